@@ -212,14 +212,14 @@ class Clock:
         return 0.75 + random.random() / 4
 
 
-class Moment(NamedTuple):
+class Instant(NamedTuple):
     """A moment by both clocks of a machine: one may stand still while it sleeps, the other may be set back."""
 
     monotonic: float
     wall: float
 
     @classmethod
-    def now(cls, clock: Clock) -> "Moment":
+    def now(cls, clock: Clock) -> "Instant":
         return cls(clock.monotonic(), clock.now())
 
     def age(self, clock: Clock) -> float:

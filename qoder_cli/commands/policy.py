@@ -17,7 +17,7 @@ from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
 from qoder_cli.output.visible import visible
 
 if TYPE_CHECKING:
-    from qoder_cli.local.decided import Decision
+    from qoder_cli.local.decided import PolicyDecision
     from qoder_cli.policy.match import Subject
     from qoder_cli.policy.rules import Policy
     from qoder_cli.policy.testing import Case
@@ -179,7 +179,7 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
     def look() -> None:
         found = all_of(app.store, app.settings)
         shown = found if wanted is None else found[:wanted]
-        rows = Rows["Decision"](app.output, fields=_logged, data=_log_data, id="call", first=_FIRST_OF_LOG)
+        rows = Rows["PolicyDecision"](app.output, fields=_logged, data=_log_data, id="call", first=_FIRST_OF_LOG)
         with rows:
             rows.show(shown)
         if len(shown) < len(found):
@@ -190,12 +190,12 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
     view.show(look)
 
 
-def _log_data(one: "Decision") -> dict[str, Any]:
+def _log_data(one: "PolicyDecision") -> dict[str, Any]:
     at = utc_text(datetime.fromtimestamp(one.at, UTC))
     return {**one._asdict(), "at": at, "run": one.run or None}
 
 
-def _logged(one: "Decision") -> Fields:
+def _logged(one: "PolicyDecision") -> Fields:
     data = _log_data(one)
     ids: Iterator[tuple[str, Any]] = ((name, data[name] and Id(data[name])) for name in ("run", "session", "call"))
     texts = {name: Words(data[name], least=12) for name in ("name", "input", "rule", "file")}

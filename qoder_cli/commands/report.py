@@ -69,7 +69,7 @@ def report(
 
 
 def _print(app: App, shown: "Report", *, is_news: bool) -> None:
-    from qoder_cli.report.page import Page, as_markdown, as_text
+    from qoder_cli.report.page import ReportPage, as_markdown, as_text
 
     output = app.output
     if output.is_json:
@@ -78,6 +78,6 @@ def _print(app: App, shown: "Report", *, is_news: bool) -> None:
         ids = dict.fromkeys(str(item.fields.get("run") or item.fields["deployment"]) for item in shown.items)
         output.screen.write("".join(f"{id}\n" for id in ids if id != "None"))
     elif output.is_markdown:
-        output.screen.write(as_markdown(Page(shown, is_news=is_news)))
+        output.screen.write(as_markdown(ReportPage(shown, is_news=is_news)))
     else:
-        output.screen.write(as_text(Page(shown, is_news=is_news), output.screen))
+        output.screen.write(as_text(ReportPage(shown, is_news=is_news), output.screen))

@@ -16,12 +16,12 @@ from qoder_cli.commands.run.list import ROUNDED, Page, Window, down_to, runs_req
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.help.completion import values
-from qoder_cli.local.outcomes import Outcomes
+from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.runs.listed import Resolver
-from qoder_cli.runs.usage import By, Line, Outcome, Usage, sum_of
+from qoder_cli.runs.usage import By, Outcome, Usage, UsageLine, sum_of
 
 COLUMNS = (
     *("key", "runs", "completed", "failed", "unknown", "success", "p50", "p95", "credits", "credits_per_run"),
@@ -88,7 +88,7 @@ def usage(
         raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
     Window.read(since, None, app=app)
     deployments = _ids_of(app, deployment or [])
-    every = Line(None)
+    every = UsageLine(None)
 
     def look() -> None:
         nonlocal every
@@ -111,7 +111,7 @@ def _ids_of(app: App, typed: list[str]) -> list[str]:
     return list(dict.fromkeys(map(str, found)))
 
 
-def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> Line:
+def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> UsageLine:
     """Print the sums as they are now, and return that of all. Raises ApiError."""
     only = deployments[0] if len(deployments) == 1 else None
     counted = Usage(by, window.holds, deployments=deployments or None)
@@ -126,18 +126,18 @@ def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: 
     every = sum_of(lines)
     most = max((line.credits for line in lines), default=Decimal(0))
 
-    def row(line: Line) -> Fields:
+    def row(line: UsageLine) -> Fields:
         fields = _fields(line, by, app, has_runs=has_runs)
         if app.output.is_drawn and by == "day" and app.output.columns is None:
             fields = {by: fields.pop(by), "": _bar(line.credits, most), **fields}
         return fields
 
-    def data(line: Line) -> dict[str, Any]:
+    def data(line: UsageLine) -> dict[str, Any]:
         return _data(line, by, app, has_runs=has_runs)
 
     first = (by, "", *_FIRST) if by == "day" else (by, *_FIRST)
     key = by if app.output.is_drawn else "key"
-    with Rows[Line](app.output, fields=row, data=data, id=key, first=first, may_go=_MAY_GO) as rows:
+    with Rows[UsageLine](app.output, fields=row, data=data, id=key, first=first, may_go=_MAY_GO) as rows:
         rows.show(lines)
     if counted.undated:
         app.progress.warn(f"ignored {counted.undated} runs or sessions without a creation time")
@@ -153,7 +153,7 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
         if only is not None and window.since is not None:
             pages = down_to(window.since, pages)
         resolver: Resolver | None = None
-        kept = Outcomes(app.store, app.settings, app.client.server_now)
+        kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
         for page in _ahead(iter(pages)):
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
@@ -184,13 +184,13 @@ def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
         yield page
 
 
-def _name(line: Line, by: By, app: App) -> str | None:
+def _name(line: UsageLine, by: By, app: App) -> str | None:
     if by == "deployment":
         return line.name or app.known.name_of(line.key)
     return line.name
 
 
-def _fields(line: Line, by: By, app: App, *, has_runs: bool) -> Fields:
+def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
     name = _name(line, by, app)
     key: Any = line.key
     if line.key is not None and by in ("deployment", "agent", "environment"):
@@ -226,7 +226,7 @@ def _fields(line: Line, by: By, app: App, *, has_runs: bool) -> Fields:
     return fields
 
 
-def _data(line: Line, by: By, app: App, *, has_runs: bool) -> dict[str, Any]:
+def _data(line: UsageLine, by: By, app: App, *, has_runs: bool) -> dict[str, Any]:
     known, each = line.known_credits, line.credits_per_run
     dearest = None
     if line.dearest is not None:
@@ -258,7 +258,7 @@ def _bar(credits: Decimal, most: Decimal) -> str:
     return "█" * width
 
 
-def _last_line(every: Line, window: Window) -> str:
+def _last_line(every: UsageLine, window: Window) -> str:
     since = f"since {utc_text(window.since)}" if window.since is not None else ""
     if not every.sessions:
         return f"note: no sessions {since}".rstrip()

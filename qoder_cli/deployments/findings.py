@@ -50,7 +50,7 @@ _PAUSED_BY = {
 }
 
 
-class Finding(NamedTuple):
+class DeploymentFinding(NamedTuple):
     """Something about one deployment; `fix` is the command that mends it, as words behind `qoder`."""
 
     deployment: str
@@ -86,7 +86,7 @@ Covers = Callable[[Deployment, Asking], bool]  # whether a policy answers what a
 
 def find(
     deployment: Deployment, facts: Facts, history: History, *, now: float, covers: Covers = lambda *_: False
-) -> list[Finding]:
+) -> list[DeploymentFinding]:
     """Return what is to be said of a deployment, the weightiest first; `now` is the server's time."""
     checks = _Checks(deployment, facts, history, now, covers)
     return sorted(checks.all(), key=lambda each: WEIGHTS.index(each.weight))
@@ -101,7 +101,7 @@ class _Checks:
         self._history = history
         self._now = now
 
-    def all(self) -> Iterator[Finding]:
+    def all(self) -> Iterator[DeploymentFinding]:
         yield from self._paused()
         yield from self._environment()
         yield from self._agent()
@@ -113,18 +113,18 @@ class _Checks:
             yield from self._schedule()
         yield from self._failing()
 
-    def _found(self, finding: str, weight: Weight, says: str, *fix: str) -> Finding:
+    def _found(self, finding: str, weight: Weight, says: str, *fix: str) -> DeploymentFinding:
         """Return a finding. `fix` are options of `deploy update`, or a command of its own."""
         if not fix or fix[0].startswith("-"):
             fix = ("deploy", "update", self._it.id, *fix)
-        return Finding(self._it.id, self._it.name or "", finding, weight, says, fix)
+        return DeploymentFinding(self._it.id, self._it.name or "", finding, weight, says, fix)
 
-    def _unread(self, what: str, error: ApiError) -> Finding:
+    def _unread(self, what: str, error: ApiError) -> DeploymentFinding:
         return self._found(
             "unread", "warning", f"{what} could not be read: {error.message}", "deploy", "check", self._it.id
         )
 
-    def _paused(self) -> Iterator[Finding]:
+    def _paused(self) -> Iterator[DeploymentFinding]:
         if self._it.archived_at:
             says = f"archived at {self._it.archived_at}: it runs no more"
             yield self._found("archived", "problem", says, "deploy", "list")
@@ -137,7 +137,7 @@ class _Checks:
             says += f": {_PAUSED_BY[kind]}"
         yield self._found("paused_by_error", "problem", says, "deploy", "unpause", self._it.id)
 
-    def _state_of(self, kind: str, id: str, called: str, *fix: str) -> Iterator[Finding]:
+    def _state_of(self, kind: str, id: str, called: str, *fix: str) -> Iterator[DeploymentFinding]:
         """Say what is archived or gone."""
         thing = self._facts.thing(kind, id)
         finding = called.replace(" ", "_")
@@ -150,7 +150,7 @@ class _Checks:
 
     # What it refers to.
 
-    def _environment(self) -> Iterator[Finding]:
+    def _environment(self) -> Iterator[DeploymentFinding]:
         id = text(self._raw.get("environment_id"))
         if id is None:
             return
@@ -167,7 +167,7 @@ class _Checks:
                 says = f"{waiting} work items wait in {id}, and no worker polls"
                 yield self._found("self_hosted_no_worker", "problem", says, "env", "work", "list", id)
 
-    def _agent(self) -> Iterator[Finding]:
+    def _agent(self) -> Iterator[DeploymentFinding]:
         pinned = mapping(self._raw.get("agent"))
         id = text(pinned.get("id")) or text(self._raw.get("agent"))
         if id is None:
@@ -190,7 +190,7 @@ class _Checks:
             yield from self._tools(agent)
             yield from self._servers(agent)
 
-    def _skills(self, agent: Raw) -> Iterator[Finding]:
+    def _skills(self, agent: Raw) -> Iterator[DeploymentFinding]:
         for skill in custom_skills(agent):
             id, version = text(skill.get("skill_id")) or "", text(skill.get("version"))
             called = f"skill {id}" + (f" version {version}" if version else "")
@@ -201,7 +201,7 @@ class _Checks:
             elif thing is None:
                 yield self._found("skill_missing", "problem", f"{called} does not exist", *fix)
 
-    def _tools(self, agent: Raw) -> Iterator[Finding]:
+    def _tools(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = [each for each in map(mapping, array(agent.get("tools"))) if each]
         change = ("agent", "update", str(agent["id"]))
         if not tools:
@@ -217,7 +217,7 @@ class _Checks:
             says = f"a scheduled run waits for a person when its agent uses: {listed}"
             yield self._found("will_ask", "warning", says, *change, "--ask", "none")
 
-    def _servers(self, agent: Raw) -> Iterator[Finding]:
+    def _servers(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = map(mapping, array(agent.get("tools")))
         used = {each.get("mcp_server_name") for each in tools if each.get("type") == "mcp_toolset"}
         environment = self._facts.environment(self._raw)
@@ -232,7 +232,7 @@ class _Checks:
                 yield self._found("mcp_egress", "problem", says, *fix)
             yield from self._credential_of(name, url)
 
-    def _credential_of(self, server: str, url: str) -> Iterator[Finding]:
+    def _credential_of(self, server: str, url: str) -> Iterator[DeploymentFinding]:
         """Say what is wrong with the credential for an MCP server, whose URL must be exactly that of the agent."""
         vaults = [str(each) for each in array(self._raw.get("vault_ids"))]
         if any(isinstance(self._facts.credentials(vault), ApiError) for vault in vaults):
@@ -266,7 +266,7 @@ class _Checks:
         is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= self._now
         return is_over and not mapping(auth.get("refresh"))
 
-    def _vaults(self) -> Iterator[Finding]:
+    def _vaults(self) -> Iterator[DeploymentFinding]:
         environment = self._facts.environment(self._raw)
         for vault in map(str, array(self._raw.get("vault_ids"))):
             yield from self._state_of("vaults", vault, "vault", "--vault", "VAULT")
@@ -276,7 +276,7 @@ class _Checks:
             elif isinstance(environment, dict):
                 yield from self._hosts(environment, credentials)
 
-    def _hosts(self, environment: Raw, credentials: Iterable[Raw]) -> Iterator[Finding]:
+    def _hosts(self, environment: Raw, credentials: Iterable[Raw]) -> Iterator[DeploymentFinding]:
         for each in credentials:
             auth = mapping(each.get("auth"))
             network = mapping(auth.get("networking"))
@@ -289,7 +289,7 @@ class _Checks:
                 fix = ("env", "update", str(environment["id"]), "--allow-host", hosts[0])
                 yield self._found("hosts", "warning", says, *fix)
 
-    def _resources(self) -> Iterator[Finding]:
+    def _resources(self) -> Iterator[DeploymentFinding]:
         export = ("deploy", "export", self._it.id)
         for each in map(mapping, array(self._raw.get("resources"))):
             file, store = text(each.get("file_id")), text(each.get("memory_store_id"))
@@ -299,7 +299,7 @@ class _Checks:
                 yield from self._state_of("files", file, "file", *export)
                 yield from self._expiring(file, *export)
 
-    def _expiring(self, id: str, *fix: str) -> Iterator[Finding]:
+    def _expiring(self, id: str, *fix: str) -> Iterator[DeploymentFinding]:
         file = self._facts.thing("files", id)
         expires = unix(file.get("expires_at")) if isinstance(file, dict) else None
         if not isinstance(file, dict) or expires is None:
@@ -324,7 +324,7 @@ class _Checks:
                 return [first, *takewhile(lambda at: at <= self._now + _YEAR, fires)]
         return []
 
-    def _schedule(self) -> Iterator[Finding]:
+    def _schedule(self) -> Iterator[DeploymentFinding]:
         expression = text(self._it.schedule.get("expression")) or ""
         change = ("--schedule", "CRON")
         try:
@@ -350,7 +350,7 @@ class _Checks:
             says = f"fires {span(gap)} after the fire before, but its runs take {takes}"
             yield self._found("too_often", "warning", says, *change)
 
-    def _failing(self) -> Iterator[Finding]:
+    def _failing(self) -> Iterator[DeploymentFinding]:
         if self._history.unread is not None:
             yield self._unread("how its last runs ended", self._history.unread)
         if not self._history.is_seen:

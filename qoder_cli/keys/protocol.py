@@ -87,7 +87,7 @@ NOTHING, UNKNOWN = "nothing was started", "a run may have been started"
 UNREAD = "the store could not be read"
 
 
-class Verdict(NamedTuple):
+class KeyVerdict(NamedTuple):
     """How it ended, and what the store says as far as we know.
 
     answered      the key's run was known, or was adopted: nothing was sent
@@ -102,7 +102,7 @@ class Verdict(NamedTuple):
     noted: bool = True
 
 
-Steps = Generator[Step, Any, Verdict]
+Steps = Generator[Step, Any, KeyVerdict]
 
 
 def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: int = MOST_TRIES) -> Steps:
@@ -114,7 +114,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
     tries = 0
     while True:
         if tries > most_tries:
-            return Verdict("busy", found)
+            return KeyVerdict("busy", found)
         if found is None:
             found = (yield Take(mine)) or (yield Read())
             tries += 1
@@ -125,10 +125,10 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             tries += 1
             continue
         if there.deployment != mine.deployment:
-            return Verdict("other", found)
+            return KeyVerdict("other", found)
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
-                return Verdict("answered", found)
+                return KeyVerdict("answered", found)
             found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
             found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
@@ -147,10 +147,10 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
                 continue
             run = yield Look(found)
             if run is None:
-                return Verdict("abandoned", found)
+                return KeyVerdict("abandoned", found)
             moved = yield Move(found, _started(found.record, mine.owner, run))
             if moved is not None:
-                return Verdict("answered", moved)
+                return KeyVerdict("answered", moved)
             found = yield Read()
         tries += 1
 
@@ -162,7 +162,7 @@ def _trigger(found: StoredKey) -> Steps:
         return (yield from _note(found, result))
     if result == NOTHING:
         return (yield from _free(found))
-    return Verdict("triggered", found)
+    return KeyVerdict("triggered", found)
 
 
 def _note(found: StoredKey, run: Started) -> Steps:
@@ -173,18 +173,18 @@ def _note(found: StoredKey, run: Started) -> Steps:
         assert now is not None
         moved = yield Move(now, ours)
         if moved is not None:
-            return Verdict("triggered", moved)
+            return KeyVerdict("triggered", moved)
         read = yield Read()
         if read == UNREAD:
             break
         now = read
         if now is not None and now.record.run == run.run:
-            return Verdict("triggered", now)
+            return KeyVerdict("triggered", now)
         # A run that was named by the response counts more than one that somebody adopted meanwhile.
         is_guess = now is not None and now.record.state == "started" and now.record.adopted and not run.adopted
         if now != found and not is_guess:
-            return Verdict("triggered", now, noted=False)
-    return Verdict("triggered", now, noted=False)
+            return KeyVerdict("triggered", now, noted=False)
+    return KeyVerdict("triggered", now, noted=False)
 
 
 def _free(found: StoredKey) -> Steps:
@@ -192,13 +192,13 @@ def _free(found: StoredKey) -> Steps:
     freed = found.record.freed
     for _ in range(_LAST_TRIES):
         if (yield Free(found) if freed is None else Move(found, freed)):
-            return Verdict("triggered")
+            return KeyVerdict("triggered")
         read = yield Read()
         if read == UNREAD:
             break
         if read != found:
-            return Verdict("triggered")
-    return Verdict("triggered", found, noted=False)
+            return KeyVerdict("triggered")
+    return KeyVerdict("triggered", found, noted=False)
 
 
 def _started(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:

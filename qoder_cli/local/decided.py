@@ -17,7 +17,7 @@ State = Literal["sending", "sent", "gone"]  # gone: lost, and the call no longer
 _SCOPE = "host = :host AND session = :session"
 
 
-class Decision(NamedTuple):
+class PolicyDecision(NamedTuple):
     """An answer to a call, by a rule."""
 
     at: float  # on this machine's clock
@@ -36,12 +36,12 @@ class Decision(NamedTuple):
     state: str = "sending"
 
 
-_COLUMNS = ", ".join(Decision._fields)
-_MARKS = ", ".join(f":{name}" for name in ("host", *Decision._fields))
+_COLUMNS = ", ".join(PolicyDecision._fields)
+_MARKS = ", ".join(f":{name}" for name in ("host", *PolicyDecision._fields))
 _PUT = f"INSERT OR IGNORE INTO decisions (host, {_COLUMNS}) VALUES ({_MARKS})"
 
 
-def put(store: "Store", settings: "Settings", decisions: Iterable[Decision]) -> set[str] | None:
+def put(store: "Store", settings: "Settings", decisions: Iterable[PolicyDecision]) -> set[str] | None:
     """Note decisions that are about to be sent. Return the calls of those noted now, not before by another command.
 
     None if they cannot be written: then nothing may be sent.
@@ -84,14 +84,14 @@ def drop(store: "Store", settings: "Settings", session: str, calls: Sequence[str
     store.write(work, quiet=True)
 
 
-def of_session(store: "Store", settings: "Settings", session: str) -> dict[str, Decision]:
+def of_session(store: "Store", settings: "Settings", session: str) -> dict[str, PolicyDecision]:
     """Return what was decided in a session, by call."""
     query = f"SELECT {_COLUMNS} FROM decisions WHERE {_SCOPE}"
     rows = store.read(query, {"host": settings.host, "session": session})
-    return {decision.call: decision for decision in map(Decision._make, rows)}
+    return {decision.call: decision for decision in map(PolicyDecision._make, rows)}
 
 
-def all_of(store: "Store", settings: "Settings") -> list[Decision]:
+def all_of(store: "Store", settings: "Settings") -> list[PolicyDecision]:
     """Return every decision on this host that is kept, newest first."""
     query = f"SELECT {_COLUMNS} FROM decisions WHERE host = :host ORDER BY at DESC, call"
-    return [Decision._make(row) for row in store.read(query, {"host": settings.host})]
+    return [PolicyDecision._make(row) for row in store.read(query, {"host": settings.host})]

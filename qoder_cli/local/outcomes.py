@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
         return run
 
 
-class Outcomes:
+class KeptOutcomes:
     """The outcomes that are kept of one host and workspace; threads may share it.
 
     `now` tells the server's time, in unix seconds.

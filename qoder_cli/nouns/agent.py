@@ -19,12 +19,12 @@ class _Model(Fields, unknown="open"):
 Model = Annotated[_Model, Short("id", "the id of a model, or a mapping of fields"), "Id of a model, or more of it."]
 
 
-class _Policy(Fields):
+class _PermissionPolicy(Fields):
     type: Literal["always_allow", "always_ask", "always_deny"]
 
 
 class _Default(Fields, unknown="open"):
-    permission_policy: _Policy = UNSET
+    permission_policy: _PermissionPolicy = UNSET
 
 
 class _Config(_Default, unknown="open"):

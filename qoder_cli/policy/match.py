@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.policy import paths, shell
 from qoder_cli.policy.regex import Regex, TooLong
-from qoder_cli.policy.rules import Pattern, Policy, Rule
+from qoder_cli.policy.rules import Pattern, Policy, PolicyRule
 from qoder_cli.policy.texts import folded, forms, is_readable
 from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called
 
@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
     """
 
     answer: Answer
-    rule: Rule | None = None
+    rule: PolicyRule | None = None
     why: str = ""
 
     @property
@@ -118,7 +118,7 @@ def covers_tool(
 # An allow.
 
 
-def _is_about(rule: Rule, subject: Subject) -> bool:
+def _is_about(rule: PolicyRule, subject: Subject) -> bool:
     """Return whether an allow is about the tool of a call: kind, server and name, each by itself and to the letter."""
     pattern = rule.pattern
     if pattern.kind != subject.kind or pattern.name is None or len(subject.name) > LONGEST:
@@ -130,7 +130,7 @@ def _is_about(rule: Rule, subject: Subject) -> bool:
     return subject.server is None and pattern.name.fits(called(subject.name))
 
 
-def _missed(rule: Rule, subject: Subject) -> str:
+def _missed(rule: PolicyRule, subject: Subject) -> str:
     """Return why an allow that is about the tool does not fit the call; empty if it does. Raises TooLong."""
     given, pattern = subject.input, rule.pattern
     if not (subject.is_main or rule.any_thread):
@@ -150,7 +150,7 @@ def _missed(rule: Rule, subject: Subject) -> str:
     return ""
 
 
-def _unnamed(rule: Rule, subject: Subject) -> str:
+def _unnamed(rule: PolicyRule, subject: Subject) -> str:
     """Return what of the input the rule does not name, or cannot be read; empty if all is well."""
     tool = TOOLS.get(rule.pattern.tool or "")
     types: Mapping[str, type] = {}
@@ -184,7 +184,7 @@ def _is_plain(value: Any, *, may_have_layout: bool) -> bool:
     return value is None or isinstance(value, int | jsontext.Number)
 
 
-def _missed_command(rule: Rule, command: Any) -> str:
+def _missed_command(rule: PolicyRule, command: Any) -> str:
     words = shell.words_of(command) if isinstance(command, str) else None
     if words is None:
         return "its command is not one simple command of plain and single-quoted words"
@@ -194,7 +194,7 @@ def _missed_command(rule: Rule, command: Any) -> str:
     return _ANOTHER
 
 
-def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
+def _missed_path(rule: PolicyRule, given: Mapping[str, Any]) -> str:
     """Return why the path of a call does not fit; a tool that has a path must name it in one way."""
     wanted = rule.pattern.path
     named = [given[name] for name in PATHS if name in given]
@@ -220,7 +220,7 @@ def _stays_below(tool: Tool, given: Mapping[str, Any]) -> bool:
 # A deny.
 
 
-def _denies_tool(rule: Rule, subject: Subject) -> bool:
+def _denies_tool(rule: PolicyRule, subject: Subject) -> bool:
     """Return whether a deny is about the tool of a call, in any case and any look."""
     pattern, name = rule.pattern, folded(subject.name)
     if pattern.kind == "any":
@@ -245,7 +245,7 @@ def _denies_mcp(pattern: Pattern, name: str, server: str) -> bool:
     return pattern.name.fits(name) or pattern.name.fits(bare)
 
 
-def _deny_fit(rule: Rule, subject: Subject) -> Fit:
+def _deny_fit(rule: PolicyRule, subject: Subject) -> Fit:
     """Return whether a deny fits a call, or may be meant to."""
     if not _denies_tool(rule, subject):
         return Fit.NO
@@ -253,7 +253,7 @@ def _deny_fit(rule: Rule, subject: Subject) -> Fit:
     return min((_fit_inside(rule, subject), *fits))
 
 
-def _is_not_simple(rule: Rule, subject: Subject) -> bool:
+def _is_not_simple(rule: PolicyRule, subject: Subject) -> bool:
     """Return whether a deny fits a call because nobody knows what its command does."""
     looks_at_it = rule.pattern.words is not None or "command" in map(folded, rule.when)
     if not looks_at_it or called(folded(subject.name)) != BASH or not isinstance(subject.input, dict):
@@ -262,7 +262,7 @@ def _is_not_simple(rule: Rule, subject: Subject) -> bool:
     return isinstance(command, str) and shell.words_of(command) is None
 
 
-def _fit_inside(rule: Rule, subject: Subject) -> Fit:
+def _fit_inside(rule: PolicyRule, subject: Subject) -> Fit:
     """Return whether what stands in ( ) fits."""
     pattern = rule.pattern
     given = subject.input if isinstance(subject.input, dict) else {}

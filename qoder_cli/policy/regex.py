@@ -78,7 +78,7 @@ class Regex:
             raise BadPattern("is empty")
         self._codes: list[tuple[Any, ...]] = []
         self._parts = 0
-        self._put(_Reader(pattern).read())
+        self._put(_PatternReader(pattern).read())
         self._codes.append(("end",))
         self._end = len(self._codes) - 1
         self._has_places = any(code[0] == "at" for code in self._codes)
@@ -240,7 +240,7 @@ def _begins_word(text: str, place: int) -> bool | None:
     return text[place].isascii() and (text[place].isalnum() or text[place] == "_")
 
 
-class _Reader:
+class _PatternReader:
     """Reads a pattern into a tree."""
 
     def __init__(self, pattern: str) -> None:

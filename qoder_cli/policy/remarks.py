@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 
 from qoder_cli.policy import shell
 from qoder_cli.policy.regex import Regex
-from qoder_cli.policy.rules import Pattern, Policy, Rule
+from qoder_cli.policy.rules import Pattern, Policy, PolicyRule
 from qoder_cli.policy.tools import BASH, TOOLS
 
 # Tools by which the files of another can be read, or written.
 _SAME_FILES = {"Read": ("Grep",), "Grep": ("Read",), "Write": ("Edit",), "Edit": ("Write",)}
 
 
-def remarks(policy: Policy) -> Iterator[tuple[Rule, str]]:
+def remarks(policy: Policy) -> Iterator[tuple[PolicyRule, str]]:
     """Yield remarks, each with the rule that it is about, in the order of the file."""
     for place, rule in enumerate(policy.rules):
         name = rule.pattern.name
@@ -26,7 +26,7 @@ def remarks(policy: Policy) -> Iterator[tuple[Rule, str]]:
             yield from ((rule, each) for each in _wide(rule))
 
 
-def _narrow(deny: Rule, rules: tuple[Rule, ...]) -> Iterator[str]:
+def _narrow(deny: PolicyRule, rules: tuple[PolicyRule, ...]) -> Iterator[str]:
     """Yield how a deny may stop less than it seems to: the same files by another tool."""
     for tool in _SAME_FILES.get(deny.pattern.tool or "", ()):
         allowing = next((rule for rule in rules if rule.allows and rule.pattern.tool == tool), None)
@@ -34,13 +34,13 @@ def _narrow(deny: Rule, rules: tuple[Rule, ...]) -> Iterator[str]:
             yield f"does not stop {tool}, which line {allowing.line} allows ({allowing.text})"
 
 
-def _denies_path(rule: Rule, tool: str, deny: Rule) -> bool:
+def _denies_path(rule: PolicyRule, tool: str, deny: PolicyRule) -> bool:
     pattern = rule.pattern
     is_about_it = not rule.allows and (pattern.kind == "any" or pattern.tool == tool)
     return is_about_it and (pattern.path is None or _covers_glob(pattern.path, deny.pattern.path))
 
 
-def _never(rule: Rule, rules: tuple[Rule, ...], place: int) -> str:
+def _never(rule: PolicyRule, rules: tuple[PolicyRule, ...], place: int) -> str:
     """Return why a rule never decides anything; empty if it may."""
     for at, other in enumerate(rules):
         if rule.allows and not other.allows:
@@ -53,7 +53,7 @@ def _never(rule: Rule, rules: tuple[Rule, ...], place: int) -> str:
     return ""
 
 
-def _covers(one: Rule, other: Rule) -> bool:
+def _covers(one: PolicyRule, other: PolicyRule) -> bool:
     """Return whether one rule certainly fits whatever another does."""
     if not _has_conditions(one.when, other.when) or not _covers_pattern(one, other):
         return False
@@ -64,7 +64,7 @@ def _has_conditions(these: Mapping[str, Regex], those: Mapping[str, Regex]) -> b
     return all(name in those and those[name].pattern == regex.pattern for name, regex in these.items())
 
 
-def _covers_pattern(one_rule: Rule, other_rule: Rule) -> bool:
+def _covers_pattern(one_rule: PolicyRule, other_rule: PolicyRule) -> bool:
     one, other = one_rule.pattern, other_rule.pattern
     if one.kind == "any" or one.text == other.text:
         return True
@@ -97,7 +97,7 @@ def _covers_glob(one: Regex | None, other: Regex | None) -> bool:
     return other.literal is not None and one.fits(other.literal)
 
 
-def _covers_words(rule: Rule, wanted: tuple[str, ...], other: Pattern, words: tuple[str, ...]) -> bool:
+def _covers_words(rule: PolicyRule, wanted: tuple[str, ...], other: Pattern, words: tuple[str, ...]) -> bool:
     if not rule.allows:
         wanted, words = shell.lowered(wanted), shell.lowered(words)
     if rule.pattern.is_prefix:
@@ -110,7 +110,7 @@ def _may_deny(deny: Pattern, allow: Pattern) -> bool:
     return deny.words is not None and allow.words is not None and shell.may_hold(allow.words, deny.words)
 
 
-def _wide(rule: Rule) -> Iterator[str]:
+def _wide(rule: PolicyRule) -> Iterator[str]:
     """Yield how an allow may allow more than it seems to."""
     pattern = rule.pattern
     if pattern.tool == BASH and pattern.words is None and not rule.when:

@@ -41,7 +41,7 @@ class Pattern(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """One rule, with the line where it begins."""
 
     allows: bool
@@ -63,7 +63,7 @@ class Policy:
 
     source: str
     sha256: str
-    rules: tuple[Rule, ...]
+    rules: tuple[PolicyRule, ...]
     deployments: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -129,7 +129,7 @@ def _texts(node: Node, name: str, at: Path) -> tuple[str, ...]:
     return tuple(str(item.content) for item in items)
 
 
-def _rule(node: Node, at: Path) -> Rule:
+def _rule(node: Node, at: Path) -> PolicyRule:
     """Return a rule. Raises Problem."""
     if not isinstance(node.content, dict):
         raise Problem("must be `allow: PATTERN` or `deny: PATTERN`", line=node.line, path=at)
@@ -161,7 +161,7 @@ def _rule(node: Node, at: Path) -> Rule:
     if allows and tool is not None and tool.reads_below and not when.keys().isdisjoint(PATHS):
         why = f"{pattern.tool} reads all that is below its path; write {pattern.tool}(/folder/**) instead"
         raise Problem(why, line=node.line, path=(*at, "when"))
-    return Rule(allows, pattern, node.line, because, when, keys, threads == "any")
+    return PolicyRule(allows, pattern, node.line, because, when, keys, threads == "any")
 
 
 def _word(node: Node, name: str, at: Path, *, most: int = 100) -> str | None:

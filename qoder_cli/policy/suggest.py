@@ -7,7 +7,7 @@ from posixpath import dirname
 from qoder_cli.base import jsontext
 from qoder_cli.policy import shell
 from qoder_cli.policy.match import Subject, decide
-from qoder_cli.policy.rules import Policy, Rule, pattern_of
+from qoder_cli.policy.rules import Policy, PolicyRule, pattern_of
 from qoder_cli.policy.tools import BASH, PATHS, TOOLS, called
 
 _MOST = 50  # calls of a group that a rule is tried on
@@ -30,7 +30,9 @@ class Group:
         any_thread = not all(each.is_main for each in self.subjects)
         for written in filter(None, (_pattern(self.key, self.subjects, is_wide=wide) for wide in (False, True))):
             try:
-                rule = Rule(True, pattern_of(written, allows=True), 0, keys=frozenset(keys), any_thread=any_thread)
+                rule = PolicyRule(
+                    True, pattern_of(written, allows=True), 0, keys=frozenset(keys), any_thread=any_thread
+                )
             except ValueError:
                 continue
             policy = Policy("", "", (rule,))

@@ -10,7 +10,7 @@ from qoder_cli.base.tokens import shortened
 from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Problem
 from qoder_cli.policy.match import Subject, Verdict, decide
-from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.rules import Policy, PolicyRule
 from qoder_cli.policy.suggest import Group, key_of
 
 _ANSWERS = ("allow", "deny", "ask")
@@ -117,7 +117,7 @@ class _Count:
     """Calls that count as one row."""
 
     answer: str
-    rule: Rule | None
+    rule: PolicyRule | None
     why: str = ""
     calls: int = 0
     runs: set[str] = field(default_factory=set)

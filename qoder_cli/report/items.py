@@ -54,7 +54,7 @@ UNCLEAR = {
 }
 
 
-class Item(NamedTuple):
+class ReportItem(NamedTuple):
     """Something to tell: its section, its key, and its fields in JSON; some of them are for people alone."""
 
     section: str
@@ -67,7 +67,7 @@ class Report:
     """A report: its items, what is told of each deployment that ran, and what comes."""
 
     night: Night
-    items: list[Item]
+    items: list[ReportItem]
     ran: list[dict[str, Any]]
     next: list[dict[str, Any]]
     expected: int  # fires
@@ -128,16 +128,16 @@ class _Teller:
     def _command(self, *words: str) -> list[str]:
         return [self._app.program, *words, *repeated(replace(self._app.flags, no_progress=False))]
 
-    def _item(self, section: str, key: str, id: str | None, next: list[str] | None, **fields: Any) -> Item:
+    def _item(self, section: str, key: str, id: str | None, next: list[str] | None, **fields: Any) -> ReportItem:
         """Return an item of a kind, which is the first word of its key."""
         whose = {"kind": key.partition(" ")[0], "deployment": id, "deployment_name": self._name(id)}
-        return Item(section, key, {**whose, **fields, **filled({"next": next})})
+        return ReportItem(section, key, {**whose, **fields, **filled({"next": next})})
 
     def _name(self, id: str | None) -> str | None:
         known = self._night.deployments.get(id or "")
         return known.name if known else self._app.known.name_of(id)
 
-    def needs_you(self) -> Iterator[Item]:
+    def needs_you(self) -> Iterator[ReportItem]:
         for run in newest_first(filter(self._waits, self._night.runs)):
             ids = mapping(run.get("requires_action")).get("event_ids") or []
             since = None if run.asks_since is None else time_text(run.asks_since)
@@ -167,7 +167,7 @@ class _Teller:
         """Return whether a run waits for a person: sessions pass through that state by themselves, too."""
         return waits_for_answer(run) and self._night.now - (run.asks_since or 0.0) >= ASKS_FOR
 
-    def _paused(self, deployment: Deployment) -> Item:
+    def _paused(self, deployment: Deployment) -> ReportItem:
         kind, since = deployment.paused_because or "unknown_error", text(deployment.raw.get("updated_at"))
         why, change = PAUSED.get(kind, ("a run could not be started", ()))
         fix = self._command("deploy", "update", deployment.id, *change)
@@ -177,7 +177,7 @@ class _Teller:
         about: dict[str, Any] = {"since": since, "error_type": kind, "message": why}
         return self._item("needs_you", key, deployment.id, fix, **about, then=then)
 
-    def did_not_happen(self) -> Iterator[Item]:
+    def did_not_happen(self) -> Iterator[ReportItem]:
         section, day = "did_not_happen", f"{datetime.fromtimestamp(self._night.since):%Y-%m-%d}"
         for id, fires in self._fires.items():
             look = self._command("run", "list", id, "--since", day)
@@ -211,7 +211,7 @@ class _Teller:
     def _failures(self) -> list[Run]:
         return newest_first(run for run in self._night.runs if verdict(run) is Exit.RUN_FAILED)
 
-    def failed(self) -> Iterator[Item]:
+    def failed(self) -> Iterator[ReportItem]:
         in_a_row = {id for id, runs in self._runs.items() if self._fails_each_time(runs, self._before.get(id, ()))}
         for run in self._failures():
             id = run.deployment_id or ""
@@ -231,13 +231,13 @@ class _Teller:
         over = [run for run in newest if verdict(run) is not Exit.NOT_YET or standing(run) is Standing.ASK_SESSION]
         return [verdict(run) for run in over[:IN_A_ROW]] == [Exit.RUN_FAILED] * IN_A_ROW
 
-    def did_nothing(self) -> Iterator[Item]:
+    def did_nothing(self) -> Iterator[ReportItem]:
         for run in newest_first(self._night.runs):
             if verdict(run) is Exit.OK and self._night.left.get(run.id) is False:
                 next, about = self._command("run", "logs", run.id), {"run": run.id, "completed": run.completed_at}
                 yield self._item("did_nothing", f"did_nothing {run.id}", run.deployment_id, next, **about)
 
-    def cannot_tell(self) -> Iterator[Item]:
+    def cannot_tell(self) -> Iterator[ReportItem]:
         for id, fires in self._fires.items():
             for part in fires.unclear:
                 if part.why == "list_cut":  # said once, of all
@@ -248,7 +248,7 @@ class _Teller:
             message = shortened(self._app.client.veil(each.message), _LONGEST)
             yield self._item("cannot_tell", key, None, None, what=each.what, message=message)
 
-    def _unclear(self, id: str, part: Unclear) -> Item:
+    def _unclear(self, id: str, part: Unclear) -> ReportItem:
         key = f"{part.why} {id} {part.detail or f'{part.until:.0f}'}"
         if part.why in ("paused", "undated", "unscheduled", "unsaid", "unreadable") and part.until == self._night.now:
             key = f"{part.why} {id} {part.detail}"  # its end moves on

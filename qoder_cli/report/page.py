@@ -36,7 +36,7 @@ class Said(str):
     """A text that is not ours: of the server, or of who named something."""
 
 
-class Line(NamedTuple):
+class PageLine(NamedTuple):
     """A line of a section: whose it is, what is said, and the commands to type next."""
 
     label: str
@@ -44,7 +44,7 @@ class Line(NamedTuple):
     commands: Sequence[list[str]] = ()
 
 
-class Page:
+class ReportPage:
     """The lines of a report, by section."""
 
     def __init__(self, report: Report, *, is_news: bool) -> None:
@@ -72,19 +72,19 @@ class Page:
             return f"All is well: {_count(report.expected, 'fire')} of schedules, none missed; no run failed."
         return "All is well: nothing was due, and no run failed." if report.night.deployments else "No deployments."
 
-    def sections(self) -> Iterator[tuple[str, str, list[Line]]]:
+    def sections(self) -> Iterator[tuple[str, str, list[PageLine]]]:
         """Yield title, style and lines of each section that has any."""
         for name, (title, style) in _TITLES.items():
             entries = self._report.of(name) if name in TOLD_ONCE else getattr(self._report, name)
-            make: Callable[[list[Entry]], Iterator[Line]] = getattr(self, f"_{name}")
+            make: Callable[[list[Entry]], Iterator[PageLine]] = getattr(self, f"_{name}")
             lines = list(make(entries))
             if len(lines) > _MOST_LINES:
                 rest = f"and {len(lines) - _MOST_LINES + 1:,} more: -o json has all"
-                lines = [*lines[: _MOST_LINES - 1], Line("", [rest])]
+                lines = [*lines[: _MOST_LINES - 1], PageLine("", [rest])]
             if lines:
                 yield title, style, lines
 
-    def _needs_you(self, entries: list[Entry]) -> Iterator[Line]:
+    def _needs_you(self, entries: list[Entry]) -> Iterator[PageLine]:
         for each in entries:
             label, commands = self._label(each), [each["next"]]
             match each["kind"]:
@@ -100,9 +100,9 @@ class Page:
                     commands = [each["next"], each["then"]]
                 case _:
                     pieces = ["a credential was refused: ", Said(each["message"] or each["error_type"])]
-            yield Line(label, pieces, commands)
+            yield PageLine(label, pieces, commands)
 
-    def _did_not_happen(self, entries: list[Entry]) -> Iterator[Line]:
+    def _did_not_happen(self, entries: list[Entry]) -> Iterator[PageLine]:
         for kind, whose in _grouped(entries):
             times = [each.get("due") or each.get("created") for each in whose]
             at = self._times(times)
@@ -121,9 +121,9 @@ class Page:
                     pieces = [f"{_count(len(whose), 'run')} skipped: {at}"]
                 case _:
                     pieces = [f"{_count(len(whose), 'run')} accepted, never started: {at}"]
-            yield Line(self._label(whose[0]), pieces, [each["next"] for each in whose[:1] if kind != "missed"])
+            yield PageLine(self._label(whose[0]), pieces, [each["next"] for each in whose[:1] if kind != "missed"])
 
-    def _failed(self, entries: list[Entry]) -> Iterator[Line]:
+    def _failed(self, entries: list[Entry]) -> Iterator[PageLine]:
         for each in entries:
             pieces: list[str] = [f"{each['failed']} of {each['runs']}"]
             if each["error_type"]:
@@ -132,29 +132,29 @@ class Page:
                 pieces += [": ", Said(each["message"])]
             if each["in_a_row"]:
                 pieces += [" · the last 3 all failed"]
-            yield Line(self._label(each), pieces, [each["next"]])
+            yield PageLine(self._label(each), pieces, [each["next"]])
 
-    def _did_nothing(self, entries: list[Entry]) -> Iterator[Line]:
+    def _did_nothing(self, entries: list[Entry]) -> Iterator[PageLine]:
         for _, whose in _grouped(entries):
             at = self._times([each["completed"] for each in whose])
             what = f"{_count(len(whose), 'run')} completed, left no message, call or file: {at}"
-            yield Line(self._label(whose[0]), [what], [whose[0]["next"]])
+            yield PageLine(self._label(whose[0]), [what], [whose[0]["next"]])
 
-    def _cannot_tell(self, entries: list[Entry]) -> Iterator[Line]:
+    def _cannot_tell(self, entries: list[Entry]) -> Iterator[PageLine]:
         for each in entries:
             if each["kind"] == "problem":
-                yield Line(each["what"], ["not read whole: ", Said(each["message"])])
+                yield PageLine(each["what"], ["not read whole: ", Said(each["message"])])
         for message, group in groupby(sorted(entries, key=_message), key=_message):
             whose = [each for each in group if each["kind"] != "problem"]
             for each in whose[:3]:
                 detail: list[str] = [f"{message}: ", Said(each["detail"])] if "detail" in each else [message]
                 if each["kind"] == "changed":
                     detail = [f"changed at {self._clock(each['until'])}; what was due before is unknown"]
-                yield Line(self._label(each), detail)
+                yield PageLine(self._label(each), detail)
             if len(whose) > 3:
-                yield Line("", [f"and {len(whose) - 3} more: {message}"])
+                yield PageLine("", [f"and {len(whose) - 3} more: {message}"])
 
-    def _ran(self, entries: list[Entry]) -> Iterator[Line]:
+    def _ran(self, entries: list[Entry]) -> Iterator[PageLine]:
         for each in entries:
             more = each["runs"] - each["runs_before"]
             facts = [f"{_count(each['runs'], 'run')} ({more:+})" if more else _count(each["runs"], "run")]
@@ -170,12 +170,12 @@ class Page:
             if each["credits"] is not None:
                 at_least = "at least " if each["credits_unknown"] or each["running"] else ""
                 facts.append(f"{at_least}{each['credits']} credits")
-            yield Line(self._label(each), [", ".join(facts)])
+            yield PageLine(self._label(each), [", ".join(facts)])
 
-    def _next(self, entries: list[Entry]) -> Iterator[Line]:
+    def _next(self, entries: list[Entry]) -> Iterator[PageLine]:
         for each in entries:
             times = f", {each['fires']} times" if each["fires"] > 1 else ""
-            yield Line(self._label(each), [f"{self._clock(each['first'])}{times}"])
+            yield PageLine(self._label(each), [f"{self._clock(each['first'])}{times}"])
 
     def _label(self, each: Entry) -> str:
         name = each["deployment_name"]
@@ -201,7 +201,7 @@ class Page:
         return f"{', '.join(shown[: _MOST_TIMES - 2])}, …, {shown[-1]}"
 
 
-def as_text(page: Page, screen: Screen) -> str:
+def as_text(page: ReportPage, screen: Screen) -> str:
     """Return the page as plain text; a screen with colour has its headings in it."""
     parts = [*_flowed(page.head, "")]
     if page.verdict:
@@ -236,7 +236,7 @@ def _fitting(text: str, room: int) -> Iterator[str]:
     yield text
 
 
-def as_markdown(page: Page) -> str:
+def as_markdown(page: ReportPage) -> str:
     """Return the page as Markdown, in which nothing that others wrote is more than a text."""
     parts = [f"**{page.head}**"]
     if page.verdict:

@@ -28,7 +28,7 @@ _CREDITS = re.compile(r"\d{1,40}(\.\d{1,40})?", re.ASCII)
 
 
 @dataclass
-class Problem:
+class Unread:
     """A kind of thing that could not be read, or not whole: in words, and its error if there is one."""
 
     what: str
@@ -54,7 +54,7 @@ class Night:
     left: dict[str, bool] = field(default_factory=dict)  # whether a run that completed left anything
     idle: set[str] = field(default_factory=set)  # runs in whose sessions no work was seen
     calls: dict[str, list[Call]] = field(default_factory=dict)  # what a run waits for
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Unread] = field(default_factory=list)
     unread: int = 0  # runs of which nobody could tell how they ended
 
     def of(self, runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -115,7 +115,7 @@ def _read_deployments(app: App, ids: Sequence[str], night: Night) -> list[ApiErr
         for page in read_pages(app, archived=True):
             known = list(filter(None, map(Deployment.read, page["data"])))
             if len(known) < len(page["data"]):
-                night.problems.append(Problem("deployments", "some items of the list are no deployments"))
+                night.problems.append(Unread("deployments", "some items of the list are no deployments"))
             night.deployments |= {each.id: each for each in known}
     except ApiError as error:
         return [_noted(error, "deployments", night)]
@@ -126,7 +126,7 @@ def _noted(error: ApiError, what: str, night: Night) -> ApiError:
     """Note that something could not be read. Raises the error if nobody is logged in."""
     if isinstance(error, AuthError) and error.http_status != 403:
         raise error
-    night.problems.append(Problem(what, error.message, error))
+    night.problems.append(Unread(what, error.message, error))
     return error
 
 
@@ -143,7 +143,7 @@ def _rows(app: App, ids: Sequence[str], earliest: float, night: Night, failures:
                 nowhere = len(page["data"]) - sum(run.deployment_id is not None for run in runs)
                 if nowhere:
                     night.whole = False
-                    night.problems.append(Problem("runs", f"{nowhere} items of the list are no runs of a deployment"))
+                    night.problems.append(Unread("runs", f"{nowhere} items of the list are no runs of a deployment"))
                 yield from runs
                 times = [_at(run, night) for run in runs]
                 if ids and _descend(times) and times[-1] < earliest - _APART:
@@ -174,9 +174,9 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
     night.left, night.idle, night.unread = resolver.left, resolver.idle, resolver.unread
     if resolver.unread:
         what = f"{resolver.unread} sessions could not be read: the outcome of their runs is unknown"
-        night.problems.append(Problem("sessions", what, resolver.failure))
+        night.problems.append(Unread("sessions", what, resolver.failure))
     elif resolver.failure:  # of runs that completed
-        night.problems.append(Problem("sessions", resolver.failure.message, resolver.failure))
+        night.problems.append(Unread("sessions", resolver.failure.message, resolver.failure))
     remember_runs(app.store, app.settings, newest_first(night.runs))
     for run in [run for run in night.runs if waits_for_answer(run)][:_MOST_CALLS]:
         try:

@@ -8,7 +8,7 @@ from qoder_cli.base.model import Run, next_cursor
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
-from qoder_cli.local.outcomes import Outcomes
+from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.runs.listed import AT_A_TIME, RECENT, Resolver, pages_of_runs
 
 _EACH = 10  # deployments at most whose runs are listed by themselves
@@ -31,7 +31,7 @@ def histories_of(app: App, deployments: Sequence[str]) -> dict[str, History]:
         for id, run in zip(short, looked_at, strict=True):
             if run.status is None or not is_going(run):
                 resolved[id].append(run)
-    kept = Outcomes(app.store, app.settings, app.client.server_now)
+    kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
     histories = {id: History(unread=each) for id, each in listed.items() if isinstance(each, ApiError)}
     histories |= {id: History(is_seen=False) for id, each in listed.items() if each is None}
     for id, some in resolved.items():

@@ -12,7 +12,7 @@ from qoder_cli.base.outcome import Standing, fill_status, standing, waits_for_an
 from qoder_cli.base.pool import in_order
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
-from qoder_cli.local.outcomes import Outcome, Outcomes
+from qoder_cli.local.outcomes import KeptOutcomes, Outcome
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.views import recent_fields
 from qoder_cli.runs.observe import Observer
@@ -43,7 +43,7 @@ class Resolver:
 
     def __init__(self, app: App, *, ask: bool = True, looks: bool = False) -> None:
         self._client = app.client
-        self._kept = Outcomes(app.store, app.settings, app.client.server_now)
+        self._kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
         self._known: dict[str, Outcome] = {}
         self.asks = ask
         self.looks = looks

@@ -20,7 +20,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, verdict
-from qoder_cli.base.times import Moment, span, utc_text
+from qoder_cli.base.times import Instant, span, utc_text
 from qoder_cli.http.answers import Answer
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
@@ -31,9 +31,9 @@ from qoder_cli.keys.protocol import (
     SEND_WITHIN,
     UNKNOWN,
     UNREAD,
+    KeyVerdict,
     Started,
     Step,
-    Verdict,
     start_once,
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
@@ -54,7 +54,7 @@ class SharedTrigger(Trigger):
         )
         super().__init__(app, order, pace=pace, others=others_in(keys, self._claim))
         self._refused = 0  # writes that the store did not do, or that were lost
-        self._sending_since: Moment | None = None
+        self._sending_since: Instant | None = None
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
@@ -148,7 +148,7 @@ class SharedTrigger(Trigger):
                 )
             clock, ahead = self._app.client.clock, self._server_ahead()
             if self._sending_since is None:  # the first try may have been done, though it seemed refused or lost
-                self._sending_since = Moment.now(clock)
+                self._sending_since = Instant.now(clock)
             if ahead is not None:  # without it nobody can ever adopt its run
                 record = record._replace(sent=clock.now() + ahead)
         moved = self._keys.move(found, self._stamped(record))
@@ -261,7 +261,7 @@ class SharedTrigger(Trigger):
     def _abandoned(self, found: StoredKey) -> str:
         return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
 
-    def _run_of(self, ended: Verdict) -> Run:
+    def _run_of(self, ended: KeyVerdict) -> Run:
         """Return the run of a verdict, or raise what it means."""
         found, progress = ended.found, self._app.client.progress
         if ended.how == "triggered":

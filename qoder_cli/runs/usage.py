@@ -43,7 +43,7 @@ class _Ran(NamedTuple):
 
 
 @dataclass(slots=True)
-class Line:
+class UsageLine:
     """The sum of what has one key; None is that of what has none. `name` is what the key is called, if it is an id."""
 
     key: str | None
@@ -121,7 +121,7 @@ class Usage:
         self._runs: dict[str, _Ran] = {}
         self._of_session: dict[str, str] = {}
         self._seen: set[str] = set()
-        self._lines: dict[str | None, Line] = {}
+        self._lines: dict[str | None, UsageLine] = {}
         self.undated = 0
 
     def add_runs(self, runs: Iterable[Run]) -> None:
@@ -164,7 +164,7 @@ class Usage:
                 line._add_run(ran)
                 del self._runs[self._of_session.pop(id)]
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[UsageLine]:
         """Return the sums, dearest first, days in their order.
 
         What a run used whose session is in no list is unknown.
@@ -178,16 +178,16 @@ class Usage:
                 line._add_session(ran.session, None, is_growing=False, of_run=True)
         self._runs.clear()
         if self._by == "day":
-            return [self._lines.get(day) or Line(day) for day in _days(list(filter(None, self._lines)))]
+            return [self._lines.get(day) or UsageLine(day) for day in _days(list(filter(None, self._lines)))]
         return sorted(self._lines.values(), key=lambda line: (-line.credits, -line.runs, line.key or ""))
 
     def _counts(self, deployment: str | None) -> bool:
         return self._deployments is None or deployment in self._deployments
 
-    def _line(self, key: str | None, name: str | None) -> Line:
+    def _line(self, key: str | None, name: str | None) -> UsageLine:
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = Line(key)
+            line = self._lines[key] = UsageLine(key)
         line.name = line.name or name
         return line
 
@@ -212,9 +212,9 @@ class Usage:
                 return ran and ran.trigger, None
 
 
-def sum_of(lines: Iterable[Line]) -> Line:
+def sum_of(lines: Iterable[UsageLine]) -> UsageLine:
     """Return one line for all."""
-    every = Line(None)
+    every = UsageLine(None)
     for line in lines:
         every.sessions += line.sessions
         every.unknown += line.unknown

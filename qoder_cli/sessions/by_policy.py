@@ -16,7 +16,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.tokens import few, shortened
 from qoder_cli.local import decided
-from qoder_cli.local.decided import Decision
+from qoder_cli.local.decided import PolicyDecision
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.visible import visible
@@ -152,7 +152,7 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
 
 
 def _to_send(
-    app: App, found: Sequence[Judged], asked: Asked, noted: Mapping[str, Decision]
+    app: App, found: Sequence[Judged], asked: Asked, noted: Mapping[str, PolicyDecision]
 ) -> tuple[list[Judged], list[str]]:
     """Return what is to be sent, and the calls that are left for a person."""
     to_send, left = list[Judged](), list[str]()
@@ -180,7 +180,7 @@ def _tell(app: App, words: str) -> None:
         app.progress.note(words)
 
 
-def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
+def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None:
     """Find out what became of decisions on calls that still wait, but those sent just now. Raises OutcomeUnknown."""
     calls = {call.id: call for call in asked.calls}
     over = [each.call for each in noted.values() if each.state == "sending" and each.call not in asked.waiting]
@@ -204,7 +204,7 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
     decided.mark(app.store, app.settings, asked.session_id, ids, "sent")
 
 
-def _is_open(app: App, decision: Decision, asked: Asked) -> bool:
+def _is_open(app: App, decision: PolicyDecision, asked: Asked) -> bool:
     """Return whether nobody knows what became of a decision on a call that waits."""
     if decision.state == "sending":
         return True
@@ -254,12 +254,12 @@ def _event(each: Judged) -> dict[str, Any]:
     return confirmation(each.call, each.verdict.answer, each.verdict.because)
 
 
-def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str) -> Decision:
+def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str) -> PolicyDecision:
     call, _, (answer, rule, _) = each
     assert rule is not None  # what is answered is so by a rule
     given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())
-    return Decision(
+    return PolicyDecision(
         at=app.clock.now(),
         session=asked.session_id,
         run=run_id,

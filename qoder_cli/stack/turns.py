@@ -15,7 +15,7 @@ from itertools import chain, islice, repeat
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError, Rejected, Signalled, Unavailable, UsageError
-from qoder_cli.base.times import Moment, span, utc_text
+from qoder_cli.base.times import Instant, span, utc_text
 from qoder_cli.deployments.applying import turn
 from qoder_cli.keys.protocol import ABANDONED, LOOKS, MOST_TRIES, RETRIES, SEND_WITHIN
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
@@ -62,7 +62,7 @@ class StackTurn:
             machine=f"{platform.node() or 'a machine without a name'} (process {os.getpid()})",
         )
         self._found: StoredKey | None = None  # the turn, while it is ours as far as we know
-        self._heard: list[Moment] = []  # when each beat was sent: it may be done at any later time
+        self._heard: list[Instant] = []  # when each beat was sent: it may be done at any later time
         self._loss: Rejected | None = None
 
     @property
@@ -111,7 +111,7 @@ class StackTurn:
     def _written(self, write: Callable[[KeyRecord], StoredKey | None]) -> StoredKey | None:
         """Write a new beat of ours. Return what is there then; None also if that is not seen yet."""
         clock, beat = self._app.clock, len(self._heard)
-        self._heard.append(Moment.now(clock))
+        self._heard.append(Instant.now(clock))
         record = self._mine._replace(beat=beat, at=self._mine.at or utc_text(datetime.fromtimestamp(clock.now(), UTC)))
         with suppress(Lost):
             if (done := write(record)) is not None:

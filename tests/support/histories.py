@@ -16,13 +16,13 @@ from qoder_cli.keys.protocol import (
     UNKNOWN,
     Free,
     HasFailed,
+    KeyVerdict,
     Look,
     Move,
     Read,
     SendTrigger,
     Started,
     Take,
-    Verdict,
     Watch,
     start_once,
     why_not_adopted,
@@ -132,7 +132,7 @@ class Explorer:
         return doing(number, self.o.keys[number], self.o.until, state.commands[number].told)
 
     def is_alive(self, state: State, number: int) -> bool:
-        return not state.commands[number].dead and not isinstance(self._doing(state, number), Verdict)
+        return not state.commands[number].dead and not isinstance(self._doing(state, number), KeyVerdict)
 
     # What may happen.
 
@@ -163,7 +163,7 @@ class Explorer:
     def _was_told(self, state: State, key: int) -> bool:
         """Whether a command ended in 9 for a key: only then a person thinks of freeing it."""
         ended = [self._doing(state, n) for n, of in enumerate(self.o.keys) if of == key]
-        return any(isinstance(each, Verdict) and each.how in ("abandoned", "triggered") for each in ended)
+        return any(isinstance(each, KeyVerdict) and each.how in ("abandoned", "triggered") for each in ended)
 
     def _write(self, state: State, step: Any, key: int) -> tuple[State, Any]:
         """Do a write where it holds. Return the state, and what the store answers."""
@@ -290,7 +290,7 @@ class Explorer:
         told: tuple[Any, ...] = ()
         for _ in range(60):
             step = doing(number, key, self.o.until, told)
-            if isinstance(step, Verdict):
+            if isinstance(step, KeyVerdict):
                 break
             match step:
                 case Take() | Move() | Free():
@@ -304,7 +304,7 @@ class Explorer:
                 case _:
                     answer = False
             told = (*told, answer)
-        if not isinstance(step, Verdict) or step.how not in ("answered", "triggered", "abandoned"):
+        if not isinstance(step, KeyVerdict) or step.how not in ("answered", "triggered", "abandoned"):
             self._wrong("a key is stuck, and nobody is told what to do", ended)
 
     def _wrong(self, what: str, state: State) -> None:

@@ -14,7 +14,7 @@ from qoder_cli.base.tokens import few
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import AT_A_TIME, Facts
-from qoder_cli.deployments.findings import WEIGHTS, Asking, Covers, Finding, History, find
+from qoder_cli.deployments.findings import WEIGHTS, Asking, Covers, DeploymentFinding, History, find
 from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import secrets
@@ -135,7 +135,7 @@ def _named(app: App, typed: Sequence[str]) -> list[Deployment]:
     return list(in_order(lambda id: find_deployment(app, id), dict.fromkeys(map(str, found)), at_a_time=AT_A_TIME))
 
 
-def _tried(app: App, known: Sequence[Deployment], facts: Facts) -> dict[str, list[Finding]]:
+def _tried(app: App, known: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:
     """Have the API try each OAuth credential once; return what is invalid, by deployment. Raises ApiError."""
     invalid: dict[str, list[tuple[str, str]]] = {}  # by vault: the ids, and why
     for vault in dict.fromkeys(text(each) or "" for one in known for each in array(one.raw.get("vault_ids"))):
@@ -146,25 +146,25 @@ def _tried(app: App, known: Sequence[Deployment], facts: Facts) -> dict[str, lis
             result = secrets.validated(app, vault, str(each["id"]))
             if result.get("status") == "invalid":
                 invalid.setdefault(vault, []).append((str(each["id"]), secrets.why_invalid(result)))
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[DeploymentFinding]] = {}
     for one in known:
         for vault in map(str, array(one.raw.get("vault_ids"))):
             for id, why in invalid.get(vault, ()):
                 says = f"credential {id} is invalid ({why})"
                 fix = ("vault", "check", vault)
                 found.setdefault(one.id, []).append(
-                    Finding(one.id, one.name or "", "credential_invalid", "problem", says, fix)
+                    DeploymentFinding(one.id, one.name or "", "credential_invalid", "problem", says, fix)
                 )
     return found
 
 
-def _show(app: App, found: Sequence[Finding]) -> None:
+def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
     where = repeated(replace(app.flags, no_progress=False))  # profile and host
 
-    def fix_of(each: Finding) -> list[str]:
+    def fix_of(each: DeploymentFinding) -> list[str]:
         return [app.program, *each.fix, *where]
 
-    def data(each: Finding) -> dict[str, Any]:
+    def data(each: DeploymentFinding) -> dict[str, Any]:
         return {
             "deployment_id": each.deployment,
             "deployment_name": each.name or None,
@@ -174,7 +174,7 @@ def _show(app: App, found: Sequence[Finding]) -> None:
             "fix": fix_of(each),
         }
 
-    def row(each: Finding) -> Fields:
+    def row(each: DeploymentFinding) -> Fields:
         return {
             "deployment": NamedId(each.deployment, each.name) if each.name else Id(each.deployment),
             "finding": each.finding,
@@ -190,11 +190,11 @@ def _show(app: App, found: Sequence[Finding]) -> None:
     if app.output.format == "id":  # each deployment once
         found = list({each.deployment: each for each in found}.values())
     id = "says" if app.output.news is not None and app.output.format != "id" else "deployment"  # what is new, by that
-    with Rows[Finding](app.output, fields=row, data=data, id=id, first=_FIRST) as rows:
+    with Rows[DeploymentFinding](app.output, fields=row, data=data, id=id, first=_FIRST) as rows:
         rows.show(found)
 
 
-def _blocks(app: App, found: Sequence[Finding], where: Sequence[str]) -> Iterator[str]:
+def _blocks(app: App, found: Sequence[DeploymentFinding], where: Sequence[str]) -> Iterator[str]:
     """Yield what is said of each deployment; notes that many have stand once, at the end."""
     many = Counter(each.finding for each in found if each.weight == "note")
     common = {finding for finding, count in many.items() if count > _MANY}
