@@ -146,6 +146,8 @@ class World:
             made = self.add_deployment(id=preset.id, at=at, agent=agent, initial_events=PROMPT, **about)
             if preset.archived:
                 made.archive(at + 86400)
+            if "schedule" in preset.more:  # it has no past: nothing fired that could be missed
+                made.change(self.now())
         for what, held_by, fields in samples():
             self.keep(what, held_by, at=month_ago, **fields)
         retired, at = self.things["environments"][RETIRED], month_ago + 86400
