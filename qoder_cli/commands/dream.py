@@ -46,7 +46,7 @@ def create(
       qoder dream create --from project --model auto --dry-run
       qoder dream create --from project --into project --model auto"""
     limits = read_limits(wait=wait, timeout=timeout, interval=None)
-    told = editing.text_typed(app, "--instructions", instructions, file)
+    text = editing.text_typed(app, "--instructions", instructions, file)
     inputs: list[dict[str, Any]] = []  # help/pages/api.md#dreams
     names, sessions = Names(app), []
     for word in sources or ():
@@ -61,7 +61,7 @@ def create(
     output = None
     if into is not None:
         output = {"type": "update_existing", "memory_store_id": names.id_of(NOUNS["memory"], into)}
-    fields = {"model": model, "instructions": told, "inputs": inputs or None, "output_behavior": output}
+    fields = {"model": model, "instructions": text, "inputs": inputs or None, "output_behavior": output}
     body = editing.body_of(app, _DREAM, "create", {"file": file}, **fields)
     if not wait or dry_run:
         editing.create(app, _DREAM, body, editing.Making(False, False, dry_run))

@@ -44,11 +44,11 @@ def check(app: App, file: str = _FILE) -> None:
 
     policy = loaded(app, file)
     found = [{"line": rule.line, "rule": rule.text, "remark": remark} for rule, remark in remarks(policy)]
-    told = [f"line {each['line']}: {each['rule']}: {each['remark']}" for each in found]
+    lines = [f"line {each['line']}: {each['rule']}: {each['remark']}" for each in found]
     about = {"file": file, "sha256": policy.sha256, "rules": len(policy.rules)}
     deployments = list(policy.deployments)
     data = {**about, "deployments": deployments, "remarks": found}
-    app.output.record({**about, "deployments": deployments, "remarks": told}, data=data, id=policy.sha256)
+    app.output.record({**about, "deployments": deployments, "remarks": lines}, data=data, id=policy.sha256)
 
 
 def try_out(

@@ -81,21 +81,21 @@ class Asking(NamedTuple):
     called: str
 
 
-Covers = Callable[[Deployment, Asking], bool]  # whether a policy answers what a tool asks in a deployment's runs
+HasRule = Callable[[Deployment, Asking], bool]  # whether a policy answers what a tool asks in a deployment's runs
 
 
 def find(
-    deployment: Deployment, facts: Facts, history: History, *, now: float, covers: Covers = lambda *_: False
+    deployment: Deployment, facts: Facts, history: History, *, now: float, has_rule: HasRule = lambda *_: False
 ) -> list[DeploymentFinding]:
     """Return what is to be said of a deployment, the weightiest first; `now` is the server's time."""
-    checks = _Checks(deployment, facts, history, now, covers)
+    checks = _Checks(deployment, facts, history, now, has_rule)
     return sorted(checks.all(), key=lambda each: WEIGHTS.index(each.weight))
 
 
 class _Checks:
-    def __init__(self, deployment: Deployment, facts: Facts, history: History, now: float, covers: Covers) -> None:
+    def __init__(self, deployment: Deployment, facts: Facts, history: History, now: float, has_rule: HasRule) -> None:
         self._it = deployment
-        self._covers = covers
+        self._has_rule = has_rule
         self._raw = deployment.raw
         self._facts = facts
         self._history = history
@@ -211,7 +211,7 @@ class _Checks:
             yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
         if not self._it.schedule:
             return
-        asking = list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._covers(self._it, tool)))
+        asking = list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._has_rule(self._it, tool)))
         if asking:
             listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
             says = f"a scheduled run waits for a person when its agent uses: {listed}"

@@ -136,7 +136,7 @@ def _missed(rule: PolicyRule, subject: Subject) -> str:
     if not (subject.is_main or rule.any_thread):
         return "another agent's thread makes the call; threads: any allows that"
     if not isinstance(given, dict) or jsontext.is_repeated(given):
-        return "the input is no object, or names a field twice"
+        return "the input is not an object, or names a field twice"
     if unnamed := _unnamed(rule, subject):
         return unnamed
     for name, regex in rule.when.items():

@@ -20,7 +20,7 @@ DAILY = {"type": "cron", "expression": "0 3 * * *", "timezone": "UTC"}
 URL = "https://mcp.example.com/mcp"
 TOOLS = [{"type": "agent_toolset_20260401"}]
 PROMPT = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
-LIMITED = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["pypi.org"]}}
+LIMITED = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["packages.example.com"]}}
 
 
 class Place:

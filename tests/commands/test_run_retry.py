@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -22,7 +22,7 @@ class Place:
     def __init__(self, qoder: Qoder, generation: Generation = "current") -> None:
         self.qoder = qoder
         self.clock = HastyClock(100.0)  # those of several are started by threads
-        qoder.clock = self.clock  # type: ignore[assignment]
+        qoder.clock = cast(Any, self.clock)
         self.world = World(generation=generation, token=TOKEN, clock=qoder.clock.now, honour_key=False)
         self.lie: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
         self.use()

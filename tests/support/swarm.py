@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from unittest.mock import patch
 
 import httpx
@@ -323,7 +323,7 @@ class Keys(PostgresKeys):
         if self._connection is None:
             made = _Connection(self._machine, self._is_direct)
             made.reach()
-            self._connection = made  # type: ignore[assignment]
+            self._connection = cast(Any, made)
         return self._connection
 
 

@@ -14,7 +14,7 @@ from qoder_cli.base.tokens import few
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import AT_A_TIME, Facts
-from qoder_cli.deployments.findings import WEIGHTS, Asking, Covers, DeploymentFinding, History, find
+from qoder_cli.deployments.findings import WEIGHTS, Asking, DeploymentFinding, HasRule, History, find
 from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import secrets
@@ -68,12 +68,12 @@ def check(
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
     typed = named(deployments, app, what="deployments") if deployments else []
-    covers = _covers(app, policy)
+    has_rule = _decider(app, policy)
     counts: Counter[str] = Counter()
 
     def look() -> None:
         nonlocal counts
-        counts = _look(app, typed, probe=probe, covers=covers)
+        counts = _look(app, typed, probe=probe, has_rule=has_rule)
 
     view.show(look)
     if exit_status and counts["problem"]:
@@ -88,7 +88,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _covers(app: App, path: str | None) -> Covers:
+def _decider(app: App, path: str | None) -> HasRule:
     """Return whether the policy in a file, if one is given, has a rule about a tool. Raises BadFiles."""
     if path is None:
         return lambda *_: False
@@ -97,14 +97,14 @@ def _covers(app: App, path: str | None) -> Covers:
 
     policy = loaded(app, path)
 
-    def covers(deployment: Deployment, tool: Asking) -> bool:
+    def has_rule(deployment: Deployment, tool: Asking) -> bool:
         called = filter(None, (deployment.id, deployment.name))
         return covers_tool(policy, tool.kind, tool.name, tool.server, deployment=[*called])
 
-    return covers
+    return has_rule
 
 
-def _look(app: App, typed: Sequence[str], *, probe: bool, covers: Covers) -> Counter[str]:
+def _look(app: App, typed: Sequence[str], *, probe: bool, has_rule: HasRule) -> Counter[str]:
     """Print what there is to say now; return how many findings have which weight. Raises ApiError."""
     known = _named(app, typed) if typed else list(read_all(app))
     if len(known) > _PACED:
@@ -113,7 +113,7 @@ def _look(app: App, typed: Sequence[str], *, probe: bool, covers: Covers) -> Cou
     facts.prepare(each.raw for each in known)
     histories = histories_of(app, [each.id for each in known])
     now = app.client.server_now()
-    by_deployment = [find(each, facts, histories.get(each.id, History()), now=now, covers=covers) for each in known]
+    by_deployment = [find(each, facts, histories.get(each.id, History()), now=now, has_rule=has_rule) for each in known]
     if probe:
         tried = _tried(app, known, facts)
         by_deployment = [[*tried.get(each.id, ()), *one] for each, one in zip(known, by_deployment, strict=True)]
