@@ -25,15 +25,17 @@ It stays unknown (OutcomeUnknown) where
 
 import math
 import shlex
+import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError
+from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, Unavailable
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.times import span
+from qoder_cli.base.polling import poll
+from qoder_cli.base.times import Clock, span
 from qoder_cli.http.client import Client
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
@@ -46,6 +48,7 @@ THOROUGH_LOOKS = (16.0, 30.0)  # then, to send again or to say that nothing star
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
 NOT_STARTED_AFTER = 600.0  # seconds; after this long with no possible run listed, an attempt counts so
 _NAMED = 5  # runs that an error lists
+_MARK_SHOWS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a store whose list lags
 
 
 class Others(NamedTuple):
@@ -58,7 +61,7 @@ class Others(NamedTuple):
 NO_OTHERS = Others()
 
 
-def others_in(keys: "KeyStore", claim: "KeyRecord") -> Others:
+def others_in(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> Others:
     """Return what a store that machines share says of the triggers under other keys than that of a claim."""
 
     def named() -> set[str]:
@@ -72,7 +75,7 @@ def others_in(keys: "KeyStore", claim: "KeyRecord") -> Others:
         from qoder_cli.keys.protocol import why_not_adopted
 
         try:
-            others = [each.record for each in keys.entries()]
+            others = _written_before(keys, claim, clock)
         except QoderError as error:
             raise OutcomeUnknown(f"run {run.id} may be it, but {error.message}") from error
         why = why_not_adopted(run.id, claim, others)
@@ -80,6 +83,36 @@ def others_in(keys: "KeyStore", claim: "KeyRecord") -> Others:
             raise OutcomeUnknown(why)
 
     return Others(named, check)
+
+
+def _written_before(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> "list[KeyRecord]":
+    """Return what a store keeps, with all that was written before this began. Raises QoderError.
+
+    Its list may lag. Whoever started a listed run had written that they would; so a mark is written now, and the list
+    is read until it shows that.
+    """
+    from qoder_cli.keys.record import Lost
+
+    id = str(uuid.uuid4())
+    record = claim._replace(state="free", owner=id, key=f"look {id}", run=None, sent=None, before=())
+    mark = None
+    with suppress(Lost):
+        mark = keys.take(record)
+    if mark is None:
+        raise Unavailable(f"the store of keys {keys.shown} did not take a mark")
+    try:
+        found = poll(
+            keys.entries,
+            clock,
+            pauses=_MARK_SHOWS,
+            is_enough=lambda found: any(each.record.owner == id for each in found),
+        )
+    finally:
+        with suppress(QoderError, Lost):
+            keys.free(mark)
+    if not any(each.record.owner == id for each in found):
+        raise Unavailable(f"the store of keys {keys.shown} does not show what was written")
+    return [each.record for each in found]
 
 
 Attempts = Callable[[], Sequence[Attempt]]
@@ -294,7 +327,7 @@ def _others_of(app: App, attempt: Attempt) -> Others:
     from qoder_cli.keys.record import KeyRecord
 
     claim = KeyRecord("claimed", "", attempt.key, attempt.deployment, attempt.host, app.settings.workspace_id)
-    return others_in(shared_store(app), claim)
+    return others_in(shared_store(app), claim, app.clock)
 
 
 def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) -> list[Attempt]:

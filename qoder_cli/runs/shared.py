@@ -52,7 +52,7 @@ class SharedTrigger(Trigger):
         self._claim = KeyRecord(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
-        super().__init__(app, order, pace=pace, others=others_in(keys, self._claim))
+        super().__init__(app, order, pace=pace, others=others_in(keys, self._claim, app.clock))
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: Instant | None = None
         self._triggered = False
@@ -230,7 +230,7 @@ class SharedTrigger(Trigger):
                 self._app.store,
                 lambda: [dated(client, attempt)],
                 thoroughly=False,
-                others=others_in(self._keys, self._claim),
+                others=others_in(self._keys, self._claim, client.clock),
             )
         except (OutcomeUnknown, ApiError) as error:
             self._why = error.message

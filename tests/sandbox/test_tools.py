@@ -124,7 +124,8 @@ def test_apply_whose_answer_is_lost_makes_each_thing_once(cell: stack.Cell) -> N
 
 @pytest.mark.parametrize("store", swarm.STORES)
 def test_deploy_run_under_a_shared_key_breaks_no_promise_whatever_becomes_of_its_machines(store: str) -> None:
-    played = [alone(keys.play, swarm.Cell(store, seed)) for seed in range(150 if IN_CI else 20)]
+    found_late = (21000375, 21000770)  # a list of the store that lags hid the claim of the run's own key
+    played = [alone(keys.play, swarm.Cell(store, seed)) for seed in (*range(150 if IN_CI else 20), *found_late)]
     assert [one.wrong for one in played if one.wrong] == []
     assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
 
