@@ -13,7 +13,7 @@ from qoder_cli.policy import paths, shell
 from qoder_cli.policy.regex import Regex, TooLong
 from qoder_cli.policy.rules import Pattern, Policy, PolicyRule
 from qoder_cli.policy.texts import folded, forms, is_readable
-from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called
+from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called, spellings
 
 LONGEST = 100_000  # characters of one text in an input that is allowed
 _ONE_LINE = frozenset(("url", "query", "description", *PATHS))  # fields that have no line breaks, whoever names them
@@ -230,7 +230,7 @@ def _denies_tool(rule: PolicyRule, subject: Subject) -> bool:
     try:
         if subject.kind == "mcp":
             return _denies_mcp(pattern, name, folded(subject.server or ""))
-        return pattern.kind == "tool" and (pattern.name.fits(name) or pattern.name.fits(called(name)))
+        return pattern.kind == "tool" and any(map(pattern.name.fits, spellings(name)))
     except TooLong:
         return True
 
@@ -315,7 +315,7 @@ def _fit_condition(wanted: str, regex: Regex, subject: Subject) -> Fit:
         try:
             if wanted in PATHS:
                 fits.append(_fit_path_condition(regex, value, tool))
-            elif wanted == "command" and tool is TOOLS[BASH]:
+            elif wanted == "command":
                 fits.append(_fit_command_condition(regex, value))
             else:
                 fits.append(_fit_text(regex, value, may_have_layout=wanted not in _ONE_LINE))
@@ -334,7 +334,7 @@ def _fit_text(regex: Regex, value: str, *, may_have_layout: bool = False) -> Fit
 def _fit_command_condition(regex: Regex, command: str) -> Fit:
     """Return whether a part of a command fits; one that is not simple does. Raises TooLong."""
     words = shell.words_of(command)
-    if words is None or regex.is_in(" ".join(words)):
+    if words is None or any(map(regex.is_in, (" ".join(words), " ".join(" ".join(words).split())))):
         return Fit.YES
     return _fit_text(regex, command)
 

@@ -89,6 +89,7 @@ class Regex:
 
         With `with_below`, what is below each path fits too.
         """
+        glob = re.sub(r"/\*\*(?:/\*\*)+(?=/|$)", "/**", glob)  # any number of folders, twice, is that too
         parts = re.split(r"(/\*\*/|\*\*|\*)", glob)
         written = "".join(_IN_GLOBS.get(part) or re.escape(part) for part in parts)
         if with_below:

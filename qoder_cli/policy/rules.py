@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -190,6 +191,11 @@ def _when(node: Node, at: Path, *, allows: bool) -> Iterator[tuple[str, Regex]]:
         where = (*at, "when", "input", name)
         if not isinstance(child.content, str):
             raise Problem("must be a regular expression; put it in quotes", line=child.line, path=where)
+        if unicodedata.normalize("NFKC", child.content) != child.content:
+            what = (
+                "has characters that can be written in another way; use plain letters, or those that are one character"
+            )
+            raise Problem(what, line=child.line, path=where)
         try:
             yield name, Regex(child.content, ignores_case=not allows)
         except BadPattern as error:

@@ -69,7 +69,11 @@ def lowered(words: Sequence[str]) -> tuple[str, ...]:
 def may_hold(command: Sequence[str], rule: Sequence[str]) -> bool:
     """Return whether the words of a rule stand anywhere in a command, in their order: `env git -C x push`."""
     pieces = _parts(command)
-    return all(any(_may_be(piece, part) for piece in pieces) for part in _parts(rule))
+    if all(any(_may_be(piece, part) for piece in pieces) for part in _parts(rule)):
+        return True
+    wanted = " ".join(rule).lower()
+    texts = [" ".join(word.lower().split()) for word in command if " " in word]
+    return any(wanted in text for text in texts)  # which another program may run: sed '1egit push'
 
 
 def _may_be(piece: str, part: str) -> bool:

@@ -43,3 +43,9 @@ _SPELLINGS |= {"web_fetch": "WebFetch", "web_search": "WebSearch"}
 def called(name: str) -> str:
     """Return a built-in tool by its name in the docs: an SDK writes `bash` for `Bash`. Any other name unchanged."""
     return _SPELLINGS.get(name, name)
+
+
+def spellings(name: str) -> set[str]:
+    """Return every name of the tool that has this one, without case; any other name alone."""
+    tool = called(name)
+    return {name, tool.lower(), *(each.lower() for each, of in _SPELLINGS.items() if of == tool)}

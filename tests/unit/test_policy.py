@@ -515,3 +515,33 @@ def test_a_policy_that_others_may_write_is_warned_of(tmp_path: Path) -> None:
     file.write_text(json.dumps({"rules": [{"allow": "Bash(ls)"}]}))
     file.chmod(0o666)
     assert [warning.partition(" ")[0] for warning in load(str(file)).warnings] == ["others"]
+
+
+def tool(name: str, **given: Any) -> Subject:
+    return Subject("tool", name, given)
+
+
+AROUND = [  # rules, and a call that a deny among them means, however it is put
+    ("[{allow: 'Read(/**)'}, {deny: 'Read(/**/**/secret/**)'}]", read("/secret/x")),
+    ("[{allow: Edit}, {deny: 'Edit(/a/**/**/b)'}]", tool("Edit", file_path="/a/b", old_string="a", new_string="b")),
+    ("[{allow: WebSearch}, {deny: 'web_*'}]", tool("WebSearch", query="x")),
+    ("[{allow: WebFetch}, {deny: '*_fetch'}]", tool("WebFetch", url="https://a.example", prompt="x")),
+    ("[{allow: Bash}, {deny: 'Bash(git push:*)'}]", bash("sed 's/x/git push/e' f")),
+    ("[{allow: Bash}, {deny: 'Bash(git push:*)'}]", bash("sed '1egit push' f")),
+    ("[{allow: Bash}, {deny: 'Bash(git push:*)'}]", bash("perl -e 'exec q/git push/'")),
+    ("[{allow: Bash}, {deny: '*', when: {input: {command: 'rm -rf'}}}]", bash("sh -c 'rm  -rf x'")),
+    (
+        "[{allow: mcp__a, keys: [command]}, {deny: '*', when: {input: {command: sudo}}}]",
+        mcp("a", "x", command="s'u'do"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rules", "call"), AROUND)
+def test_policy_approves_no_way_around_a_deny(tmp_path: Path, rules: str, call: Subject) -> None:
+    assert decide(policy_of(tmp_path, f"rules: {rules}\n"), call).answer != "allow"
+
+
+def test_policy_refuses_a_condition_that_can_be_written_in_another_way(tmp_path: Path) -> None:
+    with pytest.raises(BadFiles, match="another way"):
+        policy_of(tmp_path, 'rules: [{deny: WebSearch, when: {input: {query: "e\\u0301vil"}}}]')
