@@ -147,7 +147,7 @@ class World:
             if preset.archived:
                 made.archive(at + 86400)
             if "schedule" in preset.more:  # it has no past: nothing fired that could be missed
-                made.change(self.now())
+                made.change(self.now() - 600)
         for what, held_by, fields in samples():
             self.keep(what, held_by, at=month_ago, **fields)
         retired, at = self.things["environments"][RETIRED], month_ago + 86400
