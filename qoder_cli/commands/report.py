@@ -39,7 +39,7 @@ def report(
       qoder report nightly-report --since 7d -o markdown
       qoder report --new"""
     from qoder_cli.deployments.lookup import deployment_ids_of
-    from qoder_cli.local.told import note_told, told
+    from qoder_cli.local.reported import note_reported, reported
     from qoder_cli.report.items import report_of
     from qoder_cli.report.reading import read_night
 
@@ -50,13 +50,13 @@ def report(
     night = read_night(app, list(dict.fromkeys(map(str, found))), since)
     whole = shown = report_of(app, night)
     if new:
-        known = told(app.store, app.settings, [item.key for item in whole.items])
+        known = reported(app.store, app.settings, [item.key for item in whole.items])
         shown = whole.only(lambda key: key not in known)
     if not new or shown.items:
         _print(app, shown, is_news=new)
     if new and shown.items:
         keys = [item.key for item in shown.items]
-        if not note_told(app.store, app.settings, keys, at=app.clock.now()):
+        if not note_reported(app.store, app.settings, keys, at=app.clock.now()):
             app.progress.warn("what was reported cannot be noted on this machine: the next --new tells it again")
     for problem in night.problems if app.output.format == "id" or app.output.is_json else ():
         app.progress.warn(f"{problem.what} not read whole: {problem.message}")

@@ -147,7 +147,7 @@ class MemoryKeys:
                 if error.http_status in gone:
                     return None
                 if isinstance(error, NotFound) and error.enveloped:
-                    why = f"there is no memory store {self._id} here: it is deleted, or of another account"
+                    why = f"memory store {self._id} not found: it was deleted, or belongs to another account"
                     raise StoreAway(why, hint="use the id that qoder key init printed", cause=error) from error
                 if meaning_of(error) is Meaning.REFUSED:
                     raise away(self.shown, error) from error

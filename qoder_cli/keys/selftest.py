@@ -27,9 +27,9 @@ def check(store: KeyStore) -> None:
         if moved is None:
             raise _unsafe(store, ["it refuses a change of what is there"])
         if store.move(found, first._replace(state="sending", owner=str(uuid.uuid4()))) is not None:
-            broken.append("it makes a change of what is no longer there")
+            broken.append("it changes a key that another command has changed since")
         if store.free(found):
-            broken.append("it removes what is no longer there")
+            broken.append("it removes a key that another command has changed since")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             taken = [each for each in pool.map(store.take, rivals) if each is not None]
         if len(taken) != 1:

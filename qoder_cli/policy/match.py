@@ -101,7 +101,7 @@ def decide(policy: Policy, subject: Subject) -> Verdict:
     return Verdict("ask", None, why)
 
 
-def covers_tool(
+def has_rule_about(
     policy: Policy, kind: str, name: str, server: str | None = None, *, deployment: Collection[str] = ()
 ) -> bool:
     """Return whether a policy has a rule about a tool: whether some call of it is decided without a person.
@@ -164,7 +164,7 @@ def _unnamed(rule: PolicyRule, subject: Subject) -> str:
             return f"it has {_quoted(name)}, which the rule does not name (keys: [{_quoted(name)}])"
         with_layout = tool.layout if tool is not None else (rule.keys | rule.when.keys()) - _ONE_LINE
         if not _is_plain(value, may_have_layout=name in with_layout):
-            return f"its {_quoted(name)} is too long, is no plain value, or has characters that cannot be seen"
+            return f"its {_quoted(name)} is too long, is not a plain value, or has characters that cannot be seen"
     return ""
 
 

@@ -37,25 +37,25 @@ def _narrow(deny: PolicyRule, rules: tuple[PolicyRule, ...]) -> Iterator[str]:
 def _denies_path(rule: PolicyRule, tool: str, deny: PolicyRule) -> bool:
     pattern = rule.pattern
     is_about_it = not rule.allows and (pattern.kind == "any" or pattern.tool == tool)
-    return is_about_it and (pattern.path is None or _covers_glob(pattern.path, deny.pattern.path))
+    return is_about_it and (pattern.path is None or _glob_includes(pattern.path, deny.pattern.path))
 
 
 def _never(rule: PolicyRule, rules: tuple[PolicyRule, ...], place: int) -> str:
     """Return why a rule never decides anything; empty if it may."""
     for at, other in enumerate(rules):
         if rule.allows and not other.allows:
-            if _covers(other, rule):
+            if _includes(other, rule):
                 return f"never allows anything: line {other.line} denies all of it ({other.text})"
             if _may_deny(other.pattern, rule.pattern) and not other.when:
                 return f"never allows anything: line {other.line} may mean to deny it ({other.text})"
-        elif at < place and rule.allows is other.allows and _covers(other, rule):
+        elif at < place and rule.allows is other.allows and _includes(other, rule):
             return f"never decides anything: line {other.line} does before ({other.text})"
     return ""
 
 
-def _covers(one: PolicyRule, other: PolicyRule) -> bool:
+def _includes(one: PolicyRule, other: PolicyRule) -> bool:
     """Return whether one rule certainly fits whatever another does."""
-    if not _has_conditions(one.when, other.when) or not _covers_pattern(one, other):
+    if not _has_conditions(one.when, other.when) or not _pattern_includes(one, other):
         return False
     return not one.allows or (one.keys >= other.keys and one.any_thread >= other.any_thread)
 
@@ -64,7 +64,7 @@ def _has_conditions(these: Mapping[str, Regex], those: Mapping[str, Regex]) -> b
     return all(name in those and those[name].pattern == regex.pattern for name, regex in these.items())
 
 
-def _covers_pattern(one_rule: PolicyRule, other_rule: PolicyRule) -> bool:
+def _pattern_includes(one_rule: PolicyRule, other_rule: PolicyRule) -> bool:
     one, other = one_rule.pattern, other_rule.pattern
     if one.kind == "any" or one.text == other.text:
         return True
@@ -72,12 +72,12 @@ def _covers_pattern(one_rule: PolicyRule, other_rule: PolicyRule) -> bool:
         return True
     if one.kind != other.kind or one.name is None or other.name is None:
         return False
-    if not _covers_glob(one.server, other.server) or not _covers_glob(one.name, other.name):
+    if not _glob_includes(one.server, other.server) or not _glob_includes(one.name, other.name):
         return False
     if one.words is not None:
-        return other.words is not None and _covers_words(one_rule, one.words, other, other.words)
+        return other.words is not None and _words_include(one_rule, one.words, other, other.words)
     if one.path is not None:
-        return other.path is not None and _covers_glob(one.path, other.path)
+        return other.path is not None and _glob_includes(one.path, other.path)
     return True
 
 
@@ -88,7 +88,7 @@ def _names(pattern: Pattern) -> Iterator[str]:
         yield from (name, f"mcp__{server}__{name}")
 
 
-def _covers_glob(one: Regex | None, other: Regex | None) -> bool:
+def _glob_includes(one: Regex | None, other: Regex | None) -> bool:
     """Return whether one fits whatever another does; if that has a wildcard, only if both are written the same."""
     if one is None or other is None:
         return one is other
@@ -97,7 +97,7 @@ def _covers_glob(one: Regex | None, other: Regex | None) -> bool:
     return other.literal is not None and one.fits(other.literal)
 
 
-def _covers_words(rule: PolicyRule, wanted: tuple[str, ...], other: Pattern, words: tuple[str, ...]) -> bool:
+def _words_include(rule: PolicyRule, wanted: tuple[str, ...], other: Pattern, words: tuple[str, ...]) -> bool:
     if not rule.allows:
         wanted, words = shell.lowered(wanted), shell.lowered(words)
     if rule.pattern.is_prefix:

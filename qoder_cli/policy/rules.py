@@ -218,7 +218,7 @@ def pattern_of(text: str, *, allows: bool) -> Pattern:
         raise ValueError("an allow must name its tool; only a deny, or the tool of an MCP server, may have *")
     tool = called(name)
     if tool not in TOOLS and "*" not in name and (near := get_close_matches(tool, TOOLS, n=1, cutoff=0.75)):
-        raise ValueError(f"there is no tool {name}; did you mean {near[0]}?")
+        raise ValueError(f"unknown tool {name}; did you mean {near[0]}?")
     if name == "*" and inside is None:
         return Pattern(text, "any")
     named = _name(tool, allows=allows)

@@ -306,7 +306,7 @@ def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what:
 BAD_STORES: dict[str, tuple[str, int, str]] = {
     # What answers for the memory store, or what is done to it: the exit code, and what is said.
     "archived": ("memory archive memstore_keys --yes", 7, "the store of keys memstore_keys is archived"),
-    "deleted": ("memory delete memstore_keys --yes", 7, "it is deleted, or of another account"),
+    "deleted": ("memory delete memstore_keys --yes", 7, "it was deleted, or belongs to another account"),
     "not one of keys": ("memory update memstore_keys --name notes", 2, "is the memory store 'notes', not one of keys"),
     "full": ("413", 7, "the store of keys memstore_keys cannot be used: HTTP 413"),
     "full of keys": ("422", 7, "the store of keys memstore_keys cannot be used: HTTP 422"),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.files.tree import BadFiles
-from qoder_cli.policy.match import Subject, covers_tool, decide
+from qoder_cli.policy.match import Subject, decide, has_rule_about
 from qoder_cli.policy.regex import BadPattern, Regex, TooLong
 from qoder_cli.policy.remarks import remarks
 from qoder_cli.policy.rules import Policy, load
@@ -422,11 +422,11 @@ def test_a_regular_expression_that_fits_a_longer_text_is_expected_to(pattern: st
 
 def test_a_policy_covers_the_tools_that_its_rules_are_about(policy: Policy, tmp_path: Path) -> None:
     tools = (("tool", "Bash", None), ("tool", "bash", None), ("mcp", "get_x", "github"), ("custom", "Bash", None))
-    assert [covers_tool(policy_of(tmp_path, "rules: [{allow: Bash(ls)}]"), *tool) for tool in tools] == [1, 1, 0, 0]
-    assert [covers_tool(policy, *tool) for tool in tools] == [1, 1, 1, 0]  # with a deny for all
-    assert covers_tool(policy_of(tmp_path, "rules: [{deny: '*delete*'}]"), "mcp", "a/delete_x", "hub")
+    assert [has_rule_about(policy_of(tmp_path, "rules: [{allow: Bash(ls)}]"), *tool) for tool in tools] == [1, 1, 0, 0]
+    assert [has_rule_about(policy, *tool) for tool in tools] == [1, 1, 1, 0]  # with a deny for all
+    assert has_rule_about(policy_of(tmp_path, "rules: [{deny: '*delete*'}]"), "mcp", "a/delete_x", "hub")
     other = policy_of(tmp_path, "rules: [{allow: Bash(ls)}]\ndeployments: [nightly]")
-    assert [covers_tool(other, "tool", "Bash", deployment=of) for of in (("dep_1", "nightly"), ("dep_1",))] == [1, 0]
+    assert [has_rule_about(other, "tool", "Bash", deployment=of) for of in (("dep_1", "nightly"), ("dep_1",))] == [1, 0]
 
 
 def test_a_regular_expression_that_never_ends_denies_and_does_not_approve(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ BAD = {
     "rules: [Bash]": "1: rules[0]: must be `allow: PATTERN` or `deny: PATTERN`",
     "rules: [{alow: Bash}]": "1: rules[0].alow: unknown field; did you mean allow?",
     "rules: [{allow: Bash, deny: Bash}]": "1: rules[0]: must have either `allow` or `deny`",
-    "rules: [{allow: Bsh(x)}]": "1: rules[0].allow: there is no tool Bsh; did you mean Bash?",
+    "rules: [{allow: Bsh(x)}]": "1: rules[0].allow: unknown tool Bsh; did you mean Bash?",
     "rules: [{allow: '*'}]": "1: rules[0].allow: an allow must name its tool; ",
     "rules: [{allow: mcp__a__b__c}]": "1: rules[0].allow: does not say which part is the server",
     "rules: [{allow: mcp__a*}]": "1: rules[0].allow: an allow must name the server",

@@ -92,14 +92,14 @@ def _decider(app: App, path: str | None) -> HasRule:
     """Return whether the policy in a file, if one is given, has a rule about a tool. Raises BadFiles."""
     if path is None:
         return lambda *_: False
-    from qoder_cli.policy.match import covers_tool
+    from qoder_cli.policy.match import has_rule_about
     from qoder_cli.sessions.by_policy import loaded
 
     policy = loaded(app, path)
 
     def has_rule(deployment: Deployment, tool: Asking) -> bool:
         called = filter(None, (deployment.id, deployment.name))
-        return covers_tool(policy, tool.kind, tool.name, tool.server, deployment=[*called])
+        return has_rule_about(policy, tool.kind, tool.name, tool.server, deployment=[*called])
 
     return has_rule
 

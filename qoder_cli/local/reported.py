@@ -1,4 +1,4 @@
-"""What `report --new` of this machine has said, by host and workspace, so that it says each thing once."""
+"""What `report --new` of this machine has reported, by host and workspace, so that it reports each thing once."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ MOST_KEPT = 200_000  # things, of all hosts, the newest
 _AT_ONCE = 500
 
 
-def told(store: "Store", settings: "Settings", keys: Sequence[str]) -> set[str]:
-    """Return those of some things that were said before."""
+def reported(store: "Store", settings: "Settings", keys: Sequence[str]) -> set[str]:
+    """Return those of some things that were reported before."""
     found: set[str] = set()
     for first in range(0, len(keys), _AT_ONCE):
         some = list(map(_writable, keys[first : first + _AT_ONCE]))
@@ -24,8 +24,8 @@ def told(store: "Store", settings: "Settings", keys: Sequence[str]) -> set[str]:
     return {key for key in keys if _writable(key) in found}
 
 
-def note_told(store: "Store", settings: "Settings", keys: Iterable[str], *, at: float) -> bool:
-    """Note that things were said, after they were. Return whether that is written."""
+def note_reported(store: "Store", settings: "Settings", keys: Iterable[str], *, at: float) -> bool:
+    """Note that things were reported, after they were. Return whether that is written."""
     rows = [(*_scope(settings), _writable(key), at) for key in keys]
 
     def put(connection: "Connection") -> None:
