@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.keys.postgres import PostgresKeys
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Request, WireResponse
 from qoder_cli.sandbox.world import World
+from tests.support.hasty import CommonClock
 from tests.support.machines import MEMORY_STORE, PostgresServer
 from tests.support.processes import until
 
@@ -38,7 +38,7 @@ TOKEN = "pt-planted-0123456789abcdef"
 HASTE = 10.0  # how many times faster all clocks go
 LAG = 0.3  # real seconds that a read of the memory store is old, at most
 HOT = "hot"
-_BEGAN = time.time()
+_CLOCK = CommonClock(HASTE)
 _TRIES = 100
 _MEMORIES = f"memory_stores/{MEMORY_STORE}/memories"
 
@@ -132,23 +132,6 @@ def _keys_of(crowd: Crowd, host: int) -> list[str]:
     return [HOT] * (host < crowd.at_once) + mine
 
 
-def _hasty_now() -> float:
-    return _BEGAN + (time.time() - _BEGAN) * HASTE
-
-
-class _Hasty(Clock):
-    """Waits for less long. What is waited for a response is not shortened."""
-
-    def now(self) -> float:
-        return _hasty_now()
-
-    def monotonic(self) -> float:
-        return time.monotonic() * HASTE
-
-    def sleep(self, seconds: float) -> None:
-        super().sleep(seconds / HASTE)
-
-
 def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
     """Be a host: use each key, and write down what came of it."""
     state = folder / f"host-{number}"
@@ -162,7 +145,7 @@ def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
                 time.sleep(min(tries, 1) * 0.1)
                 tries += 1
                 out, err = io.BytesIO(), io.BytesIO()
-                app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=_Hasty())
+                app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=_CLOCK)
                 code = int(main(["deploy", "run", "dep_demo", "--idempotency-key", key, "--json"], app))
             run = None
             with suppress(ValueError):
@@ -214,7 +197,7 @@ def _service(crowd: Crowd, folder: Path) -> Iterator[str]:
     def be() -> None:
         from qoder_cli.sandbox.server import serve
 
-        world = World(token=TOKEN, honour_key=False, clock=_hasty_now)
+        world = World(token=TOKEN, honour_key=False, clock=_CLOCK.now)
         world.keep("memory_stores", at=world.now(), id=MEMORY_STORE, name="qoder-keys")
         server = serve(world, faults=_Lagging(folder / "truth", LAG if crowd.trouble == "lag" else 0.0))
         (folder / "ready.part").write_text(server.base_url)

@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from tests.support import hosts, swarm
+from tests.support.hasty import CommonClock
 from tests.support.histories import Explorer, Options
 from tests.tools.playing import Played
 
 PROMISES = ("twice", "lost", "stuck", "wrong")  # wrong: of a history, whatever it is
 HASTE = 60.0  # how many times faster the clocks of machines and service go
-_BEGAN = time.time()
+_CLOCK = CommonClock(HASTE)
 TOKEN = "pt-planted-0123456789abcdef"
 STORES = swarm.STORES
 MANY = 20_000  # histories of each store
@@ -227,17 +228,12 @@ def _key(cell: Cell, key: int) -> str:
     return f"key-{cell.seed}-{key}"
 
 
-def _hasty_now() -> float:
-    return _BEGAN + (time.time() - _BEGAN) * HASTE
-
-
 # The machines.
 
 
 def _command(folder: Path, url: str, keys: str, name: str, words: list[str], machine: Machine | None = None) -> None:
     """Be a machine that types one command, on a clock that hurries. What it says is in a file, unless it is killed."""
     from qoder_cli.app import App
-    from qoder_cli.base.times import Clock
     from qoder_cli.cli.main import main
     from qoder_cli.http.client import Client
     from qoder_cli.output.screen import Screen
@@ -251,23 +247,11 @@ def _command(folder: Path, url: str, keys: str, name: str, words: list[str], mac
 
             patch.object(PostgresKeys, "_rows", steps.around(PostgresKeys._rows)).start()
 
-    class Hasty(Clock):
-        """Waits for less long. What is waited for a response is not shortened."""
-
-        def now(self) -> float:
-            return _hasty_now()
-
-        def monotonic(self) -> float:
-            return time.monotonic() * HASTE
-
-        def sleep(self, seconds: float) -> None:
-            super().sleep(seconds / HASTE)
-
     state = folder / name
     env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
     env["QODER_CONFIG"] = str(state / "config.toml")
     out, err = io.BytesIO(), io.BytesIO()
-    app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=Hasty())
+    app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=_CLOCK)
     code = main(words, app)
     run = None
     with suppress(ValueError):
@@ -360,7 +344,7 @@ def _serve(cell: Cell, folder: Path) -> None:
                         truth.write(f"{key} {[*world.runs][-1]}\n")
             return answer
 
-    world = World(token=TOKEN, honour_key=False, clock=_hasty_now)  # else its Date would make responses look old
+    world = World(token=TOKEN, honour_key=False, clock=_CLOCK.now)  # else its Date would make responses look old
     world.keep("memory_stores", at=world.now(), id=_STORE, name="qoder-keys")
     server = serve(world, faults=Trouble())
     (folder / "ready.part").write_text(server.base_url)
