@@ -44,9 +44,9 @@ def current(tmp_path: Path) -> Town:
     return _town("current", tmp_path)
 
 
-def _town(generation: Generation, folder: Path) -> Town:
+def _town(generation: Generation, folder: Path, *, speed: float = 100.0) -> Town:
     """Return a town in which nobody may run `dep_locked`, and `dep_long` takes an hour."""
-    town = Town(generation, folder, HastyClock(100.0))
+    town = Town(generation, folder, HastyClock(speed))
     town.world.add_deployment(id="dep_locked", name="locked")
     town.world.add_deployment(id="dep_long", name="long", behaviour=Behaviour(turn(seconds=3600)))
     town.server.refuse = refusing("/deployments/dep_locked/run", 403, "permission_error")
@@ -534,7 +534,8 @@ def test_deploy_run_result_of_several_goes_with_json_and_exits_10_where_one_cann
     assert "cannot be read" in ran.error["message"]
 
 
-def test_deploy_run_result_of_several_is_read_beside_the_wait(current: Town) -> None:
+def test_deploy_run_result_of_several_is_read_beside_the_wait(tmp_path: Path) -> None:
+    current = _town("current", tmp_path, speed=20.0)  # a busy machine must read every list before the deadline
     last = current.world.add_deployment(name="last", behaviour=Behaviour(turn(seconds=8))).id
 
     def refuse(asked: Asked) -> None:
