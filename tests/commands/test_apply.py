@@ -16,7 +16,7 @@ from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
-from tests.support.team import DOCS, EXAMPLE, NIGHTLY, Team
+from tests.support.team import DOCS, EXAMPLE, NIGHTLY, REPORTER, Team
 from tests.support.things import Raw, each_row, refusal
 
 pytestmark = pytest.mark.usefixtures("plain_http")
@@ -265,6 +265,23 @@ def test_apply_prunes_what_no_file_declares_and_nothing_else(team: Team) -> None
     assert [(row["action"], row["id"]) for row in rows][-1] == ("archived", id)
     assert team.writes == [f"POST /environments/{id}/archive"]
     assert {"build", "two", "three", "default", "workers"} <= team.there("environments").keys()
+
+
+ONE = {"one.yaml": "type: environment\nname: one\n", "one.json": '{"type": "environment", "name": "one"}'}
+ONE |= {"one.md": "---\ntype: environment\nname: one\n---\n", "agents/README.md": REPORTER}
+
+
+@pytest.mark.parametrize("file", ONE)
+def test_apply_prunes_nothing_because_an_editor_saves_a_file_in_another_encoding(team: Team, file: str) -> None:
+    skills = {"skills/house-style/SKILL.md": skill("house-style")}
+    team.write({"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, **skills})
+    team.write({file: ONE[file]})
+    assert len(team.applied()) == 3
+    (team.folder / file).write_bytes(ONE[file].encode("utf-8-sig"))
+    assert [row["action"] for row in team.applied("--prune")] == ["unchanged"] * 3
+    (team.folder / file).write_bytes(ONE[file].encode("utf-16"))
+    ran = team.apply("--prune")
+    assert (ran.code, f"{file}:1: is UTF-16; save it as UTF-8" in ran.err, team.writes) == (2, True, [])
 
 
 def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:

@@ -801,6 +801,9 @@ def test_deploy_apply_takes_markdown_of_a_folder_with_paths_in_place_of_names(de
     assert (resource["memory_store_id"], resource["access"]) == (store["id"], "read_write")
     ran = desk.apply(str(folder), "--json")
     assert actions(ran) == [("unchanged", 0)]
+    (folder / "nightly.md").write_text(in_markdown(**fields | {"paused": True}), encoding="utf-8-sig")
+    assert desk.apply(str(folder)).code == 0
+    assert desk.named("nightly")[0].fields["status"] == "paused"
 
 
 @pytest.mark.parametrize(
