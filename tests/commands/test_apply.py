@@ -531,14 +531,21 @@ UNDER_WAY: dict[str, dict[str, Any]] = {
     "file": {"deployments/d.yaml": OUTSIDE | {"resources": [{"path": "../f.csv", "mount_path": "/f"}]}, "f.csv": "1"},
     "credential": {"vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DOCS]}},
     "deployment": {"deployments/d.yaml": OUTSIDE | {"paused": True}},
+    "deployment, only to be paused": {"deployments/d.yaml": OUTSIDE | {"paused": True}},
+    "deployment, only to be unpaused": {"deployments/d.yaml": OUTSIDE | {"paused": False}},
 }
 
 
-@pytest.mark.parametrize("kind", UNDER_WAY)
+@pytest.mark.parametrize("what", UNDER_WAY)
 def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
-    team: Team, monkeypatch: pytest.MonkeyPatch, kind: str
+    team: Team, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    team.write({"qoder.yaml": "stack: s", **UNDER_WAY[kind]})
+    kind, _, only = what.partition(", ")
+    if only:
+        before = OUTSIDE | {"paused": not UNDER_WAY[what]["deployments/d.yaml"]["paused"]}
+        team.write({"qoder.yaml": "stack: s", "deployments/d.yaml": before})
+        team.applied()
+    team.write({"qoder.yaml": "stack: s", **UNDER_WAY[what]})
     words = []
     if kind == "credential":  # one whose secret is replaced
         team.applied()
