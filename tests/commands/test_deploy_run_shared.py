@@ -297,6 +297,17 @@ def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server
     assert (seen(ran), len(machines.runs)) == ((0, machines.runs[-1]), 2)
 
 
+def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: Machines) -> None:
+    failed = machines.machine("a")("deploy", "run", "dep_fail", "--json").json["id"]
+    machines.clock.time += 60
+    assert machines.machine("a")("run", "retry", failed).code == 0
+    machines.clock.time += 60
+    line = "run retry --all-failed dep_fail --since 1d --yes --json"
+    ran = machines.machine("b")(*line.split())
+    assert (ran.code, ran.json, machines.triggers) == (0, [], 2), ran.err
+    assert "ignored 1 that were retried before; ignored 1 that are retries themselves" in ran.err
+
+
 def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(
     machines: Machines,
 ) -> None:
