@@ -247,7 +247,10 @@ def _type_in(path: str) -> str:
         return str(first.get("type")) if isinstance(first, dict) else ""
     if path.lower().endswith(".md"):
         front = FRONT.match(begins.decode("utf-8", "replace"))
-        begins = front[1].encode() if front else b""
+        if front is not None:
+            begins = front[1].encode()
+        elif not begins.startswith(b"---"):  # else its end is missing, and that is said
+            return ""
     match = _TYPE.search(begins)
     return match[1].decode() if match else ""
 

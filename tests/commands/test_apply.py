@@ -284,6 +284,16 @@ def test_apply_prunes_nothing_because_an_editor_saves_a_file_in_another_encoding
     assert (ran.code, f"{file}:1: is UTF-16; save it as UTF-8" in ran.err, team.writes) == (2, True, [])
 
 
+def test_apply_prunes_nothing_because_a_front_matter_lost_its_end(team: Team) -> None:
+    team.write(
+        {"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, "one.md": ONE["one.md"]}
+    )
+    team.applied()
+    (team.folder / "one.md").write_text(ONE["one.md"].removesuffix("---\n"))
+    ran = team.apply("--prune")
+    assert (ran.code, "its front matter has no end" in ran.err, team.writes) == (2, True, [])
+
+
 def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:
     two_envs(team)
     part = str(team.folder / "environments")
