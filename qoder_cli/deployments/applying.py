@@ -81,30 +81,36 @@ def write(app: App, step: DeploymentStep, pace: Pace) -> Applied:
         return apply(app, step, pace)
     if step.current is None:
         return _create_paused(app, step, pace)
-    changes = step.changes
-    step.changes = [change for change in changes if change.path != PAUSED]
+    step.planned = step.changes
+    step.changes = [change for change in step.planned if change.path != PAUSED]
     try:
-        look_again(app, step)
-        if step.declared.paused:
-            step.more_follows = step.is_open
-            _end(app, step, PAUSE, pace)
-        if step.is_open:
-            step.more_follows = not step.declared.paused
-            applied = apply(app, step, pace)
-            if applied.error is not None or applied.found is None:
-                return applied
-            step.current, step.has_written = applied.found.raw, True
-        step.more_follows = False
-        if not step.declared.paused:
-            _end(app, step, UNPAUSE, pace)
+        return _pause_around(app, step, pace)
     except QoderError as error:
         return failed(step, error)
-    step.changes = changes
+    finally:
+        step.changes, step.planned = step.planned, None
+
+
+def _pause_around(app: App, step: DeploymentStep, pace: Pace) -> Applied:
+    """Write the other changes between pausing and unpausing. Raises QoderError, Closed, Signalled."""
+    look_again(app, step)
+    if step.declared.paused:
+        _end(app, step, PAUSE, pace, more_follows=step.is_open)
+    if step.is_open:
+        step.more_follows = not step.declared.paused
+        applied = apply(app, step, pace)
+        if applied.error is not None or applied.found is None:
+            return applied
+        step.current, step.has_written = applied.found.raw, True
+    if not step.declared.paused:
+        _end(app, step, UNPAUSE, pace)
     return result_of(step, "changed")
 
 
 def given_up(step: DeploymentStep) -> Applied:
     """Return what is known of a deployment whose writing was stopped, maybe between two writes."""
+    if (planned := step.planned) is not None:
+        step.changes = planned
     applied = give_up(step)
     is_half_done = step.more_follows and applied.action in ("created", "changed")
     if not is_half_done and not (step.has_written and applied.action == "not_attempted"):
@@ -114,11 +120,12 @@ def given_up(step: DeploymentStep) -> Applied:
     return result_of(step, "failed", raw, stopped)
 
 
-def _end(app: App, step: DeploymentStep, change: Change, pace: Pace) -> None:
+def _end(app: App, step: DeploymentStep, change: Change, pace: Pace, *, more_follows: bool = False) -> None:
     """Pause or unpause what is there. Raises QoderError, Closed."""
     write = ending(app, step.target, change)
     write.pace = pace
-    step.write = write
+    step.write = write  # first: until then a signal has to find that more follows
+    step.more_follows = more_follows
     step.current = {**(step.current or {}), **write.send().value.raw}
     step.has_written = True
 

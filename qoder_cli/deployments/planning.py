@@ -125,7 +125,10 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
     for one in declared:
         fields = {NAMED.get(field, field): resolved(one, field, value) for field, value in one.fields.items()}
         for ref in one.refs:
-            put(fields, ref.at, id_of(one, ref.noun, str(ref.at[0]), ref.name, line=ref.line))
+            value: Any = id_of(one, ref.noun, str(ref.at[0]), ref.name, line=ref.line)
+            if ref.version is not None:
+                value = {"type": ref.pins, "id": value, "version": ref.version}
+            put(fields, ref.at, value)
         found.append(replace(one, fields=fields, refs=()))
     if problems:
         raise BadFiles(problems)

@@ -32,6 +32,7 @@ class DeploymentStep(edits.Step):
     declared: Declared
     noun: Noun = NOUNS["deploy"]
     form: Form = FORM
+    planned: Sequence[FieldChange] | None = None  # all its changes, while `changes` has only some
     more_follows: bool = False  # another write comes after the one that is under way
     has_written: bool = False  # one of several writes is done
 

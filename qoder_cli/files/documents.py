@@ -1,6 +1,7 @@
 """What a YAML, JSON or Markdown file declares, document by document."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import IO, NamedTuple
@@ -78,8 +79,19 @@ def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
 
 def has_front_matter(path: str) -> bool:
     """Return whether a Markdown file begins with front matter. Raises Problem."""
+    return beginning(path, 16).startswith(b"---")
+
+
+def beginning(path: str, most: int) -> bytes:
+    """Return at most so many first bytes of a file, in UTF-8 without a mark of the order of bytes. Raises Problem.
+
+    Of UTF-16, too: what is passed over here is never read, and nobody would be told what is wrong with it.
+    """
     try:
         with open_at_once(path) as file:
-            return (file.read(3) or b"") == b"---"
+            data = file.read(most) or b""
     except (OSError, ValueError) as error:
         raise Problem(f"cannot be read: {reason_of(error)}") from None
+    if data.startswith(_UTF_16):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(BOM_UTF8)

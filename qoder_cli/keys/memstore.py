@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from qoder_cli.base.errors import ApiError, AuthError, NotFound, UsageError
+from qoder_cli.base.errors import ApiError, AuthError, NoResponse, NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.http.answers import Pending, answer_to
 from qoder_cli.http.client import Client
+from qoder_cli.http.readback import tells_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
 from qoder_cli.nouns.memories import sha256_of
@@ -69,18 +70,18 @@ class MemoryKeys:
                     return self._found(self._client.get(f"{self._path}/{segment(id)}", _VIEW, fresh=True))
                 del self._known[name]
             query = {"path_prefix": f"{FOLDER}{name}", "limit": 100, **_VIEW}
-            for row in self._rows(query):
+            for row in filter(_is_memory, self._rows(query)):
                 if row.get("path") == f"{FOLDER}{name}":
-                    found = self._whole(row)
-                    if found is not None:
+                    with suppress(NotFound):
+                        found = self._whole(row)
                         self._known[name] = found.id
                         return found
             return None
 
     def entries(self) -> list[StoredKey]:
         with self._usable():
-            rows = self._rows({"path_prefix": FOLDER, "limit": 100, **_VIEW})
-            return [found for row in rows if (found := self._whole(row)) is not None]
+            rows = self._rows({"path_prefix": FOLDER, "limit": 100, **_VIEW}, must_be_whole=True)
+            return [self._whole(row) for row in rows]
 
     def close(self) -> None:
         """Do nothing: the client is another's."""
@@ -105,18 +106,17 @@ class MemoryKeys:
                     )
             self._is_checked = True
 
-    def _rows(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        pages = self._client.pages(self._path, query, fresh=True)
+    def _rows(self, query: dict[str, Any], *, must_be_whole: bool = False) -> list[dict[str, Any]]:
+        pages = list(self._client.pages(self._path, query, fresh=True))
         rows = [mapping(row) for page in pages for row in page["data"]]
-        return [row for row in rows if row.get("type") in (None, "memory") and text(row.get("id"))]
+        if must_be_whole and not (tells_more(pages[-1]) and all(map(_is_memory, rows))):
+            raise NoResponse("the list of keys may not be whole")
+        return rows
 
-    def _whole(self, row: dict[str, Any]) -> StoredKey | None:
-        """Return what a row of a list stands for; None if it is gone."""
+    def _whole(self, row: dict[str, Any]) -> StoredKey:
+        """Return what a row of a list stands for. Raises NotFound if it is gone, or not shown yet."""
         if not text(row.get("content")):
-            try:
-                row = mapping(self._client.get(f"{self._path}/{segment(str(row['id']))}", _VIEW, fresh=True))
-            except NotFound:
-                return None
+            row = mapping(self._client.get(f"{self._path}/{segment(str(row['id']))}", _VIEW, fresh=True))
         return self._found(row)
 
     def _found(self, raw: Any) -> StoredKey:
@@ -173,3 +173,8 @@ class MemoryKeys:
             raise
         except ApiError as error:
             raise away(self.shown, error) from error
+
+
+def _is_memory(row: dict[str, Any]) -> bool:
+    """Return whether a row of a list is a memory: a folder stands for some that are not listed."""
+    return row.get("type") in (None, "memory") and text(row.get("id")) is not None

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 
 from qoder_cli.output.screen import inert
 
-# Words in which no mark means anything. Whatever else it is stands in a code span, where GitHub makes no link, mention
-# or HTML of it.
-_PLAIN = re.compile(r"(?!\d+\. )(?!.*www\.)[A-Za-z0-9][A-Za-z0-9 .,%:-]*", re.ASCII | re.IGNORECASE)
+# Words in which no mark means anything: no list, link, GH-26 or :emoji:, though 09:00:00 is plain. Whatever else it is
+# stands in a code span, where GitHub makes no link, mention or HTML of it.
+_PLAIN = re.compile(
+    r"(?!\d+\. )(?!.*www\.)(?!.*\bGH-\d)(?!.*:(?!\d\d:)[\w-]+:)[A-Za-z0-9][A-Za-z0-9 .,%:-]*", re.ASCII | re.IGNORECASE
+)
 
 
 def harmless(text: str) -> str:

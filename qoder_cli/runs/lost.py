@@ -41,7 +41,7 @@ from qoder_cli.http.readback import ReadBack
 from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
 
 if TYPE_CHECKING:
-    from qoder_cli.keys.record import KeyRecord, KeyStore
+    from qoder_cli.keys.record import KeyRecord, KeyStore, StoredKey
 
 RUN_LIST_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
 THOROUGH_LOOKS = (16.0, 30.0)  # then, to send again or to say that nothing started
@@ -89,28 +89,28 @@ def _written_before(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> "list
     """Return what a store keeps, with all that was written before this began. Raises QoderError.
 
     Its list may lag. Whoever started a listed run had written that they would; so a mark is written now, and the list
-    is read until it shows that.
+    is read until it shows that. Then once more: a page of that list may have been older than the one with the mark.
     """
     from qoder_cli.keys.record import Lost
 
     id = str(uuid.uuid4())
     record = claim._replace(state="free", owner=id, key=f"look {id}", run=None, sent=None, before=())
+
+    def shows_mark(found: "list[StoredKey]") -> bool:
+        return any(each.record.owner == id for each in found)
+
     mark = None
     with suppress(Lost):
         mark = keys.take(record)
     if mark is None:
         raise Unavailable(f"the store of keys {keys.shown} did not take a mark")
     try:
-        found = poll(
-            keys.entries,
-            clock,
-            pauses=_MARK_SHOWS,
-            is_enough=lambda found: any(each.record.owner == id for each in found),
-        )
+        poll(keys.entries, clock, pauses=_MARK_SHOWS, is_enough=shows_mark)
+        found = keys.entries()
     finally:
         with suppress(QoderError, Lost):
             keys.free(mark)
-    if not any(each.record.owner == id for each in found):
+    if not shows_mark(found):
         raise Unavailable(f"the store of keys {keys.shown} does not show what was written")
     return [each.record for each in found]
 

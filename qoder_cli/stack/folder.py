@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from qoder_cli.base.plainfile import open_at_once, reason_of
-from qoder_cli.files.documents import FRONT, has_front_matter, read, trees
+from qoder_cli.base.plainfile import reason_of
+from qoder_cli.files.documents import FRONT, beginning, has_front_matter, read, trees
 from qoder_cli.files.skill import MAIN
 from qoder_cli.files.tree import BadFiles, Problem
 
@@ -235,29 +235,24 @@ def _kind_of(path: str) -> str | None:
 
 def _type_in(path: str) -> str:
     """Return the `type` at the top of a file; empty if there is none."""
-    begins = _peek(path)
+    begins = beginning(path, _PEEKED)
     if begins.lstrip()[:1] in (b"{", b"["):
         if not (named := _JSON_TYPE.search(begins)):  # of most files there is no need to read more
             return ""
         try:
-            found = json.loads(begins if len(begins) < _PEEKED else read(path, stdin=None))
+            found = json.loads(read(path, stdin=None))
         except ValueError:
             return named[1].decode()  # so that it is said what is wrong with it
         first = found[0] if isinstance(found, list) and found else found
         return str(first.get("type")) if isinstance(first, dict) else ""
     if path.lower().endswith(".md"):
         front = FRONT.match(begins.decode("utf-8", "replace"))
-        begins = front[1].encode() if front else b""
+        if front is not None:
+            begins = front[1].encode()
+        elif not begins.startswith(b"---"):  # else its end is missing, and that is said
+            return ""
     match = _TYPE.search(begins)
     return match[1].decode() if match else ""
-
-
-def _peek(path: str) -> bytes:
-    try:
-        with open_at_once(path) as file:
-            return file.read(_PEEKED) or b""
-    except (OSError, ValueError) as error:
-        raise Problem(f"cannot be read: {reason_of(error)}") from None
 
 
 def entries_of(path: str) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
-from tests.support.team import DOCS, EXAMPLE, NIGHTLY, Team
+from tests.support.team import DOCS, EXAMPLE, NIGHTLY, REPORTER, Team
 from tests.support.things import Raw, each_row, refusal
 
 pytestmark = pytest.mark.usefixtures("plain_http")
@@ -267,6 +267,33 @@ def test_apply_prunes_what_no_file_declares_and_nothing_else(team: Team) -> None
     assert {"build", "two", "three", "default", "workers"} <= team.there("environments").keys()
 
 
+ONE = {"one.yaml": "type: environment\nname: one\n", "one.json": '{"type": "environment", "name": "one"}'}
+ONE |= {"one.md": "---\ntype: environment\nname: one\n---\n", "agents/README.md": REPORTER}
+
+
+@pytest.mark.parametrize("file", ONE)
+def test_apply_prunes_nothing_because_an_editor_saves_a_file_in_another_encoding(team: Team, file: str) -> None:
+    skills = {"skills/house-style/SKILL.md": skill("house-style")}
+    team.write({"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, **skills})
+    team.write({file: ONE[file]})
+    assert len(team.applied()) == 3
+    (team.folder / file).write_bytes(ONE[file].encode("utf-8-sig"))
+    assert [row["action"] for row in team.applied("--prune")] == ["unchanged"] * 3
+    (team.folder / file).write_bytes(ONE[file].encode("utf-16"))
+    ran = team.apply("--prune")
+    assert (ran.code, f"{file}:1: is UTF-16; save it as UTF-8" in ran.err, team.writes) == (2, True, [])
+
+
+def test_apply_prunes_nothing_because_a_front_matter_lost_its_end(team: Team) -> None:
+    team.write(
+        {"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, "one.md": ONE["one.md"]}
+    )
+    team.applied()
+    (team.folder / "one.md").write_text(ONE["one.md"].removesuffix("---\n"))
+    ran = team.apply("--prune")
+    assert (ran.code, "its front matter has no end" in ran.err, team.writes) == (2, True, [])
+
+
 def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:
     two_envs(team)
     part = str(team.folder / "environments")
@@ -514,14 +541,21 @@ UNDER_WAY: dict[str, dict[str, Any]] = {
     "file": {"deployments/d.yaml": OUTSIDE | {"resources": [{"path": "../f.csv", "mount_path": "/f"}]}, "f.csv": "1"},
     "credential": {"vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DOCS]}},
     "deployment": {"deployments/d.yaml": OUTSIDE | {"paused": True}},
+    "deployment, only to be paused": {"deployments/d.yaml": OUTSIDE | {"paused": True}},
+    "deployment, only to be unpaused": {"deployments/d.yaml": OUTSIDE | {"paused": False}},
 }
 
 
-@pytest.mark.parametrize("kind", UNDER_WAY)
+@pytest.mark.parametrize("what", UNDER_WAY)
 def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
-    team: Team, monkeypatch: pytest.MonkeyPatch, kind: str
+    team: Team, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    team.write({"qoder.yaml": "stack: s", **UNDER_WAY[kind]})
+    kind, _, only = what.partition(", ")
+    if only:
+        before = OUTSIDE | {"paused": not UNDER_WAY[what]["deployments/d.yaml"]["paused"]}
+        team.write({"qoder.yaml": "stack: s", "deployments/d.yaml": before})
+        team.applied()
+    team.write({"qoder.yaml": "stack: s", **UNDER_WAY[what]})
     words = []
     if kind == "credential":  # one whose secret is replaced
         team.applied()

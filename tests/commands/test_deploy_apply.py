@@ -801,6 +801,18 @@ def test_deploy_apply_takes_markdown_of_a_folder_with_paths_in_place_of_names(de
     assert (resource["memory_store_id"], resource["access"]) == (store["id"], "read_write")
     ran = desk.apply(str(folder), "--json")
     assert actions(ran) == [("unchanged", 0)]
+    (folder / "nightly.md").write_text(in_markdown(**fields | {"paused": True}), encoding="utf-8-sig")
+    assert desk.apply(str(folder)).code == 0
+    assert desk.named("nightly")[0].fields["status"] == "paused"
+
+
+@pytest.mark.parametrize("agent", ["./reporter.md@1", {"path": "./reporter.md", "version": 1}])
+def test_deploy_apply_pins_the_version_behind_the_path_of_an_agent(desk: Desk, agent: Any) -> None:
+    id = desk.service.change("/agents", {"name": "reporter", "model": "auto"})["id"]
+    desk.service.change(f"/agents/{id}", {"description": "New", "version": 1})
+    desk.file("---\nname: reporter\n---\n", name="reporter.md")
+    assert desk.apply_these({**NEW, "agent": agent}).code == 0
+    assert desk.named("weekly")[0].fields["agent"] == {"id": id, "type": "agent", "version": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """One key, one run, on every machine: `deploy run` with a store of keys that machines share."""
 
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def claim(state: Any, **more: Any) -> KeyRecord:
 
 def leave(machines: Machines, state: Any, **more: Any) -> None:
     keys = machines.store()
-    assert keys.take(claim(state, **more)) is not None
+    assert keys.take(claim(state)._replace(**more)) is not None
     keys.close()
 
 
@@ -107,6 +108,51 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, machines.triggers) == (9, 0)
     assert "night-2" in ran.error["message"]
+
+
+HIDDEN: dict[str, Callable[[Any], Any]] = {
+    # What a list of the store, which shows what was just written, says of the key that is in doubt.
+    "nothing, and not whether it is whole": lambda row: None,
+    "nothing at first: its page is older than the others": lambda row: None,
+    "no id": lambda row: {**row, "id": None},
+    "only its folder": lambda row: {"type": "memory_prefix", "path": "keys/"},
+    "no content, and a proxy knows no more": lambda row: {**row, "content": None},
+}
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path: Path, what: str) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    leave(machines, "sending", sent=machines.clock.time)
+    leave(machines, "sending", key="night-2")
+    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+    runner = machines.machine("a")
+    transport, lists = runner.transport, list[str]()
+    assert isinstance(transport, WorldTransport)
+    note = transport.lie
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        response = note(request, truth)
+        if request.method != "GET" or "/memories" not in request.url.path:
+            return response
+        page = json.loads(response.read())
+        if "data" not in page and "night-2" in page["content"]:
+            return httpx.Response(404, text="not found")
+        if request.url.params.get("path_prefix") != "keys/":
+            return response
+        lists.append(what)
+        if "at first" in what and len(lists) > 1:
+            return response
+        rows = [HIDDEN[what](row) if "night-2" in row["content"] else row for row in page["data"]]
+        page["data"] = [row for row in rows if row is not None]
+        if "whole" in what:
+            page = {"data": page["data"]}
+        return httpx.Response(200, json=page)
+
+    transport.lie = lie
+    ran = runner(*NIGHT)
+    assert lists
+    assert (ran.code, machines.triggers) == (9, 0), ran.out
 
 
 def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
@@ -249,6 +295,17 @@ def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server
     assert machines.machine("b", "trigger:422")(*until).code == 6
     ran = machines.machine("c")(*until)
     assert (seen(ran), len(machines.runs)) == ((0, machines.runs[-1]), 2)
+
+
+def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: Machines) -> None:
+    failed = machines.machine("a")("deploy", "run", "dep_fail", "--json").json["id"]
+    machines.clock.time += 60
+    assert machines.machine("a")("run", "retry", failed).code == 0
+    machines.clock.time += 60
+    line = "run retry --all-failed dep_fail --since 1d --yes --json"
+    ran = machines.machine("b")(*line.split())
+    assert (ran.code, ran.json, machines.triggers) == (0, [], 2), ran.err
+    assert "ignored 1 that were retried before; ignored 1 that are retries themselves" in ran.err
 
 
 def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(

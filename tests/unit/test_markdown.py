@@ -1,5 +1,6 @@
 """`-o markdown`: what comes from elsewhere is no markup, wherever it stands."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -20,6 +21,16 @@ def test_markdown_shows_each_value_of_a_table_as_it_is(rows: list[list[str]]) ->
     assert {each.type for cell in cells for each in cell} <= {"text", "code_inline"}
     shown = ["".join(each.content for each in cell).strip() for cell in cells]
     assert shown == [inert(value).strip() for row in rows for value in row]
+
+
+@pytest.mark.parametrize("text", ["GH-26", "as in gh-7", "a :boom: b", "a:100:", "www.example", "1. a"])
+def test_markdown_leaves_github_nothing_to_link_or_draw(text: str) -> None:
+    assert markdown.harmless(text) == f"`{text}`"
+
+
+@pytest.mark.parametrize("text", ["2026-06-14T09:00:00Z", "error: no: such", "7m 30s, 12.5%", "right-1"])
+def test_markdown_shows_plain_words_plainly(text: str) -> None:
+    assert markdown.harmless(text) == text
 
 
 @given(ANY)

@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, NotFound, QoderError, Unavailable, UsageError
-from qoder_cli.base.ids import segment
+from qoder_cli.base.ids import RETRY, segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.pool import in_order
@@ -203,8 +203,7 @@ def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
     if left_out:
         why = "their outcome could not be read, or they have no creation time"
         app.progress.warn(f"ignored {_counted(left_out)} of {of}: {why}")
-    host = app.settings.host
-    retries = app.store.retries(host)
+    retries = _retries(app)
     done = set(retries.values()) & failed.keys()
     themselves = retries.keys() & failed.keys()
     said = f"{_counted(len(failed))} of {of} failed since {window.since:%Y-%m-%dT%H:%M:%SZ}"
@@ -214,6 +213,22 @@ def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
         said += f"; ignored {len(themselves)} that are retries themselves"
     app.progress.note(said)
     return [run for id, run in failed.items() if id not in done | themselves][::-1]
+
+
+def _retries(app: App) -> dict[str, str]:
+    """Return the runs that are known to be retries, here or in the shared store, with the runs that they retry.
+
+    Raises QoderError.
+    """
+    host = app.settings.host
+    found = dict(app.store.retries(host))
+    if app.settings.keys is not None:
+        from qoder_cli.keys.opening import shared_store
+
+        for record in (each.record for each in shared_store(app).entries()):
+            if record.host == host and record.key.startswith(RETRY):
+                found |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
+    return found
 
 
 def _say_differences(app: App, found: Sequence[Run | QoderError]) -> None:
