@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, UsageError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import Run, next_cursor
+from qoder_cli.base.model import Run, next_cursor, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import Text, Texts, flag, option, several
@@ -160,8 +160,8 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
             rows = [row for row in page["data"] if isinstance(row, dict)]
             if not resolver.asks:  # else it looks there itself
                 known = kept.known(map(Run, rows))
-                counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if row.get("id") in known)
-                rows = [row for row in rows if row.get("id") not in known]
+                counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in known)
+                rows = [row for row in rows if text(row.get("id")) not in known]
             counted.add_runs(resolver.runs(rows))
     except (AuthError, NotFound) as error:
         if isinstance(error, AuthError) and error.http_status != 403:

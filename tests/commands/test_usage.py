@@ -128,9 +128,11 @@ def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qo
         session("2", "2", created_at=None),
         session("3", "4", created_at="2025-01-01T00:00:00Z"),
     ]
-    ran = told(qoder, *sessions)("usage")
-    assert ran.out.split("\t")[8] == "1"
-    assert "warning: ignored 1 runs or sessions without a creation time" in ran.err
+    told(qoder, *sessions, runs=page({**run("1"), "id": [1], "session_id": None}))
+    for words in ((), ("--no-resolve",)):
+        ran = qoder("usage", *words)
+        assert ran.out.split("\t")[8] == "1"
+        assert "warning: ignored 2 runs or sessions without a creation time" in ran.err
 
 
 def test_usage_of_an_account_without_anything(qoder: Qoder) -> None:
