@@ -6,9 +6,9 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
-from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, UsageError
+from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, Unavailable, UsageError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import Run, next_cursor, text
+from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import Text, Texts, flag, option, several
@@ -68,7 +68,8 @@ def usage(
     A missing value is unknown, never 0. Spans do not add up.
 
     Exits 8 if more than --over was used: a cron line that warns of money. Where
-    the sessions cannot all be read it exits 7 (or 4), whatever the sum so far.
+    the sessions cannot all be read it exits 7 (or 4), whatever the sum so far;
+    with --over also 7 if a session does not show whether it counts.
 
     Some servers do not report how a run ended; qoder then reads it from each
     run's session, for up to 100 runs; for more, --resolve does. A day is one of
@@ -88,11 +89,11 @@ def usage(
         raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
     Window.read(since, None, app=app)
     deployments = _ids_of(app, deployment or [])
-    every = UsageLine(None)
+    every, unclear = UsageLine(None), 0
 
     def look() -> None:
-        nonlocal every
-        every = _look(app, Window.read(since, None, app=app), by, deployments, resolve=resolve)
+        nonlocal every, unclear
+        every, unclear = _look(app, Window.read(since, None, app=app), by, deployments, resolve=resolve)
 
     view.show(look)
     if limit is not None and every.credits > limit:
@@ -100,6 +101,12 @@ def usage(
             f"at least {as_text(every.credits)} credits were used since {since}, more than {as_text(limit)}",
             hint="to see by which sessions",
             next=app.looking("session", "list", "--since", since),
+        )
+    if limit is not None and unclear:
+        raise Unavailable(
+            f"{unclear} sessions do not show whether they count: it may be more than {as_text(limit)} credits",
+            hint="to see them",
+            next=app.looking("session", "list", "--all", "-o", "json"),
         )
 
 
@@ -111,8 +118,8 @@ def _ids_of(app: App, typed: list[str]) -> list[str]:
     return list(dict.fromkeys(map(str, found)))
 
 
-def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> UsageLine:
-    """Print the sums as they are now, and return that of all. Raises ApiError."""
+def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> tuple[UsageLine, int]:
+    """Print the sums as they are now; return that of all, and how many sessions may belong in it. Raises ApiError."""
     only = deployments[0] if len(deployments) == 1 else None
     counted = Usage(by, window.holds, deployments=deployments or None)
     has_runs = _add_runs(app, counted, window, only, resolve=resolve)
@@ -121,7 +128,7 @@ def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: 
     if only is not None:
         query["deployment_id"] = only
     for page in _ahead(app.client.pages("/sessions", query)):
-        counted.add_sessions(row for row in page["data"] if isinstance(row, dict))
+        counted.add_sessions(map(mapping, page["data"]))
     lines = counted.lines()
     every = sum_of(lines)
     most = max((line.credits for line in lines), default=Decimal(0))
@@ -142,7 +149,7 @@ def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: 
     if counted.undated:
         app.progress.warn(f"ignored {counted.undated} runs or sessions without a creation time")
     app.progress.note(_last_line(every, window), always=bool(every.unknown or every.growing))
-    return every
+    return every, counted.lost_sessions + (0 if has_runs else counted.of_no_deployment)
 
 
 def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, resolve: bool | None) -> bool:
