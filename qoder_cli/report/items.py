@@ -52,6 +52,7 @@ UNCLEAR = {
     "list_late": "the list lacks a run that the deployment names",
     "undated": "runs do not say when they were",
 }
+_LISTS = ("list_late", "undated")  # of these, why the list of runs cannot tell
 
 
 class ReportItem(NamedTuple):
@@ -80,6 +81,11 @@ class Report:
     @property
     def is_urgent(self) -> bool:
         return any(item.section in URGENT for item in self.items)
+
+    @property
+    def is_unread(self) -> bool:
+        """Return whether something was not read, or a list lacks something."""
+        return bool(self.night.problems) or any(item.fields["kind"] in _LISTS for item in self.items)
 
     def only(self, wanted: Callable[[str], bool]) -> "Report":
         """Return a report of the items with wanted keys alone."""

@@ -66,7 +66,7 @@ class ReportPage:
     def verdict(self) -> str | None:
         """A sentence where all is well, as far as that can be claimed."""
         report = self._report
-        if self._is_news or report.items or report.night.problems:
+        if self._is_news or report.items or report.night.problems or any(each["unknown"] for each in report.ran):
             return None
         if report.expected:
             return f"All is well: {_count(report.expected, 'fire')} of schedules, none missed; no run failed."

@@ -299,6 +299,30 @@ def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qod
     assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 4]
 
 
+AT = "2027-01-14T01:00:00Z"  # 31 hours ago: a session that is gone by then was deleted
+OLD = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
+GONE = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1", "created_at": AT, "triggered_at": AT}
+HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
+UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that are listed, and the exit code
+    "an item that is no run": (None, [{"id": 7}], 7),
+    "a run that the deployment names": (HOURLY, [], 7),
+    "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),
+    "the outcome in a deleted session": (None, [GONE], 0),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what: str) -> None:
+    schedule, runs, code = UNSEEN[what]
+    deployment = {"id": "dep_1", "name": "odd", "status": "active", "schedule": schedule, **OLD}
+    qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
+    if runs == [GONE]:
+        qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
+        qoder.wire.on("GET", "/sessions", {"data": []})
+    ran = qoder("report", "--exit-status", "--since", "2d")
+    assert (ran.code, "All is well" in ran.out) == (code, False)
+
+
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
 def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
     deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
