@@ -21,7 +21,7 @@ from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Wo
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.runs.listed import Resolver
-from qoder_cli.runs.usage import By, Outcome, Usage, UsageLine, sum_of
+from qoder_cli.runs.usage import By, Outcome, Usage, UsageLine, percentile, sum_of
 
 COLUMNS = (
     *("key", "runs", "completed", "failed", "unknown", "success", "p50", "p95", "credits", "credits_per_run"),
@@ -205,7 +205,7 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
     elif line.key is not None:
         key = Words(line.key, least=12)
     known, each = line.known_credits, line.credits_per_run
-    p50, p95 = line.percentile(50), line.percentile(95)
+    p50, p95 = percentile(line.durations, 50), percentile(line.durations, 95)
 
     def ran(value: Any) -> Any:
         return value if has_runs else None
@@ -246,8 +246,8 @@ def _data(line: UsageLine, by: By, app: App, *, has_runs: bool) -> dict[str, Any
         "runs": line.runs if has_runs else None,
         **{outcome: line.count(outcome) if has_runs else None for outcome in outcomes},
         "success_percent": line.success,
-        "p50_ms": line.percentile(50),
-        "p95_ms": line.percentile(95),
+        "p50_ms": percentile(line.durations, 50),
+        "p95_ms": percentile(line.durations, 95),
         "credits": None if known is None else Number(as_text(known)),
         "credits_per_run": None if each is None else Number(as_text(each)),
         "dearest": dearest,

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
+from qoder_cli.base.credits import as_text, total
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Deployment, Run, array, filled, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR, Standing, standing, verdict, waits_for_answer
@@ -14,13 +14,13 @@ from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
 from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
 from qoder_cli.report.reading import IN_A_ROW, Night, newest_first
+from qoder_cli.runs.usage import percentile
 from qoder_cli.sessions.asks import Call, in_a_line
 from qoder_cli.settings.values import repeated
 
 URGENT = ("needs_you", "did_not_happen", "failed")
 TOLD_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
 _LONGEST = 200  # characters of a message
-_DIGITS = 200  # more than sums of what the reading takes as credits have
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
 # Why a deployment was paused by an error, and what to change of it (help/pages/api.md#deployments).
@@ -267,7 +267,7 @@ class _Teller:
         return sorted(found, key=lambda each: (-each["runs"], str(each["deployment_name"]), str(each["deployment"])))
 
     def _row(self, id: str, runs: Sequence[Run]) -> dict[str, Any]:
-        took = sorted(run.duration_ms for run in runs if verdict(run) is Exit.OK and run.duration_ms is not None)
+        took = [run.duration_ms for run in runs if verdict(run) is Exit.OK and run.duration_ms is not None]
         spent = [self._night.credits[run.session_id] for run in runs if run.session_id in self._night.credits]
         verdicts = [verdict(run) for run in runs]
         going = sum(run.status in ("running", "pending") for run in runs)
@@ -282,9 +282,9 @@ class _Teller:
             **counted,
             "running": going,
             "unknown": len(runs) - going - sum(counted.values()),
-            "median_ms": _ranked(took, 50),
-            "p95_ms": _ranked(took, 95),
-            "credits": _sum(spent),
+            "median_ms": percentile(took, 50),
+            "p95_ms": percentile(took, 95),
+            "credits": as_text(total(spent)) if spent else None,
             "credits_unknown": priced - len(spent),
         }
 
@@ -318,17 +318,3 @@ def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]
 
 def _call(call: Call) -> dict[str, Any]:
     return {"call": call.id, "name": call.name, "input": shortened(in_a_line(call.input), _LONGEST)}
-
-
-def _sum(values: Sequence[Decimal]) -> str | None:
-    """Return an exact sum as it is written; None of nothing."""
-    with localcontext() as context:
-        context.prec = _DIGITS
-        return format(sum(values, Decimal(0)), "f") if values else None
-
-
-def _ranked(values: Sequence[int], percent: int) -> int | None:
-    """Return the value that so many percent do not exceed, of sorted ones."""
-    if not values:
-        return None
-    return values[max(-(-len(values) * percent // 100), 1) - 1]

@@ -1,6 +1,5 @@
 """Read what a report tells of: deployments, runs and how they ended, what they cost. What cannot be read is said."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from qoder_cli.app import App
+from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, AuthError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
@@ -24,7 +24,6 @@ IN_A_ROW = 3  # runs
 _APART = 3600.0  # seconds by which what the server filters by, and what decides here, may differ
 _MOST_CALLS = 20  # waiting runs of which the call is read
 _MOST_AT_ONCE = 100  # runs that are asked about at a time
-_CREDITS = re.compile(r"\d{1,40}(\.\d{1,40})?", re.ASCII)
 
 
 @dataclass
@@ -213,9 +212,9 @@ def _read_credits(app: App, ids: Sequence[str], night: Night) -> None:
     try:
         for page in app.client.pages("/sessions", query):
             for session in map(mapping, page["data"]):
-                id, spent = text(session.get("id")), str(mapping(session.get("usage")).get("total_credits"))
-                if id in wanted and _CREDITS.fullmatch(spent):
-                    night.credits[id] = Decimal(spent)
+                id, spent = text(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
+                if id in wanted and spent is not None:
+                    night.credits[id] = spent
             created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
             if _descend(created) and created[-1] < night.since - _APART:
                 return  # the server ignores the time that was asked for

@@ -82,12 +82,6 @@ class UsageLine:
         completed, failed = self.count("completed"), self.count("failed")
         return 100 * completed // (completed + failed) if completed + failed else None
 
-    def percentile(self, percent: int) -> int | None:
-        """Return the duration that so many percent of the completed runs did not exceed, in milliseconds."""
-        if not self.durations:
-            return None
-        return sorted(self.durations)[max(math.ceil(percent * len(self.durations) / 100), 1) - 1]
-
     def _add_run(self, ran: _Ran) -> None:
         self.outcomes[ran.outcome] = self.count(ran.outcome) + 1
         if ran.outcome == "completed" and ran.milliseconds is not None:
@@ -104,6 +98,13 @@ class UsageLine:
             self.of_runs, self.runs_known = total((self.of_runs, used)), self.runs_known + 1
         if self.dearest is None or used > self.dearest[0]:
             self.dearest = used, id
+
+
+def percentile(values: Collection[int], percent: int) -> int | None:
+    """Return the value that so many percent do not exceed; None of none."""
+    if not values:
+        return None
+    return sorted(values)[max(math.ceil(percent * len(values) / 100), 1) - 1]
 
 
 class Usage:

@@ -334,7 +334,7 @@ def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, cred
     qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
     qoder.wire.on("GET", "/sessions", f'{{"data": [{",".join(rows)}]}}')
     [row] = qoder("report", "-o", "json").json["ran"]
-    sums = {"0.10": "0.20", "12345678901234567890.12": "24691357802469135780.24"}
+    sums = {"0.10": "0.20", "12345678901234567890.12": "24691357802469135780.24", "1E3": "2000"}
     known = credits in sums
     assert (row["credits"], row["credits_unknown"]) == (sums.get(str(credits)), 1 if known else 3)
 
