@@ -12,6 +12,7 @@ from qoder_cli.base.model import Deployment, Run, array, filled, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR, Standing, standing, verdict, waits_for_answer
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
+from qoder_cli.deployments.findings import PAUSED_BY
 from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
 from qoder_cli.report.reading import IN_A_ROW, Night, newest_first
 from qoder_cli.runs.usage import percentile
@@ -23,22 +24,17 @@ TOLD_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
 _LONGEST = 200  # characters of a message
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
-# Why a deployment was paused by an error, and what to change of it (help/pages/api.md#deployments).
+# What to change of a deployment that an error paused, by the type of the error.
 _ENV, _AGENT, _VAULT = ("--env", "ENV"), ("--agent", "AGENT"), ("--vault", "VAULT")
-PAUSED: dict[str, tuple[str, tuple[str, ...]]] = {
-    "environment_archived_error": ("its environment is archived", _ENV),
-    "environment_not_found_error": ("its environment no longer exists", _ENV),
-    "agent_archived_error": ("its agent is archived", _AGENT),
-    "vault_archived_error": ("a vault of it is archived", _VAULT),
-    "vault_not_found_error": ("a vault of it no longer exists", _VAULT),
-    "skill_not_found_error": ("a skill of its agent no longer exists", _AGENT),
-    "self_hosted_resources_unsupported_error": ("its environment takes no files and no variables", _ENV),
-    "mcp_egress_blocked_error": ("its environment does not let it reach an MCP server", _ENV),
-    "file_not_found_error": ("a file of it no longer exists", ()),
-    "memory_store_archived_error": ("a memory store of it is archived", ()),
-    "session_resource_not_found_error": ("a resource of it no longer exists", ()),
-    "workspace_archived_error": ("the workspace is archived", ()),
-    "organization_disabled_error": ("the organization is disabled", ()),
+_CHANGE = {
+    "environment_archived_error": _ENV,
+    "environment_not_found_error": _ENV,
+    "agent_archived_error": _AGENT,
+    "vault_archived_error": _VAULT,
+    "vault_not_found_error": _VAULT,
+    "skill_not_found_error": _AGENT,
+    "self_hosted_resources_unsupported_error": _ENV,
+    "mcp_egress_blocked_error": _ENV,
 }
 UNCLEAR = {
     "changed": "changed since; what was due before is unknown",
@@ -175,10 +171,10 @@ class _Teller:
 
     def _paused(self, deployment: Deployment) -> ReportItem:
         kind, since = deployment.paused_because or "unknown_error", text(deployment.raw.get("updated_at"))
-        why, change = PAUSED.get(kind, ("a run could not be started", ()))
-        fix = self._command("deploy", "update", deployment.id, *change)
-        if not change:
-            fix = self._command("deploy", "get", deployment.id)
+        why = PAUSED_BY.get(kind, "a run could not be started")
+        fix = self._command("deploy", "get", deployment.id)
+        if kind in _CHANGE:
+            fix = self._command("deploy", "update", deployment.id, *_CHANGE[kind])
         then, key = self._command("deploy", "unpause", deployment.id), f"paused {deployment.id} {kind} {since}"
         about: dict[str, Any] = {"since": since, "error_type": kind, "message": why}
         return self._item("needs_you", key, deployment.id, fix, **about, then=then)
