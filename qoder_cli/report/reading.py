@@ -91,6 +91,9 @@ def read_night(app: App, ids: Sequence[str], since: str) -> Night:
         runs = [run for run in seen.values() if not ids or run.deployment_id in night.deployments]
         night.before = [run for run in runs if earliest <= _at(run, night) < night.since]
         _resolve(app, [run for run in runs if _at(run, night) >= night.since], night)
+        unlisted = night.of(night.runs).keys() - night.deployments.keys() - {""}
+        if unlisted and not failures:
+            night.problems.append(Unread("deployments", f"the list lacks {len(unlisted)} of which there are runs"))
         if night.runs:
             _read_credits(app, ids, night)
     return night

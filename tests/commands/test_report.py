@@ -302,12 +302,14 @@ def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qod
 AT = "2027-01-14T01:00:00Z"  # 31 hours ago: a session that is gone by then was deleted
 OLD = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
 GONE = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1", "created_at": AT, "triggered_at": AT}
+ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
 UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that are listed, and the exit code
     "an item that is no run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
     "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),
     "the outcome in a deleted session": (None, [GONE], 0),
+    "a deployment that ran": (None, [ELSEWHERE], 7),
 }
 
 
