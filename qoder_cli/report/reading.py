@@ -172,7 +172,7 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
         for run in resolver.runs([run.raw for run in runs[first : first + _MOST_AT_ONCE]]):
             app.progress.beat()
             night.runs.append(app.named(run))
-    _resolve_rows_of_failures(resolver, night)
+    _resolve_earlier(resolver, night)
     night.left, night.idle, night.unread = resolver.left, resolver.idle, resolver.unread
     if resolver.unread:
         what = f"{resolver.unread} sessions could not be read: the outcome of their runs is unknown"
@@ -187,7 +187,7 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
             continue  # that it waits is known
 
 
-def _resolve_rows_of_failures(resolver: Resolver, night: Night) -> None:
+def _resolve_earlier(resolver: Resolver, night: Night) -> None:
     """Fill in how earlier runs ended where those of the night have failed, to tell whether it happens each time."""
     resolver.looks = False
     earlier, wanted = night.of(night.before), list[Run]()

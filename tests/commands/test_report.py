@@ -373,6 +373,14 @@ def test_report_new_tells_each_thing_once(qoder: Qoder, night: World) -> None:
     assert len(qoder("report", "-o", "json").json["failed"]) >= 2
 
 
+def test_report_new_leaves_out_no_failure_for_the_sake_of_the_page(qoder: Qoder) -> None:
+    deployments = [{"id": f"dep_{n}", "name": f"job-{n}", "status": "active", **OLD} for n in range(10, 40)]
+    failed = {"status": "failed", "created_at": "2027-01-15T07:00:00Z"}
+    runs = [{"id": f"drun_{n}", "deployment_id": f"dep_{n}", **failed} for n in range(10, 40)]
+    qoder.wire.on("GET", "/deployments", {"data": deployments}).on("GET", "/deployment_runs", {"data": runs})
+    assert set(re.findall(r"^  job-(\d+) ", qoder("report", "--new").out, re.MULTILINE)) == set(map(str, range(10, 40)))
+
+
 def test_report_new_tells_again_what_it_could_not_print(qoder: Qoder, night: World) -> None:
     qoder.out = Full()
     assert qoder("report", "--new").code == 70
