@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotYet, QoderError, first_by_rank
+from qoder_cli.base.errors import NotYet, QoderError, Unavailable, first_by_rank
 from qoder_cli.cli.options import Texts, argument, flag, option
 from qoder_cli.help.completion import values
 
@@ -66,6 +66,8 @@ def report(
         raise NotYet("the report has something that needs you, did not happen or failed", hint="see the page")
     if error := first_by_rank(problem.error for problem in night.problems if problem.error):
         raise error
+    if whole.is_unread:
+        raise Unavailable("not everything could be read", hint="see the page")
 
 
 def _print(app: App, shown: "Report", *, is_news: bool) -> None:

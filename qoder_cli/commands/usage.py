@@ -6,9 +6,9 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
-from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, UsageError
+from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, Unavailable, UsageError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import Run, next_cursor
+from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import Text, Texts, flag, option, several
@@ -21,7 +21,7 @@ from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Wo
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.runs.listed import Resolver
-from qoder_cli.runs.usage import By, Outcome, Usage, UsageLine, sum_of
+from qoder_cli.runs.usage import By, Outcome, Usage, UsageLine, percentile, sum_of
 
 COLUMNS = (
     *("key", "runs", "completed", "failed", "unknown", "success", "p50", "p95", "credits", "credits_per_run"),
@@ -68,7 +68,8 @@ def usage(
     A missing value is unknown, never 0. Spans do not add up.
 
     Exits 8 if more than --over was used: a cron line that warns of money. Where
-    the sessions cannot all be read it exits 7 (or 4), whatever the sum so far.
+    the sessions cannot all be read it exits 7 (or 4), whatever the sum so far;
+    with --over also 7 if a session does not show whether it counts.
 
     Some servers do not report how a run ended; qoder then reads it from each
     run's session, for up to 100 runs; for more, --resolve does. A day is one of
@@ -88,11 +89,11 @@ def usage(
         raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
     Window.read(since, None, app=app)
     deployments = _ids_of(app, deployment or [])
-    every = UsageLine(None)
+    every, unclear = UsageLine(None), 0
 
     def look() -> None:
-        nonlocal every
-        every = _look(app, Window.read(since, None, app=app), by, deployments, resolve=resolve)
+        nonlocal every, unclear
+        every, unclear = _look(app, Window.read(since, None, app=app), by, deployments, resolve=resolve)
 
     view.show(look)
     if limit is not None and every.credits > limit:
@@ -100,6 +101,12 @@ def usage(
             f"at least {as_text(every.credits)} credits were used since {since}, more than {as_text(limit)}",
             hint="to see by which sessions",
             next=app.looking("session", "list", "--since", since),
+        )
+    if limit is not None and unclear:
+        raise Unavailable(
+            f"{unclear} sessions do not show whether they count: it may be more than {as_text(limit)} credits",
+            hint="to see them",
+            next=app.looking("session", "list", "--all", "-o", "json"),
         )
 
 
@@ -111,8 +118,8 @@ def _ids_of(app: App, typed: list[str]) -> list[str]:
     return list(dict.fromkeys(map(str, found)))
 
 
-def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> UsageLine:
-    """Print the sums as they are now, and return that of all. Raises ApiError."""
+def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> tuple[UsageLine, int]:
+    """Print the sums as they are now; return that of all, and how many sessions may belong in it. Raises ApiError."""
     only = deployments[0] if len(deployments) == 1 else None
     counted = Usage(by, window.holds, deployments=deployments or None)
     has_runs = _add_runs(app, counted, window, only, resolve=resolve)
@@ -121,7 +128,7 @@ def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: 
     if only is not None:
         query["deployment_id"] = only
     for page in _ahead(app.client.pages("/sessions", query)):
-        counted.add_sessions(row for row in page["data"] if isinstance(row, dict))
+        counted.add_sessions(map(mapping, page["data"]))
     lines = counted.lines()
     every = sum_of(lines)
     most = max((line.credits for line in lines), default=Decimal(0))
@@ -142,7 +149,7 @@ def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: 
     if counted.undated:
         app.progress.warn(f"ignored {counted.undated} runs or sessions without a creation time")
     app.progress.note(_last_line(every, window), always=bool(every.unknown or every.growing))
-    return every
+    return every, counted.lost_sessions + (0 if has_runs else counted.of_no_deployment)
 
 
 def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, resolve: bool | None) -> bool:
@@ -160,8 +167,8 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
             rows = [row for row in page["data"] if isinstance(row, dict)]
             if not resolver.asks:  # else it looks there itself
                 known = kept.known(map(Run, rows))
-                counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if row.get("id") in known)
-                rows = [row for row in rows if row.get("id") not in known]
+                counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in known)
+                rows = [row for row in rows if text(row.get("id")) not in known]
             counted.add_runs(resolver.runs(rows))
     except (AuthError, NotFound) as error:
         if isinstance(error, AuthError) and error.http_status != 403:
@@ -198,7 +205,7 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
     elif line.key is not None:
         key = Words(line.key, least=12)
     known, each = line.known_credits, line.credits_per_run
-    p50, p95 = line.percentile(50), line.percentile(95)
+    p50, p95 = percentile(line.durations, 50), percentile(line.durations, 95)
 
     def ran(value: Any) -> Any:
         return value if has_runs else None
@@ -239,8 +246,8 @@ def _data(line: UsageLine, by: By, app: App, *, has_runs: bool) -> dict[str, Any
         "runs": line.runs if has_runs else None,
         **{outcome: line.count(outcome) if has_runs else None for outcome in outcomes},
         "success_percent": line.success,
-        "p50_ms": line.percentile(50),
-        "p95_ms": line.percentile(95),
+        "p50_ms": percentile(line.durations, 50),
+        "p95_ms": percentile(line.durations, 95),
         "credits": None if known is None else Number(as_text(known)),
         "credits_per_run": None if each is None else Number(as_text(each)),
         "dearest": dearest,

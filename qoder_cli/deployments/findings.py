@@ -33,7 +33,7 @@ _RARE = 4  # fires a day at most, of a schedule for which one more or less matte
 _OUTPUT_TOOLS = frozenset(("bash", "write", "edit"))
 
 # What a deployment that an error paused says (help/pages/api.md#deployments).
-_PAUSED_BY = {
+PAUSED_BY = {
     "environment_archived_error": "its environment is archived",
     "environment_not_found_error": "its environment is gone",
     "agent_archived_error": "its agent is archived",
@@ -133,8 +133,8 @@ class _Checks:
             return
         kind = self._it.paused_because or "unknown_error"
         says = f"paused by an error ({kind})"
-        if kind in _PAUSED_BY:
-            says += f": {_PAUSED_BY[kind]}"
+        if kind in PAUSED_BY:
+            says += f": {PAUSED_BY[kind]}"
         yield self._found("paused_by_error", "problem", says, "deploy", "unpause", self._it.id)
 
     def _state_of(self, kind: str, id: str, called: str, *fix: str) -> Iterator[DeploymentFinding]:

@@ -3,42 +3,38 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
+from qoder_cli.base.credits import as_text, total
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Deployment, Run, array, filled, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR, Standing, standing, verdict, waits_for_answer
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
+from qoder_cli.deployments.findings import PAUSED_BY
 from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
 from qoder_cli.report.reading import IN_A_ROW, Night, newest_first
+from qoder_cli.runs.usage import percentile
 from qoder_cli.sessions.asks import Call, in_a_line
 from qoder_cli.settings.values import repeated
 
 URGENT = ("needs_you", "did_not_happen", "failed")
 TOLD_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
 _LONGEST = 200  # characters of a message
-_DIGITS = 200  # more than sums of what the reading takes as credits have
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
-# Why a deployment was paused by an error, and what to change of it (help/pages/api.md#deployments).
+# What to change of a deployment that an error paused, by the type of the error.
 _ENV, _AGENT, _VAULT = ("--env", "ENV"), ("--agent", "AGENT"), ("--vault", "VAULT")
-PAUSED: dict[str, tuple[str, tuple[str, ...]]] = {
-    "environment_archived_error": ("its environment is archived", _ENV),
-    "environment_not_found_error": ("its environment no longer exists", _ENV),
-    "agent_archived_error": ("its agent is archived", _AGENT),
-    "vault_archived_error": ("a vault of it is archived", _VAULT),
-    "vault_not_found_error": ("a vault of it no longer exists", _VAULT),
-    "skill_not_found_error": ("a skill of its agent no longer exists", _AGENT),
-    "self_hosted_resources_unsupported_error": ("its environment takes no files and no variables", _ENV),
-    "mcp_egress_blocked_error": ("its environment does not let it reach an MCP server", _ENV),
-    "file_not_found_error": ("a file of it no longer exists", ()),
-    "memory_store_archived_error": ("a memory store of it is archived", ()),
-    "session_resource_not_found_error": ("a resource of it no longer exists", ()),
-    "workspace_archived_error": ("the workspace is archived", ()),
-    "organization_disabled_error": ("the organization is disabled", ()),
+_CHANGE = {
+    "environment_archived_error": _ENV,
+    "environment_not_found_error": _ENV,
+    "agent_archived_error": _AGENT,
+    "vault_archived_error": _VAULT,
+    "vault_not_found_error": _VAULT,
+    "skill_not_found_error": _AGENT,
+    "self_hosted_resources_unsupported_error": _ENV,
+    "mcp_egress_blocked_error": _ENV,
 }
 UNCLEAR = {
     "changed": "changed since; what was due before is unknown",
@@ -52,6 +48,7 @@ UNCLEAR = {
     "list_late": "the list lacks a run that the deployment names",
     "undated": "runs do not say when they were",
 }
+_LISTS = ("list_late", "undated")  # of these, why the list of runs cannot tell
 
 
 class ReportItem(NamedTuple):
@@ -80,6 +77,11 @@ class Report:
     @property
     def is_urgent(self) -> bool:
         return any(item.section in URGENT for item in self.items)
+
+    @property
+    def is_unread(self) -> bool:
+        """Return whether something was not read, or a list lacks something."""
+        return bool(self.night.problems) or any(item.fields["kind"] in _LISTS for item in self.items)
 
     def only(self, wanted: Callable[[str], bool]) -> "Report":
         """Return a report of the items with wanted keys alone."""
@@ -169,10 +171,10 @@ class _Teller:
 
     def _paused(self, deployment: Deployment) -> ReportItem:
         kind, since = deployment.paused_because or "unknown_error", text(deployment.raw.get("updated_at"))
-        why, change = PAUSED.get(kind, ("a run could not be started", ()))
-        fix = self._command("deploy", "update", deployment.id, *change)
-        if not change:
-            fix = self._command("deploy", "get", deployment.id)
+        why = PAUSED_BY.get(kind, "a run could not be started")
+        fix = self._command("deploy", "get", deployment.id)
+        if kind in _CHANGE:
+            fix = self._command("deploy", "update", deployment.id, *_CHANGE[kind])
         then, key = self._command("deploy", "unpause", deployment.id), f"paused {deployment.id} {kind} {since}"
         about: dict[str, Any] = {"since": since, "error_type": kind, "message": why}
         return self._item("needs_you", key, deployment.id, fix, **about, then=then)
@@ -261,7 +263,7 @@ class _Teller:
         return sorted(found, key=lambda each: (-each["runs"], str(each["deployment_name"]), str(each["deployment"])))
 
     def _row(self, id: str, runs: Sequence[Run]) -> dict[str, Any]:
-        took = sorted(run.duration_ms for run in runs if verdict(run) is Exit.OK and run.duration_ms is not None)
+        took = [run.duration_ms for run in runs if verdict(run) is Exit.OK and run.duration_ms is not None]
         spent = [self._night.credits[run.session_id] for run in runs if run.session_id in self._night.credits]
         verdicts = [verdict(run) for run in runs]
         going = sum(run.status in ("running", "pending") for run in runs)
@@ -276,9 +278,9 @@ class _Teller:
             **counted,
             "running": going,
             "unknown": len(runs) - going - sum(counted.values()),
-            "median_ms": _ranked(took, 50),
-            "p95_ms": _ranked(took, 95),
-            "credits": _sum(spent),
+            "median_ms": percentile(took, 50),
+            "p95_ms": percentile(took, 95),
+            "credits": as_text(total(spent)) if spent else None,
             "credits_unknown": priced - len(spent),
         }
 
@@ -312,17 +314,3 @@ def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]
 
 def _call(call: Call) -> dict[str, Any]:
     return {"call": call.id, "name": call.name, "input": shortened(in_a_line(call.input), _LONGEST)}
-
-
-def _sum(values: Sequence[Decimal]) -> str | None:
-    """Return an exact sum as it is written; None of nothing."""
-    with localcontext() as context:
-        context.prec = _DIGITS
-        return format(sum(values, Decimal(0)), "f") if values else None
-
-
-def _ranked(values: Sequence[int], percent: int) -> int | None:
-    """Return the value that so many percent do not exceed, of sorted ones."""
-    if not values:
-        return None
-    return values[max(-(-len(values) * percent // 100), 1) - 1]

@@ -12,7 +12,7 @@ from qoder_cli.base.tokens import shortened
 from qoder_cli.output.grid import columns, cut, wrapped
 from qoder_cli.output.markdown import code, harmless
 from qoder_cli.output.screen import Screen, inert
-from qoder_cli.report.items import TOLD_ONCE, Report
+from qoder_cli.report.items import TOLD_ONCE, URGENT, Report
 
 WIDTH = 80
 _LONGEST_LABEL = 24  # columns
@@ -66,7 +66,7 @@ class ReportPage:
     def verdict(self) -> str | None:
         """A sentence where all is well, as far as that can be claimed."""
         report = self._report
-        if self._is_news or report.items or report.night.problems:
+        if self._is_news or report.items or report.night.problems or any(each["unknown"] for each in report.ran):
             return None
         if report.expected:
             return f"All is well: {_count(report.expected, 'fire')} of schedules, none missed; no run failed."
@@ -78,7 +78,8 @@ class ReportPage:
             entries = self._report.of(name) if name in TOLD_ONCE else getattr(self._report, name)
             make: Callable[[list[Entry]], Iterator[PageLine]] = getattr(self, f"_{name}")
             lines = list(make(entries))
-            if len(lines) > _MOST_LINES:
+            is_told_once = self._is_news and name in URGENT  # what is left out would never be shown
+            if len(lines) > _MOST_LINES and not is_told_once:
                 rest = f"and {len(lines) - _MOST_LINES + 1:,} more: -o json has all"
                 lines = [*lines[: _MOST_LINES - 1], PageLine("", [rest])]
             if lines:

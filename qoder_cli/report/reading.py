@@ -1,6 +1,5 @@
 """Read what a report tells of: deployments, runs and how they ended, what they cost. What cannot be read is said."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from qoder_cli.app import App
+from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, AuthError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
@@ -24,7 +24,6 @@ IN_A_ROW = 3  # runs
 _APART = 3600.0  # seconds by which what the server filters by, and what decides here, may differ
 _MOST_CALLS = 20  # waiting runs of which the call is read
 _MOST_AT_ONCE = 100  # runs that are asked about at a time
-_CREDITS = re.compile(r"\d{1,40}(\.\d{1,40})?", re.ASCII)
 
 
 @dataclass
@@ -92,6 +91,9 @@ def read_night(app: App, ids: Sequence[str], since: str) -> Night:
         runs = [run for run in seen.values() if not ids or run.deployment_id in night.deployments]
         night.before = [run for run in runs if earliest <= _at(run, night) < night.since]
         _resolve(app, [run for run in runs if _at(run, night) >= night.since], night)
+        unlisted = night.of(night.runs).keys() - night.deployments.keys() - {""}
+        if unlisted and not failures:
+            night.problems.append(Unread("deployments", f"the list lacks {len(unlisted)} of which there are runs"))
         if night.runs:
             _read_credits(app, ids, night)
     return night
@@ -170,7 +172,7 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
         for run in resolver.runs([run.raw for run in runs[first : first + _MOST_AT_ONCE]]):
             app.progress.beat()
             night.runs.append(app.named(run))
-    _resolve_rows_of_failures(resolver, night)
+    _resolve_earlier(resolver, night)
     night.left, night.idle, night.unread = resolver.left, resolver.idle, resolver.unread
     if resolver.unread:
         what = f"{resolver.unread} sessions could not be read: the outcome of their runs is unknown"
@@ -185,7 +187,7 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
             continue  # that it waits is known
 
 
-def _resolve_rows_of_failures(resolver: Resolver, night: Night) -> None:
+def _resolve_earlier(resolver: Resolver, night: Night) -> None:
     """Fill in how earlier runs ended where those of the night have failed, to tell whether it happens each time."""
     resolver.looks = False
     earlier, wanted = night.of(night.before), list[Run]()
@@ -213,9 +215,9 @@ def _read_credits(app: App, ids: Sequence[str], night: Night) -> None:
     try:
         for page in app.client.pages("/sessions", query):
             for session in map(mapping, page["data"]):
-                id, spent = text(session.get("id")), str(mapping(session.get("usage")).get("total_credits"))
-                if id in wanted and _CREDITS.fullmatch(spent):
-                    night.credits[id] = Decimal(spent)
+                id, spent = text(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
+                if id in wanted and spent is not None:
+                    night.credits[id] = spent
             created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
             if _descend(created) and created[-1] < night.since - _APART:
                 return  # the server ignores the time that was asked for

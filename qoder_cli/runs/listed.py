@@ -7,7 +7,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import Standing, fill_status, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.http.answers import no_response
@@ -59,8 +59,8 @@ class Resolver:
         runs = [Run(raw) for raw in objects]
         if not self.asks:
             return map(self._resolved, runs)
-        self._known = self._kept.known(runs)
-        return self._asked([self._known[run.id].of(run) if run.raw.get("id") in self._known else run for run in runs])
+        self._known = known = self._kept.known(runs)
+        return self._asked([known[run.id].of(run) if text(run.raw.get("id")) in known else run for run in runs])
 
     def _asked(self, runs: Sequence[Run]) -> Iterator[Run]:
         try:

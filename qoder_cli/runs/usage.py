@@ -82,12 +82,6 @@ class UsageLine:
         completed, failed = self.count("completed"), self.count("failed")
         return 100 * completed // (completed + failed) if completed + failed else None
 
-    def percentile(self, percent: int) -> int | None:
-        """Return the duration that so many percent of the completed runs did not exceed, in milliseconds."""
-        if not self.durations:
-            return None
-        return sorted(self.durations)[max(math.ceil(percent * len(self.durations) / 100), 1) - 1]
-
     def _add_run(self, ran: _Ran) -> None:
         self.outcomes[ran.outcome] = self.count(ran.outcome) + 1
         if ran.outcome == "completed" and ran.milliseconds is not None:
@@ -106,10 +100,18 @@ class UsageLine:
             self.dearest = used, id
 
 
+def percentile(values: Collection[int], percent: int) -> int | None:
+    """Return the value that so many percent do not exceed; None of none."""
+    if not values:
+        return None
+    return sorted(values)[max(math.ceil(percent * len(values) / 100), 1) - 1]
+
+
 class Usage:
     """Adds up runs, then sessions, each once by its id. `deployments` are those that count; None for all.
 
-    `undated` counts what does not say when it was created, or has no id: it is in no sum.
+    `undated` counts what does not say when it was created, or has no id: it is in no sum. Of these, `lost_sessions` are
+    sessions; `of_no_deployment` are sessions left out because neither they nor a run names a deployment.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Usage:
         self._of_session: dict[str, str] = {}
         self._seen: set[str] = set()
         self._lines: dict[str | None, UsageLine] = {}
-        self.undated = 0
+        self.undated = self.lost_sessions = self.of_no_deployment = 0
 
     def add_runs(self, runs: Iterable[Run]) -> None:
         for run in runs:
@@ -148,12 +150,14 @@ class Usage:
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
             if id is None or created is None:
                 self.undated += 1
+                self.lost_sessions += 1
                 continue
             if id in self._seen or not self._within(created):
                 continue
             ran = self._runs.get(self._of_session.get(id, ""))
             deployment = text(session.get("deployment_id")) or (ran and ran.deployment)
             if not self._counts(deployment):
+                self.of_no_deployment += deployment is None
                 continue
             self._seen.add(id)
             line = self._line(*self._key_of(session, ran, deployment, created))

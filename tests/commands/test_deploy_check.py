@@ -348,18 +348,25 @@ def test_deploy_check_takes_nothing_for_well_that_it_could_not_read(qoder: Qoder
     assert qoder("deploy", "check", "--exit-status").code == 7
 
 
-def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder) -> None:
+@pytest.mark.parametrize(
+    ("code", "answer", "finding"),
+    [
+        (200, {"status": "invalid", "refresh": {"status": "failed"}}, "credential_invalid"),
+        (200, {"status": "unknown"}, "unread"),
+        (200, {}, "unread"),
+        (403, {"type": "error", "error": {"type": "permission_error", "message": "No."}}, "unread"),
+    ],
+)
+def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int, answer: Fields, finding: str) -> None:
     place = Place(qoder)
     with_server({"auth": {**OVER["auth"], "expires_at": "2099-01-01T00:00:00Z"}})(place)
     place.lie = lambda request: (
-        httpx.Response(200, json={"status": "invalid", "refresh": {"status": "failed"}})
-        if request.url.path.endswith("/mcp_oauth_validate")
-        else None
+        httpx.Response(code, json=answer) if request.url.path.endswith("/mcp_oauth_validate") else None
     )
     assert place.found() == []
     assert {seen.method for seen in place.world.requests} == {"GET"}
     [found] = place.found("--probe")
-    assert (found["finding"], shlex.join(found["fix"])) == ("credential_invalid", "qoder vault check vault_1")
+    assert (found["finding"], shlex.join(found["fix"])) == (finding, "qoder vault check vault_1")
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

@@ -299,6 +299,32 @@ def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qod
     assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 4]
 
 
+AT = "2027-01-14T01:00:00Z"  # 31 hours ago: a session that is gone by then was deleted
+OLD = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
+GONE = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1", "created_at": AT, "triggered_at": AT}
+ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
+HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
+UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that are listed, and the exit code
+    "an item that is no run": (None, [{"id": 7}], 7),
+    "a run that the deployment names": (HOURLY, [], 7),
+    "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),
+    "the outcome in a deleted session": (None, [GONE], 0),
+    "a deployment that ran": (None, [ELSEWHERE], 7),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what: str) -> None:
+    schedule, runs, code = UNSEEN[what]
+    deployment = {"id": "dep_1", "name": "odd", "status": "active", "schedule": schedule, **OLD}
+    qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
+    if runs == [GONE]:
+        qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
+        qoder.wire.on("GET", "/sessions", {"data": []})
+    ran = qoder("report", "--exit-status", "--since", "2d")
+    assert (ran.code, "All is well" in ran.out) == (code, False)
+
+
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
 def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
     deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
@@ -310,7 +336,7 @@ def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, cred
     qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
     qoder.wire.on("GET", "/sessions", f'{{"data": [{",".join(rows)}]}}')
     [row] = qoder("report", "-o", "json").json["ran"]
-    sums = {"0.10": "0.20", "12345678901234567890.12": "24691357802469135780.24"}
+    sums = {"0.10": "0.20", "12345678901234567890.12": "24691357802469135780.24", "1E3": "2000"}
     known = credits in sums
     assert (row["credits"], row["credits_unknown"]) == (sums.get(str(credits)), 1 if known else 3)
 
@@ -345,6 +371,14 @@ def test_report_new_tells_each_thing_once(qoder: Qoder, night: World) -> None:
     night.start("dep_fail", at=ago(night, 1))
     assert news(qoder("report", "--new")) == {"FAILED"}
     assert len(qoder("report", "-o", "json").json["failed"]) >= 2
+
+
+def test_report_new_leaves_out_no_failure_for_the_sake_of_the_page(qoder: Qoder) -> None:
+    deployments = [{"id": f"dep_{n}", "name": f"job-{n}", "status": "active", **OLD} for n in range(10, 40)]
+    failed = {"status": "failed", "created_at": "2027-01-15T07:00:00Z"}
+    runs = [{"id": f"drun_{n}", "deployment_id": f"dep_{n}", **failed} for n in range(10, 40)]
+    qoder.wire.on("GET", "/deployments", {"data": deployments}).on("GET", "/deployment_runs", {"data": runs})
+    assert set(re.findall(r"^  job-(\d+) ", qoder("report", "--new").out, re.MULTILINE)) == set(map(str, range(10, 40)))
 
 
 def test_report_new_tells_again_what_it_could_not_print(qoder: Qoder, night: World) -> None:

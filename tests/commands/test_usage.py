@@ -20,6 +20,7 @@ from tests.support.wire import api_error, page
 NOW = "2027-01-15T07:00:00Z"
 SESSIONS, RUNS = ("GET", "/sessions"), ("GET", "/deployment_runs")
 EMPTY: dict[str, Any] = page()
+ONE = ("--deployment", "dep_1", "--deployment", "dep_2")
 
 
 def session(id: str, credits: str | None, **more: Any) -> str:
@@ -128,9 +129,27 @@ def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qo
         session("2", "2", created_at=None),
         session("3", "4", created_at="2025-01-01T00:00:00Z"),
     ]
-    ran = told(qoder, *sessions)("usage")
-    assert ran.out.split("\t")[8] == "1"
-    assert "warning: ignored 1 runs or sessions without a creation time" in ran.err
+    told(qoder, *sessions, runs=page({**run("1"), "id": [1], "session_id": None}))
+    for words in ((), ("--no-resolve",)):
+        ran = qoder("usage", *words)
+        assert ran.out.split("\t")[8] == "1"
+        assert "warning: ignored 2 runs or sessions without a creation time" in ran.err
+
+
+LEFT_OUT = {  # sessions, runs, words, and the exit code
+    "no time": ([session("1", "9", created_at=None)], EMPTY, (), 7),
+    "no object": (["7"], EMPTY, (), 7),
+    "perhaps its own": ([session("1", "9", deployment_id=None)], api_error(403, "permission_error", "No."), ONE, 7),
+    "not its own": ([session("1", "9", deployment_id=None)], EMPTY, ONE, 0),
+    "more even so": ([session("1", "9", created_at=None), session("2", "6")], EMPTY, (), 8),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_usage_is_never_fine_where_a_session_is_in_no_sum(qoder: Qoder, case: str) -> None:
+    sessions, runs, words, code = LEFT_OUT[case]
+    told(qoder, *sessions, runs=runs)
+    assert qoder("usage", "--over", "5", *words).code == code
 
 
 def test_usage_of_an_account_without_anything(qoder: Qoder) -> None:

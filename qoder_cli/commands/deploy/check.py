@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotYet, QoderError, Unavailable, UsageError
+from qoder_cli.base.errors import ApiError, NotYet, QoderError, Unavailable, UsageError
 from qoder_cli.base.model import Deployment, array, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import few
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import AT_A_TIME, Facts
-from qoder_cli.deployments.findings import WEIGHTS, Asking, DeploymentFinding, HasRule, History, find
+from qoder_cli.deployments.findings import WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
 from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import secrets
@@ -136,26 +136,38 @@ def _named(app: App, typed: Sequence[str]) -> list[Deployment]:
 
 
 def _tried(app: App, known: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:
-    """Have the API try each OAuth credential once; return what is invalid, by deployment. Raises ApiError."""
-    invalid: dict[str, list[tuple[str, str]]] = {}  # by vault: the ids, and why
+    """Have the API try each OAuth credential once; return what is invalid or could not be tried, by deployment."""
+    tried: dict[str, list[tuple[str, Weight, str]]] = {}  # by vault: the finding, its weight, and what it says
     for vault in dict.fromkeys(text(each) or "" for one in known for each in array(one.raw.get("vault_ids"))):
         credentials = facts.credentials(vault)
         for each in credentials if isinstance(credentials, list) else ():
             if found_at(each, "auth.type") != "mcp_oauth" or each.get("archived_at"):
                 continue
-            result = secrets.validated(app, vault, str(each["id"]))
-            if result.get("status") == "invalid":
-                invalid.setdefault(vault, []).append((str(each["id"]), secrets.why_invalid(result)))
+            if wrong := _wrong_with(app, vault, str(each["id"])):
+                tried.setdefault(vault, []).append(wrong)
     found: dict[str, list[DeploymentFinding]] = {}
     for one in known:
         for vault in map(str, array(one.raw.get("vault_ids"))):
-            for id, why in invalid.get(vault, ()):
-                says = f"credential {id} is invalid ({why})"
+            for finding, weight, says in tried.get(vault, ()):
                 fix = ("vault", "check", vault)
                 found.setdefault(one.id, []).append(
-                    DeploymentFinding(one.id, one.name or "", "credential_invalid", "problem", says, fix)
+                    DeploymentFinding(one.id, one.name or "", finding, weight, says, fix)
                 )
     return found
+
+
+def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None:
+    """Have the API try a credential; return the finding, if there is one, its weight, and what it says."""
+    try:
+        result = secrets.validated(app, vault, id)
+    except ApiError as error:
+        return "unread", "warning", f"credential {id} could not be tried: {error.message}"
+    if result["status"] == "valid":
+        return None
+    why = secrets.why_invalid(result)
+    if result["status"] == "invalid":
+        return "credential_invalid", "problem", f"credential {id} is invalid ({why})"
+    return "unread", "warning", f"whether credential {id} is valid is not known ({why})"
 
 
 def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
