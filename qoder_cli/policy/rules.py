@@ -16,6 +16,7 @@ from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem
 from qoder_cli.policy import shell
 from qoder_cli.policy.regex import BadPattern, Regex
+from qoder_cli.policy.texts import has_plain_case
 from qoder_cli.policy.tools import BASH, PATHS, TOOLS, called
 
 MOST_RULES = 1_000
@@ -191,7 +192,8 @@ def _when(node: Node, at: Path, *, allows: bool) -> Iterator[tuple[str, Regex]]:
         where = (*at, "when", "input", name)
         if not isinstance(child.content, str):
             raise Problem("must be a regular expression; put it in quotes", line=child.line, path=where)
-        if unicodedata.normalize("NFKC", child.content) != child.content:
+        is_normal = unicodedata.normalize("NFKC", child.content) == child.content
+        if not is_normal or not (allows or all(map(has_plain_case, child.content))):
             what = (
                 "has characters that can be written in another way; use plain letters, or those that are one character"
             )
