@@ -277,8 +277,11 @@ def _path(inside: str, tool: str, *, allows: bool) -> Regex:
         raise ValueError("** stands for folders, so it must be alone between slashes: /data/**")
     if allows and TOOLS[tool].reads_below and not inside.endswith("/**"):
         raise ValueError(f"can never fit: {tool} reads all that is below its path, so the rule must end in /**")
-    # To deny that a tree is read is to deny it of each part.
-    return Regex.of_glob(inside, ignores_case=not allows, with_below=not allows and TOOLS[tool].reads_below)
+    if allows:
+        return Regex.of_glob(inside)
+    # To deny that a tree is read is to deny it of each part. In place of a folder there may be a file, as of .git.
+    reads_below = TOOLS[tool].reads_below
+    return Regex.of_glob(inside, ignores_case=True, with_below=reads_below, with_folder=not reads_below)
 
 
 def _writable_by_others(path: str) -> Iterator[str]:

@@ -542,6 +542,8 @@ AROUND = [  # rules, and a call that a deny among them means, however it is put
     ("[{allow: WebFetch}, {deny: '*', when: {input: {url: 'evil\\.com'}}}]", fetch("https://evil\u3002com")),
     ("[{allow: WebFetch}, {deny: '*', when: {input: {url: 'evil\\.com'}}}]", fetch("https://evil\uff61com")),
     ("[{allow: 'mcp__a__*'}, {deny: mcp__a__delete}]", mcp("a", "delete ")),
+    ("[{allow: 'Write(/data/**)'}, {deny: 'Write(/data/.git/**)'}]", tool("Write", file_path="/data/.git", content="")),
+    ("[{allow: Write}, {deny: 'Write(/**/.git/**/**)'}]", tool("Write", file_path="/a/.git", content="")),
 ]
 
 
@@ -559,4 +561,9 @@ def test_policy_refuses_a_condition_that_can_be_written_in_another_way(tmp_path:
 def test_a_deny_says_that_a_servers_command_is_not_simple(tmp_path: Path) -> None:
     rules = "rules: [{deny: '*', when: {input: {command: sudo}}, because: No.}]"
     because = decide(policy_of(tmp_path, rules), mcp("a", "run", command="ls; ls")).because
-    assert because is not None and because.startswith("No. The command is not simple")
+    assert str(because).startswith("No. The command is not simple")
+
+
+def test_a_deny_of_what_is_in_folders_leaves_the_files_beside_them_alone(tmp_path: Path) -> None:
+    rules = "rules: [{allow: 'Write(/data/**)'}, {deny: 'Write(/data/*/**)'}]"
+    assert decide(policy_of(tmp_path, rules), tool("Write", file_path="/data/x", content="")).answer == "allow"
