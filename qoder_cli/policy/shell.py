@@ -71,7 +71,7 @@ def may_hold(command: Sequence[str], rule: Sequence[str]) -> bool:
     pieces = _parts(command)
     if all(any(_may_be(piece, part) for piece in pieces) for part in _parts(rule)):
         return True
-    wanted = one_spaced(rule).lower()
+    wanted = one_spaced(lowered(rule))
     texts = [one_spaced([word]).lower() for word in command if " " in word]
     return any(wanted in text for text in texts)  # which another program may run: sed '1egit push'
 

@@ -542,6 +542,9 @@ AROUND = [  # rules, and a call that a deny among them means, however it is put
     ("[{allow: WebFetch}, {deny: '*', when: {input: {url: 'evil\\.com'}}}]", fetch("https://evil\u3002com")),
     ("[{allow: WebFetch}, {deny: '*', when: {input: {url: 'evil\\.com'}}}]", fetch("https://evil\uff61com")),
     ("[{allow: 'mcp__a__*'}, {deny: mcp__a__delete}]", mcp("a", "delete ")),
+    ("[{allow: 'Read(/**)'}, {deny: 'Read(/etc/shadow)'}]", read("/etc/shadow ")),
+    ("[{allow: 'Read(/**)'}, {deny: 'Read(/etc/**)'}]", read("/ etc/shadow")),
+    ("[{allow: Bash}, {deny: 'Bash(/sbin/reboot now)'}]", bash("sed '1ereboot now' f")),
     ("[{allow: 'Write(/data/**)'}, {deny: 'Write(/data/.git/**)'}]", tool("Write", file_path="/data/.git", content="")),
     ("[{allow: Write}, {deny: 'Write(/**/.git/**/**)'}]", tool("Write", file_path="/a/.git", content="")),
 ]
