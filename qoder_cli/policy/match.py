@@ -126,7 +126,9 @@ def _is_about(rule: PolicyRule, subject: Subject) -> bool:
     if pattern.kind == "mcp":
         server = subject.server
         is_server = server is not None and pattern.server is not None and pattern.server.fits(server)
-        return is_server and subject.name.isascii() and subject.name.isprintable() and pattern.name.fits(subject.name)
+        # A name with a space may stand for the one without, which a deny names.
+        is_plain = subject.name.isascii() and subject.name.isprintable() and " " not in subject.name
+        return is_server and is_plain and pattern.name.fits(subject.name)
     return subject.server is None and pattern.name.fits(called(subject.name))
 
 
@@ -256,7 +258,7 @@ def _deny_fit(rule: PolicyRule, subject: Subject) -> Fit:
 def _is_not_simple(rule: PolicyRule, subject: Subject) -> bool:
     """Return whether a deny fits a call because nobody knows what its command does."""
     looks_at_it = rule.pattern.words is not None or "command" in map(folded, rule.when)
-    if not looks_at_it or called(folded(subject.name)) != BASH or not isinstance(subject.input, dict):
+    if not looks_at_it or not isinstance(subject.input, dict):
         return False
     command = subject.input.get("command")
     return isinstance(command, str) and shell.words_of(command) is None
@@ -334,7 +336,7 @@ def _fit_text(regex: Regex, value: str, *, may_have_layout: bool = False) -> Fit
 def _fit_command_condition(regex: Regex, command: str) -> Fit:
     """Return whether a part of a command fits; one that is not simple does. Raises TooLong."""
     words = shell.words_of(command)
-    if words is None or any(map(regex.is_in, (" ".join(words), " ".join(" ".join(words).split())))):
+    if words is None or regex.is_in(" ".join(words)) or regex.is_in(shell.one_spaced(words)):
         return Fit.YES
     return _fit_text(regex, command)
 

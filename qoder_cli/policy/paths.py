@@ -14,7 +14,7 @@ def is_whole(path: object) -> bool:
     """Return whether a path is in the only spelling in which an allow takes it."""
     if not isinstance(path, str) or not path.startswith("/") or len(path) > LONGEST:
         return False
-    is_straight = all(part.strip(" .") for part in path[1:].split("/"))
+    is_straight = all(part.strip(" .") and part == part.strip(" ") for part in path[1:].split("/"))
     is_plain = unicodedata.normalize("NFKC", path) == path and not _NOT_PLAIN & set(path)
     return is_straight and is_plain and is_readable(path)
 

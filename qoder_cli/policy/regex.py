@@ -21,6 +21,7 @@ _WORDS = "azAZ09__"
 _CLASSES = {"d": _DIGITS, "w": _WORDS, "s": _SPACES}
 _COUNTS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _ANYTHING = "(?:.|\\n)*"
+_NAMED_FOLDER = re.compile(r"(.*/[^/*]+)/\*\*", re.DOTALL)
 _IN_GLOBS = {"/**/": "/(?:[^/]+/)*", "**": ".+", "*": "[^/]*"}  # what stands for what
 
 
@@ -84,15 +85,19 @@ class Regex:
         self._has_places = any(code[0] == "at" for code in self._codes)
 
     @classmethod
-    def of_glob(cls, glob: str, *, ignores_case: bool = False, with_below: bool = False) -> "Regex":
+    def of_glob(
+        cls, glob: str, *, ignores_case: bool = False, with_below: bool = False, with_folder: bool = False
+    ) -> "Regex":
         """Return the pattern for a path or name: `*` is anything but a slash, `**` any number of folders.
 
-        With `with_below`, what is below each path fits too.
+        With `with_below`, what is below each path fits too; with `with_folder`, the folder itself where a glob ends in
+        its name and `/**`.
         """
         glob = re.sub(r"/\*\*(?:/\*\*)+(?=/|$)", "/**", glob)  # any number of folders, twice, is that too
-        parts = re.split(r"(/\*\*/|\*\*|\*)", glob)
+        folder = _NAMED_FOLDER.fullmatch(glob) if with_folder else None
+        parts = re.split(r"(/\*\*/|\*\*|\*)", folder[1] if folder else glob)
         written = "".join(_IN_GLOBS.get(part) or re.escape(part) for part in parts)
-        if with_below:
+        if with_below or folder:
             written += f"(?:/{_ANYTHING})?"
         regex = cls(written, ignores_case=ignores_case)
         regex.glob = glob

@@ -16,6 +16,7 @@ from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem
 from qoder_cli.policy import shell
 from qoder_cli.policy.regex import BadPattern, Regex
+from qoder_cli.policy.texts import has_plain_case
 from qoder_cli.policy.tools import BASH, PATHS, TOOLS, called
 
 MOST_RULES = 1_000
@@ -191,7 +192,8 @@ def _when(node: Node, at: Path, *, allows: bool) -> Iterator[tuple[str, Regex]]:
         where = (*at, "when", "input", name)
         if not isinstance(child.content, str):
             raise Problem("must be a regular expression; put it in quotes", line=child.line, path=where)
-        if unicodedata.normalize("NFKC", child.content) != child.content:
+        is_normal = unicodedata.normalize("NFKC", child.content) == child.content
+        if not is_normal or not (allows or all(map(has_plain_case, child.content))):
             what = (
                 "has characters that can be written in another way; use plain letters, or those that are one character"
             )
@@ -275,8 +277,11 @@ def _path(inside: str, tool: str, *, allows: bool) -> Regex:
         raise ValueError("** stands for folders, so it must be alone between slashes: /data/**")
     if allows and TOOLS[tool].reads_below and not inside.endswith("/**"):
         raise ValueError(f"can never fit: {tool} reads all that is below its path, so the rule must end in /**")
-    # To deny that a tree is read is to deny it of each part.
-    return Regex.of_glob(inside, ignores_case=not allows, with_below=not allows and TOOLS[tool].reads_below)
+    if allows:
+        return Regex.of_glob(inside)
+    # To deny that a tree is read is to deny it of each part. In place of a folder there may be a file, as of .git.
+    reads_below = TOOLS[tool].reads_below
+    return Regex.of_glob(inside, ignores_case=True, with_below=reads_below, with_folder=not reads_below)
 
 
 def _writable_by_others(path: str) -> Iterator[str]:

@@ -71,9 +71,14 @@ def may_hold(command: Sequence[str], rule: Sequence[str]) -> bool:
     pieces = _parts(command)
     if all(any(_may_be(piece, part) for piece in pieces) for part in _parts(rule)):
         return True
-    wanted = " ".join(rule).lower()
-    texts = [" ".join(word.lower().split()) for word in command if " " in word]
+    wanted = one_spaced(lowered(rule))
+    texts = [one_spaced([word]).lower() for word in command if " " in word]
     return any(wanted in text for text in texts)  # which another program may run: sed '1egit push'
+
+
+def one_spaced(words: Sequence[str]) -> str:
+    """Return words as a text with one space between them, also where a quoted word has more."""
+    return " ".join(" ".join(words).split())
 
 
 def _may_be(piece: str, part: str) -> bool:

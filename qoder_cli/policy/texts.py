@@ -21,6 +21,12 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+def has_plain_case(letter: str) -> bool:
+    """Return whether a search that ignores case finds a letter in each case: not ß (SS), nor ς, which is a σ."""
+    lowest = letter.casefold()
+    return len(lowest) == 1 and lowest in (letter, letter.lower(), letter.upper())
+
+
 @lru_cache(_KEPT)
 def forms(text: str) -> frozenset[str]:
     """Return a text in each way that a tool may take it: as it is, in plain letters, without what is not seen.
@@ -31,5 +37,6 @@ def forms(text: str) -> frozenset[str]:
         return frozenset((text,))
     seen = "".join(one for one in text if not hides(one))
     plain = {unicodedata.normalize("NFKC", each) for each in (text, seen)}
+    plain |= {each.replace("\u3002", ".") for each in plain}  # as in the name of a host
     longer = {each.casefold() for each in plain if len(each.casefold()) != len(each)}  # as that of ß is
     return frozenset((text, seen, *plain, *longer))

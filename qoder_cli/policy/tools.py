@@ -48,4 +48,4 @@ def called(name: str) -> str:
 def spellings(name: str) -> set[str]:
     """Return every name of the tool that has this one, without case; any other name alone."""
     tool = called(name)
-    return {name, tool.lower(), *(each.lower() for each, of in _SPELLINGS.items() if of == tool)}
+    return {name, *(each.lower() for each, of in _SPELLINGS.items() if of == tool)}

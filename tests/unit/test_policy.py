@@ -521,11 +521,15 @@ def tool(name: str, **given: Any) -> Subject:
     return Subject("tool", name, given)
 
 
+def fetch(url: str) -> Subject:
+    return tool("WebFetch", url=url, prompt="x")
+
+
 AROUND = [  # rules, and a call that a deny among them means, however it is put
     ("[{allow: 'Read(/**)'}, {deny: 'Read(/**/**/secret/**)'}]", read("/secret/x")),
     ("[{allow: Edit}, {deny: 'Edit(/a/**/**/b)'}]", tool("Edit", file_path="/a/b", old_string="a", new_string="b")),
     ("[{allow: WebSearch}, {deny: 'web_*'}]", tool("WebSearch", query="x")),
-    ("[{allow: WebFetch}, {deny: '*_fetch'}]", tool("WebFetch", url="https://a.example", prompt="x")),
+    ("[{allow: WebFetch}, {deny: '*_fetch'}]", fetch("https://a.example")),
     ("[{allow: Bash}, {deny: 'Bash(git push:*)'}]", bash("sed 's/x/git push/e' f")),
     ("[{allow: Bash}, {deny: 'Bash(git push:*)'}]", bash("sed '1egit push' f")),
     ("[{allow: Bash}, {deny: 'Bash(git push:*)'}]", bash("perl -e 'exec q/git push/'")),
@@ -534,6 +538,15 @@ AROUND = [  # rules, and a call that a deny among them means, however it is put
         "[{allow: mcp__a, keys: [command]}, {deny: '*', when: {input: {command: sudo}}}]",
         mcp("a", "x", command="s'u'do"),
     ),
+    ("[{allow: Bash}, {deny: \"Bash(echo 'a  b')\"}]", bash("sed '1eecho a  b' f")),
+    ("[{allow: WebFetch}, {deny: '*', when: {input: {url: 'evil\\.com'}}}]", fetch("https://evil\u3002com")),
+    ("[{allow: WebFetch}, {deny: '*', when: {input: {url: 'evil\\.com'}}}]", fetch("https://evil\uff61com")),
+    ("[{allow: 'mcp__a__*'}, {deny: mcp__a__delete}]", mcp("a", "delete ")),
+    ("[{allow: 'Read(/**)'}, {deny: 'Read(/etc/shadow)'}]", read("/etc/shadow ")),
+    ("[{allow: 'Read(/**)'}, {deny: 'Read(/etc/**)'}]", read("/ etc/shadow")),
+    ("[{allow: Bash}, {deny: 'Bash(/sbin/reboot now)'}]", bash("sed '1ereboot now' f")),
+    ("[{allow: 'Write(/data/**)'}, {deny: 'Write(/data/.git/**)'}]", tool("Write", file_path="/data/.git", content="")),
+    ("[{allow: Write}, {deny: 'Write(/**/.git/**/**)'}]", tool("Write", file_path="/a/.git", content="")),
 ]
 
 
@@ -542,6 +555,18 @@ def test_policy_approves_no_way_around_a_deny(tmp_path: Path, rules: str, call: 
     assert decide(policy_of(tmp_path, f"rules: {rules}\n"), call).answer != "allow"
 
 
-def test_policy_refuses_a_condition_that_can_be_written_in_another_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("query", ["e\u0301vil", "stra\u00dfe", "\u03bf\u03c2"])  # as of STRASSE, and of capitals
+def test_policy_refuses_a_condition_that_can_be_written_in_another_way(tmp_path: Path, query: str) -> None:
     with pytest.raises(BadFiles, match="another way"):
-        policy_of(tmp_path, 'rules: [{deny: WebSearch, when: {input: {query: "e\\u0301vil"}}}]')
+        policy_of(tmp_path, f'rules: [{{deny: WebSearch, when: {{input: {{query: "{query}"}}}}}}]')
+
+
+def test_a_deny_says_that_a_servers_command_is_not_simple(tmp_path: Path) -> None:
+    rules = "rules: [{deny: '*', when: {input: {command: sudo}}, because: No.}]"
+    because = decide(policy_of(tmp_path, rules), mcp("a", "run", command="ls; ls")).because
+    assert str(because).startswith("No. The command is not simple")
+
+
+def test_a_deny_of_what_is_in_folders_leaves_the_files_beside_them_alone(tmp_path: Path) -> None:
+    rules = "rules: [{allow: 'Write(/data/**)'}, {deny: 'Write(/data/*/**)'}]"
+    assert decide(policy_of(tmp_path, rules), tool("Write", file_path="/data/x", content="")).answer == "allow"
