@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
+from tests.support.cells import ALL_CELLS, is_played
 from tests.support.wire import FakeClock, Wire
 
 # The suite is short, and draws the same each time, so that it fails for what was changed alone. What else there is to
@@ -86,7 +87,20 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             skipped.write(f"{report.nodeid}\n")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a short suite does without, then deal what there is among the workers.
+
+    Whoever names a file plays all of it.
+    """
+    names_files = all(one.partition("::")[0].endswith(".py") for one in config.args)
+    if not ALL_CELLS and not names_files:
+        keep = is_played(items)
+        config.hook.pytest_deselected(items=[item for item, is_kept in zip(items, keep, strict=True) if not is_kept])
+        items[:] = [item for item, is_kept in zip(items, keep, strict=True) if is_kept]
+    _deal(items)
+
+
+def _deal(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
     Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list

@@ -1,6 +1,6 @@
 """What a clause is, and the one table of what is exempt from one, each with the reason."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import pytest
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.contract.lines import ONCE_MORE, PLAYED, Command
 from tests.contract.scene import Scene, playing
+from tests.support.cells import MORE, cover
 
 Play = Callable[[Scene], None]
 Holds = Callable[[Command], bool]
@@ -100,18 +101,29 @@ class Clauses:
         return added
 
     def cases(self) -> list[Any]:
-        """Return each clause with each command that it holds for: `deploy run · lost answer · current`."""
-        return list(self._cases())
+        """Return each clause with each command that it holds for: `deploy run · lost answer · current`.
 
-    def _cases(self) -> Iterator[Any]:
+        Marked `more` is a case whose clause others play for its noun and for its verb: `agent list`, `vault list`.
+        """
+        cells = list(self._cells())
+        first = cover(cells, lambda cell: ((cell[1], PLAYED[cell[0]].noun), (cell[1], cell[0].partition(" ")[2])))
+        return [
+            pytest.param(*cell, generation, id=" · ".join((*cell, generation)), marks=() if cell in first else MORE)
+            for cell in cells
+            for generation in self._generations(*cell)
+        ]
+
+    def _generations(self, name: str, about: str) -> Sequence[Generation]:
+        tells_of_runs = PLAYED[name].noun in ("deploy", "run", "session")
+        return GENERATIONS if self.table[about].on_both and tells_of_runs else ("current",)
+
+    def _cells(self) -> Iterator[tuple[str, str]]:
         exempt = {(clause, command) for row in EXEMPT for clause in row.clauses for command in row.commands}
         for command in PLAYED.values():
             for about, clause in self.table.items():
                 if command.name in ONCE_MORE or not clause.holds(command) or (about, command.name) in exempt:
                     continue
-                tells_of_runs = command.noun in ("deploy", "run", "session")
-                for generation in GENERATIONS if clause.on_both and tells_of_runs else ("current",):
-                    yield pytest.param(command.name, about, generation, id=f"{command.name} · {about} · {generation}")
+                yield command.name, about
 
     def play(self, name: str, about: str, generation: Generation) -> None:
         """Play a case."""

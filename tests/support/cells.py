@@ -1,0 +1,44 @@
+"""Which cases of large tables the suite plays: a part, the same each time, or all of them."""
+
+import os
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import groupby
+from typing import TypeVar
+from zlib import crc32
+
+import pytest
+
+from qoder_cli.sandbox.wire import GENERATIONS
+
+ALL_CELLS = os.environ.get("QODER_TEST_CELLS") == "all"
+MORE = pytest.mark.more  # of a case that says little that others do not
+_GENERATION = re.compile(rf"\b({'|'.join(GENERATIONS)})\b")
+_T = TypeVar("_T")
+
+
+def cover(cases: Sequence[_T], parts: Callable[[_T], Iterable[Hashable]]) -> set[_T]:
+    """Return as many cases, from the first on, as have each part that any case has."""
+    seen: set[Hashable] = set()
+    chosen = set()
+    for case in cases:
+        if new := set(parts(case)) - seen:
+            seen |= new
+            chosen.add(case)
+    return chosen
+
+
+def is_played(items: Sequence[pytest.Item]) -> list[bool]:
+    """Return for each test of a whole suite whether it is played.
+
+    Of cases that differ in the generation of the server alone one is, by turns. Those marked `more` are not.
+    """
+    played: set[str] = set()
+    for test, cases in groupby(items, key=lambda item: item.nodeid.partition("[")[0]):
+        alike: dict[str, list[str]] = {}
+        for item in cases:
+            if not item.get_closest_marker(MORE.name):
+                alike.setdefault(_GENERATION.sub("", item.nodeid), []).append(item.nodeid)
+        for turn, ids in enumerate(alike.values(), crc32(test.encode())):
+            played.add(ids[turn % len(ids)])
+    return [item.nodeid in played for item in items]
