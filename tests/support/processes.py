@@ -114,7 +114,7 @@ from qoder_cli.base import signals
 from qoder_cli.http import write
 from qoder_cli.deployments import applying
 from qoder_cli.runs import ending
-from qoder_cli.runs.fleet import wait as fleet
+from qoder_cli.fleet import wait as fleet
 write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
 hear = signals._on_signal
 def hear_and_say(signum, frame):
@@ -129,7 +129,7 @@ MORE_THAN_ONE_SIGNAL = 2 * ONE_SIGNAL  # seconds
 IMPATIENT = """
 from qoder_cli.http import write
 from qoder_cli.deployments import applying
-from qoder_cli.runs.fleet import wait as fleet
+from qoder_cli.fleet import wait as fleet
 write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = 0.2
 """
 

@@ -22,6 +22,7 @@ ROOMS = (
     "help",
     "api",
     "report",
+    "fleet",
     "runs",
     "stack",
     "deployments",

@@ -20,7 +20,7 @@ _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> None:
     """Print the requests, or errors. Raises why one would be refused."""
     from qoder_cli.cli.several import last_words
-    from qoder_cli.runs.fleet.conductor import Warnings
+    from qoder_cli.fleet.conductor import Warnings
 
     app.pace_reads()
     is_ids = app.output.format == "id"

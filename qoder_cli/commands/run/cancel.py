@@ -24,12 +24,12 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
+from qoder_cli.fleet.wait import Fleet
 from qoder_cli.http.write import Write, cancelling
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import printed
 from qoder_cli.runs.ending import Ended, Wanted, going_on
-from qoder_cli.runs.fleet.wait import Fleet
 from qoder_cli.runs.observe import Observer, any_observer
 from qoder_cli.runs.wait import PolledRun
 

@@ -121,8 +121,8 @@ def retry(
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
     if as_list:
-        from qoder_cli.runs.fleet.conductor import Plan
-        from qoder_cli.runs.fleet.many import run_many
+        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
     from qoder_cli.runs.starting import start_one

@@ -70,7 +70,7 @@ def wait(
         [session_id] = sessions_of(typed, app)
         return wait_for(app, any_observer(app, session_id), wanted)
     if as_list:
-        from qoder_cli.runs.fleet.many import wait_many
+        from qoder_cli.fleet.many import wait_many
 
         return wait_many(app, typed, wanted)
     began = app.clock.monotonic()
