@@ -131,8 +131,8 @@ def _parsed(call: str) -> Any:
 
 def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -> None:
     from qoder_cli.deployments.lookup import deployment_id_of
+    from qoder_cli.history import past
     from qoder_cli.policy.testing import Tally
-    from qoder_cli.runs import past
     from qoder_cli.sessions.by_policy import judged, with_ids
 
     policy = with_ids(app, policy)

@@ -10,7 +10,7 @@ from qoder_cli.deployments.lookup import several_deployment_ids
 from qoder_cli.fleet.conductor import Conductor, Plan
 from qoder_cli.fleet.launches import Launches, Orders
 from qoder_cli.fleet.wait import Fleet
-from qoder_cli.runs import names
+from qoder_cli.history import names
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order

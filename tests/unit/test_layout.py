@@ -23,6 +23,7 @@ ROOMS = (
     "api",
     "report",
     "fleet",
+    "history",
     "runs",
     "stack",
     "deployments",

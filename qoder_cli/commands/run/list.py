@@ -25,7 +25,7 @@ from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.views import RUN_CHOICES, RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.listed import Resolver
+    from qoder_cli.history.listed import Resolver
 
 Page = dict[str, Any]
 
@@ -145,7 +145,7 @@ def _look(
     none: str,
 ) -> None:
     """Print the runs that there are now. Raises ApiError."""
-    from qoder_cli.runs.listed import Resolver
+    from qoder_cli.history.listed import Resolver
 
     path, query = runs_request(of, trigger, window)
     # The server cannot be asked for less than every run (help/pages/api.md#runs).

@@ -34,9 +34,9 @@ def result(
       qoder run result last
       qoder run result last -O /tmp/delivered
       qoder run result last --json | jq -r .result"""
+    from qoder_cli.commands.target import sessions_of
+    from qoder_cli.history import names
     from qoder_cli.nouns import files as downloads
-    from qoder_cli.runs import names
-    from qoder_cli.runs.target import sessions_of
     from qoder_cli.sessions import result as results
 
     app: App = ctx.obj

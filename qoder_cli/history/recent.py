@@ -8,8 +8,8 @@ from qoder_cli.base.model import Run, next_cursor
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
+from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, pages_of_runs
 from qoder_cli.local.outcomes import KeptOutcomes
-from qoder_cli.runs.listed import AT_A_TIME, RECENT, Resolver, pages_of_runs
 
 _EACH = 10  # deployments at most whose runs are listed by themselves
 _MOST_PAGES = 8  # of the runs of all deployments
