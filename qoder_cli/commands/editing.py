@@ -152,7 +152,9 @@ def write(app: App, step: Step) -> Raw:
     except InternalError as unwritten:  # a full disk does not undo it
         applied = applied or give_up(step)
         message = f"{applied.label} was {applied.became}, but {unwritten.message}"
-        look = app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id)) if applied.found else None
+        look = None
+        if applied.found:
+            look = app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id))
         raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
         raise applied.error

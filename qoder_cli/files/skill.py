@@ -274,7 +274,10 @@ def upload(
     """
 
     def write(parts: list[Part]) -> Write[Resource]:
-        made = _new_version(app, skill, files, parts) if skill else creating(app, _SKILL, fields, files=parts)
+        if skill:
+            made = _new_version(app, skill, files, parts)
+        else:
+            made = creating(app, _SKILL, fields, files=parts)
         sending(made)
         return made
 

@@ -21,7 +21,10 @@ _Listed = dict[str, list[Run] | ApiError | None]
 
 def histories_of(app: App, deployments: Sequence[str]) -> dict[str, History]:
     """Return the newest runs of each deployment that ended: three of them for certain, of others what is known."""
-    listed = _one_by_one(app, deployments) if len(deployments) <= _EACH else _of_all(app, deployments)
+    if len(deployments) <= _EACH:
+        listed = _one_by_one(app, deployments)
+    else:
+        listed = _of_all(app, deployments)
     runs = {id: each for id, each in listed.items() if isinstance(each, list)}
     resolved: dict[str, list[Run]] = {id: [] for id in runs}
     resolver = Resolver(app)

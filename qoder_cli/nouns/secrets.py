@@ -127,7 +127,9 @@ def put(
     # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
-    label = f"{name_of(credential) or name} ({id}), {_for(credential)}," if name != id else f"{id}, {_for(credential)},"
+    label = f"{id}, {_for(credential)},"
+    if name != id:
+        label = f"{name_of(credential) or name} ({id}), {_for(credential)},"
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)

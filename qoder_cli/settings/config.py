@@ -106,7 +106,9 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     has_account = any(seen.get(name) for name in ACCOUNT_VARIABLES)
     if token and has_account:
         warnings.append(f"using {token.source}; the key of the service account is not used")
-    file = ConfigFile(Path()) if sandbox else _file(env, required=token is None and not has_account)
+    file = ConfigFile(Path())
+    if not sandbox:
+        file = _file(env, required=token is None and not has_account)
     name = profile_name(flags, env, file)
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
@@ -207,7 +209,9 @@ def _first_of(
             value = ""
         if value != found.value:
             differing.append(name)
-    return found, [f"using {found.source}, which differs from {' and '.join(differing)}"] if differing else []
+    if not differing:
+        return found, []
+    return found, [f"using {found.source}, which differs from {' and '.join(differing)}"]
 
 
 def _sandbox(env: Mapping[str, str]) -> Found | None:

@@ -357,12 +357,8 @@ class Exporter:
             elif value is not None:
                 fields[short] = self._named_or_id(words, value, exported)
         if isinstance(variables := fields.get(VARIABLES), dict):
-            fields[VARIABLES] = {
-                name: self._variable(name, exported.found)
-                if _SECRET_NAME.search(name) and _VARIABLE.fullmatch(name)
-                else value
-                for name, value in variables.items()
-            }
+            secret = [name for name in variables if _SECRET_NAME.search(name) and _VARIABLE.fullmatch(name)]
+            fields[VARIABLES] = {**variables, **{name: self._variable(name, exported.found) for name in secret}}
             notes[VARIABLES] = ["Not secret, or written as ${NAME}: see what is left before you commit."]
         if isinstance(resources := fields.get("resources"), list):
             fields["resources"] = [self._resource(each, exported) for each in resources]

@@ -201,7 +201,9 @@ def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
         return
     if app.output.format == "id":  # each deployment once
         found = list({each.deployment: each for each in found}.values())
-    id = "says" if app.output.news is not None and app.output.format != "id" else "deployment"  # what is new, by that
+    id = "deployment"
+    if app.output.news is not None and app.output.format != "id":  # what is new, by that
+        id = "says"
     with Rows[DeploymentFinding](app.output, fields=row, data=data, id=id, first=_FIRST) as rows:
         rows.show(found)
 

@@ -26,8 +26,12 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
     is_ids = app.output.format == "id"
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
     refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids, at_a_time=AT_A_TIME), strict=True))
-    errors = [order if isinstance(order, QoderError) else refusals[order.deployment_id] for order in orders]
-    items = [Ended(word, None, error) for word, error in zip(typed, errors, strict=True)]
+    items = []
+    for word, order in zip(typed, orders, strict=True):
+        if isinstance(order, QoderError):
+            items.append(Ended(word, None, order))
+        else:
+            items.append(Ended(word, None, refusals[order.deployment_id]))
     shown = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
     rows = [_shown(app, item, order, as_list=as_list) for item, order in shown]
     error = deciding_error(items)

@@ -84,7 +84,9 @@ def run(
     app.flags.on_leave = on_leave
     as_list = is_list(deployments)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
-    key = None if idempotency_key is None else ids.check_key(idempotency_key, app.keep_secrets(app.settings.token))
+    key = idempotency_key
+    if key is not None:
+        key = ids.check_key(key, app.keep_secrets(app.settings.token))
     if key is not None and (keys == "required" or app.settings.keys is not None):
         from qoder_cli.keys.opening import check_shared
 

@@ -157,7 +157,9 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> Write[Any] |
             hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", found.id)),
         )
     if not is_going(found):
-        so = f"already finished: {found.status}" if found.status else f"has nothing to cancel: {found.error_message}"
+        so = f"already finished: {found.status}"
+        if not found.status:
+            so = f"has nothing to cancel: {found.error_message}"
         app.progress.note(f"{found.called} {so}")
         return None
     _session_in(app, found)

@@ -228,8 +228,11 @@ def _of_status(
     runs: Iterable[Run], statuses: set[str], adopted: Container[str], named: Callable[[Run], Run]
 ) -> Iterator[Run]:
     for run in runs:
-        if not statuses or run.status in statuses:
-            yield named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
+        if statuses and run.status not in statuses:
+            continue
+        if text(run.raw.get("id")) in adopted:
+            run = replace(run, adopted=True)
+        yield named(run)
 
 
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:

@@ -89,7 +89,10 @@ def logs(
             ids.run(word)  # check all before any request
         app.pace_reads()
         return show_many(app, typed, selection, tail)
-    chosen = names.run(runs[0], app) if not of_sessions else sessions_of(runs, app)[0]
+    if of_sessions:
+        chosen = sessions_of(runs, app)[0]
+    else:
+        chosen = names.run(runs[0], app)
     if follow:
         from qoder_cli.commands.run.logs_followed import follow_run
         from qoder_cli.runs.ending import Wanted

@@ -42,7 +42,10 @@ def result(
     app: App = ctx.obj
     folder = None if output_dir is None else downloads.prepare_folder(output_dir)
     typed = or_last(run, app, of_sessions=is_of_sessions(ctx))
-    id = sessions_of([typed], app)[0] if is_of_sessions(ctx) else names.run(typed, app)
+    if is_of_sessions(ctx):
+        [id] = sessions_of([typed], app)
+    else:
+        id = names.run(typed, app)
     found = any_observer(app, id).read_once()
     if is_going(found):
         raise not_ended(found, app)

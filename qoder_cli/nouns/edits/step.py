@@ -223,8 +223,9 @@ def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
         return failed(step, _explained(app, step, error))
     except Exception as error:  # a bug must not leave its step open for ever
         why = f"a bug in qoder: {type(error).__name__}: {error}"
-        is_open = step.write is not None and step.write.may_have_acted
-        return failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
+        if step.write is not None and step.write.may_have_acted:
+            return failed(step, step.write.unknown(why))
+        return failed(step, InternalError(why))
 
 
 def failed(step: Step, error: QoderError) -> Applied:
