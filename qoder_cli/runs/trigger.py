@@ -107,15 +107,15 @@ class Trigger:
         `run` and `write` then say what is known.
         """
         with signals.deferred(), self._key_to_itself():
-            run = self._start()
-        if self._order.retry_of is not None:
-            self._app.tracked.retries[run.id] = self._order.retry_of
+            run = self._started_before()
+            if run is None:
+                run = self.write.send().value
+        self._note_retry(run)
         return run
 
-    def _start(self) -> Run:
-        if (run := self._started_before()) is not None:
-            return run
-        return self.write.send().value
+    def _note_retry(self, run: Run) -> None:
+        if self._order.retry_of is not None:
+            self._app.tracked.retries[run.id] = self._order.retry_of
 
     # The write.
 

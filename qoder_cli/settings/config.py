@@ -110,8 +110,10 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     if not sandbox:
         file = _file(env, required=token is None and not has_account)
     name = profile_name(flags, env, file)
+    kept: Mapping[str, str] = {}
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
+        kept = file.profile(name)
     if by_profile:  # what would count without it
         names = [*TOKEN_VARIABLES, *ACCOUNT_VARIABLES]
         if asked is None:
@@ -134,19 +136,19 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         if ignored:
             warnings.append(f"ignored inside the sandbox: {' and '.join(ignored)}")
     given = {"--workspace": flags.workspace, WORKSPACE_VARIABLE: seen.get(WORKSPACE_VARIABLE) or None}
-    if saved := file.profiles.get(name, {}).get("workspace_id"):
+    if saved := kept.get("workspace_id"):
         given[file.key(name, "workspace_id")] = saved
     workspace = next((read_workspace(text, source=key) for key, text in given.items() if text is not None), None)
     keys = None  # a variable counts beside --profile, too: what is shared must not silently become this machine's
     if env.get(KEYS_VARIABLE):
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
-    elif saved := file.profile(name).get("keys"):
+    elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
     advice = ""
     account = None
     if token is None and has_account:
         account = account_of(seen, server.value, has_region=server.source != "default")
-    if account is None and token is None and (saved := file.profile(name).get("token")) is not None:
+    if account is None and token is None and (saved := kept.get("token")) is not None:
         home, source = own_server(file, name).value, file.key(name, "token")
         if origin(home) == origin(server.value):
             token = Found(read_token(saved, source=source), source)

@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from qoder_cli.base.plainfile import seal
 from qoder_cli.base.signals import ONE_SIGNAL
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
-from qoder_cli.settings.seal import seal
 from tests.support.nursery import PATIENCE as PATIENCE
 from tests.support.nursery import Process, is_ordinary, nursery
 
