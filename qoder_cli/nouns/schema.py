@@ -267,8 +267,12 @@ def must(test: Callable[[Any], object], or_else: str, *, where: Where | None = N
 
 def like(pattern: str, or_else: str = "", *, where: Where | None = None) -> Rule:
     """Return the rule that a text fits a pattern."""
-    or_else = or_else or f"must be like {pattern}"
-    return must(lambda text: _compiled(pattern).fullmatch(text), or_else, where=where)._replace(pattern=pattern)
+
+    def check(text: str) -> None:
+        if not _compiled(pattern).fullmatch(text):
+            raise ValueError(or_else or f"must be like {pattern}")
+
+    return Rule(check, where, pattern)
 
 
 @cache

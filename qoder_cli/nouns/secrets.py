@@ -211,7 +211,7 @@ def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
 def _read(app: App, vault: str, row: Raw) -> Raw:
     id = str(row["id"])
     try:
-        return read(app, target_of(_CREDENTIAL, vault, id), fresh=True)
+        return read(app.client, target_of(_CREDENTIAL, vault, id), fresh=True)
     except NotFound as error:
         raise error.with_(next=app.looking("vault", "get", vault)) from None
 

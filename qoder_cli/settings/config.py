@@ -6,6 +6,7 @@ A token is kept out of every repr, message and traceback here.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from qoder_cli.base.errors import UsageError
@@ -75,9 +76,9 @@ class Settings:
     def base_url_source(self) -> str:
         return self.server.source
 
-    @property
+    @cached_property
     def host(self) -> str:
-        return host_of(self.base_url)
+        return host_of(self.server.value)
 
     @property
     def whereabouts(self) -> str:
