@@ -202,7 +202,6 @@ class Store:
         self._unwritten: list[Callable[[Connection], object]] = []
         self._patience = PATIENCE
         self._env = env
-        self._retries: dict[str, dict[str, str]] = {}  # by host, as long as no run is recorded
 
     @cached_property
     def path(self) -> Path:
@@ -256,7 +255,6 @@ class Store:
 
     def record_run(self, attempt: Attempt, run_id: str) -> None:
         """Record the run that a response named. An attempt that had adopted this run becomes open again."""
-        self._retries.clear()
         self._tell(attempt, f"started {run_id}")
         named = _change(
             attempt,
@@ -291,7 +289,6 @@ class Store:
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
         """Adopt a run from the list. Return whether it is this attempt's alone."""
-        self._retries.clear()
         adopt = _change(
             attempt,
             "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
@@ -345,15 +342,12 @@ class Store:
 
     def retries(self, host: str) -> dict[str, str]:
         """Return the runs of which it is known here that they are retries, with the runs that they retry."""
-        if host not in self._retries:
-            after = f"{RETRY[:-1]}{chr(ord(RETRY[-1]) + 1)}"  # the first key that does not begin so
-            query = (
-                "SELECT CAST(run AS TEXT), CAST(key AS TEXT) FROM attempts"
-                " WHERE key >= ? AND key < ? AND host = ? AND run IS NOT NULL"
-            )
-            found = self.read(query, (RETRY, after, host), quiet=True)
-            self._retries[host] = {run: key.removeprefix(RETRY) for run, key in found}
-        return self._retries[host]
+        after = f"{RETRY[:-1]}{chr(ord(RETRY[-1]) + 1)}"  # the first key that does not begin so
+        query = (
+            "SELECT CAST(run AS TEXT), CAST(key AS TEXT) FROM attempts"
+            " WHERE key >= ? AND key < ? AND host = ? AND run IS NOT NULL"
+        )
+        return {run: key.removeprefix(RETRY) for run, key in self.read(query, (RETRY, after, host), quiet=True)}
 
     def adopted(self, host: str) -> frozenset[str]:
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)

@@ -221,7 +221,7 @@ def _retries(app: App) -> dict[str, str]:
     Raises QoderError.
     """
     host = app.settings.host
-    found = dict(app.store.retries(host))
+    found = app.store.retries(host)
     if app.settings.keys is not None:
         from qoder_cli.keys.opening import shared_store
 
