@@ -1,6 +1,6 @@
 """`qoder policy`: rules for an agent's calls, checked and tested before they decide, and what they decided."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,8 @@ def _test_cases(app: App, policy: "Policy", call: str | None, expect: str | None
     else:
         found = [judged(policy, _case_of(subject_of_json(_parsed(str(call)))))]
     rows = Rows["Case"](app.output, fields=lambda case: case.row(), data=lambda case: case.row(), first=_OF_CASES)
-    _show_all(rows, found)
+    with rows:
+        rows.show(found)
     wrong = [case for case in found if case.is_wrong]
     if wrong:
         which = ", ".join(str(case.number) for case in wrong[:10])
@@ -111,11 +112,6 @@ def _case_of(subject: "Subject") -> "Case":
     from qoder_cli.policy.testing import Case
 
     return Case(1, subject)
-
-
-def _show_all(rows: Rows[Any], found: Iterable[Any]) -> None:
-    with rows:
-        rows.show(list(found))
 
 
 def _parsed(call: str) -> Any:

@@ -209,11 +209,8 @@ def find(app: App, name: str) -> Raw | None:
 
 def is_ours(raw: Raw) -> bool:
     """Return whether a skill is of our own, and not the service's."""
-    return _source(raw) in (None, "custom")
-
-
-def _source(raw: Raw) -> str | None:
-    return text(raw.get("source")) or text(mapping(raw.get("source")).get("type"))
+    source = text(raw.get("source")) or text(mapping(raw.get("source")).get("type"))
+    return source in (None, "custom")
 
 
 def newest(raw: Raw) -> str | None:

@@ -242,7 +242,7 @@ class Store:
     # Attempts.
 
     def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
-        attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(_writable, (profile, host, deployment, key)))
+        attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(writable, (profile, host, deployment, key)))
         self._tell(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
         self.write(_change(attempt))
         return attempt
@@ -261,7 +261,7 @@ class Store:
             "UPDATE attempts SET run = NULL, is_adopted = 0"
             " WHERE run = :run AND host = :host AND is_adopted AND id <> :id",
             "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = 0 WHERE id = :id",
-            run=_writable(run_id),
+            run=writable(run_id),
         )
         self.write(named, insist=True)
 
@@ -294,7 +294,7 @@ class Store:
             "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
             " WHERE id = :id AND (run IS NULL OR run = :run)"
             " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
-            run=_writable(run_id),
+            run=writable(run_id),
         )
         claimed = self.write(adopt)
         self._tell(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
@@ -501,7 +501,7 @@ class Store:
         warn(f"the store of triggers {what}")
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """Return text without lone surrogates, which JSON can have but no file."""
     return text.encode("utf-8", "backslashreplace").decode()
 
