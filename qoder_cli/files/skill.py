@@ -15,7 +15,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
-from qoder_cli.base.pool import in_order
+from qoder_cli.base.pool import in_order, throw
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
@@ -68,7 +68,7 @@ def read(path: str) -> Files:
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield a folder's files. Raises Unfit for a link or a device, OSError."""
     left = LARGEST
-    for place, folders, names in os.walk(folder, onerror=_fail):
+    for place, folders, names in os.walk(folder, onerror=throw):
         folders[:] = sorted(name for name in folders if not is_ignored(name))
         for name in sorted(names) + folders:
             path = Path(place) / name
@@ -83,10 +83,6 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
                 if left < 0:
                     raise Unfit(f"is larger than {LARGEST // 2**20} MiB")
                 yield below, content
-
-
-def _fail(error: OSError) -> None:
-    raise error
 
 
 def unzipped(content: bytes, most: int) -> Files:
