@@ -203,8 +203,7 @@ class App:
         """
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             id = text(run.raw.get("id"))  # a list may hold anything
-            retries = self.store.retries(self.settings.host)
-            retry_of = self.tracked.retries.get(id or "") or retries.get(id or "")
+            retry_of = self.tracked.retries.get(id or "") or self.known.retries.get(id or "")
             return replace(run, name_seen=self.known.name_of(run.deployment_id), retry_of=retry_of)
         return run
 

@@ -223,7 +223,9 @@ def _days(meaning: Cron) -> str:
     if (every_date and every_weekday) or (meaning.either_day and (every_date or every_weekday)):
         return "every day"
     names = [day_name[(day - 1) % 7] for day in sorted(meaning.weekdays, key=lambda day: (day - 1) % 7)]
-    weekdays = f"on every {names[0]}" if len(names) == 1 else f"on {_listed([f'{name}s' for name in names])}"
+    weekdays = f"on {_listed([f'{name}s' for name in names])}"
+    if len(names) == 1:
+        weekdays = f"on every {names[0]}"
     if meaning.weekdays == _MONDAY_TO_FRIDAY:
         weekdays = "on weekdays"
     if every_date:
@@ -233,7 +235,9 @@ def _days(meaning: Cron) -> str:
         dates += " (if there is such a day)"  # as not in all months, or not in all years
     if every_weekday:
         return dates
-    return f"{dates} and {weekdays}" if meaning.either_day else f"{dates} if that is a {_listed(names, last='or')}"
+    if meaning.either_day:
+        return f"{dates} and {weekdays}"
+    return f"{dates} if that is a {_listed(names, last='or')}"
 
 
 def _months(meaning: Cron) -> str:

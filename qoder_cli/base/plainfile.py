@@ -1,13 +1,22 @@
-"""Read files without ever blocking on a named pipe, replace them atomically; and where state is kept."""
+"""Files of this machine: read without ever blocking on a named pipe, replaced atomically, and sealed in a sandbox.
+
+`qoder sandbox` marks its folder with its URL, the value of QODER_SANDBOX. Variables lead there, but a command inside
+may set others, or meet a link: config and state that would be written elsewhere are refused.
+"""
 
 import errno
 import os
 import stat
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from qoder_cli.base.errors import UsageError
+
+_SEAL = "sandbox.url"
+_LONGEST_URL = 4096  # bytes
 
 
 def open_at_once(path: str | Path) -> BinaryIO:
@@ -77,3 +86,23 @@ def reason_of(error: Exception) -> str:
 def without_waiting(path: str, flags: int) -> int:
     """Open a file; never wait for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def seal(folder: Path, url: str) -> None:
+    """Mark a folder as that of the sandbox at `url`. Raises OSError."""
+    (folder / _SEAL).write_text(url, "utf-8")
+
+
+def refuse_outside(path: Path, env: Mapping[str, str]) -> None:
+    """Raise UsageError if this is inside a sandbox and the file at `path` is not in its folder, by any link."""
+    url = env.get("QODER_SANDBOX")
+    if not url:
+        return
+    for folder in Path(os.path.realpath(path)).parents:
+        with suppress(OSError, ValueError), open_at_once(folder / _SEAL) as file:
+            if read_most(file, _LONGEST_URL) == url.encode():
+                return
+    raise UsageError(
+        f"{path} is outside the folder of this sandbox; nothing was sent or written",
+        hint="run it outside the sandbox, or keep QODER_CONFIG and QODER_STATE_DIR as `qoder sandbox` sets them",
+    )

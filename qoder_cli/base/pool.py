@@ -249,11 +249,12 @@ class Pool(Generic[T, R]):
                 self.open.get(thing, []).append(result)
                 news = partial(self._report, thing, result)
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
-                news = partial(_raise, bug)
+                news = partial(throw, bug)
             with self._hiring:
                 self._under_way -= 1
             self._inbox.put(news)
 
 
-def _raise(bug: BaseException) -> NoReturn:
-    raise bug
+def throw(failure: BaseException) -> NoReturn:
+    """Raise what happened elsewhere, as in another thread."""
+    raise failure

@@ -10,7 +10,7 @@ from qoder_cli.base.outcome import fill_status, is_going
 from qoder_cli.runs.ending import Ended, Wanted, beside_record, leave_run, naming, stopped_waiting, unread, unreadable
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.fleet.conductor import Conductor
+    from qoder_cli.fleet.conductor import Conductor
 
 
 def conclude(app: App, ended: "Ended | Conductor") -> None:

@@ -313,7 +313,9 @@ def refuse_tokens(ctx: Any) -> None:
         for word in words:
             is_there = param.name in _PATHS and isinstance(word, str) and os.path.lexists(word)
             if isinstance(word, str) and names_token(word) and not is_there:
-                called = param.opts[0] if param.param_type_name == "option" else str(param.metavar).rstrip(".")
+                called = str(param.metavar).rstrip(".")
+                if param.param_type_name == "option":
+                    called = param.opts[0]
                 raise UsageError(
                     f"{called}: a token was given; nothing was sent",
                     hint="set QODER_PAT to it, or put it into a vault: qoder vault put",
@@ -399,7 +401,10 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
     """
     words: list[str] = []
     for word in typed:
-        words += [whole_id(line, app) for line in _names_of_stdin(app, what)] if word == "-" else [word]
+        if word == "-":
+            words += [whole_id(line, app) for line in _names_of_stdin(app, what)]
+        else:
+            words.append(word)
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
     app.tracked.typed = words

@@ -14,12 +14,12 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, Signalled
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import parse_timestamp, span, utc_text
+from qoder_cli.fleet.conductor import Conductor, Restart
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.local.store import keep
 from qoder_cli.output import results
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.ending import Ended
-from qoder_cli.runs.fleet.conductor import Conductor, Restart
 
 _STARTS_NOTHING = (Exit.USAGE, Exit.AUTH, Exit.NOT_FOUND, Exit.REJECTED, Exit.UNAVAILABLE)
 _WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # None: it was not attempted

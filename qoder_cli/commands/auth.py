@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.model import filled
+from qoder_cli.base.plainfile import refuse_outside
 from qoder_cli.base.times import parse_duration
 from qoder_cli.cli.options import Text, argument, confirmed, flag, option, secret_of
 from qoder_cli.help.completion import values
@@ -22,7 +23,6 @@ from qoder_cli.settings.config import (
     resolve,
 )
 from qoder_cli.settings.configfile import ConfigFile, change, choose, load, locate
-from qoder_cli.settings.seal import refuse_outside
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, is_on, mask, origin, read_token
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import replace_file
+from qoder_cli.base.plainfile import refuse_outside, replace_file
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import MADE_BY, SHELLS, places, script, values
-from qoder_cli.settings.seal import refuse_outside
 
 
 def completion(

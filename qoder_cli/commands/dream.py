@@ -86,7 +86,7 @@ def _wait(app: App, made: Raw, limits: Limits) -> None:
                 stopped = WaitTimeout(f"timed out; dream {made['id']} is still {found.get('status')}", **again)
                 break
             app.clock.sleep(min(pause, deadline.left()))
-            found = read(app, target_of(_DREAM, str(made["id"])))
+            found = read(app.client, target_of(_DREAM, str(made["id"])))
     except Signalled as signalled:
         stopped = signalled.in_words(f"stopped waiting; dream {made['id']} keeps running", **again)
     except ApiError as error:

@@ -152,7 +152,9 @@ def write(app: App, step: Step) -> Raw:
     except InternalError as unwritten:  # a full disk does not undo it
         applied = applied or give_up(step)
         message = f"{applied.label} was {applied.became}, but {unwritten.message}"
-        look = app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id)) if applied.found else None
+        look = None
+        if applied.found:
+            look = app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id))
         raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
         raise applied.error
@@ -179,7 +181,7 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
             exists, hint = f"{len(found)} {noun.plural} named {name!r} already exist", "choose another name"
         look = app.looking(*words_of(noun, "get", str(found[0]["id"])))
         raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see the existing one", next=look)
-    one = read(app, target_of(noun, these), fresh=True)  # a list may have what is gone
+    one = read(app.client, target_of(noun, these), fresh=True)  # a list may have what is gone
     app.progress.note(f"{noun.called} {name} is there already ({these}); nothing was created")
     if other := ", ".join(sorted({change.field for change in step.differs(one)})):
         app.progress.warn(f"{these}: is not as asked for: {other}")

@@ -76,7 +76,7 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
     targets = things_named(app, _FILE, things)
 
     def save(target: Target) -> Resource:
-        raw = read(app, target)
+        raw = read(app.client, target)
         name, size = text(raw.get("filename")) or target.id, raw.get("size_bytes")
         path = files.download(app, target.id, name, folder, size=size)
         app.progress.note(f"saved {path}")

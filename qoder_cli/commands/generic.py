@@ -398,12 +398,16 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
         targets = [(word, Target(path, str(version), what, words_of(noun, "versions", whole.id)))]
 
     def question(raw: Raw) -> str:
-        what = f"version {version} of {targets[0][0]}?" if version else f"{called(noun, raw)}? {about}"
+        what = f"{called(noun, raw)}? {about}"
+        if version:
+            what = f"version {version} of {targets[0][0]}?"
         return f"{what} {noun.warned(raw).rstrip()}".rstrip() + _forever(change)
 
-    archive = "archive it instead" if verb == "delete" and noun.archived and version is None else ""
-    # What else is said about it would be true if it had been done.
-    why = about[:1].lower() + about[1:].rstrip(".") if about.startswith("The API refuses ") else ""
+    archive = why = ""
+    if verb == "delete" and noun.archived and version is None:
+        archive = "archive it instead"
+    if about.startswith("The API refuses "):  # what else is said about it would be true if it had been done
+        why = about[:1].lower() + about[1:].rstrip(".")
     refused = "; ".join(filter(None, (archive, why)))
     many, yes = is_list(things), typed["yes"]
     change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused=refused)

@@ -1,6 +1,6 @@
 """`qoder policy`: rules for an agent's calls, checked and tested before they decide, and what they decided."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,7 @@ from qoder_cli.output.visible import visible
 
 if TYPE_CHECKING:
     from qoder_cli.local.decided import PolicyDecision
-    from qoder_cli.policy.match import Subject
     from qoder_cli.policy.rules import Policy
-    from qoder_cli.policy.testing import Case
 
 _FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files)
 _LARGEST_CALL = 4 * 2**20  # characters
@@ -89,14 +87,15 @@ def try_out(
 
 
 def _test_cases(app: App, policy: "Policy", call: str | None, expect: str | None) -> None:
-    from qoder_cli.policy.testing import cases, judged, subject_of_json
+    from qoder_cli.policy.testing import Case, cases, judged, subject_of_json
 
     if expect is not None:
         found = [judged(policy, case) for case in cases(expect)]
     else:
-        found = [judged(policy, _case_of(subject_of_json(_parsed(str(call)))))]
-    rows = Rows["Case"](app.output, fields=lambda case: case.row(), data=lambda case: case.row(), first=_OF_CASES)
-    _show_all(rows, found)
+        found = [judged(policy, Case(1, subject_of_json(_parsed(str(call)))))]
+    rows = Rows[Case](app.output, fields=lambda case: case.row(), data=lambda case: case.row(), first=_OF_CASES)
+    with rows:
+        rows.show(found)
     wrong = [case for case in found if case.is_wrong]
     if wrong:
         which = ", ".join(str(case.number) for case in wrong[:10])
@@ -105,17 +104,6 @@ def _test_cases(app: App, policy: "Policy", call: str | None, expect: str | None
         )
     if expect is not None:
         app.progress.note(f"{len(found)} decisions as expected")
-
-
-def _case_of(subject: "Subject") -> "Case":
-    from qoder_cli.policy.testing import Case
-
-    return Case(1, subject)
-
-
-def _show_all(rows: Rows[Any], found: Iterable[Any]) -> None:
-    with rows:
-        rows.show(list(found))
 
 
 def _parsed(call: str) -> Any:
@@ -131,8 +119,8 @@ def _parsed(call: str) -> Any:
 
 def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -> None:
     from qoder_cli.deployments.lookup import deployment_id_of
+    from qoder_cli.history import past
     from qoder_cli.policy.testing import Tally
-    from qoder_cli.runs import past
     from qoder_cli.sessions.by_policy import judged, with_ids
 
     policy = with_ids(app, policy)

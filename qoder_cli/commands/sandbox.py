@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import seal
 from qoder_cli.cli.options import Texts, argument, option, several
 from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import values
 from qoder_cli.sandbox import watchdog
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Generation
-from qoder_cli.settings.seal import seal
 
 if TYPE_CHECKING:
     from qoder_cli.sandbox.server import Server

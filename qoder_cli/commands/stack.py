@@ -210,7 +210,10 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", tu
     def all_made() -> "list[Made]":
         made = []
         for item in plan.items:
-            made.append(item.result if isinstance(item.result, Made) else Made.of(item.thing, given_up(item)))
+            result = item.result
+            if not isinstance(result, Made):
+                result = Made.of(item.thing, given_up(item))
+            made.append(result)
         return [*made, *pruned]
 
     def write_all() -> None:

@@ -16,12 +16,12 @@ from qoder_cli.commands.run.list import ROUNDED, Page, Window, down_to, runs_req
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.help.completion import values
+from qoder_cli.history.listed import Resolver
+from qoder_cli.history.usage import By, Outcome, Usage, UsageLine, percentile, sum_of
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE
-from qoder_cli.runs.listed import Resolver
-from qoder_cli.runs.usage import By, Outcome, Usage, UsageLine, percentile, sum_of
 
 COLUMNS = (
     *("key", "runs", "completed", "failed", "unknown", "success", "p50", "p95", "credits", "credits_per_run"),

@@ -155,7 +155,7 @@ def _create_paused(app: App, step: DeploymentStep, pace: Pace) -> Applied:
 
 def _scheduled(app: App, step: DeploymentStep, found: Raw, pace: Pace) -> Raw:
     """Give a new deployment that is paused its schedule; return it. Raises QoderError, Closed."""
-    now = Deployment(read(app, target_of(step.noun, str(found["id"])), fresh=True))
+    now = Deployment(read(app.client, target_of(step.noun, str(found["id"])), fresh=True))
     declared = replace(step.declared, fields={"schedule": step.wanted["schedule"]}, paused=None)
     last = apply(app, changing(declared, now, [], repin=False), pace)
     if last.error is not None:

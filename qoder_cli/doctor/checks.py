@@ -61,8 +61,10 @@ def settings(app: App) -> tuple[Settings | None, list[Finding]]:
             return None, [of_file, *(each for each in refused if each.found != of_file.found)]
         found = [warning("config", f"{of_file.found}; ignored", fix=of_file.fix or "")]
     else:
-        profiles = ", ".join(file.profiles) or "no profiles"
-        found = [Finding("config", f"{path}: {profiles}" if path.exists() else f"{path} does not exist (not needed)")]
+        what = f"{path} does not exist (not needed)"
+        if path.exists():
+            what = f"{path}: {', '.join(file.profiles) or 'no profiles'}"
+        found = [Finding("config", what)]
     for said in file.warnings:
         what, _, command = said.partition("; run: ")
         found.append(warning("config", what, fix=command or f"correct or remove them in {file.path}"))

@@ -51,7 +51,8 @@ def of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Iterator[
             continue
         line = line_of(node, "resources", number)
         if isinstance(path := each.get("path"), str):
-            is_store = (path.endswith((".yaml", ".yml", ".json")) and "access" in each) or _is_of_stores(path)
+            is_of_stores = os.path.basename(os.path.dirname(path)) == "memory_stores"
+            is_store = is_of_stores or (path.endswith((".yaml", ".yml", ".json")) and "access" in each)
             kind, name, of = ("memory_store", "memory_store_id", "memory") if is_store else (FILE, "file_id", FILE)
             del each["path"]
             each.setdefault("type", kind)
@@ -59,10 +60,6 @@ def of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Iterator[
             yield Reference(("resources", number, name), of, path=path, line=line)
         elif each.get("type") == "memory_store":
             yield from plain(each, "memory_store_id", "memory", ("resources", number, "memory_store_id"), node)
-
-
-def _is_of_stores(path: str) -> bool:
-    return os.path.basename(os.path.dirname(path)) == "memory_stores"
 
 
 def pinned(holder: Any, key: Any, noun: str, at: Path, node: Node | None, type: str) -> Iterator[Reference]:

@@ -15,7 +15,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
-from qoder_cli.base.pool import in_order
+from qoder_cli.base.pool import in_order, throw
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
@@ -68,7 +68,7 @@ def read(path: str) -> Files:
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield a folder's files. Raises Unfit for a link or a device, OSError."""
     left = LARGEST
-    for place, folders, names in os.walk(folder, onerror=_fail):
+    for place, folders, names in os.walk(folder, onerror=throw):
         folders[:] = sorted(name for name in folders if not is_ignored(name))
         for name in sorted(names) + folders:
             path = Path(place) / name
@@ -83,10 +83,6 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
                 if left < 0:
                     raise Unfit(f"is larger than {LARGEST // 2**20} MiB")
                 yield below, content
-
-
-def _fail(error: OSError) -> None:
-    raise error
 
 
 def unzipped(content: bytes, most: int) -> Files:
@@ -209,11 +205,8 @@ def find(app: App, name: str) -> Raw | None:
 
 def is_ours(raw: Raw) -> bool:
     """Return whether a skill is of our own, and not the service's."""
-    return _source(raw) in (None, "custom")
-
-
-def _source(raw: Raw) -> str | None:
-    return text(raw.get("source")) or text(mapping(raw.get("source")).get("type"))
+    source = text(raw.get("source")) or text(mapping(raw.get("source")).get("type"))
+    return source in (None, "custom")
 
 
 def newest(raw: Raw) -> str | None:
@@ -274,7 +267,10 @@ def upload(
     """
 
     def write(parts: list[Part]) -> Write[Resource]:
-        made = _new_version(app, skill, files, parts) if skill else creating(app, _SKILL, fields, files=parts)
+        if skill:
+            made = _new_version(app, skill, files, parts)
+        else:
+            made = creating(app, _SKILL, fields, files=parts)
         sending(made)
         return made
 

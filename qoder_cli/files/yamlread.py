@@ -121,7 +121,9 @@ def _text(event: Any) -> str:
 
 def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
-    line, met = (mark.line + 1, text[mark.index : mark.index + 1]) if mark else (1, "")
+    line, met = 1, ""
+    if mark:
+        line, met = mark.line + 1, text[mark.index : mark.index + 1]
     if met and "cannot start any token" in (error.problem or ""):
         advice = "indent with spaces" if met == "\t" else "put it in quotes"
         return Problem(f"not YAML: a value cannot start with {met!a}; {advice}", line=line)

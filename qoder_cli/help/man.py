@@ -31,8 +31,9 @@ def page(context: Any) -> str:
         f'.TH "{path.upper().replace(" ", "-")}" 1 "" "qoder {__version__}" "{_MANUAL}"',
         *(".SH NAME", f"{_inert(path.replace(' ', '-'))} \\- {_inert(summary.rstrip('.'))}"),
         *(".SH SYNOPSIS", f".B {_inert(path)}", _inert(usage)),
-        *([".SH DESCRIPTION", *_paragraphs(f"{described}\n\n{more}")] if (described + more).strip() else []),
     ]
+    if (described + more).strip():
+        lines += [".SH DESCRIPTION", *_paragraphs(f"{described}\n\n{more}")]
     sections = list(command.sections(context))
     if not context.parent:
         options = [row for param in command.params if (row := param.get_help_record(context))]
@@ -45,8 +46,10 @@ def page(context: Any) -> str:
         lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
     if examples:
         lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]
-    others = f".BR {path.split()[0]} (1)" if context.parent else ".BR qoder\\-COMMAND (1), for example"
-    lines += [".SH SEE ALSO", others, *([] if context.parent else [".BR qoder\\-deploy\\-run (1)"])]
+    if context.parent:
+        lines += [".SH SEE ALSO", f".BR {path.split()[0]} (1)"]
+    else:
+        lines += [".SH SEE ALSO", ".BR qoder\\-COMMAND (1), for example", ".BR qoder\\-deploy\\-run (1)"]
     return "\n".join(lines) + "\n"
 
 

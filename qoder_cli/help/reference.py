@@ -119,12 +119,14 @@ def _option(param: Any, needed: Collection[str] = ()) -> JSON:
     is_flag = param.is_flag or param.count
     words = [] if is_flag else _words(param)
     default = param.default
+    if isinstance(default, bool) or not isinstance(default, str | int | float):
+        default = None
     return {
         "names": names,
         "metavar": None if is_flag else param.metavar or "|".join(words),
         "required": param.required or bool({*names} & {*needed}),
         "values": words,
-        "default": default if isinstance(default, str | int | float) and not isinstance(default, bool) else None,
+        "default": default,
         "repeatable": bool(param.multiple or param.count),
         "help": param.help,
     }

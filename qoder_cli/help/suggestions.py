@@ -210,7 +210,9 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     if verb in DELETE:
         if "delete" in verbs or "remove" in verbs:
             return see
-        return f"{several} can only be archived; {see}" if "archive" in verbs else f"{several} cannot be deleted; {see}"
+        if "archive" in verbs:
+            return f"{several} can only be archived; {see}"
+        return f"{several} cannot be deleted; {see}"
     if verb in STOP:
         return f"to end {one}, {see}"
     if verb in RESTORE and "archive" in verbs:

@@ -66,6 +66,63 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Secrets:
+    """What a server may repeat and nobody is to see: our tokens, the one in use last, and what was sent.
+
+    `keep` hears of each token that is got.
+    """
+
+    def __init__(self, keep: Callable[[str], object]) -> None:
+        self.tokens: list[str] = []
+        self._keep = keep
+        self._sent: list[bytes] = []  # bodies, which may hold secrets
+
+    def got(self, token: str) -> None:
+        """Use a token from now on."""
+        self.tokens.append(token)
+        self._keep(token)
+
+    def note(self, content: bytes) -> None:
+        """Note a body that is sent."""
+        if len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
+            self._sent.append(content)
+
+    def _long(self) -> list[str]:
+        """Return the tokens that are so long that no ordinary words are hidden with them."""
+        return [token for token in self.tokens if len(token) >= _SHORTEST_SECRET]
+
+    @property
+    def in_use(self) -> bytes:
+        """The token in use, if it is so long."""
+        if self.tokens and len(token := self.tokens[-1].encode()) >= _SHORTEST_SECRET:
+            return token
+        return b""
+
+    def hidden_in(self, content: bytes) -> bytes:
+        """Return bytes without our tokens."""
+        for token in self._long():
+            content = content.replace(token.encode(), _REDACTED)
+            if b"\\" in content:
+                content = _escaped(token).sub(_REDACTED, content)
+        return content
+
+    def own(self) -> "SentSecrets":
+        """Return our tokens, which no body makes public."""
+        from qoder_cli.http.redact import SentSecrets
+
+        return SentSecrets([], *self._long())
+
+    def sent(self) -> "SentSecrets":
+        """Return the secrets in the bodies that were sent."""
+        from qoder_cli.http.redact import SentSecrets
+
+        bodies = []
+        for content in self._sent:
+            with suppress(ValueError):
+                bodies.append(jsontext.parse(content.decode()))
+        return SentSecrets(bodies)
+
+
 class Client:
     """The API of one server, with one token."""
 
@@ -89,10 +146,10 @@ class Client:
         self._debug = debug
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
-        self._sent: list[bytes] = []  # bodies, which may hold secrets
         self.writes: list[Any] = []  # each Write that was sent: the message after a signal depends on them
-        self._tokens = [settings.token] if settings.token else []  # the one in use is the last
-        self._keep = keep
+        self._secrets = _Secrets(keep)
+        if settings.token:
+            self._secrets.tokens.append(settings.token)
         headers = {
             "accept": "application/json",
             "cache-control": "no-cache",  # cached responses may be stale
@@ -221,8 +278,8 @@ class Client:
             content = jsontext.dump({} if body is None else body).encode()
         if method == "GET":
             self.take_turn()
-        elif content is not None and len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
-            self._sent.append(content)
+        elif content is not None:
+            self._secrets.note(content)
         longest = timeout or self.request_timeout
         request = self._request(
             method,
@@ -295,7 +352,7 @@ class Client:
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         with self._transport_failures():
-            yield from veiled(_decoded(response), self._secret)
+            yield from veiled(_decoded(response), self._secrets.in_use)
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
@@ -319,12 +376,8 @@ class Client:
             return None
         from qoder_cli.http.account import AccountTokens
 
-        def keep(token: str) -> None:
-            self._tokens.append(token)
-            self._keep(token)
-
-        self._tokens.append(self.settings.account.key)
-        return AccountTokens(self.settings.account, self.clock, self._post_elsewhere, keep)
+        self._secrets.tokens.append(self.settings.account.key)
+        return AccountTokens(self.settings.account, self.clock, self._post_elsewhere, self._secrets.got)
 
     def _post_elsewhere(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
         """Return the response to a POST to another host, with nothing of ours but these headers. Raises ApiError."""
@@ -355,24 +408,7 @@ class Client:
 
     def hide(self, text: str) -> str:
         """Return a text without our token, which a server may echo."""
-        return self._hide_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
-
-    def _hide_bytes(self, content: bytes) -> bytes:
-        for token in self._tokens:
-            if len(token) < _SHORTEST_SECRET:
-                continue
-            content = content.replace(token.encode(), _REDACTED)
-            if b"\\" in content:
-                content = _escaped(token).sub(_REDACTED, content)
-        return content
-
-    @property
-    def _secret(self) -> bytes:
-        """The token in use; empty if so short that ordinary words would be hidden with it."""
-        token = "".join(self._tokens[-1:]).encode()
-        if len(token) >= _SHORTEST_SECRET:
-            return token
-        return b""
+        return self._secrets.hidden_in(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def _exchange(self, http: httpx.Client, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -400,8 +436,8 @@ class Client:
 
     def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
         # Bytes, because a header may have any: what is no ASCII cannot be put back as text.
-        headers = httpx.Headers([(name, self._hide_bytes(value)) for name, value in response.headers.raw])
-        body = self._hide_bytes(body)
+        headers = httpx.Headers([(name, self._secrets.hidden_in(value)) for name, value in response.headers.raw])
+        body = self._secrets.hidden_in(body)
         kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
         answer = Answer(response.status_code, headers, body, body.decode("utf-8", "replace"), kind)
         if self._debug:
@@ -412,13 +448,15 @@ class Client:
     def _show(self, sign: str, line: str, headers: httpx.Headers, content: bytes, *, is_refusal: bool = False) -> None:
         from qoder_cli.http import redact
 
-        token = "".join(self._tokens[-1:])
+        token = "".join(self._secrets.tokens[-1:])
         self.progress.debug(f"{sign} {redact.by_shape(line, token)}")
         shown_headers = (redact.header(name, value, token) for name, value in headers.items())
         self.progress.debug(f"{sign} {'; '.join(shown_headers)}")
         if content:
-            shown = self._own.out_of(redact.body(content, headers.get("content-type", ""), token))
-            self.progress.debug(f"{sign} {self._sent_secrets().out_of(shown) if is_refusal else shown}")
+            shown = self._secrets.own().out_of(redact.body(content, headers.get("content-type", ""), token))
+            if is_refusal:
+                shown = self._secrets.sent().out_of(shown)
+            self.progress.debug(f"{sign} {shown}")
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
@@ -464,25 +502,8 @@ class Client:
         """Return what a server says without what looks like a secret, without our token and what else it was sent."""
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
-        text = by_shape(self._sent_secrets().out_of(text[:LONGEST_READ]))
-        return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after `by_shape`, which finds tokens anyway
-
-    @property
-    def _own(self) -> "SentSecrets":
-        """Our tokens, which no body makes public."""
-        from qoder_cli.http.redact import SentSecrets
-
-        return SentSecrets([], *(token for token in self._tokens if len(token) >= _SHORTEST_SECRET))
-
-    def _sent_secrets(self) -> "SentSecrets":
-        """Return the secrets in the bodies that were sent."""
-        from qoder_cli.http.redact import SentSecrets
-
-        bodies = []
-        for content in self._sent:
-            with suppress(ValueError):
-                bodies.append(jsontext.parse(content.decode()))
-        return SentSecrets(bodies)
+        text = by_shape(self._secrets.sent().out_of(text[:LONGEST_READ]))
+        return shortened(self._secrets.own().out_of(text), LONGEST_SHOWN)  # after `by_shape`, which finds tokens anyway
 
     def understand(self, answer: Answer, *, exact: bool = False) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""

@@ -63,5 +63,7 @@ def _variable(env: Mapping[str, str], name: str) -> tuple[str, str]:
 def masked(url: str) -> str:
     """Return a URL without user name and password."""
     _, at, host = url.rpartition("@")
+    if not at:
+        return url
     scheme = re.match(_SCHEME, url)
-    return f"{scheme[0] if scheme else ''}****@{host}" if at else url
+    return f"{scheme[0] if scheme else ''}****@{host}"

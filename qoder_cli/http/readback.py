@@ -39,17 +39,6 @@ class Sent(NamedTuple):
     body: Any = None
     files: Sequence[Part] = ()
 
-    def prepare(self, client: "Client", key: str) -> Pending:
-        """Return an attempt under an idempotency key. Raises UsageError if writing is forbidden."""
-        headers = {"idempotency-key": key}
-        if not self.files:
-            return client.prepare(self.method, self.path, body=self.body, headers=headers)
-        from qoder_cli.http.client import multipart
-
-        texts = {name: [text(value) or jsontext.dump(value)] for name, value in (self.body or {}).items()}
-        content, form = multipart(texts, self.files)
-        return client.prepare(self.method, self.path, content=content, headers={"content-type": form, **headers})
-
 
 def object_write(
     client: "Client",
@@ -73,11 +62,17 @@ def object_write(
     never will be so, OutcomeUnknown when it cannot be told from someone else's. `find` is None where nothing would
     show the change: then a 5xx leaves it unknown, too. `look` is the command to look with.
     """
-    key = str(uuid.uuid4())
+    headers = {"idempotency-key": str(uuid.uuid4())}
 
     def request() -> Pending:
         at_attempt()
-        return sent.prepare(client, key)
+        if not sent.files:
+            return client.prepare(sent.method, sent.path, body=sent.body, headers=headers)
+        from qoder_cli.http.client import multipart
+
+        texts = {name: [text(value) or jsontext.dump(value)] for name, value in (sent.body or {}).items()}
+        content, form = multipart(texts, sent.files)
+        return client.prepare(sent.method, sent.path, content=content, headers={"content-type": form, **headers})
 
     def read(answer: Answer) -> Resource:
         found = parse(client.understand(answer))

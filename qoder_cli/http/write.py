@@ -171,7 +171,10 @@ class Write(Generic[T]):
         began = since = clock.monotonic()  # when the write began; when the last resend began
         with signals.deferred():
             while True:
-                pending = self._next_request()
+                try:
+                    pending = self.request()
+                except ApiError as error:  # what it needs, as a new token: the last attempt's state stands
+                    self._give_up(error)
                 self._take_turn()
                 self._begin()
                 self._heed_signal()
@@ -227,13 +230,6 @@ class Write(Generic[T]):
         if is_absent:
             reasons.append(self.recovery.absent)
         return self.recovery.doubt("; ".join(filter(None, reasons)), cause, is_absent)
-
-    def _next_request(self) -> Pending:
-        """Return the next attempt. What it needs, as a new token, may fail: then the last attempt's state stands."""
-        try:
-            return self.request()
-        except ApiError as error:
-            self._give_up(error)
 
     def _take_turn(self) -> None:
         if self.pace is None:

@@ -7,10 +7,11 @@ yet. The notes are in the store; what fails here is silent.
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.local.store import Store, writable
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from qoder_cli.local.store import Store
     from qoder_cli.settings.config import Settings
 
 LAGS = 30.0  # seconds after which a list shows what was created
@@ -34,9 +35,9 @@ class Creation(NamedTuple):
 
     def _values(self, settings: "Settings") -> dict[str, object]:
         found = {"host": settings.host, "profile": settings.profile, **self._asdict()}
-        return {key: value if isinstance(value, float) else _writable(value) for key, value in found.items()}
+        return {key: value if isinstance(value, float) else writable(str(value or "")) for key, value in found.items()}
 
-    def put(self, store: "Store", settings: "Settings") -> None:
+    def put(self, store: Store, settings: "Settings") -> None:
         """Note that it is about to be sent, or was created."""
         values = self._values(settings)
 
@@ -46,12 +47,12 @@ class Creation(NamedTuple):
 
         store.write(put, quiet=True)
 
-    def drop(self, store: "Store", settings: "Settings") -> None:
+    def drop(self, store: Store, settings: "Settings") -> None:
         """Forget it: nothing was created."""
         store.write(lambda connection: connection.execute(_DROP, self._values(settings)), quiet=True)
 
 
-def recent(store: "Store", settings: "Settings", *, now: float) -> list[Creation]:
+def recent(store: Store, settings: "Settings", *, now: float) -> list[Creation]:
     """Return what was created, or may have been, since a list that lags can show it."""
     values = {"host": settings.host, "profile": settings.profile, "now": now, "lags": LAGS}
     found = []
@@ -59,7 +60,3 @@ def recent(store: "Store", settings: "Settings", *, now: float) -> list[Creation
         with suppress(TypeError, ValueError):  # a damaged file may have anything there
             found.append(Creation(str(noun), str(parent), str(name), str(id), float(at)))
     return found
-
-
-def _writable(value: object) -> str:
-    return str(value or "").encode("utf-8", "backslashreplace").decode()

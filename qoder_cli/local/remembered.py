@@ -73,7 +73,10 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
 
 
 class KnownNames:
-    """What this machine saw last of the deployments and sessions of one profile on one host, by their ids."""
+    """What this machine saw last of the deployments and sessions of one profile on one host, by their ids.
+
+    `retries` are the runs that are retries, as known at first, with the runs that they retry.
+    """
 
     def __init__(self, store: "Store", settings: "Settings") -> None:
         self._store = store
@@ -94,6 +97,10 @@ class KnownNames:
         if name is None or name in self._shared or name.startswith("dep_"):
             return None
         return name
+
+    @cached_property
+    def retries(self) -> dict[str, str]:
+        return self._store.retries(self._scope["host"])
 
     @cached_property
     def _shared(self) -> set[str]:

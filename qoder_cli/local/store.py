@@ -16,15 +16,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.ids import RETRY
-from qoder_cli.base.plainfile import replace_file
+from qoder_cli.base.plainfile import refuse_outside, replace_file
 from qoder_cli.base.tokens import names_token
-from qoder_cli.settings.seal import refuse_outside
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -203,7 +202,6 @@ class Store:
         self._unwritten: list[Callable[[Connection], object]] = []
         self._patience = PATIENCE
         self._env = env
-        self._retries: dict[str, dict[str, str]] = {}  # by host, as long as no run is recorded
 
     @cached_property
     def path(self) -> Path:
@@ -244,34 +242,33 @@ class Store:
     # Attempts.
 
     def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
-        attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(_writable, (profile, host, deployment, key)))
+        attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(writable, (profile, host, deployment, key)))
         self._tell(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
-        self.write(partial(_put, attempt=attempt))
+        self.write(_change(attempt))
         return attempt
 
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         attempt = attempt._replace(ahead=ahead)
         self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
-        self._change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead)
+        self.write(_change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead))
         return attempt
 
     def record_run(self, attempt: Attempt, run_id: str) -> None:
         """Record the run that a response named. An attempt that had adopted this run becomes open again."""
-        self._retries.clear()
         self._tell(attempt, f"started {run_id}")
-        self._change(
+        named = _change(
             attempt,
             "UPDATE attempts SET run = NULL, is_adopted = 0"
             " WHERE run = :run AND host = :host AND is_adopted AND id <> :id",
             "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = 0 WHERE id = :id",
-            run=_writable(run_id),
-            insist=True,
+            run=writable(run_id),
         )
+        self.write(named, insist=True)
 
     def record_nothing(self, attempt: Attempt) -> None:
         """Record that certainly nothing was started, unless a run is known."""
         self._tell(attempt, "started nothing")
-        self._change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL", insist=True)
+        self.write(_change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL"), insist=True)
 
     def free_key(self, key: str, *, host: str) -> None:
         """Let a key start a run again, by a person's decision: what is open under it counts as nothing started.
@@ -292,21 +289,16 @@ class Store:
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
         """Adopt a run from the list. Return whether it is this attempt's alone."""
-        self._retries.clear()
-        claimed = self._change(
+        adopt = _change(
             attempt,
             "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
             " WHERE id = :id AND (run IS NULL OR run = :run)"
             " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
-            run=_writable(run_id),
+            run=writable(run_id),
         )
+        claimed = self.write(adopt)
         self._tell(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
         return claimed
-
-    def _change(self, attempt: Attempt, *statements: str, insist: bool = False, **values: object) -> bool:
-        """Run statements on a recorded attempt. Return whether the last changed a row."""
-        values |= {"id": attempt.id, "host": attempt.host}
-        return self.write(partial(_put, attempt=attempt, statements=statements, values=values), insist=insist)
 
     def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
         """Return the attempts on this host `since` a time (unix seconds), oldest first."""
@@ -350,15 +342,12 @@ class Store:
 
     def retries(self, host: str) -> dict[str, str]:
         """Return the runs of which it is known here that they are retries, with the runs that they retry."""
-        if host not in self._retries:
-            after = f"{RETRY[:-1]}{chr(ord(RETRY[-1]) + 1)}"  # the first key that does not begin so
-            query = (
-                "SELECT CAST(run AS TEXT), CAST(key AS TEXT) FROM attempts"
-                " WHERE key >= ? AND key < ? AND host = ? AND run IS NOT NULL"
-            )
-            found = self.read(query, (RETRY, after, host), quiet=True)
-            self._retries[host] = {run: key.removeprefix(RETRY) for run, key in found}
-        return self._retries[host]
+        after = f"{RETRY[:-1]}{chr(ord(RETRY[-1]) + 1)}"  # the first key that does not begin so
+        query = (
+            "SELECT CAST(run AS TEXT), CAST(key AS TEXT) FROM attempts"
+            " WHERE key >= ? AND key < ? AND host = ? AND run IS NOT NULL"
+        )
+        return {run: key.removeprefix(RETRY) for run, key in self.read(query, (RETRY, after, host), quiet=True)}
 
     def adopted(self, host: str) -> frozenset[str]:
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
@@ -512,7 +501,7 @@ class Store:
         warn(f"the store of triggers {what}")
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """Return text without lone surrogates, which JSON can have but no file."""
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -528,20 +517,20 @@ def _sqlite3() -> Any:
     return sqlite3
 
 
-def _put(
-    connection: "Connection",
-    attempt: Attempt,
-    statements: Iterable[str] = (),
-    values: Mapping[str, object] | Sequence[object] = (),
-) -> bool:
-    """Record an attempt, once; run statements. Return whether the last changed a row."""
-    put = connection.execute(_PUT, attempt._asdict())
-    if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
-        connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
-        connection.execute("DELETE FROM sightings WHERE attempt NOT IN (SELECT id FROM attempts)")
-    for statement in statements:
-        put = connection.execute(statement, values)
-    return put.rowcount > 0
+def _change(attempt: Attempt, *statements: str, **values: object) -> "Callable[[Connection], bool]":
+    """Return what records an attempt, once, and runs statements. It returns whether the last changed a row."""
+    values |= {"id": attempt.id, "host": attempt.host}
+
+    def change(connection: "Connection") -> bool:
+        put = connection.execute(_PUT, attempt._asdict())
+        if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
+            connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
+            connection.execute("DELETE FROM sightings WHERE attempt NOT IN (SELECT id FROM attempts)")
+        for statement in statements:
+            put = connection.execute(statement, values)
+        return put.rowcount > 0
+
+    return change
 
 
 def _connect(path: Path, patience: float) -> "Connection":

@@ -117,7 +117,7 @@ def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
         same = [each for each in entries if each.get("skill_id") == id]
         if same and not version:
             continue
-        source = read(app, target_of(NOUNS["skill"], id)).get("source")
+        source = read(app.client, target_of(NOUNS["skill"], id)).get("source")
         kind = "qoder" if (text(source) or mapping(source).get("type")) == "qoder" else "custom"
         entry = {"type": kind, "skill_id": id, **filled({"version": version and str(version)})}
         if not same:

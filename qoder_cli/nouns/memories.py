@@ -71,7 +71,7 @@ def path_in(raw: Raw) -> str:
 
 def whole(app: App, noun: Noun, store: str, id: str, **how: Any) -> Raw:
     """Return a memory or version with content; `how` is passed to `Client.get`. Raises ApiError."""
-    return read(app, target_of(noun, store, id), params={"view": "full"}, **how)
+    return read(app.client, target_of(noun, store, id), params={"view": "full"}, **how)
 
 
 def found(app: App, store: str, typed: str) -> Raw:

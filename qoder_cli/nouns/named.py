@@ -59,7 +59,10 @@ class Names:
         if "-" in typed:
             what = f"'-' is not {ids.a(noun.called)}, and only one can be given here"
             raise UsageError(what, hint=f"give {wanted}; {ids.FOR_EACH}")
-        names = [word for word in typed if not ids.id_or_name(word, noun.prefix, noun.called, wanted)]
+        names = []
+        for word in typed:
+            if not ids.id_or_name(word, noun.prefix, noun.called, wanted):
+                names.append(word)
         if names and not noun.has_name:
             raise UsageError(f"{names[0][:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
         return names
@@ -154,7 +157,7 @@ def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None
 def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool = False) -> Raw:
     """Return the thing a word was taken for; `fresh` is that of `Client.get`. Raises NotFound if renamed."""
     try:
-        found = read(app, target, fresh=fresh)
+        found = read(app.client, target, fresh=fresh)
     except NotFound as error:
         raise _listed(error, app, noun, target) from None
     names = {value for key in NAMES if (value := text(found_at(found, key)))}

@@ -147,7 +147,9 @@ def _read(cls: type[Fields], value: Any, handler: Any, info: Any) -> Any:
     for name, field in known.items() if is_server else ():
         if field.is_needed and name not in value:
             raise _problem("missing", name)
-    clears = reader.null_clears if cls.is_body and not is_server else is_server or cls.unknown != "refused"
+    clears = is_server or cls.unknown != "refused"
+    if cls.is_body and not is_server:
+        clears = reader.null_clears
     nulls = {name: None for name in value if clears and value[name] is None and name in known}
     nulls = {name: None for name in nulls if known[name].default in (UNSET, NEEDED_THERE)}
     if is_server:
@@ -265,8 +267,12 @@ def must(test: Callable[[Any], object], or_else: str, *, where: Where | None = N
 
 def like(pattern: str, or_else: str = "", *, where: Where | None = None) -> Rule:
     """Return the rule that a text fits a pattern."""
-    or_else = or_else or f"must be like {pattern}"
-    return must(lambda text: _compiled(pattern).fullmatch(text), or_else, where=where)._replace(pattern=pattern)
+
+    def check(text: str) -> None:
+        if not _compiled(pattern).fullmatch(text):
+            raise ValueError(or_else or f"must be like {pattern}")
+
+    return Rule(check, where, pattern)
 
 
 @cache

@@ -127,7 +127,9 @@ def put(
     # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
-    label = f"{name_of(credential) or name} ({id}), {_for(credential)}," if name != id else f"{id}, {_for(credential)},"
+    label = f"{id}, {_for(credential)},"
+    if name != id:
+        label = f"{name_of(credential) or name} ({id}), {_for(credential)},"
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
@@ -209,7 +211,7 @@ def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
 def _read(app: App, vault: str, row: Raw) -> Raw:
     id = str(row["id"])
     try:
-        return read(app, target_of(_CREDENTIAL, vault, id), fresh=True)
+        return read(app.client, target_of(_CREDENTIAL, vault, id), fresh=True)
     except NotFound as error:
         raise error.with_(next=app.looking("vault", "get", vault)) from None
 

@@ -185,8 +185,10 @@ def sheet_of(noun: Noun, raw: Raw, app: App) -> Fields:
 
 def name_of(raw: Raw) -> str | None:
     """Return a thing's name, or None."""
-    found = (text(found_at(raw, key)) for key in NAMES)
-    return next(filter(None, found), None)
+    for key in NAMES:
+        if name := text(found_at(raw, key)):
+            return name
+    return None
 
 
 def called(noun: Noun, raw: Raw) -> str:

@@ -89,7 +89,7 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
 def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
     """Return a thing as it is; as it is listed, if that is all there is. Raises ApiError."""
     try:
-        return read(app, target_of(noun, id), fresh=True)
+        return read(app.client, target_of(noun, id), fresh=True)
     except NotFound as error:
         if row or error.enveloped:
             return row

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -195,9 +195,7 @@ class Rows(Generic[T]):
     remedy: str = WIDE_SHOWS_ALL
     may_go: Collection[str] = ()
     _begun: bool = False
-    _grid: "Grid | None" = None
-    _all_rows: str = "every row"
-    _times: list[Any] = field(default_factory=list)  # one of those shown, if any
+    _table: "_DrawnTable | None" = None
 
     def __enter__(self) -> Self:
         return self
@@ -211,9 +209,8 @@ class Rows(Generic[T]):
             end = ("" if self._begun else "[") + before + "]\n"
         elif self.output.format == "yaml":
             end = "" if self._begun else "[]\n"
-        elif self._grid is not None:
-            same = self._grid.same(self._all_rows)
-            end = self.output.footer(self._times, *same, *self._grid.left_out(self.remedy))
+        elif self._table is not None:
+            end = self._table.end(self.remedy)
         if end:
             self.output.screen.write(end)
 
@@ -221,8 +218,7 @@ class Rows(Generic[T]):
         if batch and (text := self._text(batch)):
             self.output.screen.write(text)
             self._begun = True
-            if self._grid is not None and (shortened := list(dict.fromkeys(self._grid.shortened))):
-                self._grid.shortened.clear()
+            if self._table is not None and (shortened := self._table.take_shortened()):
                 self.output.on_shortened(shortened)
 
     def _text(self, batch: Sequence[T]) -> str:
@@ -243,7 +239,11 @@ class Rows(Generic[T]):
                 lines = [plain(each) + "\n" if each else "" for each in ids]
             case _ if self.output.is_drawn:
                 rows = [self._row(item) for item in batch if self._is_news(item)]
-                return self._drawn(rows) if rows else ""
+                if not rows:
+                    return ""
+                if self._table is None:
+                    self._table = _DrawnTable(self.output, self.first, self.may_go)
+                return self._table.drawn(rows)
             case _ if self.output.is_markdown:
                 from qoder_cli.output import markdown
 
@@ -267,7 +267,23 @@ class Rows(Generic[T]):
             return True
         return self.output.news.is_new(str(self.fields(item).get(self.id)), self.data(item), line)
 
-    def _drawn(self, rows: "Sequence[Fields]") -> str:
+
+class _DrawnTable:
+    """A list as a terminal shows it: a grid, and another where the rows to come do not fit into it."""
+
+    def __init__(self, output: Output, first: Sequence[str] | None, may_go: Collection[str]) -> None:
+        self._output = output
+        self._first = output.columns or first
+        if output.is_wide:
+            self._first = None
+        # What was chosen is shown, even if it says the same in every row.
+        self._may_go = () if output.columns else may_go
+        self._grid: Grid | None = None
+        self._all_rows = "every row"
+        self._times: list[Any] = []  # one of those shown, if any
+
+    def drawn(self, rows: "Sequence[Fields]") -> str:
+        """Return more rows, with a header where a grid begins."""
         from qoder_cli.output.cells import cell, has_time
         from qoder_cli.output.grid import Grid
 
@@ -275,17 +291,24 @@ class Rows(Generic[T]):
         header = ""
         if self._grid is not None and not self._grid.goes_on(cells):
             self._all_rows = "these rows"
-            header = self.output.footer((), *self._grid.same(self._all_rows))
+            header = self._output.footer((), *self._grid.same(self._all_rows))
             self._grid = None
         if self._grid is None:
-            first = self.output.columns or self.first
-            if self.output.is_wide:
-                first = None
-            # What was chosen is shown, even if it says the same in every row.
-            may_go = () if self.output.columns else self.may_go
-            styled = self.output.screen.styled
-            self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=first, styled=styled, may_go=may_go)
+            width, styled = terminal_width(), self._output.screen.styled
+            self._grid = Grid(list(rows[0]), cells, width=width, first=self._first, styled=styled, may_go=self._may_go)
             header += self._grid.header()
         visible = [value for row in rows for value in self._grid.visible(list(row.values()))]
         self._times = self._times or list(filter(has_time, visible))[:1]
         return header + "".join(map(self._grid.row, cells))
+
+    def take_shortened(self) -> list[str]:
+        """Return the ids of which only a part was shown since this was asked."""
+        assert self._grid is not None  # asked only once rows are drawn
+        shortened = list(dict.fromkeys(self._grid.shortened))
+        self._grid.shortened.clear()
+        return shortened
+
+    def end(self, remedy: str) -> str:
+        """Return what stands below the rows."""
+        assert self._grid is not None
+        return self._output.footer(self._times, *self._grid.same(self._all_rows), *self._grid.left_out(remedy))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from qoder_cli.base.times import Clock, span
 from qoder_cli.output.screen import Screen, inert
@@ -18,6 +18,11 @@ _MARGIN = 3  # lines that the board leaves free, for the status line and earlier
 HEARTBEAT = 30.0  # seconds between signs of life without a terminal
 _BAR = 20  # columns
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
+
+
+class _Wait(NamedTuple):
+    status: Callable[[], str]
+    began: float  # on the monotonic clock
 
 
 class Progress:
@@ -36,8 +41,8 @@ class Progress:
         self._moves = screen.is_animated
         self._board: Board | None = None
         self._line: _StatusLine | None = None  # while it shows
-        self._status: Callable[[], str] = str
-        self._began = self._printed_at = 0.0
+        self._wait = _Wait(str, 0.0)  # the newest
+        self._printed_at = 0.0
         self._buffer: list[str] | None = None
 
     def draw(self, board: "Board", *, moves: bool) -> None:
@@ -96,8 +101,8 @@ class Progress:
         A `status` function is called whenever it is shown, on a terminal from another thread; there a bar shows the
         `share` that is done, from 0 to 1.
         """
-        self._status = (lambda: status) if isinstance(status, str) else status
-        self._began = self._printed_at = self._clock.monotonic()
+        self._printed_at = self._clock.monotonic()
+        wait = self._wait = _Wait((lambda: status) if isinstance(status, str) else status, self._printed_at)
         if self.is_quiet or not self._moves:
             yield
         else:
@@ -105,7 +110,7 @@ class Progress:
 
             with keys(shown=False):
                 line = _StatusLine(
-                    self._screen, self._clock, self._status, leaving=leaving, board=self._board, share=share
+                    self._screen, self._clock, wait.status, leaving=leaving, board=self._board, share=share
                 )
                 try:
                     line.start()
@@ -114,7 +119,7 @@ class Progress:
                 finally:
                     line.stop()
                     self._line = None
-        if self._rings and self._screen.is_terminal and self._clock.monotonic() - self._began > LONG_WAIT:
+        if self._rings and self._screen.is_terminal and self._clock.monotonic() - wait.began > LONG_WAIT:
             self._screen.tell("\a")
 
     def change(self, news: str) -> None:
@@ -125,7 +130,7 @@ class Progress:
     def beat(self) -> None:
         """Print a sign of life after 30 s without one, if no status line shows."""
         if self._line is None and self._clock.monotonic() - self._printed_at >= HEARTBEAT:
-            self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
+            self.note(f"{self._wait.status()} after {span(self._clock.monotonic() - self._wait.began)}")
 
     def _print(self, text: str) -> None:
         if self._buffer is not None:

@@ -112,12 +112,14 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_w
     since = parse_timestamp(triggered and triggered.text)
     if since and run.status in GOING and row["duration"] is None:
         row["duration"] = Milliseconds(max(0, round(1000 * (now - since.timestamp()))))
+    if triggered is not None and not is_wide:
+        triggered = triggered._replace(now=now)
     error = ": ".join(filter(None, (run.error_type, run.error_message)))
     return {
         "id": row["id"],
         "status": waiting_status(run, now) or row["status"],
         "deployment": row["deployment"],
-        "triggered": triggered if is_wide or triggered is None else triggered._replace(now=now),
+        "triggered": triggered,
         "duration": row["duration"],
         "error": _text(Words, error, least=_LONGEST_WHY if tells_why else 12),
         "trigger": row["trigger"],

@@ -374,7 +374,9 @@ class _PatternReader:
             raise BadPattern("has a { that begins no {m,n}; write \\{ for the character itself")
         self._at += len(inside) + 2
         least = int(first or 0)
-        most = int(last) if last else None if comma else least
+        most: int | None = least
+        if comma:
+            most = int(last) if last else None
         if most is not None and most < least:
             raise BadPattern("has a {m,n} with m over n")
         return least, most

@@ -41,8 +41,12 @@ class Group:
         return None
 
     def _known(self) -> set[str]:
-        tool = TOOLS.get(called(self.key[1])) if self.key[0] == "tool" else None
-        return {*tool.fields, *(PATHS if tool.has_path else ())} if tool else set()
+        if self.key[0] != "tool" or (tool := TOOLS.get(called(self.key[1]))) is None:
+            return set()
+        known = {*tool.fields}
+        if tool.has_path:
+            known |= {*PATHS}
+        return known
 
 
 def key_of(subject: Subject) -> tuple[str, ...]:
@@ -75,14 +79,21 @@ def _pattern(key: Sequence[str], subjects: Sequence[Subject], *, is_wide: bool) 
     if name == BASH:
         commands = {shell.words_of(str(_fields(each).get("command"))) or () for each in subjects}
         if is_wide:
-            return None if len(more) == 1 and more[0] in shell.RUNNERS else f"{BASH}({_written(more)}:*)"
+            if len(more) == 1 and more[0] in shell.RUNNERS:
+                return None
+            return f"{BASH}({_written(more)}:*)"
         return f"{BASH}({_written(commands.pop())})" if len(commands) == 1 else None
     if name in TOOLS and TOOLS[name].has_path and more[0]:
         paths = {str(_fields(each)[path]) for each in subjects for path in PATHS if path in _fields(each)}
         reads_below = TOOLS[name].reads_below
         if is_wide:
             return f"{name}({more[0].rstrip('/')}/{'**' if reads_below else '*'})"
-        return f"{name}({paths.pop()}{'/**' if reads_below else ''})" if len(paths) == 1 else None
+        if len(paths) != 1:
+            return None
+        [path] = paths
+        if reads_below:
+            path += "/**"
+        return f"{name}({path})"
     return name
 
 

@@ -13,9 +13,9 @@ from qoder_cli.base.outcome import ASKS_FOR, Standing, standing, verdict, waits_
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
 from qoder_cli.deployments.findings import PAUSED_BY
+from qoder_cli.history.usage import percentile
 from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
 from qoder_cli.report.reading import IN_A_ROW, Night, newest_first
-from qoder_cli.runs.usage import percentile
 from qoder_cli.sessions.asks import Call, in_a_line
 from qoder_cli.settings.values import repeated
 

@@ -148,7 +148,9 @@ class ReportPage:
         for message, group in groupby(sorted(entries, key=_message), key=_message):
             whose = [each for each in group if each["kind"] != "problem"]
             for each in whose[:3]:
-                detail: list[str] = [f"{message}: ", Said(each["detail"])] if "detail" in each else [message]
+                detail: list[str] = [message]
+                if "detail" in each:
+                    detail = [f"{message}: ", Said(each["detail"])]
                 if each["kind"] == "changed":
                     detail = [f"changed at {self._clock(each['until'])}; what was due before is unknown"]
                 yield PageLine(self._label(each), detail)
@@ -158,7 +160,10 @@ class ReportPage:
     def _ran(self, entries: list[Entry]) -> Iterator[PageLine]:
         for each in entries:
             more = each["runs"] - each["runs_before"]
-            facts = [f"{_count(each['runs'], 'run')} ({more:+})" if more else _count(each["runs"], "run")]
+            runs = _count(each["runs"], "run")
+            if more:
+                runs += f" ({more:+})"
+            facts = [runs]
             facts += [
                 f"{each[word]} {word}"
                 for word in ("completed", "failed", "skipped", "running", "unknown")

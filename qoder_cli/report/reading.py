@@ -15,9 +15,9 @@ from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, standing, waits_for_answer
 from qoder_cli.base.times import parse_when, utc_text
 from qoder_cli.deployments.lookup import find_deployment, read_pages
+from qoder_cli.history.listed import Resolver
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.report.fires import LATE, OLDEST, came_at, due_at
-from qoder_cli.runs.listed import Resolver
 from qoder_cli.sessions.asks import Call, look
 
 IN_A_ROW = 3  # runs

@@ -83,7 +83,9 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
             session = read_session(app.client, id) if id else {}
             results = {text(one.get("result")) or "unknown" for one in evaluations(session)}
             if results != {"satisfied"}:
-                why = f"its outcome is {', '.join(sorted(results))}" if results else "it has no outcome evaluation"
+                why = "it has no outcome evaluation"
+                if results:
+                    why = f"its outcome is {', '.join(sorted(results))}"
                 message, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
                 item = item.with_(error=RunFailed(message, hint=hint, **naming(item.found, "ended")))
         if wanted.result and item.found is not None:

@@ -315,7 +315,9 @@ def unreadable(run: Run | None, error: ApiError, app: App, wanted: Wanted) -> Qo
     """Return the error of a run that has ended, when the rest cannot be read."""
     if run is None:
         return error
-    again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
+    again = ["result", run.id]
+    if wanted.require_satisfied:
+        again = ["wait", run.id, "--require-satisfied"]
     return LostSight(
         f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",

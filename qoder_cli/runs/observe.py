@@ -355,7 +355,9 @@ def turn_observer(
 
 def any_observer(app: App, id: str) -> Observer:
     """Return the observer of a run or of a session. Raises ApiError."""
-    return turn_observer(app, session_of(app, id)) if id.startswith("sess_") else observer_of(app, id)
+    if id.startswith("sess_"):
+        return turn_observer(app, session_of(app, id))
+    return observer_of(app, id)
 
 
 def freshness(app: App) -> Callable[[str], bool]:

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from qoder_cli.app import App
+from qoder_cli.base import signals
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -65,7 +66,13 @@ class SharedTrigger(Trigger):
         """Return the error that a run may have been started; never with the command that repeats it."""
         return super().doubt(why, cause, False)
 
-    def _start(self) -> Run:
+    def start(self) -> Run:
+        with signals.deferred(), self._key_to_itself():
+            run = self._by_protocol()
+        self._note_retry(run)
+        return run
+
+    def _by_protocol(self) -> Run:
         client = self._app.client
         client.prepare("POST", f"/deployments/{segment(self._order.deployment_id)}/run")  # is writing forbidden?
         steps = start_once(self._claim, until_completed=self._order.until_completed)

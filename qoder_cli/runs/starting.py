@@ -6,11 +6,21 @@ from qoder_cli.base.errors import ApiError, Exit, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, fill_status, standing
 from qoder_cli.deployments.lookup import explain_refusal
+from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.trigger import Order
-from qoder_cli.runs.triggers import trigger_for
+from qoder_cli.runs.trigger import Order, Trigger
+
+
+def trigger_for(app: App, order: Order, *, pace: Pace | None = None) -> Trigger:
+    """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError."""
+    if order.key is None or app.settings.keys is None:
+        return Trigger(app, order, pace=pace)
+    from qoder_cli.keys.opening import shared_store
+    from qoder_cli.runs.shared import SharedTrigger
+
+    return SharedTrigger(app, order, shared_store(app), pace=pace)
 
 
 def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
@@ -18,16 +28,6 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
 
     Raises QoderError, Signalled.
     """
-    run = _started(app, order)
-    if wanted is None:
-        return _accepted(app, run)
-    from qoder_cli.runs.awaiting import wait_for
-
-    return wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
-
-
-def _started(app: App, order: Order) -> Run:
-    """Start a run and return it. Raises QoderError, Signalled."""
     what = ids.called(order.typed, order.deployment_id)
     if order.retry_of is not None:
         what = f"{order.deployment_id} once more, for {order.retry_of}"
@@ -50,7 +50,11 @@ def _started(app: App, order: Order) -> Run:
     app.progress.note(f"run {run.id} of {order.deployment_id}")
     app.tracked.begun(run.id, run.session_id)
     remember_runs(app.store, app.settings, [run])
-    return run
+    if wanted is None:
+        return _accepted(app, run)
+    from qoder_cli.runs.awaiting import wait_for
+
+    return wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
 
 
 def _accepted(app: App, run: Run) -> Ended:

@@ -107,15 +107,15 @@ class Trigger:
         `run` and `write` then say what is known.
         """
         with signals.deferred(), self._key_to_itself():
-            run = self._start()
-        if self._order.retry_of is not None:
-            self._app.tracked.retries[run.id] = self._order.retry_of
+            run = self._started_before()
+            if run is None:
+                run = self.write.send().value
+        self._note_retry(run)
         return run
 
-    def _start(self) -> Run:
-        if (run := self._started_before()) is not None:
-            return run
-        return self.write.send().value
+    def _note_retry(self, run: Run) -> None:
+        if self._order.retry_of is not None:
+            self._app.tracked.retries[run.id] = self._order.retry_of
 
     # The write.
 
@@ -203,7 +203,9 @@ class Trigger:
 
     def _already(self, error: ApiError, write: Write[Run]) -> Run | None:
         """Return the run that a failed attempt turns out to have started, when a later attempt was refused."""
-        return self._find(thoroughly=False) if Meaning.FAILED in write.unsettled else None
+        if Meaning.FAILED not in write.unsettled:
+            return None
+        return self._find(thoroughly=False)
 
     def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         """Return the seconds to wait before sending again; None if the list does not rule out a run."""
@@ -212,8 +214,9 @@ class Trigger:
         if meaning is Meaning.LOST:
             return 0.0 if self._order.on_lost == "resend" else None
         pause = error.retry_after or 0.0
-        # Looking has already used up part of the requested pause.
-        return max(pause - THOROUGH_LOOKS[-1], 0.0) if pause <= LONGEST_RETRY_AFTER else None
+        if pause > LONGEST_RETRY_AFTER:
+            return None
+        return max(pause - THOROUGH_LOOKS[-1], 0.0)  # looking has already used up a part of it
 
     # The run list.
 

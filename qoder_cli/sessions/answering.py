@@ -330,13 +330,10 @@ def with_result(app: App, target: TypedSession, typed: str, result: str, *, is_e
             with interrupted_with("nothing was sent"):
                 long = show_call(app, call)
                 about = f"answer {long}" if long else "answer it"
-                if ask(app, f"{about} with {_in_short(result)}? [y]es [n]o", "yes no") != "y":
+                short = f"{quoted(shortened(result, _LONGEST_RESULT))} ({len(result):,} characters)"
+                if ask(app, f"{about} with {short}? [y]es [n]o", "yes no") != "y":
                     raise UsageError("cancelled; nothing was sent")
         return Decision(asked, [(call, custom_result(call, result, is_error=is_error))])
-
-
-def _in_short(result: str) -> str:
-    return f"{quoted(shortened(result, _LONGEST_RESULT))} ({len(result):,} characters)"
 
 
 class ToSay(NamedTuple):

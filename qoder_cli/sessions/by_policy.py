@@ -89,7 +89,9 @@ def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -
     """Return what a policy says of each call that waits in a session, {} if that cannot be read."""
     deployment = text(session.get("deployment_id"))
     is_for_it = not policy.deployments or deployment in policy.deployments
-    main = main_threads(app, asked.session_id) if any(call.thread for call in asked.calls) else set()
+    main: set[str] = set()
+    if any(call.thread for call in asked.calls):
+        main = main_threads(app, asked.session_id)
     found = []
     for call in asked.calls:
         subject = subject_of(call, session, is_main=call.thread is None or call.thread in main)

@@ -9,13 +9,13 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from shutil import get_terminal_size
-from typing import Any, NoReturn
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, QoderError, Rejected, Signalled, UsageError
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, stop_reason
-from qoder_cli.base.pool import Task, begin
+from qoder_cli.base.pool import Task, begin, throw
 from qoder_cli.output.editor import Editor, Leave
 from qoder_cli.output.keyboard import keys
 from qoder_cli.output.prompt import UNREAD, drop_what_is_typed
@@ -260,7 +260,7 @@ class Chat:
                     looked_at = clock.monotonic()
                     self._hand_in(partial(self._settle, look(self._app.client, self._id)))
         except BaseException as failure:
-            self._hand_in(partial(_raise, failure))
+            self._hand_in(partial(throw, failure))
 
     def _settle(self, asked: Asked) -> str:
         self.activity.settle(asked, self._app.clock.monotonic())
@@ -272,7 +272,3 @@ class Chat:
     def _hand_in(self, work: Callable[[], str]) -> None:
         self._inbox.put(work)
         self._editor.wake()
-
-
-def _raise(failure: BaseException) -> NoReturn:
-    raise failure

@@ -36,7 +36,7 @@ def session_of(app: "App", id: str) -> dict[str, Any]:
     from qoder_cli.nouns.table import NOUNS
 
     try:
-        return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
+        return {**read(app.client, target_of(NOUNS["session"], id)), "type": "session"}
     except NotFound as error:
         raise error.with_(hint=f"{error.hint}; list them: qoder session list") from None
 

@@ -6,6 +6,7 @@ A token is kept out of every repr, message and traceback here.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from qoder_cli.base.errors import UsageError
@@ -75,9 +76,9 @@ class Settings:
     def base_url_source(self) -> str:
         return self.server.source
 
-    @property
+    @cached_property
     def host(self) -> str:
-        return host_of(self.base_url)
+        return host_of(self.server.value)
 
     @property
     def whereabouts(self) -> str:
@@ -106,10 +107,14 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     has_account = any(seen.get(name) for name in ACCOUNT_VARIABLES)
     if token and has_account:
         warnings.append(f"using {token.source}; the key of the service account is not used")
-    file = ConfigFile(Path()) if sandbox else _file(env, required=token is None and not has_account)
+    file = ConfigFile(Path())
+    if not sandbox:
+        file = _file(env, required=token is None and not has_account)
     name = profile_name(flags, env, file)
+    kept: Mapping[str, str] = {}
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
+        kept = file.profile(name)
     if by_profile:  # what would count without it
         names = [*TOKEN_VARIABLES, *ACCOUNT_VARIABLES]
         if asked is None:
@@ -132,19 +137,19 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         if ignored:
             warnings.append(f"ignored inside the sandbox: {' and '.join(ignored)}")
     given = {"--workspace": flags.workspace, WORKSPACE_VARIABLE: seen.get(WORKSPACE_VARIABLE) or None}
-    if saved := file.profiles.get(name, {}).get("workspace_id"):
+    if saved := kept.get("workspace_id"):
         given[file.key(name, "workspace_id")] = saved
     workspace = next((read_workspace(text, source=key) for key, text in given.items() if text is not None), None)
     keys = None  # a variable counts beside --profile, too: what is shared must not silently become this machine's
     if env.get(KEYS_VARIABLE):
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
-    elif saved := file.profile(name).get("keys"):
+    elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
     advice = ""
     account = None
     if token is None and has_account:
         account = account_of(seen, server.value, has_region=server.source != "default")
-    if account is None and token is None and (saved := file.profile(name).get("token")) is not None:
+    if account is None and token is None and (saved := kept.get("token")) is not None:
         home, source = own_server(file, name).value, file.key(name, "token")
         if origin(home) == origin(server.value):
             token = Found(read_token(saved, source=source), source)
@@ -207,7 +212,9 @@ def _first_of(
             value = ""
         if value != found.value:
             differing.append(name)
-    return found, [f"using {found.source}, which differs from {' and '.join(differing)}"] if differing else []
+    if not differing:
+        return found, []
+    return found, [f"using {found.source}, which differs from {' and '.join(differing)}"]
 
 
 def _sandbox(env: Mapping[str, str]) -> Found | None:

@@ -13,9 +13,8 @@ from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
-from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, replace_file
+from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, refuse_outside, replace_file
 from qoder_cli.base.tokens import is_token, names_token
-from qoder_cli.settings.seal import refuse_outside
 
 DEFAULT_PROFILE = "default"
 SETTINGS = ("region", "base_url", "workspace_id", "keys")

@@ -183,7 +183,9 @@ def read_base_url(text: str, *, source: str) -> str:
         )
     port, path = match["port"], path.rstrip("/")
     if port is not None:
-        number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
+        number = 0
+        if port.isascii() and port.isdigit() and len(port) < 6:
+            number = int(port)
         if not 1 <= number <= 65535:
             raise UsageError(f"{source} has an invalid port", hint="use a number from 1 to 65535")
         if number != {"http": 80, "https": 443}[scheme]:

@@ -361,7 +361,7 @@ def _end_of(doomed: Doomed) -> Change:
 def _pruned(app: App, doomed: Doomed, step: ThingStep, stack: str) -> Made:
     noun, target = doomed.noun, step.target
     try:
-        now = read(app, target, fresh=True)
+        now = read(app.client, target, fresh=True)
         if name_in_stack(stack, noun, now) is None:
             raise Rejected(
                 f"{doomed.label} no longer carries the mark of the stack {stack}; it was kept",

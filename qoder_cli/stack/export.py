@@ -357,12 +357,8 @@ class Exporter:
             elif value is not None:
                 fields[short] = self._named_or_id(words, value, exported)
         if isinstance(variables := fields.get(VARIABLES), dict):
-            fields[VARIABLES] = {
-                name: self._variable(name, exported.found)
-                if _SECRET_NAME.search(name) and _VARIABLE.fullmatch(name)
-                else value
-                for name, value in variables.items()
-            }
+            secret = [name for name in variables if _SECRET_NAME.search(name) and _VARIABLE.fullmatch(name)]
+            fields[VARIABLES] = {**variables, **{name: self._variable(name, exported.found) for name in secret}}
             notes[VARIABLES] = ["Not secret, or written as ${NAME}: see what is left before you commit."]
         if isinstance(resources := fields.get("resources"), list):
             fields["resources"] = [self._resource(each, exported) for each in resources]
@@ -451,7 +447,7 @@ class Exporter:
     ) -> None:
         """Give something the file that declares it, in YAML, or as front matter with a text below."""
         found, lines = exported.found, []
-        if self._needs_id(found):
+        if len(self.server.named(found.noun, found.name)) > 1:
             lines += [comment(f"Found by its id: another {found.noun.called} has its name."), f"id: {found.id}"]
         text_below = fields.get(below)
         if isinstance(text_below, str) and _can_be_below(text_below):
@@ -469,9 +465,6 @@ class Exporter:
             if text_below is not None:
                 written += f"\n{text_below}\n"
         exported.files[exported.path] = written.encode("utf-8", "replace")
-
-    def _needs_id(self, found: Exportable) -> bool:
-        return len(self.server.named(found.noun, found.name)) > 1
 
 
 def _at_version(pin: Raw, named: str | None, version: Any, newest: Any) -> Any:

@@ -77,7 +77,12 @@ def find(paths: Sequence[str]) -> Folder:
     if len(roots) > 1:
         raise BadFiles([f"{' and '.join(paths)} belong to different stacks; apply one at a time"], WHAT)
     [root] = roots
-    found.root = root or (paths[0] if os.path.isdir(paths[0]) else os.path.dirname(paths[0]) or ".")
+    if root is not None:
+        found.root = root
+    elif os.path.isdir(paths[0]):
+        found.root = paths[0]
+    else:
+        found.root = os.path.dirname(paths[0]) or "."
     try:
         if root is not None:
             found.stack, found.fence = _settings_of(os.path.join(root, ROOT_FILE))
@@ -100,8 +105,9 @@ def _root_above(path: str) -> str | None:
     while True:
         if os.path.isfile(os.path.join(folder, ROOT_FILE)):
             return folder
-        above = os.path.join(folder, "..") if set(folder.split(os.sep)) <= {".", "..", ""} else os.path.dirname(folder)
-        above = above or "."
+        above = os.path.dirname(folder) or "."
+        if set(folder.split(os.sep)) <= {".", "..", ""}:
+            above = os.path.join(folder, "..")
         if os.path.realpath(above) == os.path.realpath(folder):
             return None
         folder = above
@@ -199,9 +205,13 @@ def _wrong_with_link(entry: os.DirEntry[str], path: str, root: str) -> str | Non
     above = os.path.basename(os.path.dirname(os.path.abspath(path)))
     holds_things = entry.name in FOLDERS or FOLDERS.get(above, "memory") != "memory"  # a store's folder may be a link
     if not _is_within(path, root):
-        return "is a link that leads out of the folder; copy the file instead" if is_file or entry.is_dir() else None
+        if is_file or entry.is_dir():
+            return "is a link that leads out of the folder; copy the file instead"
+        return None
     if entry.is_dir():
-        return "is a link to a folder, and these are not followed; move the folder here" if holds_things else None
+        if holds_things:
+            return "is a link to a folder, and these are not followed; move the folder here"
+        return None
     if not entry.is_file() and (is_file or holds_things):
         return "is a link to nothing"
     return None

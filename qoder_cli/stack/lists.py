@@ -100,7 +100,7 @@ class ServerLists:
         """Return a thing by its id, as it is now. Raises ApiError, with where it was looked for."""
         target = target_of(noun, id)
         try:
-            return read(self.app, target, fresh=True)
+            return read(self.app.client, target, fresh=True)
         except NotFound as error:
             hint = f"correct the id, or remove it {self.app.settings.asked}"
             raise error.with_(hint=hint, next=self.app.looking(*noun.words.split(), "list")) from None

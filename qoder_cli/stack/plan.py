@@ -247,7 +247,9 @@ class Planner:
                     version = pinned
             pin: Raw = {"type": ref.pins, named: id}
             if version is not None:
-                pin["version"] = str(version) if ref.noun == "skill" and not isinstance(version, ToCome) else version
+                pin["version"] = version
+                if ref.noun == "skill" and not isinstance(version, ToCome):
+                    pin["version"] = str(version)
             elif ref.at == ("agent",):
                 put(fields, ref.at, id)  # a new deployment pins the latest
                 continue
@@ -383,7 +385,10 @@ class Planner:
             return step
         noted = mapping(current.get("metadata")).get(CONTENT)
         is_first = skills.newest(current) in ("1", None)
-        is_same = noted == wanted if noted and is_first else skills.is_same(self.app, current, thing.content)
+        if noted and is_first:
+            is_same = noted == wanted
+        else:
+            is_same = skills.is_same(self.app, current, thing.content)
         if not is_same:
             step.changes = [FieldChange("files", f"version {skills.newest(current)}", sorted(thing.content))]
         return step

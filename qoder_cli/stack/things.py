@@ -306,9 +306,12 @@ class _Declarer:
         ranks = {words: rank for rank, words in enumerate(_ORDER)}
         graph: dict[Declaration, list[Declaration]] = {}
         for thing in sorted(self.things, key=lambda each: ranks[each.noun.words]):
-            needed = [
-                files.get(ref.path) if ref.noun == FILE else known.get((ref.noun, ref.name)) for ref in thing.refs
-            ]
+            needed = []
+            for ref in thing.refs:
+                if ref.noun == FILE:
+                    needed.append(files.get(ref.path))
+                else:
+                    needed.append(known.get((ref.noun, ref.name)))
             graph[thing] = [each for each in (*needed, thing.parent) if each is not None]
         try:
             order = list(TopologicalSorter(graph).static_order())

@@ -78,7 +78,9 @@ class StackTurn:
         return self._loss
 
     def _age(self) -> float:
-        return math.inf if self._found is None else self._heard[self._found.record.beat].age(self._app.clock)
+        if self._found is None:
+            return math.inf
+        return self._heard[self._found.record.beat].age(self._app.clock)
 
     def _is_mine(self, found: StoredKey) -> bool:
         return found.record.owner == self._mine.owner

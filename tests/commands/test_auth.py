@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.base.plainfile import seal
 from qoder_cli.settings.configfile import load
-from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.wire import api_error, page
 

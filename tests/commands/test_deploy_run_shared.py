@@ -15,8 +15,8 @@ from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Pace
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord, KeyStore
+from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
-from qoder_cli.runs.triggers import trigger_for
 from tests.conftest import Qoder, Ran
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli.base.plainfile import seal
 from qoder_cli.doctor import checks
 from qoder_cli.http.proxy import masked
 from qoder_cli.local.store import Attempt, Store
-from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.wire import api_error, page
 

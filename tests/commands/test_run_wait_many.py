@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base.pool import Task
+from qoder_cli.fleet import page_poller
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.fleet import page_poller
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder, examples

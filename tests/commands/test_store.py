@@ -272,14 +272,19 @@ def test_store_is_shared_by_threads(store: Store, tmp_path: Path) -> None:
 # Killed.
 
 
-def interrupted_once() -> Callable[..., bool]:
+def interrupted_once() -> Callable[..., Any]:
     """Return what writes an attempt down, but for the first time, when a signal comes."""
-    put, signals = module._put, [signal.SIGINT]
+    change, signals = module._change, [signal.SIGINT]
 
-    def written(*given: Any, **more: Any) -> bool:
-        if signals:
-            raise Signalled(signals.pop())
-        return put(*given, **more)
+    def written(*given: Any, **more: Any) -> Any:
+        work = change(*given, **more)
+
+        def done(connection: Any) -> bool:
+            if signals:
+                raise Signalled(signals.pop())
+            return work(connection)
+
+        return done
 
     return written
 
@@ -316,7 +321,7 @@ def test_store_loses_no_run_to_a_signal_while_it_is_written_down(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     attempt = begin(store) if begun else None
-    monkeypatch.setattr(module, "_put", interrupted_once())
+    monkeypatch.setattr(module, "_change", interrupted_once())
     with pytest.raises(Signalled):
         store.record_run(attempt, "drun_1") if attempt else begin(store)
     if attempt:

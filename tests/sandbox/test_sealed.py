@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import seal
 from qoder_cli.commands import sandbox as command
 from qoder_cli.help.documented import VARIABLES
 from qoder_cli.sandbox import watchdog
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
-from qoder_cli.settings.seal import seal
 from tests.conftest import Qoder
 from tests.sandbox.desk import needs_signals, sandbox, started
 from tests.support.network import listening

@@ -14,8 +14,8 @@ import httpx
 from qoder_cli.app import App
 from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
+from qoder_cli.fleet import page_poller
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.fleet import page_poller
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World

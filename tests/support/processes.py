@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from qoder_cli.base.plainfile import seal
 from qoder_cli.base.signals import ONE_SIGNAL
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
-from qoder_cli.settings.seal import seal
 from tests.support.nursery import PATIENCE as PATIENCE
 from tests.support.nursery import Process, is_ordinary, nursery
 
@@ -114,7 +114,7 @@ from qoder_cli.base import signals
 from qoder_cli.http import write
 from qoder_cli.deployments import applying
 from qoder_cli.runs import ending
-from qoder_cli.runs.fleet import wait as fleet
+from qoder_cli.fleet import wait as fleet
 write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
 hear = signals._on_signal
 def hear_and_say(signum, frame):
@@ -129,7 +129,7 @@ MORE_THAN_ONE_SIGNAL = 2 * ONE_SIGNAL  # seconds
 IMPATIENT = """
 from qoder_cli.http import write
 from qoder_cli.deployments import applying
-from qoder_cli.runs.fleet import wait as fleet
+from qoder_cli.fleet import wait as fleet
 write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = 0.2
 """
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.base.plainfile import seal
 from qoder_cli.help.completion import FILES, script
 from qoder_cli.local.remembered import remember
 from qoder_cli.output.screen import Screen
-from qoder_cli.settings.seal import seal
 from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
 
 # Deployments that commands have seen, with names that a shell might take for commands.

@@ -39,8 +39,8 @@ from qoder_cli.keys.postgres import PostgresKeys
 from qoder_cli.keys.record import KeyStore
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs import shared
+from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
-from qoder_cli.runs.triggers import trigger_for
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Request, WireResponse
 from qoder_cli.sandbox.world import World

@@ -22,6 +22,8 @@ ROOMS = (
     "help",
     "api",
     "report",
+    "fleet",
+    "history",
     "runs",
     "stack",
     "deployments",

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from qoder_cli.app import App
 from qoder_cli.base.model import Run
+from qoder_cli.base.plainfile import seal
 from qoder_cli.local import remembered
 from qoder_cli.local.remembered import MOST, MOST_RUNS, remember, run_ids_with_prefix
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen, inert_lines
-from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN
 from tests.support.completions import offered
 from tests.support.stored import GARBAGE, put_in_the_way

@@ -17,13 +17,13 @@ from qoder_cli.deployments.facts import AT_A_TIME, Facts
 from qoder_cli.deployments.findings import WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
 from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
 from qoder_cli.help.completion import values
+from qoder_cli.history.recent import histories_of
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.shown import found_at
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.grid import wrapped
 from qoder_cli.output.screen import inert, terminal_width
-from qoder_cli.runs.history import histories_of
 from qoder_cli.settings.values import repeated
 
 COLUMNS = ("deployment", "finding", "weight", "says", "fix", "name")
@@ -201,7 +201,9 @@ def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
         return
     if app.output.format == "id":  # each deployment once
         found = list({each.deployment: each for each in found}.values())
-    id = "says" if app.output.news is not None and app.output.format != "id" else "deployment"  # what is new, by that
+    id = "deployment"
+    if app.output.news is not None and app.output.format != "id":  # what is new, by that
+        id = "says"
     with Rows[DeploymentFinding](app.output, fields=row, data=data, id=id, first=_FIRST) as rows:
         rows.show(found)
 

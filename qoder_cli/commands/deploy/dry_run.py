@@ -20,14 +20,18 @@ _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> None:
     """Print the requests, or errors. Raises why one would be refused."""
     from qoder_cli.cli.several import last_words
-    from qoder_cli.runs.fleet.conductor import Warnings
+    from qoder_cli.fleet.conductor import Warnings
 
     app.pace_reads()
     is_ids = app.output.format == "id"
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
     refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids, at_a_time=AT_A_TIME), strict=True))
-    errors = [order if isinstance(order, QoderError) else refusals[order.deployment_id] for order in orders]
-    items = [Ended(word, None, error) for word, error in zip(typed, errors, strict=True)]
+    items = []
+    for word, order in zip(typed, orders, strict=True):
+        if isinstance(order, QoderError):
+            items.append(Ended(word, None, order))
+        else:
+            items.append(Ended(word, None, refusals[order.deployment_id]))
     shown = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
     rows = [_shown(app, item, order, as_list=as_list) for item, order in shown]
     error = deciding_error(items)

@@ -21,7 +21,7 @@ def get(app: App, deployment: str = ONE_DEPLOYMENT) -> None:
     found = find_deployment(app, id)
     fields = deployment_fields(found, now=app.client.server_now())
     if app.output.format == "table":
-        from qoder_cli.runs.listed import recent_runs
+        from qoder_cli.history.listed import recent_runs
 
         words = fields.pop("schedule_words")
         fields |= recent_runs(app, id)

@@ -84,7 +84,9 @@ def run(
     app.flags.on_leave = on_leave
     as_list = is_list(deployments)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
-    key = None if idempotency_key is None else ids.check_key(idempotency_key, app.keep_secrets(app.settings.token))
+    key = idempotency_key
+    if key is not None:
+        key = ids.check_key(key, app.keep_secrets(app.settings.token))
     if key is not None and (keys == "required" or app.settings.keys is not None):
         from qoder_cli.keys.opening import check_shared
 
@@ -101,7 +103,7 @@ def run(
     order = Order("", key, on_lost, words, until_completed=key_until == "completed")
     typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
     if as_list:
-        from qoder_cli.runs.fleet.many import orders_for
+        from qoder_cli.fleet.many import orders_for
 
         if waiting.result and not app.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
@@ -115,8 +117,8 @@ def run(
 
         return show_requests(app, typed, orders, as_list=as_list)
     if as_list:
-        from qoder_cli.runs.fleet.conductor import Plan
-        from qoder_cli.runs.fleet.many import run_many
+        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
     ended = _going(app, order) if if_idle else None

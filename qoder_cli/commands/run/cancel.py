@@ -24,12 +24,12 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
+from qoder_cli.fleet.wait import Fleet
+from qoder_cli.history import names
 from qoder_cli.http.write import Write, cancelling
 from qoder_cli.output.results import deciding_error
-from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import printed
 from qoder_cli.runs.ending import Ended, Wanted, going_on
-from qoder_cli.runs.fleet.wait import Fleet
 from qoder_cli.runs.observe import Observer, any_observer
 from qoder_cli.runs.wait import PolledRun
 
@@ -59,7 +59,7 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     Examples:
       qoder run cancel last --yes
       qoder deploy run dep_slow -q | qoder run cancel - --yes"""
-    from qoder_cli.runs.target import sessions_of
+    from qoder_cli.commands.target import sessions_of
 
     app: App = ctx.obj
     typed = named(runs, app, allow_empty=allow_empty)
@@ -157,7 +157,9 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> Write[Any] |
             hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", found.id)),
         )
     if not is_going(found):
-        so = f"already finished: {found.status}" if found.status else f"has nothing to cancel: {found.error_message}"
+        so = f"already finished: {found.status}"
+        if not found.status:
+            so = f"has nothing to cancel: {found.error_message}"
         app.progress.note(f"{found.called} {so}")
         return None
     _session_in(app, found)

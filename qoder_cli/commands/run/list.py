@@ -25,7 +25,7 @@ from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.views import RUN_CHOICES, RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.listed import Resolver
+    from qoder_cli.history.listed import Resolver
 
 Page = dict[str, Any]
 
@@ -145,7 +145,7 @@ def _look(
     none: str,
 ) -> None:
     """Print the runs that there are now. Raises ApiError."""
-    from qoder_cli.runs.listed import Resolver
+    from qoder_cli.history.listed import Resolver
 
     path, query = runs_request(of, trigger, window)
     # The server cannot be asked for less than every run (help/pages/api.md#runs).
@@ -228,8 +228,11 @@ def _of_status(
     runs: Iterable[Run], statuses: set[str], adopted: Container[str], named: Callable[[Run], Run]
 ) -> Iterator[Run]:
     for run in runs:
-        if not statuses or run.status in statuses:
-            yield named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
+        if statuses and run.status not in statuses:
+            continue
+        if text(run.raw.get("id")) in adopted:
+            run = replace(run, adopted=True)
+        yield named(run)
 
 
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:

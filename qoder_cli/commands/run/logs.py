@@ -13,8 +13,8 @@ from qoder_cli.base.outcome import fill_status
 from qoder_cli.base.times import parse_when
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
+from qoder_cli.history import names
 from qoder_cli.local.remembered import remember_runs
-from qoder_cli.runs import names
 from qoder_cli.sessions.state import session_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def logs(
       qoder run logs last --type agent.message --since 90m
       qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
-    from qoder_cli.runs.target import sessions_of
+    from qoder_cli.commands.target import sessions_of
     from qoder_cli.sessions.showing import Selection
 
     app: App = ctx.obj
@@ -89,7 +89,10 @@ def logs(
             ids.run(word)  # check all before any request
         app.pace_reads()
         return show_many(app, typed, selection, tail)
-    chosen = names.run(runs[0], app) if not of_sessions else sessions_of(runs, app)[0]
+    if of_sessions:
+        chosen = sessions_of(runs, app)[0]
+    else:
+        chosen = names.run(runs[0], app)
     if follow:
         from qoder_cli.commands.run.logs_followed import follow_run
         from qoder_cli.runs.ending import Wanted

@@ -8,9 +8,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, QoderError, Unavailable, UsageError
 from qoder_cli.base.pool import in_order
 from qoder_cli.commands.run.logs_of_one import explained, log_of, nothing_shown
+from qoder_cli.history import names
 from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
-from qoder_cli.runs import names
 from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events

@@ -115,7 +115,7 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
 
 def waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[Waiting]]:
     """Yield what waits, read now, in the runs and sessions typed; without any, wherever it does. Raises QoderError."""
-    from qoder_cli.runs.target import target_of
+    from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.answering import everywhere, in_targets
 
     if words:

@@ -57,7 +57,7 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
       qoder run approve last
       qoder run approve last --all --yes --wait --result
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
-    from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
 
     run, wanted, how = _options_of(app, run, chosen, waiting, "approve")
@@ -82,7 +82,7 @@ def deny(
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
       qoder session deny sess_demo evt_1 --yes --wait"""
-    from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
 
     run, wanted, how = _options_of(app, run, chosen, waiting, "deny")
@@ -137,7 +137,7 @@ def answer(
     Examples:
       qoder run answer last evt_1 --with "build 512 is green"
       ./lookup.sh | qoder session answer sess_demo evt_1 --with - --wait"""
-    from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import deliver, with_result
     from qoder_cli.sessions.numbering import require_question
 
@@ -170,7 +170,7 @@ def send(
     Examples:
       qoder run send last -m "Now do the same for June." --wait --result
       qoder session send sess_demo -m @notes.txt --when-idle"""
-    from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import ToSay, send_message
 
     app: App = ctx.obj

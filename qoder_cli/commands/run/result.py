@@ -34,15 +34,18 @@ def result(
       qoder run result last
       qoder run result last -O /tmp/delivered
       qoder run result last --json | jq -r .result"""
+    from qoder_cli.commands.target import sessions_of
+    from qoder_cli.history import names
     from qoder_cli.nouns import files as downloads
-    from qoder_cli.runs import names
-    from qoder_cli.runs.target import sessions_of
     from qoder_cli.sessions import result as results
 
     app: App = ctx.obj
     folder = None if output_dir is None else downloads.prepare_folder(output_dir)
     typed = or_last(run, app, of_sessions=is_of_sessions(ctx))
-    id = sessions_of([typed], app)[0] if is_of_sessions(ctx) else names.run(typed, app)
+    if is_of_sessions(ctx):
+        [id] = sessions_of([typed], app)
+    else:
+        id = names.run(typed, app)
     found = any_observer(app, id).read_once()
     if is_going(found):
         raise not_ended(found, app)

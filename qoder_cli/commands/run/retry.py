@@ -27,7 +27,7 @@ from qoder_cli.cli.options import (
 from qoder_cli.commands.run.list import APART, Window, down_to
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing, read_deployment
 from qoder_cli.help.completion import values
-from qoder_cli.runs import names
+from qoder_cli.history import names
 from qoder_cli.runs.again import differences, retry_of
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order
@@ -121,8 +121,8 @@ def retry(
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
     if as_list:
-        from qoder_cli.runs.fleet.conductor import Plan
-        from qoder_cli.runs.fleet.many import run_many
+        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
     from qoder_cli.runs.starting import start_one
@@ -175,7 +175,7 @@ def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
 
     Raises QoderError, also where the list does not tell.
     """
-    from qoder_cli.runs.listed import Resolver
+    from qoder_cli.history.listed import Resolver
 
     of = deployment_id_of(typed, app)
     query = window.query("triggered_after", "triggered_before", slack=APART)
@@ -221,7 +221,7 @@ def _retries(app: App) -> dict[str, str]:
     Raises QoderError.
     """
     host = app.settings.host
-    found = dict(app.store.retries(host))
+    found = app.store.retries(host)
     if app.settings.keys is not None:
         from qoder_cli.keys.opening import shared_store
 

@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, WaitOptions, flag, is_list, is_of_sessions, named, or_last, wanted_of
-from qoder_cli.runs import names
+from qoder_cli.history import names
 from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.observe import any_observer, observer_of
 
@@ -65,12 +65,12 @@ def wait(
     if is_of_sessions(ctx):
         if as_list:
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
-        from qoder_cli.runs.target import sessions_of
+        from qoder_cli.commands.target import sessions_of
 
         [session_id] = sessions_of(typed, app)
         return wait_for(app, any_observer(app, session_id), wanted)
     if as_list:
-        from qoder_cli.runs.fleet.many import wait_many
+        from qoder_cli.fleet.many import wait_many
 
         return wait_many(app, typed, wanted)
     began = app.clock.monotonic()

@@ -16,7 +16,7 @@ _SESSION = NOUNS["session"]
 
 def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
     """Return the id of each session, or of each run's session, or the error. Raises UsageError."""
-    from qoder_cli.runs.target import target_of
+    from qoder_cli.commands.target import target_of
 
     for word in typed:
         ids.run(word)  # check all before any request
@@ -39,8 +39,8 @@ def get(app: App, run: Text = SESSION_OR_LAST) -> None:
     Examples:
       qoder session get sess_demo
       qoder session get last --json | jq .usage.total_credits"""
+    from qoder_cli.commands.target import target_of
     from qoder_cli.runs.observe import any_observer
-    from qoder_cli.runs.target import target_of
 
     found = any_observer(app, target_of(or_last(run, app, of_sessions=True), app).session_id).read_once()
     app.output.record(session_fields(app.named(found)), data=found.as_json(), id=found.id)
@@ -57,7 +57,7 @@ def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
     Examples:
       qoder session chat sess_demo
       qoder session chat last"""
-    from qoder_cli.runs.target import target_of
+    from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.chat import chat as talk
     from qoder_cli.sessions.chat import require_terminal
 

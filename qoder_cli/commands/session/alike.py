@@ -74,7 +74,10 @@ def of_session(verb: str) -> Callable[..., Any]:
     command: Any = named_at(run.COMMANDS[verb])
     spoken: Any = FunctionType(command.__code__, command.__globals__, verb, command.__defaults__, command.__closure__)
     spoken.__kwdefaults__, spoken.__annotations__ = command.__kwdefaults__, command.__annotations__
-    spoken.__doc__ = cleandoc(_HELP[verb]) if verb in _HELP else _in_its_words(cleandoc(command.__doc__), verb)
+    if verb in _HELP:
+        spoken.__doc__ = cleandoc(_HELP[verb])
+    else:
+        spoken.__doc__ = _in_its_words(cleandoc(command.__doc__), verb)
     spoken.__wrapped__ = command
     kept = signature(command)
     arguments = dict(zip(map(id, options.OF_RUNS), options.OF_SESSIONS, strict=True))

@@ -31,7 +31,7 @@ def files(
     Examples:
       qoder session files sess_demo
       qoder session files sess_demo --add notes.md:/data/notes.md"""
-    from qoder_cli.runs.target import target_of
+    from qoder_cli.commands.target import target_of
 
     view = View(app, viewing, RESOURCE_COLUMNS)
     read = [mounted.read_file(each, "--add") for each in add or ()]

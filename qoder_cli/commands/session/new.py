@@ -158,7 +158,7 @@ def _body(app: App, typed: Raw, text: str | None, token: str | None) -> Raw:
 
 
 def _like(app: App, typed: str, token: str | None) -> Raw:
-    from qoder_cli.runs.target import target_of
+    from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.state import session_of
 
     if ids.is_deployment(typed):

@@ -146,7 +146,7 @@ class _Ours:
         for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
             target, found = target_of(self._noun, *self._parents, str(row["id"])), row
             with suppress(NotFound):  # it is gone, or a replica lags
-                found = read(self._app, target, **ONCE)
+                found = read(self._app.client, target, **ONCE)
             if self._mark_in(found) == self.mark:
                 return Resource(found)
             if self._mark_in(found) is None and self._may_be_ours(found):

@@ -86,7 +86,8 @@ class FieldChange(NamedTuple):
         """Return it without secrets, what they replace, and values of variables, which may be some."""
         if secrets.are_at(self.path) or _may_be_secret(self.path):
             return FieldChange(self.path, *(each if each is ABSENT else HIDDEN for each in (self.before, self.after)))
-        return FieldChange(self.path, *(_shown_at(self.path, each, secrets) for each in (self.before, self.after)))
+        before, after = _shown_at(self.path, self.before, secrets), _shown_at(self.path, self.after, secrets)
+        return FieldChange(self.path, before, after)
 
     def as_json(self) -> dict[str, Any]:
         values = {"before": self.before, "after": self.after}

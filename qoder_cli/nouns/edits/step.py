@@ -223,8 +223,9 @@ def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
         return failed(step, _explained(app, step, error))
     except Exception as error:  # a bug must not leave its step open for ever
         why = f"a bug in qoder: {type(error).__name__}: {error}"
-        is_open = step.write is not None and step.write.may_have_acted
-        return failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
+        if step.write is not None and step.write.may_have_acted:
+            return failed(step, step.write.unknown(why))
+        return failed(step, InternalError(why))
 
 
 def failed(step: Step, error: QoderError) -> Applied:
@@ -249,7 +250,7 @@ def look_again(app: App, step: Step) -> None:
 
     Raises Rejected, after showing it, if they changed something else; ApiError.
     """
-    now = read(app, step.target, params=step.form.params, fresh=True)
+    now = read(app.client, step.target, params=step.form.params, fresh=True)
     if error := archived(step.target, now):
         raise error
     is_so = step.is_open and step.is_shown and _update_of(app, step).is_so(now) and not step.differs(now)
@@ -295,7 +296,7 @@ def _heed_others(app: App, step: Step, found: Raw) -> None:
 
 def _stale(app: App, step: Step, error: Rejected) -> Rejected:
     """Show what somebody else changed, and return the error of a write that was refused for its version."""
-    newer, was = read(app, step.target), step.body["version"]
+    newer, was = read(app.client, step.target), step.body["version"]
     if newer.get("version") == was:
         return error
     _show_theirs(app, step, step.current or {}, newer)
@@ -340,7 +341,7 @@ def _read_back(app: App, step: Step, written: Raw) -> Raw:
 
     target = target_of(step.noun, *step.parents, str(written["id"]))
     return poll(
-        partial(read, app, target),
+        partial(read, app.client, target),
         app.clock,
         pauses=_LAG,
         is_enough=is_enough,

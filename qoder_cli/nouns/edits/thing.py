@@ -1,12 +1,14 @@
 """One thing of the server: how it is named, and read."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.app import App
 from qoder_cli.base.errors import CannotBe, NoResponse, NotFound
 from qoder_cli.base.model import mapping
 from qoder_cli.http.readback import READ_WITHIN
 from qoder_cli.nouns.table import Noun, path_of, words_of
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 Raw = dict[str, Any]
 
@@ -32,10 +34,10 @@ def target_of(noun: Noun, *ids: str) -> Target:
     return Target(path_of(noun, *ids), ids[-1], f"{noun.called} {ids[-1]}", words_of(noun, "get", *ids))
 
 
-def read(app: App, target: Target, **how: Any) -> Raw:
+def read(client: "Client", target: Target, **how: Any) -> Raw:
     """Return a thing as `Client.get` reads it. Raises ApiError, NoResponse for another thing."""
     try:
-        found = mapping(app.client.get(target.path, **how))
+        found = mapping(client.get(target.path, **how))
     except NotFound as error:
         raise error.about(target.called) from None
     if not target.is_it(found):

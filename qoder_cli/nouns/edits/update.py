@@ -100,7 +100,7 @@ class Update:
         is_known, self._is_known = self._is_known, False
         if is_known or any(name in self.body for name in CONDITIONS):
             return
-        self._now = raw = read(self.app, self.target, params=self.form.params, fresh=True)
+        self._now = raw = read(self.app.client, self.target, params=self.form.params, fresh=True)
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
         is_still = self._steps(raw) in (None, 0) and (self.is_shown or not self._has_moved(raw))
         if not self.is_so(raw) and not (is_same and is_still):
@@ -109,7 +109,7 @@ class Update:
 
     def _find(self) -> Resource | None:
         """Read it; return it if our change is there, and nothing else."""
-        self._now = raw = read(self.app, self.target, params=self.form.params, **ONCE)
+        self._now = raw = read(self.app.client, self.target, params=self.form.params, **ONCE)
         if error := archived(self.target, raw):
             raise error
         is_so, steps = self.is_so(raw), self._steps(raw)

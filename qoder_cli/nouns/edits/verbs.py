@@ -81,7 +81,7 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
 
     def find() -> Resource | None:
         try:
-            found = read(app, target, **ONCE)
+            found = read(app.client, target, **ONCE)
         except NotFound as error:
             if change is DELETE and error.enveloped:
                 return Resource({"id": target.id, "type": "deleted"})
@@ -166,7 +166,7 @@ class Changes:
 
     def _ask(self, target: Target, is_wanted: Callable[[Raw], bool]) -> None:
         try:
-            current = read(self.app, target)
+            current = read(self.app.client, target)
         except ApiError as error:
             missing = isinstance(error, NotFound) and self.missing(error, target)
             self._known[target] = Result(target.id, error=missing or error)

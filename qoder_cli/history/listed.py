@@ -50,9 +50,13 @@ class Resolver:
         self.left: dict[str, bool] = {}
         self.idle: set[str] = set()
         self.unread = 0
-        self.failure: ApiError | None = None  # why a session was not read, if it was not for being gone
-        self._failed = 0
+        self._failures: list[ApiError] = []
         self._counting = threading.Lock()
+
+    @property
+    def failure(self) -> ApiError | None:
+        """Why a session was not read, if it was not for being gone."""
+        return next(reversed(self._failures), None)
 
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
         """Return the runs in order, each as soon as it and those before it are resolved."""
@@ -76,8 +80,7 @@ class Resolver:
             if self.looks and self.asks and run.status == "completed":
                 self._look_at(run)
             return with_asks(self._client, fill_status(run)) if self.asks else fill_status(run)
-        has_failed = False
-        if self.asks and self._failed < GIVE_UP_AFTER:
+        if self.asks and len(self._failures) < GIVE_UP_AFTER:
             looking = Looking(self._client, run) if self.looks else None
             reader = Observer(self._client, str(run.raw.get("id")), run=run, state=looking.state if looking else None)
             reader.take_session({})  # no list shows what it used
@@ -88,12 +91,10 @@ class Resolver:
                     self.idle.add(run.id)
                 return reader.run or run
             except ApiError as error:
-                has_failed = not (isinstance(error, NotFound) and error.enveloped)  # that one alone
-                if has_failed:
-                    self.failure = error
+                if not (isinstance(error, NotFound) and error.enveloped):  # that one alone
+                    self._failures.append(error)
         with self._counting:
             self.unread += 1
-            self._failed += has_failed
         return run
 
     def _look_at(self, run: Run) -> None:
@@ -101,13 +102,12 @@ class Resolver:
         known = self._known.get(run.id)
         if known and known.worked is not None:
             self.left[run.id] = known.worked
-        elif run.session_id and self._failed < GIVE_UP_AFTER:
+        elif run.session_id and len(self._failures) < GIVE_UP_AFTER:
             looking = Looking(self._client, run)
             try:
                 looking.read()
             except ApiError as error:
-                self._failed += 1
-                self.failure = error
+                self._failures.append(error)
             else:
                 self._keep(run, looking)
 

@@ -7,14 +7,14 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, QoderError
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
+from qoder_cli.fleet.conductor import Conductor, Plan
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.runs.awaiting import not_started
 from qoder_cli.runs.ending import Ended, accepted_error
-from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order, Trigger
-from qoder_cli.runs.triggers import trigger_for
 from qoder_cli.runs.wait import PolledRun, Wait
 
 Orders = Sequence[Order | QoderError]

@@ -124,7 +124,7 @@ class _Finder:
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
-        from qoder_cli.runs.listed import pages_of_runs
+        from qoder_cli.history.listed import pages_of_runs
 
         try:
             newest = next(pages_of_runs(self._app.client, deployment_id, 1))
@@ -160,7 +160,7 @@ class _Finder:
 
     def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
         """Look for sessions in a deployment's runs, back to the oldest of them."""
-        from qoder_cli.runs.listed import pages_of_runs
+        from qoder_cli.history.listed import pages_of_runs
 
         wanted = set(sessions)
         oldest = None if None in sessions.values() else min(filter(None, sessions.values()))

@@ -8,8 +8,8 @@ from qoder_cli.base.model import Run, next_cursor
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
+from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, pages_of_runs
 from qoder_cli.local.outcomes import KeptOutcomes
-from qoder_cli.runs.listed import AT_A_TIME, RECENT, Resolver, pages_of_runs
 
 _EACH = 10  # deployments at most whose runs are listed by themselves
 _MOST_PAGES = 8  # of the runs of all deployments
@@ -21,7 +21,10 @@ _Listed = dict[str, list[Run] | ApiError | None]
 
 def histories_of(app: App, deployments: Sequence[str]) -> dict[str, History]:
     """Return the newest runs of each deployment that ended: three of them for certain, of others what is known."""
-    listed = _one_by_one(app, deployments) if len(deployments) <= _EACH else _of_all(app, deployments)
+    if len(deployments) <= _EACH:
+        listed = _one_by_one(app, deployments)
+    else:
+        listed = _of_all(app, deployments)
     runs = {id: each for id, each in listed.items() if isinstance(each, list)}
     resolved: dict[str, list[Run]] = {id: [] for id in runs}
     resolver = Resolver(app)

@@ -12,14 +12,14 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotYet, QoderError, RunState, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import LAST_LOOK, Deadline
+from qoder_cli.fleet.page_poller import PagePoller
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import asks_more, at_ask, interrupted, item_of, leave_runs, read_more, streams_of
 from qoder_cli.runs.ending import Ended, Wanted, unread, unreadable
-from qoder_cli.runs.fleet.page_poller import PagePoller
 from qoder_cli.runs.wait import Pauses, PolledRun, Poller, RunPoller, Wait
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.fleet.launches import Launches
+    from qoder_cli.fleet.launches import Launches
 
 AT_A_TIME = 6  # runs to be read further
 

@@ -11,8 +11,8 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
-from qoder_cli.runs import names
-from qoder_cli.runs.listed import GIVE_UP_AFTER, pages_of_runs
+from qoder_cli.history import names
+from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs
 from qoder_cli.sessions.asks import KINDS, Asked, Call
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.state import read_session

@@ -42,6 +42,16 @@ class _Ran(NamedTuple):
     day: str | None
 
 
+class _Known(NamedTuple):
+    """What was used, and how often that was known."""
+
+    credits: Decimal = Decimal(0)
+    times: int = 0
+
+
+_NOTHING = _Known()
+
+
 @dataclass(slots=True)
 class UsageLine:
     """The sum of what has one key; None is that of what has none. `name` is what the key is called, if it is an id."""
@@ -54,8 +64,7 @@ class UsageLine:
     unknown: int = 0  # sessions of which it is not known what they used
     growing: int = 0  # sessions that still run
     credits: Decimal = Decimal(0)
-    of_runs: Decimal = Decimal(0)  # of these what runs used, of which it is known
-    runs_known: int = 0
+    of_runs: _Known = _NOTHING  # of these what runs used
     dearest: tuple[Decimal, str] | None = None  # what a session used at most, and its id
 
     @property
@@ -74,7 +83,7 @@ class UsageLine:
 
     @property
     def credits_per_run(self) -> Decimal | None:
-        return share(self.of_runs, self.runs_known) if self.runs_known else None
+        return share(self.of_runs.credits, self.of_runs.times) if self.of_runs.times else None
 
     @property
     def success(self) -> int | None:
@@ -95,7 +104,7 @@ class UsageLine:
             return
         self.credits = total((self.credits, used))
         if of_run:
-            self.of_runs, self.runs_known = total((self.of_runs, used)), self.runs_known + 1
+            self.of_runs = _Known(total((self.of_runs.credits, used)), self.of_runs.times + 1)
         if self.dearest is None or used > self.dearest[0]:
             self.dearest = used, id
 

@@ -6,7 +6,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.model import Run
-from qoder_cli.runs import names
+from qoder_cli.history import names
 from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of, turn_observer

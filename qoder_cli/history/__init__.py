@@ -1,0 +1,1 @@
+"""Runs that were started before: found, listed, and added up."""
