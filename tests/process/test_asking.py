@@ -432,10 +432,10 @@ def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Serve
 
 
 @pytest.mark.parametrize("words", [PROMPT, APPROVE])
-def test_run_approve_takes_no_typing_just_after_a_reply(hasty: Shell, server: Server, words: tuple[str, ...]) -> None:
+def test_run_approve_takes_no_typing_just_after_a_reply(shell: Shell, server: Server, words: tuple[str, ...]) -> None:
     asks = STOP if words is PROMPT else "[y]es [n]o"
     server.session("sess_1", call(1), call(2))
-    with Terminal(hasty, *words) as terminal:
+    with Terminal(shell.hurry("prompt.UNREAD = 0.5"), *words) as terminal:
         terminal.shows(asks).type("y\n")
         time.sleep(0.15)  # a person who holds the key, or types for the next question before it is there
         assert "(tool, evt_2)" not in terminal.raw

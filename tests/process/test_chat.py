@@ -31,16 +31,18 @@ class Chat(Terminal):
 
     def __init__(self, shell: Shell, *command: str, **settings: Any) -> None:
         super().__init__(shell, *command, **settings)
-        self._drawn = pyte.Screen(80, 50)
-        self._stream = pyte.ByteStream(self._drawn)
+        self._display = pyte.Screen(80, 50)
+        self._stream = pyte.ByteStream(self._display)
         self._fed = 0
+        self._shown: list[str] = []
 
     @property
     def screen(self) -> list[str]:
-        news = bytes(self._raw[self._fed :])
-        self._stream.feed(news)
-        self._fed += len(news)
-        return [line.rstrip() for line in self._drawn.display if line.strip()]
+        if news := bytes(self._raw[self._fed :]):
+            self._stream.feed(news)
+            self._fed += len(news)
+            self._shown = [line.rstrip() for line in self._display.display if line.strip()]
+        return self._shown
 
     def _has(self, word: str) -> bool:
         return any(word in line for line in self.screen)
