@@ -141,7 +141,7 @@ class Nursery:
     ) -> Process:
         """Start qoder with these words; the streams are those of subprocess.Popen.
 
-        `prologue` is run before. One that `leads` has a session of its own, and the terminal on its stdin.
+        `prologue` is run before. One that `leads` has a session of its own, with the terminal on its stdin if any.
         """
         given = [_Stream(stream, writes=place > 0) for place, stream in enumerate((stdin, stdout, stderr))]
         asked = {"words": words, "env": env, "cwd": str(cwd), "prologue": prologue, "leads": leads}
@@ -234,7 +234,7 @@ def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int
 def _import_all() -> None:
     """Import all that commands import, but what is heavy and only some of them need."""
     for found in walk_packages(qoder_cli.__path__, "qoder_cli."):
-        if not found.name.startswith(("qoder_cli.sandbox", "qoder_cli.files", "qoder_cli.__main__")):
+        if not found.name.startswith(("qoder_cli.files", "qoder_cli.__main__")):
             import_module(found.name)
     for module in _NEEDED.split():
         import_module(module)
@@ -266,7 +266,8 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
         os.close(fd)
     if request.get("leads"):
         os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if os.isatty(0):
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
@@ -276,7 +277,8 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for folder in filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep)):
-        exec((Path(folder) / "sitecustomize.py").read_text(), {})  # how a test changes the world of a process
+        if (site := Path(folder) / "sitecustomize.py").exists():  # how a test changes the world of a process
+            exec(site.read_text(), {})
     try:
         exec(request.get("prologue", ""), {})  # which may be all
         runpy.run_module("qoder_cli", run_name="__main__")
