@@ -53,7 +53,10 @@ PROGRAMS = ("qoder", "qoder-cli")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}  # read as an interpreter starts, and so the same for all
 PATIENCE = 60.0  # seconds until something is held to hang
 # Imported by most commands as they go on.
-_NEEDED = "certifi encodings.idna filelock httpcore platformdirs.unix rich.live rich.table sqlite3 tomlkit tomllib"
+_NEEDED = (
+    "certifi encodings.idna filelock httpcore platformdirs.unix prompt_toolkit rich.live rich.table sqlite3 tomlkit"
+    " tomllib uvicorn.protocols.http.h11_impl yaml"
+)
 _LARGEST = 1 << 17  # bytes of a request
 
 

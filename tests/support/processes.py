@@ -309,6 +309,7 @@ class Terminal:
         self._raw = bytearray()
         self._resized: list[tuple[int, int]] = []
         self._drawn: tuple[tuple[int, int], list[str]] = (0, 0), []  # what was drawn last, and when
+        self.modes = [termios.tcgetattr(slave)]  # at first, and when the last process has left it
         self.process = self._start(shell, command, slave, {**shell.env, "TERM": "xterm-256color", **(env or {})})
         os.close(slave)
         self._hung_up = threading.Event()
@@ -353,6 +354,7 @@ class Terminal:
             except OSError:  # how Linux says that the last writer is gone
                 chunk = b""
             if not chunk and self.process.poll() is not None:
+                self.modes.append(termios.tcgetattr(self._master))
                 break
             if not chunk:
                 time.sleep(0.005)
