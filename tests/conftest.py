@@ -47,6 +47,7 @@ def pytest_configure() -> None:
     """Make the suite independent of where it is started from."""
     gc.disable()  # until the tests are collected: what is made meanwhile stays
     os.environ.pop("PYTHONUNBUFFERED", None)  # with it a line is written in pieces
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it whatever is started compiles all anew
     _write_into_memory()
     _ignore_no_signal()
 

@@ -9,6 +9,7 @@ import atexit
 import fcntl
 import gc
 import json
+import marshal
 import os
 import random
 import runpy
@@ -31,20 +32,23 @@ from typing import IO, Any
 import qoder_cli
 
 # Stands for `qoder` in scripts of shells: hands what it was given to the nursery, and ends as the process there did.
+# It imports only what costs nothing.
 _DOOR = """#!{python} -ISs
-import json, os, signal, socket, sys
+import _socket, marshal, os, sys
 ordinary = all(os.environ.get(name) == value for name, value in {environment}.items())
 if not ordinary or any(name.startswith("PYTHON") and name != "PYTHONPATH" for name in os.environ):
     os.execv({python!r}, [{python!r}, "-m", "qoder_cli", *sys.argv[1:]])
 program = os.path.basename(sys.argv[0])
 request = {{"program": program, "words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
-line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 line.connect({address!r})
-socket.send_fds(line, [json.dumps(request).encode()], [0, 1, 2])
+fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in range(3))
+line.sendmsg([marshal.dumps(request)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 for descriptor in range(3):
     os.close(descriptor)  # they are the other process's now
 status = int(line.recv(64))
 if status < 0:
+    import signal
     signal.signal(-status, signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 os._exit(status)
@@ -148,7 +152,7 @@ class Nursery:
         """
         given = [_Stream(stream, writes=place > 0) for place, stream in enumerate((stdin, stdout, stderr))]
         asked = {"words": words, "env": env, "cwd": str(cwd), "prologue": prologue, "leads": leads}
-        request = json.dumps(asked).encode()
+        request = marshal.dumps(asked)
         with self._one_at_a_time, self.news:
             socket.send_fds(self._line, [request], [stream.theirs for stream in given])
             self.news.wait_for(lambda: self._births)
@@ -228,7 +232,7 @@ def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int
         signal.set_wakeup_fd(-1)
         for each in (asked, line, door):
             each.close()
-        _be(json.loads(request), fds)
+        _be(marshal.loads(request), fds)
     for fd in fds:
         os.close(fd)
     return pid
