@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
+from tests.conftest import IN_CI
 from tests.support import swarm
 from tests.support.hostile import Server
 from tests.support.machines import lacks_postgres
@@ -34,7 +34,6 @@ PARTS = (
     ("session approve, deny, answer, send", "answers", False, 401, 31, ""),
     ("create, update", "objects", False, 1499, 97, "nothing"),
 )
-IN_CI = os.environ.get("QODER_TEST_CELLS") == "all"
 CHUNKS = 4 if IN_CI else 1
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +127,7 @@ def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 tells a tracer of few instructions")
 def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice(tools: Tools) -> None:
-    sample = "30" if IN_CI else "5"
+    sample = "30" if IN_CI else "3"
     code, told = tools("steps", "--sample", sample, "--workers", "1")
     assert (code, f"{sample} cells" in told) == (0, True), told
 
@@ -190,7 +189,7 @@ def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     missing = lacks_postgres()
     if "postgresql" in crowd and missing:
         pytest.skip(f"{missing} is not installed")
-    hosts, each = ("10", "20") if IN_CI else ("3", "8")  # as many as it takes until the database is restarted
+    hosts, each = ("10", "20") if IN_CI else ("3", "6")  # as many as it takes until the database is restarted
     code, told = tools("keys", "--postgres", "--hosts", hosts, "--keys", each, "--workers", "1", *crowd)
     assert (code, f"{hosts} hosts" in told) == (0, True), told
 
