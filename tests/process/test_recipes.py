@@ -26,6 +26,7 @@ WRITTEN = "\n".join(TEXTS.values())
 RECIPES = dict(re.findall(r"<!-- recipe: ([^>]+) -->\n```sh\n(.*?)```", WRITTEN, re.DOTALL))
 JOBS = dict(re.findall(r"<!-- job: ([^>]+) -->\n```yaml\n(.*?)```", WRITTEN, re.DOTALL))
 RUNS = ("deployment_runs", "sessions")
+TWICE = "from a token to a nightly deployment"  # has a test of its own
 FAILING = ("a red job", "a stack in ten minutes")  # a command in it exits with another code than 0
 BASH = ("bash", "-euo", "pipefail", "-c")
 
@@ -44,7 +45,7 @@ def fast(script: str) -> str:
     return re.sub(r"qoder sandbox (--speed 10 )?", "qoder sandbox --speed 40 ", script)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != TWICE])
 def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock", "git") if f"{program} " in RECIPES[name]))
     with sandbox("current") as server:
@@ -67,8 +68,8 @@ def test_recipe_from_a_token_can_be_run_twice(tmp_path: Path) -> None:
         shell.env["REPORTS_API_KEY"] = "a-secret"
 
         def kept() -> dict[str, int]:
-            ended = shell.start(*BASH, RECIPES["from a token to a nightly deployment"]).end()
-            assert ended.code == 0, ended.err
+            ended = shell.start(*BASH, RECIPES[TWICE]).end()
+            assert (ended.code, "rror" in ended.err) == (0, False), ended.err
             assert "not as asked for" not in ended.err
             return {home: len(things) for home, things in server.world.things.items() if home not in RUNS}
 
