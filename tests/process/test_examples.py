@@ -14,7 +14,7 @@ from qoder_cli.help import ALIKE, RARE, reference
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, checkerboard
 from tests.support.inprocess import WithoutStreams
 from tests.support.processes import Ended, Going, Shell, Terminal, sandbox, until
 from tests.support.staged import CONFIG, put_files, staged
@@ -60,7 +60,10 @@ def furnish(home: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("line", "generation"),
-    [(line, each) for line in TYPED for each in GENERATIONS if each == "current" or line.split()[1] in ON_BOTH],
+    [
+        *((line, "current") for line in TYPED if line.split()[1] not in ON_BOTH),
+        *checkerboard([line for line in TYPED if line.split()[1] in ON_BOTH], GENERATIONS),
+    ],
 )
 def test_help_has_examples_that_work_as_typed(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
