@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
     Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
-    (`--dist worksteal`). The cases of one test stay together, for the fixtures that they share.
+    (`--dist worksteal`). The cases of one test stay together, and all that plays tools, for what they share.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    tests = [list(cases) for _, cases in groupby(items, key=lambda item: item.nodeid.partition("[")[0])]
-    tests.sort(key=lambda cases: not _starts_processes(cases[0]))
-    for cases in tests:
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        plays_tools = isinstance(item, pytest.Function) and "tools" in item.fixturenames
+        tests.setdefault("tools" if plays_tools else item.nodeid.partition("[")[0], []).append(item)
+    for cases in sorted(tests.values(), key=lambda cases: not _starts_processes(cases[0])):
         min(hands, key=len).extend(cases)
     items.clear()
     for number, hand in enumerate(hands):

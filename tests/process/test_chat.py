@@ -288,9 +288,7 @@ def told_modes(terminal: Chat) -> list[str]:
     return re.findall(r"[0-9a-f]+(?::[0-9a-f]+){10,}", terminal.raw)
 
 
-@pytest.mark.parametrize(
-    ("message", "shown"), [((), (">",)), (("-m", "x"), (WORKS, ">"))], ids=["at rest", "at work"]
-)
+@pytest.mark.parametrize(("message", "shown"), [((), (">",)), (("-m", "x"), (WORKS, ">"))], ids=["at rest", "at work"])
 @pytest.mark.parametrize("key", ["\x03", "\x04", "\x1c"], ids=["Ctrl-C", "Ctrl-D", "Ctrl-backslash"])
 def test_session_chat_leaves_the_terminal_as_it_was(
     shell: Shell, slow: Server, message: tuple[str, ...], shown: tuple[str, ...], key: str

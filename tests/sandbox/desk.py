@@ -149,7 +149,7 @@ class Texts:
         self.stdout, self.stderr = map(_as_text, (process.stdout, process.stderr))
 
     @property
-    def returncode(self) -> int | None:
+    def returncode(self) -> int | Any:  # as a Popen has it: None while it runs
         return self.poll()
 
     def terminate(self) -> None:
@@ -164,7 +164,9 @@ class Texts:
 
 
 def _as_text(stream: IO[bytes] | None) -> IO[str] | None:
-    return stream and io.TextIOWrapper(stream, encoding="utf-8")  # type: ignore[type-var]
+    if stream is None:
+        return None
+    return io.TextIOWrapper(stream, encoding="utf-8")
 
 
 @contextmanager
