@@ -105,7 +105,7 @@ def test_help_has_examples_with_a_shells_signs_that_work_when_pasted(tmp_path: P
             put_files(shell.home)
             fitting = staged(line, shell.qoder, later=partial(time.sleep, 0.2))
             pasted = A_RUN.sub(server.world.start("dep_demo").id, fitting)
-            pasted = pasted.replace("qoder sandbox ", "qoder sandbox --speed 40 ").replace("/tmp/", f"{shell.home}/")
+            pasted = pasted.replace("qoder sandbox ", "qoder sandbox --speed 200 ").replace("/tmp/", f"{shell.home}/")
             pasted = re.sub(r" \| (jq|man) .*", lambda pipe: pipe[0] if which(pipe[1]) else "", pasted)
             pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
             going[line] = shell.start("bash", "-c", f"set -o pipefail; {pasted}")

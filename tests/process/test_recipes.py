@@ -42,7 +42,7 @@ def test_recipes_are_all_found() -> None:
 
 def fast(script: str) -> str:
     """Return a script in whose sandboxes runs do not take long."""
-    return re.sub(r"qoder sandbox (--speed 10 )?", "qoder sandbox --speed 40 ", script)
+    return re.sub(r"qoder sandbox (--speed 10 )?", "qoder sandbox --speed 200 ", script)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != TWICE])

@@ -38,8 +38,7 @@ import _socket, marshal, os, sys
 ordinary = all(os.environ.get(name) == value for name, value in {environment}.items())
 if not ordinary or any(name.startswith("PYTHON") and name != "PYTHONPATH" for name in os.environ):
     os.execv({python!r}, [{python!r}, "-m", "qoder_cli", *sys.argv[1:]])
-program = os.path.basename(sys.argv[0])
-request = {{"program": program, "words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+request = {{"program": sys.argv[0], "words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
 line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 line.connect({address!r})
 fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in range(3))
