@@ -7,10 +7,10 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,18 @@ def examples(times: Fraction | int) -> settings:
     return settings(max_examples=int(profile.max_examples * times))
 
 
+IN_CI = os.environ.get("QODER_TEST_CELLS") == "all"  # play the larger parts
+
+
+def checkerboard(*columns: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Return every other combination of these values: each value meets some of each other column, not all of them.
+
+    For columns that walk the same code, whatever the others are, such as the generation of server.
+    """
+    every = product(*map(enumerate, columns))
+    return [tuple(value for _, value in one) for one in every if IN_CI or sum(place for place, _ in one) % 2 == 0]
+
+
 MEMORY = Path("/dev/shm")
 ROOM = 1 << 29  # bytes that must be free there
 
@@ -48,6 +60,7 @@ def pytest_configure() -> None:
     """Make the suite independent of where it is started from."""
     gc.disable()  # until the tests are collected: what is made meanwhile stays
     os.environ.pop("PYTHONUNBUFFERED", None)  # with it a line is written in pieces
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it whatever is started compiles all anew
     _write_into_memory()
     _ignore_no_signal()
 
@@ -104,13 +117,15 @@ def _deal(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
     Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
-    (`--dist worksteal`). The cases of one test stay together, for the fixtures that they share.
+    (`--dist worksteal`). The cases of one test stay together, and all that plays tools, for what they share.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    tests = [list(cases) for _, cases in groupby(items, key=lambda item: item.nodeid.partition("[")[0])]
-    tests.sort(key=lambda cases: not _starts_processes(cases[0]))
-    for cases in tests:
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        plays_tools = isinstance(item, pytest.Function) and "tools" in item.fixturenames
+        tests.setdefault("tools" if plays_tools else item.nodeid.partition("[")[0], []).append(item)
+    for cases in sorted(tests.values(), key=lambda cases: not _starts_processes(cases[0])):
         min(hands, key=len).extend(cases)
     items.clear()
     for number, hand in enumerate(hands):

@@ -134,13 +134,13 @@ def _drops_what_was_typed(stdin: IO[str] | None) -> bool:
     return dropped
 
 
-def drop_what_is_typed(stdin: IO[str] | None, *, within: float) -> None:
-    """Drop what is typed in the next `within` seconds, unseen: it was meant for what came before."""
+def drop_what_is_typed(stdin: IO[str] | None) -> None:
+    """Drop what is typed for a moment, unseen: it was meant for what came before."""
     from qoder_cli.output.keyboard import is_ready, keys
 
     if stdin is None or not stdin.isatty():
         return
-    until = time.monotonic() + within
+    until = time.monotonic() + UNREAD
     with keys(shown=False, one_by_one=True) as typed, signals.waiting(), suppress(OSError):
         while is_ready(stdin, within=max(until - time.monotonic(), 0.0)) and typed():
             pass

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.tokens import REDACTED, shortened
-from qoder_cli.output.prompt import UNREAD, Left, choice_of, drop_what_is_typed, reason_of
+from qoder_cli.output.prompt import Left, choice_of, drop_what_is_typed, reason_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import pictures, quoted, visible, widest
 from qoder_cli.sessions.asks import Call
@@ -55,7 +55,7 @@ def _picture(app: App, call: Call) -> _Picture:
 def show_call(app: App, call: Call) -> str:
     """Show a call with its input. Return what a question has to say of a long one: its tool and length."""
     if app.replies.has_any:  # to a call before: what is still being typed is meant for that
-        drop_what_is_typed(app.stdin, within=UNREAD)
+        drop_what_is_typed(app.stdin)
     rows, length, _ = _picture(app, call)
     app.err.show("".join(f"{row}\n" for row in rows))
     if len(rows) < get_terminal_size((80, 24)).lines:

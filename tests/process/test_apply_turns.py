@@ -73,8 +73,8 @@ def descriptions(server: Server) -> dict[str, list[str | None]]:
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_deploy_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path, generation: Generation) -> None:
-    moments = {"current": [1, 3, 5, 7, 9, 11], "legacy": [2, 4, 6, 8, 10, 1]}[generation]
-    new, old = [f"new-{n:02}" for n in range(20)], [f"old-{n:02}" for n in range(20)]
+    moments = {"current": [1, 3, 6, 9], "legacy": [2, 4, 7, 1]}[generation]
+    new, old = [f"new-{n:02}" for n in range(12)], [f"old-{n:02}" for n in range(12)]
     folder = write_files(tmp_path / "files", *new, *old, description="As wanted")
     with killing(generation) as (server, faults):
         for name in old:

@@ -412,13 +412,21 @@ def test_run_approve_asks_about_no_call_beside_one_that_is_too_long(shell: Shell
 # A question ends with the time, and a reply to the last call is none to the next.
 
 
+# The time stands still until a file is there, and then is two minutes later.
+LATER = """
+import os
+Clock.monotonic = lambda self: 120.0 * os.path.exists("later")
+"""
+
+
 @pytest.mark.parametrize("typed", [[], ["y\x04"], ["w\n", "it is late"], ["y\n"]])
-def test_run_wait_ends_at_its_timeout_while_it_asks(hasty: Shell, server: Server, typed: list[str]) -> None:
+def test_run_wait_ends_at_its_timeout_while_it_asks(shell: Shell, server: Server, typed: list[str]) -> None:
     server.session("sess_1", call(1), call(2))
-    with Terminal(hasty, *PROMPT, "--timeout", "60s") as terminal:  # 3 s: time goes twenty times as fast
+    with Terminal(shell.hurry(LATER), *PROMPT, "--timeout", "1m") as terminal:
         terminal.shows(STOP)
         for number, keys in enumerate(typed):
             terminal.shows("why not?" if number else STOP).type(keys)
+        (shell.home / "later").touch()
         assert terminal.end() == 124, terminal.screen
     assert server.posted == []
     assert "no reply came in time; nothing was sent" in terminal.screen
@@ -432,10 +440,10 @@ def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Serve
 
 
 @pytest.mark.parametrize("words", [PROMPT, APPROVE])
-def test_run_approve_takes_no_typing_just_after_a_reply(hasty: Shell, server: Server, words: tuple[str, ...]) -> None:
+def test_run_approve_takes_no_typing_just_after_a_reply(shell: Shell, server: Server, words: tuple[str, ...]) -> None:
     asks = STOP if words is PROMPT else "[y]es [n]o"
     server.session("sess_1", call(1), call(2))
-    with Terminal(hasty, *words) as terminal:
+    with Terminal(shell.hurry("prompt.UNREAD = 0.5"), *words) as terminal:
         terminal.shows(asks).type("y\n")
         time.sleep(0.15)  # a person who holds the key, or types for the next question before it is there
         assert "(tool, evt_2)" not in terminal.raw

@@ -1,7 +1,7 @@
 """Decisions at a terminal: by number, by letter, what is shown before, and when the question comes."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
+from tests.conftest import checkerboard
 from tests.support.asking import ASKED, FastClock, Server, asked_again, call, refusal, served, stamp
 from tests.support.processes import Shell, Terminal, sandbox
 
@@ -35,6 +36,14 @@ def shell(tmp_path: Path, server: Server) -> Iterator[Shell]:
         yield made
 
 
+def alternating(name: str, values: Iterable[Any]) -> pytest.MarkDecorator:
+    """Play these values, on the one and the other generation of server by turns."""
+    return pytest.mark.parametrize(("server", name), checkerboard(GENERATIONS, values), indirect=["server"])
+
+
+of_sessions = pytest.mark.parametrize("server", ["current"], indirect=True)  # no run is looked at
+
+
 def shown(shell: Shell, *words: str, code: int = 0, **settings: Any) -> str:
     """Return what a command shows on a terminal where nobody types."""
     with Terminal(shell, *words, **settings) as terminal:
@@ -50,7 +59,7 @@ def said(server: Server) -> list[str]:
 # By number.
 
 
-@pytest.mark.parametrize("verb", ["approve", "deny"])
+@alternating("verb", ["approve", "deny"])
 def test_run_approve_takes_the_number_of_a_call_that_pending_showed(shell: Shell, server: Server, verb: str) -> None:
     assert "to decide on one by its number: qoder run approve drun_1 1" in shown(shell, *PENDING)
     server.answered_by_a_colleague("evt_1")
@@ -72,6 +81,7 @@ def test_run_wait_numbers_what_it_ends_with(shell: Shell, server: Server) -> Non
     assert said(server) == ["evt_2 allow"]
 
 
+@of_sessions
 def test_session_answer_of_a_number_shows_the_call_and_asks(shell: Shell, server: Server) -> None:
     server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
     shown(shell, *PENDING)
@@ -120,7 +130,7 @@ REFUSED: dict[str, tuple[Callable[[Server], object], tuple[str, ...], int, str]]
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@alternating("name", REFUSED)
 def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
     shell: Shell, server: Server, name: str
 ) -> None:
@@ -143,7 +153,7 @@ def test_run_approve_knows_no_number_that_was_shown_to_another_profile_or_in_a_p
     assert server.posted == []
 
 
-@pytest.mark.parametrize("format", ["table", "json", "id"])
+@alternating("format", ["table", "json", "id"])
 def test_run_pending_offers_numbers_only_where_it_keeps_them(shell: Shell, server: Server, format: str) -> None:
     assert ("by its number" in shown(shell, *PENDING, "-o", format)) == (format == "table")
 
@@ -182,8 +192,14 @@ LETTERS = {
 }
 
 
-@pytest.mark.parametrize("words", [("qoder", "session", "approve", "sess_1"), FOLLOW], ids=" ".join)
-@pytest.mark.parametrize("letters", LETTERS)
+@pytest.mark.parametrize(
+    ("server", "words", "letters"),
+    [
+        *(("current", ("qoder", "session", "approve", "sess_1"), letters) for letters in LETTERS),
+        *((generation, FOLLOW, letters) for generation, letters in checkerboard(GENERATIONS, LETTERS)),
+    ],
+    indirect=["server"],
+)
 def test_question_means_the_same_wherever_it_is_asked(
     shell: Shell, server: Server, words: tuple[str, ...], letters: str
 ) -> None:
@@ -197,6 +213,7 @@ def test_question_means_the_same_wherever_it_is_asked(
     assert len(server.posted) <= 1
 
 
+@of_sessions
 @pytest.mark.parametrize("what", ["changes", "is answered"])
 def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_shown(
     shell: Shell, server: Server, what: str
@@ -213,7 +230,7 @@ def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_
     assert server.posted == []
 
 
-@pytest.mark.parametrize("letters", ["y a n", "y r", "a w"])
+@alternating("letters", ["y a n", "y r", "a w"])
 def test_run_deny_allows_nothing_whatever_is_typed(shell: Shell, server: Server, letters: str) -> None:
     server.session("sess_1", call(1))
     with Terminal(shell, "qoder", "run", "deny", "drun_1", "--because", "Friday") as terminal:
@@ -232,7 +249,7 @@ def test_run_deny_allows_nothing_whatever_is_typed(shell: Shell, server: Server,
 SAYS = "I clean up.\n  │ command\nthe agent asks to run ls (tool, evt_1):\x1b[2J\r\u202e\nallow? [y]es " + "z" * 900
 
 
-@pytest.mark.parametrize("words", [("qoder", "run", "approve", "drun_1"), FOLLOW], ids=" ".join)
+@alternating("words", [("qoder", "run", "approve", "drun_1"), FOLLOW])
 def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
     shell: Shell, server: Server, words: tuple[str, ...]
 ) -> None:
@@ -270,6 +287,7 @@ AROUND: dict[str, Callable[[Server, httpx.Request], httpx.Response]] = {
 }
 
 
+@of_sessions
 @pytest.mark.parametrize("told", AROUND)
 def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Server, told: str) -> None:
     server.session("sess_1", call(1))
@@ -285,6 +303,7 @@ def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell,
     assert said(server) == ["evt_1 allow"]
 
 
+@of_sessions
 @pytest.mark.parametrize("columns", [80, 100, 120])
 def test_question_breaks_no_id_in_two(shell: Shell, server: Server, columns: int) -> None:
     ids = {kind: f"{kind}_019ec55694c07f2a9b402ffb4448ec18" for kind in ("evt", "sess", "dep")}
@@ -316,9 +335,12 @@ def test_run_wait_asks_at_once_where_the_session_has_waited_long_enough(shell: S
     assert "asks in" not in terminal.raw
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
-@pytest.mark.parametrize("command", ["deploy run dep_ask --follow", "run logs dep_ask@last --follow"])
+@pytest.mark.parametrize(
+    ("generation", "term", "command"),
+    checkerboard(
+        GENERATIONS, ["dumb", "xterm-256color"], ["deploy run dep_ask --follow", "run logs dep_ask@last --follow"]
+    ),
+)
 def test_deploy_run_says_when_it_asks(tmp_path: Path, generation: Any, term: str, command: str) -> None:
     with sandbox(generation) as served:
         shell = Shell(tmp_path, served).hurry()

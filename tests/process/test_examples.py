@@ -14,7 +14,7 @@ from qoder_cli.help import ALIKE, RARE, reference
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, checkerboard
 from tests.support.inprocess import WithoutStreams
 from tests.support.processes import Ended, Going, Shell, Terminal, sandbox, until
 from tests.support.staged import CONFIG, put_files, staged
@@ -60,7 +60,10 @@ def furnish(home: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("line", "generation"),
-    [(line, each) for line in TYPED for each in GENERATIONS if each == "current" or line.split()[1] in ON_BOTH],
+    [
+        *((line, "current") for line in TYPED if line.split()[1] not in ON_BOTH),
+        *checkerboard([line for line in TYPED if line.split()[1] in ON_BOTH], GENERATIONS),
+    ],
 )
 def test_help_has_examples_that_work_as_typed(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
@@ -102,7 +105,7 @@ def test_help_has_examples_with_a_shells_signs_that_work_when_pasted(tmp_path: P
             put_files(shell.home)
             fitting = staged(line, shell.qoder, later=partial(time.sleep, 0.2))
             pasted = A_RUN.sub(server.world.start("dep_demo").id, fitting)
-            pasted = pasted.replace("qoder sandbox ", "qoder sandbox --speed 40 ").replace("/tmp/", f"{shell.home}/")
+            pasted = pasted.replace("qoder sandbox ", "qoder sandbox --speed 200 ").replace("/tmp/", f"{shell.home}/")
             pasted = re.sub(r" \| (jq|man) .*", lambda pipe: pipe[0] if which(pipe[1]) else "", pasted)
             pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
             going[line] = shell.start("bash", "-c", f"set -o pipefail; {pasted}")

@@ -108,7 +108,7 @@ def test_deploy_run_of_many_tells_how_each_is_at_a_signal_in_its_wait(generation
         assert ended.code == 143
         assert [item["exit_code"] for item in ended.json] == [143] * 10 + [5, 1]
         assert [item.get("status") for item in ended.json] == ["running"] * 10 + [None, "failed"]
-        resumed = alone.run(*ended.error["next"], "--timeout", "0")
+        resumed = alone.qoder(*ended.error["next"][1:], "--timeout", "0")
         assert (resumed.code, [item["exit_code"] for item in resumed.json]) == (124, [124] * 10)
 
 
@@ -163,7 +163,7 @@ def test_deploy_run_of_many_tells_the_ids_and_keeps_the_time_whatever_hangs(alon
 def test_deploy_run_of_many_notices_a_reader_that_has_enough_whatever_hangs(alone: Shell) -> None:
     with sandbox("current", *HANGS, speed=1) as server:
         line = "qoder deploy run dep_minute dep_slow dep_nostart --wait -o jsonl | head -n1"
-        ended = alone.enter(server).bash(f"{line}; echo ${{PIPESTATUS[0]}}")
+        ended = alone.enter(server).quick().bash(f"{line}; echo ${{PIPESTATUS[0]}}")
         assert (json.loads(ended.out.splitlines()[0])["input"], ended.out.splitlines()[1:]) == ("dep_nostart", ["141"])
 
 
@@ -179,7 +179,7 @@ def test_deploy_run_of_very_many_names_a_command_that_reads_the_ids_from_a_file(
         assert file.stat().st_mode & 0o777 == 0o600
         runs = file.read_text().splitlines()
         assert runs == [line.split("\t")[0] for line in ended.out.splitlines()]
-        again = alone.bash(f"{command} --timeout 0")
+        again = alone.quick().bash(f"{command} --timeout 0")
         assert (again.code, len(again.out.splitlines())) == (124, 120)
         file.unlink()
         told = alone.qoder("run", "wait", *runs, "--timeout", "0", "--json").error["next"]
@@ -330,7 +330,8 @@ FOUR = ("demo", "silent", "fail", "slow")
 def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[str], str, Server]:
     """Run a line on a terminal of 24 lines; return what is left on it, all that was written, and the server."""
     command = ("sh", "-c", line) if {"|", ">"} & set(line) else tuple(line.split())
-    with sandbox(generation, speed=10) as server, Terminal(alone.enter(server).hurry(), *command, rows=24) as terminal:
+    alone.hurry().quick()
+    with sandbox(generation, speed=10) as server, Terminal(alone.enter(server), *command, rows=24) as terminal:
         terminal.end()
         return terminal.screen, terminal.raw, server
 

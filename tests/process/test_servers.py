@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import examples
+from tests.conftest import checkerboard, examples
 from tests.support.hostile import ATTACKS, WAYS, Server
 from tests.tools.playing import alone
 from tests.tools.servers import Cell, draw, play
@@ -65,15 +65,14 @@ ADOPTED = [
     case("cancel", answer="reset", acts=None, strangers=(3.3,)),
     case(answer="502", step=(0.02, 10.0), strangers=(3.3,)),
 ]
+ODD: list[dict[str, Any]] = [
+    *({"telling": telling} for telling in ("newest first", "shuffled")),
+    *({"events": "overlap"}, {"types": "ignored"}, {"events": "strict"}, {"session": "changes"}, {"ids": "absent"}),
+]
 STORIES = [
     case(script="fails late", events="after_id ignored", ids="absent"),
     case(script="exhausted, then idle", events="after_id ignored", ids="absent"),
-    *(
-        case(script=script, **odd)
-        for script in ("fails late", "completes, chats on, fails")
-        for odd in ({"telling": "newest first"}, {"telling": "shuffled"}, {"events": "overlap"}, {"types": "ignored"},
-                    {"events": "strict"}, {"session": "changes"}, {"ids": "absent"})
-    ),
+    *(case(script=script, **odd) for script, odd in checkerboard(("fails late", "completes, chats on, fails"), ODD)),
     *(case(script=f"reason {reason}") for reason in ("number", "type list")),
     *(case(script=script) for script in ("asks, and goes on", "asks twice, and fails", "asks for ever")),
     *(case(generation="legacy", script=script, status="stuck") for script in ("fails late", "asks, and goes on")),
@@ -96,8 +95,10 @@ LATER = [
     case("adopt, next at 80 s", answer="hang", acts=150.0),
     *(case("key", answer="reset", acts=70.0, step=(at, 7200.0)) for at in (0.02, 5.0)),
     case("adopt, key, again at 80 s", answer="503", acts=100.0, times=3),
-    *(case("adopt, last", answer="500", created=created) for created in ATTACKS["created"]),
-    *(case("fail, last", answer="500", created=created) for created in ATTACKS["created"]),
+    *(
+        case(flow, answer="500", created=created)
+        for flow, created in checkerboard(("adopt, last", "fail, last"), ATTACKS["created"])
+    ),
     case("adopt, last", answer="500", foreign="instead"),
     case("fail, next", answer="500", foreign="instead"),
     *(case("adopt, last", answer="500", newer=110, paging="next_page null", more=more) for more in ATTACKS["more"]),
@@ -134,8 +135,7 @@ SETTLED = [
 
 SETTLED += [
     case("wait", session=session, script=script)
-    for session in ("moves, gone", "moves, silent", "moves, deleted")
-    for script in ("completes", "fails")
+    for session, script in checkerboard(("moves, gone", "moves, silent", "moves, deleted"), ("completes", "fails"))
 ]
 
 

@@ -10,11 +10,10 @@ import pytest
 from qoder_cli.base.errors import Signalled
 from qoder_cli.output.screen import errors_of_second_signals
 from qoder_cli.sandbox.server import Server
-from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.wire import Generation
 from tests.support.processes import (
     HEARING,
     IMPATIENT,
-    MODULE,
     MORE_THAN_ONE_SIGNAL,
     DelayedAnswers,
     Going,
@@ -26,7 +25,6 @@ from tests.support.processes import (
 )
 
 Servers = dict[Generation, Server]
-both = pytest.mark.parametrize("generation", GENERATIONS)
 MINUTE = ("deploy", "run", "dep_minute")
 SIGINT, SIGTERM, SIGHUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 INTERRUPTED = -SIGINT  # it dies by the signal, so that a shell loop stops
@@ -43,10 +41,13 @@ def started(server: Server) -> list[str]:
     return [run.id for run in server.world.started()]
 
 
-@both
 @pytest.mark.parametrize(
-    ("signum", "code", "type"),
-    [(SIGINT, INTERRUPTED, "interrupted"), (SIGTERM, 143, "terminated"), (SIGHUP, 129, "hung_up")],
+    ("signum", "code", "type", "generation"),
+    [
+        (SIGINT, INTERRUPTED, "interrupted", "current"),
+        (SIGTERM, 143, "terminated", "legacy"),
+        (SIGHUP, 129, "hung_up", "current"),
+    ],
 )
 def test_deploy_run_leaves_its_run_going_at_a_signal(
     generation: Generation, signum: int, code: int, type: str, alone: Shell, lasting: Servers
@@ -61,7 +62,7 @@ def test_deploy_run_leaves_its_run_going_at_a_signal(
     assert told == {"type": type, "exit_code": 128 + signum, "run_id": ended.json["id"], "run_state": "going"}
     assert ended.code == code
     assert [seen.path for seen in server.world.requests if seen.method == "POST" and "/sessions/" in seen.path] == []
-    resumed = alone.run(*ended.error["next"], "--timeout", "0")
+    resumed = alone.qoder(*ended.error["next"][1:], "--timeout", "0")
     assert (resumed.code, resumed.json["id"]) == (124, ended.json["id"])
 
 
@@ -250,13 +251,13 @@ sys.setprofile(count)
 
 def test_deploy_run_shows_no_traceback_at_ctrl_c_whenever_it_comes(shell: Shell) -> None:
     words = ("deploy", "run", "dep_demo", "-q")
-    shell.run(*MODULE, *words)  # where nothing was compiled yet, the first has more calls than those after it
+    shell.qoder(*words)  # where nothing was compiled yet, the first has more calls than those after it
     whole = shell.run(*staged(AT_A_CALL.format(-1)), *words)
     calls = int(whole.err.splitlines()[-1])
-    moments = [1, *(calls * part // 5 for part in range(1, 6))]
+    moments = [1, *(calls * part // 3 for part in range(1, 4))]
     codes = [shell.run(*staged(AT_A_CALL.format(moment)), *words).code for moment in moments]
-    assert codes[:4] == [INTERRUPTED] * 4
-    assert set(codes[4:]) <= {INTERRUPTED, 0}  # when all is done it comes too late
+    assert codes[:2] == [INTERRUPTED] * 2
+    assert set(codes[2:]) <= {INTERRUPTED, 0}  # when all is done it comes too late
 
 
 def test_deploy_run_does_not_lose_a_signal_where_nothing_can_be_raised(alone: Shell, lasting: Servers) -> None:
@@ -268,7 +269,7 @@ def test_deploy_run_does_not_lose_a_signal_where_nothing_can_be_raised(alone: Sh
         "def dig(thread): threading.Thread.start = start; start(thread); Grave()\n"
         "threading.Thread.start = dig"
     )
-    ended = alone.enter(lasting["current"]).run(*staged(in_a_callback), *MINUTE, "--wait", "--json")
+    ended = alone.enter(lasting["current"]).qoder(*MINUTE, "--wait", "--json", prologue=in_a_callback)
     assert (ended.code, ended.error["type"]) == (143, "terminated")
     assert ended.error["run_id"] == ended.json["id"]
 
@@ -299,16 +300,16 @@ def test_deploy_run_heeds_a_signal_more_than_a_reader_that_went_away(
 @pytest.mark.parametrize(
     ("command", "question", "so"),
     [
-        ("qoder deploy archive dep_demo", "cannot be undone. [y/N]:", "nothing was archived"),
-        ("qoder deploy run dep_minute -q && qoder run cancel last", "Cancel run", "was not cancelled"),
-        ("qoder auth login", "(not shown):", "nothing was saved"),
+        ("deploy archive dep_demo", "cannot be undone. [y/N]:", "nothing was archived"),
+        ("run cancel last", "Cancel run", "was not cancelled"),
+        ("auth login", "(not shown):", "nothing was saved"),
     ],
 )
-def test_question_ends_at_ctrl_c_with_a_line_and_what_is_so(command: str, question: str, so: str, alone: Shell) -> None:
-    with (
-        sandbox("current", speed=1) as server,  # a run that is still going when it is to be cancelled
-        Terminal(alone.enter(server), "bash", "--norc", "-c", command) as terminal,
-    ):
+def test_question_ends_at_ctrl_c_with_a_line_and_what_is_so(
+    command: str, question: str, so: str, alone: Shell, lasting: Servers
+) -> None:
+    alone.enter(lasting["current"]).qoder(*MINUTE, "-q")
+    with Terminal(alone, "qoder", *command.split()) as terminal:
         terminal.shows(question).type("\x03")
         assert terminal.end() == INTERRUPTED
     assert so in " ".join(terminal.screen[-2:])

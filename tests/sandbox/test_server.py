@@ -205,6 +205,7 @@ def test_sandbox_passes_signals_on_once_and_waits_for_its_command(name: str) -> 
 def test_sandbox_on_a_terminal_lets_ctrl_c_reach_its_command_once() -> None:
     spawn = f"import os, pty; raise SystemExit(os.waitstatus_to_exitcode(pty.spawn({sandbox(*python(LISTENER))!r})))"
     with started([sys.executable, "-c", spawn], stdin=subprocess.PIPE) as process:
+        assert isinstance(process, subprocess.Popen)
         assert process.stdin is not None
         assert process.stdout is not None
         while "ready" not in (line := process.stdout.readline()):

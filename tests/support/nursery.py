@@ -9,6 +9,7 @@ import atexit
 import fcntl
 import gc
 import json
+import marshal
 import os
 import random
 import runpy
@@ -31,20 +32,22 @@ from typing import IO, Any
 import qoder_cli
 
 # Stands for `qoder` in scripts of shells: hands what it was given to the nursery, and ends as the process there did.
+# It imports only what costs nothing.
 _DOOR = """#!{python} -ISs
-import json, os, signal, socket, sys
+import _socket, marshal, os, sys
 ordinary = all(os.environ.get(name) == value for name, value in {environment}.items())
 if not ordinary or any(name.startswith("PYTHON") and name != "PYTHONPATH" for name in os.environ):
     os.execv({python!r}, [{python!r}, "-m", "qoder_cli", *sys.argv[1:]])
-program = os.path.basename(sys.argv[0])
-request = {{"program": program, "words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
-line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+request = {{"program": sys.argv[0], "words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 line.connect({address!r})
-socket.send_fds(line, [json.dumps(request).encode()], [0, 1, 2])
+fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in range(3))
+line.sendmsg([marshal.dumps(request)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 for descriptor in range(3):
     os.close(descriptor)  # they are the other process's now
 status = int(line.recv(64))
 if status < 0:
+    import signal
     signal.signal(-status, signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 os._exit(status)
@@ -53,7 +56,10 @@ PROGRAMS = ("qoder", "qoder-cli")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}  # read as an interpreter starts, and so the same for all
 PATIENCE = 60.0  # seconds until something is held to hang
 # Imported by most commands as they go on.
-_NEEDED = "certifi encodings.idna filelock httpcore platformdirs.unix rich.live rich.table sqlite3 tomlkit tomllib"
+_NEEDED = (
+    "certifi encodings.idna filelock httpcore platformdirs.unix prompt_toolkit rich.live rich.table sqlite3 tomlkit"
+    " tomllib uvicorn.protocols.http.h11_impl yaml"
+)
 _LARGEST = 1 << 17  # bytes of a request
 
 
@@ -141,11 +147,11 @@ class Nursery:
     ) -> Process:
         """Start qoder with these words; the streams are those of subprocess.Popen.
 
-        `prologue` is run before. One that `leads` has a session of its own, and the terminal on its stdin.
+        `prologue` is run before. One that `leads` has a session of its own, with the terminal on its stdin if any.
         """
         given = [_Stream(stream, writes=place > 0) for place, stream in enumerate((stdin, stdout, stderr))]
         asked = {"words": words, "env": env, "cwd": str(cwd), "prologue": prologue, "leads": leads}
-        request = json.dumps(asked).encode()
+        request = marshal.dumps(asked)
         with self._one_at_a_time, self.news:
             socket.send_fds(self._line, [request], [stream.theirs for stream in given])
             self.news.wait_for(lambda: self._births)
@@ -225,7 +231,7 @@ def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int
         signal.set_wakeup_fd(-1)
         for each in (asked, line, door):
             each.close()
-        _be(json.loads(request), fds)
+        _be(marshal.loads(request), fds)
     for fd in fds:
         os.close(fd)
     return pid
@@ -234,7 +240,7 @@ def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int
 def _import_all() -> None:
     """Import all that commands import, but what is heavy and only some of them need."""
     for found in walk_packages(qoder_cli.__path__, "qoder_cli."):
-        if not found.name.startswith(("qoder_cli.sandbox", "qoder_cli.files", "qoder_cli.__main__")):
+        if not found.name.startswith(("qoder_cli.files", "qoder_cli.__main__")):
             import_module(found.name)
     for module in _NEEDED.split():
         import_module(module)
@@ -266,7 +272,8 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
         os.close(fd)
     if request.get("leads"):
         os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if os.isatty(0):
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
@@ -276,7 +283,8 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for folder in filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep)):
-        exec((Path(folder) / "sitecustomize.py").read_text(), {})  # how a test changes the world of a process
+        if (site := Path(folder) / "sitecustomize.py").exists():  # how a test changes the world of a process
+            exec(site.read_text(), {})
     try:
         exec(request.get("prologue", ""), {})  # which may be all
         runpy.run_module("qoder_cli", run_name="__main__")

@@ -98,7 +98,9 @@ HURRY = """
 import time
 from qoder_cli.base.times import Clock
 from qoder_cli.http import answers
+from qoder_cli.output import prompt
 answers.CLOCKS_DIFFER = 1e9  # the server's clock does not hurry along
+prompt.PASTED, prompt.UNREAD = prompt.PASTED / 20, prompt.UNREAD / 20
 sleep, receive = Clock.sleep, Clock.receive
 Clock.monotonic = lambda self: 20 * time.monotonic()
 Clock.sleep = lambda self, seconds: sleep(self, seconds / 20)
@@ -306,6 +308,8 @@ class Terminal:
         self._set_width(columns)
         self._raw = bytearray()
         self._resized: list[tuple[int, int]] = []
+        self._drawn: tuple[tuple[int, int], list[str]] = (0, 0), []  # what was drawn last, and when
+        self.modes = [termios.tcgetattr(slave)]  # at first, and when the last process has left it
         self.process = self._start(shell, command, slave, {**shell.env, "TERM": "xterm-256color", **(env or {})})
         os.close(slave)
         self._hung_up = threading.Event()
@@ -350,6 +354,7 @@ class Terminal:
             except OSError:  # how Linux says that the last writer is gone
                 chunk = b""
             if not chunk and self.process.poll() is not None:
+                self.modes.append(termios.tcgetattr(self._master))
                 break
             if not chunk:
                 time.sleep(0.005)
@@ -367,11 +372,14 @@ class Terminal:
 
         Nothing is scrolled, and only a resize wraps lines.
         """
-        raw, screenful, begin = self.raw, Screenful(), 0
-        for end, columns in self._resized:
-            screenful.take(raw[begin:end]).narrow(columns)
-            begin = end
-        return screenful.take(raw[begin:]).shown
+        state = len(self._raw), len(self._resized)
+        if self._drawn[0] != state:
+            raw, screenful, begin = self.raw, Screenful(), 0
+            for end, columns in self._resized:
+                screenful.take(raw[begin:end]).narrow(columns)
+                begin = end
+            self._drawn = state, screenful.take(raw[begin:]).shown
+        return self._drawn[1]
 
     def resize(self, columns: int) -> None:
         """Make it narrower or wider between two pictures, and wrap what it shows as most terminals do."""

@@ -182,7 +182,7 @@ def environment(folder: Path, ours: str = f"'{sys.executable}' -m qoder_cli") ->
     for name, command in commands.items():
         (programs / name).write_text(f"#!/bin/sh\n{command}\n")
         (programs / name).chmod(0o755)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "QODER_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "QODER_", "PYTHON"))}
     return {**kept, "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "TERM": "dumb"}
 
 

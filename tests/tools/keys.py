@@ -91,6 +91,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--hosts", type=int, default=50, metavar="N", help="so many processes instead, with 20 keys each"
     )
+    parser.add_argument("--keys", type=int, default=20, metavar="N", help="so many keys each instead")
     parser.add_argument("--store", choices=STORES, help="only this store")
 
 
@@ -103,7 +104,9 @@ def cells(options: Namespace) -> Iterator[Any]:
     stores = [store for store in STORES if options.store in (None, store)]
     if options.postgres:
         n = options.hosts
-        yield from (hosts.Crowd(store, how, n, 20 * n, n * 2 // 5) for store, how in CROWDS if store in stores)
+        yield from (
+            hosts.Crowd(store, how, n, options.keys * n, n * 2 // 5) for store, how in CROWDS if store in stores
+        )
         return
     for number in range(options.random or options.sample or (200 if options.processes else MANY)):
         seed = options.seed * 1_000_000 + number
