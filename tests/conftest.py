@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import httpx
 import pytest
 from _pytest.runner import runtestprotocol
+from httpx import _urls
+from httpx._urlparse import urlparse
 from hypothesis import HealthCheck, settings
 
 from qoder_cli.app import App
@@ -38,6 +41,9 @@ def examples(times: Fraction | int) -> settings:
     assert profile is not None  # the short one, at least
     return settings(max_examples=int(profile.max_examples * times))
 
+
+# Tests ask for the same URLs again and again, and httpx takes each apart several times.
+vars(_urls)["urlparse"] = lru_cache(1000)(urlparse)
 
 MEMORY = Path("/dev/shm")
 ROOM = 1 << 29  # bytes that must be free there
