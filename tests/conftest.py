@@ -7,11 +7,11 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, settings
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.wire import FakeClock, Wire
 
 # The suite is short, and draws the same each time, so that it fails for what was changed alone. What else there is to
@@ -40,6 +41,11 @@ def examples(times: Fraction | int) -> settings:
     profile = settings.default
     assert profile is not None  # the short one, at least
     return settings(max_examples=int(profile.max_examples * times))
+
+
+def in_turn(cases: Iterable[Any]) -> list[tuple[Any, Generation]]:
+    """Return cases, each at one generation of server, in turn, where a case is the same code at both."""
+    return list(zip(cases, cycle(GENERATIONS), strict=False))
 
 
 # Tests ask for the same URLs again and again, and httpx takes each apart several times.
