@@ -11,7 +11,7 @@ import pytest
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, in_turn
 from tests.support.inprocess import WithoutStreams
 from tests.support.wire import api_error, page
 
@@ -252,8 +252,7 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize(("case", "generation"), in_turn(WRONG))
 def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(
     qoder: Qoder, case: str, generation: Any
 ) -> None:

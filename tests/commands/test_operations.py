@@ -14,7 +14,7 @@ from qoder_cli.base.errors import Exit
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.table import NOUNS, Noun, Operation, all_operations, find, of_path, operation, words_of
 from qoder_cli.sandbox.wire import BASE_PATH
-from tests.conftest import Qoder
+from tests.conftest import Qoder, in_turn
 from tests.contract.scene import playing
 from tests.support.desk import unmarked
 from tests.support.staged import put_files
@@ -116,7 +116,7 @@ def made(qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.Monk
     }
 
 
-@pytest.mark.parametrize("id", CASES)
+@pytest.mark.parametrize(("id", "served_by"), in_turn(CASES))
 def test_every_operation_is_sent_with_its_parts(qoder: Qoder, service: Things, made: dict[str, str], id: str) -> None:
     case, operation = CASES[id], next(each for each in all_operations() if each.id == id)
     for line in case.before:
