@@ -7,10 +7,9 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,6 @@ def examples(times: Fraction | int) -> settings:
     profile = settings.default
     assert profile is not None  # the short one, at least
     return settings(max_examples=int(profile.max_examples * times))
-
-
-IN_CI = os.environ.get("QODER_TEST_CELLS") == "all"  # play the larger parts
-
-
-def checkerboard(*columns: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """Return every other combination of these values: each value meets some of each other column, not all of them.
-
-    For columns that walk the same code, whatever the others are, such as the generation of server.
-    """
-    every = product(*map(enumerate, columns))
-    return [tuple(value for _, value in one) for one in every if IN_CI or sum(place for place, _ in one) % 2 == 0]
 
 
 MEMORY = Path("/dev/shm")

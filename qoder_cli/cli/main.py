@@ -50,8 +50,8 @@ class _NoSuchCommand(UsageError):
 
 def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[str]) -> list[str]:
     """Return the words that are left once options are read. Raises UsageError."""
-    args = _in_full(command, ctx, args)
-    _check_options(command, ctx, args)
+    args = _in_full(command, args)
+    _check_options(command, args)
     try:
         return parse(ctx, args)
     except _TyperUsageError as mistake:
@@ -203,9 +203,9 @@ def _show_contents(ctx: typer.Context) -> None:
         show_help(ctx, ctx.obj.out)
 
 
-def _in_full(command: Any, ctx: Any, args: list[str]) -> list[str]:
+def _in_full(command: Any, args: list[str]) -> list[str]:
     """Return words with options as they are called now, with a value, and several values of one as several options."""
-    known = {name: param for param in command.get_params(ctx) for name in param.opts if name.startswith("-")}
+    known = {name: param for param in command.params for name in param.opts if name.startswith("-")}
     full: list[str] = []
     words = [*args]
     while words:
@@ -230,14 +230,14 @@ def _in_full(command: Any, ctx: Any, args: list[str]) -> list[str]:
     return full
 
 
-def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
+def _check_options(command: Any, args: list[str]) -> None:
     """Refuse words that typer would misread. Raises UsageError.
 
     If a shell variable is empty, `--idempotency-key --dry-run` would start what was only to be
     shown. An option with a typographic dash, and fields after `--json`, would be taken for
     names.
     """
-    options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
+    options = [param for param in command.params if param.param_type_name == "option"]
     takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}
     words = list(takewhile(lambda word: word != "--", args))
     for word, following in pairwise([*words, ""]):

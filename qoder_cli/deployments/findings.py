@@ -7,7 +7,7 @@ What could not be read is a finding, too: nothing is taken for well that was not
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice, pairwise, takewhile
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -314,15 +314,12 @@ class _Checks:
     def _zone(self) -> tzinfo:
         return cron.zone(text(self._it.schedule.get("timezone")) or "UTC")
 
-    def _fires(self, count: int) -> list[float]:
+    def _fires(self, count: int) -> Sequence[float]:
         """Return the next fires: the first within four years, the others within one."""
         with suppress(ValueError):
             meant = cron.parse(text(self._it.schedule.get("expression")) or "")
-            fires = islice(meant.fires(after=self._now, zone=self._zone()), count)
-            first = next(fires, None)
-            if first is not None and first <= self._now + _FOUR_YEARS:
-                return [first, *takewhile(lambda at: at <= self._now + _YEAR, fires)]
-        return []
+            return _fires_of(meant, self._zone(), self._now, count)
+        return ()
 
     def _schedule(self) -> Iterator[DeploymentFinding]:
         expression = text(self._it.schedule.get("expression")) or ""
@@ -361,6 +358,15 @@ class _Checks:
             kinds = ", ".join(dict.fromkeys(run.error_type or "unknown_error" for run in newest))
             says = f"its last {RUNS_JUDGED} runs failed ({kinds})"
             yield self._found("failing", "problem", says, "run", "logs", newest[0].id)
+
+
+@lru_cache(512)  # many deployments have the same schedule
+def _fires_of(meant: cron.Cron, zone: tzinfo, now: float, count: int) -> tuple[float, ...]:
+    fires = islice(meant.fires(after=now, zone=zone), count)
+    first = next(fires, None)
+    if first is None or first > now + _FOUR_YEARS:
+        return ()
+    return (first, *takewhile(lambda at: at <= now + _YEAR, fires))
 
 
 def _has_failed(run: Run) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -209,6 +210,7 @@ def is_kept(headers: "httpx.Headers", asked: float | None) -> bool:
     return is_old or str(headers.get("age", "0")).strip() != "0"
 
 
+@lru_cache(10)  # each response is asked twice, and many have the same second
 def http_date(value: str | None) -> datetime | None:
     """Return the moment of a Date or Retry-After header, or None."""
     from email.utils import parsedate_to_datetime

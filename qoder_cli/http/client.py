@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
@@ -427,19 +426,21 @@ class Client:
             if not kept:
                 self._note_clock(response.headers, asked)
             try:
-                return replace(self._answer(request, response, _body(response, pending.commit)), is_kept=kept)
+                return self._answer(request, response, _body(response, pending.commit), is_kept=kept)
             finally:
                 response.close()
                 # Request and response refer to each other, and so would they, by way of `trace`, to the body's text,
                 # which then stays in memory until someone looks for such garbage.
                 del request.extensions["trace"]
 
-    def _answer(self, request: httpx.Request, response: httpx.Response, body: bytes) -> Answer:
+    def _answer(
+        self, request: httpx.Request, response: httpx.Response, body: bytes, *, is_kept: bool = False
+    ) -> Answer:
         # Bytes, because a header may have any: what is no ASCII cannot be put back as text.
         headers = httpx.Headers([(name, self._secrets.hidden_in(value)) for name, value in response.headers.raw])
         body = self._secrets.hidden_in(body)
         kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
-        answer = Answer(response.status_code, headers, body, body.decode("utf-8", "replace"), kind)
+        answer = Answer(response.status_code, headers, body, body.decode("utf-8", "replace"), kind, is_kept)
         if self._debug:
             line = f"{answer.status} to {request.method} {request.url.path}"
             self._show("<", line, headers, answer.content, is_refusal=not 200 <= answer.status < 300)

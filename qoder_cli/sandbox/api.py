@@ -1,6 +1,7 @@
 """The API of the service, strictly as documented, without I/O."""
 
 import json
+import math
 import secrets
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -136,7 +137,12 @@ def _answer(world: World, request: Request, status: int, reply: object) -> WireR
 
 def dated(world: World) -> dict[str, str]:
     """Return the Date header, by the server's own clock."""
-    return {"date": formatdate(world.now(), usegmt=True)}
+    return {"date": _date(math.floor(world.now()))}
+
+
+@lru_cache(10)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def _once(call: OperationCall) -> WireResponse:

@@ -35,6 +35,7 @@ class Layout(NamedTuple):
     digits: int = 0  # of a second
     order: str = "desc"  # the newest first, in a list
     statuses: Mapping[str, str] = {}  # after what else can be done to one
+    copied: tuple[str, ...] = ()  # what of `empty` is an object or a list, so that each thing has its own
 
     @property
     def path(self) -> str:
@@ -74,6 +75,9 @@ _ROWS = (
     ),
 )
 LAYOUTS |= {layout.what: layout for layout in _ROWS}
+for _what, _layout in LAYOUTS.items():
+    _own = (name for name, value in _layout.empty.items() if isinstance(value, dict | list))
+    LAYOUTS[_what] = _layout._replace(copied=tuple(_own))
 
 
 ID_LENGTH = 20  # digits of base 36 after an id's prefix (help/pages/api.md#ids-times-and-numbers)
@@ -82,7 +86,11 @@ _DIGITS = string.digits + string.ascii_lowercase
 
 def base36(number: int, length: int) -> str:
     """Return the last `length` digits of a number in base 36, padded with zeros."""
-    return "".join(_DIGITS[number // 36**place % 36] for place in reversed(range(length)))
+    digits = ""
+    for _ in range(length):
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return digits
 
 
 @lru_cache(20_000)  # lists show the same thousands again and again

@@ -1,6 +1,7 @@
 """Request and response as plain values, for the server and the in-process transport."""
 
 import json
+import random
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,13 @@ class Broken(Exception):
     """The connection breaks here."""
 
 
+_RANDOM = random.Random()  # `uuid4` would ask the system for each request
+
+
+def _fresh_id() -> str:
+    return str(uuid.UUID(int=_RANDOM.getrandbits(128), version=4))
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request. `path` is still percent-encoded; header names are lowercase.
@@ -58,7 +66,7 @@ class Request:
     body: bytes = b""
     at: float = 0.0
     runs: list[str] = field(default_factory=list)
-    _id: str = field(default_factory=lambda: str(uuid.uuid4()), compare=False)
+    _id: str = field(default_factory=_fresh_id, compare=False)
 
     @property
     def id(self) -> str:

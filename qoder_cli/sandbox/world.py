@@ -184,12 +184,12 @@ class World:
     def _add(self, make: Callable[..., T], what: str, held_by: str = "", *, at: float, **fields: Any) -> T:
         layout = LAYOUTS[what]
         shown = {"id": fields.get("id") or self.new_id(layout.prefix), "type": layout.type}
-        empty = {
-            name: value.copy() if isinstance(value, dict | list) else value for name, value in layout.empty.items()
-        }
         text = stamp(at, digits=layout.digits)
         dates = {"created_at": text, "updated_at": text, "archived_at": None}
-        whole = {**shown, **empty, **{name: dates[name] for name in layout.dated}, **fields}
+        whole = {**shown, **layout.empty, **{name: dates[name] for name in layout.dated}, **fields}
+        for name in layout.copied:
+            if name not in fields:
+                whole[name] = layout.empty[name].copy()
         made = make(str(whole[layout.key]), whole, at)
         self.things.setdefault(layout.path.format(held_by), {})[made.id] = made
         return made

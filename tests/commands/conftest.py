@@ -33,8 +33,9 @@ def server(request: pytest.FixtureRequest, qoder: Qoder) -> Server:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Serve both generations, or those that a module names: most nouns are the same on both."""
-    if "served_by" in metafunc.fixturenames:
+    """Serve both generations, or those that a module or a test names: most nouns are the same on both."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "served_by" in metafunc.fixturenames and not any("served_by" in mark.args[0] for mark in marks):
         metafunc.parametrize("served_by", getattr(metafunc.module, "SERVED_BY", GENERATIONS))
 
 

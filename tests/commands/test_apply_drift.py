@@ -11,8 +11,9 @@ import pytest
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.nouns.table import NOUNS, operation
-from qoder_cli.sandbox.wire import BASE_PATH
+from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from tests.conftest import TOKEN
+from tests.support.cells import checkerboard
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, URL, Team
 from tests.support.things import Raw
@@ -94,46 +95,46 @@ SETTABLE: dict[str, dict[str, tuple[Any, Any]]] = {  # of each field, what the f
         "metadata": ({"a": "1"}, {"a": "2"}),
     },
 }
-DRIFTS = [(kind, name) for kind, fields in SETTABLE.items() for name in fields]
+# An environment of one's own hosts takes no files and no variables.
+APART = "environment_id"
 
 
-@pytest.mark.parametrize(("kind", "field"), DRIFTS, ids=lambda each: str(each))
+@pytest.mark.parametrize(("kind", "apart"), [*((kind, False) for kind in SETTABLE), ("deployment", True)])
 def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_says(
-    team: Team, someone: "Someone", kind: str, field: str
+    team: Team, someone: "Someone", kind: str, apart: bool
 ) -> None:
     """In the order: in the file and changed; not in it and set; once in it, not any more, and unchanged since."""
     list, plain = PLAIN[kind]
-    ours, theirs = SETTABLE[kind][field]
-    path = f"{list}/x.yaml"
-    file = plain if ours is None else plain | {field: ours}
-    if team.service.world.generation == "legacy" and field == "environment_variables":
-        pytest.skip("an older server does not show them")
+    said = {name: both for name, both in SETTABLE[kind].items() if (name == APART) == apart}
+    if team.service.world.generation == "legacy":
+        said.pop("environment_variables", None)  # an older server does not show them
+    path, theirs = f"{list}/x.yaml", {name: their for name, (_, their) in said.items()}
+    ours = {name: our for name, (our, _) in said.items() if our is not None}
     # What the file does not say stays as somebody else sets it.
     team.write({"qoder.yaml": "stack: s", path: plain})
     team.applied()
     id = str(team.there(list)["x"]["id"])
-    if ours is not None and field not in plain:
-        someone.change(list, id, {field: theirs})
+    if unsaid := {name: theirs[name] for name in ours if name not in plain}:
+        someone.change(list, id, unsaid)
         assert {row["action"] for row in team.applied()} == {"unchanged"}
         assert team.writes == []
     # What it says is shown, and mended.
-    team.write({path: file})
+    team.write({path: plain | ours})
     team.applied()
-    before = team.service.thing(id)[field]
-    someone.change(list, id, {field: theirs})
+    before = {name: team.service.thing(id)[name] for name in said}
+    someone.change(list, id, theirs)
     ran = team("diff")
-    assert (ran.code, f"{field}" in ran.err) == (8, True), ran.err
+    assert (ran.code, [name for name in said if name not in ran.err]) == (8, []), ran.err
     team.applied()
-    assert team.service.thing(id)[field] == before
+    assert {name: team.service.thing(id)[name] for name in said} == before
     assert {row["action"] for row in team.applied()} == {"unchanged"}
     assert team.writes == []
     # What leaves the file is cleared.
-    if ours is not None and field not in (*plain, "model", "scope", "agent", "config"):
-        team.write({path: plain})
-        team.applied()
-        left = team.service.thing(id)[field]
-        assert not (without_ours(left) if field == "metadata" else left)
-        assert {row["action"] for row in team.applied()} == {"unchanged"}
+    cleared = [name for name in ours if name not in (*plain, "model", "scope", "agent", "config")]
+    team.write({path: plain | {name: our for name, our in ours.items() if name not in cleared}})
+    team.applied()
+    left = team.service.thing(id)
+    assert [name for name in cleared if (without_ours(left[name]) if name == "metadata" else left[name])] == []
 
 
 def test_apply_knows_every_field_that_can_be_set() -> None:
@@ -254,7 +255,7 @@ KEPT: dict[str, Deed] = {
 }
 
 
-@pytest.mark.parametrize("did", MENDED)
+@pytest.mark.parametrize(("did", "served_by"), checkerboard(MENDED, GENERATIONS))
 def test_apply_shows_and_mends_what_somebody_did(team: Team, someone: Someone, did: str) -> None:
     deed, expected = MENDED[did]
     team.write(WHOLE)

@@ -1,6 +1,5 @@
 """What people type who know other tools, or with a slip: understood, or answered with a hint. Never guessed and run."""
 
-import os
 import re
 import shlex
 import string
@@ -21,6 +20,7 @@ from qoder_cli.help.suggestions import DESTRUCTIVE, meant
 from qoder_cli.output.screen import Screen, format_typed
 from tests.conftest import Qoder
 from tests.contract.lines import COMMANDS
+from tests.support.cells import ALL_CELLS
 from tests.support.wire import page
 from tests.tools import spellings
 from tests.tools.playing import wrong
@@ -323,16 +323,13 @@ def test_corrections_know_every_destructive_command() -> None:
     }
 
 
-IN_CI = os.environ.get("QODER_TEST_CELLS") == "all"
-
-
 def test_corrections_lead_no_slip_to_a_destructive_command() -> None:
     for group in groups():
         names = group.command.list_commands(group)
         alike = group.command_path.split()[1:2] in [[noun] for noun in ALIKE]  # the same few verbs in each
         slips = {word for name in names for word in altered(name) | (set() if alike else altered_twice(name))}
         every = sorted(slips - set(names))
-        for typed in every if IN_CI else every[::9]:
+        for typed in every if ALL_CELLS else every[::9]:
             hint = meant(group, [typed], names)
             assert names_something_destructive(hint, typed) == [], (typed, hint)
 
@@ -340,7 +337,7 @@ def test_corrections_lead_no_slip_to_a_destructive_command() -> None:
 def test_corrections_lead_no_wrong_spelling_to_a_write_that_was_not_meant() -> None:
     every = list(spellings.cells(Namespace(seed=1)))
     assert len(every) > 12 * len(COMMANDS)
-    assert wrong(spellings.play, every if IN_CI else every[::9]) == []
+    assert wrong(spellings.play, every if ALL_CELLS else every[::9]) == []
 
 
 def test_corrections_hint_at_no_destructive_command() -> None:

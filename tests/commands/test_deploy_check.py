@@ -12,6 +12,7 @@ from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WithoutStreams
 from tests.support.wire import api_error, page
 
@@ -252,8 +253,7 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize(("case", "generation"), checkerboard(WRONG, GENERATIONS))
 def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(
     qoder: Qoder, case: str, generation: Any
 ) -> None:

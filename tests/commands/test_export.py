@@ -1,6 +1,7 @@
 """`qoder export`: what is on the server as files, of which `qoder apply` says that nothing differs."""
 
 import os
+from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder, Ran
+from tests.conftest import TOKEN, Qoder, Ran, examples
 from tests.support.inprocess import WorldTransport
 from tests.support.things import Things
 
@@ -151,6 +152,7 @@ def built(world: World, drawn: dict[str, Any]) -> None:
     )
 
 
+@examples(Fraction(1, 2))
 @given(drawn=stacks())
 def test_export_carries_whatever_names_and_texts_there_are(
     qoder: Qoder, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]

@@ -270,7 +270,8 @@ def read_from(env: ast.expr) -> bool:
 
 def variables() -> Iterator[str]:
     """Yield the name of every variable that the code reads."""
-    for node in (node for path in CODE for node in ast.walk(ast.parse(path.read_text("utf-8")))):
+    texts = filter(re.compile("[\"'][A-Z_]+[\"']").search, (path.read_text("utf-8") for path in CODE))
+    for node in (node for text in texts for node in ast.walk(ast.parse(text))):
         match node:
             case ast.Call(func=ast.Attribute(value=env, attr="get"), args=[ast.Constant(value=str(name)), *_]):
                 yield from [name] if read_from(env) else []

@@ -13,9 +13,10 @@ import pytest
 from qoder_cli.base.errors import Exit
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.table import NOUNS, Noun, Operation, all_operations, find, of_path, operation, words_of
-from qoder_cli.sandbox.wire import BASE_PATH
+from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from tests.conftest import Qoder
 from tests.contract.scene import playing
+from tests.support.cells import checkerboard
 from tests.support.desk import unmarked
 from tests.support.staged import put_files
 from tests.support.things import Things, refusal
@@ -116,7 +117,7 @@ def made(qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.Monk
     }
 
 
-@pytest.mark.parametrize("id", CASES)
+@pytest.mark.parametrize(("id", "served_by"), checkerboard(CASES, GENERATIONS))
 def test_every_operation_is_sent_with_its_parts(qoder: Qoder, service: Things, made: dict[str, str], id: str) -> None:
     case, operation = CASES[id], next(each for each in all_operations() if each.id == id)
     for line in case.before:

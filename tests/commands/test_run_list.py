@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.sandbox.wire import BASE_PATH
+from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
+from tests.support.cells import checkerboard
 from tests.support.inprocess import seed_runs
 from tests.support.one_run import CURRENT, DONE, ELAPSED, LEGACY, event, idle
 from tests.support.stored import put_in_the_way
@@ -64,7 +65,7 @@ COUNTS: dict[str, tuple[int, int, list[str], bool]] = {
 }
 
 
-@pytest.mark.parametrize("options", COUNTS)
+@pytest.mark.parametrize(("options", "world"), checkerboard(COUNTS, GENERATIONS), indirect=["world"])
 def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qoder, world: World, options: str) -> None:
     there, shown, limits, more = COUNTS[options]
     seed_runs(world, there)

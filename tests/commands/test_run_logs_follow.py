@@ -22,6 +22,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.stream import FRAME_LIMIT
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, a_result, lines_of, page_of, says
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
@@ -63,8 +64,7 @@ FAULTS: list[tuple[str, ...]] = [
 ]
 
 
-@BOTH
-@pytest.mark.parametrize("faults", FAULTS, ids=str)
+@pytest.mark.parametrize(("faults", "generation"), checkerboard(FAULTS, GENERATIONS), ids=str)
 def test_run_logs_follow_shows_each_event_once(qoder: Qoder, generation: Generation, faults: tuple[str, ...]) -> None:
     place = Place(qoder, generation, *faults)
     if faults == ("any:lagging=2",):

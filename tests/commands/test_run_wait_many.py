@@ -18,6 +18,7 @@ from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder, examples
+from tests.support.cells import checkerboard
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
 from tests.support.inprocess import seed_runs
 from tests.support.one_run import DONE, RUN
@@ -115,10 +116,10 @@ def test_run_logs_of_many_are_read_no_faster(current: Crowd) -> None:
 
 
 def test_run_wait_of_many_that_end_at_once_asks_for_each_in_its_turn(current: Crowd) -> None:
-    current.wait(current.begin(120, seconds=20, every=0.0))
-    assert (current.codes, len(current.asked_for("/events"))) == ({0: 120}, 120)
+    current.wait(current.begin(60, seconds=20, every=0.0))
+    assert (current.codes, len(current.asked_for("/events"))) == ({0: 60}, 60)
     assert current.busiest <= READS_PER_SECOND
-    assert max(current.delays()) <= 5 + 2 * 120 / READS_PER_SECOND * 1.05
+    assert max(current.delays()) <= 5 + 2 * 60 / READS_PER_SECOND * 1.05
     while_asking = [asked for asked in current.server.asked if asked.path in LISTS and asked.at > current.told[0].at]
     assert len(while_asking) <= 2
 
@@ -185,7 +186,9 @@ def test_run_wait_of_ids_that_the_newest_runs_do_not_show_reads_each_once(crowd:
     assert crowd.busiest <= READS_PER_SECOND
 
 
-@pytest.mark.parametrize("windows", ["heeded", "ignored", "refused"])
+@pytest.mark.parametrize(
+    ("windows", "crowd"), checkerboard(["heeded", "ignored", "refused"], GENERATIONS), indirect=["crowd"]
+)
 def test_run_wait_of_many_behind_newer_ones_costs_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
     ids = crowd.begin(50, seconds=3 * HOUR)
     crowd.clock.time += HOUR
@@ -288,12 +291,12 @@ HIDE_STATUSES = ("runs are missing", "always empty", "refuses everything", "rows
 )
 def test_run_wait_of_many_tells_of_every_end_once_and_never_too_early(bent: str, crowd: Crowd) -> None:
     seed_runs(crowd.world, 20, every=4.0)
-    ids = [*crowd.begin(8, seconds=25), *crowd.begin(8, exhausted(seconds=30))]
+    ids = [*crowd.begin(5, seconds=25), *crowd.begin(5, exhausted(seconds=30))]
     crowd.begin(4, seconds=3)  # strangers'
     vars(crowd.server).update(BENT[bent])
     crowd.wait(ids)
-    assert (crowd.code, crowd.codes, sorted(in_order(crowd))) == (1, {0: 8, 1: 8}, sorted(ids))
-    assert {item["id"] for _, item in crowd.told if item["exit_code"] == 1} == set(ids[8:])
+    assert (crowd.code, crowd.codes, sorted(in_order(crowd))) == (1, {0: 5, 1: 5}, sorted(ids))
+    assert {item["id"] for _, item in crowd.told if item["exit_code"] == 1} == set(ids[5:])
     assert 0 <= min(crowd.delays()) <= max(crowd.delays()) <= 20
     assert crowd.busiest <= READS_PER_SECOND
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sessions.story import turn_story
 from tests.conftest import Qoder
 from tests.support.asking import Event, Server, Session, call, stamp
+from tests.support.cells import checkerboard
 from tests.support.one_run import CURRENT, EVENTS, SESSION, story
 from tests.support.wire import page
 
@@ -67,7 +69,7 @@ ENDS_WELL = {
 }
 
 
-@pytest.mark.parametrize("told", ENDS_WELL)
+@pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
 def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: Server, told: str) -> None:
     plays(server, *ENDS_WELL[told])
     if server.generation == "legacy":  # without times too
@@ -78,7 +80,7 @@ def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: 
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["status"] == "completed"
 
 
-@pytest.mark.parametrize("told", ENDS_WELL)
+@pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
 def test_session_get_says_running_until_then(qoder: Qoder, server: Server, told: str) -> None:
     plays(server, *ENDS_WELL[told][:-1])
     assert qoder(*SEND).code == 0
@@ -128,7 +130,7 @@ RESTS = {
 }
 
 
-@pytest.mark.parametrize("told", RESTS)
+@pytest.mark.parametrize(("told", "server"), checkerboard(RESTS, GENERATIONS), indirect=["server"])
 def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server: Server, told: str) -> None:
     plays(server, *RESTS[told])
     began = qoder.clock.time

@@ -2,15 +2,20 @@
 
 import io
 import json
+import pickle
 import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from random import Random
+from threading import RLock
+from typing import Any
 from unittest.mock import patch
 
 import httpx
@@ -20,6 +25,7 @@ from qoder_cli.base import pool
 from qoder_cli.base.errors import Exit
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.scripts import Behaviour
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Ran
@@ -111,8 +117,6 @@ class Scene:
         self.clock.time += self.ahead
         self.clock.at_sleep = self._be_late
         self.stdin, self.is_terminal = "", False
-        self.world = World(clock=self.clock.now, generation=self.generation, token=TOKEN, seed=5)
-        self.transport = _Wire(self)
         config = self.folder / "config.toml"
         config.write_text(_CONFIG)
         config.chmod(0o600)
@@ -127,17 +131,33 @@ class Scene:
         assert self.command.line is not None
         put_files(self.folder, f"build {self.command.line}")  # with a file that is no deployment, for `deploy apply .`
         (self.folder / "weekly.json").write_text(json.dumps(_WEEKLY))
-        self.words = self._stage(self.command.line)
+        line = self._stage_again() or self._stage(self.command.line)
+        self.words = shlex.split(line.replace("/tmp", str(self.folder)))[1:]
         self.sent.clear()
         self.played.clear()
 
-    def _stage(self, line: str) -> list[str]:
+    def _let_in(self, world: World) -> None:
+        self.world, self.transport = world, _Wire(self, world)
+
+    def _stage_again(self) -> str | None:
+        """Return the line, where another scene of it has staged it; None if it is the first."""
+        staged = _STAGED.get((self.command.name, self.generation, self.ahead))
+        if staged is None:
+            return None
+        self._let_in(staged.world_on(self.clock))
+        staged.put_state(self.folder)
+        return staged.line
+
+    def _stage(self, line: str) -> str:
+        self._let_in(World(clock=self.clock.now, generation=self.generation, token=TOKEN, seed=5))
         if before := BEFORE.get(self.command.name):
             line = line.replace("{id}", str(self.run(words=shlex.split(before)[1:]).json["id"]))
         if re.search(" last |sess_demo|evt_", f"{line} "):
             line = staged(line, lambda *words: self.run(words=words), later=lambda: self.clock.sleep(60))
-        line = _A_RUN.sub(lambda _: self.world.start("dep_demo").id, line).replace("/tmp", str(self.folder))
-        return shlex.split(line)[1:]
+        line = _A_RUN.sub(lambda _: self.world.start("dep_demo").id, line)
+        if not self.world.late:  # what is still to happen there cannot be copied
+            _STAGED[self.command.name, self.generation, self.ahead] = Staged.of(self, line)
+        return line
 
     def run(self, *more: str, words: Sequence[str] | None = None, out: io.BytesIO | None = None) -> Played:
         """Run the command's line with more words behind it, or other words."""
@@ -186,9 +206,72 @@ class Scene:
         return "\n".join(ran.told() for ran in self.played[-2:]) + f"\n  sent:{sent}"
 
 
+class _Pickler(pickle.Pickler):
+    def __init__(self) -> None:
+        self.file = io.BytesIO()
+        super().__init__(self.file)
+        self.shared: list[Behaviour] = []
+
+    def persistent_id(self, one: Any) -> int | None:
+        if not isinstance(one, Behaviour):
+            return None
+        self.shared.append(one)
+        return len(self.shared) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, kept: bytes, shared: list[Behaviour]) -> None:
+        super().__init__(io.BytesIO(kept))
+        self._shared = shared
+
+    def persistent_load(self, number: int) -> Behaviour:
+        return self._shared[number]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What a line takes for granted, once it was played: to have it again takes no commands."""
+
+    line: str
+    time: float
+    world: bytes
+    shared: list[Behaviour]  # of sessions: they do not change
+    random: Any  # how the ids go on
+    state: dict[str, bytes]  # files
+
+    @classmethod
+    def of(cls, scene: Scene, line: str) -> "Staged":
+        """Keep a scene, for the line that was made of it."""
+        world, state = copy(scene.world), scene.folder / "state"
+        vars(world).update(clock=None, lock=None, _random=None)  # each has its own
+        pickler = _Pickler()
+        pickler.dump(world)
+        files = {str(path.relative_to(state)): path.read_bytes() for path in state.rglob("*")}
+        return cls(
+            line, scene.clock.time, pickler.file.getvalue(), pickler.shared, scene.world._random.getstate(), files
+        )
+
+    def world_on(self, clock: FakeClock) -> World:
+        """Return the world as it was then, and let it be then."""
+        world: World = _Unpickler(self.world, self.shared).load()
+        world.clock, world.lock, clock.time = clock.now, RLock(), self.time
+        world._random = Random(0)
+        world._random.setstate(self.random)
+        return world
+
+    def put_state(self, folder: Path) -> None:
+        """Let a machine remember what it did."""
+        for name, content in self.state.items():
+            (folder / "state").mkdir(mode=0o700, exist_ok=True)
+            (folder / "state" / name).write_bytes(content)
+
+
+_STAGED: dict[tuple[str, Generation, float], Staged] = {}
+
+
 class _Wire(WorldTransport):
-    def __init__(self, scene: Scene) -> None:
-        super().__init__(scene.world, sleep=scene.clock.sleep)
+    def __init__(self, scene: Scene, world: World) -> None:
+        super().__init__(world, sleep=scene.clock.sleep)
         self._scene = scene
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.conftest import checkerboard
 from tests.support.asking import ASKED, FastClock, Server, asked_again, call, refusal, served, stamp
+from tests.support.cells import checkerboard
 from tests.support.processes import Shell, Terminal, sandbox
 
 FOLLOW = ("qoder", "run", "wait", "drun_1", "--follow")

@@ -14,7 +14,8 @@ from qoder_cli.help import ALIKE, RARE, reference
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder, checkerboard
+from tests.conftest import TOKEN, Qoder
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WithoutStreams
 from tests.support.processes import Ended, Going, Shell, Terminal, sandbox, until
 from tests.support.staged import CONFIG, put_files, staged

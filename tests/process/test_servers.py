@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import checkerboard, examples
+from tests.conftest import examples
+from tests.support.cells import checkerboard
 from tests.support.hostile import ATTACKS, WAYS, Server
 from tests.tools.playing import alone
 from tests.tools.servers import Cell, draw, play

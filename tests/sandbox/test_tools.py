@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.conftest import IN_CI, checkerboard
 from tests.support import swarm
+from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.hostile import Server
 from tests.support.machines import lacks_postgres
 from tests.tools import keys, many, mutations, nights, proxy, pruned, stack
@@ -34,7 +34,7 @@ PARTS = (
     ("session approve, deny, answer, send", "answers", False, 809, 31, ""),
     ("create, update", "objects", False, 2999, 97, "nothing"),
 )
-CHUNKS = 4 if IN_CI else 1
+CHUNKS = 4 if ALL_CELLS else 1
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,7 +44,7 @@ def test_no_promise_is_broken(part: tuple[Any, ...], chunk: int) -> None:
     _, tool, attacks, here, in_ci, may_stay_open = part
     module = import_module(f"tests.tools.{tool}")
     every = list(module.cells(Namespace(attacks=attacks, random=0, seed=1)))
-    cells = every[:: in_ci if IN_CI else here][chunk::CHUNKS]
+    cells = every[:: in_ci if ALL_CELLS else here][chunk::CHUNKS]
     played = {str(cell): alone(module.play, cell) for cell in cells}
     assert {cell: one.wrong for cell, one in played.items() if one.wrong} == {}
     assert [cause for one in played.values() for cause in one.open if not re.search(may_stay_open, cause)] == []
@@ -107,7 +107,7 @@ MANY = (
 )
 
 
-@pytest.mark.parametrize(("cell", "unknown"), MANY[:: 1 if IN_CI else 9], ids=str)
+@pytest.mark.parametrize(("cell", "unknown"), MANY[:: 1 if ALL_CELLS else 9], ids=str)
 def test_deploy_run_of_fifty_at_once_starts_none_twice_and_loses_none(cell: many.Cell, unknown: int | None) -> None:
     played = alone(many.play, cell)
     assert played.wrong == {}
@@ -130,13 +130,13 @@ def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 tells a tracer of few instructions")
 def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice(tools: Tools) -> None:
-    sample = "30" if IN_CI else "3"
+    sample = "30" if ALL_CELLS else "3"
     code, told = tools("steps", "--sample", sample, "--workers", "1")
     assert (code, f"{sample} cells" in told) == (0, True), told
 
 
 def test_apply_killed_at_any_write_makes_each_thing_once(tools: Tools) -> None:
-    sample = "20" if IN_CI else "1"
+    sample = "20" if ALL_CELLS else "1"
     code, told = tools("stack", "killed", "again and again", "--sample", sample, "--workers", "1")
     assert (code, f"{sample} cells" in told) == (0, True), told
 
@@ -150,7 +150,7 @@ LOST = (
 )
 
 
-@pytest.mark.parametrize("cell", LOST if IN_CI else LOST[::3], ids=str)
+@pytest.mark.parametrize("cell", LOST if ALL_CELLS else LOST[::3], ids=str)
 def test_apply_whose_answer_is_lost_makes_each_thing_once(cell: stack.Cell) -> None:
     assert alone(stack.play, cell).wrong == {}
 
@@ -158,14 +158,16 @@ def test_apply_whose_answer_is_lost_makes_each_thing_once(cell: stack.Cell) -> N
 @pytest.mark.parametrize("store", swarm.STORES)
 def test_deploy_run_under_a_shared_key_breaks_no_promise_whatever_becomes_of_its_machines(store: str) -> None:
     found_late = (21000375, 21000770)  # a list of the store that lags hid the claim of the run's own key
-    played = [alone(keys.play, swarm.Cell(store, seed)) for seed in (*range(150 if IN_CI else 10), *found_late)]
+    played = [alone(keys.play, swarm.Cell(store, seed)) for seed in (*range(150 if ALL_CELLS else 10), *found_late)]
     assert [one.wrong for one in played if one.wrong] == []
     assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
 
 
 @pytest.mark.parametrize("store", swarm.STORES)
 def test_apply_of_a_stack_has_its_turn_to_itself_whatever_becomes_of_its_machines(store: str) -> None:
-    played = [alone(keys.play, swarm.Cell(store, seed, applies=True)) for seed in (range(50) if IN_CI else range(4, 9))]
+    played = [
+        alone(keys.play, swarm.Cell(store, seed, applies=True)) for seed in (range(50) if ALL_CELLS else range(4, 9))
+    ]
     assert [one.wrong for one in played if one.wrong] == []
     assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
 
@@ -179,7 +181,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("store", swarm.STORES)
 def test_key_init_refuses_a_store_that_breaks_its_promise_or_else_runs_that_start_twice_are_counted(store: str) -> None:
-    played = {how: [alone(keys.play, swarm.Cell(store, n, how)) for n in range(8 if IN_CI else 3)] for how in BROKEN}
+    played = {
+        how: [alone(keys.play, swarm.Cell(store, n, how)) for n in range(8 if ALL_CELLS else 3)] for how in BROKEN
+    }
     for how, ended in played.items():
         assert {code for one in ended for code in one.codes} == {f"{how} broken: {BROKEN[how]}"}
     assert "twice" in {broken.promise for one in played["halves"] for broken in one.broken}
@@ -192,20 +196,20 @@ def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     missing = lacks_postgres()
     if "postgresql" in crowd and missing:
         pytest.skip(f"{missing} is not installed")
-    hosts, each = ("10", "20") if IN_CI else ("3", "6")  # as many as it takes until the database is restarted
+    hosts, each = ("10", "20") if ALL_CELLS else ("3", "6")  # as many as it takes until the database is restarted
     code, told = tools("keys", "--postgres", "--hosts", hosts, "--keys", each, "--workers", "1", *crowd)
     assert (code, f"{hosts} hosts" in told) == (0, True), told
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_apply_prunes_clears_and_takes_over_only_what_it_may(generation: str) -> None:
-    drawn = [pruned.Cell(generation, seed) for seed in range(400 if IN_CI else 15)]
+    drawn = [pruned.Cell(generation, seed) for seed in range(400 if ALL_CELLS else 15)]
     assert wrong(pruned.play, drawn) == []
 
 
 NIGHTS = (  # weeks in which clocks are changed, and an hour of --new
     *(nights.Cell(each, 5, week, deployments=10) for each, week in checkerboard(GENERATIONS, (13, 14, 43, 44))),
-    *(nights.Watch(generation, 3, minutes=60 if IN_CI else 15, crashes=0.2) for generation in GENERATIONS),
+    *(nights.Watch(generation, 3, minutes=60 if ALL_CELLS else 15, crashes=0.2) for generation in GENERATIONS),
 )
 
 
@@ -262,6 +266,6 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> 
 
 
 def test_mutations_by_chance_are_programs_that_differ() -> None:
-    for one in mutations.by_chance(10 if IN_CI else 3, seed=7):
+    for one in mutations.by_chance(10 if ALL_CELLS else 3, seed=7):
         compile(one.source, one.file, "exec")
         assert one.source != ast.unparse(mutations.tree(one.file)), one

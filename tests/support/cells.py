@@ -3,8 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import groupby
-from typing import TypeVar
+from itertools import groupby, product
+from typing import Any, TypeVar
 from zlib import crc32
 
 import pytest
@@ -26,6 +26,15 @@ def cover(cases: Sequence[_T], parts: Callable[[_T], Iterable[Hashable]]) -> set
             seen |= new
             chosen.add(case)
     return chosen
+
+
+def checkerboard(*columns: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Return every other combination of these values: each value meets some of each other column, not all of them.
+
+    For columns that walk the same code, whatever the others are, such as the generation of server.
+    """
+    every = product(*map(enumerate, columns))
+    return [tuple(value for _, value in one) for one in every if ALL_CELLS or sum(place for place, _ in one) % 2 == 0]
 
 
 def is_played(items: Sequence[pytest.Item]) -> list[bool]:

@@ -76,6 +76,12 @@ def claim(number: int, key: int) -> KeyRecord:
 
 
 @cache
+def content(record: KeyRecord) -> str:
+    """Return what a store keeps of a record: the same few again and again."""
+    return record.content
+
+
+@cache
 def doing(number: int, key: int, until: bool, told: tuple[Any, ...]) -> Any:
     """Return what a command does next, or its verdict."""
     steps = start_once(claim(number, key), until_completed=until, most_tries=_TRIES)
@@ -171,12 +177,12 @@ class Explorer:
         if isinstance(step, Take):
             if there is not None and not self.o.breaks:
                 return state, None
-            put: StoredKey | None = StoredKey(str(state.next_id), step.record, step.record.content)
+            put: StoredKey | None = StoredKey(str(state.next_id), step.record, content(step.record))
             state = state._replace(next_id=state.next_id + 1)
         elif there != step.found:
             return state, None if isinstance(step, Move) else False
         elif isinstance(step, Move):
-            put = StoredKey(step.found.id, step.record, step.record.content)
+            put = StoredKey(step.found.id, step.record, content(step.record))
         else:
             put = None
         seen = state.seen
