@@ -378,8 +378,10 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
         assert f"{call} --with TEXT" in " ".join(terminal.screen)
-        before, told = looks(), terminal.raw.count("to give its result")
-        until(lambda: looks() > before + 1, "a look whether it still waits")
+        before = looks()
+        until(lambda: looks() > before, "a look whether it still waits")
+        told = terminal.raw.count("to give its result")  # twice, if it was looked between two events
+        until(lambda: looks() > before + 1, "another look")
         assert shell.qoder("session", "answer", session, call, "--with", "42").code == 0
         assert terminal.ends() == 0
     assert terminal.raw.count("to give its result") == told
