@@ -373,13 +373,15 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
     def looks() -> int:
         return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
 
-    with Chat(shell.hurry(), *new("agent_custom", "-m", "Count.")) as terminal:
-        terminal.shows("to give its result: qoder session answer sess_").shows(WORKS)
+    with Chat(shell.hurry(), *new("agent_custom")) as terminal:
+        terminal.enters("Count.").shows("to give its result: qoder session answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
         assert f"{call} --with TEXT" in " ".join(terminal.screen)
-        before, told = looks(), terminal.raw.count("to give its result")
-        until(lambda: looks() > before + 1, "a look whether it still waits")
+        before = looks()
+        until(lambda: looks() > before, "a look whether it still waits")
+        told = terminal.raw.count("to give its result")  # twice, where a look came between two events
+        until(lambda: looks() > before + 1, "another look")
         assert shell.qoder("session", "answer", session, call, "--with", "42").code == 0
         assert terminal.ends() == 0
     assert terminal.raw.count("to give its result") == told
