@@ -15,7 +15,7 @@ from qoder_cli.output.screen import Screen
 PASTED = 0.05  # seconds; what follows a line sooner was pasted with it
 UNREAD = 0.5  # seconds after a reply; what is typed sooner is none to a question that follows
 _TRIES = 3
-_TICK = 0.25  # seconds between two looks at the clock
+_TICK = 0.25  # seconds between two looks at the clock, and for a signal
 _MOST_PIECES = 100  # of one paste that are dropped
 
 
@@ -50,16 +50,20 @@ def line_of(
 
 
 def _next_line(stdin: IO[str], left: Left | None) -> str:
-    """Return what is typed up to its end, or to that of the line. Raises Late, OSError."""
-    if left is None or sys.platform == "win32" or not stdin.isatty():
+    """Return what is typed up to its end, or to that of the line. Raises Late, OSError.
+
+    A terminal is looked at again and again: a signal that comes right before a read would not end that.
+    """
+    if sys.platform == "win32" or not stdin.isatty():
         return stdin.readline()
     from qoder_cli.output.keyboard import is_ready
 
     line = b""
     while not line.endswith(b"\n"):
-        if (seconds := left()) <= 0:
+        seconds = _TICK
+        if left is not None and (seconds := min(left(), _TICK)) <= 0:
             raise Late
-        if is_ready(stdin, within=min(seconds, _TICK)):
+        if is_ready(stdin, within=seconds):
             piece = os.read(stdin.fileno(), 1024)
             if not piece:
                 break
