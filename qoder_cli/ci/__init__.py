@@ -223,7 +223,7 @@ class GitHub(System):
         """Annotate the step. The runner reads such lines from standard error too."""
         title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
         message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
-        self._app.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
+        self._app.err.print(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:
         with self._writing(variable):

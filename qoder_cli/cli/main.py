@@ -398,7 +398,7 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
     if app.flags.debug:
         from traceback import format_exception
 
-        app.err.tell("".join(format_exception(failure)))
+        app.err.print("".join(format_exception(failure)))
     runs = app.tracked.run_ids
     error = broken_down(failure, runs)
     if runs:

@@ -130,7 +130,7 @@ def last_words(
     if verb == "completed" and completed != len(fine):
         went = "succeeded"
     if decided and several:
-        why = decided.said
+        why = decided.message
     parts = [f"{len(fine)} of {len(items)} runs {went}", why]
     if is_stopped:
         parts.append(_counted(len(running), "run keeps running", "runs keep running"))

@@ -238,7 +238,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     if not dry_run:
         app.progress.note(f"updating {step.target.called} {app.client.settings.whereabouts}")
     if not app.progress.is_quiet:  # stdout has the thing
-        app.err.tell("".join(f"  {line}\n" for line in step.lines()))
+        app.err.print("".join(f"  {line}\n" for line in step.lines()))
     if dry_run:
         show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return {}

@@ -115,7 +115,7 @@ def sandbox(
             return _run(command, environment(app.env, inside), server)
         server.start()
         app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
-        app.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
+        app.err.print("paste these lines into another shell; press Ctrl-C here to stop\n")
         return 128 + _until_signal()
 
 
@@ -141,7 +141,7 @@ def _listen(app: App, generation: Generation, speed: float, port: int, orders: l
         how.append(f"speed {speed:g}")
     if orders:
         how.append(f"faults: {', '.join(map(str, faults.on_order))}")
-    app.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
+    app.err.print(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
     return server
 
 

@@ -12,7 +12,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
-    from qoder_cli.stack.applying import Made
+    from qoder_cli.stack.applying import AppliedThing
     from qoder_cli.stack.folder import Folder
     from qoder_cli.stack.items import Options, StackPlan
     from qoder_cli.stack.plan import Planner
@@ -183,18 +183,18 @@ def _check_prune(folder: "Folder", options: "Options") -> None:
 
 
 def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", turn: "StackTurn | None") -> None:
-    from qoder_cli.stack.applying import Made, apply_all, find_twins, given_up, prune
+    from qoder_cli.stack.applying import AppliedThing, apply_all, find_twins, given_up, prune
 
-    pruned: list[Made] = []
+    pruned: list[AppliedThing] = []
     count = len(plan.items) + len(plan.doomed)
 
-    def on_done(item: object, made: "Made") -> None:
+    def on_done(item: object, made: "AppliedThing") -> None:
         if made.error is not None and made.action != "not_attempted":
-            app.progress.warn(made.said if made.found is None else made.error.message)
+            app.progress.warn(made.message if made.found is None else made.error.message)
         elif made.action in ("created", "changed"):
             app.progress.change(f"{made.action} {made.kind} {made.label}")
 
-    def on_pruned(made: "Made") -> None:
+    def on_pruned(made: "AppliedThing") -> None:
         pruned.append(made)
         if made.error is not None:
             app.progress.warn(made.error.message)
@@ -207,12 +207,12 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", tu
     def so_far() -> str:
         return f"applying: {done()} of {count}"
 
-    def all_made() -> "list[Made]":
+    def all_made() -> "list[AppliedThing]":
         made = []
         for item in plan.items:
             result = item.result
-            if not isinstance(result, Made):
-                result = Made.of(item.thing, given_up(item))
+            if not isinstance(result, AppliedThing):
+                result = AppliedThing.of(item.thing, given_up(item))
             made.append(result)
         return [*made, *pruned]
 
@@ -240,7 +240,7 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", tu
     _conclude(all_made(), signalled, turn.loss if turn is not None and is_cut else None)
 
 
-def _print(app: App, made: "Sequence[Made]") -> None:
+def _print(app: App, made: "Sequence[AppliedThing]") -> None:
     from qoder_cli.local.remembered import remember
 
     for words in dict.fromkeys(each.step.noun.words for each in made):
@@ -250,7 +250,7 @@ def _print(app: App, made: "Sequence[Made]") -> None:
     app.output.records([each.row() for each in shown], data=[each.as_json() for each in shown], id="id", first=_FIRST)
 
 
-def _conclude(made: "Sequence[Made]", signalled: Signalled | None, lost: QoderError | None) -> None:
+def _conclude(made: "Sequence[AppliedThing]", signalled: Signalled | None, lost: QoderError | None) -> None:
     if signalled is not None:
         stopped, hint, message = signalled.in_words("stopped by a signal"), "apply again to finish", None
         if unknown := sum(each.action == "unknown" for each in made):
@@ -261,6 +261,6 @@ def _conclude(made: "Sequence[Made]", signalled: Signalled | None, lost: QoderEr
         raise last_words(error, _so_far(made) if len(made) > 1 else None, error.message)
 
 
-def _so_far(made: "Sequence[Made]") -> str:
+def _so_far(made: "Sequence[AppliedThing]") -> str:
     counts = Counter(each.became for each in made)
     return ", ".join(f"{count} {action}" for action, count in counts.items())

@@ -166,7 +166,7 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]
             if not resolver.asks:  # else it looks there itself
-                known = kept.known(map(Run, rows))
+                known = kept.outcomes_of(map(Run, rows))
                 counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in known)
                 rows = [row for row in rows if text(row.get("id")) not in known]
             counted.add_runs(resolver.runs(rows))
@@ -193,7 +193,7 @@ def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
 
 def _name(line: UsageLine, by: By, app: App) -> str | None:
     if by == "deployment":
-        return line.name or app.known.name_of(line.key)
+        return line.name or app.seen_names.name_of(line.key)
     return line.name
 
 

@@ -134,9 +134,9 @@ def shared_keys(app: App, settings: Settings, *, probe: bool) -> Iterator[Findin
 
 def _writers(app: App, store_id: str) -> Iterator[Finding]:
     """Find the agents that can write to a store of keys."""
-    from qoder_cli.keys.writers import said_of_writers
+    from qoder_cli.keys.writers import warning_of_writers
 
-    if said := said_of_writers(app.client, store_id):
+    if said := warning_of_writers(app.client, store_id):
         yield warning("keys_writers", said, fix="attach it to none of them; who can write to it can free keys")
 
 

@@ -132,7 +132,7 @@ class Warnings:
         self._counts[words] += 1
         alike = self._counts[words]
         if alike <= _ALIKE:
-            warning = item.said
+            warning = item.message
             if error.advice:
                 warning += f" (hint: {error.advice})"
             self._progress.warn(warning)

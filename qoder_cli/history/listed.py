@@ -63,7 +63,7 @@ class Resolver:
         runs = [Run(raw) for raw in objects]
         if not self.asks:
             return map(self._resolved, runs)
-        self._known = known = self._kept.known(runs)
+        self._known = known = self._kept.outcomes_of(runs)
         return self._asked([known[run.id].of(run) if text(run.raw.get("id")) in known else run for run in runs])
 
     def _asked(self, runs: Sequence[Run]) -> Iterator[Run]:

@@ -25,7 +25,7 @@ def writers(client: Client, store_id: str) -> list[str]:
     ]
 
 
-def said_of_writers(client: Client, store_id: str) -> str | None:
+def warning_of_writers(client: Client, store_id: str) -> str | None:
     """Return in words which agents can write to a memory store, or that nobody can say; None if none can."""
     try:
         found = writers(client, store_id)

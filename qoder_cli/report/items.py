@@ -137,7 +137,7 @@ class _Teller:
 
     def _name(self, id: str | None) -> str | None:
         known = self._night.deployments.get(id or "")
-        return known.name if known else self._app.known.name_of(id)
+        return known.name if known else self._app.seen_names.name_of(id)
 
     def needs_you(self) -> Iterator[ReportItem]:
         for run in newest_first(filter(self._waits, self._night.runs)):

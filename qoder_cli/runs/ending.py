@@ -102,7 +102,7 @@ class Ended(Result[Run]):
         row, run, is_wide = self.row(), self.found, app.output.is_wide
         if run is None:
             return with_name(row, None, None, is_wide=is_wide)
-        name = app.known.standing_for(run.deployment_id)
+        name = app.seen_names.standing_for(run.deployment_id)
         if not self.typed.startswith(("drun_", "sess_", "dep_")) and not self.typed.endswith("last"):
             name = self.typed
         row["status"] = waiting_status(run, app.client.server_now()) or row["status"]

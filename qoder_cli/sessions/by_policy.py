@@ -177,8 +177,8 @@ def _to_send(
 
 def _tell(app: App, words: str) -> None:
     """Say something once, however often a wait comes by here."""
-    if words not in app.replies.told:
-        app.replies.told.add(words)
+    if words not in app.replies.notes:
+        app.replies.notes.add(words)
         app.progress.note(words)
 
 

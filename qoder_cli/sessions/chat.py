@@ -25,7 +25,7 @@ from qoder_cli.sessions.deciding import prompted
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
 from qoder_cli.sessions.page import Page
-from qoder_cli.sessions.state import session_to_talk_to
+from qoder_cli.sessions.state import session_taking_messages
 
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
 SHOWN_BEFORE = 20  # earlier events
@@ -43,7 +43,7 @@ def require_terminal(app: App) -> None:
 
 def chat(app: App, session_id: str) -> None:
     """Chat until the person leaves or the session ends. Raises QoderError."""
-    session = Run(session_to_talk_to(app, session_id))
+    session = Run(session_taking_messages(app, session_id))
     title = text(session.raw.get("title"))
     how = "Enter sends, Alt-Enter begins a line, Esc interrupts, Ctrl-D leaves"
     app.progress.note(f"{session.called}{f' ({title})' if title else ''}: {how}")

@@ -131,7 +131,7 @@ def decided(
         about = f"allow {long}?" if long else "allow?"
         if len(waiting) > 1:
             others = f"; {len(equal) - 1} more equal it" if len(equal) > 1 else ""
-            app.err.tell(f"call {place} of {len(calls)}{others}\n")
+            app.err.print(f"call {place} of {len(calls)}{others}\n")
         match _reply(app, about, may_allow=may_allow, left=left):
             case "y":
                 answers[call.id] = confirmation(call, "allow")
@@ -152,7 +152,7 @@ def decided(
 
 def _say(app: App, doing: str, calls: Sequence[Call]) -> None:
     if len(calls) > 1:
-        app.err.tell(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls], _LISTED)}\n")
+        app.err.print(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls], _LISTED)}\n")
 
 
 def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
@@ -177,7 +177,7 @@ def _reply(app: App, about: str, *, may_allow: bool, left: Left | None) -> str:
         words = [f"{letter}  {_HELP[letter]}" for letter in taken] + [_HELP_OF_ALL]
         if reply != "?":
             words = [_NOT_ALLOWED]
-        app.err.tell("".join(f"{app.err.worded(line)}\n" for line in words))
+        app.err.print("".join(f"{app.err.worded(line)}\n" for line in words))
     return reply
 
 

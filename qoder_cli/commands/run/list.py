@@ -263,7 +263,7 @@ def _row(app: App, statuses: set[str]) -> Callable[[Run], Fields]:
     now, is_wide, tells_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
 
     def drawn(run: Run) -> Fields:
-        name = app.known.standing_for(run.deployment_id)
+        name = app.seen_names.standing_for(run.deployment_id)
         return listed_run(run, now=now, name=name, is_wide=is_wide, tells_why=tells_why)
 
     if app.output.columns is None:

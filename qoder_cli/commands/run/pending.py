@@ -82,7 +82,7 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
     def row(one: Waiting) -> Fields:
         if not app.output.is_drawn:
             return one.row(now)
-        name = app.known.standing_for(one.deployment_id)
+        name = app.seen_names.standing_for(one.deployment_id)
         return with_name(one.drawn_row(now), one.deployment_id, name, is_wide=app.output.is_wide)
 
     first = FIRST if policy is None else ("policy", *FIRST)
