@@ -112,8 +112,8 @@ class App:
 
     def keep_secrets(self, *tokens: str | None) -> set[str]:
         """Keep these tokens, and those in variables, out of stderr, however spelled. Return all of them."""
-        known = filter(None, (*tokens, *map(self.env.get, _TOKENS)))
-        secrets = {secret for token in known if len(secret := token.strip()) >= _SHORTEST_TOKEN}
+        all_tokens = filter(None, (*tokens, *map(self.env.get, _TOKENS)))
+        secrets = {secret for token in all_tokens if len(secret := token.strip()) >= _SHORTEST_TOKEN}
         self.err.keep_secrets([form for secret in secrets for form in (secret, *encoded(secret))])
         return secrets
 
