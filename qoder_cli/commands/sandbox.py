@@ -162,13 +162,13 @@ MISLEADING = (
 def _folder() -> Iterator[Path]:
     """Yield a folder for config and state, removed afterwards. Raises UsageError."""
     try:
-        made = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
+        folder = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(
             f"cannot create a temporary folder for the sandbox's config and state: {error.strerror}",
             hint="set TMPDIR to a writable folder",
         ) from None
-    with made as name:
+    with folder as name:
         yield Path(name)
 
 
