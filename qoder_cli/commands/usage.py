@@ -204,7 +204,7 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
         key = Id(line.key) if name is None else NamedId(line.key, name)
     elif line.key is not None:
         key = Words(line.key, least=12)
-    credits, per_run = line.known_credits, line.credits_per_run
+    credits, per_run = line.least_credits, line.credits_per_run
     p50, p95 = percentile(line.durations, 50), percentile(line.durations, 95)
 
     def ran(value: Any) -> Any:
@@ -234,7 +234,7 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
 
 
 def _data(line: UsageLine, by: By, app: App, *, has_runs: bool) -> dict[str, Any]:
-    credits, per_run = line.known_credits, line.credits_per_run
+    credits, per_run = line.least_credits, line.credits_per_run
     dearest = None
     if line.dearest is not None:
         dearest = {"session_id": line.dearest[1], "credits": Number(as_text(line.dearest[0]))}

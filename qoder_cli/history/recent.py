@@ -39,8 +39,8 @@ def histories_of(app: App, deployments: Sequence[str]) -> dict[str, History]:
     histories |= {id: History(is_seen=False) for id, each in listed.items() if each is None}
     for id, some in resolved.items():
         rest = [run for run in runs[id] if run.id not in {each.id for each in some}]
-        known = kept.outcomes_of(rest)
-        older = [known[run.id].of(run) if run.id in known else run for run in rest]
+        outcomes = kept.outcomes_of(rest)
+        older = [outcomes[run.id].of(run) if run.id in outcomes else run for run in rest]
         unread = None
         if any(run.status is None for run in some):
             unread = NoResponse("the session of a run could not be read")
