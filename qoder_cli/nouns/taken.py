@@ -48,11 +48,11 @@ def holders(
         now = row
         if id in read_singly:
             now = _read(app, noun, id, row)
-        known = _name_in(now) or _name_in(row)
-        if now and not known and id not in renamed:
+        shown_name = _name_in(now) or _name_in(row)
+        if now and not shown_name and id not in renamed:
             raise _unclear(noun, f"{id} shows no name")
-        if known in found and not now.get("archived_at"):
-            found[known].append(now)
+        if shown_name in found and not now.get("archived_at"):
+            found[shown_name].append(now)
     return [found[name.strip()] for name in names]
 
 
