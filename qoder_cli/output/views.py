@@ -63,11 +63,11 @@ def run_fields(run: Run) -> Fields:
 def turn_fields(session: Run) -> Fields:
     """Return the fields of a session and its turn, in order; absent ones are None."""
     fields = run_fields(session)
-    known = ("status", "requires_action", "error_type", "error_message", "deployment", "agent")
+    names = ("status", "requires_action", "error_type", "error_message", "deployment", "agent")
     return {
         "id": session.id,
         "title": text(session.raw.get("title")),
-        **{name: fields[name] for name in known},
+        **{name: fields[name] for name in names},
         "created": _moment(session.raw.get("created_at")),
         **{name: fields[name] for name in ("completed", "credits", "deployment_name")},
     }
@@ -76,8 +76,11 @@ def turn_fields(session: Run) -> Fields:
 def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return the evaluations of a session's outcomes, a line each."""
     lines = []
-    for one in evaluations(session):
-        parts = [text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description"))]
+    for evaluation in evaluations(session):
+        parts = [
+            text(evaluation.get("result")) or "unknown",
+            text(evaluation.get("explanation") or evaluation.get("description")),
+        ]
         lines.append(": ".join(filter(None, parts)))
     if lines:
         return {"outcome": lines}

@@ -30,9 +30,9 @@ class Unquoted(str):
     comment: str
 
     def __new__(cls, text: str, comment: str = "") -> "Unquoted":
-        made = super().__new__(cls, text)
-        made.comment = comment
-        return made
+        unquoted = super().__new__(cls, text)
+        unquoted.comment = comment
+        return unquoted
 
 
 def document(value: Any) -> str:
