@@ -186,7 +186,7 @@ class Regex:
         """
         steps = 0
         again = {0} if anywhere else set[int]()
-        known: dict[tuple[frozenset[int], str, bool | None], frozenset[int]] = {}
+        moves: dict[tuple[frozenset[int], str, bool | None], frozenset[int]] = {}
         reached = self._reached({0}, text, 0)
         for place, character in enumerate(text, 1):
             if anywhere and self._end in reached:
@@ -194,12 +194,12 @@ class Regex:
             if not (reached or anywhere):
                 return reached
             key = reached, character, _begins_word(text, place) if self._has_places else None
-            if (following := known.get(key)) is None:
+            if (following := moves.get(key)) is None:
                 steps += len(reached) + 1
                 if steps > MOST_STEPS:
                     raise TooLong
                 following = self._reached(again | self._read(reached, character), text, place)
-                known[key] = following
+                moves[key] = following
             reached = following
         return reached
 

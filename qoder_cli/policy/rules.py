@@ -112,11 +112,11 @@ def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Po
     return Policy(path, sha256, tuple(rules), deployments, tuple(_writable_by_others(path)))
 
 
-def _unknown(node: Node, known: tuple[str, ...], at: Path) -> Iterator[Problem]:
+def _unknown(node: Node, names: tuple[str, ...], at: Path) -> Iterator[Problem]:
     for name, child in node.items():
-        if name not in known:
-            near = get_close_matches(str(name).lower(), known, n=1)
-            better = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+        if name not in names:
+            near = get_close_matches(str(name).lower(), names, n=1)
+            better = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
             yield Problem(f"unknown field{better}", line=child.line, path=(*at, name))
 
 
