@@ -146,7 +146,7 @@ class Chat:
         with self._app.err.handed_to(self._post):
             while True:
                 with keys(shown=False, one_by_one=True):
-                    why = self._talk()
+                    why = self._send_typed()
                 if why is Leave.FOR_GOOD or not self._answer():
                     return
 
@@ -158,7 +158,7 @@ class Chat:
             self._app.out.show(self._page.quoted(self._editor.draft))
             self._app.progress.note("this message was not sent", always=True)
 
-    def _talk(self) -> Leave:
+    def _send_typed(self) -> Leave:
         """Send what is typed. Return why the editor was left. Raises Signalled, ApiError."""
         while True:
             typed = self._editor.read()
