@@ -147,12 +147,12 @@ class _Loader:
             line = (filled.child("paused") or filled).line
             problems.append(Problem("must be true or false", line=line, path=(*at, "paused")))
         fields = spelled_out(fields)
-        places = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
+        bad_places = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
         wrong = [*check(fields, filled, at=at), *self._between_fields(filled, at, file)]
         if not is_servers:
             wrong += tokens_in(filled, at)
         wrong += problems_of_hidden(document, at, ignored=ignored)
-        problems += [problem for problem in wrong if (problem.line, problem.path) not in places]
+        problems += [problem for problem in wrong if (problem.line, problem.path) not in bad_places]
         if not wrong:
             deployment_id = fields.pop("id", None)
             secret_places = {*_filled_variables(document, filled), *_named(fields.get("resources"), ("resources",))}

@@ -53,8 +53,8 @@ class AppliedThing(Applied):
     @classmethod
     def of(cls, thing: Declaration, applied: Applied) -> "AppliedThing":
         """Return a result with the kind and the file of the thing."""
-        known = {each.name: getattr(applied, each.name) for each in fields(Applied)}
-        return cls(**known, kind=kind_of(thing), file=thing.file or None)
+        values = {each.name: getattr(applied, each.name) for each in fields(Applied)}
+        return cls(**values, kind=kind_of(thing), file=thing.file or None)
 
     def as_json(self) -> Raw:
         found = super().as_json()
@@ -120,18 +120,19 @@ def apply_all(
     def settle(item: Item, applied: Applied) -> None:
         item.result = AppliedThing.of(item.thing, applied)
         on_done(item, item.result)
-        for each in needed_by[item]:
-            waits[each] -= 1
-            if each.result is not None:
+        for dependent in needed_by[item]:
+            waits[dependent] -= 1
+            if dependent.result is not None:
                 continue
             if applied.action not in _FINE or applied.error is not None:
-                step = each.step
+                step = dependent.step
                 step.error = step.error or Rejected(
-                    f"{each.thing.label} was not attempted, because {item.thing.label} is not done", hint="apply again"
+                    f"{dependent.thing.label} was not attempted, because {item.thing.label} is not done",
+                    hint="apply again",
                 )
-                settle(each, result_of(step, "not_attempted"))
-            elif waits[each] == 0:
-                ready.append(each)
+                settle(dependent, result_of(step, "not_attempted"))
+            elif waits[dependent] == 0:
+                ready.append(dependent)
 
     ready: list[Item] = []
     inbox = SimpleQueue[Any]()
@@ -311,31 +312,31 @@ def prune(
     try:
         rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
     except ApiError as error:
-        for each in plan.doomed:
-            step = _step_of(each)
+        for doomed in plan.doomed:
+            step = _step_of(doomed)
             on_done(AppliedThing.of(step.thing, edits.failed(step, error)))
         return
     going = {str(each.raw["id"]) for each in plan.doomed}
     used = used_elsewhere(rows, going)
-    for number, each in enumerate(plan.doomed):
+    for number, doomed in enumerate(plan.doomed):
         if turn is not None:
             turn.renew()
             if turn.is_over:
                 return
-        id = str(each.raw["id"])
+        id = str(doomed.raw["id"])
         if user := used.get(id):
-            app.progress.warn(f"{each.label} is kept: {user} uses it")
+            app.progress.warn(f"{doomed.label} is kept: {user} uses it")
             continue
-        step = _step_of(each)
+        step = _step_of(doomed)
         try:
-            made = _pruned(app, each, step, stack)
+            result = _pruned(app, doomed, step, stack)
         except Signalled:
-            on_done(_interrupted(each, step))
+            on_done(_interrupted(doomed, step))
             for left in map(_step_of, plan.doomed[number + 1 :]):
                 on_done(AppliedThing.of(left.thing, result_of(left, "not_attempted")))
             raise
-        on_done(made)
-        if made.error is not None:  # it stays, and so does what it uses
+        on_done(result)
+        if result.error is not None:  # it stays, and so does what it uses
             going.discard(id)
             used = used_elsewhere(rows, going)
 
