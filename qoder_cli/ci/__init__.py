@@ -84,7 +84,7 @@ class Ci:
         values["session_ids"] = [plain(session) for _, session in ids]
         if code is not None:
             items = [tracked.items.get(number) for number in numbers]
-            values["statuses"] = [item and (plain(item.word) or "unknown") for item in items]
+            values["statuses"] = [item and (plain(item.status) or "unknown") for item in items]
             values["exit_codes"] = [item and item.exit_code for item in items]
         if is_one:
             values = {
@@ -286,7 +286,7 @@ def _row(item: Ended) -> str:
     run = item.found
     error = shortened(item.error.message, LONGEST_SHOWN) if item.error else ""
     code = "" if item.exit_code is None else str(item.exit_code)
-    cells = [item.run_id, item.typed, item.word.replace("_", " "), None, code, error]
+    cells = [item.run_id, item.typed, item.status.replace("_", " "), None, code, error]
     if run is not None:
         cells[1] = item.typed
         if run.deployment_id:

@@ -62,7 +62,7 @@ def _sum_up(app: App, runs: Conductor, items: Sequence[Ended], *, ask: bool) -> 
     """Print counts, time and cost; costs are requested only if `ask`."""
     if app.progress.is_quiet or len(items) < 2:
         return
-    counts = Counter(item.word.replace("_", " ") for item in items)
+    counts = Counter(item.status.replace("_", " ") for item in items)
     went = ", ".join(f"{count} {word}" for word, count in counts.most_common())
     parts = [went, f"in {span(app.clock.monotonic() - runs.began)}"]
     if runs.plan.wait and (cost := _cost(app, items, ask=ask)):

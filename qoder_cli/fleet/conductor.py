@@ -93,7 +93,7 @@ class Conductor:
                     id = item.found.id
                     if item.found.duration_ms is not None:
                         seconds = item.found.duration_ms / 1000
-                yield Line(typed, id, item.word.replace("_", " "), seconds)
+                yield Line(typed, id, item.status.replace("_", " "), seconds)
             elif polled is None:
                 yield Line(typed, None, "to start", None)
             else:

@@ -236,8 +236,8 @@ def sum_of(lines: Iterable[UsageLine]) -> UsageLine:
     return every
 
 
-def _interned(word: str | None) -> str | None:
-    return word and intern(word)
+def _interned(value: str | None) -> str | None:
+    return value and intern(value)
 
 
 def _day(moment: datetime) -> str:

@@ -140,7 +140,7 @@ def waiting_status(run: Run, now: float) -> Status | None:
     return Status(f"{WAITS} {coarse(now - run.asks_since)}")
 
 
-def missing_row(typed: str, word: str) -> Fields:
+def missing_row(typed: str, status: str) -> Fields:
     """Return the row of a run that could not be read: what was typed, and why in a word.
 
     A session's id stands under `session`, what is no id under `deployment`: the first
@@ -149,7 +149,7 @@ def missing_row(typed: str, word: str) -> Fields:
     kinds = {"drun_": "id", "sess_": "session"}
     column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
     shown = Words(typed) if column == "deployment" else Id(typed)
-    return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(word), column: shown}
+    return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(status), column: shown}
 
 
 # As those of a run.

@@ -268,7 +268,7 @@ class _PatternReader:
         self._at += len(what)
         return True
 
-    def _one(self, what: str) -> str:
+    def _required(self, what: str) -> str:
         """Return the next character. Raises BadPattern, saying `what` ends too early."""
         if not (character := self._next()):
             raise BadPattern(f"{what} is not closed")
@@ -288,7 +288,7 @@ class _PatternReader:
             yield self._repeated(self._item(depth))
 
     def _item(self, depth: int) -> _Tree:
-        character = self._one("it")
+        character = self._required("it")
         if character in "^$":
             return character
         if character == ".":
@@ -309,7 +309,7 @@ class _PatternReader:
         return _Set(character * 2)
 
     def _escape(self) -> _Tree:
-        character = self._one("a \\")
+        character = self._required("a \\")
         if character in "bB":
             return character
         if character.lower() in _CLASSES:
@@ -345,10 +345,10 @@ class _PatternReader:
 
     def _member(self) -> str:
         """Return a character of a class, or ranges."""
-        character = self._one("a [")
+        character = self._required("a [")
         if character != "\\":
             return character
-        character = self._one("a [")
+        character = self._required("a [")
         return _CLASSES.get(character) or self._escaped(character)
 
     def _repeated(self, tree: _Tree) -> _Tree:

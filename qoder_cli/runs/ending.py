@@ -81,7 +81,7 @@ class Ended(Result[Run]):
         return self.found is None and self.exit_code == Exit.OUTCOME_UNKNOWN
 
     @property
-    def word(self) -> str:
+    def status(self) -> str:
         if self.found is not None:
             return self.found.status or "gone"
         if not self.attempted:
@@ -92,7 +92,7 @@ class Ended(Result[Run]):
         from qoder_cli.output.views import missing_row, run_row
 
         if self.found is None:
-            return missing_row(without_tokens(self.typed), self.word)
+            return missing_row(without_tokens(self.typed), self.status)
         return run_row(self.found)
 
     def drawn_row(self, app: App) -> "Fields":

@@ -208,7 +208,7 @@ class _Viewed(Things):
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:
         shape = super().show(call, thing)
-        view = call.word("view", "basic", "full")
+        view = call.choice("view", "basic", "full")
         if (view or call.verb) not in ("full", "retrieve"):
             del shape["content"]
         return shape

@@ -71,7 +71,7 @@ class OperationCall:
         given = [value for key, value in _pairs(self.request.query) if key in (name, name[:-2])]
         return {part for value in given for part in value.split(",") if part}
 
-    def word(self, name: str, *words: str) -> str | None:
+    def choice(self, name: str, *words: str) -> str | None:
         """Return one of these words, or None."""
         value = self.query(name)
         if value not in (None, *words):
@@ -214,14 +214,14 @@ class Things:
     def keep(self, call: OperationCall) -> Callable[[Shape], bool]:
         """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
-        archived = call.word("include_archived", "true", "false")
+        archived = call.choice("include_archived", "true", "false")
         if archived is not None and call.query("status") is not None:  # help/pages/api.md#deployments
             raise invalid("include_archived cannot be combined with status.", "include_archived")
         for name in asked:
             words = _WORDS.get(name) or _WORDS.get(f"{self.layout.what}.{name}")
             if words and (wrong := sorted(call.all(name) - words - ({"canceling"} if call.legacy else set()))):
                 raise invalid(f"{name} must be among {', '.join(sorted(words))}, not {wrong[0]}.", name)
-        call.word("has_error", "true", "false")
+        call.choice("has_error", "true", "false")
         if call.legacy and self.layout.prefix in ("dep", "drun"):
             asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")
         limits, wanted = list[tuple[str, float]](), list[tuple[str, set[str]]]()
@@ -301,7 +301,7 @@ class Things:
 
     def page(self, call: OperationCall) -> Reply:
         """Return a page of the things that pass the query's filters."""
-        keep, order, back = self.keep(call), call.word("order", "asc", "desc"), False
+        keep, order, back = self.keep(call), call.choice("order", "asc", "desc"), False
         rest = [thing for thing in self.things(call).values() if self.is_visible(call, thing)]
         rest.sort(key=lambda thing: thing.created)
         if (order or self.layout.order) == "desc":

@@ -298,11 +298,11 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
     with _in_session(target):
         turn = _before(app, target) if waits and answers and not goes_on else None
         if answers:
-            for word in dict.fromkeys(done.values()):
-                which = [call for call, _ in answers if done[call.id] == word]
+            for answer in dict.fromkeys(done.values()):
+                which = [call for call, _ in answers if done[call.id] == answer]
                 names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call in which)
                 where = app.client.settings.whereabouts
-                app.progress.note(f"{DOING[word]} {names_of} in session {target.session_id} {where}")
+                app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id} {where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
             if not events:
@@ -454,8 +454,8 @@ def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str]
         "events": events,
     }
     fields: Fields = {"run": data["run_id"], "session": Id(target.session_id)}
-    for word in dict.fromkeys(done.values()):
-        fields[word] = [id for id, each in done.items() if each == word]
+    for answer in dict.fromkeys(done.values()):
+        fields[answer] = [id for id, each in done.items() if each == answer]
     app.output.record({**fields, "still_waiting": still}, data=data)
 
 
