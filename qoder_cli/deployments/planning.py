@@ -164,7 +164,7 @@ def changing(
     repin: bool,
     send_secrets: bool = False,
 ) -> DeploymentStep:
-    """Return the step that changes one of the `known`, with an error if it cannot."""
+    """Return the step that changes one of the `deployments`, with an error if it cannot."""
     step = step_for(declared, current.raw, form=REPINNING if repin else FORM)
     if error := archived(step.target, current.raw):
         return step_for(declared, current.raw, error=error)

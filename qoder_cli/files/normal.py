@@ -195,7 +195,7 @@ def _without(value: Any, names: tuple[str, ...]) -> Any:
 _NORMAL: dict[str, Callable[[Any], Any]] = {
     "agent": _agent,
     "environment_variables": _environment_variables,
-    "schedule": lambda said: {"type": "cron", **said} if isinstance(said, dict) else said,
-    "initial_events": lambda said: [_event(each) for each in said] if isinstance(said, list) else said,
+    "schedule": lambda value: {"type": "cron", **value} if isinstance(value, dict) else value,
+    "initial_events": lambda value: [_event(each) for each in value] if isinstance(value, list) else value,
     "budget": _budget,
 }

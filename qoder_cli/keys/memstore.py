@@ -14,7 +14,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.http.answers import Pending, answer_to
 from qoder_cli.http.client import Client
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
 from qoder_cli.nouns.memories import sha256_of
@@ -109,7 +109,7 @@ class MemoryKeys:
     def _rows(self, query: dict[str, Any], *, must_be_whole: bool = False) -> list[dict[str, Any]]:
         pages = list(self._client.pages(self._path, query, fresh=True))
         rows = [mapping(row) for page in pages for row in page["data"]]
-        if must_be_whole and not (tells_more(pages[-1]) and all(map(_is_memory, rows))):
+        if must_be_whole and not (says_whether_more(pages[-1]) and all(map(_is_memory, rows))):
             raise NoResponse("the list of keys may not be whole")
         return rows
 

@@ -8,7 +8,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
 from qoder_cli.base.tokens import few
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
@@ -131,7 +131,7 @@ def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, w
             if has_id(noun, row) and row["id"] not in seen and (archived or not row.get("archived_at")):
                 seen.add(row["id"])
                 yield row
-    if whole and not tells_more(page):
+    if whole and not says_whether_more(page):
         raise NoResponse(f"the list of {noun.plural} does not say whether it is whole; nothing was sent")
 
 

@@ -11,7 +11,7 @@ from qoder_cli.base.errors import NoResponse, NotFound
 from qoder_cli.base.model import mapping
 from qoder_cli.base.polling import poll
 from qoder_cli.base.tokens import few
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import as_remembered, seen
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.shown import name_of
@@ -82,7 +82,7 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
             if not has_id(noun, row):
                 raise _unclear(noun, f"the list of {noun.plural} has something else in it")
             yield row
-    if not tells_more(page):
+    if not says_whether_more(page):
         raise _unclear(noun, f"the list of {noun.plural} does not say whether it is whole")
 
 

@@ -104,11 +104,11 @@ def run_row(run: Run) -> Fields:
     return {name: fields[name] for name in RUN_COLUMNS}
 
 
-def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_why: bool = False) -> Fields:
+def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, shows_why: bool = False) -> Fields:
     """Return a run as a row of a list on a terminal at `now` (unix seconds).
 
     `name` stands for its deployment's id, if there is one. If `is_wide`, it has local times and that id. If it
-    `tells_why`, its error needs room before what comes after it.
+    `shows_why`, its error needs room before what comes after it.
     """
     row = with_name(run_row(run), run.deployment_id, name, is_wide=is_wide)
     triggered = row["triggered"]
@@ -124,7 +124,7 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_w
         "deployment": row["deployment"],
         "triggered": triggered,
         "duration": row["duration"],
-        "error": _text(Words, error, least=_LONGEST_WHY if tells_why else 12),
+        "error": _text(Words, error, least=_LONGEST_WHY if shows_why else 12),
         "trigger": row["trigger"],
         "session": row["session"],
         **({"deployment_id": row["deployment_id"]} if is_wide else {}),

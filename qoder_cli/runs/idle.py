@@ -15,7 +15,7 @@ from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, Run
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import GOING, Run, mapping, text
 from qoder_cli.base.outcome import ENDING_EVENTS, Standing, apply_asks, fill_status, standing
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.runs.ending import going_on
 from qoder_cli.sessions.log import Log, is_last
 from qoder_cli.sessions.story import read_story, story_of
@@ -86,7 +86,7 @@ class _Lists:
             if run.deployment_id not in (None, self._id):
                 self._give_up("the run list shows runs of another deployment")
             runs.append(run)
-        if not tells_more(page):
+        if not says_whether_more(page):
             self._give_up("the run list does not say whether it is complete")
         return runs, is_last(page)
 
@@ -125,7 +125,7 @@ class _Lists:
                 why = why or "the list of sessions cannot be filtered by deployment"
             else:
                 why = why or "the list of sessions cannot be filtered by status"
-        if not (tells_more(page) and is_last(page)):
+        if not (says_whether_more(page) and is_last(page)):
             why = why or "the list of sessions is incomplete"
         if why:
             self._give_up(why)
