@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
-    from qoder_cli.local.remembered import KnownNames
+    from qoder_cli.local.remembered import SeenNames
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
     from qoder_cli.output.data import Output
@@ -86,7 +86,7 @@ class Replies:
 
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls, with what said that they wait
     refused: Counter[str] = field(default_factory=Counter)  # how often the answer to a call was
-    told: set[str] = field(default_factory=set)  # what was said of calls that nobody answered here
+    notes: set[str] = field(default_factory=set)  # what was said of calls that nobody answered here
     has_any: bool = False
 
 
@@ -112,8 +112,8 @@ class App:
 
     def keep_secrets(self, *tokens: str | None) -> set[str]:
         """Keep these tokens, and those in variables, out of stderr, however spelled. Return all of them."""
-        known = filter(None, (*tokens, *map(self.env.get, _TOKENS)))
-        secrets = {secret for token in known if len(secret := token.strip()) >= _SHORTEST_TOKEN}
+        all_tokens = filter(None, (*tokens, *map(self.env.get, _TOKENS)))
+        secrets = {secret for token in all_tokens if len(secret := token.strip()) >= _SHORTEST_TOKEN}
         self.err.keep_secrets([form for secret in secrets for form in (secret, *encoded(secret))])
         return secrets
 
@@ -190,11 +190,11 @@ class App:
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
 
     @cached_property
-    def known(self) -> "KnownNames":
+    def seen_names(self) -> "SeenNames":
         """Names, as this machine saw them."""
-        from qoder_cli.local.remembered import KnownNames
+        from qoder_cli.local.remembered import SeenNames
 
-        return KnownNames(self.store, self.settings)
+        return SeenNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
         """Return a run with what this machine knows of it: its deployment's name, the run that it retries.
@@ -203,8 +203,8 @@ class App:
         """
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             id = text(run.raw.get("id"))  # a list may hold anything
-            retry_of = self.tracked.retries.get(id or "") or self.known.retries.get(id or "")
-            return replace(run, name_seen=self.known.name_of(run.deployment_id), retry_of=retry_of)
+            retry_of = self.tracked.retries.get(id or "") or self.seen_names.retries.get(id or "")
+            return replace(run, name_seen=self.seen_names.name_of(run.deployment_id), retry_of=retry_of)
         return run
 
     def _remember_shown(self, ids: "Sequence[str]") -> None:

@@ -60,8 +60,8 @@ class RawRequest:
     @property
     def is_stream(self) -> bool:
         """Whether it asks for an event stream, by operation or Accept header."""
-        known = self.operation is not None and self.operation.kind == "stream"
-        return not self.is_write and (known or "text/event-stream" in self.headers.get("accept", ""))
+        is_declared = self.operation is not None and self.operation.kind == "stream"
+        return not self.is_write and (is_declared or "text/event-stream" in self.headers.get("accept", ""))
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -85,10 +85,10 @@ def read_headers(typed: Sequence[str]) -> dict[str, str]:
     Raises UsageError for what is no header, comes twice, or is not the caller's to set.
     """
     headers: dict[str, str] = {}
-    for each in typed:
-        name, sign, value = each.partition(":")
+    for header in typed:
+        name, sign, value = header.partition(":")
         name, value = name.strip().lower(), value.strip()
-        if not sign or not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or len(each) > _LONGEST:
+        if not sign or not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or len(header) > _LONGEST:
             raise UsageError(  # not shown: it may be a secret in the wrong place
                 "--header takes 'Name: value' of printable ASCII characters",
                 hint="for example: --header 'x-request-id: 7'",

@@ -30,8 +30,8 @@ def amount(value: object) -> Decimal | None:
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """Return the exact sum."""
     found = Decimal(0)
-    for each in amounts:
-        found = _EXACT.add(found, each)
+    for amount in amounts:
+        found = _EXACT.add(found, amount)
     return found
 
 

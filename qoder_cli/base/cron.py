@@ -117,8 +117,8 @@ def _checked(part: str, place: int) -> str:
     shape = _PART.fullmatch(part.lower())
     if shape is None:
         raise ValueError(f"{invalid})")
-    known = {word: number for number, word in enumerate(names.split(), low)}
-    ends = [known.get(end, int(end) if end.isdigit() else -1) for end in shape.group("first", "last") if end]
+    numbers = {word: number for number, word in enumerate(names.split(), low)}
+    ends = [numbers.get(end, int(end) if end.isdigit() else -1) for end in shape.group("first", "last") if end]
     if not all(low <= end <= high for end in ends):
         raise ValueError(f"{invalid})")
     step = int(shape["step"] or 1)
@@ -187,9 +187,9 @@ def next_fires(schedule: Mapping[str, Any], *, now: float, count: int = 5) -> li
     The server's own list goes before what is worked out from `now` (unix seconds), also when it is empty:
     an archived deployment does not fire.
     """
-    told = schedule.get("upcoming_runs_at")
-    if isinstance(told, list):
-        return [fire for fire in told if text(fire)][:count]
+    fires = schedule.get("upcoming_runs_at")
+    if isinstance(fires, list):
+        return [fire for fire in fires if text(fire)][:count]
     try:
         moments = upcoming(str(schedule.get("expression")), str(schedule.get("timezone")), after=now, count=count)
     except ValueError:

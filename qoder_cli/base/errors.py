@@ -63,7 +63,7 @@ class Exit(IntEnum):
 # The first that applies is the exit code of several runs (help/pages/exit-codes.md). 2 can also be the code of one of
 # several (a name that two deployments have, a key that another one was started with).
 RANKING = (130, 143, 129, 9, 70, 10, 4, 7, 6, 5, 2, 1, 11, 124, 3, 8, 0)
-_TOLD = ("run_id", "session_id", "run_state", "api_type", "http_status", "request_id")
+_CONTEXT = ("run_id", "session_id", "run_state", "api_type", "http_status", "request_id")
 
 
 class QoderError(Exception):
@@ -79,7 +79,7 @@ class QoderError(Exception):
     shell: str | None = None  # `next` for a shell, where it is longer than what one types
     asked_to_cancel = False  # whether the run left going was asked to cancel
     has_lines = False  # whether the message has several, made harmless already
-    _is_made = False
+    _is_frozen = False
 
     def __init__(
         self,
@@ -107,11 +107,11 @@ class QoderError(Exception):
         self.api_type: str | None = api_type
         self.http_status: int | None = http_status
         self.request_id: str | None = request_id
-        self._is_made = True
+        self._is_frozen = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse changes once made: others may hold this error."""
-        if self._is_made and not name.startswith("__"):
+        if self._is_frozen and not name.startswith("__"):
             raise AttributeError(f"errors are never changed: use with_({name}=...)")
         super().__setattr__(name, value)
 
@@ -138,7 +138,7 @@ class QoderError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """Return the object under `error` in JSON: always the same keys, never a token."""
-        context = {name: getattr(self, name) for name in _TOLD}
+        context = {name: getattr(self, name) for name in _CONTEXT}
         if self.run_id is not None and self.run_id.startswith("sess_"):  # it is about a session, of no run
             context |= {"run_id": None, "session_id": self.session_id or self.run_id}
         return {

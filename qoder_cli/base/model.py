@@ -149,8 +149,8 @@ class Run(Resource):
             if any(error.get(name) for name in ("type", "message")):
                 return error
             return {}
-        is_said = isinstance(error, str) and bool(error.strip())
-        if is_said:
+        is_text = isinstance(error, str) and bool(error.strip())
+        if is_text:
             return {"type": "unknown_error", "message": error}
         return {}
 
@@ -269,14 +269,14 @@ class Deployment(Resource):
         return [fire for fire in array(self.schedule.get("upcoming_runs_at")) if text(fire)]
 
 
-def is_new(key: str, known: dict[str, None], *, most: int) -> bool:
+def is_new(key: str, keys: dict[str, None], *, most: int) -> bool:
     """Return whether a key is new, and remember it; the last `most` are kept."""
-    if key in known:
+    if key in keys:
         return False
-    if len(known) >= 2 * most:
-        for old in list(known)[:most]:
-            del known[old]
-    known[key] = None
+    if len(keys) >= 2 * most:
+        for old in list(keys)[:most]:
+            del keys[old]
+    keys[key] = None
     return True
 
 

@@ -110,8 +110,8 @@ def fill_status(run: Run) -> Run:
     """Return the run with its status filled in, if its own fields decide it."""
     if run.status is not None or run.derived:
         return run
-    known = {Standing.ENDED: "failed", Standing.ASK_SESSION: "running"}
-    return replace(run, derived={"status": known.get(standing(run), "pending")})
+    statuses = {Standing.ENDED: "failed", Standing.ASK_SESSION: "running"}
+    return replace(run, derived={"status": statuses.get(standing(run), "pending")})
 
 
 def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:

@@ -173,23 +173,23 @@ class OneAhead(Generic[T]):
 
 
 class Pool(Generic[T, R]):
-    """Calls `work` with each thing given, in up to `at_a_time` threads; `tell` hears each result once.
+    """Calls `work` with each thing given, in up to `at_a_time` threads; `on_result` hears each result once.
 
-    Calls of `tell` go through the inbox, to be made in the caller's thread. If a signal comes during one, it is
+    Calls of `on_result` go through the inbox, to be made in the caller's thread. If a signal comes during one, it is
     made again.
     """
 
     def __init__(
         self,
         work: Callable[[T], R],
-        tell: Callable[[T, R], Any],
+        on_result: Callable[[T, R], Any],
         *,
         at_a_time: int,
         inbox: "SimpleQueue[Any]",
         clock: Clock,
     ) -> None:
         self._work = work
-        self._tell = tell
+        self._on_result = on_result
         self._at_a_time = at_a_time
         self._inbox = inbox
         self._clock = clock
@@ -230,7 +230,7 @@ class Pool(Generic[T, R]):
     def _report(self, thing: T, result: R) -> Any:
         if thing not in self.open:
             return None
-        answer = self._tell(thing, result)
+        answer = self._on_result(thing, result)
         self.open.pop(thing)  # only now: a signal may come before, and it is reported again then
         return answer
 

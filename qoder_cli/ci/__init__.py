@@ -65,18 +65,18 @@ class Ci:
         self._app = app
         self.tracked = app.tracked
         self._system = system
-        self._told: dict[str, Value] = {}
-        self._told_at = float("-inf")
+        self._values: dict[str, Value] = {}
+        self._set_at = float("-inf")
 
     def _announce(self) -> None:
-        known = self.tracked.ids.keys() | self.tracked.items.keys()
-        is_due = self._app.clock.monotonic() - self._told_at >= OFTEN
-        if isinstance(self.tracked.typed, str) or len(known) == len(self.tracked.typed) or is_due:
-            self._tell_runs()
+        numbers = self.tracked.ids.keys() | self.tracked.items.keys()
+        is_due = self._app.clock.monotonic() - self._set_at >= OFTEN
+        if isinstance(self.tracked.typed, str) or len(numbers) == len(self.tracked.typed) or is_due:
+            self._set_runs()
 
-    def _tell_runs(self, code: int | None = None) -> None:
+    def _set_runs(self, code: int | None = None) -> None:
         """Tell the ids; at the end, with the exit code, what became of each."""
-        self._told_at = self._app.clock.monotonic()
+        self._set_at = self._app.clock.monotonic()
         is_one, tracked = isinstance(self.tracked.typed, str), self.tracked
         numbers = range(1) if is_one else range(len(tracked.typed))
         ids = [tracked.ids.get(number, (None, None)) for number in numbers]
@@ -84,7 +84,7 @@ class Ci:
         values["session_ids"] = [plain(session) for _, session in ids]
         if code is not None:
             items = [tracked.items.get(number) for number in numbers]
-            values["statuses"] = [item and (plain(item.word) or "unknown") for item in items]
+            values["statuses"] = [item and (plain(item.status) or "unknown") for item in items]
             values["exit_codes"] = [item and item.exit_code for item in items]
         if is_one:
             values = {
@@ -92,7 +92,7 @@ class Ci:
             }
         if code is not None:
             values["exit_code"] = str(code)
-        self._tell(values)
+        self._set_changed(values)
 
     def __enter__(self) -> Self:
         self.tracked.announce = self._announce
@@ -112,20 +112,20 @@ class Ci:
                 tracked.ended(Ended(tracked.typed[number], None, None, attempted=False), number=number)
         if not tracked.items and not tracked.ids:
             return  # no runs, as with --dry-run
-        self._tell_runs(Exit.OK if error is None else error.exit)
+        self._set_runs(Exit.OK if error is None else error.exit)
         self._system.sum_up([tracked.items[number].named(self._app) for number in sorted(tracked.items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
         if is_one and not isinstance(error, Interrupted):  # whoever stopped it is gone
-            self._tell_result()
+            self._set_result()
 
-    def _tell(self, values: Mapping[str, Value]) -> None:
-        new = {name: value for name, value in values.items() if self._told.get(name) != value}
+    def _set_changed(self, values: Mapping[str, Value]) -> None:
+        new = {name: value for name, value in values.items() if self._values.get(name) != value}
         if new:
-            self._told |= new
-            self._system.tell(new)
+            self._values |= new
+            self._system.set_values(new)
 
-    def _tell_result(self) -> None:
+    def _set_result(self) -> None:
         run = self.tracked.items[0].found if self.tracked.items else None
         was_asked = "client" in vars(self._app)  # the server, about this run
         if run is None or is_going(run) or not (self._system.takes_text and was_asked):
@@ -138,7 +138,7 @@ class Ci:
             self._app.progress.warn(f"--ci: cannot read the final message: {error.message}")
             return
         if message:
-            self._tell({"result": message[:LONGEST_RESULT]})
+            self._set_changed({"result": message[:LONGEST_RESULT]})
 
 
 def reporting(app: App) -> Ci:
@@ -180,7 +180,7 @@ class System:
         self._app = app
         self._warned: set[str] = set()  # what could not be written
 
-    def tell(self, values: dict[str, Value]) -> None:
+    def set_values(self, values: dict[str, Value]) -> None:
         """Set values by name; a later value replaces an earlier one."""
 
     def sum_up(self, items: Sequence[Ended]) -> None:
@@ -208,7 +208,7 @@ class GitHub(System):
 
     takes_text = True
 
-    def tell(self, values: dict[str, Value]) -> None:
+    def set_values(self, values: dict[str, Value]) -> None:
         self._append("GITHUB_OUTPUT", "".join(itertools.starmap(_output, values.items())))
 
     def sum_up(self, items: Sequence[Ended]) -> None:
@@ -223,7 +223,7 @@ class GitHub(System):
         """Annotate the step. The runner reads such lines from standard error too."""
         title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
         message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
-        self._app.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
+        self._app.err.print(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
 
     def _append(self, variable: str, text: str) -> None:
         with self._writing(variable):
@@ -240,7 +240,7 @@ class GitLab(System):
         super().__init__(app)
         self._path = Path(app.env.get("CI_PROJECT_DIR") or ".") / DOTENV
 
-    def tell(self, values: dict[str, Value]) -> None:
+    def set_values(self, values: dict[str, Value]) -> None:
         """Set variables, drop an earlier command's; of several runs only ids, to fit 5 KB."""
         variables = {name: value for name, value in values.items() if isinstance(value, str)}
         of_one = {name for name, _ in _OF_ONE.values()}
@@ -286,7 +286,7 @@ def _row(item: Ended) -> str:
     run = item.found
     error = shortened(item.error.message, LONGEST_SHOWN) if item.error else ""
     code = "" if item.exit_code is None else str(item.exit_code)
-    cells = [item.run_id, item.typed, item.word.replace("_", " "), None, code, error]
+    cells = [item.run_id, item.typed, item.status.replace("_", " "), None, code, error]
     if run is not None:
         cells[1] = item.typed
         if run.deployment_id:

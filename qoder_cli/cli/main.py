@@ -205,7 +205,7 @@ def _show_contents(ctx: typer.Context) -> None:
 
 def _in_full(command: Any, args: list[str]) -> list[str]:
     """Return words with options as they are called now, with a value, and several values of one as several options."""
-    known = {name: param for param in command.params for name in param.opts if name.startswith("-")}
+    params = {name: param for param in command.params for name in param.opts if name.startswith("-")}
     full: list[str] = []
     words = [*args]
     while words:
@@ -213,9 +213,9 @@ def _in_full(command: Any, args: list[str]) -> list[str]:
         if word == "--":
             return [*full, word, *words]
         name, is_bound, value = word.partition("=")
-        if name not in known:
+        if name not in params:
             name = OPTIONS_UNDERSTOOD.get(name, name)
-        param = known.get(name)
+        param = params.get(name)
         if param is None:
             full.append(word)
         elif name in DEFAULT_VALUES and not is_bound and not "".join(words[:1])[:1].isdigit():
@@ -279,8 +279,8 @@ def _noun(noun: str) -> Any:
 def commands_of(module: str) -> Mapping[str, Any]:
     """Return the commands of a noun, by the module that they are in; those that every noun has if there is none."""
     if find_spec(module) is None:
-        made: Mapping[str, Any] = named_at("qoder_cli.commands.generic:commands")(module.rpartition(".")[2])
-        return made
+        commands: Mapping[str, Any] = named_at("qoder_cli.commands.generic:commands")(module.rpartition(".")[2])
+        return commands
     found: Mapping[str, Any] = import_module(module).COMMANDS
     return found
 
@@ -398,7 +398,7 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
     if app.flags.debug:
         from traceback import format_exception
 
-        app.err.tell("".join(format_exception(failure)))
+        app.err.print("".join(format_exception(failure)))
     runs = app.tracked.run_ids
     error = broken_down(failure, runs)
     if runs:

@@ -442,10 +442,10 @@ def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
         with interrupted_with("nothing was saved"):
             return getpass(f"{prompt} (not shown): "), "the prompt"  # it drops what was typed before
     except EOFError:
-        app.err.tell("\n")
+        app.err.print("\n")
         return "", "the prompt"
     except Interrupted:
-        app.err.tell("\n")
+        app.err.print("\n")
         raise
 
 

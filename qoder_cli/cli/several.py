@@ -62,7 +62,7 @@ def _sum_up(app: App, runs: Conductor, items: Sequence[Ended], *, ask: bool) -> 
     """Print counts, time and cost; costs are requested only if `ask`."""
     if app.progress.is_quiet or len(items) < 2:
         return
-    counts = Counter(item.word.replace("_", " ") for item in items)
+    counts = Counter(item.status.replace("_", " ") for item in items)
     went = ", ".join(f"{count} {word}" for word, count in counts.most_common())
     parts = [went, f"in {span(app.clock.monotonic() - runs.began)}"]
     if runs.plan.wait and (cost := _cost(app, items, ask=ask)):
@@ -130,7 +130,7 @@ def last_words(
     if verb == "completed" and completed != len(fine):
         went = "succeeded"
     if decided and several:
-        why = decided.said
+        why = decided.message
     parts = [f"{len(fine)} of {len(items)} runs {went}", why]
     if is_stopped:
         parts.append(_counted(len(running), "run keeps running", "runs keep running"))

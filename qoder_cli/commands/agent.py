@@ -112,10 +112,10 @@ def update(
     wanted = body | _arrays(app, ctx.params, {**current, **body})
     changed = editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
     if changed.get("version") != current.get("version"):
-        _tell_of_pins(app, changed)
+        _note_pins(app, changed)
 
 
-def _tell_of_pins(app: App, agent: Raw) -> None:
+def _note_pins(app: App, agent: Raw) -> None:
     """Say which deployments stay at another version of an agent. Reads one page of them."""
     if app.progress.is_quiet or not agent:
         return

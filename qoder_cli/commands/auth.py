@@ -136,13 +136,13 @@ def status(app: App) -> None:
     settings = app.settings
     error: ApiError | None = None
     accepted: bool | None = True
-    word = "yes"
+    accepted_text = "yes"
     try:
         _ask_for_a_page(app.client)
     except AuthError as failure:
-        error, accepted, word = failure, False, f"no: {failure.message}"
+        error, accepted, accepted_text = failure, False, f"no: {failure.message}"
     except ApiError as failure:
-        error, accepted, word = failure, None, f"unknown: {failure.message}"
+        error, accepted, accepted_text = failure, None, f"unknown: {failure.message}"
     shown: dict[str, Any] = {
         "profile": settings.profile,
         "base_url": settings.base_url,
@@ -152,7 +152,7 @@ def status(app: App) -> None:
         "workspace_id": settings.workspace_id,
     }
     data = {**shown, "accepted": accepted, "reason": error and error.message}
-    app.output.record({**shown, "accepted": word}, data=data, id=settings.profile)
+    app.output.record({**shown, "accepted": accepted_text}, data=data, id=settings.profile)
     if error:
         raise error
 

@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import refuse_outside, replace_file
 from qoder_cli.cli.options import argument, flag
-from qoder_cli.help.completion import MADE_BY, SHELLS, places, script, values
+from qoder_cli.help.completion import SHELLS, SIGNATURE, places, script, values
 
 
 def completion(
@@ -54,7 +54,7 @@ def _write(app: App, path: Path, text: str) -> None:
     """Write the script; a foreign file is kept as FILE.bak, FILE.bak2, ..."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        is_ours = path.is_file() and MADE_BY.encode() in path.read_bytes()
+        is_ours = path.is_file() and SIGNATURE.encode() in path.read_bytes()
         if os.path.lexists(path) and not is_ours:
             names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
             kept = path.replace(next(name for name in names if not os.path.lexists(name)))

@@ -69,9 +69,9 @@ def _show(app: App, findings: list[Finding]) -> None:
         app.output.records(rows, id="check")
         return
     sheet: dict[str, list[str]] = {}
-    for each in findings:
-        lines = sheet.setdefault(each.check, [])
-        lines.append(f"{_SIGNS[each.status]} {each.found}")
-        if each.fix:
-            lines.append(f"  fix: {each.fix}")
+    for finding in findings:
+        lines = sheet.setdefault(finding.check, [])
+        lines.append(f"{_SIGNS[finding.status]} {finding.found}")
+        if finding.fix:
+            lines.append(f"  fix: {finding.fix}")
     app.output.record(sheet)

@@ -67,37 +67,37 @@ def create(
         editing.create(app, _DREAM, body, editing.Making(False, False, dry_run))
         return
     app.progress.note(f"creating the dream {app.client.settings.whereabouts}")
-    made = creating(app, _DREAM, body).deliver().raw
-    app.progress.note(f"dream {made['id']} has begun")
-    _wait(app, made, limits)
+    dream = creating(app, _DREAM, body).deliver().raw
+    app.progress.note(f"dream {dream['id']} has begun")
+    _wait(app, dream, limits)
 
 
-def _wait(app: App, made: Raw, limits: Limits) -> None:
+def _wait(app: App, dream: Raw, limits: Limits) -> None:
     """Wait for a dream to end, and print it. Raises RunFailed, WaitTimeout, Interrupted, ApiError."""
-    deadline, found = Deadline(app.clock, limits), made
+    deadline, found = Deadline(app.clock, limits), dream
     deadline.start()
-    again: Raw = {"hint": "to see it", "next": app.looking("dream", "get", str(made["id"]))}
+    again: Raw = {"hint": "to see it", "next": app.looking("dream", "get", str(dream["id"]))}
     stopped: QoderError | None = None
     try:
         for pause in doubling(*_PAUSES):
             if found.get("status") in _ENDED:
                 break
             if deadline.left() <= 0:
-                stopped = WaitTimeout(f"timed out; dream {made['id']} is still {found.get('status')}", **again)
+                stopped = WaitTimeout(f"timed out; dream {dream['id']} is still {found.get('status')}", **again)
                 break
             app.clock.sleep(min(pause, deadline.left()))
-            found = read(app.client, target_of(_DREAM, str(made["id"])))
+            found = read(app.client, target_of(_DREAM, str(dream["id"])))
     except Signalled as signalled:
-        stopped = signalled.in_words(f"stopped waiting; dream {made['id']} keeps running", **again)
+        stopped = signalled.in_words(f"stopped waiting; dream {dream['id']} keeps running", **again)
     except ApiError as error:
-        stopped = LostSight(f"lost track of dream {made['id']}: {error.message}", cause=error, **again)
+        stopped = LostSight(f"lost track of dream {dream['id']}: {error.message}", cause=error, **again)
     show(app, _DREAM, found)
     if stopped is not None:
         raise stopped
     if found.get("status") != "completed":
         why = text(mapping(found.get("error")).get("message"))
-        said = f"dream {made['id']} {'failed' if found.get('status') == 'failed' else 'was cancelled'}"
-        raise RunFailed(f"{said}: {why}" if why else said)
+        message = f"dream {dream['id']} {'failed' if found.get('status') == 'failed' else 'was cancelled'}"
+        raise RunFailed(f"{message}: {why}" if why else message)
 
 
 def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:

@@ -181,11 +181,11 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
             exists, hint = f"{len(found)} {noun.plural} named {name!r} already exist", "choose another name"
         look = app.looking(*words_of(noun, "get", str(found[0]["id"])))
         raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see the existing one", next=look)
-    one = read(app.client, target_of(noun, these), fresh=True)  # a list may have what is gone
+    existing = read(app.client, target_of(noun, these), fresh=True)  # a list may have what is gone
     app.progress.note(f"{noun.called} {name} is there already ({these}); nothing was created")
-    if other := ", ".join(sorted({change.field for change in step.differs(one)})):
+    if other := ", ".join(sorted({change.field for change in step.differs(existing)})):
         app.progress.warn(f"{these}: is not as asked for: {other}")
-    return one
+    return existing
 
 
 def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
@@ -238,7 +238,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     if not dry_run:
         app.progress.note(f"updating {step.target.called} {app.client.settings.whereabouts}")
     if not app.progress.is_quiet:  # stdout has the thing
-        app.err.tell("".join(f"  {line}\n" for line in step.lines()))
+        app.err.print("".join(f"  {line}\n" for line in step.lines()))
     if dry_run:
         show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return {}

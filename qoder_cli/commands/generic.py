@@ -277,8 +277,8 @@ def parameter_of(field: Field) -> str:
 def _typed(field: Field) -> Parameter:
     assert field.option is not None  # the same
     name, metavar, help, is_repeatable = field.option
-    made, kind = (several, Texts) if is_repeatable else (option, Text)
-    return parameter_of(field), kind, made(name, metavar, help or field.about)
+    make, kind = (several, Texts) if is_repeatable else (option, Text)
+    return parameter_of(field), kind, make(name, metavar, help or field.about)
 
 
 def _version(help: str) -> Parameter:
@@ -377,9 +377,9 @@ def _forever(change: Change) -> str:
 def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
     """Return what a verb does to a noun's things, and what is said about it."""
     about = {"archive": (ARCHIVE, noun.archived), "delete": (DELETE, noun.deleted)}
-    for each in noun.verbs:
-        done = Change(each.verb, each.doing, each.participle, "POST", f"/{each.verb}", each.status)
-        about[each.verb] = done, each.about
+    for action in noun.verbs:
+        done = Change(action.verb, action.doing, action.participle, "POST", f"/{action.verb}", action.status)
+        about[action.verb] = done, action.about
     return about[verb]
 
 

@@ -59,8 +59,8 @@ def init(
     chosen = TEMPLATES[template]
     path = prepare_folder(folder)
     written, kept = put(path, files_of(template, name_of_stack(path, template)), is_forced=force)
-    for each in kept:
-        app.progress.note(f"{path / each} is kept as it is")
+    for name in kept:
+        app.progress.note(f"{path / name} is kept as it is")
     rows = [{"file": str(path / each), "action": "written"} for each in written]
     app.output.records(rows, id="file", first=("file", "action"))
     commands = commands_for(chosen, folder)

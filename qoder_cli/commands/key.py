@@ -38,7 +38,7 @@ def init(app: App, store: Text = _STORE) -> None:
       qoder key init --store postgresql://qoder@db.example.com/ci"""
     from qoder_cli.keys import selftest
     from qoder_cli.keys.opening import checked, has_secret, is_memory_store, opened
-    from qoder_cli.keys.writers import said_of_writers
+    from qoder_cli.keys.writers import warning_of_writers
 
     name = str(store)
     if name != "memory":
@@ -59,8 +59,8 @@ def init(app: App, store: Text = _STORE) -> None:
         keys = opened(app, name)
         app.progress.note("a memory store keeps this promise if the service decides its writes in one place")
     selftest.check(keys)
-    if is_memory_store(name) and (said := said_of_writers(app.client, name)):
-        app.progress.warn(said)
+    if is_memory_store(name) and (warning := warning_of_writers(app.client, name)):
+        app.progress.warn(warning)
     line = "QODER_KEYS" if has_secret(name) else f"QODER_KEYS={name}"
     if "://" in name:  # standard error shows no users of URLs
         app.progress.note("set QODER_KEYS on every machine to the URL that --store was given")

@@ -23,8 +23,8 @@ Raw = dict[str, Any]
 
 STORE = NOUNS["memory"]
 _STORE = one_argument(STORE)
-_PATH_TOLD = ("PATH", "Path, for example notes/today.md, or id (mem_…).")
-_PATH, _PATH_OR_ALL = argument(*_PATH_TOLD), argument(*_PATH_TOLD, default=None)
+_PATH_TEXTS = ("PATH", "Path, for example notes/today.md, or id (mem_…).")
+_PATH, _PATH_OR_ALL = argument(*_PATH_TEXTS), argument(*_PATH_TEXTS, default=None)
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "Content of the memory (default: standard input).")
 
 
@@ -100,10 +100,10 @@ def history(
     typed = None if path is None else memories.checked(path)
     if version is not None and (typed or limit or all or any(viewing)):
         raise UsageError("--version shows one version", hint="leave out the other options, or --version")
-    one = None if version is None else ids.memory_version(version)
+    version_id = None if version is None else ids.memory_version(version)
     id = id_of(app, STORE, store, archived=True)
-    if one:
-        show(app, memories.VERSION, memories.whole(app, memories.VERSION, id, one))
+    if version_id:
+        show(app, memories.VERSION, memories.whole(app, memories.VERSION, id, version_id))
         return
     memory = typed and memories.find(app, id, typed)
     query: Raw = {"memory_id": memory["id"]} if memory else {}

@@ -131,12 +131,12 @@ def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -
         found = past.since(app, start, [deployment_id_of(each, app) for each in what] or policy.deployments)
     tally, looked = Tally(), 0
     with app.progress.waiting(lambda: f"looked at {looked} runs", leaving="nothing is changed"):
-        for one in found:
+        for run in found:
             looked += 1
             app.progress.beat()
-            for each in judged(app, policy, one.asked, one.session):
-                tally.add(one.run_id, each.subject, each.verdict)
-            tally.add_unreadable(one.run_id, len(one.asked.unreadable))
+            for judgement in judged(app, policy, run.asked, run.session):
+                tally.add(run.run_id, judgement.subject, judgement.verdict)
+            tally.add_unreadable(run.run_id, len(run.asked.unreadable))
     with Rows[dict[str, Any]](
         app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")
     ) as rows:
@@ -178,13 +178,13 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
     view.show(look)
 
 
-def _log_data(one: "PolicyDecision") -> dict[str, Any]:
-    at = utc_text(datetime.fromtimestamp(one.at, UTC))
-    return {**one._asdict(), "at": at, "run": one.run or None}
+def _log_data(decision: "PolicyDecision") -> dict[str, Any]:
+    at = utc_text(datetime.fromtimestamp(decision.at, UTC))
+    return {**decision._asdict(), "at": at, "run": decision.run or None}
 
 
-def _logged(one: "PolicyDecision") -> Fields:
-    data = _log_data(one)
+def _logged(decision: "PolicyDecision") -> Fields:
+    data = _log_data(decision)
     ids: Iterator[tuple[str, Any]] = ((name, data[name] and Id(data[name])) for name in ("run", "session", "call"))
     texts = {name: Words(data[name], least=12) for name in ("name", "input", "rule", "file")}
     return {name: {**data, **dict(ids), **texts, "at": Moment(data["at"])}[name] for name in _OF_LOG}

@@ -44,14 +44,14 @@ def report(
     from qoder_cli.report.reading import read_night
 
     found = deployment_ids_of(deployments, app) if deployments else []
-    for each in found:
-        if isinstance(each, QoderError):
-            raise each
+    for id in found:
+        if isinstance(id, QoderError):
+            raise id
     night = read_night(app, list(dict.fromkeys(map(str, found))), since)
     whole = shown = report_of(app, night)
     if new:
-        known = reported(app.store, app.settings, [item.key for item in whole.items])
-        shown = whole.only(lambda key: key not in known)
+        reported_keys = reported(app.store, app.settings, [item.key for item in whole.items])
+        shown = whole.only(lambda key: key not in reported_keys)
     if not new or shown.items:
         _print(app, shown, is_news=new)
     if new and shown.items:

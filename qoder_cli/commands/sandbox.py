@@ -115,7 +115,7 @@ def sandbox(
             return _run(command, environment(app.env, inside), server)
         server.start()
         app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
-        app.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
+        app.err.print("paste these lines into another shell; press Ctrl-C here to stop\n")
         return 128 + _until_signal()
 
 
@@ -141,7 +141,7 @@ def _listen(app: App, generation: Generation, speed: float, port: int, orders: l
         how.append(f"speed {speed:g}")
     if orders:
         how.append(f"faults: {', '.join(map(str, faults.on_order))}")
-    app.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
+    app.err.print(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
     return server
 
 
@@ -162,13 +162,13 @@ MISLEADING = (
 def _folder() -> Iterator[Path]:
     """Yield a folder for config and state, removed afterwards. Raises UsageError."""
     try:
-        made = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
+        folder = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(
             f"cannot create a temporary folder for the sandbox's config and state: {error.strerror}",
             hint="set TMPDIR to a writable folder",
         ) from None
-    with made as name:
+    with folder as name:
         yield Path(name)
 
 

@@ -28,9 +28,9 @@ def schema(
     from qoder_cli.nouns.schema import json_schema
     from qoder_cli.stack.schema import DECLARED, schema_of
 
-    known = in_files()
-    if kind not in known:
-        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(known)}")
+    kinds = in_files()
+    if kind not in kinds:
+        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(kinds)}")
     found = json_schema(of_file(NOUNS[kind], is_new=not update))
     if kind in DECLARED and not update:
         found = schema_of(kind)

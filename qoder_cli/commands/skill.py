@@ -41,23 +41,23 @@ def upload(
     name = skills.name_in(files, path)
     fields: dict[str, Any] = {"display_title": title or name, "metadata": labels}
     where = app.client.settings.whereabouts
-    known = skills.find(app, name)
-    if known is None:
+    skill = skills.find(app, name)
+    if skill is None:
         app.progress.note(f"creating skill {name} ({len(files)} files) {where}")
         show(app, _SKILL, skills.upload(app, name, files, None, fields))
         return
-    id = str(known["id"])
-    known = read_one(app, _SKILL, id)  # now: once a version is added, no error may hide that
+    id = str(skill["id"])
+    skill = read_one(app, _SKILL, id)  # now: once a version is added, no error may hide that
     if title or metadata:
         app.progress.warn(f"{name} is there already ({id}): --title and --metadata are for a new skill")
-    if skills.is_same(app, known, files):
-        app.progress.note(f"version {skills.newest(known)} of {name} ({id}) has these files; nothing was sent")
+    if skills.is_same(app, skill, files):
+        app.progress.note(f"version {skills.newest(skill)} of {name} ({id}) has these files; nothing was sent")
     else:
         app.progress.note(f"adding a version to skill {name} ({id}) {where}")
-        version = skills.upload(app, name, files, known, fields)["version"]
+        version = skills.upload(app, name, files, skill, fields)["version"]
         app.progress.note(f"{name} has version {version}")
-        known = {**known, "latest_version": version}
-    show(app, _SKILL, known)
+        skill = {**skill, "latest_version": version}
+    show(app, _SKILL, skill)
 
 
 def download(

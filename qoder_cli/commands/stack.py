@@ -12,7 +12,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
-    from qoder_cli.stack.applying import Made
+    from qoder_cli.stack.applying import AppliedThing
     from qoder_cli.stack.folder import Folder
     from qoder_cli.stack.items import Options, StackPlan
     from qoder_cli.stack.plan import Planner
@@ -183,23 +183,23 @@ def _check_prune(folder: "Folder", options: "Options") -> None:
 
 
 def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", turn: "StackTurn | None") -> None:
-    from qoder_cli.stack.applying import Made, apply_all, find_twins, given_up, prune
+    from qoder_cli.stack.applying import AppliedThing, apply_all, find_twins, given_up, prune
 
-    pruned: list[Made] = []
+    pruned: list[AppliedThing] = []
     count = len(plan.items) + len(plan.doomed)
 
-    def on_done(item: object, made: "Made") -> None:
-        if made.error is not None and made.action != "not_attempted":
-            app.progress.warn(made.said if made.found is None else made.error.message)
-        elif made.action in ("created", "changed"):
-            app.progress.change(f"{made.action} {made.kind} {made.label}")
+    def on_done(item: object, result: "AppliedThing") -> None:
+        if result.error is not None and result.action != "not_attempted":
+            app.progress.warn(result.message if result.found is None else result.error.message)
+        elif result.action in ("created", "changed"):
+            app.progress.change(f"{result.action} {result.kind} {result.label}")
 
-    def on_pruned(made: "Made") -> None:
-        pruned.append(made)
-        if made.error is not None:
-            app.progress.warn(made.error.message)
+    def on_pruned(result: "AppliedThing") -> None:
+        pruned.append(result)
+        if result.error is not None:
+            app.progress.warn(result.error.message)
         else:
-            app.progress.change(f"{made.action} {made.kind} {made.label}")
+            app.progress.change(f"{result.action} {result.kind} {result.label}")
 
     def done() -> int:
         return sum(item.result is not None for item in plan.items) + len(pruned)
@@ -207,14 +207,14 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", tu
     def so_far() -> str:
         return f"applying: {done()} of {count}"
 
-    def all_made() -> "list[Made]":
-        made = []
+    def all_results() -> "list[AppliedThing]":
+        results = []
         for item in plan.items:
             result = item.result
-            if not isinstance(result, Made):
-                result = Made.of(item.thing, given_up(item))
-            made.append(result)
-        return [*made, *pruned]
+            if not isinstance(result, AppliedThing):
+                result = AppliedThing.of(item.thing, given_up(item))
+            results.append(result)
+        return [*results, *pruned]
 
     def write_all() -> None:
         leaving = "finishing the current writes; skipping the rest"
@@ -222,7 +222,7 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", tu
             if signalled := apply_all(app, planner, plan, on_done, turn):
                 raise signalled
             find_twins(app, plan)
-            if plan.doomed and all(each.error is None for each in all_made()):
+            if plan.doomed and all(each.error is None for each in all_results()):
                 prune(app, plan, folder.stack or "", on_pruned, turn)
 
     signalled = None
@@ -231,36 +231,36 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", tu
     except Signalled as early:
         signalled = early
     try:
-        _print(app, all_made())
+        _print(app, all_results())
     except Signalled as late:
         signalled = late
     except InternalError as unwritten:  # a full disk does not undo a write
-        raise last_words(unwritten, _so_far(all_made()), unwritten.message) from None
-    is_cut = any(each.action == "not_attempted" for each in all_made()) or len(pruned) < len(plan.doomed)
-    _conclude(all_made(), signalled, turn.loss if turn is not None and is_cut else None)
+        raise last_words(unwritten, _so_far(all_results()), unwritten.message) from None
+    is_cut = any(each.action == "not_attempted" for each in all_results()) or len(pruned) < len(plan.doomed)
+    _conclude(all_results(), signalled, turn.loss if turn is not None and is_cut else None)
 
 
-def _print(app: App, made: "Sequence[Made]") -> None:
+def _print(app: App, results: "Sequence[AppliedThing]") -> None:
     from qoder_cli.local.remembered import remember
 
-    for words in dict.fromkeys(each.step.noun.words for each in made):
-        created = [(each.found.raw, each.step.name) for each in made if each.found and each.action == "created"]
+    for words in dict.fromkeys(each.step.noun.words for each in results):
+        created = [(each.found.raw, each.step.name) for each in results if each.found and each.action == "created"]
         remember(app.store, app.settings, words, [one for one in created if one and words])
-    shown = [each for each in made if each.is_fine or app.output.format != "id"]
+    shown = [each for each in results if each.is_fine or app.output.format != "id"]
     app.output.records([each.row() for each in shown], data=[each.as_json() for each in shown], id="id", first=_FIRST)
 
 
-def _conclude(made: "Sequence[Made]", signalled: Signalled | None, lost: QoderError | None) -> None:
+def _conclude(results: "Sequence[AppliedThing]", signalled: Signalled | None, lost: QoderError | None) -> None:
     if signalled is not None:
         stopped, hint, message = signalled.in_words("stopped by a signal"), "apply again to finish", None
-        if unknown := sum(each.action == "unknown" for each in made):
+        if unknown := sum(each.action == "unknown" for each in results):
             message = f"unknown: {unknown}"
-        raise last_words(stopped, stopped.message, _so_far(made), message, is_unknown=unknown > 0, hint=hint)
-    error = deciding_error(made) or lost
+        raise last_words(stopped, stopped.message, _so_far(results), message, is_unknown=unknown > 0, hint=hint)
+    error = deciding_error(results) or lost
     if error is not None:
-        raise last_words(error, _so_far(made) if len(made) > 1 else None, error.message)
+        raise last_words(error, _so_far(results) if len(results) > 1 else None, error.message)
 
 
-def _so_far(made: "Sequence[Made]") -> str:
-    counts = Counter(each.became for each in made)
+def _so_far(results: "Sequence[AppliedThing]") -> str:
+    counts = Counter(each.became for each in results)
     return ", ".join(f"{count} {action}" for action, count in counts.items())

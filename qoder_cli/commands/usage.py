@@ -112,9 +112,9 @@ def usage(
 
 def _ids_of(app: App, typed: list[str]) -> list[str]:
     found = deployment_ids_of(typed, app) if typed else []
-    for each in found:
-        if isinstance(each, QoderError):
-            raise each
+    for id in found:
+        if isinstance(id, QoderError):
+            raise id
     return list(dict.fromkeys(map(str, found)))
 
 
@@ -166,9 +166,9 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]
             if not resolver.asks:  # else it looks there itself
-                known = kept.known(map(Run, rows))
-                counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in known)
-                rows = [row for row in rows if text(row.get("id")) not in known]
+                outcomes = kept.outcomes_of(map(Run, rows))
+                counted.add_runs(outcomes[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in outcomes)
+                rows = [row for row in rows if text(row.get("id")) not in outcomes]
             counted.add_runs(resolver.runs(rows))
     except (AuthError, NotFound) as error:
         if isinstance(error, AuthError) and error.http_status != 403:
@@ -193,7 +193,7 @@ def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
 
 def _name(line: UsageLine, by: By, app: App) -> str | None:
     if by == "deployment":
-        return line.name or app.known.name_of(line.key)
+        return line.name or app.seen_names.name_of(line.key)
     return line.name
 
 
@@ -204,7 +204,7 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
         key = Id(line.key) if name is None else NamedId(line.key, name)
     elif line.key is not None:
         key = Words(line.key, least=12)
-    known, each = line.known_credits, line.credits_per_run
+    credits, per_run = line.least_credits, line.credits_per_run
     p50, p95 = percentile(line.durations, 50), percentile(line.durations, 95)
 
     def ran(value: Any) -> Any:
@@ -219,8 +219,8 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
         "success": None if line.success is None else f"{line.success}%",
         "p50": None if p50 is None else Milliseconds(p50),
         "p95": None if p95 is None else Milliseconds(p95),
-        "credits": None if known is None else as_text(known),
-        "credits_per_run": None if each is None else as_text(each),
+        "credits": None if credits is None else as_text(credits),
+        "credits_per_run": None if per_run is None else as_text(per_run),
         "dearest": line.dearest and Id(line.dearest[1]),
         "skipped": ran(line.count("skipped")),
         "going": ran(line.count("going")),
@@ -234,7 +234,7 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
 
 
 def _data(line: UsageLine, by: By, app: App, *, has_runs: bool) -> dict[str, Any]:
-    known, each = line.known_credits, line.credits_per_run
+    credits, per_run = line.least_credits, line.credits_per_run
     dearest = None
     if line.dearest is not None:
         dearest = {"session_id": line.dearest[1], "credits": Number(as_text(line.dearest[0]))}
@@ -248,8 +248,8 @@ def _data(line: UsageLine, by: By, app: App, *, has_runs: bool) -> dict[str, Any
         "success_percent": line.success,
         "p50_ms": percentile(line.durations, 50),
         "p95_ms": percentile(line.durations, 95),
-        "credits": None if known is None else Number(as_text(known)),
-        "credits_per_run": None if each is None else Number(as_text(each)),
+        "credits": None if credits is None else Number(as_text(credits)),
+        "credits_per_run": None if per_run is None else Number(as_text(per_run)),
         "dearest": dearest,
         "sessions": line.sessions,
         "credits_unknown": line.unknown,
@@ -273,5 +273,5 @@ def _last_line(every: UsageLine, window: Window) -> str:
     doubts = [
         f"{count} {what}" for count, what in ((every.unknown, "unknown"), (every.growing, "still running")) if count
     ]
-    said = f"at least {as_text(every.credits)} credits in {sessions} {since}"
-    return "; ".join([said, ", ".join(doubts)]) if doubts else said
+    total = f"at least {as_text(every.credits)} credits in {sessions} {since}"
+    return "; ".join([total, ", ".join(doubts)]) if doubts else total

@@ -127,14 +127,14 @@ def check(app: App, vault: str = _ONE) -> None:
     columns = ("id", "name", "status", "why")
     rows = Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=columns)
     with rows:
-        for each in oauth:
-            found = secrets.validated(app, id, str(each["id"]))
-            called = name_of(each) or str(each["id"])
+        for credential in oauth:
+            found = secrets.validated(app, id, str(credential["id"]))
+            called = name_of(credential) or str(credential["id"])
             status, why = str(found.get("status")), secrets.why_invalid(found)
             if status == "invalid":
                 invalid.append(f"{called} ({why})")
-            cells = (Id(each["id"]), called, Status(status), Words(why))
-            rows.show([(dict(zip(columns, cells, strict=True)), {**found, "input": each["id"]})])
+            cells = (Id(credential["id"]), called, Status(status), Words(why))
+            rows.show([(dict(zip(columns, cells, strict=True)), {**found, "input": credential["id"]})])
     if not oauth:
         app.progress.note("note: no OAuth credentials found")
     if invalid:

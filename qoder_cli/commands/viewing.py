@@ -105,7 +105,7 @@ class View:
         """Print the notes that the look before did not have."""
         for text in notes:
             if text not in self._printed:
-                self._app.err.tell(f"{text}\n")
+                self._app.err.print(f"{text}\n")
         self._printed = list(notes)
 
     def _pause(self, seconds: float) -> None:

@@ -27,10 +27,10 @@ class Facts:
 
     def prepare(self, deployments: Iterable[Raw]) -> None:
         """Read all that these deployments, and their agents, refer to, several at a time."""
-        known = list(deployments)
-        first = dict.fromkeys(path for each in known for path in _referred(each))
+        rows = list(deployments)
+        first = dict.fromkeys(path for each in rows for path in _referred(each))
         self._read_all(first)
-        vaults = dict.fromkeys(vault for each in known for vault in map(str, array(each.get("vault_ids"))))
+        vaults = dict.fromkeys(vault for each in rows for vault in map(str, array(each.get("vault_ids"))))
         app = self._app
 
         def listed(vault: str) -> list[Raw] | ApiError:
@@ -41,9 +41,9 @@ class Facts:
 
         there = [vault for vault in vaults if isinstance(self.thing("vaults", vault), dict)]
         self._credentials |= zip(there, in_order(listed, there, at_a_time=AT_A_TIME), strict=True)
-        agents = [agent for each in known if isinstance(agent := self.agent(each, read=False), str)]
+        agents = [agent for each in rows if isinstance(agent := self.agent(each, read=False), str)]
         self._read_all(dict.fromkeys(agents))
-        more = dict.fromkeys(path for each in known for path in self._further(each))
+        more = dict.fromkeys(path for each in rows for path in self._further(each))
         self._read_all(more)
 
     def thing(self, kind: str, id: str, more: str = "") -> Thing:
@@ -129,6 +129,6 @@ def _referred(deployment: Raw) -> Iterable[str]:
     agent = text(mapping(deployment.get("agent")).get("id")) or text(deployment.get("agent"))
     named = [("agents", agent), ("environments", text(deployment.get("environment_id")))]
     named += [("vaults", text(vault)) for vault in array(deployment.get("vault_ids"))]
-    for each in map(mapping, array(deployment.get("resources"))):
-        named += [("files", text(each.get("file_id"))), ("memory_stores", text(each.get("memory_store_id")))]
+    for resource in map(mapping, array(deployment.get("resources"))):
+        named += [("files", text(resource.get("file_id"))), ("memory_stores", text(resource.get("memory_store_id")))]
     return [f"/{kind}/{segment(id)}" for kind, id in named if id]

@@ -277,11 +277,11 @@ class _Checks:
                 yield from self._hosts(environment, credentials)
 
     def _hosts(self, environment: Raw, credentials: Iterable[Raw]) -> Iterator[DeploymentFinding]:
-        for each in credentials:
-            auth = mapping(each.get("auth"))
+        for credential in credentials:
+            auth = mapping(credential.get("auth"))
             network = mapping(auth.get("networking"))
             hosts = [str(host) for host in array(network.get("allowed_hosts"))]
-            if text(each.get("archived_at")) or network.get("type") != "limited" or not hosts:
+            if text(credential.get("archived_at")) or network.get("type") != "limited" or not hosts:
                 continue
             if not any(_reaches(environment, f"https://{host.removeprefix('*.')}", is_mcp=False) for host in hosts):
                 secret, only = auth.get("secret_name"), ", ".join(hosts)
@@ -291,8 +291,8 @@ class _Checks:
 
     def _resources(self) -> Iterator[DeploymentFinding]:
         export = ("deploy", "export", self._it.id)
-        for each in map(mapping, array(self._raw.get("resources"))):
-            file, store = text(each.get("file_id")), text(each.get("memory_store_id"))
+        for resource in map(mapping, array(self._raw.get("resources"))):
+            file, store = text(resource.get("file_id")), text(resource.get("memory_store_id"))
             if store is not None:
                 yield from self._state_of("memory_stores", store, "memory store", *export)
             if file is not None:
@@ -396,18 +396,18 @@ def _policy(config: Raw) -> str | None:
 
 def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
     """Yield the tools whose use waits for an answer (help/pages/api.md#agents)."""
-    for each in tools:
-        server = text(each.get("mcp_server_name"))
-        if each.get("type") == "custom":
-            name = text(each.get("name")) or "custom"
+    for tool in tools:
+        server = text(tool.get("mcp_server_name"))
+        if tool.get("type") == "custom":
+            name = text(tool.get("name")) or "custom"
             yield Asking("custom", name, None, name)
             continue
-        kind = "mcp" if each.get("type") == "mcp_toolset" else "tool"
-        for config in map(mapping, array(each.get("configs"))):
+        kind = "mcp" if tool.get("type") == "mcp_toolset" else "tool"
+        for config in map(mapping, array(tool.get("configs"))):
             if config.get("enabled") is not False and _policy(config) == "always_ask":
                 name = text(config.get("name")) or "?"
                 yield Asking(kind, name, server, name)
-        if _policy(mapping(each.get("default_config"))) == "always_ask":
+        if _policy(mapping(tool.get("default_config"))) == "always_ask":
             yield Asking("any", "", server, f"any tool of {server or 'its toolset'}")
 
 

@@ -122,8 +122,8 @@ def read_pages(app: App, *, archived: bool = False, retry: bool = True) -> Itera
 def of_pages(pages: Iterable[dict[str, Any]], *, archived: bool = False) -> Iterator[Deployment]:
     """Yield the deployments of such pages."""
     for page in pages:
-        known = filter(None, map(Deployment.read, page["data"]))
-        yield from (each for each in known if archived or each.archived_at is None)
+        deployments = filter(None, map(Deployment.read, page["data"]))
+        yield from (each for each in deployments if archived or each.archived_at is None)
 
 
 def alive(deployments: Iterable[Deployment], name: str | None) -> list[Deployment]:
@@ -140,8 +140,8 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
         from qoder_cli.nouns.table import NOUNS
 
         newest = islice(read_all(app, retry=False), _SUGGEST_FROM)
-        known = {each.id: each.name or "" for each in newest}
-        return error.with_(**advice(app, NOUNS["deploy"], id, known))
+        names = {each.id: each.name or "" for each in newest}
+        return error.with_(**advice(app, NOUNS["deploy"], id, names))
     return error
 
 

@@ -65,19 +65,19 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     if repin:
         declared = at_latest(app, declared, found)
     steps: list[DeploymentStep] = []
-    for one, current in zip(declared, found, strict=True):
+    for declaration, current in zip(declared, found, strict=True):
         if isinstance(current, QoderError):
-            steps.append(step_for(one, error=current))
-        elif current is None and (others := unlisted.get(one.name or "")):
+            steps.append(step_for(declaration, error=current))
+        elif current is None and (others := unlisted.get(declaration.name or "")):
             id = str(others[0]["id"])
             error = Rejected(
                 f"{name_of(others[0])!r} is there already ({id})", hint="add its id, or choose another name"
             )
-            steps.append(step_for(one, error=error))
+            steps.append(step_for(declaration, error=error))
         elif current is None:
-            steps.append(creating(one))
+            steps.append(creating(declaration))
         else:
-            steps.append(changing(one, current, deployments, repin=repin, send_secrets=send_secrets))
+            steps.append(changing(declaration, current, deployments, repin=repin, send_secrets=send_secrets))
     if problems := list(problems_of(steps, deployments)):
         raise BadFiles(problems)
     return steps
@@ -98,38 +98,40 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
     names = Names(app)
     problems: list[str] = []
 
-    def id_of(one: Declared, words: str, field: str, typed: str, *, line: int = 0) -> str:
+    def id_of(declaration: Declared, words: str, field: str, typed: str, *, line: int = 0) -> str:
         noun = NOUNS[words]
         if typed.startswith(noun.prefix):
             return typed
         try:
             return names.id_of(noun, typed)
         except (UsageError, NotFound) as error:
-            if not one.source or error.http_status:  # an option is wrong, or the list is not there
+            if not declaration.source or error.http_status:  # an option is wrong, or the list is not there
                 raise
             text = "; ".join(filter(None, (error.message, error.advice)))
-            problems.append(Problem(text, line=line or one.line, path=(field,)).located(one.source))
+            problems.append(Problem(text, line=line or declaration.line, path=(field,)).located(declaration.source))
             return typed
 
-    def resolved(one: Declared, field: str, value: Any) -> Any:
+    def resolved(declaration: Declared, field: str, value: Any) -> Any:
         if field not in _NOUNS or not value:
             return value
         words = _NOUNS[field]
         if isinstance(value, dict):
-            return {**value, "id": id_of(one, words, field, value["id"])}
+            return {**value, "id": id_of(declaration, words, field, value["id"])}
         if isinstance(value, list):
-            return [id_of(one, words, field, each) for each in value]
-        return id_of(one, words, field, value)
+            return [id_of(declaration, words, field, each) for each in value]
+        return id_of(declaration, words, field, value)
 
     found = []
-    for one in declared:
-        fields = {NAMED.get(field, field): resolved(one, field, value) for field, value in one.fields.items()}
-        for ref in one.refs:
-            value: Any = id_of(one, ref.noun, str(ref.at[0]), ref.name, line=ref.line)
+    for declaration in declared:
+        fields = {
+            NAMED.get(field, field): resolved(declaration, field, value) for field, value in declaration.fields.items()
+        }
+        for ref in declaration.refs:
+            value: Any = id_of(declaration, ref.noun, str(ref.at[0]), ref.name, line=ref.line)
             if ref.version is not None:
                 value = {"type": ref.pins, "id": value, "version": ref.version}
             put(fields, ref.at, value)
-        found.append(replace(one, fields=fields, refs=()))
+        found.append(replace(declaration, fields=fields, refs=()))
     if problems:
         raise BadFiles(problems)
     return found
@@ -162,7 +164,7 @@ def changing(
     repin: bool,
     send_secrets: bool = False,
 ) -> DeploymentStep:
-    """Return the step that changes one of the `known`, with an error if it cannot."""
+    """Return the step that changes one of the `deployments`, with an error if it cannot."""
     step = step_for(declared, current.raw, form=REPINNING if repin else FORM)
     if error := archived(step.target, current.raw):
         return step_for(declared, current.raw, error=error)
@@ -203,9 +205,9 @@ def _would_lose(step: DeploymentStep) -> str:
     if step.current is None or "resources" not in step.body:
         return ""
     there = {_place_of(each) for each in map(mapping, step.form.settable(step.current)["resources"])}
-    for number, each in enumerate(step.declared.fields["resources"]):
-        token = TOKENS.get(str(each.get("type")))
-        if token and _place_of(each) in there and not set(WRITE_ONLY) & each.keys():
+    for number, resource in enumerate(step.declared.fields["resources"]):
+        token = TOKENS.get(str(resource.get("type")))
+        if token and _place_of(resource) in there and not set(WRITE_ONLY) & resource.keys():
             return (
                 f"resources[{number}] has no {token}, and changing resources would drop the one that"
                 f" {step.label} may have: add it as ${{NAME}}, or {token}: null if it needs none"
@@ -294,10 +296,10 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
     except ApiError as unread:
         app.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
         return list(items)
-    known = [Deployment(raw) for raw in rows]
+    deployments = [Deployment(raw) for raw in rows]
 
     def checked(item: Applied) -> Applied:
-        others = [each.id for each in alive(known, item.step.name) if item.found and each.id != item.found.id]
+        others = [each.id for each in alive(deployments, item.step.name) if item.found and each.id != item.found.id]
         if not others or item.action != "created" or item.error is not None:
             return item
         message = f"{item.label} was created, and someone else created another of this name: {', '.join(others)}"

@@ -90,16 +90,16 @@ def show_changes(app: App, steps: Sequence[DeploymentStep]) -> None:
     """Show each deployment's changes on stderr, and when a new schedule fires."""
     for step in filter(lambda step: step.is_open, steps):
         id = str(step.current["id"]) if step.current else "new"
-        app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(id)})\n")
+        app.err.print(f"{app.err.styled(inert(step.name), 'bold')} ({inert(id)})\n")
         for line in step.lines():
             style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
-            app.err.tell(f"  {app.err.styled(line, style)}\n")
+            app.err.print(f"  {app.err.styled(line, style)}\n")
         schedule = _new(step, "schedule")
         if fires := _fires(app, schedule):
             when = ", once it is unpaused" if step.will_be_paused else ""
             heading = f"fires {words_of(schedule)}{when}; next, in local time ({local_zone_name()}):"
             shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires]
-            app.err.tell("".join(f"  {line}\n" for line in (inert(heading), *shown)))
+            app.err.print("".join(f"  {line}\n" for line in (inert(heading), *shown)))
 
 
 def warn_of_plan(app: App, steps: Sequence[DeploymentStep]) -> None:

@@ -33,8 +33,8 @@ OPTIONS = {
 
 def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return a file's fields for the options `typed`. Raises UsageError."""
-    known = {name: value for name, value in typed.items() if value not in (None, ())}
-    fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
+    values = {name: value for name, value in typed.items() if value not in (None, ())}
+    fields = {field: values[field] for field in OPTIONS if field in values and field not in ("schedule", "metadata")}
     agent = str(fields.get("agent"))
     id, at, version = agent.rpartition("@")
     if at and id.startswith("agent_") and not with_version(agent)[1]:  # a name may have an @
@@ -53,7 +53,7 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schedule_of(expression: str | None, timezone: str | None, current: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole schedule; a half not typed is from `known`. Raises UsageError."""
+    """Return the whole schedule; a half not typed is from `current`. Raises UsageError."""
     typed = {"expression": expression, "timezone": timezone}
     typed = {name: value for name, value in typed.items() if value is not None}
     if not typed:
@@ -67,13 +67,13 @@ def schedule_of(expression: str | None, timezone: str | None, current: Mapping[s
 
 
 def metadata_of(
-    typed: Sequence[str] | None, removed: Sequence[str] | None, known: Mapping[str, Any]
+    typed: Sequence[str] | None, removed: Sequence[str] | None, current: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """Return all wanted metadata, if any was typed or removed. Raises UsageError."""
     refuse_ours("--remove-metadata", removed)
     if not typed and not removed:
         return {}
-    kept = {key: value for key, value in known.items() if key not in (removed or ())}
+    kept = {key: value for key, value in current.items() if key not in (removed or ())}
     return {"metadata": kept | pairs(typed)}
 
 

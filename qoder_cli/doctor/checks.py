@@ -65,8 +65,8 @@ def settings(app: App) -> tuple[Settings | None, list[Finding]]:
         if path.exists():
             what = f"{path}: {', '.join(file.profiles) or 'no profiles'}"
         found = [Finding("config", what)]
-    for said in file.warnings:
-        what, _, command = said.partition("; run: ")
+    for message in file.warnings:
+        what, _, command = message.partition("; run: ")
         found.append(warning("config", what, fix=command or f"correct or remove them in {file.path}"))
     return resolved, [*found, *refused, *(_of(resolved, file, app) if resolved else ())]
 
@@ -80,9 +80,9 @@ def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
         given += [name for name in variables if env.get(name)]
         return given + [file.key(resolved.profile, key) for key in keys if key in file.profile(resolved.profile)]
 
-    for said in resolved.warnings:
-        if said not in file.warnings:
-            yield warning("settings", said, fix="unset the one you don't want, or drop the option")
+    for message in resolved.warnings:
+        if message not in file.warnings:
+            yield warning("settings", message, fix="unset the one you don't want, or drop the option")
     profiles = places((PROFILE_VARIABLE,), options=("profile",))
     source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
     yield Finding("profile", resolved.profile + source)
@@ -134,10 +134,10 @@ def shared_keys(app: App, settings: Settings, *, probe: bool) -> Iterator[Findin
 
 def _writers(app: App, store_id: str) -> Iterator[Finding]:
     """Find the agents that can write to a store of keys."""
-    from qoder_cli.keys.writers import said_of_writers
+    from qoder_cli.keys.writers import warning_of_writers
 
-    if said := said_of_writers(app.client, store_id):
-        yield warning("keys_writers", said, fix="attach it to none of them; who can write to it can free keys")
+    if message := warning_of_writers(app.client, store_id):
+        yield warning("keys_writers", message, fix="attach it to none of them; who can write to it can free keys")
 
 
 def memory(app: App, settings: Settings | None) -> Iterator[Finding]:

@@ -36,9 +36,9 @@ def body_of(
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has
-    known = {name: field.option for name, field in fields_of(schema_of(wanted)).items()}
+    options_by_field = {name: field.option for name, field in fields_of(schema_of(wanted)).items()}
     named = {field: f"--{field}" for field in options}
-    named |= {field: option.name for field, option in known.items() if option and field in options}
+    named |= {field: option.name for field, option in options_by_field.items() if option and field in options}
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
         check_typed(named[field], value)
@@ -61,12 +61,12 @@ def _check_options(wanted: Operation, typed: Raw, named: Mapping[str, str]) -> N
 
     if not typed:
         return
-    known = {field: value for field, value in typed.items() if field in fields_of(schema_of(wanted))}
-    found = problems_of(schema_of(wanted), known, Reader("file", null_clears=wanted.id.endswith(".update")))
+    fields = {field: value for field, value in typed.items() if field in fields_of(schema_of(wanted))}
+    found = problems_of(schema_of(wanted), fields, Reader("file", null_clears=wanted.id.endswith(".update")))
     messages: dict[str, None] = {}
     for path, words in found:
         field = re.split(r"[.\[]", path)[0]
-        if field in known:  # what is missing is another matter
+        if field in fields:  # what is missing is another matter
             inner = path.removeprefix(field).lstrip(".")
             messages[": ".join(filter(None, (named[field], inner, words)))] = None
     if messages:
@@ -140,13 +140,13 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
         else:
             document = Filler(app.env, problems).fill(document, ())
             body = document.plain()
-        known = {problem.path for problem in problems}  # what follows from them is left out
+        paths = {problem.path for problem in problems}  # what follows from them is left out
         wrong = _wrong(document, wanted, body)
         if not is_object:
             wrong += tokens_in(document)
         not_sent = [str(name) for name, _ in written.items() if is_object and name not in wanted.body]
         wrong += problems_of_hidden(written, ignored=not_sent)
-        problems += [problem for problem in wrong if problem.path not in known]
+        problems += [problem for problem in wrong if problem.path not in paths]
     except Problem as problem:
         problems.append(problem)
     if problems:
@@ -174,8 +174,8 @@ def _wrong(document: Node, wanted: Operation, body: Raw) -> list[Problem]:
     from qoder_cli.files.check import check_body
 
     problems = check_body(schema_of(wanted), body, document, Reader("file", null_clears=wanted.id.endswith(".update")))
-    for each in problems:
-        if each.text.startswith("unknown field") and each.path not in wanted.body and each.path in body:
-            each.text += f" (known: {', '.join(wanted.body)})"
+    for problem in problems:
+        if problem.text.startswith("unknown field") and problem.path not in wanted.body and problem.path in body:
+            problem.text += f" (known: {', '.join(wanted.body)})"
     # What an option may say instead is reported later, with its option.
     return [each for each in problems if not (each.path in wanted.required and _is_blank(body.get(each.path)))]

@@ -95,17 +95,17 @@ def _in_words(cls: type[Fields], found: Violation, path: Path, node: Node) -> st
 
 
 def _unknown(cls: type[Fields], path: Path) -> str:
-    name, known = str(path[-1]), fields_of(cls)
+    name, fields = str(path[-1]), fields_of(cls)
     if len(path) > 1:
-        known = fields_of(next(inside(known[str(path[0])].hint)))
-    elif name in known:
+        fields = fields_of(next(inside(fields[str(path[0])].hint)))
+    elif name in fields:
         return "is read-only; remove it"
     else:
-        for parent, field in known.items():
+        for parent, field in fields.items():
             for inner in inside(field.hint):
                 if inner.unknown == "refused" and name in fields_of(inner):
                     return f"unknown field; did you mean {parent}.{name}?"
-    near = get_close_matches(name.lower(), [name for name, field in known.items() if not field.is_servers], n=1)
+    near = get_close_matches(name.lower(), [name for name, field in fields.items() if not field.is_servers], n=1)
     if near:
         return f"unknown field; did you mean {near[0]}?"
     return "unknown field"

@@ -37,7 +37,7 @@ class _JsonReader(FileReading):
         self.count(path, line)
         if opening == "{":
             content: dict[str, Node] = {}
-            for _ in self._each("}"):
+            for _ in self._items("}"):
                 if self.next() != '"':
                     raise self._unexpected('a key in quotes, like "name"')
                 at, key = self._line, str(self._scalar("a key"))
@@ -47,11 +47,11 @@ class _JsonReader(FileReading):
         if opening != "[":
             return Node(line, self._scalar("a value"))
         items: list[Node] = []
-        for _ in self._each("]"):
+        for _ in self._items("]"):
             items.append(self.value((*path, len(items))))
         return Node(line, items)
 
-    def _each(self, closing: str) -> Iterator[None]:
+    def _items(self, closing: str) -> Iterator[None]:
         """Yield before each item, past its comma; then take what closes them."""
         self._at += 1  # the opening bracket
         is_first = True

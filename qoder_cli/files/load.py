@@ -147,12 +147,12 @@ class _Loader:
             line = (filled.child("paused") or filled).line
             problems.append(Problem("must be true or false", line=line, path=(*at, "paused")))
         fields = spelled_out(fields)
-        known = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
+        bad_places = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
         wrong = [*check(fields, filled, at=at), *self._between_fields(filled, at, file)]
         if not is_servers:
             wrong += tokens_in(filled, at)
         wrong += problems_of_hidden(document, at, ignored=ignored)
-        problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
+        problems += [problem for problem in wrong if (problem.line, problem.path) not in bad_places]
         if not wrong:
             deployment_id = fields.pop("id", None)
             secret_places = {*_filled_variables(document, filled), *_named(fields.get("resources"), ("resources",))}
@@ -198,8 +198,8 @@ class _Loader:
                 continue
             here = f"{file}:{node.line}", "id" in fields
             first = self._places.setdefault((key, node.content), here)
-            is_told_apart = key == "name" and first[1] and here[1]
-            if first is not here and not is_told_apart:
+            is_distinct = key == "name" and first[1] and here[1]
+            if first is not here and not is_distinct:
                 yield Problem(f"is already used at {first[0]}", line=node.line, path=(*at, key))
 
 
@@ -251,18 +251,18 @@ def _identity(path: str) -> str:
         raise Problem("is not a valid path") from None
 
 
-def _filled_variables(document: Node, said: Node) -> Iterator[str]:
+def _filled_variables(document: Node, expanded: Node) -> Iterator[str]:
     """Yield the places of variables that a `${VAR}` is part of."""
-    written, filled = document.child(VARIABLES), said.child(VARIABLES)
+    written, filled = document.child(VARIABLES), expanded.child(VARIABLES)
     if filled is None or written is None:
         return
     if isinstance(filled.content, dict):
         yield from (spelled((VARIABLES, name)) for name, value in filled.content.items() if value.has_filled())
     elif filled.filled:
         pieces = re.split(r"[;\r\n]", str(written.content))
-        known = dict(pair for piece in pieces for pair in assignments(piece) or ())
+        pairs = dict(pair for piece in pieces for pair in assignments(piece) or ())
         for name, value in assignments(str(filled.content)) or ():
-            if known.get(name) != value:
+            if pairs.get(name) != value:
                 yield spelled((VARIABLES, name))
 
 

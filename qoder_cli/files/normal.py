@@ -65,13 +65,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def settable(deployment: Deployment) -> dict[str, Any]:
     """Return a server's deployment in normal form: all that files can set, with defaults."""
     fields = _sendable(deployment.raw)
-    known = EMPTY | {name: fields[name] for name in SETTABLE if name in fields}
+    normal = EMPTY | {name: fields[name] for name in SETTABLE if name in fields}
     for name, keys in _INSIDE.items():
-        if isinstance(known.get(name), dict):
-            known[name] = {key: value for key, value in known[name].items() if key in keys}
-    labels = without_ours(mapping(known["metadata"])).items()
-    known["metadata"] = {key: value for key, value in labels if isinstance(value, str) and key != RESERVED}
-    return comparable(spelled_out(known))
+        if isinstance(normal.get(name), dict):
+            normal[name] = {key: value for key, value in normal[name].items() if key in keys}
+    labels = without_ours(mapping(normal["metadata"])).items()
+    normal["metadata"] = {key: value for key, value in labels if isinstance(value, str) and key != RESERVED}
+    return comparable(spelled_out(normal))
 
 
 def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _without(value: Any, names: tuple[str, ...]) -> Any:
 _NORMAL: dict[str, Callable[[Any], Any]] = {
     "agent": _agent,
     "environment_variables": _environment_variables,
-    "schedule": lambda said: {"type": "cron", **said} if isinstance(said, dict) else said,
-    "initial_events": lambda said: [_event(each) for each in said] if isinstance(said, list) else said,
+    "schedule": lambda value: {"type": "cron", **value} if isinstance(value, dict) else value,
+    "initial_events": lambda value: [_event(each) for each in value] if isinstance(value, list) else value,
     "budget": _budget,
 }

@@ -46,20 +46,20 @@ def of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Iterator[
         for number in range(len(vaults)):
             yield from plain(vaults, number, "vault", ("vault_ids", number), node)
     resources = fields.get("resources")
-    for number, each in enumerate(resources if isinstance(resources, list) else []):
-        if not isinstance(each, dict):
+    for number, resource in enumerate(resources if isinstance(resources, list) else []):
+        if not isinstance(resource, dict):
             continue
         line = line_of(node, "resources", number)
-        if isinstance(path := each.get("path"), str):
+        if isinstance(path := resource.get("path"), str):
             is_of_stores = os.path.basename(os.path.dirname(path)) == "memory_stores"
-            is_store = is_of_stores or (path.endswith((".yaml", ".yml", ".json")) and "access" in each)
+            is_store = is_of_stores or (path.endswith((".yaml", ".yml", ".json")) and "access" in resource)
             kind, name, of = ("memory_store", "memory_store_id", "memory") if is_store else (FILE, "file_id", FILE)
-            del each["path"]
-            each.setdefault("type", kind)
-            each[name] = NOUNS[of].prefix + STAND_IN
+            del resource["path"]
+            resource.setdefault("type", kind)
+            resource[name] = NOUNS[of].prefix + STAND_IN
             yield Reference(("resources", number, name), of, path=path, line=line)
-        elif each.get("type") == "memory_store":
-            yield from plain(each, "memory_store_id", "memory", ("resources", number, "memory_store_id"), node)
+        elif resource.get("type") == "memory_store":
+            yield from plain(resource, "memory_store_id", "memory", ("resources", number, "memory_store_id"), node)
 
 
 def pinned(holder: Any, key: Any, noun: str, at: Path, node: Node | None, type: str) -> Iterator[Reference]:

@@ -118,19 +118,19 @@ def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]
 def _checked(members: Iterator[tuple[str, bytes]]) -> Files:
     """Return files by name. Raises Unfit if any system could not unpack them safely."""
     files: dict[str, bytes] = {}
-    known: set[str] = set()
+    plain_names: set[str] = set()
     for name, content in members:
         _check(name)
         if len(files) == _MOST:
             raise Unfit(f"has more than {_MOST:,} files")
         plain = normalize("NFC", name).casefold()
-        if plain in known:
+        if plain in plain_names:
             raise Unfit(f"has two files named {name!r}")
-        known.add(plain)
+        plain_names.add(plain)
         if not is_ignored(name):
             files[name] = content
-    folders = {plain[:at] for plain in known for at in range(len(plain)) if plain[at] == "/"}
-    if both := folders & known:
+    folders = {plain[:at] for plain in plain_names for at in range(len(plain)) if plain[at] == "/"}
+    if both := folders & plain_names:
         raise Unfit(f"has {min(both)!r} both as a file and as a folder")
     return files
 
@@ -158,13 +158,13 @@ def rooted(files: Files) -> Files:
 
 def zipped(files: Files) -> bytes:
     """Return a zip of files; the same files give the same bytes."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             member = zipfile.ZipInfo(name)
             member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(member, files[name])
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def name_in(files: Files, path: str) -> str:
@@ -268,11 +268,11 @@ def upload(
 
     def write(parts: list[Part]) -> Write[Resource]:
         if skill:
-            made = _new_version(app, skill, files, parts)
+            upload = _new_version(app, skill, files, parts)
         else:
-            made = creating(app, _SKILL, fields, files=parts)
-        sending(made)
-        return made
+            upload = creating(app, _SKILL, fields, files=parts)
+        sending(upload)
+        return upload
 
     # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]

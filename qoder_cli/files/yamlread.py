@@ -63,9 +63,9 @@ class _YamlReader(FileReading):
         self._anchors[event.anchor] = None
         content: Scalar | list[Node] | dict[str, Node]
         if isinstance(event, yaml.ScalarEvent):
-            content = word = _text(event)
+            content = text = _text(event)
             if event.implicit[0]:  # neither quoted, nor a block, nor tagged
-                content = jsontext.parse(word) if _NUMBER.fullmatch(word) else _WORDS.get(word, word)
+                content = jsontext.parse(text) if _NUMBER.fullmatch(text) else _WORDS.get(text, text)
         elif isinstance(event, yaml.SequenceStartEvent):
             content = []
             while not isinstance(item := next(self._events), yaml.SequenceEndEvent):

@@ -93,7 +93,7 @@ class Conductor:
                     id = item.found.id
                     if item.found.duration_ms is not None:
                         seconds = item.found.duration_ms / 1000
-                yield Line(typed, id, item.word.replace("_", " "), seconds)
+                yield Line(typed, id, item.status.replace("_", " "), seconds)
             elif polled is None:
                 yield Line(typed, None, "to start", None)
             else:
@@ -132,7 +132,7 @@ class Warnings:
         self._counts[words] += 1
         alike = self._counts[words]
         if alike <= _ALIKE:
-            warning = item.said
+            warning = item.message
             if error.advice:
                 warning += f" (hint: {error.advice})"
             self._progress.warn(warning)

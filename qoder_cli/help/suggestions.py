@@ -159,13 +159,13 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
         if hasattr(group := root.command.get_command(root, name), "list_commands")
     }
     if owner := _noun_in(words[1:2]):  # as kubectl has it: the verb, then what it is done to
-        verbs, said = groups.get(owner, ()), verb
+        verbs, named = groups.get(owner, ()), verb
         if verb == "get" and words[1].endswith("s"):
-            said = "list"
+            named = "list"
         if words[2:3] and words[2] in verbs:  # a noun within it
             return f"the noun comes first; see: {path} {owner} {words[2]} --help"
-        if said in verbs and (said == typed or said not in DESTRUCTIVE):  # `remove` is `delete` elsewhere only
-            return f"the noun comes first: '{path} {owner} {said}'"
+        if named in verbs and (named == typed or named not in DESTRUCTIVE):  # `remove` is `delete` elsewhere only
+            return f"the noun comes first: '{path} {owner} {named}'"
         if hint := _behind(owner, typed, verbs, f"{path} {owner}"):
             return hint
     if hint := COMMANDS.get(typed):
@@ -204,7 +204,7 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     kind = KINDS_OF_NOUNS.get(noun)
     if kind is None:
         return None
-    one, several, it = a(kind.called), re.sub("ys$", "ies", f"{kind.called}s"), noun.split()[-1].upper()
+    single, several, it = a(kind.called), re.sub("ys$", "ies", f"{kind.called}s"), noun.split()[-1].upper()
     if noun == "deploy":
         it = "DEPLOYMENT"
     if verb in DELETE:
@@ -214,22 +214,22 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
             return f"{several} can only be archived; {see}"
         return f"{several} cannot be deleted; {see}"
     if verb in STOP:
-        return f"to end {one}, {see}"
+        return f"to end {single}, {see}"
     if verb in RESTORE and "archive" in verbs:
         return f"archiving cannot be undone; {see}"
     if verb in OPEN and "get" in verbs:
-        return f"qoder opens no browser; to show {one}: `{path} get {it}`"
+        return f"qoder opens no browser; to show {single}: `{path} get {it}`"
     if verb in CHANGE and "update" in verbs:
         with_name = " --name NAME" if verb == "rename" and noun != "session" else ""
-        return f"to change {one}: `{path} update {it}{with_name}`"
+        return f"to change {single}: `{path} update {it}{with_name}`"
     if verb in (*MAKE, "start", "launch") and (
-        known := next((each for each in ("create", "new", "upload") if each in verbs), "")
+        found := next((each for each in ("create", "new", "upload") if each in verbs), "")
     ):
-        return f"did you mean '{path} {known}'?"
+        return f"did you mean '{path} {found}'?"
     if verb in LOG and "logs" in verbs:
         return f"did you mean '{path} logs'?"
     if verb in FOLLOW and "wait" in verbs:
-        return f"to follow {one} to its end: `{path} wait {it} --follow`"
+        return f"to follow {single} to its end: `{path} wait {it} --follow`"
     if verb in SHOW and "get" in verbs:
         return f"did you mean '{path} get'?"
     if noun == "deploy" and verb in ("wait", "result", "pending"):
@@ -238,10 +238,10 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
         from qoder_cli.stack.folder import FOLDERS
 
         if noun in FOLDERS.values():
-            return f"to write {one} as a file: `qoder export {it}`"
-        return f"to print {one}: `{path} get {it} --json`"
+            return f"to write {single} as a file: `qoder export {it}`"
+        return f"to print {single}: `{path} get {it} --json`"
     if verb == "apply" and "update" in verbs:
-        return f"to change {one} from a file: `{path} update {it} -f FILE`; a folder: see qoder apply --help"
+        return f"to change {single} from a file: `{path} update {it} -f FILE`; a folder: see qoder apply --help"
     other = _noun_in([verb])
     if other is not None:
         return f"to list them: `qoder {other} list`"
@@ -250,8 +250,8 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
 
 def _is_word(typed: str) -> bool:
     """Return whether a word may be a verb: no id and no name with a sign or a digit in it."""
-    known = {*START, *STOP, *DELETE, *RESTORE, *CHANGE, *DESTRUCTIVE}
-    return typed.isalpha() or not known.isdisjoint(re.split("[^a-z]+", typed.lower()))
+    verbs = {*START, *STOP, *DELETE, *RESTORE, *CHANGE, *DESTRUCTIVE}
+    return typed.isalpha() or not verbs.isdisjoint(re.split("[^a-z]+", typed.lower()))
 
 
 def _near(typed: str, names: Sequence[str], path: str) -> str | None:

@@ -44,7 +44,7 @@ class Resolver:
     def __init__(self, app: App, *, ask: bool = True, looks: bool = False) -> None:
         self._client = app.client
         self._kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
-        self._known: dict[str, Outcome] = {}
+        self._outcomes: dict[str, Outcome] = {}
         self.asks = ask
         self.looks = looks
         self.left: dict[str, bool] = {}
@@ -63,8 +63,8 @@ class Resolver:
         runs = [Run(raw) for raw in objects]
         if not self.asks:
             return map(self._resolved, runs)
-        self._known = known = self._kept.known(runs)
-        return self._asked([known[run.id].of(run) if text(run.raw.get("id")) in known else run for run in runs])
+        self._outcomes = outcomes = self._kept.outcomes_of(runs)
+        return self._asked([outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs])
 
     def _asked(self, runs: Sequence[Run]) -> Iterator[Run]:
         try:
@@ -99,9 +99,9 @@ class Resolver:
 
     def _look_at(self, run: Run) -> None:
         """Look whether a run that completed left anything, if its session can be read."""
-        known = self._known.get(run.id)
-        if known and known.worked is not None:
-            self.left[run.id] = known.worked
+        outcome = self._outcomes.get(run.id)
+        if outcome and outcome.worked is not None:
+            self.left[run.id] = outcome.worked
         elif run.session_id and len(self._failures) < GIVE_UP_AFTER:
             looking = Looking(self._client, run)
             try:

@@ -11,7 +11,7 @@ from qoder_cli.deployments.findings import RUNS_JUDGED, History
 from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, pages_of_runs
 from qoder_cli.local.outcomes import KeptOutcomes
 
-_EACH = 10  # deployments at most whose runs are listed by themselves
+_MOST_SINGLY = 10  # deployments at most whose runs are listed by themselves
 _MOST_PAGES = 8  # of the runs of all deployments
 _MORE = 5  # deployments at most that are listed by themselves, because those pages show few of their runs
 _MOST_LOOKED_AT = 5  # runs of a deployment, as some may be running
@@ -21,7 +21,7 @@ _Listed = dict[str, list[Run] | ApiError | None]
 
 def histories_of(app: App, deployments: Sequence[str]) -> dict[str, History]:
     """Return the newest runs of each deployment that ended: three of them for certain, of others what is known."""
-    if len(deployments) <= _EACH:
+    if len(deployments) <= _MOST_SINGLY:
         listed = _one_by_one(app, deployments)
     else:
         listed = _of_all(app, deployments)
@@ -39,8 +39,8 @@ def histories_of(app: App, deployments: Sequence[str]) -> dict[str, History]:
     histories |= {id: History(is_seen=False) for id, each in listed.items() if each is None}
     for id, some in resolved.items():
         rest = [run for run in runs[id] if run.id not in {each.id for each in some}]
-        known = kept.known(rest)
-        older = [known[run.id].of(run) if run.id in known else run for run in rest]
+        outcomes = kept.outcomes_of(rest)
+        older = [outcomes[run.id].of(run) if run.id in outcomes else run for run in rest]
         unread = None
         if any(run.status is None for run in some):
             unread = NoResponse("the session of a run could not be read")

@@ -42,14 +42,14 @@ class _Ran(NamedTuple):
     day: str | None
 
 
-class _Known(NamedTuple):
+class _Sum(NamedTuple):
     """What was used, and how often that was known."""
 
     credits: Decimal = Decimal(0)
     times: int = 0
 
 
-_NOTHING = _Known()
+_NOTHING = _Sum()
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class UsageLine:
     unknown: int = 0  # sessions of which it is not known what they used
     growing: int = 0  # sessions that still run
     credits: Decimal = Decimal(0)
-    of_runs: _Known = _NOTHING  # of these what runs used
+    of_runs: _Sum = _NOTHING  # of these what runs used
     dearest: tuple[Decimal, str] | None = None  # what a session used at most, and its id
 
     @property
@@ -75,7 +75,7 @@ class UsageLine:
         return self.outcomes.get(outcome, 0)
 
     @property
-    def known_credits(self) -> Decimal | None:
+    def least_credits(self) -> Decimal | None:
         """What was used at least; None if nothing is known of it."""
         if self.unknown == self.sessions > 0:
             return None
@@ -104,7 +104,7 @@ class UsageLine:
             return
         self.credits = total((self.credits, used))
         if of_run:
-            self.of_runs = _Known(total((self.of_runs.credits, used)), self.of_runs.times + 1)
+            self.of_runs = _Sum(total((self.of_runs.credits, used)), self.of_runs.times + 1)
         if self.dearest is None or used > self.dearest[0]:
             self.dearest = used, id
 
@@ -236,8 +236,8 @@ def sum_of(lines: Iterable[UsageLine]) -> UsageLine:
     return every
 
 
-def _interned(word: str | None) -> str | None:
-    return word and intern(word)
+def _interned(value: str | None) -> str | None:
+    return value and intern(value)
 
 
 def _day(moment: datetime) -> str:

@@ -601,9 +601,9 @@ def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **s
 def _escaped(token: str) -> re.Pattern[bytes]:
     """Return a pattern for a token as JSON may spell it, with `\\u0041` for A."""
 
-    def spelled(one: str) -> str:
-        behind = rf"|\\{re.escape(one)}" if one in '/"\\' else ""
-        return rf"(?:{re.escape(one)}|\\u00(?i:{ord(one):02x}){behind})"
+    def spelled(character: str) -> str:
+        behind = rf"|\\{re.escape(character)}" if character in '/"\\' else ""
+        return rf"(?:{re.escape(character)}|\\u00(?i:{ord(character):02x}){behind})"
 
     return re.compile("".join(map(spelled, token)).encode())
 

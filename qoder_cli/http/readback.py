@@ -156,7 +156,7 @@ class ReadBack:
                 if (at := created_at(row)) is not None:
                     created.append(at)
                 yield row
-            if not tells_more(page):
+            if not says_whether_more(page):
                 return
             moment = until()
             is_in_order = len(created) >= STRETCH and created == sorted(created, reverse=True)
@@ -168,7 +168,7 @@ class ReadBack:
         self.is_whole = True
 
 
-def tells_more(page: Mapping[str, Any]) -> bool:
+def says_whether_more(page: Mapping[str, Any]) -> bool:
     """Return whether a page says, in the documented way, whether more follows (help/pages/api.md#lists-and-pages).
 
     By `has_more`, a boolean, or by `next_page`, a cursor or null; what is there must be of its type.

@@ -136,15 +136,15 @@ class SentSecrets:
             if plain[at : at + _GRAM] in self._grams:
                 begin, end = places[at][0], places[at + _GRAM - 1][1]
                 hit[begin:end] = b"\1" * (end - begin)
-        for word in self._words:
-            alone = re.escape(word) if len(word) >= _GRAM else rf"(?<!\w){re.escape(word)}(?!\w)"
+        for spelling in self._words:
+            alone = re.escape(spelling) if len(spelling) >= _GRAM else rf"(?<!\w){re.escape(spelling)}(?!\w)"
             for found in re.finditer(alone, text):
                 hit[found.start() : found.end()] = b"\1" * len(found[0])
-            at = plain.find(word) if len(word) >= _GRAM else -1  # broken into lines
+            at = plain.find(spelling) if len(spelling) >= _GRAM else -1  # broken into lines
             while at >= 0:
-                begin, end = places[at][0], places[at + len(word) - 1][1]
+                begin, end = places[at][0], places[at + len(spelling) - 1][1]
                 hit[begin:end] = b"\1" * (end - begin)
-                at = plain.find(word, at + 1)
+                at = plain.find(spelling, at + 1)
         return re.sub("\0+", REDACTED, "".join("\0" if hit[at] else one for at, one in enumerate(text)))
 
     def _in(self, value: Any, *, is_secret: bool) -> Iterator[str]:

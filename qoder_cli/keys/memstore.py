@@ -14,7 +14,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.http.answers import Pending, answer_to
 from qoder_cli.http.client import Client
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
 from qoder_cli.nouns.memories import sha256_of
@@ -31,7 +31,7 @@ class MemoryKeys:
         self._client = client
         self._path = f"/memory_stores/{segment(id)}/memories"
         self._id = id
-        self._known: dict[str, str] = {}  # ids of memories, by the name of their key
+        self._ids: dict[str, str] = {}  # ids of memories, by the name of their key
         self._checking = threading.Lock()
         self._is_checked = False
 
@@ -60,21 +60,21 @@ class MemoryKeys:
         answer = self._write(
             found.record, lambda: self._client.prepare("DELETE", path, params=params), gone=_GONE, reads=False
         )
-        self._known.pop(found.record.name, None)
+        self._ids.pop(found.record.name, None)
         return answer is not None
 
     def read(self, name: str) -> StoredKey | None:
         with self._usable():
-            if id := self._known.get(name):
+            if id := self._ids.get(name):
                 with suppress(NotFound):
                     return self._found(self._client.get(f"{self._path}/{segment(id)}", _VIEW, fresh=True))
-                del self._known[name]
+                del self._ids[name]
             query = {"path_prefix": f"{FOLDER}{name}", "limit": 100, **_VIEW}
             for row in filter(_is_memory, self._rows(query)):
                 if row.get("path") == f"{FOLDER}{name}":
                     with suppress(NotFound):
                         found = self._whole(row)
-                        self._known[name] = found.id
+                        self._ids[name] = found.id
                         return found
             return None
 
@@ -109,7 +109,7 @@ class MemoryKeys:
     def _rows(self, query: dict[str, Any], *, must_be_whole: bool = False) -> list[dict[str, Any]]:
         pages = list(self._client.pages(self._path, query, fresh=True))
         rows = [mapping(row) for page in pages for row in page["data"]]
-        if must_be_whole and not (tells_more(pages[-1]) and all(map(_is_memory, rows))):
+        if must_be_whole and not (says_whether_more(pages[-1]) and all(map(_is_memory, rows))):
             raise NoResponse("the list of keys may not be whole")
         return rows
 
@@ -161,7 +161,7 @@ class MemoryKeys:
         id = text(raw.get("id"))
         if id is None or raw.get("content_sha256") != sha256_of(record.content):
             raise Lost
-        self._known[record.name] = id
+        self._ids[record.name] = id
         return StoredKey(id, record, record.content)
 
     @contextmanager

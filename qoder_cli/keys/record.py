@@ -87,9 +87,9 @@ class KeyRecord(NamedTuple):
             moment = None
         owner, key, host = map(str, texts)
         more = text(raw.get("workspace")), run, raw.get("adopted") is not False, moment
-        known = cls(cast(State, state), owner, key, str(deployment or ""), host, *more)
+        record = cls(cast(State, state), owner, key, str(deployment or ""), host, *more)
         beat, before = str(raw.get("beat")), raw.get("before")
-        return known._replace(
+        return record._replace(
             at=str(raw.get("at") or ""),
             machine=str(raw.get("machine") or ""),
             before=tuple(map(str, before)) if isinstance(before, list) else (),

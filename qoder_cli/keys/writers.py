@@ -25,7 +25,7 @@ def writers(client: Client, store_id: str) -> list[str]:
     ]
 
 
-def said_of_writers(client: Client, store_id: str) -> str | None:
+def warning_of_writers(client: Client, store_id: str) -> str | None:
     """Return in words which agents can write to a memory store, or that nobody can say; None if none can."""
     try:
         found = writers(client, store_id)
@@ -38,8 +38,8 @@ def _attaching(page: dict[str, object], store_id: str) -> Iterator[str]:
     rows = page.get("data")
     for row in rows if isinstance(rows, list) else ():
         resources = mapping(row).get("resources")
-        for each in resources if isinstance(resources, list) else ():
-            used = mapping(each)
+        for resource in resources if isinstance(resources, list) else ():
+            used = mapping(resource)
             if used.get("memory_store_id") == store_id and used.get("access") != "read_only":
                 yield text(mapping(row).get("id")) or "without an id"
                 break

@@ -11,7 +11,7 @@ import threading
 import zlib
 from pathlib import Path
 
-_held: set[tuple[int, str, int]] = set()  # process, file, byte; the system sees no threads
+_locked: set[tuple[int, str, int]] = set()  # process, file, byte; the system sees no threads
 _guard = threading.Lock()
 
 
@@ -26,23 +26,23 @@ class KeyLocks:
         """Hold a key unless somebody does. Return whether it is held. Raises OSError."""
         with _guard:
             place = self._place(key)
-            if place in _held or not _lock(self._opened(), place[-1]):
+            if place in _locked or not _lock(self._opened(), place[-1]):
                 return False
-            _held.add(place)
+            _locked.add(place)
             return True
 
     def release(self, key: str) -> None:
         with _guard:
             place = self._place(key)
-            if self._file is not None and place in _held:
-                _held.discard(place)
+            if self._file is not None and place in _locked:
+                _locked.discard(place)
                 _unlock(self._file, place[-1])
 
     def close(self) -> None:
         """Close the file, unless a key of it is held in this process."""
         with _guard:
-            is_held = any(place[:2] == self._place("")[:2] for place in _held)
-            if self._file is not None and not is_held:
+            is_locked = any(place[:2] == self._place("")[:2] for place in _locked)
+            if self._file is not None and not is_locked:
                 os.close(self._file)
                 self._file = None
 

@@ -61,7 +61,7 @@ class KeptOutcomes:
         self._lock = threading.Lock()
         self._new: list[dict[str, object]] = []
 
-    def known(self, runs: Iterable[Run]) -> dict[str, Outcome]:
+    def outcomes_of(self, runs: Iterable[Run]) -> dict[str, Outcome]:
         """Return what is kept of these runs, by their ids, as far as nothing that they say contradicts it."""
         named = {id: run for run in runs if (id := text(run.raw.get("id")))}
         found = {}

@@ -72,7 +72,7 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
     return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
 
 
-class KnownNames:
+class SeenNames:
     """What this machine saw last of the deployments and sessions of one profile on one host, by their ids.
 
     `retries` are the runs that are retries, as known at first, with the runs that they retry.

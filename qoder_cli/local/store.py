@@ -243,19 +243,19 @@ class Store:
 
     def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
         attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(writable, (profile, host, deployment, key)))
-        self._tell(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
+        self._debug_attempt(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
         self.write(_change(attempt))
         return attempt
 
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         attempt = attempt._replace(ahead=ahead)
-        self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
+        self._debug_attempt(attempt, f"is {ahead:+.3f}s off the server's clock")
         self.write(_change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead))
         return attempt
 
     def record_run(self, attempt: Attempt, run_id: str) -> None:
         """Record the run that a response named. An attempt that had adopted this run becomes open again."""
-        self._tell(attempt, f"started {run_id}")
+        self._debug_attempt(attempt, f"started {run_id}")
         named = _change(
             attempt,
             "UPDATE attempts SET run = NULL, is_adopted = 0"
@@ -267,7 +267,7 @@ class Store:
 
     def record_nothing(self, attempt: Attempt) -> None:
         """Record that certainly nothing was started, unless a run is known."""
-        self._tell(attempt, "started nothing")
+        self._debug_attempt(attempt, "started nothing")
         self.write(_change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL"), insist=True)
 
     def free_key(self, key: str, *, host: str) -> None:
@@ -297,7 +297,7 @@ class Store:
             run=writable(run_id),
         )
         claimed = self.write(adopt)
-        self._tell(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
+        self._debug_attempt(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
         return claimed
 
     def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
@@ -492,7 +492,7 @@ class Store:
             self._memory.close()
             self._memory = None
 
-    def _tell(self, attempt: Attempt, what: str) -> None:
+    def _debug_attempt(self, attempt: Attempt, what: str) -> None:
         if self._debug is not None:
             self._debug(f"store: attempt {attempt.id[:8]} {what}")
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from qoder_cli.nouns.parts import Description, Metadata, Name, Names, Text
-from qoder_cli.nouns.schema import UNSET, ByType, Fields, Known, Range, Short, Shown, Size, must
+from qoder_cli.nouns.schema import UNSET, ByType, Fields, Range, ServerWords, Short, Shown, Size, must
 from qoder_cli.nouns.table import noun
 
 
@@ -11,9 +11,9 @@ class _Model(Fields, unknown="open"):
     """A model, and how it is used."""
 
     id: Text
-    effort: Annotated[str, Known(("low", "medium", "high", "xhigh", "max"))] = UNSET
+    effort: Annotated[str, ServerWords(("low", "medium", "high", "xhigh", "max"))] = UNSET
     context_window: Annotated[int, Range(1)] = UNSET
-    speed: Annotated[str, Known(("standard", "fast"))] = UNSET
+    speed: Annotated[str, ServerWords(("standard", "fast"))] = UNSET
 
 
 Model = Annotated[_Model, Short("id", "the id of a model, or a mapping of fields"), "Id of a model, or more of it."]

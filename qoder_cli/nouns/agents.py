@@ -55,13 +55,13 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
 
 def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
     """Return MCP servers and tools with more; a known name gets the new URL."""
-    known = _entries(servers)
-    names = [each.get("name") for each in known]
-    for each in known:
-        if each.get("name") in typed:
-            each["url"] = typed[each["name"]]
-    known += [{"name": name, "type": "url", "url": url} for name, url in typed.items() if name not in names]
-    return known, with_toolsets(tools, typed)
+    entries = _entries(servers)
+    names = [each.get("name") for each in entries]
+    for entry in entries:
+        if entry.get("name") in typed:
+            entry["url"] = typed[entry["name"]]
+    entries += [{"name": name, "type": "url", "url": url} for name, url in typed.items() if name not in names]
+    return entries, with_toolsets(tools, typed)
 
 
 def without_servers(servers: Any, tools: Any, names: Sequence[str]) -> tuple[list[Entry], list[Entry]]:
@@ -166,8 +166,8 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
         _check_there(entry, asks)
         policy = {"permission_policy": _ASKS}
         configs = [each | (policy if _is_in(each.get("name"), asks) else {}) for each in configs]
-        known = [each.get("name") for each in configs]
-        configs += [{"name": name, **policy} for name in asks if not _is_in(name, known)]
+        names = [each.get("name") for each in configs]
+        configs += [{"name": name, **policy} for name in asks if not _is_in(name, names)]
     configs = [each for each in configs if set(each) != {"name"}]
     changed = {**entry, "configs": configs, "default_config": default}
     return {key: value for key, value in changed.items() if value or key not in ("configs", "default_config")}

@@ -57,9 +57,9 @@ def _zone(name: str) -> None:
     try:
         cron.zone(name)
     except ValueError as error:
-        if known := _zones():  # without time zone data there is no telling
-            near = get_close_matches(name.lower(), known, n=1)
-            meant = f"; did you mean {known[near[0]]}?" if near else ""
+        if zones := _zones():  # without time zone data there is no telling
+            near = get_close_matches(name.lower(), zones, n=1)
+            meant = f"; did you mean {zones[near[0]]}?" if near else ""
             raise ValueError("unknown time zone", f"{error}{meant}") from None
 
 

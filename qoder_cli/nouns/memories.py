@@ -54,13 +54,13 @@ def find(app: App, store: str, typed: str) -> Raw | None:
         return there(typed)
     query = {"path_prefix": typed, "limit": 100}
     for page in app.client.pages(path_of(ENTRY, store), query):
-        for each in map(mapping, page["data"]):
+        for row in map(mapping, page["data"]):
             # All below a folder is one item of another type.
-            is_one = each.get("type") in (None, ENTRY.called) and text(each.get("id"))
-            if is_one and path_in(each) == typed:
-                known = there(str(each["id"]))
-                if known is not None and path_in(known) == typed:  # a list may lag
-                    return known
+            is_one = row.get("type") in (None, ENTRY.called) and text(row.get("id"))
+            if is_one and path_in(row) == typed:
+                memory = there(str(row["id"]))
+                if memory is not None and path_in(memory) == typed:  # a list may lag
+                    return memory
     return None
 
 
@@ -85,10 +85,10 @@ def found(app: App, store: str, typed: str) -> Raw:
 
 def digest(raw: Raw) -> str:
     """Return the digest of a memory's content. Raises NoResponse."""
-    known = text(raw.get("content_sha256"))
-    if known is None and not isinstance(raw.get("content"), str):
+    sha256 = text(raw.get("content_sha256"))
+    if sha256 is None and not isinstance(raw.get("content"), str):
         raise NoResponse(f"the response does not show the content of {raw.get('id')}")
-    return known or sha256_of(str(raw["content"]))
+    return sha256 or sha256_of(str(raw["content"]))
 
 
 def sha256_of(content: str) -> str:
@@ -121,13 +121,13 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
     Sends nothing if it says so already. Raises Rejected, after showing what someone else
     wrote in the meantime; other QoderErrors.
     """
-    known = find(app, store, typed)
-    if known is None and _ID.fullmatch(typed):
+    memory = find(app, store, typed)
+    if memory is None and _ID.fullmatch(typed):
         found(app, store, typed)
-    if known is not None and digest(known) == sha256_of(content):
+    if memory is not None and digest(memory) == sha256_of(content):
         app.progress.note(f"{typed} already says this; nothing was sent")
-        return known
-    return _put(app, store, typed, known, content)
+        return memory
+    return _put(app, store, typed, memory, content)
 
 
 def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) -> Raw:
@@ -137,33 +137,33 @@ def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) 
     already. Raises Rejected as `write` does, and for a version of another memory, or one that was erased.
     """
     old = whole(app, VERSION, store, version)
-    known = find(app, store, typed)
-    path = path_in(old) if known is None else path_in(known)
+    memory = find(app, store, typed)
+    path = path_in(old) if memory is None else path_in(memory)
     its = {path_in(old), old.get("memory_id")}  # one that was made anew has another id
-    if typed not in its and (known is None or its.isdisjoint((path, known["id"]))):
+    if typed not in its and (memory is None or its.isdisjoint((path, memory["id"]))):
         look = app.looking("memory", "history", store, typed)
         raise Rejected(f"{version} is not a version of {typed} in {store}", hint="list its versions", next=look)
     content = old.get("content")
     if not isinstance(content, str):
         why = "was erased" if old.get("redacted_at") else f"has no content ({old.get('operation')})"
         raise Rejected(f"{version} {why}; nothing was sent", hint="choose another version")
-    if known is not None and digest(known) == sha256_of(content):
+    if memory is not None and digest(memory) == sha256_of(content):
         app.progress.note(f"{path} already says this; nothing was sent")
-        return known
-    now = "" if known is None else str(known.get("content") or "")
+        return memory
+    now = "" if memory is None else str(memory.get("content") or "")
     for line in unified_diff(now.splitlines(), content.splitlines(), "now", version, lineterm="", n=2):
         app.progress.note(f"  {line}")
     if only_look:
-        return old if known is None else known
-    return _put(app, store, path, known, content)
+        return old if memory is None else memory
+    return _put(app, store, path, memory, content)
 
 
-def _put(app: App, store: str, typed: str, known: Raw | None, content: str) -> Raw:
+def _put(app: App, store: str, typed: str, memory: Raw | None, content: str) -> Raw:
     app.progress.note(f"writing {typed} in {store} {app.client.settings.whereabouts}")
     try:
-        if known is None:
+        if memory is None:
             return creating(app, ENTRY, {"path": typed, "content": content}, store).deliver().raw
-        return _overwrite(app, store, typed, known, content)
+        return _overwrite(app, store, typed, memory, content)
     except Overtaken as error:
         raise _shown(app, store, typed, error, error.now) from None
     except Rejected as error:

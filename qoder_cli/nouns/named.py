@@ -8,7 +8,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
 from qoder_cli.base.tokens import few
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
@@ -39,16 +39,16 @@ class Names:
     def __init__(self, app: App, *parents: str, archived: bool = False) -> None:
         self._app = app
         self._parents, self._archived = parents, archived
-        self._known: dict[str, list[Kept]] = {}
-        self._said: set[str] = set()
+        self._things: dict[str, list[Kept]] = {}
+        self._noted: set[str] = set()
 
     def id_of(self, noun: Noun, typed: str) -> str:
         """Return the id of what was typed, as `ids_of` does, and say a name's. Raises its error."""
         [found] = self.ids_of(noun, [typed])
         if isinstance(found, QoderError):
             raise found
-        if typed != found and found not in self._said:
-            self._said.add(found)
+        if typed != found and found not in self._noted:
+            self._noted.add(found)
             self._app.progress.note(f"using {noun.called} {typed} ({found})")
         return found
 
@@ -70,16 +70,16 @@ class Names:
     def ids_of(self, noun: Noun, typed: Sequence[str]) -> list[str | QoderError]:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         names = self.among(noun, typed)
-        if names and noun.words not in self._known:
+        if names and noun.words not in self._things:
             found = alive(self._app.client, noun, *self._parents, archived=self._archived)
-            self._known[noun.words] = things = list(map(kept, found))
+            self._things[noun.words] = things = list(map(kept, found))
             remember(self._app.store, self._app.settings, noun.words, things, whole=not self._parents)
-        known = self._known.get(noun.words, [])
-        unknown = set(names) - {name for _, name in known}
-        near_to = {raw["id"]: name or "" for raw, name in known if len(unknown) <= _SUGGESTED_FOR}
+        candidates = self._things.get(noun.words, [])
+        unknown = set(names) - {name for _, name in candidates}
+        near_to = {raw["id"]: name or "" for raw, name in candidates if len(unknown) <= _SUGGESTED_FOR}
         meant: dict[str, str | QoderError] = {}
         for name in dict.fromkeys(names):
-            these = [raw for raw, its in known if its == name]
+            these = [raw for raw, its in candidates if its == name]
             match [raw["id"] for raw in these if not raw["archived_at"]] or [raw["id"] for raw in these]:
                 case [only]:
                     meant[name] = only
@@ -123,15 +123,15 @@ def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, w
     """
     seen: set[str] = set()
     listed = operation(noun, "list")
-    can_tell = archived and listed is not None and "include_archived" in listed.query
-    query = {"limit": 100, **filled({"include_archived": can_tell and "true"})}
+    has_filter = archived and listed is not None and "include_archived" in listed.query
+    query = {"limit": 100, **filled({"include_archived": has_filter and "true"})}
     page: Raw = {}
     for page in client.pages(path_of(noun, *parents), query, fresh=whole):
-        for each in map(mapping, page["data"]):
-            if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
-                seen.add(each["id"])
-                yield each
-    if whole and not tells_more(page):
+        for row in map(mapping, page["data"]):
+            if has_id(noun, row) and row["id"] not in seen and (archived or not row.get("archived_at")):
+                seen.add(row["id"])
+                yield row
+    if whole and not says_whether_more(page):
         raise NoResponse(f"the list of {noun.plural} does not say whether it is whole; nothing was sent")
 
 
@@ -162,8 +162,8 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
         raise _listed(error, app, noun, target) from None
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):
-        known_as = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(found)!r} now"
-        raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
+        message = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(found)!r} now"
+        raise NotFound(message, hint="use the id", next=app.looking(*target.look))
     return found
 
 
@@ -175,11 +175,11 @@ def _listed(error: NotFound, app: App, noun: Noun, target: Target) -> NotFound:
 
 def only_environment(app: App) -> str:
     """Return the only environment's id. Raises UsageError unless there is one."""
-    known = list(alive(app.client, NOUNS["env"], whole=True))
-    if len(known) == 1:
-        app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")
-        return str(known[0]["id"])
-    if not known:
+    environments = list(alive(app.client, NOUNS["env"], whole=True))
+    if len(environments) == 1:
+        app.progress.note(f"environment: {name_of(environments[0]) or '-'} ({environments[0]['id']})")
+        return str(environments[0]["id"])
+    if not environments:
         raise UsageError("no environment exists", hint="create one: qoder env create --name default")
-    listed = few([f"{name_of(each) or '-'} ({each['id']})" for each in known], _LISTED)
-    raise UsageError(f"there are {len(known)} environments; choose one with --env", hint=listed)
+    listed = few([f"{name_of(each) or '-'} ({each['id']})" for each in environments], _LISTED)
+    raise UsageError(f"there are {len(environments)} environments; choose one with --env", hint=listed)

@@ -115,12 +115,12 @@ def _fields_of(cls: type[Fields]) -> Iterator[tuple[str, Field]]:
 
 def body(cls: type[Fields], names: tuple[str, ...], needed: tuple[str, ...], cleared: tuple[str, ...]) -> type[Fields]:
     """Return the class of a body: some fields of another class; `needed` ones, and those that null clears."""
-    known = fields_of(cls)
-    names = tuple(name for name in known if name in names)
-    space: dict[str, Any] = {"__annotations__": {name: known[name].hint for name in names}, "__doc__": cls.__doc__}
+    fields = fields_of(cls)
+    names = tuple(name for name in fields if name in names)
+    space: dict[str, Any] = {"__annotations__": {name: fields[name].hint for name in names}, "__doc__": cls.__doc__}
     space |= {name: UNSET if name in cleared else KEPT for name in names if name not in needed}
-    made = type(cls.__name__, (Fields,), space | {"is_body": True}, unknown="refused")
-    return made
+    narrowed = type(cls.__name__, (Fields,), space | {"is_body": True}, unknown="refused")
+    return narrowed
 
 
 def inside(hint: Any) -> Iterator[type[Fields]]:
@@ -138,25 +138,25 @@ def _read(cls: type[Fields], value: Any, handler: Any, info: Any) -> Any:
         if cls.called:
             raise ValueError(f"must be {cls.called}")
         return handler(value)
-    known, is_server = fields_of(cls), reader.where == "server"
-    unknown = [name for name in value if name not in known]
+    fields, is_server = fields_of(cls), reader.where == "server"
+    unknown = [name for name in value if name not in fields]
     if unknown and is_server and cls.unknown != "open":
         raise _problem("unknown", unknown[0])
     if cls.unknown != "refused":
-        refuse_slips(unknown, {name: field for name, field in known.items() if name not in value})
-    for name, field in known.items() if is_server else ():
+        refuse_slips(unknown, {name: field for name, field in fields.items() if name not in value})
+    for name, field in fields.items() if is_server else ():
         if field.is_needed and name not in value:
             raise _problem("missing", name)
     clears = is_server or cls.unknown != "refused"
     if cls.is_body and not is_server:
         clears = reader.null_clears
-    nulls = {name: None for name in value if clears and value[name] is None and name in known}
-    nulls = {name: None for name in nulls if known[name].default in (UNSET, NEEDED_THERE)}
+    nulls = {name: None for name in value if clears and value[name] is None and name in fields}
+    nulls = {name: None for name in nulls if fields[name].default in (UNSET, NEEDED_THERE)}
     if is_server:
-        nulls = {name: None for name in nulls if not known[name].is_needed}
+        nulls = {name: None for name in nulls if not fields[name].is_needed}
     kept = handler({name: each for name, each in value.items() if name not in nulls}) | nulls
     if is_server:
-        kept = {name: each for name, each in kept.items() if name not in known or not known[name].is_secret}
+        kept = {name: each for name, each in kept.items() if name not in fields or not fields[name].is_secret}
     return {name: kept[name] for name in value if name in kept}
 
 
@@ -303,7 +303,7 @@ def id_or_name(prefix: str, kind: str) -> Rule:
     return Rule(check, "file", otherwise=id_of(prefix).check)
 
 
-class Known(NamedTuple):
+class ServerWords(NamedTuple):
     """Words that the server knows; a file may have newer ones, but none that looks like a slip."""
 
     words: tuple[str, ...]
@@ -311,12 +311,12 @@ class Known(NamedTuple):
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
-        return core_schema.with_info_after_validator_function(self._known, handler(source))
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         return handler(schema) | {"examples": list(self.words)}
 
-    def _known(self, value: str, info: Any) -> str:
+    def _check(self, value: str, info: Any) -> str:
         near = slip_of(value, self.words)
         if value not in self.words and (near or info.context.where == "server"):
             raise _one_of(self.words, near)
@@ -401,8 +401,8 @@ class ByType(NamedTuple):
         found = handler(schema)
         choices = found.get("oneOf", [found])
         if self.newer:
-            known = [type for each in choices for type in _words(each["properties"]["type"])]
-            type = {"type": "string", "not": {"enum": known}}
+            types = [type for each in choices for type in _words(each["properties"]["type"])]
+            type = {"type": "string", "not": {"enum": types}}
             choices = [*choices, {"type": "object", "properties": {"type": type}, "required": ["type"]}]
         return {"anyOf": choices}
 
@@ -443,10 +443,10 @@ def _words(schema: dict[str, Any]) -> list[str]:
 
 def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:
     """Yield the types of a union's classes, each with its class; that of all others is empty."""
-    for each in get_args(union) or (union,):
-        named = get_args(fields_of(each)["type"].hint)
+    for cls in get_args(union) or (union,):
+        named = get_args(fields_of(cls)["type"].hint)
         for type in named or ("",):
-            yield type, each
+            yield type, cls
 
 
 class Violation(NamedTuple):

@@ -178,19 +178,17 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
 
 def _check_names(app: App, name: str, auth: Raw, called: Sequence[Raw], agree: Callable[[str], None]) -> None:
     """Say what else has the name of a new credential. Raises UsageError."""
-    for each in called:
-        id, kind = str(each["id"]), found_at(each, "auth.type")
+    for row in called:
+        id, kind = str(row["id"]), found_at(row, "auth.type")
         if kind not in (None, auth["type"]):
             raise UsageError(
                 f"{name} ({id}) is of the type {kind}, not {auth['type']}",
                 hint="choose another name, or delete it first",
             )
         if kind == BEARER:
-            agree(
-                f"{name} ({id}) is {_for(each)}, and stays so; another {name} is created for {auth['mcp_server_url']}"
-            )
+            agree(f"{name} ({id}) is {_for(row)}, and stays so; another {name} is created for {auth['mcp_server_url']}")
         else:
-            app.progress.note(f"{name} ({id}) is only called so: it is {_for(each)}")
+            app.progress.note(f"{name} ({id}) is only called so: it is {_for(row)}")
 
 
 def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:

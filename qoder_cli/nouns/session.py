@@ -131,7 +131,7 @@ class _Renewed(Fields):
 def _row(raw: dict[str, Any], app: App) -> Shown:
     session = Run({**raw, "type": "session"})
     if app.output.is_drawn:
-        name = app.known.standing_for(session.deployment_id)
+        name = app.seen_names.standing_for(session.deployment_id)
         return listed_session(session, name=name, is_wide=app.output.is_wide)
     return session_row(app.named(session))
 

@@ -76,10 +76,10 @@ def _asks(value: Any) -> Any:
         default = mapping(mapping(tool.get("default_config")).get("permission_policy")).get("type")
         if default == "always_ask":
             found.append("all")
-        for one in map(mapping, array(tool.get("configs"))):
-            policy = mapping(one.get("permission_policy")).get("type")
+        for config in map(mapping, array(tool.get("configs"))):
+            policy = mapping(config.get("permission_policy")).get("type")
             if policy == "always_ask":
-                found.append(str(one.get("name")))
+                found.append(str(config.get("name")))
     return _joined(found)
 
 
@@ -92,9 +92,9 @@ def _packages(value: Any) -> Any:
 
 def _inputs(value: Any) -> Any:
     found = []
-    for each in map(mapping, array(value)):
-        sessions = each.get("session_ids")
-        found.append(each.get("memory_store_id") or (f"{len(sessions)} sessions" if isinstance(sessions, list) else ""))
+    for item in map(mapping, array(value)):
+        sessions = item.get("session_ids")
+        found.append(item.get("memory_store_id") or (f"{len(sessions)} sessions" if isinstance(sessions, list) else ""))
     return _joined(found)
 
 

@@ -145,7 +145,7 @@ class Noun:
         return re.sub("ys$", "ies", f"{self.called}s")
 
 
-_made: dict[str, Noun] = {}
+_registered: dict[str, Noun] = {}
 
 
 def noun(words: str, operations: str, *, columns: str, **more: Any) -> Noun:
@@ -154,8 +154,8 @@ def noun(words: str, operations: str, *, columns: str, **more: Any) -> Noun:
     more = {"called": kind.called, "prefix": kind.prefix, "type": kind.called.replace(" ", "_")} | more
     lists = ("more", "numbered", "statuses", "needed", "dated")
     more |= {name: tuple(more[name].split()) for name in lists if name in more}
-    made = _made[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
-    return made
+    result = _registered[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
+    return result
 
 
 class _Nouns(Mapping[str, Noun]):
@@ -164,9 +164,9 @@ class _Nouns(Mapping[str, Noun]):
     def __getitem__(self, words: str) -> Noun:
         if words not in KINDS_OF_NOUNS:
             raise KeyError(words)
-        if words not in _made:
+        if words not in _registered:
             import_module(f"qoder_cli.nouns.{words.split()[0]}")
-        return _made[words]
+        return _registered[words]
 
     def __iter__(self) -> Iterator[str]:
         return iter(KINDS_OF_NOUNS)
@@ -197,8 +197,8 @@ def body_of(operation: Operation) -> type[Fields]:
     cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
     if verb != "update":
         cleared = tuple(name for name in operation.body if name not in needed)
-    known = noun.bodies.get(verb, noun.body)
-    return body(known, tuple(name for name in operation.body if name in fields_of(known)), needed, cleared)
+    cls = noun.bodies.get(verb, noun.body)
+    return body(cls, tuple(name for name in operation.body if name in fields_of(cls)), needed, cleared)
 
 
 def in_files() -> list[str]:

@@ -11,7 +11,7 @@ from qoder_cli.base.errors import NoResponse, NotFound
 from qoder_cli.base.model import mapping
 from qoder_cli.base.polling import poll
 from qoder_cli.base.tokens import few
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import as_remembered, seen
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.shown import name_of
@@ -48,11 +48,11 @@ def holders(
         now = row
         if id in read_singly:
             now = _read(app, noun, id, row)
-        known = _name_in(now) or _name_in(row)
-        if now and not known and id not in renamed:
+        shown_name = _name_in(now) or _name_in(row)
+        if now and not shown_name and id not in renamed:
             raise _unclear(noun, f"{id} shows no name")
-        if known in found and not now.get("archived_at"):
-            found[known].append(now)
+        if shown_name in found and not now.get("archived_at"):
+            found[shown_name].append(now)
     return [found[name.strip()] for name in names]
 
 
@@ -82,7 +82,7 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
             if not has_id(noun, row):
                 raise _unclear(noun, f"the list of {noun.plural} has something else in it")
             yield row
-    if not tells_more(page):
+    if not says_whether_more(page):
         raise _unclear(noun, f"the list of {noun.plural} does not say whether it is whole")
 
 

@@ -131,11 +131,11 @@ def cell(value: Any) -> Cell:
         case Words(text, least):
             return Cell(((inert(text), ""),), "words", least)
         case Moment(text, None, zone):
-            return _one(inert(local_time(text)), _elsewhere(text, zone))._replace(measured=True)
+            return _cell_of(inert(local_time(text)), _elsewhere(text, zone))._replace(measured=True)
         case Moment(text, now) if now is not None:
-            return _one(_ago(text, now))._replace(measured=True)
+            return _cell_of(_ago(text, now))._replace(measured=True)
         case Milliseconds(milliseconds):
-            return _one(span(milliseconds / 1000))._replace(measured=True)
+            return _cell_of(span(milliseconds / 1000))._replace(measured=True)
         case Status(word):
             return Cell(((inert(word), _colour(word)),), measured=word.startswith(WAITS))
         case Outcomes(words):
@@ -144,15 +144,15 @@ def cell(value: Any) -> Cell:
         case Durations(milliseconds) if lasted := [each for each in milliseconds if each is not None]:
             step = max(*lasted, 1) / len(_BARS)  # the longest is full
             bars = (" " if each is None else _BARS[min(int(each / step), len(_BARS) - 1)] for each in milliseconds)
-            return _one("".join(bars), f"  up to {span(max(lasted) / 1000)}")
+            return _cell_of("".join(bars), f"  up to {span(max(lasted) / 1000)}")
         case Durations():
-            return _one("-")
+            return _cell_of("-")
         case _:
-            return _one(plain(value))
+            return _cell_of(plain(value))
 
 
-def _colour(word: str) -> str:
-    return "yellow" if word.startswith(WAITS) else COLOURS.get(word, "")
+def _colour(status: str) -> str:
+    return "yellow" if status.startswith(WAITS) else COLOURS.get(status, "")
 
 
 def has_time(value: Any) -> bool:
@@ -160,7 +160,7 @@ def has_time(value: Any) -> bool:
     return isinstance(value, Moment) and value.now is None
 
 
-def _one(text: str, faint: str = "") -> Cell:
+def _cell_of(text: str, faint: str = "") -> Cell:
     return Cell(((text, ""), (faint, "dim")))
 
 

@@ -14,7 +14,7 @@ ELLIPSIS = "…"
 GAP = "  "
 _SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
 _LONGEST_SHORT_ID = 20  # columns
-_TELLING_WORDS = 28  # columns, in which the type of an error stands
+_LEGIBLE_WORDS = 28  # columns, in which the type of an error stands
 _SHORTEST_WORDS = 8  # columns, if even the least has no room
 _LONGEST_SAME = 200  # characters of what is said once for all rows
 
@@ -179,13 +179,13 @@ class Grid:
 
     def same(self, rows: str) -> list[str]:
         """Return what was left out because it says the same in all `rows`; empty if it said nothing."""
-        said = [
+        texts = [
             f"{self._columns[n].header} {shortened(cell.full, _LONGEST_SAME)}"
             for n, cell in sorted(self._same.items())
             if cell.text != ABSENT
         ]
-        if said:
-            return [f"{', '.join(said)} in {rows}"]
+        if texts:
+            return [f"{', '.join(texts)} in {rows}"]
         return []
 
     def _drop_same(
@@ -219,7 +219,7 @@ class Grid:
         columns_shown = [self._columns[n] for n in self._shown]
         words = [column for column in columns_shown if column.has_words]
         for column in words[-1:]:
-            room -= column.grow(min(room, _TELLING_WORDS - column.width))
+            room -= column.grow(min(room, _LEGIBLE_WORDS - column.width))
         for column in words:
             room -= column.grow(room)
         for column in columns_shown:

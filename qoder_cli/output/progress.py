@@ -120,7 +120,7 @@ class Progress:
                     line.stop()
                     self._line = None
         if self._rings and self._screen.is_terminal and self._clock.monotonic() - wait.began > LONG_WAIT:
-            self._screen.tell("\a")
+            self._screen.print("\a")
 
     def change(self, news: str) -> None:
         """Print what has changed in the wait, unless a terminal shows it anyway."""
@@ -138,7 +138,7 @@ class Progress:
             return
         self._printed_at = self._clock.monotonic()
         if self._line is None:
-            self._screen.tell(text + "\n")
+            self._screen.print(text + "\n")
         else:
             self._line.print_above(text)
 
@@ -184,7 +184,7 @@ class _StatusLine:
 
         # The screen as a text file for rich, written at once.
         file = SimpleNamespace(
-            write=self._screen.tell,
+            write=self._screen.print,
             flush=lambda: None,
             isatty=lambda: self._screen.is_terminal,
             encoding="utf-8",

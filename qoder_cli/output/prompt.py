@@ -93,7 +93,7 @@ def choice_of(
         line = fresh_line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left)
         reply = line.strip().lower()
         if _drops_what_was_typed(stdin):
-            screen.tell("pasted text is not accepted; type the reply\n")
+            screen.print("pasted text is not accepted; type the reply\n")
         elif reply in letters:
             return letters[reply]
     raise UsageError(f"no choice was made; {nothing}", hint=fix)

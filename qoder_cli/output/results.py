@@ -45,7 +45,7 @@ class Result(Generic[T]):
         return int(self.error.exit)
 
     @property
-    def said(self) -> str:
+    def message(self) -> str:
         """The error's message, naming what was typed."""
         message = self.error.message if self.error else ""
         named = re.search(rf"(?<![\w-]){re.escape(self.typed)}(?![\w-])", message)

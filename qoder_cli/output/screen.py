@@ -131,7 +131,7 @@ class Screen:
         poll.register(self._binary.fileno(), 0)  # errors are always told
         return bool(poll.poll(0))
 
-    def tell(self, text: str, *, is_command: bool = False) -> None:
+    def print(self, text: str, *, is_command: bool = False) -> None:
         """Write for people, without tokens and, unless it `is_command`, CI commands.
 
         If nobody can read it, it is dropped.
@@ -199,18 +199,18 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
     if format in ("json", "jsonl"):
         from qoder_cli.base.jsontext import dump
 
-        screen.tell(dump({"error": error.as_json()}) + "\n")
+        screen.print(dump({"error": error.as_json()}) + "\n")
         return
     message = f"error: {error.message}" if error.has_lines else screen.worded(f"error: {inert(error.message)}")
-    screen.tell(f"{screen.styled('error:', 'red')}{message.removeprefix('error:')}\n")
+    screen.print(f"{screen.styled('error:', 'red')}{message.removeprefix('error:')}\n")
     if advice := inert(error.advice):
         command = inert(error.command)
         is_too_long = len(f"hint: {advice}") > terminal_width() >= len(command)
         if screen.is_terminal and error.hint and command and is_too_long:  # a terminal would break it within an id
             advice = f"{advice.removesuffix(command).rstrip()}\n{command}"
-        screen.tell(f"{screen.styled('hint:', 'yellow')} {advice}\n")
+        screen.print(f"{screen.styled('hint:', 'yellow')} {advice}\n")
     if error.request_id:
-        screen.tell(f"request id: {inert(error.request_id)}\n")
+        screen.print(f"request id: {inert(error.request_id)}\n")
 
 
 def format_typed(words: Sequence[str]) -> Format:

@@ -63,11 +63,11 @@ def run_fields(run: Run) -> Fields:
 def turn_fields(session: Run) -> Fields:
     """Return the fields of a session and its turn, in order; absent ones are None."""
     fields = run_fields(session)
-    known = ("status", "requires_action", "error_type", "error_message", "deployment", "agent")
+    names = ("status", "requires_action", "error_type", "error_message", "deployment", "agent")
     return {
         "id": session.id,
         "title": text(session.raw.get("title")),
-        **{name: fields[name] for name in known},
+        **{name: fields[name] for name in names},
         "created": _moment(session.raw.get("created_at")),
         **{name: fields[name] for name in ("completed", "credits", "deployment_name")},
     }
@@ -76,8 +76,11 @@ def turn_fields(session: Run) -> Fields:
 def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return the evaluations of a session's outcomes, a line each."""
     lines = []
-    for one in evaluations(session):
-        parts = [text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description"))]
+    for evaluation in evaluations(session):
+        parts = [
+            text(evaluation.get("result")) or "unknown",
+            text(evaluation.get("explanation") or evaluation.get("description")),
+        ]
         lines.append(": ".join(filter(None, parts)))
     if lines:
         return {"outcome": lines}
@@ -101,11 +104,11 @@ def run_row(run: Run) -> Fields:
     return {name: fields[name] for name in RUN_COLUMNS}
 
 
-def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_why: bool = False) -> Fields:
+def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, shows_why: bool = False) -> Fields:
     """Return a run as a row of a list on a terminal at `now` (unix seconds).
 
     `name` stands for its deployment's id, if there is one. If `is_wide`, it has local times and that id. If it
-    `tells_why`, its error needs room before what comes after it.
+    `shows_why`, its error needs room before what comes after it.
     """
     row = with_name(run_row(run), run.deployment_id, name, is_wide=is_wide)
     triggered = row["triggered"]
@@ -121,7 +124,7 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_w
         "deployment": row["deployment"],
         "triggered": triggered,
         "duration": row["duration"],
-        "error": _text(Words, error, least=_LONGEST_WHY if tells_why else 12),
+        "error": _text(Words, error, least=_LONGEST_WHY if shows_why else 12),
         "trigger": row["trigger"],
         "session": row["session"],
         **({"deployment_id": row["deployment_id"]} if is_wide else {}),
@@ -137,7 +140,7 @@ def waiting_status(run: Run, now: float) -> Status | None:
     return Status(f"{WAITS} {coarse(now - run.asks_since)}")
 
 
-def missing_row(typed: str, word: str) -> Fields:
+def missing_row(typed: str, status: str) -> Fields:
     """Return the row of a run that could not be read: what was typed, and why in a word.
 
     A session's id stands under `session`, what is no id under `deployment`: the first
@@ -146,7 +149,7 @@ def missing_row(typed: str, word: str) -> Fields:
     kinds = {"drun_": "id", "sess_": "session"}
     column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
     shown = Words(typed) if column == "deployment" else Id(typed)
-    return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(word), column: shown}
+    return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(status), column: shown}
 
 
 # As those of a run.

@@ -39,13 +39,13 @@ def pictures(text: str) -> Iterator[str]:
     """Yield what is shown of a text: a letter with its marks, another character, or one spelled out."""
     shown = ""  # what is about to be yielded
     marks = 0  # on it
-    for one in text:
-        if marks < _MOST_MARKS and _may_mark(one, shown):
-            shown, marks = shown + one, marks + 1
+    for character in text:
+        if marks < _MOST_MARKS and _may_mark(character, shown):
+            shown, marks = shown + character, marks + 1
             continue
         if shown:
             yield shown
-        shown, marks = _spelled(one), 0
+        shown, marks = _spelled(character), 0
     if shown:
         yield shown
 
@@ -69,18 +69,20 @@ def _may_mark(mark: str, letter: str) -> bool:
     return both_are or len(unicodedata.normalize("NFC", letter + mark)) == 1
 
 
-def hides(one: str) -> bool:
+def hides(character: str) -> bool:
     """Return whether a character has no picture, or looks like a space and is none."""
-    category = unicodedata.category(one)
-    is_blank = category == "Zs" and one != " "
-    return is_blank or category in _WITHOUT_PICTURE or _is_empty(one)
+    category = unicodedata.category(character)
+    is_blank = category == "Zs" and character != " "
+    return is_blank or category in _WITHOUT_PICTURE or _is_empty(character)
 
 
-def _spelled(one: str) -> str:
-    if hides(one) or unicodedata.category(one) in _MARKS:
-        return _SHORT.get(one) or (f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}")
-    return one
+def _spelled(character: str) -> str:
+    if hides(character) or unicodedata.category(character) in _MARKS:
+        return _SHORT.get(character) or (
+            f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
+        )
+    return character
 
 
-def _is_empty(one: str) -> bool:
-    return one in _EMPTY or any(ord(one) in those for those in _SELECTORS)
+def _is_empty(character: str) -> bool:
+    return character in _EMPTY or any(ord(character) in those for those in _SELECTORS)

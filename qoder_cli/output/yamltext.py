@@ -30,9 +30,9 @@ class Unquoted(str):
     comment: str
 
     def __new__(cls, text: str, comment: str = "") -> "Unquoted":
-        made = super().__new__(cls, text)
-        made.comment = comment
-        return made
+        unquoted = super().__new__(cls, text)
+        unquoted.comment = comment
+        return unquoted
 
 
 def document(value: Any) -> str:
@@ -73,8 +73,8 @@ def _inside(value: dict[str, Any] | list[Any], indent: int, spell: Spell) -> Ite
             yield from entry("-", item, indent, spell=spell)
         return
     for key, item in value.items():
-        word = _word(key)
-        head = f"{word}:" if len(word) <= _LONGEST_KEY else f"? {word}\n{' ' * indent}:"
+        key_text = _plain_or_quoted(key)
+        head = f"{key_text}:" if len(key_text) <= _LONGEST_KEY else f"? {key_text}\n{' ' * indent}:"
         yield from entry(head, item, indent, spell=spell)
 
 
@@ -96,14 +96,14 @@ def has_hidden(text: str) -> bool:
 
 
 def _scalar(value: Any, spell: Spell) -> str:
-    word = _word(spell(value)) if isinstance(value, str) else jsontext.dump(value)
-    if found := _WITH_EXPONENT.fullmatch(word):  # YAML 1.1 takes `1e30` for a text
+    scalar = _plain_or_quoted(spell(value)) if isinstance(value, str) else jsontext.dump(value)
+    if found := _WITH_EXPONENT.fullmatch(scalar):  # YAML 1.1 takes `1e30` for a text
         whole, fraction, sign, exponent = found.groups()
         return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
-    return word
+    return scalar
 
 
-def _word(text: str) -> str:
+def _plain_or_quoted(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
         return text
     return spelled(jsontext.dump(text))

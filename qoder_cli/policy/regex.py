@@ -186,7 +186,7 @@ class Regex:
         """
         steps = 0
         again = {0} if anywhere else set[int]()
-        known: dict[tuple[frozenset[int], str, bool | None], frozenset[int]] = {}
+        moves: dict[tuple[frozenset[int], str, bool | None], frozenset[int]] = {}
         reached = self._reached({0}, text, 0)
         for place, character in enumerate(text, 1):
             if anywhere and self._end in reached:
@@ -194,12 +194,12 @@ class Regex:
             if not (reached or anywhere):
                 return reached
             key = reached, character, _begins_word(text, place) if self._has_places else None
-            if (following := known.get(key)) is None:
+            if (following := moves.get(key)) is None:
                 steps += len(reached) + 1
                 if steps > MOST_STEPS:
                     raise TooLong
                 following = self._reached(again | self._read(reached, character), text, place)
-                known[key] = following
+                moves[key] = following
             reached = following
         return reached
 
@@ -268,7 +268,7 @@ class _PatternReader:
         self._at += len(what)
         return True
 
-    def _one(self, what: str) -> str:
+    def _required(self, what: str) -> str:
         """Return the next character. Raises BadPattern, saying `what` ends too early."""
         if not (character := self._next()):
             raise BadPattern(f"{what} is not closed")
@@ -288,7 +288,7 @@ class _PatternReader:
             yield self._repeated(self._item(depth))
 
     def _item(self, depth: int) -> _Tree:
-        character = self._one("it")
+        character = self._required("it")
         if character in "^$":
             return character
         if character == ".":
@@ -309,7 +309,7 @@ class _PatternReader:
         return _Set(character * 2)
 
     def _escape(self) -> _Tree:
-        character = self._one("a \\")
+        character = self._required("a \\")
         if character in "bB":
             return character
         if character.lower() in _CLASSES:
@@ -345,10 +345,10 @@ class _PatternReader:
 
     def _member(self) -> str:
         """Return a character of a class, or ranges."""
-        character = self._one("a [")
+        character = self._required("a [")
         if character != "\\":
             return character
-        character = self._one("a [")
+        character = self._required("a [")
         return _CLASSES.get(character) or self._escaped(character)
 
     def _repeated(self, tree: _Tree) -> _Tree:

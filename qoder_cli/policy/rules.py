@@ -112,11 +112,11 @@ def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Po
     return Policy(path, sha256, tuple(rules), deployments, tuple(_writable_by_others(path)))
 
 
-def _unknown(node: Node, known: tuple[str, ...], at: Path) -> Iterator[Problem]:
+def _unknown(node: Node, names: tuple[str, ...], at: Path) -> Iterator[Problem]:
     for name, child in node.items():
-        if name not in known:
-            near = get_close_matches(str(name).lower(), known, n=1)
-            better = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+        if name not in names:
+            near = get_close_matches(str(name).lower(), names, n=1)
+            better = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
             yield Problem(f"unknown field{better}", line=child.line, path=(*at, name))
 
 
@@ -148,8 +148,8 @@ def _rule(node: Node, at: Path) -> PolicyRule:
         pattern = pattern_of(written.content, allows=allows)
     except ValueError as error:
         raise Problem(str(error), line=written.line, path=(*at, effect)) from None
-    because = _word(node, "because", at, most=_LONGEST_REASON)
-    threads = _word(node, "threads", at)
+    because = _optional_text(node, "because", at, most=_LONGEST_REASON)
+    threads = _optional_text(node, "threads", at)
     if allows and because is not None:
         raise Problem("goes with deny only: an approval has no reason", line=node.line, path=(*at, "because"))
     if not allows and (threads is not None or "keys" in node.content):
@@ -166,7 +166,7 @@ def _rule(node: Node, at: Path) -> PolicyRule:
     return PolicyRule(allows, pattern, node.line, because, when, keys, threads == "any")
 
 
-def _word(node: Node, name: str, at: Path, *, most: int = 100) -> str | None:
+def _optional_text(node: Node, name: str, at: Path, *, most: int = 100) -> str | None:
     """Return a text that may be missing. Raises Problem."""
     child = node.child(name)
     if child is None:

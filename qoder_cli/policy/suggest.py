@@ -26,7 +26,7 @@ class Group:
 
     def rule(self) -> str | None:
         """Return a rule that would allow these calls, as it is written in a file; None if no rule can."""
-        keys = sorted({str(name) for each in self.subjects for name in _fields(each)} - self._known())
+        keys = sorted({str(name) for each in self.subjects for name in _fields(each)} - self._field_names())
         any_thread = not all(each.is_main for each in self.subjects)
         for written in filter(None, (_pattern(self.key, self.subjects, is_wide=wide) for wide in (False, True))):
             try:
@@ -40,13 +40,13 @@ class Group:
                 return _spelled(written, keys, any_thread=any_thread)
         return None
 
-    def _known(self) -> set[str]:
+    def _field_names(self) -> set[str]:
         if self.key[0] != "tool" or (tool := TOOLS.get(called(self.key[1]))) is None:
             return set()
-        known = {*tool.fields}
+        names = {*tool.fields}
         if tool.has_path:
-            known |= {*PATHS}
-        return known
+            names |= {*PATHS}
+        return names
 
 
 def key_of(subject: Subject) -> tuple[str, ...]:

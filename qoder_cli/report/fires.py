@@ -74,7 +74,7 @@ def fires_of(deployment: Deployment, runs: Sequence[Run], *, since: float, now: 
     found = Fires()
     scheduled = [run for run in runs if run.is_scheduled]
     zone = _zone(deployment)
-    _tell_by_names(found, scheduled, since, zone)
+    _add_by_names(found, scheduled, since, zone)
     start, end = _clear_part(deployment, scheduled, since, now, found)
     if not deployment.schedule or start >= end:
         return found
@@ -88,15 +88,15 @@ def fires_of(deployment: Deployment, runs: Sequence[Run], *, since: float, now: 
         found.unclear.append(Unclear(fires[-1], end, "too_many"))
     possible = [run for run in runs if _may_be_scheduled(run)]
     matching = _Matching(fires, possible)
-    told_until = min(end, now - LATE)
+    certain_until = min(end, now - LATE)
     for at in fires:
         again = _second_time(at, zone)
-        if datetime.fromtimestamp(at, zone).fold or max(at, again) > told_until:
+        if datetime.fromtimestamp(at, zone).fold or max(at, again) > certain_until:
             continue
         found.expected += 1
         if not (matching.has(at) or matching.has(again)):
             found.missed.append(at)
-    _tell_by_place(found, matching)
+    _add_by_place(found, matching)
     _doubt(found, deployment, runs, possible, since=since, now=now, whole=whole)
     return found
 
@@ -149,8 +149,8 @@ def _clear_part(
     return start, end
 
 
-def _tell_by_names(found: Fires, scheduled: Sequence[Run], since: float, zone: tzinfo | None) -> None:
-    """Tell what is late or doubled by the fires that the runs name, whatever the schedule is now."""
+def _add_by_names(found: Fires, scheduled: Sequence[Run], since: float, zone: tzinfo | None) -> None:
+    """Add what is late or doubled by the fires that the runs name, whatever the schedule is now."""
     by_fire: dict[float, list[Run]] = defaultdict(list)
     for run in scheduled:
         due, came = due_at(run), came_at(run)
@@ -164,8 +164,8 @@ def _tell_by_names(found: Fires, scheduled: Sequence[Run], since: float, zone: t
             found.doubled.append(Fired(due, tuple(of_fire)))
 
 
-def _tell_by_place(found: Fires, matching: "_Matching") -> None:
-    """Tell what is late or doubled of runs that name no fire: by the fire before them."""
+def _add_by_place(found: Fires, matching: "_Matching") -> None:
+    """Add what is late or doubled of runs that name no fire: by the fire before them."""
     for run, at in matching.left_over:
         place = bisect_right(matching.fires, at + _EARLY) - 1
         if not run.is_scheduled or due_at(run) is not None or place < 0:
@@ -214,11 +214,11 @@ class _Matching:
         self.fires = fires
         self._named: dict[float, list[Run]] = defaultdict(list)
         self._free: list[tuple[float, Run]] = []  # when each came
-        known = set(fires)
+        due_times = set(fires)
         for run in runs:
             due = due_at(run)
             at = due if due is not None else came_at(run)
-            if due in known and due is not None:
+            if due in due_times and due is not None:
                 self._named[due].append(run)
             elif at is not None:
                 self._free.append((at, run))

@@ -20,7 +20,7 @@ from qoder_cli.sessions.asks import Call, in_a_line
 from qoder_cli.settings.values import repeated
 
 URGENT = ("needs_you", "did_not_happen", "failed")
-TOLD_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
+REPORTED_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
 _LONGEST = 200  # characters of a message
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
@@ -94,7 +94,7 @@ class Report:
             "deployments": len(self.night.deployments),
             "runs": len(self.night.runs),
             "fires": self.expected,
-            **{section: self.of(section) for section in TOLD_ONCE},
+            **{section: self.of(section) for section in REPORTED_ONCE},
             "ran": self.ran,
             "next": self.next,
             "problems": [{"what": each.what, "message": each.message} for each in self.night.problems],
@@ -136,8 +136,8 @@ class _Teller:
         return ReportItem(section, key, {**whose, **fields, **filled({"next": next})})
 
     def _name(self, id: str | None) -> str | None:
-        known = self._night.deployments.get(id or "")
-        return known.name if known else self._app.known.name_of(id)
+        deployment = self._night.deployments.get(id or "")
+        return deployment.name if deployment else self._app.seen_names.name_of(id)
 
     def needs_you(self) -> Iterator[ReportItem]:
         for run in newest_first(filter(self._waits, self._night.runs)):
@@ -152,18 +152,18 @@ class _Teller:
             is_by_error = deployment.state == "paused" and reason.get("type") not in (None, "manual")
             if is_by_error:
                 yield self._paused(deployment)
-        told = set()
+        deployments = set()
         for run in self._failures():
-            if run.error_type in _CREDENTIAL_ERRORS and run.deployment_id not in told:
-                told.add(run.deployment_id)
+            if run.error_type in _CREDENTIAL_ERRORS and run.deployment_id not in deployments:
+                deployments.add(run.deployment_id)
                 about = {"run": run.id, "error_type": run.error_type, "message": self._message(run)}
                 vaults = self._vaults(run.deployment_id)
                 next = self._command("vault", "check", vaults[0]) if vaults else self._command("vault", "list")
                 yield self._item("needs_you", f"credential {run.id}", run.deployment_id, next, **about)
 
     def _vaults(self, id: str | None) -> list[str]:
-        known = self._night.deployments.get(id or "")
-        return list(filter(text, array(known.raw.get("vault_ids")))) if known else []
+        deployment = self._night.deployments.get(id or "")
+        return list(filter(text, array(deployment.raw.get("vault_ids")))) if deployment else []
 
     def _waits(self, run: Run) -> bool:
         """Return whether a run waits for a person: sessions pass through that state by themselves, too."""
@@ -245,10 +245,10 @@ class _Teller:
                 if part.why == "list_cut":  # said once, of all
                     continue
                 yield self._unclear(id, part)
-        for each in self._night.problems:
-            key = f"problem {each.what} {each.message}"
-            message = shortened(self._app.client.veil(each.message), _LONGEST)
-            yield self._item("cannot_tell", key, None, None, what=each.what, message=message)
+        for problem in self._night.problems:
+            key = f"problem {problem.what} {problem.message}"
+            message = shortened(self._app.client.veil(problem.message), _LONGEST)
+            yield self._item("cannot_tell", key, None, None, what=problem.what, message=message)
 
     def _unclear(self, id: str, part: Unclear) -> ReportItem:
         key = f"{part.why} {id} {part.detail or f'{part.until:.0f}'}"
@@ -297,10 +297,10 @@ class _Teller:
 def _by_deployment(failures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return failed runs, newest first, as one entry for each deployment and type of error."""
     found: dict[tuple[Any, Any], dict[str, Any]] = {}
-    for each in failures:
-        group = found.setdefault((each["deployment"], each["error_type"]), {**each, "failed": 0, "run_ids": []})
+    for run in failures:
+        group = found.setdefault((run["deployment"], run["error_type"]), {**run, "failed": 0, "run_ids": []})
         group["failed"] += 1
-        group["run_ids"].append(each["run"])
+        group["run_ids"].append(run["run"])
     return list(found.values())
 
 
@@ -308,8 +308,8 @@ def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]
     try:
         return walked(deployment, now, until)
     except ValueError:
-        told = [at for at in map(unix, deployment.next_fires) if at is not None]
-        return [at for at in told if now < at <= until]
+        fires = [at for at in map(unix, deployment.next_fires) if at is not None]
+        return [at for at in fires if now < at <= until]
 
 
 def _call(call: Call) -> dict[str, Any]:

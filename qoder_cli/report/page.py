@@ -12,7 +12,7 @@ from qoder_cli.base.tokens import shortened
 from qoder_cli.output.grid import columns, cut, wrapped
 from qoder_cli.output.markdown import code, harmless
 from qoder_cli.output.screen import Screen, inert
-from qoder_cli.report.items import TOLD_ONCE, URGENT, Report
+from qoder_cli.report.items import REPORTED_ONCE, URGENT, Report
 
 WIDTH = 80
 _LONGEST_LABEL = 24  # columns
@@ -32,7 +32,7 @@ _TITLES = {
 Entry = dict[str, Any]
 
 
-class Said(str):
+class ForeignText(str):
     """A text that is not ours: of the server, or of who named something."""
 
 
@@ -75,32 +75,32 @@ class ReportPage:
     def sections(self) -> Iterator[tuple[str, str, list[PageLine]]]:
         """Yield title, style and lines of each section that has any."""
         for name, (title, style) in _TITLES.items():
-            entries = self._report.of(name) if name in TOLD_ONCE else getattr(self._report, name)
+            entries = self._report.of(name) if name in REPORTED_ONCE else getattr(self._report, name)
             make: Callable[[list[Entry]], Iterator[PageLine]] = getattr(self, f"_{name}")
             lines = list(make(entries))
-            is_told_once = self._is_news and name in URGENT  # what is left out would never be shown
-            if len(lines) > _MOST_LINES and not is_told_once:
+            is_shown_once = self._is_news and name in URGENT  # what is left out would never be shown
+            if len(lines) > _MOST_LINES and not is_shown_once:
                 rest = f"and {len(lines) - _MOST_LINES + 1:,} more: -o json has all"
                 lines = [*lines[: _MOST_LINES - 1], PageLine("", [rest])]
             if lines:
                 yield title, style, lines
 
     def _needs_you(self, entries: list[Entry]) -> Iterator[PageLine]:
-        for each in entries:
-            label, commands = self._label(each), [each["next"]]
-            match each["kind"]:
+        for entry in entries:
+            label, commands = self._label(entry), [entry["next"]]
+            match entry["kind"]:
                 case "waits":
-                    since = unix(each["since"])
+                    since = unix(entry["since"])
                     pieces = ["waits for an answer"] if since is None else [f"waits {coarse(self._now - since)}"]
-                    for call in each["calls"][:1]:
-                        pieces += [": ", Said(shortened(f"{call['name']} {call['input']}", _LONGEST_CALL))]
-                    if len(each["calls"]) > 1:
-                        pieces += [f" (and {len(each['calls']) - 1} more)"]
+                    for call in entry["calls"][:1]:
+                        pieces += [": ", ForeignText(shortened(f"{call['name']} {call['input']}", _LONGEST_CALL))]
+                    if len(entry["calls"]) > 1:
+                        pieces += [f" (and {len(entry['calls']) - 1} more)"]
                 case "paused":
-                    pieces = [f"paused: {each['message']} (", Said(each["error_type"]), ")"]
-                    commands = [each["next"], each["then"]]
+                    pieces = [f"paused: {entry['message']} (", ForeignText(entry["error_type"]), ")"]
+                    commands = [entry["next"], entry["then"]]
                 case _:
-                    pieces = ["a credential was refused: ", Said(each["message"] or each["error_type"])]
+                    pieces = ["a credential was refused: ", ForeignText(entry["message"] or entry["error_type"])]
             yield PageLine(label, pieces, commands)
 
     def _did_not_happen(self, entries: list[Entry]) -> Iterator[PageLine]:
@@ -111,9 +111,9 @@ class ReportPage:
                 case "missed":
                     pieces = [f"{_count(len(whose), 'fire')} missed: {at}"]
                 case "late":
-                    one = whose[0]
-                    late = span((unix(one["came"]) or 0.0) - (unix(one["due"]) or 0.0))
-                    pieces = [f"late by {late}: due {self._clock(one['due'])}"]
+                    first = whose[0]
+                    late = span((unix(first["came"]) or 0.0) - (unix(first["due"]) or 0.0))
+                    pieces = [f"late by {late}: due {self._clock(first['due'])}"]
                     if len(whose) > 1:
                         pieces = [f"{len(whose)} fires late: {at}"]
                 case "twice":
@@ -125,15 +125,15 @@ class ReportPage:
             yield PageLine(self._label(whose[0]), pieces, [each["next"] for each in whose[:1] if kind != "missed"])
 
     def _failed(self, entries: list[Entry]) -> Iterator[PageLine]:
-        for each in entries:
-            pieces: list[str] = [f"{each['failed']} of {each['runs']}"]
-            if each["error_type"]:
-                pieces += [" · ", Said(each["error_type"])]
-            if each["message"]:
-                pieces += [": ", Said(each["message"])]
-            if each["in_a_row"]:
+        for entry in entries:
+            pieces: list[str] = [f"{entry['failed']} of {entry['runs']}"]
+            if entry["error_type"]:
+                pieces += [" · ", ForeignText(entry["error_type"])]
+            if entry["message"]:
+                pieces += [": ", ForeignText(entry["message"])]
+            if entry["in_a_row"]:
                 pieces += [" · the last 3 all failed"]
-            yield PageLine(self._label(each), pieces, [each["next"]])
+            yield PageLine(self._label(entry), pieces, [entry["next"]])
 
     def _did_nothing(self, entries: list[Entry]) -> Iterator[PageLine]:
         for _, whose in _grouped(entries):
@@ -142,51 +142,51 @@ class ReportPage:
             yield PageLine(self._label(whose[0]), [what], [whose[0]["next"]])
 
     def _cannot_tell(self, entries: list[Entry]) -> Iterator[PageLine]:
-        for each in entries:
-            if each["kind"] == "problem":
-                yield PageLine(each["what"], ["not read whole: ", Said(each["message"])])
+        for entry in entries:
+            if entry["kind"] == "problem":
+                yield PageLine(entry["what"], ["not read whole: ", ForeignText(entry["message"])])
         for message, group in groupby(sorted(entries, key=_message), key=_message):
             whose = [each for each in group if each["kind"] != "problem"]
-            for each in whose[:3]:
+            for entry in whose[:3]:
                 detail: list[str] = [message]
-                if "detail" in each:
-                    detail = [f"{message}: ", Said(each["detail"])]
-                if each["kind"] == "changed":
-                    detail = [f"changed at {self._clock(each['until'])}; what was due before is unknown"]
-                yield PageLine(self._label(each), detail)
+                if "detail" in entry:
+                    detail = [f"{message}: ", ForeignText(entry["detail"])]
+                if entry["kind"] == "changed":
+                    detail = [f"changed at {self._clock(entry['until'])}; what was due before is unknown"]
+                yield PageLine(self._label(entry), detail)
             if len(whose) > 3:
                 yield PageLine("", [f"and {len(whose) - 3} more: {message}"])
 
     def _ran(self, entries: list[Entry]) -> Iterator[PageLine]:
-        for each in entries:
-            more = each["runs"] - each["runs_before"]
-            runs = _count(each["runs"], "run")
+        for entry in entries:
+            more = entry["runs"] - entry["runs_before"]
+            runs = _count(entry["runs"], "run")
             if more:
                 runs += f" ({more:+})"
             facts = [runs]
             facts += [
-                f"{each[word]} {word}"
+                f"{entry[word]} {word}"
                 for word in ("completed", "failed", "skipped", "running", "unknown")
-                if each[word] and (word != "completed" or each[word] != each["runs"])
+                if entry[word] and (word != "completed" or entry[word] != entry["runs"])
             ]
-            if each["median_ms"] is not None:
-                facts.append(f"median {span(each['median_ms'] / 1000)}")
-            if each["p95_ms"] not in (None, each["median_ms"]):
-                facts.append(f"p95 {span(each['p95_ms'] / 1000)}")
-            if each["credits"] is not None:
-                at_least = "at least " if each["credits_unknown"] or each["running"] else ""
-                facts.append(f"{at_least}{each['credits']} credits")
-            yield PageLine(self._label(each), [", ".join(facts)])
+            if entry["median_ms"] is not None:
+                facts.append(f"median {span(entry['median_ms'] / 1000)}")
+            if entry["p95_ms"] not in (None, entry["median_ms"]):
+                facts.append(f"p95 {span(entry['p95_ms'] / 1000)}")
+            if entry["credits"] is not None:
+                at_least = "at least " if entry["credits_unknown"] or entry["running"] else ""
+                facts.append(f"{at_least}{entry['credits']} credits")
+            yield PageLine(self._label(entry), [", ".join(facts)])
 
     def _next(self, entries: list[Entry]) -> Iterator[PageLine]:
-        for each in entries:
-            times = f", {each['fires']} times" if each["fires"] > 1 else ""
-            yield PageLine(self._label(each), [f"{self._clock(each['first'])}{times}"])
+        for entry in entries:
+            times = f", {entry['fires']} times" if entry["fires"] > 1 else ""
+            yield PageLine(self._label(entry), [f"{self._clock(entry['first'])}{times}"])
 
-    def _label(self, each: Entry) -> str:
-        name = each["deployment_name"]
-        shown = each["deployment"] if name is None or name in self._twins else name
-        return Said(shown or "no deployment")
+    def _label(self, entry: Entry) -> str:
+        name = entry["deployment_name"]
+        shown = entry["deployment"] if name is None or name in self._twins else name
+        return ForeignText(shown or "no deployment")
 
     def _clock(self, at: object) -> str:
         """Return a time on the local clock, with the day if that is not today."""
@@ -257,19 +257,19 @@ def as_markdown(page: ReportPage) -> str:
 
 
 def _harmless(text: str) -> str:
-    return harmless(text) if isinstance(text, Said) else text
+    return harmless(text) if isinstance(text, ForeignText) else text
 
 
 def _grouped(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry]]]:
     """Yield the entries of each kind and deployment together, in the order of their first."""
     found: dict[tuple[str, str | None], list[Entry]] = defaultdict(list)
-    for each in entries:
-        found[each["kind"], each["deployment"]].append(each)
+    for entry in entries:
+        found[entry["kind"], entry["deployment"]].append(entry)
     return ((kind, whose) for (kind, _), whose in found.items())
 
 
-def _message(each: Entry) -> str:
-    return str(each["message"])
+def _message(entry: Entry) -> str:
+    return str(entry["message"])
 
 
 def _count(number: int, noun: str) -> str:

@@ -115,10 +115,10 @@ def _read_deployments(app: App, ids: Sequence[str], night: Night) -> list[ApiErr
         return []
     try:
         for page in read_pages(app, archived=True):
-            known = list(filter(None, map(Deployment.read, page["data"])))
-            if len(known) < len(page["data"]):
+            deployments = list(filter(None, map(Deployment.read, page["data"])))
+            if len(deployments) < len(page["data"]):
                 night.problems.append(Unread("deployments", "some items of the list are no deployments"))
-            night.deployments |= {each.id: each for each in known}
+            night.deployments |= {each.id: each for each in deployments}
     except ApiError as error:
         return [_noted(error, "deployments", night)]
     return []
@@ -195,8 +195,8 @@ def _resolve_earlier(resolver: Resolver, night: Night) -> None:
         ended = [run for run in newest_first(runs) if standing(run) is Standing.ENDED and run.status != "skipped"]
         if ended and len(ended) < IN_A_ROW and all(run.status == "failed" for run in ended):
             wanted += newest_first(earlier[id])[: IN_A_ROW - len(ended)]
-    known = {run.id: run for run in resolver.runs([run.raw for run in wanted])}
-    night.before = [known.get(run.id, run) for run in night.before]
+    runs_by_id = {run.id: run for run in resolver.runs([run.raw for run in wanted])}
+    night.before = [runs_by_id.get(run.id, run) for run in night.before]
 
 
 def newest_first(runs: Iterable[Run]) -> list[Run]:

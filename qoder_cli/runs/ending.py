@@ -81,7 +81,7 @@ class Ended(Result[Run]):
         return self.found is None and self.exit_code == Exit.OUTCOME_UNKNOWN
 
     @property
-    def word(self) -> str:
+    def status(self) -> str:
         if self.found is not None:
             return self.found.status or "gone"
         if not self.attempted:
@@ -92,7 +92,7 @@ class Ended(Result[Run]):
         from qoder_cli.output.views import missing_row, run_row
 
         if self.found is None:
-            return missing_row(without_tokens(self.typed), self.word)
+            return missing_row(without_tokens(self.typed), self.status)
         return run_row(self.found)
 
     def drawn_row(self, app: App) -> "Fields":
@@ -102,7 +102,7 @@ class Ended(Result[Run]):
         row, run, is_wide = self.row(), self.found, app.output.is_wide
         if run is None:
             return with_name(row, None, None, is_wide=is_wide)
-        name = app.known.standing_for(run.deployment_id)
+        name = app.seen_names.standing_for(run.deployment_id)
         if not self.typed.startswith(("drun_", "sess_", "dep_")) and not self.typed.endswith("last"):
             name = self.typed
         row["status"] = waiting_status(run, app.client.server_now()) or row["status"]

@@ -15,7 +15,7 @@ from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, Run
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import GOING, Run, mapping, text
 from qoder_cli.base.outcome import ENDING_EVENTS, Standing, apply_asks, fill_status, standing
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.runs.ending import going_on
 from qoder_cli.sessions.log import Log, is_last
 from qoder_cli.sessions.story import read_story, story_of
@@ -43,7 +43,7 @@ def already_going(run: Run, app: App) -> QoderError:
     return going_on(error, run, app)
 
 
-class CannotTell(Unavailable):
+class IdleUnknown(Unavailable):
     """It is unknown whether a deployment is idle."""
 
 
@@ -68,7 +68,7 @@ class _Lists:
         if not by_session and (is_whole or have_status):
             return None
         if not is_whole and not _is_newest_first(newest):
-            self._cannot_tell("the run list is not in its order")
+            self._give_up("the run list is not in its order")
         if going := self._in_moving_session(newest):
             return fill_status(going)
         for run in by_session[:ASKED]:
@@ -82,12 +82,12 @@ class _Lists:
         runs = []
         for row in page["data"]:
             if (run := Run.read(row)) is None:
-                self._cannot_tell("the run list shows something that is not a run")
+                self._give_up("the run list shows something that is not a run")
             if run.deployment_id not in (None, self._id):
-                self._cannot_tell("the run list shows runs of another deployment")
+                self._give_up("the run list shows runs of another deployment")
             runs.append(run)
-        if not tells_more(page):
-            self._cannot_tell("the run list does not say whether it is complete")
+        if not says_whether_more(page):
+            self._give_up("the run list does not say whether it is complete")
         return runs, is_last(page)
 
     def _first_run(self, status: str) -> Run | None:
@@ -97,9 +97,9 @@ class _Lists:
         if going := next((run for run in runs if standing(run) is Standing.GOING), None):
             return going
         if runs:
-            self._cannot_tell("the run list cannot be filtered by status")
+            self._give_up("the run list cannot be filtered by status")
         if not is_whole:
-            self._cannot_tell("the run list is incomplete")
+            self._give_up("the run list is incomplete")
         return None
 
     def _in_moving_session(self, newest: list[Run]) -> Run | None:
@@ -125,10 +125,10 @@ class _Lists:
                 why = why or "the list of sessions cannot be filtered by deployment"
             else:
                 why = why or "the list of sessions cannot be filtered by status"
-        if not (tells_more(page) and is_last(page)):
+        if not (says_whether_more(page) and is_last(page)):
             why = why or "the list of sessions is incomplete"
         if why:
-            self._cannot_tell(why)
+            self._give_up(why)
         return None
 
     def _unended(self, run: Run) -> Run | None:
@@ -154,7 +154,7 @@ class _Lists:
         is_over = False
         while not is_over:
             if not self._left:
-                self._cannot_tell(f"that takes more than {MOST_REQUESTS} requests")
+                self._give_up(f"that takes more than {MOST_REQUESTS} requests")
             self._left -= 1
             page = next(pages)
             is_over = is_last(page)
@@ -166,14 +166,14 @@ class _Lists:
         try:
             yield
         except ApiError as error:
-            if isinstance(error, (AuthError, CannotTell, *but)):
+            if isinstance(error, (AuthError, IdleUnknown, *but)):
                 raise
-            self._cannot_tell(error.message, error)
+            self._give_up(error.message, error)
 
-    def _cannot_tell(self, why: str, cause: ApiError | None = None) -> NoReturn:
+    def _give_up(self, why: str, cause: ApiError | None = None) -> NoReturn:
         message = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
-        failure = CannotTell(message, hint="try again later, or look at its runs", next=next, cause=cause)
+        failure = IdleUnknown(message, hint="try again later, or look at its runs", next=next, cause=cause)
         raise failure.with_(retryable=False) from cause
 
     def _skip_for(self, session_id: str) -> NoReturn:

@@ -46,7 +46,7 @@ TRIGGER_TIMEOUT = 60.0  # seconds
 TRIGGER_RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
 # A key of our own making, which the hint of an exit 9 repeats: no run from before its first attempt can have it.
-_MADE_HERE = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_GENERATED_KEY = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
 class Order(NamedTuple):
@@ -155,7 +155,7 @@ class Trigger:
         """
         if self._order.key is None:
             return self._attempts()[0].no_run_before
-        if self._first_under_key is not None and re.fullmatch(_MADE_HERE, self._order.key):
+        if self._first_under_key is not None and re.fullmatch(_GENERATED_KEY, self._order.key):
             return dated(self._app.client, self._first_under_key).no_run_before
         return -math.inf
 

@@ -169,7 +169,7 @@ def _act(call: OperationCall) -> Reply:
     what, _, verb = call.operation.id.rpartition(".")
     steps = what.split(".")
     for length in range(1, len(steps)):
-        KINDS[".".join(steps[:length])].known(call)
+        KINDS[".".join(steps[:length])].find(call)
     kind = KINDS[what]
     kind.guard(call)
     if call.request.method == "POST" and not call.operation.body:

@@ -18,13 +18,13 @@ _PAUSES = {
 
 @of("deployments")
 class _Deployments(Things):
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
         others = (each for each in call.world.deployments.values() if each.archived is None and each is not old)
-        if call.world.unique_names and said.get("name") in {each.name for each in others}:
+        if call.world.unique_names and fields.get("name") in {each.name for each in others}:
             raise Refusal(409, "A deployment with this name already exists.")
-        if agent := said.get("agent"):
-            said["agent"] = call.world.pinned(agent)
-        call.world.refuse_on_own_hosts((old.fields if old else {}) | said)
+        if agent := fields.get("agent"):
+            fields["agent"] = call.world.pinned(agent)
+        call.world.refuse_on_own_hosts((old.fields if old else {}) | fields)
 
     def page(self, call: OperationCall) -> Reply:
         if not call.legacy and call.query("status") is not None and call.query("include_archived") is not None:
@@ -156,8 +156,8 @@ _POLLING = 30  # seconds for which a worker counts as polling
 
 @of("agents")
 class _Agents(Things):
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
-        for n, tool in enumerate(said.get("tools") or ()):
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+        for n, tool in enumerate(fields.get("tools") or ()):
             named = [*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ())]
             named += [config["name"] for config in tool.get("configs") or ()]
             for name in named if tool["type"] == "agent_toolset_20260401" else ():
@@ -165,12 +165,12 @@ class _Agents(Things):
                     raise invalid(f'Unknown tool "{name}".', f"tools.{n}")
         if old is None:
             return
-        given, now = said.get("version"), old.fields["version"]
+        given, now = fields.get("version"), old.fields["version"]
         if given is None:
             raise invalid("Field 'version' is required.", "version")
         if given != now:
             raise Refusal(409, f"Version conflict. Expected version {now}, got {given}.")
-        said["version"] = now + 1
+        fields["version"] = now + 1
 
     def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
         call.world.keep("agents.versions", thing.id, at=call.now, **thing.fields)
@@ -180,22 +180,22 @@ class _Agents(Things):
         version = call.query("version")
         if version is None:
             return super().retrieve(call)
-        self.known(call)
-        return KINDS["agents.versions"].known(call, version).fields
+        self.find(call)
+        return KINDS["agents.versions"].find(call, version).fields
 
 
 @of("environments")
 class _Environments(Things):
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
-        if "config" in said and not said["config"]:
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+        if "config" in fields and not fields["config"]:
             raise invalid("config must name a type.", "config")
-        config = said.get("config", {"type": "cloud"} if old is None else None)
+        config = fields.get("config", {"type": "cloud"} if old is None else None)
         if config is None or config["type"] == "self_hosted":
             return
         network = config.get("networking") or {}
         if network.get("type") != "unrestricted":
             network = _LIMITED | network
-        said["config"] = {**config, "networking": network}
+        fields["config"] = {**config, "networking": network}
 
     def leave(self, call: OperationCall, thing: Thing) -> None:
         if any(session.fields["environment_id"] == thing.id for session in call.world.sessions.values()):
@@ -217,7 +217,7 @@ class _WorkItems(Things):
 
     def _of_worker(self, call: OperationCall) -> Thing:
         """Return the item in the path. Raises Refusal if another worker has it."""
-        item, worker = self.known(call), call.request.headers.get("worker-id")
+        item, worker = self.find(call), call.request.headers.get("worker-id")
         if worker is not None and item.fields.get("_worker", worker) != worker:
             raise Refusal(409, "Another worker has this item.")
         return item
@@ -232,7 +232,7 @@ class _WorkItems(Things):
             taken = fields.get("_taken")
             if taken is None or taken + reclaim <= call.now:
                 fields.update(_taken=call.now, _worker=worker)
-                return self.show(call, self.known(call, fields["id"]))
+                return self.show(call, self.find(call, fields["id"]))
         return None
 
     def stats(self, call: OperationCall) -> Reply:
@@ -269,7 +269,7 @@ class _WorkItems(Things):
 
     def stop(self, call: OperationCall) -> Reply:
         """Ask the worker to stop; stop at once with `force`, or if none has begun."""
-        item, force = self.known(call), call.said().get("force")
+        item, force = self.find(call), call.fields().get("force")
         fields = item.fields
         fields["stop_requested_at"] = fields["stop_requested_at"] or stamp(call.now)
         if fields["state"] == "queued" or (force and fields["state"] != "stopped"):
@@ -290,14 +290,14 @@ class _Vaults(Things):
 
 @of("vaults.credentials")
 class _Credentials(Things):
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
         """Merge `auth` in an update, without secrets. Its type cannot change."""
-        if "auth" not in said:
+        if "auth" not in fields:
             return
-        known: Shape = old.fields["auth"] if old else {}
-        if known.get("type", said["auth"]["type"]) != said["auth"]["type"]:
+        auth: Shape = old.fields["auth"] if old else {}
+        if auth.get("type", fields["auth"]["type"]) != fields["auth"]["type"]:
             raise invalid("auth.type cannot change.", "auth.type")
-        said["auth"] = {**known, **said["auth"]}
+        fields["auth"] = {**auth, **fields["auth"]}
 
     def mcp_oauth_validate(self, call: OperationCall) -> Reply:
         credential = self.unarchived(call)
@@ -320,8 +320,8 @@ class _Credentials(Things):
 
 @of("dreams")
 class _Dreams(Things):
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
-        said["output_behavior"] = said.get("output_behavior") or {"type": "create_new"}
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+        fields["output_behavior"] = fields.get("output_behavior") or {"type": "create_new"}
         if any(dream.fields["status"] in ("pending", "running") for dream in call.world.alive("dreams")):
             raise Refusal(409, "Another dream is under way.")
 
@@ -345,7 +345,7 @@ class _Dreams(Things):
         world.postpone(4 / world.speed, complete)
 
     def cancel(self, call: OperationCall) -> Reply:
-        dream = self.known(call)
+        dream = self.find(call)
         if dream.fields["status"] not in ("pending", "running"):
             raise Refusal(409, "The dream has ended.")
         dream.fields.update(status="canceled", ended_at=stamp(call.now))

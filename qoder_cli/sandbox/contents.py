@@ -90,7 +90,7 @@ class _Files(Things):
 
     def download(self, call: OperationCall) -> Reply:
         """Return a link that fetches the file without a token."""
-        file = self.known(call)
+        file = self.find(call)
         if not file.fields["downloadable"]:
             raise Refusal(403, "The file is not downloadable.")
         host = call.request.headers.get("host", "localhost")
@@ -159,9 +159,9 @@ class _Skills(Things):
         files = _files_of_skill(parts)
         name = _front_matter(files["SKILL.md"])["name"]
         title = texts.get("display_title") or name
-        made = self.created(call, {"display_title": title, "metadata": texts.get("metadata")})
-        _add_version(call, made, files)
-        return self.show(call, made)
+        skill = self.created(call, {"display_title": title, "metadata": texts.get("metadata")})
+        _add_version(call, skill, files)
+        return self.show(call, skill)
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:
         versions = call.world.alive(f"skills/{thing.id}/versions")
@@ -172,21 +172,21 @@ class _Skills(Things):
 @of("skills.versions")
 class _SkillVersions(Things):
     def create(self, call: OperationCall) -> Reply:
-        skill, files = KINDS["skills"].known(call), _files_of_skill(_form(call)[1])
+        skill, files = KINDS["skills"].find(call), _files_of_skill(_form(call)[1])
         skill.change(call.now)
         return self.show(call, _add_version(call, skill, files))
 
     def download(self, call: OperationCall) -> Reply:
         from qoder_cli.files.skill import zipped
 
-        return zipped(self.known(call).fields["_files"])
+        return zipped(self.find(call).fields["_files"])
 
 
 def _add_version(call: OperationCall, skill: Thing, files: "Files") -> Thing:
     """Add a version to a skill, under a new number. Raises Refusal."""
-    told, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
-    skill.fields["_name"] = told["name"]
-    about: Shape = {"name": told["name"], "description": told.get("description", ""), "directory": told["name"]}
+    head, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
+    skill.fields["_name"] = head["name"]
+    about: Shape = {"name": head["name"], "description": head.get("description", ""), "directory": head["name"]}
     kept = {"skill_id": skill.id, "version": str(len(before) + 1), "_files": files, **about}
     return call.world.keep("skills.versions", skill.id, at=call.now, **kept)
 
@@ -208,7 +208,7 @@ class _Viewed(Things):
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:
         shape = super().show(call, thing)
-        view = call.word("view", "basic", "full")
+        view = call.choice("view", "basic", "full")
         if (view or call.verb) not in ("full", "retrieve"):
             del shape["content"]
         return shape
@@ -220,16 +220,16 @@ class _Memories(_Viewed):
         if call.request.method != "GET":
             KINDS["memory_stores"].unarchived(call)
 
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
-        known, path = said.pop("content_sha256", None), said.get("path")
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+        sha256, path = fields.pop("content_sha256", None), fields.get("path")
         if old is not None:
-            _refuse_stale(old, known)
+            _refuse_stale(old, sha256)
         if path is not None and not _is_relative(path):
             raise invalid("path must be relative.", "path")
         if any(each is not old and each.fields["path"] == path for each in _memories(call.world, call.ids[0])):
             raise Refusal(409, "A memory with this path already exists.")
-        if "content" in said:
-            said.update(_measured(said["content"]))
+        if "content" in fields:
+            fields.update(_measured(fields["content"]))
 
     def leave(self, call: OperationCall, thing: Thing) -> None:
         _refuse_stale(thing, call.query("expected_content_sha256"))
@@ -240,15 +240,15 @@ class _Memories(_Viewed):
 
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         """Return the memories; a list has folders for those deeper than `depth`."""
-        known = super().things(call)
+        memories = super().things(call)
         if not call.operation.id.endswith(".list"):
-            return known
+            return memories
         prefix, depth = call.query("path_prefix") or "", call.number("depth", _DEEPEST, least=1)
         shown = dict[str, Thing]()
-        for memory in known.values():
+        for memory in memories.values():
             path = memory.fields["path"]
             parts = path.removeprefix(prefix).split("/")
-            if not self.is_known(call, memory) or not path.startswith(prefix):
+            if not self.is_visible(call, memory) or not path.startswith(prefix):
                 continue
             if len(parts) > depth:
                 folder = prefix + "/".join(parts[:depth]) + "/"
@@ -261,7 +261,7 @@ class _Memories(_Viewed):
 @of("memory_stores.memory_versions")
 class _MemoryVersions(_Viewed):
     def redact(self, call: OperationCall) -> Reply:
-        version = self.known(call)
+        version = self.find(call)
         version.fields.update(dict.fromkeys(_DIGEST), redacted_at=stamp(call.now), redacted_by=BY)
         return version.fields
 
@@ -303,10 +303,10 @@ def dreamt(call: OperationCall, dream: Shape) -> Shape:
     if store_id is None:
         store_id = world.keep("memory_stores", at=at, name=f"dream of {dream['id']}").fields["id"]
         written = texts | written
-    known = {memory.fields["path"]: memory for memory in _memories(world, store_id)}
+    memories = {memory.fields["path"]: memory for memory in _memories(world, store_id)}
     for path, content in written.items():
-        memory = known.get(path) or world.keep("memory_stores.memories", store_id, at=at, memory_store_id=store_id)
+        memory = memories.get(path) or world.keep("memory_stores.memories", store_id, at=at, memory_store_id=store_id)
         memory.fields.update(_measured(content), path=path, updated_at=stamp(at))
         by = {"type": "session_actor", "session_id": dream["session_id"]}
-        _remember(call, memory, "modified" if path in known else "created", created_by=by)
+        _remember(call, memory, "modified" if path in memories else "created", created_by=by)
     return {"type": "memory_store", "memory_store_id": store_id, "files_touched": list(written)}

@@ -217,26 +217,26 @@ class _Visit:
     def _disrupt(self, fault: Fault | None) -> WireResponse:
         if fault is None:
             return self._act(self.world.now())
-        word, value = fault.what, fault.value
-        if word == "slow":
+        name, value = fault.what, fault.value
+        if name == "slow":
             self.conditions["behind"] = float(value)
-        if matched := _STATUS.fullmatch(word):
+        if matched := _STATUS.fullmatch(name):
             return self._fail(*matched.groups(), value=value)
-        if word in _OF_A_TRIGGER:
-            if word == "old":
+        if name in _OF_A_TRIGGER:
+            if name == "old":
                 self._act(self.world.now())
-            return self._other_run(float(value), {"age": value} if word == "kept" else {})
-        if word == "late":
+            return self._other_run(float(value), {"age": value} if name == "kept" else {})
+        if name == "late":
             self.world.postpone(float(value), self._act)
             return WireResponse(0, delivery="drop")
-        if word == "redirect":
+        if name == "redirect":
             return WireResponse(302, {"location": value, **api.dated(self.world)})
         answer = WireResponse(0)
-        if word not in ("drop-before", "hang-before", "html"):
+        if name not in ("drop-before", "hang-before", "html"):
             answer = self._act(self.world.now())
-        if word in ("html", "act-html"):
+        if name in ("html", "act-html"):
             status = int(value or 502)
             return WireResponse(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
-        if word in _GARBAGE:
-            return replace(answer, status=200, body=_GARBAGE[word], stream=None)
-        return replace(answer, delivery=_DELIVERIES[word.partition("-")[0]], seconds=float(value or 0))
+        if name in _GARBAGE:
+            return replace(answer, status=200, body=_GARBAGE[name], stream=None)
+        return replace(answer, delivery=_DELIVERIES[name.partition("-")[0]], seconds=float(value or 0))

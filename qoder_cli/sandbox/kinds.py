@@ -55,7 +55,7 @@ class OperationCall:
         return self.operation.id.rpartition(".")[2]
 
     @property
-    def known_until(self) -> float:
+    def visible_until(self) -> float:
         """The time until which this replica knows what happened."""
         return self.now - self.conditions.get("lagging", 0)
 
@@ -71,7 +71,7 @@ class OperationCall:
         given = [value for key, value in _pairs(self.request.query) if key in (name, name[:-2])]
         return {part for value in given for part in value.split(",") if part}
 
-    def word(self, name: str, *words: str) -> str | None:
+    def choice(self, name: str, *words: str) -> str | None:
         """Return one of these words, or None."""
         value = self.query(name)
         if value not in (None, *words):
@@ -107,12 +107,12 @@ class OperationCall:
             raise invalid("Request body must be a JSON object.")
         return body
 
-    def said(self) -> Shape:
+    def fields(self) -> Shape:
         """Return the fields that the body sets. Raises Refusal, naming the field, also for what it refers to."""
-        said = body_of(self.operation, self.body())
-        if unusable := self.world.unusable(said):
+        fields = body_of(self.operation, self.body())
+        if unusable := self.world.unusable(fields):
             raise unusable.as_refusal()
-        return said
+        return fields
 
 
 _BOUNDS: dict[str, Callable[[float, float], bool]] = {
@@ -152,7 +152,7 @@ class Things:
     def guard(self, call: OperationCall) -> None:
         """Raise Refusal if such things cannot be asked for at all."""
 
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
         """Complete the fields in place; `old` is None for a create. Raises Refusal."""
 
     def make(self, call: OperationCall, fields: Shape) -> Thing:
@@ -169,7 +169,7 @@ class Things:
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a thing as shown: before a recent change, if the replica lags."""
-        is_late = thing.changed > call.known_until and call.request.method == "GET"
+        is_late = thing.changed > call.visible_until and call.request.method == "GET"
         fields = thing.before if is_late and thing.before is not None else thing.fields
         shown = {name: value for name, value in fields.items() if not name.startswith("_")}
         if shown.get("budget") is None:  # help/pages/api.md#sessions
@@ -192,21 +192,21 @@ class Things:
 
     # What all have.
 
-    def is_known(self, call: OperationCall, thing: Thing) -> bool:
+    def is_visible(self, call: OperationCall, thing: Thing) -> bool:
         """Return whether a thing is visible on this replica."""
-        until = call.known_until
+        until = call.visible_until
         return thing.created <= until and (thing.deleted is None or thing.deleted > until)
 
-    def known(self, call: OperationCall, id: str = "") -> Thing:
+    def find(self, call: OperationCall, id: str = "") -> Thing:
         """Return the thing in the path, or the one with this id. Raises Refusal."""
         found = self.things(call).get(id or call.ids[self.layout.path.count("{}")])
-        if found is None or not self.is_known(call, found):
+        if found is None or not self.is_visible(call, found):
             raise Refusal(404, f"{self.layout.called} not found.")
         return found
 
     def unarchived(self, call: OperationCall) -> Thing:
         """Return the thing in the path. Raises Refusal, also if it is archived."""
-        found = self.known(call)
+        found = self.find(call)
         if found.archived is not None:
             raise Refusal(409, f"{self.layout.called} is archived.")
         return found
@@ -214,14 +214,14 @@ class Things:
     def keep(self, call: OperationCall) -> Callable[[Shape], bool]:
         """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
-        archived = call.word("include_archived", "true", "false")
+        archived = call.choice("include_archived", "true", "false")
         if archived is not None and call.query("status") is not None:  # help/pages/api.md#deployments
             raise invalid("include_archived cannot be combined with status.", "include_archived")
         for name in asked:
             words = _WORDS.get(name) or _WORDS.get(f"{self.layout.what}.{name}")
             if words and (wrong := sorted(call.all(name) - words - ({"canceling"} if call.legacy else set()))):
                 raise invalid(f"{name} must be among {', '.join(sorted(words))}, not {wrong[0]}.", name)
-        call.word("has_error", "true", "false")
+        call.choice("has_error", "true", "false")
         if call.legacy and self.layout.prefix in ("dep", "drun"):
             asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")
         limits, wanted = list[tuple[str, float]](), list[tuple[str, set[str]]]()
@@ -246,28 +246,28 @@ class Things:
 
     def create(self, call: OperationCall) -> Reply:
         """Create a thing."""
-        return self.show(call, self.created(call, call.said()))
+        return self.show(call, self.created(call, call.fields()))
 
-    def created(self, call: OperationCall, said: Shape) -> Thing:
+    def created(self, call: OperationCall, body: Shape) -> Thing:
         """Return a new thing with these fields. Raises Refusal."""
-        _refuse_for_workers(call, said)
-        self.accept(call, said, None)
-        fields = {name: value for name, value in said.items() if value is not None}
+        _refuse_for_workers(call, body)
+        self.accept(call, body, None)
+        fields = {name: value for name, value in body.items() if value is not None}
         if "metadata" in fields:
             fields["metadata"] = merged({}, fields["metadata"])
-        made = self.make(call, fields)
-        self.changed(call, made, "created")
+        thing = self.make(call, fields)
+        self.changed(call, thing, "created")
         if call.legacy:
             call.status = 201
-        return made
+        return thing
 
     def retrieve(self, call: OperationCall) -> Reply:
         """Return the thing in the path."""
-        return self.show(call, self.known(call))
+        return self.show(call, self.find(call))
 
     def update(self, call: OperationCall) -> Reply:
         """Change fields: metadata is merged, others replaced (help/pages/api.md#operations)."""
-        thing, fields = self.unarchived(call), call.said()
+        thing, fields = self.unarchived(call), call.fields()
         for name, value in fields.items():
             if value is None and name in self.layout.empty:
                 fields[name] = copy(self.layout.empty[name])
@@ -281,28 +281,28 @@ class Things:
 
     def archive(self, call: OperationCall) -> Reply:
         """Archive a thing. Doing it twice does no harm."""
-        thing = self.known(call)
+        thing = self.find(call)
         if thing.archived is None:
             thing.change(call.now, archived_at=stamp(call.now, digits=self.layout.digits))
         return self.show(call, thing)
 
     def done(self, call: OperationCall) -> Reply:
         """Do what else can be done to a thing. Doing it twice does no harm."""
-        thing = self.known(call)
+        thing = self.find(call)
         thing.change(call.now, status=self.layout.statuses[call.verb])
         return self.show(call, thing)
 
     def delete(self, call: OperationCall) -> Reply:
         """Delete a thing for good."""
-        thing = self.known(call)
+        thing = self.find(call)
         self.leave(call, thing)
         self.changed(call, thing, "deleted")
         return {"id": thing.id, "type": f"{self.layout.type}_deleted"}
 
     def page(self, call: OperationCall) -> Reply:
         """Return a page of the things that pass the query's filters."""
-        keep, order, back = self.keep(call), call.word("order", "asc", "desc"), False
-        rest = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
+        keep, order, back = self.keep(call), call.choice("order", "asc", "desc"), False
+        rest = [thing for thing in self.things(call).values() if self.is_visible(call, thing)]
         rest.sort(key=lambda thing: thing.created)
         if (order or self.layout.order) == "desc":
             rest.reverse()
@@ -342,11 +342,11 @@ KINDS = {what: Things(layout) for what, layout in LAYOUTS.items()}
 def of(*whats: str) -> Callable[[type[Things]], type[Things]]:
     """Register a class for kinds, by the beginning of their operations' ids."""
 
-    def known(kind: type[Things]) -> type[Things]:
+    def register(kind: type[Things]) -> type[Things]:
         KINDS.update((what, kind(LAYOUTS[what])) for what in whats)
         return kind
 
-    return known
+    return register
 
 
 def _refuse_for_workers(call: OperationCall, fields: Shape) -> None:

@@ -46,19 +46,19 @@ def references(fields: Shape, at: str = "") -> Iterator[Reference]:
         elif name == "agent" and isinstance(value, dict):
             yield from _agent(value, path)
         elif name == "agents" and isinstance(value, list):  # of a coordinator
-            for n, each in enumerate(value):
-                yield from _agent(each if isinstance(each, dict) else {"id": each}, f"{path}.{n}")
+            for n, item in enumerate(value):
+                yield from _agent(item if isinstance(item, dict) else {"id": item}, f"{path}.{n}")
         elif name == "skills" and isinstance(value, list):
-            for n, each in enumerate(value):
-                yield from _skill(each, f"{path}.{n}")
+            for n, item in enumerate(value):
+                yield from _skill(item, f"{path}.{n}")
         elif name in _OPAQUE:
             continue
         elif isinstance(value, dict):
             yield from references(value, path)
         elif isinstance(value, list):
-            for n, each in enumerate(value):
-                if isinstance(each, dict):
-                    yield from references(each, f"{path}.{n}")
+            for n, item in enumerate(value):
+                if isinstance(item, dict):
+                    yield from references(item, f"{path}.{n}")
 
 
 def _agent(agent: Shape, path: str) -> Iterator[Reference]:

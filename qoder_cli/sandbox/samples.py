@@ -145,8 +145,8 @@ def samples() -> Iterator[tuple[str, str, Fields]]:
     for preset in {each.agent: each for each in reversed(PRESETS)}.values():
         about = "Rehearses; nothing it does is real."
         rehearses = {"id": preset.agent, "name": f"{preset.word}-agent", "description": about, "model": model}
-        for kind, held_by in (("agents.versions", preset.agent), ("agents", "")):
-            yield kind, held_by, {**rehearses, "tools": [dict(tool) for tool in preset.tools]}
+        for kind, parent in (("agents.versions", preset.agent), ("agents", "")):
+            yield kind, parent, {**rehearses, "tools": [dict(tool) for tool in preset.tools]}
     writer: Fields = {"id": WRITER, "name": "writer", "model": model, "description": "Writes."}
     for n, system in enumerate(_SYSTEMS, 1):
         writer |= {"system": system, "tools": [dict(_TOOLSET)], "version": n}

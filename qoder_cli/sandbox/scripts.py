@@ -141,26 +141,26 @@ def answered(answers: Sequence[tuple[str, Beat, Fields]], *, settled: int, then:
 
     `answers` are all of this turn, with call id and call; the first `settled` are known.
     """
-    results, told = [], []
+    results, lines = [], []
     for call_id, call, answer in answers:
         what = next(iter(call.fields["input"].values()))
         if call.type == "agent.custom_tool_use":
-            told.append(f"{what} {words(answer)}")
+            lines.append(f"{what} {words(answer)}")
         elif answer.get("result") == "allow" or answer.get("decision") == "approve":
             results.append(_result(_START, call_id, "Done."))
-            told.append(f"I ran {what!r}.")
+            lines.append(f"I ran {what!r}.")
         else:
             why = answer.get("deny_message") or "The user did not allow this call."
             results.append(_result(_START, call_id, why, is_error=True))
-            told.append(f"I did not run {what!r}: {why}")
+            lines.append(f"I did not run {what!r}: {why}")
     running, thread, request = _resume(_START)
     resumed = (running, thread, *results[settled:], request)
     if then:
         return (*resumed, *_asks(1, then))
-    return (*resumed, Beat(0.9, "agent.message", {"content": _text("\n".join(told))}), *_close(1, idle("end_turn")))
+    return (*resumed, Beat(0.9, "agent.message", {"content": _text("\n".join(lines))}), *_close(1, idle("end_turn")))
 
 
-def said(script: Script, events: Sequence[Fields], *, heard: bool) -> Iterator[Beat]:
+def turn_of(script: Script, events: Sequence[Fields], *, heard: bool) -> Iterator[Beat]:
     """Yield a turn begun by these events; if `heard`, the agent repeats their words."""
     for beat in script:
         if beat.type == "user.message":
@@ -290,7 +290,7 @@ class Session(Thing):
         """All that happens in it, past and future, in order."""
         if not self.initial_events:
             return []
-        beats = said(self.behaviour.script, self.initial_events, heard=self.fields["deployment_id"] is None)
+        beats = turn_of(self.behaviour.script, self.initial_events, heard=self.fields["deployment_id"] is None)
         return [TimedBeat(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(beats)]
 
     def break_off(self, now: float, *beats: Beat) -> None:
@@ -314,7 +314,7 @@ class Session(Thing):
         turn = [replace(beat, at=beat.at - start) for beat in self.behaviour.script if beat.at >= start]
         self.cancelled = None
         self._begin_turn()
-        self.break_off(now, *said(tuple(turn), events, heard=True))
+        self.break_off(now, *turn_of(tuple(turn), events, heard=True))
 
     def answer(self, now: float, answers: Sequence[Fields]) -> None:
         """Take answers to waiting calls; continue once none waits, else ask again."""
@@ -383,8 +383,8 @@ class Session(Thing):
         return newest.beat.type.removeprefix("session.status_") if newest else "idle"
 
     def _newest_status(self, now: float) -> TimedBeat | None:
-        told = (m for m in reversed(self.past(now)) if m.beat.type.startswith("session.status_"))
-        return next(told, None)
+        statuses = (m for m in reversed(self.past(now)) if m.beat.type.startswith("session.status_"))
+        return next(statuses, None)
 
     def starts(self) -> float | None:
         """Return when its turn begins; None if cancelled before, or without one."""

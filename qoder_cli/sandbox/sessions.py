@@ -87,8 +87,8 @@ def _previews(event: Shape) -> Iterator[Shape]:
     for index, block in enumerate(event.get("content", [])):
         words = block["text"].split(" ")
         for n in range(0, len(words), _WORDS_A_DELTA):
-            said = " " * (n > 0) + " ".join(words[n : n + _WORDS_A_DELTA])
-            delta = {"type": "content_delta", "index": index, "content": {"type": "text", "text": said}}
+            chunk = " " * (n > 0) + " ".join(words[n : n + _WORDS_A_DELTA])
+            delta = {"type": "content_delta", "index": index, "content": {"type": "text", "text": chunk}}
             yield {"type": "event_delta", "event_id": event["id"], "delta": delta}
 
 
@@ -102,17 +102,17 @@ def _session(call: OperationCall) -> Session:
 
 @of("sessions")
 class _Sessions(Things):
-    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
-        if "environment_variables" in said:
-            said["environment_variables"] = self._variables(call, said["environment_variables"] or {})
+    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+        if "environment_variables" in fields:
+            fields["environment_variables"] = self._variables(call, fields["environment_variables"] or {})
         if old is not None:
-            said |= {"agent": old.fields["agent"] | said.get("agent", {})}
+            fields |= {"agent": old.fields["agent"] | fields.get("agent", {})}
             return
         world = call.world
-        said["agent"] = world.pinned(said["agent"])
-        world.refuse_on_own_hosts(said)
-        resources = said.get("resources") or ()
-        said["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
+        fields["agent"] = world.pinned(fields["agent"])
+        world.refuse_on_own_hosts(fields)
+        resources = fields.get("resources") or ()
+        fields["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 
     def _variables(self, call: OperationCall, given: Shape | str) -> Shape:
         """Return variables as kept. Older servers take text, newer ones an object."""
@@ -174,7 +174,7 @@ class _Sessions(Things):
         return super().archive(call)
 
     def cancel(self, call: OperationCall) -> Reply:
-        self.known(call)
+        self.find(call)
         if _session(call).cancel(call.world.now()):
             call.status = 202
         # It says so even when it was idle (help/pages/api.md#sessions).
@@ -204,7 +204,7 @@ class _Events(Things):
         shown = ((moment, event_of(session, moment, legacy=call.legacy)) for moment in session.past(call.now))
         return {event["id"]: Thing(event["id"], event, moment.at) for moment, event in shown}
 
-    def is_known(self, call: OperationCall, thing: Thing) -> bool:
+    def is_visible(self, call: OperationCall, thing: Thing) -> bool:
         return True  # a replica that lags lags in whole sessions
 
     def page(self, call: OperationCall) -> Reply:
@@ -223,12 +223,12 @@ class _Events(Things):
 
     def send(self, call: OperationCall) -> Reply:
         KINDS["sessions"].unarchived(call)
-        session, events = _session(call), call.said()["events"]
+        session, events = _session(call), call.fields()["events"]
         if any(event["type"] == "system.message" for event in events[:-1]):
             raise invalid("There is at most one system.message, and it is the last event.")
         if session.status(call.now) == "terminated":
             raise Refusal(409, "Session is terminated.")
-        waiting, answers, said = session.waiting(call.now), list[Shape](), list[Shape]()
+        waiting, answers, messages = session.waiting(call.now), list[Shape](), list[Shape]()
         for n, event in enumerate(events):
             kind = event["type"]
             if kind == "user.tool_confirmation":
@@ -242,20 +242,20 @@ class _Events(Things):
                     raise invalid(f"{param}: {named.beat.type} wants another answer.", f"events.{n}.{param}")
                 answers.append(event)
             elif kind != "user.interrupt":
-                said.append(event)
-            elif said or answers:
+                messages.append(event)
+            elif messages or answers:
                 raise invalid("user.interrupt must come first.", f"events.{n}")
-        if said and session.going(call.now):
+        if messages and session.going(call.now):
             message = "Session is currently processing a turn. Cancel the current turn or wait for completion."
             raise Refusal(409, message, type="invalid_request_error")  # help/pages/api.md#errors
         before = len(session.past(call.now))
-        interrupts = events[: len(events) - len(said) - len(answers)]
+        interrupts = events[: len(events) - len(messages) - len(answers)]
         if interrupts:
             session.cancel(call.now, *map(echo, interrupts))
         if answers:
             session.answer(call.now, answers)
-        if said:
-            session.say(call.now, said)
+        if messages:
+            session.say(call.now, messages)
         if call.legacy:
             call.status = 202
         shown = [event.fields for event in [*self.things(call).values()][before:]]
@@ -281,15 +281,15 @@ class _Resources(Things):
 
     def add(self, call: OperationCall) -> Reply:
         KINDS["sessions"].unarchived(call)
-        said, resources = call.said(), _session(call).fields["resources"]
-        made = call.world.new_resource(said, at=call.now)
-        if any(each.get("mount_path") == made["mount_path"] for each in resources):
+        fields, resources = call.fields(), _session(call).fields["resources"]
+        resource = call.world.new_resource(fields, at=call.now)
+        if any(each.get("mount_path") == resource["mount_path"] for each in resources):
             raise Refusal(409, "Something is mounted there already.")
-        resources.append(made)
-        return made
+        resources.append(resource)
+        return resource
 
     def update(self, call: OperationCall) -> Reply:
-        resource = self.known(call)
+        resource = self.find(call)
         secrets = {"github_repository": "authorization_token", "git_repository": "password"}
         for name, value in call.body().items():
             if name != secrets.get(resource.fields["type"]):

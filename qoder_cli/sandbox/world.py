@@ -143,13 +143,13 @@ class World:
             at = month_ago + 60 * n
             agent = {"id": preset.agent, "type": "agent", "version": 1}
             about = {"name": preset.title or preset.word, "description": preset.description, **preset.more}
-            made = self.add_deployment(id=preset.id, at=at, agent=agent, initial_events=PROMPT, **about)
+            deployment = self.add_deployment(id=preset.id, at=at, agent=agent, initial_events=PROMPT, **about)
             if preset.archived:
-                made.archive(at + 86400)
+                deployment.archive(at + 86400)
             if "schedule" in preset.more:  # it has no past: nothing fired that could be missed
-                made.change(self.now() - 600)
-        for what, held_by, fields in samples():
-            self.keep(what, held_by, at=month_ago, **fields)
+                deployment.change(self.now() - 600)
+        for what, parent, fields in samples():
+            self.keep(what, parent, at=month_ago, **fields)
         retired, at = self.things["environments"][RETIRED], month_ago + 86400
         retired.change(at, archived_at=stamp(at))
 
@@ -164,8 +164,8 @@ class World:
 
     def pinned(self, agent: Shape) -> Shape:
         """Return an agent with the version that it has, or the latest."""
-        known = self.thing("agents", agent["id"])
-        version = agent.get("version") or (known.fields["version"] if known else 1)
+        found = self.thing("agents", agent["id"])
+        version = agent.get("version") or (found.fields["version"] if found else 1)
         return {**agent, "type": "agent", "version": version}
 
     def thing(self, home: str, key: str) -> Thing | None:
@@ -177,11 +177,11 @@ class World:
         """Return a list's things, oldest first, without the deleted."""
         return [thing for thing in self.things.get(home, {}).values() if thing.deleted is None]
 
-    def keep(self, what: str, held_by: str = "", *, at: float, **fields: Any) -> Thing:
+    def keep(self, what: str, parent: str = "", *, at: float, **fields: Any) -> Thing:
         """Add a thing, created `at`; `what` begins the ids of its operations."""
-        return self._add(Thing, what, held_by, at=at, **fields)
+        return self._add(Thing, what, parent, at=at, **fields)
 
-    def _add(self, make: Callable[..., T], what: str, held_by: str = "", *, at: float, **fields: Any) -> T:
+    def _add(self, make: Callable[..., T], what: str, parent: str = "", *, at: float, **fields: Any) -> T:
         layout = LAYOUTS[what]
         shown = {"id": fields.get("id") or self.new_id(layout.prefix), "type": layout.type}
         text = stamp(at, digits=layout.digits)
@@ -190,20 +190,20 @@ class World:
         for name in layout.copied:
             if name not in fields:
                 whole[name] = layout.empty[name].copy()
-        made = make(str(whole[layout.key]), whole, at)
-        self.things.setdefault(layout.path.format(held_by), {})[made.id] = made
-        return made
+        thing = make(str(whole[layout.key]), whole, at)
+        self.things.setdefault(layout.path.format(parent), {})[thing.id] = thing
+        return thing
 
     def unusable(self, fields: Shape) -> "Unusable | None":
         """Return the first thing that fields refer to and that is not there, or is archived; None if there is none."""
         for at, kind, id in references(fields):
-            home, _, held_by = kind.partition(" of ")
-            if held_by and self.thing(f"{home}/{held_by}/versions", id) is None:
+            home, _, parent = kind.partition(" of ")
+            if parent and self.thing(f"{home}/{parent}/versions", id) is None:
                 return Unusable(at, f"{home[:-1]}_version", id, "not_found")
-            known = self.thing(home, held_by or id)
-            if known is None:
+            thing = self.thing(home, parent or id)
+            if thing is None:
                 return Unusable(at, home[:-1], id, "not_found")
-            if known.archived is not None and home != "sessions":
+            if thing.archived is not None and home != "sessions":
                 return Unusable(at, home[:-1], id, "archived")
         return None
 
@@ -214,15 +214,15 @@ class World:
                 raise invalid(f"{name} are not for a self-hosted environment.", name)
 
     def is_self_hosted(self, environment_id: str) -> bool:
-        known = self.thing("environments", environment_id)
-        return known is not None and known.fields["config"]["type"] == "self_hosted"
+        environment = self.thing("environments", environment_id)
+        return environment is not None and environment.fields["config"]["type"] == "self_hosted"
 
     def _behaviour(self, agent_id: str) -> Behaviour:
         """Return how an agent's sessions behave: as it did from the start, else by its tools."""
-        known, from_start = self.thing("agents", agent_id), behaviour_of(agent_id)
-        if known is None or (from_start and known.fields["version"] == 1):
+        agent, from_start = self.thing("agents", agent_id), behaviour_of(agent_id)
+        if agent is None or (from_start and agent.fields["version"] == 1):
             return from_start or DEMO
-        return behaviour_with(known.fields["tools"]) or from_start or DEMO
+        return behaviour_with(agent.fields["tools"]) or from_start or DEMO
 
     # Acts: what requests, other people and the schedule do.
 
@@ -232,10 +232,10 @@ class World:
         """Add a deployment, created `at` (default: now)."""
         if at is None:
             at = self.now()
-        made = self._add(Deployment, "deployments", at=at, **fields)
-        made.behaviour = behaviour or self._behaviour(made.fields["agent"]["id"])
-        made.replan(self.now())
-        return made
+        deployment = self._add(Deployment, "deployments", at=at, **fields)
+        deployment.behaviour = behaviour or self._behaviour(deployment.fields["agent"]["id"])
+        deployment.replan(self.now())
+        return deployment
 
     def add_session(
         self,
@@ -248,22 +248,22 @@ class World:
         """Add a session, created `at`."""
         agent = fields["agent"]
         behaviour = behaviour or self._behaviour(agent["id"])
-        known = self.thing(f"agents/{agent['id']}/versions", str(agent["version"]))
-        whole = LAYOUTS["agents"].empty | (known.fields if known else {})
+        version = self.thing(f"agents/{agent['id']}/versions", str(agent["version"]))
+        whole = LAYOUTS["agents"].empty | (version.fields if version else {})
         fields["agent"] = {"id": agent["id"]} | {name: whole[name] for name in _SNAPSHOT} | agent
         if not behaviour.script:
             behaviour = DEMO
         make = partial(Session, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
-        made = self._add(make, "sessions", at=at, **fields)
+        session = self._add(make, "sessions", at=at, **fields)
         if any(beat.type == DELIVERS for beat in behaviour.script):
-            self._delivering.append(made)
-        return made
+            self._delivering.append(session)
+        return session
 
-    def new_resource(self, said: dict[str, Any], *, at: float) -> dict[str, Any]:
-        made = {"id": self.new_id("sesr"), **said, "created_at": stamp(at), "updated_at": stamp(at)}
-        if "file_id" in said:
-            made.setdefault("mount_path", f"/mnt/session/uploads/{said['file_id']}")
-        return made
+    def new_resource(self, fields: dict[str, Any], *, at: float) -> dict[str, Any]:
+        resource = {"id": self.new_id("sesr"), **fields, "created_at": stamp(at), "updated_at": stamp(at)}
+        if "file_id" in fields:
+            resource.setdefault("mount_path", f"/mnt/session/uploads/{fields['file_id']}")
+        return resource
 
     def start(
         self,
@@ -279,31 +279,31 @@ class World:
         if deployment.archived is not None or deployment.paused:
             raise Refusal(409, "Deployment is not active.")
         at = self.now() if at is None else at
-        said, behaviour = deployment.fields, deployment.behaviour
+        fields, behaviour = deployment.fields, deployment.behaviour
         context: Shape = {"type": trigger}
         if trigger == "schedule":
             context["scheduled_at"] = stamp(at)
-        same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(said["agent"])}
+        same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(fields["agent"])}
         make = partial(Run, deployment=deployment, origin=origin)
         run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
         error = None
-        version = self.thing(f"agents/{said['agent']['id']}/versions", str(said["agent"]["version"]))
+        version = self.thing(f"agents/{fields['agent']['id']}/versions", str(fields["agent"]["version"]))
         skills = version.fields["skills"] if version else []
-        referring = {name: value for name, value in said.items() if name != "agent" or version}  # it cannot be deleted
+        referring = {name: value for name, value in fields.items() if name != "agent" or version}  # it cannot go
         if unusable := self.unusable(referring) or self.unusable({"skills": skills}):
             error = unusable.as_error()
-        elif self.is_self_hosted(said["environment_id"]) and (said["resources"] or said["environment_variables"]):
+        elif self.is_self_hosted(fields["environment_id"]) and (fields["resources"] or fields["environment_variables"]):
             error = "self_hosted_resources_unsupported_error", "Self-hosted environments take no resources."
         elif behaviour.script:
             run.session = self.add_session(
                 at=at,
                 behaviour=behaviour,
-                environment_variables=dict(assignments(said["environment_variables"]) or ()),
-                resources=[self.new_resource(resource, at=at) for resource in said["resources"]],
-                initial_events=said["initial_events"] or PROMPT,
+                environment_variables=dict(assignments(fields["environment_variables"]) or ()),
+                resources=[self.new_resource(resource, at=at) for resource in fields["resources"]],
+                initial_events=fields["initial_events"] or PROMPT,
                 title=TITLE,
                 **same,
-                **{name: said[name] for name in ("environment_id", "vault_ids", "budget")},
+                **{name: fields[name] for name in ("environment_id", "vault_ids", "budget")},
             )
             run.fields["session_id"] = run.session.id
         elif not behaviour.skipped or self.generation == "current":

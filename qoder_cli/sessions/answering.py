@@ -34,7 +34,7 @@ from qoder_cli.sessions.deciding import answers_in, decided, show_context
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.numbering import check, resolved
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
-from qoder_cli.sessions.state import session_of, session_to_talk_to
+from qoder_cli.sessions.state import session_of, session_taking_messages
 from qoder_cli.sessions.story import events_so_far
 
 AT_A_TIME = 8  # sessions
@@ -87,8 +87,8 @@ def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, 
 
     The run of the session and the name of its deployment are those that this machine has seen.
     """
-    run_id = target.run.id if target.run else app.known.run_of(target.session_id)
-    name = app.known.name_of(text(session.get("deployment_id")))
+    run_id = target.run.id if target.run else app.seen_names.run_of(target.session_id)
+    name = app.seen_names.name_of(text(session.get("deployment_id")))
     found = [
         Waiting(call.id, session, call, run_id, _commands(app, target, call), number, name)
         for number, call in enumerate(asked.calls, 1)
@@ -298,11 +298,11 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
     with _in_session(target):
         turn = _before(app, target) if waits and answers and not goes_on else None
         if answers:
-            for word in dict.fromkeys(done.values()):
-                which = [call for call, _ in answers if done[call.id] == word]
+            for answer in dict.fromkeys(done.values()):
+                which = [call for call, _ in answers if done[call.id] == answer]
                 names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call in which)
                 where = app.client.settings.whereabouts
-                app.progress.note(f"{DOING[word]} {names_of} in session {target.session_id} {where}")
+                app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id} {where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
             if not events:
@@ -356,7 +356,7 @@ def send_message(
 ) -> object:
     """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
-        session_to_talk_to(app, target.session_id)
+        session_taking_messages(app, target.session_id)
         app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
         delivery = Delivery(app, target.session_id, message(to_say.text))
         if waits and (to_say.interrupts or to_say.when_idle):
@@ -408,7 +408,7 @@ def _say_when_idle(
         except Rejected as error:
             if error.http_status != 409:
                 raise
-            session_to_talk_to(app, target.session_id)  # an archived one refuses for ever
+            session_taking_messages(app, target.session_id)  # an archived one refuses for ever
             refusals, refused = refusals + 1, error
         timeout = waits.timeout
         if refused and timeout is not None and app.clock.monotonic() - began >= timeout:
@@ -454,8 +454,8 @@ def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str]
         "events": events,
     }
     fields: Fields = {"run": data["run_id"], "session": Id(target.session_id)}
-    for word in dict.fromkeys(done.values()):
-        fields[word] = [id for id, each in done.items() if each == word]
+    for answer in dict.fromkeys(done.values()):
+        fields[answer] = [id for id, each in done.items() if each == answer]
     app.output.record({**fields, "still_waiting": still}, data=data)
 
 

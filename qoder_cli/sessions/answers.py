@@ -58,11 +58,11 @@ def _post(client: "Client", session_id: str, events: Events, key: str) -> Pendin
 
 
 def _accepted(
-    client: "Client", answer: Answer, session_id: str, events: Events, *, known: Collection[str] = ()
+    client: "Client", answer: Answer, session_id: str, events: Events, *, old_keys: Collection[str] = ()
 ) -> Events:
     """Return the events that a response accepts. Raises ApiError unless they may be those that were sent.
 
-    What has the key of one `known` before is none of them: a proxy may answer as it was answered then.
+    What has the key of one of the `old_keys` is none of them: a proxy may answer as it was answered then.
     """
     data = mapping(client.understand(answer)).get("data")
     accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
@@ -73,7 +73,7 @@ def _accepted(
         wanted |= {name: sent.get(name) for name in ANSWERS.values()}
         is_other = any(event.get(name) not in (None, value) for name, value in wanted.items())
         says_else = "content" in event and _words(event) != _words(sent)
-        is_old = event_key(event) in known
+        is_old = event_key(event) in old_keys
         if is_other or says_else or is_old or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
             raise NoResponse("the response does not show what was accepted")
     return accepted
@@ -156,7 +156,7 @@ class Delivery:
         return _post(self._client, self.session_id, self._events, self._key)
 
     def _read(self, answer: Answer) -> Events:
-        return _accepted(self._client, answer, self.session_id, self._events, known=self._before or ())
+        return _accepted(self._client, answer, self.session_id, self._events, old_keys=self._before or ())
 
     def _find(self) -> Events | None:
         return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
@@ -294,8 +294,8 @@ class Answers:
         return _post(self._app.client, self.asked.session_id, self._events, self._key)
 
     def _read(self, answer: Answer) -> Events:
-        known = set(map(event_key, self.asked.events))
-        return _accepted(self._app.client, answer, self.asked.session_id, self._events, known=known)
+        old_keys = set(map(event_key, self.asked.events))
+        return _accepted(self._app.client, answer, self.asked.session_id, self._events, old_keys=old_keys)
 
     def _find(self) -> Events | None:
         """Return the answers listed; empty if nothing waits, whoever answered."""

@@ -111,9 +111,9 @@ def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[
     if not calls:
         return list(waiting)
     session = waiting[0].session
-    said = {each.call.id: each.verdict for each in judged(app, policy, Asked(calls[0].session_id, calls), session)}
+    verdicts = {each.call.id: each.verdict for each in judged(app, policy, Asked(calls[0].session_id, calls), session)}
     unread = Verdict("ask", None, "it cannot be read in full")
-    return [replace(each, verdict=said.get(each.id, unread)) for each in waiting]
+    return [replace(each, verdict=verdicts.get(each.id, unread)) for each in waiting]
 
 
 def main_threads(app: App, session_id: str) -> set[str]:
@@ -158,8 +158,8 @@ def _to_send(
 ) -> tuple[list[Judged], list[str]]:
     """Return what is to be sent, and the calls that are left for a person."""
     to_send, left = list[Judged](), list[str]()
-    for each in found:
-        id, (answer, _, why) = each.call.id, each.verdict
+    for judgement in found:
+        id, (answer, _, why) = judgement.call.id, judgement.verdict
         if (before := noted.get(id)) is not None:
             if before.asked_by == asked.asked_by[id]:
                 app.progress.note(f"{named(id)} was answered, which does not show yet")
@@ -168,17 +168,17 @@ def _to_send(
         elif app.replies.refused[id] >= MOST_REFUSALS:
             answer, why = "ask", "the answer to it was refused"
         if answer == "ask":
-            _tell(app, f"left for a person: {named(each.call.name)} ({named(id)}): {why or NO_RULE}")
+            _note_once(app, f"left for a person: {named(judgement.call.name)} ({named(id)}): {why or NO_RULE}")
             left.append(id)
         else:
-            to_send.append(each)
+            to_send.append(judgement)
     return to_send, left
 
 
-def _tell(app: App, words: str) -> None:
+def _note_once(app: App, words: str) -> None:
     """Say something once, however often a wait comes by here."""
-    if words not in app.replies.told:
-        app.replies.told.add(words)
+    if words not in app.replies.notes:
+        app.replies.notes.add(words)
         app.progress.note(words)
 
 
@@ -252,12 +252,12 @@ def _forgotten_unless(app: App, write: Answers, session_id: str, calls: Sequence
         raise
 
 
-def _event(each: Judged) -> dict[str, Any]:
-    return confirmation(each.call, each.verdict.answer, each.verdict.because)
+def _event(judgement: Judged) -> dict[str, Any]:
+    return confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because)
 
 
-def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str) -> PolicyDecision:
-    call, _, (answer, rule, _) = each
+def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id: str) -> PolicyDecision:
+    call, _, (answer, rule, _) = judgement
     assert rule is not None  # what is answered is so by a rule
     given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())

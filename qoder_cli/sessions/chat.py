@@ -25,7 +25,7 @@ from qoder_cli.sessions.deciding import prompted
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
 from qoder_cli.sessions.page import Page
-from qoder_cli.sessions.state import session_to_talk_to
+from qoder_cli.sessions.state import session_taking_messages
 
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
 SHOWN_BEFORE = 20  # earlier events
@@ -43,7 +43,7 @@ def require_terminal(app: App) -> None:
 
 def chat(app: App, session_id: str) -> None:
     """Chat until the person leaves or the session ends. Raises QoderError."""
-    session = Run(session_to_talk_to(app, session_id))
+    session = Run(session_taking_messages(app, session_id))
     title = text(session.raw.get("title"))
     how = "Enter sends, Alt-Enter begins a line, Esc interrupts, Ctrl-D leaves"
     app.progress.note(f"{session.called}{f' ({title})' if title else ''}: {how}")
@@ -146,7 +146,7 @@ class Chat:
         with self._app.err.handed_to(self._post):
             while True:
                 with keys(shown=False, one_by_one=True):
-                    why = self._talk()
+                    why = self._send_typed()
                 if why is Leave.FOR_GOOD or not self._answer():
                     return
 
@@ -158,7 +158,7 @@ class Chat:
             self._app.out.show(self._page.quoted(self._editor.draft))
             self._app.progress.note("this message was not sent", always=True)
 
-    def _talk(self) -> Leave:
+    def _send_typed(self) -> Leave:
         """Send what is typed. Return why the editor was left. Raises Signalled, ApiError."""
         while True:
             typed = self._editor.read()

@@ -26,10 +26,10 @@ from qoder_cli.sessions.log import Log, message_text
 from qoder_cli.sessions.question import HIDDEN, ask, named, reason, rows_in_parts, rows_of, show_call, withheld
 from qoder_cli.sessions.state import read_session
 
-MOST_SAID = 600  # characters of what the agent said last
+MOST_CHARACTERS = 600  # characters of what the agent said last
 MOST_ROWS = 8  # rows of it
 _LONGEST_NAME = 100  # characters of a name or title
-_SAID = "  > "  # the margin of what the agent said
+_MARGIN = "  > "  # the margin of what the agent said
 _READ = 20  # events in a portion
 _MOST_PORTIONS = 5  # where a server sends other events too
 _LISTED = 10  # ids in a line
@@ -56,8 +56,8 @@ def show_context(app: App, session_id: str, run: Run | None = None) -> None:
         session = read_session(app.client, session_id, within=READ_WITHIN, retry=False)
     lines: list[list[str]] = []
     if deployment := text(session.get("deployment_id")) or (run and run.deployment_id):
-        known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-        name = next((each.name for each in known if each.id == deployment), "")
+        deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
+        name = next((each.name for each in deployments if each.id == deployment), "")
         parts = [f"deployment {named(deployment)}"]
         if name:
             parts = [f"deployment {_in_quotes(app, name)}", f" ({named(deployment)})"]
@@ -69,40 +69,40 @@ def show_context(app: App, session_id: str, run: Run | None = None) -> None:
         lines.append([f"title {_in_quotes(app, title)}"])
     width = terminal_width() - 6
     rows = [row for parts in lines for row in rows_in_parts(parts, width)]
-    app.err.show("".join(f"{row}\n" for row in [*rows, *_said_last(app, session_id, width)]))
+    app.err.show("".join(f"{row}\n" for row in [*rows, *_last_message(app, session_id, width)]))
 
 
 def _in_quotes(app: App, words: str) -> str:
     return quoted(shortened(app.err.veiled(words), _LONGEST_NAME))
 
 
-def _said_last(app: App, session_id: str, width: int) -> list[str]:
+def _last_message(app: App, session_id: str, width: int) -> list[str]:
     """Return in rows what the agent said last; or that it said nothing, or cannot be read."""
     portions = Log(app.client, session_id).back(("agent.message",), limit=_READ, within=READ_WITHIN, retry=False)
-    said: dict[str, Any] | None = None
+    message: dict[str, Any] | None = None
     try:
         for events in islice(portions, _MOST_PORTIONS):
-            said = next((event for event in events if _is_said(event)), None)
-            if said is not None:
+            message = next((event for event in events if _is_message(event)), None)
+            if message is not None:
                 break
         else:
             if next(portions, None) is not None:
                 return ["the agent's last message is too far back to be shown"]
     except ApiError as error:
         return rows_in_parts([f"the agent's last message cannot be read: {app.err.veiled(error.message)}"], width)
-    if said is None:
+    if message is None:
         return ["the agent has said nothing yet"]
-    words = app.err.veiled(message_text(said).strip())
-    lines = shortened(words, MOST_SAID).split("\n")
-    rows = [row for line in lines for row in rows_of(line, width, margin=_SAID, goes_on=_SAID)]
+    words = app.err.veiled(message_text(message).strip())
+    lines = shortened(words, MOST_CHARACTERS).split("\n")
+    rows = [row for line in lines for row in rows_of(line, width, margin=_MARGIN, goes_on=_MARGIN)]
     if len(rows) > MOST_ROWS:
-        rows = [*rows[:MOST_ROWS], f"{_SAID}…"]
-    at = unix(event_time(said))
+        rows = [*rows[:MOST_ROWS], f"{_MARGIN}…"]
+    at = unix(event_time(message))
     ago = "" if at is None else f", {span(max(0.0, app.client.server_now() - at))} ago"
     return [f"the agent said last{ago}:", *rows]
 
 
-def _is_said(event: dict[str, Any]) -> bool:
+def _is_message(event: dict[str, Any]) -> bool:
     return event.get("type") == "agent.message" and bool(message_text(event).strip())
 
 
@@ -131,7 +131,7 @@ def decided(
         about = f"allow {long}?" if long else "allow?"
         if len(waiting) > 1:
             others = f"; {len(equal) - 1} more equal it" if len(equal) > 1 else ""
-            app.err.tell(f"call {place} of {len(calls)}{others}\n")
+            app.err.print(f"call {place} of {len(calls)}{others}\n")
         match _reply(app, about, may_allow=may_allow, left=left):
             case "y":
                 answers[call.id] = confirmation(call, "allow")
@@ -152,7 +152,7 @@ def decided(
 
 def _say(app: App, doing: str, calls: Sequence[Call]) -> None:
     if len(calls) > 1:
-        app.err.tell(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls], _LISTED)}\n")
+        app.err.print(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls], _LISTED)}\n")
 
 
 def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
@@ -177,7 +177,7 @@ def _reply(app: App, about: str, *, may_allow: bool, left: Left | None) -> str:
         words = [f"{letter}  {_HELP[letter]}" for letter in taken] + [_HELP_OF_ALL]
         if reply != "?":
             words = [_NOT_ALLOWED]
-        app.err.tell("".join(f"{app.err.worded(line)}\n" for line in words))
+        app.err.print("".join(f"{app.err.worded(line)}\n" for line in words))
     return reply
 
 

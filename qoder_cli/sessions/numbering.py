@@ -24,9 +24,9 @@ MOST_LISTED = 10  # calls that the end of a wait lists
 
 def require_question(app: App, typed: Sequence[str], *, yes: bool = False) -> None:
     """Raise UsageError for a number among calls, where nobody is asked about what it stands for."""
-    for each in typed:
-        if ids.call_number(each) is not None and (yes or not app.may_ask):
-            why = f"{each} is the number of a call, and only works where qoder asks before it sends; nothing was sent"
+    for word in typed:
+        if ids.call_number(word) is not None and (yes or not app.may_ask):
+            why = f"{word} is the number of a call, and only works where qoder asks before it sends; nothing was sent"
             hint = "pass the call's id (evt_…) and its --input-sha256, from qoder run pending --json"
             raise UsageError(why, hint=hint)
 
@@ -38,10 +38,10 @@ def resolved(app: App, session_id: str, typed: Sequence[str]) -> tuple[list[str]
     """
     found: list[str] = []
     bound: dict[str, Numbered] = {}
-    for each in typed:
-        if (number := ids.call_number(each)) is not None:
-            bound[each] = _shown_as(app, session_id, number)
-        found.append(bound[each].call if each in bound else each)
+    for word in typed:
+        if (number := ids.call_number(word)) is not None:
+            bound[word] = _shown_as(app, session_id, number)
+        found.append(bound[word].call if word in bound else word)
     return list(dict.fromkeys(found)), bound
 
 

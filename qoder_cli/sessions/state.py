@@ -41,7 +41,7 @@ def session_of(app: "App", id: str) -> dict[str, Any]:
         raise error.with_(hint=f"{error.hint}; list them: qoder session list") from None
 
 
-def session_to_talk_to(app: "App", id: str) -> dict[str, Any]:
+def session_taking_messages(app: "App", id: str) -> dict[str, Any]:
     """Return a session. Raises Rejected if it takes no messages, ApiError."""
     session = session_of(app, id)
     if session.get("archived_at") or session.get("status") == "terminated":

@@ -144,8 +144,8 @@ def _idle(event: dict[str, Any]) -> Passage:
     return Passage("session", inert(f"idle: {reason}" if reason else "idle"), style)
 
 
-def _session(word: str, style: str = "dim") -> Callable[[dict[str, Any]], Passage]:
-    return lambda event: Passage("session", word, style)
+def _session(text: str, style: str = "dim") -> Callable[[dict[str, Any]], Passage]:
+    return lambda event: Passage("session", text, style)
 
 
 def _answer(event: dict[str, Any]) -> Passage:

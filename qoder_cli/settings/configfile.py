@@ -165,10 +165,10 @@ def change(path: Path, profile: str | None, values: Mapping[str, str | None], *,
         # The system frees the lock when its holder dies.
         with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
             file = load(path)
-            edited = _edited(file.text, profile, values)
-            if edited is None or not _differs_only(file.text, edited, profile, values):
+            new_text = _with_values(file.text, profile, values)
+            if new_text is None or not _differs_only(file.text, new_text, profile, values):
                 raise _unusable(path, "has a layout that cannot be edited safely", hint="edit it by hand")
-            replace_file(target, edited.encode())
+            replace_file(target, new_text.encode())
     except filelock.Timeout:
         what = f"the config file {path} is being changed by another qoder; nothing was changed"
         raise UsageError(what, hint="try again") from None
@@ -219,7 +219,7 @@ def _suggested(key: str, *near: str) -> str:
     return key
 
 
-def _edited(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:
+def _with_values(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:
     """Return the text changed, with comments and layout; None if tomlkit cannot."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError

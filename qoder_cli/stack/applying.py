@@ -44,17 +44,17 @@ _KINDS = {**TYPE_OF, CREDENTIAL: "credential", ENTRY: "memory", FILE: "file"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made(Applied):
+class AppliedThing(Applied):
     """What became of one thing of the folder, or of one that was pruned."""
 
     kind: str
     file: str | None
 
     @classmethod
-    def of(cls, thing: Declaration, applied: Applied) -> "Made":
+    def of(cls, thing: Declaration, applied: Applied) -> "AppliedThing":
         """Return a result with the kind and the file of the thing."""
-        known = {each.name: getattr(applied, each.name) for each in fields(Applied)}
-        return cls(**known, kind=kind_of(thing), file=thing.file or None)
+        values = {each.name: getattr(applied, each.name) for each in fields(Applied)}
+        return cls(**values, kind=kind_of(thing), file=thing.file or None)
 
     def as_json(self) -> Raw:
         found = super().as_json()
@@ -73,16 +73,16 @@ def kind_of(thing: Declaration) -> str:
     return _KINDS[thing.noun.words]
 
 
-def as_planned(item: Item) -> Made:
+def as_planned(item: Item) -> AppliedThing:
     """Return the result of a thing that is not written."""
-    return Made.of(item.thing, without_writing(item.step))
+    return AppliedThing.of(item.thing, without_writing(item.step))
 
 
 def apply_all(
     app: App,
     planner: Planner,
     plan: StackPlan,
-    on_done: Callable[[Item, Made], None],
+    on_done: Callable[[Item, AppliedThing], None],
     turn: StackTurn | None = None,
 ) -> Signalled | None:
     """Write the items of a plan, in the order of what they need. Return the signal that ended this, if any.
@@ -118,20 +118,21 @@ def apply_all(
         ready.clear()
 
     def settle(item: Item, applied: Applied) -> None:
-        item.result = Made.of(item.thing, applied)
+        item.result = AppliedThing.of(item.thing, applied)
         on_done(item, item.result)
-        for each in needed_by[item]:
-            waits[each] -= 1
-            if each.result is not None:
+        for dependent in needed_by[item]:
+            waits[dependent] -= 1
+            if dependent.result is not None:
                 continue
             if applied.action not in _FINE or applied.error is not None:
-                step = each.step
+                step = dependent.step
                 step.error = step.error or Rejected(
-                    f"{each.thing.label} was not attempted, because {item.thing.label} is not done", hint="apply again"
+                    f"{dependent.thing.label} was not attempted, because {item.thing.label} is not done",
+                    hint="apply again",
                 )
-                settle(each, result_of(step, "not_attempted"))
-            elif waits[each] == 0:
-                ready.append(each)
+                settle(dependent, result_of(step, "not_attempted"))
+            elif waits[dependent] == 0:
+                ready.append(dependent)
 
     ready: list[Item] = []
     inbox = SimpleQueue[Any]()
@@ -300,7 +301,7 @@ def _rows_of(app: App, noun: Noun) -> list[Raw]:
 
 
 def prune(
-    app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None], turn: StackTurn | None = None
+    app: App, plan: StackPlan, stack: str, on_done: Callable[[AppliedThing], None], turn: StackTurn | None = None
 ) -> None:
     """Archive, or delete where that is all there is, what the stack has and no file declares.
 
@@ -311,42 +312,44 @@ def prune(
     try:
         rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
     except ApiError as error:
-        for each in plan.doomed:
-            step = _step_of(each)
-            on_done(Made.of(step.thing, edits.failed(step, error)))
+        for doomed in plan.doomed:
+            step = _step_of(doomed)
+            on_done(AppliedThing.of(step.thing, edits.failed(step, error)))
         return
     going = {str(each.raw["id"]) for each in plan.doomed}
     used = used_elsewhere(rows, going)
-    for number, each in enumerate(plan.doomed):
+    for number, doomed in enumerate(plan.doomed):
         if turn is not None:
             turn.renew()
             if turn.is_over:
                 return
-        id = str(each.raw["id"])
+        id = str(doomed.raw["id"])
         if user := used.get(id):
-            app.progress.warn(f"{each.label} is kept: {user} uses it")
+            app.progress.warn(f"{doomed.label} is kept: {user} uses it")
             continue
-        step = _step_of(each)
+        step = _step_of(doomed)
         try:
-            made = _pruned(app, each, step, stack)
+            result = _pruned(app, doomed, step, stack)
         except Signalled:
-            on_done(_interrupted(each, step))
+            on_done(_interrupted(doomed, step))
             for left in map(_step_of, plan.doomed[number + 1 :]):
-                on_done(Made.of(left.thing, result_of(left, "not_attempted")))
+                on_done(AppliedThing.of(left.thing, result_of(left, "not_attempted")))
             raise
-        on_done(made)
-        if made.error is not None:  # it stays, and so does what it uses
+        on_done(result)
+        if result.error is not None:  # it stays, and so does what it uses
             going.discard(id)
             used = used_elsewhere(rows, going)
 
 
-def _interrupted(doomed: Doomed, step: ThingStep) -> Made:
+def _interrupted(doomed: Doomed, step: ThingStep) -> AppliedThing:
     """Return what is known of a thing whose pruning was stopped by a signal."""
     if step.write is None or not step.write.is_open_or_done:
-        return Made.of(step.thing, result_of(step, "not_attempted"))
+        return AppliedThing.of(step.thing, result_of(step, "not_attempted"))
     if step.write.result is None:
-        return Made.of(step.thing, edits.failed(step, step.write.unknown("interrupted before it was confirmed")))
-    return Made.of(step.thing, _gone(doomed, step, step.write.result.value.raw))
+        return AppliedThing.of(
+            step.thing, edits.failed(step, step.write.unknown("interrupted before it was confirmed"))
+        )
+    return AppliedThing.of(step.thing, _gone(doomed, step, step.write.result.value.raw))
 
 
 def _gone(doomed: Doomed, step: ThingStep, found: Raw) -> Applied:
@@ -358,7 +361,7 @@ def _end_of(doomed: Doomed) -> Change:
     return ARCHIVE if operation(doomed.noun, "archive") else DELETE
 
 
-def _pruned(app: App, doomed: Doomed, step: ThingStep, stack: str) -> Made:
+def _pruned(app: App, doomed: Doomed, step: ThingStep, stack: str) -> AppliedThing:
     noun, target = doomed.noun, step.target
     try:
         now = read(app.client, target, fresh=True)
@@ -379,14 +382,14 @@ def _pruned(app: App, doomed: Doomed, step: ThingStep, stack: str) -> Made:
             applied = result_of(step, "deleted", doomed.raw)
         else:
             applied = edits.failed(step, error)
-    return Made.of(step.thing, applied)
+    return AppliedThing.of(step.thing, applied)
 
 
-def as_doomed(doomed: Doomed) -> Made:
+def as_doomed(doomed: Doomed) -> AppliedThing:
     """Return the result of what would be pruned."""
     action: Any = "would_archive" if _end_of(doomed) is ARCHIVE else "would_delete"
     step = _step_of(doomed)
-    return Made.of(step.thing, result_of(step, action))
+    return AppliedThing.of(step.thing, result_of(step, action))
 
 
 def _step_of(doomed: Doomed) -> ThingStep:

@@ -125,8 +125,8 @@ class Chooser:
         if found:
             which = few([f"{each.noun.called} {each.id}" for each in found], _LISTED)
             raise UsageError(f"{len(found)} things are named {typed!r}: {which}", hint="give the id of one")
-        known = [each.name for words in KINDS for each in self._of_kind(NOUNS[words])]
-        near = nearest(typed, known)
+        names = [each.name for words in KINDS for each in self._of_kind(NOUNS[words])]
+        near = nearest(typed, names)
         hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
         raise NotFound(f"nothing is named {typed!r}", hint=hint)
 
@@ -181,7 +181,7 @@ class Exporter:
 
     def all(self) -> list[Exported]:
         """Return everything with its files. Raises ApiError."""
-        made: Mapping[str, Callable[[Exported], None]] = {
+        methods: Mapping[str, Callable[[Exported], None]] = {
             "env": self._environment,
             "vault": self._vault,
             "memory": self._store,
@@ -190,7 +190,7 @@ class Exporter:
             "deploy": self._deployment,
         }
         for each in self.exported.values():
-            made[each.found.noun.words](each)
+            methods[each.found.noun.words](each)
         return list(self.exported.values())
 
     # Kinds.
@@ -205,9 +205,9 @@ class Exporter:
         fields = self._plain(exported.found)
         noun = NOUNS[CREDENTIAL]
         rows = self.server.rows(noun, exported.found.id)
-        known = [(name_of(row) or "", found_at(row, "auth.mcp_server_url") or "", row) for row in rows]
+        named_rows = [(name_of(row) or "", found_at(row, "auth.mcp_server_url") or "", row) for row in rows]
         credentials = []
-        for _, _, row in sorted(known, key=lambda each: (each[0], each[1], str(each[2]["id"]))):
+        for _, _, row in sorted(named_rows, key=lambda each: (each[0], each[1], str(each[2]["id"]))):
             if (credential := self._credential(row, exported.found)) is not None:
                 credentials.append(credential)
         if credentials:
@@ -217,20 +217,20 @@ class Exporter:
     def _credential(self, row: Raw, vault: Exportable) -> Raw | None:
         auth = {name: value for name, value in mapping(row.get("auth")).items() if value is not None}
         label = name_of(row) or str(row["id"])
-        word = label
+        base = label
         if auth.get("type") == "environment_variable":
-            word = text(auth.get("secret_name")) or label
-            auth["secret_value"] = self._secret(word, "", vault)
+            base = text(auth.get("secret_name")) or label
+            auth["secret_value"] = self._secret(base, "", vault)
         elif auth.get("type") == "static_bearer":
-            auth["token"] = self._secret(word, "_TOKEN", vault)
+            auth["token"] = self._secret(base, "_TOKEN", vault)
         elif auth.get("type") == "mcp_oauth":
             auth.pop("expires_at", None)  # which changes by itself
-            auth["access_token"] = self._secret(word, "_ACCESS_TOKEN", vault)
+            auth["access_token"] = self._secret(base, "_ACCESS_TOKEN", vault)
             if isinstance(refresh := auth.get("refresh"), dict):
-                auth["refresh"] = {**refresh, "refresh_token": self._secret(word, "_REFRESH_TOKEN", vault)}
+                auth["refresh"] = {**refresh, "refresh_token": self._secret(base, "_REFRESH_TOKEN", vault)}
                 client = mapping(refresh.get("token_endpoint_auth"))
                 if str(client.get("type")).startswith("client_secret"):
-                    secret = self._secret(word, "_CLIENT_SECRET", vault)
+                    secret = self._secret(base, "_CLIENT_SECRET", vault)
                     auth["refresh"]["token_endpoint_auth"] = {**client, "client_secret": secret}
         else:
             self.notes.append(f"{vault.label}: the credential {label} is of an unknown type; left out")
@@ -241,11 +241,11 @@ class Exporter:
         credential["metadata"] = _metadata(row)
         return {name: value for name, value in credential.items() if value}
 
-    def _secret(self, word: str, suffix: str, vault: Exportable) -> Unquoted:
+    def _secret(self, base: str, suffix: str, vault: Exportable) -> Unquoted:
         """Return a variable in place of a secret, each with a name of its own."""
-        name = re.sub(r"[^A-Za-z0-9]+", "_", unicodedata.normalize("NFKD", word)).strip("_").upper()
-        if not suffix and _VARIABLE.fullmatch(word):
-            name = word
+        name = re.sub(r"[^A-Za-z0-9]+", "_", unicodedata.normalize("NFKD", base)).strip("_").upper()
+        if not suffix and _VARIABLE.fullmatch(base):
+            name = base
         name = name or "SECRET"
         if not name.upper().endswith(suffix):
             name += suffix
@@ -254,12 +254,12 @@ class Exporter:
         return self._variable(name, vault)
 
     def _variable(self, name: str, owner: Exportable) -> Unquoted:
-        known = {each.upper() for each in self.variables}
+        names = {each.upper() for each in self.variables}
         free, number = name, 1
-        if name.upper() in known:
+        if name.upper() in names:
             prefix = re.sub(r"[^A-Za-z0-9]+", "_", owner.name).strip("_").upper()
             free = name = f"{prefix}_{name}" if prefix and not prefix[0].isdigit() else name
-        while free.upper() in known:
+        while free.upper() in names:
             number += 1
             free = f"{name}_{number}"
         self.variables.append(free)
@@ -307,29 +307,29 @@ class Exporter:
         """Return the files of skills by id, but for those that cannot be in a folder."""
         named = Counter(each.name for each in chosen)
 
-        def content(each: Exportable) -> skills.Files | str:
-            version = skills.newest(each.raw)
+        def content(skill: Exportable) -> skills.Files | str:
+            version = skills.newest(skill.raw)
             if version is None:
                 return "has no version"
-            if named[each.name] > 1:
-                return f"is one of {named[each.name]} of that name, which apply cannot tell apart"
+            if named[skill.name] > 1:
+                return f"is one of {named[skill.name]} of that name, which apply cannot tell apart"
             try:
-                zipped = skills.content_of(self.app, each.id, version)
+                zipped = skills.content_of(self.app, skill.id, version)
                 files = skills.rooted(skills.unzipped(zipped, skills.UNPACKED))
                 odd = next((part for path in files for part in path.split("/") if safe_name(part) != part), None)
                 if odd is not None:
                     raise skills.Unfit(f"has {odd!r}, which not every system takes as a name")
-                skills.name_in(files, each.name)
+                skills.name_in(files, skill.name)
             except skills.Unfit as error:
                 return str(error)
             except UsageError as error:
-                return error.message.removeprefix(f"{each.name}: ")
+                return error.message.removeprefix(f"{skill.name}: ")
             return files
 
         read = dict(zip([each.id for each in chosen], in_order(content, chosen, at_a_time=_AT_A_TIME), strict=True))
-        for each in chosen:
-            if isinstance(why := read[each.id], str):
-                self.broken.append(f"skill {each.name} ({each.id}) {why}; left out")
+        for skill in chosen:
+            if isinstance(why := read[skill.id], str):
+                self.broken.append(f"skill {skill.name} ({skill.id}) {why}; left out")
         return {id: files for id, files in read.items() if not isinstance(files, str)}
 
     def _agent(self, exported: Exported) -> None:
@@ -345,8 +345,8 @@ class Exporter:
 
     def _deployment(self, exported: Exported) -> None:
         deployment = Deployment(exported.found.raw)
-        known = short_forms(settable(deployment))
-        fields = {name: value for name, value in known.items() if value not in (None, "", [], {})}
+        all_fields = short_forms(settable(deployment))
+        fields = {name: value for name, value in all_fields.items() if value not in (None, "", [], {})}
         notes = {name: [*notes_of(name, value, deployment)] for name, value in fields.items()}
         notes["name"] = notes["agent"] = []
         if "agent" in fields:
@@ -511,13 +511,13 @@ def _circles(agents: Sequence[Raw]) -> set[tuple[str, str]]:
     }
 
     def reached(id: str) -> set[str]:
-        known: set[str] = set()
+        ids: set[str] = set()
         left = [id]
         while left:
-            new = uses.get(left.pop(), set()) - known
-            known |= new
+            new = uses.get(left.pop(), set()) - ids
+            ids |= new
             left += new
-        return known
+        return ids
 
     return {(user, used) for user in uses for used in uses[user] if user == used or user in reached(used)}
 
@@ -559,27 +559,27 @@ def write(
 
     Each is written whole or not at all. Raises UsageError for one that cannot be, or would be outside the folder.
     """
-    for each in exported:
-        _check_within(each, folder)
-    for each in exported:
-        differs = [path for path, content in each.files.items() if not _is_there(folder / path, content)]
+    for thing in exported:
+        _check_within(thing, folder)
+    for thing in exported:
+        differs = [path for path, content in thing.files.items() if not _is_there(folder / path, content)]
         old = [path for path in differs if os.path.lexists(folder / path)]
-        gone = _others(each, folder)
+        gone = _others(thing, folder)
         if not differs and not gone:
-            yield each, "unchanged", []
+            yield thing, "unchanged", []
             continue
-        if each.found.noun.words == "skill" and (old or gone) and not is_forced:
-            yield each, "kept", [*old, *gone]  # half of one version and half of another is no skill
+        if thing.found.noun.words == "skill" and (old or gone) and not is_forced:
+            yield thing, "kept", [*old, *gone]  # half of one version and half of another is no skill
             continue
         for path in differs:
             if is_forced or path not in old:
-                replace(folder / path, each.files[path])
+                replace(folder / path, thing.files[path])
         for path in gone:
             os.unlink(folder / path)
         if not is_forced and old:
-            yield each, "kept", old
+            yield thing, "kept", old
         else:
-            yield each, "replaced" if old or gone else "written", []
+            yield thing, "replaced" if old or gone else "written", []
 
 
 def _check_within(exported: Exported, folder: Path) -> None:

@@ -86,12 +86,12 @@ def find(paths: Sequence[str]) -> Folder:
     try:
         if root is not None:
             found.stack, found.fence = _settings_of(os.path.join(root, ROOT_FILE))
-        known: dict[str, None] = {}
+        identities: dict[str, None] = {}
         for path in paths:
             for source in _of_path(path, os.path.realpath(found.root), found.problems):
                 identity = os.path.realpath(source.path)
-                if identity not in known:
-                    known[identity] = None
+                if identity not in identities:
+                    identities[identity] = None
                     found.sources.append(source)
     except Problem as problem:
         found.problems.append(problem.located(""))
@@ -124,8 +124,8 @@ def _settings_of(path: str) -> tuple[str | None, Fence]:
         for name, node in (item for each in documents for item in each.items()):
             settings[str(name)] = node.content
             if name not in ("stack", *Fence._fields):
-                known = ", ".join(("stack", *Fence._fields))
-                problems.append(Problem(f"unknown field (known: {known})", line=node.line, path=(name,)))
+                names = ", ".join(("stack", *Fence._fields))
+                problems.append(Problem(f"unknown field (known: {names})", line=node.line, path=(name,)))
             elif not isinstance(node.content, str) or not node.content.strip():
                 problems.append(Problem("must be text", line=node.line, path=(name,)))
             elif name == "stack" and not STACK_NAME.fullmatch(node.content):

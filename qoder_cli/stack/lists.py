@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, NotFound
 from qoder_cli.base.model import mapping, text
 from qoder_cli.files import skill as skills
-from qoder_cli.http.readback import tells_more
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.shown import name_of
@@ -36,7 +36,7 @@ class ServerLists:
                 pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
             except AuthError as error:
                 raise error.with_(message=f"the list of {noun.plural}: {error.message}") from None
-            if not pages or not tells_more(pages[-1]):
+            if not pages or not says_whether_more(pages[-1]):
                 why = f"the list of {noun.plural} does not say whether it is whole; nothing was sent"
                 raise NoResponse(why, hint="try again, or check the base URL: qoder doctor")
             self._pages[key] = pages

@@ -45,7 +45,7 @@ from qoder_cli.stack.marks import (
     recorded,
 )
 from qoder_cli.stack.pruning import doomed_by
-from qoder_cli.stack.remarks import KnownCredentials, remarks_of
+from qoder_cli.stack.remarks import FolderCredentials, remarks_of
 from qoder_cli.stack.things import CREDENTIAL, ENTRY, Declaration, key_of
 
 Raw = dict[str, Any]
@@ -96,9 +96,9 @@ class Planner:
         self._adopt_holders(items)
         if self._problems:
             raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
-        known = KnownCredentials(items)
+        credentials = FolderCredentials(items)
         for item in items:
-            item.remarks += remarks_of(item, known)
+            item.remarks += remarks_of(item, credentials)
         doomed: list[Doomed] = []
         kept: list[Doomed] = []
         if self.options.prune and self.stack and is_whole and not self.options.only:
@@ -198,7 +198,7 @@ class Planner:
 
     # What is referred to.
 
-    def _known(self, thing: Declaration, ref: Reference) -> tuple[str, Any]:
+    def _id_and_version(self, thing: Declaration, ref: Reference) -> tuple[str, Any]:
         """Return the id of what is referred to, and its version if that is to be pinned."""
         item = self._needed(ref)
         if item is not None:
@@ -226,9 +226,9 @@ class Planner:
         if rows:
             ids = few([str(row["id"]) for row in rows], _LISTED)
             return f"{len(rows)} {noun.plural} are named {ref.name!r} ({ids}); write the id of one"
-        known = [name for name in map(name_of, self.server.rows(noun)) if name]
-        known += [name for words, name in self._items if words == ref.noun]
-        near = nearest(ref.name, known)
+        names = [name for name in map(name_of, self.server.rows(noun)) if name]
+        names += [name for words, name in self._items if words == ref.noun]
+        near = nearest(ref.name, names)
         also = f"; did you mean {near[0]!r}?" if near else ", neither in the folder nor on the server"
         return f"no {noun.called} is named {ref.name!r}{also}"
 
@@ -236,7 +236,7 @@ class Planner:
         """Return the fields wanted, with the ids of what they refer to."""
         fields = deepcopy(item.thing.fields)
         for ref in item.thing.refs:
-            id, version = self._known(item.thing, ref)
+            id, version = self._id_and_version(item.thing, ref)
             if not ref.pins:
                 put(fields, ref.at, id)
                 continue
@@ -349,21 +349,21 @@ class Planner:
         there, noted = form.settable(current), recorded(current)
         updated = operation(noun, "update")
         cleared: Raw = {}
-        for name, known in noted.items():
+        for name, noted_digest in noted.items():
             value = there.get(name)
             if value in (None, "", [], {}):
                 continue
             since = text(current.get("updated_at")) or "unknown"
             if name in fields:
-                if known and known != digest(value) and not _means(form, name, fields[name], value):
+                if noted_digest and noted_digest != digest(value) and not _means(form, name, fields[name], value):
                     item.remarks.append(f"{name} was changed outside of this folder (last change: {since})")
             elif updated is None or name not in updated.body:
                 continue
-            elif not known:
+            elif not noted_digest:
                 item.remarks.append(
                     f"{name} is no longer in the file; it is kept, for nothing tells whose it is by now"
                 )
-            elif known != digest(value):
+            elif noted_digest != digest(value):
                 item.remarks.append(
                     f"{name} is no longer in the file, but was changed outside since ({since}); it is kept"
                 )
@@ -508,9 +508,9 @@ def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:
         if isinstance(step, int):
             break
         where = mapping(where).get(step)
-    for each in where if isinstance(where, list) else [where]:
-        if mapping(each).get(named) == id:
-            return mapping(each).get("version")
+    for entry in where if isinstance(where, list) else [where]:
+        if mapping(entry).get(named) == id:
+            return mapping(entry).get("version")
     return None
 
 

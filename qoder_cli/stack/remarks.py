@@ -11,18 +11,18 @@ from qoder_cli.stack.things import CREDENTIAL
 Raw = dict[str, Any]
 
 
-class KnownCredentials:
+class FolderCredentials:
     """The agents of a folder, and the MCP servers for which each of its vaults has a credential."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.agents = {each.thing.name: each for each in items if each.thing.noun.words == "agent"}
         self.servers = {each.thing.name: set[Any]() for each in items if each.thing.noun.words == "vault"}
-        for each in items:
-            if each.thing.noun.words == CREDENTIAL and each.thing.parent:
-                self.servers[each.thing.parent.name].add(found_at(each.thing.fields, "auth.mcp_server_url"))
+        for item in items:
+            if item.thing.noun.words == CREDENTIAL and item.thing.parent:
+                self.servers[item.thing.parent.name].add(found_at(item.thing.fields, "auth.mcp_server_url"))
 
 
-def remarks_of(item: Item, known: KnownCredentials) -> Iterator[str]:
+def remarks_of(item: Item, credentials: FolderCredentials) -> Iterator[str]:
     """Yield what a reader of the plan should know of a thing that is created or changed."""
     if item.thing.noun.words == "deploy" and item.thing.paused is None and item.current is not None:
         reason = mapping(item.current.get("paused_reason"))
@@ -43,7 +43,7 @@ def remarks_of(item: Item, known: KnownCredentials) -> Iterator[str]:
         if config.get("type", "cloud") == "cloud" and "networking" not in config and item.current is None:
             yield "its network is limited: without `networking` nothing outside can be reached"
     elif words == "deploy":
-        yield from _without_credentials(item, known)
+        yield from _without_credentials(item, credentials)
 
 
 def _asking(tool: Raw) -> Iterator[str]:
@@ -55,16 +55,16 @@ def _asking(tool: Raw) -> Iterator[str]:
             yield str(config.get("name"))
 
 
-def _without_credentials(item: Item, known: KnownCredentials) -> Iterator[str]:
+def _without_credentials(item: Item, credentials: FolderCredentials) -> Iterator[str]:
     """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
     named = [ref.name for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)]
-    agent = known.agents.get(named[0]) if named else None
+    agent = credentials.agents.get(named[0]) if named else None
     vaults = [ref.name for ref in item.thing.refs if ref.noun == "vault"]
-    if agent is None or not known.servers.keys() >= {*vaults}:
+    if agent is None or not credentials.servers.keys() >= {*vaults}:
         return  # what is in a vault elsewhere is not known here
     if len(vaults) < len(array(item.thing.fields.get("vault_ids"))):
         return
-    urls = {url for name in vaults for url in known.servers[name]}
+    urls = {url for name in vaults for url in credentials.servers[name]}
     for server in map(mapping, array(agent.thing.fields.get("mcp_servers"))):
         if server.get("url") not in urls:
             yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"

@@ -66,11 +66,11 @@ def _object(about: str, **fields: Schema) -> Schema:
 
 def _of_agent(fields: Schema) -> None:
     at_version = _object("A skill of this folder at a version.", path=_TEXT, version=_VERSION)
-    known = fields["skills"]["items"]
+    item_schema = fields["skills"]["items"]
     fields["skills"] = {
         **fields["skills"],
         "description": "Skills: paths of folders (../skills/NAME), names, or fields.",
-        "items": {"anyOf": [_TEXT, at_version, known]},
+        "items": {"anyOf": [_TEXT, at_version, item_schema]},
     }
 
 

@@ -33,15 +33,15 @@ def show_plan(app: App, plan: StackPlan, *, verbose: bool) -> None:
     for item in plan.items:
         if not (item.step.is_open or item.step.error or item.remarks or verbose):
             continue
-        app.err.tell(f"{app.err.styled(_sign(item), _STYLES.get(_sign(item), ''))} {_title(item)}\n")
+        app.err.print(f"{app.err.styled(_sign(item), _STYLES.get(_sign(item), ''))} {_title(item)}\n")
         for line in [*_lines(app, item), *(map(inert, item.details) if verbose else ())]:
             style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
-            app.err.tell(f"    {app.err.styled(line, style)}\n")
+            app.err.print(f"    {app.err.styled(line, style)}\n")
     for doomed in plan.doomed:
-        app.err.tell(f"{app.err.styled('-', 'red')} {_to_remove(doomed)}\n")
+        app.err.print(f"{app.err.styled('-', 'red')} {_to_remove(doomed)}\n")
     for kept in plan.kept:
         app.progress.note(f"{inert(kept.label)} is kept: {inert(kept.user)} uses it")
-    app.err.tell(f"{in_words(plan)}\n")
+    app.err.print(f"{in_words(plan)}\n")
 
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}

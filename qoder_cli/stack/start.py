@@ -48,12 +48,12 @@ def files_of(template: str, stack: str) -> dict[str, bytes]:
     folders = [("", root / template)]
     while folders:
         below, folder = folders.pop()
-        for each in folder.iterdir():
-            path = f"{below}{each.name}"
-            if each.is_dir():
-                folders.append((f"{path}/", each))
+        for child in folder.iterdir():
+            path = f"{below}{child.name}"
+            if child.is_dir():
+                folders.append((f"{path}/", child))
             else:
-                found[path] = each.read_bytes()
+                found[path] = child.read_bytes()
     for words in DECLARED:
         found[f".qoder/{words}.schema.json"] = _document(schema_of(words))
     found[".qoder/qoder.schema.json"] = _document(root_schema())

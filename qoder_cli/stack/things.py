@@ -126,8 +126,8 @@ class _Declarer:
                     raise Problem("declares nothing")
         except Problem as problem:
             problems.append(problem)
-        for each in found:
-            each.is_meant = is_meant
+        for declaration in found:
+            declaration.is_meant = is_meant
         self.things += found
         self.problems += [each.located(source.path) for each in sorted(problems, key=lambda each: each.line)]
 
@@ -165,10 +165,10 @@ class _Declarer:
         thing.refs = list(_refs_of(noun, fields, node, problems))
         if noun.words == "deploy":
             fields = normal.spelled_out(fields)
-        known = {(each.line, each.path) for each in problems}
+        bad_places = {(each.line, each.path) for each in problems}
         wrong = check_body(of_file(noun, is_new=True), fields, node, Reader("file"))
         wrong += problems_of_hidden(written)
-        problems += [each for each in wrong if (each.line, each.path) not in known]
+        problems += [each for each in wrong if (each.line, each.path) not in bad_places]
         self._warn_of_secrets(source.path, written, node)
         named_by = _NAME_OF.get(noun.words, "name")
         if not _text_of(fields.get(named_by)):
@@ -209,19 +209,19 @@ class _Declarer:
         if not isinstance(inner, list):
             problems.append(Problem("must be a list", line=written.line, path=("credentials",)))
             return
-        for number, (fields, (_, each)) in enumerate(zip(inner, written.items(), strict=True)):
+        for number, (fields, (_, credential)) in enumerate(zip(inner, written.items(), strict=True)):
             at = ("credentials", number)
             if not isinstance(fields, dict):
-                problems.append(Problem("must be the fields of a credential", line=each.line, path=at))
+                problems.append(Problem("must be the fields of a credential", line=credential.line, path=at))
                 continue
-            known = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
-            wrong = check_body(of_file(noun, is_new=True), fields, each, Reader("file"), at=at)
-            problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
+            bad_places = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
+            wrong = check_body(of_file(noun, is_new=True), fields, credential, Reader("file"), at=at)
+            problems += [problem for problem in wrong if (problem.line, problem.path) not in bad_places]
             auth = mapping(fields.get("auth"))
             name = _text_of(fields.get("display_name")) or _text_of(auth.get("secret_name"))
             name = name or _text_of(auth.get("mcp_server_url")) or f"credential {number + 1}"
-            places = frozenset(_all_filled(each, ()))
-            yield Declaration(noun, vault.file, each.line, name, fields, secret_places=places, parent=vault)
+            places = frozenset(_all_filled(credential, ()))
+            yield Declaration(noun, vault.file, credential.line, name, fields, secret_places=places, parent=vault)
 
     def _warn_of_secrets(self, file: str, written: Node, filled: Node) -> None:
         """Warn of secrets in plain text: never by showing them."""
@@ -301,7 +301,7 @@ class _Declarer:
 
     def in_order(self) -> list[Declaration]:
         """Return the things, each after those that it needs, or gather the cycle."""
-        known = {(each.noun.words, each.name): each for each in self.things if each.parent is None}
+        by_name = {(each.noun.words, each.name): each for each in self.things if each.parent is None}
         files = {each.file: each for each in self.things if each.noun.words == FILE}
         ranks = {words: rank for rank, words in enumerate(_ORDER)}
         graph: dict[Declaration, list[Declaration]] = {}
@@ -311,7 +311,7 @@ class _Declarer:
                 if ref.noun == FILE:
                     needed.append(files.get(ref.path))
                 else:
-                    needed.append(known.get((ref.noun, ref.name)))
+                    needed.append(by_name.get((ref.noun, ref.name)))
             graph[thing] = [each for each in (*needed, thing.parent) if each is not None]
         try:
             order = list(TopologicalSorter(graph).static_order())
@@ -338,13 +338,13 @@ def _refs_of(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> It
 def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Reference]:
     used: Any = fields.get("skills")
     for number in range(len(used) if isinstance(used, list) else 0):
-        each = used[number]
-        if isinstance(each, dict) and isinstance(each.get("skill_id"), str) and each.get("type") != "qoder":
-            word, version = each["skill_id"], version_number(each.get("version"))
-        elif isinstance(each, dict) and isinstance(each.get("path"), str):
-            word, version = each["path"], version_number(each.get("version"))
-        elif isinstance(each, str):
-            word, version = with_version(each)
+        skill = used[number]
+        if isinstance(skill, dict) and isinstance(skill.get("skill_id"), str) and skill.get("type") != "qoder":
+            word, version = skill["skill_id"], version_number(skill.get("version"))
+        elif isinstance(skill, dict) and isinstance(skill.get("path"), str):
+            word, version = skill["path"], version_number(skill.get("version"))
+        elif isinstance(skill, str):
+            word, version = with_version(skill)
         else:
             continue
         if word.startswith("skill_"):
@@ -371,10 +371,10 @@ def _settable(noun: Noun, fields: Raw) -> Raw:
     from qoder_cli.nouns.table import operation
 
     created = operation(noun, "create")
-    known = {name: fields[name] for name in (created.body if created else ()) if fields.get(name) is not None}
-    if isinstance(known.get("metadata"), dict):
-        known["metadata"] = without_ours(known["metadata"])
-    return known
+    values = {name: fields[name] for name in (created.body if created else ()) if fields.get(name) is not None}
+    if isinstance(values.get("metadata"), dict):
+        values["metadata"] = without_ours(values["metadata"])
+    return values
 
 
 _SECRETS = (

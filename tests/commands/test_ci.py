@@ -479,6 +479,6 @@ def test_ci_lets_nothing_else_be_a_command_to_the_runner() -> None:
     log = io.BytesIO()
     stream = io.TextIOWrapper(log)
     screen = Screen.of(stream, {"GITHUB_ACTIONS": "true"})
-    screen.tell("::error::forged\n")
-    screen.tell("::error::ours\n", is_command=True)
+    screen.print("::error::forged\n")
+    screen.print("::error::ours\n", is_command=True)
     assert log.getvalue() == b": :error::forged\n::error::ours\n"

@@ -93,7 +93,7 @@ def test_output_is_no_command_whatever_the_environment_says() -> None:
     stream = io.TextIOWrapper(log)
     screen = Screen.of(stream, {})
     screen.write(EVIL + "\n")
-    screen.tell(EVIL + "\n")
+    screen.print(EVIL + "\n")
     assert commands(log.getvalue().decode()) == []
 
 

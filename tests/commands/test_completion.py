@@ -13,7 +13,7 @@ import pytest
 from qoder_cli.base.errors import Exit
 from qoder_cli.commands import deploy, run
 from qoder_cli.help import NOUNS
-from qoder_cli.help.completion import FILES, MADE_BY, SHELLS
+from qoder_cli.help.completion import FILES, SHELLS, SIGNATURE
 from qoder_cli.help.documented import PAGES, TOPICS
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.configfile import KEYS
@@ -174,7 +174,7 @@ def test_completion_imports_nothing_heavy_and_no_other_noun() -> None:
 def test_completion_prints_the_script_that_is_committed(qoder: Qoder, shell: str) -> None:
     ran = qoder("completion", shell, "-q")
     assert (ran.code, ran.out, ran.err) == (0, scripts()[FILES[shell]], "")
-    assert MADE_BY in ran.out
+    assert SIGNATURE in ran.out
     committed = (FOLDER / FILES[shell]).read_text(encoding="utf-8")
     assert committed == ran.out, "run: python -m tests.tools generate"
 
@@ -220,8 +220,8 @@ def test_completion_install_writes_where_the_shell_looks_and_says_so(
 def test_completion_install_replaces_what_is_ours_and_leaves_a_link(qoder: Qoder, home: Path, tmp_path: Path) -> None:
     folder = home / ".config/fish/completions"
     folder.mkdir(parents=True)
-    (folder / "qoder-cli.fish").write_text(f"# {MADE_BY} fish, an older one")
-    (tmp_path / "dotfiles.fish").write_text(f"# {MADE_BY} fish")
+    (folder / "qoder-cli.fish").write_text(f"# {SIGNATURE} fish, an older one")
+    (tmp_path / "dotfiles.fish").write_text(f"# {SIGNATURE} fish")
     (folder / "qoder.fish").symlink_to(tmp_path / "dotfiles.fish")
     assert "kept" not in qoder("completion", "fish", "--install").err
     script = scripts()["qoder.fish"]

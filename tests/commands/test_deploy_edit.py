@@ -440,7 +440,7 @@ def test_deploy_edits_tell_the_id_though_the_disk_is_full(desk: Desk, monkeypatc
         raise InternalError("cannot write to standard output: no space", hint="free some space")
 
     monkeypatch.setattr(Screen, "write", full)
-    monkeypatch.setattr(Screen, "tell", lambda screen, text, **_: screen.write_exactly(text.encode()))
+    monkeypatch.setattr(Screen, "print", lambda screen, text, **_: screen.write_exactly(text.encode()))
     ran = create(desk, "--json")
     [weekly] = desk.named("weekly")
     said = "but cannot write to standard output: no space"

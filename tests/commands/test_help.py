@@ -259,7 +259,7 @@ CODE = [path for path in (Path(__file__).parents[2] / "qoder_cli").rglob("*.py")
 # Read by platformdirs and by shutil.which.
 READ_ELSEWHERE = {"XDG_STATE_HOME", "PATHEXT"}
 # Capitals with a _ between them that name no variable.
-NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW", "NO_HEARTBEAT", "PC_VDISABLE", "GITHUB_TOKEN"}
+NO_VARIABLES = {"O_BINARY", "O_NONBLOCK", "O_NOFOLLOW", "NO_HEARTBEAT", "PC_VDISABLE", "GITHUB_TOKEN"}
 # Read by the official SDK only; the sandbox sets them for it.
 NO_VARIABLES |= {"QODER_FORWARD_BASE_URL"}
 

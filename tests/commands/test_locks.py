@@ -46,7 +46,7 @@ def test_auth_login_many_times_at_once_keeps_every_token(config: Path, tmp_path:
 
 
 def test_config_set_loses_no_change_made_while_another_reads(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    edited = configfile._edited
+    edited = configfile._with_values
 
     def slow(text: str, profile: str, values: object) -> str | None:
         if profile == "a" and not other.is_alive() and not done:
@@ -61,7 +61,7 @@ def test_config_set_loses_no_change_made_while_another_reads(config: Path, monke
         done.append(1)
 
     other = threading.Thread(target=change_b)
-    monkeypatch.setattr(configfile, "_edited", slow)
+    monkeypatch.setattr(configfile, "_with_values", slow)
     change(config, "a", {"region": "cn"}, env={})
     other.join()
     assert set(load(config).profiles) == {"a", "b"}

@@ -266,7 +266,7 @@ def test_pool_tells_again_of_one_during_which_a_signal_came() -> None:
             raise Signalled(signal.SIGTERM)
         shop.tell(item, result)
 
-    shop.pool._tell = tell
+    shop.pool._on_result = tell
     shop.run(3)
     assert sorted(item for item, _ in shop.told) == [0, 1, 2]
 

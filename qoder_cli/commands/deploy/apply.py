@@ -76,7 +76,7 @@ def apply(
                 app.progress.note(f"applying {_named_in_words(steps)} {app.client.settings.whereabouts}")
             if not (yes and app.progress.is_quiet):
                 show_changes(app, steps)
-        _tell_what_is_left(app, steps, paths)
+        _warn_of_ignored(app, steps, paths)
         if only_look:
             _print_applied(app, list(map(without_writing, steps)))
             if error := first_by_rank(step.error for step in steps if step.error):
@@ -99,7 +99,7 @@ def apply(
         _apply(app, steps)
 
 
-def _tell_what_is_left(app: App, steps: Sequence["DeploymentStep"], paths: Sequence[str]) -> None:
+def _warn_of_ignored(app: App, steps: Sequence["DeploymentStep"], paths: Sequence[str]) -> None:
     from qoder_cli.deployments.step import warn_of_plan
     from qoder_cli.files.load import folders_in
 
@@ -128,8 +128,8 @@ def _named_in_words(steps: Sequence["DeploymentStep"]) -> str:
     wanted = [step for step in steps if step.is_open]
     new = [step.name for step in wanted if step.current is None]
     changed = [step.name for step in wanted if step.current is not None]
-    said = ", ".join(f"{verb} {_few(names)}" for verb, names in (("create", new), ("change", changed)) if names)
-    return f"{len(wanted)} {'change' if len(wanted) == 1 else 'changes'}: {said}"
+    changes = ", ".join(f"{verb} {_few(names)}" for verb, names in (("create", new), ("change", changed)) if names)
+    return f"{len(wanted)} {'change' if len(wanted) == 1 else 'changes'}: {changes}"
 
 
 def _few(names: Sequence[str]) -> str:

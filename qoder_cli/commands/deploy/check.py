@@ -106,52 +106,54 @@ def _decider(app: App, path: str | None) -> HasRule:
 
 def _look(app: App, typed: Sequence[str], *, probe: bool, has_rule: HasRule) -> Counter[str]:
     """Print what there is to say now; return how many findings have which weight. Raises ApiError."""
-    known = _named(app, typed) if typed else list(read_all(app))
-    if len(known) > _PACED:
+    deployments = _named(app, typed) if typed else list(read_all(app))
+    if len(deployments) > _PACED:
         app.pace_reads()
     facts = Facts(app)
-    facts.prepare(each.raw for each in known)
-    histories = histories_of(app, [each.id for each in known])
+    facts.prepare(each.raw for each in deployments)
+    histories = histories_of(app, [each.id for each in deployments])
     now = app.client.server_now()
-    by_deployment = [find(each, facts, histories.get(each.id, History()), now=now, has_rule=has_rule) for each in known]
+    by_deployment = [
+        find(each, facts, histories.get(each.id, History()), now=now, has_rule=has_rule) for each in deployments
+    ]
     if probe:
-        tried = _tried(app, known, facts)
-        by_deployment = [[*tried.get(each.id, ()), *one] for each, one in zip(known, by_deployment, strict=True)]
+        tried = _tried(app, deployments, facts)
+        by_deployment = [[*tried.get(each.id, ()), *one] for each, one in zip(deployments, by_deployment, strict=True)]
     by_deployment.sort(key=lambda one: min((WEIGHTS.index(each.weight) for each in one), default=len(WEIGHTS)))
     found = [each for one in by_deployment for each in one]
     _show(app, found)
     counts = Counter([one.weight for one in found]) + Counter(one.finding for one in found if one.finding == "unread")
-    said = ", ".join(_counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
-    app.progress.note(f"{_counted(len(known), 'deployment')} checked: {said or 'nothing found'}")
+    summary = ", ".join(_counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
+    app.progress.note(f"{_counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
     return counts
 
 
 def _named(app: App, typed: Sequence[str]) -> list[Deployment]:
     """Return the deployments typed, each once. Raises QoderError."""
     found = deployment_ids_of(typed, app)
-    for each in found:
-        if isinstance(each, QoderError):
-            raise each
+    for id in found:
+        if isinstance(id, QoderError):
+            raise id
     return list(in_order(lambda id: find_deployment(app, id), dict.fromkeys(map(str, found)), at_a_time=AT_A_TIME))
 
 
-def _tried(app: App, known: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:
+def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:
     """Have the API try each OAuth credential once; return what is invalid or could not be tried, by deployment."""
     tried: dict[str, list[tuple[str, Weight, str]]] = {}  # by vault: the finding, its weight, and what it says
-    for vault in dict.fromkeys(text(each) or "" for one in known for each in array(one.raw.get("vault_ids"))):
+    for vault in dict.fromkeys(text(each) or "" for one in deployments for each in array(one.raw.get("vault_ids"))):
         credentials = facts.credentials(vault)
-        for each in credentials if isinstance(credentials, list) else ():
-            if found_at(each, "auth.type") != "mcp_oauth" or each.get("archived_at"):
+        for credential in credentials if isinstance(credentials, list) else ():
+            if found_at(credential, "auth.type") != "mcp_oauth" or credential.get("archived_at"):
                 continue
-            if wrong := _wrong_with(app, vault, str(each["id"])):
+            if wrong := _wrong_with(app, vault, str(credential["id"])):
                 tried.setdefault(vault, []).append(wrong)
     found: dict[str, list[DeploymentFinding]] = {}
-    for one in known:
-        for vault in map(str, array(one.raw.get("vault_ids"))):
+    for deployment in deployments:
+        for vault in map(str, array(deployment.raw.get("vault_ids"))):
             for finding, weight, says in tried.get(vault, ()):
                 fix = ("vault", "check", vault)
-                found.setdefault(one.id, []).append(
-                    DeploymentFinding(one.id, one.name or "", finding, weight, says, fix)
+                found.setdefault(deployment.id, []).append(
+                    DeploymentFinding(deployment.id, deployment.name or "", finding, weight, says, fix)
                 )
     return found
 
@@ -173,27 +175,27 @@ def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None
 def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
     where = repeated(replace(app.flags, no_progress=False))  # profile and host
 
-    def fix_of(each: DeploymentFinding) -> list[str]:
-        return [app.program, *each.fix, *where]
+    def fix_of(finding: DeploymentFinding) -> list[str]:
+        return [app.program, *finding.fix, *where]
 
-    def data(each: DeploymentFinding) -> dict[str, Any]:
+    def data(finding: DeploymentFinding) -> dict[str, Any]:
         return {
-            "deployment_id": each.deployment,
-            "deployment_name": each.name or None,
-            "finding": each.finding,
-            "weight": each.weight,
-            "says": each.says,
-            "fix": fix_of(each),
+            "deployment_id": finding.deployment,
+            "deployment_name": finding.name or None,
+            "finding": finding.finding,
+            "weight": finding.weight,
+            "says": finding.says,
+            "fix": fix_of(finding),
         }
 
-    def row(each: DeploymentFinding) -> Fields:
+    def row(finding: DeploymentFinding) -> Fields:
         return {
-            "deployment": NamedId(each.deployment, each.name) if each.name else Id(each.deployment),
-            "finding": each.finding,
-            "weight": each.weight,
-            "says": Words(each.says, least=30),
-            "fix": Words(shlex.join(fix_of(each)), least=20),
-            "name": each.name or None,
+            "deployment": NamedId(finding.deployment, finding.name) if finding.name else Id(finding.deployment),
+            "finding": finding.finding,
+            "weight": finding.weight,
+            "says": Words(finding.says, least=30),
+            "fix": Words(shlex.join(fix_of(finding)), least=20),
+            "name": finding.name or None,
         }
 
     if app.output.is_drawn and app.output.columns is None and not app.output.is_wide:
@@ -213,11 +215,11 @@ def _blocks(app: App, found: Sequence[DeploymentFinding], where: Sequence[str]) 
     many = Counter(each.finding for each in found if each.weight == "note")
     common = {finding for finding, count in many.items() if count > _MANY}
     sheet: dict[str, list[str]] = {}
-    for each in found:
-        called = f"{each.name} ({each.deployment})" if each.name else each.deployment
-        if each.finding not in common:
-            fix = shlex.join([app.program, *each.fix, *where])
-            sheet.setdefault(called, []).extend([f"{_SIGNS[each.weight]} {each.says}", f"  {fix}"])
+    for row in found:
+        called = f"{row.name} ({row.deployment})" if row.name else row.deployment
+        if row.finding not in common:
+            fix = shlex.join([app.program, *row.fix, *where])
+            sheet.setdefault(called, []).extend([f"{_SIGNS[row.weight]} {row.says}", f"  {fix}"])
     yield from (_block(app, called, lines) for called, lines in sheet.items())
     for finding in sorted(common):
         those = [each for each in found if each.finding == finding]

@@ -63,7 +63,7 @@ def _shown(app: App, item: Ended, order: Order | QoderError, *, as_list: bool) -
             data["error"] = result["error"]
         if as_list:
             data |= {"input": result["input"], "exit_code": result["exit_code"]}
-    return {**fields, "error": item.error and item.word}, data
+    return {**fields, "error": item.error and item.status}, data
 
 
 def _refusal(app: App, id: str) -> QoderError | None:

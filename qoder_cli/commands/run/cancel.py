@@ -80,9 +80,9 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         if stopped is not None:
             requested[key] = Ended(word, attempted=False)
             continue
-        requested[key] = each = _request(app, word, key, yes=yes)
-        if isinstance(each, Ended) and isinstance(each.error, Interrupted):
-            stopped = each.error
+        requested[key] = request = _request(app, word, key, yes=yes)
+        if isinstance(request, Ended) and isinstance(request.error, Interrupted):
+            stopped = request.error
     sent = [each for each in requested.values() if isinstance(each, _Requested)]
     if stopped is None:
         waited = iter(_waited_for(app, sent) if sent else [])

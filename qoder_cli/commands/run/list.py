@@ -260,11 +260,11 @@ def _row(app: App, statuses: set[str]) -> Callable[[Run], Fields]:
     """
     if not app.output.is_drawn and app.output.columns is None:
         return run_row
-    now, is_wide, tells_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
+    now, is_wide, shows_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
 
     def drawn(run: Run) -> Fields:
-        name = app.known.standing_for(run.deployment_id)
-        return listed_run(run, now=now, name=name, is_wide=is_wide, tells_why=tells_why)
+        name = app.seen_names.standing_for(run.deployment_id)
+        return listed_run(run, now=now, name=name, is_wide=is_wide, shows_why=shows_why)
 
     if app.output.columns is None:
         return drawn

@@ -47,14 +47,14 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
         elif len(typed) > 1:
             is_refused = isinstance(error, AuthError) and error.http_status == 401
             if is_refused or away == GIVE_UP_AFTER:
-                raise error.with_(message=f"gave up: {item.said}")
-            app.progress.warn(item.said)
+                raise error.with_(message=f"gave up: {item.message}")
+            app.progress.warn(item.message)
     if show is _in_array:
         app.out.write("]\n" if app.output.indent is None else "\n]\n")
     worst = deciding_error(items)
     if worst is None:
         return
-    message = next(item.said for item in items if item.error is worst)
+    message = next(item.message for item in items if item.error is worst)
     if len(typed) > 1:
         message = f"{sum(item.error is not None for item in items)} of {len(typed)} logs are incomplete: {message}"
     raise last_words(worst, message)

@@ -79,11 +79,11 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
 
     now = app.client.server_now()
 
-    def row(one: Waiting) -> Fields:
+    def row(waiting: Waiting) -> Fields:
         if not app.output.is_drawn:
-            return one.row(now)
-        name = app.known.standing_for(one.deployment_id)
-        return with_name(one.drawn_row(now), one.deployment_id, name, is_wide=app.output.is_wide)
+            return waiting.row(now)
+        name = app.seen_names.standing_for(waiting.deployment_id)
+        return with_name(waiting.drawn_row(now), waiting.deployment_id, name, is_wide=app.output.is_wide)
 
     first = FIRST if policy is None else ("policy", *FIRST)
     rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=first, may_go=_MAY_GO)

@@ -206,12 +206,12 @@ def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
     retries = _retries(app)
     done = set(retries.values()) & failed.keys()
     themselves = retries.keys() & failed.keys()
-    said = f"{_counted(len(failed))} of {of} failed since {window.since:%Y-%m-%dT%H:%M:%SZ}"
+    message = f"{_counted(len(failed))} of {of} failed since {window.since:%Y-%m-%dT%H:%M:%SZ}"
     if done:
-        said += f"; ignored {len(done)} that were retried before"
+        message += f"; ignored {len(done)} that were retried before"
     if themselves:
-        said += f"; ignored {len(themselves)} that are retries themselves"
-    app.progress.note(said)
+        message += f"; ignored {len(themselves)} that are retries themselves"
+    app.progress.note(message)
     return [run for id, run in failed.items() if id not in done | themselves][::-1]
 
 
@@ -243,13 +243,13 @@ def _say_differences(app: App, found: Sequence[Run | QoderError]) -> None:
             return error
 
     deployments = dict(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
-    said: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for line in _lines(app, runs, deployments):
-        said[line] = None
-    for line in list(said)[:_LISTED]:
+        lines[line] = None
+    for line in list(lines)[:_LISTED]:
         app.progress.note(line)
-    if len(said) > _LISTED:
-        app.progress.note(f"and {len(said) - _LISTED} more differences")
+    if len(lines) > _LISTED:
+        app.progress.note(f"and {len(lines) - _LISTED} more differences")
 
 
 def _lines(app: App, runs: Sequence[Run], deployments: dict[str, Any]) -> Iterator[str]:

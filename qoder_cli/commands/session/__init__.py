@@ -58,11 +58,11 @@ def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
       qoder session chat sess_demo
       qoder session chat last"""
     from qoder_cli.commands.target import target_of
-    from qoder_cli.sessions.chat import chat as talk
+    from qoder_cli.sessions.chat import chat as open_chat
     from qoder_cli.sessions.chat import require_terminal
 
     require_terminal(app)
-    talk(app, target_of(or_last(run, app, of_sessions=True), app).session_id)
+    open_chat(app, target_of(or_last(run, app, of_sessions=True), app).session_id)
 
 
 COMMANDS = {

@@ -73,7 +73,7 @@ def new(
     app: App = ctx.obj
     wanted = wanted_of(app, waiting)
     if chat:
-        from qoder_cli.sessions.chat import chat as talk
+        from qoder_cli.sessions.chat import chat as open_chat
         from qoder_cli.sessions.chat import require_terminal
 
         require_terminal(app)
@@ -105,7 +105,7 @@ def new(
                 app.output.record(session_fields(app.named(session)), data=session.as_json(), id=session.id)
             raise
     if chat:
-        return talk(app, session.id)
+        return open_chat(app, session.id)
     if wanted and body.get("initial_events"):
         from qoder_cli.runs.awaiting import wait_for
         from qoder_cli.runs.observe import turn_observer

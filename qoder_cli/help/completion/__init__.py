@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qoder_cli.base.errors import UsageError
 
-MADE_BY = "Made by: qoder completion"  # stands in each script
+SIGNATURE = "Made by: qoder completion"  # stands in each script
 FILES = {"bash": "qoder.bash", "zsh": "_qoder", "fish": "qoder.fish", "powershell": "qoder.ps1"}
 SHELLS = tuple(FILES)
 # Where a shell looks: below the folder in the variable, or else in the home folder.

@@ -71,9 +71,9 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
     from qoder_cli.base.times import local_time
 
     yield "last", "the newest that was started here"
-    for each in _seen(ctx, "run"):
-        what = f"{each.name or each.deployment} {local_time(each.created)[:16]}"
-        yield each.id, ", ".join(filter(None, (what.strip(), each.host)))
+    for run in _seen(ctx, "run"):
+        what = f"{run.name or run.deployment} {local_time(run.created)[:16]}"
+        yield run.id, ", ".join(filter(None, (what.strip(), run.host)))
 
 
 def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
@@ -82,11 +82,11 @@ def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
     def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
         found = _seen(ctx, noun)
         count = Counter((each.host, each.name) for each in found)
-        for each in found:
-            yield each.id, ", ".join(filter(None, (each.name, each.host)))
-            is_like_an_id = each.name.startswith(each.id.partition("_")[0] + "_")
-            if count[each.host, each.name] == 1 and not is_like_an_id and _PLAIN_NAME.fullmatch(each.name):
-                yield each.name, ", ".join(filter(None, (each.id, each.host)))
+        for thing in found:
+            yield thing.id, ", ".join(filter(None, (thing.name, thing.host)))
+            is_like_an_id = thing.name.startswith(thing.id.partition("_")[0] + "_")
+            if count[thing.host, thing.name] == 1 and not is_like_an_id and _PLAIN_NAME.fullmatch(thing.name):
+                yield thing.name, ", ".join(filter(None, (thing.id, thing.host)))
 
     return offer
 

@@ -26,8 +26,8 @@ Body = dict[str, Any]
 ABOUT = 60.0  # seconds by which a clock may be off
 _READ_SINGLY = 20  # things whose metadata a list does not show
 _NAMED = 5  # things that an error lists
-_TOLD = (*NAMES, "path", "agent", "environment_id")  # what the answer to a create must not show otherwise than sent
-_MADE_OF = ("title", "description", "system", "model", "auth")  # the same, of what is listed
+_IN_ANSWER = (*NAMES, "path", "agent", "environment_id")  # what the answer to a create may not show otherwise than sent
+_IN_LIST = ("title", "description", "system", "model", "auth")  # the same, of what is listed
 _CUT_AT = 64  # characters; what is that long may be the beginning of a longer text
 
 
@@ -95,7 +95,7 @@ class _Ours:
     def can_be(self, raw: Body) -> bool:
         """Return whether an answer may be it: by kind, mark, names, what it is made of, and time."""
         sent, noun = self._sent, self._noun
-        is_other = any(contradicts(raw.get(field), sent[field]) for field in _TOLD if field in sent)
+        is_other = any(contradicts(raw.get(field), sent[field]) for field in _IN_ANSWER if field in sent)
         is_of_kind = str(raw.get("id")).startswith(noun.prefix) or raw.get("type") == noun.called
         is_alive = not raw.get("archived_at") and ("name" not in sent or bool(raw.get("name")))
         is_marked = self._mark_in(raw) in (None, self.mark)
@@ -107,7 +107,7 @@ class _Ours:
         shown = {key: value for key, value in mapping(raw.get("metadata")).items() if isinstance(value, str)}
         is_silent = not shown or shown == sent.get("metadata")
         is_of_deployment = raw.get("deployment_id") is not None and "deployment_id" not in sent
-        is_other = any(contradicts(raw.get(field), sent[field]) for field in (*_TOLD, *_MADE_OF) if field in sent)
+        is_other = any(contradicts(raw.get(field), sent[field]) for field in (*_IN_ANSWER, *_IN_LIST) if field in sent)
         return is_silent and not is_of_deployment and not is_other and not self._is_older(raw)
 
     def _may_be_silent(self, row: Body) -> bool:

@@ -251,9 +251,9 @@ def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> l
         left = list(range(begin, end))
         for to in range(first, last):
             at = None
-            for each in left:
-                if _may_become(had[each], has[to]):
-                    at = each
+            for place in left:
+                if _may_become(had[place], has[to]):
+                    at = place
                     break
             if at is not None:
                 gone = [each for each in left if in_order and each < at]

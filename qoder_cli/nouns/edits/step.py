@@ -273,10 +273,10 @@ def _update_of(app: App, step: Step) -> Update:
 
 def _show_theirs(app: App, step: Step, before: Raw, theirs: Raw) -> None:
     """Show what somebody else changed of what can be set."""
-    _tell_theirs(app, step, list(differing(step.form, step.form.settable(theirs), step.form.settable(before))))
+    _note_theirs(app, step, list(differing(step.form, step.form.settable(theirs), step.form.settable(before))))
 
 
-def _tell_theirs(app: App, step: Step, changes: Sequence[FieldChange]) -> None:
+def _note_theirs(app: App, step: Step, changes: Sequence[FieldChange]) -> None:
     lines = [f"  {line}" for change in changes for line in lines_of(change, step.secrets)]
     app.progress.note(f"what someone else changed in {step.label}:", always=True)
     for line in lines or ["  nothing that shows"]:
@@ -291,7 +291,7 @@ def _heed_others(app: App, step: Step, found: Raw) -> None:
     now, before = update.rest(found), update.rest(step.current)
     shown = {name: value for name, value in now.items() if name in found}  # an answer may be short
     if changes := list(differing(step.form, shown, before)):
-        _tell_theirs(app, step, changes)
+        _note_theirs(app, step, changes)
 
 
 def _stale(app: App, step: Step, error: Rejected) -> Rejected:

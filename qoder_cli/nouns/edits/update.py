@@ -44,7 +44,7 @@ class Update:
     _mark: str | None = field(default=None, init=False)
     _theirs: Raw | None = field(default=None, init=False)
     _now: Raw = field(default_factory=dict, init=False)
-    _is_known: bool = field(default=True, init=False)  # whether it was read since the attempt before
+    _is_read: bool = field(default=True, init=False)  # whether it was read since the attempt before
 
     def write(self, *, what: str = "", pace: Pace | None = None) -> Write[Resource]:
         """Return the write. It raises Overtaken, other QoderErrors; a stale `version` is a 409."""
@@ -97,8 +97,8 @@ class Update:
 
         Raises Overtaken, ApiError. A server refuses by itself what says what it may replace.
         """
-        is_known, self._is_known = self._is_known, False
-        if is_known or any(name in self.body for name in CONDITIONS):
+        is_read, self._is_read = self._is_read, False
+        if is_read or any(name in self.body for name in CONDITIONS):
             return
         self._now = raw = read(self.app.client, self.target, params=self.form.params, fresh=True)
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
@@ -117,7 +117,7 @@ class Update:
         if is_so and has_rest:
             return Resource(raw)
         if self._is_as_before(raw):
-            self._is_known = True
+            self._is_read = True
             return None
         if any(self.before.get(name) is not None and raw.get(name) is None for name in _MARKS):
             raise NoResponse(f"the response does not show which version of {self.target.id} it is")

@@ -142,7 +142,7 @@ class Changes:
     refused: str = ""
     missing: Callable[[NotFound, Target], NotFound] = lambda error, target: error.about(target.called)
     _signalled: Signalled | None = None
-    _known: dict[Target, Result[Resource]] = field(default_factory=dict)
+    _results: dict[Target, Result[Resource]] = field(default_factory=dict)
 
     def make(self, named: Sequence[Named], *, as_list: bool) -> None:
         """Make the change. Raises what decides the exit code."""
@@ -153,7 +153,7 @@ class Changes:
         if self.is_wanted is not None:
             for target in words:
                 self._ask(target, self.is_wanted)
-        self._announce([called(word, target.id) for target, word in words.items() if target not in self._known])
+        self._announce([called(word, target.id) for target, word in words.items() if target not in self._results])
         try:
             if as_list:
                 self._print(named)
@@ -169,14 +169,14 @@ class Changes:
             current = read(self.app.client, target)
         except ApiError as error:
             missing = isinstance(error, NotFound) and self.missing(error, target)
-            self._known[target] = Result(target.id, error=missing or error)
+            self._results[target] = Result(target.id, error=missing or error)
             return
         if self.change.is_so(target, current):
-            self._known[target] = Result(target.id, Resource(current))
+            self._results[target] = Result(target.id, Resource(current))
             self.app.progress.note(f"{target.id} is already {self.change.state}")
         elif not is_wanted(current):
             refused = UsageError(f"cancelled; {target.id} was not {self.change.participle}")
-            self._known[target] = Result(target.id, error=refused)
+            self._results[target] = Result(target.id, error=refused)
 
     def _announce(self, named: list[str]) -> None:
         if len(named) > _SHOWN:
@@ -194,17 +194,17 @@ class Changes:
             found, error = result.found, result.error
             if found and is_whole and self.change is not DELETE:
                 return whole(found.raw)
-            word = error.type_name if error else "not_attempted"
+            status = error.type_name if error else "not_attempted"
             shown: Fields = {"id": without_tokens(result.typed)}
             if found:
-                shown, word = {"id": found.id, "name": name_of(found.raw)}, self.change.participle
-            shown |= dict.fromkeys(("status", "state"), Status(word))
+                shown, status = {"id": found.id, "name": name_of(found.raw)}, self.change.participle
+            shown |= dict.fromkeys(("status", "state"), Status(status))
             return {column: shown.get(column) for column in columns}
 
         rows = Rows(self.app.output, fields=row, data=Result[Resource].as_json, first=first, may_go=first)
         printed = Printed(rows, self.app.progress, len(named))
-        for number, each in enumerate(named):
-            printed.put(number, self._result(each))
+        for number, thing in enumerate(named):
+            printed.put(number, self._result(thing))
             if printed.broken:
                 break
         printed.end()
@@ -230,9 +230,9 @@ class Changes:
         word, target = named
         if isinstance(target, QoderError):
             return Result(word, error=target)
-        if self._signalled is None and target not in self._known:
-            self._known[target] = self._changed(target)
-        return self._known.get(target, Result(word, attempted=False)).with_(typed=word)
+        if self._signalled is None and target not in self._results:
+            self._results[target] = self._changed(target)
+        return self._results.get(target, Result(word, attempted=False)).with_(typed=word)
 
     def _changed(self, target: Target) -> Result[Resource]:
         sent = len(self.app.writes)
