@@ -399,6 +399,16 @@ def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Serv
     assert run(qoder, server, COMMANDS[command]).code == 9
 
 
+def test_session_approve_claims_nothing_of_a_call_that_cannot_be_read_any_more(qoder: Qoder, server: Server) -> None:
+    def nameless(events: Events) -> Events:
+        return [{**event, "name": 5} if event["id"] == "evt_1" else event for event in events]
+
+    server.session("sess_1", call(1))
+    server.goes_wrong = ["drop-before"]
+    server.before_post.append(lambda: setattr(server, "told", nameless))
+    assert run(qoder, server, COMMANDS["approve"]).code == 9
+
+
 @pytest.mark.parametrize("told", [{"id": "evt_s2_sess_1"}, {"content": [{"type": "text", "text": "theirs"}]}], ids=str)
 def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: Server, told: dict[str, Any]) -> None:
     server.session("sess_1", call(1, "lookup", "agent.custom_tool_use"))
