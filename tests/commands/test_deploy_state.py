@@ -211,6 +211,12 @@ def test_deploy_pause_stays_unknown_after_a_second_attempt(qoder: Qoder, second:
     assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
 
 
+def test_deploy_pause_names_of_several_losses_the_first(qoder: Qoder) -> None:
+    qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), (502, ""), (502, "")).on(*GET_1, *[ACTIVE] * 21)
+    error = change(qoder, "pause", "dep_1", "--json").error
+    assert ("reset" in error["message"], error["http_status"]) == (True, None), error["message"]
+
+
 @EACH
 @pytest.mark.parametrize("comes", [True, False], ids=["answer", "no answer"])
 def test_deploy_pause_and_others_wait_at_a_signal(qoder: Qoder, world: World, verb: str, comes: bool) -> None:
