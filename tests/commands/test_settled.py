@@ -75,7 +75,7 @@ def test_write_that_never_arrived_is_unknown_or_resent(qoder: Qoder, service: Th
 
 
 BUSY = httpx.Response(429, headers={"retry-after": "20"})
-NOT_SENT: list[httpx.Response | Exception] = [BUSY, httpx.ConnectError("Connection refused")]
+NOT_DONE: list[httpx.Response | Exception] = [BUSY, httpx.ConnectError("Connection refused"), httpx.ReadError("reset")]
 # An update, what it changes, and a colleague's change of the same field.
 UPDATES: list[tuple[str, str, dict[str, str]]] = [
     ("deploy update demo --description New", "/deployments/dep_demo", {"description": "Theirs"}),
@@ -85,9 +85,9 @@ UPDATES: list[tuple[str, str, dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize("answer", NOT_SENT, ids=["429", "no connection"])
+@pytest.mark.parametrize("answer", NOT_DONE, ids=["429", "no connection", "no answer"])
 @pytest.mark.parametrize(("line", "path", "theirs"), UPDATES, ids=[line for line, *_ in UPDATES])
-def test_update_keeps_what_a_colleague_changed_before_it_could_be_sent(
+def test_update_keeps_what_a_colleague_changed_before_it_could_be_made(
     qoder: Qoder, service: Things, line: str, path: str, theirs: dict[str, str], answer: httpx.Response | Exception
 ) -> None:
     session = service.session()
