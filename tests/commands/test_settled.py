@@ -8,7 +8,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from qoder_cli.sandbox.records import ENVIRONMENT
+from qoder_cli.sandbox.records import ENVIRONMENT, stamp
 from tests.conftest import Qoder
 from tests.support.things import Things
 
@@ -98,3 +98,11 @@ def test_update_keeps_what_a_colleague_changed_before_it_could_be_made(
     assert (ran.code, len(service.writes)) == (6, 1)
     assert "in the meantime; our change was not seen, and not sent again" in ran.error["message"]
     assert theirs.items() <= json.loads(qoder("api", "GET", path).out).items()
+
+
+def test_session_update_is_sent_again_though_its_agent_works_on(qoder: Qoder, service: Things) -> None:
+    session = service.session()
+    service.lies[f"GET /sessions/{session}"] = lambda raw: {**raw, "updated_at": stamp(qoder.clock.time)}
+    service.loses("reset", done=False)
+    ran = qoder("session", "update", session, "--title", "New", "--json")
+    assert (ran.code, ran.json["title"], len(service.writes)) == (0, "New", 2)
