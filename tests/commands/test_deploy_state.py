@@ -156,6 +156,29 @@ def test_deploy_pause_unpause_archive_accept_that_a_stranger_is_faster(qoder: Qo
     assert f"is already {STATES[verb]}" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("seconds", "code", "said"),
+    [
+        (0.5, 9, "dep_demo was written to in the meantime, and it is active"),  # by whom, a second does not tell
+        (5.0, 6, "it is active: someone else changed it; it was not paused again"),
+    ],
+    ids=["within a second", "later"],
+)
+def test_deploy_pause_is_not_sent_again_once_a_colleague_changed_it(
+    qoder: Qoder, world: World, seconds: float, code: int, said: str
+) -> None:
+    service, began = Things(qoder, world.generation, world=world), world.now()
+    service.loses("reset", done=False)
+
+    def colleague() -> None:
+        if world.now() - began >= seconds:
+            world.deployments["dep_demo"].change(began + seconds, description="Theirs")
+
+    qoder.clock.at_sleep = colleague
+    ran = change(qoder, "pause", "dep_demo")
+    assert (ran.code, said in ran.err, len(service.writes)) == (code, True, 1)
+
+
 ACTIVE = {"id": "dep_1", "type": "deployment", "status": "active", "archived_at": None}
 PAUSED = {**ACTIVE, "status": "paused"}
 PAUSE_1 = ("POST", "/deployments/dep_1/pause")
@@ -186,6 +209,12 @@ def test_deploy_pause_stays_unknown_after_a_second_attempt(qoder: Qoder, second:
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), *second).on(*GET_1, *[ACTIVE] * 7, *looks)
     ran = change(qoder, "pause", "dep_1", "--json")
     assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
+
+
+def test_deploy_pause_names_of_several_losses_the_first(qoder: Qoder) -> None:
+    qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), (502, ""), (502, "")).on(*GET_1, *[ACTIVE] * 21)
+    error = change(qoder, "pause", "dep_1", "--json").error
+    assert ("reset" in error["message"], error["http_status"]) == (True, None), error["message"]
 
 
 @EACH

@@ -409,6 +409,15 @@ def test_session_approve_claims_nothing_of_a_call_that_cannot_be_read_any_more(q
     assert run(qoder, server, COMMANDS["approve"]).code == 9
 
 
+def test_session_approve_claims_nothing_from_a_list_that_does_not_show_yet_that_the_agent_asked(
+    qoder: Qoder, server: Server
+) -> None:
+    server.session("sess_1", call(1))
+    server.goes_wrong = ["drop-before"]
+    server.before_post.append(lambda: setattr(server, "lag", 55.0))  # as of when the agent was at work
+    assert run(qoder, server, COMMANDS["approve"]).code == 9
+
+
 @pytest.mark.parametrize("told", [{"id": "evt_s2_sess_1"}, {"content": [{"type": "text", "text": "theirs"}]}], ids=str)
 def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: Server, told: dict[str, Any]) -> None:
     server.session("sess_1", call(1, "lookup", "agent.custom_tool_use"))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from qoder_cli.sandbox.records import ENVIRONMENT
+from qoder_cli.sandbox.records import ENVIRONMENT, stamp
 from tests.conftest import Qoder
 from tests.support.things import Things
 
@@ -75,7 +75,7 @@ def test_write_that_never_arrived_is_unknown_or_resent(qoder: Qoder, service: Th
 
 
 BUSY = httpx.Response(429, headers={"retry-after": "20"})
-NOT_SENT: list[httpx.Response | Exception] = [BUSY, httpx.ConnectError("Connection refused")]
+NOT_DONE: list[httpx.Response | Exception] = [BUSY, httpx.ConnectError("Connection refused"), httpx.ReadError("reset")]
 # An update, what it changes, and a colleague's change of the same field.
 UPDATES: list[tuple[str, str, dict[str, str]]] = [
     ("deploy update demo --description New", "/deployments/dep_demo", {"description": "Theirs"}),
@@ -85,9 +85,9 @@ UPDATES: list[tuple[str, str, dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize("answer", NOT_SENT, ids=["429", "no connection"])
+@pytest.mark.parametrize("answer", NOT_DONE, ids=["429", "no connection", "no answer"])
 @pytest.mark.parametrize(("line", "path", "theirs"), UPDATES, ids=[line for line, *_ in UPDATES])
-def test_update_keeps_what_a_colleague_changed_before_it_could_be_sent(
+def test_update_keeps_what_a_colleague_changed_before_it_could_be_made(
     qoder: Qoder, service: Things, line: str, path: str, theirs: dict[str, str], answer: httpx.Response | Exception
 ) -> None:
     session = service.session()
@@ -98,3 +98,11 @@ def test_update_keeps_what_a_colleague_changed_before_it_could_be_sent(
     assert (ran.code, len(service.writes)) == (6, 1)
     assert "in the meantime; our change was not seen, and not sent again" in ran.error["message"]
     assert theirs.items() <= json.loads(qoder("api", "GET", path).out).items()
+
+
+def test_session_update_is_sent_again_though_its_agent_works_on(qoder: Qoder, service: Things) -> None:
+    session = service.session()
+    service.lies[f"GET /sessions/{session}"] = lambda raw: {**raw, "updated_at": stamp(qoder.clock.time)}
+    service.loses("reset", done=False)
+    ran = qoder("session", "update", session, "--title", "New", "--json")
+    assert (ran.code, ran.json["title"], len(service.writes)) == (0, "New", 2)

@@ -265,6 +265,10 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> 
     assert same == "unviable"
 
 
+def test_mutations_of_a_constant_are_put_to_the_tests_of_what_names_it() -> None:
+    assert mutations.users_of("_TURN_DONE") == {"base/outcome.py:judge"}
+
+
 def test_mutations_by_chance_are_programs_that_differ() -> None:
     for one in mutations.by_chance(10 if ALL_CELLS else 3, seed=7):
         compile(one.source, one.file, "exec")

@@ -279,14 +279,25 @@ def _charted() -> dict[str, tuple[float, frozenset[str]]]:
     return {name: (took, frozenset(called)) for one in charts for name, (took, called) in one.items()}
 
 
+@cache
+def users_of(constant: str) -> frozenset[str]:
+    """Return the functions of the program that name a constant, as a chart has them."""
+    files = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
+    functions = [(file, name, one) for file in files for name, one in named(file) if isinstance(one, ast.FunctionDef)]
+    return frozenset(
+        f"{file}:{name}"
+        for file, name, one in functions
+        if any(constant in (getattr(node, "id", None), getattr(node, "attr", None)) for node in ast.walk(one))
+    )
+
+
 def tests_of(mutation: Mutation) -> list[str]:
-    """Return the tests that call the function, or any of the file if it is none, the most special first."""
-    tests, key = _charted(), f"{mutation.file}:{mutation.name}"
-    meet = [name for name, (_, called) in tests.items() if key in called]
-    if not meet:
-        meet = [
-            name for name, (_, called) in tests.items() if any(one.startswith(f"{mutation.file}:") for one in called)
-        ]
+    """Return the tests that call the function, or what names the constant, or any of the file; most special first."""
+    tests, of_file = _charted(), f"{mutation.file}:"
+    every = frozenset[str]().union(*(called for _, called in tests.values()))
+    users = users_of(mutation.name.rpartition(".")[2])
+    meant = every & {of_file + mutation.name} or every & users or {one for one in every if one.startswith(of_file)}
+    meet = [name for name, (_, called) in tests.items() if called & meant]
     meet.sort(key=lambda name: (tests[name][0] > 1.0, len(tests[name][1])))
     spent = list(accumulate(tests[name][0] for name in meet))
     return meet[: bisect_right(spent, MOST) + 1]
