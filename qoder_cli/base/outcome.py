@@ -1,4 +1,4 @@
-"""How a run ended, on either generation of server. The cases are in tests/unit/test_outcome.py.
+"""How a run ended, on either generation of server. The cases are in tests/commands/test_run_get.py.
 
 The older generation gives a run a `status`. The current one only records that a session was created or
 was not; how it went must be read from the session's events (help/pages/api.md#runs and #stop-reasons).
