@@ -237,6 +237,7 @@ LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, re
 
 
 @given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
+@example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[0])
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])
 @example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="refused"), command=COMMANDS[1])
 @example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="overlapping"), command=COMMANDS[2])
