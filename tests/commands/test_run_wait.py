@@ -507,6 +507,14 @@ def test_run_wait_confirms_an_end_that_it_hears_at_once_and_reads_rarely(qoder: 
     assert len(place.world.requests) <= 9
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_run_wait_reads_often_while_it_cannot_read_an_end_that_it_heard(qoder: Qoder, generation: Generation) -> None:
+    place = Streamed(qoder, generation, 37, STARTED, ENDED)
+    ends, place.ends = place.ends, place.ends - 5
+    assert qoder("deploy", "run", "dep_1", "--wait").code == 0
+    assert place.told_at < ends < qoder.clock.time < ends + 2
+
+
 SILENT = {
     "nothing": b"",
     "heartbeats": b": heartbeat\n\n" * 9,
