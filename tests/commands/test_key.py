@@ -1,5 +1,6 @@
 """A person ends the doubt whether a run was started: `qoder key free` and `run wait last --forget`."""
 
+import re
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from qoder_cli.local import store
 from tests.conftest import Qoder
 from tests.support.one_run import TRIGGER
-from tests.support.triggers import CUT, NIGHT, fresh, killed, lost_twice, shows
+from tests.support.triggers import ADOPTED, CUT, NIGHT, at, fresh, killed, lost_twice, seen, shows, shows_ours
 
 
 @pytest.fixture
@@ -43,6 +44,16 @@ def test_key_free_frees_a_key_whose_run_is_known_and_says_which(qoder: Qoder) ->
     assert qoder(*NIGHT, "-q").out == "drun_7\n"
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**fresh(7), "status": "completed"})
     assert qoder("run", "wait", "last", "-q").out == "drun_7\n"
+
+
+def test_key_free_names_what_another_start_under_the_key_may_have_started(qoder: Qoder) -> None:
+    lost_twice(qoder)
+    qoder.clock.time += 700
+    shows_ours(qoder, fresh(7, created=at(10)), fresh(8, created=at(700)))
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED  # by the first start; the second is open
+    ran = qoder("key", "free", "night-1", "--yes")
+    assert "it started run drun_7" in ran.err
+    assert re.search("may have been started by an unconfirmed attempt: .*drun_8", ran.err)
 
 
 def test_key_free_keeps_the_run_of_a_freed_key_from_being_adopted(qoder: Qoder) -> None:

@@ -160,7 +160,8 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     # Times.
     "older than the run": ([RUNNING | OLDER, rests()], "running", None),
     "a failure after what is older": ([RUNNING | OLDER, rests() | OLDER, RUNNING, rests("x")], "failed", "x"),
-    "some seconds older than the run": ([event("status_running", 3), idle("end_turn", 5)], "completed", None),
+    "five seconds older than the run": ([event("status_running", 1), idle("end_turn", 5)], "completed", None),
+    "six seconds older than the run": ([event("status_running", 0), idle("end_turn", 5)], "running", None),
     "no times": ([each | UNTIMED for each in (rests(), RUNNING, rests("cancelled"), RUNNING)], "failed", "cancelled"),
     "all in one second": ([event("status_running", 7), idle("end_turn", 7)], "completed", None),
     "error and idle in one second": ([rests(), RUNNING, fails("exhausted", "x"), rests(None) | AT_9], "failed", "x"),
@@ -236,6 +237,7 @@ LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, re
 
 
 @given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
+@example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[0])
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])
 @example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="refused"), command=COMMANDS[1])
 @example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="overlapping"), command=COMMANDS[2])

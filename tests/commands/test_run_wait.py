@@ -34,6 +34,7 @@ from tests.support.one_run import (
     rests,
     story,
 )
+from tests.support.processes import until
 from tests.support.wire import FakeClock, api_error, page
 
 FAILED = {**DONE, "status": "failed", "error": {"type": "api_error", "message": "Agent execution failed."}}
@@ -507,6 +508,30 @@ def test_run_wait_confirms_an_end_that_it_hears_at_once_and_reads_rarely(qoder: 
     assert len(place.world.requests) <= 9
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_run_wait_reads_often_while_it_cannot_read_an_end_that_it_heard(qoder: Qoder, generation: Generation) -> None:
+    place = Streamed(qoder, generation, 37, STARTED, ENDED)
+    ends, place.ends = place.ends, place.ends - 5
+    assert qoder("deploy", "run", "dep_1", "--wait").code == 0
+    assert place.told_at < ends < qoder.clock.time < ends + 2
+
+
+def test_run_wait_reads_again_at_once_where_it_hears_the_end_while_it_reads(qoder: Qoder) -> None:
+    place = Streamed(qoder, "legacy", 55, said({"id": "evt_1", "type": "span.model_request_start"}), ENDED)
+
+    def ends_meanwhile(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        answered = place._lie(request, answer)
+        if "/deployment_runs/" in request.url.path and qoder.clock.time > place.ends - 30 and not place.told_at:
+            qoder.clock.time = place.ends
+            place._look()
+            until(lambda: not place.clock.news, "what the stream tells is heard")
+        return answered
+
+    qoder.transport = WorldTransport(place.world, sleep=qoder.clock.sleep, lie=ends_meanwhile)
+    assert qoder("deploy", "run", "dep_1", "--wait").code == 0
+    assert qoder.clock.time == place.ends
+
+
 SILENT = {
     "nothing": b"",
     "heartbeats": b": heartbeat\n\n" * 9,
@@ -525,11 +550,12 @@ def test_run_wait_sees_the_end_within_six_seconds_where_the_stream_is_open_but_s
     assert 0 <= qoder.clock.time - place.ends < 6
 
 
-def test_run_wait_is_hurried_by_no_stream_that_repeats_an_end(qoder: Qoder) -> None:
+def test_run_wait_is_hurried_or_held_up_by_no_stream_that_repeats_an_end(qoder: Qoder) -> None:
     again = b"".join(said({"id": f"evt_{n}", **IDLE}) for n in range(500))
     place = Streamed(qoder, "legacy", 60, STARTED + again)
     assert qoder("deploy", "run", "dep_1", "--wait").code == 0
     assert len(place.world.requests) < 40
+    assert qoder.clock.time - place.ends < 30
 
 
 def test_run_wait_of_many_opens_a_few_streams(qoder: Qoder) -> None:

@@ -161,9 +161,12 @@ def later(server: Server, seconds: float, *events: Event) -> None:
         server._tell(server.sessions["sess_1"], server.clock.time + seconds + number, event)
 
 
-@pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE])
-def test_session_send_waits_for_work_that_begins_late(qoder: Qoder, server: Server, told: tuple[Event, ...]) -> None:
-    server.ignores = ("types[]",) if server.generation == "legacy" else ()
+@pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE], ids=["hm", "runs", "before"])
+@pytest.mark.parametrize("ignores", [(), ("types[]",)], ids=["types heeded", "types ignored"])
+def test_session_send_waits_for_work_that_begins_late(
+    qoder: Qoder, server: Server, ignores: tuple[str, ...], told: tuple[Event, ...]
+) -> None:
+    server.ignores = ignores
     plays(server, *told)
     later(server, 200, *([idle()] if told is BEFORE else ()), RUNNING, says("New."), idle())
     ran = qoder(*SEND, "--wait", "--result")
