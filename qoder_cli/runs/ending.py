@@ -342,8 +342,8 @@ def _session_now(app: App, run: Run) -> str:
 
 
 def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
-    """Cancel a run that is left, if it is ours and --on-leave says so. Return the error."""
-    if app.flags.on_leave != "cancel" or not is_left(error, run):
+    """Cancel a run that is left running, if it is ours and --on-leave says so. Return the error."""
+    if app.flags.on_leave != "cancel":
         return error
     if run.adopted or run.session_id is None:
         why = "it was adopted" if run.adopted else "it has no session yet"

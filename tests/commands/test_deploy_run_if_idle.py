@@ -166,3 +166,14 @@ def test_deploy_run_if_idle_of_a_deployment_that_is_not_there_is_exit_5(qoder: Q
     gone = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
     Place(qoder, 0, told=lambda which, body: gone)
     assert qoder(*IF_IDLE).code == 5
+
+
+@pytest.mark.parametrize(("age", "code", "started"), [(60, 3, 0), (3600, 0, 1)])
+def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_once_it_is_old(
+    qoder: Qoder, age: int, code: int, started: int
+) -> None:
+    gone = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
+    place = Place(qoder, 0, "current", told=lambda which, body: gone if which == "events" else body)
+    place.world.start(place.world.deployments["dep_1"], at=place.world.now() - age, trigger="schedule")
+    ran = qoder(*IF_IDLE)
+    assert (ran.code, place.started) == (code, started), ran.err
