@@ -53,7 +53,8 @@ def test_run_wait_with_a_policy_twice_at_once_sends_each_decision_once(tmp_path:
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).hurry()
         run = shell.qoder("deploy", "run", "dep_askmany", "-q").out.strip()
-        both = [shell.begin(*by_policy(tmp_path, "run", "wait", run)) for _ in range(2)]
+        waiting = by_policy(tmp_path, "run", "wait", run)
+        both = [shell.begin(*waiting) for _ in range(2)]
         assert ([each.end().code for each in both], _posts(server)) == ([0, 0], 1)
 
 
