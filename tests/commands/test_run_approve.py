@@ -113,6 +113,10 @@ def missing(events: Events) -> Events:
     return [event for event in events if event["id"] != "evt_1"]
 
 
+def unstatused(events: Events) -> Events:
+    return [event for event in events if not event["type"].startswith("session.")]
+
+
 def unasked(events: Events) -> Events:
     return [event for event in events if event["type"] != "session.status_idle"]
 
@@ -128,6 +132,7 @@ CASES: dict[str, Case] = {
         [*TWO, call(3)], "approve sess_1 evt_3 evt_1 --yes", 0, ["evt_1 allow", "evt_3 allow"], "evt_2"
     ),
     "of another session": Case(ONE, "approve sess_1 evt_9 --yes", 5, []),
+    "nothing shows how it stands": Case(ONE, APPROVE, 6, [], "moved on (unknown)", set_to(told=unstatused)),
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
