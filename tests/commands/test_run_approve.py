@@ -185,6 +185,13 @@ def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, serve
         assert server.taken["evt_1"] == 0
 
 
+def test_session_approve_finds_within_a_second_what_was_lost(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.goes_wrong, began = ["drop-after"], qoder.clock.time
+    assert (qoder("session", *APPROVE.split()).code, said(server)) == (0, ["evt_1 allow"])
+    assert qoder.clock.time - began < 1
+
+
 def test_session_approve_of_two_people_at_once_says_who_was_first(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", call(1))
     server.before_post.append(lambda: server.answered_by_a_colleague("evt_1"))
