@@ -195,7 +195,7 @@ def _of_certificate(reason: str) -> str:
         return "the server's certificate expired; check this machine's clock, then tell the server's owner"
     if "not yet valid" in reason:
         return "check this machine's clock, then tell the server's owner"
-    if "mismatch" in reason or "not valid for" in reason:
+    if "not valid for" in reason:
         return "the certificate is for another name; check the base URL"
     return "if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate"
 

@@ -203,7 +203,7 @@ def body_of(operation: Operation) -> type[Fields]:
 
 def in_files() -> list[str]:
     """Return the words of the nouns that files declare."""
-    return [words for words, noun in NOUNS.items() if noun.takes_file and fields_of(noun.body) and _created(noun)]
+    return [words for words, noun in NOUNS.items() if noun.takes_file and _created(noun)]
 
 
 @cache  # a new class would need a validator of its own

@@ -1,6 +1,7 @@
 """`qoder agent create` and `update`, in the user's words: tools, servers, skills, and nobody's change overwritten."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,18 @@ def test_agent_create_takes_the_rest_from_a_file_and_options_win(qoder: Qoder, s
 
 
 def test_agent_create_warns_of_a_server_without_tools(qoder: Qoder, service: Things) -> None:
-    qoder.stdin = json.dumps({"name": "new", "model": "auto", "tools": [], "mcp_servers": [DOCS]})
+    more = {**DOCS, "name": "more"}
+    qoder.stdin = json.dumps({"name": "new", "model": "auto", "tools": [DOCS_TOOLS], "mcp_servers": [DOCS, more]})
     ran = qoder("agent", "create", "-f", "-")
     assert ran.code == 0
-    assert sent(service)["tools"] == []
-    assert "tools has no mcp_toolset for docs" in ran.err
+    assert sent(service)["tools"] == [DOCS_TOOLS]
+    assert "tools has no mcp_toolset for more: the agent cannot use them" in ran.err
+
+
+def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, service: Things) -> None:
+    service.keep("agents", {**WRITER, "id": "agent_2", "name": "idle", "tools": []})
+    for name, tools in (("helper", "all, page"), ("idle", "none")):
+        assert re.findall(r"^tools\s+(.+)$", qoder("agent", "get", name, "-o", "table").out, re.MULTILINE) == [tools]
 
 
 def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, service: Things) -> None:

@@ -122,6 +122,7 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
     "a kept list of runs": ("current", "runs", kept),
     "runs, has_more a word": ("current", "runs", lambda body: {**body, "has_more": "false"}),
     "runs, oldest first": ("current", "runs", lambda body: {**body, "data": body["data"][::-1]}),
+    "runs without times": ("current", "runs", lambda body: rows(body, created_at=None)),
     "sessions without deployment": ("current", "sessions", lambda body: page({"id": "sess_x", "status": "running"})),
     "sessions of all deployments": ("current", "sessions", lambda body: page(OTHER)),
     "sessions at rest": ("current", "sessions", lambda body: page({**OURS, "status": "idle"})),

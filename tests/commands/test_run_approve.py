@@ -113,6 +113,10 @@ def missing(events: Events) -> Events:
     return [event for event in events if event["id"] != "evt_1"]
 
 
+def unstatused(events: Events) -> Events:
+    return [event for event in events if not event["type"].startswith("session.")]
+
+
 def unasked(events: Events) -> Events:
     return [event for event in events if event["type"] != "session.status_idle"]
 
@@ -128,6 +132,7 @@ CASES: dict[str, Case] = {
         [*TWO, call(3)], "approve sess_1 evt_3 evt_1 --yes", 0, ["evt_1 allow", "evt_3 allow"], "evt_2"
     ),
     "of another session": Case(ONE, "approve sess_1 evt_9 --yes", 5, []),
+    "nothing shows how it stands": Case(ONE, APPROVE, 6, [], "moved on (unknown)", set_to(told=unstatused)),
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
@@ -178,6 +183,13 @@ def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, serve
     assert case.says in ran.err
     if case.code == 9:
         assert server.taken["evt_1"] == 0
+
+
+def test_session_approve_finds_within_a_second_what_was_lost(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.goes_wrong, began = ["drop-after"], qoder.clock.time
+    assert (qoder("session", *APPROVE.split()).code, said(server)) == (0, ["evt_1 allow"])
+    assert qoder.clock.time - began < 1
 
 
 def test_session_approve_of_two_people_at_once_says_who_was_first(qoder: Qoder, server: Server) -> None:

@@ -222,6 +222,11 @@ def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, 
     assert set(shown["derived"]) >= ({"status"} if status else {"error"})
 
 
+def test_run_get_asks_once_where_a_status_says_that_the_agent_works(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(rests(), RUNNING)))  # and for no events of the agent
+    assert (ran := qoder(*GET)).code == 8, ran.err
+
+
 MORE = [RUNNING, rests(), rests("x"), rests(None), ASKS, fails("exhausted"), TERMINATED, DELETED, MESSAGE]
 TELLERS = st.builds(
     Teller,

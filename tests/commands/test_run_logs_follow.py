@@ -294,6 +294,23 @@ def test_run_logs_follow_reads_the_list_where_the_server_forgot_the_cursor(qoder
     assert streams.pauses[1] == 0
 
 
+class OfMessages(Streams):
+    """Has a list of messages alone, with nothing after what is not in it."""
+
+    def _listed(self, request: httpx.Request) -> Any:
+        query = request.url.params
+        if query.get_list("types[]") != ["agent.message"]:
+            return super()._listed(request)
+        return page(*self.missed * (query.get("after_id") == "evt_1"))
+
+
+def test_run_logs_follow_of_one_type_reads_on_from_an_event_of_this_type(qoder: Qoder) -> None:
+    thought = {"id": "evt_2", "type": "agent.thinking"}
+    forgotten = api_error(409, "conflict_error", "Invalid cursor.")
+    OfMessages(qoder, [frame(message(1)), frame(thought)], forgotten, missed=[message(3)])
+    assert lines_of(qoder(*FOLLOW, "--type", "agent.message")) == [message(1), message(3)]
+
+
 def test_run_logs_follow_reads_the_list_where_an_event_is_too_long(qoder: Qoder) -> None:
     parts = [b"data: ", *[b"x" * 2**20] * (FRAME_LIMIT // 2**20 + 1), b"\n\n"]
     streams = Streams(qoder, [frame(message(1)), *parts, frame(message(3))], missed=[message(2)])
@@ -371,7 +388,7 @@ def test_run_logs_follow_ends_by_the_servers_own_word_where_no_event_does(qoder:
 def test_run_logs_follow_sees_the_end_where_it_has_not_read_the_beginning(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY, LEGACY, DONE).on(*EVENTS, page(*WORK[::-1]), page(idle("end_turn")), page())
     assert qoder("run", "logs", "drun_1", "--follow", "--tail", "0", "-q").out == "evt_status_idle_23\n"
-    assert sum(qoder.clock.slept) < 5
+    assert sum(qoder.clock.slept) < 2
 
 
 def test_run_logs_follow_of_one_type_leaves_soon_after_the_end_where_there_is_no_stream(qoder: Qoder) -> None:

@@ -4,11 +4,12 @@ import json
 import re
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
-from tests.support.asking import Server, call, refusal, sha256_of
+from tests.support.asking import Server, Session, call, refusal, sha256_of
 
 
 def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qoder: Qoder, server: Server) -> None:
@@ -139,6 +140,17 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     assert "looked at 249 sessions" in ran.err
     assert len(server.requests) == 3 + 249
     assert sum(qoder.clock.slept) >= 249 / READS_PER_SECOND
+
+
+def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Server) -> None:
+    def slowly(request: httpx.Request, session: Session) -> httpx.Response:
+        qoder.clock.time += 40
+        return list_events(request, session)
+
+    for number in range(3):
+        server.session(f"sess_{number}")
+    list_events, server.list_events = server.list_events, slowly
+    assert re.search(r"^looked at \d sessions after ", qoder("session", "pending").err, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("named", "calls", "restarts"), [(True, 0, True), (False, 150, False), (True, 150, True)])

@@ -119,9 +119,11 @@ def test_run_retry_on_two_machines_with_a_shared_store_starts_one(tmp_path: Path
     with machines.world.lock:
         old = machines.world.start("dep_fail", origin="seed", at=machines.clock.time - 3600).id
     ran = [machines.machine(name)("run", "retry", old, "--json") for name in ("a", "b")]
-    assert [each.code for each in ran] == [0, 0]
-    assert [each.json["id"] for each in ran] == machines.runs[-1:] * 2
-    assert [each.json["retry_of"] for each in ran] == [old] * 2
+    machines.clock.time += 3600
+    ran.append(machines.machine("c")("run", "retry", old, "--json"))  # that run has failed, too
+    assert [each.code for each in ran] == [0, 0, 1]
+    assert [each.json["id"] for each in ran] == machines.runs[-1:] * 3
+    assert [each.json["retry_of"] for each in ran] == [old] * 3
     assert machines.triggers == 1
 
 
