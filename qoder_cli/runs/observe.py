@@ -202,7 +202,8 @@ class Observer:
         if self.adopted or standing(started) is Standing.HALF_WRITTEN:
             with suppress(ApiError):
                 return self.read_once()
-        return self.run or started
+        assert self.run is not None  # that which was started, at least
+        return self.run
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""

@@ -146,6 +146,8 @@ def test_session_chat_is_left_and_come_back_to_as_in_its_recipe(shell: Shell, tm
     assert shell.quick().bash(save).code == 0
     with Chat(shell, *expanded(back)) as terminal:
         terminal.shows("> Report on June.").shows("You said: Report on June.")
+        terminal.at_prompt().type("\x1b[A")
+        terminal.ends_in("> Report on June.").type("\x1b[B")
         terminal.enters("And July?").shows("You said: And July?")
         assert terminal.ends() == 0
     assert [line for line in terminal.screen if "And July?" in line] == ["> And July?", "You said: And July?"]
