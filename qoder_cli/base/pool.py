@@ -256,5 +256,5 @@ class Pool(Generic[T, R]):
 
 
 def throw(failure: BaseException) -> NoReturn:
-    """Raise what happened elsewhere, as in another thread."""
+    """Raise an exception that another thread caught."""
     raise failure

@@ -569,7 +569,7 @@ def write(
             yield thing, "unchanged", []
             continue
         if thing.found.noun.words == "skill" and (old or gone) and not is_forced:
-            yield thing, "kept", [*old, *gone]  # half of one version and half of another is no skill
+            yield thing, "kept", [*old, *gone]  # a mix of two versions would be a broken skill
             continue
         for path in differs:
             if is_forced or path not in old:

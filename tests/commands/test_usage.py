@@ -44,7 +44,7 @@ def pages(*texts: list[str]) -> list[str]:
     ]
 
 
-def told(qoder: Qoder, *sessions: str, runs: Any = EMPTY) -> Qoder:
+def serve(qoder: Qoder, *sessions: str, runs: Any = EMPTY) -> Qoder:
     qoder.wire.on(*RUNS, runs, repeat=True).on(*SESSIONS, *pages(list(sessions)), repeat=True)
     return qoder
 
@@ -103,7 +103,7 @@ OVER = {
 @pytest.mark.parametrize("case", OVER)
 def test_usage_exits_8_when_more_was_used(qoder: Qoder, case: str) -> None:
     over, code = OVER[case]
-    ran = told(qoder, session("1", "12.5"), session("2", None))("usage", "--over", over)
+    ran = serve(qoder, session("1", "12.5"), session("2", None))("usage", "--over", over)
     assert ran.code == code
     assert "at least 12.5 credits in 2 sessions since 2026-12-16T08:00:00Z; 1 unknown" in ran.err.splitlines()
 
@@ -116,7 +116,7 @@ def test_usage_is_never_fine_where_the_sessions_cannot_all_be_read(qoder: Qoder)
 
 
 def test_usage_without_leave_to_read_runs_shows_what_sessions_used(qoder: Qoder) -> None:
-    told(qoder, session("1", "1.25"), runs=api_error(403, "permission_error", "No."))
+    serve(qoder, session("1", "1.25"), runs=api_error(403, "permission_error", "No."))
     ran = qoder("usage", "--json")
     assert ran.code == 0
     assert [(line["credits"], line["runs"]) for line in ran.json] == [(1.25, None)]
@@ -129,7 +129,7 @@ def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qo
         session("2", "2", created_at=None),
         session("3", "4", created_at="2025-01-01T00:00:00Z"),
     ]
-    told(qoder, *sessions, runs=page({**run("1"), "id": [1], "session_id": None}))
+    serve(qoder, *sessions, runs=page({**run("1"), "id": [1], "session_id": None}))
     for words in ((), ("--no-resolve",)):
         ran = qoder("usage", *words)
         assert ran.out.split("\t")[8] == "1"
@@ -148,12 +148,12 @@ LEFT_OUT = {  # sessions, runs, words, and the exit code
 @pytest.mark.parametrize("case", LEFT_OUT)
 def test_usage_is_never_fine_where_a_session_is_in_no_sum(qoder: Qoder, case: str) -> None:
     sessions, runs, words, code = LEFT_OUT[case]
-    told(qoder, *sessions, runs=runs)
+    serve(qoder, *sessions, runs=runs)
     assert qoder("usage", "--over", "5", *words).code == code
 
 
 def test_usage_of_an_account_without_anything(qoder: Qoder) -> None:
-    ran = told(qoder)("usage", "--over", "5", "--json")
+    ran = serve(qoder)("usage", "--over", "5", "--json")
     assert (ran.code, ran.json) == (0, [])
     assert ran.err == "note: no sessions since 2026-12-16T08:00:00Z\n"
 
@@ -190,7 +190,7 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
         ),
         run("3", agent=agent, created_at="2027-01-13T07:00:00Z", status="running"),
     ]
-    ran = told(qoder, *sessions, runs=page(*runs))("usage", "--by", by, "--json")
+    ran = serve(qoder, *sessions, runs=page(*runs))("usage", "--by", by, "--json")
     assert [line["key"] for line in ran.json] == KEYS[by]
     assert sum(line["credits"] for line in ran.json) == 4.25
     assert [sum(line[each] for line in ran.json) for each in ("runs", "completed", "failed", "going")] == [3, 1, 1, 1]
@@ -201,7 +201,7 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
 
 
 def test_usage_counts_what_a_run_used_as_unknown_where_its_session_is_gone(qoder: Qoder) -> None:
-    ran = told(qoder, runs=page(run("1", status="completed"), run("2", session_id=None, status="failed")))(
+    ran = serve(qoder, runs=page(run("1", status="completed"), run("2", session_id=None, status="failed")))(
         "usage", "--json"
     )
     [line] = ran.json
@@ -210,7 +210,7 @@ def test_usage_counts_what_a_run_used_as_unknown_where_its_session_is_gone(qoder
 
 def test_usage_draws_bars_by_day(qoder: Qoder) -> None:
     sessions = [session("1", "10"), session("2", "0.01", created_at="2027-01-13T07:00:00Z")]
-    ran = told(qoder, *sessions)("usage", "--by", "day", "-o", "pretty")
+    ran = serve(qoder, *sessions)("usage", "--by", "day", "-o", "pretty")
     assert [line.count("█") for line in ran.out.splitlines()[:4]] == [0, 1, 0, 20]
 
 

@@ -285,7 +285,7 @@ def test_session_chat_shows_repeated_parts_once(shell: Shell, server: Server, tm
     stuttering.stop()
 
 
-def told_modes(terminal: Chat) -> list[str]:
+def printed_modes(terminal: Chat) -> list[str]:
     """Return what `stty -g` has printed, each time."""
     return re.findall(r"[0-9a-f]+(?::[0-9a-f]+){10,}", terminal.raw)
 
@@ -339,7 +339,7 @@ def test_session_chat_is_stopped_and_goes_on(shell: Shell, server: Server, how: 
         assert terminal.ends() == 0
     assert messages(server) == ["half a message"]
     assert "code 0" in terminal.raw
-    before, stopped, after = told_modes(terminal)
+    before, stopped, after = printed_modes(terminal)
     assert before == stopped == after
 
 
@@ -382,8 +382,8 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
         assert f"{call} --with TEXT" in " ".join(terminal.screen)
         before = looks()
         until(lambda: looks() > before, "a look whether it still waits")
-        told = terminal.raw.count("to give its result")  # twice, where a look came between two events
+        hints = terminal.raw.count("to give its result")  # twice, where a look came between two events
         until(lambda: looks() > before + 1, "another look")
         assert shell.qoder("session", "answer", session, call, "--with", "42").code == 0
         assert terminal.ends() == 0
-    assert terminal.raw.count("to give its result") == told
+    assert terminal.raw.count("to give its result") == hints

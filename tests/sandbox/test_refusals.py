@@ -73,18 +73,18 @@ def test_sandbox_serves_every_operation_of_the_api(generation: Generation) -> No
 
 def test_sandbox_has_404_for_ids_that_there_are_not(current: Desk) -> None:
     here = [one for one in OPERATIONS.values() if "{" in one.path]
-    told = {one.id: current.refused(one.method, re.sub(r"\{\w+\}", "x_1", one.path), **sent(one)) for one in here}
-    assert told == dict.fromkeys(told, (404, "not_found_error", None))
+    answers = {one.id: current.refused(one.method, re.sub(r"\{\w+\}", "x_1", one.path), **sent(one)) for one in here}
+    assert answers == dict.fromkeys(answers, (404, "not_found_error", None))
 
 
 def test_sandbox_refuses_a_field_that_an_operation_has_not() -> None:
-    told = {}
+    answers = {}
     for id, operation in OPERATIONS.items():
         if operation.method == "POST" and "json" in (more := sent(operation)) and id != "sessions.threads.archive":
             desk = Desk("current")
             more = {"json": {**more["json"], "tunnel_id": "t"}}
-            told[id] = desk.refused("POST", path_of(desk, operation), **more)
-    assert told == dict.fromkeys(told, (400, "invalid_request_error", "tunnel_id"))
+            answers[id] = desk.refused("POST", path_of(desk, operation), **more)
+    assert answers == dict.fromkeys(answers, (400, "invalid_request_error", "tunnel_id"))
 
 
 @each(*(each for each in OPERATIONS.values() if "limit" in each.query and each.id != "models.list"))
@@ -338,8 +338,8 @@ THERE = {"/deployments": "/deployments/dep_demo", "/memory_stores": "/memory_sto
 def test_sandbox_names_the_field_that_is_wrong(current: Desk, path: str) -> None:
     sent = [(path, BODIES.get(path, {}) | change, param) for change, param in WRONG[path]]
     sent += [(THERE[path], change, param) for change, param in WRONG[path] if path in THERE]
-    told = [(to, body, *current.refused("POST", to, json=body)) for to, body, _ in sent]
-    assert told == [(to, body, 400, "invalid_request_error", param) for to, body, param in sent]
+    answers = [(to, body, *current.refused("POST", to, json=body)) for to, body, _ in sent]
+    assert answers == [(to, body, 400, "invalid_request_error", param) for to, body, param in sent]
 
 
 # What a body cannot refer to, and the field that is named: it is not there, or it is archived.
@@ -398,7 +398,7 @@ def test_sandbox_gives_own_hosts_neither_resources_nor_variables(desk: Desk, mor
 
 def test_sandbox_says_what_is_missing_and_what_nobody_knows(desk: Desk) -> None:
     without = {key: value for key, value in BODY.items() if key != "name"}
-    slip = {**without, "nmae": "report"}  # is told before what is missing for it
+    slip = {**without, "nmae": "report"}  # is reported before what is missing for it
     messages = [desk.post("/deployments", body).json()["error"]["message"] for body in (without, slip)]
     assert messages[0] == "Missing required field: name"
     assert "unknown field" in messages[1]

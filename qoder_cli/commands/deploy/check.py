@@ -169,7 +169,7 @@ def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None
     why = secrets.why_invalid(result)
     if result["status"] == "invalid":
         return "credential_invalid", "problem", f"credential {id} is invalid ({why})"
-    return "unread", "warning", f"whether credential {id} is valid is not known ({why})"
+    return "unread", "warning", f"cannot tell whether credential {id} is valid ({why})"
 
 
 def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
