@@ -257,6 +257,7 @@ KEPT: dict[str, Deed] = {
 
 
 @pytest.mark.parametrize(("did", "served_by"), checkerboard(MENDED, GENERATIONS))
+@pytest.mark.few(6)
 def test_apply_shows_and_mends_what_somebody_did(team: Team, someone: Someone, did: str) -> None:
     deed, expected = MENDED[did]
     team.write(WHOLE)

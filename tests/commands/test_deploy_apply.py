@@ -139,6 +139,7 @@ MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_
 
 @pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
 @pytest.mark.parametrize("value", [1, "x", [{"type": []}]])
+@pytest.mark.few(8)
 def test_deploy_commands_take_a_field_of_another_kind(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
@@ -945,6 +946,7 @@ def creates_weekly(desk: Desk, description: str) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.few(8)
 def test_deploy_apply_never_lies_nor_creates_two(desk: Desk, fault: str) -> None:
     qoder = desk.qoder
     weekly = desk.add(name="weekly")

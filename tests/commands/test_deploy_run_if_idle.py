@@ -143,6 +143,7 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
 
 @ON_SKIP
 @pytest.mark.parametrize("case", NOT_TOLD)
+@pytest.mark.few(12)
 def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_skip: tuple[str, ...]) -> None:
     generation, which, change = NOT_TOLD[case]
     place = Place(qoder, 150, generation, told=lambda each, body: change(body) if each == which else body)

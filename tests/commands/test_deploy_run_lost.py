@@ -113,6 +113,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("shown", UNSURE)
+@pytest.mark.few(12)
 def test_deploy_run_sends_no_5xx_again_while_a_run_cannot_be_ruled_out(qoder: Qoder, shown: str) -> None:
     qoder.wire.on(*TRIGGER, ENVELOPED)
     looks(qoder, UNSURE[shown])

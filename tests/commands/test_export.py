@@ -61,6 +61,7 @@ def emptied(world: World) -> World:
 
 def led_to(qoder: Qoder, world: World) -> World:
     qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep)
+    qoder.clock.patience = 0.05
     return world
 
 

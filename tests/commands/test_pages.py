@@ -28,6 +28,7 @@ def test_shown_mistakes_are_sixty() -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
+@pytest.mark.few(12)
 def test_shown_mistakes_are_one_error_and_what_to_do(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(line)
     assert re.search(r"\[exit [24567]\]\n$", said)

@@ -115,6 +115,7 @@ def hears(server: Server, heard: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="404"))
+@pytest.mark.few(12)
 def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard)
@@ -127,6 +128,7 @@ def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Server, 
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
+@pytest.mark.few(12)
 def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
     asks(server, command)
     server.accept = lambda session, events: data()
@@ -314,6 +316,7 @@ LISTS: dict[str, Told] = {
 
 
 @pytest.mark.parametrize(("command", "told"), commands_with(LISTS))
+@pytest.mark.few(16)
 def test_session_answers_keep_their_promises_on_a_list_that_is_told_badly(
     qoder: Qoder, server: Server, told: str, command: str
 ) -> None:

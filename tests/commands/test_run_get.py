@@ -75,6 +75,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, int]] = {
 
 
 @pytest.mark.parametrize(("fields", "status", "code"), RUNS.values(), ids=RUNS.keys())
+@pytest.mark.few(16)
 def test_run_get_says_how_a_run_stands(qoder: Qoder, fields: dict[str, Any], status: str, code: int) -> None:
     run = {**UNTOLD, **fields}
     qoder.wire.on(*RUN, run, repeat=True)
@@ -208,6 +209,7 @@ class Teller:
         *((name, "desc") for name in STORIES if not re.search("no times|one second", name)),  # which tell no order
     ],
 )
+@pytest.mark.few(24)
 def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, order: str) -> None:
     events, status, kind = STORIES[name]
     told = story(*events)

@@ -346,6 +346,7 @@ SAID: dict[str, tuple[bytes, list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", SAID)
+@pytest.mark.few(10)
 def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> None:
     said, events, cursor = SAID[name]
     streams = Streams(qoder, [said[n : n + 65_536] for n in range(0, len(said), 65_536)])

@@ -289,6 +289,7 @@ HIDE_STATUSES = ("runs are missing", "always empty", "refuses everything", "rows
     [*((bent, "current") for bent in BENT), *((bent, "legacy") for bent in HIDE_STATUSES)],
     indirect=["crowd"],
 )
+@pytest.mark.few(6)
 def test_run_wait_of_many_tells_of_every_end_once_and_never_too_early(bent: str, crowd: Crowd) -> None:
     seed_runs(crowd.world, 20, every=4.0)
     ids = [*crowd.begin(5, seconds=25), *crowd.begin(5, exhausted(seconds=30))]

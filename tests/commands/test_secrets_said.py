@@ -95,6 +95,7 @@ def refusing(desk: Desk, said: Callable[[str], str]) -> None:
         ),
     ],
 )
+@pytest.mark.few(8)
 def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: str, how: str) -> None:
     file = desk.file(FILE)
     coded = CODED.get(how.removeprefix("the value "), str)
@@ -142,6 +143,7 @@ SAID = [
 
 
 @pytest.mark.parametrize("said", SAID)
+@pytest.mark.few(8)
 def test_deploy_get_and_run_wait_redact_by_shape_what_a_server_says(qoder: Qoder, said: str) -> None:
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": f"No: {said}"}}
     qoder.wire.on("GET", "/deployments/dep_1", (400, error), repeat=True)
@@ -288,6 +290,7 @@ def _left(said: str) -> str:
 
 @pytest.mark.parametrize("how", SPELLED)
 @pytest.mark.parametrize("options", [(), ("--json",), ("--debug",)])
+@pytest.mark.few(12)
 def test_deploy_get_shows_no_token_that_a_refusal_repeats(qoder: Qoder, how: str, options: tuple[str, ...]) -> None:
     qoder.env["QODER_PAT"] = OURS
     message = f"bad <<{SPELLED[how]}>> given"

@@ -103,10 +103,18 @@ class Clauses:
     def cases(self) -> list[Any]:
         """Return each clause with each command that it holds for: `deploy run · lost answer · current`.
 
-        Marked `more` is a case whose clause others play for its noun and for its verb: `agent list`, `vault list`.
+        Marked `more` is a case whose clause others play for its noun and for its verb: `agent list`, `vault list`; and
+        every other case of a clause that holds everywhere, so that a command meets one and its neighbour the next.
         """
-        cells = list(self._cells())
-        first = cover(cells, lambda cell: ((cell[1], PLAYED[cell[0]].noun), (cell[1], cell[0].partition(" ")[2])))
+        cells, clauses = list(self._cells()), list(self.table)
+        commands = list(dict.fromkeys(command for command, _ in cells))
+        by_turns = [
+            (command, about)
+            for command, about in cells
+            if self.table[about].holds not in (everywhere, where_it_asks)
+            or (commands.index(command) + clauses.index(about)) % 2 == 0
+        ]
+        first = cover(by_turns, lambda cell: ((cell[1], PLAYED[cell[0]].noun), (cell[1], cell[0].partition(" ")[2])))
         return [
             pytest.param(*cell, generation, id=" · ".join((*cell, generation)), marks=() if cell in first else MORE)
             for cell in cells

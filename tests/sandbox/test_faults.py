@@ -42,6 +42,7 @@ MISHAPS: dict[tuple[bool, type[Exception] | int], str] = {
 @pytest.mark.parametrize(
     ("what", "acts", "met"), [(what, *met) for met, words in MISHAPS.items() for what in words.split()]
 )
+@pytest.mark.few(19)
 def test_sandbox_fault_does_what_it_says(desk: Desk, what: str, acts: bool, met: type[Exception] | int) -> None:
     desk.faults.add(f"trigger:{what}")
     if isinstance(met, int):

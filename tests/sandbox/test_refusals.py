@@ -88,6 +88,7 @@ def test_sandbox_refuses_a_field_that_an_operation_has_not() -> None:
 
 
 @each(*(each for each in OPERATIONS.values() if "limit" in each.query and each.id != "models.list"))
+@pytest.mark.few(7)
 def test_sandbox_lists_refuse_a_wrong_limit_and_two_cursors(current: Desk, operation: Operation) -> None:
     path = path_of(current, operation)
     for limit in ("0", "101", "ten", ""):
@@ -458,6 +459,7 @@ def odd_values(field: str) -> Iterator[Any]:
 
 
 @each(*(each for each in OPERATIONS.values() if each.body and "json" in sent(each) and "session" not in each.id))
+@pytest.mark.few(6)
 def test_sandbox_takes_or_refuses_an_odd_value(current: Desk, operation: Operation) -> None:
     path, body = path_of(current, operation), sent(operation)["json"]
     for field in operation.body:

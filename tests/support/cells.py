@@ -40,14 +40,18 @@ def checkerboard(*columns: Iterable[Any]) -> list[tuple[Any, ...]]:
 def is_played(items: Sequence[pytest.Item]) -> list[bool]:
     """Return for each test of a whole suite whether it is played.
 
-    Of cases that differ in the generation of the server alone one is, by turns. Those marked `more` are not.
+    Of cases that differ in the generation of the server alone one is, by turns; of a test that is marked `few(N)` so
+    many cases are, spread evenly. Those marked `more` are not.
     """
     played: set[str] = set()
     for test, cases in groupby(items, key=lambda item: item.nodeid.partition("[")[0]):
         alike: dict[str, list[str]] = {}
+        few = None
         for item in cases:
+            few = item.get_closest_marker("few")
             if not item.get_closest_marker(MORE.name):
                 alike.setdefault(_GENERATION.sub("", item.nodeid), []).append(item.nodeid)
-        for turn, ids in enumerate(alike.values(), crc32(test.encode())):
-            played.add(ids[turn % len(ids)])
+        ids = [each[turn % len(each)] for turn, each in enumerate(alike.values(), crc32(test.encode()))]
+        count = min(few.args[0], len(ids)) if few else len(ids)
+        played.update(ids[number * len(ids) // count] for number in range(count))
     return [item.nodeid in played for item in items]

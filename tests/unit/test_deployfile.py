@@ -587,6 +587,7 @@ TOO_LARGE = "larger than 4 MB after expansion"
     ],
     ids=["laughs", "documents", "lists", "many lists", "mappings", "dashes", "repeated", "repeated texts", "variables"],
 )
+@pytest.mark.few(6)
 def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text, {"A": "x" * 1000}))
 

@@ -64,6 +64,7 @@ def is_discreet(qoder: Qoder, *words: str, stdin: str = "", **env: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLAYED)
+@pytest.mark.few(16)
 def test_planted_token_is_repeated_by_no_command(name: str) -> None:
     with playing(name) as scene:
         for number, words in enumerate(tries(scene)):
@@ -87,6 +88,7 @@ LOOKS = [
 
 
 @pytest.mark.parametrize("name", [name for names in VARIABLES for name in names.names])
+@pytest.mark.few(8)
 def test_planted_token_in_a_variable_is_not_repeated(qoder: Qoder, name: str) -> None:
     for number, line in enumerate(LOOKS[::2]):
         for value in (TOKENS[number % 2], f"https://{TOKENS[number % 2]}", f"/no/{TOKENS[number % 2]}"):
@@ -105,6 +107,7 @@ def test_planted_token_in_a_variable_is_not_repeated(qoder: Qoder, name: str) ->
         *('[profiles."TOKEN"]\nregion = 7\n', '"TOKEN" = 7\n', 'token = "TOKEN\n', "TOKEN\n"),
     ],
 )
+@pytest.mark.few(8)
 def test_planted_token_in_the_config_file_is_not_repeated(qoder: Qoder, text: str, token: str) -> None:
     config = Path(qoder.env["QODER_CONFIG"])
     for number, line in enumerate(LOOKS[::2]):
