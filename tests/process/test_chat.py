@@ -166,6 +166,7 @@ def test_session_chat_is_left_and_come_back_to_as_in_its_recipe(shell: Shell, tm
     ],
     ids=["pasted", "pasted in brackets", "Alt-Enter", "5,000 characters", "no UTF-8", "arrows", "a long paste"],
 )
+@pytest.mark.few(4)
 def test_session_chat_sends_all_that_was_typed(
     shell: Shell, server: Server, typed: str, shown: tuple[str, ...], message: str
 ) -> None:

@@ -66,6 +66,7 @@ def furnish(home: Path) -> dict[str, str]:
         *checkerboard([line for line in TYPED if line.split()[1] in ON_BOTH], GENERATIONS),
     ],
 )
+@pytest.mark.few(80)
 def test_help_has_examples_that_work_as_typed(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
 ) -> None:
@@ -73,6 +74,7 @@ def test_help_has_examples_that_work_as_typed(
     put_files(tmp_path, "" if "apply agents" not in line else line)
     world = World(clock=qoder.clock.now, token=TOKEN, generation=generation)
     qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
+    qoder.clock.patience = 0.005
     qoder.env |= furnish(tmp_path / "home")
     line = staged(line, qoder, later=lambda: qoder.clock.sleep(60))
     program, *words = shlex.split(A_RUN.sub(lambda _: world.start("dep_demo").id, line).replace("/tmp", str(tmp_path)))

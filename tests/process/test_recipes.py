@@ -46,6 +46,7 @@ def fast(script: str) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != TWICE])
+@pytest.mark.few(8)
 def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock", "git") if f"{program} " in RECIPES[name]))
     with sandbox("current") as server:
@@ -209,6 +210,7 @@ def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) ->
 def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(clock=qoder.clock.now, token=TOKEN)
     qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)
+    qoder.clock.patience = 0.005
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deployments").mkdir()
     if "-f " in line and "apply" in line:

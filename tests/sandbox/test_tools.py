@@ -190,6 +190,7 @@ def test_key_init_refuses_a_store_that_breaks_its_promise_or_else_runs_that_star
 
 
 @pytest.mark.parametrize("crowd", [("--store", "memory", "lag"), ("--store", "postgresql", "restart and cut")])
+@pytest.mark.few(1)
 def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     crowd: tuple[str, ...], tools: Tools
 ) -> None:
