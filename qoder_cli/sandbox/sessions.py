@@ -58,10 +58,10 @@ def follow(
 def event_of(session: Session, moment: TimedBeat, *, legacy: bool) -> Shape:
     """Return an event as shown (help/pages/api.md#events)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
-    shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.fields_of(moment)}
-    if beat.type.startswith("session.thread_"):
+    shape: Shape = {"id": session.event_id(moment), "type": beat.type}
+    if beat.type.startswith("session.thread_"):  # of the main thread, unless it names another
         shape |= {"session_thread_id": session.called("sthr_"), "agent_name": session.fields["agent"]["name"]}
-    shape["processed_at"] = at
+    shape |= {**session.fields_of(moment), "processed_at": at}
     if legacy:
         turn_id = session.called("turn_")
         shape |= {"session_id": session.id, "turn_id": turn_id, "schema_version": "1.0", "created_at": at}

@@ -11,7 +11,7 @@ from qoder_cli.app import App
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.asking import Server
+from tests.support.asking import Asking
 from tests.support.desk import HOST, Desk
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
@@ -27,9 +27,8 @@ def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
 
 
 @pytest.fixture(params=GENERATIONS)
-def server(request: pytest.FixtureRequest, qoder: Qoder) -> Server:
-    qoder.transport = made = Server(qoder.clock, generation=request.param)
-    return made
+def server(request: pytest.FixtureRequest, qoder: Qoder) -> Asking:
+    return Asking(qoder, request.param)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

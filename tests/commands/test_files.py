@@ -11,9 +11,9 @@ from qoder_cli.base.errors import QoderError
 from qoder_cli.nouns import files
 from qoder_cli.nouns.files import LONGEST_NAME, safe_name
 from tests.conftest import Qoder, Ran
-from tests.support.asking import refusal
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, delivers, says
+from tests.support.things import refusal
 from tests.support.wire import Wire, page
 
 NAMES = {
@@ -135,7 +135,7 @@ BROKEN: dict[str, tuple[httpx.Response | Exception, int, str]] = {
     "slow": (httpx.ReadTimeout(""), 7, "it did not respond in time"),
     "unreachable": (httpx.ConnectError(""), 7, "it cannot be connected to"),
     "refused by the storage": (httpx.Response(403, text="<html>"), 7, "HTTP 403 from storage.example: no file"),
-    "refused by the API": (refusal(404, "No such file.", "not_found_error"), 5, "No such file."),
+    "refused by the API": (refusal(404, "not_found_error", "No such file."), 5, "No such file."),
 }
 
 

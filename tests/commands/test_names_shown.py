@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from qoder_cli.output.screen import inert
-from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.asking import Server, call
+from tests.support.asking import Asking, call
 from tests.support.one_run import DONE, EVENTS, RUN, SESSION, TRIGGER
 from tests.support.wire import page
 
@@ -202,34 +201,19 @@ def test_ci_names_the_deployment_in_the_summary_of_a_step(qoder: Qoder, tmp_path
         assert row.split(" | ")[1].replace("&#40;", "(").replace("&#41;", ")").replace("&#95;", "_") == cell
 
 
-def test_run_pending_knows_the_run_of_a_session_and_the_name_of_its_deployment(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1", call(1))
+def test_run_pending_knows_the_run_of_a_session_and_the_name_of_its_deployment(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
     [waiting] = qoder("run", "pending", "--json").json
     assert (waiting["run_id"], waiting["deployment_name"]) == (None, None)
     assert qoder("run", "list", "dep_1", "--no-resolve").code == 0
-    server.respond = named_by(server, "nightly")
     assert qoder("deploy", "get", "dep_1", "-q").code == 0
     before = len(server.requests)
     [waiting] = qoder("run", "pending", "--json").json
     assert (waiting["run_id"], waiting["deployment_name"]) == ("drun_1", "nightly")
-    assert [path for _, path in server.requests[before:] if "/runs" in path or "deployment" in path] == []
+    assert [asked for asked in server.asked[before:] if "/runs" in asked or "deployment" in asked] == []
     assert waiting["answer"]["approve"][:4] == ["qoder", "session", "approve", "sess_1"]
     [row] = [line.split("\t") for line in qoder("session", "pending").out.rstrip("\n").split("\n")]
     assert (row[0], row[2], row[-1]) == ("drun_1", "dep_1", "nightly")
-
-
-def named_by(server: Server, name: str) -> Any:
-    """Return what responds as the server does, and knows a deployment of this name."""
-    import httpx
-
-    respond = server.respond
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path == f"{BASE_PATH}/deployments/dep_1":
-            return httpx.Response(200, json=deployment(1, name))
-        return respond(request)
-
-    return answer
 
 
 def test_run_pending_knows_the_run_that_was_waited_for_here(qoder: Qoder, world: World) -> None:

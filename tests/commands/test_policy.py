@@ -6,12 +6,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
-from tests.support.asking import Event, Server, call, refusal
+from tests.support.asking import Asking, Event, call
+from tests.support.things import ok, refusal
+from tests.support.wire import page
 
 RULES = """\
 rules:
@@ -39,11 +40,11 @@ def reply(number: int, result: str, **more: str) -> Event:
 
 
 def test_run_wait_by_a_policy_tells_the_agent_that_a_command_is_not_simple(
-    qoder: Qoder, server: Server, policy: Path
+    qoder: Qoder, server: Asking, policy: Path
 ) -> None:
-    server.session("sess_1", call(1, input={"command": "echo 1 | sh"}))
+    server.asks("sess_1", call(1, input={"command": "echo 1 | sh"}))
     qoder(*by(policy))
-    [event] = server.posted[0]["events"]
+    [event] = server.sent[0]["events"]
     assert event["deny_message"].startswith("not two The command is not simple: ")
 
 
@@ -52,12 +53,12 @@ def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
 
 
 def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
-    qoder: Qoder, server: Server, policy: Path
+    qoder: Qoder, server: Asking, policy: Path
 ) -> None:
-    server.session("sess_1", call(1), call(2), call(3))
+    server.asks("sess_1", call(1), call(2), call(3))
     ran = qoder(*by(policy))
     assert (ran.code, ran.error["type"]) == (11, "needs_answer")
-    assert server.posted == [{"events": [reply(1, "allow"), reply(2, "deny", deny_message="not two")]}]
+    assert server.sent == [{"events": [reply(1, "allow"), reply(2, "deny", deny_message="not two")]}]
     assert ran.json["requires_action"] == {"event_ids": ["evt_3"]}
     hash = sha256(policy.read_bytes()).hexdigest()
     assert f"{policy} {hash[:12]} line 2 allows Bash echo 1 (evt_1)\n" in ran.err
@@ -70,50 +71,44 @@ def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
 
 
 def test_run_wait_by_a_policy_that_decides_all_is_told_how_the_run_ended(
-    qoder: Qoder, server: Server, policy: Path
+    qoder: Qoder, server: Asking, policy: Path
 ) -> None:
-    server.session("sess_1", call(1), call(2))
+    server.asks("sess_1", call(1), call(2))
     ran = qoder(*by(policy, "--no-progress"))
-    assert (ran.code, ran.json["status"], len(server.posted)) == (0, "completed", 1)
+    assert (ran.code, ran.json["status"], len(server.sent)) == (0, "completed", 1)
     assert len(ran.err.splitlines()) == 2  # its decisions alone
 
 
-def test_run_logs_follow_and_send_go_on_by_a_policy(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1))
+def test_run_logs_follow_and_send_go_on_by_a_policy(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
     assert qoder("run", "logs", "drun_1", "--follow", "--policy", str(policy)).code == 0
-    server.session("sess_2", call(2))
+    server.asks("sess_2", call(2))
     sent = qoder("session", "send", "sess_2", "-m", "go on", "--when-idle", "--policy", str(policy), "--json")
-    assert (sent.code, server.posted[1:2]) == (0, [{"events": [reply(2, "deny", deny_message="not two")]}])
+    assert (sent.code, server.sent[1:2]) == (0, [{"events": [reply(2, "deny", deny_message="not two")]}])
 
 
-def test_run_wait_with_on_ask_wait_leaves_the_rest_to_somebody_else(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1), call(3))
+def test_run_wait_with_on_ask_wait_leaves_the_rest_to_somebody_else(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1), call(3))
     ran = qoder(*WAIT, "--on-ask", "wait", "--policy", str(policy), "--timeout", "5m")
-    assert (ran.code, len(server.posted)) == (124, 1)
+    assert (ran.code, len(server.sent)) == (124, 1)
     assert ran.error["next"][-4:] == ["--policy", str(policy), "-o", "json"]
 
 
-def test_run_wait_by_a_policy_decides_nothing_in_another_deployment(qoder: Qoder, server: Server, policy: Path) -> None:
+def test_run_wait_by_a_policy_decides_nothing_in_another_deployment(qoder: Qoder, server: Asking, policy: Path) -> None:
     policy.write_text(f"{RULES}deployments: [dep_2]\n")
-    server.session("sess_1", call(1))
+    server.asks("sess_1", call(1))
     ran = qoder(*by(policy))
-    assert (ran.code, server.posted) == (11, [])
+    assert (ran.code, server.sent) == (11, [])
     assert "the policy is for other deployments" in ran.err
     policy.write_text(f"{RULES}deployments: [dep_1]\n")
-    assert (qoder(*by(policy)).code, len(server.posted)) == (0, 1)
+    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
 
 
-def test_run_wait_reads_the_policy_once(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1))
+def test_run_wait_reads_the_policy_once(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
     hash = sha256(policy.read_bytes()).hexdigest()
-    respond = server.respond
-
-    def changed(request: httpx.Request) -> httpx.Response:
-        policy.write_text("rules: [{deny: '*'}]")
-        return respond(request)
-
-    server.respond = changed
-    assert (qoder(*by(policy)).code, server.posted) == (0, [{"events": [reply(1, "allow")]}])
+    server.lie = lambda request, answer: (policy.write_text("rules: [{deny: '*'}]"), answer())[1]
+    assert (qoder(*by(policy)).code, server.sent) == (0, [{"events": [reply(1, "allow")]}])
     assert [one["policy_sha256"] for one in qoder("policy", "log", "--json").json] == [hash]
 
 
@@ -129,7 +124,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_run_wait_refuses_a_policy_before_anything_is_sent(
-    qoder: Qoder, server: Server, policy: Path, name: str
+    qoder: Qoder, server: Asking, policy: Path, name: str
 ) -> None:
     more, says = REFUSED[name]
     if name == "read only":
@@ -139,51 +134,51 @@ def test_run_wait_refuses_a_policy_before_anything_is_sent(
 
 
 def test_run_wait_sends_nothing_that_it_cannot_store(
-    qoder: Qoder, server: Server, policy: Path, tmp_path: Path
+    qoder: Qoder, server: Asking, policy: Path, tmp_path: Path
 ) -> None:
     qoder.env["QODER_STATE_DIR"] = str(policy / "state")  # below a file
-    server.session("sess_1", call(1))
+    server.asks("sess_1", call(1))
     ran = qoder(*by(policy))
-    assert (ran.code, server.posted) == (11, [])
+    assert (ran.code, server.sent) == (11, [])
     assert "cannot be stored on this machine" in ran.err
 
 
 # Once, whatever happens.
 
 
-def test_run_wait_after_a_lost_decision_never_sends_it_again(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1))
-    server.goes_wrong = ["drop-before"]
+def test_run_wait_after_a_lost_decision_never_sends_it_again(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
+    server.faults.add("send:drop-before")
     began = qoder.clock.time
     assert (qoder(*by(policy)).code, logged(qoder)) == (9, [("evt_1", "allow", "sending")])
     ran = qoder(*by(policy))
-    assert (ran.code, len(server.posted), logged(qoder)) == (9, 1, [("evt_1", "allow", "sending")])
+    assert (ran.code, len(server.sent), logged(qoder)) == (9, 1, [("evt_1", "allow", "sending")])
     assert qoder.clock.time - began > 30
     assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "json"]
-    server.answered_by_a_colleague("evt_1")
-    assert (qoder(*by(policy)).code, len(server.posted)) == (0, 1)
+    server.colleague("evt_1")
+    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
 
 
-def test_run_wait_finds_the_decision_of_a_command_that_was_killed(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1), call(3))
+def test_run_wait_finds_the_decision_of_a_command_that_was_killed(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1), call(3))
     server.lag = 20.0
-    server.goes_wrong = ["drop-after"]
+    server.faults.add("send:drop-after")
     assert qoder(*by(policy)).code == 9
     ran = qoder(*by(policy))
     assert (ran.code, ran.json["requires_action"]) == (11, {"event_ids": ["evt_3"]})
     assert dict(server.taken) == {"evt_1": 1}
 
 
-def test_run_wait_twice_at_once_sends_each_decision_once(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1))
+def test_run_wait_twice_at_once_sends_each_decision_once(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
     others: list[int] = []
-    server.before_post.append(lambda: others.append(qoder(*by(policy)).code))
+    server.meanwhile.append(lambda: others.append(qoder(*by(policy)).code))
     assert (qoder(*by(policy)).code, others) == (0, [9])
     assert dict(server.taken) == {"evt_1": 1}
 
 
-def test_run_wait_leaves_a_call_that_is_asked_again_to_a_person(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1))
+def test_run_wait_leaves_a_call_that_is_asked_again_to_a_person(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
     server.asks_again = 1
     ran = qoder(*by(policy))
     assert (ran.code, dict(server.taken)) == (11, {"evt_1": 1})
@@ -192,21 +187,21 @@ def test_run_wait_leaves_a_call_that_is_asked_again_to_a_person(qoder: Qoder, se
 
 @pytest.mark.parametrize("at", range(8))
 def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
-    qoder: Qoder, server: Server, policy: Path, at: int
+    qoder: Qoder, server: Asking, policy: Path, at: int
 ) -> None:
-    server.session("sess_1", call(1))
+    server.asks("sess_1", call(1))
     shown: list[str] = []
 
     def told(events: list[Event]) -> list[Event]:
-        if any(event["id"] == "evt_1" for event in events) and not server.posted:
+        if any(event["id"] == "evt_1" for event in events) and not server.sent:
             shown.append("echo 1" if len(shown) < at else "echo 9")
         other = {"input": {"command": (shown or ["echo 9"])[-1]}}
         return [{**event, **other} if event["id"] == "evt_1" else event for event in events]
 
-    server.told = told
+    server.tells(told)
     code = qoder(*by(policy)).code
-    assert (code, bool(server.posted)) in ((11, False), (0, True))
-    assert shown[-1] == "echo 1" if server.posted else "echo 9" in shown
+    assert (code, bool(server.sent)) in ((11, False), (0, True))
+    assert shown[-1] == "echo 1" if server.sent else "echo 9" in shown
 
 
 # Whose call it is, and what it hides.
@@ -224,31 +219,25 @@ def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
     ],
 )
 def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
-    qoder: Qoder, server: Server, policy: Path, threads: list[Any] | None, code: int
+    qoder: Qoder, server: Asking, policy: Path, threads: list[Any] | None, code: int
 ) -> None:
-    server.session("sess_1", call(1, session_thread_id="sthr_1"))
-    respond = server.respond
-    server.respond = lambda request: (
-        respond(request)
-        if not request.url.path.endswith("/threads")
-        else refusal(501, "No threads here.")
-        if threads is None
-        else server._list(request, threads)
-    )
+    server.asks("sess_1", call(1, session_thread_id="sthr_1"))
+    said = refusal(501, "feature_not_available", "No threads here.") if threads is None else ok(page(*threads))
+    server.instead["GET /sessions/sess_1/threads"] = [said] * 9
     assert qoder(*by(policy)).code == code
 
 
 def test_run_wait_by_a_policy_leaves_a_call_with_a_secret_to_a_person(
-    qoder: Qoder, server: Server, policy: Path
+    qoder: Qoder, server: Asking, policy: Path
 ) -> None:
     policy.write_text("rules: [{allow: Bash(echo:*)}]")
     secret = qoder.env["QODER_PAT"]
-    server.session("sess_1", call(1, input={"command": f"echo {secret}"}))
+    server.asks("sess_1", call(1, input={"command": f"echo {secret}"}))
     ran = qoder(*by(policy))
-    assert (ran.code, server.posted, secret in ran.err) == (11, [], False)
+    assert (ran.code, server.sent, secret in ran.err) == (11, [], False)
     policy.write_text("rules: [{deny: Bash(echo:*)}]")
     ran = qoder(*by(policy))
-    assert (ran.code, len(server.posted), secret in ran.err + qoder("policy", "log").out) == (0, 1, False)
+    assert (ran.code, len(server.sent), secret in ran.err + qoder("policy", "log").out) == (0, 1, False)
 
 
 # Beforehand, and afterwards.
@@ -267,12 +256,12 @@ def test_deploy_run_by_a_policy_completes_with_nobody_there(qoder: Qoder, world:
 
 
 def test_policy_test_groups_what_no_rule_fits_with_a_rule_that_would(
-    qoder: Qoder, server: Server, policy: Path
+    qoder: Qoder, server: Asking, policy: Path
 ) -> None:
     log = [call(number, input={"command": f"git log -{number}"}) for number in (4, 5)]
     odd = [call(6, input={"command": "a | b"}), call(7, kind="agent.custom_tool_use", name="lookup")]
     tool = call(8, "get_x", kind="agent.mcp_tool_use", mcp_server_name="hub", input={"a": 1})
-    server.session("sess_1", call(1), *log, *odd, tool)
+    server.asks("sess_1", call(1), *log, *odd, tool)
     for words in (("drun_1",), ("sess_1",), ("--since", "1d", "dep_1")):
         rows = qoder("policy", "test", str(policy), *words, "--json").json
         found = {row["example"]: (row["answer"], row["line"], row["calls"], row["suggestion"]) for row in rows}
@@ -283,7 +272,7 @@ def test_policy_test_groups_what_no_rule_fits_with_a_rule_that_would(
             "lookup: echo 7": ("ask", None, 1, None),
             'hub/get_x: {"a":1}': ("ask", None, 1, '{"allow":"mcp__hub__get_x","keys":["a"]}'),
         }
-    assert server.posted == []
+    assert server.sent == []
 
 
 def test_policy_test_expects_decisions_and_exits_8_where_one_differs(qoder: Qoder, policy: Path) -> None:
@@ -309,8 +298,8 @@ NO_CALLS = {
 }
 
 
-def test_policy_test_reads_a_call_as_it_is_decided(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1))
+def test_policy_test_reads_a_call_as_it_is_decided(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
     [pending] = qoder("run", "pending", "drun_1", "--policy", str(policy), "--json").json
     events = {"allow": pending, "ask": call(1, session_thread_id="sthr_1"), "deny": call(2)}
     for answer, given in {**events, "": call(1, kind="agent.custom_tool_use")}.items():
@@ -343,8 +332,8 @@ def test_policy_test_refuses_what_does_not_go_together(qoder: Qoder, policy: Pat
     assert qoder("policy", "test", str(policy), *words.split()).code == 2
 
 
-def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Server, policy: Path) -> None:
-    server.session("sess_1", call(1), call(2), call(3))
+def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1), call(2), call(3))
     shown = qoder("run", "pending", "drun_1", "--policy", str(policy))
     assert [line.split("\t")[-1] for line in shown.out.splitlines()] == ["allow (line 2)", "deny (line 3)", "ask"]
     rows = qoder("run", "pending", "--policy", str(policy), "--json").json
@@ -369,11 +358,11 @@ def test_policy_check_says_what_a_policy_has_and_what_never_decides(qoder: Qoder
 
 
 def test_run_wait_prompts_about_what_a_policy_leaves(
-    qoder: Qoder, server: Server, policy: Path, monkeypatch: pytest.MonkeyPatch, questions: Callable[..., list[str]]
+    qoder: Qoder, server: Asking, policy: Path, monkeypatch: pytest.MonkeyPatch, questions: Callable[..., list[str]]
 ) -> None:
     questions()
     answers = iter("y")
     monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
-    server.session("sess_1", call(1), call(3))
+    server.asks("sess_1", call(1), call(3))
     assert qoder(*WAIT, "--on-ask", "prompt", "--policy", str(policy)).code == 0
-    assert server.posted == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]
+    assert server.sent == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder, Ran
-from tests.support.asking import Event, Server, call, refusal, sha256_of
+from tests.support.asking import Asking, Event, Events, again, call, sha256_of
 from tests.support.interrupting import interrupted
+from tests.support.things import LOSSES, refusal
 
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b-\u200f]")
 COMMANDS = {
@@ -23,9 +24,7 @@ COMMANDS = {
     "send": "send sess_1 -m hello",
 }
 ALL = COMMANDS["approve --all"]
-Events = list[Event]
-Handle = Callable[[httpx.Request], httpx.Response]
-Change = Callable[[httpx.Request, Handle], httpx.Response]
+Handle = Callable[..., httpx.Response]
 
 
 def commands_with(ways: Iterable[str], *, but: str = "") -> list[tuple[str, str]]:
@@ -35,20 +34,18 @@ def commands_with(ways: Iterable[str], *, but: str = "") -> list[tuple[str, str]
 
 
 @pytest.fixture
-def server(qoder: Qoder) -> Server:
-    made = Server(qoder.clock)
-    qoder.transport = made
-    return made
+def server(qoder: Qoder) -> Asking:
+    return Asking(qoder)
 
 
-def asks(server: Server, command: str) -> None:
+def asks(server: Asking, command: str) -> None:
     """Let a session wait for what a command answers, beside another one."""
     kind = "agent.custom_tool_use" if command == "answer" else "agent.tool_use"
-    server.session("sess_1", *([] if command == "send" else [call(1, kind=kind)]))
-    server.session("sess_2", call(3))
+    server.asks("sess_1", *([] if command == "send" else [call(1, kind=kind)]))
+    server.asks("sess_2", call(3))
 
 
-def run(qoder: Qoder, server: Server, line: str) -> Ran:
+def run(qoder: Qoder, server: Asking, line: str) -> Ran:
     """Run a command, and check what holds whatever the server does."""
     ran = qoder("session", *line.split(), "--json")
     assert not HIDDEN.search(ran.out + ran.err), ran
@@ -61,23 +58,12 @@ def run(qoder: Qoder, server: Server, line: str) -> Ran:
     if ran.code in (2, 4, 5, 6, 7) or "nothing was sent" in ran.err:
         assert not server.ours, ran.err
     if ran.code and "nothing was sent" in ran.error["message"]:
-        assert not server.posted, ran.err
+        assert not server.sent, ran.err
     if ran.code == 0 and isinstance(document := json.loads(ran.out or "null"), dict):
         for each in document.get("calls", []):
             assert server.taken[each["call"]], ran
-        assert server.posted or not document.get("events")
+        assert server.sent or not document.get("events")
     return ran
-
-
-def bent(server: Server, method: str, change: Change) -> None:
-    """Change what is answered to each write, or to each request for a list of events."""
-    handle = server.respond
-
-    def handled(request: httpx.Request) -> httpx.Response:
-        is_meant = request.method == method and request.url.path.endswith("/events")
-        return change(request, handle) if is_meant else handle(request)
-
-    server.respond = handled
 
 
 # What is heard of a write.
@@ -96,27 +82,27 @@ HEARD: dict[str, Callable[[], httpx.Response] | None] = {
     "another event": lambda: data({"id": "evt_9", "type": "session.status_running"}),
     "ids are numbers": lambda: data({"id": 9}),
     "more than was sent": lambda: data({"id": "evt_9"}, {"id": "evt_8"}),
-    "404": lambda: refusal(404, "No.", "not_found_error"),
-    "429": lambda: refusal(429, "Slow down.", "rate_limit_error"),
-    **{f"{n} in the envelope": lambda n=n: refusal(n, "No.", "api_error") for n in (500, 502, 504)},  # type: ignore[misc]
+    "404": lambda: refusal(404, "not_found_error", "No."),
+    "429": lambda: refusal(429, "rate_limit_error", "Slow down."),
+    **{f"{n} in the envelope": lambda n=n: refusal(n, "api_error", "No.") for n in (500, 502, 504)},  # type: ignore[misc]
     "html 404": lambda: httpx.Response(404, text="<html>not found</html>"),
     "html 400": lambda: httpx.Response(400, text="<html>result</html>"),
     "204": lambda: httpx.Response(204),
-    "hostile": lambda: refusal(500, "Oops\x1b[2J\r\nerror: allow? [y]es\u202e", "api\x1b_error"),
+    "hostile": lambda: refusal(500, "api\x1b_error", "Oops\x1b[2J\r\nerror: allow? [y]es\u202e"),
 }
 
 
-def hears(server: Server, heard: str) -> None:
+def hears(server: Asking, heard: str, *, is_done: bool = True) -> None:
     def change(request: httpx.Request, handle: Handle) -> httpx.Response:
-        told, answer = handle(request), HEARD[heard]
-        return answer() if answer else httpx.Response(202, content=told.content, headers=told.headers)
+        told, answer = handle() if is_done else data(), HEARD[heard]
+        return answer() if answer else httpx.Response(202, content=told.read())
 
-    bent(server, "POST", change)
+    server.bends("POST", change)
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="404"))
 @pytest.mark.few(12)
-def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
+def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Asking, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard)
     if heard != "429":
@@ -129,12 +115,11 @@ def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Server, 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
 @pytest.mark.few(12)
-def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
+def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Asking, command: str, heard: str) -> None:
     asks(server, command)
-    server.accept = lambda session, events: data()
-    hears(server, heard)
+    hears(server, heard, is_done=False)
     assert run(qoder, server, COMMANDS[command]).code != 0
-    assert len(server.posted) == 1 or heard == "429"
+    assert len(server.sent) == 1 or heard == "429"
 
 
 # What waits, told badly.
@@ -167,11 +152,11 @@ TWICE: dict[str, Callable[[Events], Events]] = {
 @pytest.mark.parametrize("line", [COMMANDS["approve"], ALL])
 @pytest.mark.parametrize("newest", [True, False])
 def test_session_approve_approves_no_call_that_is_told_in_two_ways(
-    qoder: Qoder, server: Server, told: str, line: str, newest: bool
+    qoder: Qoder, server: Asking, told: str, line: str, newest: bool
 ) -> None:
-    server.session("sess_1", call(1))
-    server.told = lambda events: TWICE[told](events) if newest else TWICE[told](events[::-1])[::-1]
-    assert (run(qoder, server, line).code, server.posted) == (6, [])
+    server.asks("sess_1", call(1))
+    server.tells(lambda events: TWICE[told](events) if newest else TWICE[told](events[::-1])[::-1])
+    assert (run(qoder, server, line).code, server.sent) == (6, [])
     [one] = qoder("session", "pending", "sess_1", "--json").json
     assert (one["call"], one["kind"], one["input"]) == ("evt_1", None, None)
 
@@ -197,18 +182,18 @@ IDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("ids", IDS)
-def test_session_approve_answers_only_its_own_calls_whatever_is_named(qoder: Qoder, server: Server, ids: str) -> None:
-    session = server.session("sess_1", call(1))
-    server.session("sess_2", call(3))
-    session.told[-1][1]["stop_reason"]["event_ids"] = IDS[ids]
+def test_session_approve_answers_only_its_own_calls_whatever_is_named(qoder: Qoder, server: Asking, ids: str) -> None:
+    server.asks("sess_1", call(1))
+    server.asks("sess_2", call(3))
+    server.stops({"type": "requires_action", "event_ids": IDS[ids]})
     for line in ("pending sess_1", ALL):
         assert len(run(qoder, server, line).err) < 20_000
     assert set(server.ours) <= {"evt_1"}
-    assert len(server.posted) <= (0 if ids in NOT_OURS else 1)
+    assert len(server.sent) <= (0 if ids in NOT_OURS else 1)
 
 
-def test_session_pending_offers_no_id_that_is_an_option_in_a_command(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1", {**call(1), "id": "--all"}, call(2))
+def test_session_pending_offers_no_id_that_is_an_option_in_a_command(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", {**call(1), "id": "--all"}, call(2))
     for one in qoder("session", "pending", "sess_1", "--json").json:
         assert not [words for words in one["answer"].values() if "--all" in words]
 
@@ -217,44 +202,41 @@ STOPS: list[Any] = ["requires_action", {"type": "REQUIRES_ACTION", "event_ids": 
 
 
 @pytest.mark.parametrize("stop", STOPS, ids=str)
-def test_session_approve_answers_only_where_the_stop_reason_asks(qoder: Qoder, server: Server, stop: Any) -> None:
-    session = server.session("sess_1", call(1))
-    session.told[-1][1]["stop_reason"] = stop
+def test_session_approve_answers_only_where_the_stop_reason_asks(qoder: Qoder, server: Asking, stop: Any) -> None:
+    server.asks("sess_1", call(1))
+    server.stops(stop)
     assert run(qoder, server, ALL).code == 0
-    assert bool(server.posted) == (stop == "requires_action")
+    assert bool(server.sent) == (stop == "requires_action")
 
 
-def test_session_approve_believes_no_list_of_another_sessions_events(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1", call(1))
-    server.session("sess_2", call(3))
-    for session in server.sessions.values():
-        for _, event in session.told:
-            event["session_id"] = session.id
-    bent(server, "GET", lambda asked, handle: handle(httpx.Request("GET", str(asked.url).replace("sess_1", "sess_2"))))
+def test_session_approve_believes_no_list_of_another_sessions_events(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    server.asks("sess_2", call(3))
+    server.tells(lambda events: [{**event, "session_id": "sess_2"} for event in events])
+    server.bends("GET", lambda asked, handle: handle(again(asked, url=str(asked.url).replace("sess_1", "sess_2"))))
     ran = run(qoder, server, ALL)
-    assert server.posted == [], ran
+    assert server.sent == [], ran
 
 
-def test_run_approve_and_send_believe_no_other_run_than_the_one_asked_for(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1", call(1))
-    server.session("sess_2", call(2))
-    whole = server.show_run
-    server.show_run = lambda id: whole("drun_2")
+def test_run_approve_and_send_believe_no_other_run_than_the_one_asked_for(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    server.asks("sess_2", call(2))
+    server.lies["GET /deployment_runs/drun_1"] = lambda run: {**run, "id": "drun_2", "session_id": "sess_2"}
     for line in ("approve drun_1 --all --yes", "send drun_1 -m hello"):
         assert qoder("run", *line.split(), "--json").code != 0
-        assert server.posted == []
+        assert server.sent == []
 
 
-def test_session_approve_reads_no_pages_without_end(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1", call(1), call(2))
+def test_session_approve_reads_no_pages_without_end(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2))
     asked = itertools.count()
 
     def endless(request: httpx.Request, handle: Handle) -> httpx.Response:
-        page = json.loads(handle(httpx.Request("GET", request.url.copy_remove_param("page"))).content)
+        page = json.loads(handle(again(request, url=request.url.copy_remove_param("page"))).read())
         assert next(asked) < 2_000, "for ever"
         return httpx.Response(200, json=page | {"has_more": True, "next_page": f"p{next(asked)}"})
 
-    bent(server, "GET", endless)
+    server.bends("GET", endless)
     assert run(qoder, server, "approve sess_1 evt_404 --yes").code in (5, 7)
     assert run(qoder, server, "approve sess_1 evt_1 --yes").code == 0
 
@@ -309,27 +291,27 @@ LISTS: dict[str, Told] = {
     "name is a list": text_with('"Bash"', '["Bash"]'),
     "thread is a number": text_with('"Bash"', '"Bash", "session_thread_id": 5'),
     "huge numbers": text_with(ECHO, '1e999999, "n": ' + "9" * 5000),
-    "404": lambda page: refusal(404, "No.", "not_found_error"),
+    "404": lambda page: refusal(404, "not_found_error", "No."),
     "html": lambda page: httpx.Response(200, text="<html>"),
-    "503": lambda page: refusal(503, "Busy", "api_error"),
+    "503": lambda page: refusal(503, "api_error", "Busy"),
 }
 
 
 @pytest.mark.parametrize(("command", "told"), commands_with(LISTS))
 @pytest.mark.few(16)
 def test_session_answers_keep_their_promises_on_a_list_that_is_told_badly(
-    qoder: Qoder, server: Server, told: str, command: str
+    qoder: Qoder, server: Asking, told: str, command: str
 ) -> None:
     asks(server, command)
 
     def badly(request: httpx.Request, handle: Handle) -> httpx.Response:
-        first = httpx.Request("GET", request.url.copy_remove_param("page"))
-        return LISTS[told](json.loads(handle(first).content))
+        first = again(request, url=request.url.copy_remove_param("page"))
+        return LISTS[told](json.loads(handle(first).read()))
 
-    bent(server, "GET", badly)
+    server.bends("GET", badly)
     run(qoder, server, COMMANDS[command])
     assert qoder("session", "pending", "sess_1", "--json").code != 70
-    assert len(server.posted) <= 1
+    assert len(server.sent) <= 1
 
 
 # A call whose JSON names a field twice: readers differ about which one counts.
@@ -348,25 +330,20 @@ DOUBLED = {
 }
 
 
-def swaps(server: Server, old: str, new: str) -> None:
+def swaps(server: Asking, old: str, new: str) -> None:
     """Have something else in the place of a text, in each list of the events of a session whose call waits."""
-    server.session("sess_1", call(1))
-    headers = {"date": ""}
-    bent(
-        server,
-        "GET",
-        lambda asked, handle: httpx.Response(200, text=handle(asked).text.replace(old, new), headers=headers),
-    )
+    server.asks("sess_1", call(1))
+    server.bends("GET", lambda _, handle: httpx.Response(200, text=handle().read().decode().replace(old, new)))
 
 
 @pytest.mark.parametrize("where", DOUBLED)
-def test_run_approve_sends_nothing_for_a_call_with_a_field_twice(qoder: Qoder, server: Server, where: str) -> None:
+def test_run_approve_sends_nothing_for_a_call_with_a_field_twice(qoder: Qoder, server: Asking, where: str) -> None:
     swaps(server, *DOUBLED[where])
     for words in (("--all",), ("evt_1",)):
         ran = qoder("run", "approve", "drun_1", *words, "--yes")
         assert ran.code == 6
         assert "cannot be read" in ran.err
-    assert server.posted == []
+    assert server.sent == []
     [row] = qoder("run", "pending", "drun_1", "--json").json
     assert (row["call"], row["input"], row["input_sha256"], row["answer"]) == ("evt_1", None, None, {})
     assert qoder("run", "pending", "drun_1").out.split("\t")[4] == "unreadable"
@@ -377,10 +354,10 @@ def test_run_approve_sends_nothing_for_a_call_with_a_field_twice(qoder: Qoder, s
     [(MARK, '"command":"echo 1","more":[{"command":1},{"command":2}]', 0), ('{"data":', '{"data":[],"data":', 7)],
     ids=["each field once", "the list twice"],
 )
-def test_run_approve_takes_what_names_fields_once(qoder: Qoder, server: Server, old: str, new: str, code: int) -> None:
+def test_run_approve_takes_what_names_fields_once(qoder: Qoder, server: Asking, old: str, new: str, code: int) -> None:
     swaps(server, old, new)
     assert qoder("run", "approve", "drun_1", "evt_1", "--yes").code == code
-    assert len(server.posted) == (0 if code else 1)
+    assert len(server.sent) == (0 if code else 1)
 
 
 # Who was faster, and what is left of it.
@@ -395,80 +372,81 @@ STOPPED: dict[str, Event] = {
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
 @pytest.mark.parametrize("stop", STOPPED)
-def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Server, command: str, stop: str) -> None:
-    session = server.session("sess_1", call(1))
-    server.goes_wrong = ["drop-before"]
-    server.before_post.append(lambda: server._tell(session, qoder.clock.time, STOPPED[stop]))
+def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Asking, command: str, stop: str) -> None:
+    session = server.asks("sess_1", call(1))
+    server.faults.add("send:drop-before")
+    server.meanwhile.append(lambda: server.tell(session, qoder.clock.time, STOPPED[stop]))
     assert run(qoder, server, COMMANDS[command]).code == 9
 
 
-def test_session_approve_claims_nothing_of_a_call_that_cannot_be_read_any_more(qoder: Qoder, server: Server) -> None:
+def test_session_approve_claims_nothing_of_a_call_that_cannot_be_read_any_more(qoder: Qoder, server: Asking) -> None:
     def nameless(events: Events) -> Events:
         return [{**event, "name": 5} if event["id"] == "evt_1" else event for event in events]
 
-    server.session("sess_1", call(1))
-    server.goes_wrong = ["drop-before"]
-    server.before_post.append(lambda: setattr(server, "told", nameless))
+    server.asks("sess_1", call(1))
+    server.faults.add("send:drop-before")
+    server.meanwhile.append(lambda: server.tells(nameless))
     assert run(qoder, server, COMMANDS["approve"]).code == 9
 
 
 def test_session_approve_claims_nothing_from_a_list_that_does_not_show_yet_that_the_agent_asked(
-    qoder: Qoder, server: Server
+    qoder: Qoder, server: Asking
 ) -> None:
-    server.session("sess_1", call(1))
-    server.goes_wrong = ["drop-before"]
-    server.before_post.append(lambda: setattr(server, "lag", 55.0))  # as of when the agent was at work
+    server.asks("sess_1", call(1))
+    server.faults.add("send:drop-before")
+    server.meanwhile.append(lambda: setattr(server, "lag", 55.0))  # as of when the agent was at work
     assert run(qoder, server, COMMANDS["approve"]).code == 9
 
 
 @pytest.mark.parametrize("told", [{"id": "evt_s2_sess_1"}, {"content": [{"type": "text", "text": "theirs"}]}], ids=str)
-def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: Server, told: dict[str, Any]) -> None:
-    server.session("sess_1", call(1, "lookup", "agent.custom_tool_use"))
-    server.accept = lambda session, sent: httpx.Response(200, json={"data": [{"id": "evt_9", **sent[0], **told}]})
+def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: Asking, told: dict[str, Any]) -> None:
+    server.asks("sess_1", call(1, "lookup", "agent.custom_tool_use"))
+    sent: Event = {"type": "user.custom_tool_result", "custom_tool_use_id": "evt_1"}
+    sent |= {"content": [{"type": "text", "text": "mine"}]}
+    server.bends("POST", lambda request, handle: data({"id": "evt_9", **sent, **told}))
     ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "mine")
     assert (ran.code, ran.out) == (9, "")
 
 
-def test_session_deny_does_not_claim_a_lost_denial_of_a_tool_that_ran(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1", call(1))
-    server.goes_wrong = ["drop-before"]
+def test_session_deny_does_not_claim_a_lost_denial_of_a_tool_that_ran(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1", call(1))
+    server.faults.add("send:drop-before")
     ran_it = {"type": "agent.tool_result", "tool_use_id": "evt_1", "content": [], "is_error": False}
-    server.before_post.append(lambda: server.turn(session, qoder.clock.time, "Done.", ran_it))
+    server.meanwhile.append(lambda: server.turn(session, qoder.clock.time, "Done.", ran_it))
     ran = run(qoder, server, COMMANDS["deny"])
     assert ran.code != 0 or '"denied"' not in ran.out
 
 
-def answered_after(qoder: Qoder, server: Server, result: str, *, id: str = "evt_1", count: int | None = None) -> None:
+def answered_after(qoder: Qoder, server: Asking, result: str, *, id: str = "evt_1", count: int | None = None) -> None:
     """Let somebody else answer a call right after ours, of which only so many are taken; and lose our response."""
-    take = server.accept
-    server.lenient, server.goes_wrong = True, ["drop-after"]
 
-    def taken(session: Any, events: Events) -> httpx.Response:
-        answer = take(session, events[:count])
+    def answer() -> None:
         qoder.clock.time += 0.1
-        server.answered_by_a_colleague(id, result)
-        return answer
+        server.colleague(id, result)
 
-    server.accept = taken
+    def part(request: httpx.Request, handle: Handle) -> httpx.Response:
+        events = json.loads(request.content)["events"][:count]
+        return handle(again(request, content=json.dumps({"events": events})))
+
+    server.lenient, server.late, server.after = True, [answer], [LOSSES["reset"]]
+    server.bends("POST", part)
 
 
 @pytest.mark.parametrize(("command", "theirs"), [("approve", "deny"), ("deny", "allow")])
 def test_session_answers_see_their_own_though_somebody_else_answered_after_it(
-    qoder: Qoder, server: Server, command: str, theirs: str
+    qoder: Qoder, server: Asking, command: str, theirs: str
 ) -> None:
-    server.session("sess_1", call(1))
+    server.asks("sess_1", call(1))
     answered_after(qoder, server, theirs)
     assert run(qoder, server, COMMANDS[command]).code in (0, 9)
 
 
 @pytest.mark.parametrize("heard", ["", "400", "500"])
-def test_session_approve_does_not_deny_a_request_that_is_done_in_part(qoder: Qoder, server: Server, heard: str) -> None:
-    server.session("sess_1", call(1), call(2))
+def test_session_approve_does_not_deny_a_request_that_is_done_in_part(qoder: Qoder, server: Asking, heard: str) -> None:
+    server.asks("sess_1", call(1), call(2))
     answered_after(qoder, server, "deny", id="evt_2", count=1)
     if heard:
-        server.goes_wrong = []
-        take = server.accept
-        server.accept = lambda session, events: take(session, events) and refusal(int(heard), "evt_2 is not waiting.")
+        server.after = [lambda done: refusal(int(heard), "api_error", "evt_2 is not waiting.")]
     ran = qoder("session", *ALL.split(), "--json")
     assert server.ours == {"evt_1": 1}
     assert ran.code == 9, ran.err
@@ -477,12 +455,14 @@ def test_session_approve_does_not_deny_a_request_that_is_done_in_part(qoder: Qod
 
 @pytest.mark.parametrize("lacks", ["result", "content", "is_error", "session_thread_id", "deny_message"])
 @pytest.mark.parametrize("command", ["approve", "deny", "answer"])
-def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: Server, command: str, lacks: str) -> None:
+def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: Asking, command: str, lacks: str) -> None:
     asks(server, command)
-    server.goes_wrong = ["drop-after"]
-    server.told = lambda events: [
-        {k: v for k, v in each.items() if k != lacks or not each["type"].startswith("user.")} for each in events
-    ]
+    server.faults.add("send:drop-after")
+    server.tells(
+        lambda events: [
+            {k: v for k, v in each.items() if k != lacks or not each["type"].startswith("user.")} for each in events
+        ]
+    )
     assert run(qoder, server, COMMANDS[command]).code in (0, 9)
 
 
@@ -490,7 +470,7 @@ def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: Se
 @pytest.mark.parametrize("command", [*COMMANDS, "approve --wait", "send --interrupt"])
 @pytest.mark.parametrize("answer_comes", [True, False])
 def test_session_answers_say_after_a_signal_what_was_delivered(
-    qoder: Qoder, server: Server, command: str, answer_comes: bool
+    qoder: Qoder, server: Asking, command: str, answer_comes: bool
 ) -> None:
     """A signal at other moments: tests/contract."""
     name, _, option = command.partition(" ")
@@ -515,22 +495,22 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
         *(f"approve sess_1 {id} --yes" for id in ("../evt_1", "-", "evt_1,evt_2")),
     ],
 )
-def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Server, line: str) -> None:
-    server.session("sess_1", call(1, kind="agent.custom_tool_use" if "answer" in line else "agent.tool_use"))
+def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Asking, line: str) -> None:
+    server.asks("sess_1", call(1, kind="agent.custom_tool_use" if "answer" in line else "agent.tool_use"))
     qoder.stdin = "sess_1\n"
     assert run(qoder, server, line).code in (2, 5)
-    assert server.posted == []
+    assert server.sent == []
 
 
 @pytest.mark.parametrize("order", list(itertools.product((0, 1, 2), repeat=2)), ids=str)
-def test_session_approve_takes_many_hashes_in_any_order(qoder: Qoder, server: Server, order: tuple[int, ...]) -> None:
-    server.session("sess_1", call(1), call(2), call(3))
+def test_session_approve_takes_many_hashes_in_any_order(qoder: Qoder, server: Asking, order: tuple[int, ...]) -> None:
+    server.asks("sess_1", call(1), call(2), call(3))
     words = " ".join(f"--input-sha256 {sha256_of(call(n + 1)).upper()}" for n in order)
     ran = qoder("session", *f"approve sess_1 evt_2 evt_1 --yes --json {words}".split())
-    assert (ran.code, len(server.posted)) == ((0, 1) if sorted(order) == [0, 1] else (6, 0))
+    assert (ran.code, len(server.sent)) == ((0, 1) if sorted(order) == [0, 1] else (6, 0))
 
 
-def test_session_approve_all_says_which_custom_calls_still_wait(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
+def test_session_approve_all_says_which_custom_calls_still_wait(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
     ran = run(qoder, server, ALL)
     assert (ran.code, ran.json["still_waiting"]) == (0, ["evt_2"])

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder
-from tests.support.asking import stamp
 from tests.support.one_run import (
     CURRENT,
     DELETED,
@@ -357,8 +357,8 @@ def test_run_get_says_how_long_any_run_took_that_ended(qoder: Qoder, fields: dic
 def test_run_get_counts_no_ending_from_before_a_young_run(qoder: Qoder) -> None:
     created = qoder.clock.time - 60
     moments = [(-7200, RUNNING), (-3600, rests()), (9, RUNNING)]
-    events = [{**event, "processed_at": stamp(created + after)} for after, event in moments]
-    qoder.wire.on(*RUN, {**CURRENT, "created_at": stamp(created)}).on(*EVENTS, page(*events))
+    events = [{**event, "processed_at": stamp(created + after, digits=6)} for after, event in moments]
+    qoder.wire.on(*RUN, {**CURRENT, "created_at": stamp(created, digits=6)}).on(*EVENTS, page(*events))
     assert qoder(*GET).json["status"] == "running"
 
 

@@ -2,74 +2,79 @@
 
 import itertools
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
+from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder
-from tests.support.asking import Server, call, refusal, stamp
+from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, says
+from tests.support.things import each_row, ok, refusal
 
 SEND = ("session", "send", "sess_1", "-m", "x")
 HOW = pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
 
 
-def test_run_send_awaits_the_outcome_of_its_own_message(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1")
+def test_run_send_awaits_the_outcome_of_its_own_message(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
     ran = qoder("run", "send", "drun_1", "-m", "Again for June.", "--wait", "--result")
-    assert (ran.code, ran.out) == (0, "You said Again for June.\n")
+    assert (ran.code, ran.out) == (0, "You said: Again for June.\n")
     content = [{"type": "text", "text": "Again for June."}]
-    assert server.posted == [{"events": [{"type": "user.message", "content": content}]}]
+    assert server.sent == [{"events": [{"type": "user.message", "content": content}]}]
     ran = qoder("run", "send", "drun_1", "-m", "And July.", "--wait", "--json")
     assert (ran.code, ran.json["turn"]["status"], ran.json["id"]) == (0, "completed", "sess_1")
 
 
-@pytest.mark.parametrize(("later", "wrong", "code"), [(3, ["drop-before"], 9), (1.6, [], 6)], ids=["lost", "refused"])
+@pytest.mark.parametrize(("later", "wrong", "code"), [(3, ["drop-before"], 9), (1.9, [], 6)], ids=["lost", "refused"])
 def test_session_send_does_not_take_the_same_message_of_before_for_its_own(
-    qoder: Qoder, server: Server, later: float, wrong: list[str], code: int
+    qoder: Qoder, server: Asking, later: float, wrong: list[str], code: int
 ) -> None:
-    server.session("sess_1")
+    server.asks("sess_1")
     assert qoder(*SEND).code == 0
     qoder.clock.time += later
-    began, server.goes_wrong = qoder.clock.time, list(wrong)
+    for what in wrong:
+        server.faults.add(f"send:{what}")
+    began = qoder.clock.time
     assert (qoder(*SEND).code, server.ours["x"]) == (code, 1)
     assert code == 9 or qoder.clock.time - began < 1
 
 
 @pytest.mark.parametrize(("said", "delivered"), [("x", False), ("Before.", False), ("Before.", True)])
 def test_session_send_takes_no_other_message_for_its_own(
-    qoder: Qoder, server: Server, said: str, delivered: bool
+    qoder: Qoder, server: Asking, said: str, delivered: bool
 ) -> None:
     """A proxy may answer with what it was answered before, and not say so."""
-    server.session("sess_1")
-    take, answers = server.accept, list[httpx.Response]()
+    server.asks("sess_1")
+    answers = list[bytes]()
 
-    def accept(*sent: Any) -> httpx.Response:
+    def first(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
         if delivered or not answers:
-            answers.append(take(*sent))
-        return answers[0]
+            answers.append(answer().read())
+        return httpx.Response(200, content=answers[0])
 
-    server.accept = accept
+    server.bends("POST", first)
     assert qoder("session", "send", "sess_1", "-m", said).code == 0
     qoder.clock.time += 60
     ran = qoder(*SEND, "--wait", "--result", "--timeout", "5m")
-    assert (ran.code, ran.out) == ((0, "You said x\n") if delivered else (9, ""))
+    assert (ran.code, ran.out) == ((0, "You said: x\n") if delivered else (9, ""))
 
 
-def test_session_send_to_a_busy_session_exits_6_with_what_helps(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1")
+def test_session_send_to_a_busy_session_exits_6_with_what_helps(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1")
     server.turn(session, qoder.clock.time)
     ran = qoder(*SEND, "--json")
     assert (ran.code, ran.error["http_status"]) == (6, 409)
     assert ran.error["next"] == ["qoder", *SEND, "--when-idle", "-o", "json"]
     ran = qoder(*SEND, "--when-idle", "--wait", "--result")
-    assert (ran.code, ran.out) == (0, "You said x\n")
+    assert (ran.code, ran.out) == (0, "You said: x\n")
 
 
 @pytest.mark.parametrize(("how", "code"), [("", 6), ("--when-idle", 11), ("--interrupt", 11)])
-def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server: Server, how: str, code: int) -> None:
-    server.session("sess_1", call(1))
+def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server: Asking, how: str, code: int) -> None:
+    server.asks("sess_1", call(1))
     if how:
         interrupted_in_vain(server)
     ran = qoder(*SEND, *how.split(), "--json")
@@ -79,80 +84,68 @@ def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server
         assert ran.error["message"] == "session sess_1 waits for an answer to evt_1; the message was not sent"
 
 
-def test_session_send_to_an_archived_session_exits_6(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1").object["archived_at"] = "2027-01-01T00:00:00Z"
+def test_session_send_to_an_archived_session_exits_6(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1").fields["archived_at"] = "2027-01-01T00:00:00Z"
     ran = qoder(*SEND, "--json")
-    assert (ran.code, server.posted) == (6, [])
+    assert (ran.code, server.sent) == (6, [])
     assert "archived" in ran.error["message"]
 
 
-def test_session_send_interrupts(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1")
-    server._tell(session, qoder.clock.time - 1, {"type": "session.status_running"})
-    session.busy_until = qoder.clock.time + 1000
+def test_session_send_interrupts(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1")
+    server.tell(session, qoder.clock.time - 1, RUNNING, ENDED, apart=1000)
     ran = qoder(*SEND, "--interrupt", "--wait", "--result")
-    assert (ran.code, ran.out) == (0, "You said x\n")
-    assert [body["events"][0]["type"] for body in server.posted] == ["user.interrupt", "user.message"]
+    assert (ran.code, ran.out) == (0, "You said: x\n")
+    assert [body["events"][0]["type"] for body in server.sent] == ["user.interrupt", "user.message"]
 
 
 @pytest.mark.parametrize(
     ("more", "lag"), [("", 0.0), ("", 3.0), ("--when-idle --wait", 3.0), ("--when-idle", 15.0), ("--interrupt", 15.0)]
 )
-def test_session_send_sends_once_what_a_proxy_repeats(qoder: Qoder, server: Server, more: str, lag: float) -> None:
+def test_session_send_sends_once_what_a_proxy_repeats(qoder: Qoder, server: Asking, more: str, lag: float) -> None:
     """It sends every request for a change twice, and passes on the answer to the second."""
-    server.session("sess_1")
+    server.asks("sess_1")
     server.lag = lag
-    handle = server.respond
-
-    def twice(request: httpx.Request) -> httpx.Response:
-        told = handle(request)
-        return handle(request) if request.method == "POST" else told
-
-    server.respond = twice
+    server.bends("POST", lambda request, answer: answer() and answer())
     ran = qoder(*SEND, *more.split(), "--json")
     assert (ran.code, server.ours["x"]) == (0, 1), ran.err
 
 
 @pytest.mark.parametrize("at", ["before", "between"])
-def test_session_send_is_not_held_up_by_a_turn_that_ends_by_itself(qoder: Qoder, server: Server, at: str) -> None:
-    session = server.session("sess_1")
-    server.turn(session, qoder.clock.time - 1)
-    ended = qoder.clock.time + (0.0 if at == "before" else 60.0)
-    session.told[-1] = (ended, {**session.told[-1][1], "processed_at": stamp(qoder.clock.time + 1)})
-    session.busy_until = ended
+def test_session_send_is_not_held_up_by_a_turn_that_ends_by_itself(qoder: Qoder, server: Asking, at: str) -> None:
+    session = server.asks("sess_1")
+    server.tell(session, qoder.clock.time - 1, RUNNING)
+    [ended] = server.tell(session, qoder.clock.time + (0 if at == "before" else 60), ENDED)
+    told = {**ended, "processed_at": stamp(qoder.clock.time + 1, digits=6)}
+    server.lies[EVENTS] = each_row(lambda row: told if row["id"] == told["id"] else row)
 
-    def ends() -> None:  # while the interruption is on its way
-        session.told[-1] = (qoder.clock.time, session.told[-1][1])
-        session.busy_until = qoder.clock.time
+    def ends() -> None:
+        session.break_off(qoder.clock.time)
+        server.tell(session, qoder.clock.time, ended)
 
-    server.before_post.append(ends)
-    take = server.accept
-    server.accept = lambda session, events: (
-        httpx.Response(200, json={"data": [server._tell(session, qoder.clock.time, events[0])]})
-        if events[0]["type"] == "user.interrupt"
-        else take(session, events)
-    )
+    if at == "between":
+        server.meanwhile.append(ends)  # while the interruption is on its way
     ran = qoder(*SEND, "--interrupt", "--wait", "--result", "--timeout", "1m")
-    assert (ran.code, ran.out) == (0, "You said x\n"), ran.err
+    assert (ran.code, ran.out) == (0, "You said: x\n"), ran.err
 
 
 # What was not sent.
 
 
-def interrupted_in_vain(server: Server) -> None:
+def interrupted_in_vain(server: Asking) -> None:
     """Let an interruption be accepted, and change nothing."""
     accepted = {"id": "evt_i", "type": "user.interrupt"}
-    server.accept = lambda session, events: httpx.Response(200, json={"data": [accepted]})
+    server.bends("POST", lambda request, answer: ok({"data": [accepted]}))
 
 
-def busy(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1")
-    server._tell(session, qoder.clock.time - 5, {"type": "session.status_running"})
+def busy(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1")
+    server.tell(session, qoder.clock.time - 5, RUNNING)
     interrupted_in_vain(server)
 
 
 @HOW
-def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Qoder, server: Server, how: str) -> None:
+def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Qoder, server: Asking, how: str) -> None:
     busy(qoder, server)
     words = (*SEND, how, "--result", "--timeout", "30s")
     ran = qoder(*words, "--json")
@@ -162,9 +155,9 @@ def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Q
     assert (ran.error["session_id"], ran.error["run_state"]) == ("sess_1", "going")
 
 
-def test_session_send_says_that_a_message_refused_until_the_timeout_was_not_sent(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1")
-    server.accept = lambda session, events: refusal(409, "Not now.")
+def test_session_send_says_that_a_message_refused_until_the_timeout_was_not_sent(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    server.bends("POST", lambda request, answer: refusal(409, "invalid_request_error", "Not now."))
     ran = qoder(*SEND, "--when-idle", "--timeout", "20s", "--json")
     assert ran.code == 124
     assert ran.error["message"].endswith("; the message was not sent")
@@ -172,7 +165,7 @@ def test_session_send_says_that_a_message_refused_until_the_timeout_was_not_sent
 
 
 @HOW
-def test_session_send_says_after_a_signal_that_the_message_was_not_sent(qoder: Qoder, server: Server, how: str) -> None:
+def test_session_send_says_after_a_signal_that_the_message_was_not_sent(qoder: Qoder, server: Asking, how: str) -> None:
     busy(qoder, server)
     until = qoder.clock.time + 3
 
@@ -190,34 +183,28 @@ def test_session_send_says_after_a_signal_that_the_message_was_not_sent(qoder: Q
 # Messages in trouble.
 
 
-def test_session_send_ends_where_a_session_is_always_busy_though_idle(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1")
+def test_session_send_ends_where_a_session_is_always_busy_though_idle(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
     tries = itertools.count()
 
-    def refuse(session: Any, events: Any) -> httpx.Response:
+    def refuse(*_: Any) -> httpx.Response:
         assert next(tries) < 1000, "for ever"
-        return refusal(409, "The session is archived.")
+        return refusal(409, "invalid_request_error", "The session is archived.")
 
-    server.accept = refuse
+    server.bends("POST", refuse)
     assert qoder(*SEND, "--when-idle").code == 6
 
 
-def test_session_send_does_not_take_a_message_that_shows_late_for_its_own(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1")
-    said = {"type": "user.message", "content": [{"type": "text", "text": "x"}]}
-    server._tell(session, qoder.clock.time - 10, said)
-    server.lag, server.goes_wrong = 12.0, ["drop-before"]
+def test_session_send_does_not_take_a_message_that_shows_late_for_its_own(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1")
+    server.tell(session, qoder.clock.time - 10, says("x", "user.message"))
+    server.lag = 12.0
+    server.faults.add("send:drop-before")
     assert (qoder(*SEND).code, server.ours["x"]) == (9, 0)
 
 
-def test_session_send_says_a_message_once_though_a_429_had_said_it(qoder: Qoder, server: Server) -> None:
-    server.session("sess_1")
-    take, once = server.accept, itertools.count()
-
-    def taken(session: Any, events: Any) -> httpx.Response:
-        told = take(session, events)
-        return told if next(once) else refusal(429, "Slow down.", "rate_limit_error")
-
-    server.accept = taken
+def test_session_send_says_a_message_once_though_a_429_had_said_it(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    server.after.append(lambda done: refusal(429, "rate_limit_error", "Slow down."))
     ran = qoder(*SEND, "--json")
     assert (ran.code, server.ours["x"]) == (0, 1), ran

@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli.sandbox.records import stamp
+from qoder_cli.sandbox.sessions import event_of
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sessions.story import turn_story
 from tests.conftest import Qoder
-from tests.support.asking import Event, Server, Session, call, stamp
+from tests.support.asking import RUNNING, Asking, Event, call, says
 from tests.support.cells import checkerboard
 from tests.support.one_run import CURRENT, EVENTS, SESSION, story
+from tests.support.things import each_row, ok
 from tests.support.wire import page
 
-MESSAGE: Event = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
-RUNNING: Event = {"type": "session.status_running"}
+MESSAGE: Event = says("hello", "user.message")
 RETRIED: Event = {"type": "session.error", "error": {"message": "Busy.", "retry_status": "retrying"}}
 UNPAID: Event = {
     "type": "session.error",
@@ -29,30 +31,22 @@ def idle(reason: str | None = "end_turn", **more: Any) -> Event:
     return {"type": "session.status_idle", "stop_reason": {"type": reason, **more} if reason else None}
 
 
-def says(text: str) -> Event:
-    return {"type": "agent.message", "content": [{"type": "text", "text": text}]}
-
-
 @pytest.fixture(params=["current", "legacy"])
-def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
-    made = Server(qoder.clock, generation=request.param)
-    qoder.transport = made
-    session = made.session("sess_1", run=False)
-    made._tell(session, session.told[-1][0] - 1, says("Old."))
+def server(qoder: Qoder, request: pytest.FixtureRequest) -> Asking:
+    made = Asking(qoder, request.param)
+    session = made.asks("sess_1", run=False)
+    made.tell(session, session.moments[-1].at - 1, says("Old."))
     return made
 
 
-def plays(server: Server, *events: Event, apart: float = 0.5) -> None:
+def plays(server: Asking, *events: Event, apart: float = 0.5) -> None:
     """Let a message be taken, and be told of with these events, in this order."""
 
-    def take(session: Session, sent: list[Event]) -> httpx.Response:
-        accepted: list[Event] = []
-        for number, event in enumerate(events):
-            told = server._tell(session, server.clock.time + apart * number, event)
-            accepted += [told] if event["type"] == "user.message" else []
-        return httpx.Response(200, json={"data": accepted})
+    def take(request: httpx.Request, answer: object) -> httpx.Response:
+        told = server.tell(server.sessions["sess_1"], server.world.now(), *events, apart=apart)
+        return ok({"data": [each for each in told if each["type"] == "user.message"]})
 
-    server.accept = take
+    server.bends("POST", take)
 
 
 BEFORE = (RUNNING, says("Before."), MESSAGE)
@@ -70,10 +64,12 @@ ENDS_WELL = {
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
-def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: Server, told: str) -> None:
+def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *ENDS_WELL[told])
-    if server.generation == "legacy":  # without times too
-        server.told = lambda events: [{k: v for k, v in event.items() if k != "processed_at"} for event in events]
+    if server.world.generation == "legacy":  # without times too
+        server.lies["GET /sessions/sess_1/events"] = each_row(
+            lambda row: {k: v for k, v in row.items() if k != "processed_at"}
+        )
     for line in (" ".join(SEND) + " --wait --result", "session wait sess_1 --result", "session result sess_1"):
         ran = qoder(*line.split())
         assert (ran.code, ran.out) == (0, "New.\n"), ran.err
@@ -81,7 +77,7 @@ def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: 
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
-def test_session_get_says_running_until_then(qoder: Qoder, server: Server, told: str) -> None:
+def test_session_get_says_running_until_then(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *ENDS_WELL[told][:-1])
     assert qoder(*SEND).code == 0
     qoder.clock.time += 10
@@ -91,7 +87,7 @@ def test_session_get_says_running_until_then(qoder: Qoder, server: Server, told:
 
 
 @pytest.mark.parametrize("pause", [0, 3])
-def test_session_result_does_not_tell_of_the_turn_before_a_message(qoder: Qoder, server: Server, pause: float) -> None:
+def test_session_result_does_not_tell_of_the_turn_before_a_message(qoder: Qoder, server: Asking, pause: float) -> None:
     assert (qoder("session", "result", "sess_1").out, qoder("session", "wait", "sess_1").code) == ("Old.\n", 0)
     plays(server, MESSAGE)
     assert qoder(*SEND).code == 0
@@ -114,7 +110,7 @@ FAILS: dict[str, tuple[tuple[Event, ...], str]] = {
 
 
 @pytest.mark.parametrize("told", FAILS)
-def test_session_send_exits_1_when_the_turn_fails(qoder: Qoder, server: Server, told: str) -> None:
+def test_session_send_exits_1_when_the_turn_fails(qoder: Qoder, server: Asking, told: str) -> None:
     events, kind = FAILS[told]
     plays(server, *events)
     for words in ((*SEND, "--wait"), ("session", "wait", "sess_1")):
@@ -131,7 +127,7 @@ RESTS = {
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(RESTS, GENERATIONS), indirect=["server"])
-def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server: Server, told: str) -> None:
+def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *RESTS[told])
     began = qoder.clock.time
     ran = qoder(*SEND, "--wait", "--json")
@@ -148,23 +144,22 @@ def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server:
 
 
 @pytest.mark.parametrize("why", ["the session says that it works", "the agent asks"])
-def test_session_send_waits_on_while_the_session_works_or_asks(qoder: Qoder, server: Server, why: str) -> None:
+def test_session_send_waits_on_while_the_session_works_or_asks(qoder: Qoder, server: Asking, why: str) -> None:
     asks = [idle("requires_action", event_ids=["evt_1"])] if why == "the agent asks" else []
     plays(server, MESSAGE, *asks)
-    server.sessions["sess_1"].object["status"] = "idle" if asks else "running"
+    server.lies["GET /sessions/sess_1"] = lambda session: {**session, "status": "idle" if asks else "running"}
     assert qoder(*SEND, "--wait", "--on-ask", "wait", "--timeout", "3m").code == 124
     assert qoder("session", "result", "sess_1").code == 8
 
 
-def later(server: Server, seconds: float, *events: Event) -> None:
-    for number, event in enumerate(events):
-        server._tell(server.sessions["sess_1"], server.clock.time + seconds + number, event)
+def later(server: Asking, seconds: float, *events: Event) -> None:
+    server.tell(server.sessions["sess_1"], server.world.now() + seconds, *events, apart=1)
 
 
 @pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE], ids=["hm", "runs", "before"])
 @pytest.mark.parametrize("ignores", [(), ("types[]",)], ids=["types heeded", "types ignored"])
 def test_session_send_waits_for_work_that_begins_late(
-    qoder: Qoder, server: Server, ignores: tuple[str, ...], told: tuple[Event, ...]
+    qoder: Qoder, server: Asking, ignores: tuple[str, ...], told: tuple[Event, ...]
 ) -> None:
     server.ignores = ignores
     plays(server, *told)
@@ -173,7 +168,7 @@ def test_session_send_waits_for_work_that_begins_late(
     assert (ran.code, ran.out) == (0, "New.\n"), ran.err
 
 
-def test_session_send_counts_the_minute_of_rest_from_the_idle(qoder: Qoder, server: Server) -> None:
+def test_session_send_counts_the_minute_of_rest_from_the_idle(qoder: Qoder, server: Asking) -> None:
     plays(server, MESSAGE)
     later(server, 50, idle())
     began = qoder.clock.time
@@ -181,10 +176,9 @@ def test_session_send_counts_the_minute_of_rest_from_the_idle(qoder: Qoder, serv
     assert 110 <= qoder.clock.time - began < 125
 
 
-def test_session_send_does_not_take_what_the_session_did_before_for_the_outcome(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1", run=False)
-    for event in (RUNNING, idle("budget_reached")):
-        server._tell(session, session.told[-1][0] + 1, event)
+def test_session_send_does_not_take_what_the_session_did_before_for_the_outcome(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1", run=False)
+    server.tell(session, session.moments[-1].at + 1, RUNNING, idle("budget_reached"))
     assert qoder("session", "wait", "sess_1").code == 1
     server.lag = 3.0
     ran = qoder(*SEND, "--wait", "--json")
@@ -194,8 +188,8 @@ def test_session_send_does_not_take_what_the_session_did_before_for_the_outcome(
 # A session as a run is waited for, read and cancelled.
 
 
-def test_session_wait_ends_when_it_rests_and_its_result_is_its_last_message(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1", run=False)
+def test_session_wait_ends_when_it_rests_and_its_result_is_its_last_message(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1")
     server.turn(session, qoder.clock.time + 30, "The second turn.")
     qoder.clock.time += 31
     assert qoder("session", "result", "sess_1").code == 8
@@ -209,23 +203,23 @@ def test_session_wait_ends_when_it_rests_and_its_result_is_its_last_message(qode
 
 
 @pytest.mark.parametrize("line", ["wait sess_1", "logs sess_1 --follow --tail 1"])
-def test_session_wait_exits_11_when_the_agent_asks(qoder: Qoder, server: Server, line: str) -> None:
-    server.session("sess_1", call(1), run=False)
+def test_session_wait_exits_11_when_the_agent_asks(qoder: Qoder, server: Asking, line: str) -> None:
+    server.asks("sess_1", call(1), run=False)
     ran = qoder("session", *line.split(), "-o", "jsonl")
     assert (ran.code, ran.error["session_id"]) == (11, "sess_1")
     assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "jsonl"]
     assert ran.error["message"] == "session sess_1 waits for an answer to evt_1"
 
 
-def test_session_cancel_waits_until_it_is_true_and_does_nothing_twice(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_1", call(1), run=False)
-    server.before_post.append(lambda: server._tell(session, qoder.clock.time + 1, idle("cancelled")))
+def test_session_cancel_waits_until_it_is_true_and_does_nothing_twice(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1", call(1), run=False)
+    server.meanwhile.append(lambda: server.tell(session, qoder.clock.time + 1, idle("cancelled")))
     ran = qoder("session", "cancel", "sess_1", "--yes", "--json")
     assert (ran.code, ran.json["turn"]["error"]["type"]) == (0, "cancelled")
     ran = qoder("session", "cancel", "sess_1", "--yes")
     assert ran.code == 0
     assert "already finished" in ran.err
-    assert server.requests.count(("POST", "/sessions/sess_1/cancel")) == 1
+    assert server.asked.count("POST /sessions/sess_1/cancel") == 1
 
 
 def test_session_wait_waits_for_a_turn_that_stands_on_a_later_page(qoder: Qoder) -> None:
@@ -247,17 +241,17 @@ def test_session_wait_waits_for_a_turn_that_stands_on_a_later_page(qoder: Qoder)
 WAITS = pytest.mark.parametrize("line", ["run wait drun_2", "session wait sess_2"])
 
 
-def answers(qoder: Qoder, server: Server, *ids: str) -> None:
+def answers(qoder: Qoder, server: Asking, *ids: str) -> None:
     """Let somebody answer calls, and the agent go on only much later."""
     for id in ids:
         reply = {"type": "user.tool_confirmation", "tool_use_id": id, "result": "allow"}
-        server._tell(server.sessions["sess_2"], qoder.clock.time - 1, reply)
+        server.tell(server.sessions["sess_2"], qoder.clock.time - 1, reply)
 
 
 @WAITS
 @pytest.mark.parametrize("answered", [1, 2])
-def test_session_wait_exits_11_only_for_calls_that_wait(qoder: Qoder, server: Server, line: str, answered: int) -> None:
-    session = server.session("sess_2", call(1), call(2))
+def test_session_wait_exits_11_only_for_calls_that_wait(qoder: Qoder, server: Asking, line: str, answered: int) -> None:
+    session = server.asks("sess_2", call(1), call(2))
     answers(qoder, server, *["evt_1", "evt_2"][:answered])
     left = {"event_ids": ["evt_2"]} if answered == 1 else None
     assert qoder("run", "get", "drun_2", "--json").json.get("requires_action") == left
@@ -269,15 +263,14 @@ def test_session_wait_exits_11_only_for_calls_that_wait(qoder: Qoder, server: Se
     assert not left or ran.error["message"].endswith("waits for an answer to evt_2")
 
 
-def test_run_wait_does_not_name_what_was_answered_meanwhile(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_2", call(1), call(2))
+def test_run_wait_does_not_name_what_was_answered_meanwhile(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_2", call(1), call(2))
     at = qoder.clock.time + 6
 
     def answer() -> None:
-        if qoder.clock.time >= at and "evt_1" in session.waiting:
-            session.waiting.remove("evt_1")
+        if qoder.clock.time >= at and "evt_1" in session.waiting(at):
             reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
-            server._tell(session, at, reply)
+            server.tell(session, at, reply)
 
     qoder.clock.at_sleep = answer
     ran = qoder("run", "wait", "drun_2", "--json")
@@ -285,10 +278,10 @@ def test_run_wait_does_not_name_what_was_answered_meanwhile(qoder: Qoder, server
     assert ran.error["message"].endswith("waits for an answer to evt_2")
 
 
-def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_2", call(1))
+def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_2", call(1))
     answers(qoder, server, "evt_1")
-    server._tell(session, qoder.clock.time - 0.5, idle("requires_action", event_ids=["evt_1"]))
+    server.tell(session, qoder.clock.time - 0.5, idle("requires_action", event_ids=["evt_1"]))
     assert qoder("run", "get", "drun_2", "--json").json["requires_action"] == {"event_ids": ["evt_1"]}
     assert qoder("run", "wait", "drun_2").code == 11
 
@@ -298,25 +291,25 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
 
 @pytest.mark.parametrize("age", [0.0, 3600.0])
 @pytest.mark.parametrize("told", ["asks", "works", "was told something"])
-def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Server, told: str, age: float) -> None:
-    session = server.session("sess_2", *([call(1)] if told == "asks" else []), run=False)
+def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Asking, told: str, age: float) -> None:
+    session = server.asks("sess_2", *([call(1)] if told == "asks" else []), run=False)
     if told != "asks":
-        server._tell(session, qoder.clock.time - 10, RUNNING if told == "works" else MESSAGE)
-    session.object["archived_at"] = stamp(qoder.clock.time - age)
+        server.tell(session, qoder.clock.time - 10, RUNNING if told == "works" else MESSAGE)
+    session.fields["archived_at"] = stamp(qoder.clock.time - age)
     ran = qoder("session", "wait", "sess_2", "--on-ask", "wait", "--json")
     assert (ran.code, ran.json["turn"]["error"]["type"]) == (9, "session_archived"), ran.err
     assert ran.error["message"] == "the outcome of session sess_2 is unknown: it was archived before its turn ended"
     assert qoder("session", "result", "sess_2").code == 9
 
 
-def test_session_wait_exits_9_when_the_session_is_archived_meanwhile(qoder: Qoder, server: Server) -> None:
-    session = server.session("sess_2", run=False)
-    server._tell(session, qoder.clock.time - 10, RUNNING)
+def test_session_wait_exits_9_when_the_session_is_archived_meanwhile(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_2", run=False)
+    server.tell(session, qoder.clock.time - 10, RUNNING)
     at = qoder.clock.time + 300
 
     def archive() -> None:
         if qoder.clock.time >= at:
-            session.object["archived_at"] = session.object["archived_at"] or stamp(at)
+            session.fields["archived_at"] = stamp(at)
 
     qoder.clock.at_sleep = archive
     assert qoder("session", "wait", "sess_2").code == 9
@@ -325,12 +318,12 @@ def test_session_wait_exits_9_when_the_session_is_archived_meanwhile(qoder: Qode
 
 @pytest.mark.parametrize("ends_in", [-3600, 20])
 def test_session_wait_has_the_outcome_of_an_archived_session_whose_turn_ended(
-    qoder: Qoder, server: Server, ends_in: float
+    qoder: Qoder, server: Asking, ends_in: float
 ) -> None:
-    session = server.session("sess_2", run=False)
+    session = server.asks("sess_2", run=False)
     server.turn(session, qoder.clock.time + ends_in, "Late.")
-    server._tell(session, qoder.clock.time + min(ends_in, 0) - 1, RUNNING)
-    session.object["archived_at"] = stamp(qoder.clock.time)
+    server.tell(session, qoder.clock.time + min(ends_in, 0) - 1, RUNNING)
+    session.fields["archived_at"] = stamp(qoder.clock.time)
     ran = qoder("session", "wait", "sess_2", "--result")
     assert (ran.code, ran.out) == (0, "Late.\n")
 
@@ -349,13 +342,12 @@ REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "resul
     st.sampled_from([(), ("types[]",), ("order",), ("types[]", "order")]),
 )
 def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Event], ignores: tuple[str, ...]) -> None:
-    server = Server(qoder.clock, ignores=ignores)
-    qoder.transport = server
-    session = server.session("sess_1", run=False)
-    for number, event in enumerate(kinds):
-        server._tell(session, qoder.clock.time - 20 + number, event)
+    server = Asking(qoder)
+    server.ignores = ignores
+    session = server.asks("sess_1", run=False)
+    server.tell(session, qoder.clock.time - 20, *kinds, apart=1)
     story = turn_story()
-    story.add([event for _, event in session.told])
+    story.add([event_of(session, moment, legacy=False) for moment in session.moments])
     turn = qoder("session", "get", "sess_1", "--json").json["turn"]
     assert turn["status"] == (story.ending.status if story.ending else "running")
     assert turn.get("requires_action") == ({"event_ids": ["evt_1"]} if story.asks and not story.ending else None)
@@ -365,9 +357,9 @@ def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Ev
 
 
 @pytest.fixture
-def asking(qoder: Qoder) -> Server:
-    qoder.transport = made = Server(qoder.clock)
-    made.session("sess_1", call(1), run=False)
+def asking(qoder: Qoder) -> Asking:
+    made = Asking(qoder)
+    made.asks("sess_1", call(1), run=False)
     return made
 
 
@@ -386,7 +378,7 @@ def asking(qoder: Qoder) -> Server:
         (("session", "send", "sess_1", "-m", "x"), 6),
     ],
 )
-def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Server, words: tuple[str, ...], code: int) -> None:
+def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, words: tuple[str, ...], code: int) -> None:
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err
     assert (ran.error["run_id"], ran.error["session_id"]) == (None, words[2])
@@ -394,10 +386,11 @@ def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Server, word
 
 @pytest.mark.parametrize("status", ["404", "409", "400", "500", "drop-after"])
 @pytest.mark.parametrize("noun", ["session", "run"])
-def test_session_approve_names_the_session_of_a_refusal(qoder: Qoder, asking: Server, noun: str, status: str) -> None:
-    asking.session("sess_1", call(1))
-    asking.goes_wrong = [status] * 9
-    asking.reads_fail = 99 if status == "drop-after" else 0
+def test_session_approve_names_the_session_of_a_refusal(qoder: Qoder, asking: Asking, noun: str, status: str) -> None:
+    asking.asks("sess_1", call(1))
+    asking.faults.add(f"send:{status}*9")
+    if status == "drop-after":
+        asking.meanwhile.append(lambda: asking.faults.add("events:503*99"))
     ran = qoder(noun, "approve", "drun_1" if noun == "run" else "sess_1", "evt_1", "--yes", "--json")
     assert ran.code in (5, 6, 9), ran.err
     assert ran.error["session_id"] == "sess_1"

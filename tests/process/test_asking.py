@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
-from tests.support.asking import APPROVE, ASKED, FastClock, Server, asked_again, call, fields_drawn, served, sha256_of
-from tests.support.processes import IMPATIENT, PATIENCE, Shell, Terminal, until
+from tests.conftest import TOKEN
+from tests.support.asking import ASKED, Asking, Events, call, on_real_time, sha256_of
+from tests.support.processes import IMPATIENT, PATIENCE, Hooked, Shell, Terminal, asked_again, served, until
 
+APPROVE = ("qoder", "session", "approve", "sess_1")
 WAIT = ("qoder", "run", "wait", "drun_1", "--follow")
 LOGS = ("qoder", "run", "logs", "drun_1", "--follow")
 PROMPT = (*WAIT, "--on-ask", "prompt")
@@ -23,17 +23,17 @@ MARGINS = ("  │ ", "  ┆ ")  # of a line, and of a row that continues one
 
 
 @pytest.fixture
-def server() -> Server:
-    made = Server(FastClock())
-    made.session("sess_1", call(1))
+def server() -> Asking:
+    made = on_real_time("current")
+    made.asks("sess_1", call(1))
     return made
 
 
 @pytest.fixture
-def shell(tmp_path: Path, server: Server) -> Iterator[Shell]:
+def shell(tmp_path: Path, server: Asking) -> Iterator[Shell]:
     made = Shell(tmp_path)
-    with served(server) as url:
-        made.env |= {"QODER_BASE_URL": url, "QODER_PAT": "pt-planted-0123456789abcdef"}
+    with served(server.world, Hooked(server)) as sandbox:
+        made.env |= {"QODER_BASE_URL": sandbox.base_url, "QODER_PAT": TOKEN}
         yield made
 
 
@@ -43,14 +43,20 @@ def hasty(shell: Shell) -> Shell:
     return shell.hurry()
 
 
-def sent(server: Server) -> list[str]:
-    return [event["result"] for body in server.posted for event in body["events"]]
+def fields_drawn(screen: list[str]) -> list[str]:
+    """Return what stands where only the name of a field may."""
+    rows = [line.removeprefix("  │ ") for line in screen if line.startswith("  │ ")]
+    return [row for row in rows if row[:1] not in ("", " ")]
+
+
+def sent(server: Asking) -> list[str]:
+    return [event["result"] for body in server.sent for event in body["events"]]
 
 
 # What counts.
 
 
-def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Server) -> None:
+def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows(ASKED).type("y\n")
         assert terminal.end() == 0
@@ -62,83 +68,77 @@ def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Ser
 @pytest.mark.parametrize("replies", [["\n", "maybe\n", "ye\n"], ["?\n", "\n", "A L L\n", "s\n"], ["\x04"]])
 @pytest.mark.parametrize("verb", ["approve", "deny"])
 def test_session_approve_takes_nothing_else_for_an_answer(
-    shell: Shell, server: Server, verb: str, replies: list[str]
+    shell: Shell, server: Asking, verb: str, replies: list[str]
 ) -> None:
     with Terminal(shell, "qoder", "session", verb, "sess_1") as terminal:
         for number, reply in enumerate(replies, 1):
             asked_again(terminal, "allow?", number).type(reply)
         assert terminal.end() == 2
-    assert server.posted == []
+    assert server.sent == []
     assert "type one of the letters in brackets" in terminal.raw
     assert "run it in a terminal" not in terminal.raw
 
 
-def test_session_approve_takes_nothing_that_was_typed_before_it_asked(shell: Shell, server: Server) -> None:
+def test_session_approve_takes_nothing_that_was_typed_before_it_asked(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         terminal.type("y\ny\ny\n")
         terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
-    assert server.posted == []
+    assert server.sent == []
 
 
 @pytest.mark.parametrize(
     ("words", "pasted"), [(WAIT, "maybe\ny\n"), (APPROVE, "y\nls\n"), (WAIT, "y\nls"), (WAIT, "w\nbecause\ny\n")]
 )
-def test_question_is_not_answered_by_a_paste(hasty: Shell, server: Server, words: tuple[str, ...], pasted: str) -> None:
+def test_question_is_not_answered_by_a_paste(hasty: Shell, server: Asking, words: tuple[str, ...], pasted: str) -> None:
     question = ASKED if words is APPROVE else STOP
     with Terminal(hasty, *words) as terminal:
         asked_again(terminal, question, 1).type(pasted)
         asked_again(terminal, question, 2)
-        assert server.posted == []
+        assert server.sent == []
         terminal.type("n\n")
         assert terminal.end() == 0
     assert sent(server) == ["deny"]
     assert "pasted text is not accepted" in terminal.raw
 
 
-def test_session_approve_sends_nothing_at_ctrl_c(shell: Shell, server: Server) -> None:
+def test_session_approve_sends_nothing_at_ctrl_c(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows(ASKED).type("\x03")
         assert terminal.end() == -signal.SIGINT
-    assert server.posted == []
+    assert server.sent == []
     assert "error: interrupted; nothing was sent" in terminal.screen
 
 
-def test_session_approve_sends_nothing_when_the_terminal_vanishes(shell: Shell, server: Server) -> None:
+def test_session_approve_sends_nothing_when_the_terminal_vanishes(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows(ASKED).hang_up()
         until(lambda: terminal.process.poll() is not None, "its end")
         assert terminal.process.poll() in (2, 129, -signal.SIGHUP)
-    assert server.posted == []
+    assert server.sent == []
 
 
 @pytest.mark.parametrize("meanwhile", ["a colleague answers", "the call changes"])
-def test_session_approve_sends_nothing_where_it_is_no_longer_so(shell: Shell, server: Server, meanwhile: str) -> None:
-    def otherwise(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def test_session_approve_sends_nothing_where_it_is_no_longer_so(shell: Shell, server: Asking, meanwhile: str) -> None:
+    def otherwise(events: Events) -> Events:
         other = {"input": {"command": "rm -rf /"}}
         return [{**event, **other} if event["id"] == "evt_1" else event for event in events]
 
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows(ASKED)
         if meanwhile == "the call changes":
-            server.told = otherwise
+            server.tells(otherwise)
         else:
-            server.answered_by_a_colleague("evt_1", "deny")
+            server.colleague("evt_1", "deny")
         terminal.type("y\n")
         assert terminal.end() == 6
-    assert server.posted == []
+    assert server.sent == []
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "hang up"])
-def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Shell, server: Server, how: str) -> None:
-    has_ended, take = threading.Event(), server.accept
-
-    def slow(session: Any, events: list[dict[str, Any]]) -> httpx.Response:
-        answer = take(session, events)
-        has_ended.wait(PATIENCE)
-        return answer
-
-    server.accept = slow
+def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Shell, server: Asking, how: str) -> None:
+    has_ended = threading.Event()
+    server.late.append(lambda: has_ended.wait(PATIENCE))
     with Terminal(shell.hurry(IMPATIENT), *APPROVE) as terminal:
         terminal.shows(ASKED).type("y\n")
         until(lambda: server.taken, "the answer")
@@ -167,7 +167,7 @@ def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Sh
     ],
 )
 def test_run_wait_asks_and_goes_on(
-    hasty: Shell, server: Server, words: tuple[str, ...], keys: str, result: list[str], code: int
+    hasty: Shell, server: Asking, words: tuple[str, ...], keys: str, result: list[str], code: int
 ) -> None:
     with Terminal(hasty, *words) as terminal:
         terminal.shows(STOP).type(keys)
@@ -176,30 +176,30 @@ def test_run_wait_asks_and_goes_on(
     assert sum("echo 1" in line and "│" in line for line in terminal.screen) == 1
 
 
-def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(hasty: Shell, server: Server) -> None:
-    server.session("sess_1", call(1), call(2))
+def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(hasty: Shell, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2))
     with Terminal(hasty, *PROMPT, "--timeout", "1h") as terminal:
         terminal.shows(STOP).type("w\n")
         terminal.shows("why not?").type("not on a Früday\ny\n")
         asked_again(terminal, STOP, 2)
-        assert server.posted == []
+        assert server.sent == []
         terminal.type("n\n")
         assert terminal.end() == 0
     assert sent(server) == ["deny", "deny"]
-    assert server.posted[0]["events"][0]["deny_message"] == "not on a Früday"
+    assert server.sent[0]["events"][0]["deny_message"] == "not on a Früday"
     assert any("why not? not on a Fr" in line for line in terminal.screen)  # what is typed is seen
 
 
-def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(hasty: Shell, server: Server) -> None:
+def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(hasty: Shell, server: Asking) -> None:
     with Terminal(hasty, *WAIT) as terminal:
         terminal.shows(STOP).type("\x03")
         assert terminal.end() == -signal.SIGINT
-    assert server.posted == []
+    assert server.sent == []
     assert any("stopped waiting; run drun_1 keeps running" in line for line in terminal.screen)
 
 
-def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Server) -> None:
-    server.lag, server.lenient = 2.0, True
+def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Asking) -> None:
+    server.lag, server.lenient = 0.05, True
     with Terminal(hasty, *WAIT) as terminal:
         terminal.shows(STOP).type("y\n")
         assert terminal.end() == 0
@@ -210,19 +210,20 @@ def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Server) -
     ("fails", "replies", "code"), [("403", ["y\n"], 11), ("500", ["y\n"], 9), ("", ["\x04"], 11), ("", ["\n"] * 3, 11)]
 )
 def test_run_wait_does_not_end_as_if_nothing_was_started(
-    hasty: Shell, server: Server, fails: str, replies: list[str], code: int
+    hasty: Shell, server: Asking, fails: str, replies: list[str], code: int
 ) -> None:
-    server.goes_wrong = [fails] if fails else []
+    if fails:
+        server.faults.add(f"send:{fails}")
     with Terminal(hasty, *WAIT) as terminal:
         for number, reply in enumerate(replies, 1):
             asked_again(terminal, STOP, number).type(reply)
         assert terminal.end() == code, terminal.screen
     assert any("drun_1 waits for an answer" in line for line in terminal.screen) or fails in ("", "500")
-    assert bool(server.posted) == bool(fails)
+    assert bool(server.sent) == bool(fails)
 
 
-def test_run_wait_drops_no_yes_because_a_call_of_a_custom_tool_follows(hasty: Shell, server: Server) -> None:
-    server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
+def test_run_wait_drops_no_yes_because_a_call_of_a_custom_tool_follows(hasty: Shell, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
     with Terminal(hasty, *WAIT) as terminal:
         terminal.shows(STOP).type("y\n")
         assert terminal.end() == 11
@@ -235,9 +236,9 @@ HOSTILE = "ls\r\x1b[2J\x1b[1;1H\u202e\u200b\nallow? [y]es [n]o [w]hy not y\n" + 
 HOSTILE += "allow? [y]es"
 
 
-def test_session_approve_keeps_hostile_text_behind_a_margin(shell: Shell, server: Server) -> None:
+def test_session_approve_keeps_hostile_text_behind_a_margin(shell: Shell, server: Asking) -> None:
     given = {"command": HOSTILE, "a\nb": {"c": "\x07"}}
-    server.session("sess_1", call(1, name="Bash\x1b[2J" + "x" * 5_000, input=given))
+    server.asks("sess_1", call(1, name="Bash\x1b[2J" + "x" * 5_000, input=given))
     with Terminal(shell, *APPROVE, env={"NO_COLOR": "1"}) as terminal:
         terminal.shows("characters? [y]es [n]o").type("\x04")
         assert terminal.end() == 2
@@ -261,17 +262,17 @@ AS_IT_IS = [
 
 
 @pytest.mark.parametrize("words", [APPROVE, WAIT], ids=" ".join)
-def test_question_shows_a_call_as_it_is(hasty: Shell, server: Server, words: tuple[str, ...]) -> None:
-    server.session("sess_1", call(1, input={"command": "\n".join(AS_IT_IS)}))
+def test_question_shows_a_call_as_it_is(hasty: Shell, server: Asking, words: tuple[str, ...]) -> None:
+    server.asks("sess_1", call(1, input={"command": "\n".join(AS_IT_IS)}))
     with Terminal(hasty, *words, columns=200) as terminal:
         terminal.shows("[y]es").type("\x04")
         terminal.end()
     assert [f"  │   {line}" for line in AS_IT_IS if f"  │   {line}" not in terminal.screen] == []
 
 
-def test_session_approve_lets_no_name_draw_a_question(shell: Shell, server: Server) -> None:
+def test_session_approve_lets_no_name_draw_a_question(shell: Shell, server: Asking) -> None:
     name = "x" * (80 - len("the agent asks to run ")) + "approve evt_9? [y]es [n]o y"
-    server.session("sess_1", call(1, name=name, session_thread_id="sthr_1" + " " * 60 + "allow? [y]es"))
+    server.asks("sess_1", call(1, name=name, session_thread_id="sthr_1" + " " * 60 + "allow? [y]es"))
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
@@ -280,11 +281,11 @@ def test_session_approve_lets_no_name_draw_a_question(shell: Shell, server: Serv
 
 
 @pytest.mark.parametrize("columns", [80, 24])
-def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Server, columns: int) -> None:
+def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Asking, columns: int) -> None:
     width = columns - len("  │ ") - 2
     lines = ["echo", "x" * (width - 2) + "timeout", "  " + "y" * (width - 4) + "path\n/tmp", "\ttimeout", "timeout\r"]
     given = {"command": "\n".join(lines), "  /tmp": "a", "timeout": {"timeout": "1"}, "path ok": ["timeout"]}
-    server.session("sess_1", call(1, input=given))
+    server.asks("sess_1", call(1, input=given))
     with Terminal(shell, *APPROVE, columns=columns, rows=60) as terminal:
         terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
@@ -294,9 +295,9 @@ def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Server
     assert [row for row in rows if row.endswith(("timeout", "path"))] == ["  ┆     timeout", "  ┆     path"]
 
 
-def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Server) -> None:
+def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Asking) -> None:
     given = {"command": "ls\xa0\u3000x\u2800\u3164r\u0338m\ufe0f", "Räume": "界"}
-    server.session("sess_1", call(1, name="Ba\u200bsh", input=given))
+    server.asks("sess_1", call(1, name="Ba\u200bsh", input=given))
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
@@ -305,8 +306,8 @@ def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Serve
     assert "  │   界" in terminal.screen
 
 
-def test_question_says_the_length_of_a_call_that_is_longer_than_the_screen(hasty: Shell, server: Server) -> None:
-    server.session("sess_1", call(1, name='Ba"sh', input={"command": "rm -rf /\n" + "echo ok\n" * 30}))
+def test_question_says_the_length_of_a_call_that_is_longer_than_the_screen(hasty: Shell, server: Asking) -> None:
+    server.asks("sess_1", call(1, name='Ba"sh', input={"command": "rm -rf /\n" + "echo ok\n" * 30}))
     long = 'a call of "Ba\\"sh" with 321 characters? [y]es [n]o'
     with Terminal(hasty, *APPROVE, rows=24) as terminal:
         terminal.shows(f"allow {long}").type("\x04")
@@ -325,7 +326,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("where", "secret"), SECRETS)
-def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: Server, secret: str, where: str) -> None:
+def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: Asking, secret: str, where: str) -> None:
     hasty.env |= {"QODER_ACCESS_TOKEN": "pt-another-0123456789abcdef", "QODER_REPO_TOKEN": "ghp_0123456789abcdef"}
     given = hasty.env.get(secret, secret)
     asks = {
@@ -333,7 +334,7 @@ def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: S
         "name": call(1, name=f"Bash {given}"),
         "key": call(1, input={given: {"a": given}}),
     }[where]
-    server.session("sess_1", asks)
+    server.asks("sess_1", asks)
     for words, code in ((APPROVE, 2), (WAIT, 11)):
         with Terminal(hasty, *words) as terminal:
             assert terminal.end() == code
@@ -342,7 +343,7 @@ def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: S
         assert "[y]es" not in terminal.raw
         assert given not in terminal.raw.replace("\r\n  ┆     ", "") or secret == "[redacted]"
         assert words is WAIT or "to deny it: qoder session deny sess_1 evt_1" in said
-    assert server.posted == []
+    assert server.sent == []
     with Terminal(hasty, "qoder", "session", "deny", "sess_1") as terminal:
         terminal.shows("allow? [n]o").type("n\n")
         assert terminal.end() == 0
@@ -370,9 +371,9 @@ LONG = {
     ],
 )
 def test_run_approve_does_not_ask_about_a_call_that_it_does_not_show_whole(
-    hasty: Shell, server: Server, words: tuple[str, ...], code: int, long: str
+    hasty: Shell, server: Asking, words: tuple[str, ...], code: int, long: str
 ) -> None:
-    server.session("sess_1", LONG[long])
+    server.asks("sess_1", LONG[long])
     with Terminal(hasty, *words, columns=200) as terminal:
         assert terminal.end() == code, terminal.screen[-5:]
     said = " ".join(terminal.screen)
@@ -380,12 +381,12 @@ def test_run_approve_does_not_ask_about_a_call_that_it_does_not_show_whole(
     assert "evt_1 has over 100,000 characters, or over 2,000 lines here" in said
     assert "answer with --input-sha256 HEX and --yes: qoder " in said
     assert len([line for line in terminal.screen if line.startswith(MARGINS)]) <= 20
-    assert server.posted == []
+    assert server.sent == []
 
 
-def test_run_approve_shows_all_of_a_call_that_it_asks_about(shell: Shell, server: Server) -> None:
+def test_run_approve_shows_all_of_a_call_that_it_asks_about(shell: Shell, server: Asking) -> None:
     name = "N" * 300 + "rm"
-    server.session("sess_1", call(1, name=name, input={"command": "echo ok\n" * 1_900 + "rm -rf /"}))
+    server.asks("sess_1", call(1, name=name, input={"command": "echo ok\n" * 1_900 + "rm -rf /"}))
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows("characters? [y]es [n]o").type("y\n")
         assert terminal.end() == 0
@@ -394,19 +395,19 @@ def test_run_approve_shows_all_of_a_call_that_it_asks_about(shell: Shell, server
     assert server.taken == {"evt_1": 1}
 
 
-def test_run_approve_takes_the_hash_of_a_call_too_long_to_be_shown(shell: Shell, server: Server) -> None:
-    server.session("sess_1", LONG["lines"])
+def test_run_approve_takes_the_hash_of_a_call_too_long_to_be_shown(shell: Shell, server: Asking) -> None:
+    server.asks("sess_1", LONG["lines"])
     with Terminal(shell, *APPROVE, "evt_1", "--input-sha256", sha256_of(LONG["lines"]), "--yes") as terminal:
         assert terminal.end() == 0
     assert server.taken == {"evt_1": 1}
 
 
-def test_run_approve_asks_about_no_call_beside_one_that_is_too_long(shell: Shell, server: Server) -> None:
-    server.session("sess_1", call(2), LONG["lines"])
+def test_run_approve_asks_about_no_call_beside_one_that_is_too_long(shell: Shell, server: Asking) -> None:
+    server.asks("sess_1", call(2), LONG["lines"])
     with Terminal(shell, *APPROVE) as terminal:
         assert terminal.end() == 2
     assert ASKED not in terminal.raw
-    assert server.posted == []
+    assert server.sent == []
 
 
 # A question ends with the time, and a reply to the last call is none to the next.
@@ -420,36 +421,36 @@ Clock.monotonic = lambda self: 120.0 * os.path.exists("later")
 
 
 @pytest.mark.parametrize("typed", [[], ["y\x04"], ["w\n", "it is late"], ["y\n"]])
-def test_run_wait_ends_at_its_timeout_while_it_asks(shell: Shell, server: Server, typed: list[str]) -> None:
-    server.session("sess_1", call(1), call(2))
+def test_run_wait_ends_at_its_timeout_while_it_asks(shell: Shell, server: Asking, typed: list[str]) -> None:
+    server.asks("sess_1", call(1), call(2))
     with Terminal(shell.hurry(LATER), *PROMPT, "--timeout", "1m") as terminal:
         terminal.shows(STOP)
         for number, keys in enumerate(typed):
             terminal.shows("why not?" if number else STOP).type(keys)
         (shell.home / "later").touch()
         assert terminal.end() == 124, terminal.screen
-    assert server.posted == []
+    assert server.sent == []
     assert "no reply came in time; nothing was sent" in terminal.screen
     assert re.search("timed out after 1m 00s; run drun_1 (is still|was) running", terminal.raw)
 
 
-def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Server) -> None:
+def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Asking) -> None:
     with Terminal(hasty, *PROMPT, "--timeout", "0") as terminal:
         assert terminal.end() == 124
     assert STOP not in terminal.raw
 
 
 @pytest.mark.parametrize("words", [PROMPT, APPROVE])
-def test_run_approve_takes_no_typing_just_after_a_reply(shell: Shell, server: Server, words: tuple[str, ...]) -> None:
+def test_run_approve_takes_no_typing_just_after_a_reply(shell: Shell, server: Asking, words: tuple[str, ...]) -> None:
     asks = STOP if words is PROMPT else "[y]es [n]o"
-    server.session("sess_1", call(1), call(2))
+    server.asks("sess_1", call(1), call(2))
     with Terminal(shell.hurry("prompt.UNREAD = 0.5"), *words) as terminal:
         terminal.shows(asks).type("y\n")
         time.sleep(0.15)  # a person who holds the key, or types for the next question before it is there
         assert "(tool, evt_2)" not in terminal.raw
         terminal.type("y\n")
         asked_again(terminal, asks, 2)
-        assert server.posted == []
+        assert server.sent == []
         terminal.type("n\n")
         terminal.end()
-    assert [event["tool_use_id"] for event in server.posted[0]["events"] if event["result"] == "allow"] == ["evt_1"]
+    assert [event["tool_use_id"] for event in server.sent[0]["events"] if event["result"] == "allow"] == ["evt_1"]

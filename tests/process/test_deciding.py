@@ -10,9 +10,12 @@ import httpx
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.support.asking import ASKED, FastClock, Server, asked_again, call, refusal, served, stamp
+from tests.conftest import TOKEN
+from tests.support.asking import ASKED, ENDED, RUNNING, Asking, again, call, on_real_time, says
 from tests.support.cells import checkerboard
-from tests.support.processes import Shell, Terminal, sandbox
+from tests.support.processes import Hooked, Shell, Terminal, asked_again, sandbox, served
+from tests.support.things import ok, refusal
+from tests.support.wire import page
 
 FOLLOW = ("qoder", "run", "wait", "drun_1", "--follow")
 PENDING = ("qoder", "run", "pending", "drun_1")
@@ -21,18 +24,18 @@ THREE = (call(1), call(2), call(3))
 
 
 @pytest.fixture(params=GENERATIONS)
-def server(request: pytest.FixtureRequest) -> Server:
-    made = Server(FastClock(), generation=request.param)
-    made.session("sess_1", *THREE)
+def server(request: pytest.FixtureRequest) -> Asking:
+    made = on_real_time(request.param)
+    made.asks("sess_1", *THREE)
     return made
 
 
 @pytest.fixture
-def shell(tmp_path: Path, server: Server) -> Iterator[Shell]:
+def shell(tmp_path: Path, server: Asking) -> Iterator[Shell]:
     made = Shell(tmp_path).hurry()
     (tmp_path / "other.toml").write_text('[profiles.other]\nregion = "cn"\n')
-    with served(server) as url:
-        made.env |= {"QODER_BASE_URL": url, "QODER_PAT": "pt-planted-0123456789abcdef", "NO_COLOR": "1"}
+    with served(server.world, Hooked(server)) as at:
+        made.env |= {"QODER_BASE_URL": at.base_url, "QODER_PAT": TOKEN, "NO_COLOR": "1"}
         yield made
 
 
@@ -51,8 +54,8 @@ def shown(shell: Shell, *words: str, code: int = 0, **settings: Any) -> str:
     return "\n".join(terminal.screen)
 
 
-def said(server: Server) -> list[str]:
-    events = [event for body in server.posted for event in body["events"]]
+def said(server: Asking) -> list[str]:
+    events = [event for body in server.sent for event in body["events"]]
     return [f"{each['tool_use_id']} {each['result']}" for each in events]
 
 
@@ -60,9 +63,9 @@ def said(server: Server) -> list[str]:
 
 
 @alternating("verb", ["approve", "deny"])
-def test_run_approve_takes_the_number_of_a_call_that_pending_showed(shell: Shell, server: Server, verb: str) -> None:
+def test_run_approve_takes_the_number_of_a_call_that_pending_showed(shell: Shell, server: Asking, verb: str) -> None:
     assert "to decide on one by its number: qoder run approve drun_1 1" in shown(shell, *PENDING)
-    server.answered_by_a_colleague("evt_1")
+    server.colleague("evt_1")
     with Terminal(shell, "qoder", "run", verb, "drun_1", "3", "2") as terminal:
         terminal.shows("(tool, evt_2):").shows("allow?").type("w\n")
         terminal.shows("why not?").type("no\n")
@@ -72,7 +75,7 @@ def test_run_approve_takes_the_number_of_a_call_that_pending_showed(shell: Shell
     assert said(server) == ["evt_2 deny", "evt_3 deny"]
 
 
-def test_run_wait_numbers_what_it_ends_with(shell: Shell, server: Server) -> None:
+def test_run_wait_numbers_what_it_ends_with(shell: Shell, server: Asking) -> None:
     told = shown(shell, *FOLLOW, "--on-ask", "stop", code=11)
     assert "2  Bash  echo 2" in told
     with Terminal(shell, *SECOND) as terminal:
@@ -82,47 +85,46 @@ def test_run_wait_numbers_what_it_ends_with(shell: Shell, server: Server) -> Non
 
 
 @of_sessions
-def test_session_answer_of_a_number_shows_the_call_and_asks(shell: Shell, server: Server) -> None:
-    server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
+def test_session_answer_of_a_number_shows_the_call_and_asks(shell: Shell, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
     shown(shell, *PENDING)
     answer = ("qoder", "session", "answer", "sess_1", "2", "--with", "green\n")
     for reply, code in (("n\n", 2), ("\x04", 2), ("y\n", 0)):
-        assert server.posted == []
+        assert server.sent == []
         with Terminal(shell, *answer) as terminal:
             terminal.shows("(custom, evt_2):").shows('answer it with "green\\n" (6 characters)? [y]es [n]o').type(reply)
             assert terminal.end() == code
     assert server.taken == {"evt_2": 1}
 
 
-def otherwise(server: Server) -> None:
-    server.told = lambda events: [
-        {**event, "input": {"command": "rm -rf /"}} if event["id"] == "evt_2" else event for event in events
-    ]
+def otherwise(server: Asking) -> None:
+    other = {"input": {"command": "rm -rf /"}}
+    server.tells(lambda events: [event | other if event["id"] == "evt_2" else event for event in events])
 
 
-def unreadable(server: Server) -> None:
-    server.told = lambda events: [event for event in events if event["id"] != "evt_2"]
+def unreadable(server: Asking) -> None:
+    server.tells(lambda events: [event for event in events if event["id"] != "evt_2"])
 
 
-def reused(server: Server) -> None:
+def reused(server: Asking) -> None:
     """Let a session of the same id ask for something else under the same ids."""
-    server.session("sess_1", *(call(n, input={"command": f"rm {n}"}) for n in (1, 2, 3)))
+    server.asks("sess_1", *(call(n, input={"command": f"rm {n}"}) for n in (1, 2, 3)))
 
 
-REFUSED: dict[str, tuple[Callable[[Server], object], tuple[str, ...], int, str]] = {
-    "answered": (lambda server: server.answered_by_a_colleague("evt_2", "deny"), SECOND, 6, "no longer waits: it was"),
+REFUSED: dict[str, tuple[Callable[[Asking], object], tuple[str, ...], int, str]] = {
+    "answered": (lambda server: server.colleague("evt_2", "deny"), SECOND, 6, "no longer waits: it was"),
     "another input": (otherwise, SECOND, 6, "is another call now than the one that was shown"),
     "reused ids": (reused, SECOND, 6, "is another call now than the one that was shown"),
     "unreadable": (unreadable, SECOND, 6, "can no longer be read"),
     "too large": (lambda server: None, (*SECOND[:-1], "4"), 2, "has 3 calls, and no number 4"),
     "another session": (
-        lambda server: server.session("sess_2", call(1)),
+        lambda server: server.asks("sess_2", call(1)),
         ("qoder", "session", "approve", "sess_2", "1"),
         2,
         "no list of calls was shown here",
     ),
     "one of two": (
-        lambda server: server.answered_by_a_colleague("evt_2"),
+        lambda server: server.colleague("evt_2"),
         (*SECOND[:-1], "evt_1", "2"),
         6,
         "no longer waits",
@@ -132,7 +134,7 @@ REFUSED: dict[str, tuple[Callable[[Server], object], tuple[str, ...], int, str]]
 
 @alternating("name", REFUSED)
 def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
-    shell: Shell, server: Server, name: str
+    shell: Shell, server: Asking, name: str
 ) -> None:
     bend, words, code, why = REFUSED[name]
     shown(shell, *PENDING)
@@ -140,28 +142,28 @@ def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
     told = " ".join(shown(shell, *words, code=code).split())
     assert why in told
     assert "[y]es" not in told
-    assert server.posted == []
+    assert server.sent == []
 
 
 def test_run_approve_knows_no_number_that_was_shown_to_another_profile_or_in_a_pipe(
-    shell: Shell, server: Server
+    shell: Shell, server: Asking
 ) -> None:
     shell.qoder("run", "pending", "drun_1", "--json")
     shell.qoder("run", "pending", "drun_1")
     shown(shell, *PENDING, env={"QODER_CONFIG": str(shell.home / "other.toml"), "QODER_PROFILE": "other"})
     assert "no list of calls was shown here" in " ".join(shown(shell, *SECOND, code=2).split())
-    assert server.posted == []
+    assert server.sent == []
 
 
 @alternating("format", ["table", "json", "id"])
-def test_run_pending_offers_numbers_only_where_it_keeps_them(shell: Shell, server: Server, format: str) -> None:
+def test_run_pending_offers_numbers_only_where_it_keeps_them(shell: Shell, server: Asking, format: str) -> None:
     assert ("by its number" in shown(shell, *PENDING, "-o", format)) == (format == "table")
 
 
-def test_run_pending_shows_no_numbers_that_it_cannot_keep(shell: Shell, server: Server) -> None:
+def test_run_pending_shows_no_numbers_that_it_cannot_keep(shell: Shell, server: Asking) -> None:
     first = shown(shell, *PENDING)
     assert first.startswith("number")
-    server.session("sess_1", call(9), *THREE)
+    server.asks("sess_1", call(9), *THREE)
     with closing(sqlite3.connect(shell.home / "state/state.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         told = shown(shell, *PENDING)
@@ -201,38 +203,38 @@ LETTERS = {
     indirect=["server"],
 )
 def test_question_means_the_same_wherever_it_is_asked(
-    shell: Shell, server: Server, words: tuple[str, ...], letters: str
+    shell: Shell, server: Asking, words: tuple[str, ...], letters: str
 ) -> None:
-    server.session("sess_1", *FOUR)
+    server.asks("sess_1", *FOUR)
     replies = letters.split(" ")
     with Terminal(shell, *words) as terminal:
         for number, letter in enumerate(replies, 1):
             asked_again(terminal, ASKED, number).type(letter if letter == "\x04" else f"{letter}\n")
         assert terminal.end() == (0 if LETTERS[letters] else 11 if words is FOLLOW else 2), terminal.screen
     assert said(server) == LETTERS[letters]
-    assert len(server.posted) <= 1
+    assert len(server.sent) <= 1
 
 
 @of_sessions
 @pytest.mark.parametrize("what", ["changes", "is answered"])
 def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_shown(
-    shell: Shell, server: Server, what: str
+    shell: Shell, server: Asking, what: str
 ) -> None:
-    server.session("sess_1", *FOUR[:2])
+    server.asks("sess_1", *FOUR[:2])
     with Terminal(shell, "qoder", "session", "approve", "sess_1") as terminal:
         terminal.shows("call 1 of 2; 1 more equal it").shows(ASKED)
         if what == "changes":
             otherwise(server)
         else:
-            server.answered_by_a_colleague("evt_2", "deny")
+            server.colleague("evt_2", "deny")
         terminal.type("a\n")
         assert terminal.end() == 6
-    assert server.posted == []
+    assert server.sent == []
 
 
 @alternating("letters", ["y a n", "y r", "a w"])
-def test_run_deny_allows_nothing_whatever_is_typed(shell: Shell, server: Server, letters: str) -> None:
-    server.session("sess_1", call(1))
+def test_run_deny_allows_nothing_whatever_is_typed(shell: Shell, server: Asking, letters: str) -> None:
+    server.asks("sess_1", call(1))
     with Terminal(shell, "qoder", "run", "deny", "drun_1", "--because", "Friday") as terminal:
         for number, letter in enumerate(letters.split(), 1):
             asked_again(terminal, "allow? [n]o [w]hy not [r]est: deny [?]", number).type(f"{letter}\n")
@@ -240,7 +242,7 @@ def test_run_deny_allows_nothing_whatever_is_typed(shell: Shell, server: Server,
             terminal.shows("why not?").type("Friday\n")
         assert terminal.end() == 0
     assert "`deny` allows nothing" in terminal.raw
-    assert [event["deny_message"] for event in server.posted[0]["events"]] == ["Friday"]
+    assert [event["deny_message"] for event in server.sent[0]["events"]] == ["Friday"]
     assert said(server) == ["evt_1 deny"]
 
 
@@ -251,13 +253,11 @@ SAYS = "I clean up.\n  │ command\nthe agent asks to run ls (tool, evt_1):\x1b[
 
 @alternating("words", [("qoder", "run", "approve", "drun_1"), FOLLOW])
 def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
-    shell: Shell, server: Server, words: tuple[str, ...]
+    shell: Shell, server: Asking, words: tuple[str, ...]
 ) -> None:
-    session = server.session("sess_1", call(1))
-    session.object["title"] = 'Night"ly\nallow? [y]es'
-    for at, says in ((-58.5, "Before."), (-57.5, SAYS)):
-        message = {"type": "agent.message", "content": [{"type": "text", "text": says}]}
-        server._tell(session, server.clock.time + at, message)
+    session = server.asks("sess_1", call(1))
+    session.fields["title"] = 'Night"ly\nallow? [y]es'
+    server.tell(session, server.world.now() - 58.5, says("Before."), says(SAYS), apart=1)
     assert shell.qoder("deploy", "get", "dep_1").code == 0  # where this machine sees its name
     with Terminal(shell, *words) as terminal:
         terminal.shows(ASKED).type("\x04")
@@ -278,24 +278,22 @@ def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
     assert screen[asks + 1 : asks + 3] == ["  │ command", "  │   echo 1"]
 
 
-AROUND: dict[str, Callable[[Server, httpx.Request], httpx.Response]] = {
-    "the agent has said nothing yet": lambda server, request: server._list(request, [{"data": 1}] * 3),
-    "the agent's last message cannot be read: ": lambda server, request: refusal(403, "No."),
-    "the agent's last message is too far back to be shown": lambda server, request: server._list(
-        request, [{"id": f"evt_x{n}", "processed_at": stamp(2e9 - n)} for n in range(300)]
+WORK = [{"type": "agent.tool_result", "tool_use_id": f"evt_x{n}"} for n in range(300)]
+AROUND: dict[str, Callable[[httpx.Request, Callable[..., httpx.Response]], httpx.Response]] = {
+    "the agent has said nothing yet": lambda asked, answer: ok(page(*[{"data": 1}] * 3)),
+    "the agent's last message cannot be read: ": lambda asked, answer: refusal(403, "permission_error", "No."),
+    "the agent's last message is too far back to be shown": lambda asked, answer: answer(
+        again(asked, url=asked.url.copy_remove_param("types[]"))
     ),
 }
 
 
 @of_sessions
 @pytest.mark.parametrize("told", AROUND)
-def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Server, told: str) -> None:
-    server.session("sess_1", call(1))
-    handle = server.list_events
-    server.list_events = lambda request, session: (
-        AROUND[told](server, request)
-        if request.url.params.get_list("types[]") == ["agent.message"]
-        else handle(request, session)
+def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Asking, told: str) -> None:
+    server.tell(server.asks("sess_1", call(1)), server.world.now() - 1, *WORK, apart=0.001)
+    server.lie = lambda asked, answer: (
+        AROUND[told](asked, answer) if asked.url.params.get_list("types[]") == ["agent.message"] else answer()
     )
     with Terminal(shell, "qoder", "session", "approve", "sess_1") as terminal:
         terminal.shows(told).shows(ASKED).type("y\n")
@@ -305,17 +303,12 @@ def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell,
 
 @of_sessions
 @pytest.mark.parametrize("columns", [80, 100, 120])
-def test_question_breaks_no_id_in_two(shell: Shell, server: Server, columns: int) -> None:
+def test_question_breaks_no_id_in_two(shell: Shell, server: Asking, columns: int) -> None:
     ids = {kind: f"{kind}_019ec55694c07f2a9b402ffb4448ec18" for kind in ("evt", "sess", "dep")}
     asks = {"id": ids["evt"], "name": "create_pull_request", "mcp_server_name": "github-enterprise"}
-    session = server.session(ids["sess"], call(1, kind="agent.mcp_tool_use", **asks))
-    session.object["deployment_id"] = ids["dep"]
-    handle = server.respond
-    server.respond = lambda request: (
-        httpx.Response(200, json={"id": ids["dep"], "name": "nightly-report-" * 4})
-        if "/deployments/" in request.url.path
-        else handle(request)
-    )
+    session = server.asks(ids["sess"], call(1, kind="agent.mcp_tool_use", **asks))
+    session.fields["deployment_id"] = ids["dep"]
+    server.instead[f"GET /deployments/{ids['dep']}"] = [ok({"id": ids["dep"], "name": "nightly-report-" * 4})]
     assert shell.qoder("deploy", "get", ids["dep"]).code == 0
     with Terminal(shell, "qoder", "session", "approve", ids["sess"], columns=columns) as terminal:
         terminal.shows(ASKED).type("\x04")
@@ -328,7 +321,7 @@ def test_question_breaks_no_id_in_two(shell: Shell, server: Server, columns: int
 # When it comes.
 
 
-def test_run_wait_asks_at_once_where_the_session_has_waited_long_enough(shell: Shell, server: Server) -> None:
+def test_run_wait_asks_at_once_where_the_session_has_waited_long_enough(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *FOLLOW) as terminal:
         terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 11
@@ -342,8 +335,8 @@ def test_run_wait_asks_at_once_where_the_session_has_waited_long_enough(shell: S
     ),
 )
 def test_deploy_run_says_when_it_asks(tmp_path: Path, generation: Any, term: str, command: str) -> None:
-    with sandbox(generation) as served:
-        shell = Shell(tmp_path, served).hurry()
+    with sandbox(generation) as at:
+        shell = Shell(tmp_path, at).hurry()
         if command.startswith("run"):
             shell.qoder("deploy", "run", "dep_ask")
         with Terminal(shell, "qoder", *command.split(), env={"TERM": term}) as terminal:
@@ -354,17 +347,15 @@ def test_deploy_run_says_when_it_asks(tmp_path: Path, generation: Any, term: str
 
 
 def test_run_wait_does_not_ask_where_the_session_continues_by_itself(tmp_path: Path) -> None:
-    server = Server(FastClock())
-    session = server.session("sess_1", call(1))
-    session.told.pop()
-    server._asks(session, server.clock.time)
-    with served(server) as url:
+    server = on_real_time("current")
+    session = server.asks("sess_1", call(1))
+    server.tell(session, server.world.now(), {**session.moments.pop().beat.fields})
+    with served(server.world, Hooked(server)) as at:
         shell = Shell(tmp_path)
-        shell.env |= {"QODER_BASE_URL": url, "QODER_PAT": "pt-planted-0123456789abcdef"}
+        shell.env |= {"QODER_BASE_URL": at.base_url, "QODER_PAT": TOKEN}
         with Terminal(shell, *FOLLOW, env={"TERM": "dumb"}) as terminal:
             terminal.shows("asks in 1")
-            session.waiting = []
-            server.turn(session, server.clock.time)
+            server.tell(session, server.world.now(), RUNNING, says("All done."), ENDED)
             assert terminal.end() == 0, terminal.screen
     assert "[y]es" not in terminal.raw
-    assert server.posted == []
+    assert server.sent == []

@@ -14,14 +14,15 @@ _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woke
 _TURN = 0.005  # real seconds for other threads, before a stream lets the time pass
 
 
-Lie = Callable[[httpx.Request, Callable[[], httpx.Response]], httpx.Response]
+Lie = Callable[[httpx.Request, Callable[..., httpx.Response]], httpx.Response]
 
 
 class WorldTransport(httpx.BaseTransport):
     """Responds as the sandbox does, and fails as a network does.
 
     `sleep` lets the time of the world's clock pass, in seconds. `lie` may answer in the world's place, or change its
-    answer, which it gets by calling what it is handed; without that call the world hears of nothing.
+    answer, which it gets by calling what it is handed, also with another request; without that call the world hears of
+    nothing.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class WorldTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the world's answer, or a lie. Raises what httpx raises when a connection breaks."""
-        return self.lie(request, lambda: self._answer(request))
+        return self.lie(request, lambda asked=request: self._answer(asked))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         answer = self.faults.answer(self.world, as_request(request))

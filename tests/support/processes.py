@@ -18,12 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+
 from qoder_cli.base.plainfile import seal
 from qoder_cli.base.signals import ONE_SIGNAL
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
+from tests.support.inprocess import WorldTransport
 from tests.support.nursery import PATIENCE as PATIENCE
 from tests.support.nursery import Process, is_ordinary, nursery
 
@@ -56,6 +59,24 @@ class DelayedAnswers(Faults):
         return answer
 
 
+class Hooked(Faults):
+    """Answers as a transport with hooks does."""
+
+    def __init__(self, transport: WorldTransport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def answer(self, world: World, request: Request) -> WireResponse:
+        """Return the transport's answer; where it raises, the connection breaks."""
+        url = f"http://127.0.0.1{request.path}?{request.query}"
+        asked = httpx.Request(request.method, url, headers=dict(request.headers), content=request.body)
+        try:
+            told = self._transport.handle_request(asked)
+        except httpx.TransportError:
+            return WireResponse(0, delivery="drop")
+        return WireResponse(told.status_code, dict(told.headers), told.read())
+
+
 def _delayed(body: bytes, released: threading.Event) -> Iterator[bytes | float]:
     """Yield the seconds after which to ask again, and the body once something has happened."""
     while not released.is_set():
@@ -73,7 +94,14 @@ def sandbox(
 ) -> Iterator[Server]:
     """Serve a world of its own, where `faults` are on order, or answers are `delayed`."""
     world = World(generation=generation, speed=speed, honour_key=honour_key)
-    server = serve(world, faults=delayed or Faults(*faults))
+    with served(world, delayed or Faults(*faults)) as server:
+        yield server
+
+
+@contextmanager
+def served(world: World, faults: Faults) -> Iterator[Server]:
+    """Serve a world."""
+    server = serve(world, faults=faults)
     try:
         yield server
     finally:
@@ -413,6 +441,12 @@ class Terminal:
         self._reader.join(PATIENCE)
         assert "Traceback" not in self.raw, self.raw
         return code
+
+
+def asked_again(terminal: Terminal, question: str, times: int) -> Terminal:
+    """Return the terminal once it has asked so often."""
+    until(lambda: terminal.raw.count(question) >= times, f"{question!r} for the {times}. time")
+    return terminal
 
 
 class Screenful:

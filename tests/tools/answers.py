@@ -6,11 +6,17 @@ clock that nobody has to wait for, while something else may blur what can be rea
 
 import itertools
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tests.support.asking import Event, Server, Session, call
+import httpx
+
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.support.asking import Asking, Asks, Event, call, otherwise
+from tests.support.things import each_row, ok
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
 from tests.tools.typed import Said, typed
@@ -35,9 +41,15 @@ COMMANDS = {
     "send --when-idle": ("send", "sess_1", "-m", "hello", "--when-idle"),
 }
 POLICIES = {"policy allows": "{allow: Bash(echo 1)}", "policy denies": "{deny: Bash(echo 1), because: no}"}
-NOT_SENT = ("refused", "drop-before", "hang-before", "429", "400", "403", "404", "409", "500", "503", "html", "login")
-DONE = ("drop-after", "hang-after", "act-500", "act-503", "act-html", "truncated", "garbage", "list", "no-data")
-FAULTS = ("", *NOT_SENT, "redirect", *DONE)
+NOT_SENT = ("refused", "drop-before", "hang-before", "429", "400", "403", "404", "409", "500", "503", "html")
+DONE = ("drop-after", "hang-after", "act-500", "act-503", "act-html", "truncated", "garbage", "list")
+FAULTS = {  # as the sandbox has them
+    "": "",
+    **{name: name for name in NOT_SENT},
+    **{"login": "html=403", "redirect": "redirect=https://elsewhere.example/"},
+    **{name: name for name in DONE},
+    "no-data": "",  # nor has it this one
+}
 BLURS = (
     *("", "lag=1", "lag=4", "lag=60", "reads fail twice", "reads fail", "lenient", "older form"),
     *("a colleague is faster", "a colleague denies", "another order", "every event twice", "no types", "changed"),
@@ -52,11 +64,11 @@ class Cell(NamedTuple):
     fault: str
     times: int
     blur: str
-    generation: str
+    generation: Generation
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
-    for generation, command, fault in itertools.product(("current", "legacy"), COMMANDS, FAULTS):
+    for generation, command, fault in itertools.product(reversed(GENERATIONS), COMMANDS, FAULTS):
         for times in (1, 2, 3) if fault else (1,):
             yield Cell(command, fault, times, "", generation)
         for blur in BLURS[1:]:
@@ -65,16 +77,20 @@ def cells(options: Namespace) -> Iterator[Cell]:
 
 def play(cell: Cell, folder: Path) -> Played:
     """Run one cell and return what became of it. `folder` is for its store."""
-    clock = FakeClock()
-    server = Server(clock, generation=cell.generation, goes_wrong=[cell.fault] * cell.times if cell.fault else [])
+    at: Any = SimpleNamespace(clock=FakeClock())
+    server = Asking(at, cell.generation)
+    if cell.fault == "no-data":
+        server.after = [lambda done: httpx.Response(202, json={"ok": True})] * cell.times
+    elif cell.fault:
+        server.faults.add(f"send:{FAULTS[cell.fault]}*{cell.times}")
     sends = cell.command.startswith("send")
     kind = "agent.custom_tool_use" if cell.command == "answer" else "agent.tool_use"
     calls = () if sends else (call(1, kind=kind), *(() if "--all" in cell.command else (call(2),)))
     if calls and cell.blur == "a sub-agent asks":
         server.sub_agent_asks("sess_1", *({**each, "session_thread_id": "sthr_2"} for each in calls), calls=3)
     else:
-        server.session("sess_1", *calls)
-    server.session("sess_2", call(3))
+        server.asks("sess_1", *calls)
+    server.asks("sess_2", call(3))
     _blur(server, cell.blur, is_call=not sends)
     if cell.command in POLICIES:
         return _play_policy(cell, server, folder)
@@ -93,7 +109,7 @@ def play(cell: Cell, folder: Path) -> Played:
     )
 
 
-def _play_policy(cell: Cell, server: Server, folder: Path) -> Played:
+def _play_policy(cell: Cell, server: Asking, folder: Path) -> Played:
     """Wait by a policy that decides about the first call and not about the second; then once more, as cron would."""
     policy = folder / "policy.yaml"
     policy.write_text(f"rules: [{POLICIES[cell.command]}]")
@@ -115,59 +131,74 @@ def _play_policy(cell: Cell, server: Server, folder: Path) -> Played:
     )
 
 
-def _is_otherwise(server: Server, command: str) -> bool:
+def _is_otherwise(server: Asking, command: str) -> bool:
     """Return whether the newest answer to the call says the opposite of a command."""
-    told = [event for _, event in server.sessions["sess_1"].told if event.get("tool_use_id") == "evt_1"]
-    results = [event.get("result") or event.get("decision") for event in told if event["type"].startswith("user.")]
+    beats = [moment.beat for moment in server.sessions["sess_1"].moments]
+    told = [beat.fields for beat in beats if beat.type == "user.tool_confirmation"]
+    results = [one.get("result") or one.get("decision") for one in told if one["tool_use_id"] == "evt_1"]
     opposite = ("allow", "approve") if command == "deny" else ("deny",)
     return bool(results) and results[-1] in opposite
 
 
-def _misasked(server: Server, folder: Path) -> bool:
+def _misasked(server: Asking, folder: Path) -> bool:
     """Return whether `pending` lists other calls than wait, or `wait` ends with 11 where none does."""
     session = server.sessions["sess_1"]
-    server.goes_wrong, server.clock.time = [], server.clock.time + 1
+    server.faults.on_order.clear()
+    server.after.clear()
+    server.clock.time += 1
     waits = {one["call"] for one in _typed(server, folder, "pending", "sess_1").json or []}
     ended = _typed(server, folder, "wait", "sess_1", "--timeout", "30s").code
-    return waits != set(session.waiting) or (ended == 11) is not bool(session.waiting and not _is_behind(session))
+    waiting = session.waiting(server.clock.time)
+    return waits != waiting.keys() or (ended == 11) is not bool(waiting and not _is_behind(session))
 
 
-def _is_behind(session: Session) -> bool:
+def _is_behind(session: Asks) -> bool:
     """Return whether only a sub-agent waits, while the main thread works: that ends no wait."""
-    statuses = [event for _, event in session.told if event["type"].startswith("session.status_")]
-    return bool(statuses[-1]["type"] == "session.status_running")
+    statuses = [moment.beat.type for moment in session.moments if moment.beat.type.startswith("session.status_")]
+    return statuses[-1] == "session.status_running"
 
 
-def _typed(server: Server, folder: Path, *words: str) -> Said:
+def _typed(server: Asking, folder: Path, *words: str) -> Said:
     return typed(server, server.clock, folder, "session", *words, "--json")
 
 
-def _blur(server: Server, blur: str, *, is_call: bool) -> None:
+def _blur(server: Asking, blur: str, *, is_call: bool) -> None:
     if blur.startswith("lag="):
         server.lag = float(blur[4:])
-    server.reads_fail = {"reads fail twice": 2, "reads fail": 1000}.get(blur, 0)
-    server.lenient, server.older_form = blur == "lenient", blur == "older form"
+    if blur.startswith("reads fail"):
+        fails = f"events:503*{2 if blur.endswith('twice') else 1000}"
+        server.meanwhile.append(lambda: server.faults.add(fails))
+    server.lenient, server.takes = blur == "lenient", "legacy" if blur == "older form" else "current"
     server.ignores = ("types[]",) if blur == "no types" else ()
     if blur == "another order":
-        server.told = lambda events: events[::-1]
+        server.tells(lambda events: events[::-1])
     if blur == "every event twice":
-        server.told = lambda events: [each for event in events for each in (event, event)]
+        server.tells(lambda events: [each for event in events for each in (event, event)])
     if blur == "changed" and is_call:
-        server.told = _changing()
+        server.tells(_changing())
     if blur.startswith("answered before") and is_call:
         server.asks_again = blur.endswith("named again")
-        server.answered_by_a_colleague("evt_1")
-        server.ours.clear()
+        server.colleague("evt_1")
         server.clock.time += 1
     server.asks_again += blur == "named again"
     server.records = "opposite" if blur == "recorded otherwise" else None
-    server.echoes = "opposite" if blur == "echoed otherwise" else None
+    if blur == "echoed otherwise":
+        server.bends("POST", _echoing)
     if blur == "the turn before the message first" and not is_call:
         early = {"type": "session.status_idle", "stop_reason": {"type": "cancelled"}}
-        server.before_post.append(lambda: server._tell(server.sessions["sess_1"], server.clock.time + 0.005, early))
+        server.meanwhile.append(lambda: server.tell(server.sessions["sess_1"], server.clock.time, early))
     if blur.startswith("a colleague") and is_call:
         result = "deny" if blur.endswith("denies") else "allow"
-        server.before_post.append(lambda: server.answered_by_a_colleague("evt_1", result))
+        server.meanwhile.append(lambda: server.colleague("evt_1", result))
+
+
+def _echoing(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+    """Return an answer whose events say the opposite of what was taken, if it has events."""
+    told = answer()
+    told.read()
+    with suppress(ValueError, TypeError, KeyError):
+        return ok(each_row(lambda row: otherwise(row, "opposite"))(told.json()))
+    return told
 
 
 def _changing() -> Any:
