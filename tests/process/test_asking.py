@@ -67,6 +67,7 @@ def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Ask
 
 @pytest.mark.parametrize("replies", [["\n", "maybe\n", "ye\n"], ["?\n", "\n", "A L L\n", "s\n"], ["\x04"]])
 @pytest.mark.parametrize("verb", ["approve", "deny"])
+@pytest.mark.few(3)
 def test_session_approve_takes_nothing_else_for_an_answer(
     shell: Shell, server: Asking, verb: str, replies: list[str]
 ) -> None:
@@ -370,6 +371,7 @@ LONG = {
         (APPROVE, 2, "name"),
     ],
 )
+@pytest.mark.few(3)
 def test_run_approve_does_not_ask_about_a_call_that_it_does_not_show_whole(
     hasty: Shell, server: Asking, words: tuple[str, ...], code: int, long: str
 ) -> None:

@@ -202,6 +202,7 @@ LETTERS = {
     ],
     indirect=["server"],
 )
+@pytest.mark.few(7)
 def test_question_means_the_same_wherever_it_is_asked(
     shell: Shell, server: Asking, words: tuple[str, ...], letters: str
 ) -> None:
@@ -334,6 +335,7 @@ def test_run_wait_asks_at_once_where_the_session_has_waited_long_enough(shell: S
         GENERATIONS, ["dumb", "xterm-256color"], ["deploy run dep_ask --follow", "run logs dep_ask@last --follow"]
     ),
 )
+@pytest.mark.few(2)
 def test_deploy_run_says_when_it_asks(tmp_path: Path, generation: Any, term: str, command: str) -> None:
     with sandbox(generation) as at:
         shell = Shell(tmp_path, at).hurry()

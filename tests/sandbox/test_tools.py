@@ -1,4 +1,7 @@
-"""A part of what the programs of `tests.tools` play; each of them plays all of it."""
+"""A part of what the programs of `tests.tools` play; each of them plays all of it.
+
+What is about the programs themselves, or starts many processes, is played with QODER_TEST_CELLS=all.
+"""
 
 import ast
 import json
@@ -17,7 +20,7 @@ import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support import swarm
-from tests.support.cells import ALL_CELLS, checkerboard
+from tests.support.cells import ALL_CELLS, MORE, checkerboard
 from tests.support.hostile import Server
 from tests.support.machines import lacks_postgres
 from tests.tools import keys, many, mutations, nights, proxy, pruned, stack
@@ -135,6 +138,7 @@ def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice(tools: T
     assert (code, f"{sample} cells" in told) == (0, True), told
 
 
+@MORE
 def test_apply_killed_at_any_write_makes_each_thing_once(tools: Tools) -> None:
     sample = "20" if ALL_CELLS else "1"
     code, told = tools("stack", "killed", "again and again", "--sample", sample, "--workers", "1")
@@ -190,7 +194,7 @@ def test_key_init_refuses_a_store_that_breaks_its_promise_or_else_runs_that_star
 
 
 @pytest.mark.parametrize("crowd", [("--store", "memory", "lag"), ("--store", "postgresql", "restart and cut")])
-@pytest.mark.few(1)
+@MORE
 def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     crowd: tuple[str, ...], tools: Tools
 ) -> None:
@@ -219,6 +223,7 @@ def test_report_overlooks_nothing_and_raises_no_false_alarm(cell: nights.Cell | 
     assert alone(nights.play, cell).wrong == {}
 
 
+@MORE
 def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tmp_path: Path, tools: Tools) -> None:
     shutil.copytree(ROOT / "qoder_cli", tmp_path / "new" / "qoder_cli")
     words = ("compare", str(ROOT), str(tmp_path / "new"), "deploy run dep_demo --wait", "any:404", "--workers", "1")
@@ -245,6 +250,7 @@ def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tm
     assert tools(*words, "--expect", str(wanted))[0] == 0
 
 
+@MORE
 def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> None:
     file, base = "base/cron.py", ast.unparse(mutations.tree("base/cron.py"))
     nursery = mutations.Nursery("tests/unit/test_cron.py")
@@ -266,6 +272,7 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> 
     assert same == "unviable"
 
 
+@MORE
 def test_mutations_of_a_constant_are_put_to_the_tests_of_what_names_it() -> None:
     assert mutations.users_of("_TURN_DONE") == {"base/outcome.py:judge"}
 
