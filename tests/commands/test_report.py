@@ -343,7 +343,7 @@ def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, cred
 
 @pytest.mark.parametrize("world", ["current"], indirect=True)
 def test_report_of_any_time_ends_in_a_report_or_a_hint(qoder: Qoder, night: World) -> None:
-    codes = {since: qoder("report", f"--since={since}").code for since in ("0001-01-02", "1970-01-01", "0m", "52w")}
+    codes = {since: qoder("report", f"--since={since}").code for since in ("0001-01-02", "0m", "52w")}
     assert codes.pop("0001-01-02") in (0, 2)  # systems differ about what they can count
     assert set(codes.values()) == {0}
 

@@ -22,7 +22,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.stream import FRAME_LIMIT
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, a_result, lines_of, page_of, says
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
@@ -496,7 +496,7 @@ def with_many_events(count: int, follow: bool) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory was used")
-@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("follow", [pytest.param(False, marks=MORE), True])
 def test_run_logs_follow_takes_no_more_memory_for_3_000_events_than_for_300(follow: bool) -> None:
     script = f"from {__name__} import with_many_events as run; run(300, {follow}); run(3_000, {follow})"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

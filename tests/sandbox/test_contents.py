@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.sandbox.desk import AUTH, Desk
+from tests.support.cells import MORE
 
 STORE = "/memory_stores/memstore_project"
 MEMORIES = f"{STORE}/memories"
@@ -137,7 +138,7 @@ def test_sandbox_numbers_the_versions_of_a_skill(desk: Desk) -> None:
         ([("SKILL.md", HEAD), ("../up.md", b"")], 400),
         ([("a.zip", b"PK\x03\x04 no zip")], 400),
         ([("a.zip", zipped(SKILL_md=HEAD)[:-40])], 400),
-        ([("SKILL.md", HEAD), ("big", b"x" * (50 * 1024 * 1024))], 413),
+        pytest.param([("SKILL.md", HEAD), ("big", b"x" * (50 * 1024 * 1024))], 413, marks=MORE),
     ],
     ids=range(7),
 )
