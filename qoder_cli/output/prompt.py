@@ -30,8 +30,8 @@ def line_of(
     """
     from qoder_cli.output.keyboard import keys
 
-    screen.show(prompt)
     try:
+        screen.show(prompt)
         with keys(shown=True), signals.waiting():
             line = _next_line(stdin, left) if stdin else ""
             if left is not None and left() <= 0:

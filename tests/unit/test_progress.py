@@ -1,13 +1,16 @@
-"""What a wait says on a terminal when it is over."""
+"""What a wait says on a terminal when it is over, and a question that is interrupted."""
 
 import io
 import re
+import signal
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.base.errors import Signalled
+from qoder_cli.output.prompt import line_of
 from qoder_cli.output.screen import Screen
 from qoder_cli.settings.values import Flags
 from tests.support.wire import FakeClock
@@ -46,3 +49,19 @@ def test_wait_draws_how_much_is_done_as_a_bar(share: float) -> None:
         pass  # it is drawn when it begins
     done = int(share * 20)
     assert set(re.findall("[━┄]+", err.getvalue().decode())) == {"━" * done + "┄" * (20 - done)}
+
+
+class Interrupting(io.BytesIO):
+    """A terminal at which Ctrl-C is pressed as a question comes up."""
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        if b"?" in data:
+            raise Signalled(signal.SIGINT)
+        return written
+
+
+def test_question_that_is_interrupted_as_it_is_shown_ends_its_line() -> None:
+    with pytest.raises(Signalled):
+        line_of(None, Screen(err := Interrupting()), "Cancel it? ", nothing="nothing was cancelled")
+    assert err.getvalue() == b"Cancel it? \n"
