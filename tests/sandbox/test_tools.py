@@ -244,10 +244,16 @@ def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tm
     assert tools(*words, "--expect", str(wanted))[0] == 0
 
 
-def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> None:
+@pytest.fixture(scope="module")
+def mutants() -> Iterator[mutations.Nursery]:
+    nursery = mutations.Nursery("tests/unit/test_cron.py", "tests/commands/test_store.py")
+    yield nursery
+    nursery.end()
+
+
+def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others(mutants: mutations.Nursery) -> None:
     file, base = "base/cron.py", ast.unparse(mutations.tree("base/cron.py"))
-    nursery = mutations.Nursery("tests/unit/test_cron.py")
-    tests = [name for name in nursery.tests if "february" in name]
+    tests = [name for name in mutants.tests if "february" in name]
     changes = {
         ("upcoming", "islice(A, count) => islice(A, count + 1)"): "killed",
         ("upcoming", "drop count"): "killed",
@@ -256,13 +262,21 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> 
     }
     functions = dict(mutations.named(file))
     fates = {
-        (name, change): nursery.ask(tests, (file, name, mutations.applied(file, functions[name], change), base))[0]
+        (name, change): mutants.ask(tests, (file, name, mutations.applied(file, functions[name], change), base))[0]
         for name, change in changes
     }
-    same = nursery.ask(tests, (file, "upcoming", base, base))[0]
-    nursery.end()
+    same = mutants.ask(tests, (file, "upcoming", base, base))[0]
     assert fates == changes
     assert same == "unviable"
+
+
+def test_mutations_are_noticed_in_the_processes_of_a_test(mutants: mutations.Nursery) -> None:
+    file, name, base = "local/store.py", "Store.record_run", ast.unparse(mutations.tree("local/store.py"))
+    [test] = [one for one in mutants.tests if "loses_nothing_to_many_processes" in one]
+    [(_, is_bad, called)] = mutants.ask([test], None).values()
+    source = mutations.applied(file, dict(mutations.named(file))[name], "drop self.write(A, insist=True)")
+    fate, by = mutants.ask([test], (file, name, source, base))
+    assert (is_bad, (file, name) in called, fate, by) == (False, True, "killed", test)
 
 
 def test_mutations_of_a_constant_are_put_to_the_tests_of_what_names_it() -> None:
