@@ -41,6 +41,59 @@ def test_list_in_a_pipe_keeps_its_columns(noun: str) -> None:
     assert " ".join(NOUNS[noun].columns).startswith(COLUMNS[noun])
 
 
+ASKS, ALLOWS = ({"permission_policy": {"type": kind}} for kind in ("always_ask", "always_allow"))
+TOOLSET = {"type": "agent_toolset_20260401"}
+# What a column shows of a field; nothing where it is not shown.
+SHOWN: list[tuple[str, str, Any, str, str | None]] = [
+    ("agents", "tools", [TOOLSET, {"type": "mcp_toolset", "mcp_server_name": "docs"}], "tools", "all"),
+    ("agents", "tools", [TOOLSET | {"configs": [{"name": "Bash", "enabled": False}]}], "tools", "all but Bash"),
+    ("agents", "tools", [TOOLSET | {"configs": [{"name": "Bash"}]}], "tools", "all"),
+    ("agents", "tools", [TOOLSET | {"disallowed_tools": ["Bash", "Edit"]}], "tools", "all but Bash Edit"),
+    (
+        "agents",
+        "tools",
+        [TOOLSET | {"enabled_tools": ["Read"]}, {"type": "browser_toolset_1"}],
+        "tools",
+        "Read, browser",
+    ),
+    ("agents", "tools", [{"type": "custom", "name": "page"}, {"type": "custom"}], "tools", "page, custom"),
+    ("agents", "tools", [], "tools", "none"),
+    ("agents", "tools", [TOOLSET | {"default_config": ASKS}], "asks", "all"),
+    ("agents", "tools", [TOOLSET | {"default_config": ALLOWS, "configs": [{"name": "Bash", **ASKS}]}], "asks", "Bash"),
+    ("agents", "tools", [TOOLSET | {"configs": [{"name": "Bash", **ALLOWS}]}], "asks", None),
+    (
+        "agents",
+        "skills",
+        [{"skill_id": "skill_1", "type": "custom"}, {"name": "y", "type": "x"}],
+        "skills",
+        "skill_1, y",
+    ),
+    ("agents", "model", {"id": "auto", "effort": "low"}, "model", "auto"),
+    ("agents", "model", {"effort": "low"}, "model", '{"effort":"low"}'),
+    ("agents", "name", 5, "name", None),
+    (
+        "environments",
+        "config",
+        {"packages": {"pip": ["a", "b"], "apt": "x", "npm": []}},
+        "packages",
+        "pip: a b, apt: x",
+    ),
+    ("environments", "config", {"packages": {}}, "packages", None),
+    ("environments", "config", {"networking": {"allowed_hosts": ["a.io", "b.io"]}}, "hosts", "a.io, b.io"),
+]
+
+
+@pytest.mark.parametrize(("plural", "field", "value", "column", "shown"), SHOWN)
+def test_get_shows_a_field_in_its_column(
+    qoder: Qoder, service: Things, plural: str, field: str, value: Any, column: str, shown: str | None
+) -> None:
+    noun, name = OF[plural]
+    id = qoder(noun, "get", name, "-q").out.strip()
+    service.lies[f"GET /{plural}/{id}"] = lambda raw: {**raw, field: value}
+    lines = dict(line.split("\t") for line in qoder(noun, "get", id, "-o", "table").out.splitlines())
+    assert lines.get(column) == shown
+
+
 ODD: list[Any] = [None, "x", [5], {"x": 1}, 10**30]
 ODD_FIELDS: list[tuple[str, str, Lie]] = [
     ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "configs": odd}]),

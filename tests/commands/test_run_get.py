@@ -189,6 +189,8 @@ class Teller:
             events = [one for one in events if one.get("type") in types]
         if "desc" in (self.order or query["order"]):
             events = events[::-1]
+        if self.order == "mixed":
+            events = [*events[:1], *events[:0:-1]]
         if self.cursors == "ignored" or not self.has_ids:
             hidden = () if self.has_ids else ("id",)
             shown = [{name: value for name, value in one.items() if name not in hidden} for one in events]
@@ -244,6 +246,7 @@ LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, re
 @given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[0])
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])
+@example(kinds=[RUNNING, rests("x"), RUNNING, rests()], tell=Teller(size=3, order="mixed"), command=COMMANDS[0])
 @example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="refused"), command=COMMANDS[1])
 @example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="overlapping"), command=COMMANDS[2])
 @example(kinds=[*LATE, rests()], tell=Teller(heeds_types=False, has_ids=False), command=COMMANDS[0])

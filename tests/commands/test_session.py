@@ -341,6 +341,18 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
 
 
+@pytest.mark.parametrize("served_by", ["legacy"])
+@pytest.mark.parametrize(
+    ("typed", "text"), [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=\r",), 6)]
+)
+def test_session_new_sends_variables_as_text_where_a_server_wants_that(
+    qoder: Qoder, service: Things, typed: tuple[str, ...], text: str | int
+) -> None:
+    ran = qoder(*NEW, "--env", "default", *(word for one in typed for word in ("--var", one)))
+    sent = service.sent[-1]["environment_variables"]
+    assert text == (sent if ran.code == 0 else ran.code)
+
+
 def test_session_new_exits_6_where_variables_are_refused_in_either_form(qoder: Qoder, service: Things) -> None:
     refused = refusal(400, "invalid_request_error", "environment_variables: DAY is not allowed.")
     service.never = [refused, refused]
