@@ -3,6 +3,7 @@
 import io
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,18 @@ def test_session_delete_of_several_tells_of_each(qoder: Qoder, service: Things) 
     assert [(item["id"], item["exit_code"]) for item in ran.json] == [(ids[0], 0), (ids[1], 0), (None, 5)]
     assert ran.error["message"].startswith("2 of 3 are deleted; ")
     assert qoder("session", "get", ids[0]).code == 5
+
+
+@pytest.mark.parametrize(("verb", "title", "done"), [("archive", "June", "archived"), ("delete", "-", "deleted")])
+def test_session_archive_and_delete_ask_about_each_and_show_a_row(
+    qoder: Qoder, service: Things, questions: Callable[..., list[str]], verb: str, title: str, done: str
+) -> None:
+    ids, asked = [service.session(), service.session(title="June")], questions(True, True)
+    ran = qoder("session", verb, *ids)
+    names = [f"session {ids[0]}", f"session 'June' ({ids[1]})"]
+    assert [one.partition("?")[0] for one in asked] == [f"{verb.capitalize()} {name}" for name in names]
+    rows = [line.split("\t")[:3] for line in ran.out.splitlines()]
+    assert rows == [[ids[0], "-", done], [ids[1], title, done]]
 
 
 def test_session_archive_takes_a_run_for_its_session(qoder: Qoder, service: Things) -> None:
