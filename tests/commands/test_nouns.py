@@ -94,6 +94,11 @@ def test_get_shows_a_field_in_its_column(
     assert lines.get(column) == shown
 
 
+def test_create_dry_run_prints_what_would_be_made_which_has_no_id(qoder: Qoder, service: Things) -> None:
+    assert qoder(*POET, "--dry-run", "--json").json["name"] == "poet"
+    assert (qoder(*POET, "--dry-run", "-q").out, service.writes) == ("", [])
+
+
 ODD: list[Any] = [None, "x", [5], {"x": 1}, 10**30]
 ODD_FIELDS: list[tuple[str, str, Lie]] = [
     ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "configs": odd}]),

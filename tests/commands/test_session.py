@@ -356,7 +356,8 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
 
 @pytest.mark.parametrize("served_by", ["legacy"])
 @pytest.mark.parametrize(
-    ("typed", "text"), [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=\r",), 6)]
+    ("typed", "text"),
+    [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=1\r",), 6), (("A=1\n2",), 6)],
 )
 def test_session_new_sends_variables_as_text_where_a_server_wants_that(
     qoder: Qoder, service: Things, typed: tuple[str, ...], text: str | int
