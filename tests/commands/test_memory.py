@@ -57,6 +57,19 @@ def test_memory_write_sends_nothing_for_what_it_says_already(qoder: Qoder, servi
     assert "nothing was sent" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("hidden", "code"), [({"content"}, 0), ({"content_sha256"}, 0), ({"content", "content_sha256"}, 7)]
+)
+def test_memory_write_needs_the_content_or_its_digest(
+    qoder: Qoder, service: Things, hidden: set[str], code: int
+) -> None:
+    service.lies[f"GET {OLD}"] = lambda raw: {name: value for name, value in raw.items() if name not in hidden}
+    service.lies[f"GET {LIST}"] = each_row(service.lies[f"GET {OLD}"])
+    before = digest(memory(service, "conventions.md")["content"])
+    assert qoder(*WRITE, "conventions.md", "-m", "new").code == code
+    assert [body["content_sha256"] for body in service.sent] == ([] if code else [before])
+
+
 def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     qoder.stdin = "piped\n"
     qoder(*WRITE, "a.md")

@@ -367,6 +367,32 @@ def test_session_new_sends_variables_as_text_where_a_server_wants_that(
     assert text == (sent if ran.code == 0 else ran.code)
 
 
+@pytest.mark.parametrize(
+    "message", ["agent: no such agent.", "initial_events_2: odd.", "my_environment_variables: odd."]
+)
+def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
+    qoder: Qoder, service: Things, message: str
+) -> None:
+    service.never = [refusal(400, "invalid_request_error", message)] * 2
+    ran = qoder(*NEW, "--env", "default", "--var", "A=1", "-m", "Report.")
+    assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
+
+
+def test_session_new_exits_6_where_no_first_message_is_refused(qoder: Qoder, service: Things) -> None:
+    service.never = [refusal(400, "invalid_request_error", "initial_events: must not be missing.")]
+    ran = qoder(*NEW, "--env", "default")
+    assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
+
+
+def test_session_new_lists_environments_that_have_no_name(qoder: Qoder, service: Things) -> None:
+    del service.thing("env_workers")["archived_at"]
+    service.lies["GET /environments"] = each_row(lambda raw: {**raw, "name": None})
+    ran = qoder(*NEW)
+    assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True), (
+        ran.err
+    )
+
+
 def test_session_new_exits_6_where_variables_are_refused_in_either_form(qoder: Qoder, service: Things) -> None:
     refused = refusal(400, "invalid_request_error", "environment_variables: DAY is not allowed.")
     service.never = [refused, refused]
