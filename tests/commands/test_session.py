@@ -355,6 +355,12 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
 
 
+def test_session_new_names_a_variable_that_cannot_be_and_no_value(qoder: Qoder) -> None:
+    for typed, words in (("9A=hunter2", ", not '9A'"), ("hunter2", "")):
+        ran = qoder(*NEW, "--env", "default", "--var", typed)
+        assert (ran.code, ran.errors) == (2, [f"error: --var takes NAME=VALUE{words}"])
+
+
 @pytest.mark.parametrize("served_by", ["legacy"])
 @pytest.mark.parametrize(
     ("typed", "text"),
