@@ -10,6 +10,7 @@ import pytest
 
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
+from tests.support.completions import offered
 from tests.support.interrupting import interrupted
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 
@@ -173,6 +174,24 @@ def test_noun_commands_find_nothing_by_an_old_name(qoder: Qoder, service: Things
     ran = qoder(*words)
     assert (ran.code, ran.out, service.writes) == (5, "", []), ran.err
     assert re.search("is named '(writer|reviewer|default|workers)' now", ran.err)
+
+
+@pytest.mark.parametrize(("unknown", "is_suggested"), [(10, True), (11, False)])
+def test_deploy_pause_suggests_names_for_a_few_unknown_ones(
+    qoder: Qoder, service: Things, unknown: int, is_suggested: bool
+) -> None:
+    service.thing("dep_demo")["name"] = "nightly"
+    ran = qoder("deploy", "pause", *("nightl" + "l" * more for more in range(unknown)), "--json")
+    assert (ran.code, "did you mean 'nightly'" in ran.json[0]["error"]["hint"]) == (5, is_suggested)
+
+
+def test_agent_get_by_name_lets_completion_forget_what_is_gone(qoder: Qoder, service: Things) -> None:
+    names = []
+    for name in ("writer", "reviewer"):
+        assert qoder("agent", "get", name).code == 0
+        names.append(set(offered("qoder agent get ", qoder.env)))
+        service.world.things["agents"].pop("agent_writer", None)
+    assert "writer" in names[0] - names[1]
 
 
 def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder, service: Things) -> None:
