@@ -211,6 +211,12 @@ def test_deploy_pause_stays_unknown_after_a_second_attempt(qoder: Qoder, second:
     assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
 
 
+def test_deploy_pause_is_sent_again_where_the_server_never_told_its_time(qoder: Qoder) -> None:
+    qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), PAUSED)
+    qoder.wire.on(*GET_1, *[{**ACTIVE, "updated_at": "2026-06-14T08:54:06Z"}] * 7)
+    assert change(qoder, "pause", "dep_1").code == 0
+
+
 def test_deploy_pause_names_of_several_losses_the_first(qoder: Qoder) -> None:
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), (502, ""), (502, "")).on(*GET_1, *[ACTIVE] * 21)
     error = change(qoder, "pause", "dep_1", "--json").error
