@@ -190,6 +190,7 @@ def test_deploy_pause_is_done_where_the_first_attempt_makes_the_second_fail(qode
     qoder.wire.on(*GET_1, *[ACTIVE] * 7, PAUSED)
     ran = change(qoder, "pause", "dep_1")
     assert ran.code == 0
+    assert re.search(r"\nno confirmation \(.* was lost \(reset\)\); reading back for up to \d+s\n", ran.err), ran.err
     assert "dep_1 is paused (confirmed by reading it back)" in ran.err
 
 

@@ -123,7 +123,7 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST | None]]:
             yield node, ast.Constant(not value)
         case ast.Constant(value=int(value) | float(value)):
             yield node, ast.Constant(value * 3 + 1)
-        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) not in ("None", "False"):
             yield node, ast.Return(ast.Constant(None))
         case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break():
             yield node, ast.Pass()
