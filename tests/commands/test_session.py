@@ -355,6 +355,12 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
 
 
+@pytest.mark.parametrize(("typed", "path"), [("C:/no/such", "C:/no/such"), ("CC:/no/such", "CC")])
+def test_session_new_takes_a_letter_before_a_colon_for_a_drive(qoder: Qoder, typed: str, path: str) -> None:
+    ran = qoder(*NEW, "--env", "default", "--file", typed)
+    assert (ran.code, ran.errors) == (2, [f"error: --file: cannot read {path}: No such file or directory"])
+
+
 def test_session_new_names_a_variable_that_cannot_be_and_no_value(qoder: Qoder) -> None:
     for typed, words in (("9A=hunter2", ", not '9A'"), ("hunter2", "")):
         ran = qoder(*NEW, "--env", "default", "--var", typed)
