@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -30,7 +30,8 @@ from tests.tools.compare_worker import hear, tell
 
 PACKAGE = os.path.dirname(qoder_cli.__file__) + os.sep
 HANGS = 180.0  # seconds without a word from a test
-CASES = 8  # of a test, that are charted
+CHARTED = 5.0  # seconds of a test that are charted: of as many of its cases as that takes
+SPREAD = 8  # cases that are charted before their neighbours are
 BUSY = 40.0  # seconds of the processor that one test may take
 
 _seen: set[tuple[str, str]] = set()  # functions that were called, by file and name
@@ -80,13 +81,13 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     items: dict[str, list[pytest.Item]] = {}
     for item in session.items:
         if started_by(item) != {"subprocess"}:
-            items.setdefault(item.nodeid.partition("[")[0], []).append(item)
+            items.setdefault(_name(item), []).append(item)
     tell(writer, {name: (len(cases), bool(started_by(cases[0]))) for name, cases in items.items()})
     while (asked := hear(reader)) is not None:
         names, mutant, limit = asked
         cases = [item for name in names for item in items.get(name, ())]
-        some = [item for name in names for item in items.get(name, ())[:: len(items.get(name, ())) // CASES + 1]]
-        work = partial(_try, cases, mutant) if mutant else partial(_chart, some)
+        spread = [item for name in names for item in _spread(items.get(name, []))]
+        work = partial(_try, cases, mutant) if mutant else partial(_chart, spread)
         tell(writer, _forked(work, limit))
     return True
 
@@ -125,7 +126,20 @@ def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
         os.close(reader)
 
 
-def _run(items: list[pytest.Item], say: Callable[[Any], None]) -> Iterator[tuple[pytest.Item, bool]]:
+def _spread(cases: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the cases of a test in an order in which the first few are of all kinds."""
+    step = len(cases) // SPREAD + 1
+    return [case for at in range(step) for case in cases[at::step]]
+
+
+def _name(item: pytest.Item) -> str:
+    """Return the name of a test, which its cases share."""
+    return item.nodeid.partition("[")[0]
+
+
+def _run(
+    items: list[pytest.Item], say: Callable[[Any], None], is_wanted: Callable[[pytest.Item], bool] = lambda item: True
+) -> Iterator[tuple[pytest.Item, bool]]:
     failed = []
 
     class Ears:
@@ -135,6 +149,8 @@ def _run(items: list[pytest.Item], say: Callable[[Any], None]) -> Iterator[tuple
     if items:
         items[0].config.pluginmanager.register(Ears())
     for item, following in zip(items, [*items[1:], None], strict=False):
+        if not is_wanted(item):
+            continue
         say(item.nodeid)
         signal.setitimer(signal.ITIMER_PROF, BUSY)  # whose signal ends the process
         failed.clear()
@@ -148,16 +164,18 @@ def _chart(items: list[pytest.Item], say: Callable[[Any], None]) -> Any:
     Of one that starts processes it is the time on the wall: it waits for them.
     """
     chart: dict[str, tuple[float, bool, set[tuple[str, str]]]] = {}
+    spent: dict[str, float] = defaultdict(float)
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as notes:
         os.environ[FIRST] = f"from tests.tools import mutants; mutants.trace({notes.name!r})"
         trace()
         began = time.monotonic(), time.process_time()
-        for item, is_failed in _run(items, say):
-            took, was_failed, called = chart.get(item.nodeid.partition("[")[0], (0.0, False, set()))
-            took = max(took, time.monotonic() - began[0] if started_by(item) else time.process_time() - began[1])
+        for item, is_failed in _run(items, say, lambda item: spent[_name(item)] < CHARTED):
+            longest, was_failed, called = chart.get(_name(item), (0.0, False, set()))
+            took = time.monotonic() - began[0] if started_by(item) else time.process_time() - began[1]
+            spent[_name(item)] += took
             seen = _seen | {(file, name) for file, _, name in (line.rstrip().partition("\t") for line in notes)}
             called |= {(file.removeprefix(PACKAGE), name.partition(".<locals>")[0]) for file, name in seen}
-            chart[item.nodeid.partition("[")[0]] = took, was_failed or is_failed, called
+            chart[_name(item)] = max(longest, took), was_failed or is_failed, called
             _seen.clear()
             began = time.monotonic(), time.process_time()
         sys.settrace(None)

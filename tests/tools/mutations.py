@@ -252,7 +252,7 @@ class Chart(NamedTuple):
 
 def _chart_of(path: Path) -> Path:
     """Return where the chart of a test file is kept, as it is now."""
-    return CHARTS / f"calls-{sha256(path.read_bytes()).hexdigest()[:32]}.json"
+    return CHARTS / f"called-{sha256(path.read_bytes()).hexdigest()[:32]}.json"
 
 
 def chart(workers: int) -> None:
