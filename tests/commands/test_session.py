@@ -397,6 +397,21 @@ def test_session_new_exits_6_where_no_first_message_is_refused(qoder: Qoder, ser
     assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
 
 
+@pytest.mark.parametrize(
+    ("words", "agent"),
+    [
+        (("writer",), WRITER),
+        (("writer@1",), {"id": WRITER, "type": "agent", "version": 1}),
+        (("writer", "--model", "ultimate"), {"id": WRITER, "type": "agent_with_overrides", "model": "ultimate"}),
+    ],
+)
+def test_session_new_takes_an_agent_at_a_version_or_with_another_model(
+    qoder: Qoder, service: Things, words: tuple[str, ...], agent: Any
+) -> None:
+    assert qoder("session", "new", "--env", "default", "--agent", *words).code == 0
+    assert body_of(service)["agent"] == agent
+
+
 def test_session_new_lists_environments_that_have_no_name(qoder: Qoder, service: Things) -> None:
     del service.thing("env_workers")["archived_at"]
     service.lies["GET /environments"] = each_row(lambda raw: {**raw, "name": None})

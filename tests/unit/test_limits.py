@@ -24,6 +24,7 @@ from qoder_cli.nouns.edits.create import contradicts
 from qoder_cli.nouns.edits.difference import ABSENT, _by_line
 from qoder_cli.nouns.schema import slip_of
 from qoder_cli.runs.wait import Contact
+from qoder_cli.sessions.starting import repository
 from qoder_cli.sessions.stream import Frame, frames
 from tests.conftest import TOKEN
 from tests.support.wire import FakeClock
@@ -121,6 +122,14 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         [
             *("http://docs.example", "ftp://docs.example", "https://", "https://me@docs.example", "https://[docs"),
             *("https://dócs.example", "https://docs.example/\x7f", "https://docs.example/a b"),
+        ],
+    ),
+    "a repository": (
+        lambda typed: repository(typed, None),
+        ["https://github.com/org/repo", "https://git.example/a@main:/data"],
+        [
+            *("https://github.com", "https://github.com/", "http://github.com/a/b", "github.com/a/b", "https:///a/b"),
+            *("https://me@github.com/a/b", ""),
         ],
     ),
     "the path of a memory": (memories.checked, ["a.md", "/a/b.md"], ["", "/", "a\x07b", "a/../b", "a//b", TOKEN]),
