@@ -170,6 +170,28 @@ def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder,
     assert (service.writes, service.sent[0]["auth"]) == ([f"POST {OLD}"], {"type": "static_bearer", "token": TOKEN})
 
 
+@pytest.mark.parametrize(
+    ("names", "name", "replaced"),
+    [
+        (("docs", "other"), "docs", ["vcred_1"]),
+        (("docs", "other"), "new", []),
+        (("docs", "docs"), "docs", []),
+        ((None,), "docs", ["vcred_1"]),
+    ],
+)
+def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
+    qoder: Qoder, service: Things, names: tuple[str | None, ...], name: str, replaced: list[str]
+) -> None:
+    auth = {"type": "static_bearer", "mcp_server_url": CONNECT[4], "token": "old"}
+    for n, each in enumerate(names, 1):
+        credential(service, f"vcred_{n}", "old", **auth)["display_name"] = each
+    qoder.stdin = TOKEN
+    ran = put(qoder, name, "--mcp", CONNECT[4], "--yes")
+    assert (ran.code, service.writes) == (0 if replaced else 2, [f"POST {LIST}/{id}" for id in replaced]), ran.err
+    assert replaced or "use an id: vcred_2, vcred_1" in ran.err
+    assert names[0] or f"vcred_1 (vcred_1) is for {CONNECT[4]}, and gets this token" in ran.err
+
+
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("mark", ["another", None])
 def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arrives: bool, mark: str | None) -> None:
@@ -347,6 +369,8 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
     auth = {"type": "mcp_oauth", "mcp_server_url": CONNECT[4], "access_token": "x"}
 
     def log_in() -> None:
+        credential(service, "vcred_a", "a", **{**auth, "mcp_server_url": "https://mcp.example.com/other"})
+        bearer(service, "b", CONNECT[4])
         credential(service, "vcred_new", "docs", **auth)
 
     qoder.clock.at_sleep = log_in
