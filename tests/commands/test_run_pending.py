@@ -142,6 +142,30 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     assert sum(qoder.clock.slept) >= 249 / READS_PER_SECOND
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_looked_at"),
+    [
+        ({}, True),
+        ({"status": None}, True),
+        ({"status": "terminated"}, False),
+        ({"archived_at": "2026-06-14T08:54:06Z"}, False),
+        ({"created_at": None}, True),
+        ({"created_at": "2026-06-14T08:54:06Z"}, False),
+        ({"id": None}, False),
+        ({"id": "sess_2"}, False),  # it is in the list twice
+    ],
+    ids=str,
+)
+def test_session_pending_looks_at_what_may_wait_since_then(
+    qoder: Qoder, server: Server, fields: dict[str, Any], is_looked_at: bool
+) -> None:
+    server.session("sess_1", call(1)).object.update(fields)
+    server.session("sess_2", call(2))
+    server.ignores = ("statuses[]", "created_at[gte]")
+    ran = qoder("session", "pending", "--since", "1h", "--json")
+    assert [one["call"] for one in ran.json] == (["evt_1"] if is_looked_at else []) + ["evt_2"]
+
+
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Server) -> None:
     def slowly(request: httpx.Request, session: Session) -> httpx.Response:
         qoder.clock.time += 40
