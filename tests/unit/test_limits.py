@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from qoder_cli.base.marks import KEY, has_room, is_ours
 from qoder_cli.base.model import Run, is_new
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked
-from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits
+from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
 from qoder_cli.base.tokens import few
+from qoder_cli.http import redact
 from qoder_cli.http.account import _seconds_in
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import goes_around
@@ -23,13 +25,17 @@ from qoder_cli.nouns.agents import servers_typed
 from qoder_cli.nouns.edits.create import contradicts
 from qoder_cli.nouns.edits.difference import ABSENT, _by_line
 from qoder_cli.nouns.schema import slip_of
+from qoder_cli.runs.ending import timed_out
 from qoder_cli.runs.wait import Contact
 from qoder_cli.sessions.starting import repository
+from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
 from tests.conftest import TOKEN
 from tests.support.wire import FakeClock
 
 BUSY = Unavailable("busy").with_(retryable=True)
+NOW = datetime(2026, 6, 14, tzinfo=UTC)
+GOING = Run({"id": "drun_1", "status": "running"})
 GONE = NotFound("gone").with_(enveloped=True)
 
 
@@ -86,6 +92,17 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "other keys of metadata": (lambda n: has_room(dict.fromkeys(map(str, range(n)))), 15, 16),
     "bytes of a file's name": (lambda n: files.check_name("é" + "x" * (n - 2)), 255, 256),
     "bytes of standard input": (lambda n: read_checked("-", io.StringIO("x" * n), 2**20), 2**20, 2**20 + 1),
+    "characters of a body": (lambda n: "…" not in redact.body(b"x" * n), 2000, 2001),
+    "seconds from now to a run": (
+        lambda s: (
+            not story_of(
+                Run({"id": "drun_1", "created_at": utc_text(NOW + timedelta(seconds=s))}), NOW.timestamp()
+            ).is_since(0.0)
+        ),
+        86400,
+        86401,
+    ),
+    "seconds of silence": (lambda s: "is still running" in str(timed_out("drun_1", GOING, None, s)), 60.0, 60.1),
     "names in a row": (lambda n: not few(["a"] * n, 2).endswith("more"), 2, 3),
     "letters of an odd field": (lambda n: "…" not in spelled((" " * n,)), 40, 41),
     "lines of a difference": (lambda n: "more lines" not in _by_line(ABSENT, "x\n" * n)[-1], 30, 31),
@@ -191,3 +208,25 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T08:54:08Z"}
     took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
     assert took == [5, 0, 2000, 2000, 2000]
+
+
+@pytest.mark.parametrize(
+    ("run", "timeout", "silence", "words", "state"),
+    [
+        (None, 0, 0.0, "run drun_1 may be running: nothing was heard of it", "unknown"),
+        (
+            Run({"id": "drun_1"}),
+            60.0,
+            99.0,
+            "timed out after 1m; run drun_1 may be running: nothing was heard",
+            "unknown",
+        ),
+        (GOING, 60.0, 0.0, "timed out after 1m; run drun_1 is still running", "going"),
+        (GOING, None, 90.0, "run drun_1 was running when it was last heard of, 1m 30s ago", "unknown"),
+    ],
+)
+def test_timeout_says_how_a_run_stands(
+    run: Run | None, timeout: float | None, silence: float, words: str, state: str
+) -> None:
+    error = timed_out("drun_1", run, timeout, silence)
+    assert (error.message.startswith(words), error.run_state) == (True, state), error.message
