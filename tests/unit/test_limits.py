@@ -216,12 +216,12 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
         (None, 0, 0.0, "run drun_1 may be running: nothing was heard of it", "unknown"),
         (
             Run({"id": "drun_1"}),
-            60.0,
+            5.0,
             99.0,
-            "timed out after 1m; run drun_1 may be running: nothing was heard",
+            "timed out after 5.0s; run drun_1 may be running: nothing was heard",
             "unknown",
         ),
-        (GOING, 60.0, 0.0, "timed out after 1m; run drun_1 is still running", "going"),
+        (GOING, 5.0, 0.0, "timed out after 5.0s; run drun_1 is still running", "going"),
         (GOING, None, 90.0, "run drun_1 was running when it was last heard of, 1m 30s ago", "unknown"),
     ],
 )
