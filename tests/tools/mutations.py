@@ -25,6 +25,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from tests.tools import compare_worker as pipe
+from tests.tools.decisive import ROOMS
 from tests.tools.playing import Played
 
 PROMISES = ("survived", "gone")  # `gone` applies no longer
@@ -32,7 +33,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "qoder_cli"
 TABLE = Path(__file__).with_suffix(".txt")
 CHARTS = ROOT / ".mutations"
-ROOMS = ("base", "http", "nouns", "runs", "sessions")
 MOST = 60.0  # seconds of the processor that the tests of one mutant may take
 MOST_STARTED = 40.0  # seconds that those of them may take that start processes
 LONGEST_STARTED = 5.0  # seconds that one of those may take
