@@ -5,11 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
-from qoder_cli.base.errors import NotFound, QoderError, Unavailable, UsageError
+from qoder_cli.base.errors import NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
 from qoder_cli.base.model import Run, is_new
 from qoder_cli.base.places import spelled
@@ -18,6 +19,7 @@ from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, 
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import _seconds_in
+from qoder_cli.http.client import _decoded
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import goes_around
 from qoder_cli.nouns import files, memories, secrets
@@ -70,7 +72,7 @@ def is_taken(take: Callable[[Any], object], word: Any) -> bool:
     """Return whether something is taken; what is not is refused, or nothing comes of it."""
     try:
         return bool(take(word))
-    except (UsageError, ValueError):
+    except (QoderError, ValueError):
         return False
 
 
@@ -157,6 +159,16 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
     ),
     "DEPLOYMENT@last": (ids.deployment_of, ["nightly@last", "a@b@last"], ["@last", "nightly@2", "last"]),
     "the id of a call": (ids.may_be_call, ["evt_1"], ["evt/1", "-1", "12"]),
+    "a run": (
+        Run.read,
+        [{"id": "drun_1"}, {"id": "run-9", "type": "deployment_run"}],
+        [{"id": "", "type": "deployment_run"}, {"id": "drun/1"}, {"id": "dep_1", "type": "deployment"}, None],
+    ),
+    "the coding of a body": (
+        lambda coding: _decoded(httpx.Response(200, headers={"content-encoding": coding})),
+        ["", "gzip", " GZIP ", "identity"],
+        ["br", "zstd", "gzip, gzip", "gzip,"],
+    ),
     "credits": (amount, ["1", 5, "1e39", " 2.50 "], ["1e40", "-1", "", "x", True, None, 1.5]),
     "our own key": (is_ours, ["qoder_key"], ["key", 5, None]),
     "room for our key": (lambda keys: has_room(dict.fromkeys(keys)), [[KEY, *range(15)]], [range(16)]),
