@@ -19,6 +19,7 @@ from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, 
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import _seconds_in
+from qoder_cli.http.answers import CLOCKS_DIFFER, is_kept
 from qoder_cli.http.client import _decoded
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import goes_around
@@ -103,6 +104,11 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
         ),
         86400,
         86401,
+    ),
+    "seconds from a date to a request": (
+        lambda s: not is_kept(httpx.Headers({"date": "Sun, 14 Jun 2026 00:00:00 GMT"}), NOW.timestamp() + s),
+        CLOCKS_DIFFER,
+        CLOCKS_DIFFER + 1,
     ),
     "seconds of silence": (lambda s: "is still running" in str(timed_out("drun_1", GOING, None, s)), 60.0, 60.1),
     "names in a row": (lambda n: not few(["a"] * n, 2).endswith("more"), 2, 3),
