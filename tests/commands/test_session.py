@@ -413,8 +413,9 @@ def test_session_new_takes_an_agent_at_a_version_or_with_another_model(
 
 
 def test_session_new_lists_environments_that_have_no_name(qoder: Qoder, service: Things) -> None:
-    del service.thing("env_workers")["archived_at"]
     service.lies["GET /environments"] = each_row(lambda raw: {**raw, "name": None})
+    assert f"environment: - ({ENVIRONMENT})\n" in qoder(*NEW).err
+    del service.thing("env_workers")["archived_at"]
     ran = qoder(*NEW)
     assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True), (
         ran.err
