@@ -147,6 +147,7 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         [
             *("http://docs.example", "ftp://docs.example", "https://", "https://me@docs.example", "https://[docs"),
             *("https://dócs.example", "https://docs.example/\x7f", "https://docs.example/a b"),
+            f"https://docs.example/{TOKEN}",
         ],
     ),
     "a repository": (
