@@ -22,7 +22,7 @@ def amount(value: object) -> Decimal | None:
     number = Decimal(written)
     exponent = number.as_tuple().exponent
     assert isinstance(exponent, int)  # it is finite
-    if number.adjusted() >= _MOST_DIGITS or exponent < -_MOST_DIGITS or exponent > _MOST_DIGITS:
+    if number.adjusted() >= _MOST_DIGITS or exponent < -_MOST_DIGITS:
         return None
     return number
 

@@ -98,7 +98,7 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
         if not is_url or not name.strip():
             hint = "for example --mcp docs=https://mcp.example.com/mcp"
             raise UsageError(f"--mcp takes NAME=URL, not {name[:60]!r}", hint=hint)
-        if parts.username is not None or parts.password is not None or by_shape(url) != url:
+        if parts.username is not None or by_shape(url) != url:
             raise UsageError(
                 f"--mcp {name[:60]}: a URL must not hold a password or a token", hint="put it into a vault"
             )

@@ -155,9 +155,9 @@ def dated(client: Client, attempt: Attempt) -> Attempt:
     return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
 
 
-def _may_have_started(attempt: Attempt, created: float) -> bool:
+def _may_have_started(attempt: Attempt, created: float | None) -> bool:
     """Return whether an attempt may have started a run created then, on the server's clock, by the narrow test."""
-    if attempt.ahead is None:
+    if created is None or attempt.ahead is None:
         return False
     sent = attempt.at + attempt.ahead
     return math.floor(sent) <= created <= sent + ADOPT_WITHIN
@@ -233,7 +233,7 @@ class _Search:
         [run] = ours
         self._check_rivals(run)
         self._others.check(run)
-        created = self._created(run) or 0.0  # it is ours by its time
+        created = self._created(run)
         may_have = [attempt for attempt in self._attempts() if _may_have_started(attempt, created)]
         if not may_have:  # what was read since then told more of the server's clock
             raise OutcomeUnknown(f"run {run.id} may be it, but that is not certain enough to adopt it")
@@ -267,10 +267,9 @@ class _Search:
     def _is_ours(self, run: Run, owners: dict[str, Entry]) -> bool:
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
         is_free = run.id not in owners or owners[run.id].attempt.id in {attempt.id for attempt in self._attempts()}
-        created = self._created(run)
-        return is_manual and is_free and created is not None and self._in_time(created)
+        return is_manual and is_free and self._in_time(self._created(run))
 
-    def _in_time(self, created: float) -> bool:
+    def _in_time(self, created: float | None) -> bool:
         return any(_may_have_started(attempt, created) for attempt in self._attempts())
 
     def _check_rivals(self, run: Run) -> None:

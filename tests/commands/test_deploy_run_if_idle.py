@@ -153,6 +153,18 @@ def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_
     assert ran.error["message"].count("cannot tell") == (case != "a kept list of runs")
 
 
+LISTED = [{"id": "sess_x", "status": "idle"}, OTHER, {**OURS, "status": "idle"}]
+WHYS = ["does not name their deployments", "cannot be filtered by deployment", "cannot be filtered by status"]
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_deploy_run_if_idle_says_what_a_list_does_not_tell_first(qoder: Qoder, first: int) -> None:
+    listed = {**page(*(LISTED[first:] + LISTED[:first] if first < 3 else ())), "next_page": "more"}
+    Place(qoder, 150, told=lambda which, body: listed if which == "sessions" else body)
+    why = [*WHYS, "is incomplete"][first]
+    assert f"the list of sessions {why}" in qoder(*IF_IDLE).error["message"]
+
+
 @pytest.mark.parametrize("case", ["sessions without deployment", "sessions of all deployments", "sessions at rest"])
 def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tell_all(qoder: Qoder, case: str) -> None:
     def with_moving(which: str, body: Any) -> Any:

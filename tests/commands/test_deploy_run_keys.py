@@ -395,6 +395,13 @@ def test_deploy_run_on_leave_cancels_no_run_that_has_ended(qoder: Qoder) -> None
     assert qoder(*LEAVES, "--require-satisfied").code == 130
 
 
+def test_deploy_run_on_leave_says_that_a_run_without_a_session_cannot_be_cancelled(qoder: Qoder) -> None:
+    pending = {**LEGACY, "session_id": None, "status": "pending"}
+    qoder.wire.on(*TRIGGER, pending).on(*RUN, pending, repeat=True)
+    ran = qoder(*LEAVES, "--timeout", "3")
+    assert (ran.code, "run drun_1 was not cancelled: it has no session yet" in ran.err) == (124, True)
+
+
 def test_deploy_run_on_leave_is_held_up_by_no_cancellation_that_fails(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True).on(*CANCEL, (429, ""))
     ran = qoder(*LEAVES, "--timeout", "3")

@@ -190,6 +190,7 @@ def test_deploy_pause_is_done_where_the_first_attempt_makes_the_second_fail(qode
     qoder.wire.on(*GET_1, *[ACTIVE] * 7, PAUSED)
     ran = change(qoder, "pause", "dep_1")
     assert ran.code == 0
+    assert re.search(r"\nno confirmation \(.* was lost \(reset\)\); reading back for up to \d+s\n", ran.err), ran.err
     assert "dep_1 is paused (confirmed by reading it back)" in ran.err
 
 
@@ -209,6 +210,12 @@ def test_deploy_pause_stays_unknown_after_a_second_attempt(qoder: Qoder, second:
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), *second).on(*GET_1, *[ACTIVE] * 7, *looks)
     ran = change(qoder, "pause", "dep_1", "--json")
     assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
+
+
+def test_deploy_pause_is_sent_again_where_the_server_never_told_its_time(qoder: Qoder) -> None:
+    qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), PAUSED)
+    qoder.wire.on(*GET_1, *[{**ACTIVE, "updated_at": "2026-06-14T08:54:06Z"}] * 7)
+    assert change(qoder, "pause", "dep_1").code == 0
 
 
 def test_deploy_pause_names_of_several_losses_the_first(qoder: Qoder) -> None:

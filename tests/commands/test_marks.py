@@ -113,6 +113,36 @@ def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, list
     assert ("could not be read in full" in ran.err) == (code == 9)
 
 
+@pytest.mark.parametrize(
+    ("there", "code"),
+    [
+        ({}, 9),
+        ({"name": "writer"}, 7),
+        ({"metadata": {"team": "core"}}, 9),
+        ({"metadata": {"team": "sales"}}, 7),
+        ({"metadata": {"n": 5}}, 9),  # what cannot be of a create says nothing
+        ({"metadata": None}, 9),
+        ({"model": "ultimate"}, 7),
+        ({"model": {"id": "auto", "effort": "low"}}, 9),
+        ({"created_at": None}, 9),
+        ({"created_at": "2027-01-15T07:59:10Z"}, 9),  # clocks may be off by a minute
+        ({"created_at": "2027-01-15T07:58:50Z"}, 7),
+        ({"deployment_id": "dep_1"}, 7),
+        ({"type": "environment", "id": "env_1"}, 9),  # whoever lists that may list anything
+    ],
+    ids=str,
+)
+def test_agent_create_is_unknown_where_what_is_there_may_be_it(
+    qoder: Qoder, service: Things, there: dict[str, Any], code: int
+) -> None:
+    young = {**LONG_AGO, "created_at": "2027-01-15T08:00:00Z", "model": "auto"}
+    service.never = [FAILED]
+    service.lies["GET /agents"] = lambda listed: {**listed, "data": [{**young, **there}]}
+    ran = qoder(*POET, "--metadata", "team=core", "--allow-duplicate", "--json")
+    assert (ran.code, len(service.writes)) == (code, 1), ran.err
+    assert ("agent_7 may be yours, but nothing in it tells" in ran.err) == (code == 9 and "id" not in there)
+
+
 def test_agent_create_takes_nothing_from_before_it_for_its_answer(qoder: Qoder, service: Things) -> None:
     service.never = [httpx.Response(200, json=LONG_AGO, headers=DATE)]
     ran = qoder(*POET, "--json")

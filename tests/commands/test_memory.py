@@ -57,6 +57,19 @@ def test_memory_write_sends_nothing_for_what_it_says_already(qoder: Qoder, servi
     assert "nothing was sent" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("hidden", "code"), [({"content"}, 0), ({"content_sha256"}, 0), ({"content", "content_sha256"}, 7)]
+)
+def test_memory_write_needs_the_content_or_its_digest(
+    qoder: Qoder, service: Things, hidden: set[str], code: int
+) -> None:
+    service.lies[f"GET {OLD}"] = lambda raw: {name: value for name, value in raw.items() if name not in hidden}
+    service.lies[f"GET {LIST}"] = each_row(service.lies[f"GET {OLD}"])
+    before = digest(memory(service, "conventions.md")["content"])
+    assert qoder(*WRITE, "conventions.md", "-m", "new").code == code
+    assert [body["content_sha256"] for body in service.sent] == ([] if code else [before])
+
+
 def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     qoder.stdin = "piped\n"
     qoder(*WRITE, "a.md")
@@ -73,7 +86,7 @@ def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, serv
     ran = qoder(*WRITE, path, "-m", "mine", "--json")
     assert ran.code == 6
     assert memory(service, path)["content"] == theirs
-    assert "\n  theirs\\u001b[2J\n" in ran.err
+    assert f"\n{path} now says (sha256 {digest(theirs)}):\n  theirs\\u001b[2J\n" in ran.err
     assert ran.error["next"] == ["qoder", "memory", "cat", "memstore_project", path, "-o", "json"]
 
 
@@ -275,8 +288,9 @@ def test_memory_restore_writes_what_a_version_said_as_the_memory_was_when_it_was
     ran = qoder(*RESTORE, "-q")
     assert (ran.code, ran.out, memory(service, "conventions.md")["content"].strip()) == (0, "mem_1\n", BEGAN)
     assert service.sent[0]["content_sha256"] == digest("new")
-    assert qoder(*RESTORE).code == 0
-    assert len(service.writes) == 1
+    again = qoder(*RESTORE)
+    assert (again.code, len(service.writes)) == (0, 1)
+    assert "conventions.md already says this; nothing was sent" in again.err
 
 
 def test_memory_restore_leaves_what_somebody_else_wrote_in_the_meantime(qoder: Qoder, service: Things) -> None:
@@ -295,6 +309,17 @@ def test_memory_restore_refuses_a_version_of_another_memory(
 ) -> None:
     ran = qoder("memory", "restore", "project", *words)
     assert (ran.code in (2, 5, 6), service.writes) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [({"redacted_at": "2026-06-14T08:54:06Z"}, "was erased"), ({"operation": "deleted"}, "has no content (deleted)")],
+)
+def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service: Things, fields: Raw, why: str) -> None:
+    version = f"GET {LIST.replace('memories', 'memory_versions')}/memver_1"
+    service.lies[version] = lambda raw: {**raw, "content": None, **fields}
+    ran = qoder(*RESTORE)
+    assert (ran.code, ran.errors, service.writes) == (6, [f"error: memver_1 {why}; nothing was sent"], [])
 
 
 DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")

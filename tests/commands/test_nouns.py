@@ -10,6 +10,7 @@ import pytest
 
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
+from tests.support.completions import offered
 from tests.support.interrupting import interrupted
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 
@@ -39,6 +40,64 @@ COLUMNS = {
 @pytest.mark.parametrize("noun", COLUMNS)
 def test_list_in_a_pipe_keeps_its_columns(noun: str) -> None:
     assert " ".join(NOUNS[noun].columns).startswith(COLUMNS[noun])
+
+
+ASKS, ALLOWS = ({"permission_policy": {"type": kind}} for kind in ("always_ask", "always_allow"))
+TOOLSET = {"type": "agent_toolset_20260401"}
+# What a column shows of a field; nothing where it is not shown.
+SHOWN: list[tuple[str, str, Any, str, str | None]] = [
+    ("agents", "tools", [TOOLSET, {"type": "mcp_toolset", "mcp_server_name": "docs"}], "tools", "all"),
+    ("agents", "tools", [TOOLSET | {"configs": [{"name": "Bash", "enabled": False}]}], "tools", "all but Bash"),
+    ("agents", "tools", [TOOLSET | {"configs": [{"name": "Bash"}]}], "tools", "all"),
+    ("agents", "tools", [TOOLSET | {"disallowed_tools": ["Bash", "Edit"]}], "tools", "all but Bash Edit"),
+    (
+        "agents",
+        "tools",
+        [TOOLSET | {"enabled_tools": ["Read"]}, {"type": "browser_toolset_1"}],
+        "tools",
+        "Read, browser",
+    ),
+    ("agents", "tools", [{"type": "custom", "name": "page"}, {"type": "custom"}], "tools", "page, custom"),
+    ("agents", "tools", [], "tools", "none"),
+    ("agents", "tools", [TOOLSET | {"default_config": ASKS}], "asks", "all"),
+    ("agents", "tools", [TOOLSET | {"default_config": ALLOWS, "configs": [{"name": "Bash", **ASKS}]}], "asks", "Bash"),
+    ("agents", "tools", [TOOLSET | {"configs": [{"name": "Bash", **ALLOWS}]}], "asks", None),
+    (
+        "agents",
+        "skills",
+        [{"skill_id": "skill_1", "type": "custom"}, {"name": "y", "type": "x"}],
+        "skills",
+        "skill_1, y",
+    ),
+    ("agents", "model", {"id": "auto", "effort": "low"}, "model", "auto"),
+    ("agents", "model", {"effort": "low"}, "model", '{"effort":"low"}'),
+    ("agents", "name", 5, "name", None),
+    (
+        "environments",
+        "config",
+        {"packages": {"pip": ["a", "b"], "apt": "x", "npm": []}},
+        "packages",
+        "pip: a b, apt: x",
+    ),
+    ("environments", "config", {"packages": {}}, "packages", None),
+    ("environments", "config", {"networking": {"allowed_hosts": ["a.io", "b.io"]}}, "hosts", "a.io, b.io"),
+]
+
+
+@pytest.mark.parametrize(("plural", "field", "value", "column", "shown"), SHOWN)
+def test_get_shows_a_field_in_its_column(
+    qoder: Qoder, service: Things, plural: str, field: str, value: Any, column: str, shown: str | None
+) -> None:
+    noun, name = OF[plural]
+    id = qoder(noun, "get", name, "-q").out.strip()
+    service.lies[f"GET /{plural}/{id}"] = lambda raw: {**raw, field: value}
+    lines = dict(line.split("\t") for line in qoder(noun, "get", id, "-o", "table").out.splitlines())
+    assert lines.get(column) == shown
+
+
+def test_create_dry_run_prints_what_would_be_made_which_has_no_id(qoder: Qoder, service: Things) -> None:
+    assert qoder(*POET, "--dry-run", "--json").json["name"] == "poet"
+    assert (qoder(*POET, "--dry-run", "-q").out, service.writes) == ("", [])
 
 
 ODD: list[Any] = [None, "x", [5], {"x": 1}, 10**30]
@@ -116,6 +175,24 @@ def test_noun_commands_find_nothing_by_an_old_name(qoder: Qoder, service: Things
     ran = qoder(*words)
     assert (ran.code, ran.out, service.writes) == (5, "", []), ran.err
     assert re.search("is named '(writer|reviewer|default|workers)' now", ran.err)
+
+
+@pytest.mark.parametrize(("unknown", "is_suggested"), [(10, True), (11, False)])
+def test_deploy_pause_suggests_names_for_a_few_unknown_ones(
+    qoder: Qoder, service: Things, unknown: int, is_suggested: bool
+) -> None:
+    service.thing("dep_demo")["name"] = "nightly"
+    ran = qoder("deploy", "pause", *("nightl" + "l" * more for more in range(unknown)), "--json")
+    assert (ran.code, "did you mean 'nightly'" in ran.json[0]["error"]["hint"]) == (5, is_suggested)
+
+
+def test_agent_get_by_name_lets_completion_forget_what_is_gone(qoder: Qoder, service: Things) -> None:
+    names = []
+    for name in ("writer", "reviewer"):
+        assert qoder("agent", "get", name).code == 0
+        names.append(set(offered("qoder agent get ", qoder.env)))
+        service.world.things["agents"].pop("agent_writer", None)
+    assert "writer" in names[0] - names[1]
 
 
 def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder, service: Things) -> None:

@@ -190,6 +190,8 @@ class Teller:
             events = [one for one in events if one.get("type") in types]
         if "desc" in (self.order or query["order"]):
             events = events[::-1]
+        if self.order == "mixed":
+            events = [*events[:1], *events[:0:-1]]
         if self.cursors == "ignored" or not self.has_ids:
             hidden = () if self.has_ids else ("id",)
             shown = [{name: value for name, value in one.items() if name not in hidden} for one in events]
@@ -268,6 +270,12 @@ def test_run_commands_say_the_same_however_a_session_is_listed(
         return ran.code, ran.json
 
     assert answers(tell) == answers(Teller())
+
+
+def test_run_get_reads_on_where_events_come_in_no_order(qoder: Qoder) -> None:
+    told, tell = story(RUNNING, rests("x"), RUNNING, rests()), Teller(size=3, order="mixed")
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, lambda request: tell(request, told), repeat=True).on(*SESSION, {})
+    assert qoder(*GET).json["error"]["type"] == "x"
 
 
 @given(

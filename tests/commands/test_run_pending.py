@@ -11,7 +11,7 @@ import pytest
 from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
 from tests.support.asking import EVENTS, RUNNING, Asking, call, sha256_of
-from tests.support.things import refusal
+from tests.support.things import each_row, refusal
 
 
 def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qoder: Qoder, server: Asking) -> None:
@@ -143,6 +143,31 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     assert "looked at 249 sessions" in ran.err
     assert len(server.requests) == 3 + 249
     assert sum(qoder.clock.slept) >= 249 / READS_PER_SECOND
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_looked_at"),
+    [
+        ({}, True),
+        ({"status": None}, True),
+        ({"status": "terminated"}, False),
+        ({"archived_at": "2026-06-14T08:54:06Z"}, False),
+        ({"created_at": None}, True),
+        ({"created_at": "2026-06-14T08:54:06Z"}, False),
+        ({"id": None}, False),
+        ({"id": "sess_2"}, False),  # it is in the list twice
+    ],
+    ids=str,
+)
+def test_session_pending_looks_at_what_may_wait_since_then(
+    qoder: Qoder, server: Asking, fields: dict[str, Any], is_looked_at: bool
+) -> None:
+    server.asks("sess_1", call(1))
+    server.asks("sess_2", call(2))
+    server.lies["GET /sessions"] = each_row(lambda row: {**row, **fields} if row["id"] == "sess_1" else row)
+    server.ignores = ("statuses[]", "created_at[gte]")
+    ran = qoder("session", "pending", "--since", "1h", "--json")
+    assert sorted(one["call"] for one in ran.json) == (["evt_1"] if is_looked_at else []) + ["evt_2"]
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:

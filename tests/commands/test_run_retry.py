@@ -7,6 +7,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from qoder_cli.base.model import Deployment, Run
+from qoder_cli.runs.again import differences
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
@@ -198,6 +200,44 @@ def test_run_retry_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, .
     assert qoder("run", "retry", *words).code == 2
 
 
+NOW = {"id": "dep_1", "agent": {"id": "agent_1", "version": 2}, "updated_at": "2026-06-14T09:00:00Z"}
+FIRED: dict[str, Any] = {"trigger_context": {"type": "schedule", "scheduled_at": "2026-06-14T08:00:00Z"}}
+DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
+    ({}, {}, []),
+    ({"agent": {"id": "agent_1", "version": 1}}, {}, ["agent 1 → 2"]),
+    ({"agent": {"id": "agent_0", "version": 2}}, {}, ["agent agent_0 → agent_1"]),
+    ({"agent": {"version": 1}}, {}, []),
+    ({"agent": {"id": "agent_1", "version": 1}}, {"agent": {"version": 2}}, []),
+    *(
+        (FIRED, {"schedule": schedule}, found)
+        for schedule, found in (
+            ({"expression": "0 8 * * *", "timezone": "UTC"}, []),
+            ({"expression": "0 10 * * *", "timezone": "Europe/Berlin"}, []),
+            ({"expression": "0 9 * * *", "timezone": "UTC"}, ["schedule changed"]),
+            ({"expression": None, "timezone": "UTC"}, []),  # what cannot be read cannot be compared
+            ({"expression": "0 9 * * *", "timezone": None}, []),
+            (None, ["schedule removed"]),
+        )
+    ),
+    (
+        {"trigger_context": {"scheduled_at": "2026-06-14T08:00:30Z"}},
+        {"schedule": {"expression": "0 8 * * *", "timezone": "UTC"}},
+        [],
+    ),
+    ({"triggered_at": "2026-06-14T08:59:59Z"}, {}, ["deployment updated at 2026-06-14T09:00:00Z"]),
+    ({"triggered_at": "2026-06-14T09:00:00Z"}, {}, []),
+    ({"triggered_at": "2026-06-14T08:00:00Z"}, {"updated_at": None}, []),
+]
+
+
+@pytest.mark.parametrize(("run", "deployment", "found"), DIFFERENCES)
+def test_run_retry_compares_a_run_and_its_deployment(
+    run: dict[str, Any], deployment: dict[str, Any], found: list[str]
+) -> None:
+    then = Run({"id": "drun_1", "agent": NOW["agent"], "session_id": None, **run})
+    assert differences(cast(Any, None), then, Deployment({**NOW, **deployment})) == found  # without any request
+
+
 def test_run_retry_says_what_is_different_from_then_and_a_preview_sends_nothing(current: Place) -> None:
     world, old = current.world, current.ended("dep_fail")
     at_version(world, "agent_fail", 2)
@@ -209,3 +249,9 @@ def test_run_retry_says_what_is_different_from_then_and_a_preview_sends_nothing(
     assert f"different from then (dep_fail): agent 1 → 2, environment {then} → env_new" in ran.err
     assert (ran.json["idempotency_key"], ran.json["deployment"]) == (f"retry-{old}", "dep_fail")
     assert {seen.method for seen in list(world.requests)[before:]} == {"GET"}
+    for words, change in ((("--budget", "5"), "none → 5.00"), (("--no-budget",), "5.00 → none")):
+        old = current.ended("dep_fail", hours=0.0)
+        current.wait(60)
+        assert current.qoder("deploy", "update", "dep_fail", *words).code == 0
+        ran = current.qoder("run", "retry", old, "--dry-run")
+        assert f"different from then (dep_fail): budget {change}\n" in ran.err

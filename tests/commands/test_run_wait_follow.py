@@ -92,6 +92,7 @@ def test_follow_leaves_room_beside_labels(monkeypatch: pytest.MonkeyPatch, colum
     monkeypatch.setattr(transcript, "terminal_width", lambda: columns)
     screen = Screen(None, is_terminal=True)
     assert (Margin(screen, ["x" * 50]).room, Margin(screen, []).room) == (room, columns)
+    assert Margin(Screen(None), ["x"]).beside("said", "y\x07") == "y\\u0007 | said\n"
 
 
 def test_messages_on_a_terminal_end_their_lines_between_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,9 @@ def test_run_wait_of_several_believes_no_session_that_a_list_names(qoder: Qoder)
 LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel", "--timeout", "3")
 
 
-@pytest.mark.parametrize("run", [MOVED, (503, "")], ids=["moved", "cannot be read again"])
+@pytest.mark.parametrize(
+    "run", [MOVED, (503, ""), {**MOVED, "id": "drun_2"}, {**MOVED, "session_id": None}, []], ids=str
+)
 def test_deploy_run_on_leave_cancels_the_session_that_the_run_names_then(qoder: Qoder, run: Any) -> None:
     qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK), repeat=True).on(*RUN, run)
     if run is MOVED:

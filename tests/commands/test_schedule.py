@@ -29,6 +29,12 @@ TABLE = {
     "1-10,20 8,12 * * 2": "every Tuesday at minutes 1 to 10 and 20 of the hours 8 and 12",
     "0 0 1,15 * *": "at 00:00 on days 1 and 15 of every month",
     "0 0 31 * *": "at 00:00 on day 31 of every month (if there is such a day)",
+    "0 0,8,16 * * *": "every day at 00:00, 08:00 and 16:00",
+    "0 0,6,12,18 * * *": "every 6 hours from 00:00",
+    "0,1 3,5,8,10 * * *": "every day at 03:00, 03:01, 05:00, 05:01, 08:00, 08:01, 10:00 and 10:01",
+    "0,1 3,5,8,10,11 * * *": "every day at minutes 0 and 1 of the hours 3, 5, 8, 10 and 11",
+    "0 6 1-2 * *": "at 06:00 on days 1 and 2 of every month",
+    "0 6 1-3 * *": "at 06:00 on days 1 to 3 of every month",
     "0 0 30 2 *": "never: no such day exists",
     "0 6 1 6 1-5": "at 06:00 on day 1 of June and on weekdays in June",
     "0 0 */10 * 1,3": "at 00:00 on days 1, 11, 21 and 31 of every month (if there is such a day)"

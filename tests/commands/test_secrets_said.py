@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.redact import SentSecrets, by_shape
@@ -116,6 +118,16 @@ def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: st
 def test_secrets_of_a_few_letters_are_known_by_their_escapes() -> None:
     known = SentSecrets([{"password": "pässwör"}])
     assert known.out_of(f"invalid: {json.dumps('pässwör')}") == 'invalid: "[redacted]"'
+
+
+@given(st.text("aB+/7", min_size=8, max_size=20), st.data())
+def test_secrets_are_hidden_to_the_letter_however_each_is_spelled(secret: str, data: st.DataObject) -> None:
+    ways = st.sampled_from(["{0}", "%{1:02x}", "\\u{1:04x}", "&#{1};"])
+    spelled = [data.draw(ways).format(one, ord(one)) for one in secret]
+    between = data.draw(st.sampled_from(["", "\u200b", "\r\n", "' '", "%20"]))
+    around = data.draw(st.sampled_from(["x-7: <{}>-y", '<{}> &amp; "a"']))
+    said = SentSecrets([], secret).out_of(around.format(between.join(spelled)))
+    assert said == around.format("[redacted]")
 
 
 @pytest.mark.parametrize(("before", "shared"), [("", 0), ("x", 2), ("xx", 3)])

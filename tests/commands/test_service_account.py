@@ -81,7 +81,8 @@ def test_deploy_run_starts_nothing_where_no_token_is_given(qoder: Qoder, name: s
 
 
 def test_service_account_exchange_is_tried_again_after_trouble(qoder: Qoder) -> None:
-    qoder.wire.on(*EXCHANGE, (503, ""), httpx.ReadError("reset"), token()).on("GET", "/deployments", page())
+    trouble = (500, ""), (408, ""), (429, ""), httpx.ReadError("reset")
+    qoder.wire.on(*EXCHANGE, *trouble, token()).on("GET", "/deployments", page())
     assert qoder(*LIST).code == 0
 
 

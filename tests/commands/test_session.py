@@ -3,6 +3,7 @@
 import io
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,18 @@ def test_session_delete_of_several_tells_of_each(qoder: Qoder, service: Things) 
     assert qoder("session", "get", ids[0]).code == 5
 
 
+@pytest.mark.parametrize(("verb", "title", "done"), [("archive", "June", "archived"), ("delete", "-", "deleted")])
+def test_session_archive_and_delete_ask_about_each_and_show_a_row(
+    qoder: Qoder, service: Things, questions: Callable[..., list[str]], verb: str, title: str, done: str
+) -> None:
+    ids, asked = [service.session(), service.session(title="June")], questions(True, True)
+    ran = qoder("session", verb, *ids)
+    names = [f"session {ids[0]}", f"session 'June' ({ids[1]})"]
+    assert [one.partition("?")[0] for one in asked] == [f"{verb.capitalize()} {name}" for name in names]
+    rows = [line.split("\t")[:3] for line in ran.out.splitlines()]
+    assert rows == [[ids[0], "-", done], [ids[1], title, done]]
+
+
 def test_session_archive_takes_a_run_for_its_session(qoder: Qoder, service: Things) -> None:
     run = qoder("deploy", "run", "dep_demo", "-q").out.strip()
     ran = qoder("session", "archive", run, "--yes", "--json")
@@ -174,6 +187,7 @@ def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, se
     assert "environment: default" in ran.err
     idle = qoder("session", "new", "--agent", AGENT, "--env", ENVIRONMENT, "--json")
     assert (idle.code, idle.json["type"]) == (0, "session")
+    assert f"session {idle.json['id']} was created" in idle.err
     told = qoder("session", "new", "--agent", "agent_ask", "-m", "Push.", "--wait", "--json")
     assert (told.code, told.error["next"][:3]) == (11, ["qoder", "session", "pending"])
     assert told.json["turn"]["requires_action"]
@@ -339,6 +353,73 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     sent = body_of(service)
     assert sent.pop("environment_variables") in ({"DAY": "1", "MONTH": "6"}, "DAY=1;MONTH=6")
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
+
+
+@pytest.mark.parametrize(("typed", "path"), [("C:/no/such", "C:/no/such"), ("CC:/no/such", "CC")])
+def test_session_new_takes_a_letter_before_a_colon_for_a_drive(qoder: Qoder, typed: str, path: str) -> None:
+    ran = qoder(*NEW, "--env", "default", "--file", typed)
+    assert (ran.code, ran.errors) == (2, [f"error: --file: cannot read {path}: No such file or directory"])
+
+
+def test_session_new_names_a_variable_that_cannot_be_and_no_value(qoder: Qoder) -> None:
+    for typed, words in (("9A=hunter2", ", not '9A'"), ("hunter2", "")):
+        ran = qoder(*NEW, "--env", "default", "--var", typed)
+        assert (ran.code, ran.errors) == (2, [f"error: --var takes NAME=VALUE{words}"])
+
+
+@pytest.mark.parametrize("served_by", ["legacy"])
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=1\r",), 6), (("A=1\n2",), 6)],
+)
+def test_session_new_sends_variables_as_text_where_a_server_wants_that(
+    qoder: Qoder, service: Things, typed: tuple[str, ...], text: str | int
+) -> None:
+    ran = qoder(*NEW, "--env", "default", *(word for one in typed for word in ("--var", one)))
+    sent = service.sent[-1]["environment_variables"]
+    assert text == (sent if ran.code == 0 else ran.code)
+
+
+@pytest.mark.parametrize(
+    "message", ["agent: no such agent.", "initial_events_2: odd.", "my_environment_variables: odd."]
+)
+def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
+    qoder: Qoder, service: Things, message: str
+) -> None:
+    service.never = [refusal(400, "invalid_request_error", message)] * 2
+    ran = qoder(*NEW, "--env", "default", "--var", "A=1", "-m", "Report.")
+    assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
+
+
+def test_session_new_exits_6_where_no_first_message_is_refused(qoder: Qoder, service: Things) -> None:
+    service.never = [refusal(400, "invalid_request_error", "initial_events: must not be missing.")]
+    ran = qoder(*NEW, "--env", "default")
+    assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "agent"),
+    [
+        (("writer",), WRITER),
+        (("writer@1",), {"id": WRITER, "type": "agent", "version": 1}),
+        (("writer", "--model", "ultimate"), {"id": WRITER, "type": "agent_with_overrides", "model": "ultimate"}),
+    ],
+)
+def test_session_new_takes_an_agent_at_a_version_or_with_another_model(
+    qoder: Qoder, service: Things, words: tuple[str, ...], agent: Any
+) -> None:
+    assert qoder("session", "new", "--env", "default", "--agent", *words).code == 0
+    assert body_of(service)["agent"] == agent
+
+
+def test_session_new_lists_environments_that_have_no_name(qoder: Qoder, service: Things) -> None:
+    service.lies["GET /environments"] = each_row(lambda raw: {**raw, "name": None})
+    assert f"environment: - ({ENVIRONMENT})\n" in qoder(*NEW).err
+    del service.thing("env_workers")["archived_at"]
+    ran = qoder(*NEW)
+    assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True), (
+        ran.err
+    )
 
 
 def test_session_new_exits_6_where_variables_are_refused_in_either_form(qoder: Qoder, service: Things) -> None:

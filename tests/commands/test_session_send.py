@@ -28,6 +28,13 @@ def test_run_send_awaits_the_outcome_of_its_own_message(qoder: Qoder, server: As
     assert (ran.code, ran.json["turn"]["status"], ran.json["id"]) == (0, "completed", "sess_1")
 
 
+def test_session_send_prints_what_was_sent(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    sent = qoder(*SEND, "--json").json
+    assert [event["content"] for event in sent.pop("events")] == [[{"type": "text", "text": "x"}]]
+    assert sent == {"run_id": None, "session_id": "sess_1", "calls": [], "still_waiting": []}
+
+
 @pytest.mark.parametrize(("later", "wrong", "code"), [(3, ["drop-before"], 9), (1.9, [], 6)], ids=["lost", "refused"])
 def test_session_send_does_not_take_the_same_message_of_before_for_its_own(
     qoder: Qoder, server: Asking, later: float, wrong: list[str], code: int

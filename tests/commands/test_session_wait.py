@@ -353,6 +353,23 @@ def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Ev
     assert turn.get("requires_action") == ({"event_ids": ["evt_1"]} if story.asks and not story.ending else None)
 
 
+@pytest.mark.parametrize(
+    ("about", "status"),
+    [
+        ({"after": ["evt_0"]}, "completed"),
+        ({"after": ["evt_3"]}, "failed"),
+        ({}, "failed"),
+        ({"before": ["evt_3", "evt_4", "evt_5"]}, "completed"),
+        ({"after": ["evt_0"], "before": ["evt_0"]}, "completed"),
+    ],
+)
+def test_session_wait_ends_a_turn_at_its_own_ending(about: dict[str, list[str]], status: str) -> None:
+    turn = turn_story(**about)
+    turn.add(story(MESSAGE, RUNNING, idle(), MESSAGE, RUNNING, idle("cancelled")))
+    assert turn.ending is not None
+    assert turn.ending.status == status
+
+
 # An error names the session as one, and never as a run.
 
 

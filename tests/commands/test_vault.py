@@ -93,6 +93,7 @@ def test_vault_put_env_replaces_a_known_name_and_keeps_its_hosts(qoder: Qoder, s
     variable(service, injection_location="header")
     ran = put(qoder, "GITHUB_TOKEN", "--env", "-q")
     assert (ran.code, ran.out) == (0, "vcred_old\n")
+    assert "updating credential GITHUB_TOKEN (vcred_old), for GITHUB_TOKEN, in vault_team (profile" in ran.err
     assert service.writes == [f"POST {OLD}"]
     assert service.sent[0]["auth"] == {  # all that an update knows
         "type": "environment_variable",
@@ -167,6 +168,28 @@ def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder,
     assert (put(qoder, *words).code, service.writes) == (2, [])
     assert put(qoder, *words, "--yes").code == 0
     assert (service.writes, service.sent[0]["auth"]) == ([f"POST {OLD}"], {"type": "static_bearer", "token": TOKEN})
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "replaced"),
+    [
+        (("docs", "other"), "docs", ["vcred_1"]),
+        (("docs", "other"), "new", []),
+        (("docs", "docs"), "docs", []),
+        ((None,), "docs", ["vcred_1"]),
+    ],
+)
+def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
+    qoder: Qoder, service: Things, names: tuple[str | None, ...], name: str, replaced: list[str]
+) -> None:
+    auth = {"type": "static_bearer", "mcp_server_url": CONNECT[4], "token": "old"}
+    for n, each in enumerate(names, 1):
+        credential(service, f"vcred_{n}", "old", **auth)["display_name"] = each
+    qoder.stdin = TOKEN
+    ran = put(qoder, name, "--mcp", CONNECT[4], "--yes")
+    assert (ran.code, service.writes) == (0 if replaced else 2, [f"POST {LIST}/{id}" for id in replaced]), ran.err
+    assert replaced or "use an id: vcred_2, vcred_1" in ran.err
+    assert names[0] or f"vcred_1 (vcred_1) is for {CONNECT[4]}, and gets this token" in ran.err
 
 
 @pytest.mark.parametrize("arrives", [True, False])
@@ -346,6 +369,8 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
     auth = {"type": "mcp_oauth", "mcp_server_url": CONNECT[4], "access_token": "x"}
 
     def log_in() -> None:
+        credential(service, "vcred_a", "a", **{**auth, "mcp_server_url": "https://mcp.example.com/other"})
+        bearer(service, "b", CONNECT[4])
         credential(service, "vcred_new", "docs", **auth)
 
     qoder.clock.at_sleep = log_in

@@ -23,7 +23,7 @@ from tests.support import swarm
 from tests.support.cells import ALL_CELLS, MORE, checkerboard
 from tests.support.hostile import Server
 from tests.support.machines import lacks_postgres
-from tests.tools import keys, many, mutations, nights, proxy, pruned, stack
+from tests.tools import decisive, keys, many, mutations, nights, proxy, pruned, stack
 from tests.tools.many import Sandbox
 from tests.tools.playing import alone, wrong
 
@@ -250,11 +250,17 @@ def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tm
     assert tools(*words, "--expect", str(wanted))[0] == 0
 
 
+@pytest.fixture(scope="module")
+def mutants() -> Iterator[mutations.Nursery]:
+    nursery = mutations.Nursery("tests/unit/test_cron.py", "tests/commands/test_store.py")
+    yield nursery
+    nursery.end()
+
+
 @MORE
-def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> None:
+def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others(mutants: mutations.Nursery) -> None:
     file, base = "base/cron.py", ast.unparse(mutations.tree("base/cron.py"))
-    nursery = mutations.Nursery("tests/unit/test_cron.py")
-    tests = [name for name in nursery.tests if "february" in name]
+    tests = [name for name in mutants.tests if "february" in name]
     changes = {
         ("upcoming", "islice(A, count) => islice(A, count + 1)"): "killed",
         ("upcoming", "drop count"): "killed",
@@ -263,18 +269,45 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> 
     }
     functions = dict(mutations.named(file))
     fates = {
-        (name, change): nursery.ask(tests, (file, name, mutations.applied(file, functions[name], change), base))[0]
+        (name, change): mutants.ask(tests, (file, name, mutations.applied(file, functions[name], change), base))[0]
         for name, change in changes
     }
-    same = nursery.ask(tests, (file, "upcoming", base, base))[0]
-    nursery.end()
+    same = mutants.ask(tests, (file, "upcoming", base, base))[0]
     assert fates == changes
     assert same == "unviable"
 
 
 @MORE
+def test_mutations_are_noticed_in_the_processes_of_a_test(mutants: mutations.Nursery) -> None:
+    file, name, base = "local/store.py", "Store.record_run", ast.unparse(mutations.tree("local/store.py"))
+    [test] = [one for one in mutants.tests if "loses_nothing_to_many_processes" in one]
+    [(_, is_bad, called)] = mutants.ask([test], None).values()
+    source = mutations.applied(file, dict(mutations.named(file))[name], "drop self.write(A, insist=True)")
+    fate, by = mutants.ask([test], (file, name, source, base))
+    assert (is_bad, (file, name) in called, fate, by) == (False, True, "killed", test)
+
+
+@MORE
 def test_mutations_of_a_constant_are_put_to_the_tests_of_what_names_it() -> None:
     assert mutations.users_of("_TURN_DONE") == {"base/outcome.py:judge"}
+
+
+def test_decisive_tells_which_conditions_decided_nothing() -> None:
+    source = "def play(a, b, n):\n    if a and not (b or n < 3):\n        return [each for each in (1, 2) if each > n]"
+    begin = len(decisive._places)
+    names: dict[str, Any] = vars(decisive).copy()
+    exec(compile(ast.fix_missing_locations(decisive._Marked("x").visit(ast.parse(source))), "x", "exec"), names)
+    left = []
+    for given in ((1, 0, 5), (0, 0, 5), (1, 1, 3)):
+        names["play"](*given)
+        undecided = set(range(begin, len(decisive._places))) - decisive._decided
+        left.append({decisive._places[place].what.partition(" of ")[0] for place in undecided})
+    whole = "'not (b or n < 3)'"
+    assert left == [
+        {"'a'", whole, "'b'", "'n < 3'", "the limit"},
+        {whole, "'b'", "'n < 3'", "the limit"},
+        {"'n < 3'", "the limit"},
+    ]
 
 
 def test_mutations_by_chance_are_programs_that_differ() -> None:

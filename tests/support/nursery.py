@@ -54,6 +54,7 @@ os._exit(status)
 """
 PROGRAMS = ("qoder", "qoder-cli")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}  # read as an interpreter starts, and so the same for all
+FIRST = "NURSERY_FIRST"  # variable with some Python that is run before any process is forked
 PATIENCE = 60.0  # seconds until something is held to hang
 # Imported by most commands as they go on.
 _NEEDED = (
@@ -161,7 +162,8 @@ class Nursery:
         return Process(self, pid, given[1].ours, given[2].ours)
 
     def close(self) -> None:
-        self._process.kill()
+        """End it, and what it has started."""
+        self._line.shutdown(socket.SHUT_RDWR)
         self._process.wait()
         self._line.close()
         self._folder.cleanup()
@@ -200,8 +202,9 @@ def is_ordinary(env: dict[str, str]) -> bool:
 
 
 def _serve(line: socket.socket, door: socket.socket) -> None:
-    visitors: dict[int, socket.socket] = {}  # who is told of the end of a process, by its number
+    living: dict[int, socket.socket] = {}  # who is told of the end of a process, by its number
     _import_all()
+    exec(os.environ.get(FIRST, ""), {})
     gc.collect()
     gc.freeze()
     woken, wakes = os.pipe()
@@ -212,14 +215,18 @@ def _serve(line: socket.socket, door: socket.socket) -> None:
         ready, _, _ = select.select([line.fileno(), door.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 512)
-            _tell_ends(line, visitors)
+            _tell_ends(line, living)
         if line.fileno() in ready:
             if not (pid := _bear(line, line, door)):
-                return
+                for each in living:
+                    os.kill(each, signal.SIGKILL)
+                os._exit(0)
+            living[pid] = line
             line.send(json.dumps({"pid": pid}).encode())
         if door.fileno() in ready:
             visitor, _ = door.accept()
-            visitors[_bear(visitor, line, door)] = visitor
+            if pid := _bear(visitor, line, door):
+                living[pid] = visitor
 
 
 def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int:
@@ -246,7 +253,7 @@ def _import_all() -> None:
         import_module(module)
 
 
-def _tell_ends(line: socket.socket, visitors: dict[int, socket.socket]) -> None:
+def _tell_ends(line: socket.socket, living: dict[int, socket.socket]) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -255,12 +262,12 @@ def _tell_ends(line: socket.socket, visitors: dict[int, socket.socket]) -> None:
         if pid == 0:
             return
         code = os.waitstatus_to_exitcode(status)
-        if visitor := visitors.pop(pid, None):
-            with suppress(OSError):  # it was ended meanwhile
-                visitor.send(str(code).encode())
-            visitor.close()
-        else:
+        if (asked := living.pop(pid)) is line:
             line.send(json.dumps({"pid": pid, "status": code}).encode())
+            continue
+        with suppress(OSError):  # it was ended meanwhile
+            asked.send(str(code).encode())
+        asked.close()
 
 
 def _be(request: dict[str, Any], fds: list[int]) -> None:

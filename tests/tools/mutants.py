@@ -1,18 +1,21 @@
 """A pytest plugin for `mutations`: it collects the tests once, and plays each mutant in a fork of itself.
 
 In the fork the code of the functions that were changed is put in the place of theirs, so that nothing is imported anew;
-of a constant, the value. What starts processes is left out: they would read the program from the disk.
+of a constant, the value. The nursery of processes does the same before it forks any. What starts only others is left
+out: they would read the program from the disk.
 """
 
 import gc
 import inspect
+import json
 import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -22,26 +25,40 @@ from typing import Any
 import pytest
 
 import qoder_cli
+from tests.support.nursery import FIRST, nursery
 from tests.tools.compare_worker import hear, tell
 
 PACKAGE = os.path.dirname(qoder_cli.__file__) + os.sep
 HANGS = 180.0  # seconds without a word from a test
-CASES = 8  # of a test, that are charted
+CHARTED = 5.0  # seconds of a test that are charted: of as many of its cases as that takes
+SPREAD = 8  # cases that are charted before their neighbours are
 BUSY = 40.0  # seconds of the processor that one test may take
 
 _seen: set[tuple[str, str]] = set()  # functions that were called, by file and name
+_notes: list[int] = []  # where they are written down at once, in a process of the nursery
 
 
 def _trace(frame: FrameType, event: str, arg: Any) -> None:
     """Note a call; what happens within is not told, as nothing is returned."""
-    if (file := frame.f_code.co_filename).startswith(PACKAGE):
-        _seen.add((file, frame.f_code.co_qualname))
+    called = frame.f_code.co_filename, frame.f_code.co_qualname
+    if called[0].startswith(PACKAGE) and called not in _seen:
+        _seen.add(called)
+        for notes in _notes:
+            os.write(notes, "\t".join(called).encode() + b"\n")
 
 
-def starts_processes(item: pytest.Item) -> bool:
-    """Return whether a test, a fixture of it or what they call starts any; others of its file may start none."""
+def trace(*notes: str) -> None:
+    """Note from now on which functions are called, in this process and in those forked from it."""
+    _notes[:] = [os.open(path, os.O_WRONLY | os.O_APPEND) for path in notes]
+    threading.settrace(_trace)
+    sys.settrace(_trace)
+
+
+def started_by(item: pytest.Item) -> set[str]:
+    """Return how a test, a fixture of it or what they call starts processes; others of its file may start none."""
     assert isinstance(item, pytest.Function)
     fixtures = item._fixtureinfo.name2fixturedefs.values()
+    words: set[str] = set()
     waiting: list[Any] = [item.function, *(fixture.func for each in fixtures for fixture in each)]
     seen: set[int] = set()
     while waiting:
@@ -53,10 +70,9 @@ def starts_processes(item: pytest.Item) -> bool:
         for function in filter(inspect.isfunction, functions):
             codes = [function.__code__, *_codes(function.__code__).values()]
             names = {name for code in codes for name in code.co_names}
-            if names & {"Shell", "press_tab", "subprocess"}:
-                return True
+            words |= names & {"Shell", "nursery", "press_tab", "subprocess"}
             waiting += [function.__globals__[name] for name in names & function.__globals__.keys()]
-    return False
+    return words
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
@@ -64,14 +80,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     reader, writer = map(int, os.environ["QODER_MUTANTS"].split(","))
     items: dict[str, list[pytest.Item]] = {}
     for item in session.items:
-        if not starts_processes(item):
-            items.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    tell(writer, {name: len(cases) for name, cases in items.items()})
+        if started_by(item) != {"subprocess"}:
+            items.setdefault(_name(item), []).append(item)
+    tell(writer, {name: (len(cases), bool(started_by(cases[0]))) for name, cases in items.items()})
     while (asked := hear(reader)) is not None:
         names, mutant, limit = asked
         cases = [item for name in names for item in items.get(name, ())]
-        some = [item for name in names for item in items.get(name, ())[:: len(items.get(name, ())) // CASES + 1]]
-        work = partial(_try, cases, mutant) if mutant else partial(_chart, some)
+        spread = [item for name in names for item in _spread(items.get(name, []))]
+        work = partial(_try, cases, mutant) if mutant else partial(_chart, spread)
         tell(writer, _forked(work, limit))
     return True
 
@@ -83,7 +99,10 @@ def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
         os.close(reader)
         code = 0
         try:
-            tell(writer, ("end", work(lambda told: tell(writer, ("at", told)))))
+            told = work(lambda told: tell(writer, ("at", told)))
+            if nursery.cache_info().currsize:
+                nursery().close()
+            tell(writer, ("end", told))
         except BaseException as failure:
             tell(writer, ("end", ("unviable", f"{type(failure).__name__}: {failure}")))
         os._exit(code)
@@ -107,7 +126,20 @@ def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
         os.close(reader)
 
 
-def _run(items: list[pytest.Item], say: Callable[[Any], None]) -> Iterator[tuple[pytest.Item, bool]]:
+def _spread(cases: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the cases of a test in an order in which the first few are of all kinds."""
+    step = len(cases) // SPREAD + 1
+    return [case for at in range(step) for case in cases[at::step]]
+
+
+def _name(item: pytest.Item) -> str:
+    """Return the name of a test, which its cases share."""
+    return item.nodeid.partition("[")[0]
+
+
+def _run(
+    items: list[pytest.Item], say: Callable[[Any], None], is_wanted: Callable[[pytest.Item], bool] = lambda item: True
+) -> Iterator[tuple[pytest.Item, bool]]:
     failed = []
 
     class Ears:
@@ -117,6 +149,8 @@ def _run(items: list[pytest.Item], say: Callable[[Any], None]) -> Iterator[tuple
     if items:
         items[0].config.pluginmanager.register(Ears())
     for item, following in zip(items, [*items[1:], None], strict=False):
+        if not is_wanted(item):
+            continue
         say(item.nodeid)
         signal.setitimer(signal.ITIMER_PROF, BUSY)  # whose signal ends the process
         failed.clear()
@@ -125,30 +159,48 @@ def _run(items: list[pytest.Item], say: Callable[[Any], None]) -> Iterator[tuple
 
 
 def _chart(items: list[pytest.Item], say: Callable[[Any], None]) -> Any:
-    """Return for each test how long a case took, whether one failed, and which functions they called."""
+    """Return for each test how long a case took, whether one failed, and which functions they called.
+
+    Of one that starts processes it is the time on the wall: it waits for them.
+    """
     chart: dict[str, tuple[float, bool, set[tuple[str, str]]]] = {}
-    threading.settrace(_trace)
-    sys.settrace(_trace)
-    began = time.process_time()
-    for item, is_failed in _run(items, say):
-        took, was_failed, called = chart.get(item.nodeid.partition("[")[0], (0.0, False, set()))
-        took = max(took, time.process_time() - began)
-        called |= {(file.removeprefix(PACKAGE), name.partition(".<locals>")[0]) for file, name in _seen}
-        chart[item.nodeid.partition("[")[0]] = took, was_failed or is_failed, called
-        _seen.clear()
-        began = time.process_time()
-    sys.settrace(None)
+    spent: dict[str, float] = defaultdict(float)
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as notes:
+        os.environ[FIRST] = f"from tests.tools import mutants; mutants.trace({notes.name!r})"
+        trace()
+        began = time.monotonic(), time.process_time()
+        for item, is_failed in _run(items, say, lambda item: spent[_name(item)] < CHARTED):
+            longest, was_failed, called = chart.get(_name(item), (0.0, False, set()))
+            took = time.monotonic() - began[0] if started_by(item) else time.process_time() - began[1]
+            spent[_name(item)] += took
+            seen = _seen | {(file, name) for file, _, name in (line.rstrip().partition("\t") for line in notes)}
+            called |= {(file.removeprefix(PACKAGE), name.partition(".<locals>")[0]) for file, name in seen}
+            chart[_name(item)] = max(longest, took), was_failed or is_failed, called
+            _seen.clear()
+            began = time.monotonic(), time.process_time()
+        sys.settrace(None)
     return chart
 
 
 def _try(items: list[pytest.Item], mutant: tuple[str, ...], say: Callable[[Any], None]) -> tuple[str, str]:
-    """Return what becomes of a mutant: its file, its name, its source and that of the program."""
-    if not _put(*mutant):
+    """Return what becomes of a mutant: its file, its name, its source and that of the program.
+
+    Processes may fail because the machine is busy, but not twice.
+    """
+    if not put(*mutant):
         return "unviable", "it changes nothing that runs"
-    return next((("killed", item.nodeid) for item, failed in _run(items, say) if failed), ("survived", "all of them"))
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+        json.dump(mutant, file)
+        file.flush()
+        put_it = f"mutants.put(*json.load(open({file.name!r})))"
+        os.environ[FIRST] = f"import json; from tests.tools import mutants; {put_it}"
+        for item, is_failed in _run(items, say):
+            if is_failed and (not started_by(item) or all(failed for _, failed in _run([item], say))):
+                return "killed", item.nodeid
+    return "survived", "all of them"
 
 
-def _put(file: str, name: str, source: str, base: str) -> bool:
+def put(file: str, name: str, source: str, base: str) -> bool:
     """Put a mutant in the place of what it is made of; return whether anything changed."""
     path = PACKAGE + file
     import_module("qoder_cli." + file.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))  # some are lazy

@@ -25,6 +25,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from tests.tools import compare_worker as pipe
+from tests.tools.decisive import ROOMS
 from tests.tools.playing import Played
 
 PROMISES = ("survived", "gone")  # `gone` applies no longer
@@ -32,8 +33,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "qoder_cli"
 TABLE = Path(__file__).with_suffix(".txt")
 CHARTS = ROOT / ".mutations"
-ROOMS = ("base", "http", "nouns", "runs", "sessions")
 MOST = 60.0  # seconds of the processor that the tests of one mutant may take
+MOST_STARTED = 40.0  # seconds that those of them may take that start processes
+LONGEST_STARTED = 5.0  # seconds that one of those may take
 LIMIT = 3600.0  # seconds, whatever else the machine does
 _SWAPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -121,7 +123,7 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST | None]]:
             yield node, ast.Constant(not value)
         case ast.Constant(value=int(value) | float(value)):
             yield node, ast.Constant(value * 3 + 1)
-        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) not in ("None", "False"):
             yield node, ast.Return(ast.Constant(None))
         case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break():
             yield node, ast.Pass()
@@ -206,16 +208,17 @@ def _letter(match: re.Match[str], letter: re.Match[str]) -> str:
 class Nursery:
     """A process that has collected the tests, and forks."""
 
-    def __init__(self, tests: str = "tests") -> None:
+    def __init__(self, *tests: str) -> None:
         (theirs, self._asks), (self._hears, their_answers) = os.pipe(), os.pipe()
         env = {**os.environ, "QODER_MUTANTS": f"{theirs},{their_answers}"}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.tools.mutants", tests]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.tools.mutants", *(tests or ["tests"])]
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=env, pass_fds=[theirs, their_answers], stdout=subprocess.DEVNULL
         )
         os.close(theirs)
         os.close(their_answers)
-        self.tests: dict[str, int] = pipe.hear(self._hears)  # how many cases each has
+        # How many cases each has, and whether it starts processes
+        self.tests: dict[str, tuple[int, bool]] = pipe.hear(self._hears)
 
     def ask(self, names: Iterable[str], mutant: tuple[str, ...] | None, limit: float = LIMIT) -> Any:
         """Return what becomes of a mutant in these tests, or the chart of them."""
@@ -239,9 +242,17 @@ def cells(options: Namespace) -> list[Mutation]:
     return wanted
 
 
+class Chart(NamedTuple):
+    """Of a test: the seconds that its cases take, whether it starts processes, and which functions it calls."""
+
+    took: float
+    starts: bool
+    called: frozenset[str]
+
+
 def _chart_of(path: Path) -> Path:
     """Return where the chart of a test file is kept, as it is now."""
-    return CHARTS / f"{sha256(path.read_bytes()).hexdigest()[:32]}.json"
+    return CHARTS / f"called-{sha256(path.read_bytes()).hexdigest()[:32]}.json"
 
 
 def chart(workers: int) -> None:
@@ -260,7 +271,7 @@ def chart(workers: int) -> None:
             each = [nursery.ask([name], None) for name in names]
             told = {name: about for one in each if isinstance(one, dict) for name, about in one.items()}
         kept = {
-            name: [took * nursery.tests[name], sorted(map(":".join, called))]
+            name: [took * nursery.tests[name][0], nursery.tests[name][1], sorted(map(":".join, called))]
             for name, (took, is_bad, called) in told.items()
             if not is_bad
         }
@@ -274,9 +285,11 @@ def chart(workers: int) -> None:
 
 
 @cache
-def _charted() -> dict[str, tuple[float, frozenset[str]]]:
+def _charted() -> dict[str, Chart]:
     charts = [json.loads(_chart_of(path).read_text()) for path in ROOT.glob("tests/**/test_*.py")]
-    return {name: (took, frozenset(called)) for one in charts for name, (took, called) in one.items()}
+    return {
+        name: Chart(took, starts, frozenset(called)) for one in charts for name, (took, starts, called) in one.items()
+    }
 
 
 @cache
@@ -292,15 +305,23 @@ def users_of(constant: str) -> frozenset[str]:
 
 
 def tests_of(mutation: Mutation) -> list[str]:
-    """Return the tests that call the function, or what names the constant, or any of the file; most special first."""
+    """Return the tests that call the function, or what names the constant, or any of the file.
+
+    The most special come first, and those last that start processes.
+    """
     tests, of_file = _charted(), f"{mutation.file}:"
-    every = frozenset[str]().union(*(called for _, called in tests.values()))
+    every = frozenset[str]().union(*(one.called for one in tests.values()))
     users = users_of(mutation.name.rpartition(".")[2])
     meant = every & {of_file + mutation.name} or every & users or {one for one in every if one.startswith(of_file)}
-    meet = [name for name, (_, called) in tests.items() if called & meant]
-    meet.sort(key=lambda name: (tests[name][0] > 1.0, len(tests[name][1])))
-    spent = list(accumulate(tests[name][0] for name in meet))
-    return meet[: bisect_right(spent, MOST) + 1]
+    meet = [name for name, one in tests.items() if one.called & meant]
+    meet.sort(key=lambda name: (tests[name].took > 1.0, len(tests[name].called)))
+    starting = [name for name in meet if tests[name].starts and tests[name].took <= LONGEST_STARTED]
+    return _within(MOST, [name for name in meet if not tests[name].starts]) + _within(MOST_STARTED, starting)
+
+
+def _within(seconds: float, names: list[str]) -> list[str]:
+    """Return the first tests, to those that go beyond so many seconds."""
+    return names[: bisect_right([*accumulate(_charted()[name].took for name in names)], seconds) + 1]
 
 
 def play(mutation: Mutation, folder: Path) -> Played:

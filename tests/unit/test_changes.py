@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import Deployment
+from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.deployments.form import FORM, LATEST, REPINNING
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
 from qoder_cli.nouns.edits.difference import ABSENT, HIDDEN, Difference, FieldChange, Secrets, difference, lines_of
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.thing import target_of
+from qoder_cli.nouns.edits.update import Update
+from qoder_cli.nouns.table import NOUNS
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
@@ -391,3 +395,42 @@ def test_secrets_hide_only_those_variables_of_a_server(text: str, shown: str) ->
     fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
     assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}
     assert Secrets().out_of(fields) == fields
+
+
+LATER = "2026-06-14T09:00:00Z"
+# What is read of an agent whose description was to become new; whether that shows the change, answers to it, and shows
+# that nobody has written since.
+READINGS: list[tuple[dict[str, Any], str]] = [
+    ({}, "as before"),
+    ({"description": "New", "version": 4}, "so, an answer"),
+    ({"description": "New"}, "so, an answer"),
+    ({"description": "New", "version": 9}, "so, an answer"),
+    ({"description": "New", "id": "agent_2"}, ""),
+    ({"id": "agent_2", "version": 4}, ""),
+    ({"version": 4}, "an answer"),  # which shows only that it was written
+    ({"version": 5}, ""),
+    ({"version": 2}, ""),
+    ({"version": None}, "as before"),
+    ({"version": "4"}, "as before"),
+    ({"version": None, "updated_at": LATER}, "an answer"),
+    ({"version": None, "updated_at": "2026-06-14T07:00:00Z"}, ""),
+    ({"version": None, "updated_at": None}, ""),
+    ({"updated_at": LATER}, ""),
+    ({"name": "theirs"}, ""),
+    ({"metadata": {"team": "core", "qoder_key": "1"}}, "as before"),
+]
+
+
+@pytest.mark.parametrize(("fields", "shows"), READINGS, ids=str)
+def test_update_is_known_by_what_is_read_and_its_version(fields: dict[str, Any], shows: str) -> None:
+    agent, before = NOUNS["agent"], {"id": "agent_1", "name": "w", "description": "Old", "model": "auto", "version": 3}
+    before |= {"updated_at": "2026-06-14T08:00:00Z", "metadata": {"team": "core"}}
+    app: Any = None
+    update = Update(app, target_of(agent, "agent_1"), before, {"description": "New"}, form_of(agent))
+    raw = {**before, **fields}
+    found = {
+        "so": update.is_so(raw),
+        "an answer": update._is_answer(Resource(raw)),
+        "as before": update._is_as_before(raw),
+    }
+    assert ", ".join(name for name, is_one in found.items() if is_one) == shows

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qoder_cli.base.errors import Exit, NoResponse, NotYet, QoderError, Signalled
+from qoder_cli.base.errors import Exit, NoResponse, NotYet, QoderError, Signalled, broken_down
 from qoder_cli.output.screen import Screen, write_error
 
 
@@ -39,6 +39,22 @@ def test_errors_pass_through_a_context_manager_and_signals_keep_their_exit_code(
     assert error.exit is Exit.TERMINATED
     with pytest.raises(QoderError), block():
         raise error
+
+
+@pytest.mark.parametrize(
+    ("runs", "words", "run_id", "hint"),
+    [
+        ((), "", None, "check whether a run was started: qoder run wait last"),
+        (("drun_1",), "; run drun_1 may still be running", "drun_1", "to wait for it"),
+        (("drun_1", "drun_2"), "; 2 runs may still be running", None, "to wait for them"),
+    ],
+)
+def test_internal_error_names_the_runs_that_may_go_on(
+    runs: tuple[str, ...], words: str, run_id: str | None, hint: str
+) -> None:
+    error = broken_down(ValueError("odd"), runs)
+    assert error.message.endswith(f"ValueError: odd{words}")
+    assert (error.exit, error.run_id, error.hint, error.run_state) == (Exit.INTERNAL, run_id, hint, "unknown")
 
 
 @pytest.mark.parametrize(

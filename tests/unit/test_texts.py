@@ -123,3 +123,11 @@ def test_id_stays_one_segment_of_a_path(text: str) -> None:
             continue
         assert re.fullmatch(r"[A-Za-z0-9_.~%-]+", segment)
         assert segment not in (".", "..")
+    assert [ids.segment(each) for each in (".", "..", "a/..")] == ["%2E", "%2E%2E", "a%2F.."]
+
+
+def test_number_of_a_call_has_six_digits_at_most() -> None:
+    assert [ids.call_number(typed) for typed in ("1", "999999", "", "evt_1", "-1")] == [1, 999999, None, None, None]
+    for typed in ("0", "1000000", "\u0661"):
+        with pytest.raises(UsageError, match="is not the number of a call"):
+            ids.call_number(typed)

@@ -102,7 +102,7 @@ class _Ours:
         return is_of_kind and is_alive and not is_other and is_marked and not self._is_older(raw)
 
     def _may_be_ours(self, raw: Body) -> bool:
-        """Return whether something whose metadata is silent cannot be ruled out."""
+        """Return whether something whose metadata is silent, without anybody's mark, cannot be ruled out."""
         sent = self._sent
         shown = {key: value for key, value in mapping(raw.get("metadata")).items() if isinstance(value, str)}
         is_silent = not shown or shown == sent.get("metadata")
@@ -141,7 +141,7 @@ class _Ours:
                 has_others = True
             elif self._mark_in(row) == self.mark:
                 return Resource(row)
-            elif self._mark_in(row) is None and not self._is_older(row) and self._may_be_silent(row):
+            elif not self._is_older(row) and self._may_be_silent(row):
                 silent.append(row)
         for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
             target, found = target_of(self._noun, *self._parents, str(row["id"])), row
@@ -149,7 +149,7 @@ class _Ours:
                 found = read(self._app.client, target, **ONCE)
             if self._mark_in(found) == self.mark:
                 return Resource(found)
-            if self._mark_in(found) is None and self._may_be_ours(found):
+            if self._may_be_ours(found):
                 self._suspects[target.id] = found
         if len(silent) > _READ_SINGLY or has_others or not reading.is_whole:
             raise OutcomeUnknown(f"the list of {self._noun.plural} since the attempt could not be read in full")

@@ -1,0 +1,251 @@
+"""What is just within a limit is taken, and what is just beyond it is not; and words that are taken or refused."""
+
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base import ids, jsontext
+from qoder_cli.base.credits import amount
+from qoder_cli.base.errors import NotFound, QoderError, Unavailable
+from qoder_cli.base.marks import KEY, has_room, is_ours
+from qoder_cli.base.model import Run, is_new
+from qoder_cli.base.places import spelled
+from qoder_cli.base.plainfile import read_checked
+from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
+from qoder_cli.base.tokens import few
+from qoder_cli.http import redact
+from qoder_cli.http.account import _seconds_in
+from qoder_cli.http.answers import CLOCKS_DIFFER, is_kept
+from qoder_cli.http.client import _decoded
+from qoder_cli.http.pace import next_try
+from qoder_cli.http.proxy import goes_around
+from qoder_cli.nouns import files, memories, secrets
+from qoder_cli.nouns.agents import servers_typed
+from qoder_cli.nouns.edits.create import contradicts
+from qoder_cli.nouns.edits.difference import ABSENT, _by_line
+from qoder_cli.nouns.schema import slip_of
+from qoder_cli.runs.ending import timed_out
+from qoder_cli.runs.wait import Contact
+from qoder_cli.sessions.starting import repository
+from qoder_cli.sessions.story import story_of
+from qoder_cli.sessions.stream import Frame, frames
+from tests.conftest import TOKEN
+from tests.support.wire import FakeClock
+
+BUSY = Unavailable("busy").with_(retryable=True)
+NOW = datetime(2026, 6, 14, tzinfo=UTC)
+GOING = Run({"id": "drun_1", "status": "running"})
+GONE = NotFound("gone").with_(enveloped=True)
+
+
+def look(past: float) -> bool:
+    """Return whether there may be a request so long after a deadline of 60 s."""
+    clock = FakeClock(0.0)
+    deadline = Deadline(clock, Limits(timeout=60.0))
+    deadline.start()
+    clock.time = 60.0 + past
+    return not deadline.is_past
+
+
+def first_is_kept(count: int) -> bool:
+    keys: dict[str, None] = {}
+    for n in range(count):
+        is_new(str(n), keys, most=2)
+    return not is_new("0", keys, most=2)
+
+
+def goes_on(error: Any, *, exists: bool = True) -> Callable[[float], bool]:
+    """Return what says whether a run is polled on after so many seconds of an error."""
+
+    def is_polled(seconds: float) -> bool:
+        contact = Contact(heard_at=0.0)
+        contact.is_lost(error, 0.0, exists=exists)
+        return not contact.is_lost(error, seconds, exists=exists)
+
+    return is_polled
+
+
+def is_taken(take: Callable[[Any], object], word: Any) -> bool:
+    """Return whether something is taken; what is not is refused, or nothing comes of it."""
+    try:
+        return bool(take(word))
+    except (QoderError, ValueError):
+        return False
+
+
+# What takes something, the last that it takes, and the first that it does not.
+LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
+    "characters of an id": (lambda n: ids.call("e" * n), 256, 257),
+    "characters of a call's id": (lambda n: ids.may_be_call("e" * n), 256, 257),
+    "a duration": (lambda typed: parse_duration(typed, option="--timeout"), "366d", "366d1s"),
+    "an interval": (lambda typed: read_limits(wait=True, timeout=None, interval=typed), "0.1", "0.09"),
+    "levels of JSON": (lambda n: jsontext.parse("[" * n + "1" + "]" * n), 200, 201),
+    "digits of a plain number": (lambda n: isinstance(jsontext.parse("1" * n), int), 18, 19),
+    "when a run was made": (
+        lambda at: Run({"id": "drun_1", "created_at": at}).created,
+        "2020-01-01T00:00:00Z",
+        "2019-12-31T23:59:59Z",
+    ),
+    "digits of credits": (lambda n: amount("9" * n), 40, 41),
+    "places of credits": (lambda n: amount("0." + "1" * n), 40, 41),
+    "other keys of metadata": (lambda n: has_room(dict.fromkeys(map(str, range(n)))), 15, 16),
+    "bytes of a file's name": (lambda n: files.check_name("é" + "x" * (n - 2)), 255, 256),
+    "bytes of standard input": (lambda n: read_checked("-", io.StringIO("x" * n), 2**20), 2**20, 2**20 + 1),
+    "characters of a body": (lambda n: "…" not in redact.body(b"x" * n), 2000, 2001),
+    "seconds from now to a run": (
+        lambda s: (
+            not story_of(
+                Run({"id": "drun_1", "created_at": utc_text(NOW + timedelta(seconds=s))}), NOW.timestamp()
+            ).is_since(0.0)
+        ),
+        86400,
+        86401,
+    ),
+    "seconds from a date to a request": (
+        lambda s: not is_kept(httpx.Headers({"date": "Sun, 14 Jun 2026 00:00:00 GMT"}), NOW.timestamp() + s),
+        CLOCKS_DIFFER,
+        CLOCKS_DIFFER + 1,
+    ),
+    "seconds of silence": (lambda s: "is still running" in str(timed_out("drun_1", GOING, None, s)), 60.0, 60.1),
+    "names in a row": (lambda n: not few(["a"] * n, 2).endswith("more"), 2, 3),
+    "letters of an odd field": (lambda n: "…" not in spelled((" " * n,)), 40, 41),
+    "lines of a difference": (lambda n: "more lines" not in _by_line(ABSENT, "x\n" * n)[-1], 30, 31),
+    "letters of a line": (lambda n: "…" not in _by_line(ABSENT, "x" * n)[-1], 999, 1000),
+    "bytes of a frame": (lambda n: isinstance(next(frames([b"data:" + b"x" * n, b"\n\n"], limit=9)), Frame), 4, 5),
+    "keys that are remembered": (first_is_kept, 4, 5),
+    "seconds beyond a deadline": (look, 5.0, 5.1),
+    "a pause that is asked for": (lambda s: next_try(BUSY.with_(retry_after=s), tries=1, spent=0, jitter=1), 60, 61),
+    "a pause at the end": (lambda s: next_try(BUSY, tries=1, spent=s, jitter=1), 29.5, 29.6),
+    "a long pause at the end": (lambda s: next_try(BUSY.with_(retry_after=60), tries=1, spent=s, jitter=1), 29.9, 30),
+    "tries": (lambda n: next_try(BUSY, tries=n, spent=0, jitter=1), 4, 5),
+    "silence about a run": (goes_on(BUSY), 300.0, 300.1),
+    "silence about what may be none": (goes_on(BUSY, exists=False), 30.0, 30.1),
+    "a run that is missing": (goes_on(GONE), 30.0, 30.1),
+}
+
+
+@pytest.mark.parametrize("what", LIMITS)
+def test_limit_is_where_it_is_said_to_be(what: str) -> None:
+    take, last, beyond = LIMITS[what]
+    assert (is_taken(take, last), is_taken(take, beyond)) == (True, False)
+
+
+# What takes words, those that it takes, and those that it refuses.
+TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
+    "an MCP server of an agent": (
+        lambda url: servers_typed([f"docs={url}"]),
+        ["https://docs.example/mcp", "http://docs.example"],
+        ["ftp://docs.example", "https://", "https://docs.example/a b", "https://[docs", "https://:x@docs.example"],
+    ),
+    "an MCP server of a credential": (
+        secrets.server,
+        ["https://docs.example/mcp", "http://127.0.0.1:8000/mcp"],
+        [
+            *("http://docs.example", "ftp://docs.example", "https://", "https://me@docs.example", "https://[docs"),
+            *("https://dócs.example", "https://docs.example/\x7f", "https://docs.example/a b"),
+            f"https://docs.example/{TOKEN}",
+        ],
+    ),
+    "a repository": (
+        lambda typed: repository(typed, None),
+        ["https://github.com/org/repo", "https://git.example/a@main:/data"],
+        [
+            *("https://github.com", "https://github.com/", "http://github.com/a/b", "github.com/a/b", "https:///a/b"),
+            *("https://me@github.com/a/b", ""),
+        ],
+    ),
+    "the path of a memory": (memories.checked, ["a.md", "/a/b.md"], ["", "/", "a\x07b", "a/../b", "a//b", TOKEN]),
+    "an idempotency key": (
+        lambda key: ids.check_key(key, ["s3cret"]) or key,
+        ["night-2", "x" * 255],
+        ["", "x" * 256, " x", "é", "a\x7f", "my-s3cret", "pt-0123456789abcdef"],
+    ),
+    "DEPLOYMENT@last": (ids.deployment_of, ["nightly@last", "a@b@last"], ["@last", "nightly@2", "last"]),
+    "the id of a call": (ids.may_be_call, ["evt_1"], ["evt/1", "-1", "12"]),
+    "a run": (
+        Run.read,
+        [{"id": "drun_1"}, {"id": "run-9", "type": "deployment_run"}],
+        [{"id": "", "type": "deployment_run"}, {"id": "drun/1"}, {"id": "dep_1", "type": "deployment"}, None],
+    ),
+    "the coding of a body": (
+        lambda coding: _decoded(httpx.Response(200, headers={"content-encoding": coding})),
+        ["", "gzip", " GZIP ", "identity"],
+        ["br", "zstd", "gzip, gzip", "gzip,"],
+    ),
+    "credits": (amount, ["1", 5, "1e39", " 2.50 "], ["1e40", "-1", "", "x", True, None, 1.5]),
+    "our own key": (is_ours, ["qoder_key"], ["key", 5, None]),
+    "room for our key": (lambda keys: has_room(dict.fromkeys(keys)), [[KEY, *range(15)]], [range(16)]),
+    "a host around the proxy": (
+        lambda host: goes_around(host, {"NO_PROXY": "one.example, .two.example,three.example:8000"}),
+        ["one.example", "a.one.example", "a.two.example", "three.example:8000"],
+        ["two.example.org", "anyone.example", "three.example:9000", ""],
+    ),
+    "seconds of a token": (_seconds_in, ["12", 7], [True, None, "٣", "-1", 1.5, {}]),
+    "a slip of a word": (
+        lambda word: slip_of(word, ("agent_toolset_20260401", "custom")),
+        ["costum", "agent_tolset_20260401"],
+        ["custom", "agent_toolset_20990101", "zzz"],
+    ),
+    # What can certainly not have been made of `sent`.
+    "another value": (
+        lambda pair: contradicts(*pair),
+        [("b", "a"), ({"id": "b"}, "a"), ("b", {"id": "a"}), ({"id": "b", "n": "1"}, {"id": "a", "n": "1"}),
+         ("x" * 63, "x" * 99), ("y" * 64, "x" * 99), ({"n": "1"}, {"n": "2"})],
+        [("a", "a"), (" a/", "/a"), ("", "a"), (None, "a"), ("a", None), (5, "a"), ("a", 5), ({"id": "a"}, "a"),
+         ("x" * 64, "x" * 99), ({"id": "a", "n": "1"}, {"id": "a", "n": "2"}), ({"n": "1"}, {"m": "2"})],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_word_is_taken_or_refused(what: str) -> None:
+    take, taken, refused = TAKEN[what]
+    assert [word for word in taken if not is_taken(take, word)] == []
+    assert [word for word in refused if is_taken(take, word)] == []
+
+
+def test_error_in_json_has_no_token_and_names_a_session_as_one() -> None:
+    error = QoderError(f"bad {TOKEN}", hint=f"unset {TOKEN}", next=["qoder", TOKEN], run_id="sess_1")
+    shown = error.as_json()
+    assert TOKEN not in str(shown)
+    assert (shown["run_id"], shown["session_id"], shown["hint"]) == (None, "sess_1", "unset [redacted]")
+    assert error.with_(session_id="sess_2").as_json()["session_id"] == "sess_2"
+    plain = QoderError("bad").as_json()
+    assert (plain["hint"], plain["next"], plain["run_id"]) == (None, None, None)
+    assert (error.command, error.with_(shell="a | b").command, QoderError("bad").command) == (
+        f"qoder {TOKEN}", "a | b", "",
+    )  # fmt: skip
+
+
+def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
+    agents = [{"id": "agent_1", "version": 3}, {"id": "agent_1"}, {"version": 3}, {}]
+    assert [Run({"id": "drun_1", "agent": each}).agent for each in agents] == ["agent_1@3", "agent_1", None, None]
+    times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T08:54:08Z"}
+    took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
+    assert took == [5, 0, 2000, 2000, 2000]
+
+
+@pytest.mark.parametrize(
+    ("run", "timeout", "silence", "words", "state"),
+    [
+        (None, 0, 0.0, "run drun_1 may be running: nothing was heard of it", "unknown"),
+        (
+            Run({"id": "drun_1"}),
+            5.0,
+            99.0,
+            "timed out after 5.0s; run drun_1 may be running: nothing was heard",
+            "unknown",
+        ),
+        (GOING, 5.0, 0.0, "timed out after 5.0s; run drun_1 is still running", "going"),
+        (GOING, None, 90.0, "run drun_1 was running when it was last heard of, 1m 30s ago", "unknown"),
+    ],
+)
+def test_timeout_says_how_a_run_stands(
+    run: Run | None, timeout: float | None, silence: float, words: str, state: str
+) -> None:
+    error = timed_out("drun_1", run, timeout, silence)
+    assert (error.message.startswith(words), error.run_state) == (True, state), error.message
