@@ -355,7 +355,7 @@ class Wait:
         """Sleep until there is news, and return it; None at that time or the deadline, or if there is enough."""
         clock, until = self.app.clock, min(until, self.deadline.at)
         longest = LONGEST_SLEEP
-        if self.app.out.is_piped:
+        if self.is_enough and self.app.out.is_piped:
             longest = GLANCE
         news = None
         while news is None and (seconds := min(until - clock.monotonic(), longest)) > 0 and not self._has_enough():
