@@ -47,6 +47,13 @@ def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: A
     assert sum(qoder.clock.slept) == 8.0
 
 
+def test_deploy_run_adopts_none_beside_a_run_whose_time_cannot_be(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7), fresh(8, created=at(3600)))
+    ran = qoder(*RUN)
+    assert (ran.code, "2 runs may be it: drun_7, drun_8" in ran.error["message"]) == (9, True), ran.err
+
+
 @EACH
 def test_deploy_run_exits_9_with_the_command_that_repeats_it_where_no_run_shows(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
