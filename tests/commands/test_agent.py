@@ -259,6 +259,13 @@ def test_agent_update_leaves_an_archived_agent_alone(qoder: Qoder, service: Thin
     assert service.sent == []
 
 
+def test_agent_update_is_sent_again_without_a_look_for_its_version_protects_it(qoder: Qoder, service: Things) -> None:
+    service.never = [httpx.Response(429, headers={"retry-after": "20"})]
+    assert qoder(*UPDATE, "--description", "New").code == 0
+    first = service.asked.index("POST /agents/agent_1")
+    assert service.asked[first + 1] == "POST /agents/agent_1"
+
+
 def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, service: Things) -> None:
     service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be funny.", "tools": [TOOLSET]})]
     ran = qoder(*UPDATE, "--tools", "none", "--system", "Be long.", "--json")

@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base.tokens import names_token
+from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import SentSecrets, by_shape
 from tests.conftest import TOKEN, Qoder
 from tests.support.deployments import PLAIN
@@ -128,6 +129,14 @@ def test_secrets_are_hidden_to_the_letter_however_each_is_spelled(secret: str, d
     around = data.draw(st.sampled_from(["x-7: <{}>-y", '<{}> &amp; "a"']))
     said = SentSecrets([], secret).out_of(around.format(between.join(spelled)))
     assert said == around.format("[redacted]")
+
+
+@given(st.lists(st.text("xy", max_size=6), max_size=6), st.text("xy", min_size=1, max_size=5))
+@example(["x", "xxy"], "xxy")
+@example(["yxyx", "yx"], "xyxyx")
+def test_token_is_hidden_in_a_stream_wherever_that_is_cut(pieces: list[str], token: str) -> None:
+    cut = b"".join(veiled([piece.encode() for piece in pieces], token.encode()))
+    assert cut.decode() == "".join(pieces).replace(token, "[redacted]")
 
 
 @pytest.mark.parametrize(("before", "shared"), [("", 0), ("x", 2), ("xx", 3)])
