@@ -222,8 +222,8 @@ def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
     qoder: Qoder, server: Asking, policy: Path, threads: list[Any] | None, code: int
 ) -> None:
     server.asks("sess_1", call(1, session_thread_id="sthr_1"))
-    said = refusal(501, "feature_not_available", "No threads here.") if threads is None else ok(page(*threads))
-    server.instead["GET /sessions/sess_1/threads"] = [said] * 9
+    response = refusal(501, "feature_not_available", "No threads here.") if threads is None else ok(page(*threads))
+    server.instead["GET /sessions/sess_1/threads"] = [response] * 9
     assert qoder(*by(policy)).code == code
 
 

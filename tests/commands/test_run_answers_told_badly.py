@@ -5,6 +5,7 @@ import json
 import re
 import signal
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -84,7 +85,7 @@ HEARD: dict[str, Callable[[], httpx.Response] | None] = {
     "more than was sent": lambda: data({"id": "evt_9"}, {"id": "evt_8"}),
     "404": lambda: refusal(404, "not_found_error", "No."),
     "429": lambda: refusal(429, "rate_limit_error", "Slow down."),
-    **{f"{n} in the envelope": lambda n=n: refusal(n, "api_error", "No.") for n in (500, 502, 504)},  # type: ignore[misc]
+    **{f"{n} in the envelope": partial(refusal, n, "api_error", "No.") for n in (500, 502, 504)},
     "html 404": lambda: httpx.Response(404, text="<html>not found</html>"),
     "html 400": lambda: httpx.Response(400, text="<html>result</html>"),
     "204": lambda: httpx.Response(204),
@@ -94,8 +95,8 @@ HEARD: dict[str, Callable[[], httpx.Response] | None] = {
 
 def hears(server: Asking, heard: str, *, is_done: bool = True) -> None:
     def change(request: httpx.Request, handle: Handle) -> httpx.Response:
-        told, answer = handle() if is_done else data(), HEARD[heard]
-        return answer() if answer else httpx.Response(202, content=told.read())
+        response, answer = handle() if is_done else data(), HEARD[heard]
+        return answer() if answer else httpx.Response(202, content=response.read())
 
     server.bends("POST", change)
 

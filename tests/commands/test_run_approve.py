@@ -91,8 +91,8 @@ def older(server: Asking) -> None:
     server.takes = "legacy"
 
 
-def told_by(told: Callable[[Events], Events]) -> Callable[[Asking], object]:
-    return lambda server: server.tells(told)
+def events_after(change: Callable[[Events], Events]) -> Callable[[Asking], object]:
+    return lambda server: server.tells(change)
 
 
 def changes(**fields: Any) -> Callable[[Asking], object]:
@@ -137,7 +137,7 @@ CASES: dict[str, Case] = {
         [*TWO, call(3)], "approve sess_1 evt_3 evt_1 --yes", 0, ["evt_1 allow", "evt_3 allow"], "evt_2"
     ),
     "of another session": Case(ONE, "approve sess_1 evt_9 --yes", 5, []),
-    "nothing shows how it stands": Case(ONE, APPROVE, 6, [], "moved on (unknown)", told_by(unstatused)),
+    "nothing shows how it stands": Case(ONE, APPROVE, 6, [], "moved on (unknown)", events_after(unstatused)),
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
@@ -159,18 +159,18 @@ CASES: dict[str, Case] = {
     "another name right before": Case(ONE, ALL, 6, [], "", changes(name="Delete")),
     "another thread right before": Case(ONE, ALL, 6, [], "", changes(session_thread_id="sthr_2")),
     "cannot be read right before": Case(ONE, ALL, 6, [], "can no longer be read", changes()),
-    "cannot be read": Case(TWO, ALL, 6, [], "evt_1", told_by(missing)),
-    "cannot be read, by name": Case(TWO, APPROVE, 6, [], "evt_1", told_by(missing)),
-    "the other cannot be read": Case(TWO, "approve sess_1 evt_2 --yes", 0, ["evt_2 allow"], "", told_by(missing)),
+    "cannot be read": Case(TWO, ALL, 6, [], "evt_1", events_after(missing)),
+    "cannot be read, by name": Case(TWO, APPROVE, 6, [], "evt_1", events_after(missing)),
+    "the other cannot be read": Case(TWO, "approve sess_1 evt_2 --yes", 0, ["evt_2 allow"], "", events_after(missing)),
     **{n: Case(ONE, ALL, code, ["evt_1 allow"], "", meanwhile(nothing, n)) for n, code in REFUSALS.items()},
     "429, and a colleague meanwhile": Case(
         ONE, ALL, 6, ["evt_1 allow"], "", meanwhile(lambda server: server.colleague("evt_1"), "429")
     ),
     "lost, and a replica has not heard of the question": Case(
-        ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(told_by(unasked), "drop-before")
+        ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(events_after(unasked), "drop-before")
     ),
     "lost, and it cannot be read any more": Case(
-        ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(told_by(missing), "drop-before")
+        ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(events_after(missing), "drop-before")
     ),
     "a server that knows the older form": Case(
         ONE, "deny sess_1 evt_1 --yes", 0, ["evt_1 deny", "evt_1 deny"], "", older

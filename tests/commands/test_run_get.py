@@ -214,9 +214,9 @@ class Teller:
 @pytest.mark.few(24)
 def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, order: str) -> None:
     events, status, kind = STORIES[name]
-    told = story(*events)
+    listed = story(*events)
     tell = Teller(order=order)
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, lambda request: tell(request, told), repeat=True)
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, lambda request: tell(request, listed), repeat=True)
     if status in ("completed", "failed"):
         qoder.wire.on(*SESSION, {})
     ran = qoder(*GET)
@@ -273,8 +273,8 @@ def test_run_commands_say_the_same_however_a_session_is_listed(
 
 
 def test_run_get_reads_on_where_events_come_in_no_order(qoder: Qoder) -> None:
-    told, tell = story(RUNNING, rests("x"), RUNNING, rests()), Teller(size=3, order="mixed")
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, lambda request: tell(request, told), repeat=True).on(*SESSION, {})
+    events, tell = story(RUNNING, rests("x"), RUNNING, rests()), Teller(size=3, order="mixed")
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, lambda request: tell(request, events), repeat=True).on(*SESSION, {})
     assert qoder(*GET).json["error"]["type"] == "x"
 
 

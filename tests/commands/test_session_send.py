@@ -123,8 +123,8 @@ def test_session_send_is_not_held_up_by_a_turn_that_ends_by_itself(qoder: Qoder,
     session = server.asks("sess_1")
     server.tell(session, qoder.clock.time - 1, RUNNING)
     [ended] = server.tell(session, qoder.clock.time + (0 if at == "before" else 60), ENDED)
-    told = {**ended, "processed_at": stamp(qoder.clock.time + 1, digits=6)}
-    server.lies[EVENTS] = each_row(lambda row: told if row["id"] == told["id"] else row)
+    later = {**ended, "processed_at": stamp(qoder.clock.time + 1, digits=6)}
+    server.lies[EVENTS] = each_row(lambda row: later if row["id"] == later["id"] else row)
 
     def ends() -> None:
         session.break_off(qoder.clock.time)

@@ -43,8 +43,8 @@ def plays(server: Asking, *events: Event, apart: float = 0.5) -> None:
     """Let a message be taken, and be told of with these events, in this order."""
 
     def take(request: httpx.Request, answer: object) -> httpx.Response:
-        told = server.tell(server.sessions["sess_1"], server.world.now(), *events, apart=apart)
-        return ok({"data": [each for each in told if each["type"] == "user.message"]})
+        new = server.tell(server.sessions["sess_1"], server.world.now(), *events, apart=apart)
+        return ok({"data": [each for each in new if each["type"] == "user.message"]})
 
     server.bends("POST", take)
 

@@ -46,7 +46,7 @@ def variable(service: Things, name: str = "GITHUB_TOKEN", id: str = "vcred_old",
     return credential(service, id, name, **auth | more)
 
 
-def bearer(service: Things, name: str, url: str) -> Raw:
+def static_bearer(service: Things, name: str, url: str) -> Raw:
     return credential(service, "vcred_old", name, type="static_bearer", mcp_server_url=url, token="old")
 
 
@@ -145,7 +145,7 @@ def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, servi
 
 def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
-    raw = bearer(service, "docs", "https://a.example/mcp")
+    raw = static_bearer(service, "docs", "https://a.example/mcp")
     words = ("docs", "--mcp", "https://b.example/mcp")
     ran = put(qoder, *words)
     assert (ran.code, service.writes) == (2, [])
@@ -163,7 +163,7 @@ def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, servi
 
 def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
-    bearer(service, "theirs", "https://a.example/mcp")
+    static_bearer(service, "theirs", "https://a.example/mcp")
     words = ("docs", "--mcp", "https://a.example/mcp")
     assert (put(qoder, *words).code, service.writes) == (2, [])
     assert put(qoder, *words, "--yes").code == 0
@@ -370,7 +370,7 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
 
     def log_in() -> None:
         credential(service, "vcred_a", "a", **{**auth, "mcp_server_url": "https://mcp.example.com/other"})
-        bearer(service, "b", CONNECT[4])
+        static_bearer(service, "b", CONNECT[4])
         credential(service, "vcred_new", "docs", **auth)
 
     qoder.clock.at_sleep = log_in

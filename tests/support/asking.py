@@ -42,9 +42,9 @@ def says(text: str, kind: str = "agent.message") -> Event:
 def sha256_of(event: Event) -> str:
     """Return the hash that `pending` gives for a call, as it is made."""
     kinds = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
-    told = {"kind": kinds[event["type"]], "thread": event.get("session_thread_id"), "input": event["input"]}
-    told |= {name: event.get(name) for name in ("name", "mcp_server_name")}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    hashed = {"kind": kinds[event["type"]], "thread": event.get("session_thread_id"), "input": event["input"]}
+    hashed |= {name: event.get(name) for name in ("name", "mcp_server_name")}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class Asks(Session):
@@ -61,8 +61,8 @@ class Asks(Session):
 
     def fields_of(self, moment: TimedBeat) -> Event:
         """Return what a test tells of an event as it is; to look for references takes time."""
-        told = moment.beat.fields
-        return {**told} if "processed_at" in told else super().fields_of(moment)
+        fields = moment.beat.fields
+        return {**fields} if "processed_at" in fields else super().fields_of(moment)
 
     def waiting(self, now: float) -> dict[str, TimedBeat]:
         """Return what the newest stop of each thread names, and nobody has answered since."""
@@ -160,8 +160,8 @@ class Asking(Things):
             when, id = at + apart * number, f"evt_s{next(session.numbers)}_{session.id}"
             fields = {"id": id, **event, "processed_at": stamp(when, digits=6)}
             new.append(TimedBeat(when, 0, Beat(0, event["type"], fields)))
-        told = sorted([*session.moments, *new], key=attrgetter("at"))
-        session.moments[:] = [TimedBeat(one.at, number, one.beat) for number, one in enumerate(told)]
+        moments = sorted([*session.moments, *new], key=attrgetter("at"))
+        session.moments[:] = [TimedBeat(one.at, number, one.beat) for number, one in enumerate(moments)]
         return [{**one.beat.fields} for one in new]
 
     def colleague(self, id: str, result: str = "allow", session: str = "sess_1") -> None:
@@ -179,9 +179,9 @@ class Asking(Things):
 
     # What goes wrong.
 
-    def tells(self, told: Callable[[Events], Events]) -> None:
+    def tells(self, change: Callable[[Events], Events]) -> None:
         """Let something else become of each page of the session's events before it is sent."""
-        self.lies[EVENTS] = lambda page: {**page, "data": told(page["data"])}
+        self.lies[EVENTS] = lambda page: {**page, "data": change(page["data"])}
 
     def bends(self, method: str, change: Lie) -> None:
         """Change what is answered to each request of a method for events, or what is asked."""
@@ -211,15 +211,15 @@ class Asking(Things):
                 return super()._answer(request)
             now = self.world.clock
             with patch.object(self.world, "clock", lambda: now() - self.lag):
-                told = super()._answer(request)
-            del told.headers["date"]
-            return told
+                response = super()._answer(request)
+            del response.headers["date"]
+            return response
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         session, events = self.sessions[request.url.path.split("/")[-2]], json.loads(request.content)["events"]
         waiting = session.waiting(self.world.now())
         if self.lenient and all(self.taken[answer_to(each)] and answer_to(each) not in waiting for each in events):
-            return ok({"data": [told for each in events for told in self._take(session, each)]})
+            return ok({"data": [taken for each in events for taken in self._take(session, each)]})
         with patch.object(self.world, "generation", self.takes):
             return super()._answer(request)
 

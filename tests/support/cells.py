@@ -12,7 +12,7 @@ import pytest
 from qoder_cli.sandbox.wire import GENERATIONS
 
 ALL_CELLS = os.environ.get("QODER_TEST_CELLS") == "all"
-MORE = pytest.mark.more  # of a case that says little that others do not
+MORE = pytest.mark.more  # of what costs much, or says little that others do not
 _GENERATION = re.compile(rf"\b({'|'.join(GENERATIONS)})\b")
 _T = TypeVar("_T")
 

@@ -71,10 +71,10 @@ class Hooked(Faults):
         url = f"http://127.0.0.1{request.path}?{request.query}"
         asked = httpx.Request(request.method, url, headers=dict(request.headers), content=request.body)
         try:
-            told = self._transport.handle_request(asked)
+            response = self._transport.handle_request(asked)
         except httpx.TransportError:
             return WireResponse(0, delivery="drop")
-        return WireResponse(told.status_code, dict(told.headers), told.read())
+        return WireResponse(response.status_code, dict(response.headers), response.read())
 
 
 def _delayed(body: bytes, released: threading.Event) -> Iterator[bytes | float]:

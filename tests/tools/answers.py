@@ -134,8 +134,8 @@ def _play_policy(cell: Cell, server: Asking, folder: Path) -> Played:
 def _is_otherwise(server: Asking, command: str) -> bool:
     """Return whether the newest answer to the call says the opposite of a command."""
     beats = [moment.beat for moment in server.sessions["sess_1"].moments]
-    told = [beat.fields for beat in beats if beat.type == "user.tool_confirmation"]
-    results = [one.get("result") or one.get("decision") for one in told if one["tool_use_id"] == "evt_1"]
+    answers = [beat.fields for beat in beats if beat.type == "user.tool_confirmation"]
+    results = [one.get("result") or one.get("decision") for one in answers if one["tool_use_id"] == "evt_1"]
     opposite = ("allow", "approve") if command == "deny" else ("deny",)
     return bool(results) and results[-1] in opposite
 
@@ -194,11 +194,11 @@ def _blur(server: Asking, blur: str, *, is_call: bool) -> None:
 
 def _echoing(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
     """Return an answer whose events say the opposite of what was taken, if it has events."""
-    told = answer()
-    told.read()
+    response = answer()
+    response.read()
     with suppress(ValueError, TypeError, KeyError):
-        return ok(each_row(lambda row: otherwise(row, "opposite"))(told.json()))
-    return told
+        return ok(each_row(lambda row: otherwise(row, "opposite"))(response.json()))
+    return response
 
 
 def _changing() -> Any:

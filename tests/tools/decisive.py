@@ -110,8 +110,8 @@ class _Marked(ast.NodeTransformer):
     def __init__(self, file: str) -> None:
         self._file, self._depth = file, 0
 
-    def _place(self, node: ast.AST, what: str) -> ast.Constant:
-        _places.append(Place(self._file, node.lineno, f"{what} of {ast.unparse(node)[:120]}"))  # type: ignore[attr-defined]
+    def _place(self, node: ast.expr, what: str) -> ast.Constant:
+        _places.append(Place(self._file, node.lineno, f"{what} of {ast.unparse(node)[:120]}"))
         return ast.Constant(len(_places) - 1)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -130,10 +130,10 @@ class _Marked(ast.NodeTransformer):
         if binds or not self._depth:
             return self.generic_visit(node)
         first, *_ = [self._place(node, f"{ast.unparse(each)[:60]!r}") for each in node.values]
-        told: list[Any] = [isinstance(node.op, ast.And), is_test, tuple(map(_is_harmless, node.values))]
+        flags: list[Any] = [isinstance(node.op, ast.And), is_test, tuple(map(_is_harmless, node.values))]
         nothing = ast.arguments([], [], None, [], [], None, [])
         halves = [ast.Lambda(nothing, self._test(each) if is_test else self.visit(each)) for each in node.values]
-        return ast.Call(ast.Name("_halves", ast.Load()), [first, *(ast.Constant(each) for each in told), *halves], [])
+        return ast.Call(ast.Name("_halves", ast.Load()), [first, *(ast.Constant(each) for each in flags), *halves], [])
 
     def _test(self, node: ast.expr) -> Any:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
@@ -178,13 +178,12 @@ def _is_harmless(half: ast.AST) -> bool:
 
 
 class _Loader(SourceFileLoader):
-    def source_to_code(self, data: Any, path: Any, *, _optimization: int = -1) -> CodeType:  # type: ignore[override]
-        file = Path(path).relative_to(ROOT / "qoder_cli").as_posix()
-        marked = ast.fix_missing_locations(_Marked(file).visit(ast.parse(data)))
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile a module with marks; nothing compiled is kept."""
+        path = Path(self.get_filename(fullname))
+        file = path.relative_to(ROOT / "qoder_cli").as_posix()
+        marked = ast.fix_missing_locations(_Marked(file).visit(ast.parse(path.read_bytes())))
         return compile(marked, path, "exec", dont_inherit=True)
-
-    def path_stats(self, path: Any) -> Any:
-        raise OSError("it is compiled anew, and not kept")
 
 
 class _Finder(MetaPathFinder):

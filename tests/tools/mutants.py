@@ -99,10 +99,10 @@ def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
         os.close(reader)
         code = 0
         try:
-            told = work(lambda told: tell(writer, ("at", told)))
+            outcome = work(lambda at: tell(writer, ("at", at)))
             if nursery.cache_info().currsize:
                 nursery().close()
-            tell(writer, ("end", told))
+            tell(writer, ("end", outcome))
         except BaseException as failure:
             tell(writer, ("end", ("unviable", f"{type(failure).__name__}: {failure}")))
         os._exit(code)

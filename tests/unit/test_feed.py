@@ -61,7 +61,7 @@ def test_session_is_read_at_once_where_its_stream_says_that_it_rests_or_was_answ
     streams.follow(Log(app.client, "sess_1"), Story(), name=None, is_over=False)
     asks = {"type": "session.status_idle", "stop_reason": {"type": "requires_action", "event_ids": ["evt_9"]}}
     says = {"type": "agent.message"}
-    told = story(RUNNING, says, asks, RUNNING, says, rests())
-    polled = [streams.receive(News("heard", "sess_1", event))[0] for event in told]
+    events = story(RUNNING, says, asks, RUNNING, says, rests())
+    polled = [streams.receive(News("heard", "sess_1", event))[0] for event in events]
     assert polled == [None, None, "sess_1", "sess_1" if is_shown else None, None, "sess_1"]
-    assert streams.receive(News("heard", "sess_2", told[-1])) == (None, False)
+    assert streams.receive(News("heard", "sess_2", events[-1])) == (None, False)
