@@ -135,11 +135,12 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST | None]]:
             yield from ((condition, None) for condition in ifs)
 
 
-def by_chance(count: int, seed: int) -> list[Mutation]:
-    """Return so many changes made by the syntax tree."""
+def by_chance(count: int, seed: int, words: Iterable[str] = ()) -> list[Mutation]:
+    """Return so many changes made by the syntax tree, where the file and the function have all these in their names."""
     files = [str(path.relative_to(PACKAGE)) for room in ROOMS for path in sorted((PACKAGE / room).rglob("*.py"))]
-    places = [(file, name, *each) for file in files for name, one in named(file) for node in within(one)
-              for each in variants(node)]  # fmt: skip
+    found = [(file, name, one) for file in files for name, one in named(file)]
+    meant = [place for place in found if all(word in f"{place[0]} {place[1]}:" for word in words)]
+    places = [(file, name, *each) for file, name, one in meant for node in within(one) for each in variants(node)]
     made: list[Mutation] = []
     for file, name, old, new in random.Random(seed).sample(places, len(places)):
         if len(made) == count:
@@ -237,7 +238,7 @@ def _nursery(pid: int) -> Nursery:
 
 def cells(options: Namespace) -> list[Mutation]:
     """Return the changes; the tests are charted where that was not done."""
-    wanted = by_chance(options.random, options.seed) if options.random else [*of_table()]
+    wanted = by_chance(options.random, options.seed, options.words) if options.random else [*of_table()]
     chart(options.workers)
     return wanted
 
