@@ -197,9 +197,9 @@ class Things:
         until = call.visible_until
         return thing.created <= until and (thing.deleted is None or thing.deleted > until)
 
-    def find(self, call: OperationCall, id: str = "") -> Thing:
+    def find(self, call: OperationCall, id: str | None = None) -> Thing:
         """Return the thing in the path, or the one with this id. Raises Refusal."""
-        found = self.things(call).get(id or call.ids[self.layout.path.count("{}")])
+        found = self.things(call).get(call.ids[self.layout.path.count("{}")] if id is None else id)
         if found is None or not self.is_visible(call, found):
             raise Refusal(404, f"{self.layout.called} not found.")
         return found

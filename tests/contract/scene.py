@@ -45,6 +45,11 @@ base_url = "https://api.qoder.com.cn{BASE_PATH}"
 token = "{TOKEN}"
 """
 _WEEKLY = {"name": "weekly", "agent": "agent_writer", "environment_id": "env_workers", "message": "Report."}
+NOTHING_STARTED = (2, 4, 5, 6, 7)  # these exit codes say it
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2028]")
+# Of what a server tells otherwise than it is, this is true.
+_SAYS_WHAT_IS_DONE = re.compile("shows something else|stored something else|someone else changed|1 created, 1 failed")
+_SAYS_THAT_NOTHING_IS_TO_DO = re.compile("nothing waits|is already archived")
 _A_RUN = re.compile(r"drun_[0-9a-f]{32}")
 
 Answer = Callable[[], httpx.Response]
@@ -330,6 +335,31 @@ def usual(name: str, generation: Generation = "current") -> Usual:
         done = scene.done
         writes = tuple((one.method, one.path) for one in scene.sent if one.method != "GET")
         return Usual(ran.code, ran.out, ran.err, len(scene.reads), writes, done[0].answer if done else b"")
+
+
+def run_once(scene: Scene, *more: str) -> Played:
+    """Play the line: nothing is done twice, nothing that was done is denied, nothing undone is claimed."""
+    before = usual(scene.command.name, scene.generation).writes
+    ran = scene.run(*more)
+    done_then = scene.done
+    scene.clock.sleep(3600)  # what is late arrives
+    done = {(one.method, one.path, one.request.headers.get("idempotency-key")) for one in scene.done}
+    assert len(done) <= len(before), "it was done twice"
+    assert ran.code != 70
+    if done and not _SAYS_WHAT_IS_DONE.search(ran.err):
+        assert ran.code not in NOTHING_STARTED, "it was done, and is denied"
+    if ran.code == 0 and before and not _SAYS_THAT_NOTHING_IS_TO_DO.search(ran.err):
+        assert done_then, "it was not done, and is claimed"
+    return ran
+
+
+def check_inert(ran: Played) -> None:
+    """Hold what was printed to steering neither a terminal nor a log of CI."""
+    assert ran.code != 70
+    for text in (ran.out, ran.err):
+        assert not _UNSAFE.search(text)
+        assert not re.search(r"(?m)^\s*::", text)
+        assert "##[" not in text
 
 
 def check_ending(ran: Played) -> None:

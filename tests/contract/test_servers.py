@@ -12,10 +12,9 @@ import yaml
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks, where_it_writes
-from tests.contract.scene import SECRET, Answer, Lie, Played, Scene, check_ending, usual
+from tests.contract.scene import SECRET, Answer, Lie, Played, Scene, check_ending, check_inert, run_once, usual
 
 CLAUSES = Clauses()
-NOTHING_STARTED = (2, 4, 5, 6, 7)  # these exit codes say it
 HTML = "<!doctype html><h1>Bad gateway</h1>"
 
 
@@ -42,21 +41,11 @@ def at_write(scene: Scene, meet: Callable[[Answer], httpx.Response], *, number: 
 
 
 def is_believed(scene: Scene) -> Played:
-    """Play the line: nothing is done twice, nothing that was done is denied, nothing undone is claimed."""
-    before = usual(scene.command.name, scene.generation).writes
-    assert before, "the line writes"
-    ran = scene.run("--json")
+    """Play a line that writes, and hold it to what it says of that."""
+    assert usual(scene.command.name, scene.generation).writes, "the line writes"
+    ran = run_once(scene, "--json")
     check_ending(ran)
-    said_then = len(scene.done)
-    scene.clock.sleep(3600)  # what is late arrives
-    done = len(scene.done)
-    assert done <= len(before), "it was done twice"
-    assert ran.code != 70
     assert ran.code != 1
-    if done:
-        assert ran.code not in NOTHING_STARTED, "it was done, and is denied"
-    if ran.code == 0:
-        assert said_then, "it was not done, and is claimed"
     return ran
 
 
@@ -245,7 +234,6 @@ NASTY = "\x1b[31m\u202e::error::\r\n::error::\t##[x]\x9b\u2028"
 _KEPT = re.compile(
     r"id$|_id$|^(type|status|state|object|version|source|content_sha256|kind)$|_at$|url|timezone|cursor|page"
 )
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2028]")
 
 
 def hostile(value: Any, key: str = "") -> Any:
@@ -272,25 +260,17 @@ def said_with(change: Callable[[Any], Any]) -> Lie:
     return lie
 
 
-def is_inert(ran: Played) -> None:
-    assert ran.code != 70
-    for text in (ran.out, ran.err):
-        assert not _UNSAFE.search(text)
-        assert not re.search(r"(?m)^\s*::", text)
-        assert "##[" not in text
-
-
 @CLAUSES.add("hostile text in a table", where_it_asks, on_both=True)
 def what_a_server_says_steers_no_terminal(scene: Scene) -> None:
     scene.lie = said_with(hostile)
-    is_inert(scene.run())
+    check_inert(scene.run())
 
 
 @CLAUSES.add("hostile text in json", where_it_asks, on_both=True)
 def what_a_server_says_is_escaped_in_json(scene: Scene) -> None:
     scene.lie = said_with(hostile)
     ran = scene.run("--json")
-    is_inert(ran)
+    check_inert(ran)
     check_ending(ran)
 
 
@@ -298,21 +278,21 @@ def what_a_server_says_is_escaped_in_json(scene: Scene) -> None:
 def what_a_server_says_stays_text_in_yaml(scene: Scene) -> None:
     scene.lie = said_with(hostile)
     ran = scene.run("-o", "yaml")
-    is_inert(ran)
+    check_inert(ran)
     yaml.safe_load(ran.out)
 
 
 @CLAUSES.add("hostile text in a pretty table", where_it_asks)
 def what_a_server_says_steers_no_mail(scene: Scene) -> None:
     scene.lie = said_with(hostile)
-    is_inert(scene.run("-o", "pretty"))
+    check_inert(scene.run("-o", "pretty"))
 
 
 @CLAUSES.add("hostile refusal", where_it_asks)
 def an_error_of_a_server_steers_no_terminal(scene: Scene) -> None:
     scene.lie = lambda request, answer: envelope(400, "invalid_request_error", f"No.{NASTY}")
     ran = scene.run()
-    is_inert(ran)
+    check_inert(ran)
     assert len(ran.errors) == 1
 
 
