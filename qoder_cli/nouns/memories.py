@@ -139,7 +139,7 @@ def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) 
     old = whole(app, VERSION, store, version)
     memory = find(app, store, typed)
     path = path_in(old) if memory is None else path_in(memory)
-    its = {path_in(old), old.get("memory_id")}  # one that was made anew has another id
+    its = {path_in(old), text(old.get("memory_id"))}  # one that was made anew has another id
     if typed not in its and (memory is None or its.isdisjoint((path, memory["id"]))):
         look = app.looking("memory", "history", store, typed)
         raise Rejected(f"{version} is not a version of {typed} in {store}", hint="list its versions", next=look)

@@ -313,7 +313,10 @@ def test_memory_restore_refuses_a_version_of_another_memory(
 
 @pytest.mark.parametrize(
     ("fields", "why"),
-    [({"redacted_at": "2026-06-14T08:54:06Z"}, "was erased"), ({"operation": "deleted"}, "has no content (deleted)")],
+    [
+        ({"redacted_at": "2026-06-14T08:54:06Z"}, "was erased"),
+        ({"operation": "deleted", "memory_id": []}, "has no content (deleted)"),
+    ],
 )
 def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service: Things, fields: Raw, why: str) -> None:
     version = f"GET {LIST.replace('memories', 'memory_versions')}/memver_1"

@@ -460,6 +460,18 @@ def test_session_files_are_put_in_and_taken_out(qoder: Qoder, service: Things, t
     assert files("--add", "/no/such/file").code == 2
 
 
+def test_session_files_deny_no_file_that_was_added_where_the_list_cannot_be_read(
+    qoder: Qoder, service: Things, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    id = service.session()
+    service.lies[f"GET /sessions/{id}/resources"] = lambda page: {**page, "has_more": {}}
+    assert qoder("session", "files", id).code == 7
+    ran = qoder("session", "files", id, "--add", str(tmp_path / "notes.txt"), "--json")
+    assert (ran.code, ran.error["next"]) == (9, ["qoder", "session", "files", id, "-o", "json"])
+    assert "the session was changed" in ran.error["message"]
+
+
 def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Things) -> None:
     url = "https://github.com/org/repo"
     id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}])

@@ -1,7 +1,7 @@
 """`qoder session files`: what is in a session."""
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import ApiError, OutcomeUnknown, UsageError
 from qoder_cli.base.model import Resource
 from qoder_cli.cli.options import ONE_SESSION, YES, Text, Texts, confirmed, option, several
 from qoder_cli.commands.viewing import View, Viewing
@@ -44,7 +44,8 @@ def files(
     app.out.keep_secrets(secrets)
     app.err.keep_secrets(secrets)
     id = target_of(run, app).session_id
-    if read or remove or renew is not None:
+    changes = bool(read or remove or renew is not None)
+    if changes:
         app.progress.note(f"changing the files of {id} {app.client.settings.whereabouts}")
     for file in read:
         resource = mounted.add(app, id, file)
@@ -63,4 +64,11 @@ def files(
         with rows:
             rows.show(mounted.listed(app, id))
 
-    view.show(look)
+    try:
+        view.show(look)
+    except ApiError as error:
+        if not changes:
+            raise
+        why = f"the session was changed, and what it has now cannot be read: {error.message}"
+        next = app.looking("session", "files", id)
+        raise OutcomeUnknown(why, hint="do not repeat the change; look again", next=next) from None
