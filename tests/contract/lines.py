@@ -44,6 +44,7 @@ BEFORE = {
     "run retry": "qoder deploy run dep_demo --wait --json",
     "usage": "qoder deploy run dep_demo --wait --json",
     "deploy unpause": "qoder deploy pause nightly-report --json",
+    "memory restore": "qoder memory write project conventions.md -m 'Releases are on Monday.' --json",
     "env work heartbeat": "qoder env work ack workers work_demo --json",
     "key get": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",
     "key free": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",
@@ -67,7 +68,7 @@ OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "init", "ke
 _OF_THIS_MACHINE = ("policy check", "policy log")
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = (
-    "api POST, apply, deploy apply, deploy run in a fleet, run answer, run approve, run deny, run retry, "
+    "api POST, apply, deploy apply, deploy run in a fleet, memory restore, run answer, run approve, run deny, run retry, "
     "session files --add"
 )
 
