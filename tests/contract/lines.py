@@ -68,8 +68,8 @@ OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "init", "ke
 _OF_THIS_MACHINE = ("policy check", "policy log")
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = (
-    "api POST, apply, deploy apply, deploy run in a fleet, memory restore, run answer, run approve, run deny, run retry, "
-    "session files --add"
+    "api POST, apply, deploy apply, deploy run in a fleet, memory restore, run answer, run approve, run deny, "
+    "run retry, session files --add"
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from tests.contract.lines import ONCE_MORE, PLAYED
-from tests.contract.scene import Answer, Scene, check_inert, playing, run_once
+from tests.contract.scene import Answer, Scene, check_inert, playing, run_once, usual
 from tests.support.cells import ALL_CELLS
 
 Path = tuple[str, ...]  # the names that lead to a field; the rows of a list are all meant
@@ -84,6 +84,7 @@ ASKING = [name for name, one in PLAYED.items() if one.asks and name not in ONCE_
 @pytest.mark.parametrize("name", ASKING, ids=lambda name: f"{name} · field of another kind")
 def test_fields(name: str) -> None:
     """Nothing breaks, is done twice, denied or made up, whatever a field is; the odd status of a run is waited for."""
+    assert bool(usual(name).writes) == PLAYED[name].writes, "a line that writes is held to the clauses about writes"
     for path, odd, format in cells_of(name):
         with playing(name) as scene:
             try:
