@@ -195,8 +195,10 @@ GONE = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
 
 @pytest.mark.parametrize(
     ("age", "answer", "fields", "code"),
-    [(60, GONE, {}, 3), (300, GONE, {}, 3), (301, GONE, {}, 0), (3600, GONE, {"created_at": None}, 3)]
-    + [(3600, httpx.Response(404, html="<h1>No.</h1>"), {}, 3)],
+    [
+        *((60, GONE, {}, 3), (300, GONE, {}, 3), (301, GONE, {}, 0), (3600, GONE, {"created_at": None}, 3)),
+        (3600, httpx.Response(404, html="<h1>No.</h1>"), {}, 3),
+    ],
 )
 def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_once_it_is_old(
     qoder: Qoder, age: int, answer: httpx.Response, fields: dict[str, Any], code: int
@@ -208,7 +210,8 @@ def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_onc
 
 
 def test_deploy_run_if_idle_needs_no_order_of_a_list_that_is_whole(qoder: Qoder) -> None:
-    place = Place(qoder, 3, told=lambda which, body: NOT_TOLD["runs, oldest first"][2](body) if which == "runs" else body)
+    turned = NOT_TOLD["runs, oldest first"][2]
+    place = Place(qoder, 3, told=lambda which, body: turned(body) if which == "runs" else body)
     assert (qoder(*IF_IDLE).code, place.started) == (0, 1)
 
 

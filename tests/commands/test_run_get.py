@@ -400,6 +400,11 @@ def test_run_get_takes_null_for_an_empty_list(qoder: Qoder) -> None:
     assert qoder("run", "list", "--json").json == []
 
 
+def test_run_get_takes_what_a_proxy_has_kept(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, httpx.Response(200, json=DONE, headers={"age": "60"}))
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+
+
 @pytest.mark.parametrize("verb", ["get", "result", "logs"])
 def test_run_get_believes_no_events_of_another_session(qoder: Qoder, verb: str) -> None:
     """A proxy may answer with what it kept of another request."""

@@ -10,7 +10,7 @@ import pytest
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
-from qoder_cli.base.errors import NotFound, QoderError, Unavailable
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
 from qoder_cli.base.model import Run, is_new
 from qoder_cli.base.places import spelled
@@ -19,22 +19,26 @@ from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, 
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import _seconds_in
-from qoder_cli.http.answers import CLOCKS_DIFFER, is_kept
-from qoder_cli.http.client import _decoded
+from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, is_kept, refuse
+from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import goes_around
+from qoder_cli.http.readback import ReadBack, says_whether_more
 from qoder_cli.nouns import files, memories, secrets
 from qoder_cli.nouns.agents import servers_typed
 from qoder_cli.nouns.edits.create import contradicts
 from qoder_cli.nouns.edits.difference import ABSENT, _by_line
 from qoder_cli.nouns.schema import slip_of
+from qoder_cli.output.progress import Progress
+from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import timed_out
 from qoder_cli.runs.wait import Contact
 from qoder_cli.sessions.starting import repository
 from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
+from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN
-from tests.support.wire import FakeClock
+from tests.support.wire import FakeClock, Wire
 
 BUSY = Unavailable("busy").with_(retryable=True)
 NOW = datetime(2026, 6, 14, tzinfo=UTC)
@@ -67,6 +71,50 @@ def goes_on(error: Any, *, exists: bool = True) -> Callable[[float], bool]:
         return not contact.is_lost(error, seconds, exists=exists)
 
     return is_polled
+
+
+def client_of(wire: Wire, clock: FakeClock) -> Client:
+    settings = Settings(Found("https://api.example", "here"), token=TOKEN)
+    progress = Progress(Screen(io.BytesIO()), clock=clock, quiet=True)
+    return Client(settings, clock=clock, progress=progress, transport=wire)
+
+
+def refused(status: int, **headers: str) -> ApiError:
+    """Return the error that an empty response means."""
+    settings = Settings(Found("https://api.example", "here"), token=TOKEN)
+    with pytest.raises(ApiError) as caught:
+        refuse(Answer(status, httpx.Headers(headers), b"", "", ""), settings, now=0.0, veil=str)
+    return caught.value
+
+
+def secret_of(length: int) -> _Secrets:
+    """Return the secrets of someone whose token has so many characters."""
+    secrets = _Secrets(lambda token: None)
+    secrets.got("x" * length)
+    return secrets
+
+
+def is_clock(seconds: float, *, first: float = 0.0) -> bool:
+    """Return whether a response that took so long tells the time anew, after one that took `first`."""
+    clock = FakeClock(1000.0)
+    client = client_of(Wire(), clock)
+    for took, date in ((first, "Thu, 01 Jan 1970 00:20:00 GMT"), (seconds, "Thu, 01 Jan 1970 01:00:00 GMT")):
+        client._note_clock(httpx.Headers({"date": date}), clock.time - took)
+    return client.server_ahead == 3600 - 1000
+
+
+def pages_read(seconds: float) -> int:
+    """Return how many pages of a list of 40 are read back, each of which takes so long."""
+    clock = FakeClock(0.0)
+
+    def more(request: httpx.Request) -> dict[str, Any]:
+        clock.time += seconds
+        return {"data": [{"id": len(wire.requests)}], "next_page": str(len(wire.requests)) * (len(wire.requests) < 40)}
+
+    wire = Wire().on("GET", "*", more, repeat=True)
+    reading = ReadBack(client_of(wire, clock), "/things")
+    assert len(list(reading.rows(lambda: None))) == len(wire.requests)
+    return len(wire.requests)
 
 
 def is_taken(take: Callable[[Any], object], word: Any) -> bool:
@@ -125,6 +173,23 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "silence about a run": (goes_on(BUSY), 300.0, 300.1),
     "silence about what may be none": (goes_on(BUSY, exists=False), 30.0, 30.1),
     "a run that is missing": (goes_on(GONE), 30.0, 30.1),
+    "a pause that no hint names": (
+        lambda s: "as the server" not in str(refused(429, **{"retry-after": s}).hint),
+        "60",
+        "61",
+    ),
+    "statuses of a server's problem": (lambda status: refused(status).retryable, 599, 600),
+    "characters of a token that is shown": (lambda n: secret_of(n).hidden_in(b"x" * 9) == b"x" * 9, 7, 8),
+    "characters of a token that is shown in a stream": (lambda n: not secret_of(n).in_use, 7, 8),
+    "seconds of a response that tells the time": (is_clock, 1.0, 1.1),
+    "seconds of a response like the first": (lambda s: is_clock(s, first=5.0), 5.0, 5.1),
+    "seconds of a page, if six are read": (lambda s: pages_read(s) == 6, 9.0, 9.1),
+    "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
+    "characters of a body that is looked through": (
+        lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
+        20000,
+        20001,
+    ),
 }
 
 
@@ -183,6 +248,12 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         lambda host: goes_around(host, {"NO_PROXY": "one.example, .two.example,three.example:8000"}),
         ["one.example", "a.one.example", "a.two.example", "three.example:8000"],
         ["two.example.org", "anyone.example", "three.example:9000", ""],
+    ),
+    "all hosts around the proxy": (lambda host: goes_around(host, {"no_proxy": "*"}), ["one.example"], []),
+    "a page that says whether more follows": (
+        says_whether_more,
+        [{"has_more": False}, {"next_page": None}, {"next_page": "2"}, {"has_more": True, "next_page": None}],
+        [{}, {"has_more": 0}, {"has_more": None}, {"next_page": 0}, {"has_more": False, "next_page": 0}],
     ),
     "seconds of a token": (_seconds_in, ["12", 7], [True, None, "٣", "-1", 1.5, {}]),
     "a slip of a word": (
