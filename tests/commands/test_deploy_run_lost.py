@@ -226,7 +226,7 @@ def test_deploy_run_adopts_only_what_began_in_two_minutes(qoder: Qoder, created:
     assert seen(qoder(*RUN)) == sees
 
 
-# To the second: the answer to the trigger, when the run that is listed, or that it names, was created, what comes of it.
+# The answer to the trigger, when the run that is listed, or that it names, was created, and what comes of it.
 SECONDS: list[tuple[Any, float, dict[str, Any]]] = [
     *((CUT, 68, ADOPTED), (CUT, 69, IN_DOUBT)),  # a minute from now, at the last look
     *((ENVELOPED, -60, IN_DOUBT), (ENVELOPED, -61, STARTED)),
@@ -462,7 +462,7 @@ def test_deploy_run_knows_the_run_of_another_start_here(
 
 def test_deploy_run_sends_no_5xx_again_while_another_start_only_adopted_the_run(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, CUT, ENVELOPED)
-    shows_ours(qoder, fresh(7))
+    shows_ours(qoder, fresh(7, created=at(20)))
     assert seen(qoder(*RUN)) == ADOPTED
     ran = qoder(*RUN)
     assert (seen(ran), "not certain enough" in ran.error["message"]) == (IN_DOUBT, True)

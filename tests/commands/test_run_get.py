@@ -485,3 +485,17 @@ def test_run_get_names_the_command_that_raises_a_budget_that_was_reached(qoder: 
         ["qoder", "session", "update", "sess_1", "--budget", "CREDITS", "-o", "json"],
     )
     assert "may then go on" in ran.error["hint"]
+
+
+def test_run_get_names_the_deployment_of_a_run_that_no_budget_let_begin(qoder: Qoder) -> None:
+    error = {"type": "budget_reached", "message": "Used up."}
+    qoder.wire.on(*RUN, {**DONE, "status": "failed", "session_id": None, "error": error})
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.error["next"]) == (1, ["qoder", "deploy", "get", "dep_1", "-o", "json"])
+
+
+def test_run_get_names_the_command_that_shows_what_a_run_waits_for(qoder: Qoder) -> None:
+    asks = event("status_idle", 20, stop_reason={"type": "requires_action", "event_ids": ["evt_call"]})
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(event("status_running", 7), asks))
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.error["next"]) == (8, ["qoder", "run", "pending", "drun_1", "-o", "json"])

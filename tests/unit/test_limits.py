@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -32,7 +32,7 @@ from qoder_cli.nouns.schema import slip_of
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import timed_out
-from qoder_cli.runs.wait import Contact
+from qoder_cli.runs.wait import Contact, PolledRun
 from qoder_cli.sessions.starting import repository
 from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
@@ -101,6 +101,13 @@ def is_clock(seconds: float, *, first: float = 0.0) -> bool:
     for took, date in ((first, "Thu, 01 Jan 1970 00:20:00 GMT"), (seconds, "Thu, 01 Jan 1970 01:00:00 GMT")):
         client._note_clock(httpx.Headers({"date": date}), clock.time - took)
     return client.server_ahead == 3600 - 1000
+
+
+def is_quick(seconds: float) -> bool:
+    """Return whether a run is polled often so long after its end was heard."""
+    polled = PolledRun(cast(Any, None))
+    polled.wake(0.0, is_quick=True)
+    return polled.is_alert(seconds)
 
 
 def pages_read(seconds: float) -> int:
@@ -184,6 +191,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "seconds of a response that tells the time": (is_clock, 1.0, 1.1),
     "seconds of a response like the first": (lambda s: is_clock(s, first=5.0), 5.0, 5.1),
     "seconds of a page, if six are read": (lambda s: pages_read(s) == 6, 9.0, 9.1),
+    "seconds of quick polls": (is_quick, 4.9, 5.0),
     "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
