@@ -5,7 +5,7 @@ import io
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import OutcomeUnknown, Unavailable
+from qoder_cli.base.errors import ApiError, OutcomeUnknown, Unavailable
 from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
@@ -14,7 +14,7 @@ from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
 from tests.support.desk import BODY
 from tests.support.inprocess import with_known
-from tests.support.things import Things
+from tests.support.things import Things, refusal
 
 
 class RecordedPace(Pace):
@@ -58,6 +58,14 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
+
+
+def test_write_that_cannot_be_so_already_is_refused_at_once(qoder: Qoder) -> None:
+    service = Things(qoder)
+    service.never = [refusal(409, "conflict_error", "No.")]
+    with pytest.raises(ApiError, match="No"):
+        creation(qoder, Pace(qoder.clock, per_second=20)).send()
+    assert (service.asked, qoder.clock.slept) == (["POST /deployments"], [])
 
 
 @pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
