@@ -1,6 +1,7 @@
 """The pace of writes: held where the server asks for it, closed by a signal, and how long to wait before a retry."""
 
 import io
+from contextlib import closing
 
 import pytest
 
@@ -10,7 +11,10 @@ from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
+from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
+from qoder_cli.runs.starting import trigger_for
+from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder
 from tests.support.desk import BODY
 from tests.support.inprocess import with_known
@@ -58,6 +62,23 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
+
+
+def test_trigger_waits_for_its_key_as_long_as_there_are_turns(qoder: Qoder) -> None:
+    screen, pace = Screen(io.BytesIO()), Pace(qoder.clock, per_second=20)
+    app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
+
+    def close_at_third() -> None:
+        assert len(qoder.clock.slept) < 9
+        if len(qoder.clock.slept) == 3:
+            pace.close()
+
+    qoder.clock.at_sleep = close_at_third
+    with closing(Store(qoder.env, warn=pytest.fail)) as other, closing(app):
+        assert other.take_key("night-1", host="api.qoder.com")
+        with pytest.raises(Closed):
+            trigger_for(app, Order("dep_1", "night-1"), pace=pace).start()
+    assert qoder.clock.slept == [0.2] * 3
 
 
 def test_write_that_cannot_be_so_already_is_refused_at_once(qoder: Qoder) -> None:
