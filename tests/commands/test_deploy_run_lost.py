@@ -579,6 +579,8 @@ def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(qoder:
     shows(qoder)
     qoder.clock.time += after  # and looks for 30 s
     assert qoder("run", "wait", "last").code == code
+    if code == 5:  # and that is settled
+        assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 30)
 
 
 def test_run_wait_last_speaks_of_attempts_that_are_open_alone(qoder: Qoder) -> None:

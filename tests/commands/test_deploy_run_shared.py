@@ -97,7 +97,6 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     assert (ran.code, machines.triggers) == (0, 0)
     assert (ran.json["id"], ran.json["adopted"]) == (machines.runs[0], True)
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
-    assert machines.machine("c")(*NIGHT, "--wait").json["adopted"] is True
 
 
 def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(machines: Machines) -> None:

@@ -18,7 +18,7 @@ from qoder_cli.base.plainfile import read_checked
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
-from qoder_cli.http.account import _seconds_in
+from qoder_cli.http.account import AccountTokens, _seconds_in
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, is_kept, refuse
 from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
@@ -36,6 +36,7 @@ from qoder_cli.runs.wait import Contact, PolledRun
 from qoder_cli.sessions.starting import repository
 from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
+from qoder_cli.settings.account import Account
 from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN
 from tests.support.wire import FakeClock, Wire
@@ -101,6 +102,26 @@ def is_clock(seconds: float, *, first: float = 0.0) -> bool:
     for took, date in ((first, "Thu, 01 Jan 1970 00:20:00 GMT"), (seconds, "Thu, 01 Jan 1970 01:00:00 GMT")):
         client._note_clock(httpx.Headers({"date": date}), clock.time - took)
     return client.server_ahead == 3600 - 1000
+
+
+def is_used(life: float) -> Callable[[float], bool]:
+    """Return whether a token that lives so long is still used after so many seconds."""
+
+    def is_still(seconds: float) -> bool:
+        clock, asked = FakeClock(0.0), list[str]()
+
+        def send(url: str, headers: dict[str, str], content: bytes) -> Answer:
+            asked.append(url)
+            body = f'{{"access_token": "eyJ.token", "expires_in": {life:.0f}}}'
+            return Answer(200, httpx.Headers(), b"", body, "")
+
+        tokens = AccountTokens(Account("key", "here", "https://a.example/"), clock, send, asked.append)
+        assert tokens.current() == "eyJ.token"
+        clock.time += seconds
+        tokens.current()
+        return len(asked) == 2
+
+    return is_still
 
 
 def is_quick(seconds: float) -> bool:
@@ -191,6 +212,10 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "seconds of a response that tells the time": (is_clock, 1.0, 1.1),
     "seconds of a response like the first": (lambda s: is_clock(s, first=5.0), 5.0, 5.1),
     "seconds of a page, if six are read": (lambda s: pages_read(s) == 6, 9.0, 9.1),
+    "use of a token of an hour": (is_used(3600), 3539, 3540),
+    "use of a token of 150 seconds": (is_used(150), 89, 90),
+    "use of a token of 100 seconds": (is_used(100), 49, 50),
+    "use of a token of 10 seconds": (is_used(10), 4, 5),
     "seconds of quick polls": (is_quick, 4.9, 5.0),
     "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
     "characters of a body that is looked through": (

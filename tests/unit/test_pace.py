@@ -19,6 +19,7 @@ from tests.conftest import Qoder
 from tests.support.desk import BODY
 from tests.support.inprocess import with_known
 from tests.support.things import Things, refusal
+from tests.support.wire import FakeClock
 
 
 class RecordedPace(Pace):
@@ -44,6 +45,19 @@ def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Res
         pace=pace,
         repeatable=repeatable,
     )
+
+
+def test_pace_gives_turns_evenly_and_looks_around_while_it_waits() -> None:
+    clock, turns = FakeClock(0.0), list[float]()
+    pace = Pace(clock, per_second=20)
+    for held in (0, 0, 7):
+        pace.hold(held)
+        pace.wait_turn(lambda: turns.append(clock.time))
+    pace.wait_turn()
+    assert turns == pytest.approx([0, 0.051, 7.051])
+    assert (clock.time, max(clock.slept)) == pytest.approx((7.102, 0.1))
+    with pytest.raises(Closed):
+        Pace(clock, per_second=20, is_over=lambda: True).wait_turn()
 
 
 def test_pace_that_is_closed_sends_nothing(qoder: Qoder) -> None:
@@ -101,4 +115,5 @@ def test_pace_of_retries_doubles_and_ends_after_30_seconds() -> None:
     busy = Unavailable("busy", http_status=429)
     assert [next_try(busy, tries=n, spent=0, jitter=1) for n in (1, 2, 3, 4, 5)] == [0.5, 1.0, 2.0, 4.0, None]
     assert next_try(busy, tries=4, spent=29, jitter=1) is None
+    assert next_try(busy.with_(retryable=False), tries=1, spent=0, jitter=1) is None
     assert next_try(busy.with_(retry_after=40), tries=1, spent=0, jitter=1) == 40
