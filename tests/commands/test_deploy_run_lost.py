@@ -29,6 +29,7 @@ from tests.support.triggers import (
     late,
     listed,
     looks,
+    lost_twice,
     nothing,
     seen,
     shows,
@@ -47,6 +48,7 @@ def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: A
     ran = qoder(*RUN)
     assert seen(ran) == ADOPTED
     assert "warning: adopted run drun_7" in ran.err
+    assert "checking the run list for up to 8.0s" in ran.err
     assert sum(qoder.clock.slept) == 8.0
 
 
@@ -246,12 +248,15 @@ def test_deploy_run_allows_a_minute_for_clocks_that_differ(
     assert seen(qoder(*RUN)) == sees
 
 
-def test_deploy_run_looks_no_longer_at_a_list_that_rules_nothing_out(qoder: Qoder) -> None:
+@pytest.mark.parametrize("runs", [[], [fresh(7)]], ids=len)
+def test_deploy_run_looks_no_longer_at_a_list_that_rules_nothing_out(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
     qoder.wire.on(*TRIGGER, ENVELOPED)
-    looks(qoder, told({**page({"id": 7}), "has_more": "?"}))
+    looks(qoder, told({**page({"id": 7}, *runs), "has_more": "?"}))
     ran = qoder(*RUN)
     assert (seen(ran), sum(qoder.clock.slept)) == (IN_DOUBT, 8.0)
-    assert "shows something that is not a run" in ran.error["message"]
+    assert "checking the run list for up to 30s" in ran.err
+    shown = "shows something that is not a run" + "; these may be it: drun_7" * len(runs)
+    assert ran.error["message"].endswith(shown)
 
 
 class TwoClocks(FakeClock):
@@ -581,6 +586,44 @@ def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(qoder:
     assert qoder("run", "wait", "last").code == code
     if code == 5:  # and that is settled
         assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 30)
+
+
+LATER = fresh(9, created=at(300))
+
+
+@pytest.mark.parametrize(("runs", "named"), [([UNNAMED, LATER], "drun_8"), ([LATER], "drun_9")], ids=len)
+def test_run_wait_last_names_the_run_whose_time_is_the_most_likely(
+    qoder: Qoder, runs: list[dict[str, Any]], named: str
+) -> None:
+    killed(qoder)
+    qoder.clock.time += 400
+    shows(qoder, *runs)
+    ran = qoder("run", "wait", "last")
+    assert (ran.code, f"started a run: run {named} may be it, but that is not certain" in ran.err) == (9, True), ran.err
+
+
+def test_run_wait_last_adopts_its_own_though_the_clock_was_set_since(qoder: Qoder) -> None:
+    clock = qoder.clock = TwoClocks()
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert seen(qoder(*RUN)) == IN_DOUBT
+    clock.set_by(7200)
+    shows(qoder, fresh(7))
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    assert seen(qoder("run", "wait", "last", "--json")) == ADOPTED
+
+
+def test_deploy_run_adopts_its_own_while_a_start_of_another_deployment_is_in_doubt(qoder: Qoder) -> None:
+    qoder.wire.on("POST", "/deployments/dep_2/run", CUT).on(*TRIGGER, CUT)
+    assert qoder("deploy", "run", "dep_2", "--on-lost", "fail").code == 9
+    shows_ours(qoder, fresh(7))
+    assert seen(qoder(*RUN)) == ADOPTED
+
+
+def test_run_wait_last_counts_the_attempts_under_a_key(qoder: Qoder) -> None:
+    lost_twice(qoder)
+    ran = qoder("run", "wait", "last")
+    assert (ran.code, "(and 1 before it under its key)" in ran.err) == (9, True)
 
 
 def test_run_wait_last_speaks_of_attempts_that_are_open_alone(qoder: Qoder) -> None:
