@@ -80,11 +80,12 @@ def client_of(wire: Wire, clock: FakeClock) -> Client:
     return Client(settings, clock=clock, progress=progress, transport=wire)
 
 
-def refused(status: int, **headers: str) -> ApiError:
-    """Return the error that an empty response means."""
-    settings = Settings(Found("https://api.example", "here"), token=TOKEN)
+def refused(status: int, body: Any = None, **headers: str) -> ApiError:
+    """Return the error that a response means, at 10 s by the server's clock."""
+    settings, content = Settings(Found("https://api.example", "here"), token=TOKEN), jsontext.dump(body)
+    sent = httpx.Headers({name.replace("_", "-"): text for name, text in headers.items()})
     with pytest.raises(ApiError) as caught:
-        refuse(Answer(status, httpx.Headers(headers), b"", "", ""), settings, now=0.0, veil=str)
+        refuse(Answer(status, sent, b"", content, ""), settings, now=10.0, veil=lambda text: f"<{text}>")
     return caught.value
 
 
@@ -202,10 +203,11 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "silence about what may be none": (goes_on(BUSY, exists=False), 30.0, 30.1),
     "a run that is missing": (goes_on(GONE), 30.0, 30.1),
     "a pause that no hint names": (
-        lambda s: "as the server" not in str(refused(429, **{"retry-after": s}).hint),
+        lambda s: "as the server" not in str(refused(429, retry_after=s).hint),
         "60",
         "61",
     ),
+    "seconds that may be asked for": (lambda s: refused(429, retry_after=s).retry_after, "31622400", "31622401"),
     "statuses of a server's problem": (lambda status: refused(status).retryable, 599, 600),
     "characters of a token that is shown": (lambda n: secret_of(n).hidden_in(b"x" * 9) == b"x" * 9, 7, 8),
     "characters of a token that is shown in a stream": (lambda n: not secret_of(n).in_use, 7, 8),
@@ -353,3 +355,41 @@ def test_timeout_says_how_a_run_stands(
 ) -> None:
     error = timed_out("drun_1", run, timeout, silence)
     assert (error.message.startswith(words), error.run_state) == (True, state), error.message
+
+
+def error_of(**fields: Any) -> dict[str, Any]:
+    return {"type": "error", "error": fields}
+
+
+NO, RETRY = {"retryable": False}, {"retryable": True}
+LATER = "Thu, 01 Jan 1970 00:00:40 GMT"
+# A response; the end of its error's message, words of the hint, and what else the error says.
+MEANT: list[tuple[int, Any, dict[str, str], str, str, dict[str, Any]]] = [
+    (304, None, {}, ": <no error message>", "if-none-match", NO),
+    (302, None, {"location": "https://me:pw@b.example/x"}, ": <redirect to b.example>", "not followed", NO),
+    (399, None, {"location": "https://[x"}, ": <redirect to an unknown place>", "not followed", NO),
+    (302, error_of(message="Moved."), {}, ": <Moved.>", "not followed", NO),
+    (401, None, {}, ": <no error message>", "was rejected", NO | {"enveloped": False}),
+    (403, None, {}, "", "lacks permission", NO),
+    (404, None, {}, "", "check the id", NO),
+    (408, None, {}, "", "None", RETRY),
+    (413, None, {}, "", "send less", NO),
+    (429, None, {"retry_after": LATER}, "", "too many", RETRY | {"retry_after": 30}),
+    (429, None, {"retry_after": "soon"}, "", "too many", {"retry_after": None}),
+    (501, None, {}, "", "this server cannot", NO),
+    (400, error_of(message="Bad.", param="name"), {}, ": <Bad (field: name)>", "None", NO | {"enveloped": False}),
+    (400, error_of(message="The name.", param="name"), {}, ": <The name.>", "", {}),
+    (400, error_of(message="Bad.", param="n" * 300), {}, f": <Bad (field: {'n' * 200})>", "", {}),
+    (400, {**error_of(type="x"), "request_id": "req_1"}, {}, "", "", {"enveloped": True, "request_id": "req_1"}),
+    (400, {"error": {"type": "x"}}, {"request_id": "r"}, "", "", {"enveloped": False, "request_id": "r"}),
+    (400, error_of(type="two words"), {}, "", "", {"enveloped": True, "api_type": "<two words>"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "headers", "message", "hint", "says"), MEANT)
+def test_response_means_what_its_status_and_envelope_say(
+    status: int, body: Any, headers: dict[str, str], message: str, hint: str, says: dict[str, Any]
+) -> None:
+    error = refused(status, body, **headers)
+    assert (error.message.endswith(message), hint in str(error.hint)) == (True, True), (error.message, error.hint)
+    assert {name: getattr(error, name) for name in says} == says
