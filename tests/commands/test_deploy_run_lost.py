@@ -638,13 +638,13 @@ def test_run_wait_last_speaks_of_attempts_that_are_open_alone(qoder: Qoder) -> N
 def test_run_wait_last_takes_the_run_that_its_command_hears_of_meanwhile(qoder: Qoder) -> None:
     killed(qoder)
 
-    def is_heard(clock: FakeClock) -> Any:
+    def answered(clock: FakeClock) -> Any:
         with closing(Store(qoder.env, warn=pytest.fail)) as store:
             [entry] = store.entries("api.qoder.com")
             store.record_run(entry.attempt, "drun_7")
         return listed(fresh(7), at=clock.time)
 
-    looks(qoder, is_heard)
+    looks(qoder, answered)
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
     ran = qoder("run", "wait", "last", "--json")
     assert (ran.code, ran.json["id"], ran.json.get("adopted")) == (0, "drun_7", None)

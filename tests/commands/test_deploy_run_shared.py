@@ -99,7 +99,8 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
 
 
-def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(machines: Machines) -> None:
+def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
     leave(machines, "sending")
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*NIGHT)

@@ -50,8 +50,8 @@ def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Res
 def test_pace_gives_turns_evenly_and_looks_around_while_it_waits() -> None:
     clock, turns = FakeClock(0.0), list[float]()
     pace = Pace(clock, per_second=20)
-    for held in (0, 0, 7):
-        pace.hold(held)
+    for pause in (0, 0, 7):
+        pace.hold(pause)
         pace.wait_turn(lambda: turns.append(clock.time))
     pace.wait_turn()
     assert turns == pytest.approx([0, 0.051, 7.051])
