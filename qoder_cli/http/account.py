@@ -1,5 +1,6 @@
 """The token of a service account: got for its key when it is needed, renewed early, kept in memory alone."""
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -42,12 +43,12 @@ class AccountTokens:
         self._account, self._clock, self._send, self._keep = account, clock, send, keep
         self._lock = threading.Lock()
         self._token = ""
-        self._until = 0.0  # on the monotonic clock: the machine's own may be wrong by hours
+        self._until = -math.inf  # on the monotonic clock: the machine's own may be wrong by hours
 
     def current(self) -> str:
         """Return a token that is good for some time. Raises ApiError."""
         with self._lock:
-            if not self._token or self._clock.monotonic() >= self._until:
+            if self._clock.monotonic() >= self._until:
                 asked = self._clock.monotonic()
                 found = self.exchange()
                 self._token = found.value
@@ -86,6 +87,6 @@ def _token_in(answer: Answer, ttl: int) -> ServiceToken | None:
 def _seconds_in(value: Any) -> float:
     """Return the seconds that a number, or its digits, says; 0 for what makes no sense."""
     digits = str(value)
-    if isinstance(value, int | str) and not isinstance(value, bool) and digits.isascii() and digits.isdigit():
+    if digits.isascii() and digits.isdigit():
         return float(min(int(digits[:9]), LONGEST_TTL))
     return 0.0

@@ -234,7 +234,7 @@ class Client:
     def patiently(self, ask: Callable[[], T]) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
 
-        At most 5 tries in 30 s: after 0.5 s doubling to 8 s, or as Retry-After says. Raises ApiError.
+        At most 5 tries in 30 s: after 0.5 s, doubling, or as Retry-After says. Raises ApiError.
         """
         began, tries = self.clock.monotonic(), 0
         while True:

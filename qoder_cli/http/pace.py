@@ -61,7 +61,7 @@ def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> flo
     """Return the seconds to wait before retrying; None if that is pointless, or enough."""
     wait = error.retry_after
     if wait is None:
-        wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter
+        wait = 0.5 * 2 ** (tries - 1) * jitter
     in_time = spent + wait <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < wait <= LONGEST_RETRY_AFTER)
     if error.retryable and tries < TRIES and in_time:
         return wait

@@ -34,9 +34,7 @@ def _refusal_of(run: Run, app: App, *, again: bool) -> QoderError | None:
         return Rejected(
             f"run {run.id} is still {run.status}{nothing}", hint="to wait for it", next=app.wait_again(run.id)
         )
-    if run.status == "completed":
-        if again:
-            return None
+    if run.status == "completed" and not again:
         hint, next = "to start it once more all the same", app.command("run", "retry", run.id, "--again")
         return Rejected(f"run {run.id} completed{nothing}", hint=hint, next=next)
     if run.status is None:

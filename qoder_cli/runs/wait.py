@@ -163,7 +163,7 @@ class PolledRun:
     def failed(self, error: ApiError, now: float) -> None:
         """Go on after an error, or end if another poll is pointless."""
         exists = self.run is not None or self.observer.may_lag
-        if self.is_over or not self.contact.is_lost(error, now, exists=exists):
+        if not self.contact.is_lost(error, now, exists=exists):
             return
         if not exists:
             self.end(error)

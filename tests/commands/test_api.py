@@ -755,6 +755,8 @@ LOST: list[tuple[Any, int]] = [
     *((BUSY, 9), (answered(b"<html>", "text/html"), 9), (answered(b"{"), 9), ((302, ""), 9), ((403, "<html>"), 9)),
     *((api_error(403, "permission_error", "No."), 4), (api_error(429, "rate_limit_error", "Slow down."), 7)),
     *((api_error(503, "feature_not_available", "Off."), 7), (api_error(408, "timeout_error", "Late."), 9)),
+    (httpx.Response(409, json=api_error(409, "conflict_error", "Paused.")[1], headers={"age": "60"}), 6),
+    (api_error(499, "odd_error", "Gone."), 9),
 ]
 
 

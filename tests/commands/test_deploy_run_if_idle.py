@@ -11,6 +11,7 @@ from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import DONE
 from tests.support.wire import api_error, page
@@ -65,13 +66,18 @@ class Place:
         return len(self.world.started())
 
 
-@BOTH
-@pytest.mark.parametrize("count", [0, 1, 3, 100, 250])
+REQUESTS: dict[Generation, dict[int, int]] = {  # by the number of runs
+    "legacy": {0: 1, 1: 1, 3: 1, 100: 1, 250: 3},
+    "current": {0: 1, 1: 3, 3: 5, 100: 5, 250: 5},
+}
+
+
+@pytest.mark.parametrize(("generation", "count"), [(each, count) for each in GENERATIONS for count in REQUESTS[each]])
 def test_deploy_run_if_idle_starts_after_at_most_5_requests(qoder: Qoder, generation: Generation, count: int) -> None:
     place = Place(qoder, count, generation)
     assert qoder(*IF_IDLE).code == 0
     assert place.started == 1
-    assert len(place.world.requests) - 1 <= 5
+    assert len(place.world.requests) - 1 == REQUESTS[generation][count]
 
 
 @BOTH
@@ -127,6 +133,7 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
     "sessions of all deployments": ("current", "sessions", lambda body: page(OTHER)),
     "sessions at rest": ("current", "sessions", lambda body: page({**OURS, "status": "idle"})),
     "sessions without status": ("current", "sessions", lambda body: page({"id": "sess_x", "deployment_id": "dep_1"})),
+    "sessions without id": ("current", "sessions", lambda body: page({"status": "running", "deployment_id": "dep_1"})),
     "a list of sessions cut short": ("current", "sessions", lambda body: {**body, "next_page": "more"}),
     "sessions, has_more a word": ("current", "sessions", lambda body: {**body, "has_more": "true"}),
     "a kept list of sessions": ("current", "sessions", kept),
@@ -141,14 +148,13 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
 }
 
 
-@ON_SKIP
-@pytest.mark.parametrize("case", NOT_TOLD)
-@pytest.mark.few(12)
+@pytest.mark.parametrize(("case", "on_skip"), checkerboard(NOT_TOLD, ((), ("--on-skip", "ok"))))
 def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_skip: tuple[str, ...]) -> None:
     generation, which, change = NOT_TOLD[case]
     place = Place(qoder, 150, generation, told=lambda each, body: change(body) if each == which else body)
     ran = qoder(*IF_IDLE, *on_skip)
     assert (ran.code, ran.out, place.started) == (7, "", 0)
+    assert len(place.world.requests) <= 5 or "kept" in case  # which is read again
     assert ran.error["run_state"] == "none"
     assert ran.error["message"].count("cannot tell") == (case != "a kept list of runs")
 
@@ -166,9 +172,12 @@ def test_deploy_run_if_idle_says_what_a_list_does_not_tell_first(qoder: Qoder, f
 
 
 @pytest.mark.parametrize("case", ["sessions without deployment", "sessions of all deployments", "sessions at rest"])
-def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tell_all(qoder: Qoder, case: str) -> None:
+@pytest.mark.parametrize("named", ["dep_1", None])
+def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tell_all(
+    qoder: Qoder, case: str, named: str | None
+) -> None:
     def with_moving(which: str, body: Any) -> Any:
-        moving = {"id": place.runs[3].fields["session_id"], "status": "rescheduling", "deployment_id": "dep_1"}
+        moving = {"id": place.runs[3].fields["session_id"], "status": "rescheduling", "deployment_id": named}
         return page(*NOT_TOLD[case][2](body)["data"], moving) if which == "sessions" else body
 
     place = Place(qoder, 100, told=with_moving)
@@ -177,17 +186,41 @@ def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tel
 
 
 def test_deploy_run_if_idle_of_a_deployment_that_is_not_there_is_exit_5(qoder: Qoder) -> None:
-    gone = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
-    Place(qoder, 0, told=lambda which, body: gone)
+    Place(qoder, 0, told=lambda which, body: GONE)
     assert qoder(*IF_IDLE).code == 5
 
 
-@pytest.mark.parametrize(("age", "code", "started"), [(60, 3, 0), (3600, 0, 1)])
+GONE = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
+
+
+@pytest.mark.parametrize(
+    ("age", "answer", "fields", "code"),
+    [
+        *((60, GONE, {}, 3), (300, GONE, {}, 3), (301, GONE, {}, 0), (3600, GONE, {"created_at": None}, 3)),
+        (3600, httpx.Response(404, html="<h1>No.</h1>"), {}, 3),
+    ],
+)
 def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_once_it_is_old(
-    qoder: Qoder, age: int, code: int, started: int
+    qoder: Qoder, age: int, answer: httpx.Response, fields: dict[str, Any], code: int
 ) -> None:
-    gone = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
-    place = Place(qoder, 0, "current", told=lambda which, body: gone if which == "events" else body)
+    place = Place(qoder, 0, told=lambda which, body: {"events": answer, "runs": rows(body, **fields)}.get(which, body))
     place.world.start(place.world.deployments["dep_1"], at=place.world.now() - age, trigger="schedule")
     ran = qoder(*IF_IDLE)
-    assert (ran.code, place.started) == (code, started), ran.err
+    assert (ran.code, place.started) == (code, 1 if code == 0 else 0), ran.err
+
+
+def test_deploy_run_if_idle_needs_no_order_of_a_list_that_is_whole(qoder: Qoder) -> None:
+    turned = NOT_TOLD["runs, oldest first"][2]
+    place = Place(qoder, 3, told=lambda which, body: turned(body) if which == "runs" else body)
+    assert (qoder(*IF_IDLE).code, place.started) == (0, 1)
+
+
+def test_deploy_run_if_idle_looks_at_the_sessions_also_where_no_run_of_the_newest_has_one(qoder: Qoder) -> None:
+    none_began = {"session_id": None, "error": {"type": "agent_archived_error"}}
+    place = Place(qoder, 150, going=0, told=lambda which, body: rows(body, **none_began) if which == "runs" else body)
+    assert (qoder(*IF_IDLE).code, place.started) == (3, 0)
+
+
+def test_deploy_run_if_idle_finds_a_run_that_works_by_its_events_alone(qoder: Qoder) -> None:
+    place = Place(qoder, 3, going=2, told=lambda which, body: page() if which == "sessions" else body)
+    assert (qoder(*IF_IDLE).code, place.started) == (3, 0)

@@ -13,12 +13,13 @@ import pytest
 from qoder_cli.base.errors import Signalled
 from qoder_cli.local.store import Store
 from tests.conftest import Qoder
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, event
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, event
 from tests.support.triggers import (
     ADOPTED,
     CUT,
     IN_DOUBT,
     NIGHT,
+    NOW,
     RUNS,
     at,
     dated,
@@ -395,6 +396,12 @@ def test_deploy_run_on_leave_cancels_no_run_that_has_ended(qoder: Qoder) -> None
     assert qoder(*LEAVES, "--require-satisfied").code == 130
 
 
+def test_deploy_run_on_leave_cancels_no_run_that_asks(qoder: Qoder) -> None:
+    asks = event("status_idle", 20, stop_reason={"type": "requires_action", "event_ids": ["evt_call"]})
+    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK, asks), repeat=True)
+    assert (qoder(*LEAVES).code, len(qoder.wire.asked("POST"))) == (11, 1)
+
+
 def test_deploy_run_on_leave_says_that_a_run_without_a_session_cannot_be_cancelled(qoder: Qoder) -> None:
     pending = {**LEGACY, "session_id": None, "status": "pending"}
     qoder.wire.on(*TRIGGER, pending).on(*RUN, pending, repeat=True)
@@ -462,3 +469,12 @@ def test_deploy_run_repeated_under_its_own_key_takes_no_run_from_before_for_its_
     qoder.wire.on(*TRIGGER, lambda _: dated(fresh(0, created=at(created)), at=qoder.clock.time))
     again = qoder(*lost.error["next"][1:])
     assert (lost.code, again.code) == (9, code)
+
+
+@pytest.mark.parametrize(("age", "waits"), [(59, True), (60, False)])
+def test_deploy_run_gives_the_run_of_its_key_a_minute_to_show(qoder: Qoder, age: int, waits: bool) -> None:
+    qoder.clock.time = NOW
+    qoder.wire.on(*TRIGGER, fresh(7)).on("GET", "/deployment_runs/drun_7", NOT_YET_THERE, repeat=True)
+    assert qoder(*NIGHT, "--json").json["id"] == "drun_7"
+    qoder.clock.time += age
+    assert (qoder(*NIGHT, "--json").code, sum(qoder.clock.slept) > 0) == (10, waits)

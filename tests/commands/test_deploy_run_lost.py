@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Callable
+from contextlib import closing
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
+from qoder_cli.local.store import Store
 from tests.conftest import Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, SESSION, TRIGGER, event, idle
 from tests.support.triggers import (
@@ -23,9 +25,11 @@ from tests.support.triggers import (
     Look,
     at,
     fresh,
+    killed,
     late,
     listed,
     looks,
+    lost_twice,
     nothing,
     seen,
     shows,
@@ -44,6 +48,7 @@ def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: A
     ran = qoder(*RUN)
     assert seen(ran) == ADOPTED
     assert "warning: adopted run drun_7" in ran.err
+    assert "checking the run list for up to 8.0s" in ran.err
     assert sum(qoder.clock.slept) == 8.0
 
 
@@ -152,6 +157,7 @@ STARTS = {
     "ours, or another's": Start([CUT], [fresh(7), UNNAMED], IN_DOUBT, "2 runs may be it: drun_7, drun_8"),
     "ours shows after a stranger's": Start([CUT], STRANGER_FIRST, IN_DOUBT),
     **{f"no time but {date!r}": Start([CUT], dated_as(date), IN_DOUBT) for date in ("", "yesterday", NO_DATE)},
+    "by nobody knows whom": Start([CUT], [UNNAMED], IN_DOUBT, "run drun_8 may be it, but that is not certain enough"),
     "times in whole seconds": Start([CUT], slow, ADOPTED),
     "no list": Start([CUT], lambda clock: (503, ""), IN_DOUBT, "cannot be read"),
     "no list: how to see it": Start([CUT], lambda clock: (503, ""), IN_DOUBT, LIST_IT),
@@ -199,7 +205,7 @@ def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ah
 
 
 @pytest.mark.parametrize(
-    ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("120", 30.0, 7)]
+    ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("60", 60.0, 0), ("61", 30.0, 7)]
 )
 def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | None, waited: float, code: int) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
@@ -220,6 +226,37 @@ def test_deploy_run_adopts_only_what_began_in_two_minutes(qoder: Qoder, created:
     if sees["adopted"]:
         qoder.wire.on(*EVENTS, page())
     assert seen(qoder(*RUN)) == sees
+
+
+# The answer to the trigger, when the run that is listed, or that it names, was created, and what comes of it.
+SECONDS: list[tuple[Any, float, dict[str, Any]]] = [
+    *((CUT, 68, ADOPTED), (CUT, 69, IN_DOUBT)),  # a minute from now, at the last look
+    *((ENVELOPED, -60, IN_DOUBT), (ENVELOPED, -61, STARTED)),
+    *((None, -60, STARTED), (None, -61, IN_DOUBT)),
+]
+
+
+@pytest.mark.parametrize(("answer", "created", "sees"), SECONDS)
+def test_deploy_run_allows_a_minute_for_clocks_that_differ(
+    qoder: Qoder, answer: Any, created: float, sees: dict[str, Any]
+) -> None:
+    qoder.clock.time = NOW
+    run = fresh(7, created=at(created))
+    qoder.wire.on(*TRIGGER, answer or dated(run), *[fresh(7)] * (answer is ENVELOPED and sees is STARTED))
+    if answer or sees is IN_DOUBT:
+        (shows_ours if sees is ADOPTED else shows)(qoder, run)
+    assert seen(qoder(*RUN)) == sees
+
+
+@pytest.mark.parametrize("runs", [[], [fresh(7)]], ids=len)
+def test_deploy_run_looks_no_longer_at_a_list_that_rules_nothing_out(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    looks(qoder, told({**page({"id": 7}, *runs), "has_more": "?"}))
+    ran = qoder(*RUN)
+    assert (seen(ran), sum(qoder.clock.slept)) == (IN_DOUBT, 8.0)
+    assert "checking the run list for up to 30s" in ran.err
+    shown = "shows something that is not a run" + "; these may be it: drun_7" * len(runs)
+    assert ran.error["message"].endswith(shown)
 
 
 class TwoClocks(FakeClock):
@@ -395,10 +432,11 @@ def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qo
 
 
 @pytest.mark.parametrize("answer", [fresh(6, created="2027-01-15T07:00:00Z"), {**fresh(6), "created_at": None}])
-def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, answer: dict[str, Any]) -> None:
+@pytest.mark.parametrize("key", ["night-1", "8a7f3c52-90d1-4e6b-a1c4-5d2e8f7b6a90"])
+def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, answer: dict[str, Any], key: str) -> None:
     """Elsewhere, or before this machine lost its state: the server keeps keys (help/pages/api.md#idempotency)."""
     qoder.wire.on(*TRIGGER, dated(answer))
-    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "-q").out == "drun_6\n"
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", key, "-q").out == "drun_6\n"
 
 
 def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute_later(qoder: Qoder) -> None:
@@ -429,9 +467,10 @@ def test_deploy_run_knows_the_run_of_another_start_here(
 
 def test_deploy_run_sends_no_5xx_again_while_another_start_only_adopted_the_run(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, CUT, ENVELOPED)
-    shows_ours(qoder, fresh(7))
+    shows_ours(qoder, fresh(7, created=at(20)))
     assert seen(qoder(*RUN)) == ADOPTED
-    assert seen(qoder(*RUN)) == IN_DOUBT
+    ran = qoder(*RUN)
+    assert (seen(ran), "not certain enough" in ran.error["message"]) == (IN_DOUBT, True)
 
 
 def test_deploy_run_adopts_no_run_that_a_start_still_in_doubt_may_own(qoder: Qoder) -> None:
@@ -536,3 +575,76 @@ def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal:
     ran = qoder(*RUN)
     assert ran.code == 9
     assert "drun_1" in ran.error["message"]
+
+
+@pytest.mark.parametrize(("after", "code"), [(570, 9), (571, 5)])
+def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(qoder: Qoder, after: int, code: int) -> None:
+    qoder.clock.time = NOW
+    killed(qoder)
+    shows(qoder)
+    qoder.clock.time += after  # and looks for 30 s
+    assert qoder("run", "wait", "last").code == code
+    if code == 5:  # and that is settled
+        assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 30)
+
+
+LATER = fresh(9, created=at(300))
+
+
+@pytest.mark.parametrize(("runs", "named"), [([UNNAMED, LATER], "drun_8"), ([LATER], "drun_9")], ids=len)
+def test_run_wait_last_names_the_run_whose_time_is_the_most_likely(
+    qoder: Qoder, runs: list[dict[str, Any]], named: str
+) -> None:
+    killed(qoder)
+    qoder.clock.time += 400
+    shows(qoder, *runs)
+    ran = qoder("run", "wait", "last")
+    assert (ran.code, f"started a run: run {named} may be it, but that is not certain" in ran.err) == (9, True), ran.err
+
+
+def test_run_wait_last_adopts_its_own_though_the_clock_was_set_since(qoder: Qoder) -> None:
+    clock = qoder.clock = TwoClocks()
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert seen(qoder(*RUN)) == IN_DOUBT
+    clock.set_by(7200)
+    shows(qoder, fresh(7))
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    assert seen(qoder("run", "wait", "last", "--json")) == ADOPTED
+
+
+def test_deploy_run_adopts_its_own_while_a_start_of_another_deployment_is_in_doubt(qoder: Qoder) -> None:
+    qoder.wire.on("POST", "/deployments/dep_2/run", CUT).on(*TRIGGER, CUT)
+    assert qoder("deploy", "run", "dep_2", "--on-lost", "fail").code == 9
+    shows_ours(qoder, fresh(7))
+    assert seen(qoder(*RUN)) == ADOPTED
+
+
+def test_run_wait_last_counts_the_attempts_under_a_key(qoder: Qoder) -> None:
+    lost_twice(qoder)
+    ran = qoder("run", "wait", "last")
+    assert (ran.code, "(and 1 before it under its key)" in ran.err) == (9, True)
+
+
+def test_run_wait_last_speaks_of_attempts_that_are_open_alone(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, REFUSED["400"])
+    assert qoder(*NIGHT).code == 6
+    killed(qoder, *NIGHT[3:])
+    shows(qoder)
+    ran = qoder("run", "wait", "last")
+    assert (ran.code, "before it" in ran.err) == (9, False)
+
+
+def test_run_wait_last_takes_the_run_that_its_command_hears_of_meanwhile(qoder: Qoder) -> None:
+    killed(qoder)
+
+    def answered(clock: FakeClock) -> Any:
+        with closing(Store(qoder.env, warn=pytest.fail)) as store:
+            [entry] = store.entries("api.qoder.com")
+            store.record_run(entry.attempt, "drun_7")
+        return listed(fresh(7), at=clock.time)
+
+    looks(qoder, answered)
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    ran = qoder("run", "wait", "last", "--json")
+    assert (ran.code, ran.json["id"], ran.json.get("adopted")) == (0, "drun_7", None)

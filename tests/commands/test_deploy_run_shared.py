@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled, Unavailable
-from qoder_cli.http.pace import Pace
+from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord, KeyStore
 from qoder_cli.runs.starting import trigger_for
@@ -97,6 +97,25 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     assert (ran.code, machines.triggers) == (0, 0)
     assert (ran.json["id"], ran.json["adopted"]) == (machines.runs[0], True)
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
+
+
+def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    leave(machines, "sending")
+    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+    ran = machines.machine("a")(*NIGHT)
+    assert (ran.code, "it is not known when it was sent" in ran.error["message"]) == (9, True)
+
+
+def test_deploy_run_stops_waiting_for_another_machine_once_there_are_no_more_turns(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    leave(machines, "claimed")
+    with closing(machines.app("a")) as app:
+        pace, began = Pace(app.clock, per_second=20), machines.clock.time
+        machines.clock.at_sleep = pace.close
+        with pytest.raises(Closed):
+            trigger_for(app, Order("dep_demo", "night-1"), pace=pace).start()
+    assert (machines.triggers, machines.clock.time - began < STALE_CLAIM) == (0, True)
 
 
 def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:

@@ -172,6 +172,16 @@ def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
     assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == 0
 
 
+@pytest.mark.parametrize(("link", "code"), [("http://127.0.0.1:9/1", 0), ("http://a.example/1", 7), ("https://[", 7)])
+def test_file_download_follows_a_plain_link_on_this_machine_alone(
+    qoder: Qoder, service: Things, tmp_path: Path, link: str, code: int
+) -> None:
+    service.lies["GET /files/file_report/content"] = lambda _: {"url": link}
+    service.instead[f"GET {link}"] = [httpx.Response(200, content=REPORT.encode())]
+    assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == code
+    assert (f"GET {link}" in service.asked) == (code == 0)
+
+
 def test_file_download_asks_nothing_for_a_folder_that_is_none(qoder: Qoder, service: Things, notes: Path) -> None:
     ran = qoder("file", "download", "file_1", "-O", str(notes))
     assert (ran.code, service.asked) == (2, [])

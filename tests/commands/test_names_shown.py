@@ -232,3 +232,12 @@ def test_run_wait_of_several_shows_on_a_terminal_names_and_who_waits_for_you(qod
     rows = [line for line in ran.out.splitlines() if line.startswith("drun_")]
     assert ["  nightly-report  " in row for row in rows] == [True, False]
     assert [" waits for you " in row and "  ask  " in row for row in rows] == [False, True]
+
+
+def test_run_wait_of_several_names_no_deployment_by_the_word_last(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, DONE)
+    assert qoder("deploy", "run", "dep_1").code == 0
+    qoder.wire.on("GET", "/deployment_runs/*", DONE, {**DONE, "id": "drun_2"}).may("GET", "/sessions", page())
+    qoder.terminal = True
+    ran = qoder("run", "wait", "last", "drun_2")
+    assert (ran.code, ran.out.count("dep_1"), "last" in ran.out) == (0, 2, False)

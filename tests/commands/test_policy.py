@@ -79,6 +79,14 @@ def test_run_wait_by_a_policy_that_decides_all_is_told_how_the_run_ended(
     assert len(ran.err.splitlines()) == 2  # its decisions alone
 
 
+def test_run_wait_by_a_policy_answers_what_was_asked_nobody_knows_when(
+    qoder: Qoder, server: Asking, policy: Path
+) -> None:
+    server.asks("sess_1", call(1))
+    server.tells(lambda events: [{**each, "processed_at": None} for each in events])
+    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
+
+
 def test_run_logs_follow_and_send_go_on_by_a_policy(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1))
     assert qoder("run", "logs", "drun_1", "--follow", "--policy", str(policy)).code == 0

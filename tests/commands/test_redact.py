@@ -69,6 +69,13 @@ def test_debug_hides_what_goes_by_the_name_of_a_secret(name: str) -> None:
 
 
 def test_debug_shows_what_is_no_secret() -> None:
+    assert redact.body(b"a\0b") == "(3 bytes of no stated type)"
+    assert redact.by_name({"message": '{"password": "x"}', "n": [1, None]}) == {
+        "message": '{"password": "x"}',
+        "n": [1, None],
+    }
+    sent = redact.SentSecrets([{"password": "hunter2-hunter2\n \nswordfish", "token": None, "secret": True, "pin": 1}])
+    assert sent.out_of("None is True ( ): hunter2-hunter2 / swordfish") == "None is True ( ): [redacted] / [redacted]"
     for name in ("session_id", "name", "agent", "idempotency-key", "key", "message", "author", "path"):
         assert "hunter2" in shown_body(json.dumps({name: "hunter2"})), name
         assert "hunter2" in redact.header(name, "hunter2"), name

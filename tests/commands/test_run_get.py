@@ -400,6 +400,11 @@ def test_run_get_takes_null_for_an_empty_list(qoder: Qoder) -> None:
     assert qoder("run", "list", "--json").json == []
 
 
+def test_run_get_takes_what_a_proxy_has_kept(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, httpx.Response(200, json=DONE, headers={"age": "60"}))
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+
+
 @pytest.mark.parametrize("verb", ["get", "result", "logs"])
 def test_run_get_believes_no_events_of_another_session(qoder: Qoder, verb: str) -> None:
     """A proxy may answer with what it kept of another request."""
@@ -480,3 +485,17 @@ def test_run_get_names_the_command_that_raises_a_budget_that_was_reached(qoder: 
         ["qoder", "session", "update", "sess_1", "--budget", "CREDITS", "-o", "json"],
     )
     assert "may then go on" in ran.error["hint"]
+
+
+def test_run_get_names_the_deployment_of_a_run_that_no_budget_let_begin(qoder: Qoder) -> None:
+    error = {"type": "budget_reached", "message": "Used up."}
+    qoder.wire.on(*RUN, {**DONE, "status": "failed", "session_id": None, "error": error})
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.error["next"]) == (1, ["qoder", "deploy", "get", "dep_1", "-o", "json"])
+
+
+def test_run_get_names_the_command_that_shows_what_a_run_waits_for(qoder: Qoder) -> None:
+    asks = event("status_idle", 20, stop_reason={"type": "requires_action", "event_ids": ["evt_call"]})
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(event("status_running", 7), asks))
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.error["next"]) == (8, ["qoder", "run", "pending", "drun_1", "-o", "json"])

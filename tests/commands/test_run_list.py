@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli.base.times import utc_text
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
@@ -614,6 +615,29 @@ def test_run_list_shows_no_status_of_a_run_whose_session_was_deleted(qoder: Qode
     qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
     [item] = qoder(*LIST, "--json").json
     assert (item.get("status"), item["error"]["type"]) == (None, "session_deleted")
+
+
+GONE = api_error(404, "not_found_error", "Gone.")
+
+
+@pytest.mark.parametrize(
+    ("age", "answer", "stands"),
+    [
+        *((59, GONE, "running"), (60, GONE, "unread"), (93600, GONE, "unread"), (93601, GONE, "session_deleted")),
+        (93601, (404, "<html>"), "unread"),
+    ],
+)
+def test_run_list_takes_a_session_for_deleted_once_its_time_is_over(
+    qoder: Qoder, age: int, answer: Any, stands: str
+) -> None:
+    qoder.clock.time = 1_800_000_000.0
+    created = utc_text(datetime.fromtimestamp(qoder.clock.time - age, UTC))
+    qoder.wire.on(*RUNS, page({**run_of_session(1), "created_at": created}))
+    qoder.wire.on("GET", "/sessions/sess_1/events", answer, repeat=True)
+    ran = qoder(*LIST, "--json")
+    [item] = ran.json
+    unread = "unread" if "status unknown for 1 runs" in ran.err else None
+    assert (item.get("status") or (item["error"] or {}).get("type") or unread) == stands
 
 
 def test_run_list_of_a_status_without_asking_leaves_out_what_only_sessions_know(qoder: Qoder) -> None:

@@ -16,6 +16,7 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.hasty import HastyClock
 from tests.support.inprocess import WithoutStreams, at_version
 from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.one_run import DONE, RUN
 
 
 class Place:
@@ -92,6 +93,14 @@ def test_run_retry_refuses_a_run_of_which_nobody_knows_how_it_ended(current: Pla
     ran = current.qoder("run", "retry", old, "--json")
     assert (ran.code, current.started) == (6, [])
     assert "outcome" in ran.error["message"]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_run_retry_refuses_a_run_that_names_no_deployment(qoder: Qoder, status: str) -> None:
+    qoder.wire.on(*RUN, {**DONE, "status": status, "deployment_id": None})
+    ran = qoder("run", "retry", "drun_1", "--again", "--json")
+    assert (ran.code, ran.out, ran.error["run_state"]) == (6, "", "none")
+    assert "does not say of which deployment" in ran.error["message"]
 
 
 def test_run_retry_of_one_run_starts_one_however_often_it_is_asked_for(place: Place) -> None:

@@ -1,5 +1,6 @@
 """`qoder run wait`: until a run has ended, whatever the server, the network or the machine does meanwhile."""
 
+import io
 import json
 import queue
 import re
@@ -11,7 +12,10 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from qoder_cli.app import App
 from qoder_cli.base.times import next_of
+from qoder_cli.cli.main import main
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
@@ -283,12 +287,14 @@ WAITINGS: dict[str, Wait] = {
     "asks, and goes on by itself": Wait([(0, CURRENT)], PASSES, COMPLETED),
     "asks, and is waited for": Wait([(0, CURRENT)], ANSWERED, COMPLETED, "--on-ask wait"),
     "asks, of a server with statuses": Wait([(0, LEGACY)], ANSWERED, (11, "running", None), takes=(15, 85)),
+    "asks, then its status says completed": Wait(
+        [(0, LEGACY), (100, DONE)], [(0, page(*WORK, WAITS))], COMPLETED, "--on-ask wait"
+    ),
     "asks after the run's own end": Wait(AT_LAST_DONE, [(0, page(*WORK, DONE_AT_10, ON_15, WAITS))], COMPLETED),
 }
 
 
 @pytest.mark.parametrize("name", WAITINGS)
-@pytest.mark.few(12)
 def test_run_wait_ends_as_run_and_session_together_say(qoder: Qoder, name: str) -> None:
     wait = WAITINGS[name]
     qoder.wire.on(*RUN, timeline(qoder, *wait.run), repeat=True).on(*EVENTS, timeline(qoder, *wait.events), repeat=True)
@@ -312,6 +318,45 @@ def test_run_wait_exits_11_when_the_agent_has_asked_for_15_seconds(qoder: Qoder,
     assert ran.error["next"] == ["qoder", "run", "pending", "drun_1", "-o", "json"]
     assert "approve, deny or answer it" in ran.error["hint"]
     assert 15 <= sum(qoder.clock.slept) < 17
+
+
+def test_run_wait_asks_the_session_of_a_run_once_a_minute_while_it_waits_for_an_answer(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, WAITS), repeat=True)
+    assert qoder(*WAIT, "--timeout", "10m", "--on-ask", "wait").code == 124
+    assert 8 <= sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 12
+
+
+def test_run_wait_asks_no_session_of_a_run_that_has_none(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**LEGACY, "session_id": None}, repeat=True)
+    assert qoder(*WAIT, "--timeout", "3m").code == 124
+
+
+# Whether standard output and standard error are terminals, the run, and what the error says.
+SHORTENED: list[tuple[bool, bool, Any, str]] = [
+    (True, True, FAILED, "error: the run failed\n"),
+    (True, True, {**FAILED, "session_id": None}, "error: the run did not start\n"),
+    (True, False, FAILED, "Agent execution failed."),
+    (False, True, FAILED, "Agent execution failed."),
+    (True, True, DONE, "completed, but it has no outcome evaluation"),
+]
+
+
+@pytest.mark.parametrize(("out", "err", "shown", "says"), SHORTENED)
+def test_run_wait_says_why_a_run_failed_once_on_a_terminal(
+    qoder: Qoder, out: bool, err: bool, shown: Any, says: str
+) -> None:
+    qoder.wire.on(*RUN, shown).may(*SESSION, {})
+    stderr = io.BytesIO()
+    app = App(
+        env=qoder.env,
+        out=Screen(io.BytesIO(), is_terminal=out),
+        err=Screen(stderr, is_terminal=err),
+        stdin=io.StringIO(),
+        clock=qoder.clock,
+        transport=qoder.transport,
+    )
+    assert main(["run", "wait", "drun_1", "--require-satisfied", "--no-color"], app) == 1
+    assert says in stderr.getvalue().decode().replace("\r", "")
 
 
 def test_run_wait_does_not_take_the_first_sessions_ending_for_the_runs(qoder: Qoder) -> None:
@@ -413,6 +458,13 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
         (None, 5, "drun_2"),
     ]
     assert ran.error["message"].startswith("1 of 3 runs completed")
+
+
+def test_run_wait_of_several_reads_nothing_more_of_those_that_did_not_complete(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, FAILED).on(*EVENTS, page(*WORK, END), repeat=True)
+    qoder.wire.on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
+    ran = qoder("run", "wait", "drun_1", "drun_2", "--result", "--require-satisfied", "--json")
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (5, [1, 5])
 
 
 def test_run_wait_of_several_with_timeout_0_reads_each_once_however_slow_the_first_is(qoder: Qoder) -> None:

@@ -3,14 +3,14 @@
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
-from qoder_cli.base.errors import NotFound, QoderError, Unavailable
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
 from qoder_cli.base.model import Run, is_new
 from qoder_cli.base.places import spelled
@@ -18,23 +18,28 @@ from qoder_cli.base.plainfile import read_checked
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
-from qoder_cli.http.account import _seconds_in
-from qoder_cli.http.answers import CLOCKS_DIFFER, is_kept
-from qoder_cli.http.client import _decoded
+from qoder_cli.http.account import AccountTokens, _seconds_in
+from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, is_kept, refuse
+from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import goes_around
+from qoder_cli.http.readback import ReadBack, says_whether_more
 from qoder_cli.nouns import files, memories, secrets
 from qoder_cli.nouns.agents import servers_typed
 from qoder_cli.nouns.edits.create import contradicts
 from qoder_cli.nouns.edits.difference import ABSENT, _by_line
 from qoder_cli.nouns.schema import slip_of
+from qoder_cli.output.progress import Progress
+from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import timed_out
-from qoder_cli.runs.wait import Contact
+from qoder_cli.runs.wait import Contact, PolledRun
 from qoder_cli.sessions.starting import repository
 from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
+from qoder_cli.settings.account import Account
+from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN
-from tests.support.wire import FakeClock
+from tests.support.wire import FakeClock, Wire
 
 BUSY = Unavailable("busy").with_(retryable=True)
 NOW = datetime(2026, 6, 14, tzinfo=UTC)
@@ -67,6 +72,78 @@ def goes_on(error: Any, *, exists: bool = True) -> Callable[[float], bool]:
         return not contact.is_lost(error, seconds, exists=exists)
 
     return is_polled
+
+
+def client_of(wire: Wire, clock: FakeClock) -> Client:
+    settings = Settings(Found("https://api.example", "here"), token=TOKEN)
+    progress = Progress(Screen(io.BytesIO()), clock=clock, quiet=True)
+    return Client(settings, clock=clock, progress=progress, transport=wire)
+
+
+def refused(status: int, body: Any = None, **headers: str) -> ApiError:
+    """Return the error that a response means, at 10 s by the server's clock."""
+    settings, content = Settings(Found("https://api.example", "here"), token=TOKEN), jsontext.dump(body)
+    sent = httpx.Headers({name.replace("_", "-"): text for name, text in headers.items()})
+    with pytest.raises(ApiError) as caught:
+        refuse(Answer(status, sent, b"", content, ""), settings, now=10.0, veil=lambda text: f"<{text}>")
+    return caught.value
+
+
+def secret_of(length: int) -> _Secrets:
+    """Return the secrets of someone whose token has so many characters."""
+    secrets = _Secrets(lambda token: None)
+    secrets.got("x" * length)
+    return secrets
+
+
+def is_clock(seconds: float, *, first: float = 0.0) -> bool:
+    """Return whether a response that took so long tells the time anew, after one that took `first`."""
+    clock = FakeClock(1000.0)
+    client = client_of(Wire(), clock)
+    for took, date in ((first, "Thu, 01 Jan 1970 00:20:00 GMT"), (seconds, "Thu, 01 Jan 1970 01:00:00 GMT")):
+        client._note_clock(httpx.Headers({"date": date}), clock.time - took)
+    return client.server_ahead == 3600 - 1000
+
+
+def is_used(life: float) -> Callable[[float], bool]:
+    """Return whether a token that lives so long is still used after so many seconds."""
+
+    def is_still(seconds: float) -> bool:
+        clock, asked = FakeClock(0.0), list[str]()
+
+        def send(url: str, headers: dict[str, str], content: bytes) -> Answer:
+            asked.append(url)
+            body = f'{{"access_token": "eyJ.token", "expires_in": {life:.0f}}}'
+            return Answer(200, httpx.Headers(), b"", body, "")
+
+        tokens = AccountTokens(Account("key", "here", "https://a.example/"), clock, send, asked.append)
+        assert tokens.current() == "eyJ.token"
+        clock.time += seconds
+        tokens.current()
+        return len(asked) == 2
+
+    return is_still
+
+
+def is_quick(seconds: float) -> bool:
+    """Return whether a run is polled often so long after its end was heard."""
+    polled = PolledRun(cast(Any, None))
+    polled.wake(0.0, is_quick=True)
+    return polled.is_alert(seconds)
+
+
+def pages_read(seconds: float) -> int:
+    """Return how many pages of a list of 40 are read back, each of which takes so long."""
+    clock = FakeClock(0.0)
+
+    def more(request: httpx.Request) -> dict[str, Any]:
+        clock.time += seconds
+        return {"data": [{"id": len(wire.requests)}], "next_page": str(len(wire.requests)) * (len(wire.requests) < 40)}
+
+    wire = Wire().on("GET", "*", more, repeat=True)
+    reading = ReadBack(client_of(wire, clock), "/things")
+    assert len(list(reading.rows(lambda: None))) == len(wire.requests)
+    return len(wire.requests)
 
 
 def is_taken(take: Callable[[Any], object], word: Any) -> bool:
@@ -125,6 +202,29 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "silence about a run": (goes_on(BUSY), 300.0, 300.1),
     "silence about what may be none": (goes_on(BUSY, exists=False), 30.0, 30.1),
     "a run that is missing": (goes_on(GONE), 30.0, 30.1),
+    "a pause that no hint names": (
+        lambda s: "as the server" not in str(refused(429, retry_after=s).hint),
+        "60",
+        "61",
+    ),
+    "seconds that may be asked for": (lambda s: refused(429, retry_after=s).retry_after, "31622400", "31622401"),
+    "statuses of a server's problem": (lambda status: refused(status).retryable, 599, 600),
+    "characters of a token that is shown": (lambda n: secret_of(n).hidden_in(b"x" * 9) == b"x" * 9, 7, 8),
+    "characters of a token that is shown in a stream": (lambda n: not secret_of(n).in_use, 7, 8),
+    "seconds of a response that tells the time": (is_clock, 1.0, 1.1),
+    "seconds of a response like the first": (lambda s: is_clock(s, first=5.0), 5.0, 5.1),
+    "seconds of a page, if six are read": (lambda s: pages_read(s) == 6, 9.0, 9.1),
+    "use of a token of an hour": (is_used(3600), 3539, 3540),
+    "use of a token of 150 seconds": (is_used(150), 89, 90),
+    "use of a token of 100 seconds": (is_used(100), 49, 50),
+    "use of a token of 10 seconds": (is_used(10), 4, 5),
+    "seconds of quick polls": (is_quick, 4.9, 5.0),
+    "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
+    "characters of a body that is looked through": (
+        lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
+        20000,
+        20001,
+    ),
 }
 
 
@@ -183,6 +283,12 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         lambda host: goes_around(host, {"NO_PROXY": "one.example, .two.example,three.example:8000"}),
         ["one.example", "a.one.example", "a.two.example", "three.example:8000"],
         ["two.example.org", "anyone.example", "three.example:9000", ""],
+    ),
+    "all hosts around the proxy": (lambda host: goes_around(host, {"no_proxy": "*"}), ["one.example"], []),
+    "a page that says whether more follows": (
+        says_whether_more,
+        [{"has_more": False}, {"next_page": None}, {"next_page": "2"}, {"has_more": True, "next_page": None}],
+        [{}, {"has_more": 0}, {"has_more": None}, {"next_page": 0}, {"has_more": False, "next_page": 0}],
     ),
     "seconds of a token": (_seconds_in, ["12", 7], [True, None, "٣", "-1", 1.5, {}]),
     "a slip of a word": (
@@ -249,3 +355,41 @@ def test_timeout_says_how_a_run_stands(
 ) -> None:
     error = timed_out("drun_1", run, timeout, silence)
     assert (error.message.startswith(words), error.run_state) == (True, state), error.message
+
+
+def error_of(**fields: Any) -> dict[str, Any]:
+    return {"type": "error", "error": fields}
+
+
+NO, RETRY = {"retryable": False}, {"retryable": True}
+LATER = "Thu, 01 Jan 1970 00:00:40 GMT"
+# A response; the end of its error's message, words of the hint, and what else the error says.
+MEANT: list[tuple[int, Any, dict[str, str], str, str, dict[str, Any]]] = [
+    (304, None, {}, ": <no error message>", "if-none-match", NO),
+    (302, None, {"location": "https://me:pw@b.example/x"}, ": <redirect to b.example>", "not followed", NO),
+    (399, None, {"location": "https://[x"}, ": <redirect to an unknown place>", "not followed", NO),
+    (302, error_of(message="Moved."), {}, ": <Moved.>", "not followed", NO),
+    (401, None, {}, ": <no error message>", "was rejected", NO | {"enveloped": False}),
+    (403, None, {}, "", "lacks permission", NO),
+    (404, None, {}, "", "check the id", NO),
+    (408, None, {}, "", "None", RETRY),
+    (413, None, {}, "", "send less", NO),
+    (429, None, {"retry_after": LATER}, "", "too many", RETRY | {"retry_after": 30}),
+    (429, None, {"retry_after": "soon"}, "", "too many", {"retry_after": None}),
+    (501, None, {}, "", "this server cannot", NO),
+    (400, error_of(message="Bad.", param="name"), {}, ": <Bad (field: name)>", "None", NO | {"enveloped": False}),
+    (400, error_of(message="The name.", param="name"), {}, ": <The name.>", "", {}),
+    (400, error_of(message="Bad.", param="n" * 300), {}, f": <Bad (field: {'n' * 200})>", "", {}),
+    (400, {**error_of(type="x"), "request_id": "req_1"}, {}, "", "", {"enveloped": True, "request_id": "req_1"}),
+    (400, {"error": {"type": "x"}}, {"request_id": "r"}, "", "", {"enveloped": False, "request_id": "r"}),
+    (400, error_of(type="two words"), {}, "", "", {"enveloped": True, "api_type": "<two words>"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "headers", "message", "hint", "says"), MEANT)
+def test_response_means_what_its_status_and_envelope_say(
+    status: int, body: Any, headers: dict[str, str], message: str, hint: str, says: dict[str, Any]
+) -> None:
+    error = refused(status, body, **headers)
+    assert (error.message.endswith(message), hint in str(error.hint)) == (True, True), (error.message, error.hint)
+    assert {name: getattr(error, name) for name in says} == says

@@ -1,20 +1,25 @@
 """The pace of writes: held where the server asks for it, closed by a signal, and how long to wait before a retry."""
 
 import io
+from contextlib import closing
 
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import OutcomeUnknown, Unavailable
+from qoder_cli.base.errors import ApiError, OutcomeUnknown, Unavailable
 from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
+from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
+from qoder_cli.runs.starting import trigger_for
+from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder
 from tests.support.desk import BODY
 from tests.support.inprocess import with_known
-from tests.support.things import Things
+from tests.support.things import Things, refusal
+from tests.support.wire import FakeClock
 
 
 class RecordedPace(Pace):
@@ -42,6 +47,19 @@ def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Res
     )
 
 
+def test_pace_gives_turns_evenly_and_looks_around_while_it_waits() -> None:
+    clock, turns = FakeClock(0.0), list[float]()
+    pace = Pace(clock, per_second=20)
+    for pause in (0, 0, 7):
+        pace.hold(pause)
+        pace.wait_turn(lambda: turns.append(clock.time))
+    pace.wait_turn()
+    assert turns == pytest.approx([0, 0.051, 7.051])
+    assert (clock.time, max(clock.slept)) == pytest.approx((7.102, 0.1))
+    with pytest.raises(Closed):
+        Pace(clock, per_second=20, is_over=lambda: True).wait_turn()
+
+
 def test_pace_that_is_closed_sends_nothing(qoder: Qoder) -> None:
     service, pace = Things(qoder), Pace(qoder.clock, per_second=20)
     pace.close()
@@ -60,6 +78,31 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     assert (len(service.writes), write.may_have_acted) == (1, True)
 
 
+def test_trigger_waits_for_its_key_as_long_as_there_are_turns(qoder: Qoder) -> None:
+    screen, pace = Screen(io.BytesIO()), Pace(qoder.clock, per_second=20)
+    app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
+
+    def close_at_third() -> None:
+        assert len(qoder.clock.slept) < 9
+        if len(qoder.clock.slept) == 3:
+            pace.close()
+
+    qoder.clock.at_sleep = close_at_third
+    with closing(Store(qoder.env, warn=pytest.fail)) as other, closing(app):
+        assert other.take_key("night-1", host="api.qoder.com")
+        with pytest.raises(Closed):
+            trigger_for(app, Order("dep_1", "night-1"), pace=pace).start()
+    assert qoder.clock.slept == [0.2] * 3
+
+
+def test_write_that_cannot_be_so_already_is_refused_at_once(qoder: Qoder) -> None:
+    service = Things(qoder)
+    service.never = [refusal(409, "conflict_error", "No.")]
+    with pytest.raises(ApiError, match="No"):
+        creation(qoder, Pace(qoder.clock, per_second=20)).send()
+    assert (service.asked, qoder.clock.slept) == (["POST /deployments"], [])
+
+
 @pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
 def test_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, fault: str, paused: float) -> None:
     with_known(Things(qoder, "current", f"create:{fault}").world)
@@ -72,4 +115,5 @@ def test_pace_of_retries_doubles_and_ends_after_30_seconds() -> None:
     busy = Unavailable("busy", http_status=429)
     assert [next_try(busy, tries=n, spent=0, jitter=1) for n in (1, 2, 3, 4, 5)] == [0.5, 1.0, 2.0, 4.0, None]
     assert next_try(busy, tries=4, spent=29, jitter=1) is None
+    assert next_try(busy.with_(retryable=False), tries=1, spent=0, jitter=1) is None
     assert next_try(busy.with_(retry_after=40), tries=1, spent=0, jitter=1) == 40
