@@ -1,4 +1,4 @@
-"""What a session's events tell, however they come: a `Story` of a run or of a turn, and the `Log` they are read from."""
+"""What a session's events tell, however they come: a `Story` of a run or of a turn, and the `Log` they come from."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
