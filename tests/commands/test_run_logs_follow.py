@@ -294,6 +294,25 @@ def test_run_logs_follow_reads_the_list_where_the_server_forgot_the_cursor(qoder
     assert streams.pauses[1] == 0
 
 
+class Busy(Streams):
+    """Has a list that is busy, twice, where it is read on from the first message; `missed` stands behind that alone."""
+
+    busy = 2
+
+    def _listed(self, request: httpx.Request) -> Any:
+        cursor = request.url.params.get("after_id")
+        if cursor != "evt_1":
+            return page() if cursor else super()._listed(request)
+        self.busy -= 1
+        return page(*self.missed) if self.busy < 0 else (503, {})
+
+
+def test_run_logs_follow_reads_the_list_again_where_it_was_busy_when_something_was_missed(qoder: Qoder) -> None:
+    forgotten = api_error(409, "conflict_error", "Invalid cursor.")
+    streams = Busy(qoder, [frame(message(1))], forgotten, [frame(message(5))], missed=[message(3)])
+    assert sorted(each["id"] for each in streams.follow()) == ["evt_1", "evt_3", "evt_5"]
+
+
 class OfMessages(Streams):
     """Has a list of messages alone, with nothing after what is not in it."""
 
