@@ -545,6 +545,12 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((message("word " * 20),), ("word " * 15 + "word\n") + "word " * 4 + "\n"),
     ((message("界" * 50),), "界" * 39 + "\n" + "界" * 11 + "\n"),
     ((START, delta("One"), USED), f"{USED_LINE}\nOne\n"),
+    ((START, delta("")), ""),
+    ((START, {**delta("lost"), "event_id": "evt_2"}), ""),
+    (({"type": "event_delta", "delta": delta("lost")["delta"]},), ""),
+    ((message("x" * 80),), "x" * 79 + "\nx\n"),
+    ((RESTS, {"type": "session.status_running"}), ""),
+    (({**RESTS, "stop_reason": {"type": "cancelled"}},), "  session idle: cancelled\n"),
 ]
 
 
