@@ -80,7 +80,7 @@ def test_run_pending_keeps_numbers_only_for_who_sees_them(
 ) -> None:
     server.asks("sess_1", call(1))
     qoder.terminal = is_terminal
-    qoder("run", "pending", "drun_1", "-o", format)
+    assert bool(noted(qoder, "drun_1", "-o", format)) == is_kept
     server.colleague("evt_1")
     ran = qoder("run", "approve", "drun_1", "1")
     assert (ran.code, "no list of calls was shown here" in ran.err) == ((6, False) if is_kept else (2, True))
