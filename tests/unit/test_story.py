@@ -78,7 +78,7 @@ def test_story_tells_of_its_turn_however_events_come(name: str) -> None:
     story = Story() if about is None else turn_story(**about)
     for portion in portions.split(" | "):
         story.add(events(portion))
-    status, unclear = story.ending and story.ending.status, story.judged.is_unclear and "unclear"
+    status, unclear = story.ending and story.ending.status, "unclear" if story.judged.is_unclear else None
     rests, asks = story.unworked and story.unworked.key, story.asks and story.asks.key
     places = {"begins at": story.begins, "rests since": rests, "asks at": asks}
     begins, rests, asks = (key and f"{what} {key.removeprefix('evt_')}" for what, key in places.items())
