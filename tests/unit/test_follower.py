@@ -72,6 +72,9 @@ SCRIPTS: dict[str, tuple[str, str, str, bool]] = {
     "a session that is gone, but tells": ("up 20 heard:a 20", "gone", "29@ 34@ 39@", False),
     "a list that is busy": ("up 400", "busy", "292@ 297@ 302@", True),
     "a list that is busy, and this machine asleep": ("up z600 2", "busy", "0@ 600@ 602@", False),
+    "a session that is gone, and half a minute's sleep": ("up z31 2", "gone", "0@ 31@", True),
+    "a machine asleep": ("up heard:a z600 1", "", "0@ 600@a 601@a", False),
+    "a message that is being written": ("up preview:x 1", "", "0@ 1@", False),
     "a proxy that finds nothing": ("up 400", "a proxy's 404", "292@ 297@ 302@", True),
     "a proxy that refuses": ("up 400", "a proxy's 403", "292@ 297@ 302@", True),
     "a token that expires": ("3", ", expired", "1@ 2@", True),
@@ -82,6 +85,8 @@ SCRIPTS: dict[str, tuple[str, str, str, bool]] = {
 def test_run_logs_follow_reads_the_list_when_it_is_due(name: str) -> None:
     script, answers, reads, is_lost = SCRIPTS[name]
     client: Any = Script(script, answers)
+    previews: list[Any] = []
     with pytest.raises(ApiError if is_lost else EOFError):
-        list(Follower(Log(client, "sess_1")).batches(lambda: float("inf")))
+        list(Follower(Log(client, "sess_1"), preview=previews.append).batches(lambda: float("inf")))
     assert " ".join(client.reads[-3:]) == reads
+    assert previews == [{"id": "x"}] * ("preview:x" in script)
