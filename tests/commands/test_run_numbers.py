@@ -101,6 +101,18 @@ def test_run_approve_takes_a_number_only_where_it_asks(
     assert (ran.code, server.writes, "1 is the number of a call" in ran.err) == (2, [], is_number_refused)
 
 
+def test_run_approve_decides_on_the_call_that_a_number_stands_for(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2))
+    qoder("run", "pending", "drun_1")
+    qoder.stdin = "y\n"
+    assert qoder("run", "approve", "drun_1", "2").code == 0
+    assert server.taken == {"evt_2": 1}
+    server.tells(lambda events: [event | {"name": "Other"} if event["id"] == "evt_1" else event for event in events])
+    ran = qoder("run", "approve", "drun_1", "1", "--json")
+    assert (ran.code, ran.error["next"][:4]) == (6, ["qoder", "session", "pending", "sess_1"])
+    assert "is another call now than the one that was shown" in ran.error["message"]
+
+
 STOP = ("run", "wait", "drun_1", "--on-ask", "stop")
 
 
