@@ -79,7 +79,7 @@ def test_session_is_read_at_once_where_its_stream_says_that_it_rests_or_was_answ
 
 
 @pytest.fixture
-def held() -> Iterator[Wire]:
+def silent() -> Iterator[Wire]:
     """Answer each connection with a stream that says nothing until the test is over."""
     over = threading.Event()
 
@@ -91,8 +91,8 @@ def held() -> Iterator[Wire]:
     over.set()
 
 
-def test_run_wait_of_many_opens_eight_streams(held: Wire) -> None:
-    app = app_at(held, FakeClock())
+def test_run_wait_of_many_opens_eight_streams(silent: Wire) -> None:
+    app = app_at(silent, FakeClock())
     streams = Streams(app.client, inbox=queue.SimpleQueue())
     ids = [f"sess_{number}" for number in range(9)]
     for id in ids:
@@ -101,9 +101,9 @@ def test_run_wait_of_many_opens_eight_streams(held: Wire) -> None:
     streams.close()
 
 
-def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(held: Wire) -> None:
+def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(silent: Wire) -> None:
     clock, showing = FakeClock(), Showing()
-    app = app_at(held, clock)
+    app = app_at(silent, clock)
     streams, log = Streams(app.client, inbox=queue.SimpleQueue(), showing=showing), Log(app.client, "sess_1")
 
     def reads(*kinds: Any, after: float = 0.0, is_over: bool = False) -> tuple[bool, bool]:

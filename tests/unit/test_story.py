@@ -31,10 +31,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def events(said: str) -> Events:
+def events(written: str) -> Events:
     """Return events that are written as a number, a kind and perhaps a second: `1 runs@5, 2 ends`."""
     found = []
-    for each in filter(None, said.split(", ")):
+    for each in filter(None, written.split(", ")):
         number, kind, second = *each.partition("@")[0].split(), each.partition("@")[2]
         at = {"processed_at": f"2026-06-14T08:54:{second:0>2}Z"} if second else {}
         found.append({"id": f"evt_{number}", **KINDS[kind], **at})
