@@ -62,8 +62,9 @@ def call(typed: str) -> str:
     """Return the id of a tool call, which is that of its event. Raises UsageError."""
     wanted = "the id of a call (evt_…) or its number, as `qoder run pending` lists it"
     _check_text(typed, "call", wanted)
-    if _kind(typed) not in (None, "event"):
-        raise UsageError(f"{_shown(typed)} is {a(_kind(typed) or '')}, not a call", hint=f"give {wanted}")
+    kind = _kind(typed)
+    if kind not in (None, "event"):
+        raise UsageError(f"{_shown(typed)} is {a(kind)}, not a call", hint=f"give {wanted}")
     return typed
 
 

@@ -56,9 +56,9 @@ def created_at(raw: Mapping[str, Any]) -> float | None:
 
 def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     raw = mapping(value)
-    id = text(raw.get("id"))
-    is_one = id is not None and (id.startswith(prefix) or raw.get("type") == kind)
-    if is_one and id and NOT_OF_AN_ID.search(id) is None:
+    id = text(raw.get("id")) or ""
+    is_one = id.startswith(prefix) or raw.get("type") == kind
+    if id and is_one and NOT_OF_AN_ID.search(id) is None:
         return raw
     return None
 

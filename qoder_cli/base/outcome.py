@@ -228,7 +228,7 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
                     # A new session may be so before it starts (help/pages/api.md#stop-reasons), once.
-                    is_unclear = is_unclear or idled_early or last_error is not None
+                    is_unclear = idled_early or last_error is not None
                     idled_early, idled_at = True, moment
                 elif reason is None and fatal_error is not None:
                     ending = Ending("failed", at, fatal_error)
@@ -324,7 +324,7 @@ def stop_reason(event: dict[str, Any]) -> str | None:
 def _session_error(event: dict[str, Any]) -> dict[str, Any]:
     error = event.get("error")
     if isinstance(error, str):  # the older form: {error: "…", code: "…"} (help/pages/api.md#session-errors)
-        return {"type": text(event.get("code")) or "unknown_error", "message": error, "retry_status": None}
+        return {"message": error, "retry_status": None}
     fields = mapping(error)
     status = fields.get("retry_status")
     return {

@@ -29,6 +29,7 @@ class Follower:
         self._follows_on = False  # whether the stream continues after the log's last event
         self._has_noted = False  # whether a note said that there is no stream
         self.delivers = False  # whether a stream is open that tells of events
+        self._is_behind = False  # whether the list could not be read: it may have what no stream tells of
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE
         self._failing_since: float | None = None
@@ -75,13 +76,14 @@ class Follower:
                 self._has_noted = True
         if self.delivers:
             self._pause, self._failing_since = FIRST_PAUSE, None
+        if self.delivers and not self._is_behind:
             self._due = self._clock.monotonic() + SILENT
         if news is None or news.kind in ("up", "gap"):
             yield from self.read_on()
 
     def hear(self, event: dict[str, Any]) -> Events:
         """Return an event of the stream, if it is new."""
-        return self._log.hear(event, is_next=self._follows_on)
+        return self._log.hear(event, is_next=self._follows_on and not self._is_behind)
 
     def read_on(self) -> Iterator[Events]:
         """Yield the list's newer events. A read that fails is repeated later."""
@@ -90,10 +92,11 @@ class Follower:
             for new in self._log.on():
                 found = found or bool(new)
                 yield new
-            self._failing_since = None
+            self._failing_since, self._is_behind = None, False
         except ApiError as error:
+            self._is_behind = True
             self._give_up_after(error)
-        is_relied_on = self.delivers and self._failing_since is None
+        is_relied_on = self.delivers and not self._is_behind
         self._due = self._clock.monotonic() + (SILENT if is_relied_on else self._pause)
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
 

@@ -285,5 +285,5 @@ def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | N
     if any(is_old) and not all(is_old):
         return is_old[-1] and not is_old[0]
     kinds = [text(event.get("type")) or "" for event in events]
-    works = next((n for n, kind in enumerate(kinds) if kind.startswith("agent.")), None)
-    return works is not None and RUNNING in kinds[works:] and RUNNING not in kinds[:works]
+    works = next((n for n, kind in enumerate(kinds) if kind.startswith("agent.")), len(kinds))
+    return RUNNING in kinds[works:] and RUNNING not in kinds[:works]

@@ -123,7 +123,7 @@ def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[Waiting]) -> s
     sessions = {str(waiting.session.get("id")) for waiting in shown}
     if len(sessions) > 1:
         return _how(app, "SESSION", first.call, "NUMBER")
-    if len(typed) == 1 and typed[0] != "-":
+    if len(typed) == 1:
         return _how(app, typed[0], first.call, "1")
     [session] = sessions
     return _how(app, session, first.call, "1")

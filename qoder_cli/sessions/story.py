@@ -122,7 +122,7 @@ class Story:
         endings = self.judged.endings
         if not self.is_latest:
             return next(iter(endings), None)  # what follows does not change it
-        if endings and self.judged.rests:
+        if self.judged.rests:
             return endings[-1]
         return None
 
@@ -130,7 +130,7 @@ class Story:
     def rest(self) -> Rest | None:
         """The ending it rests at, a success only if all were; None while it works."""
         endings = self.judged.endings
-        if not endings or not self.judged.rests:
+        if not self.judged.rests:
             return None
         worst = next((rest.ending for rest in endings if rest.ending.status != "completed"), endings[-1].ending)
         return Rest(endings[-1].key, worst)

@@ -194,7 +194,7 @@ class _Stream:
 
     feed: Feed
     is_open: bool = False
-    delivers: bool = False  # whether an event came: a proxy may hold back all but heartbeats
+    delivers: bool = False  # whether an event came of it: a proxy may hold back all but heartbeats
     heard_at: float = 0.0
     story: Story = field(default_factory=Story)
 
@@ -227,7 +227,7 @@ class Streams:
     def delivers(self, session_id: str | None) -> bool:
         """Return whether the end of a turn would be heard from the session's stream."""
         stream = self._streams.get(session_id or "")
-        if stream is None or not stream.is_open or not stream.delivers:
+        if stream is None or not stream.delivers:
             return False
         return self._client.clock.monotonic() - stream.heard_at < SILENT
 

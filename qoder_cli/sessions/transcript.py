@@ -185,20 +185,20 @@ class Margin:
 
     def __init__(self, screen: Screen, labels: Iterable[str]) -> None:
         self._screen = screen
-        self._labels = {label: inert(label) for label in labels}
+        self._labels = [*map(inert, labels)]
         self._width = 0
         self.room: int | None = None
         if screen.is_terminal:
             self.room = terminal_width()
             if self._labels:
                 widest = max(1, min(WIDEST_LABEL, self.room // 4))
-                self._width = min(widest, max(map(columns, self._labels.values())))
+                self._width = min(widest, max(map(columns, self._labels)))
                 self.room -= self._width + len(_BAR)
 
     def beside(self, lines: str, label: str) -> str:
         if not self._labels:
             return lines
-        shown = self._labels.get(label) or inert(label)
+        shown = inert(label)
         if self._screen.is_terminal:
             shown = cut_inside(shown, self._width)
         before = self._screen.styled(shown + _BAR, "dim")

@@ -166,7 +166,7 @@ class Streams:
         self.cursors: list[str | None] = []
         self.times: list[float] = []
         self.slow = 0.0  # seconds that pass before each chunk
-        self.lasts: list[Any] = []
+        self.noted = ""
         qoder.clock.patience = 20.0
         qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, self._listed, repeat=True).may(*SESSION, {})
         qoder.wire.on("GET", EVENTS[1] + "/stream", self._connect, repeat=True)
@@ -200,6 +200,7 @@ class Streams:
         """Follow, and return what is shown after the history, without the end."""
         ran = self.qoder(*FOLLOW)
         assert ran.code == 0, ran.err
+        self.noted = ran.err
         first, second, *shown = lines_of(ran)
         assert [first, second] == WORK
         return [event for event in shown if event != ENDED]
@@ -275,15 +276,20 @@ FAILURES: dict[str, Any] = {
     "an error": [frame({"type": "error", "error": {"message": "Too busy."}})],
     "an error that is no JSON": [frame("broken", kind="error")],
     "an error by its name": [frame({"message": "Gone."}, kind="error")],
+    "an error in a word": [frame({"type": "error", "error": "Word."})],
+    "400": api_error(400, "invalid_request_error", "No."),
+    "a proxy that refuses": (403, "No."),
     "a conflict not about the cursor": (409, {}),
 }
+SAYS = {"an error": "Too busy.", "an error by its name": "Gone.", "an error in a word": "Word."}
 
 
-@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
-def test_run_logs_follow_comes_back_whatever_goes_wrong(qoder: Qoder, failure: Any) -> None:
-    streams = Streams(qoder, failure)
+@pytest.mark.parametrize("name", FAILURES)
+def test_run_logs_follow_comes_back_whatever_goes_wrong(qoder: Qoder, name: str) -> None:
+    streams = Streams(qoder, FAILURES[name])
     assert streams.follow() == []
-    assert len(streams.times) == 2
+    assert streams.pauses == [0 if "conflict" in name else 5]
+    assert SAYS.get(name, "") in streams.noted
 
 
 def test_run_logs_follow_reads_the_list_where_the_server_forgot_the_cursor(qoder: Qoder) -> None:
@@ -292,6 +298,25 @@ def test_run_logs_follow_reads_the_list_where_the_server_forgot_the_cursor(qoder
     assert sorted(each["id"] for each in streams.follow()) == ["evt_1", "evt_3", "evt_5"]
     assert streams.cursors == [LAST, "evt_1", None, "evt_5"]
     assert streams.pauses[1] == 0
+
+
+class Busy(Streams):
+    """Has a list that is busy, twice, where it is read on from the first message; `missed` stands behind that alone."""
+
+    busy = 2
+
+    def _listed(self, request: httpx.Request) -> Any:
+        cursor = request.url.params.get("after_id")
+        if cursor != "evt_1":
+            return page() if cursor else super()._listed(request)
+        self.busy -= 1
+        return page(*self.missed) if self.busy < 0 else (503, {})
+
+
+def test_run_logs_follow_reads_the_list_again_where_it_was_busy_when_something_was_missed(qoder: Qoder) -> None:
+    forgotten = api_error(409, "conflict_error", "Invalid cursor.")
+    streams = Busy(qoder, [frame(message(1))], forgotten, [frame(message(5))], missed=[message(3)])
+    assert sorted(each["id"] for each in streams.follow()) == ["evt_1", "evt_3", "evt_5"]
 
 
 class OfMessages(Streams):

@@ -41,24 +41,34 @@ def test_run_result_prints_the_final_message_as_plain_text(qoder: Qoder, content
 
 
 def test_run_result_leaves_out_what_is_said_after_the_ending(qoder: Qoder) -> None:
-    completed(qoder, says("the result", 1), after=(says("chat", 20), idle("end_turn", 40)))
+    request = {**says("And that?", 2), "type": "user.message"}  # which is no answer, though it is listed
+    completed(qoder, says("the result", 1), request, after=(says("chat", 20), idle("end_turn", 40)))
     assert qoder(*RESULT).out == "the result\n"
 
 
 def test_run_result_leaves_out_what_other_threads_say(qoder: Qoder) -> None:
-    completed(qoder, says("main", 1, session_thread_id="sthr_1"), says("helper", 2, session_thread_id="sthr_2"))
+    helper = (says(f"helper {number}", number, session_thread_id="sthr_2") for number in (2, 3))
+    completed(qoder, says("main", 1, session_thread_id="sthr_1"), *helper)
     threads = page({"id": "sthr_2", "parent_thread_id": "sthr_1"}, {"id": "sthr_1", "parent_thread_id": None})
     qoder.wire.on("GET", "/sessions/sess_1/threads", threads)
     assert qoder(*RESULT).out == "main\n"
 
 
-@pytest.mark.parametrize(("messages", "result"), [([says("All done.")], "All done."), ([], None)])
+EARLIER = {**says("Of another run."), "processed_at": "2026-06-14T07:54:12Z"}
+
+
+@pytest.mark.parametrize(("messages", "result"), [([says("All done.")], "All done."), ([], None), ([EARLIER], None)])
 def test_run_result_in_json_is_the_run_with_its_result(qoder: Qoder, messages: list[Any], result: str | None) -> None:
     completed(qoder, *messages)
     ran = qoder(*RESULT, "--json")
     assert (ran.json, ran.err) == ({**SHOWN, "result": result}, "")
     completed(qoder, *messages)
-    assert qoder(*RESULT).err == ("" if messages else "run drun_1 left no final message\n")
+    assert qoder(*RESULT).err == ("" if result else "run drun_1 left no final message\n")
+
+
+def test_run_result_reads_no_more_of_a_session_than_it_needs(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says("All done."), more=True))
+    assert qoder(*RESULT).out == "All done.\n"
 
 
 GONE = api_error(404, "not_found_error", "No such session.")
@@ -66,6 +76,7 @@ FAILED = {**DONE, "status": "failed"}
 # How the run is told, and its events; exit code, standard output, and fields of the JSON.
 NO_SUCCESS: dict[str, tuple[Any, list[Any], int, str, dict[str, Any]]] = {
     "still going": (LEGACY, [], 8, "", {"status": "running"}),
+    "never started": ({**CURRENT, "session_id": None, "error": {"type": "x"}}, [], 1, "", {"result": None}),
     "failed": (FAILED, [page(*WORK), page(says("half of it"))], 1, "half of it\n", {"result": "half of it"}),
     "its session was deleted": (CURRENT, [GONE], 9, "", {"result": None}),
 }
@@ -131,7 +142,9 @@ def delivered(qoder: Qoder, folder: Path, name: str, url: str = "https://storage
         assert "authorization" not in request.headers
         return httpx.Response(200, content=b"delivered")
 
-    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, delivers(name)))
+    qoder.wire.on(*RUN, DONE).on(
+        *EVENTS, page(*WORK, END), page(END, delivers(name), {**delivers("of no id", 2), "file_id": None})
+    )
     qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("Done.")))
     if url.startswith("https://storage."):
         qoder.wire.on("GET", "/x", stored)

@@ -337,7 +337,8 @@ def test_session_new_finds_a_session_whose_answer_was_lost_and_makes_none_twice(
         assert (ran.code, made) == (0, [ran.json["id"]]), ran.err
 
 
-def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Things) -> None:
+@pytest.mark.parametrize("hidden", ["nothing", "agent.", "session."])
+def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Things, hidden: str) -> None:
     resource = {"type": "file", "file_id": "file_notes", "mount_path": "/a"}
     at_version(service.world, AGENT, 4)
     same: dict[str, Any] = {
@@ -349,6 +350,10 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     id = service.session(**same, environment_variables={"DAY": "1"}, resources=resources)
     qoder.clock.time += 10
     qoder("session", "send", id, "-m", "And now July.", "--wait")
+    qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30  # for none of these resources
+    service.lies[f"GET /sessions/{id}/events"] = lambda page: {
+        **page, "data": [event for event in page["data"] if not event["type"].startswith(hidden)]
+    }  # fmt: skip
     assert qoder("session", "new", "--like", id, "--var", "MONTH=6", "--title", "again").code == 0
     sent = body_of(service)
     assert sent.pop("environment_variables") in ({"DAY": "1", "MONTH": "6"}, "DAY=1;MONTH=6")
@@ -381,12 +386,16 @@ def test_session_new_sends_variables_as_text_where_a_server_wants_that(
 
 
 @pytest.mark.parametrize(
-    "message", ["agent: no such agent.", "initial_events_2: odd.", "my_environment_variables: odd."]
+    ("status", "message"),
+    [
+        *((400, f"{name}: odd.") for name in ("agent", "initial_events_2", "my_environment_variables")),
+        *((409, f"{name}: odd.") for name in ("initial_events", "environment_variables")),
+    ],
 )
 def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
-    qoder: Qoder, service: Things, message: str
+    qoder: Qoder, service: Things, status: int, message: str
 ) -> None:
-    service.never = [refusal(400, "invalid_request_error", message)] * 2
+    service.never = [refusal(status, "invalid_request_error", message)] * 2
     ran = qoder(*NEW, "--env", "default", "--var", "A=1", "-m", "Report.")
     assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
 
@@ -432,17 +441,24 @@ def test_session_new_exits_6_where_variables_are_refused_in_either_form(qoder: Q
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])
 def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service: Things, like: str) -> None:
     qoder("deploy", "run", "dep_demo", "--wait")
+    others = [{"type": "system.message", "content": "No message of a person."}]
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {**raw, "initial_events": raw["initial_events"] + others}
     ran = qoder("session", "new", "--like", like, "--result")
     assert (ran.code, ran.out[:10]) == (0, "You said: "), ran.err
     assert body_of(service)["agent"] == {"id": AGENT, "type": "agent", "version": 1}
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {**raw, "initial_events": None}
+    assert qoder("session", "new", "--like", "dep_demo").code == 0
 
 
 # What is in a session.
 
 
 @pytest.mark.parametrize("fault", ["", "drop-after"])
-def test_session_files_are_put_in_and_taken_out(qoder: Qoder, service: Things, tmp_path: Path, fault: str) -> None:
-    (tmp_path / "notes.txt").write_text("notes")
+def test_session_files_are_put_in_and_taken_out(
+    qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file_notes.txt").write_text("notes")
     id = service.session()
 
     def files(*words: str) -> Any:
@@ -450,7 +466,7 @@ def test_session_files_are_put_in_and_taken_out(qoder: Qoder, service: Things, t
             service.faults.add(f"session-write:{fault}")
         return qoder("session", "files", id, *words)
 
-    added = files("--add", f"{tmp_path / 'notes.txt'}:/data/notes.txt", "--json")
+    added = files("--add", "file_notes.txt:/data/notes.txt", "--json")
     assert (added.code, [each["mount_path"] for each in added.json]) == (0, ["/data/notes.txt"]), added.err
     resource = added.json[0]["id"]
     assert files("--remove", resource).code == 2
@@ -470,6 +486,15 @@ def test_session_files_deny_no_file_that_was_added_where_the_list_cannot_be_read
     ran = qoder("session", "files", id, "--add", str(tmp_path / "notes.txt"), "--json")
     assert (ran.code, ran.error["next"]) == (9, ["qoder", "session", "files", id, "-o", "json"])
     assert "the session was changed" in ran.error["message"]
+
+
+@pytest.mark.parametrize(("file", "mount", "code"), [("file_9", "/b", 9), ("file_7", "/a", 9), ("file_7", "/b", 0)])
+def test_session_files_take_no_other_file_for_one_whose_answer_was_lost(
+    qoder: Qoder, service: Things, file: str, mount: str, code: int
+) -> None:
+    id = service.session(resources=[{"id": "sesr_1", "type": "file", "file_id": file, "mount_path": mount}])
+    service.faults.add("session-write:drop-before*inf")
+    assert qoder("session", "files", id, "--add", "file_7:/b").code == code
 
 
 def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Things) -> None:
@@ -557,6 +582,12 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((message("word " * 20),), ("word " * 15 + "word\n") + "word " * 4 + "\n"),
     ((message("界" * 50),), "界" * 39 + "\n" + "界" * 11 + "\n"),
     ((START, delta("One"), USED), f"{USED_LINE}\nOne\n"),
+    ((START, delta("")), ""),
+    ((START, {**delta("lost"), "event_id": "evt_2"}), ""),
+    (({"type": "event_delta", "delta": delta("lost")["delta"]},), ""),
+    ((message("x" * 80),), "x" * 79 + "\nx\n"),
+    ((RESTS, {"type": "session.status_running"}), ""),
+    (({**RESTS, "stop_reason": {"type": "cancelled"}},), "  session idle: cancelled\n"),
 ]
 
 

@@ -143,6 +143,32 @@ def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server:
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["error"]["type"] == "no_work_seen"
 
 
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_session_send_exits_10_after_a_minute_without_work_however_it_is_told(
+    qoder: Qoder, server: Asking, is_readable: bool
+) -> None:
+    plays(server, MESSAGE)
+    server.tells(lambda events: [{**event, "processed_at": None, "created_at": None} for event in events])
+    if not is_readable:
+        server.late.append(lambda: server.faults.add("session:503*inf"))
+    for words in [(*SEND, "--wait"), ("session", "wait", "sess_1")][: 1 + is_readable]:
+        began = qoder.clock.time
+        assert qoder(*words, "--timeout", "3m").code == 10
+        assert 60 <= qoder.clock.time - began < 75
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [({"archived_at": "2026-06-14T08:54:06Z"}, "is archived"), ({"status": "terminated"}, "was term")],
+)
+def test_session_send_sends_nothing_to_a_session_that_takes_no_messages(
+    qoder: Qoder, server: Asking, fields: dict[str, str], why: str
+) -> None:
+    server.lies["GET /sessions/sess_1"] = lambda session: {**session, **fields}
+    ran = qoder(*SEND)
+    assert (ran.code, server.writes, f"session sess_1 {why}" in ran.err) == (6, [], True)
+
+
 @pytest.mark.parametrize("why", ["the session says that it works", "the agent asks"])
 def test_session_send_waits_on_while_the_session_works_or_asks(qoder: Qoder, server: Asking, why: str) -> None:
     asks = [idle("requires_action", event_ids=["evt_1"])] if why == "the agent asks" else []

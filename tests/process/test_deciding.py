@@ -155,11 +155,6 @@ def test_run_approve_knows_no_number_that_was_shown_to_another_profile_or_in_a_p
     assert server.sent == []
 
 
-@alternating("format", ["table", "json", "id"])
-def test_run_pending_offers_numbers_only_where_it_keeps_them(shell: Shell, server: Asking, format: str) -> None:
-    assert ("by its number" in shown(shell, *PENDING, "-o", format)) == (format == "table")
-
-
 def test_run_pending_shows_no_numbers_that_it_cannot_keep(shell: Shell, server: Asking) -> None:
     first = shown(shell, *PENDING)
     assert first.startswith("number")

@@ -1,6 +1,7 @@
 """What is just within a limit is taken, and what is just beyond it is not; and words that are taken or refused."""
 
 import io
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -12,9 +13,9 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
-from qoder_cli.base.model import Run, is_new
+from qoder_cli.base.model import Deployment, Run, is_new
 from qoder_cli.base.places import spelled
-from qoder_cli.base.plainfile import read_checked
+from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
@@ -47,12 +48,12 @@ GOING = Run({"id": "drun_1", "status": "running"})
 GONE = NotFound("gone").with_(enveloped=True)
 
 
-def look(past: float) -> bool:
-    """Return whether there may be a request so long after a deadline of 60 s."""
+def look(past: float, timeout: float = 60.0) -> bool:
+    """Return whether there may be a request so long after a deadline."""
     clock = FakeClock(0.0)
-    deadline = Deadline(clock, Limits(timeout=60.0))
+    deadline = Deadline(clock, Limits(timeout=timeout))
     deadline.start()
-    clock.time = 60.0 + past
+    clock.time = timeout + past
     return not deadline.is_past
 
 
@@ -150,8 +151,17 @@ def is_taken(take: Callable[[Any], object], word: Any) -> bool:
     """Return whether something is taken; what is not is refused, or nothing comes of it."""
     try:
         return bool(take(word))
-    except (QoderError, ValueError):
+    except (QoderError, OSError, ValueError):
         return False
+
+
+def piped(data: bytes) -> bytes:
+    """Return what is read of a pipe that holds this."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        return read_most(file, 9)
 
 
 # What takes something, the last that it takes, and the first that it does not.
@@ -161,11 +171,19 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "a duration": (lambda typed: parse_duration(typed, option="--timeout"), "366d", "366d1s"),
     "an interval": (lambda typed: read_limits(wait=True, timeout=None, interval=typed), "0.1", "0.09"),
     "levels of JSON": (lambda n: jsontext.parse("[" * n + "1" + "]" * n), 200, 201),
+    "levels of JSON beside others": (lambda n: jsontext.parse("[" * (n - 1) + "[],[]" + "]" * (n - 1)), 200, 201),
     "digits of a plain number": (lambda n: isinstance(jsontext.parse("1" * n), int), 18, 19),
     "when a run was made": (
         lambda at: Run({"id": "drun_1", "created_at": at}).created,
         "2020-01-01T00:00:00Z",
         "2019-12-31T23:59:59Z",
+    ),
+    "seconds from a run to an event before it": (
+        lambda s: story_of(Run({"id": "drun_1", "triggered_at": utc_text(NOW)}), NOW.timestamp()).is_since(
+            NOW.timestamp() - s
+        ),
+        5.0,
+        5.1,
     ),
     "digits of credits": (lambda n: amount("9" * n), 40, 41),
     "places of credits": (lambda n: amount("0." + "1" * n), 40, 41),
@@ -265,6 +283,14 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         ["", "x" * 256, " x", "é", "a\x7f", "my-s3cret", "pt-0123456789abcdef"],
     ),
     "DEPLOYMENT@last": (ids.deployment_of, ["nightly@last", "a@b@last"], ["@last", "nightly@2", "last"]),
+    "a deployment": (ids.is_deployment, ["nightly", "dep_1"], ["last", "@last", "nightly@last", "drun_1", "sess_1"]),
+    "a deadline long ago": (lambda timeout: look(99.0, timeout), [0.0], [1.0]),
+    "a pipe": (piped, [b"x"], [b""]),
+    "JSON that names a field twice": (
+        lambda written: jsontext.is_repeated(jsontext.parse(written, exact=True)),
+        ['{"a": 1, "a": 2}', '[0, [{"a": 1, "a": 2}]]', '{"b": {"a": 1, "a": 2}}'],
+        ['{"a": 1, "b": {"a": 2}}', "[0, 1]", '"ab"', "1", "null"],
+    ),
     "the id of a call": (ids.may_be_call, ["evt_1"], ["evt/1", "-1", "12"]),
     "a run": (
         Run.read,
@@ -333,6 +359,12 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T08:54:08Z"}
     took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
     assert took == [5, 0, 2000, 2000, 2000]
+    errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None]
+    kinds = [Run({"id": "drun_1", "error": each}).error_type for each in errors]
+    assert kinds == ["a", "unknown_error", None, None]
+    names = [Run({"id": "drun_1", "deployment_name": each}, name_seen="seen").deployment_name for each in ("told", "")]
+    assert names == ["told", "seen"]
+    assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
 
 
 @pytest.mark.parametrize(

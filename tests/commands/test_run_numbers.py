@@ -1,0 +1,156 @@
+"""The numbers of calls that wait: where a person is shown them, what is kept of them, and how they are said back."""
+
+from collections.abc import Callable
+
+import pytest
+
+from qoder_cli.app import App
+from tests.conftest import Qoder
+from tests.support.asking import Asking, call
+
+BY_NUMBER = "to decide on one by its number: "
+
+
+@pytest.fixture(autouse=True)
+def terminal(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sit at the terminal."""
+    qoder.terminal = True
+    monkeypatch.setattr(App, "may_ask", property(lambda app: "CI" not in app.env))
+
+
+@pytest.fixture
+def server(qoder: Qoder) -> Asking:
+    return Asking(qoder)
+
+
+def noted(qoder: Qoder, *typed: str) -> str | None:
+    """Return which command `pending` notes to decide by a number, if any."""
+    ran = qoder("run", "pending", *typed)
+    assert ran.code == 0, ran.err
+    notes = [line for line in ran.err.splitlines() if line.startswith(BY_NUMBER)]
+    assert len(notes) < 2
+    return notes[0].removeprefix(BY_NUMBER) if notes else None
+
+
+APPROVE = "qoder run approve drun_1 1"
+# What is typed, and the command that is noted.
+PENDING: dict[str, str | None] = {
+    "drun_1": APPROVE,
+    "sess_1": "qoder session approve sess_1 1",
+    "drun_1 sess_1": "qoder session approve sess_1 1",
+    "-": APPROVE,  # of what stands on standard input
+    "drun_1 drun_2": "qoder session approve SESSION NUMBER",
+    "drun_3": "qoder run answer drun_3 1 --with TEXT",
+    "drun_4": None,
+}
+
+
+@pytest.mark.parametrize("typed", PENDING)
+def test_run_pending_says_how_to_decide_by_a_number(qoder: Qoder, server: Asking, typed: str) -> None:
+    for number in (1, 2):
+        server.asks(f"sess_{number}", call(number))
+    server.asks("sess_3", call(3, kind="agent.custom_tool_use", name="lookup"))
+    server.asks("sess_4")
+    qoder.stdin = "drun_1\n"
+    assert noted(qoder, *typed.split()) == PENDING[typed]
+
+
+def test_run_pending_numbers_the_calls_that_can_be_read(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2))
+    server.asks("sess_3", call(3))
+    unreadable(qoder, server)
+    assert noted(qoder, "drun_1") == APPROVE
+    server.colleague("evt_2")
+    assert "call 1 of the list (evt_2) no longer waits" in qoder("run", "approve", "drun_1", "1").err
+    assert noted(qoder, "drun_1", "drun_3") == "qoder session approve SESSION NUMBER"
+
+
+def test_run_pending_shows_no_numbers_that_it_does_not_keep(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    unwritable(qoder, server)
+    assert noted(qoder, "drun_1") is None
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "format", "is_kept"),
+    [(True, "table", True), (True, "json", False), (False, "pretty", False), (False, "table", False)],
+)
+def test_run_pending_keeps_numbers_only_for_who_sees_them(
+    qoder: Qoder, server: Asking, is_terminal: bool, format: str, is_kept: bool
+) -> None:
+    server.asks("sess_1", call(1))
+    qoder.terminal = is_terminal
+    assert bool(noted(qoder, "drun_1", "-o", format)) == is_kept
+    server.colleague("evt_1")
+    ran = qoder("run", "approve", "drun_1", "1")
+    assert (ran.code, "no list of calls was shown here" in ran.err) == ((6, False) if is_kept else (2, True))
+
+
+@pytest.mark.parametrize(
+    ("may_ask", "words", "is_number_refused"),
+    [(True, ["1", "--yes"], True), (False, ["1"], True), (False, ["1", "--yes"], True), (False, ["evt_1"], False)],
+)
+def test_run_approve_takes_a_number_only_where_it_asks(
+    qoder: Qoder, server: Asking, may_ask: bool, words: list[str], is_number_refused: bool
+) -> None:
+    server.asks("sess_1", call(1))
+    qoder("run", "pending", "drun_1")
+    if not may_ask:
+        unattended(qoder, server)
+    ran = qoder("run", "approve", "drun_1", *words)
+    assert (ran.code, server.writes, "1 is the number of a call" in ran.err) == (2, [], is_number_refused)
+
+
+def test_run_approve_decides_on_the_call_that_a_number_stands_for(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2))
+    qoder("run", "pending", "drun_1")
+    qoder.stdin = "y\n"
+    assert qoder("run", "approve", "drun_1", "2").code == 0
+    assert server.taken == {"evt_2": 1}
+    server.tells(lambda events: [event | {"name": "Other"} if event["id"] == "evt_1" else event for event in events])
+    ran = qoder("run", "approve", "drun_1", "1", "--json")
+    assert (ran.code, ran.error["next"][:4]) == (6, ["qoder", "session", "pending", "sess_1"])
+    assert "is another call now than the one that was shown" in ran.error["message"]
+
+
+STOP = ("run", "wait", "drun_1", "--on-ask", "stop")
+
+
+@pytest.mark.parametrize(("count", "last", "more"), [(1, 1, []), (10, 10, []), (12, 10, ["  … 2 more"])])
+def test_run_wait_lists_ten_calls_where_it_ends_with_them(
+    qoder: Qoder, server: Asking, count: int, last: int, more: list[str]
+) -> None:
+    server.asks("sess_1", *(call(n + 1) for n in range(count)))
+    ran = qoder(*STOP)
+    lines = [line for line in ran.err.splitlines() if line.startswith("  ")]
+    assert lines == [*(f"  {n}  Bash  echo {n}" for n in range(1, last + 1)), *more]
+    assert f"{BY_NUMBER}{APPROVE}\n" in ran.err
+
+
+def unwritable(qoder: Qoder, server: Asking) -> None:
+    qoder.env["QODER_STATE_DIR"] = "/dev/null/state"
+
+
+def unreadable(qoder: Qoder, server: Asking) -> None:
+    server.tells(lambda events: [event for event in events if event["id"] != "evt_1"])
+
+
+def unattended(qoder: Qoder, server: Asking) -> None:
+    qoder.env["CI"] = "true"
+
+
+@pytest.mark.parametrize("why", [unwritable, unreadable, unattended], ids=lambda why: why.__name__)
+def test_run_wait_lists_no_calls_by_numbers_that_stand_for_none(
+    qoder: Qoder, server: Asking, why: Callable[[Qoder, Asking], None]
+) -> None:
+    server.asks("sess_1", call(1))
+    why(qoder, server)
+    ran = qoder(*STOP)
+    assert (ran.code, BY_NUMBER in ran.err, "echo 1" in ran.err) == (11, False, False)
+
+
+def test_run_wait_without_progress_neither_lists_calls_nor_keeps_their_numbers(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    ran = qoder(*STOP, "--no-progress")
+    assert (ran.code, BY_NUMBER in ran.err) == (11, False)
+    assert "no list of calls was shown here" in qoder("run", "approve", "drun_1", "1").err

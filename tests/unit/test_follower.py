@@ -1,0 +1,92 @@
+"""When a session's list is read while its stream is followed, by what the stream says and how the list answers."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qoder_cli.base.errors import ApiError, AuthError, NotFound, Unavailable
+from qoder_cli.sessions.follower import Follower
+from qoder_cli.sessions.log import Log
+from tests.support.wire import FakeClock
+
+OWN = {"enveloped": True}  # an error in the API's own envelope
+ERRORS: dict[str, ApiError] = {
+    "busy": Unavailable("Busy.").with_(**OWN),
+    "gone": NotFound("Gone.").with_(**OWN),
+    "expired": AuthError("Expired.").with_(**OWN),
+    "a proxy's 404": NotFound("Not here."),
+    "a proxy's 403": AuthError("Not you."),
+}
+
+
+class Script(FakeClock):
+    """A session's client and its clock: news and pauses come in turn, and answers to each read of the list.
+
+    `9` is nine seconds without news, `z9` as many in which this machine sleeps.
+    """
+
+    def __init__(self, script: str, answers: str) -> None:
+        super().__init__(0.0)
+        self.script, self.answers = script.split(), answers.split(", ")  # the last answer repeats
+        self.clock = self
+        self.progress = SimpleNamespace(note=lambda text: None)
+        self.reads: list[str] = []  # when, and from where on
+
+    def receive(self, inbox: Any, seconds: float) -> Any:
+        if not self.script:
+            raise EOFError
+        kind, _, id = self.script.pop(0).partition(":")
+        if kind.isalpha():
+            return SimpleNamespace(kind=kind, event={"id": id}, error=None)
+        passed = float(kind.strip("z"))
+        if passed > seconds and kind[0] != "z":
+            self.script.insert(0, str(passed - seconds))
+            passed = seconds
+        self.time += passed
+        return None
+
+    def open_stream(self, *given: Any, **named: Any) -> Any:
+        raise Unavailable("The script says what a stream tells.").with_(http_status=501)
+
+    def pages(self, path: str, query: dict[str, Any], **how: Any) -> Iterator[dict[str, Any]]:
+        self.reads.append(f"{self.time:.0f}@{query.get('after_id', '')}")
+        answer = self.answers.pop(0) if self.answers[1:] else self.answers[0]
+        if answer in ERRORS:
+            raise ERRORS[answer]
+        for page in answer.split("|"):
+            yield {"data": [{"id": id} for id in page.split()]}
+
+
+# What happens, what the list answers; its last three reads, and whether sight is lost at last.
+SCRIPTS: dict[str, tuple[str, str, str, bool]] = {
+    "no stream": ("15", "", "4@ 8@ 13@", False),
+    "no stream, and news in the list": ("4", "a|, ", "1@ 2@a 3@a", False),
+    "a stream that falls silent": ("up heard:a 62", "", "0@ 60@a 61@a", False),
+    "a stream that is alive": ("up heard:a 50 alive 50 alive 50", "", "0@", False),
+    "a stream that ends": ("up heard:a 9 down 2", "", "0@ 10@a 11@a", False),
+    "something missed while the list is busy": ("up heard:a gap heard:b 1 heard:d 9", ", busy, c", "0@ 0@a 1@a", False),
+    "a session that is gone": ("up 30 gap 9", "gone", "27@ 30@ 35@", True),
+    "a session that is gone for a while": ("up 45", f"{', '.join(['gone'] * 6)}, , gone", "32@ 37@ 42@", False),
+    "a session that is gone, but tells": ("up 20 heard:a 20", "gone", "29@ 34@ 39@", False),
+    "a list that is busy": ("up 400", "busy", "292@ 297@ 302@", True),
+    "a list that is busy, and this machine asleep": ("up z600 2", "busy", "0@ 600@ 602@", False),
+    "a session that is gone, and half a minute's sleep": ("up z31 2", "gone", "0@ 31@", True),
+    "a machine asleep": ("up heard:a z600 1", "", "0@ 600@a 601@a", False),
+    "a message that is being written": ("up preview:x 1", "", "0@ 1@", False),
+    "a proxy that finds nothing": ("up 400", "a proxy's 404", "292@ 297@ 302@", True),
+    "a proxy that refuses": ("up 400", "a proxy's 403", "292@ 297@ 302@", True),
+    "a token that expires": ("3", ", expired", "1@ 2@", True),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_run_logs_follow_reads_the_list_when_it_is_due(name: str) -> None:
+    script, answers, reads, is_lost = SCRIPTS[name]
+    client: Any = Script(script, answers)
+    previews: list[Any] = []
+    with pytest.raises(ApiError if is_lost else EOFError):
+        list(Follower(Log(client, "sess_1"), preview=previews.append).batches(lambda: float("inf")))
+    assert " ".join(client.reads[-3:]) == reads
+    assert previews == [{"id": "x"}] * ("preview:x" in script)
