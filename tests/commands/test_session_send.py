@@ -215,3 +215,109 @@ def test_session_send_says_a_message_once_though_a_429_had_said_it(qoder: Qoder,
     server.after.append(lambda done: refusal(429, "rate_limit_error", "Slow down."))
     ran = qoder(*SEND, "--json")
     assert (ran.code, server.ours["x"]) == (0, 1), ran
+
+
+# Where a second counts. Nothing tells the date, so that the server's clock is ours.
+
+
+def undated(server: Asking) -> None:
+    def tell(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        response = answer()
+        response.headers.pop("date", None)
+        return response
+
+    server.lie = tell
+
+
+def at(qoder: Qoder, server: Asking, ago: float, *events: dict[str, Any]) -> None:
+    """Let a session have ended its turn long ago, and these events have come since."""
+    qoder.clock.time = 1_800_000_000.0
+    server.tell(server.asks("sess_1"), qoder.clock.time - ago, *events)
+    undated(server)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "ago", "code"), [("drop-before", 5.0, 0), ("drop-before", 5.1, 9), ("409", 1.5, 0), ("409", 1.6, 6)]
+)
+def test_session_send_takes_a_message_that_shows_late_for_its_own_unless_it_is_older(
+    qoder: Qoder, server: Asking, wrong: str, ago: float, code: int
+) -> None:
+    at(qoder, server, ago, says("x", "user.message"))
+    reads = itertools.count()
+    server.tells(lambda events: events if next(reads) else [])
+    server.faults.add(f"send:{wrong}")
+    assert (qoder(*SEND).code, server.ours["x"]) == (code, 0)
+
+
+@pytest.mark.parametrize(("ago", "is_looked_for"), [(1.5, True), (1.6, False)])
+def test_session_send_looks_for_a_message_refused_by_a_session_busy_since(
+    qoder: Qoder, server: Asking, ago: float, is_looked_for: bool
+) -> None:
+    at(qoder, server, ago, RUNNING)
+    server.faults.add("send:409")
+    ran = qoder(*SEND)
+    assert (ran.code, "refused; looking for up to 8s" in ran.err) == (6, is_looked_for)
+
+
+@pytest.mark.parametrize(("ago", "seconds"), [(1.5, 9.0), (1.6, 30.0)])
+def test_session_send_tries_again_once_a_replica_shows_why_it_was_refused(
+    qoder: Qoder, server: Asking, ago: float, seconds: float
+) -> None:
+    at(qoder, server, ago, RUNNING, ENDED)
+    began = qoder.clock.time
+    server.faults.add("send:409")
+    assert (qoder(*SEND, "--when-idle").code, len(server.sent)) == (0, 2)
+    assert qoder.clock.time - began == seconds
+
+
+# What a response shows.
+
+
+def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda row: {name: value for name, value in row.items() if name not in names}
+
+
+OTHER_WORDS = says("y")["content"]
+ECHOES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], bool]] = {
+    "as sent": (without(), True),
+    "an id alone": (without("content", "session_id", "type"), True),
+    "no session": (lambda row: row | {"session_id": None}, True),
+    "another session": (lambda row: row | {"session_id": "sess_2"}, False),
+    "another kind": (lambda row: row | {"type": "user.interrupt"}, False),
+    "the answer to a call": (lambda row: row | {"tool_use_id": "evt_1"}, False),
+    "a result, which no message has": (lambda row: row | {"result": "allow"}, True),
+    "other words": (lambda row: row | {"content": OTHER_WORDS}, False),
+    "other spaces": (lambda row: row | {"content": says(" x\n")["content"]}, True),
+    "a message of before": (lambda row: row | {"id": "evt_old"}, False),
+    "no id": (without("id"), False),
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_session_send_looks_for_what_the_response_does_not_show(qoder: Qoder, server: Asking, echo: str) -> None:
+    change, is_shown = ECHOES[echo]
+    server.tell(server.asks("sess_1"), qoder.clock.time - 30, {"id": "evt_old", **says("y", "user.message")})
+    server.lies["POST /sessions/sess_1/events"] = each_row(change)
+    ran = qoder(*SEND)
+    assert (ran.code, server.ours["x"], "no confirmation" in ran.err) == (0, 1, not is_shown)
+
+
+def test_session_send_looks_for_what_is_not_all_that_the_response_shows(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    server.lies["POST /sessions/sess_1/events"] = lambda page: {"data": page["data"] * 2}
+    ran = qoder(*SEND)
+    assert (ran.code, server.ours["x"], "no confirmation" in ran.err) == (0, 1, True)
+
+
+def test_session_send_interrupts_three_times_where_nobody_answers(qoder: Qoder, server: Asking) -> None:
+    server.tell(server.asks("sess_1"), qoder.clock.time - 1, RUNNING, ENDED, apart=1000)
+    server.faults.add("send:drop-before*9")
+    ran = qoder(*SEND, "--interrupt", "--json")
+    assert (ran.code, len(server.sent), qoder.clock.slept) == (9, 3, [0.5, 1.0])
+
+
+def test_session_send_looks_for_no_message_that_is_not_refused_for_a_conflict(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    server.faults.add("send:403")
+    ran = qoder(*SEND)
+    assert (ran.code, server.asked[-1], qoder.clock.slept) == (4, "POST /sessions/sess_1/events", [])
