@@ -14,7 +14,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
 from tests.conftest import TOKEN, Qoder
-from tests.support.asking import RUNNING, SEND, Asking, Events, call, otherwise, sha256_of
+from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, sha256_of
 from tests.support.things import FAILED, LOSSES, Answer, each_row, ok
 
 CUSTOM = call(1, kind="agent.custom_tool_use", name="lookup")
@@ -114,6 +114,11 @@ def changes(**fields: Any) -> Callable[[Asking], object]:
     return bend
 
 
+def renamed(event: Event) -> Event:
+    """Return an answer in the older form."""
+    return {{"result": "decision"}.get(name, name): value for name, value in event.items()}
+
+
 def missing(events: Events) -> Events:
     return [event for event in events if event["id"] != "evt_1"]
 
@@ -141,6 +146,14 @@ CASES: dict[str, Case] = {
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
+    "denied by a colleague in the older form": Case(
+        ONE,
+        APPROVE,
+        6,
+        [],
+        "it was denied at 2027",
+        lambda server: (denied(server), server.tells(lambda events: [renamed(event) for event in events])),
+    ),
     "one of two denied by a colleague": Case(
         TWO, "approve sess_1 evt_1 evt_2 --yes", 6, [], "it was denied at 2027", denied
     ),
@@ -463,12 +476,13 @@ def test_session_approve_finds_a_call_however_much_happened_since(qoder: Qoder, 
 
 
 def test_session_pending_finds_the_calls_that_ask_where_no_ids_are_named(qoder: Qoder, server: Asking) -> None:
-    session = server.asks("sess_1", call(1), call(2), call(3, evaluated_permission="allow"))
+    custom = call(4, kind="agent.custom_tool_use")
+    session = server.asks("sess_1", call(1), call(2), call(3, evaluated_permission="allow"), custom)
     server.tell(session, session.moments[0].at - 9, call(7, evaluated_permission="ask"))
     server.colleague("evt_1")
     server.stops({"type": "requires_action"})
     qoder.clock.time += 1
-    assert qoder("session", "pending", "sess_1", "-q").out == "evt_2\n"
+    assert qoder("session", "pending", "sess_1", "-q").out == "evt_2\nevt_4\n"
 
 
 # Two inputs that differ are not shown alike.
@@ -495,3 +509,5 @@ def test_run_approve_shows_a_text_as_it_is_unless_it_is_json(said: str) -> None:
 def test_run_pending_shows_an_input_that_is_json_in_a_text_as_one() -> None:
     assert in_a_line({"a": '{"b":1}'}) != in_a_line({"b": 1})
     assert in_a_line({"command": "ls"}) == "ls"
+    assert in_a_line({"a": "ls", "b": "pwd"}) == '{"a":"ls","b":"pwd"}'
+    assert in_a_line({"timeout": 5}) == '{"timeout":5}'

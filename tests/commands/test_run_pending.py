@@ -10,7 +10,7 @@ import pytest
 
 from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
-from tests.support.asking import EVENTS, RUNNING, Asking, call, sha256_of
+from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, sha256_of
 from tests.support.things import each_row, refusal
 
 
@@ -98,6 +98,28 @@ def test_run_get_lists_and_deployments_say_what_waits(qoder: Qoder, server: Aski
     assert {row[0]: (row[1], row[8]) for row in rows} == {"drun_1": ("running", "evt_1"), "drun_2": ("completed", "-")}
     shown = dict(line.split("\t") for line in qoder("deploy", "get", "dep_1").out.splitlines())
     assert (shown["success_rate"], shown["waits_for_answer"]) == ("100% (1 of 1)", "drun_1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "calls", "looks"),
+    [
+        ({"status": None}, [call(1)], 1),
+        ({"status": None}, [], 1),
+        ({"status": "running"}, [call(1)], 1),
+        ({"status": "running"}, [], 1),
+        ({"status": "running", "session_id": None}, [call(1)], 0),
+        ({"status": "completed"}, [call(1)], 0),
+    ],
+)
+def test_run_get_looks_once_for_what_a_run_waits_for(
+    qoder: Qoder, server: Asking, fields: dict[str, Any], calls: list[dict[str, Any]], looks: int
+) -> None:
+    session = server.asks("sess_1", *calls)
+    if not calls:
+        server.tell(session, qoder.clock.time - 1, RUNNING)
+    server.lies["GET /deployment_runs/drun_1"] = lambda run: run | fields
+    asks = qoder("run", "get", "drun_1", "--json").json.get("requires_action")
+    assert (server.asked.count(EVENTS), bool(asks)) == (looks, bool(looks and calls))
 
 
 def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: Asking) -> None:
@@ -208,6 +230,20 @@ def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder
     allowed = [{**call(1), "id": f"evt_m{number}", "evaluated_permission": "allow"} for number in range(150)]
     server.tell(session, qoder.clock.time - 55, *allowed, apart=0.01)
     assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
+
+
+def test_session_pending_lists_nothing_of_a_turn_that_ended_however_its_calls_are_marked(
+    qoder: Qoder, server: Asking
+) -> None:
+    server.tell(server.asks("sess_1", call(1)), qoder.clock.time - 1, ENDED)
+    assert qoder("session", "pending", "sess_1", "--json").json == []
+
+
+def test_session_pending_does_without_calls_that_have_no_id(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    asks_no_more = {"type": "agent.tool_use", "name": "Bash", "input": {}, "evaluated_permission": "ask"}
+    server.tells(lambda events: [*events[:1], asks_no_more, *events[1:]])
+    assert qoder("session", "pending", "sess_1", "-q").out == "evt_1\n"
 
 
 AFTER = [

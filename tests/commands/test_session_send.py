@@ -259,11 +259,12 @@ def test_session_send_looks_for_a_message_refused_by_a_session_busy_since(
     assert (ran.code, "refused; looking for up to 8s" in ran.err) == (6, is_looked_for)
 
 
-@pytest.mark.parametrize(("ago", "seconds"), [(1.5, 9.0), (1.6, 30.0)])
+@pytest.mark.parametrize(("ago", "hidden", "seconds"), [(1.5, "", 9.0), (1.6, "", 30.0), (1.5, "session.", 30.0)])
 def test_session_send_tries_again_once_a_replica_shows_why_it_was_refused(
-    qoder: Qoder, server: Asking, ago: float, seconds: float
+    qoder: Qoder, server: Asking, ago: float, hidden: str, seconds: float
 ) -> None:
     at(qoder, server, ago, RUNNING, ENDED)
+    server.tells(lambda events: [event for event in events if not hidden or not event["type"].startswith(hidden)])
     began = qoder.clock.time
     server.faults.add("send:409")
     assert (qoder(*SEND, "--when-idle").code, len(server.sent)) == (0, 2)
