@@ -15,7 +15,7 @@ from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, sha256_of
-from tests.support.things import FAILED, LOSSES, Answer, each_row, ok
+from tests.support.things import FAILED, LOSSES, Answer, each_row, ok, refusal
 
 CUSTOM = call(1, kind="agent.custom_tool_use", name="lookup")
 
@@ -179,6 +179,15 @@ CASES: dict[str, Case] = {
     "429, and a colleague meanwhile": Case(
         ONE, ALL, 6, ["evt_1 allow"], "", meanwhile(lambda server: server.colleague("evt_1"), "429")
     ),
+    "two, refused": Case(TWO, ALL, 6, ["evt_1 allow", "evt_2 allow"], "", meanwhile(nothing, "400")),
+    "two, refused, and one is there": Case(
+        TWO,
+        ALL,
+        9,
+        ["evt_1 allow", "evt_2 allow"],
+        "some of it is among the session's events",
+        meanwhile(lambda server: server.colleague("evt_1"), "400"),
+    ),
     "lost, and a replica has not heard of the question": Case(
         ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(events_after(unasked), "drop-before")
     ),
@@ -200,7 +209,7 @@ def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, serve
     assert (ran.code, said(server)) == (case.code, case.sent)
     assert case.says in ran.err
     if case.code == 9:
-        assert server.taken["evt_1"] == 0
+        assert server.ours["evt_1"] == 0
 
 
 def test_session_approve_finds_within_a_second_what_was_lost(qoder: Qoder, server: Asking) -> None:
@@ -411,6 +420,65 @@ def test_session_approve_believes_the_events_where_the_response_contradicts_what
     answer = {"deny": "denied", "approve": "approved"}[verb]
     assert (ran.code, ran.json["calls"]) == (0, [{"call": "evt_1", "answer": answer}])
     assert server.ours == {"evt_1": 1}
+
+
+ENDS = "session.status_terminated"
+LOST: dict[str, tuple[str, tuple[str, ...], Event, int, bool]] = {
+    # What is hidden of all that followed, what its status is, the exit code, and whether it is said that nothing tells
+    # who decided.
+    "all is shown": ("approve", (), {}, 0, False),
+    "results alone": ("approve", ("user.",), {}, 0, True),
+    "an end": ("approve", ("user.",), {"type": ENDS}, 9, False),
+    "a stop": ("approve", ("user.",), {"type": "session.status_idle", "stop_reason": {"type": "error"}}, 9, False),
+    "a result of what was denied": ("deny", ("user.",), {}, 9, False),
+    "no result of what was denied": ("deny", ("user.", "agent.tool_result"), {}, 0, True),
+    "one of two": ("deny", ("user.tool_confirmation evt_2", "agent.tool_result evt_2"), {}, 0, True),
+    "a status": ("approve", ("user.", "agent.tool_result", "session."), {}, 9, False),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder, server: Asking, name: str) -> None:
+    verb, hidden, status, code, is_open = LOST[name]
+    server.asks("sess_1", *TWO)
+    before = {moment.beat.fields["id"] for moment in server.sessions["sess_1"].moments}
+
+    def tell(events: Events) -> Events:
+        new = [each for each in events if each["id"] not in before]
+        seen = [each for each in new if not f"{each['type']} {each.get('tool_use_id')}".startswith(hidden or ("-",))]
+        changed = [each | status if "session.status" in each["type"] else each for each in seen]
+        return [*changed, *(each for each in events if each["id"] in before)]
+
+    server.tells(tell)
+    server.faults.add("send:drop-after")
+    ran = qoder("session", verb, "sess_1", "--all", "--yes")
+    assert (ran.code, server.ours) == (code, {"evt_1": 1, "evt_2": 1}), ran.err
+    assert ("who decided is not shown" in ran.err) == is_open
+
+
+@pytest.mark.parametrize(("content", "code"), [(None, 0), ([{"type": "text", "text": "red"}], 9)])
+def test_session_answer_believes_a_lost_result_unless_another_shows(
+    qoder: Qoder, server: Asking, content: Any, code: int
+) -> None:
+    server.asks("sess_1", CUSTOM)
+    change = {"content": content} if content else {}
+    server.tells(
+        lambda events: [
+            {name: value for name, value in each.items() if name != "content"} | change
+            if each["type"] == "user.custom_tool_result"
+            else each
+            for each in events
+        ]
+    )
+    server.faults.add("send:drop-after")
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "green")
+    assert (ran.code, "who decided is not shown" in ran.err) == (code, False)
+
+
+def test_session_answer_has_no_older_form(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", CUSTOM)
+    server.bends("POST", lambda request, answer: refusal(400, "invalid_request_error", "unknown field result"))
+    assert (qoder("session", "answer", "sess_1", "evt_1", "--with", "green").code, len(server.sent)) == (6, 1)
 
 
 def test_session_approve_answers_a_call_again_that_is_named_again(qoder: Qoder, server: Asking) -> None:
