@@ -217,6 +217,10 @@ def test_session_send_says_a_message_once_though_a_429_had_said_it(qoder: Qoder,
     assert (ran.code, server.ours["x"]) == (0, 1), ran
 
 
+def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda row: {name: value for name, value in row.items() if name not in names}
+
+
 # Where a second counts. Nothing tells the date, so that the server's clock is ours.
 
 
@@ -249,11 +253,14 @@ def test_session_send_takes_a_message_that_shows_late_for_its_own_unless_it_is_o
     assert (qoder(*SEND).code, server.ours["x"]) == (code, 0)
 
 
-@pytest.mark.parametrize(("ago", "is_looked_for"), [(1.5, True), (1.6, False)])
+@pytest.mark.parametrize(
+    ("ago", "hidden", "is_looked_for"), [(1.5, "", True), (1.6, "", False), (1.6, "processed_at", True)]
+)
 def test_session_send_looks_for_a_message_refused_by_a_session_busy_since(
-    qoder: Qoder, server: Asking, ago: float, is_looked_for: bool
+    qoder: Qoder, server: Asking, ago: float, hidden: str, is_looked_for: bool
 ) -> None:
     at(qoder, server, ago, RUNNING)
+    server.lies[EVENTS] = each_row(without(hidden))
     server.faults.add("send:409")
     ran = qoder(*SEND)
     assert (ran.code, "refused; looking for up to 8s" in ran.err) == (6, is_looked_for)
@@ -272,10 +279,6 @@ def test_session_send_tries_again_once_a_replica_shows_why_it_was_refused(
 
 
 # What a response shows.
-
-
-def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda row: {name: value for name, value in row.items() if name not in names}
 
 
 OTHER_WORDS = says("y")["content"]
