@@ -120,6 +120,23 @@ def test_question_is_asked_about_each_call_that_may_be_allowed(qoder: Qoder, ser
     assert (ran.code, replies(server), ASKED.findall(ran.err)) == (code, sent, shown), ran.err
 
 
+def test_question_leads_to_what_was_typed_for_each_call(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2), call(3))
+    qoder.stdin = Typing(qoder, "y n y")
+    ran = qoder(*APPROVE)
+    assert re.findall(r"(\w+ing Bash .*) in session", ran.err) == [
+        "approving Bash (evt_1), Bash (evt_3)",
+        "denying Bash (evt_2)",
+    ]
+    assert ran.out.splitlines()[1:] == ["approved\tevt_1", "approved\tevt_3", "denied\tevt_2"]
+
+
+def test_question_is_not_asked_where_nothing_waits(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    ran = qoder(*APPROVE, "--all")
+    assert (ran.code, ran.err) == (0, "nothing waits in session sess_1\n")
+
+
 # What is shown before.
 
 RUN = ("run", "approve", "drun_1")

@@ -175,7 +175,8 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
         ({"status": "terminated"}, False),
         ({"archived_at": "2026-06-14T08:54:06Z"}, False),
         ({"created_at": None}, True),
-        ({"created_at": "2026-06-14T08:54:06Z"}, False),
+        ({"created_at": "2027-01-15T07:00:00Z"}, True),  # an hour ago
+        ({"created_at": "2027-01-15T06:59:59Z"}, False),
         ({"id": None}, False),
         ({"id": "sess_2"}, False),  # it is in the list twice
     ],
@@ -184,6 +185,7 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
 def test_session_pending_looks_at_what_may_wait_since_then(
     qoder: Qoder, server: Asking, fields: dict[str, Any], is_looked_at: bool
 ) -> None:
+    qoder.clock.time = 1_800_000_000.0
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(2))
     server.lies["GET /sessions"] = each_row(lambda row: {**row, **fields} if row["id"] == "sess_1" else row)
@@ -268,11 +270,31 @@ def test_session_pending_leaves_out_what_a_sub_agent_asks_no_longer(
     assert qoder("session", "pending", "--json").json == []
 
 
-def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qoder, server: Asking) -> None:
+NOT_READ: dict[str, tuple[httpx.Response, int]] = {
+    "forbidden": (refusal(403, "permission_error", "No."), 4),
+    "not found, says a proxy": (httpx.Response(404, html="<h1>Not found</h1>"), 5),
+    "deleted meanwhile": (refusal(404, "not_found_error", "Session not found."), 0),
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qoder, server: Asking, name: str) -> None:
+    response, code = NOT_READ[name]
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(2))
-    server.instead[EVENTS] = [refusal(403, "permission_error", "No.")] * 9
+    server.instead[EVENTS] = [response] * 9
     ran = qoder("session", "pending", "--json")
-    assert ran.code == 4
-    assert "1 sessions" in ran.err
-    assert [one["call"] for one in json.loads(ran.out + "]")] == ["evt_2"]  # cut short, so that jq fails too
+    assert (ran.code, "1 sessions could not be read" in ran.err) == (code, code != 0)
+    rows = json.loads(ran.out + "]" * (code != 0))  # cut short, so that jq fails too
+    assert [one["call"] for one in rows] == ["evt_2"]
+
+
+@pytest.mark.parametrize(("count", "is_at_end"), [(7, True), (8, False)])
+def test_session_pending_gives_up_where_none_can_be_read(
+    qoder: Qoder, server: Asking, count: int, is_at_end: bool
+) -> None:
+    for number in range(count):
+        server.asks(f"sess_{number}")
+        server.instead[f"GET /sessions/sess_{number}/events"] = [refusal(403, "permission_error", "No.")]
+    ran = qoder("session", "pending")
+    assert (ran.code, f"{count} sessions could not be read" in ran.err) == (4, is_at_end)

@@ -332,3 +332,15 @@ def test_session_send_looks_for_no_message_that_is_not_refused_for_a_conflict(qo
     server.faults.add("send:403")
     ran = qoder(*SEND)
     assert (ran.code, server.asked[-1], qoder.clock.slept) == (4, "POST /sessions/sess_1/events", [])
+
+
+def test_session_send_reads_no_more_messages_than_it_must(qoder: Qoder, server: Asking) -> None:
+    before = [says(str(number), "user.message") for number in range(150)]
+    server.tell(server.asks("sess_1"), qoder.clock.time - 30, *before, apart=0.01)
+    server.faults.add("send:drop-after")
+    assert (qoder(*SEND).code, server.asked.count(EVENTS)) == (0, 2)
+
+
+def test_session_send_interrupts_nobody_who_rests(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    assert (qoder(*SEND, "--interrupt").code, len(server.sent)) == (0, 1)
