@@ -424,10 +424,12 @@ def at_07(time: str, kind: str, **fields: Any) -> dict[str, Any]:
 
 
 BEGAN, ENDED = at_07("07:00:02", "session.status_running"), at_07("07:09:00", "session.status_idle")
+ASKS = {"type": "requires_action", "event_ids": ["evt_1"]}
 SPACE = [{"type": "text", "text": " \n"}]
 LEFT: dict[str, tuple[list[Any], dict[str, str]]] = {
     "no work": ([], {"did_not_happen": "not_started"}),
     "work": ([BEGAN], {}),
+    "an ask": ([at_07("07:09:00", "session.status_idle", stop_reason=ASKS)], {"needs_you": "waits"}),
     "an ending": ([BEGAN, ENDED], {"did_nothing": "did_nothing"}),
     "no text": ([BEGAN, at_07("07:05:00", "agent.message", content=SPACE), ENDED], {"did_nothing": "did_nothing"}),
     "a file": ([BEGAN, at_07("07:05:00", "agent.artifact_delivered"), ENDED], {}),
