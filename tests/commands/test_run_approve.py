@@ -14,7 +14,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
 from tests.conftest import TOKEN, Qoder
-from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, sha256_of
+from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, says, sha256_of
 from tests.support.things import FAILED, LOSSES, Answer, each_row, ok, refusal
 
 CUSTOM = call(1, kind="agent.custom_tool_use", name="lookup")
@@ -73,6 +73,11 @@ def denied(server: Asking) -> None:
     server.colleague("evt_1", "deny")
 
 
+def denied_in_the_older_form(server: Asking) -> None:
+    denied(server)
+    server.tells(lambda events: [each | {"decision": each.get("result"), "result": None} for each in events])
+
+
 def meanwhile(act: Callable[[Asking], object], wrong: str) -> Callable[[Asking], object]:
     """Let something happen right before the first write is done, and that write go wrong."""
 
@@ -114,11 +119,6 @@ def changes(**fields: Any) -> Callable[[Asking], object]:
     return bend
 
 
-def renamed(event: Event) -> Event:
-    """Return an answer in the older form."""
-    return {{"result": "decision"}.get(name, name): value for name, value in event.items()}
-
-
 def missing(events: Events) -> Events:
     return [event for event in events if event["id"] != "evt_1"]
 
@@ -146,14 +146,7 @@ CASES: dict[str, Case] = {
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
-    "denied by a colleague in the older form": Case(
-        ONE,
-        APPROVE,
-        6,
-        [],
-        "it was denied at 2027",
-        lambda server: (denied(server), server.tells(lambda events: [renamed(event) for event in events])),
-    ),
+    "denied in the older form": Case(ONE, APPROVE, 6, [], "it was denied at 2027", denied_in_the_older_form),
     "one of two denied by a colleague": Case(
         TWO, "approve sess_1 evt_1 evt_2 --yes", 6, [], "it was denied at 2027", denied
     ),
@@ -181,11 +174,7 @@ CASES: dict[str, Case] = {
     ),
     "two, refused": Case(TWO, ALL, 6, ["evt_1 allow", "evt_2 allow"], "", meanwhile(nothing, "400")),
     "two, refused, and one is there": Case(
-        TWO,
-        ALL,
-        9,
-        ["evt_1 allow", "evt_2 allow"],
-        "some of it is among the session's events",
+        *(TWO, ALL, 9, ["evt_1 allow", "evt_2 allow"], "some of it is among the session's events"),
         meanwhile(lambda server: server.colleague("evt_1"), "400"),
     ),
     "lost, and a replica has not heard of the question": Case(
@@ -456,20 +445,17 @@ def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder
     assert ("who decided is not shown" in ran.err) == is_open
 
 
-@pytest.mark.parametrize(("content", "code"), [(None, 0), ([{"type": "text", "text": "red"}], 9)])
+@pytest.mark.parametrize(("change", "code"), [({}, 0), ({"content": says("red")["content"]}, 9)])
 def test_session_answer_believes_a_lost_result_unless_another_shows(
-    qoder: Qoder, server: Asking, content: Any, code: int
+    qoder: Qoder, server: Asking, change: Event, code: int
 ) -> None:
+    def tell(event: Event) -> Event:
+        if event["type"] != "user.custom_tool_result":
+            return event
+        return {name: value for name, value in event.items() if name != "content"} | change
+
     server.asks("sess_1", CUSTOM)
-    change = {"content": content} if content else {}
-    server.tells(
-        lambda events: [
-            {name: value for name, value in each.items() if name != "content"} | change
-            if each["type"] == "user.custom_tool_result"
-            else each
-            for each in events
-        ]
-    )
+    server.tells(lambda events: list(map(tell, events)))
     server.faults.add("send:drop-after")
     ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "green")
     assert (ran.code, "who decided is not shown" in ran.err) == (code, False)

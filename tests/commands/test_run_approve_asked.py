@@ -3,34 +3,27 @@
 import io
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 
 from qoder_cli.app import App
 from tests.conftest import TOKEN, Qoder
-from tests.support.asking import Asking, Event, Events, call, says
+from tests.support.asking import Asking, Events, call, says
 
 APPROVE, DENY = ("session", "approve", "sess_1"), ("session", "deny", "sess_1")
 WAIT = ("session", "wait", "sess_1", "--on-ask", "prompt", "--timeout", "5m")
-ASKED = re.compile(
-    r"allow.*? \[\?\]|call \d+ of .*|(?:allowing|denying) \d+ calls: .*|evt_\d+ (?:holds|has over|was) \w+"
-)
-CUSTOM = call(2, kind="agent.custom_tool_use")
-SECRET = call(1, input={"command": f"curl -d {TOKEN}"})
+YN, N = "allow? [y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]", "allow? [n]o [w]hy not [r]est: deny [?]"
+HIDDEN = "evt_1 holds a"
+ASKED = re.compile(f"{re.escape(YN)}|{re.escape(N)}|{HIDDEN}|call (\\d+ of .*)|((?:allowing|denying) \\d+ calls: .*)")
 
 
 class Typing(io.StringIO):
-    """What a person types, who takes so many seconds over each line."""
+    """What a person types."""
 
-    def __init__(self, qoder: Qoder, typed: str, seconds: float = 0.0) -> None:
+    def __init__(self, typed: str) -> None:
         super().__init__("".join(f"{line}\n" for line in typed.split()))
-        self.clock, self.seconds = qoder.clock, seconds
-
-    def readline(self, *size: Any) -> str:
-        self.clock.time += self.seconds
-        return super().readline(*size)
 
 
 @pytest.fixture
@@ -42,72 +35,41 @@ def server(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Asking:
     return Asking(qoder)
 
 
-def replies(server: Asking) -> list[str]:
+def replies(server: Asking) -> str:
     events = [event for body in server.sent for event in body["events"]]
-    return [f"{each['tool_use_id'][4:]} {each['result']}" for each in events]
+    return " ".join(f"{each['result']} {each['tool_use_id'][4:]}" for each in events)
 
 
-def equal(number: int) -> Event:
-    return call(number, input=call(1)["input"])
-
-
-class Case(NamedTuple):
-    """The calls, a command, what is typed, the exit code, what was sent, and how often what was asked and shown."""
-
-    calls: Events
-    words: tuple[str, ...]
-    typed: str
-    code: int
-    sent: list[str]
-    shown: list[str]
-
-
-YN = "allow? [y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]"
-HIDDEN = "evt_1 holds a"
-N = "allow? [n]o [w]hy not [r]est: deny [?]"
-OF_3 = [each for number in (1, 2, 3) for each in (f"call {number} of 3", YN)]
-CASES = {
-    "one": Case([call(1)], APPROVE, "y", 0, ["1 allow"], [YN]),
-    "all of one": Case([call(1)], APPROVE, "a", 0, ["1 allow"], [YN]),
-    "the rest of one": Case([call(1)], DENY, "r", 0, ["1 deny"], [N]),
-    "all equal": Case(
-        [call(1), call(2), equal(3)],
-        APPROVE,
-        "a n",
-        0,
-        ["1 allow", "2 deny", "3 allow"],
-        ["call 1 of 3; 1 more equal it", YN, "allowing 2 calls: evt_1, evt_3", "call 2 of 3", YN],
+E1, E2, E3, X3 = call(1), call(2), call(3), call(3, input=call(1)["input"])
+CUSTOM, STRANGE = call(2, kind="agent.custom_tool_use"), call(1, name=None)
+SECRET = call(1, input={"command": f"curl -d {TOKEN}"})
+# The calls, a command, what is typed, the exit code, what is sent, and what is asked (?) and said.
+CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {
+    "one": ([E1], APPROVE, "y", 0, "allow 1", "?"),
+    "all of one": ([E1], APPROVE, "a", 0, "allow 1", "?"),
+    "the rest of one": ([E1], DENY, "r", 0, "deny 1", "n?"),
+    "equal": (
+        *([E1, E2, X3], APPROVE, "a n", 0, "allow 1 deny 2 allow 3"),
+        "1 of 3; 1 more equal it / ? / allowing 2 calls: evt_1, evt_3 / 2 of 3 / ?",
     ),
-    "none equal any more": Case(
-        [call(1), equal(2), call(3)],
-        APPROVE,
-        "n a y",
-        0,
-        ["1 deny", "2 allow", "3 allow"],
-        ["call 1 of 3; 1 more equal it", *OF_3[1:]],
+    "none equal any more": (
+        *([E1, X3, E2], APPROVE, "n a y", 0, "deny 1 allow 3 allow 2"),
+        "1 of 3; 1 more equal it / ? / 2 of 3 / ? / 3 of 3 / ?",
     ),
-    "the rest of three": Case(
-        [call(1), call(2), call(3)],
-        APPROVE,
-        "y r",
-        0,
-        ["1 allow", "2 deny", "3 deny"],
-        [*OF_3[:4], "denying 2 calls: evt_2, evt_3"],
+    "the rest": (
+        *([E1, E2, E3], APPROVE, "y r", 0, "allow 1 deny 2 deny 3"),
+        "1 of 3 / ? / 2 of 3 / ? / denying 2 calls: evt_2, evt_3",
     ),
-    "the rest, but no custom one": Case(
-        [call(1), CUSTOM, call(3)],
-        WAIT,
-        "r",
-        11,
-        ["1 deny", "3 deny"],
-        [*OF_3[:2], "denying 2 calls: evt_1, evt_3"],
+    "a custom one": (
+        *([E1, CUSTOM, E3], WAIT, "r", 11, "deny 1 deny 3"),
+        "1 of 3 / ? / denying 2 calls: evt_1, evt_3",
     ),
-    "a custom one alone": Case([CUSTOM], WAIT, "", 11, [], []),
-    "a secret": Case([SECRET, call(2)], WAIT, "y", 11, ["2 allow"], [HIDDEN, "call 2 of 2", YN, HIDDEN]),
-    "a secret alone": Case([SECRET], WAIT, "", 11, [], [HIDDEN]),
-    "what cannot be read": Case([call(1, name=None)], WAIT, "", 11, [], []),
-    "what can be read": Case([call(1, name=None), call(2)], WAIT, "y", 11, ["2 allow"], [YN]),
-    "denying a secret": Case([SECRET], DENY, "n", 0, ["1 deny"], [N]),
+    "a custom one alone": ([CUSTOM], WAIT, "", 11, "", ""),
+    "a secret": ([SECRET, E2], WAIT, "y", 11, "allow 2", f"{HIDDEN} / 2 of 2 / ? / {HIDDEN}"),
+    "a secret alone": ([SECRET], WAIT, "", 11, "", HIDDEN),
+    "a secret to deny": ([SECRET], DENY, "n", 0, "deny 1", "n?"),
+    "what cannot be read": ([STRANGE], WAIT, "", 11, "", ""),
+    "what can be read": ([STRANGE, E2], WAIT, "y", 11, "allow 2", "?"),
 }
 
 
@@ -115,19 +77,19 @@ CASES = {
 def test_question_is_asked_about_each_call_that_may_be_allowed(qoder: Qoder, server: Asking, name: str) -> None:
     calls, words, typed, code, sent, shown = CASES[name]
     server.asks("sess_1", *calls)
-    qoder.stdin = Typing(qoder, typed)
+    qoder.stdin = Typing(typed)
     ran = qoder(*words)
-    assert (ran.code, replies(server), ASKED.findall(ran.err)) == (code, sent, shown), ran.err
+    found = [next(filter(None, each.groups()), each[0]) for each in ASKED.finditer(ran.err)]
+    asked = " / ".join({YN: "?", N: "n?"}.get(each, each) for each in found)
+    assert (ran.code, replies(server), asked) == (code, sent, shown)
 
 
 def test_question_leads_to_what_was_typed_for_each_call(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1), call(2), call(3))
-    qoder.stdin = Typing(qoder, "y n y")
+    server.asks("sess_1", E1, E2, E3)
+    qoder.stdin = Typing("y n y")
     ran = qoder(*APPROVE)
-    assert re.findall(r"(\w+ing Bash .*) in session", ran.err) == [
-        "approving Bash (evt_1), Bash (evt_3)",
-        "denying Bash (evt_2)",
-    ]
+    done = re.findall(r"(\w+ing Bash .*) in session", ran.err)
+    assert done == ["approving Bash (evt_1), Bash (evt_3)", "denying Bash (evt_2)"]
     assert ran.out.splitlines()[1:] == ["approved\tevt_1", "approved\tevt_3", "denied\tevt_2"]
 
 
@@ -155,42 +117,30 @@ def test_question_names_the_deployment_where_there_is_one(qoder: Qoder, server: 
     server.world.add_deployment(id="dep_0", at=qoder.clock.time, name="other", agent={"id": "agent_1"})
     assert qoder("deploy", "list").code == 0  # where this machine sees their names
     server.asks("sess_1", call(1)).fields["deployment_id"] = deployment
-    qoder.stdin = Typing(qoder, "n")
+    qoder.stdin = Typing("n")
     before = qoder(*words).err.partition('title "Nightly"')[0].splitlines()
     assert before == ["sess_1 waits for an answer"] * (words not in (APPROVE, RUN)) + shown
 
 
-MESSAGES: dict[str, tuple[Events, list[str]]] = {
-    "8 rows": ([says("\n".join("12345678"))], [f"  > {row}" for row in "12345678"]),
-    "9 rows": ([says("\n".join("123456789"))], [*(f"  > {row}" for row in "12345678"), "  > …"]),
-    "others since": ([says("Before."), says(" \n"), says("Hi!", "user.message")], ["  > Before."]),
+X, SAID = "x" * 72, [says("Before."), says(" \n"), says("Hi!", "user.message")]
+ROWS: dict[str, tuple[Events, Any, list[str]]] = {
+    # What was said before, the input of the call, and rows of both.
+    "8 rows": ([says("\n".join("12345678"))], {}, [*(f"> {row}" for row in "12345678"), "│ {}"]),
+    "9 rows": ([says("\n".join("123456789"))], {}, [*(f"> {row}" for row in "12345678"), "> …", "│ {}"]),
+    "others since": (SAID, {"n": 5}, ["> Before.", "│ n", "│   5"]),
+    "no object": ([], ["ls"], ["│ [", '│   "ls"', "│ ]"]),
+    "a row": ([], {"command": X}, ["│ command", f"│   {X}"]),
+    "a row and a letter": ([], {"command": f"{X}x"}, ["│ command", f"│   {X}", "┆     x"]),
 }
 
 
-@pytest.mark.parametrize("name", MESSAGES)
-def test_question_shows_the_last_words_of_the_agent_and_nobody_elses(qoder: Qoder, server: Asking, name: str) -> None:
-    events, shown = MESSAGES[name]
-    server.tell(server.asks("sess_1", call(1)), qoder.clock.time - 59.5, *events, apart=0.001)
+@pytest.mark.parametrize("name", ROWS)
+def test_question_shows_the_last_words_and_the_whole_input(qoder: Qoder, server: Asking, name: str) -> None:
+    events, input, rows = ROWS[name]
+    server.tell(server.asks("sess_1", call(1, input=input)), qoder.clock.time - 59.5, *events, apart=0.001)
     server.ignores = ("types[]",)
-    qoder.stdin = Typing(qoder, "n")
-    assert re.findall("^  > .*", qoder(*APPROVE).err, re.MULTILINE) == shown
-
-
-INPUTS: dict[str, tuple[Any, list[str]]] = {
-    "nothing": ({}, ["{}"]),
-    "no object": (["ls"], ["[", '  "ls"', "]"]),
-    "a row": ({"command": "x" * 72}, ["command", "  " + "x" * 72]),
-    "a row and a letter": ({"command": "x" * 73}, ["command", "  " + "x" * 72, "    x"]),
-    "another type": ({"timeout": 5}, ["timeout", "  5"]),
-}
-
-
-@pytest.mark.parametrize("name", INPUTS)
-def test_question_shows_the_whole_input_in_rows_of_the_terminal(qoder: Qoder, server: Asking, name: str) -> None:
-    input, rows = INPUTS[name]
-    server.asks("sess_1", call(1, input=input))
-    qoder.stdin = Typing(qoder, "n")
-    assert re.findall("^  [│┆] (.*)", qoder(*APPROVE).err, re.MULTILINE) == rows
+    qoder.stdin = Typing("n")
+    assert re.findall("^  ([>│┆] .*)", qoder(*APPROVE).err, re.MULTILINE) == rows
 
 
 HEADING = "the agent asks to run Bash (tool, evt_1):\ncommand\n  "
@@ -213,9 +163,9 @@ def test_question_is_about_what_a_person_could_have_read(
 ) -> None:
     monkeypatch.setattr("qoder_cli.sessions.question.MOST_SHOWN", 9000)  # so many take time
     server.asks("sess_1", call(1, input={"command": text}))
-    qoder.stdin = Typing(qoder, "y")
+    qoder.stdin = Typing("y")
     ran = qoder(*APPROVE)
-    assert (ran.code, replies(server)) == ((0, ["1 allow"]) if question else (2, [])), ran.err[-300:]
+    assert (ran.code, replies(server)) == ((0, "allow 1") if question else (2, "")), ran.err[-300:]
     assert (question or "evt_1 has over 100,000 characters, or over 2,000 lines here") in ran.err
 
 
@@ -234,7 +184,7 @@ def test_question_is_not_asked_where_somebody_else_answers_meanwhile(qoder: Qode
         return answer()
 
     server.bends("GET", answered)
-    qoder.stdin = Typing(qoder, "y")
+    qoder.stdin = Typing("y")
     ran = qoder(*WAIT)
     assert (ran.code, dict(server.taken)) == (0, {"evt_1": 1}), ran.err
 
@@ -250,5 +200,5 @@ def test_question_is_asked_until_the_timeout(qoder: Qoder, server: Asking, spent
         return answered
 
     server.bends("GET", late)
-    qoder.stdin = Typing(qoder, "y")
+    qoder.stdin = Typing("y")
     assert (YN in qoder(*WAIT).err) == is_asked
