@@ -163,8 +163,7 @@ class Asked:
             if reason:
                 return f"the session moved on ({status}: {reason})"
             return f"the session moved on ({status})"
-        result = str(answer.get("result") or answer.get("decision") or "")
-        done = DONE.get(result, "answered")
+        done = DONE.get(str(answer.get("result") or answer.get("decision")), "answered")
         done = done if str(answer.get("type")).startswith("user.") else "already run"
         at = event_time(answer)
         if at:

@@ -41,7 +41,7 @@ def replies(server: Asking) -> str:
 
 
 E1, E2, E3, X3 = call(1), call(2), call(3), call(3, input=call(1)["input"])
-CUSTOM, STRANGE = call(2, kind="agent.custom_tool_use"), call(1, name=None)
+CUSTOM, STRANGE = call(2, kind="agent.custom_tool_use"), call(1) | {"name": None}
 SECRET = call(1, input={"command": f"curl -d {TOKEN}"})
 # The calls, a command, what is typed, the exit code, what is sent, and what is asked (?) and said.
 CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {

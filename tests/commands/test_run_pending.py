@@ -50,6 +50,8 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
     row = qoder("session", "pending", "sess_1").out.splitlines()[0].split("\t")
     assert row[:7] == ["-", "sess_1", "dep_1", "evt_1", "tool", "Bash", "echo 1"]
     assert row[9:] == ["0.34", "6", "1", "-", "-", hashed, "-"]
+    server.asks("sess_2", call(1), run=False)
+    assert qoder("session", "pending", "sess_2").out.split("\t")[:3] == ["-", "sess_2", "-"]
 
 
 def test_run_pending_has_a_key_for_every_column(qoder: Qoder, server: Asking) -> None:
