@@ -271,22 +271,27 @@ def test_run_wait_leaves_what_cannot_be_read_to_a_person(qoder: Qoder, server: A
 
 
 @pytest.mark.parametrize(
-    ("server_name", "tool", "field", "code"),
+    ("of_call", "of_tools", "tool", "field", "code"),
     [
-        ("git", "get", "n", 0),
-        ("hub", "get", "n", 11),
-        (None, "get", "n", 11),
-        ("git", "put", "n", 11),
-        ("git", "get", "m", 11),
+        *(("git", "git", "Frob", "n", 0), ("git", "git", "Frob", "m", 11), ("git", "git", "Grab", "n", 11)),
+        *(("git", "hub", "Frob", "n", 11), ("git", None, "Frob", "n", 11), (None, None, "Frob", "n", 11)),
     ],
 )
-def test_run_wait_by_a_policy_allows_the_fields_that_the_agent_says_of_that_tool(
-    qoder: Qoder, server: Asking, policy: Path, server_name: str | None, tool: str, field: str, code: int
+def test_run_wait_by_a_policy_allows_the_fields_that_the_agent_says_of_a_servers_tool(
+    qoder: Qoder,
+    server: Asking,
+    policy: Path,
+    of_call: str | None,
+    of_tools: str | None,
+    tool: str,
+    field: str,
+    code: int,
 ) -> None:
-    policy.write_text("rules: [{allow: mcp__git__get}]")
-    server.asks("sess_1", call(1, "get", "agent.mcp_tool_use", mcp_server_name="git", input={"n": 1}))
+    policy.write_text("rules: [{allow: mcp__git__Frob}, {allow: Frob}]")
+    kind = "agent.mcp_tool_use" if of_call else "agent.tool_use"
+    server.asks("sess_1", call(1, "Frob", kind, mcp_server_name=of_call, input={"n": 1}))
     configs = [{"name": tool, "input_schema": {"properties": {field: {}}}}]
-    agent = {"tools": [{"type": "mcp_toolset", "mcp_server_name": server_name, "configs": configs}]}
+    agent = {"tools": [{"type": "mcp_toolset", "mcp_server_name": of_tools, "configs": configs}]}
     server.lies["GET /sessions/sess_1"] = lambda session: session | {"agent": agent}
     assert qoder(*by(policy)).code == code
 
