@@ -93,6 +93,16 @@ def test_question_leads_to_what_was_typed_for_each_call(qoder: Qoder, server: As
     assert ran.out.splitlines()[1:] == ["approved\tevt_1", "approved\tevt_3", "denied\tevt_2"]
 
 
+@pytest.mark.parametrize("typed", ["y a n", "y r", "a w Friday"])
+def test_question_of_deny_allows_nothing_whatever_is_typed(qoder: Qoder, server: Asking, typed: str) -> None:
+    server.asks("sess_1", E1)
+    qoder.stdin = Typing(typed)
+    ran = qoder(*DENY, "--because", "Friday")
+    [event] = server.sent[0]["events"]
+    assert (ran.code, event["result"], event["deny_message"]) == (0, "deny", "Friday")
+    assert "`deny` allows nothing" in ran.err
+
+
 def test_question_is_not_asked_where_nothing_waits(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1")
     ran = qoder(*APPROVE, "--all")
