@@ -67,6 +67,7 @@ CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {
     "a custom one alone": ([CUSTOM], WAIT, "", 11, "", ""),
     "a secret": ([SECRET, E2], WAIT, "y", 11, "allow 2", f"{HIDDEN} / 2 of 2 / ? / {HIDDEN}"),
     "a secret alone": ([SECRET], WAIT, "", 11, "", HIDDEN),
+    "a secret to allow": ([SECRET], APPROVE, "", 2, "", HIDDEN),
     "a secret to deny": ([SECRET], DENY, "n", 0, "deny 1", "n?"),
     "what cannot be read": ([STRANGE], WAIT, "", 11, "", ""),
     "what can be read": ([STRANGE, E2], WAIT, "y", 11, "allow 2", "?"),
