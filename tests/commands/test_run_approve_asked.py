@@ -83,6 +83,7 @@ def test_question_is_asked_about_each_call_that_may_be_allowed(qoder: Qoder, ser
     found = [next(filter(None, each.groups()), each[0]) for each in ASKED.finditer(ran.err)]
     asked = " / ".join({YN: "?", N: "n?"}.get(each, each) for each in found)
     assert (ran.code, replies(server), asked) == (code, sent, shown)
+    assert ("the agent asks to run" in ran.err) == (calls != [STRANGE])
 
 
 def test_question_leads_to_what_was_typed_for_each_call(qoder: Qoder, server: Asking) -> None:
