@@ -301,6 +301,13 @@ def test_session_approve_waits_for_the_outcome_of_the_turn(qoder: Qoder, server:
     assert (ran.json["status"], ran.json["derived"]) == ("idle", ["turn"])
 
 
+def test_run_approve_waits_for_the_turn_where_the_run_has_ended(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "completed"}
+    ran = qoder("run", "approve", "drun_1", "--all", "--yes", "--wait", "--json")
+    assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
+
+
 def test_run_approve_of_a_part_exits_11_with_the_rest(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1), call(2))
     ran = qoder("run", "approve", "drun_1", "evt_1", "--yes", "--wait", "--json")
