@@ -158,6 +158,7 @@ def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Q
     ran = qoder(*words, "--json")
     said = "timed out after 30s; session sess_1 is still running; the message was not sent"
     assert (ran.code, ran.error["message"]) == (124, said)
+    assert len(server.sent) == (how == "--interrupt")
     assert ran.error["next"] == ["qoder", *words, "-o", "json"]
     assert (ran.error["session_id"], ran.error["run_state"]) == ("sess_1", "going")
 
