@@ -224,6 +224,7 @@ def test_run_wait_looks_for_no_decision_on_what_was_asked_before(
     assert (ran.code, server.taken) == (11, {"evt_1": 1, "evt_2": 1})
     assert "it is asked again" in ran.err
     assert "does not show; looking for it" not in ran.err
+    assert (qoder(*by(policy)).code, logged(qoder)[1]) == (11, ("evt_2", "deny", "sent"))
 
 
 @pytest.mark.parametrize(("later", "is_looked_for"), [(60.0, False), (60.1, True)])
@@ -256,6 +257,7 @@ def test_run_wait_leaves_to_a_person_what_was_refused_twice(qoder: Qoder, server
     ran = qoder(*by(policy))
     assert (ran.code, len(server.sent), logged(qoder)) == (11, 2, [])
     assert "Bash (evt_1): the answer to it was refused" in ran.err
+    assert ran.err.count("warning: HTTP 400 from api.qoder.com: ") == 2
 
 
 def test_run_wait_leaves_what_cannot_be_read_to_a_person(qoder: Qoder, server: Asking, policy: Path) -> None:
