@@ -225,6 +225,9 @@ def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 # Where a second counts. Nothing tells the date, so that the server's clock is ours.
 
 
+TIMES = ("processed_at", "created_at")
+
+
 def at(qoder: Qoder, server: Asking, ago: float, *events: dict[str, Any]) -> None:
     """Let a session have ended its turn long ago, and these events have come since."""
 
@@ -239,30 +242,28 @@ def at(qoder: Qoder, server: Asking, ago: float, *events: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("wrong", "ago", "hidden", "code"),
+    ("wrong", "text", "ago", "hidden", "code"),
     [
-        *(("drop-before", 5.0, "", 0), ("drop-before", 5.1, "", 9), ("drop-before", 5.1, "processed_at", 0)),
-        *(("409", 1.5, "", 0), ("409", 1.6, "", 6)),
+        *(("drop-before", "x", 5.0, (), 0), ("drop-before", "x", 5.1, (), 9), ("drop-before", "y", 5.0, (), 9)),
+        *(("409", "x", 1.5, (), 0), ("409", "x", 1.6, (), 6), ("drop-before", "x", 5.1, TIMES, 0)),
     ],
 )
 def test_session_send_takes_a_message_that_shows_late_for_its_own_unless_it_is_older(
-    qoder: Qoder, server: Asking, wrong: str, ago: float, hidden: str, code: int
+    qoder: Qoder, server: Asking, wrong: str, text: str, ago: float, hidden: tuple[str, ...], code: int
 ) -> None:
-    at(qoder, server, ago, says("x", "user.message"))
+    at(qoder, server, ago, says(text, "user.message"))
     reads = itertools.count()
-    server.tells(lambda events: list(map(without(hidden), events)) if next(reads) else [])
+    server.tells(lambda events: list(map(without(*hidden), events)) if next(reads) else [])
     server.faults.add(f"send:{wrong}")
     assert (qoder(*SEND).code, server.ours["x"]) == (code, 0)
 
 
-@pytest.mark.parametrize(
-    ("ago", "hidden", "is_looked_for"), [(1.5, "", True), (1.6, "", False), (1.6, "processed_at", True)]
-)
+@pytest.mark.parametrize(("ago", "hidden", "is_looked_for"), [(1.5, (), True), (1.6, (), False), (1.6, TIMES, True)])
 def test_session_send_looks_for_a_message_refused_by_a_session_busy_since(
-    qoder: Qoder, server: Asking, ago: float, hidden: str, is_looked_for: bool
+    qoder: Qoder, server: Asking, ago: float, hidden: tuple[str, ...], is_looked_for: bool
 ) -> None:
     at(qoder, server, ago, RUNNING)
-    server.lies[EVENTS] = each_row(without(hidden))
+    server.lies[EVENTS] = each_row(without(*hidden))
     server.faults.add("send:409")
     ran = qoder(*SEND)
     assert (ran.code, "refused; looking for up to 8s" in ran.err) == (6, is_looked_for)
