@@ -436,8 +436,7 @@ LOST: dict[str, tuple[str, tuple[str, ...], Event, int, bool]] = {
 @pytest.mark.parametrize("name", LOST)
 def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder, server: Asking, name: str) -> None:
     verb, hidden, status, code, is_open = LOST[name]
-    server.asks("sess_1", *TWO)
-    before = {moment.beat.fields["id"] for moment in server.sessions["sess_1"].moments}
+    before = {moment.beat.fields["id"] for moment in server.asks("sess_1", *TWO).moments}
 
     def tell(events: Events) -> Events:
         new = [each for each in events if each["id"] not in before]
