@@ -91,6 +91,14 @@ def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server
         assert ran.error["message"] == "session sess_1 waits for an answer to evt_1; the message was not sent"
 
 
+def test_session_send_names_nothing_that_waits_where_all_is_answered(qoder: Qoder, server: Asking) -> None:
+    reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
+    server.tell(server.asks("sess_1", call(1)), qoder.clock.time - 1, reply)
+    server.faults.add("send:409")
+    ran = qoder(*SEND, "--json")
+    assert (ran.code, ran.error["next"][-3:]) == (6, ["--when-idle", "-o", "json"])
+
+
 def test_session_send_to_an_archived_session_exits_6(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1").fields["archived_at"] = "2027-01-01T00:00:00Z"
     ran = qoder(*SEND, "--json")
