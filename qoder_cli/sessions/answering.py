@@ -180,11 +180,11 @@ def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], v
     for id in typed:
         if id in asked.unreadable:
             raise Rejected(f"{named(id)} waits, but what it would do cannot be read; nothing was sent")
-        if id not in waiting and asked.call(id) is None:
-            hint = f"list them: qoder run pending {target.id}"
-            why = f"session {target.session_id} has no call {named(id)}; nothing was sent"
-            raise NotFound(why, hint=hint)
         if id not in waiting:
+            if asked.call(id) is None:
+                hint = f"list them: qoder run pending {target.id}"
+                why = f"session {target.session_id} has no call {named(id)}; nothing was sent"
+                raise NotFound(why, hint=hint)
             raise Rejected(f"{named(id)} is not pending: {asked.became_of(id)}; nothing was sent")
         _must_fit(app, target, waiting[id], verb)
     return [call for call in asked.calls if call.id in typed]

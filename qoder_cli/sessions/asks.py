@@ -30,7 +30,6 @@ from qoder_cli.base.outcome import (
     open_ask,
     stop_reason,
     waiting_calls,
-    waits_for_answer,
 )
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
@@ -163,8 +162,7 @@ class Asked:
             if reason:
                 return f"the session moved on ({status}: {reason})"
             return f"the session moved on ({status})"
-        result = str(answer.get("result") or answer.get("decision") or "")
-        done = DONE.get(result, "answered")
+        done = DONE.get(str(answer.get("result") or answer.get("decision")), "answered")
         done = done if str(answer.get("type")).startswith("user.") else "already run"
         at = event_time(answer)
         if at:
@@ -393,7 +391,7 @@ class Waiting:
 
 def with_asks(client: "Client", run: Run) -> Run:
     """Return a run with its waiting calls, if readable: its status does not show them."""
-    if run.raw.get("status") is None or not run.session_id or not is_going(run) or waits_for_answer(run):
+    if run.raw.get("status") is None or not run.session_id or not is_going(run):
         return run
     with suppress(ApiError):
         still = look(client, run.session_id, retry=False).open

@@ -45,7 +45,7 @@ class Looking:
     def has_begun(self) -> bool:
         """Whether any work was seen."""
         judged = self.story.judged
-        return judged.worked or bool(judged.endings) or judged.asks is not None
+        return judged.worked or judged.asks is not None
 
     @property
     def left(self) -> bool | None:
@@ -64,7 +64,7 @@ class Looking:
         if self._first is None:
             types = dict.fromkeys((*query.get("types[]", ()), *LEAVES))
             page = next(self._client.pages(path, {**query, "types[]": tuple(types)}, **how))
-            self._first = [event for event in map(mapping, page["data"]) if event]
+            self._first = list(map(mapping, page["data"]))
             self._is_all = is_last(page)
             yield page
             if self._is_all:

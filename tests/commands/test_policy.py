@@ -212,7 +212,98 @@ def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
     assert shown[-1] == "echo 1" if server.sent else "echo 9" in shown
 
 
+def asks_again(server: Asking, *calls: Event) -> None:
+    """Let the agent of a session stop once more, for these calls."""
+    stop = {"type": "requires_action", "event_ids": [each["id"] for each in calls]}
+    idle = {"type": "session.status_idle", "stop_reason": stop}
+    server.tell(server.sessions["sess_1"], server.world.now() - 0.001, {"type": "session.status_running"}, *calls, idle)
+
+
+@pytest.mark.parametrize("later", [1, 61])
+def test_run_wait_looks_for_no_decision_on_what_was_asked_before(
+    qoder: Qoder, server: Asking, policy: Path, later: float
+) -> None:
+    """However long ago: the call is asked about again, beside one that another command has not seen."""
+    server.asks("sess_1", call(1), call(3))
+    assert (qoder(*by(policy)).code, server.taken) == (11, {"evt_1": 1})
+    qoder.clock.time += later
+    asks_again(server, call(1), call(2))
+    ran = qoder(*by(policy))
+    assert (ran.code, server.taken) == (11, {"evt_1": 1, "evt_2": 1})
+    assert "it is asked again" in ran.err
+    assert "does not show; looking for it" not in ran.err
+    assert (qoder(*by(policy)).code, logged(qoder)[1]) == (11, ("evt_2", "deny", "sent"))
+
+
+@pytest.mark.parametrize(("later", "is_looked_for"), [(60.0, False), (60.1, True)])
+def test_run_wait_looks_after_a_minute_for_a_decision_that_does_not_show(
+    qoder: Qoder, policy: Path, later: float, is_looked_for: bool
+) -> None:
+    server, qoder.clock.time = Asking(qoder), 1_800_000_000.0
+    before = {moment.beat.fields["id"] for moment in server.asks("sess_1", call(1), call(3)).moments}
+    assert qoder(*by(policy)).code == 11
+    server.tells(lambda events: [each for each in events if each["id"] in before])
+    qoder.clock.time += later
+    qoder.clock.at_sleep = server.lies.clear
+    ran = qoder(*by(policy))
+    assert (ran.code, "does not show; looking for it" in ran.err) == (11, is_looked_for)
+
+
+def test_run_wait_looks_for_a_decision_that_was_thought_to_be_over(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1), call(3))
+    server.faults.add("send:drop-before")
+    assert (qoder(*by(policy)).code, logged(qoder)) == (9, [("evt_1", "allow", "sending")])
+    server.stops({"type": "requires_action", "event_ids": ["evt_3"]})
+    assert (qoder(*by(policy)).code, logged(qoder)) == (11, [("evt_1", "allow", "gone")])
+    server.lies.clear()
+    assert (qoder(*by(policy)).code, len(server.sent)) == (9, 1)
+
+
+def test_run_wait_leaves_to_a_person_what_was_refused_twice(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
+    server.faults.add("send:400*9")
+    ran = qoder(*by(policy))
+    assert (ran.code, len(server.sent), logged(qoder)) == (11, 2, [])
+    assert "Bash (evt_1): the answer to it was refused" in ran.err
+    assert ran.err.count("warning: HTTP 400 from api.qoder.com: ") == 2
+
+
+def test_run_wait_leaves_what_cannot_be_read_to_a_person(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1, session_thread_id=5))
+    assert (qoder(*by(policy)).code, server.sent) == (11, [])
+    server.asks("sess_1", call(1, session_thread_id=5), call(2))
+    rows = qoder("session", "pending", "sess_1", "--policy", str(policy), "--json").json
+    answers = {row["call"]: (row["policy"]["answer"], row["policy"]["why"]) for row in rows}
+    assert answers == {"evt_1": ("ask", "it cannot be read in full"), "evt_2": ("deny", None)}
+
+
 # Whose call it is, and what it hides.
+
+
+@pytest.mark.parametrize(
+    ("of_call", "of_tools", "tool", "field", "code"),
+    [
+        *(("git", "git", "Frob", "n", 0), ("git", "git", "Frob", "m", 11), ("git", "git", "Grab", "n", 11)),
+        *(("git", "hub", "Frob", "n", 11), ("git", None, "Frob", "n", 11), (None, None, "Frob", "n", 11)),
+    ],
+)
+def test_run_wait_by_a_policy_allows_the_fields_that_the_agent_says_of_a_servers_tool(
+    qoder: Qoder,
+    server: Asking,
+    policy: Path,
+    of_call: str | None,
+    of_tools: str | None,
+    tool: str,
+    field: str,
+    code: int,
+) -> None:
+    policy.write_text("rules: [{allow: mcp__git__Frob}, {allow: Frob}]")
+    kind = "agent.mcp_tool_use" if of_call else "agent.tool_use"
+    server.asks("sess_1", call(1, "Frob", kind, mcp_server_name=of_call, input={"n": 1}))
+    configs = [{"name": tool, "input_schema": {"properties": {field: {}}}}]
+    agent = {"tools": [{"type": "mcp_toolset", "mcp_server_name": of_tools, "configs": configs}]}
+    server.lies["GET /sessions/sess_1"] = lambda session: session | {"agent": agent}
+    assert qoder(*by(policy)).code == code
 
 
 @pytest.mark.parametrize(

@@ -416,3 +416,35 @@ def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", events, events)
     report = qoder("report", "-o", "json").json
     assert (report["ran"][0]["completed"], report["did_nothing"]) == (1, [])
+
+
+def at_07(time: str, kind: str, **fields: Any) -> dict[str, Any]:
+    """Return an event of that morning, which also names it."""
+    return {"id": f"evt_{time}", "type": kind, "processed_at": f"2027-01-15T{time}Z", **fields}
+
+
+BEGAN, ENDED = at_07("07:00:02", "session.status_running"), at_07("07:09:00", "session.status_idle")
+ASKS = {"type": "requires_action", "event_ids": ["evt_1"]}
+SPACE = [{"type": "text", "text": " \n"}]
+LEFT: dict[str, tuple[list[Any], dict[str, str]]] = {
+    "no work": ([], {"did_not_happen": "not_started"}),
+    "work": ([BEGAN], {}),
+    "an ask": ([at_07("07:09:00", "session.status_idle", stop_reason=ASKS)], {"needs_you": "waits"}),
+    "an ending": ([BEGAN, ENDED], {"did_nothing": "did_nothing"}),
+    "no text": ([BEGAN, at_07("07:05:00", "agent.message", content=SPACE), ENDED], {"did_nothing": "did_nothing"}),
+    "a file": ([BEGAN, at_07("07:05:00", "agent.artifact_delivered"), ENDED], {}),
+    "a call of before": ([at_07("06:00:00", "agent.tool_use"), BEGAN, ENDED], {"did_nothing": "did_nothing"}),
+    "a call of afterwards": ([BEGAN, ENDED, at_07("07:20:00", "agent.tool_use")], {"did_nothing": "did_nothing"}),
+    "rows that are no events": ([5, BEGAN, None, ENDED], {"did_nothing": "did_nothing"}),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_report_tells_whether_a_run_began_and_what_it_left(qoder: Qoder, name: str) -> None:
+    events, items = LEFT[name]
+    row = {"id": "dep_1", "name": "busy", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
+    run = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "session_id": "sess_1"}
+    qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": [run]})
+    qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", {"data": events})
+    report = qoder("report", "-o", "json").json
+    assert {section: each["kind"] for section in SECTIONS for each in report[section]} == items

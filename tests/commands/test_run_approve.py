@@ -14,8 +14,8 @@ from qoder_cli.base import jsontext
 from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
 from tests.conftest import TOKEN, Qoder
-from tests.support.asking import RUNNING, SEND, Asking, Events, call, otherwise, sha256_of
-from tests.support.things import FAILED, LOSSES, Answer, each_row, ok
+from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, says, sha256_of
+from tests.support.things import FAILED, LOSSES, Answer, each_row, ok, refusal
 
 CUSTOM = call(1, kind="agent.custom_tool_use", name="lookup")
 
@@ -71,6 +71,11 @@ class Case(NamedTuple):
 def denied(server: Asking) -> None:
     """Let somebody else have denied a call."""
     server.colleague("evt_1", "deny")
+
+
+def denied_in_the_older_form(server: Asking) -> None:
+    denied(server)
+    server.tells(lambda events: [each | {"decision": each.get("result"), "result": None} for each in events])
 
 
 def meanwhile(act: Callable[[Asking], object], wrong: str) -> Callable[[Asking], object]:
@@ -141,6 +146,7 @@ CASES: dict[str, Case] = {
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
+    "denied in the older form": Case(ONE, APPROVE, 6, [], "it was denied at 2027", denied_in_the_older_form),
     "one of two denied by a colleague": Case(
         TWO, "approve sess_1 evt_1 evt_2 --yes", 6, [], "it was denied at 2027", denied
     ),
@@ -166,6 +172,11 @@ CASES: dict[str, Case] = {
     "429, and a colleague meanwhile": Case(
         ONE, ALL, 6, ["evt_1 allow"], "", meanwhile(lambda server: server.colleague("evt_1"), "429")
     ),
+    "two, refused": Case(TWO, ALL, 6, ["evt_1 allow", "evt_2 allow"], "", meanwhile(nothing, "400")),
+    "two, refused, and one is there": Case(
+        *(TWO, ALL, 9, ["evt_1 allow", "evt_2 allow"], "some of it is among the session's events"),
+        meanwhile(lambda server: server.colleague("evt_1"), "400"),
+    ),
     "lost, and a replica has not heard of the question": Case(
         ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(events_after(unasked), "drop-before")
     ),
@@ -187,7 +198,7 @@ def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, serve
     assert (ran.code, said(server)) == (case.code, case.sent)
     assert case.says in ran.err
     if case.code == 9:
-        assert server.taken["evt_1"] == 0
+        assert server.ours["evt_1"] == 0
 
 
 def test_session_approve_finds_within_a_second_what_was_lost(qoder: Qoder, server: Asking) -> None:
@@ -288,6 +299,13 @@ def test_session_approve_waits_for_the_outcome_of_the_turn(qoder: Qoder, server:
     ran = qoder("session", *ALL.split(), "--wait", "--json")
     assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
     assert (ran.json["status"], ran.json["derived"]) == ("idle", ["turn"])
+
+
+def test_run_approve_waits_for_the_turn_where_the_run_has_ended(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "completed"}
+    ran = qoder("run", "approve", "drun_1", "--all", "--yes", "--wait", "--json")
+    assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
 
 
 def test_run_approve_of_a_part_exits_11_with_the_rest(qoder: Qoder, server: Asking) -> None:
@@ -400,6 +418,61 @@ def test_session_approve_believes_the_events_where_the_response_contradicts_what
     assert server.ours == {"evt_1": 1}
 
 
+ENDS = "session.status_terminated"
+LOST: dict[str, tuple[str, tuple[str, ...], Event, int, bool]] = {
+    # What is hidden of all that followed, what its status is, the exit code, and whether it is said that nothing tells
+    # who decided.
+    "all is shown": ("approve", (), {}, 0, False),
+    "results alone": ("approve", ("user.",), {}, 0, True),
+    "an end": ("approve", ("user.",), {"type": ENDS}, 9, False),
+    "a stop": ("approve", ("user.",), {"type": "session.status_idle", "stop_reason": {"type": "error"}}, 9, False),
+    "a result of what was denied": ("deny", ("user.",), {}, 9, False),
+    "no result of what was denied": ("deny", ("user.", "agent.tool_result"), {}, 0, True),
+    "one of two": ("deny", ("user.tool_confirmation evt_2", "agent.tool_result evt_2"), {}, 0, True),
+    "a status": ("approve", ("user.", "agent.tool_result", "session."), {}, 9, False),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder, server: Asking, name: str) -> None:
+    verb, hidden, status, code, is_open = LOST[name]
+    before = {moment.beat.fields["id"] for moment in server.asks("sess_1", *TWO).moments}
+
+    def tell(events: Events) -> Events:
+        new = [each for each in events if each["id"] not in before]
+        seen = [each for each in new if not f"{each['type']} {each.get('tool_use_id')}".startswith(hidden or ("-",))]
+        changed = [each | status if "session.status" in each["type"] else each for each in seen]
+        return [*changed, *(each for each in events if each["id"] in before)]
+
+    server.tells(tell)
+    server.faults.add("send:drop-after")
+    ran = qoder("session", verb, "sess_1", "--all", "--yes")
+    assert (ran.code, server.ours) == (code, {"evt_1": 1, "evt_2": 1}), ran.err
+    assert ("who decided is not shown" in ran.err) == is_open
+
+
+@pytest.mark.parametrize(("change", "code"), [({}, 0), ({"content": says("red")["content"]}, 9)])
+def test_session_answer_believes_a_lost_result_unless_another_shows(
+    qoder: Qoder, server: Asking, change: Event, code: int
+) -> None:
+    def tell(event: Event) -> Event:
+        if event["type"] != "user.custom_tool_result":
+            return event
+        return {name: value for name, value in event.items() if name != "content"} | change
+
+    server.asks("sess_1", CUSTOM)
+    server.tells(lambda events: list(map(tell, events)))
+    server.faults.add("send:drop-after")
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "green")
+    assert (ran.code, "who decided is not shown" in ran.err) == (code, False)
+
+
+def test_session_answer_has_no_older_form(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", CUSTOM)
+    server.bends("POST", lambda request, answer: refusal(400, "invalid_request_error", "unknown field result"))
+    assert (qoder("session", "answer", "sess_1", "evt_1", "--with", "green").code, len(server.sent)) == (6, 1)
+
+
 def test_session_approve_answers_a_call_again_that_is_named_again(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1), call(2))
     server.asks_again = 1
@@ -463,12 +536,13 @@ def test_session_approve_finds_a_call_however_much_happened_since(qoder: Qoder, 
 
 
 def test_session_pending_finds_the_calls_that_ask_where_no_ids_are_named(qoder: Qoder, server: Asking) -> None:
-    session = server.asks("sess_1", call(1), call(2), call(3, evaluated_permission="allow"))
+    custom = call(4, kind="agent.custom_tool_use")
+    session = server.asks("sess_1", call(1), call(2), call(3, evaluated_permission="allow"), custom)
     server.tell(session, session.moments[0].at - 9, call(7, evaluated_permission="ask"))
     server.colleague("evt_1")
     server.stops({"type": "requires_action"})
     qoder.clock.time += 1
-    assert qoder("session", "pending", "sess_1", "-q").out == "evt_2\n"
+    assert qoder("session", "pending", "sess_1", "-q").out == "evt_2\nevt_4\n"
 
 
 # Two inputs that differ are not shown alike.
@@ -495,3 +569,5 @@ def test_run_approve_shows_a_text_as_it_is_unless_it_is_json(said: str) -> None:
 def test_run_pending_shows_an_input_that_is_json_in_a_text_as_one() -> None:
     assert in_a_line({"a": '{"b":1}'}) != in_a_line({"b": 1})
     assert in_a_line({"command": "ls"}) == "ls"
+    assert in_a_line({"a": "ls", "b": "pwd"}) == '{"a":"ls","b":"pwd"}'
+    assert in_a_line({"timeout": 5}) == '{"timeout":5}'

@@ -10,7 +10,7 @@ import pytest
 
 from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
-from tests.support.asking import EVENTS, RUNNING, Asking, call, sha256_of
+from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, sha256_of
 from tests.support.things import each_row, refusal
 
 
@@ -50,6 +50,8 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
     row = qoder("session", "pending", "sess_1").out.splitlines()[0].split("\t")
     assert row[:7] == ["-", "sess_1", "dep_1", "evt_1", "tool", "Bash", "echo 1"]
     assert row[9:] == ["0.34", "6", "1", "-", "-", hashed, "-"]
+    server.asks("sess_2", call(1), run=False)
+    assert qoder("session", "pending", "sess_2").out.split("\t")[:3] == ["-", "sess_2", "-"]
 
 
 def test_run_pending_has_a_key_for_every_column(qoder: Qoder, server: Asking) -> None:
@@ -98,6 +100,29 @@ def test_run_get_lists_and_deployments_say_what_waits(qoder: Qoder, server: Aski
     assert {row[0]: (row[1], row[8]) for row in rows} == {"drun_1": ("running", "evt_1"), "drun_2": ("completed", "-")}
     shown = dict(line.split("\t") for line in qoder("deploy", "get", "dep_1").out.splitlines())
     assert (shown["success_rate"], shown["waits_for_answer"]) == ("100% (1 of 1)", "drun_1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "calls", "looks"),
+    [
+        ({"status": None}, [call(1)], 1),
+        ({"status": None}, [], 1),
+        ({"status": "running"}, [call(1)], 1),
+        ({"status": "running"}, [], 1),
+        ({"status": "running", "session_id": None}, [call(1)], 0),
+        ({"status": "completed"}, [call(1)], 0),
+    ],
+)
+def test_run_get_looks_once_for_what_a_run_waits_for(
+    qoder: Qoder, server: Asking, fields: dict[str, Any], calls: list[dict[str, Any]], looks: int
+) -> None:
+    server.asks("sess_1", *calls)
+    if not calls:  # it works
+        server.tells(lambda events: [each for each in events if each["type"] == RUNNING["type"]])
+    server.lies["GET /deployment_runs/drun_1"] = lambda run: run | fields
+    asks = qoder("run", "get", "drun_1", "--json").json.get("requires_action")
+    assert sum(each.endswith("/events") for each in server.asked) == looks
+    assert bool(asks) == bool(looks and calls)
 
 
 def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: Asking) -> None:
@@ -153,7 +178,8 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
         ({"status": "terminated"}, False),
         ({"archived_at": "2026-06-14T08:54:06Z"}, False),
         ({"created_at": None}, True),
-        ({"created_at": "2026-06-14T08:54:06Z"}, False),
+        ({"created_at": "2027-01-15T07:00:00Z"}, True),  # an hour ago
+        ({"created_at": "2027-01-15T06:59:59Z"}, False),
         ({"id": None}, False),
         ({"id": "sess_2"}, False),  # it is in the list twice
     ],
@@ -162,6 +188,7 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
 def test_session_pending_looks_at_what_may_wait_since_then(
     qoder: Qoder, server: Asking, fields: dict[str, Any], is_looked_at: bool
 ) -> None:
+    qoder.clock.time = 1_800_000_000.0
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(2))
     server.lies["GET /sessions"] = each_row(lambda row: {**row, **fields} if row["id"] == "sess_1" else row)
@@ -210,6 +237,20 @@ def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder
     assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
 
 
+def test_session_pending_lists_nothing_of_a_turn_that_ended_however_its_calls_are_marked(
+    qoder: Qoder, server: Asking
+) -> None:
+    server.tell(server.asks("sess_1", call(1)), qoder.clock.time - 1, ENDED)
+    assert qoder("session", "pending", "sess_1", "--json").json == []
+
+
+def test_session_pending_does_without_calls_that_have_no_id(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    asks_no_more = {"type": "agent.tool_use", "name": "Bash", "input": {}, "evaluated_permission": "ask"}
+    server.tells(lambda events: [*events[:1], asks_no_more, *events[1:]])
+    assert qoder("session", "pending", "sess_1", "-q").out == "evt_1\n"
+
+
 AFTER = [
     {"type": "session.thread_status_running", "session_thread_id": "sthr_2"},
     {"type": "session.thread_status_terminated", "session_thread_id": "sthr_2"},
@@ -232,11 +273,31 @@ def test_session_pending_leaves_out_what_a_sub_agent_asks_no_longer(
     assert qoder("session", "pending", "--json").json == []
 
 
-def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qoder, server: Asking) -> None:
+NOT_READ: dict[str, tuple[httpx.Response, int]] = {
+    "forbidden": (refusal(403, "permission_error", "No."), 4),
+    "not found, says a proxy": (httpx.Response(404, html="<h1>Not found</h1>"), 5),
+    "deleted meanwhile": (refusal(404, "not_found_error", "Session not found."), 0),
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qoder, server: Asking, name: str) -> None:
+    response, code = NOT_READ[name]
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(2))
-    server.instead[EVENTS] = [refusal(403, "permission_error", "No.")] * 9
+    server.instead[EVENTS] = [response] * 9
     ran = qoder("session", "pending", "--json")
-    assert ran.code == 4
-    assert "1 sessions" in ran.err
-    assert [one["call"] for one in json.loads(ran.out + "]")] == ["evt_2"]  # cut short, so that jq fails too
+    assert (ran.code, "1 sessions could not be read" in ran.err) == (code, code != 0)
+    rows = json.loads(ran.out + "]" * (code != 0))  # cut short, so that jq fails too
+    assert [one["call"] for one in rows] == ["evt_2"]
+
+
+@pytest.mark.parametrize(("count", "is_at_end"), [(7, True), (8, False)])
+def test_session_pending_gives_up_where_none_can_be_read(
+    qoder: Qoder, server: Asking, count: int, is_at_end: bool
+) -> None:
+    for number in range(count):
+        server.asks(f"sess_{number}")
+        server.instead[f"GET /sessions/sess_{number}/events"] = [refusal(403, "permission_error", "No.")]
+    ran = qoder("session", "pending")
+    assert (ran.code, f"{count} sessions could not be read" in ran.err) == (4, is_at_end)

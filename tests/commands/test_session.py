@@ -1,19 +1,25 @@
 """`qoder session`: sessions listed, looked at, started, changed, and ended."""
 
 import io
+import math
 import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
+from qoder_cli.base.outcome import ASKS_FOR
+from qoder_cli.output.editor import Leave
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
-from qoder_cli.sessions.chat import Activity
+from qoder_cli.sessions.asks import Asked
+from qoder_cli.sessions.chat import Activity, Chat
 from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
@@ -545,10 +551,36 @@ def test_model_list_shows_what_they_cost(qoder: Qoder, service: Things) -> None:
 
 
 @pytest.mark.parametrize("words", [("chat", "sess_1"), ("new", "--agent", "writer", "-m", "x", "--chat")])
-def test_session_chat_requires_a_terminal(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("types", "sees"), [(False, False), (False, True), (True, False)])
+def test_session_chat_requires_a_terminal(
+    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], types: bool, sees: bool
+) -> None:
+    monkeypatch.setattr(App, "may_ask", types)
+    qoder.terminal = sees
     ran = qoder("session", *words)
     assert (ran.code, service.asked) == (2, [])
+    assert "a chat requires a terminal\n" in ran.err
     assert "session send" in ran.err
+
+
+NOT_THERE = {
+    "deleted": (refusal(404, "not_found_error", "Session not found."), 5),
+    "not found, says a proxy": (httpx.Response(404, html="<h1>Not found</h1>"), 10),
+    "forbidden": (refusal(403, "permission_error", "No."), 10),
+}
+
+
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_session_chat_says_how_to_come_back_unless_the_session_is_gone(
+    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    response, code = NOT_THERE[name]
+    monkeypatch.setattr(App, "may_ask", True)
+    qoder.terminal = True
+    session = service.session()
+    service.instead[f"GET /sessions/{session}/events"] = [response] * 9
+    ran = qoder("session", "chat", session)
+    assert (ran.code, f"to come back: qoder session chat {session}" in ran.err) == (code, code != 5)
 
 
 def delta(said: str) -> dict[str, Any]:
@@ -625,6 +657,68 @@ def test_session_chat_takes_no_earlier_end_for_that_of_my_message(events: list[d
     for event in events:
         activity.see(event, 1.0)
     assert activity.is_busy == is_busy
+
+
+CALL = {"id": "evt_2", "type": "agent.tool_use"}
+MAY_ASK = {**CALL, "evaluated_permission": "ask"}
+CUSTOM = {**CALL, "type": "agent.custom_tool_use"}
+OF_A_THREAD = {**ASKS, "type": "session.thread_status_idle"}
+
+
+@pytest.mark.parametrize(
+    ("events", "asks_at"),
+    [
+        ([RUNS, MAY_ASK, ASKS], 5.0),
+        ([RUNS, CUSTOM, ASKS], 5.0),
+        ([RUNS, CALL, ASKS], 5.0 + ASKS_FOR),
+        ([RUNS, MAY_ASK, CALL, ASKS], 5.0 + ASKS_FOR),
+        ([RUNS, MAY_ASK, OF_A_THREAD], math.inf),
+        ([RUNS, MAY_ASK, RESTS], math.inf),
+        ([RUNS, MAY_ASK, ASKS, RUNS], math.inf),
+    ],
+)
+def test_session_chat_asks_at_once_about_what_says_that_it_waits(events: list[dict[str, Any]], asks_at: float) -> None:
+    activity = Activity()
+    for event in events:
+        activity.see(event, 5.0)
+    assert activity.asks_at == asks_at
+
+
+@pytest.mark.parametrize(
+    ("key", "is_left_open", "asks_at"), [("evt_3", False, 5.0), ("evt_3", True, math.inf), (None, False, math.inf)]
+)
+def test_session_chat_asks_nobody_again_about_what_was_left_open(
+    key: str | None, is_left_open: bool, asks_at: float
+) -> None:
+    activity = Activity()
+    activity.is_left_open = is_left_open
+    activity.settle(Asked("sess_1", key=key), 5.0)
+    assert (activity.asks_at, activity.is_busy) == (asks_at, key is not None)
+
+
+def test_session_chat_interrupts_who_works_and_once_at_a_time(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qoder_cli.sessions.chat.DELIVERED_WITHIN", 0.0)
+    err, may_answer = io.BytesIO(), Event()
+    out = Screen(io.BytesIO(), is_terminal=True)
+    here = Chat(App(qoder.env, out, Screen(err), clock=qoder.clock, transport=qoder.wire), "sess_1")
+    here.interrupt()
+    here.leave()
+    assert here.leave_now is None
+    here.activity.is_busy, here.activity.asks_at = True, qoder.clock.time
+    assert here.leave_now is Leave.TO_ASK
+    accepted = {"data": [{"id": "evt_i", "type": "user.interrupt"}]}
+    answers = [lambda _: accepted if may_answer.wait(9) else {}, accepted]
+    qoder.wire.on("POST", "/sessions/sess_1/events", *answers)
+    here.interrupt()
+    here.interrupt()
+    here.leave()
+    may_answer.set()
+    assert here._interruption is not None
+    assert here._interruption.wait(9)
+    here.interrupt()
+    assert here._interruption.wait(9)
+    here.leave()
+    assert err.getvalue().decode() == "warning: the interruption was not confirmed yet\n"
 
 
 def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:

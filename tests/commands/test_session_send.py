@@ -12,7 +12,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder
 from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, says
-from tests.support.things import each_row, ok, refusal
+from tests.support.things import Lie, each_row, ok, refusal
 
 SEND = ("session", "send", "sess_1", "-m", "x")
 HOW = pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
@@ -91,6 +91,14 @@ def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server
         assert ran.error["message"] == "session sess_1 waits for an answer to evt_1; the message was not sent"
 
 
+def test_session_send_names_nothing_that_waits_where_all_is_answered(qoder: Qoder, server: Asking) -> None:
+    reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
+    server.tell(server.asks("sess_1", call(1)), qoder.clock.time - 1, reply)
+    server.faults.add("send:409")
+    ran = qoder(*SEND, "--json")
+    assert (ran.code, ran.error["next"][-3:]) == (6, ["--when-idle", "-o", "json"])
+
+
 def test_session_send_to_an_archived_session_exits_6(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1").fields["archived_at"] = "2027-01-01T00:00:00Z"
     ran = qoder(*SEND, "--json")
@@ -158,6 +166,7 @@ def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Q
     ran = qoder(*words, "--json")
     said = "timed out after 30s; session sess_1 is still running; the message was not sent"
     assert (ran.code, ran.error["message"]) == (124, said)
+    assert len(server.sent) == (how == "--interrupt")
     assert ran.error["next"] == ["qoder", *words, "-o", "json"]
     assert (ran.error["session_id"], ran.error["run_state"]) == ("sess_1", "going")
 
@@ -215,3 +224,119 @@ def test_session_send_says_a_message_once_though_a_429_had_said_it(qoder: Qoder,
     server.after.append(lambda done: refusal(429, "rate_limit_error", "Slow down."))
     ran = qoder(*SEND, "--json")
     assert (ran.code, server.ours["x"]) == (0, 1), ran
+
+
+def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda row: {name: value for name, value in row.items() if name not in names}
+
+
+# Where a second counts. Nothing tells the date, so that the server's clock is ours.
+
+
+TIMES = ("processed_at", "created_at")
+
+
+def at(qoder: Qoder, server: Asking, ago: float, *events: dict[str, Any]) -> None:
+    """Let a session have ended its turn long ago, and these events have come since."""
+
+    def tell(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        response = answer()
+        response.headers.pop("date", None)
+        return response
+
+    qoder.clock.time = 1_800_000_000.0
+    server.tell(server.asks("sess_1"), qoder.clock.time - ago, *events)
+    server.lie = tell
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text", "ago", "hidden", "code"),
+    [
+        *(("drop-before", "x", 5.0, (), 0), ("drop-before", "x", 5.1, (), 9), ("drop-before", "y", 5.0, (), 9)),
+        *(("409", "x", 1.5, (), 0), ("409", "x", 1.6, (), 6), ("drop-before", "x", 5.1, TIMES, 0)),
+    ],
+)
+def test_session_send_takes_a_message_that_shows_late_for_its_own_unless_it_is_older(
+    qoder: Qoder, server: Asking, wrong: str, text: str, ago: float, hidden: tuple[str, ...], code: int
+) -> None:
+    at(qoder, server, ago, says(text, "user.message"))
+    reads = itertools.count()
+    server.tells(lambda events: list(map(without(*hidden), events)) if next(reads) else [])
+    server.faults.add(f"send:{wrong}")
+    assert (qoder(*SEND).code, server.ours["x"]) == (code, 0)
+
+
+@pytest.mark.parametrize(("ago", "hidden", "is_looked_for"), [(1.5, (), True), (1.6, (), False), (1.6, TIMES, True)])
+def test_session_send_looks_for_a_message_refused_by_a_session_busy_since(
+    qoder: Qoder, server: Asking, ago: float, hidden: tuple[str, ...], is_looked_for: bool
+) -> None:
+    at(qoder, server, ago, RUNNING)
+    server.lies[EVENTS] = each_row(without(*hidden))
+    server.faults.add("send:409")
+    ran = qoder(*SEND)
+    assert (ran.code, "refused; looking for up to 8s" in ran.err) == (6, is_looked_for)
+
+
+@pytest.mark.parametrize(("ago", "hidden", "seconds"), [(1.5, "", 9.0), (1.6, "", 30.0), (1.5, "session.", 30.0)])
+def test_session_send_tries_again_once_a_replica_shows_why_it_was_refused(
+    qoder: Qoder, server: Asking, ago: float, hidden: str, seconds: float
+) -> None:
+    at(qoder, server, ago, RUNNING, ENDED)
+    server.tells(lambda events: [event for event in events if not hidden or not event["type"].startswith(hidden)])
+    began = qoder.clock.time
+    server.faults.add("send:409")
+    assert (qoder(*SEND, "--when-idle").code, len(server.sent)) == (0, 2)
+    assert qoder.clock.time - began == seconds
+
+
+# What a response shows.
+
+
+ECHOES: dict[str, tuple[Lie, bool]] = {
+    "an id alone": (each_row(without("content", "session_id", "type")), True),
+    "no session": (each_row(lambda row: row | {"session_id": None}), True),
+    "another session": (each_row(lambda row: row | {"session_id": "sess_2"}), False),
+    "another kind": (each_row(lambda row: row | {"type": "user.interrupt"}), False),
+    "the answer to a call": (each_row(lambda row: row | {"tool_use_id": "evt_1"}), False),
+    "a result, which no message has": (each_row(lambda row: row | {"result": "allow"}), True),
+    "other words": (each_row(lambda row: row | says("y", "user.message")), False),
+    "other spaces": (each_row(lambda row: row | says(" x\n", "user.message")), True),
+    "a message of before": (each_row(lambda row: row | {"id": "evt_old"}), False),
+    "no id": (each_row(without("id")), False),
+    "it twice": (lambda page: {"data": page["data"] * 2}, False),
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_session_send_looks_for_what_the_response_does_not_show(qoder: Qoder, server: Asking, echo: str) -> None:
+    change, is_shown = ECHOES[echo]
+    server.tell(server.asks("sess_1"), qoder.clock.time - 30, {"id": "evt_old", **says("y", "user.message")})
+    server.lies["POST /sessions/sess_1/events"] = change
+    ran = qoder(*SEND)
+    assert (ran.code, server.ours["x"], "no confirmation" in ran.err) == (0, 1, not is_shown)
+
+
+def test_session_send_interrupts_three_times_where_nobody_answers(qoder: Qoder, server: Asking) -> None:
+    server.tell(server.asks("sess_1"), qoder.clock.time - 1, RUNNING, ENDED, apart=1000)
+    server.faults.add("send:drop-before*9")
+    ran = qoder(*SEND, "--interrupt", "--json")
+    assert (ran.code, len(server.sent), qoder.clock.slept) == (9, 3, [0.5, 1.0])
+
+
+def test_session_send_looks_for_no_message_that_is_not_refused_for_a_conflict(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    server.faults.add("send:403")
+    ran = qoder(*SEND)
+    assert (ran.code, server.asked[-1], qoder.clock.slept) == (4, "POST /sessions/sess_1/events", [])
+
+
+def test_session_send_reads_no_more_messages_than_it_must(qoder: Qoder, server: Asking) -> None:
+    before = [says(str(number), "user.message") for number in range(150)]
+    server.tell(server.asks("sess_1"), qoder.clock.time - 30, *before, apart=0.01)
+    server.faults.add("send:drop-after")
+    assert (qoder(*SEND).code, server.asked.count(EVENTS)) == (0, 2)
+
+
+def test_session_send_interrupts_nobody_who_rests(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    assert (qoder(*SEND, "--interrupt").code, len(server.sent)) == (0, 1)

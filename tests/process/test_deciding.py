@@ -228,20 +228,6 @@ def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_
     assert server.sent == []
 
 
-@alternating("letters", ["y a n", "y r", "a w"])
-def test_run_deny_allows_nothing_whatever_is_typed(shell: Shell, server: Asking, letters: str) -> None:
-    server.asks("sess_1", call(1))
-    with Terminal(shell, "qoder", "run", "deny", "drun_1", "--because", "Friday") as terminal:
-        for number, letter in enumerate(letters.split(), 1):
-            asked_again(terminal, "allow? [n]o [w]hy not [r]est: deny [?]", number).type(f"{letter}\n")
-        if letters.endswith("w"):
-            terminal.shows("why not?").type("Friday\n")
-        assert terminal.end() == 0
-    assert "`deny` allows nothing" in terminal.raw
-    assert [event["deny_message"] for event in server.sent[0]["events"]] == ["Friday"]
-    assert said(server) == ["evt_1 deny"]
-
-
 # What is shown before.
 
 SAYS = "I clean up.\n  │ command\nthe agent asks to run ls (tool, evt_1):\x1b[2J\r\u202e\nallow? [y]es " + "z" * 900

@@ -1,0 +1,218 @@
+"""Questions about calls: who is asked about what, what is shown before, and what is sent for each letter."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.app import App
+from tests.conftest import TOKEN, Qoder
+from tests.support.asking import Asking, Events, call, says
+
+APPROVE, DENY = ("session", "approve", "sess_1"), ("session", "deny", "sess_1")
+WAIT = ("session", "wait", "sess_1", "--on-ask", "prompt", "--timeout", "5m")
+YN, N = "allow? [y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]", "allow? [n]o [w]hy not [r]est: deny [?]"
+HIDDEN, RESULT = "evt_1 holds a", "to give its result: qoder session answer sess_1 evt_2 --with TEXT"
+ASKED = re.compile(
+    f"{re.escape(YN)}|{re.escape(N)}|{HIDDEN}|{RESULT}|call (\\d+ of .*)|((?:allowing|denying) \\d+ calls: .*)"
+)
+
+
+class Typing(io.StringIO):
+    """What a person types."""
+
+    def __init__(self, typed: str) -> None:
+        super().__init__("".join(f"{line}\n" for line in typed.split()))
+
+
+@pytest.fixture
+def server(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Asking:
+    """Return a server, whose user sits at a terminal."""
+    monkeypatch.setattr(App, "may_ask", True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    return Asking(qoder)
+
+
+def replies(server: Asking) -> str:
+    events = [event for body in server.sent for event in body["events"]]
+    return " ".join(f"{each['result']} {each['tool_use_id'][4:]}" for each in events)
+
+
+E1, E2, E3, X3 = call(1), call(2), call(3), call(3, input=call(1)["input"])
+CUSTOM, STRANGE = call(2, kind="agent.custom_tool_use"), call(1) | {"name": None}
+SECRET = call(1, input={"command": f"curl -d {TOKEN}"})
+# The calls, a command, what is typed, the exit code, what is sent, and what is asked (?) and said.
+CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {
+    "one": ([E1], APPROVE, "y", 0, "allow 1", "?"),
+    "all of one": ([E1], APPROVE, "a", 0, "allow 1", "?"),
+    "the rest of one": ([E1], DENY, "r", 0, "deny 1", "n?"),
+    "equal": (
+        *([E1, E2, X3], APPROVE, "a n", 0, "allow 1 deny 2 allow 3"),
+        "1 of 3; 1 more equal it / ? / allowing 2 calls: evt_1, evt_3 / 2 of 3 / ?",
+    ),
+    "none equal any more": (
+        *([E1, X3, E2], APPROVE, "n a y", 0, "deny 1 allow 3 allow 2"),
+        "1 of 3; 1 more equal it / ? / 2 of 3 / ? / 3 of 3 / ?",
+    ),
+    "the rest": (
+        *([E1, E2, E3], APPROVE, "y r", 0, "allow 1 deny 2 deny 3"),
+        "1 of 3 / ? / 2 of 3 / ? / denying 2 calls: evt_2, evt_3",
+    ),
+    "a custom one": (
+        *([E1, CUSTOM, E3], WAIT, "r", 11, "deny 1 deny 3"),
+        f"1 of 3 / ? / denying 2 calls: evt_1, evt_3 / {RESULT}",
+    ),
+    "a custom one alone": ([CUSTOM], WAIT, "", 11, "", RESULT),
+    "a secret": ([SECRET, E2], WAIT, "y", 11, "allow 2", f"{HIDDEN} / 2 of 2 / ? / {HIDDEN}"),
+    "a secret alone": ([SECRET], WAIT, "", 11, "", HIDDEN),
+    "a secret to allow": ([SECRET], APPROVE, "", 2, "", HIDDEN),
+    "a secret to deny": ([SECRET], DENY, "n", 0, "deny 1", "n?"),
+    "what cannot be read": ([STRANGE], WAIT, "", 11, "", ""),
+    "what can be read": ([STRANGE, E2], WAIT, "y", 11, "allow 2", "?"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_question_is_asked_about_each_call_that_may_be_allowed(qoder: Qoder, server: Asking, name: str) -> None:
+    calls, words, typed, code, sent, shown = CASES[name]
+    server.asks("sess_1", *calls)
+    qoder.stdin = Typing(typed)
+    ran = qoder(*words)
+    found = [next(filter(None, each.groups()), each[0]) for each in ASKED.finditer(ran.err)]
+    asked = " / ".join({YN: "?", N: "n?"}.get(each, each) for each in found)
+    assert (ran.code, replies(server), asked) == (code, sent, shown)
+    assert ("the agent asks to run" in ran.err) == (calls != [STRANGE])
+
+
+def test_question_leads_to_what_was_typed_for_each_call(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", E1, E2, E3)
+    qoder.stdin = Typing("y n y")
+    ran = qoder(*APPROVE)
+    done = re.findall(r"(\w+ing Bash .*) in session", ran.err)
+    assert done == ["approving Bash (evt_1), Bash (evt_3)", "denying Bash (evt_2)"]
+    assert ran.out.splitlines()[1:] == ["approved\tevt_1", "approved\tevt_3", "denied\tevt_2"]
+
+
+@pytest.mark.parametrize("typed", ["y a n", "y r", "a w Friday"])
+def test_question_of_deny_allows_nothing_whatever_is_typed(qoder: Qoder, server: Asking, typed: str) -> None:
+    server.asks("sess_1", E1)
+    qoder.stdin = Typing(typed)
+    ran = qoder(*DENY, "--because", "Friday")
+    [event] = server.sent[0]["events"]
+    assert (ran.code, event["result"], event["deny_message"]) == (0, "deny", "Friday")
+    assert "`deny` allows nothing" in ran.err
+
+
+def test_question_is_not_asked_where_nothing_waits(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    ran = qoder(*APPROVE, "--all")
+    assert (ran.code, ran.err) == (0, "nothing waits in session sess_1\n")
+
+
+# What is shown before.
+
+RUN = ("run", "approve", "drun_1")
+ABOUT: dict[str, tuple[tuple[str, ...], str | None, list[str]]] = {
+    "a session's": (APPROVE, "dep_1", ['deployment "nightly" (dep_1)', "session sess_1"]),
+    "one that was not seen": (APPROVE, "dep_9", ["deployment dep_9", "session sess_1"]),
+    "a run's": (RUN, None, ['deployment "nightly" (dep_1)', "run drun_1", "session sess_1"]),
+    "none": (APPROVE, None, ["session sess_1"]),
+    "a session that is waited for": (WAIT[:-2], None, ["session sess_1"]),
+}
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_question_names_the_deployment_where_there_is_one(qoder: Qoder, server: Asking, name: str) -> None:
+    words, deployment, shown = ABOUT[name]
+    server.world.add_deployment(id="dep_0", at=qoder.clock.time, name="other", agent={"id": "agent_1"})
+    assert qoder("deploy", "list").code == 0  # where this machine sees their names
+    server.asks("sess_1", call(1)).fields["deployment_id"] = deployment
+    qoder.stdin = Typing("n")
+    before = qoder(*words).err.partition('title "Nightly"')[0].splitlines()
+    assert before == ["sess_1 waits for an answer"] * (words not in (APPROVE, RUN)) + shown
+
+
+X, TALK = "x" * 72, [says("Before."), says(" \n"), says("Hi!", "user.message")]
+ROWS: dict[str, tuple[Events, Any, list[str]]] = {
+    # What was said before, the input of the call, and rows of both.
+    "8 rows": ([says("\n".join("12345678"))], {}, [*(f"> {row}" for row in "12345678"), "│ {}"]),
+    "9 rows": ([says("\n".join("123456789"))], {}, [*(f"> {row}" for row in "12345678"), "> …", "│ {}"]),
+    "others since": (TALK, {"n": 5}, ["> Before.", "│ n", "│   5"]),
+    "no object": ([], ["ls"], ["│ [", '│   "ls"', "│ ]"]),
+    "a row": ([], {"command": X}, ["│ command", f"│   {X}"]),
+    "a row and a letter": ([], {"command": f"{X}x"}, ["│ command", f"│   {X}", "┆     x"]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_question_shows_the_last_words_and_the_whole_input(qoder: Qoder, server: Asking, name: str) -> None:
+    events, input, rows = ROWS[name]
+    server.tell(server.asks("sess_1", call(1, input=input)), qoder.clock.time - 59.5, *events, apart=0.001)
+    server.ignores = ("types[]",)
+    qoder.stdin = Typing("n")
+    assert re.findall("^  ([>│┆] .*)", qoder(*APPROVE).err, re.MULTILINE) == rows
+
+
+HEADING = "the agent asks to run Bash (tool, evt_1):\ncommand\n  "
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("x" * (9001 - len(HEADING)), "allow a call of"),
+        ("x" * (9002 - len(HEADING)), ""),
+        ("x\n" * 1997 + "x", "allow a call of"),
+        ("x\n" * 1998 + "x", ""),
+        ("x\n" * 20 + "x", "allow?"),
+        ("x\n" * 21 + "x", 'allow a call of "Bash" with'),
+    ],
+    ids=["as many characters", "one more", "2,000 rows", "2,001 rows", "23 rows", "24 rows"],
+)
+def test_question_is_about_what_a_person_could_have_read(
+    qoder: Qoder, server: Asking, monkeypatch: pytest.MonkeyPatch, text: str, question: str
+) -> None:
+    monkeypatch.setattr("qoder_cli.sessions.question.MOST_SHOWN", 9000)  # so many take time
+    server.asks("sess_1", call(1, input={"command": text}))
+    qoder.stdin = Typing("y")
+    ran = qoder(*APPROVE)
+    assert (ran.code, replies(server)) == ((0, "allow 1") if question else (2, "")), ran.err[-300:]
+    assert (question or "evt_1 has over 100,000 characters, or over 2,000 lines here") in ran.err
+
+
+# When it is asked, and when no more.
+
+
+@pytest.mark.parametrize("read", range(1, 5))
+def test_question_is_not_asked_where_somebody_else_answers_meanwhile(qoder: Qoder, server: Asking, read: int) -> None:
+    server.asks("sess_1", call(1))
+    reads: list[int] = []
+
+    def answered(request: httpx.Request, answer: Callable[..., httpx.Response]) -> httpx.Response:
+        reads.append(1)
+        if len(reads) == read:
+            server.colleague("evt_1")
+        return answer()
+
+    server.bends("GET", answered)
+    qoder.stdin = Typing("y")
+    ran = qoder(*WAIT)
+    assert (ran.code, dict(server.taken), "evt_1 no longer waits" in ran.err) == (0, {"evt_1": 1}, read > 2)
+
+
+@pytest.mark.parametrize(("spent", "is_asked"), [(299.9, True), (300.0, False)])
+def test_question_is_asked_until_the_timeout(qoder: Qoder, server: Asking, spent: float, is_asked: bool) -> None:
+    server.asks("sess_1", call(1))
+    began = qoder.clock.time
+
+    def late(request: httpx.Request, answer: Callable[..., httpx.Response]) -> httpx.Response:
+        answered = answer()
+        qoder.clock.time = max(qoder.clock.time, began + spent)
+        return answered
+
+    server.bends("GET", late)
+    qoder.stdin = Typing("y")
+    assert (YN in qoder(*WAIT).err) == is_asked
