@@ -193,13 +193,15 @@ def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-@pytest.mark.parametrize("mark", ["another", None])
+@pytest.mark.parametrize("mark", ["another", "of the same second", None])
 def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arrives: bool, mark: str | None) -> None:
     raw = variable(service)
+    before = raw["updated_at"]
     service.loses("reset", done=arrives)
 
     def rotate() -> None:
-        raw.update(updated_at="2027-01-15T08:30:00Z", metadata={"qoder_key": mark} if mark else {})
+        at = before if mark == "of the same second" else "2027-01-15T08:30:00Z"
+        raw.update(updated_at=at, metadata={"qoder_key": mark} if mark else {})
 
     qoder.clock.at_sleep = rotate
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")

@@ -1,20 +1,32 @@
 """What differs between a file and the server: the body that is sent for it, and how it reads to people."""
 
 import json
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli.base.errors import CannotBe, NoResponse, OutcomeUnknown, QoderError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import Deployment, Resource
+from qoder_cli.base.model import Deployment, Resource, mapping
 from qoder_cli.deployments.form import FORM, LATEST, REPINNING
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
-from qoder_cli.nouns.edits.difference import ABSENT, HIDDEN, Difference, FieldChange, Secrets, difference, lines_of
-from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.difference import (
+    ABSENT,
+    HIDDEN,
+    Difference,
+    FieldChange,
+    Form,
+    Secrets,
+    difference,
+    lines_of,
+)
+from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.thing import target_of
-from qoder_cli.nouns.edits.update import Update
+from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.table import NOUNS
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
@@ -397,40 +409,107 @@ def test_secrets_hide_only_those_variables_of_a_server(text: str, shown: str) ->
     assert Secrets().out_of(fields) == fields
 
 
-LATER = "2026-06-14T09:00:00Z"
-# What is read of an agent whose description was to become new; whether that shows the change, answers to it, and shows
-# that nobody has written since.
-READINGS: list[tuple[dict[str, Any], str]] = [
-    ({}, "as before"),
-    ({"description": "New", "version": 4}, "so, an answer"),
-    ({"description": "New"}, "so, an answer"),
-    ({"description": "New", "version": 9}, "so, an answer"),
-    ({"description": "New", "id": "agent_2"}, ""),
-    ({"id": "agent_2", "version": 4}, ""),
-    ({"version": 4}, "an answer"),  # which shows only that it was written
-    ({"version": 5}, ""),
-    ({"version": 2}, ""),
-    ({"version": None}, "as before"),
-    ({"version": "4"}, "as before"),
-    ({"version": None, "updated_at": LATER}, "an answer"),
-    ({"version": None, "updated_at": "2026-06-14T07:00:00Z"}, ""),
-    ({"version": None, "updated_at": None}, ""),
-    ({"updated_at": LATER}, ""),
-    ({"name": "theirs"}, ""),
-    ({"metadata": {"team": "core", "qoder_key": "1"}}, "as before"),
+def without(raw: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in raw.items() if name not in names}
+
+
+LATER, EARLIER = "2026-06-14T09:00:00Z", "2026-06-14T07:00:00Z"
+AGENT = {"id": "agent_1", "name": "w", "description": "Old", "model": "auto", "version": 3}
+AGENT |= {"updated_at": "2026-06-14T08:00:00Z", "metadata": {"team": "core"}}
+NEW, OF_AGENTS = {"description": "New"}, form_of(NOUNS["agent"])
+# A secret, which nothing shows but our mark.
+SECRET = {"auth": {"type": "x", "token": "t"}, "metadata": {"qoder_key": "ours"}}
+SEALED = {**AGENT, "auth": {"type": "x"}, "metadata": {"qoder_key": "old"}}
+OF_SECRETS = form_with(("auth", "name", "metadata"))
+UPDATES: dict[str, tuple[dict[str, Any], dict[str, Any], Form]] = {
+    "agent": (AGENT, NEW, OF_AGENTS),
+    "without a version": (without(AGENT, "version"), NEW, OF_AGENTS),
+    "without a date": (without(AGENT, "version", "updated_at"), NEW, OF_AGENTS),
+    "moves by itself": (AGENT, NEW, OF_AGENTS._replace(moves=True)),
+    "exact": (AGENT, NEW, OF_AGENTS._replace(is_exact=True)),
+    "read back": (AGENT, NEW, OF_AGENTS._replace(is_read_back=True)),
+    "secret": (without(SEALED, "version"), SECRET, OF_SECRETS),
+    "secret without a date": (without(SEALED, "version", "updated_at"), SECRET, OF_SECRETS),
+    "secret with a version": (SEALED, SECRET, OF_SECRETS),
+    "secret without a mark": (without(AGENT, "version"), {"auth": SECRET["auth"]}, OF_SECRETS),
+}
+# What is read of something that was to be changed: whether that shows the change, answers to it, or is as before; what
+# is found in it after a lost answer; and whether the change may then be sent again.
+READINGS: list[tuple[str, dict[str, Any], str, str, str]] = [
+    ("agent", {}, "as before", "nothing", "again"),
+    ("agent", {"version": 4}, "an answer", "theirs", "overtaken"),  # which shows only that it was written
+    ("agent", {"version": 5}, "", "theirs", "overtaken"),
+    ("agent", {"version": 2}, "", "theirs", "overtaken"),
+    ("agent", {"version": None}, "as before", "nothing", "again"),
+    ("agent", {"version": "4"}, "as before", "nothing", "again"),
+    ("agent", {"version": None, "updated_at": LATER}, "an answer", "unclear", "again"),
+    ("agent", {"version": None, "updated_at": EARLIER}, "", "unclear", "again"),
+    ("agent", {"version": None, "updated_at": None}, "", "unclear", "again"),
+    ("agent", {"updated_at": LATER}, "", "theirs", "again"),
+    ("agent", {"updated_at": None}, "", "unclear", "again"),
+    ("agent", {"name": "theirs"}, "", "theirs", "overtaken"),
+    ("agent", {"name": "theirs", "version": 4}, "an answer", "theirs", "overtaken"),
+    ("agent", {"metadata": {"team": "core", "qoder_key": "1"}}, "as before", "nothing", "again"),
+    ("agent", {"archived_at": LATER}, "as before", "cannot be", "again"),
+    ("agent", {"id": "agent_2"}, "as before", "unclear", "unclear"),
+    ("agent", {"id": "agent_2", "version": 4}, "", "unclear", "unclear"),
+    ("agent", NEW, "so, an answer", "ours", "again"),
+    ("agent", {**NEW, "id": "agent_2"}, "", "unclear", "unclear"),
+    ("agent", {**NEW, "version": 4}, "so, an answer", "ours", "again"),
+    ("agent", {**NEW, "version": 5}, "so, an answer", "overtaken", "again"),
+    ("agent", {**NEW, "version": 2}, "so, an answer", "overtaken", "again"),
+    ("agent", {**NEW, "updated_at": LATER}, "so, an answer", "ours", "again"),
+    ("agent", {**NEW, "version": 4, "name": "theirs"}, "so, an answer", "overtaken", "again"),
+    ("agent", {**NEW, "version": 4, "metadata": {}}, "so, an answer", "overtaken", "again"),
+    ("without a version", {}, "as before", "nothing", "again"),
+    ("without a version", {"version": 4}, "as before", "nothing", "again"),
+    ("without a version", {"updated_at": LATER}, "an answer", "theirs", "again"),
+    ("without a version", {"updated_at": EARLIER}, "", "theirs", "again"),
+    ("without a date", {}, "as before", "nothing", "again"),
+    ("without a date", {"updated_at": LATER}, "", "theirs", "again"),
+    ("moves by itself", {"updated_at": LATER}, "as before", "nothing", "again"),
+    ("exact", {"version": 4}, "", "theirs", "overtaken"),
+    ("exact", {**NEW, "version": 4}, "so, an answer", "ours", "again"),
+    ("read back", {}, "an answer, as before", "nothing", "again"),
+    ("secret", {}, "an answer, as before", "nothing", "again"),
+    ("secret", {"updated_at": LATER}, "an answer", "unknown", "overtaken"),
+    ("secret", {"updated_at": None}, "an answer", "unclear", "overtaken"),
+    ("secret", {"metadata": {"qoder_key": "ours"}}, "so, an answer, as before", "ours", "again"),
+    ("secret", {"metadata": {"qoder_key": "ours"}, "name": "theirs"}, "so, an answer", "overtaken", "again"),
+    ("secret", {"metadata": {"qoder_key": "theirs"}}, "an answer", "theirs", "overtaken"),  # in the same second
+    ("secret", {"metadata": {"qoder_key": "theirs"}, "updated_at": LATER}, "an answer", "theirs", "overtaken"),
+    ("secret", {"metadata": {}, "updated_at": LATER}, "an answer", "unknown", "overtaken"),
+    ("secret", {"name": "theirs"}, "an answer", "theirs", "overtaken"),
+    ("secret without a date", {}, "an answer", "unknown", "again"),
+    ("secret without a date", {"metadata": {"qoder_key": "theirs"}}, "an answer", "theirs", "overtaken"),
+    ("secret with a version", {"version": 4}, "an answer", "unknown", "overtaken"),
+    ("secret with a version", {"version": 5}, "an answer", "theirs", "overtaken"),
+    ("secret without a mark", {}, "an answer, as before", "nothing", "again"),
+    ("secret without a mark", {"updated_at": LATER}, "an answer", "unknown", "overtaken"),
 ]
+ERRORS = {CannotBe: "cannot be", NoResponse: "unclear", OutcomeUnknown: "unknown", Overtaken: "overtaken"}
 
 
-@pytest.mark.parametrize(("fields", "shows"), READINGS, ids=str)
-def test_update_is_known_by_what_is_read_and_its_version(fields: dict[str, Any], shows: str) -> None:
-    agent, before = NOUNS["agent"], {"id": "agent_1", "name": "w", "description": "Old", "model": "auto", "version": 3}
-    before |= {"updated_at": "2026-06-14T08:00:00Z", "metadata": {"team": "core"}}
-    app: Any = None
-    update = Update(app, target_of(agent, "agent_1"), before, {"description": "New"}, form_of(agent))
+@pytest.mark.parametrize(("kind", "fields", "shows", "found", "then"), READINGS, ids=str)
+def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], shows: str, found: str, then: str) -> None:
+    before, body, form = UPDATES[kind]
     raw = {**before, **fields}
-    found = {
+    app: Any = SimpleNamespace(client=SimpleNamespace(get=lambda path, **how: raw), looking=lambda *words: [*words])
+    update = Update(app, target_of(NOUNS["agent"], "agent_1"), before, body, form, is_shown=body is NEW)
+    update._mark = mapping(body.get("metadata")).get("qoder_key")
+    signs = {
         "so": update.is_so(raw),
         "an answer": update._is_answer(Resource(raw)),
         "as before": update._is_as_before(raw),
     }
-    assert ", ".join(name for name, is_one in found.items() if is_one) == shows
+    assert ", ".join(name for name, is_one in signs.items() if is_one) == shows
+    assert _outcome(lambda: "ours" if update._find() else "theirs" if update._theirs else "nothing") == found
+    update._is_read = False
+    assert _outcome(lambda: update._look_again() or "again") == then
+
+
+def _outcome(look: Callable[[], str]) -> str:
+    try:
+        return look()
+    except QoderError as error:
+        return ERRORS[type(error)]
