@@ -23,6 +23,7 @@ from qoder_cli.nouns.edits.difference import (
     Secrets,
     difference,
     lines_of,
+    same,
 )
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.thing import target_of
@@ -219,6 +220,11 @@ GIT = {"type": "git_repository", "url": "https://x"}
         ([GIT], [FILE, GIT], ['+ resources[0].type: "file"', '+ resources[0].file_id: "file_1"']),
         ([GIT], [{**GIT, "url": "https://y"}], ['+ resources[0].url: "https://y"', "- resources[0]: {GIT}"]),
         ([{"a": [1, 2, 3]}], [{"a": [1, 3]}], ["- resources[0].a[1]: 2"]),
+        (
+            [FILE],
+            [{**FILE, "type": "a"}],
+            ['+ resources[0].type: "a"', '+ resources[0].file_id: "file_1"', "- resources[0]: {FILE}"],
+        ),
         ([{"x": 1}], [{"x": 2}], ["~ resources[0].x: 1 -> 2"]),  # what has no name is known by its place
     ],
 )
@@ -311,6 +317,7 @@ def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
         (("name", "a", "b"), '~ name: "a" -> "b"'),
         (("metadata.team", ABSENT, "core"), '+ metadata.team: "core"'),
         (("description", "a", None), '~ description: "a" -> null'),
+        (("description", "a" * 60, "b"), f'~ description: "{"a" * 60}" -> "b"'),
         (("schedule", {"timezone": "UTC"}, None), '~ schedule: {"timezone":"UTC"} -> null'),
         (("agent.version", 3, LATEST), '~ agent.version: 3 -> "latest"'),
         (("resources[0].n", Number("1.10"), 2), "~ resources[0].n: 1.10 -> 2"),
@@ -357,6 +364,9 @@ def test_change_of_a_text_of_very_many_lines_is_cut_and_not_compared_for_minutes
     assert (len(lines), lines[-1]) == (32, "    … and 971 more lines")
     [_, line] = told_of("description", ABSENT, "x" * 5000)
     assert line == f"    +{'x' * 999}…"
+    for count, shown in ((2000, 4), (2001, 32)):  # lines; of more than 4000 nobody looks which are the same
+        before = "\n".join(map(str, range(count)))
+        assert len(told_of("description", before, f"{before}!")) == shown
     many = [f"{n % 7} {n}" for n in range(60_000)]
     lines = told_of("description", "\n".join(many), "\n".join(reversed(many)))
     assert (len(lines), lines[-1]) == (32, "    … and 119970 more lines")
@@ -371,6 +381,10 @@ TOKEN = "environment_variables.TOKEN"
         (TOKEN, ABSENT, "hunter2", f'+ {TOKEN}: "[hidden]"'),
         (TOKEN, "hunter2", ABSENT, f'- {TOKEN}: "[hidden]"'),
         ("environment_variables", "?", "also ?", "~ environment_variables: changed"),
+        ("environment_variables.LEVEL", "1", "2", "~ environment_variables.LEVEL: changed"),
+        ("resources[0]", ABSENT, {"password": "hunter2", "b": 1}, '+ resources[0]: {"password":"[hidden]","b":1}'),
+        ("resources[0]", ABSENT, {"password": None}, '+ resources[0]: {"password":null}'),
+        ("resources[0]", ABSENT, [{"token": "hunter2"}], '+ resources[0]: [{"token":"[hidden]"}]'),
         *(
             (path, "hunter2", "hunter3", f"~ {path}: changed")
             for path in (TOKEN, "resources[0].token", "mcp_servers[0].headers.X", "auth.token", "api_key")
@@ -387,6 +401,13 @@ def test_change_shows_only_what_stands_where_no_secret_may(path: str, before: An
     assert ("hunter" in json.dumps(shown)) == ("hunter" in line)
 
 
+def test_change_hides_what_came_from_a_variable_wherever_it_stands() -> None:
+    assert told_of("name", "a", "b", "name") == ["~ name: changed"]
+    assert told_of("resources[0]", ABSENT, {"url": "a", "b": "a"}, "resources[0].url") == [
+        '+ resources[0]: {"url":"[hidden]","b":"a"}'
+    ]
+
+
 def test_change_repeats_no_token_in_the_wrong_place() -> None:
     [line] = told_of("name", "pt-0123456789abcdef", "b pt-0123456789abcdef")
     assert line == '~ name: "[redacted]" -> "b [redacted]"'
@@ -401,12 +422,54 @@ def test_change_repeats_no_token_in_the_wrong_place() -> None:
         ("PLAIN=see;TOKEN=e", "PLAIN=see\nTOKEN=[hidden]"),
         ("PLAIN=see; OTHER=e", "PLAIN=see; OTHER=e"),
         ("no pairs, e", HIDDEN),
+        (None, None),
     ],
 )
-def test_secrets_hide_only_those_variables_of_a_server(text: str, shown: str) -> None:
+def test_secrets_hide_only_those_variables_of_a_server(text: str | None, shown: str | None) -> None:
     fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
     assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}
     assert Secrets().out_of(fields) == fields
+
+
+LIMITED = {"type": "limited"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_normal"),
+    [
+        ({"version": 3, "content_sha256": "x"}, {}),
+        ({"model": {}}, {"model": {}}),
+        ({"model": {"id": "auto"}}, {"model": "auto"}),
+        ({"model": {"id": "auto", "effort": None}}, {"model": "auto"}),
+        ({"model": {"id": "auto", "effort": "low"}}, {"model": {"id": "auto", "effort": "low"}}),
+        ({"model": {"id": None, "effort": None}}, {"model": {"id": None, "effort": None}}),
+        ({"tools": None}, {"tools": None}),
+        (
+            {"tools": [{"type": "a", "default_config": {"enabled": True}}, 5]},
+            {"tools": [{"type": "a", "default_config": {}}, 5]},
+        ),
+        ({"config": {"type": "cloud"}}, {"config": {"type": "cloud", "networking": LIMITED}}),
+        ({"config": {}}, {"config": {"networking": LIMITED}}),
+        ({"config": {"type": "self_hosted"}}, {"config": {"type": "self_hosted"}}),
+        (
+            {"config": {"networking": {"allow_mcp": False, "x": False}}},
+            {"config": {"networking": {**LIMITED, "x": False}}},
+        ),
+        ({"config": {"networking": {"allow_mcp": True}}}, {"config": {"networking": {**LIMITED, "allow_mcp": True}}}),
+        ({"auth": {"networking": {"allow_mcp": False}}}, {"auth": {"networking": {}}}),
+        ({"auth": "x"}, {"auth": "x"}),
+    ],
+    ids=str,
+)
+def test_fields_are_compared_without_what_a_server_fills_in(fields: dict[str, Any], is_normal: dict[str, Any]) -> None:
+    assert form_with(tuple(fields)).normal(fields) == is_normal
+
+
+@pytest.mark.parametrize("more", [{}, {"b": 1}])
+def test_fields_are_the_same_only_where_neither_has_more(more: dict[str, Any]) -> None:
+    form, one = form_with(("x",)), {"x": {"a": 1}}
+    for other in ({"x": {"a": 1, **more}}, {"x": {"a": 1}, **more}):
+        assert same(form, one, other) is same(form, other, one) is (not more)
 
 
 def without(raw: dict[str, Any], *names: str) -> dict[str, Any]:

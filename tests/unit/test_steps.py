@@ -10,7 +10,7 @@ from qoder_cli.base.model import Resource
 from qoder_cli.nouns.edits import step as steps
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Applied, Step, give_up, result_of, without_writing
+from qoder_cli.nouns.edits.step import Step, give_up, result_of, without_writing
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
 from qoder_cli.nouns.table import NOUNS
@@ -48,7 +48,7 @@ class World:
         self.answers = list(answers)
         self.lines: list[str] = []
         self.reads = 0
-        self.progress = SimpleNamespace(note=lambda text, always=False: self.lines.append(text), warn=self.lines.append)
+        self.progress = SimpleNamespace(note=self._note, warn=self.lines.append)
         self.clock = FakeClock()
         self.client: Any = SimpleNamespace(get=self._get, clock=self.clock)
 
@@ -58,6 +58,9 @@ class World:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _note(self, text: str, *, always: bool = False) -> None:
+        self.lines.append(text if always else f"note: {text}")
 
     def looking(self, *words: str) -> list[str]:
         return ["qoder", *words]
@@ -134,24 +137,6 @@ def test_result_shows_no_token_but_in_the_name_of_what_is_there() -> None:
     assert result_of(step_of(changes=[]), "unchanged").row()["changes"] is None
 
 
-@pytest.mark.parametrize(
-    ("action", "found", "is_fine", "became"),
-    [
-        ("changed", WRITER, True, "changed"),
-        ("would_change", WRITER, True, "would change"),
-        ("changed", None, False, "changed"),
-        ("failed", WRITER, False, "failed"),
-        ("unknown", WRITER, False, "unknown"),
-        ("not_attempted", WRITER, False, "not attempted"),
-    ],
-)
-def test_result_is_fine_where_a_thing_is_there_and_nothing_went_wrong(
-    action: Any, found: Raw | None, is_fine: bool, became: str
-) -> None:
-    result = Applied("writer", Resource(found) if found else None, step=step_of(), action=action)
-    assert (result.is_fine, result.became) == (is_fine, became)
-
-
 def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
     """Return a write that was stopped."""
     shown = result and SimpleNamespace(value=Resource(result))
@@ -176,11 +161,14 @@ def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
 def test_step_that_was_stopped_says_what_is_known_of_it(fields: Raw, planned: str, stopped: str) -> None:
     step = step_of(**fields)
     assert (without_writing(step).action, give_up(step).action) == (planned, stopped)
+    assert without_writing(step).is_fine is (step.current is not None and planned != "failed")
+    assert give_up(step).is_fine is (stopped in ("changed", "created", "unchanged"))
     assert give_up(step).exit_code == {"failed": 6, "unknown": 9, "not_attempted": None}.get(stopped, 0)
 
 
 NEW = {**WRITER, "description": "New"}
 THEIRS = {**WRITER, "name": "theirs"}
+WHAT = "what someone else changed in writer (agent_1):"
 THEIR_NAME = '  ~ name: "writer" -> "theirs"'
 
 
@@ -189,8 +177,13 @@ THEIR_NAME = '  ~ name: "writer" -> "theirs"'
     [
         (WRITER, {}, "open", []),
         ({**WRITER, "version": 4}, {}, "open", []),
-        (NEW, {}, "done", ["writer (agent_1) was already changed as requested, by someone else"]),
-        ({**NEW, "name": "theirs"}, {}, "done", ["writer (agent_1) was already changed as requested, by someone else"]),
+        (NEW, {}, "done", ["note: writer (agent_1) was already changed as requested, by someone else"]),
+        (
+            {**NEW, "name": "theirs"},
+            {},
+            "done",
+            ["note: writer (agent_1) was already changed as requested, by someone else"],
+        ),
         (NEW, {"kind": Sealed}, "Rejected", ['  ~ description: "Old" -> "New"']),
         (NEW, {"changes": []}, "Rejected", ['  ~ description: "Old" -> "New"']),
         (NEW, {"body": {"description": "New", "system": "x"}}, "Rejected", ['  ~ description: "Old" -> "New"']),
@@ -211,7 +204,7 @@ def test_step_looks_again_before_it_writes(now: Raw, fields: Raw, outcome: str, 
         assert step.current == now
     except QoderError as error:
         found = type(error).__name__
-    what = ["what someone else changed in writer (agent_1):"] if outcome == "Rejected" else []
+    what = [WHAT] if outcome == "Rejected" else []
     assert (found, world.lines) == (outcome, what + shown)
 
 
@@ -226,7 +219,7 @@ def test_step_of_an_old_version_shows_what_came_since() -> None:
         world: Any = World({**WRITER, **newer} if newer is not None else NoResponse("lost"))
         step = step_of(body={"description": "New", "version": 3}, again=["qoder", "again"])
         error: Any = steps._explained(world, step, stale)
-        assert world.lines == (["what someone else changed in writer (agent_1):"] if lines else []) + lines
+        assert world.lines == ([WHAT] if lines else []) + lines
         if lines:
             assert (
                 "agent_1 was changed by someone else in the meantime (version 3 was read, 5 is there)" in error.message
@@ -234,7 +227,8 @@ def test_step_of_an_old_version_shows_what_came_since() -> None:
             assert error.next == ["qoder", "again"]
         else:
             assert error is stale
-    for other in (stale.with_(http_status=400), ApiError("Gone.")):  # which nobody has to look for
+    world = World({**WRITER, "version": 5})
+    for other in (stale.with_(http_status=400), ApiError("Gone.")):  # which no version is the cause of
         assert steps._explained(world, step, other) is other
     assert steps._explained(world, step_of(), stale) is stale
 
@@ -253,7 +247,7 @@ def test_step_of_an_old_version_shows_what_came_since() -> None:
 def test_step_shows_what_others_changed_while_it_was_written(found: Raw, fields: Raw, lines: list[str]) -> None:
     world: Any = World(found)
     steps._heed_others(world, step_of(**fields), found)
-    assert world.lines == (["what someone else changed in writer (agent_1):"] if lines else []) + lines
+    assert world.lines == ([WHAT] if lines else []) + lines
 
 
 GONE = NotFound("Gone.")
@@ -285,8 +279,9 @@ def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, 
         text = applied.error.message if applied.error else " ".join(world.lines)
     except OutcomeUnknown as error:
         text = error.message
-    assert world.reads == reads
-    assert said in text if said else THEIR_NAME in text or not text
+    assert (world.reads, world.clock.slept) == (reads, [0.5, 0.5, 1.0, 2.0][: reads - 1])
+    assert said in text if said else text == (" ".join([WHAT, THEIR_NAME]) if "theirs" in str(read) else "")
+    assert ('  ~ description: "New" -> "Old"' in world.lines) == ("since" in said)
 
 
 TARGET = target_of(NOUNS["agent"], "agent_1")
@@ -380,6 +375,7 @@ DONE, LOST = Result("agent_1", Resource(ENDED)), Result[Resource]("agent_2", err
 def test_changes_end_with_what_is_known_of_all(results: Any, signum: int | None, message: str | None) -> None:
     world: Any = World({})
     changes = Changes(world, NOUNS["agent"], ARCHIVE, None, lambda target: Resource({}))
-    changes._signalled = signum and Signalled(signum)
+    changes._signalled = Signalled(signum) if signum else None
     error = changes._deciding(results)
     assert (error and error.message) == message
+    assert error is None or (error.kind or error.exit) == (9 if LOST in results else 143)
