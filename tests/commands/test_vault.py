@@ -132,7 +132,27 @@ def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qod
     ran = put(qoder, "GITHUB_TOKEN", "--env")
     assert (ran.code, service.writes) == (2, [])
     assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
-    assert put(qoder, "vcred_old", "--env").code == 0
+    ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--yes")
+    assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (
+        0,
+        True,
+    )
+
+
+def test_vault_put_minds_no_other_one_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
+    del variable(service, "OTHER")["auth"]["secret_name"]
+    assert (put(qoder, "GITHUB_TOKEN", "--env").code, service.writes) == (0, [f"POST {LIST}"])
+
+
+def test_vault_put_by_id_keeps_what_the_credential_is_for(qoder: Qoder, service: Things) -> None:
+    variable(service)["auth"]["networking"] = {"type": "limited"}
+    ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--json")
+    unseen = "vcred_old is sent to example.com from now on, and not to hosts that it does not show"
+    assert (ran.code, ran.error["message"].startswith(unseen)) == (2, True)
+    qoder.stdin = TOKEN
+    static_bearer(service, "docs", CONNECT[4])
+    assert put(qoder, "vcred_old", "--mcp", CONNECT[4]).code == 0
+    assert service.sent[-1]["auth"] == {"type": "static_bearer", "token": TOKEN}
 
 
 def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, service: Things) -> None:
@@ -264,6 +284,10 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
         ["docs", "--mcp", "https://mcp.example.com", "--allow-host", "example.com"],
         *(["docs", "--mcp", url] for url in ("http://mcp.example.com", "ftp://mcp.example.com", "", "https://[x")),
         ["docs", "--mcp", "https://user:s3cret-1234@mcp.example.com"],
+        *(
+            ["docs", "--mcp", f"https://{url}"]
+            for url in ("me@example.com", "ex\u00e4mple.com", "a.com/b c", "a.com/\x7f")
+        ),
         ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
         *(["a b", "--env"], ["GITHUB_TOKEN=s3cret", "--env"], ["GITHUB_TOKEN", "s3cret", "--env"]),
         *(["GITHUB_TOKEN", "--env", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
@@ -277,11 +301,17 @@ def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, w
     assert service.asked == []
 
 
-@pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * 70_000, "\udcff", None])
+@pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * (64 * 1024 + 1), "\udcff", None])
 def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
     qoder.stdin = text
-    assert put(qoder, "GITHUB_TOKEN", "--env").code == 2
-    assert service.writes == []
+    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    assert (ran.code, service.writes) == (2, [])
+    assert ("is binary or longer than 64 KiB" in ran.err) is bool(text and (len(text) > 9 or "\0" in text))
+
+
+def test_vault_put_takes_a_secret_of_64_kib(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = "x" * 64 * 1024
+    assert put(qoder, "GITHUB_TOKEN", "--env").code == 0
 
 
 def test_vault_put_mcp_takes_a_token_of_one_word(qoder: Qoder, service: Things) -> None:
