@@ -325,7 +325,7 @@ class ServerWords(NamedTuple):
 
 def slip_of(word: str, words: tuple[str, ...]) -> str | None:
     """Return the word that a mistyped one is meant to be; only digits differ in that of a newer version."""
-    if word in words or re.sub("[0-9]", "0", word) in [re.sub("[0-9]", "0", each) for each in words]:
+    if re.sub("[0-9]", "0", word) in [re.sub("[0-9]", "0", each) for each in words]:
         return None
     return next(iter(get_close_matches(word, words, n=1)), None)
 
@@ -408,7 +408,7 @@ class ByType(NamedTuple):
 
     def _tag(self, value: Any, by_type: dict[str, type[Fields]]) -> str:
         type = value.get("type") if isinstance(value, dict) else next(iter(by_type))
-        return f"[{type if isinstance(type, str) and type in by_type else ''}]"
+        return f"[{type if type in by_type else ''}]"
 
     def _chosen(self, by_type: dict[str, type[Fields]], value: Any, handler: Any, info: Any) -> Any:
         is_server, types = info.context.where == "server", tuple(filter(None, by_type))
@@ -443,7 +443,7 @@ def _words(schema: dict[str, Any]) -> list[str]:
 
 def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:
     """Yield the types of a union's classes, each with its class; that of all others is empty."""
-    for cls in get_args(union) or (union,):
+    for cls in get_args(union):
         named = get_args(fields_of(cls)["type"].hint)
         for type in named or ("",):
             yield type, cls

@@ -1,5 +1,6 @@
 """`run result --output-dir`: what delivered files are called, and that nothing is lost, followed or half there."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qoder_cli.base.errors import QoderError
+from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.nouns import files
 from qoder_cli.nouns.files import LONGEST_NAME, safe_name
 from tests.conftest import Qoder, Ran
@@ -120,6 +121,35 @@ def test_run_result_leaves_nothing_on_a_full_disk(qoder: Qoder, folder: Path, mo
         == f"file 'a.txt' (file_1) was not saved: file file_1 cannot be saved in {folder}: No space left on device"
     )
     assert list(folder.iterdir()) == []
+
+
+def test_run_result_takes_no_token_for_a_folder_but_one_that_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "pt-0123456789abcdef0123"
+    with pytest.raises(UsageError, match="takes a folder, not a token"):
+        files.prepare_folder(str(folder))
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir()
+    assert files.prepare_folder(str(folder)) == folder
+    assert files.prepare_folder(str(tmp_path / "new")).is_dir()
+
+
+@pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOSPC])
+def test_skill_download_takes_another_name_only_where_somebody_was_faster(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    failures, replace = [OSError(code, "No.")], os.replace
+
+    def replace_later(*paths: Path) -> None:
+        if failures:
+            raise failures.pop()
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", replace_later)
+    if code == errno.ENOSPC:
+        with pytest.raises(UsageError, match=r"skill a cannot be saved in .*: No\."):
+            files.save(Path.mkdir, "skill a", "a", folder)
+    else:
+        assert files.save(Path.mkdir, "skill a", "a", folder) == folder / "a-2"
 
 
 def test_run_result_does_not_take_an_empty_folder_name_for_this_folder(qoder: Qoder) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Qoder
 from tests.support.desk import LIST, NEW, Desk
-from tests.support.things import FAILED, LOSSES, Answer, Things, refusal
+from tests.support.things import FAILED, LOSSES, Answer, Things, each_row, refusal
 from tests.support.wire import page
 
 CREATE = ("deploy", "create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
@@ -214,11 +214,26 @@ def test_create_looks_for_what_was_lost_among_what_is_new(
 
 
 @ANY
-def test_agent_create_reads_nothing_old_again_to_find_its_own(qoder: Qoder, service: Things) -> None:
+@pytest.mark.parametrize("fields", [{"metadata": None}, {"created_at": None, "metadata": {"team": "sales"}}], ids=str)
+def test_agent_create_reads_nothing_singly_that_is_old_or_shows_whose_it_is(
+    qoder: Qoder, service: Things, fields: dict[str, Any]
+) -> None:
     service.never = [httpx.Response(500, json=FAILED.json(), headers=DATE)]
-    service.lies["GET /agents"] = lambda listed: {**listed, "data": [{**LONG_AGO, "metadata": None}]}
+    service.lies["GET /agents"] = lambda listed: {**listed, "data": [{**LONG_AGO, **fields}]}
     assert qoder(*POET, "--allow-duplicate").code == 7
     assert "GET /agents/agent_7" not in service.asked
+
+
+@ANY
+def test_agent_create_finds_its_own_first_in_a_list_without_metadata(qoder: Qoder, service: Things) -> None:
+    others = [
+        {**LONG_AGO, "created_at": None, "id": f"agent_{n}", "name": "writer", "metadata": None} for n in range(25)
+    ]
+    silent = each_row(lambda row: {**row, "metadata": None})
+    service.lies["GET /agents"] = lambda listed: {**listed, "data": [*others, *silent(listed)["data"]]}
+    service.loses("reset")
+    assert (qoder(*POET, "--allow-duplicate").code, len(service.writes)) == (0, 1)
+    assert service.asked[-1] == f"GET /agents/{service.made}"
 
 
 @ANY

@@ -2,7 +2,7 @@
 
 import io
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, get_args
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.files.body import body_of, metadata_change, pairs
+from qoder_cli.nouns import parts
+from qoder_cli.nouns.agent import Model, Tools
+from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, Fields, OrText, Reader, Where, check, like
 from qoder_cli.nouns.table import NOUNS
 
 AGENT = "name: writer\nmodel: auto\n"
@@ -126,6 +129,60 @@ def test_body_of_an_update_merges_metadata() -> None:
     assert metadata_change(None, None) is None
     with pytest.raises(UsageError, match="--metadata: expected KEY=VALUE, got '='"):
         pairs(["=a"])
+
+
+EFFORTS = {"low": "file server", "xhihg": "", "enormous": "file"}
+
+
+class Plan(Fields):
+    """Something with a field of each kind."""
+
+    both: parts.Variables = UNSET
+    text: parts.VariablesText = UNSET
+    expression: Annotated[str, like("[a-z]+")] = NEEDED_THERE
+    timezone: str = UNSET
+    model: Model = UNSET
+    resources: parts.Resources = UNSET
+    tools: Tools = UNSET
+    content: Annotated[list[str], OrText("server")] = UNSET
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "takers"),
+    [
+        *(("both", value, "file server") for value in ({"A": "1"}, "A=1;B=2", "A=1\nB=2", "", "A=")),
+        *(("both", value, "file") for value in ({"QODER_A": "1"}, "QODER_A=1", {"1A": "x"})),
+        *(("both", value, "") for value in ("no pair", "A=x;y", "A=1\nno pair", 5, {"A": 5}, {"A=": "1"})),
+        ("both", "A=1\nB=x;y", "server"),
+        ("both", "1A=1\nB=x;y", ""),
+        ("text", {"A": "1"}, "file"),
+        ("text", "A=1", "file server"),
+        ("expression", "a1", ""),
+        ("exprs", "a", "slip"),  # needed, so it is looked for more widely
+        ("timez", "UTC", "file"),
+        ("timezon", "UTC", "slip"),
+        ("timezone", None, "file server"),
+        ("expression", None, "file"),
+        *(("model", {"id": "auto", "effort": effort}, takers) for effort, takers in EFFORTS.items()),
+        ("resources", [{"type": "file", "file_id": "file_1"}], "file server"),
+        ("resources", [{"type": "file", "file_id": None}], "file"),
+        ("resources", [{"type": "file"}], "file"),
+        ("resources", [{"type": "files", "file_id": "file_1"}], ""),
+        ("resources", [{"type": ["file"]}], ""),
+        ("resources", ["file"], ""),
+        ("tools", [{"type": "computer_use"}], "file"),
+        ("tools", [{"type": "customs"}], ""),
+        *(("content", value, takers) for value, takers in (("x", "server"), ("", ""), (["x"], "file server"), (5, ""))),
+    ],
+    ids=str,
+)
+def test_fields_are_read_as_a_file_or_a_server_reads_them(field: str, value: Any, takers: str) -> None:
+    body = {"expression": "a", field: value}
+    if field == "exprs":
+        del body["expression"]
+    found = {reader: check(Plan, body, Reader(reader)) for reader in get_args(Where)}
+    assert " ".join(reader for reader, (_, problems) in found.items() if not problems) == takers.replace("slip", "")
+    assert ("did you mean" in str(found["file"])) == (takers == "slip")
 
 
 _VALUES = st.recursive(

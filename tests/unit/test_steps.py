@@ -135,6 +135,11 @@ def test_result_shows_no_token_but_in_the_name_of_what_is_there() -> None:
     assert (done.typed, planned.typed) == ("writer", f"{PLANTED}.yaml:1")
     assert (done.label, planned.label) == ("writer (agent_1)", PLANTED)
     assert result_of(step_of(changes=[]), "unchanged").row()["changes"] is None
+    assert [each.found and each.found.raw for each in (result_of(step, "changed", NEW), done, planned)] == [
+        NEW,
+        WRITER,
+        None,
+    ]
 
 
 def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
@@ -164,6 +169,31 @@ def test_step_that_was_stopped_says_what_is_known_of_it(fields: Raw, planned: st
     assert without_writing(step).is_fine is (step.current is not None and planned != "failed")
     assert give_up(step).is_fine is (stopped in ("changed", "created", "unchanged"))
     assert give_up(step).exit_code == {"failed": 6, "unknown": 9, "not_attempted": None}.get(stopped, 0)
+
+
+def broken(*given: Any, **how: Any) -> Any:
+    raise ValueError("Oops.")
+
+
+@pytest.mark.parametrize("current", [WRITER, None])
+@pytest.mark.parametrize(
+    ("prepare", "form", "action", "exit_code"),
+    [
+        (broken, {}, "failed", 70),
+        (lambda *given, **how: SimpleNamespace(start=broken), {}, "unknown", 9),
+        (broken, {"settable": broken, "is_read_back": True}, "failed", 70),
+    ],
+)
+def test_step_that_meets_a_bug_is_not_left_open(
+    current: Raw | None, prepare: Any, form: Raw, action: str, exit_code: int
+) -> None:
+    world: Any = World(WRITER)
+    vars(world.client).update(prepare=prepare, writes=[])
+    step = step_of(current)
+    step.form = step.form._replace(**form)
+    applied = steps.apply(world, step)
+    assert (applied.action, applied.exit_code) == (action, exit_code)
+    assert "a bug in qoder: ValueError: Oops." in applied.message
 
 
 NEW = {**WRITER, "description": "New"}

@@ -258,7 +258,7 @@ def look_again(app: App, step: Step) -> None:
     now = read(app.client, step.target, params=step.form.params, fresh=True)
     if error := archived(step.target, now):
         raise error
-    is_so = step.is_open and step.is_shown and _update_of(app, step).is_so(now) and not step.differs(now)
+    is_so = step.is_open and _update_of(app, step).is_so(now) and not step.differs(now)
     settable, label = step.form.settable, step.label
     if not is_so and not same(step.form, settable(now), settable(step.before)):
         _show_theirs(app, step, step.before, now)
