@@ -22,7 +22,9 @@ from qoder_cli.nouns.edits.difference import (
     Form,
     Secrets,
     difference,
+    differing,
     lines_of,
+    missing,
     same,
 )
 from qoder_cli.nouns.edits.forms import form_of, form_with
@@ -463,6 +465,44 @@ LIMITED = {"type": "limited"}
 )
 def test_fields_are_compared_without_what_a_server_fills_in(fields: dict[str, Any], is_normal: dict[str, Any]) -> None:
     assert form_with(tuple(fields)).normal(fields) == is_normal
+
+
+X, Y = ({"id": id, "n": 1} for id in "xy")
+
+
+@pytest.mark.parametrize(
+    ("shown", "sent", "is_so"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 2}, {"a": 1}, False),
+        ([2, 1, 3], [1, 3, 2], True),
+        *(([1, 2], items, False) for items in ([1], [1, 2, 2], [1, 3], [], {"a": 1}, None)),
+        ([{**Y, "m": 1}, X], [X, Y], True),
+        ([X, {**Y, "n": 2}], [Y, X], False),
+        ([{**X, "type": "a"}], [{**X, "type": "b"}], False),
+        ([[2, 1]], [[1, 2]], True),
+        (" a\n", "a", True),
+        ("a b", "a", False),
+        ({"id": " auto", "effort": "low"}, "auto", True),
+        *(({"id": id}, "auto", False) for id in ("other", None, 5)),
+        ("auto", {"id": "auto"}, False),
+        (None, {}, True),
+    ],
+    ids=str,
+)
+def test_thing_shows_what_was_sent_though_a_server_fills_in_trims_and_sorts(shown: Any, sent: Any, is_so: bool) -> None:
+    form = form_with(("x",))
+    assert any(differing(form, {"x": sent}, {"x": shown}, loosely=True)) is not is_so
+    assert any(differing(form, {"x": sent}, {"x": shown})) is (sent != {})
+    assert any(missing(form, {"x": sent}, {"x": shown})) is not is_so
+    assert any(missing(form._replace(is_exact=True), {"x": sent}, {"x": shown})) is (sent != {})
+
+
+def test_thing_shows_the_metadata_that_was_set_and_not_what_was_removed() -> None:
+    form = form_with(("metadata",))
+    for there, is_so in (({"a": "1", "c": "3"}, True), ({"a": "1", "b": "2"}, False), ({"a": "2"}, False), ({}, False)):
+        assert any(missing(form, {"metadata": {"a": "1", "b": None}}, {"metadata": there})) is not is_so
 
 
 @pytest.mark.parametrize("more", [{}, {"b": 1}])
