@@ -219,6 +219,21 @@ def test_archive_at_a_terminal_reads_what_it_asks_about(
     assert (ran.code, service.writes) == (code, []), ran.err
 
 
+def test_archive_and_delete_show_of_each_as_much_as_there_is(qoder: Qoder, service: Things) -> None:
+    one, two = service.session(title="a"), service.session(title="b")
+    for words, lines in (
+        (("agent", "archive", "writer", "agent_404"), ["agent_writer writer archived", "agent_404 - not_found"]),
+        (("session", "archive", one, "sess_404"), [f"{one} a archived agent_", "sess_404 - not_found - - - - - -"]),
+        (("session", "delete", one, two), [f"{one} - deleted - - - - - -", f"{two} - deleted - - - - - -"]),
+    ):
+        rows = qoder(*words, "--yes").out.replace("\t", " ").splitlines()
+        assert [row[: len(line)] for row, line in zip(rows, lines, strict=True)] == lines
+    qoder.terminal = True
+    assert qoder("agent", "archive", "reviewer", "--yes").out == "reviewer (agent_reviewer) is archived\n"
+    three = service.session()
+    assert qoder("session", "archive", three, "--yes").out == f"{three} is archived\n"
+
+
 def test_agent_get_by_name_lets_completion_forget_what_is_gone(qoder: Qoder, service: Things) -> None:
     names = []
     for name in ("writer", "reviewer"):
