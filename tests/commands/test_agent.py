@@ -144,10 +144,7 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
         *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", "Bash Read")),
         *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
         *((*NEW[1:], "--mcp", url) for url in ("docs", "docs=ftp://example.com", "=https://example.com")),
-        *(
-            (*NEW[1:], "--mcp", f"docs=https://{url}")
-            for url in ("me:secret@example.com", "[example", "me@example.com")
-        ),
+        *((*NEW[1:], "--mcp", f"docs=https://{url}") for url in ("me:secret@example.com", "[example", "@example.com")),
         (*NEW[1:], "--mcp", "docs=https://example.com/pt-secret0123456789abcdef"),
         (*NEW[1:], "--mcp", "a=https://example.com", "--mcp", "a=https://example.org"),
         *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),

@@ -467,6 +467,18 @@ def test_fields_are_compared_without_what_a_server_fills_in(fields: dict[str, An
     assert form_with(tuple(fields)).normal(fields) == is_normal
 
 
+@pytest.mark.parametrize(
+    ("noun", "fields"),
+    [
+        ("session", {"agent", "budget", "environment_variables", "metadata", "title", "vault_ids"}),
+        ("dream", {"inputs", "instructions", "model", "output_behavior"}),  # which cannot be updated
+        ("file", set()),
+    ],
+)
+def test_things_are_compared_by_what_an_update_can_set(noun: str, fields: set[str]) -> None:
+    assert set(form_of(NOUNS[noun]).settable({})) == fields
+
+
 X, Y = ({"id": id, "n": 1} for id in "xy")
 
 

@@ -51,8 +51,9 @@ def creating(
         wanted = {**body, noun.named_by: files[0][1]}
     ours = _Ours(app, noun, parents, wanted)
     created = operation(noun, "create") or operation(noun, "upload")
+    assert created is not None  # asked only for what can be created
     metadata = mapping(body.get("metadata"))
-    is_marked = created is not None and "metadata" in created.body and has_room(metadata)
+    is_marked = "metadata" in created.body and has_room(metadata)
     if is_marked:
         body = {**body, "metadata": {**metadata, KEY: ours.mark}}
 
