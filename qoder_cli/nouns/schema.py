@@ -59,7 +59,7 @@ class Fields:
     is_body: ClassVar[bool] = False
 
     def __init_subclass__(cls, unknown: Any = None, called: str = "") -> None:
-        cls.unknown, cls.called = unknown or cls.unknown, called or cls.called
+        cls.unknown, cls.called = unknown or cls.unknown, called
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -243,7 +243,7 @@ class Rule(NamedTuple):
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         found = handler(schema)
-        if self.pattern and self.where is None:
+        if self.pattern:
             found["pattern"] = f"^(?:{self.pattern})$"
         return found
 
@@ -265,14 +265,14 @@ def must(test: Callable[[Any], object], or_else: str, *, where: Where | None = N
     return Rule(check, where)
 
 
-def like(pattern: str, or_else: str = "", *, where: Where | None = None) -> Rule:
+def like(pattern: str, or_else: str = "") -> Rule:
     """Return the rule that a text fits a pattern."""
 
     def check(text: str) -> None:
         if not _compiled(pattern).fullmatch(text):
             raise ValueError(or_else or f"must be like {pattern}")
 
-    return Rule(check, where, pattern)
+    return Rule(check, pattern=pattern)
 
 
 @cache

@@ -615,6 +615,41 @@ def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], show
     assert _outcome(update._look_again) == then
 
 
+def test_update_shows_what_others_wrote_first_and_says_what_became_of_ours() -> None:
+    theirs, ours = {**AGENT, "name": "theirs"}, {**AGENT, **NEW}
+    for second, message in (
+        ({**AGENT, "name": "another"}, "our change was not seen, and not sent again"),
+        ({**theirs, **NEW}, "our change came late, and has replaced that"),
+    ):
+        app: Any = SimpleNamespace(looking=lambda *words: [*words])
+        update = Update(app, target_of(NOUNS["agent"], "agent_1"), AGENT, NEW, OF_AGENTS)
+        for raw in (theirs, second):
+            app.client = SimpleNamespace(get=lambda path, raw=raw, **how: raw)
+            _outcome(update._find)
+        error = update._overtaken()
+        assert (error.theirs, error.now, error.message.partition("; ")[2]) == (theirs, second, message)
+    update._theirs = update._now = ours
+    assert update._overtaken().message.endswith("our change is there, too")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "is_marked"),
+    [
+        ("secret", {}, True),
+        ("secret", {"metadata": {f"key-{number}": "x" for number in range(16)}}, False),  # no room
+        ("agent", {}, False),
+        ("of a session's file", {}, False),  # which has no metadata
+    ],
+)
+def test_update_is_marked_where_nothing_else_shows_it(kind: str, before: dict[str, Any], is_marked: bool) -> None:
+    old, body, form = {**UPDATES, "of a session's file": (SEALED, {"token": "t"}, form_with(()))}[kind]
+    app: Any = SimpleNamespace(client=None, looking=lambda *words: [*words])
+    body = without(body, "metadata")
+    update = Update(app, target_of(NOUNS["agent"], "agent_1"), {**old, **before}, body, form, is_shown=body == NEW)
+    update.write()
+    assert ("metadata" in update.body, update._mark is not None) == (is_marked, is_marked)
+
+
 def _outcome(look: Callable[[], object]) -> str:
     try:
         return str(look() or "again")

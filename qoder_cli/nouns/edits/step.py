@@ -314,11 +314,12 @@ def _stale(app: App, step: Step, error: Rejected) -> Rejected:
 
 
 def _verified(app: App, step: Step, written: Raw) -> Applied:
+    assert step.write is not None  # it was sent
     try:
         found = _read_back(app, step, written)
     except ApiError as unread:
         why = f"could not be read back: {unread.message}"
-        if step.write and step.current is not None and step.differs(written):
+        if step.current is not None and step.differs(written):
             raise step.write.unknown(f"the response does not show it, and it {why}") from unread
         app.progress.warn(f"{step.name} ({written['id']}) was {step.done}, but {why}")
         return result_of(step, step.done, written)

@@ -104,7 +104,7 @@ class Update:
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
         is_still = self._steps(raw) in (None, 0) and (self.is_shown or not self._has_moved(raw))
         if not self.is_so(raw) and not (is_same and is_still):
-            self._theirs = self._theirs or raw
+            self._theirs = raw
             raise self._overtaken()
 
     def _find(self) -> Resource | None:
@@ -137,7 +137,7 @@ class Update:
         id, ours = self.target.id, "our change was not seen, and not sent again"
         if self.is_so(self._now):
             ours = "our change is there, too"
-            if self._theirs is not self._now and self._theirs and not self.is_so(self._theirs):
+            if self._theirs and not self.is_so(self._theirs):
                 ours = "our change came late, and has replaced that"
         error = Overtaken(
             f"someone else changed {id} in the meantime; {ours}",
