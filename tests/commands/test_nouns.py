@@ -209,14 +209,15 @@ def test_agent_create_goes_by_the_name_that_a_thing_has_now(qoder: Qoder, servic
     assert qoder(*POET).code == 0
 
 
-@pytest.mark.parametrize(("status", "code"), [(403, 4), (404, 5)])
+@pytest.mark.parametrize(("status", "code", "about"), [(403, 4, ""), (404, 5, "agent agent_writer: ")])
 def test_archive_at_a_terminal_reads_what_it_asks_about(
-    qoder: Qoder, service: Things, questions: Callable[..., list[str]], status: int, code: int
+    qoder: Qoder, service: Things, questions: Callable[..., list[str]], status: int, code: int, about: str
 ) -> None:
     questions()
     service.instead["GET /agents/agent_writer"] = [refusal(status, "x", "No.")]
     ran = qoder("agent", "archive", "agent_writer")
-    assert (ran.code, service.writes) == (code, []), ran.err
+    assert (ran.code, service.writes) == (code, [])
+    assert ran.errors == [f"error: {about}HTTP {status} from api.qoder.com: No."]
 
 
 def test_archive_and_delete_show_of_each_as_much_as_there_is(qoder: Qoder, service: Things) -> None:
