@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -133,12 +134,16 @@ def test_run_result_takes_no_token_for_a_folder_but_one_that_is_there(tmp_path: 
     assert files.prepare_folder(str(tmp_path / "new")).is_dir()
 
 
-FASTER = [OSError(errno.ENOTEMPTY, "There."), OSError(errno.ENOTDIR, "There.")]
-
-
-@pytest.mark.parametrize("error", [*FASTER, OSError(errno.ENOSPC, "No."), OSError("No.")])
-def test_skill_download_takes_another_name_only_where_somebody_was_faster(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+@pytest.mark.parametrize(
+    ("write", "error", "is_taken"),
+    [
+        *((Path.mkdir, OSError(code, "No."), True) for code in (errno.ENOTEMPTY, errno.ENOTDIR)),
+        *((Path.mkdir, error, False) for error in (OSError(errno.ENOSPC, "No."), OSError("No."))),
+        (Path.touch, OSError(errno.ENOTDIR, "No."), False),
+    ],
+)
+def test_download_takes_another_name_only_where_somebody_was_faster(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], error: OSError, is_taken: bool
 ) -> None:
     failures, replace = [error], os.replace
 
@@ -148,11 +153,12 @@ def test_skill_download_takes_another_name_only_where_somebody_was_faster(
         replace(*paths)
 
     monkeypatch.setattr(os, "replace", replace_later)
-    if error in FASTER:
-        assert files.save(Path.mkdir, "skill a", "a", folder) == folder / "a-2"
+    if is_taken:
+        assert files.save(write, "skill a", "a", folder) == folder / "a-2"
     else:
         with pytest.raises(UsageError, match=r"skill a cannot be saved in .*: No\.$"):
-            files.save(Path.mkdir, "skill a", "a", folder)
+            files.save(write, "skill a", "a", folder)
+        assert list(folder.iterdir()) == []
 
 
 def test_run_result_does_not_take_an_empty_folder_name_for_this_folder(qoder: Qoder) -> None:

@@ -286,7 +286,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
         ["docs", "--mcp", "https://user:s3cret-1234@mcp.example.com"],
         *(
             ["docs", "--mcp", f"https://{url}"]
-            for url in ("me@example.com", "ex\u00e4mple.com", "a.com/b c", "a.com/\x7f")
+            for url in ("@example.com", "ex\u00e4mple.com", "a.com/b c", "a.com/\x7f")
         ),
         ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
         *(["a b", "--env"], ["GITHUB_TOKEN=s3cret", "--env"], ["GITHUB_TOKEN", "s3cret", "--env"]),

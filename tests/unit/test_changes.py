@@ -523,6 +523,7 @@ UPDATES: dict[str, tuple[dict[str, Any], dict[str, Any], Form]] = {
     "secret without a mark": (without(AGENT, "version"), {"auth": SECRET["auth"]}, OF_SECRETS),
 }
 BARE: dict[str, Any] = {"metadata": {}}
+MARKED_BY_OTHERS = {"metadata": {"qoder_key": "theirs"}}
 NEXT, THEIRS, MARKED = {"version": 4}, {"name": "theirs"}, {"metadata": {"team": "core", "qoder_key": "1"}}
 # What is read of something that was to be changed: whether that shows the change, answers to it, or is as before; what
 # is found in it after a lost answer; and whether the change may then be sent again.
@@ -551,11 +552,13 @@ READINGS: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("secret", {"updated_at": None}, "an answer", "unclear", "overtaken"),
     ("secret", {"metadata": {"qoder_key": "ours"}}, "so, an answer, as before", "ours", "again"),
     ("secret", {"metadata": {"qoder_key": "ours"}, **THEIRS}, "so, an answer", "overtaken", "again"),
-    ("secret", MARKED, "an answer", "theirs", "overtaken"),  # in the same second
-    ("secret", {**MARKED, "updated_at": LATER}, "an answer", "theirs", "overtaken"),
+    ("secret", MARKED_BY_OTHERS, "an answer", "theirs", "overtaken"),  # in the same second
+    ("secret", {**MARKED_BY_OTHERS, "updated_at": LATER}, "an answer", "theirs", "overtaken"),
+    ("secret", BARE, "an answer, as before", "nothing", "again"),
+    ("secret", {**BARE, "updated_at": LATER}, "an answer", "unknown", "overtaken"),
     ("secret", THEIRS, "an answer", "theirs", "overtaken"),
     ("secret without a date", {}, "an answer", "unknown", "again"),
-    ("secret without a date", MARKED, "an answer", "theirs", "overtaken"),
+    ("secret without a date", MARKED_BY_OTHERS, "an answer", "theirs", "overtaken"),
     ("secret with a version", NEXT, "an answer", "unknown", "overtaken"),  # by whom, nothing shows
     ("secret with a version", {"version": 5}, "an answer", "theirs", "overtaken"),
     ("secret without a mark", {"updated_at": LATER}, "an answer", "unknown", "overtaken"),
@@ -576,7 +579,9 @@ def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], show
         "as before": update._is_as_before(raw),
     }
     assert ", ".join(name for name, is_one in signs.items() if is_one) == shows
+    update._is_read = False
     assert _outcome(lambda: "ours" if update._find() else "theirs" if update._theirs else "nothing") == found
+    assert update._is_read is (found == "nothing")
     update._is_read = False
     assert _outcome(update._look_again) == then
 
