@@ -282,7 +282,10 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
         ["GITHUB_TOKEN"],
         ["GITHUB_TOKEN", "--env", "--mcp", "https://mcp.example.com"],
         ["docs", "--mcp", "https://mcp.example.com", "--allow-host", "example.com"],
-        *(["docs", "--mcp", url] for url in ("http://mcp.example.com", "ftp://mcp.example.com", "", "https://[x")),
+        *(
+            ["docs", "--mcp", url]
+            for url in ("http://mcp.example.com", "ftp://mcp.example.com", "", "https://[x", "https:///x")
+        ),
         ["docs", "--mcp", "https://user:s3cret-1234@mcp.example.com"],
         *(
             ["docs", "--mcp", f"https://{url}"]
@@ -297,6 +300,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     ids=" ".join,
 )
 def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
+    qoder.stdin = TOKEN
     assert put(qoder, *words).code == 2
     assert service.asked == []
 
@@ -402,8 +406,8 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
 
     def log_in() -> None:
         credential(service, "vcred_a", "a", **{**auth, "mcp_server_url": "https://mcp.example.com/other"})
-        static_bearer(service, "b", CONNECT[4])
         credential(service, "vcred_new", "docs", **auth)
+        static_bearer(service, "b", CONNECT[4])
 
     qoder.clock.at_sleep = log_in
     ran = qoder(*CONNECT)
