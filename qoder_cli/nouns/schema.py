@@ -265,12 +265,12 @@ def must(test: Callable[[Any], object], or_else: str, *, where: Where | None = N
     return Rule(check, where)
 
 
-def like(pattern: str, or_else: str = "") -> Rule:
-    """Return the rule that a text fits a pattern."""
+def like(pattern: str, or_else: str) -> Rule:
+    """Return the rule that a text fits a pattern; `or_else` says what is wrong."""
 
     def check(text: str) -> None:
         if not _compiled(pattern).fullmatch(text):
-            raise ValueError(or_else or f"must be like {pattern}")
+            raise ValueError(or_else)
 
     return Rule(check, pattern=pattern)
 

@@ -253,7 +253,7 @@ def test_create_that_is_refused_looks_for_its_own_only_where_a_repeat_may_be_why
 @ANY
 def test_dream_create_sends_no_mark_and_says_what_is_unknown(qoder: Qoder, service: Things) -> None:
     service.loses("reset", done=False)
-    ran = qoder("dream", "create", "--from", "project", "--model", "auto", "--json")
+    ran = qoder("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
     assert (ran.code, "metadata" in service.sent[0]) == (9, False)
     assert "unknown whether creating the dream succeeded" in ran.error["message"]
 

@@ -205,8 +205,9 @@ def test_agent_get_by_name_needs_no_whole_list_and_no_name_in_the_answer(qoder: 
 
 
 def test_agent_create_goes_by_the_name_that_a_thing_has_now(qoder: Qoder, service: Things) -> None:
-    service.lies["GET /agents"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}]}
-    assert qoder(*POET).code == 0
+    old = {"id": "agent_old", "type": "agent", "name": "poet", "archived_at": "2026-12-24T18:00:00Z"}
+    service.lies["GET /agents"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}, old]}
+    assert (qoder(*POET).code, "GET /agents/agent_old" in service.asked) == (0, False)
 
 
 @pytest.mark.parametrize(("status", "code", "about"), [(403, 4, ""), (404, 5, "agent agent_writer: ")])

@@ -139,7 +139,7 @@ class Plan(Fields):
 
     both: parts.Variables = UNSET
     text: parts.VariablesText = UNSET
-    expression: Annotated[str, like("[a-z]+")] = NEEDED_THERE
+    expression: Annotated[str, like("[a-z]+", "must be small letters")] = NEEDED_THERE
     timezone: str = UNSET
     model: Model = UNSET
     resources: parts.Resources = UNSET
@@ -152,7 +152,7 @@ class Plan(Fields):
     [
         *(("both", value, "file server") for value in ({"A": "1"}, "A=1;B=2", "A=1\nB=2", "", "A=")),
         *(("both", value, "file") for value in ({"QODER_A": "1"}, "QODER_A=1", {"1A": "x"})),
-        *(("both", value, "") for value in ("no pair", "A=x;y", "A=1\nno pair", 5, {"A": 5}, {"A=": "1"})),
+        *(("both", value, "") for value in ("no pair", "A=x;y", "A=1\nno pair", "A=1\nB", 5, {"A": 5}, {"A=": "1"})),
         ("both", "A=1\nB=x;y", "server"),
         ("both", "1A=1\nB=x;y", ""),
         ("text", {"A": "1"}, "file"),
