@@ -1,4 +1,4 @@
-"""One step of an edit: what it sends, how it is called, and what is said of what others wrote in between."""
+"""One step of an edit: what it sends, how it is called, and what is expected of what others wrote in between."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -241,7 +241,7 @@ SHORT = {"id": "agent_1"}
 
 
 @pytest.mark.parametrize(
-    ("written", "read", "fields", "reads", "said"),
+    ("written", "read", "fields", "reads", "expected"),
     [
         (NEW, [NEW], {}, 1, ""),
         (NEW, [{**NEW, "name": "theirs"}], {}, 1, THEIR_NAME),
@@ -261,7 +261,7 @@ SHORT = {"id": "agent_1"}
     ],
     ids=str,
 )
-def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, reads: int, said: str) -> None:
+def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, reads: int, expected: str) -> None:
     server: Any = Server(*read)
     try:
         applied = steps._verified(server, step_of(write=write_of(), **fields), written)
@@ -269,9 +269,9 @@ def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, 
     except OutcomeUnknown as error:
         text = error.message
     assert (server.reads, server.clock.slept) == (reads, [0.5, 0.5, 1.0, 2.0][: reads - 1])
-    assert said in text if said else text == ""
-    assert (WHAT in server.lines) == ("since" in said or said == THEIR_NAME)
-    assert ('  ~ description: "New" -> "Old"' in server.lines) == ("since" in said)
+    assert expected in text if expected else text == ""
+    assert (WHAT in server.lines) == ("since" in expected or expected == THEIR_NAME)
+    assert ('  ~ description: "New" -> "Old"' in server.lines) == ("since" in expected)
 
 
 TARGET = target_of(NOUNS["agent"], "agent_1")
