@@ -1,4 +1,4 @@
-"""One step of an edit: what it sends, how it is called, and what is expected of what others wrote in between."""
+"""One step of an edit: what it sends, how it is called, and what is said of what others wrote in between."""
 
 from types import SimpleNamespace
 from typing import Any
