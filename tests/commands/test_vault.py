@@ -4,6 +4,7 @@ import getpass
 import io
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.app import App
@@ -153,6 +154,11 @@ def test_vault_put_by_id_keeps_what_the_credential_is_for(qoder: Qoder, service:
     static_bearer(service, "docs", CONNECT[4])
     assert put(qoder, "vcred_old", "--mcp", CONNECT[4]).code == 0
     assert service.sent[-1]["auth"] == {"type": "static_bearer", "token": TOKEN}
+
+
+def test_vault_put_replaces_nothing_by_an_answer_that_a_proxy_has_kept(qoder: Qoder, service: Things) -> None:
+    service.instead[f"GET {OLD}"] = [httpx.Response(200, json=variable(service), headers={"age": "600"})] * 9
+    assert (put(qoder, "vcred_old", "--env").code, service.writes) == (7, [])
 
 
 def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, service: Things) -> None:
