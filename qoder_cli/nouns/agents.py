@@ -179,7 +179,7 @@ def _check_there(entry: Entry, names: Sequence[str]) -> None:
     off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
     off += array(entry.get("disallowed_tools"))
     if missing := [name for name in names if not _is_in(name, enabled or names) or _is_in(name, off)]:
-        has = ", ".join(map(str, enabled or ["all but", *off]))
+        has = ", ".join(map(str, enabled)) or f"all but {', '.join(map(str, off))}"
         message = f"--ask: {missing[0]} is not among the agent's tools ({has})"
         raise UsageError(message, hint="add it with --tools")
 

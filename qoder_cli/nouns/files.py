@@ -159,7 +159,7 @@ def safe_name(name: str) -> str:
 def _names(name: str) -> Iterator[str]:
     """Yield a name, then numbered ones, each short enough for a file."""
     found = _SUFFIX.search(name)
-    suffix = found[0] if found and found.start() > 0 else ""
+    suffix = found[0] if found else ""
     stem = name.removesuffix(suffix)
     for number in range(1, MOST_OF_A_NAME + 1):
         end = suffix if number == 1 else f"-{number}{suffix}"

@@ -59,7 +59,7 @@ class Fields:
     is_body: ClassVar[bool] = False
 
     def __init_subclass__(cls, unknown: Any = None, called: str = "") -> None:
-        cls.unknown, cls.called = unknown or cls.unknown, called or cls.called
+        cls.unknown, cls.called = unknown or cls.unknown, called
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -243,7 +243,7 @@ class Rule(NamedTuple):
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         found = handler(schema)
-        if self.pattern and self.where is None:
+        if self.pattern:
             found["pattern"] = f"^(?:{self.pattern})$"
         return found
 
@@ -265,14 +265,14 @@ def must(test: Callable[[Any], object], or_else: str, *, where: Where | None = N
     return Rule(check, where)
 
 
-def like(pattern: str, or_else: str = "", *, where: Where | None = None) -> Rule:
-    """Return the rule that a text fits a pattern."""
+def like(pattern: str, or_else: str) -> Rule:
+    """Return the rule that a text fits a pattern; `or_else` says what is wrong."""
 
     def check(text: str) -> None:
         if not _compiled(pattern).fullmatch(text):
-            raise ValueError(or_else or f"must be like {pattern}")
+            raise ValueError(or_else)
 
-    return Rule(check, where, pattern)
+    return Rule(check, pattern=pattern)
 
 
 @cache
@@ -325,7 +325,7 @@ class ServerWords(NamedTuple):
 
 def slip_of(word: str, words: tuple[str, ...]) -> str | None:
     """Return the word that a mistyped one is meant to be; only digits differ in that of a newer version."""
-    if word in words or re.sub("[0-9]", "0", word) in [re.sub("[0-9]", "0", each) for each in words]:
+    if re.sub("[0-9]", "0", word) in [re.sub("[0-9]", "0", each) for each in words]:
         return None
     return next(iter(get_close_matches(word, words, n=1)), None)
 
@@ -408,7 +408,7 @@ class ByType(NamedTuple):
 
     def _tag(self, value: Any, by_type: dict[str, type[Fields]]) -> str:
         type = value.get("type") if isinstance(value, dict) else next(iter(by_type))
-        return f"[{type if isinstance(type, str) and type in by_type else ''}]"
+        return f"[{type if type in by_type else ''}]"
 
     def _chosen(self, by_type: dict[str, type[Fields]], value: Any, handler: Any, info: Any) -> Any:
         is_server, types = info.context.where == "server", tuple(filter(None, by_type))
@@ -443,7 +443,7 @@ def _words(schema: dict[str, Any]) -> list[str]:
 
 def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:
     """Yield the types of a union's classes, each with its class; that of all others is empty."""
-    for cls in get_args(union) or (union,):
+    for cls in get_args(union):
         named = get_args(fields_of(cls)["type"].hint)
         for type in named or ("",):
             yield type, cls

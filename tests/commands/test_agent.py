@@ -144,7 +144,8 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
         *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", "Bash Read")),
         *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
         *((*NEW[1:], "--mcp", url) for url in ("docs", "docs=ftp://example.com", "=https://example.com")),
-        *((*NEW[1:], "--mcp", f"docs=https://{url}") for url in ("me:secret@example.com", "[example")),
+        *((*NEW[1:], "--mcp", f"docs=https://{url}") for url in ("me:secret@example.com", "[example", "@example.com")),
+        (*NEW[1:], "--mcp", "docs=https://example.com/pt-secret0123456789abcdef"),
         (*NEW[1:], "--mcp", "a=https://example.com", "--mcp", "a=https://example.org"),
         *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),
         *((*NEW[1:], "--ask", "none,Bash"), (*NEW[1:], "--metadata", "team"), (*NEW[1:], "-f", "/no/such/file")),
@@ -183,6 +184,39 @@ def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) 
 def test_agent_update_touches_only_named_tools(qoder: Qoder, service: Things, words: Any, tools: Any) -> None:
     assert qoder(*UPDATE, *words).code == 0
     assert helper(service)["tools"] == tools
+
+
+OLD_TOOLSET = {"type": "agent_toolset_20250101"}
+LIMITED = OLD_TOOLSET | {"enabled_tools": ["Bash", "Read"], "disallowed_tools": ["Edit"]}
+READ_ASKS, BASH_NOT = {"name": "Read", **ASKS}, {"name": "Bash", "enabled": False}
+
+
+@pytest.mark.parametrize(
+    ("toolset", "names", "asks", "becomes"),
+    [
+        (LIMITED | {"configs": [READ_ASKS, BASH_NOT]}, ("all",), (), OLD_TOOLSET | {"configs": [READ_ASKS]}),
+        (LIMITED | {"configs": [READ_ASKS]}, ("Bash",), (), OLD_TOOLSET | {"enabled_tools": ["Bash"]}),
+        (LIMITED, (), ("Read",), LIMITED | {"configs": [READ_ASKS]}),
+        (LIMITED, (), ("Write",), "--ask: Write is not among the agent's tools (Bash, Read)"),
+        (LIMITED | {"enabled_tools": ["Edit"]}, (), ("Edit",), "--ask: Edit is not among the agent's tools (Edit)"),
+        (LIMITED | {"enabled_tools": []}, (), ("Edit",), "--ask: Edit is not among the agent's tools (all but Edit)"),
+        (
+            OLD_TOOLSET | {"configs": [BASH_NOT]},
+            (),
+            ("Bash",),
+            "--ask: Bash is not among the agent's tools (all but Bash)",
+        ),
+        ({}, ("all",), (), TOOLSET),
+    ],
+)
+def test_agent_update_changes_a_toolset_as_far_as_it_is_typed(
+    toolset: dict[str, Any], names: tuple[str, ...], asks: tuple[str, ...], becomes: Any
+) -> None:
+    try:
+        [found] = agents.with_tools([toolset], names, asks)
+    except UsageError as error:
+        found = {"error": error.message}
+    assert found == (becomes if isinstance(becomes, dict) else {"error": becomes})
 
 
 def test_agent_update_keeps_permissions_when_other_tools_change(qoder: Qoder, service: Things) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Qoder
 from tests.support.desk import LIST, NEW, Desk
-from tests.support.things import FAILED, LOSSES, Answer, Things
+from tests.support.things import FAILED, LOSSES, Answer, Things, each_row, refusal
 from tests.support.wire import page
 
 CREATE = ("deploy", "create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
@@ -92,6 +92,7 @@ def test_agent_create_is_unknown_where_metadata_reads_back_empty(qoder: Qoder, s
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
 LONG_AGO = {"id": "agent_7", "type": "agent", "name": "poet", "created_at": "2026-12-24T18:00:00Z", "metadata": {}}
 DATE = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+ANY = pytest.mark.parametrize("served_by", ["current"])  # what a generation of servers does not matter for
 LOOKS = (0, 1, 2, 4, 8, 16, 30)  # seconds at which it is looked for
 
 
@@ -126,6 +127,7 @@ def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, list
         ({"model": {"id": "auto", "effort": "low"}}, 9),
         ({"created_at": None}, 9),
         ({"created_at": "2027-01-15T07:59:10Z"}, 9),  # clocks may be off by a minute
+        ({"created_at": "2027-01-15T07:59:00Z"}, 9),
         ({"created_at": "2027-01-15T07:58:50Z"}, 7),
         ({"deployment_id": "dep_1"}, 7),
         ({"type": "environment", "id": "env_1"}, 9),  # whoever lists that may list anything
@@ -141,6 +143,119 @@ def test_agent_create_is_unknown_where_what_is_there_may_be_it(
     ran = qoder(*POET, "--metadata", "team=core", "--allow-duplicate", "--json")
     assert (ran.code, len(service.writes)) == (code, 1), ran.err
     assert ("agent_7 may be yours, but nothing in it tells" in ran.err) == (code == 9 and "id" not in there)
+
+
+@ANY
+@pytest.mark.parametrize(
+    ("words", "answer", "is_believed"),
+    [
+        (POET, {}, True),
+        (POET, {"id": "x_1"}, True),
+        (POET, {"type": "thing"}, True),
+        (POET, {"id": "x_1", "type": "thing"}, False),
+        (POET, {"id": "env_1", "type": "environment"}, False),
+        (POET, {"archived_at": "2027-01-15T08:00:00Z"}, False),
+        (POET, {"name": " poet"}, True),
+        (POET, {"name": None}, False),
+        (POET, {"name": "writer"}, False),
+        (POET, {"metadata": {}}, True),
+        (POET, {"metadata": {"qoder_key": "another"}}, False),
+        (POET, {"created_at": None}, True),
+        (POET, {"created_at": "2027-01-15T07:59:00Z"}, True),
+        (POET, {"created_at": "2027-01-15T07:58:59.99Z"}, False),
+        (("session", "new", "--agent", "writer", "--env", "default"), {"name": None}, True),
+    ],
+    ids=str,
+)
+def test_create_believes_an_answer_that_can_be_of_what_was_sent(
+    qoder: Qoder, service: Things, words: tuple[str, ...], answer: dict[str, Any], is_believed: bool
+) -> None:
+    service.lies["POST /agents"] = service.lies["POST /sessions"] = lambda raw: {**raw, **answer}
+    ran = qoder(*words)
+    assert (ran.code, len(service.writes)) == (0, 1), ran.err
+    assert ("no confirmation (the response does not show the change)" in ran.err) is not is_believed
+
+
+@ANY
+@pytest.mark.parametrize(
+    ("count", "fields", "code", "why"),
+    [
+        (5, {}, 9, "agent_1, agent_2, agent_3, agent_4, agent_5 may be yours"),
+        (6, {}, 9, "agent_1, agent_2, agent_3, agent_4, agent_5 may be yours"),
+        (20, {"name": "writer", "metadata": None}, 7, "It failed."),
+        (21, {"name": "writer", "metadata": None}, 9, "could not be read in full"),
+    ],
+)
+def test_agent_create_reads_singly_so_many_as_a_list_is_silent_about(
+    qoder: Qoder, service: Things, count: int, fields: dict[str, Any], code: int, why: str
+) -> None:
+    rows = [{**LONG_AGO, "created_at": None, "id": f"agent_{n + 1}", **fields} for n in range(count)]
+    service.never = [FAILED]
+    service.lies["GET /agents"] = lambda listed: {**listed, "data": rows}
+    ran = qoder(*POET, "--allow-duplicate", "--json")
+    assert (ran.code, why in ran.error["message"]) == (code, True), ran.err
+
+
+@ANY
+@pytest.mark.parametrize(
+    ("words", "asks"),
+    [
+        (POET, {"limit": "100", "created_at[gte]": "2027-01-15T07:59:00Z"}),
+        (("memory", "write", "project", "new.md", "-m", "x"), {"limit": "100", "path_prefix": "new.md"}),
+        (("vault", "create", "--name", "new"), {"limit": "100"}),
+    ],
+)
+def test_create_looks_for_what_was_lost_among_what_is_new(
+    qoder: Qoder, service: Things, words: tuple[str, ...], asks: dict[str, str]
+) -> None:
+    service.loses("reset")
+    assert qoder(*words).code == 0
+    assert dict(service.requests[-1].url.params) == asks
+
+
+@ANY
+@pytest.mark.parametrize("fields", [{"metadata": None}, {"created_at": None, "metadata": {"team": "sales"}}], ids=str)
+def test_agent_create_reads_nothing_singly_that_is_old_or_shows_whose_it_is(
+    qoder: Qoder, service: Things, fields: dict[str, Any]
+) -> None:
+    service.never = [httpx.Response(500, json=FAILED.json(), headers=DATE)]
+    service.lies["GET /agents"] = lambda listed: {**listed, "data": [{**LONG_AGO, **fields}]}
+    assert qoder(*POET, "--allow-duplicate").code == 7
+    assert "GET /agents/agent_7" not in service.asked
+
+
+@ANY
+def test_agent_create_finds_its_own_first_in_a_list_without_metadata(qoder: Qoder, service: Things) -> None:
+    others = [
+        {**LONG_AGO, "created_at": None, "id": f"agent_{n}", "name": "writer", "metadata": None} for n in range(25)
+    ]
+    silent = each_row(lambda row: {**row, "metadata": None})
+    service.lies["GET /agents"] = lambda listed: {**listed, "data": [*others, *silent(listed)["data"]]}
+    service.loses("reset")
+    assert (qoder(*POET, "--allow-duplicate").code, len(service.writes)) == (0, 1)
+    assert service.asked[-1] == f"GET /agents/{service.made}"
+
+
+@ANY
+@pytest.mark.parametrize(
+    ("words", "status", "reads"),
+    [(POET, 409, True), (POET, 400, False), (("dream", "create", "--from", "project", "--model", "auto"), 409, False)],
+)
+def test_create_that_is_refused_looks_for_its_own_only_where_a_repeat_may_be_why(
+    qoder: Qoder, service: Things, words: tuple[str, ...], status: int, reads: bool
+) -> None:
+    service.never = [refusal(status, "invalid_request_error", "No.")]
+    ran = qoder(*words)
+    assert (ran.code, len(service.writes)) == (6, 1), ran.err
+    assert service.asked[-1].startswith("GET") is reads
+
+
+@ANY
+def test_dream_create_sends_no_mark_and_says_what_is_unknown(qoder: Qoder, service: Things) -> None:
+    service.loses("reset", done=False)
+    ran = qoder("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
+    assert (ran.code, "metadata" in service.sent[0]) == (9, False)
+    assert "unknown whether creating the dream succeeded" in ran.error["message"]
 
 
 def test_agent_create_takes_nothing_from_before_it_for_its_answer(qoder: Qoder, service: Things) -> None:

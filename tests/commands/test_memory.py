@@ -127,10 +127,17 @@ def test_memory_write_creates_what_only_a_list_still_shows(qoder: Qoder, service
     assert qoder(*WRITE, "mem_9", "-m", "x").code == 5  # an id is never that of a new memory
 
 
+def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, service: Things) -> None:
+    odd = [{"type": "memory_prefix", "id": "mem_1", "path": "new.md"}, {"path": "new.md"}]
+    service.lies[f"GET {LIST}"] = lambda page: {**page, "data": [*odd, *page["data"]]}
+    assert qoder(*WRITE, "new.md", "-m", "Ours.").code == 0
+    assert service.asked[-2:] == [f"GET {LIST}", f"POST {LIST}"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"]),
+        *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"], ["a\x1f.md", "-m", "x"]),
         *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "x" * (memories.LARGEST + 1)]),
         *(["notes.md", "-m", "@/missing"], ["conventions.md"], ["conventions.md", "-m", "-"]),
         ["conventions.md", "-m", ""],
@@ -309,6 +316,29 @@ def test_memory_restore_refuses_a_version_of_another_memory(
 ) -> None:
     ran = qoder("memory", "restore", "project", *words)
     assert (ran.code in (2, 5, 6), service.writes) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("version", "typed", "is_its"),
+    [
+        ({"path": "old.md"}, "conventions.md", True),  # it has moved since
+        ({"memory_id": "mem_0"}, "conventions.md", True),  # it was made anew
+        ({"memory_id": "mem_0"}, "mem_1", True),
+        ({"path": "old.md", "memory_id": "mem_0"}, "conventions.md", False),
+        ({"path": "old.md", "memory_id": "mem_0"}, "old.md", True),  # which is not there any more
+        ({"memory_id": "mem_0"}, "old.md", False),
+    ],
+)
+def test_memory_restore_knows_the_versions_of_a_memory_by_id_and_path(
+    qoder: Qoder, service: Things, version: Raw, typed: str, is_its: bool
+) -> None:
+    service.change(OLD, {"content": "new"})
+    service.lies[f"GET {OLD}"] = lambda raw: {name: value for name, value in raw.items() if name != "content"}
+    service.lies[f"GET {LIST.replace('memories', 'memory_versions')}/memver_1"] = lambda raw: {**raw, **version}
+    ran = qoder("memory", "restore", "project", typed, "memver_1")
+    assert (ran.code, len(service.writes)) == ((0, 1) if is_its else (6, 0)), ran.err
+    assert f"  +{BEGAN}" in ran.err.splitlines() or not is_its
+    assert "  -" not in ran.err.replace("  --- now", "")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ SHOWN: list[tuple[str, str, Any, str, str | None]] = [
         "skills",
         "skill_1, y",
     ),
+    ("agents", "skills", [{"x": 1}, {"name": "y"}], "skills", "y"),
     ("agents", "model", {"id": "auto", "effort": "low"}, "model", "auto"),
     ("agents", "model", {"effort": "low"}, "model", '{"effort":"low"}'),
     ("agents", "name", 5, "name", None),
@@ -186,6 +188,54 @@ def test_deploy_pause_suggests_names_for_a_few_unknown_ones(
     assert (ran.code, "did you mean 'nightly'" in ran.json[0]["error"]["hint"]) == (5, is_suggested)
 
 
+def test_get_suggests_names_that_something_else_has(qoder: Qoder, service: Things) -> None:
+    service.keep("agents", {"id": "agent_9", "type": "agent", "name": None})
+    assert "did you mean 'writer' (agent_writer)?" in qoder("agent", "get", "writr").err
+    assert "--json prints all fields" in qoder("agent", "get", "status", "--json").error["hint"]
+    assert "--json prints all fields" not in qoder("agent", "get", "status").err
+    service.instead["GET /deployments/dep_demo"] = [refusal(404, "not_found_error", "No.")]
+    ran = qoder("deploy", "get", "dep_demo")  # the list is ahead
+    assert (ran.code, "did you mean 'demo'" in ran.err) == (5, False)
+
+
+def test_agent_get_by_name_needs_no_whole_list_and_no_name_in_the_answer(qoder: Qoder, service: Things) -> None:
+    service.lies["GET /agents"] = lambda page: {"data": page["data"]}
+    service.lies["GET /agents/agent_writer"] = lambda raw: {**raw, "name": None}
+    assert qoder("agent", "get", "writer", "-q").out == "agent_writer\n"
+
+
+def test_agent_create_goes_by_the_name_that_a_thing_has_now(qoder: Qoder, service: Things) -> None:
+    old = {"id": "agent_old", "type": "agent", "name": "poet", "archived_at": "2026-12-24T18:00:00Z"}
+    service.lies["GET /agents"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}, old]}
+    assert (qoder(*POET).code, "GET /agents/agent_old" in service.asked) == (0, False)
+
+
+@pytest.mark.parametrize(("status", "code", "about"), [(403, 4, ""), (404, 5, "agent agent_writer: ")])
+def test_archive_at_a_terminal_reads_what_it_asks_about(
+    qoder: Qoder, service: Things, questions: Callable[..., list[str]], status: int, code: int, about: str
+) -> None:
+    questions()
+    service.instead["GET /agents/agent_writer"] = [refusal(status, "x", "No.")]
+    ran = qoder("agent", "archive", "agent_writer")
+    assert (ran.code, service.writes) == (code, [])
+    assert ran.errors == [f"error: {about}HTTP {status} from api.qoder.com: No."]
+
+
+def test_archive_and_delete_show_of_each_as_much_as_there_is(qoder: Qoder, service: Things) -> None:
+    one, two = service.session(title="a"), service.session(title="b")
+    for words, lines in (
+        (("agent", "archive", "writer", "agent_404"), ["agent_writer writer archived", "agent_404 - not_found"]),
+        (("session", "archive", one, "sess_404"), [f"{one} a archived agent_", "sess_404 - not_found - - - - - -"]),
+        (("session", "delete", one, two), [f"{one} - deleted - - - - - -", f"{two} - deleted - - - - - -"]),
+    ):
+        rows = qoder(*words, "--yes").out.replace("\t", " ").splitlines()
+        assert [row[: len(line)] for row, line in zip(rows, lines, strict=True)] == lines
+    qoder.terminal = True
+    assert qoder("agent", "archive", "reviewer", "--yes").out == "reviewer (agent_reviewer) is archived\n"
+    three = service.session()
+    assert qoder("session", "archive", three, "--yes").out == f"{three} is archived\n"
+
+
 def test_agent_get_by_name_lets_completion_forget_what_is_gone(qoder: Qoder, service: Things) -> None:
     names = []
     for name in ("writer", "reviewer"):
@@ -210,6 +260,7 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
     [
         ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer"),
         ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer --version 1"),
+        ("/agents/agent_writer", {"version": 2}, "agent get agent_writer --version 1"),
         ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent update agent_writer --description Other."),
         ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill get release-notes --version 1"),
         ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill download release-notes --version 1"),

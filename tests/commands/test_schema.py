@@ -106,6 +106,7 @@ def problems(schema: Any, value: Any) -> list[str]:
 
 
 def test_schema_update_requires_nothing_and_has_what_only_an_update_takes(qoder: Qoder) -> None:
+    assert qoder("schema", "dream", "--update").code == 0  # which cannot be updated
     shown = json.loads(qoder("schema", "agent", "--update").out)
     assert shown["required"] == []
     assert set(shown["properties"]) - set(OF_FILES["agent"]["properties"]) == {"version"}

@@ -4,6 +4,7 @@ import getpass
 import io
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.app import App
@@ -132,7 +133,32 @@ def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qod
     ran = put(qoder, "GITHUB_TOKEN", "--env")
     assert (ran.code, service.writes) == (2, [])
     assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
-    assert put(qoder, "vcred_old", "--env").code == 0
+    ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--yes")
+    assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (
+        0,
+        True,
+    )
+
+
+def test_vault_put_minds_no_other_one_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
+    del variable(service, "OTHER")["auth"]["secret_name"]
+    assert (put(qoder, "GITHUB_TOKEN", "--env").code, service.writes) == (0, [f"POST {LIST}"])
+
+
+def test_vault_put_by_id_keeps_what_the_credential_is_for(qoder: Qoder, service: Things) -> None:
+    variable(service)["auth"]["networking"] = {"type": "limited"}
+    ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--json")
+    unseen = "vcred_old is sent to example.com from now on, and not to hosts that it does not show"
+    assert (ran.code, ran.error["message"].startswith(unseen)) == (2, True)
+    qoder.stdin = TOKEN
+    static_bearer(service, "docs", CONNECT[4])
+    assert put(qoder, "vcred_old", "--mcp", CONNECT[4]).code == 0
+    assert service.sent[-1]["auth"] == {"type": "static_bearer", "token": TOKEN}
+
+
+def test_vault_put_replaces_nothing_by_an_answer_that_a_proxy_has_kept(qoder: Qoder, service: Things) -> None:
+    service.instead[f"GET {OLD}"] = [httpx.Response(200, json=variable(service), headers={"age": "600"})] * 9
+    assert (put(qoder, "vcred_old", "--env").code, service.writes) == (7, [])
 
 
 def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, service: Things) -> None:
@@ -193,13 +219,15 @@ def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-@pytest.mark.parametrize("mark", ["another", None])
+@pytest.mark.parametrize("mark", ["another", "of the same second", None])
 def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arrives: bool, mark: str | None) -> None:
     raw = variable(service)
+    before = raw["updated_at"]
     service.loses("reset", done=arrives)
 
     def rotate() -> None:
-        raw.update(updated_at="2027-01-15T08:30:00Z", metadata={"qoder_key": mark} if mark else {})
+        at = before if mark == "of the same second" else "2027-01-15T08:30:00Z"
+        raw.update(updated_at=at, metadata={"qoder_key": mark} if mark else {})
 
     qoder.clock.at_sleep = rotate
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
@@ -260,8 +288,15 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
         ["GITHUB_TOKEN"],
         ["GITHUB_TOKEN", "--env", "--mcp", "https://mcp.example.com"],
         ["docs", "--mcp", "https://mcp.example.com", "--allow-host", "example.com"],
-        *(["docs", "--mcp", url] for url in ("http://mcp.example.com", "ftp://mcp.example.com", "", "https://[x")),
+        *(
+            ["docs", "--mcp", url]
+            for url in ("http://mcp.example.com", "ftp://mcp.example.com", "", "https://[x", "https:///x")
+        ),
         ["docs", "--mcp", "https://user:s3cret-1234@mcp.example.com"],
+        *(
+            ["docs", "--mcp", f"https://{url}"]
+            for url in ("@example.com", "ex\u00e4mple.com", "a.com/b c", "a.com/\x7f")
+        ),
         ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
         *(["a b", "--env"], ["GITHUB_TOKEN=s3cret", "--env"], ["GITHUB_TOKEN", "s3cret", "--env"]),
         *(["GITHUB_TOKEN", "--env", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
@@ -271,15 +306,22 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     ids=" ".join,
 )
 def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
+    qoder.stdin = TOKEN
     assert put(qoder, *words).code == 2
     assert service.asked == []
 
 
-@pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * 70_000, "\udcff", None])
+@pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * (64 * 1024 + 1), "\udcff", None])
 def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
     qoder.stdin = text
-    assert put(qoder, "GITHUB_TOKEN", "--env").code == 2
-    assert service.writes == []
+    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    assert (ran.code, service.writes) == (2, [])
+    assert ("is binary or longer than 64 KiB" in ran.err) is bool(text and (len(text) > 9 or "\0" in text))
+
+
+def test_vault_put_takes_a_secret_of_64_kib(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = "x" * 64 * 1024
+    assert put(qoder, "GITHUB_TOKEN", "--env").code == 0
 
 
 def test_vault_put_mcp_takes_a_token_of_one_word(qoder: Qoder, service: Things) -> None:
@@ -370,8 +412,8 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
 
     def log_in() -> None:
         credential(service, "vcred_a", "a", **{**auth, "mcp_server_url": "https://mcp.example.com/other"})
-        static_bearer(service, "b", CONNECT[4])
         credential(service, "vcred_new", "docs", **auth)
+        static_bearer(service, "b", CONNECT[4])
 
     qoder.clock.at_sleep = log_in
     ran = qoder(*CONNECT)

@@ -2,7 +2,7 @@
 
 import io
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.files.body import body_of, metadata_change, pairs
+from qoder_cli.nouns import parts
+from qoder_cli.nouns.agent import Model, Tools
+from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, ByType, Fields, OrText, Reader, Where, check, like
 from qoder_cli.nouns.table import NOUNS
 
 AGENT = "name: writer\nmodel: auto\n"
@@ -103,6 +106,7 @@ def test_body_of_an_update_clears_by_null() -> None:
     text = "description: null\nmetadata: {team: null}\ntools: null"
     assert read(text, "update") == {"description": None, "metadata": {"team": None}, "tools": None}
     assert "name: must be text, not null" in told("name: null", "update")
+    assert "version: must be" in told("version: null", "update")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +130,93 @@ def test_body_of_an_update_merges_metadata() -> None:
     assert metadata_change(None, None) is None
     with pytest.raises(UsageError, match="--metadata: expected KEY=VALUE, got '='"):
         pairs(["=a"])
+
+
+EFFORTS = {"low": "file server", "xhihg": "", "enormous": "file"}
+
+
+class Cloud(Fields):
+    """Something rented."""
+
+    type: Literal["cloud"]
+
+
+class House(Fields):
+    """Something owned."""
+
+    type: Literal["house"]
+
+
+class Plan(Fields):
+    """Something with a field of each kind."""
+
+    both: parts.Variables = UNSET
+    text: parts.VariablesText = UNSET
+    expression: Annotated[str, like("[a-z]+", "must be small letters")] = NEEDED_THERE
+    timezone: str = UNSET
+    model: Model = UNSET
+    resources: parts.Resources = UNSET
+    tools: Tools = UNSET
+    content: Annotated[list[str], OrText("server")] = UNSET
+    budget: parts.Budget = UNSET
+    config: Annotated[Cloud | House, ByType(default="cloud")] = UNSET
+    event: Annotated[Cloud | House, ByType(whole="cloud or house")] = UNSET
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "takers"),
+    [
+        *(("both", value, "file server") for value in ({"A": "1"}, "A=1;B=2", "A=1\nB=2", "", "A=")),
+        *(("both", value, "file") for value in ({"QODER_A": "1"}, "QODER_A=1", {"1A": "x"})),
+        *(("both", value, "") for value in ("no pair", "A=x;y", "A=1\nno pair", "A=1\nB", 5, {"A": 5}, {"A=": "1"})),
+        ("both", "A=1\nB=x;y", "server"),
+        ("both", "1A=1\nB=x;y", ""),
+        ("text", {"A": "1"}, "file"),
+        ("text", "A=1", "file server"),
+        ("expression", "a1", ""),
+        ("exprs", "a", "slip"),  # needed, so it is looked for more widely
+        ("timez", "UTC", "file"),
+        ("timezon", "UTC", "slip"),
+        ("timezone", None, "file server"),
+        ("expression", None, "file"),
+        *(("model", {"id": "auto", "effort": effort}, takers) for effort, takers in EFFORTS.items()),
+        ("resources", [{"type": "file", "file_id": "file_1"}], "file server"),
+        ("resources", [{"type": "file", "file_id": None}], "file"),
+        ("resources", [{"type": "file"}], "file"),
+        ("resources", [{"type": "files", "file_id": "file_1"}], ""),
+        ("resources", [{"type": ["file"]}], ""),
+        ("resources", ["file"], ""),
+        ("resources", [{"typ": "file", "file_id": "file_1"}], "slip"),
+        *(("budget", value, takers) for value, takers in ((5, ""), (None, "file server"))),
+        *(("config", value, takers) for value, takers in (({}, "file"), ({"type": "house"}, "file server"), (5, ""))),
+        *(
+            ("event", value, takers)
+            for value, takers in (({}, ""), ({"type": "house"}, "file server"), ({"type": "x"}, ""))
+        ),
+        ("unheard", 1, "file"),
+        ("tools", [{"type": "computer_use"}], "file"),
+        ("tools", [{"type": "customs"}], ""),
+        *(("content", value, takers) for value, takers in (("x", "server"), ("", ""), (["x"], "file server"), (5, ""))),
+    ],
+    ids=str,
+)
+def test_fields_are_read_as_a_file_or_a_server_reads_them(field: str, value: Any, takers: str) -> None:
+    body = {"expression": "a", field: value}
+    if field == "exprs":
+        del body["expression"]
+    found = {reader: check(Plan, body, Reader(reader)) for reader in get_args(Where)}
+    assert " ".join(reader for reader, (_, problems) in found.items() if not problems) == takers.replace("slip", "")
+    assert ("did you mean" in str(found["file"])) == (takers == "slip")
+    assert ("must be an amount in credits, or null" in str(found["file"])) == (field == "budget" and value == 5)
+    assert ("needs a type: cloud or house" in str(found["file"])) == (field == "event" and value == {})
+    assert "needs a type" not in str(found["server"])
+
+
+@pytest.mark.parametrize(("reader", "is_kept"), [("file", True), ("server", False)])
+def test_fields_that_are_secret_are_kept_by_a_file_alone(reader: Where, is_kept: bool) -> None:
+    repository = {"type": "git_repository", "url": "https://x", "password": "hunter2"}
+    body, problems = check(Plan, {"expression": "a", "resources": [repository]}, Reader(reader))
+    assert (problems, "password" in body["resources"][0]) == ([], is_kept)
 
 
 _VALUES = st.recursive(

@@ -1,20 +1,35 @@
 """What differs between a file and the server: the body that is sent for it, and how it reads to people."""
 
 import json
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoder_cli.base.errors import CannotBe, NoResponse, OutcomeUnknown, QoderError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import Deployment, Resource
+from qoder_cli.base.model import Deployment, Resource, mapping
 from qoder_cli.deployments.form import FORM, LATEST, REPINNING
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
-from qoder_cli.nouns.edits.difference import ABSENT, HIDDEN, Difference, FieldChange, Secrets, difference, lines_of
-from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.difference import (
+    ABSENT,
+    HIDDEN,
+    Difference,
+    FieldChange,
+    Form,
+    Secrets,
+    difference,
+    differing,
+    lines_of,
+    missing,
+    same,
+)
+from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.thing import target_of
-from qoder_cli.nouns.edits.update import Update
+from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.table import NOUNS
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
@@ -207,6 +222,11 @@ GIT = {"type": "git_repository", "url": "https://x"}
         ([GIT], [FILE, GIT], ['+ resources[0].type: "file"', '+ resources[0].file_id: "file_1"']),
         ([GIT], [{**GIT, "url": "https://y"}], ['+ resources[0].url: "https://y"', "- resources[0]: {GIT}"]),
         ([{"a": [1, 2, 3]}], [{"a": [1, 3]}], ["- resources[0].a[1]: 2"]),
+        (
+            [FILE],
+            [{**FILE, "type": "a"}],
+            ['+ resources[0].type: "a"', '+ resources[0].file_id: "file_1"', "- resources[0]: {FILE}"],
+        ),
         ([{"x": 1}], [{"x": 2}], ["~ resources[0].x: 1 -> 2"]),  # what has no name is known by its place
     ],
 )
@@ -299,6 +319,7 @@ def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
         (("name", "a", "b"), '~ name: "a" -> "b"'),
         (("metadata.team", ABSENT, "core"), '+ metadata.team: "core"'),
         (("description", "a", None), '~ description: "a" -> null'),
+        (("description", "a" * 60, "b"), f'~ description: "{"a" * 60}" -> "b"'),
         (("schedule", {"timezone": "UTC"}, None), '~ schedule: {"timezone":"UTC"} -> null'),
         (("agent.version", 3, LATEST), '~ agent.version: 3 -> "latest"'),
         (("resources[0].n", Number("1.10"), 2), "~ resources[0].n: 1.10 -> 2"),
@@ -345,6 +366,9 @@ def test_change_of_a_text_of_very_many_lines_is_cut_and_not_compared_for_minutes
     assert (len(lines), lines[-1]) == (32, "    … and 971 more lines")
     [_, line] = told_of("description", ABSENT, "x" * 5000)
     assert line == f"    +{'x' * 999}…"
+    for count, shown in ((2000, 4), (2001, 32)):  # lines; of more than 4000 nobody looks which are the same
+        before = "\n".join(map(str, range(count)))
+        assert len(told_of("description", before, f"{before}!")) == shown
     many = [f"{n % 7} {n}" for n in range(60_000)]
     lines = told_of("description", "\n".join(many), "\n".join(reversed(many)))
     assert (len(lines), lines[-1]) == (32, "    … and 119970 more lines")
@@ -359,6 +383,10 @@ TOKEN = "environment_variables.TOKEN"
         (TOKEN, ABSENT, "hunter2", f'+ {TOKEN}: "[hidden]"'),
         (TOKEN, "hunter2", ABSENT, f'- {TOKEN}: "[hidden]"'),
         ("environment_variables", "?", "also ?", "~ environment_variables: changed"),
+        ("environment_variables.LEVEL", "1", "2", "~ environment_variables.LEVEL: changed"),
+        ("resources[0]", ABSENT, {"password": "hunter2", "b": 1}, '+ resources[0]: {"password":"[hidden]","b":1}'),
+        ("resources[0]", ABSENT, {"password": None}, '+ resources[0]: {"password":null}'),
+        ("resources[0]", ABSENT, [{"token": "hunter2"}], '+ resources[0]: [{"token":"[hidden]"}]'),
         *(
             (path, "hunter2", "hunter3", f"~ {path}: changed")
             for path in (TOKEN, "resources[0].token", "mcp_servers[0].headers.X", "auth.token", "api_key")
@@ -375,6 +403,13 @@ def test_change_shows_only_what_stands_where_no_secret_may(path: str, before: An
     assert ("hunter" in json.dumps(shown)) == ("hunter" in line)
 
 
+def test_change_hides_what_came_from_a_variable_wherever_it_stands() -> None:
+    assert told_of("name", "a", "b", "name") == ["~ name: changed"]
+    assert told_of("resources[0]", ABSENT, {"url": "a", "b": "a"}, "resources[0].url") == [
+        '+ resources[0]: {"url":"[hidden]","b":"a"}'
+    ]
+
+
 def test_change_repeats_no_token_in_the_wrong_place() -> None:
     [line] = told_of("name", "pt-0123456789abcdef", "b pt-0123456789abcdef")
     assert line == '~ name: "[redacted]" -> "b [redacted]"'
@@ -389,48 +424,205 @@ def test_change_repeats_no_token_in_the_wrong_place() -> None:
         ("PLAIN=see;TOKEN=e", "PLAIN=see\nTOKEN=[hidden]"),
         ("PLAIN=see; OTHER=e", "PLAIN=see; OTHER=e"),
         ("no pairs, e", HIDDEN),
+        (None, None),
     ],
 )
-def test_secrets_hide_only_those_variables_of_a_server(text: str, shown: str) -> None:
+def test_secrets_hide_only_those_variables_of_a_server(text: str | None, shown: str | None) -> None:
     fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
     assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}
     assert Secrets().out_of(fields) == fields
 
 
-LATER = "2026-06-14T09:00:00Z"
-# What is read of an agent whose description was to become new; whether that shows the change, answers to it, and shows
-# that nobody has written since.
-READINGS: list[tuple[dict[str, Any], str]] = [
-    ({}, "as before"),
-    ({"description": "New", "version": 4}, "so, an answer"),
-    ({"description": "New"}, "so, an answer"),
-    ({"description": "New", "version": 9}, "so, an answer"),
-    ({"description": "New", "id": "agent_2"}, ""),
-    ({"id": "agent_2", "version": 4}, ""),
-    ({"version": 4}, "an answer"),  # which shows only that it was written
-    ({"version": 5}, ""),
-    ({"version": 2}, ""),
-    ({"version": None}, "as before"),
-    ({"version": "4"}, "as before"),
-    ({"version": None, "updated_at": LATER}, "an answer"),
-    ({"version": None, "updated_at": "2026-06-14T07:00:00Z"}, ""),
-    ({"version": None, "updated_at": None}, ""),
-    ({"updated_at": LATER}, ""),
-    ({"name": "theirs"}, ""),
-    ({"metadata": {"team": "core", "qoder_key": "1"}}, "as before"),
+LIMITED = {"type": "limited"}
+NORMAL: list[tuple[str, Any, Any]] = [
+    *(("version", 3, None), ("content_sha256", "x", None), ("auth", "x", "x"), ("tools", None, None)),
+    *(("model", {}, {}), ("model", {"id": "auto"}, "auto"), ("model", {"id": "auto", "effort": None}, "auto")),
+    *(("model", each, each) for each in ({"id": "auto", "effort": "low"}, {"id": None, "effort": None})),
+    ("tools", [{"type": "a", "default_config": {"enabled": True}}, 5], [{"type": "a", "default_config": {}}, 5]),
+    ("config", {"type": "cloud"}, {"type": "cloud", "networking": LIMITED}),
+    *(("config", {}, {"networking": LIMITED}), ("config", {"type": "self_hosted"}, {"type": "self_hosted"})),
+    ("config", {"networking": {"allow_mcp": False, "x": False}}, {"networking": {**LIMITED, "x": False}}),
+    ("config", {"networking": {"allow_mcp": True}}, {"networking": {**LIMITED, "allow_mcp": True}}),
+    ("auth", {"networking": {"allow_mcp": False}}, {"networking": {}}),
 ]
 
 
-@pytest.mark.parametrize(("fields", "shows"), READINGS, ids=str)
-def test_update_is_known_by_what_is_read_and_its_version(fields: dict[str, Any], shows: str) -> None:
-    agent, before = NOUNS["agent"], {"id": "agent_1", "name": "w", "description": "Old", "model": "auto", "version": 3}
-    before |= {"updated_at": "2026-06-14T08:00:00Z", "metadata": {"team": "core"}}
-    app: Any = None
-    update = Update(app, target_of(agent, "agent_1"), before, {"description": "New"}, form_of(agent))
+@pytest.mark.parametrize(("name", "value", "normal"), NORMAL, ids=str)
+def test_fields_are_compared_without_what_a_server_fills_in(name: str, value: Any, normal: Any) -> None:
+    assert form_with((name,)).normal({name: value}).get(name) == normal
+
+
+@pytest.mark.parametrize(
+    ("noun", "fields"),
+    [
+        ("session", {"agent", "budget", "environment_variables", "metadata", "title", "vault_ids"}),
+        ("dream", {"inputs", "instructions", "model", "output_behavior"}),  # which cannot be updated
+        ("file", set()),
+    ],
+)
+def test_things_are_compared_by_what_an_update_can_set(noun: str, fields: set[str]) -> None:
+    assert set(form_of(NOUNS[noun]).settable({})) == fields
+
+
+X, Y = ({"id": id, "n": 1} for id in "xy")
+SHOWN: list[tuple[Any, Any, bool]] = [
+    *(({"a": 1, "b": 2}, {"a": 1}, True), ({"a": 1}, {"a": 1, "b": 2}, False), ({"a": 2}, {"a": 1}, False)),
+    ([2, 1, 3], [1, 3, 2], True),
+    *(([1, 2], items, False) for items in ([1], [1, 2, 2], [1, 3], [], {"a": 1}, None)),
+    *(([{**Y, "m": 1}, X], [X, Y], True), ([X, {**Y, "n": 2}], [Y, X], False), ([[2, 1]], [[1, 2]], True)),
+    *(([{**X, "type": "a"}], [{**X, "type": "b"}], False), (" a\n", "a", True), ("a b", "a", False), (None, {}, True)),
+    *(({"id": id}, "auto", id == " auto") for id in (" auto", "other", None, 5)),
+    ("auto", {"id": "auto"}, False),
+]
+
+
+@pytest.mark.parametrize(("shown", "sent", "is_so"), SHOWN, ids=str)
+def test_thing_shows_what_was_sent_though_a_server_fills_in_trims_and_sorts(shown: Any, sent: Any, is_so: bool) -> None:
+    form = form_with(("x",))
+    assert any(differing(form, {"x": sent}, {"x": shown}, loosely=True)) is not is_so
+    assert any(differing(form, {"x": sent}, {"x": shown})) is (sent != {})
+    assert any(missing(form, {"x": sent}, {"x": shown})) is not is_so
+    assert any(missing(form._replace(is_exact=True), {"x": sent}, {"x": shown})) is (sent != {})
+
+
+def test_thing_shows_the_metadata_that_was_set_and_not_what_was_removed() -> None:
+    form = form_with(("metadata",))
+    for there, is_so in (({"a": "1", "c": "3"}, True), ({"a": "1", "b": "2"}, False), ({"a": "2"}, False), ({}, False)):
+        assert any(missing(form, {"metadata": {"a": "1", "b": None}}, {"metadata": there})) is not is_so
+
+
+@pytest.mark.parametrize("more", [{}, {"b": 1}])
+def test_fields_are_the_same_only_where_neither_has_more(more: dict[str, Any]) -> None:
+    form, one = form_with(("x",)), {"x": {"a": 1}}
+    for other in ({"x": {"a": 1, **more}}, {"x": {"a": 1}, **more}):
+        assert same(form, one, other) is same(form, other, one) is (not more)
+
+
+def without(raw: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in raw.items() if name not in names}
+
+
+LATER, EARLIER = "2026-06-14T09:00:00Z", "2026-06-14T07:00:00Z"
+AGENT = {"id": "agent_1", "name": "w", "description": "Old", "model": "auto", "version": 3}
+AGENT |= {"updated_at": "2026-06-14T08:00:00Z", "metadata": {"team": "core"}}
+NEW, OF_AGENTS = {"description": "New"}, form_of(NOUNS["agent"])
+# A secret, which nothing shows but our mark.
+SECRET = {"auth": {"type": "x", "token": "t"}, "metadata": {"qoder_key": "ours"}}
+SEALED = {**AGENT, "auth": {"type": "x"}, "metadata": {"qoder_key": "old"}}
+OF_SECRETS = form_with(("auth", "name", "metadata"))
+UPDATES: dict[str, tuple[dict[str, Any], dict[str, Any], Form]] = {
+    "agent": (AGENT, NEW, OF_AGENTS),
+    "without a version": (without(AGENT, "version"), NEW, OF_AGENTS),
+    "without a date": (without(AGENT, "version", "updated_at"), NEW, OF_AGENTS),
+    "moves by itself": (AGENT, NEW, OF_AGENTS._replace(moves=True)),
+    "exact": (AGENT, NEW, OF_AGENTS._replace(is_exact=True)),
+    "read back": (AGENT, NEW, OF_AGENTS._replace(is_read_back=True)),
+    "secret": (without(SEALED, "version"), SECRET, OF_SECRETS),
+    "secret without a date": (without(SEALED, "version", "updated_at"), SECRET, OF_SECRETS),
+    "secret with a version": (SEALED, SECRET, OF_SECRETS),
+    "secret without a mark": (without(AGENT, "version"), {"auth": SECRET["auth"]}, OF_SECRETS),
+}
+BARE: dict[str, Any] = {"metadata": {}}
+MARKED_BY_OTHERS = {"metadata": {"qoder_key": "theirs"}}
+NEXT, THEIRS, MARKED = {"version": 4}, {"name": "theirs"}, {"metadata": {"team": "core", "qoder_key": "1"}}
+# What is read of something that was to be changed: whether that shows the change, answers to it, or is as before; what
+# is found in it after a lost answer; and whether the change may then be sent again.
+READINGS: list[tuple[str, dict[str, Any], str, str, str]] = [
+    *(("agent", each, "as before", "nothing", "again") for each in ({}, {"version": None}, {"version": "4"}, MARKED)),
+    *(("agent", each, "", "theirs", "overtaken") for each in ({"version": 5}, {"version": 2}, {"name": "theirs"})),
+    *(("agent", each, "an answer", "theirs", "overtaken") for each in (NEXT, {**NEXT, "name": "theirs"})),
+    ("agent", {"version": None, "updated_at": LATER}, "an answer", "unclear", "again"),
+    ("agent", {"updated_at": LATER}, "", "theirs", "again"),
+    ("agent", {"updated_at": None}, "", "unclear", "again"),
+    ("agent", {"archived_at": LATER}, "as before", "cannot be", "again"),
+    ("agent", {"id": "agent_2"}, "as before", "unclear", "unclear"),
+    ("agent", {**NEW, "id": "agent_2"}, "", "unclear", "unclear"),
+    *(("agent", {**NEW, **each}, "so, an answer", "ours", "again") for each in ({}, NEXT, {"updated_at": LATER})),
+    *(("agent", {**NEW, "version": each}, "so, an answer", "overtaken", "again") for each in (5, 2)),
+    *(("agent", {**NEW, **NEXT, **each}, "so, an answer", "overtaken", "again") for each in (THEIRS, BARE)),
+    ("without a version", NEXT, "as before", "nothing", "again"),
+    ("without a version", {"updated_at": LATER}, "an answer", "theirs", "again"),
+    ("without a version", {"updated_at": EARLIER}, "", "theirs", "again"),
+    ("without a date", {"updated_at": LATER}, "", "theirs", "again"),
+    ("moves by itself", {"updated_at": LATER}, "as before", "nothing", "again"),
+    ("exact", NEXT, "", "theirs", "overtaken"),
+    ("read back", {}, "an answer, as before", "nothing", "again"),
+    ("secret", {}, "an answer, as before", "nothing", "again"),
+    ("secret", {"updated_at": LATER}, "an answer", "unknown", "overtaken"),
+    ("secret", {"updated_at": None}, "an answer", "unclear", "overtaken"),
+    ("secret", {"metadata": {"qoder_key": "ours"}}, "so, an answer, as before", "ours", "again"),
+    ("secret", {"metadata": {"qoder_key": "ours"}, **THEIRS}, "so, an answer", "overtaken", "again"),
+    ("secret", MARKED_BY_OTHERS, "an answer", "theirs", "overtaken"),  # in the same second
+    ("secret", {**MARKED_BY_OTHERS, "updated_at": LATER}, "an answer", "theirs", "overtaken"),
+    ("secret", BARE, "an answer, as before", "nothing", "again"),
+    ("secret", {**BARE, "updated_at": LATER}, "an answer", "unknown", "overtaken"),
+    ("secret", THEIRS, "an answer", "theirs", "overtaken"),
+    ("secret without a date", {}, "an answer", "unknown", "again"),
+    ("secret without a date", MARKED_BY_OTHERS, "an answer", "theirs", "overtaken"),
+    ("secret with a version", NEXT, "an answer", "unknown", "overtaken"),  # by whom, nothing shows
+    ("secret with a version", {"version": 5}, "an answer", "theirs", "overtaken"),
+    ("secret without a mark", {"updated_at": LATER}, "an answer", "unknown", "overtaken"),
+]
+ERRORS = {CannotBe: "cannot be", NoResponse: "unclear", OutcomeUnknown: "unknown", Overtaken: "overtaken"}
+
+
+@pytest.mark.parametrize(("kind", "fields", "shows", "found", "then"), READINGS, ids=str)
+def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], shows: str, found: str, then: str) -> None:
+    before, body, form = UPDATES[kind]
     raw = {**before, **fields}
-    found = {
+    app: Any = SimpleNamespace(client=SimpleNamespace(get=lambda path, **how: raw), looking=lambda *words: [*words])
+    update = Update(app, target_of(NOUNS["agent"], "agent_1"), before, body, form, is_shown=body is NEW)
+    update._mark = mapping(body.get("metadata")).get("qoder_key")
+    signs = {
         "so": update.is_so(raw),
         "an answer": update._is_answer(Resource(raw)),
         "as before": update._is_as_before(raw),
     }
-    assert ", ".join(name for name, is_one in found.items() if is_one) == shows
+    assert ", ".join(name for name, is_one in signs.items() if is_one) == shows
+    update._is_read = False
+    assert _outcome(lambda: "ours" if update._find() else "theirs" if update._theirs else "nothing") == found
+    assert update._is_read is (found == "nothing")
+    update._is_read = False
+    assert _outcome(update._look_again) == then
+
+
+def test_update_shows_what_others_wrote_first_and_says_what_became_of_ours() -> None:
+    theirs, ours = {**AGENT, "name": "theirs"}, {**AGENT, **NEW}
+    for second, message in (
+        ({**AGENT, "name": "another"}, "our change was not seen, and not sent again"),
+        ({**theirs, **NEW}, "our change came late, and has replaced that"),
+    ):
+        app: Any = SimpleNamespace(looking=lambda *words: [*words])
+        update = Update(app, target_of(NOUNS["agent"], "agent_1"), AGENT, NEW, OF_AGENTS)
+        for raw in (theirs, second):
+            app.client = SimpleNamespace(get=lambda path, raw=raw, **how: raw)
+            _outcome(update._find)
+        error = update._overtaken()
+        assert (error.theirs, error.now, error.message.partition("; ")[2]) == (theirs, second, message)
+    update._theirs = update._now = ours
+    assert update._overtaken().message.endswith("our change is there, too")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "is_marked"),
+    [
+        ("secret", {}, True),
+        ("secret", {"metadata": {f"key-{number}": "x" for number in range(16)}}, False),  # no room
+        ("agent", {}, False),
+        ("of a session's file", {}, False),  # which has no metadata
+    ],
+)
+def test_update_is_marked_where_nothing_else_shows_it(kind: str, before: dict[str, Any], is_marked: bool) -> None:
+    old, body, form = {**UPDATES, "of a session's file": (SEALED, {"token": "t"}, form_with(()))}[kind]
+    app: Any = SimpleNamespace(client=None, looking=lambda *words: [*words])
+    body = without(body, "metadata")
+    update = Update(app, target_of(NOUNS["agent"], "agent_1"), {**old, **before}, body, form, is_shown=body == NEW)
+    update.write()
+    assert ("metadata" in update.body, update._mark is not None) == (is_marked, is_marked)
+
+
+def _outcome(look: Callable[[], object]) -> str:
+    try:
+        return str(look() or "again")
+    except QoderError as error:
+        return ERRORS[type(error)]

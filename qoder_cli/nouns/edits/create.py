@@ -51,8 +51,9 @@ def creating(
         wanted = {**body, noun.named_by: files[0][1]}
     ours = _Ours(app, noun, parents, wanted)
     created = operation(noun, "create") or operation(noun, "upload")
+    assert created is not None  # asked only for what can be created
     metadata = mapping(body.get("metadata"))
-    is_marked = created is not None and "metadata" in created.body and has_room(metadata)
+    is_marked = "metadata" in created.body and has_room(metadata)
     if is_marked:
         body = {**body, "metadata": {**metadata, KEY: ours.mark}}
 
@@ -106,7 +107,7 @@ class _Ours:
         sent = self._sent
         shown = {key: value for key, value in mapping(raw.get("metadata")).items() if isinstance(value, str)}
         is_silent = not shown or shown == sent.get("metadata")
-        is_of_deployment = raw.get("deployment_id") is not None and "deployment_id" not in sent
+        is_of_deployment = raw.get("deployment_id") is not None
         is_other = any(contradicts(raw.get(field), sent[field]) for field in (*_IN_ANSWER, *_IN_LIST) if field in sent)
         return is_silent and not is_of_deployment and not is_other and not self._is_older(raw)
 
@@ -126,13 +127,13 @@ class _Ours:
 
     def find(self) -> Resource | None:
         """Return the one with our mark. Raises OutcomeUnknown if nobody can tell."""
-        attempt = self._attempt
+        attempt, listed, query = self._attempt, operation(self._noun, "list"), dict[str, str]()
         assert attempt is not None  # it was sent
-        listed, query = operation(self._noun, "list"), dict[str, str]()
+        assert listed is not None  # what can be created can be listed
         first = attempt.first(self._app.client)
-        if first is not None and listed is not None and "created_at[gte]" in listed.query:
+        if first is not None and "created_at[gte]" in listed.query:
             query["created_at[gte]"] = utc_text(datetime.fromtimestamp(max(first, 0.0), UTC))
-        if listed is not None and "path_prefix" in listed.query:  # else what is below a folder may be one row
+        if "path_prefix" in listed.query:  # else what is below a folder may be one row
             query["path_prefix"] = str(self._sent.get("path"))
         reading = ReadBack(self._app.client, path_of(self._noun, *self._parents), query)
         has_others, silent = False, []

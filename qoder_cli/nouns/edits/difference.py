@@ -96,8 +96,8 @@ class FieldChange(NamedTuple):
 
 def _may_be_secret(path: str) -> bool:
     """Return whether a secret may stand at a place, by the names that lead there."""
-    first, *inner = re.split(r"[.\[]", path)
-    return first == VARIABLES or (first != "metadata" and any(map(_SECRET_NAME.search, (first, *inner))))
+    names = re.split(r"[.\[]", path)
+    return names[0] != "metadata" and any(map(_SECRET_NAME.search, names))
 
 
 def _shown_at(path: str, value: Any, secrets: Secrets) -> Any:
@@ -211,7 +211,7 @@ def _walk(form: Form, name: str, before: Any, after: Any, *, loosely: bool = Fal
             if isinstance(path[-1], int) and (before is ABSENT or after is ABSENT):
                 todo.append((path, before, after, count))
             if isinstance(after, dict) and (isinstance(before, dict) or is_new):
-                below = _by_field(form, path, mapping(before), after, is_new=is_new, loosely=loosely)
+                below = _by_field(form, path, mapping(before), after, loosely=loosely)
             elif isinstance(after, list) and (isinstance(before, list) or is_new):
                 below = _by_item(path, array(before), after, in_order=not loosely)
             else:
@@ -222,15 +222,13 @@ def _walk(form: Form, name: str, before: Any, after: Any, *, loosely: bool = Fal
         todo += [(*each, None) for each in reversed(below)]
 
 
-def _by_field(
-    form: Form, path: Path, had: Raw, has: Raw, *, is_new: bool, loosely: bool
-) -> list[tuple[Path, Any, Any]]:
+def _by_field(form: Form, path: Path, had: Raw, has: Raw, *, loosely: bool) -> list[tuple[Path, Any, Any]]:
     """Return the fields in which two objects may differ, but for what a server fills in."""
     one, other = {**form.filled_in(had), **had}, {**form.filled_in(has), **has}
     found = []
     for key in dict.fromkeys((*had, *has)):
         is_in_both = key in had and key in has
-        may_differ = is_new or is_in_both or _meaning(one.get(key)) != _meaning(other.get(key))
+        may_differ = is_in_both or _meaning(one.get(key)) != _meaning(other.get(key))
         if may_differ and (key in has or not loosely):
             found.append(((*path, key), had.get(key, ABSENT), has.get(key, ABSENT)))
     return found

@@ -66,8 +66,13 @@ class Step:
         return target_of(self.noun, *self.parents, str(self.current["id"]))
 
     @property
+    def before(self) -> Raw:
+        """It as it was read; empty for a new one."""
+        return self.current or {}
+
+    @property
     def name(self) -> str:
-        return name_of(self.current or {}) or name_of(self.wanted) or f"the {self.noun.called}"
+        return name_of(self.before) or name_of(self.wanted) or f"the {self.noun.called}"
 
     @property
     def place(self) -> str | None:
@@ -103,7 +108,7 @@ class Step:
         current = {} if self.current is None else self.form.settable(self.current)
         self.body, self.changes = difference(self.form, self.wanted, current)
         updated = operation(self.noun, "update")
-        version = (self.current or {}).get("version")
+        version = self.before.get("version")
         if self.changes and updated and "version" in updated.body and version is not None:
             self.body["version"] = version
 
@@ -236,7 +241,7 @@ def failed(step: Step, error: QoderError) -> Applied:
 def _explained(app: App, step: Step, error: QoderError) -> QoderError:
     """Return the error of a write, after showing what somebody else changed where that is why."""
     if isinstance(error, Overtaken):
-        _show_theirs(app, step, step.current or {}, error.theirs)
+        _show_theirs(app, step, step.before, error.theirs)
     elif isinstance(error, Rejected):
         with suppress(ApiError):
             if error.http_status == 409 and "version" in step.body:
@@ -253,10 +258,10 @@ def look_again(app: App, step: Step) -> None:
     now = read(app.client, step.target, params=step.form.params, fresh=True)
     if error := archived(step.target, now):
         raise error
-    is_so = step.is_open and step.is_shown and _update_of(app, step).is_so(now) and not step.differs(now)
+    is_so = step.is_open and _update_of(app, step).is_so(now) and not step.differs(now)
     settable, label = step.form.settable, step.label
-    if not is_so and not same(step.form, settable(now), settable(step.current or {})):
-        _show_theirs(app, step, step.current or {}, now)
+    if not is_so and not same(step.form, settable(now), settable(step.before)):
+        _show_theirs(app, step, step.before, now)
         raise Rejected(
             f"{step.target.called} was changed by someone else in the meantime; nothing was sent",
             hint="check the new differences and try again",
@@ -268,7 +273,7 @@ def look_again(app: App, step: Step) -> None:
 
 
 def _update_of(app: App, step: Step) -> Update:
-    return Update(app, step.target, step.current or {}, step.body, step.form, is_shown=step.is_shown)
+    return Update(app, step.target, step.before, step.body, step.form, is_shown=step.is_shown)
 
 
 def _show_theirs(app: App, step: Step, before: Raw, theirs: Raw) -> None:
@@ -299,7 +304,7 @@ def _stale(app: App, step: Step, error: Rejected) -> Rejected:
     newer, was = read(app.client, step.target), step.body["version"]
     if newer.get("version") == was:
         return error
-    _show_theirs(app, step, step.current or {}, newer)
+    _show_theirs(app, step, step.before, newer)
     message = f"{step.target.id} was changed by someone else in the meantime"
     return error.with_(
         message=f"{message} (version {was} was read, {newer.get('version')} is there); nothing was changed",
@@ -309,11 +314,12 @@ def _stale(app: App, step: Step, error: Rejected) -> Rejected:
 
 
 def _verified(app: App, step: Step, written: Raw) -> Applied:
+    assert step.write is not None  # it was sent
     try:
         found = _read_back(app, step, written)
     except ApiError as unread:
         why = f"could not be read back: {unread.message}"
-        if step.write and step.current is not None and step.differs(written):
+        if step.current is not None and step.differs(written):
             raise step.write.unknown(f"the response does not show it, and it {why}") from unread
         app.progress.warn(f"{step.name} ({written['id']}) was {step.done}, but {why}")
         return result_of(step, step.done, written)

@@ -104,7 +104,7 @@ class Update:
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
         is_still = self._steps(raw) in (None, 0) and (self.is_shown or not self._has_moved(raw))
         if not self.is_so(raw) and not (is_same and is_still):
-            self._theirs = self._theirs or raw
+            self._theirs = raw
             raise self._overtaken()
 
     def _find(self) -> Resource | None:
@@ -121,9 +121,7 @@ class Update:
             return None
         if any(self.before.get(name) is not None and raw.get(name) is None for name in _MARKS):
             raise NoResponse(f"the response does not show which version of {self.target.id} it is")
-        mark = _mark_in(raw)
-        is_marked = mark is not None and mark not in (self._mark, _mark_in(self.before))
-        if not self.is_shown and has_rest and not is_marked:
+        if not self.is_shown and has_rest and not self._is_marked_by_others(raw):
             raise OutcomeUnknown("it was written to, and nothing shows by whom")
         self._theirs = self._theirs or raw
         if is_so:
@@ -139,7 +137,7 @@ class Update:
         id, ours = self.target.id, "our change was not seen, and not sent again"
         if self.is_so(self._now):
             ours = "our change is there, too"
-            if self._theirs is not self._now and self._theirs and not self.is_so(self._theirs):
+            if self._theirs and not self.is_so(self._theirs):
                 ours = "our change came late, and has replaced that"
         error = Overtaken(
             f"someone else changed {id} in the meantime; {ours}",
@@ -187,7 +185,13 @@ class Update:
         return was is not None and now is not None and now > was
 
     def _has_moved(self, raw: Raw) -> bool:
-        return self.before.get("updated_at") != raw.get("updated_at") and not self.form.moves
+        is_dated_anew = self.before.get("updated_at") != raw.get("updated_at") and not self.form.moves
+        return is_dated_anew or self._is_marked_by_others(raw)
+
+    def _is_marked_by_others(self, raw: Raw) -> bool:
+        """Return whether somebody else made a change that does not show: a date may be too coarse to say so."""
+        mark = _mark_in(raw)
+        return not self.is_shown and mark is not None and mark not in (self._mark, _mark_in(self.before))
 
 
 def _mark_in(raw: Raw) -> Any:

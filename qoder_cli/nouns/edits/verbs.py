@@ -116,6 +116,13 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
     )
 
 
+def _about(error: NotFound, target: Target) -> NotFound:
+    """Return an error that names what is missing, once."""
+    if target.called in error.message:
+        return error
+    return error.about(target.called)
+
+
 def changed(app: App, target: Target, change: Change, write: Write[Resource]) -> Resource:
     """Send a change and return the thing as it is then. Say so if it was so before, or had to be read back."""
     written = write.send()
@@ -140,7 +147,7 @@ class Changes:
     is_wanted: Callable[[Raw], bool] | None
     perform: Callable[[Target], Resource]
     refused: str = ""
-    missing: Callable[[NotFound, Target], NotFound] = lambda error, target: error.about(target.called)
+    missing: Callable[[NotFound, Target], NotFound] = _about
     _signalled: Signalled | None = None
     _results: dict[Target, Result[Resource]] = field(default_factory=dict)
 

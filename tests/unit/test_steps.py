@@ -1,0 +1,355 @@
+"""One step of an edit: what it sends, how it is called, and what is said of what others wrote in between."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.model import Resource
+from qoder_cli.nouns.edits import step as steps
+from qoder_cli.nouns.edits.difference import FieldChange, Secrets
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.step import Step, give_up, result_of, without_writing
+from qoder_cli.nouns.edits.thing import target_of
+from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
+from qoder_cli.nouns.table import NOUNS
+from qoder_cli.output.cells import Status
+from qoder_cli.output.results import Result
+from tests.support.wire import FakeClock
+
+Raw = dict[str, Any]
+AT, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:00:09Z"
+WRITER = {"id": "agent_1", "name": "writer", "description": "Old", "model": "auto", "version": 3, "updated_at": AT}
+CHANGE = FieldChange("description", "Old", "New")
+PLANTED = "pt-0123456789abcdef"
+
+
+class Declared(Step):
+    """A step of a file, whose name has a token in it; nothing shows its changes."""
+
+    place, is_shown = f"{PLANTED}.yaml:1", False
+
+
+class Server:
+    """An app whose server gives these answers in turn, the last one for ever; and what it says on stderr."""
+
+    def __init__(self, *answers: Raw | Exception) -> None:
+        self.answers = list(answers)
+        self.lines: list[str] = []
+        self.reads = 0
+        self.progress = SimpleNamespace(note=self._note, warn=self.lines.append)
+        self.clock = FakeClock()
+        self.client: Any = SimpleNamespace(get=self._get, clock=self.clock)
+
+    def _get(self, path: str, *given: Any, **how: Any) -> Raw:
+        self.reads += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _note(self, text: str, *, always: bool = False) -> None:
+        self.lines.append(text if always else f"note: {text}")
+
+    def looking(self, *words: str) -> list[str]:
+        return ["qoder", *words]
+
+
+def step_of(
+    current: Raw | None = WRITER, wanted: Raw | None = None, noun: str = "agent", kind: type[Step] = Step, **more: Any
+) -> Step:
+    more = {"body": {"description": "New"}, "changes": [CHANGE], **more}
+    wanted = {"description": "New"} if wanted is None else wanted
+    return kind(noun=NOUNS[noun], form=form_of(NOUNS[noun]), wanted=wanted, current=current, **more)
+
+
+def without(raw: Raw, *names: str) -> Raw:
+    return {name: value for name, value in raw.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("noun", "current", "wanted", "body"),
+    [
+        ("agent", WRITER, {"description": "New"}, {"description": "New", "version": 3}),
+        ("agent", without(WRITER, "version"), {"description": "New"}, {"description": "New"}),
+        ("agent", WRITER, {"description": "Old"}, {}),
+        ("agent", None, {"description": "New"}, {"description": "New"}),
+        ("env", WRITER, {"description": "New"}, {"description": "New"}),  # whose update has no version
+        ("dream", None, {"model": "auto"}, {"model": "auto"}),  # which cannot be updated
+    ],
+)
+def test_step_sends_the_version_that_was_read_where_there_is_one(
+    noun: str, current: Raw | None, wanted: Raw, body: Raw
+) -> None:
+    step = step_of(current, wanted, noun)
+    step.plan()
+    assert (step.body, step.is_open) == (body, bool(body))
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "name", "label"),
+    [
+        (None, {"name": "poet"}, "poet", "poet"),
+        (None, {}, "the agent", "the agent"),
+        (WRITER, {"name": "poet"}, "writer", "writer (agent_1)"),
+        ({"id": "agent_1"}, {"name": "poet"}, "poet", "agent_1"),
+        ({"id": "agent_1"}, {}, "the agent", "agent_1"),
+    ],
+)
+def test_step_is_called_by_the_name_that_there_is(current: Raw | None, wanted: Raw, name: str, label: str) -> None:
+    step = step_of(current, wanted)
+    assert (step.name, step.label) == (name, label)
+
+
+def test_result_shows_no_token_but_in_the_name_of_what_is_there() -> None:
+    error = Rejected("No.")
+    step = step_of(None, {"name": PLANTED}, kind=Declared, secrets=Secrets(["description"]))
+    planned = result_of(step, "failed", error=error)
+    shown = {"id": None, "name": "[redacted]", "error": error.as_json(), "action": "failed", "exit_code": 6}
+    changes = [{"path": "description", "before": "[hidden]", "after": "[hidden]"}]
+    assert planned.as_json() == {**shown, "changes": changes, "input": "[redacted]:1"}
+    row = {"name": "[redacted]", "id": None, "changes": "description", "file": "[redacted]:1"}
+    assert planned.row() == {**row, "action": Status("failed"), "error": "rejected"}
+    step = step_of(WRITER, changes=[CHANGE, FieldChange("tools[0].type", "a", "b"), FieldChange("tools[1]", 1, 2)])
+    done = result_of(step, "changed", WRITER)
+    row = {"name": "writer", "id": "agent_1", "changes": "description, tools", "file": None}
+    assert done.row() == {**row, "action": Status("changed"), "error": None}
+    assert done.as_json()["input"] is None
+    assert (done.typed, planned.typed) == ("writer", f"{PLANTED}.yaml:1")
+    assert (done.label, planned.label) == ("writer (agent_1)", PLANTED)
+    assert result_of(step_of(changes=[]), "unchanged").row()["changes"] is None
+    found = [each.found and each.found.raw for each in (result_of(step, "changed", NEW), done, planned)]
+    assert found == [NEW, WRITER, None]
+
+
+def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
+    """Return a write that was stopped."""
+    shown = result and SimpleNamespace(value=Resource(result))
+    return SimpleNamespace(is_open_or_done=is_open, result=shown, unknown=OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("fields", "planned", "stopped"),
+    [
+        ({}, "would_change", "not_attempted"),
+        ({"current": None}, "would_create", "not_attempted"),
+        ({"changes": []}, "unchanged", "unchanged"),
+        ({"error": Rejected("No.")}, "failed", "failed"),
+        ({"error": Rejected("No."), "changes": []}, "failed", "failed"),
+        ({"write": write_of(is_open=False)}, "would_change", "not_attempted"),
+        ({"write": write_of()}, "would_change", "unknown"),
+        ({"write": write_of(WRITER)}, "would_change", "changed"),
+        ({"write": write_of(WRITER), "current": None}, "would_create", "created"),
+    ],
+    ids=str,
+)
+def test_step_that_was_stopped_says_what_is_known_of_it(fields: Raw, planned: str, stopped: str) -> None:
+    step = step_of(**fields)
+    assert (without_writing(step).action, give_up(step).action) == (planned, stopped)
+    assert without_writing(step).is_fine is (step.current is not None and planned != "failed")
+    assert give_up(step).is_fine is (stopped in ("changed", "created", "unchanged"))
+    assert give_up(step).exit_code == {"failed": 6, "unknown": 9, "not_attempted": None}.get(stopped, 0)
+
+
+def broken(*given: Any, **how: Any) -> Any:
+    raise ValueError("Oops.")
+
+
+@pytest.mark.parametrize("current", [WRITER, None])
+@pytest.mark.parametrize(
+    ("prepare", "form", "action", "exit_code"),
+    [
+        (broken, {}, "failed", 70),
+        (lambda *given, **how: SimpleNamespace(start=broken), {}, "unknown", 9),
+        (broken, {"settable": broken, "is_read_back": True}, "failed", 70),
+    ],
+)
+def test_step_that_meets_a_bug_is_not_left_open(
+    current: Raw | None, prepare: Any, form: Raw, action: str, exit_code: int
+) -> None:
+    server: Any = Server(WRITER)
+    vars(server.client).update(prepare=prepare, writes=[])
+    step = step_of(current)
+    step.form = step.form._replace(**form)
+    applied = steps.apply(server, step)
+    assert (applied.action, applied.exit_code) == (action, exit_code)
+    assert "a bug in qoder: ValueError: Oops." in applied.message
+
+
+NEW = {**WRITER, "description": "New"}
+THEIRS = {**WRITER, "name": "theirs"}
+ALREADY = "note: writer (agent_1) was already changed as requested, by someone else"
+WHAT = "what someone else changed in writer (agent_1):"
+THEIR_NAME = '  ~ name: "writer" -> "theirs"'
+
+
+@pytest.mark.parametrize(
+    ("now", "fields", "outcome", "shown"),
+    [
+        (WRITER, {}, "open", []),
+        ({**WRITER, "version": 4}, {}, "open", []),
+        (NEW, {}, "done", [ALREADY]),
+        ({**NEW, "name": "theirs"}, {}, "done", [ALREADY]),
+        (NEW, {"kind": Declared}, "Rejected", ['  ~ description: "Old" -> "New"']),
+        (NEW, {"changes": []}, "Rejected", ['  ~ description: "Old" -> "New"']),
+        (NEW, {"body": {"description": "New", "system": "x"}}, "Rejected", ['  ~ description: "Old" -> "New"']),
+        ({**WRITER, "description": " New"}, {}, "Rejected", ['  ~ description: "Old" -> " New"']),
+        (THEIRS, {}, "Rejected", [THEIR_NAME]),
+        (THEIRS, {"changes": []}, "Rejected", [THEIR_NAME]),
+        ({**NEW, "archived_at": LATER}, {}, "CannotBe", []),
+    ],
+    ids=str,
+)
+def test_step_looks_again_before_it_writes(now: Raw, fields: Raw, outcome: str, shown: list[str]) -> None:
+    server: Any = Server(now)
+    step = step_of(**fields)
+    was_open = step.is_open
+    try:
+        steps.look_again(server, step)
+        found = "done" if was_open and not step.is_open else "open"
+        assert step.current == now
+    except QoderError as error:
+        found = type(error).__name__
+    what = [WHAT] if outcome == "Rejected" else []
+    assert (found, server.lines) == (outcome, what + shown)
+
+
+def test_step_of_an_old_version_shows_what_came_since() -> None:
+    stale = Rejected("Stale.").with_(http_status=409)
+    for newer, lines in (
+        ({"version": 5, "name": "theirs"}, [THEIR_NAME]),
+        ({"version": 5}, ["  nothing that shows"]),
+        ({}, []),
+        (None, []),
+    ):
+        server: Any = Server({**WRITER, **newer} if newer is not None else NoResponse("lost"))
+        step = step_of(body={"description": "New", "version": 3}, again=["qoder", "again"])
+        error: Any = steps._explained(server, step, stale)
+        assert server.lines == ([WHAT] if lines else []) + lines
+        assert (error is stale) is not bool(lines)
+        assert lines == [] or "in the meantime (version 3 was read, 5 is there)" in error.message
+        assert lines == [] or error.next == ["qoder", "again"]
+    server = Server({**WRITER, "version": 5})
+    for other in (stale.with_(http_status=400), ApiError("Gone.")):  # which no version is the cause of
+        assert steps._explained(server, step, other) is other
+    assert steps._explained(server, step_of(), stale) is stale
+
+
+GONE = NotFound("Gone.")
+SHORT = {"id": "agent_1"}
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "fields", "reads", "expected"),
+    [
+        (NEW, [NEW], {}, 1, ""),
+        (NEW, [{**NEW, "name": "theirs"}], {}, 1, THEIR_NAME),
+        (NEW, [{**NEW, "name": "theirs"}], {"current": None}, 1, ""),
+        (NEW, [{**NEW, "name": "theirs"}], {"body": {"description": "New", "version": 3}}, 1, ""),
+        (NEW, [{"id": "agent_1", "description": "New"}], {}, 1, ""),  # an answer may be short
+        (NEW, [GONE, WRITER, NEW], {}, 3, ""),  # a replica lags
+        (NEW, [WRITER], {}, 5, "reading it back still shows something else: description"),
+        (SHORT, [WRITER], {}, 5, "reading it back still shows something else: description"),
+        (WRITER, [WRITER], {}, 1, "the server stored something else: description"),
+        (NEW, [{**WRITER, "updated_at": LATER}], {}, 5, "someone else has changed it since: description"),
+        (without(NEW, "updated_at"), [{**WRITER, "updated_at": LATER}], {}, 5, "still shows something else"),
+        (NEW, [without(WRITER, "updated_at")], {}, 5, "still shows something else"),
+        (NEW, [NoResponse("lost")], {}, 1, "writer (agent_1) was changed, but could not be read back: lost"),
+        (SHORT, [NoResponse("lost")], {}, 1, "the response does not show it, and it could not be read back: lost"),
+        (SHORT, [NoResponse("lost")], {"current": None}, 1, "was created, but could not be read back: lost"),
+    ],
+    ids=str,
+)
+def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, reads: int, expected: str) -> None:
+    server: Any = Server(*read)
+    try:
+        applied = steps._verified(server, step_of(write=write_of(), **fields), written)
+        text = applied.error.message if applied.error else " ".join(server.lines)
+    except OutcomeUnknown as error:
+        text = error.message
+    assert (server.reads, server.clock.slept) == (reads, [0.5, 0.5, 1.0, 2.0][: reads - 1])
+    assert expected in text if expected else text == ""
+    assert (WHAT in server.lines) == ("since" in expected or expected == THEIR_NAME)
+    assert ('  ~ description: "New" -> "Old"' in server.lines) == ("since" in expected)
+
+
+TARGET = target_of(NOUNS["agent"], "agent_1")
+ENDED = {"id": "agent_1", "status": "archived"}
+
+
+def test_change_is_known_by_what_shows_it() -> None:
+    ended: list[Raw] = [ENDED, {"id": "agent_1", "archived_at": AT}, {"id": "agent_1", "state": "archived"}]
+    going: list[Raw] = [{"id": "agent_1", "status": "running"}, {**ENDED, "id": "agent_2"}]
+    assert [ARCHIVE.is_so(TARGET, raw) for raw in (*ended, *going)] == [True, True, True, False, False]
+    gone = [{"id": "agent_1", "type": "agent_deleted"}, {"id": "agent_2", "type": "agent_deleted"}, *ended]
+    assert [DELETE.is_so(TARGET, raw) for raw in gone] == [True, False, False, False, False]
+
+
+PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", can_be_undone=True)
+FORCED = PAUSE._replace(can_be_undone=False, reads=lambda raw: "stopped_at" in raw)
+PAUSED = {"id": "agent_1", "status": "paused"}
+ACTIVE = {"id": "agent_1", "status": "active"}
+SENT = 1_800_000_000.0  # when the attempt was prepared, on the server's clock
+UNREAD = "it could not be read back"
+THEIRS_AT = "agent_1 was written to in the meantime, and it is active"
+
+
+@pytest.mark.parametrize(
+    ("change", "read", "found"),
+    [
+        (PAUSE, PAUSED, "settled"),
+        (PAUSE, ACTIVE, "none"),
+        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T07:59:58.99Z"}, "none"),
+        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T07:59:59Z"}, f"OutcomeUnknown: {UNREAD}: {THEIRS_AT}"),
+        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T08:00:01Z"}, f"OutcomeUnknown: {UNREAD}: {THEIRS_AT}"),
+        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, f"CannotBe: {THEIRS_AT}: someone else changed it"),
+        (PAUSE, {**PAUSED, "archived_at": AT}, f"CannotBe: agent_1 was archived on {AT}, so it cannot be paused"),
+        (FORCED, PAUSED, "none"),
+        (FORCED, {**PAUSED, "stopped_at": AT}, "settled"),
+        (FORCED, {**ACTIVE, "stopped_at": AT}, "none"),
+        (FORCED, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, "none"),
+        (ARCHIVE, {**ACTIVE, "archived_at": AT}, "settled"),
+        (ARCHIVE, NotFound("Gone.").with_(enveloped=True), f"OutcomeUnknown: {UNREAD}"),
+        (DELETE, {**ACTIVE, "archived_at": AT}, "none"),
+        (DELETE, NotFound("Gone.").with_(enveloped=True), "settled"),
+        (DELETE, NotFound("Gone."), f"OutcomeUnknown: {UNREAD}"),  # a proxy says so
+    ],
+)
+def test_change_whose_answer_was_lost_is_looked_for(change: Change, read: Raw | Exception, found: str) -> None:
+    server: Any = Server(read)
+    server.client.on_server_clock = lambda moment: SENT
+    write = ending(server, TARGET, change)
+    try:
+        settled = write.recovery.already(Rejected("No.").with_(http_status=409), write)
+        outcome = "none" if settled is None else "settled"
+    except QoderError as error:
+        outcome = f"{type(error).__name__}: {error.message}"
+    assert outcome.startswith(found)
+    server.client.on_server_clock = lambda moment: None
+    if change is PAUSE and "written to" in found:
+        assert write.recovery.already(Rejected("No.").with_(http_status=409), write) is None
+
+
+DONE, LOST = Result("agent_1", Resource(ENDED)), Result[Resource]("agent_2", error=OutcomeUnknown("Lost."))
+
+
+@pytest.mark.parametrize(
+    ("results", "signum", "message"),
+    [
+        ([DONE], None, None),
+        ([LOST], None, "Lost."),
+        ([DONE, LOST], None, "1 of 2 are archived; Lost."),
+        ([DONE], 15, "it is archived; stopped by a signal"),
+        ([LOST], 15, "stopped by a signal; Lost."),
+        ([DONE, DONE], 15, "2 of 2 are archived; stopped by a signal"),
+        ([DONE, LOST], 15, "1 of 2 are archived; stopped by a signal; Lost."),
+    ],
+)
+def test_changes_end_with_what_is_known_of_all(results: Any, signum: int | None, message: str | None) -> None:
+    server: Any = Server({})
+    changes = Changes(server, NOUNS["agent"], ARCHIVE, None, lambda target: Resource({}))
+    changes._signalled = Signalled(signum) if signum else None
+    error = changes._deciding(results)
+    assert (error and error.message) == message
+    assert error is None or (error.kind or error.exit) == (9 if LOST in results else 143)
