@@ -71,4 +71,4 @@ def files(
             raise
         why = f"the session was changed, and what it has now cannot be read: {error.message}"
         next = app.looking("session", "files", id)
-        raise OutcomeUnknown(why, hint="do not repeat the change; look again", next=next) from None
+        raise OutcomeUnknown(why, hint="check what it has before you change it again", next=next) from None
