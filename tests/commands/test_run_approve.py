@@ -438,13 +438,13 @@ def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder
     verb, hidden, status, code, is_open = LOST[name]
     before = {moment.beat.fields["id"] for moment in server.asks("sess_1", *TWO).moments}
 
-    def tell(events: Events) -> Events:
+    def change(events: Events) -> Events:
         new = [each for each in events if each["id"] not in before]
         seen = [each for each in new if not f"{each['type']} {each.get('tool_use_id')}".startswith(hidden or ("-",))]
         changed = [each | status if "session.status" in each["type"] else each for each in seen]
         return [*changed, *(each for each in events if each["id"] in before)]
 
-    server.tells(tell)
+    server.tells(change)
     server.faults.add("send:drop-after")
     ran = qoder("session", verb, "sess_1", "--all", "--yes")
     assert (ran.code, server.ours) == (code, {"evt_1": 1, "evt_2": 1}), ran.err
@@ -455,13 +455,13 @@ def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder
 def test_session_answer_believes_a_lost_result_unless_another_shows(
     qoder: Qoder, server: Asking, change: Event, code: int
 ) -> None:
-    def tell(event: Event) -> Event:
+    def changed(event: Event) -> Event:
         if event["type"] != "user.custom_tool_result":
             return event
         return {name: value for name, value in event.items() if name != "content"} | change
 
     server.asks("sess_1", CUSTOM)
-    server.tells(lambda events: list(map(tell, events)))
+    server.tells(lambda events: list(map(changed, events)))
     server.faults.add("send:drop-after")
     ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "green")
     assert (ran.code, "who decided is not shown" in ran.err) == (code, False)

@@ -239,14 +239,14 @@ TIMES = ("processed_at", "created_at")
 def at(qoder: Qoder, server: Asking, ago: float, *events: dict[str, Any]) -> None:
     """Let a session have ended its turn long ago, and these events have come since."""
 
-    def tell(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+    def without_date(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
         response = answer()
         response.headers.pop("date", None)
         return response
 
     qoder.clock.time = 1_800_000_000.0
     server.tell(server.asks("sess_1"), qoder.clock.time - ago, *events)
-    server.lie = tell
+    server.lie = without_date
 
 
 @pytest.mark.parametrize(

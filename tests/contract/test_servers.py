@@ -12,7 +12,6 @@ import yaml
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks, where_it_writes
-from tests.contract.lines import PLAYED
 from tests.contract.scene import SECRET, Answer, Lie, Played, Scene, check_ending, check_inert, run_once, usual
 
 CLAUSES = Clauses()
@@ -320,8 +319,3 @@ def what_a_refusal_quotes_of_secrets_is_hidden(scene: Scene) -> None:
 @pytest.mark.parametrize(("name", "about", "generation"), CLAUSES.cases())
 def test_servers(name: str, about: str, generation: Generation) -> None:
     CLAUSES.play(name, about, generation)
-
-
-def test_table_holds_each_line_that_writes_to_the_clauses_about_writes() -> None:
-    asking = [command for command in PLAYED.values() if command.asks]
-    assert [one.name for one in asking if usual(one.name).writes] == [one.name for one in asking if one.writes]

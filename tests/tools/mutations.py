@@ -139,8 +139,8 @@ def by_chance(count: int, seed: int, words: Iterable[str] = ()) -> list[Mutation
     """Return so many changes made by the syntax tree, where the file and the function have all these in their names."""
     files = [str(path.relative_to(PACKAGE)) for room in ROOMS for path in sorted((PACKAGE / room).rglob("*.py"))]
     found = [(file, name, one) for file in files for name, one in named(file)]
-    meant = [place for place in found if all(word in f"{place[0]} {place[1]}:" for word in words)]
-    places = [(file, name, *each) for file, name, one in meant for node in within(one) for each in variants(node)]
+    chosen = [place for place in found if all(word in f"{place[0]} {place[1]}:" for word in words)]
+    places = [(file, name, *each) for file, name, one in chosen for node in within(one) for each in variants(node)]
     made: list[Mutation] = []
     for file, name, old, new in random.Random(seed).sample(places, len(places)):
         if len(made) == count:

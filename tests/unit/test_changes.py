@@ -309,7 +309,7 @@ def test_difference_of_a_creation_shows_each_value_that_is_not_empty(wanted: dic
     }
 
 
-def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
+def shown_lines(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
     return lines_of(FieldChange(path, before, after), Secrets(secrets))
 
 
@@ -358,19 +358,19 @@ STEPS = "\n".join(f"Step {n}: look at the build, and say what you see." for n in
 )
 def test_change_of_a_long_text_is_told_by_its_lines(before: Any, after: Any, lines: list[str]) -> None:
     sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
-    assert told_of("description", before, after) == [f"{sign} description:", *lines]
+    assert shown_lines("description", before, after) == [f"{sign} description:", *lines]
 
 
 def test_change_of_a_text_of_very_many_lines_is_cut_and_not_compared_for_minutes() -> None:
-    lines = told_of("description", "", "\n".join(map(str, range(1000))))
+    lines = shown_lines("description", "", "\n".join(map(str, range(1000))))
     assert (len(lines), lines[-1]) == (32, "    … and 971 more lines")
-    [_, line] = told_of("description", ABSENT, "x" * 5000)
+    [_, line] = shown_lines("description", ABSENT, "x" * 5000)
     assert line == f"    +{'x' * 999}…"
     for count, shown in ((2000, 4), (2001, 32)):  # lines; of more than 4000 nobody looks which are the same
         before = "\n".join(map(str, range(count)))
-        assert len(told_of("description", before, f"{before}!")) == shown
+        assert len(shown_lines("description", before, f"{before}!")) == shown
     many = [f"{n % 7} {n}" for n in range(60_000)]
-    lines = told_of("description", "\n".join(many), "\n".join(reversed(many)))
+    lines = shown_lines("description", "\n".join(many), "\n".join(reversed(many)))
     assert (len(lines), lines[-1]) == (32, "    … and 119970 more lines")
 
 
@@ -398,20 +398,20 @@ TOKEN = "environment_variables.TOKEN"
     ],
 )
 def test_change_shows_only_what_stands_where_no_secret_may(path: str, before: Any, after: Any, line: str) -> None:
-    assert told_of(path, before, after) == [line]
+    assert shown_lines(path, before, after) == [line]
     shown = FieldChange(path, before, after).hidden(Secrets()).as_json()
     assert ("hunter" in json.dumps(shown)) == ("hunter" in line)
 
 
 def test_change_hides_what_came_from_a_variable_wherever_it_stands() -> None:
-    assert told_of("name", "a", "b", "name") == ["~ name: changed"]
-    assert told_of("resources[0]", ABSENT, {"url": "a", "b": "a"}, "resources[0].url") == [
+    assert shown_lines("name", "a", "b", "name") == ["~ name: changed"]
+    assert shown_lines("resources[0]", ABSENT, {"url": "a", "b": "a"}, "resources[0].url") == [
         '+ resources[0]: {"url":"[hidden]","b":"a"}'
     ]
 
 
 def test_change_repeats_no_token_in_the_wrong_place() -> None:
-    [line] = told_of("name", "pt-0123456789abcdef", "b pt-0123456789abcdef")
+    [line] = shown_lines("name", "pt-0123456789abcdef", "b pt-0123456789abcdef")
     assert line == '~ name: "[redacted]" -> "b [redacted]"'
     change = FieldChange("schedule", None, {"timezone": "pt-0123456789abcdef"}).hidden(Secrets())
     assert change.as_json() == {"path": "schedule", "before": None, "after": {"timezone": "[redacted]"}}
