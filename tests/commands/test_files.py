@@ -217,6 +217,7 @@ def test_run_result_saves_the_files_beside_one_that_fails(qoder: Qoder, tmp_path
     assert (ran.json["result"], ran.error["run_id"]) == ("Done.", "drun_1")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "c.txt"]
     assert ran.error["message"].startswith("file 'b.txt' (file_2) was not saved: ")
+    assert "warning: 'b.txt' (file_2) was not saved: " in ran.err  # as soon as it is clear
     assert why in ran.error["message"]
     for kind in (httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.ConnectError, QoderError):
         assert kind.__name__ not in ran.err
