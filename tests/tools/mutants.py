@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
+from itertools import zip_longest
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -33,6 +34,7 @@ HANGS = 180.0  # seconds without a word from a test
 CHARTED = 5.0  # seconds of a test that are charted: of as many of its cases as that takes
 SPREAD = 8  # cases that are charted before their neighbours are
 BUSY = 40.0  # seconds of the processor that one test may take
+MOST = 60.0  # seconds of the processor that the tests of one mutant may take, but for those that start processes
 
 _seen: set[tuple[str, str]] = set()  # functions that were called, by file and name
 _notes: list[int] = []  # where they are written down at once, in a process of the nursery
@@ -82,12 +84,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     for item in session.items:
         if started_by(item) != {"subprocess"}:
             items.setdefault(_name(item), []).append(item)
-    tell(writer, {name: (len(cases), bool(started_by(cases[0]))) for name, cases in items.items()})
+    about = {name: (len(cases), bool(started_by(cases[0]))) for name, cases in items.items()}
+    tell(writer, about)
     while (asked := hear(reader)) is not None:
         names, mutant, limit = asked
-        cases = [item for name in names for item in items.get(name, ())]
-        spread = [item for name in names for item in _spread(items.get(name, []))]
-        work = partial(_try, cases, mutant) if mutant else partial(_chart, spread)
+        tests = [name for name in names if name in items]
+        work = partial(_chart, [case for name in tests for case in _spread(items[name])])
+        if mutant:
+            computing = [_spread(items[name]) for name in tests if not about[name][1]]
+            starting = [_spread(items[name]) for name in tests if about[name][1]]
+            work = partial(_try, _in_turn(computing), _in_turn(starting), mutant)
         tell(writer, _forked(work, limit))
     return True
 
@@ -130,6 +136,11 @@ def _spread(cases: list[pytest.Item]) -> list[pytest.Item]:
     """Return the cases of a test in an order in which the first few are of all kinds."""
     step = len(cases) // SPREAD + 1
     return [case for at in range(step) for case in cases[at::step]]
+
+
+def _in_turn(tests: list[list[pytest.Item]]) -> list[pytest.Item]:
+    """Return the first case of each test, then the second of each: what is looked for may be in any of them."""
+    return [case for cases in zip_longest(*tests) for case in cases if case is not None]
 
 
 def _name(item: pytest.Item) -> str:
@@ -182,10 +193,13 @@ def _chart(items: list[pytest.Item], say: Callable[[Any], None]) -> Any:
     return chart
 
 
-def _try(items: list[pytest.Item], mutant: tuple[str, ...], say: Callable[[Any], None]) -> tuple[str, str]:
+def _try(
+    computing: list[pytest.Item], starting: list[pytest.Item], mutant: tuple[str, ...], say: Callable[[Any], None]
+) -> tuple[str, str]:
     """Return what becomes of a mutant: its file, its name, its source and that of the program.
 
-    Processes may fail because the machine is busy, but not twice.
+    Of the tests that compute, as many are played as there is time for; then those that start processes, which may fail
+    because the machine is busy, but not twice.
     """
     if not put(*mutant):
         return "unviable", "it changes nothing that runs"
@@ -194,8 +208,12 @@ def _try(items: list[pytest.Item], mutant: tuple[str, ...], say: Callable[[Any],
         file.flush()
         put_it = f"mutants.put(*json.load(open({file.name!r})))"
         os.environ[FIRST] = f"import json; from tests.tools import mutants; {put_it}"
-        for item, is_failed in _run(items, say):
-            if is_failed and (not started_by(item) or all(failed for _, failed in _run([item], say))):
+        began = time.process_time()
+        for item, is_failed in _run(computing, say, lambda item: time.process_time() - began < MOST):
+            if is_failed:
+                return "killed", item.nodeid
+        for item, is_failed in _run(starting, say):
+            if is_failed and all(failed for _, failed in _run([item], say)):
                 return "killed", item.nodeid
     return "survived", "all of them"
 
