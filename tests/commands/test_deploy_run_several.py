@@ -618,3 +618,9 @@ def test_deploy_run_of_several_says_once_on_a_terminal_what_is_the_same_of_all(
     header, *lines = qoder("deploy", "run", "dep_demo", "dep_fail", "--wait").out.splitlines()
     assert "trigger" not in header.split()
     assert "trigger manual in every row" in " ".join(lines[2:])
+
+
+@pytest.mark.parametrize("option", ["--timeout 5m", "--interval 1s"])
+def test_deploy_run_takes_limits_only_with_wait(qoder: Qoder, option: str) -> None:
+    ran = qoder("deploy", "run", "dep_1", *option.split())
+    assert (ran.code, ran.errors) == (2, [f"error: {option.split()[0]} only works with --wait"])

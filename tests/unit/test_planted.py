@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from qoder_cli.base.plainfile import replace_file
 from qoder_cli.cli.options import _FOR_TOKENS
 from qoder_cli.help.documented import VARIABLES
 from tests.conftest import Qoder
@@ -146,3 +147,10 @@ def test_planted_token_on_stdin_is_not_repeated(qoder: Qoder, token: str, words:
         for lines in (f"drun_1\n{token}\n", f"dep_1\n{token}\n", f"{token}\n"):
             is_discreet(qoder, *words.split(), "-", *options, stdin=lines)
         is_discreet(qoder, "auth", "login", "--with-token", *options, stdin=f"{token} {token}\n")
+
+
+def test_planted_token_is_left_in_no_file_that_could_not_be_put_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(OSError, match="config"):
+        replace_file(tmp_path / "config.toml", b"token")
+    assert [one.name for one in tmp_path.iterdir()] == ["config.toml"]
