@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import _lru_cache_wrapper, partial
 from importlib import import_module
 from itertools import zip_longest
 from types import CodeType, FrameType, FunctionType
@@ -228,7 +228,9 @@ def put(file: str, name: str, source: str, base: str) -> bool:
     gc.unfreeze()
     live: dict[str, dict[int, list[FunctionType]]] = {}  # functions by name and line
     for one in gc.get_objects():
-        if isinstance(one, FunctionType) and one.__code__.co_filename == path:
+        if isinstance(one, _lru_cache_wrapper):
+            one.cache_clear()  # what it knows is of the program as it was
+        elif isinstance(one, FunctionType) and one.__code__.co_filename == path:
             live.setdefault(one.__code__.co_qualname, {}).setdefault(one.__code__.co_firstlineno, []).append(one)
     is_put = False
     for qualname, number in differ:
