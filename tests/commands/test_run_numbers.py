@@ -127,6 +127,12 @@ def test_run_wait_lists_ten_calls_where_it_ends_with_them(
     assert f"{BY_NUMBER}{APPROVE}\n" in ran.err
 
 
+def test_run_wait_cuts_a_long_name_of_a_tool_in_its_list(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1, "x" * 41), call(2, "x" * 40))
+    lines = [line.split() for line in qoder(*STOP).err.splitlines() if line.startswith("  ")]
+    assert lines == [["1", "x" * 40 + "…", "echo", "1"], ["2", "x" * 40, "echo", "2"]]
+
+
 def unwritable(qoder: Qoder, server: Asking) -> None:
     qoder.env["QODER_STATE_DIR"] = "/dev/null/state"
 

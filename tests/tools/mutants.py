@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import _lru_cache_wrapper, partial
 from importlib import import_module
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -35,6 +35,7 @@ CHARTED = 5.0  # seconds of a test that are charted: of as many of its cases as 
 SPREAD = 8  # cases that are charted before their neighbours are
 BUSY = 40.0  # seconds of the processor that one test may take
 MOST = 60.0  # seconds of the processor that the tests of one mutant may take, but for those that start processes
+WHOLE = 20.0  # seconds of these, in which the most special tests are played whole
 
 _seen: set[tuple[str, str]] = set()  # functions that were called, by file and name
 _notes: list[int] = []  # where they are written down at once, in a process of the nursery
@@ -93,7 +94,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         if mutant:
             computing = [_spread(items[name]) for name in tests if not about[name][1]]
             starting = [_spread(items[name]) for name in tests if about[name][1]]
-            work = partial(_try, _in_turn(computing), _in_turn(starting), mutant)
+            work = partial(_try, computing, starting, mutant)
         tell(writer, _forked(work, limit))
     return True
 
@@ -141,6 +142,10 @@ def _spread(cases: list[pytest.Item]) -> list[pytest.Item]:
 def _in_turn(tests: list[list[pytest.Item]]) -> list[pytest.Item]:
     """Return the first case of each test, then the second of each: what is looked for may be in any of them."""
     return [case for cases in zip_longest(*tests) for case in cases if case is not None]
+
+
+def _without(tests: list[list[pytest.Item]], played: set[pytest.Item]) -> list[list[pytest.Item]]:
+    return [[case for case in cases if case not in played] for cases in tests]
 
 
 def _name(item: pytest.Item) -> str:
@@ -194,12 +199,15 @@ def _chart(items: list[pytest.Item], say: Callable[[Any], None]) -> Any:
 
 
 def _try(
-    computing: list[pytest.Item], starting: list[pytest.Item], mutant: tuple[str, ...], say: Callable[[Any], None]
+    computing: list[list[pytest.Item]],
+    starting: list[list[pytest.Item]],
+    mutant: tuple[str, ...],
+    say: Callable[[Any], None],
 ) -> tuple[str, str]:
     """Return what becomes of a mutant: its file, its name, its source and that of the program.
 
-    Of the tests that compute, as many are played as there is time for; then those that start processes, which may fail
-    because the machine is busy, but not twice.
+    Of the tests that compute the most special are played whole, then a case of each in turn, as long as there is time;
+    then those that start processes, which may fail because the machine is busy, but not twice.
     """
     if not put(*mutant):
         return "unviable", "it changes nothing that runs"
@@ -208,11 +216,16 @@ def _try(
         file.flush()
         put_it = f"mutants.put(*json.load(open({file.name!r})))"
         os.environ[FIRST] = f"import json; from tests.tools import mutants; {put_it}"
-        began = time.process_time()
-        for item, is_failed in _run(computing, say, lambda item: time.process_time() - began < MOST):
+        began, played = time.process_time(), set[pytest.Item]()
+        for item, is_failed in _run([*chain(*computing)], say, lambda item: time.process_time() - began < WHOLE):
+            played.add(item)
             if is_failed:
                 return "killed", item.nodeid
-        for item, is_failed in _run(starting, say):
+        others = _in_turn(_without(computing, played))
+        for item, is_failed in _run(others, say, lambda item: time.process_time() - began < MOST):
+            if is_failed:
+                return "killed", item.nodeid
+        for item, is_failed in _run(_in_turn(starting), say):
             if is_failed and all(failed for _, failed in _run([item], say)):
                 return "killed", item.nodeid
     return "survived", "all of them"

@@ -2,7 +2,7 @@
 
 The changes of `mutations.txt` were thought of by somebody; with --random N, so many are made by the syntax tree in
 `runs`, `http`, `sessions`, `base` and `nouns`: conditions negated, comparisons swapped, statements left out, numbers
-and truths changed. Each meets the tests that call what was changed, a case of each in turn, until one fails. Which
+and truths changed. Each meets the tests that call what was changed, the most special first, until one fails. Which
 tests call what is charted once (minutes) and kept in `.mutations/`, by what a test file says.
 """
 
