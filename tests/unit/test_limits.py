@@ -23,7 +23,7 @@ from qoder_cli.http.account import AccountTokens, _seconds_in
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, is_kept, refuse
 from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
-from qoder_cli.http.proxy import goes_around
+from qoder_cli.http.proxy import Proxy, goes_around
 from qoder_cli.http.readback import ReadBack, says_whether_more
 from qoder_cli.nouns import files, memories, secrets
 from qoder_cli.nouns.agents import servers_typed
@@ -425,3 +425,8 @@ def test_response_means_what_its_status_and_envelope_say(
     error = refused(status, body, **headers)
     assert (error.message.endswith(message), hint in str(error.hint)) == (True, True), (error.message, error.hint)
     assert {name: getattr(error, name) for name in says} == says
+
+
+def test_proxy_whose_scheme_is_left_out_is_met_by_http() -> None:
+    urls = [Proxy(address, "HTTPS_PROXY").url for address in ("proxy.example:3128", "socks5://proxy.example")]
+    assert urls == ["http://proxy.example:3128", "socks5://proxy.example"]
