@@ -220,6 +220,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "silence about a run": (goes_on(BUSY), 300.0, 300.1),
     "silence about what may be none": (goes_on(BUSY, exists=False), 30.0, 30.1),
     "a run that is missing": (goes_on(GONE), 30.0, 30.1),
+    "a run that only a proxy misses": (goes_on(NotFound("gone").with_(http_status=404)), 300.0, 300.1),
     "a pause that no hint names": (
         lambda s: "as the server" not in str(refused(429, retry_after=s).hint),
         "60",
