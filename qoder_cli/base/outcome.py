@@ -142,6 +142,11 @@ def waits_for_answer(run: Run) -> bool:
     return "requires_action" in run.derived
 
 
+def calls_to_answer(run: Run) -> list[str]:
+    """Return the ids of the calls that a run waits for; empty if it names none."""
+    return list(filter(text, array(mapping(run.get("requires_action")).get("event_ids"))))
+
+
 def verdict(run: Run) -> Exit:
     """Return the exit code of a run, its status filled in: NOT_YET while it is going on."""
     for ending, code in _UNKNOWN:

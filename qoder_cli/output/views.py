@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
-from qoder_cli.base.outcome import Standing, evaluations, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, calls_to_answer, evaluations, standing, waits_for_answer
 from qoder_cli.base.times import coarse, parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import (
@@ -32,8 +32,8 @@ _LONGEST_WHY = 100  # columns that an error gets before what is less important
 def run_fields(run: Run) -> Fields:
     """Return all fields of a run, in order; absent ones are None."""
     waiting = status_from = None
-    if "requires_action" in run.derived:
-        waiting = ", ".join(mapping(run.get("requires_action")).get("event_ids") or ["an answer"])
+    if waits_for_answer(run):
+        waiting = ", ".join(calls_to_answer(run)) or "an answer"
     if run.derived.keys() - {"requires_action"}:  # the server did not send it
         status_from = "session" if run.session_id else "run"
     return {

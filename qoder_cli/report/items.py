@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.credits import as_text, total
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Deployment, Run, array, filled, mapping, text
-from qoder_cli.base.outcome import ASKS_FOR, Standing, standing, verdict, waits_for_answer
+from qoder_cli.base.outcome import ASKS_FOR, Standing, calls_to_answer, standing, verdict, waits_for_answer
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
 from qoder_cli.deployments.findings import PAUSED_BY
@@ -141,10 +141,9 @@ class _Teller:
 
     def needs_you(self) -> Iterator[ReportItem]:
         for run in newest_first(filter(self._waits, self._night.runs)):
-            ids = mapping(run.get("requires_action")).get("event_ids") or []
             since = None if run.asks_since is None else time_text(run.asks_since)
             calls = [_call(call) for call in self._night.calls.get(run.id, ())]
-            key, next = f"waits {run.id} {' '.join(map(str, ids))}", self._command("run", "pending", run.id)
+            key, next = f"waits {run.id} {' '.join(calls_to_answer(run))}", self._command("run", "pending", run.id)
             about: dict[str, Any] = {"run": run.id, "session": run.session_id, "since": since, "calls": calls}
             yield self._item("needs_you", key, run.deployment_id, next, **about)
         for deployment in self._night.deployments.values():

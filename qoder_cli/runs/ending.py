@@ -24,8 +24,8 @@ from qoder_cli.base.errors import (
     WaitTimeout,
 )
 from qoder_cli.base.ids import noun, segment
-from qoder_cli.base.model import Run, array, mapping
-from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, is_going, verdict, waits_for_answer
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, calls_to_answer, is_going, verdict, waits_for_answer
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.base.tokens import without_tokens
@@ -190,7 +190,7 @@ def going_on(error: QoderError, run: Run, app: App) -> QoderError:
 
 def needs_answer(run: Run, app: App) -> NeedsAnswer:
     """Return the error that a run needs an answer, with the next command."""
-    calls = array(mapping(run.get("requires_action")).get("event_ids"))
+    calls = calls_to_answer(run)
     waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
     next = app.command(noun(run.id), "pending", run.id)
     return NeedsAnswer(waits, hint=_TO_ANSWER, next=next, run_state="going")

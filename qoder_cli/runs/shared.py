@@ -228,7 +228,7 @@ class SharedTrigger(Trigger):
         client = self._app.client
         attempt = self._attempt_of(found.record)
         if attempt is None:
-            self._why = "it is not known when it was sent"
+            self._why = "nothing shows when it was sent"
             return None
         client.progress.note(f"{self._abandoned(found)}; looking for its run")
         try:

@@ -104,7 +104,7 @@ def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tm
     leave(machines, "sending")
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*NIGHT)
-    assert (ran.code, "it is not known when it was sent" in ran.error["message"]) == (9, True)
+    assert (ran.code, "nothing shows when it was sent" in ran.error["message"]) == (9, True)
 
 
 def test_deploy_run_stops_waiting_for_another_machine_once_there_are_no_more_turns(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_run_result_prints_the_final_message_as_plain_text(qoder: Qoder, content
 
 
 def test_run_result_leaves_out_what_is_said_after_the_ending(qoder: Qoder) -> None:
-    request = {**says("And that?", 2), "type": "user.message"}  # which is no answer, though it is listed
+    request = {**says("And that?", 2), "type": "user.message"}  # listed too, but not a result
     completed(qoder, says("the result", 1), request, after=(says("chat", 20), idle("end_turn", 40)))
     assert qoder(*RESULT).out == "the result\n"
 

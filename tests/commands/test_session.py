@@ -496,7 +496,7 @@ def test_session_files_deny_no_file_that_was_added_where_the_list_cannot_be_read
     assert qoder("session", "files", id).code == 7
     ran = qoder("session", "files", id, "--add", str(tmp_path / "notes.txt"), "--json")
     assert (ran.code, ran.error["next"]) == (9, ["qoder", "session", "files", id, "-o", "json"])
-    assert "the session was changed" in ran.error["message"]
+    assert f"session {id} was changed" in ran.error["message"]
 
 
 @pytest.mark.parametrize(("file", "mount", "code"), [("file_9", "/b", 9), ("file_7", "/a", 9), ("file_7", "/b", 0)])

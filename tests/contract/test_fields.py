@@ -55,7 +55,7 @@ def fields_met(name: str) -> list[Path]:
 
 
 def cells_of(name: str) -> list[tuple[Path, Any, str]]:
-    """Return which field is told how, and in which format that is shown."""
+    """Return the fields to change, each with its odd value and an output format."""
     cells = [(*cell, FORMATS[number % 3]) for number, cell in enumerate(product(fields_met(name), ODD))]
     count = min(SOME, len(cells))
     turn = crc32(name.encode())  # commands that read the same fields play others of them

@@ -241,8 +241,8 @@ def put(file: str, name: str, source: str, base: str) -> bool:
     gc.unfreeze()
     live: dict[str, dict[int, list[FunctionType]]] = {}  # functions by name and line
     for one in gc.get_objects():
-        if isinstance(one, _lru_cache_wrapper):
-            one.cache_clear()  # what it knows is of the program as it was
+        if isinstance(one, _lru_cache_wrapper) and one.__module__.startswith("qoder_cli."):
+            one.cache_clear()  # its results are those of the unchanged program
         elif isinstance(one, FunctionType) and one.__code__.co_filename == path:
             live.setdefault(one.__code__.co_qualname, {}).setdefault(one.__code__.co_firstlineno, []).append(one)
     is_put = False

@@ -69,6 +69,6 @@ def files(
     except ApiError as error:
         if not changes:
             raise
-        why = f"the session was changed, and what it has now cannot be read: {error.message}"
+        why = f"session {id} was changed, but its files could not be listed: {error.message}"
         next = app.looking("session", "files", id)
-        raise OutcomeUnknown(why, hint="check what it has before you change it again", next=next) from None
+        raise OutcomeUnknown(why, hint="check its files before you change it again", next=next, cause=error) from None
