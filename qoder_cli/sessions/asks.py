@@ -6,7 +6,7 @@ id nobody could type.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -189,11 +189,12 @@ def look(
     if behind and Asked(session_id, events=events).newest.get("type") == RUNNING:
         of_threads = log.back(THREAD_STATUSES, within=within, retry=retry, on_event=met.append)
         events = _with_threads(events, chain.from_iterable(of_threads))
-        named = {id for event, _ in _asking_threads(events) for id in waiting_calls(event)}
-        for portion in portions if not named <= set(map(event_key, events)) else ():
-            events = _with_threads(events, portion)
-            if named <= set(map(event_key, events)):
+        asking = [waiting_calls(event) for event, _ in _asking_threads(events)]
+        named = set(chain.from_iterable(asking))
+        while not (all(asking) and named <= set(map(event_key, events))):
+            if (older := next(portions, None)) is None:
                 break
+            events = _with_threads(events, older)
     return _asked(session_id, events, _readable(session_id, met), behind=behind)
 
 
@@ -237,9 +238,9 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind
     for event, place in asking:
         still = _open_ask(event, events[:place])
         named = still.event_ids if still else []
-        if event is newest[0] and is_asking(event) and not waiting_calls(event):
+        if is_asking(event) and not waiting_calls(event):
             answered = set(map(_answered, events))
-            named = [id for id in _since_running(events[place:]) if id not in answered]
+            named = [id for id in _marked(_turn(event, events)) if id not in answered]
         asked_by |= dict.fromkeys(named, event_key(event))
     if is_behind:
         # The main thread may pass through such an idle by itself: only what is marked as asked waits for a person.
@@ -265,10 +266,18 @@ def _asking_threads(events: Events) -> list[tuple[dict[str, Any], int]]:
     return [(event, place) for event, place in newest.values() if is_asking(event)]
 
 
-def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:
-    """Yield the ids of calls since the last start that say they wait, oldest first."""
-    end = next((n for n, event in enumerate(events) if event.get("type") == RUNNING), len(events))
-    for event in reversed(events[:end]):
+def _turn(stop: dict[str, Any], events: Events) -> Events:
+    """Return what a session, or the thread of a thread's status, did since it last started; newest first."""
+    start = RUNNING
+    if stop.get("type") in THREAD_STATUSES:
+        start, thread = THREAD_STATUSES[0], text(stop.get("session_thread_id"))
+        events = [event for event in events if text(event.get("session_thread_id")) == thread]
+    return events[: next((n for n, event in enumerate(events) if event.get("type") == start), len(events))]
+
+
+def _marked(events: Events) -> Iterable[str]:
+    """Yield the ids of calls that say they wait, oldest first."""
+    for event in reversed(events):
         is_marked = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
         if is_marked and (id := text(event.get("id"))) and _is_call(event, id):
             yield id

@@ -208,10 +208,13 @@ def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, serve
     assert re.search(r"^looked at \d sessions after ", qoder("session", "pending").err, re.MULTILINE)
 
 
+@pytest.mark.parametrize("names_calls", [True, False])
 @pytest.mark.parametrize(("named", "calls", "restarts"), [(True, 0, True), (False, 150, False), (True, 150, True)])
 def test_session_pending_lists_what_a_sub_agent_asks_behind_a_running_agent(
-    qoder: Qoder, server: Asking, named: bool, calls: int, restarts: bool
+    qoder: Qoder, server: Asking, named: bool, calls: int, restarts: bool, names_calls: bool
 ) -> None:
+    if not names_calls:
+        server.stops({"type": "requires_action"})
     session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=calls)
     if restarts:  # the main thread has asked since, and was answered
         stop = {"type": "requires_action", "event_ids": ["evt_2"]}
@@ -224,7 +227,7 @@ def test_session_pending_lists_what_a_sub_agent_asks_behind_a_running_agent(
     assert (shown["call"], shown["session_id"], shown["thread"]) == ("evt_1", "sess_1", "sthr_2")
     assert qoder("session", "pending", "sess_1", "--exit-status").code == 11
     ran = qoder(*shown["answer"]["approve"][1:])
-    assert (ran.code, server.taken) == (0, {"evt_1": 1})
+    assert (ran.code, server.taken) == (0, {"evt_1": 1}), ran.err
     qoder.clock.time += 1
     assert qoder("session", *words, "--json").json == []
 
