@@ -360,8 +360,8 @@ def look_for(
 ) -> T | None:
     """Return the first find of `find`, called after each delay, in seconds; None if there is none.
 
-    Another look is made after these `failures`. Raises OutcomeUnknown, which says that it is `unread`, if the last one
-    failed so; CannotBe.
+    Another look is made after these `failures`. If the last one failed so, raises OutcomeUnknown: its own, or one
+    that says it is `unread`. Raises CannotBe.
     """
     began = clock.monotonic()
 
@@ -372,7 +372,7 @@ def look_for(
     pauses = (max(began + look - clock.monotonic(), 0.0) for look in looks[1:])
     try:
         return poll(find, clock, pauses=pauses, is_enough=lambda found: found is not None, may_pass=may_pass)
-    except CannotBe:
+    except (CannotBe, OutcomeUnknown):
         raise
     except failures as failure:
         raise OutcomeUnknown(f"{unread}: {failure.message}") from failure

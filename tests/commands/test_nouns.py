@@ -324,7 +324,7 @@ def test_agent_create_is_unknown_where_too_many_may_be_it(qoder: Qoder, service:
     for row in rows:
         service.instead[f"GET /agents/{row['id']}"] = [ok({**row, "metadata": {}}) for _ in range(30)]
     ran = qoder(*POET)
-    assert (ran.code, "could not be read back" in ran.err) == (code, code == 9)
+    assert (ran.code, "could not be read in full" in ran.err) == (code, code == 9)
 
 
 @pytest.mark.parametrize(
