@@ -170,8 +170,9 @@ class _Marked(ast.NodeTransformer):
 
 
 def _is_harmless(half: ast.AST) -> bool:
-    called = [each.func for each in ast.walk(half) if isinstance(each, ast.Call)]
-    return all((getattr(each, "attr", None) or getattr(each, "id", None)) in _HARMLESS for each in called)
+    functions = [each.func for each in ast.walk(half) if isinstance(each, ast.Call)]
+    names = [str(getattr(each, "attr", None) or getattr(each, "id", "")) for each in functions]
+    return all(name in _HARMLESS or name.lstrip("_").startswith(("is_", "has_")) for name in names)
 
 
 # How
