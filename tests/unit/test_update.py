@@ -1,0 +1,159 @@
+"""What a change of a thing concludes from its answer, and from reading the thing once more."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from qoder_cli.base.errors import NoResponse, QoderError
+from qoder_cli.base.marks import KEY
+from qoder_cli.base.model import Resource
+from qoder_cli.http.write import Meaning
+from qoder_cli.nouns.edits.difference import Form
+from qoder_cli.nouns.edits.forms import form_of, form_with
+from qoder_cli.nouns.edits.thing import target_of
+from qoder_cli.nouns.edits.update import Update
+from qoder_cli.nouns.table import NOUNS
+from tests.unit.test_steps import Server
+
+Raw = dict[str, Any]
+AT, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:00:09Z"
+OLD: Raw = {"id": "agent_1", "name": "writer", "description": "Old", "version": 3, "updated_at": AT, "metadata": {}}
+NEW = {"description": "New", "version": 4, "updated_at": LATER}
+UNDATED = {"version": None, "updated_at": None}
+OURS, THEIRS = {KEY: "ours"}, {KEY: "theirs"}
+AGENT, MARKED, UNMARKED = form_of(NOUNS["agent"]), form_with(("metadata",)), form_with(())
+# What someone else did.
+OVERTAKEN = "Overtaken: someone else changed agent_1 in the meantime; "
+UNSEEN = f"{OVERTAKEN}our change was not seen, and not sent again"
+TOO = f"{OVERTAKEN}our change is there, too"
+UNCERTAIN = "OutcomeUnknown: it was written to, and nothing shows by whom"
+UNDATED_NOW = "OutcomeUnknown: it could not be read back: the response does not show which version of agent_1 it is"
+
+
+def changing(now: Raw, before: Raw, form: Form, *, is_shown: bool) -> tuple[Update, Any, Any]:
+    """Return the change of a description, or of a secret, its write, and its server, where the thing is `now` so."""
+    server: Any = Server(now)
+    server.client.prepare = lambda *request, **how: request
+    server.client.on_server_clock, server.client.progress = (lambda moment: None), server.progress
+    body = {"description": "New"} if is_shown else {"token": "secret"}
+    update = Update(server, target_of(NOUNS["agent"], "agent_1"), before, body, form, is_shown=is_shown)
+    write = update.write()
+    if mark := update.body.get("metadata", {}).get(KEY):  # a word that a row can have
+        now["metadata"] = {KEY: mark} if now["metadata"] == OURS else now["metadata"]
+    return update, write, server
+
+
+def outcome(call: Callable[[], Any]) -> str:
+    """Return what a call came to, in words."""
+    try:
+        return "settled" if call() else "as before"
+    except QoderError as error:
+        return f"{type(error).__name__}: {error.message}"
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "expected"),
+    [
+        ({}, {}, "as before"),
+        (NEW, {}, "settled"),
+        ({**NEW, "version": 5}, {}, TOO),
+        ({**NEW, "name": "poet"}, {}, TOO),
+        ({**NEW, "version": 3}, {}, "settled"),
+        ({**NEW, **UNDATED}, {}, "settled"),
+        ({**NEW, "archived_at": AT}, {}, f"CannotBe: agent agent_1 was archived on {AT}; it cannot be changed"),
+        ({"version": 4}, {}, UNSEEN),
+        ({"updated_at": LATER}, {}, UNSEEN),
+        ({"name": "poet"}, {}, UNSEEN),
+        ({"description": "Theirs"}, {}, UNSEEN),
+        ({"version": None}, {}, "as before"),
+        ({"version": None, "name": "poet"}, {}, UNDATED_NOW),
+        ({"updated_at": None}, {}, UNDATED_NOW),
+        ({}, UNDATED, "as before"),
+        ({"name": "poet"}, UNDATED, UNSEEN),
+    ],
+    ids=str,
+)
+def test_update_whose_answer_was_lost_is_settled_by_what_the_thing_shows(now: Raw, before: Raw, expected: str) -> None:
+    before = {**OLD, **before}
+    _, write, _ = changing({**before, **now}, before, AGENT, is_shown=True)
+    assert outcome(lambda: write.recovery.settle(NoResponse("lost"), Meaning.DOUBTFUL)) == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "form", "expected"),
+    [
+        ({}, {}, MARKED, "as before"),
+        ({"metadata": OURS, "updated_at": LATER}, {}, MARKED, "settled"),
+        ({"metadata": OURS}, {}, UNMARKED, UNSEEN),
+        ({"metadata": THEIRS}, {"metadata": THEIRS}, MARKED, "as before"),
+        ({"metadata": THEIRS}, {}, MARKED, UNSEEN),
+        ({"updated_at": LATER}, {}, MARKED, UNCERTAIN),
+        ({"updated_at": LATER}, {}, UNMARKED, UNCERTAIN),
+        ({"version": 4}, {}, MARKED, UNCERTAIN),
+        ({"version": 5}, {}, MARKED, UNSEEN),
+        ({"metadata": {"team": "web"}, "updated_at": LATER}, {}, MARKED, UNSEEN),
+        ({}, UNDATED, MARKED, UNCERTAIN),
+        ({}, {"metadata": {f"k{n}": "x" for n in range(16)}}, MARKED, "as before"),
+    ],
+    ids=str,
+)
+def test_update_of_a_secret_whose_answer_was_lost_is_settled_by_our_mark(
+    now: Raw, before: Raw, form: Form, expected: str
+) -> None:
+    before = {**OLD, **before}
+    update, write, _ = changing({**before, **now}, before, form, is_shown=False)
+    assert outcome(lambda: write.recovery.settle(NoResponse("lost"), Meaning.DOUBTFUL)) == expected
+    is_marked = form is MARKED and len(before["metadata"]) < 16
+    assert ("metadata" in update.body) == is_marked
+
+
+@pytest.mark.parametrize(
+    ("now", "is_shown", "expected"),
+    [
+        ({}, True, "as before"),
+        (NEW, True, "as before"),  # ours, which arrived late
+        ({**NEW, "name": "poet"}, True, "as before"),  # theirs is kept, and ours is there
+        ({"version": 4}, True, UNSEEN),
+        ({"updated_at": LATER}, True, "as before"),  # a time may be that of something that cannot be set
+        ({"name": "poet"}, True, UNSEEN),
+        ({**UNDATED, "name": "poet"}, True, UNSEEN),
+        ({}, False, "as before"),
+        ({"updated_at": LATER}, False, UNSEEN),
+        ({"metadata": THEIRS}, False, UNSEEN),
+        ({"metadata": OURS, "updated_at": LATER}, False, "as before"),
+    ],
+    ids=str,
+)
+def test_update_is_sent_again_only_where_nobody_has_written(now: Raw, is_shown: bool, expected: str) -> None:
+    _, write, server = changing({**OLD, **now}, OLD, AGENT if is_shown else MARKED, is_shown=is_shown)
+    write.request()
+    assert server.reads == 0  # it was read before
+    assert outcome(lambda: write.request() and None) == expected
+    assert server.reads == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "before", "is_taken"),
+    [
+        (NEW, {}, True),
+        ({**NEW, "id": "agent_2"}, {}, False),
+        ({"version": 4}, {}, True),
+        ({"version": 5, "updated_at": LATER}, {}, False),
+        ({"version": 3, "updated_at": LATER}, {}, False),
+        ({"version": 5, "description": "New"}, {}, True),
+        ({"updated_at": LATER}, {"version": None}, True),
+        ({"updated_at": AT}, {"version": None}, False),
+        ({"updated_at": None}, {"version": None}, False),
+        ({"updated_at": LATER}, UNDATED, False),
+    ],
+    ids=str,
+)
+def test_update_takes_an_answer_that_shows_it_or_the_next_version(answer: Raw, before: Raw, is_taken: bool) -> None:
+    before = {**OLD, **before}
+    server: Any = Server(before)
+    update = Update(server, target_of(NOUNS["agent"], "agent_1"), before, {"description": "New"}, AGENT)
+    exact = Update(server, update.target, before, {"description": "New"}, AGENT._replace(is_exact=True))
+    found = Resource({**before, **answer})
+    assert update._is_answer(found) == is_taken
+    assert exact._is_answer(found) == (is_taken and answer.get("description") == "New")
