@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -281,29 +282,32 @@ CREATED = {
 }
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "mark": {"metadata": {"qoder_key": "another"}},
+    "name": {"name": "other", "display_name": "other"},
+    "kind": {"id": "file_1", "type": "file"},
+    "archived": {"archived_at": "2026-06-14T23:59:59Z"},
+    "older": {"created_at": "2026-01-01T00:00:00Z"},
+    "no name": {"name": ""},
+}
+
+
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize(
-    "fields",
-    [
-        {"metadata": {"qoder_key": "another"}},
-        {"name": "other", "display_name": "other"},
-        {"id": "file_1", "type": "file", "name": "ours"},
-    ],
-    ids=["mark", "name", "kind"],
+    ("noun", "what"), [pair for pair in product(CREATED, OTHERS) if pair != ("vault", "no name")], ids=str
 )
-@pytest.mark.parametrize("noun", CREATED)
-def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, fields: Any, done: bool) -> None:
+def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, what: str, done: bool) -> None:
     service = Things(qoder)
     options, path, other = CREATED[noun]
-    told = {**other, **fields}
+    answer = {**other, "name": "ours", "display_name": "ours", **OTHERS[what]}
     if done:
-        service.lies[f"POST {path}"] = lambda made: told
+        service.lies[f"POST {path}"] = lambda made: answer
     else:
-        service.never = [ok(told)]
+        service.never = [ok(answer)]
     ran = qoder(noun, "create", "--name", "ours", *options, "-q")
     assert (ran.code, service.writes) == (0 if done else 9, [f"POST {path}"]), ran.err
     assert ran.out == (qoder(noun, "get", "ours", "-q").out if done else "")
-    assert ran.out.strip() != told["id"]
+    assert ran.out.strip() != answer["id"]
 
 
 @pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
