@@ -19,6 +19,7 @@ from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN, Qoder
+from tests.support.cells import checkerboard
 from tests.support.one_run import LEGACY
 from tests.support.things import Things
 from tests.support.wire import api_error
@@ -155,8 +156,13 @@ def test_debug_never_shows_our_own_token_whatever_its_shape(token: str, before: 
     assert token not in redact.by_shape(before + token + after, token).replace(redact.REDACTED, "")
 
 
-@pytest.mark.parametrize("line", ["deploy run dep_demo", "doctor", "api GET /deployments --include", "auth status"])
-@pytest.mark.parametrize("fault", ["500*inf", "act-503*inf", "garbage*inf"])
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    checkerboard(
+        ["deploy run dep_demo", "doctor", "api GET /deployments --include", "auth status"],
+        ["500*inf", "act-503*inf", "garbage*inf"],
+    ),
+)
 def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault: str) -> None:
     Things(qoder, "current", "any:echo-token", f"any:{fault}")
     qoder(*line.split(), "--json", "--debug")  # the token is looked for there in all that it prints and leaves behind

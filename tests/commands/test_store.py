@@ -25,6 +25,7 @@ from qoder_cli.cli import options
 from qoder_cli.local import store as module
 from qoder_cli.local.store import Attempt, Entry, Store, state_folder
 from tests.conftest import Qoder
+from tests.support.cells import checkerboard
 from tests.support.nursery import nursery
 from tests.support.one_run import DONE, RUN, TRIGGER
 from tests.support.processes import Going, until
@@ -561,8 +562,9 @@ else:
 
 
 @pytest.mark.skipif(not LINUX, reason="limits as Linux has them")
-@pytest.mark.parametrize("then", ["freed", "closed", "killed"])
-@pytest.mark.parametrize("size", [0, 4096, 45_000, 99_999, 200_003])
+@pytest.mark.parametrize(
+    ("size", "then"), checkerboard([0, 4096, 45_000, 99_999, 200_003], ["freed", "closed", "killed"])
+)
 def test_store_loses_nothing_to_a_disk_that_fills_in_a_write(size: int, then: str, tmp_path: Path) -> None:
     process = in_python(FILLS, tmp_path, size, then)
     assert process.last() == (-signal.SIGKILL if then == "killed" else 0, "")
