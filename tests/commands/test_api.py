@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from qoder_cli.files.skill import zipped
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
 from qoder_cli.nouns.table import Operation, all_operations, find, readable
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import FAULTS
 from tests.support.things import Things
 from tests.support.wire import BASE, api_error, page
@@ -344,6 +345,7 @@ def spelled(tree: Any, key: str) -> list[str]:
     return [line for name, inner in tree.items() for line in spelled(inner, f"{key}[{name}]")]
 
 
+@examples(Fraction(1, 2))
 @given(st.dictionaries(NAMES, TREES, min_size=1, max_size=4))
 def test_api_can_spell_any_object_of_texts_in_fields(tree: dict[str, Any]) -> None:
     fields = [line for name, inner in tree.items() for line in spelled(inner, name)]

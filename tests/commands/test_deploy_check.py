@@ -389,7 +389,7 @@ def test_deploy_check_of_200_deployments_takes_60_requests_at_most(qoder: Qoder,
         for n in range(200)
     ]
     with place.world.lock:
-        for n, id in enumerate(ids * 3):
+        for n, id in enumerate(ids):
             place.world.start(id, origin="seed", at=place.world.now() - 4000 - n)
     place.found()
     before = len(place.world.requests)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.settings.config import Found, Settings
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, examples
 from tests.support.cells import checkerboard
 from tests.support.one_run import LEGACY
 from tests.support.things import Things
@@ -183,6 +184,7 @@ def test_deploy_get_shows_no_token_that_is_echoed_in_escapes(qoder: Qoder, optio
 CHARACTERS = "".join(one for one in map(chr, range(33, 127)) if one not in '"\\\\')
 
 
+@examples(Fraction(1, 2))
 @given(st.text(CHARACTERS, min_size=8, max_size=60), st.randoms())
 def test_debug_shows_no_spelling_of_a_token_in_json(token: str, random: Random) -> None:
     def spell(one: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 from io import StringIO
 from typing import Any
@@ -18,7 +19,7 @@ from qoder_cli.http.redact import by_name
 from qoder_cli.nouns.schema import Fields, Reader, check, fields_of, inside, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
 from qoder_cli.stack.schema import DECLARED, schema_of
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.sandbox.desk import Desk
 from tests.support.bodies import bodies, spoiled
 from tests.support.deployments import DEPLOYMENTS
@@ -64,6 +65,7 @@ def test_schema_has_what_only_an_update_takes_only_for_an_update(qoder: Qoder) -
 
 @pytest.mark.parametrize("noun", OF_FILES)
 @pytest.mark.few(2)
+@examples(Fraction(1, 2))
 @given(data=st.data())
 def test_schema_allows_in_a_folder_all_that_it_allows_in_a_body(noun: str, data: st.DataObject) -> None:
     shown = schema_of(noun) if noun in DECLARED else OF_FILES[noun]

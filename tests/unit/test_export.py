@@ -4,6 +4,7 @@ import io
 import json
 import re
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from qoder_cli.files.export import export
 from qoder_cli.files.load import Declared, load, missing_for_create
 from qoder_cli.files.normal import EMPTY, REQUIRED, comparable, settable
 from qoder_cli.nouns.edits.difference import difference
+from tests.conftest import examples
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 
@@ -330,6 +332,7 @@ SERVERS = st.fixed_dictionaries(
 )
 
 
+@examples(Fraction(1, 2))
 @given(SERVERS)
 @example({"metadata": {"x" * 64: "\n"}, "resources": [{"type": "file", "x" * 2000: {"y" * 2000: "z"}}]})
 def test_export_of_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:

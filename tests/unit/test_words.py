@@ -95,7 +95,9 @@ def _messages(path: Path) -> Iterator[Text]:
     """Yield what a module says to people: its messages, hints, and the help of its commands and their options."""
     module = path.relative_to(HOUSE)
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        place = f"{module}:{getattr(node, 'lineno', 0)}"
+        if not isinstance(node, ast.Call | ast.Assign | ast.FunctionDef):
+            continue
+        place = f"{module}:{node.lineno}"
         match node:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args, keywords=keywords):
                 is_error = name in _ERRORS
