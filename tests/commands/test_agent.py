@@ -154,6 +154,7 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
     ],
     ids=" ".join,
 )
+@pytest.mark.few(14)
 def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder("agent", *words)
     assert ran.code == 2

@@ -78,7 +78,7 @@ def body_words(operation: Operation, folder: Path) -> tuple[list[str], Any]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
-@pytest.mark.few(25)
+@pytest.mark.few(15)
 def test_api_sends_what_every_operation_takes(qoder: Qoder, tmp_path: Path, operation: Operation) -> None:
     path = filled(operation.path)
     answer = {
@@ -796,7 +796,7 @@ def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, 
 
 @pytest.mark.parametrize("times", ["", "*inf"])
 @pytest.mark.parametrize("fault", [*FAULTS, "429=3600"])
-@pytest.mark.few(16)
+@pytest.mark.few(10)
 def test_api_says_only_what_is_true_of_a_write_under_a_key(qoder: Qoder, fault: str, times: str) -> None:
     world = Things(qoder, "current", f"trigger:{fault}{times}").world
     ran = qoder("api", "POST", "/deployments/dep_demo/run", "--json", "--idempotency-key", "k-1")

@@ -712,6 +712,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
+@pytest.mark.few(5)
 def test_apply_refuses_bad_files_before_anything_is_sent(team: Team, what: str) -> None:
     files, told = BAD[what]
     team.write({"qoder.yaml": "stack: s", **files})

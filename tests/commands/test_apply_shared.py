@@ -12,8 +12,14 @@ from qoder_cli.keys.protocol import ABANDONED
 from qoder_cli.keys.record import KeyRecord, StoredKey
 from tests.conftest import Qoder, Ran
 from tests.support import stacks
+from tests.support.cells import MORE
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines
+
+# What a store of each kind keeps is tested where runs are started under keys; to start a server takes long.
+pytestmark = pytest.mark.parametrize(
+    "machines", ["memory store", pytest.param("PostgreSQL", marks=MORE)], indirect=True
+)
 
 FILES = {
     "qoder.yaml": "stack: reports\n",

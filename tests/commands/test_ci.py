@@ -340,6 +340,7 @@ def test_deploy_run_ci_warns_elsewhere_and_goes_on(qoder: Qoder, env: dict[str, 
 
 @pytest.mark.parametrize("system", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "qoder.env"])
 @pytest.mark.parametrize("place", ["folder", "nowhere", "nul", "unset", "pipe", "/dev/zero"])
+@pytest.mark.few(9)
 def test_deploy_run_ci_warns_once_of_a_file_that_cannot_be_written(
     qoder: Qoder, output: Path, tmp_path: Path, system: str, place: str
 ) -> None:

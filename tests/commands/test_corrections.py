@@ -168,7 +168,7 @@ def parses(words: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("typed", HINTS)
-@pytest.mark.few(44)
+@pytest.mark.few(30)
 def test_corrections_give_a_habit_a_hint_and_run_nothing(qoder: Qoder, typed: str) -> None:
     ran = qoder(*shlex.split(typed))
     assert (ran.code, ran.out) == (2, "")

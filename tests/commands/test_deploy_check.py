@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
 
 
 @pytest.mark.parametrize(("case", "generation"), checkerboard(WRONG, GENERATIONS))
-@pytest.mark.few(16)
+@pytest.mark.few(12)
 def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(
     qoder: Qoder, case: str, generation: Any
 ) -> None:

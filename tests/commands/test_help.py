@@ -27,10 +27,10 @@ from tests.support.wire import page
 EXAMPLES = Path(__file__).parents[1] / "support" / "examples.jsonl"
 
 
-@pytest.fixture
-def told(qoder: Qoder) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return what `qoder help --json` prints."""
-    ran = qoder("help", "--json")
+    ran = Qoder(tmp_path_factory.mktemp("help") / "config.toml")("help", "--json")
     assert (ran.code, ran.err) == (0, "")
     found: dict[str, Any] = ran.json
     return found
@@ -130,6 +130,7 @@ def test_help_suggests_what_was_meant(qoder: Qoder, words: list[str], hint: str,
 
 
 @pytest.mark.parametrize("name", PAGES)
+@pytest.mark.few(7)
 def test_help_prints_pages_plain_or_for_a_terminal(qoder: Qoder, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = qoder("help", name)
     assert (plain.code, plain.out.startswith("# "), "<!--" in plain.out) == (0, True, False)

@@ -87,6 +87,7 @@ SHOWN: list[tuple[str, str, Any, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("plural", "field", "value", "column", "shown"), SHOWN)
+@pytest.mark.few(9)
 def test_get_shows_a_field_in_its_column(
     qoder: Qoder, service: Things, plural: str, field: str, value: Any, column: str, shown: str | None
 ) -> None:
@@ -123,7 +124,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("at", range(len(ODD_FIELDS)), ids=lambda at: f"{ODD_FIELDS[at][0]} {ODD_FIELDS[at][1]} {at}")
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd)[:9])
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: int, tmp_path: Path) -> None:
     service = Things(qoder)
     plural, field, around = ODD_FIELDS[at]
@@ -292,6 +293,7 @@ CREATED = {
     ids=["mark", "name", "kind"],
 )
 @pytest.mark.parametrize("noun", CREATED)
+@pytest.mark.few(13)
 def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, fields: Any, done: bool) -> None:
     service = Things(qoder)
     options, path, other = CREATED[noun]

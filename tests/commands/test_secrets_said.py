@@ -98,7 +98,7 @@ def refusing(desk: Desk, said: Callable[[str], str]) -> None:
         ),
     ],
 )
-@pytest.mark.few(8)
+@pytest.mark.few(6)
 def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: str, how: str) -> None:
     file = desk.file(FILE)
     coded = CODED.get(how.removeprefix("the value "), str)

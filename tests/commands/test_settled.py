@@ -87,6 +87,7 @@ UPDATES: list[tuple[str, str, dict[str, str]]] = [
 
 @pytest.mark.parametrize("answer", NOT_DONE, ids=["429", "no connection", "no answer"])
 @pytest.mark.parametrize(("line", "path", "theirs"), UPDATES, ids=[line for line, *_ in UPDATES])
+@pytest.mark.few(6)
 def test_update_keeps_what_a_colleague_changed_before_it_could_be_made(
     qoder: Qoder, service: Things, line: str, path: str, theirs: dict[str, str], answer: httpx.Response | Exception
 ) -> None:

@@ -261,6 +261,7 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize("content", UNSAFE.values(), ids=UNSAFE)
+@pytest.mark.few(12)
 def test_skill_takes_and_unpacks_no_unsafe_zip(qoder: Qoder, service: Things, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     ran = qoder("skill", "upload", str(tmp_path / "a.zip"))

@@ -391,6 +391,7 @@ print('done')
 
 @posix
 @pytest.mark.parametrize("what", IN_THE_WAY)
+@pytest.mark.few(7)
 def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()

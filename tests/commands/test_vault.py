@@ -305,6 +305,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     ],
     ids=" ".join,
 )
+@pytest.mark.few(14)
 def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     qoder.stdin = TOKEN
     assert put(qoder, *words).code == 2

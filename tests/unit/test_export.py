@@ -95,7 +95,7 @@ NASTY = [
 
 
 @pytest.mark.parametrize("text", NASTY)
-@pytest.mark.few(25)
+@pytest.mark.few(15)
 def test_export_of_any_text_is_taken_back_exactly(text: str) -> None:
     said(of(description=text[:2048], metadata={"a": text[:512], text[:64]: "b"}))
     said(of(resources=[{"type": "file", "a": text, text: [text, {text: text}, [[text]]]}]))

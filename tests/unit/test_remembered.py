@@ -215,6 +215,7 @@ def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(fold
 
 
 @pytest.mark.parametrize("what", GARBAGE)
+@pytest.mark.few(8)
 def test_remembering_and_offering_say_nothing_whatever_is_in_the_way(folder: Path, what: str) -> None:
     put_in_the_way(folder, what)
     before = sorted(folder.iterdir()) if folder.is_dir() else []
