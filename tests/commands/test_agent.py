@@ -89,6 +89,7 @@ def helper(service: Things) -> dict[str, Any]:
     ],
     ids=" ".join,
 )
+@pytest.mark.few(5)
 def test_agent_create_sends_tools_and_skills(qoder: Qoder, service: Things, words: Any, fields: Any) -> None:
     ran = qoder(*NEW, *words, "--json")
     assert ran.code == 0

@@ -227,6 +227,7 @@ NOWHERE = [
 
 
 @pytest.mark.parametrize("typed", NOWHERE)
+@pytest.mark.few(21)
 def test_api_never_asks_a_path_that_leads_elsewhere_or_nowhere(qoder: Qoder, typed: str) -> None:
     for method in ("GET", "POST"):
         ran = qoder("api", method, typed, "--json")

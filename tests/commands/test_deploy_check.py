@@ -306,6 +306,7 @@ TURNS = {
 
 
 @pytest.mark.parametrize(("expression", "zone"), TURNS)
+@pytest.mark.few(4)
 def test_deploy_check_knows_when_clocks_change(qoder: Qoder, expression: str, zone: str) -> None:
     place = Place(qoder)
     place.deployment(schedule={"type": "cron", "expression": expression, "timezone": zone})

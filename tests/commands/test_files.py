@@ -61,6 +61,7 @@ def folder(tmp_path: Path) -> Path:
         ("\U0001f600" * 100 + ".md", "\U0001f600.md"),
     ],
 )
+@pytest.mark.few(4)
 def test_run_result_cuts_a_long_name_and_keeps_its_suffix(qoder: Qoder, folder: Path, name: str, ending: str) -> None:
     ran = fetch(qoder, folder, name, name)
     assert ran.code == 0, ran.err

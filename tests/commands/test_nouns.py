@@ -154,6 +154,7 @@ def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, 
 
 @pytest.mark.parametrize("verb", ["archive", "delete"])
 @pytest.mark.parametrize("id", ["..", "agent_writer", "env_1/../../agents/agent_writer", "env_1\n", 7])
+@pytest.mark.few(6)
 def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder, id: Any, verb: str) -> None:
     service = Things(qoder)
     service.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
@@ -309,6 +310,7 @@ def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, 
 
 
 @pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
+@pytest.mark.few(3)
 def test_agent_create_takes_nothing_without_an_id_for_ours(qoder: Qoder, service: Things, id: Any) -> None:
     service.after = [lambda done: FAILED]
     service.lies["GET /agents"] = each_row(lambda row: {**row, "id": id})

@@ -65,6 +65,7 @@ YAML_1_2 = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # the numbers o
 
 @pytest.mark.parametrize("loader", ["as installed", "pure Python"])
 @pytest.mark.parametrize("variant", DEPLOYMENTS)
+@pytest.mark.few(12)
 def test_export_of_every_example_is_taken_back(variant: str, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if loader == "pure Python":
         monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)

@@ -6,16 +6,16 @@ from tests.support.histories import Explorer, Options
 
 HISTORIES: dict[str, Options] = {
     "one fault and one kill": Options(faults=1),
-    "two faults": Options(crashes=0),
     "one fault, and live commands that seem abandoned": Options(faults=1, crashes=0, slow=True),
-    "two keys of one deployment": Options(keys=(0, 1), crashes=0, slow=True),
     "three commands": Options(keys=(0, 0, 0), faults=0),
+    "two faults": Options(crashes=0),
     "runs that fail, and free their key": Options(faults=1, crashes=0, until=True),
+    "two keys of one deployment": Options(keys=(0, 1), crashes=0, slow=True),
 }
 
 
 @pytest.mark.parametrize("what", HISTORIES)
-@pytest.mark.few(2)
+@pytest.mark.few(3)
 def test_deploy_run_starts_one_run_under_a_shared_key_in_every_history(what: str) -> None:
     seen = Explorer(HISTORIES[what]).explore()
     assert (seen.whole, seen.wrong) == (True, {})

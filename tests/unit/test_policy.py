@@ -217,6 +217,7 @@ UNSEEN = (
 
 
 @pytest.mark.parametrize("unseen", [*UNSEEN, "\r", "\n", "\t"], ids=ascii)
+@pytest.mark.few(16)
 def test_policy_approves_no_text_in_which_something_is_not_seen(policy: Policy, tmp_path: Path, unseen: str) -> None:
     text = f"a{unseen}b"
     calls = [bash("git status", description=text), Subject("tool", "WebSearch", {"query": text}), read(f"/data/{text}")]
