@@ -17,9 +17,7 @@ from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines
 
 # What a store of each kind keeps is tested where runs are started under keys; to start a server takes long.
-pytestmark = pytest.mark.parametrize(
-    "machines", ["memory store", pytest.param("PostgreSQL", marks=MORE)], indirect=True
-)
+STORES = ("memory store", pytest.param("PostgreSQL", marks=MORE))
 
 FILES = {
     "qoder.yaml": "stack: reports\n",
