@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
@@ -12,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import cron
-from tests.conftest import examples
 from tests.support.expressions import EXPRESSIONS, matches
 
 BERLIN = "Europe/Berlin"  # 2027: forward at 02:00 on the 28th of March, back at 03:00 on the 31st of October
@@ -181,7 +179,6 @@ def minute_by_minute(expression: str, zone: ZoneInfo, *, after: float, end: floa
             yield minute * 60.0
 
 
-@examples(Fraction(1, 2))
 @given(expression=EXPRESSIONS, start=MOMENTS)
 def test_schedule_fires_as_a_watch_of_the_wall_clock_finds(expression: str, start: tuple[str, float]) -> None:
     name, after = start

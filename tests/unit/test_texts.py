@@ -28,6 +28,7 @@ STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-
 
 @examples(Fraction(1, 2))
 @given(VALUES, st.sampled_from([None, 2]), st.booleans())
+@example("\x7f\x9f\u061c\u200e\u200f\u2028\u202e\u2066\u2069\udfff\ud800", None, False)
 def test_json_text_means_the_same_after_the_way_through(value: Any, indent: int | None, ascii_only: bool) -> None:
     text = jsontext.dump(jsontext.parse(json.dumps(value)), indent=indent, ascii_only=ascii_only)
     assert json.loads(text) == value
