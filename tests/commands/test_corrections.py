@@ -336,7 +336,7 @@ def test_corrections_lead_no_slip_to_a_destructive_command() -> None:
 
 
 def test_corrections_lead_no_wrong_spelling_to_a_write_that_was_not_meant() -> None:
-    step = 1 if ALL_CELLS else 9
+    step = 1 if ALL_CELLS else 13
     every = list(spellings.cells(Namespace(seed=1), step))
     assert len(every) * step > 12 * len(COMMANDS)
     assert wrong(spellings.play, every) == []

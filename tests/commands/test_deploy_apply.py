@@ -338,6 +338,7 @@ def test_deploy_apply_replaces_resources_where_nothing_is_lost(desk: Desk, keepe
 
 
 @pytest.mark.parametrize("fault", ["drop-before", "drop-after", "503"])
+@pytest.mark.few(2)
 def test_deploy_apply_knows_by_our_mark_that_a_token_was_taken(desk: Desk, keeper: Deployment, fault: str) -> None:
     meant = {"name": "keeper", "resources": [REPOSITORY]}
     desk.goes_wrong(f"update:{fault}")
@@ -683,7 +684,7 @@ def test_deploy_apply_tells_its_own_from_a_namesake_by_our_mark(desk: Desk) -> N
 
 
 @pytest.mark.parametrize("fault", [*LOST, "503", "500"])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_deploy_apply_sends_again_a_change_that_does_not_show(desk: Desk, fault: str) -> None:
     weekly = desk.add(name="weekly")
     desk.goes_wrong(f"update:{fault}*2")

@@ -383,6 +383,7 @@ def test_deploy_create_and_update_dry_run_show_what_would_be_done(desk: Desk, wo
 
 @VERBS
 @pytest.mark.parametrize("words", [("--json",), ("-q", "--base-url", f"http://{HOST}")], ids=" ".join)
+@pytest.mark.few(3)
 def test_deploy_edits_exit_9_with_a_command_to_look(desk: Desk, verb: str, words: tuple[str, ...]) -> None:
     desk.goes_wrong("write:drop-before*inf")
     ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", "--description", "New", *words)

@@ -157,6 +157,7 @@ TOLD: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.few(3)
 def test_help_tells_a_topic_alike_in_text_and_in_json(qoder: Qoder, told: dict[str, Any], topic: str) -> None:
     out = qoder("help", topic).out
     text = squeezed(out)

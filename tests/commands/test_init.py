@@ -35,6 +35,7 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.few(2)
 def test_init_writes_a_folder_that_is_applied_and_run_as_it_is(
     qoder: Qoder, service: Things, home: Path, template: str
 ) -> None:

@@ -188,6 +188,7 @@ def test_create_believes_an_answer_that_can_be_of_what_was_sent(
         (21, {"name": "writer", "metadata": None}, 9, "could not be read in full"),
     ],
 )
+@pytest.mark.few(2)
 def test_agent_create_reads_singly_so_many_as_a_list_is_silent_about(
     qoder: Qoder, service: Things, count: int, fields: dict[str, Any], code: int, why: str
 ) -> None:
