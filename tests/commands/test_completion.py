@@ -130,10 +130,12 @@ def test_completion_changes_nothing_on_the_disk_while_others_write_there(seen: d
     assert not (tmp_path / "none").exists()
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="processes are forked")
 if sys.platform != "win32":
     from tests.support.processes import Shell
 
 
+@posix
 @pytest.mark.parametrize(
     ("line", "env"),
     [
@@ -149,6 +151,7 @@ def test_completion_says_nothing_where_something_goes_wrong(tmp_path: Path, line
     assert (ran.code, ran.out, ran.err) == (0, "", "")
 
 
+@posix
 def test_completion_is_not_asked_where_there_are_words(tmp_path: Path) -> None:
     ran = Shell(tmp_path).qoder("--version", env={"_QODER_COMPLETE": "bash", "_QODER_LINE": "qoder "})
     assert ran.out.startswith("qoder ")
