@@ -88,7 +88,7 @@ def test_apply_waits_while_another_machine_applies_the_stack_and_says_which(mach
 
     def meanwhile() -> None:
         spent = machines.clock.time - began
-        if spent < 3 * ABANDONED:  # they are slow, and heard of
+        if spent < 1.5 * ABANDONED:  # they are slow, and heard of
             moved = keys.move(found[-1], THEIRS._replace(beat=len(found)))
             assert moved is not None
             found.append(moved)
