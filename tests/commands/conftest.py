@@ -32,10 +32,13 @@ def server(request: pytest.FixtureRequest, qoder: Qoder) -> Asking:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Serve both generations, or those that a module or a test names: most nouns are the same on both."""
+    """Serve both generations, and keep keys in both stores, or what a module or a test names."""
     marks = metafunc.definition.iter_markers("parametrize")
     if "served_by" in metafunc.fixturenames and not any("served_by" in mark.args[0] for mark in marks):
         metafunc.parametrize("served_by", getattr(metafunc.module, "SERVED_BY", GENERATIONS))
+    if "machines" in metafunc.fixturenames:
+        stores = getattr(metafunc.module, "STORES", ("memory store", "PostgreSQL"))
+        metafunc.parametrize("machines", stores, indirect=True)
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def database() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory store", "PostgreSQL"])
+@pytest.fixture
 def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
     """Machines with an empty store of each kind."""
     if request.param == "memory store":

@@ -89,6 +89,7 @@ def helper(service: Things) -> dict[str, Any]:
     ],
     ids=" ".join,
 )
+@pytest.mark.few(5)
 def test_agent_create_sends_tools_and_skills(qoder: Qoder, service: Things, words: Any, fields: Any) -> None:
     ran = qoder(*NEW, *words, "--json")
     assert ran.code == 0
@@ -154,6 +155,7 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
     ],
     ids=" ".join,
 )
+@pytest.mark.few(14)
 def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder("agent", *words)
     assert ran.code == 2

@@ -272,6 +272,7 @@ ONE |= {"one.md": "---\ntype: environment\nname: one\n---\n", "agents/README.md"
 
 
 @pytest.mark.parametrize("file", ONE)
+@pytest.mark.few(2)
 def test_apply_prunes_nothing_because_an_editor_saves_a_file_in_another_encoding(team: Team, file: str) -> None:
     skills = {"skills/house-style/SKILL.md": skill("house-style")}
     team.write({"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, **skills})
@@ -547,6 +548,7 @@ UNDER_WAY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", UNDER_WAY)
+@pytest.mark.few(4)
 def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
     team: Team, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -712,6 +714,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
+@pytest.mark.few(5)
 def test_apply_refuses_bad_files_before_anything_is_sent(team: Team, what: str) -> None:
     files, told = BAD[what]
     team.write({"qoder.yaml": "stack: s", **files})

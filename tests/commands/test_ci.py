@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.inprocess import WorldTransport
-from tests.support.nursery import PATIENCE
 from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
 from tests.support.result import END, says
 from tests.support.wire import FakeClock, api_error, page
@@ -343,6 +340,7 @@ def test_deploy_run_ci_warns_elsewhere_and_goes_on(qoder: Qoder, env: dict[str, 
 
 @pytest.mark.parametrize("system", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "qoder.env"])
 @pytest.mark.parametrize("place", ["folder", "nowhere", "nul", "unset", "pipe", "/dev/zero"])
+@pytest.mark.few(9)
 def test_deploy_run_ci_warns_once_of_a_file_that_cannot_be_written(
     qoder: Qoder, output: Path, tmp_path: Path, system: str, place: str
 ) -> None:
@@ -400,10 +398,10 @@ with reporting(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO())))
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there are no such files")
 @pytest.mark.parametrize("setup", NO_FILES.values(), ids=list(NO_FILES))
 def test_ci_neither_waits_for_nor_reads_what_is_no_file(tmp_path: Path, setup: str) -> None:
-    script = REPORT.format(setup=setup)
-    words = [sys.executable, "-c", script, str(tmp_path / "no file")]
-    ran = subprocess.run(words, capture_output=True, timeout=PATIENCE)
-    assert (ran.returncode, ran.stdout) == (0, b""), ran.stderr
+    from tests.support.processes import Shell
+
+    ran = Shell(tmp_path).qoder("no file", prologue=REPORT.format(setup=setup) + "raise SystemExit")
+    assert (ran.code, ran.out) == (0, ""), ran.err
 
 
 # What a server has written, and how much.

@@ -96,7 +96,7 @@ def first(*sources: tuple[str | None, str]) -> tuple[str | None, str | None]:
     return next(((value.rstrip("\r\n"), source) for value, source in sources if value), (None, None))
 
 
-@examples(3)
+@examples(2)
 @given(FLAGS, ENV)
 def test_settings_come_from_option_then_environment_then_file_then_default(
     tmp_path_factory: pytest.TempPathFactory, flags: dict[str, str], env: dict[str, str]

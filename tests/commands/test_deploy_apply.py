@@ -139,7 +139,7 @@ MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_
 
 @pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
 @pytest.mark.parametrize("value", [1, "x", [{"type": []}]])
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_deploy_commands_take_a_field_of_another_kind(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
@@ -338,6 +338,7 @@ def test_deploy_apply_replaces_resources_where_nothing_is_lost(desk: Desk, keepe
 
 
 @pytest.mark.parametrize("fault", ["drop-before", "drop-after", "503"])
+@pytest.mark.few(2)
 def test_deploy_apply_knows_by_our_mark_that_a_token_was_taken(desk: Desk, keeper: Deployment, fault: str) -> None:
     meant = {"name": "keeper", "resources": [REPOSITORY]}
     desk.goes_wrong(f"update:{fault}")
@@ -630,6 +631,7 @@ def test_deploy_apply_takes_files_with_and_without_an_option(desk: Desk, option:
 
 
 @pytest.mark.parametrize("fault", [*ACTED, "late=6"])
+@pytest.mark.few(5)
 def test_deploy_apply_settles_lost_answers_by_reading_back(desk: Desk, fault: str) -> None:
     weekly = desk.add(name="weekly")
     desk.goes_wrong(f"create:{fault}", f"update:{fault}", unique_names=False)
@@ -682,6 +684,7 @@ def test_deploy_apply_tells_its_own_from_a_namesake_by_our_mark(desk: Desk) -> N
 
 
 @pytest.mark.parametrize("fault", [*LOST, "503", "500"])
+@pytest.mark.few(2)
 def test_deploy_apply_sends_again_a_change_that_does_not_show(desk: Desk, fault: str) -> None:
     weekly = desk.add(name="weekly")
     desk.goes_wrong(f"update:{fault}*2")
@@ -733,6 +736,7 @@ def test_deploy_apply_keeps_what_a_stranger_wrote_and_the_file_leaves_out(desk: 
 
 @pytest.mark.parametrize("where", ["create", "update"])
 @pytest.mark.parametrize(("fault", "code"), [("401", 4), ("404", 5), ("409", 6), ("503*inf", 7)])
+@pytest.mark.few(5)
 def test_deploy_apply_tells_a_refusal_and_does_the_others(desk: Desk, where: str, fault: str, code: int) -> None:
     desk.add(name="weekly")
     desk.goes_wrong(f"{where}:{fault}")
@@ -946,7 +950,7 @@ def creates_weekly(desk: Desk, description: str) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_deploy_apply_never_lies_nor_creates_two(desk: Desk, fault: str) -> None:
     qoder = desk.qoder
     weekly = desk.add(name="weekly")
@@ -1048,6 +1052,7 @@ def test_deploy_apply_takes_an_id_from_a_variable(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("value", ["error", "null", "name", HOST])
+@pytest.mark.few(2)
 def test_deploy_apply_takes_none_of_its_own_words_for_a_secret(desk: Desk, value: str) -> None:
     file = desk.file({**NEW, "environment_variables": {"LOG_LEVEL": "${LEVEL}"}}, {"id": "dep_gone"})
 

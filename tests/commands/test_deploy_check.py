@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
 
 
 @pytest.mark.parametrize(("case", "generation"), checkerboard(WRONG, GENERATIONS))
-@pytest.mark.few(16)
+@pytest.mark.few(12)
 def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(
     qoder: Qoder, case: str, generation: Any
 ) -> None:
@@ -306,6 +306,7 @@ TURNS = {
 
 
 @pytest.mark.parametrize(("expression", "zone"), TURNS)
+@pytest.mark.few(4)
 def test_deploy_check_knows_when_clocks_change(qoder: Qoder, expression: str, zone: str) -> None:
     place = Place(qoder)
     place.deployment(schedule={"type": "cron", "expression": expression, "timezone": zone})
@@ -389,7 +390,7 @@ def test_deploy_check_of_200_deployments_takes_60_requests_at_most(qoder: Qoder,
         for n in range(200)
     ]
     with place.world.lock:
-        for n, id in enumerate(ids * 3):
+        for n, id in enumerate(ids):
             place.world.start(id, origin="seed", at=place.world.now() - 4000 - n)
     place.found()
     before = len(place.world.requests)

@@ -479,6 +479,7 @@ def test_doctor_knows_the_program_that_was_started(tmp_path: Path, monkeypatch: 
 
 @posix
 def test_doctor_inside_the_sandbox_finds_nothing_in_the_way(tmp_path: Path) -> None:
+    from tests.support.nursery import ENVIRONMENT
     from tests.support.processes import Shell, Terminal, sandbox
 
     with sandbox("current") as server:
@@ -494,6 +495,6 @@ def test_doctor_inside_the_sandbox_finds_nothing_in_the_way(tmp_path: Path) -> N
     assert rows["generation"]["found"].startswith("current")
     assert "(this one)" in rows["qoder"]["found"]
     assert [each.name for each in tmp_path.iterdir()] == ["sandbox.url"]  # nothing was written
-    shell.env = {"PATH": shell.env["PATH"]}  # nothing but a path is needed
+    shell.env = {"PATH": shell.env["PATH"], **ENVIRONMENT}  # nothing but a path is needed
     ended = shell.qoder("doctor", "--offline", "--json", env={"QODER_CONFIG": "/dev/null/none"})
     assert (ended.code, ended.error["type"]) == (4, "auth")

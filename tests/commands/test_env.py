@@ -125,6 +125,7 @@ def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service
     ],
     ids=" ".join,
 )
+@pytest.mark.few(10)
 def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     assert qoder("env", *words).code == 2
     assert service.asked == []

@@ -153,7 +153,7 @@ def built(world: World, drawn: dict[str, Any]) -> None:
     )
 
 
-@examples(Fraction(1, 4))
+@examples(Fraction(1, 10))
 @given(drawn=stacks())
 def test_export_carries_whatever_names_and_texts_there_are(
     qoder: Qoder, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]

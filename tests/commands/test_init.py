@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,6 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
-import qoder_cli
 from qoder_cli.stack.start import TEMPLATES
 from tests.conftest import Qoder
 from tests.support.things import Things
@@ -37,6 +35,7 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.few(2)
 def test_init_writes_a_folder_that_is_applied_and_run_as_it_is(
     qoder: Qoder, service: Things, home: Path, template: str
 ) -> None:
@@ -183,30 +182,42 @@ def test_init_writes_jobs_that_show_a_request_and_apply_what_was_merged(qoder: Q
         assert (checked.stdout, checked.returncode) == ("", 0)
 
 
-@pytest.mark.parametrize(("differs", "code"), [(0, 0), (8, 0), (6, 6), (4, 4)])
 @pytest.mark.parametrize("path", WORKFLOWS)
 def test_init_has_jobs_fail_for_what_cannot_be_done_and_not_for_what_differs(
-    qoder: Qoder, home: Path, path: str, differs: int, code: int
+    qoder: Qoder, home: Path, path: str
 ) -> None:
     qoder("init")
     found = yaml.load((home / path).read_text(), yaml.BaseLoader)
     lines = "\n".join(scripts(found.get("jobs", found)["diff"]))
     script = lines.partition('pip install "$QODER_CLI"\n')[2] or lines
-    (home / "qoder-cli").write_text(f"#!/bin/sh\necho '+ create agent x'\nexit {differs}\n")
-    (home / "qoder-cli").chmod(0o755)
+    (home / "qoder-cli").touch(0o755)
     env = {"PATH": f"{home}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(home / "summary.md")}
-    ran = subprocess.run(["sh", "-e", "-c", script], env=env, capture_output=True, text=True)
-    assert (ran.returncode, (home / "plan.md").read_text()) == (code, "+ create agent x\n")
+    for differs, code in ((0, 0), (8, 0), (6, 6), (4, 4)):
+        (home / "qoder-cli").write_text(f"#!/bin/sh\necho '+ create agent x'\nexit {differs}\n")
+        ran = subprocess.run(["sh", "-e", "-c", script], env=env, capture_output=True, text=True)
+        assert (differs, ran.returncode, (home / "plan.md").read_text()) == (differs, code, "+ create agent x\n")
+        (home / "plan.md").unlink()
 
 
-def test_init_sandbox_tries_the_commands_for_free(home: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(Path(qoder_cli.__file__).parents[1]), "QODER_CONFIG": str(home / "config")}
-    words = [sys.executable, "-m", "qoder_cli", "init", "tried", "--template", "approve", "--sandbox", "--json"]
-    ran = subprocess.run(words, env=env, capture_output=True, text=True)
-    assert (ran.returncode, "I ran 'git push origin main'." in ran.stderr) == (0, True), ran.stderr
-    assert [line for line in ran.stderr.splitlines() if line.startswith("$ ")] == [
+# Has what is started as `python -P -m qoder_cli` begin in the nursery.
+HANDED_ON = """import os, sys
+if sys.orig_argv[1:4] == ["-P", "-m", "qoder_cli"]:
+    os.execv({qoder!r}, ["qoder", *sys.orig_argv[4:]])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
+def test_init_sandbox_tries_the_commands_for_free(home: Path, tmp_path: Path) -> None:
+    from tests.support.nursery import nursery
+    from tests.support.processes import Shell
+
+    (tmp_path / "sitecustomize.py").write_text(HANDED_ON.format(qoder=str(nursery().programs / "qoder")))
+    words = ("init", "tried", "--template", "approve", "--sandbox", "--json")
+    ran = Shell(home).qoder(*words, env={"PYTHONPATH": str(tmp_path)})
+    assert (ran.code, "I ran 'git push origin main'." in ran.err) == (0, True), ran.err
+    assert [line for line in ran.err.splitlines() if line.startswith("$ ")] == [
         "$ qoder apply tried --yes",
         "$ qoder deploy run prepare-release --wait --on-ask policy=tried/policy.yaml",
         "$ qoder run approve last --all --wait --result --yes",
     ]
-    assert {each["file"] for each in json.loads(ran.stdout)} == {f"tried/{path}" for path in files(home / "tried")}
+    assert {each["file"] for each in ran.json} == {f"tried/{path}" for path in files(home / "tried")}

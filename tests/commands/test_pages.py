@@ -27,18 +27,18 @@ def test_shown_mistakes_are_sixty() -> None:
     assert len(set(LINES)) == 60
 
 
-@pytest.mark.parametrize("line", LINES)
-@pytest.mark.few(12)
-def test_shown_mistakes_are_one_error_and_what_to_do(line: str, tmp_path: os.PathLike[str]) -> None:
-    said = Desk(str(tmp_path)).said(line)
-    assert re.search(r"\[exit [24567]\]\n$", said)
-    assert len(re.findall(r"(?m)^error: |^\{\"error\"", said)) == 1
-    assert re.search(r"(?m)^hint: |\"hint\":\"", said) or any(word in line for word in NO_HINT)
-    assert not re.search(r"\bpt-\w", said.partition("\n")[2]), "a token is never repeated"
+def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
+    said = re.findall(r"(?ms)^\$ (.*?)\n(.*?^\[exit [24567]\]\n)", (FOLDER / "mistakes.txt").read_text("utf-8"))
+    assert len(said) == len(LINES)
+    for line, told in said:
+        assert len(re.findall(r"(?m)^error: |^\{\"error\"", told)) == 1, line
+        assert re.search(r"(?m)^hint: |\"hint\":\"", told) or any(word in line for word in NO_HINT), line
+        assert not re.search(r"\bpt-\w", told), "a token is never repeated"
 
 
 @posix
 @pytest.mark.parametrize("line", [*TABLES, "deploy get nightly-report", "run --help", "nonsense", "doctor --offline"])
+@pytest.mark.few(5)
 def test_shown_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)
     codes = {code for found in SGR.findall(said) for code in found.split(";")}

@@ -2,6 +2,7 @@
 
 import io
 import json
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -18,7 +19,8 @@ from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.settings.config import Found, Settings
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, examples
+from tests.support.cells import checkerboard
 from tests.support.one_run import LEGACY
 from tests.support.things import Things
 from tests.support.wire import api_error
@@ -155,8 +157,13 @@ def test_debug_never_shows_our_own_token_whatever_its_shape(token: str, before: 
     assert token not in redact.by_shape(before + token + after, token).replace(redact.REDACTED, "")
 
 
-@pytest.mark.parametrize("line", ["deploy run dep_demo", "doctor", "api GET /deployments --include", "auth status"])
-@pytest.mark.parametrize("fault", ["500*inf", "act-503*inf", "garbage*inf"])
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    checkerboard(
+        ["deploy run dep_demo", "doctor", "api GET /deployments --include", "auth status"],
+        ["500*inf", "act-503*inf", "garbage*inf"],
+    ),
+)
 def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault: str) -> None:
     Things(qoder, "current", "any:echo-token", f"any:{fault}")
     qoder(*line.split(), "--json", "--debug")  # the token is looked for there in all that it prints and leaves behind
@@ -177,6 +184,7 @@ def test_deploy_get_shows_no_token_that_is_echoed_in_escapes(qoder: Qoder, optio
 CHARACTERS = "".join(one for one in map(chr, range(33, 127)) if one not in '"\\\\')
 
 
+@examples(Fraction(1, 2))
 @given(st.text(CHARACTERS, min_size=8, max_size=60), st.randoms())
 def test_debug_shows_no_spelling_of_a_token_in_json(token: str, random: Random) -> None:
     def spell(one: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base.cron import in_words, next_fires
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.expressions import EXPRESSIONS, matches_day, matches_time
 from tests.support.wire import page
 
@@ -120,6 +121,7 @@ def read(words: str) -> tuple[set[int], Days]:
 CALENDAR = [date(2027, 1, 1) + timedelta(days) for days in range(4 * 366)]
 
 
+@examples(Fraction(1, 2))
 @given(EXPRESSIONS)
 @example("0 0 29 2 *")
 def test_schedule_in_words_says_exactly_when_it_fires(expression: str) -> None:

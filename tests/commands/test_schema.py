@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
 from io import StringIO
 from typing import Any
 
@@ -17,7 +19,7 @@ from qoder_cli.http.redact import by_name
 from qoder_cli.nouns.schema import Fields, Reader, check, fields_of, inside, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
 from qoder_cli.stack.schema import DECLARED, schema_of
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.sandbox.desk import Desk
 from tests.support.bodies import bodies, spoiled
 from tests.support.deployments import DEPLOYMENTS
@@ -25,6 +27,11 @@ from tests.support.deployments import DEPLOYMENTS
 OF_FILES = {noun: json_schema(of_file(NOUNS[noun], is_new=True)) for noun in in_files()}
 # Of a form, what stands beside its fields; and what is not taken yet.
 NOT_OF_A_BODY = {"file", "files[]", "sessions.update.vault_ids"}
+
+
+@cache
+def of_noun(noun: str) -> st.SearchStrategy[Any]:
+    return bodies(OF_FILES[noun])
 
 
 def objects(schema: Any) -> Iterator[dict[str, Any]]:
@@ -58,10 +65,11 @@ def test_schema_has_what_only_an_update_takes_only_for_an_update(qoder: Qoder) -
 
 @pytest.mark.parametrize("noun", OF_FILES)
 @pytest.mark.few(2)
+@examples(Fraction(1, 2))
 @given(data=st.data())
 def test_schema_allows_in_a_folder_all_that_it_allows_in_a_body(noun: str, data: st.DataObject) -> None:
     shown = schema_of(noun) if noun in DECLARED else OF_FILES[noun]
-    assert problems(shown, data.draw(bodies(OF_FILES[noun]))) == []
+    assert problems(shown, data.draw(of_noun(noun))) == []
 
 
 SECRET = {"type": "static_bearer", "token": "${DOCS_TOKEN}", "mcp_server_url": "https://mcp.example.com"}
@@ -170,7 +178,7 @@ def _in_a_file(noun: str, body: Any) -> bool:
 def test_schema_allows_what_a_file_may_say_and_what_a_file_may_not_say_no_server_takes(
     noun: str, data: st.DataObject
 ) -> None:
-    body = data.draw(bodies(OF_FILES[noun]))
+    body = data.draw(of_noun(noun))
     if noun == "deploy":  # short forms say the same as the fields that they stand for
         body = {name: each for name, each in body.items() if name not in ("environment", "vaults", "message", "id")}
         body = {"name": "report", **body}

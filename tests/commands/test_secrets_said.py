@@ -98,7 +98,7 @@ def refusing(desk: Desk, said: Callable[[str], str]) -> None:
         ),
     ],
 )
-@pytest.mark.few(8)
+@pytest.mark.few(6)
 def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: str, how: str) -> None:
     file = desk.file(FILE)
     coded = CODED.get(how.removeprefix("the value "), str)
@@ -208,6 +208,7 @@ PLACES = [
 @pytest.mark.parametrize(
     ("line", "token"), [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]
 )
+@pytest.mark.few(10)
 def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder, line: str, token: str) -> None:
     qoder.stdin = f"weekly\n{token}\n"
     ran = qoder(*line.format(token).split())

@@ -128,9 +128,9 @@ def test_skill_upload_creates_nothing_where_its_name_may_be_taken(
     assert (qoder("skill", "upload", str(folder)).code, service.writes) == (7, [])
 
 
-@pytest.mark.parametrize("place", [0, 59])
+@pytest.mark.parametrize("place", [0, 29])
 def test_skill_upload_asks_each_of_many_for_its_name(qoder: Qoder, service: Things, folder: Path, place: int) -> None:
-    for n in range(60):
+    for n in range(30):
         row = {"id": f"skill_{n}", "type": "skill", "display_title": "x", "source": "custom", "latest_version": "1"}
         service.keep("skills", row)
         name = "monthly" if n == place else "other"
@@ -206,6 +206,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+@pytest.mark.few(10)
 def test_skill_upload_refuses_what_is_none(qoder: Qoder, service: Things, folder: Path, spoil: Any) -> None:
     spoil(folder)
     ran = qoder("skill", "upload", str(folder))
@@ -261,6 +262,7 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize("content", UNSAFE.values(), ids=UNSAFE)
+@pytest.mark.few(12)
 def test_skill_takes_and_unpacks_no_unsafe_zip(qoder: Qoder, service: Things, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     ran = qoder("skill", "upload", str(tmp_path / "a.zip"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, examples
 from tests.support.inprocess import WithoutStreams
 from tests.support.wire import api_error, page
 
@@ -58,6 +58,7 @@ AMOUNTS = st.one_of(
 NONE = st.sampled_from([None, "null", "true", '"abc"', "-3.5", "[]", "1e999", '"1_000"', "{}"])
 
 
+@examples(Fraction(1, 2))
 @given(
     known=st.lists(AMOUNTS, max_size=12),
     unknown=st.lists(NONE, max_size=4),

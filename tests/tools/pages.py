@@ -154,14 +154,16 @@ def mistakes() -> str:
     text = MADE
     with TemporaryDirectory() as folder:
         for about, lines in MISTAKES.items():
-            text += titled(about, "-") + "".join(f"\n{Desk(folder).said(line)}" for line in lines)
+            desk = Desk(folder)
+            text += titled(about, "-") + "".join(f"\n{desk.said(line)}" for line in lines)
     return re.sub(r"(request id:? |\"request_id\":\")[0-9a-f-]{36}", r"\1…", text)
 
 
 def help_pages() -> str:
     """Return some help: the first page, the longest, one of each kind."""
     with TemporaryDirectory() as folder:
-        return MADE + "".join(f"\n{Desk(folder).said(f'qoder {line}', named=False)}" for line in HELP)
+        desk = Desk(folder)
+        return MADE + "".join(f"\n{desk.said(f'qoder {line}', named=False)}" for line in HELP)
 
 
 def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:

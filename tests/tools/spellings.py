@@ -78,13 +78,12 @@ class Line(NamedTuple):
         return f"{shlex.join(self.typed)} (for {self.means})"
 
 
-def cells(options: Namespace) -> Iterator[Line]:
-    """Yield the wrong spellings of every command, the same for a seed."""
+def cells(options: Namespace, step: int = 1) -> Iterator[Line]:
+    """Yield the wrong spellings of every command, the same for a seed; of each `step` of them one."""
     chance = random.Random(options.seed)
     means = dict.fromkeys(COMMANDS, ("x",)) | _of_readme()
-    for name, rest in means.items():
-        words = tuple(name.split())
-        yield from (Line(name, typed) for typed in _spellings(words, rest, chance) if not _is_understood(typed))
+    lines = [Line(name, typed) for name, rest in means.items() for typed in _spellings(name.split(), rest, chance)]
+    yield from (line for line in lines[::step] if not _is_understood(line.typed))
 
 
 def _of_readme() -> dict[str, tuple[str, ...]]:
@@ -102,7 +101,7 @@ def _of_readme() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _spellings(words: tuple[str, ...], rest: tuple[str, ...], chance: random.Random) -> list[tuple[str, ...]]:
+def _spellings(words: list[str], rest: tuple[str, ...], chance: random.Random) -> list[tuple[str, ...]]:
     """Return twenty wrong lines for one command, each another where there are so many."""
     *nouns, verb = words
     other = [each.split() for each in COMMANDS if " " in each]

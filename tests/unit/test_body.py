@@ -1,6 +1,7 @@
 """The body of a create or an update: what files and options say, and what is told when it is wrong."""
 
 import io
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,6 +16,7 @@ from qoder_cli.nouns import parts
 from qoder_cli.nouns.agent import Model, Tools
 from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, ByType, Fields, OrText, Reader, Where, check, like
 from qoder_cli.nouns.table import NOUNS
+from tests.conftest import examples
 
 AGENT = "name: writer\nmodel: auto\n"
 OPTIONS = {"name": None, "model": None, "description": None}
@@ -226,6 +228,7 @@ _VALUES = st.recursive(
 )
 
 
+@examples(Fraction(1, 2))
 @given(st.dictionaries(st.sampled_from(["name", "model", "tools", "metadata", "system", "typ", "type"]), _VALUES))
 def test_body_of_any_object_is_one_or_refused(said: dict[str, Any]) -> None:
     try:

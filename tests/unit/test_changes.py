@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,7 @@ from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.table import NOUNS
+from tests.conftest import examples
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
@@ -238,6 +240,7 @@ def test_difference_shows_of_a_list_what_goes_and_what_comes(before: Any, after:
     assert sorted(line for line in shown if ".type" not in line or ".type" in str(wanted)) == sorted(wanted)
 
 
+@examples(Fraction(1, 2))
 @given(
     st.lists(st.integers(0, 40), unique=True, max_size=12), st.sets(st.integers(0, 40)), st.sets(st.integers(41, 60))
 )
@@ -282,6 +285,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 WANTED = st.fixed_dictionaries({}, optional=FIELDS)
 
 
+@examples(Fraction(1, 2))
 @given(wanted=WANTED, others=WANTED, repin=st.booleans())
 def test_difference_makes_the_server_match_any_file(wanted: Any, others: Any, repin: bool) -> None:
     shown = comparable(spelled_out(others))

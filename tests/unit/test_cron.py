@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base import cron
+from tests.conftest import examples
 from tests.support.expressions import EXPRESSIONS, matches
 
 BERLIN = "Europe/Berlin"  # 2027: forward at 02:00 on the 28th of March, back at 03:00 on the 31st of October
@@ -179,7 +181,10 @@ def minute_by_minute(expression: str, zone: ZoneInfo, *, after: float, end: floa
             yield minute * 60.0
 
 
+@examples(Fraction(1, 2))
 @given(expression=EXPRESSIONS, start=MOMENTS)
+@example("*/30 * * * *", ("Europe/Berlin", datetime(2027, 3, 27, 12, tzinfo=UTC).timestamp()))
+@example("*/30 * * * *", ("Europe/Berlin", datetime(2027, 10, 30, 12, tzinfo=UTC).timestamp()))
 def test_schedule_fires_as_a_watch_of_the_wall_clock_finds(expression: str, start: tuple[str, float]) -> None:
     name, after = start
     zone = ZoneInfo(name)

@@ -335,10 +335,14 @@ FULL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("secret", ["hunter2\nsecond;", "hunter2", "hunter2 * * * *"])
+SECRETS = ["hunter2\nsecond;", "hunter2", "hunter2 * * * *"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
 def test_deployment_file_errors_show_nothing_of_a_variable_wherever_it_stands(secret: str) -> None:
-    shown = [told(json.dumps([part, part]), {"S": secret}) for part in replaced(FULL)]
-    assert len(shown) > 30
+    turn = SECRETS.index(secret)
+    shown = [told(json.dumps([part, part]), {"S": secret}) for part in [*replaced(FULL)][turn::3]]
+    assert len(shown) > 10
     assert [problems for problems in shown if "hunter2" in "".join(problems)] == []
 
 
@@ -497,6 +501,7 @@ def test_deployment_files_are_told_all_their_faults_at_once(tmp_path: Path) -> N
     ],
     ids=["50", "1,200", "1,200 deployments"],
 )
+@pytest.mark.few(2)
 def test_deployment_file_shows_twenty_faults_and_counts_at_most_a_thousand(text: str, rest: str) -> None:
     problems = told(text)
     assert (len(problems), problems[-1]) == (21, rest)
@@ -547,6 +552,7 @@ def test_deployment_file_faults_are_short_and_steer_no_terminal() -> None:
         ("%YAML 9.1\n---\nname: a", "1: not YAML: found incompatible YAML document"),
     ],
 )
+@pytest.mark.few(18)
 def test_deployment_file_refuses_yaml_that_is_none_or_does_too_much(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text))
 
@@ -567,7 +573,7 @@ def test_deployment_file_says_what_needs_quotes(text: str, advice: str) -> None:
 
 
 LAUGHS = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
-MANY = f"[&b [{'a,' * 1000}]{', *b' * 59}]"  # 60,000 values
+MANY = f"[&b [{'a,' * 1000}]{', *b' * 50}]"  # 51,000 values
 TOO_LARGE = "larger than 4 MB after expansion"
 
 
@@ -587,7 +593,7 @@ TOO_LARGE = "larger than 4 MB after expansion"
     ],
     ids=["laughs", "documents", "lists", "many lists", "mappings", "dashes", "repeated", "repeated texts", "variables"],
 )
-@pytest.mark.few(6)
+@pytest.mark.few(5)
 def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text, {"A": "x" * 1000}))
 

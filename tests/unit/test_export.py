@@ -4,6 +4,7 @@ import io
 import json
 import re
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from qoder_cli.files.export import export
 from qoder_cli.files.load import Declared, load, missing_for_create
 from qoder_cli.files.normal import EMPTY, REQUIRED, comparable, settable
 from qoder_cli.nouns.edits.difference import difference
+from tests.conftest import examples
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 
@@ -63,6 +65,7 @@ YAML_1_2 = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # the numbers o
 
 @pytest.mark.parametrize("loader", ["as installed", "pure Python"])
 @pytest.mark.parametrize("variant", DEPLOYMENTS)
+@pytest.mark.few(12)
 def test_export_of_every_example_is_taken_back(variant: str, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if loader == "pure Python":
         monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
@@ -93,7 +96,7 @@ NASTY = [
 
 
 @pytest.mark.parametrize("text", NASTY)
-@pytest.mark.few(25)
+@pytest.mark.few(15)
 def test_export_of_any_text_is_taken_back_exactly(text: str) -> None:
     said(of(description=text[:2048], metadata={"a": text[:512], text[:64]: "b"}))
     said(of(resources=[{"type": "file", "a": text, text: [text, {text: text}, [[text]]]}]))
@@ -330,6 +333,7 @@ SERVERS = st.fixed_dictionaries(
 )
 
 
+@examples(Fraction(1, 2))
 @given(SERVERS)
 @example({"metadata": {"x" * 64: "\n"}, "resources": [{"type": "file", "x" * 2000: {"y" * 2000: "z"}}]})
 def test_export_of_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:

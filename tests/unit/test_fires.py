@@ -1,6 +1,7 @@
 """What became of a schedule's fires: whatever was dropped is found, and nothing else is."""
 
 from datetime import UTC, datetime
+from fractions import Fraction
 from itertools import takewhile
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from qoder_cli.base import cron
 from qoder_cli.base.model import Deployment, Run
 from qoder_cli.report.fires import LATE, Fires, fires_of
+from tests.conftest import examples
 
 DAY = 86400.0
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")
@@ -48,6 +50,7 @@ def walked(expression: str, zone: str, since: float, now: float) -> list[float]:
     return [fire for fire, end in zip(once, ends, strict=True) if end <= now - LATE]
 
 
+@examples(Fraction(1, 2))
 @given(st.sampled_from(EXPRESSIONS), st.sampled_from(ZONES), NOWS, st.floats(0, 1), st.randoms(use_true_random=False))
 def test_fires_dropped_are_found_and_no_others(expression: str, zone: str, now: int, share: float, chance: Any) -> None:
     """Runs name their fires, or come a little after them; fires of today's clock change may come once or twice."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.policy.match import Subject, decide, has_rule_about
-from qoder_cli.policy.regex import BadPattern, Regex, TooLong
+from qoder_cli.policy.regex import BadPattern, Regex
 from qoder_cli.policy.remarks import remarks
 from qoder_cli.policy.rules import Policy, load
 from qoder_cli.policy.shell import RESERVED, words_of
@@ -217,6 +217,7 @@ UNSEEN = (
 
 
 @pytest.mark.parametrize("unseen", [*UNSEEN, "\r", "\n", "\t"], ids=ascii)
+@pytest.mark.few(16)
 def test_policy_approves_no_text_in_which_something_is_not_seen(policy: Policy, tmp_path: Path, unseen: str) -> None:
     text = f"a{unseen}b"
     calls = [bash("git status", description=text), Subject("tool", "WebSearch", {"query": text}), read(f"/data/{text}")]
@@ -344,7 +345,7 @@ def words_in_bash(commands: list[str], folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.skipif(BASH is None, reason="needs bash")
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 6))
 @given(tails=st.lists(st.lists(WORDS, max_size=4).map(" ".join), min_size=40, max_size=40))
 def test_bash_reads_each_approved_command_as_the_words_of_the_rule(
     policy: Policy, tails: list[str], tmp_path_factory: pytest.TempPathFactory
@@ -405,14 +406,14 @@ PATTERNS = st.recursive(
 )
 
 
-@examples(4)
+@examples(2)
 @given(pattern=PATTERNS, text=st.text("ab.1 x-", max_size=6))
 def test_regular_expressions_of_a_policy_are_those_of_python(pattern: str, text: str) -> None:
     ours, theirs = Regex(pattern), re.compile(pattern.replace("$", r"\Z"), re.ASCII)
     assert (ours.fits(text), ours.is_in(text)) == (bool(theirs.fullmatch(text)), bool(theirs.search(text)))
 
 
-@examples(4)
+@examples(2)
 @given(pattern=PATTERNS, begin=st.text("ab.1 x-", max_size=4), more=st.text("ab.1 x-", max_size=4))
 def test_a_regular_expression_that_fits_a_longer_text_is_expected_to(pattern: str, begin: str, more: str) -> None:
     regex = Regex(pattern)
@@ -434,8 +435,6 @@ def test_a_regular_expression_that_never_ends_denies_and_does_not_approve(tmp_pa
     slow = mcp("x", "y", a="".join(f"{number:020b}" for number in range(1_500)).translate({48: "a", 49: "b"}))
     assert decide(policy_of(tmp_path, text), slow).answer == "ask"
     assert decide(policy_of(tmp_path, text.replace("allow", "deny")), slow).answer == "deny"
-    with pytest.raises(TooLong):
-        Regex("[ab]*a[ab]{18}c").fits(slow.input["a"])
     assert not Regex(r"\b(a*)*(a*)*(a*)*b|rm -rf|sudo", ignores_case=True).is_in("a" * 200_000)
     for pattern in ("(((){999}){999}){999}", "a{9999}", "(?=a)", r"\1", "a**", "(", "[z-a]"):
         with pytest.raises(BadPattern):

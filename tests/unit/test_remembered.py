@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from qoder_cli.local import remembered
 from qoder_cli.local.remembered import MOST, MOST_RUNS, remember, run_ids_with_prefix
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen, inert_lines
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, examples
 from tests.support.completions import offered
 from tests.support.stored import GARBAGE, put_in_the_way
 
@@ -188,6 +189,7 @@ def test_remembered_are_plain_ids_only(folder: Path) -> None:
     assert (seen(folder), seen(folder, "run")) == ([("dep_1", "nightly")], [("drun_1", "")])
 
 
+@examples(Fraction(1, 2))
 @given(st.lists(st.text() | st.none() | st.just("x" * 256) | st.just("x" * 257) | st.just("\x1b" * 250), max_size=5))
 def test_remembered_names_only_show(tmp_path_factory: pytest.TempPathFactory, names: list[str | None]) -> None:
     folder = tmp_path_factory.mktemp("home") / "state"
@@ -213,6 +215,7 @@ def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(fold
 
 
 @pytest.mark.parametrize("what", GARBAGE)
+@pytest.mark.few(8)
 def test_remembering_and_offering_say_nothing_whatever_is_in_the_way(folder: Path, what: str) -> None:
     put_in_the_way(folder, what)
     before = sorted(folder.iterdir()) if folder.is_dir() else []

@@ -4,6 +4,7 @@ import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.times import local_time, milliseconds_between, parse_duration, parse_timestamp, span
 from qoder_cli.output.screen import inert, inert_lines
+from tests.conftest import examples
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -24,7 +26,9 @@ NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+@examples(Fraction(1, 2))
 @given(VALUES, st.sampled_from([None, 2]), st.booleans())
+@example("\x7f\x9f\u061c\u200e\u200f\u2028\u202e\u2066\u2069\udfff\ud800", None, False)
 def test_json_text_means_the_same_after_the_way_through(value: Any, indent: int | None, ascii_only: bool) -> None:
     text = jsontext.dump(jsontext.parse(json.dumps(value)), indent=indent, ascii_only=ascii_only)
     assert json.loads(text) == value
@@ -32,6 +36,7 @@ def test_json_text_means_the_same_after_the_way_through(value: Any, indent: int 
     assert text.isascii() or not ascii_only
 
 
+@examples(Fraction(1, 2))
 @given(st.lists(NUMBERS))
 @example(["1.10", "1E400", "-0", "7" * 5000])
 def test_json_text_keeps_every_number_as_it_was_written(numbers: list[str]) -> None:

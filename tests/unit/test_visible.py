@@ -19,7 +19,7 @@ HIDING = [
 
 @pytest.mark.parametrize("hiding", HIDING, ids=ascii)
 @pytest.mark.parametrize("before", ["", "rm", "ק", "界", " "], ids=ascii)
-@pytest.mark.few(90)
+@pytest.mark.few(46)
 def test_visible_spells_out_what_hides(hiding: str, before: str) -> None:
     shown = visible(f"{before}{hiding}x")
     assert hiding not in shown
