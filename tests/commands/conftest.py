@@ -14,7 +14,7 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Asking
 from tests.support.desk import HOST, Desk
 from tests.support.inprocess import WorldTransport
-from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
+from tests.support.machines import MEMORY_STORE, STORES, Machines, lacks_postgres, postgres
 from tests.support.team import Team
 from tests.support.things import Things
 
@@ -106,7 +106,7 @@ def database() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory store", "PostgreSQL"])
+@pytest.fixture(params=STORES)
 def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
     """Machines with an empty store of each kind."""
     if request.param == "memory store":
