@@ -2,8 +2,10 @@
 
 import gc
 import io
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -205,6 +207,18 @@ class Qoder:
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err
         return ran
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the test's own. That of pytest looks through those of all other tests for a free number."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}{next(_numbers)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture
