@@ -530,7 +530,9 @@ def run_of_session(number: int) -> dict[str, Any]:
     return {**CURRENT, "id": f"drun_{number}", "session_id": f"sess_{number}"}
 
 
-@pytest.mark.parametrize("in_the_way", [None, "binary", "newer"])
+@pytest.mark.parametrize(
+    ("in_the_way", "world"), checkerboard([None, "binary", "newer"], GENERATIONS), indirect=["world"]
+)
 def test_run_list_asks_no_session_again_once_its_run_ended_for_certain(
     qoder: Qoder, world: World, in_the_way: str | None
 ) -> None:
