@@ -2,8 +2,10 @@
 
 import gc
 import io
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -100,18 +102,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _deal(items)
 
 
+SHARED = {
+    "tools": "tools",
+    "database": "database",
+    "machines": "database",
+}  # fixtures, and what they start once a worker
+
+
 def _deal(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
     Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
-    (`--dist worksteal`). The cases of one test stay together, and all that plays tools, for what they share.
+    (`--dist worksteal`). The cases of one test stay together, for what they share, and so does all that plays tools or
+    asks a database.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
-        plays_tools = isinstance(item, pytest.Function) and "tools" in item.fixturenames
-        tests.setdefault("tools" if plays_tools else item.nodeid.partition("[")[0], []).append(item)
+        fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
+        shared = next((what for name, what in SHARED.items() if name in fixtures), item.nodeid.partition("[")[0])
+        tests.setdefault(shared, []).append(item)
     for cases in sorted(tests.values(), key=lambda cases: not _starts_processes(cases[0])):
         min(hands, key=len).extend(cases)
     items.clear()
@@ -196,6 +207,18 @@ class Qoder:
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err
         return ran
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of the test's own. That of pytest looks through those of all other tests for a free number."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}{next(_numbers)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture

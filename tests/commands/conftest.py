@@ -14,7 +14,7 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Asking
 from tests.support.desk import HOST, Desk
 from tests.support.inprocess import WorldTransport
-from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
+from tests.support.machines import MEMORY_STORE, STORES, Machines, lacks_postgres, postgres
 from tests.support.team import Team
 from tests.support.things import Things
 
@@ -33,12 +33,12 @@ def server(request: pytest.FixtureRequest, qoder: Qoder) -> Asking:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Serve both generations, and keep keys in both stores, or what a module or a test names."""
-    marks = metafunc.definition.iter_markers("parametrize")
-    if "served_by" in metafunc.fixturenames and not any("served_by" in mark.args[0] for mark in marks):
+    names = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    named = {name for each in names for name in ([each] if isinstance(each, str) else each)}
+    if "served_by" in metafunc.fixturenames and "served_by" not in named:
         metafunc.parametrize("served_by", getattr(metafunc.module, "SERVED_BY", GENERATIONS))
-    if "machines" in metafunc.fixturenames:
-        stores = getattr(metafunc.module, "STORES", ("memory store", "PostgreSQL"))
-        metafunc.parametrize("machines", stores, indirect=True)
+    if "machines" in metafunc.fixturenames and "machines" not in named:
+        metafunc.parametrize("machines", getattr(metafunc.module, "STORES", STORES), indirect=True)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ class Place:
     """A deployment with `count` runs, all ended but the one `going` and the one `asking`, counted from the oldest.
 
     `told` may change a list before it is shown: "runs", "running" and "pending" (runs by status), "sessions", "events".
+    With `more` the list of runs is said to go on.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class Place:
         *,
         going: int = -1,
         asking: int = -1,
+        more: bool = False,
         told: Told = lambda which, body: body,
     ) -> None:
         self.world = World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=7)
-        self.told = told
+        self.told, self.more = told, more
         deployment = self.world.add_deployment(id="dep_1", name="nightly")
         behaviours = {going: Behaviour(turn(seconds=1e6)), asking: self.world.deployments["dep_ask"].behaviour}
         ended = deployment.behaviour
@@ -56,6 +58,8 @@ class Place:
         body = httpx.Response(true.status_code, content=true.read()).json()
         path, query = request.url.path, request.url.params
         which = query.get("status", "runs") if path.endswith("/runs") else path.rpartition("/")[2]
+        if which == "runs" and self.more:
+            body |= {"has_more": True, "next_page": "p2"}
         told = self.told(which, body) if request.method == "GET" else body
         if isinstance(told, httpx.Response):
             return told
@@ -67,8 +71,8 @@ class Place:
 
 
 REQUESTS: dict[Generation, dict[int, int]] = {  # by the number of runs
-    "legacy": {0: 1, 1: 1, 3: 1, 100: 1, 250: 3},
-    "current": {0: 1, 1: 3, 3: 5, 100: 5, 250: 5},
+    "legacy": {0: 1, 1: 1, 3: 1, 100: 1, 201: 3},
+    "current": {0: 1, 1: 3, 3: 5, 100: 5, 201: 5},
 }
 
 
@@ -82,7 +86,7 @@ def test_deploy_run_if_idle_starts_after_at_most_5_requests(qoder: Qoder, genera
 
 @BOTH
 @ON_SKIP
-@pytest.mark.parametrize("count", [1, 250])
+@pytest.mark.parametrize("count", [1, 101])
 @pytest.mark.parametrize("which", ["newest", "oldest"])
 def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
     qoder: Qoder, generation: Generation, count: int, which: str, on_skip: tuple[str, ...]
@@ -92,7 +96,7 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
     ran = qoder(*IF_IDLE, *on_skip)
     assert (ran.code, place.started) == (0 if on_skip else 3, 0)
     assert len(place.world.requests) <= 5
-    if generation == "current" and count == 250 and which == "oldest":  # no list names the run of a session
+    if generation == "current" and count == 101 and which == "oldest":  # no list names the run of a session
         assert ran.out == ""
         assert on_skip or ran.error["session_id"] == place.runs[0].fields["session_id"]
     else:
@@ -101,10 +105,14 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
 
 @pytest.mark.parametrize("age", [1, 2, 3, 4])
 def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int) -> None:
-    place = Place(qoder, 150, asking=150 - age)
+    place = Place(qoder, 5, asking=5 - age, more=True)
     ran = qoder(*IF_IDLE)
     assert (ran.code, place.started) == ((3, 0) if age < 4 else (0, 1))
     assert age == 4 or (ran.json["id"], *ran.json["requires_action"]) == (place.runs[-age].id, "event_ids")
+
+
+def on(list_: str, change: Callable[[Any], Any]) -> Told:
+    return lambda which, body: change(body) if which == list_ else body
 
 
 def rows(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -151,7 +159,7 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
 @pytest.mark.parametrize(("case", "on_skip"), checkerboard(NOT_TOLD, ((), ("--on-skip", "ok"))))
 def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_skip: tuple[str, ...]) -> None:
     generation, which, change = NOT_TOLD[case]
-    place = Place(qoder, 150, generation, told=lambda each, body: change(body) if each == which else body)
+    place = Place(qoder, 4, generation, more=True, told=on(which, change))
     ran = qoder(*IF_IDLE, *on_skip)
     assert (ran.code, ran.out, place.started) == (7, "", 0)
     assert len(place.world.requests) <= 5 or "kept" in case  # which is read again
@@ -166,13 +174,15 @@ WHYS = ["does not name their deployments", "cannot be filtered by deployment", "
 @pytest.mark.parametrize("first", range(4))
 def test_deploy_run_if_idle_says_what_a_list_does_not_tell_first(qoder: Qoder, first: int) -> None:
     listed = {**page(*(LISTED[first:] + LISTED[:first] if first < 3 else ())), "next_page": "more"}
-    Place(qoder, 150, told=lambda which, body: listed if which == "sessions" else body)
+    Place(qoder, 4, more=True, told=on("sessions", lambda body: listed))
     why = [*WHYS, "is incomplete"][first]
     assert f"the list of sessions {why}" in qoder(*IF_IDLE).error["message"]
 
 
-@pytest.mark.parametrize("case", ["sessions without deployment", "sessions of all deployments", "sessions at rest"])
-@pytest.mark.parametrize("named", ["dep_1", None])
+NOT_ALL = ["sessions without deployment", "sessions of all deployments", "sessions at rest"]
+
+
+@pytest.mark.parametrize(("case", "named"), checkerboard(NOT_ALL, ["dep_1", None]))
 def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tell_all(
     qoder: Qoder, case: str, named: str | None
 ) -> None:
@@ -180,7 +190,7 @@ def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tel
         moving = {"id": place.runs[3].fields["session_id"], "status": "rescheduling", "deployment_id": named}
         return page(*NOT_TOLD[case][2](body)["data"], moving) if which == "sessions" else body
 
-    place = Place(qoder, 100, told=with_moving)
+    place = Place(qoder, 4, more=True, told=with_moving)
     ran = qoder(*IF_IDLE)
     assert (ran.code, ran.json["id"], place.started) == (3, place.runs[3].id, 0)
 
@@ -211,16 +221,18 @@ def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_onc
 
 def test_deploy_run_if_idle_needs_no_order_of_a_list_that_is_whole(qoder: Qoder) -> None:
     turned = NOT_TOLD["runs, oldest first"][2]
-    place = Place(qoder, 3, told=lambda which, body: turned(body) if which == "runs" else body)
+    place = Place(qoder, 3, told=on("runs", turned))
     assert (qoder(*IF_IDLE).code, place.started) == (0, 1)
 
 
 def test_deploy_run_if_idle_looks_at_the_sessions_also_where_no_run_of_the_newest_has_one(qoder: Qoder) -> None:
     none_began = {"session_id": None, "error": {"type": "agent_archived_error"}}
-    place = Place(qoder, 150, going=0, told=lambda which, body: rows(body, **none_began) if which == "runs" else body)
+    place = Place(
+        qoder, 4, going=0, more=True, told=lambda which, body: rows(body, **none_began) if which == "runs" else body
+    )
     assert (qoder(*IF_IDLE).code, place.started) == (3, 0)
 
 
 def test_deploy_run_if_idle_finds_a_run_that_works_by_its_events_alone(qoder: Qoder) -> None:
-    place = Place(qoder, 3, going=2, told=lambda which, body: page() if which == "sessions" else body)
+    place = Place(qoder, 3, going=2, told=on("sessions", lambda body: page()))
     assert (qoder(*IF_IDLE).code, place.started) == (3, 0)

@@ -11,6 +11,7 @@ import pytest
 
 from qoder_cli.local.store import Store
 from tests.conftest import Qoder
+from tests.support.cells import checkerboard
 from tests.support.one_run import CURRENT, DONE, EVENTS, SESSION, TRIGGER, event, idle
 from tests.support.triggers import (
     ADOPTED,
@@ -42,6 +43,7 @@ EACH = pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
 
 
 @EACH
+@pytest.mark.few(5)
 def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
     shows_ours(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created=at(-2)))
@@ -60,6 +62,7 @@ def test_deploy_run_adopts_none_beside_a_run_whose_time_cannot_be(qoder: Qoder) 
 
 
 @EACH
+@pytest.mark.few(4)
 def test_deploy_run_exits_9_with_the_command_that_repeats_it_where_no_run_shows(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
     shows(qoder)
@@ -273,8 +276,7 @@ class TwoClocks(FakeClock):
         self.step = step
 
 
-@pytest.mark.parametrize("step", [-10.0, 10.0, -7200.0, 7200.0])
-@pytest.mark.parametrize("when", ["at the trigger", "later"])
+@pytest.mark.parametrize(("step", "when"), checkerboard([-10.0, 10.0, -7200.0, 7200.0], ["at the trigger", "later"]))
 def test_deploy_run_adopts_its_own_though_the_clock_is_set_meanwhile(qoder: Qoder, step: float, when: str) -> None:
     clock = qoder.clock = TwoClocks()
 
@@ -300,7 +302,7 @@ def paged(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
     qoder.wire.on(*RUNS, answer, repeat=True)
 
 
-OLD = [fresh(1000 + number, created=at(-3600 - number)) for number in range(250)]
+OLD = [fresh(1000 + number, created=at(-3600 - number)) for number in range(120)]
 
 
 def shuffled(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -325,11 +327,10 @@ LISTS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("runs", LISTS.values(), ids=LISTS.keys())
-@pytest.mark.parametrize("answer", [ENVELOPED, CUT], ids=["500", "cut"])
-def test_deploy_run_reads_to_its_attempt_in_any_order(qoder: Qoder, runs: list[dict[str, Any]], answer: Any) -> None:
-    qoder.wire.on(*TRIGGER, answer).on(*EVENTS, page())
-    paged(qoder, runs)
+@pytest.mark.parametrize(("order", "answer"), checkerboard(LISTS, ["500", "cut"]))
+def test_deploy_run_reads_to_its_attempt_in_any_order(qoder: Qoder, order: str, answer: str) -> None:
+    qoder.wire.on(*TRIGGER, CUT if answer == "cut" else ENVELOPED).on(*EVENTS, page())
+    paged(qoder, LISTS[order])
     assert seen(qoder(*RUN)) == ADOPTED
 
 
@@ -348,13 +349,12 @@ FOREIGN = {
 STANDS = {"HTML 401": 4, "HTML 403": 4, "HTML 404": 5, "302": 7}
 
 
-@pytest.mark.parametrize("refusal", FOREIGN)
-@pytest.mark.parametrize("shown", [[fresh(7)], []], ids=["a run shows", "none shows"])
+@pytest.mark.parametrize(("refusal", "shown"), checkerboard(FOREIGN, [1, 0]))
 def test_deploy_run_believes_a_refusal_that_is_not_the_apis_only_where_no_run_shows(
-    qoder: Qoder, refusal: str, shown: list[dict[str, Any]]
+    qoder: Qoder, refusal: str, shown: int
 ) -> None:
     qoder.wire.on(*TRIGGER, FOREIGN[refusal])
-    shows(qoder, *shown)
+    shows(qoder, *[fresh(7)] * shown)
     if shown:
         qoder.wire.on(*EVENTS, page())
     elif refusal == "another 409":  # which reading the deployment may explain
@@ -511,8 +511,10 @@ def adopted(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"}, repeat=True)
 
 
-@pytest.mark.parametrize("name", ["last", "drun_7", "dep_1@last"])
-@pytest.mark.parametrize("words", ["run get", "run wait", "run wait drun_7", "run result"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    checkerboard(["last", "drun_7", "dep_1@last"], ["run get", "run wait", "run wait drun_7", "run result"]),
+)
 def test_run_commands_mark_an_adopted_run_wherever_they_show_it(qoder: Qoder, words: str, name: str) -> None:
     adopted(qoder)
     if words == "run wait drun_7":

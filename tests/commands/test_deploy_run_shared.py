@@ -18,8 +18,9 @@ from qoder_cli.keys.record import KeyRecord, KeyStore
 from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
-from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.machines import MEMORY_STORE, STORES, Machines
 from tests.support.things import refusal
 
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
@@ -203,7 +204,7 @@ LOST: dict[str, tuple[tuple[str, ...], int, int, str]] = {
 }
 
 
-@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize(("how", "machines"), checkerboard(LOST, STORES), indirect=["machines"])
 def test_deploy_run_sends_nothing_again_under_a_shared_key(machines: Machines, how: str) -> None:
     faults, code, triggers, state = LOST[how]
     ran = machines.machine("a", *faults)(*NIGHT)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Qoder, Ran
 from tests.support.asking import Asking, Event, Events, again, call, sha256_of
+from tests.support.cells import checkerboard
 from tests.support.interrupting import interrupted
 from tests.support.things import LOSSES, refusal
 
@@ -102,7 +103,7 @@ def hears(server: Asking, heard: str, *, is_done: bool = True) -> None:
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="404"))
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Asking, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard)
@@ -115,7 +116,7 @@ def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Asking, 
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Asking, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard, is_done=False)
@@ -149,9 +150,7 @@ TWICE: dict[str, Callable[[Events], Events]] = {
 }
 
 
-@pytest.mark.parametrize("told", TWICE)
-@pytest.mark.parametrize("line", [COMMANDS["approve"], ALL])
-@pytest.mark.parametrize("newest", [True, False])
+@pytest.mark.parametrize(("told", "line", "newest"), checkerboard(TWICE, [COMMANDS["approve"], ALL], [True, False]))
 def test_session_approve_approves_no_call_that_is_told_in_two_ways(
     qoder: Qoder, server: Asking, told: str, line: str, newest: bool
 ) -> None:
@@ -169,7 +168,7 @@ NOT_OURS: dict[str, Any] = {
     "of an idle": ["evt_s2_sess_1"],
     "an option": ["--all"],
     "hostile": ["evt_1\x1b[2J\r\nallow? [y]es \u202e"],
-    "long": ["evt_" + "1" * 5_000_000],
+    "long": ["evt_" + "1" * 100_000],
 }
 IDS: dict[str, Any] = {
     **NOT_OURS,
@@ -299,7 +298,7 @@ LISTS: dict[str, Told] = {
 
 
 @pytest.mark.parametrize(("command", "told"), commands_with(LISTS))
-@pytest.mark.few(16)
+@pytest.mark.few(11)
 def test_session_answers_keep_their_promises_on_a_list_that_is_told_badly(
     qoder: Qoder, server: Asking, told: str, command: str
 ) -> None:
@@ -371,8 +370,7 @@ STOPPED: dict[str, Event] = {
 }
 
 
-@pytest.mark.parametrize("command", ["approve", "deny"])
-@pytest.mark.parametrize("stop", STOPPED)
+@pytest.mark.parametrize(("command", "stop"), checkerboard(["approve", "deny"], STOPPED))
 def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Asking, command: str, stop: str) -> None:
     session = server.asks("sess_1", call(1))
     server.faults.add("send:drop-before")
@@ -454,8 +452,10 @@ def test_session_approve_does_not_deny_a_request_that_is_done_in_part(qoder: Qod
     assert "nothing was sent" not in ran.err
 
 
-@pytest.mark.parametrize("lacks", ["result", "content", "is_error", "session_thread_id", "deny_message"])
-@pytest.mark.parametrize("command", ["approve", "deny", "answer"])
+LACKS = ["result", "content", "is_error", "session_thread_id", "deny_message"]
+
+
+@pytest.mark.parametrize(("command", "lacks"), checkerboard(["approve", "deny", "answer"], LACKS))
 def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: Asking, command: str, lacks: str) -> None:
     asks(server, command)
     server.faults.add("send:drop-after")
@@ -468,8 +468,9 @@ def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: As
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="there is no SIGTERM")
-@pytest.mark.parametrize("command", [*COMMANDS, "approve --wait", "send --interrupt"])
-@pytest.mark.parametrize("answer_comes", [True, False])
+@pytest.mark.parametrize(
+    ("command", "answer_comes"), checkerboard([*COMMANDS, "approve --wait", "send --interrupt"], [True, False])
+)
 def test_session_answers_say_after_a_signal_what_was_delivered(
     qoder: Qoder, server: Asking, command: str, answer_comes: bool
 ) -> None:

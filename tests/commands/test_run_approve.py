@@ -15,6 +15,7 @@ from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, says, sha256_of
+from tests.support.cells import checkerboard
 from tests.support.things import FAILED, LOSSES, Answer, each_row, ok, refusal
 
 CUSTOM = call(1, kind="agent.custom_tool_use", name="lookup")
@@ -258,6 +259,7 @@ def test_session_answers_and_messages_may_not_be_empty(qoder: Qoder, server: Ask
     ids=" ".join,
 )
 @pytest.mark.parametrize("noun", ["run", "session"])
+@pytest.mark.few(5)
 def test_run_answer_names_with_where_the_reply_is_typed_behind_result(
     qoder: Qoder, server: Asking, noun: str, words: tuple[str, ...]
 ) -> None:
@@ -327,8 +329,7 @@ OTHERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("verb", ["approve", "deny"])
-@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize(("other", "verb"), checkerboard(OTHERS, ["approve", "deny"]))
 def test_session_approve_lets_no_other_call_pass_by_a_hash(qoder: Qoder, server: Asking, other: str, verb: str) -> None:
     server.asks("sess_1", call(1))
     [shown] = qoder("session", "pending", "sess_1", "--json").json
@@ -388,12 +389,13 @@ HEARD: dict[str, list[Callable[[httpx.Response], Answer]]] = {
 }
 
 
-@pytest.mark.parametrize(("verb", "recorded"), [("deny", "allow"), ("approve", "deny")])
-@pytest.mark.parametrize("heard", HEARD)
-@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    ("words", "heard", "older"), checkerboard([("deny", "allow"), ("approve", "deny")], HEARD, [False, True])
+)
 def test_session_approve_exits_9_when_its_answer_is_recorded_as_another(
-    qoder: Qoder, server: Asking, verb: str, recorded: str, heard: str, older: bool
+    qoder: Qoder, server: Asking, words: tuple[str, str], heard: str, older: bool
 ) -> None:
+    verb, recorded = words
     server.asks("sess_1", call(1))
     server.records, server.takes = recorded, "legacy" if older else "current"
     server.after += HEARD[heard]
@@ -491,7 +493,7 @@ def test_session_approve_answers_a_call_again_that_is_named_again(qoder: Qoder, 
 
 
 # What an agent did without asking anybody.
-WORK = [{"type": "agent.tool_result", "tool_use_id": f"evt_x{number}"} for number in range(150)]
+WORK = [{"type": "agent.tool_result", "tool_use_id": f"evt_x{number}"} for number in range(101)]
 STRANGE: dict[str, Callable[[Events], Events]] = {
     "as asked": lambda events: events,
     "another order": lambda events: events[::-1],
@@ -506,6 +508,7 @@ IGNORED: list[tuple[str, ...]] = [(), ("types[]",), ("order",), ("types[]", "ord
     # Without times and an order nothing would tell which is first.
     [(each, ignores) for each in STRANGE for ignores in IGNORED if not (each == "no times" and "order" in ignores)],
 )
+@pytest.mark.few(8)
 def test_session_approve_finds_what_waits_however_it_is_told(
     qoder: Qoder, server: Asking, strange: str, ignores: tuple[str, ...]
 ) -> None:

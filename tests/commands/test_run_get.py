@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.sandbox.records import stamp
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.one_run import (
     CURRENT,
     DELETED,
@@ -101,6 +102,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["variant"])
+@pytest.mark.few(10)
 def test_run_get_reads_the_example(qoder: Qoder, example: dict[str, Any]) -> None:
     run, variant = example["json"], example["variant"]
     status = next((word for word in ("completed", "failed", "skipped") if word in variant), "running")
@@ -245,6 +247,7 @@ COMMANDS = [GET, ("run", "wait", "drun_1", "--timeout", "3m", "--json"), ("run",
 LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, rests("cancelled"), RUNNING, MESSAGE]
 
 
+@examples(Fraction(1, 2))
 @given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[0])
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])
@@ -278,6 +281,7 @@ def test_run_get_reads_on_where_events_come_in_no_order(qoder: Qoder) -> None:
     assert qoder(*GET).json["error"]["type"] == "x"
 
 
+@examples(Fraction(1, 2))
 @given(
     first=st.sampled_from([[RUNNING, rests()], [rests("budget_reached")], [TERMINATED]]),
     later=st.lists(st.sampled_from(MORE), max_size=30),
@@ -299,6 +303,7 @@ ODD = st.recursive(
 )
 
 
+@examples(Fraction(1, 2))
 @given(odd=ODD)
 def test_run_get_is_broken_by_no_event_however_odd(qoder: Qoder, odd: Any) -> None:
     events = [odd, {"type": "session.status_idle", "stop_reason": odd}, {"type": "session.error", "error": odd}]

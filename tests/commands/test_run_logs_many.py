@@ -219,7 +219,7 @@ def test_run_logs_takes_what_run_list_prints(qoder: Qoder, generation: Generatio
     assert [item["status"] for item in qoder(*LOGS, "-", "--json").json] == ["failed"] * 3
 
 
-@pytest.mark.parametrize(("runs", "tail"), [(40, ()), (5, ("--tail", "10000"))], ids=["all", "a long tail"])
+@pytest.mark.parametrize(("runs", "tail"), [(20, ()), (5, ("--tail", "10000"))], ids=["all", "a long tail"])
 def test_run_logs_of_many_reads_ahead_but_not_far(qoder: Qoder, runs: int, tail: tuple[str, ...]) -> None:
     """Only what is being shown is read beyond its first page."""
     begun: set[str] = set()

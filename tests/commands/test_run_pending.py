@@ -158,16 +158,16 @@ def test_run_pending_shows_on_a_terminal_what_differs_and_always_what_is_decided
 
 
 def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, server: Asking) -> None:
-    for number in range(250):
-        session = server.asks(f"sess_{number}", *([call(number)] if number % 50 == 0 else []))
+    for number in range(105):
+        session = server.asks(f"sess_{number}", *([call(number)] if number % 25 == 0 else []))
         if number == 3:
             server.tell(session, qoder.clock.time, {"type": "session.status_terminated"})
     server.ignores = ("statuses[]",)
     ran = qoder("session", "pending", "--json")
-    assert [one["call"] for one in ran.json] == [f"evt_{number}" for number in range(200, -1, -50)]
-    assert "looked at 249 sessions" in ran.err
-    assert len(server.requests) == 3 + 249
-    assert sum(qoder.clock.slept) >= 249 / READS_PER_SECOND
+    assert [one["call"] for one in ran.json] == [f"evt_{number}" for number in range(100, -1, -25)]
+    assert "looked at 104 sessions" in ran.err
+    assert len(server.requests) == 2 + 104
+    assert sum(qoder.clock.slept) >= 104 / READS_PER_SECOND
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, serve
 
 
 @pytest.mark.parametrize("names_calls", [True, False])
-@pytest.mark.parametrize(("named", "calls", "restarts"), [(True, 0, True), (False, 150, False), (True, 150, True)])
+@pytest.mark.parametrize(("named", "calls", "restarts"), [(True, 0, True), (False, 101, False), (True, 101, True)])
 def test_session_pending_lists_what_a_sub_agent_asks_behind_a_running_agent(
     qoder: Qoder, server: Asking, named: bool, calls: int, restarts: bool, names_calls: bool
 ) -> None:

@@ -21,6 +21,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions import stream
 from tests.conftest import TOKEN, Qoder
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import (
     CURRENT,
@@ -79,7 +80,7 @@ def test_run_wait_outlives_trouble(qoder: Qoder, trouble: str, of: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("of", READ_OF)
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_run_wait_loses_sight_after_five_minutes_of_trouble(qoder: Qoder, trouble: str, of: str) -> None:
     read, going, _ = READ_OF[of]
     qoder.wire.on(*RUN, *([CURRENT] if of == "session" else []))
@@ -175,8 +176,7 @@ def test_run_wait_exits_9_when_the_session_is_deleted(qoder: Qoder, verb: str, d
     assert 30 <= took <= 40 if deleted is GONE else took < 1  # a replica may lag
 
 
-@pytest.mark.parametrize("verb", ["get", "wait"])
-@pytest.mark.parametrize("gone", [0, 1, 20])
+@pytest.mark.parametrize(("verb", "gone"), checkerboard(["get", "wait"], [0, 1, 20]))
 def test_run_wait_does_not_take_a_session_for_deleted_that_is_briefly_gone(qoder: Qoder, verb: str, gone: int) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, timeline(qoder, (0, GONE), (gone, page(*WORK, END))), repeat=True)
     qoder.wire.on(*SESSION, {})
@@ -221,6 +221,7 @@ TURN = [*WORK, idle("end_turn")]
 AGAIN = event("status_running", 40)
 BEFORE = [{**each, "processed_at": f"2026-06-14T07:54:{n:02}Z"} for n, each in enumerate(TURN)]
 Told = list[tuple[float, Any]]  # with the seconds after which it is told
+RARELY = "--timeout 7m --interval 20"
 
 
 class Wait(NamedTuple):
@@ -236,7 +237,7 @@ class Wait(NamedTuple):
 
 def rested(*events: dict[str, Any], ends: tuple[int, str, str | None] = (124, "running", None)) -> Wait:
     """Return a wait for a run whose status stays behind a session that shows these events."""
-    return Wait([(0, LEGACY)], [(0, page(*story(*events)))], ends, "--timeout 10m --on-ask wait")
+    return Wait([(0, LEGACY)], [(0, page(*story(*events)))], ends, "--timeout 5m --interval 15 --on-ask wait")
 
 
 COMPLETED, STILL, CANCELLED = (0, "completed", None), (124, "running", None), (1, "failed", "cancelled")
@@ -248,7 +249,7 @@ UNTOLD = {
     "502": (502, ""),
     "null": {"data": None},
 }
-AT_LAST_DONE: Told = [(0, LEGACY), (600, DONE)]
+AT_LAST_DONE: Told = [(0, LEGACY), (400, DONE)]
 SESSION_WORKS_ON: Told = [(0, page(*TURN)), (100, page(*TURN, AGAIN)), (200, page(*TURN, AGAIN, idle("end_turn", 50)))]
 RESTS_ANEW: Told = [
     (0, page(*TURN)),
@@ -256,7 +257,7 @@ RESTS_ANEW: Told = [
     (170, page(*TURN, AGAIN, idle("end_turn", 50), event("status_running", 55))),
 ]
 PASSES: Told = [(0, page(*WORK, WAITS)), (14, page(*WORK, WAITS, ON)), (60, page(*WORK, WAITS, ON, END))]
-ANSWERED: Told = [(0, page(*WORK, WAITS)), (600, page(*WORK, WAITS, ON, END))]
+ANSWERED: Told = [(0, page(*WORK, WAITS)), (150, page(*WORK, WAITS, ON, END))]
 WAITINGS: dict[str, Wait] = {
     "overruled after a minute of rest": Wait(
         [(0, LEGACY)],
@@ -273,9 +274,12 @@ WAITINGS: dict[str, Wait] = {
     ),
     "works on, then fails": Wait([(0, LEGACY), (290, FAILED)], SESSION_WORKS_ON, (1, "failed", "api_error")),
     "rests anew, then fails": Wait([(0, LEGACY), (250, FAILED)], RESTS_ANEW, (1, "failed", "api_error")),
-    **{f"a session that tells nothing: {name}": Wait(AT_LAST_DONE, [(0, UNTOLD[name])], COMPLETED) for name in UNTOLD},
-    "an ending older than the run, legacy": Wait([(0, LEGACY)], [(0, page(*BEFORE))], STILL, "--timeout 10m"),
-    "an ending older than the run, current": Wait([(0, CURRENT)], [(0, page(*BEFORE))], STILL, "--timeout 10m"),
+    **{
+        f"a session that tells nothing: {name}": Wait(AT_LAST_DONE, [(0, told)], COMPLETED, RARELY)
+        for name, told in UNTOLD.items()
+    },
+    "an ending older than the run, legacy": Wait([(0, LEGACY)], [(0, page(*BEFORE))], STILL, RARELY),
+    "an ending older than the run, current": Wait([(0, CURRENT)], [(0, page(*BEFORE))], STILL, RARELY),
     "rests: done": rested(RUNNING, rests(), ends=COMPLETED),
     "rests: goes on": rested(RUNNING, rests(), RUNNING),
     "rests: done twice": rested(RUNNING, rests(), RUNNING, rests(), ends=COMPLETED),
@@ -376,8 +380,9 @@ NEWEST_FIRST: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("at", [None, "2026-06-14T08:54:07Z"], ids=["no times", "one second"])
-@pytest.mark.parametrize("orders", ["ignored", "heeded", "turned round"])
+@pytest.mark.parametrize(
+    ("at", "orders"), checkerboard([None, "2026-06-14T08:54:07Z"], ["ignored", "heeded", "turned round"])
+)
 def test_run_wait_tells_a_failure_whatever_the_order_of_undated_ones(qoder: Qoder, at: str | None, orders: str) -> None:
     told: list[dict[str, Any]] = [{**each, "processed_at": at} if at else each for each in NEWEST_FIRST]
 
@@ -606,7 +611,7 @@ def test_run_wait_sees_the_end_within_six_seconds_where_the_stream_is_open_but_s
 
 
 def test_run_wait_is_hurried_or_held_up_by_no_stream_that_repeats_an_end(qoder: Qoder) -> None:
-    again = b"".join(said({"id": f"evt_{n}", **IDLE}) for n in range(500))
+    again = b"".join(said({"id": f"evt_{n}", **IDLE}) for n in range(100))
     place = Streamed(qoder, "legacy", 60, STARTED + again)
     assert qoder("deploy", "run", "dep_1", "--wait").code == 0
     assert len(place.world.requests) < 40
@@ -615,5 +620,5 @@ def test_run_wait_is_hurried_or_held_up_by_no_stream_that_repeats_an_end(qoder: 
 
 def test_run_wait_of_many_opens_a_few_streams(qoder: Qoder) -> None:
     place = Streamed(qoder, "current", 30)
-    assert qoder("deploy", "run", *["dep_1"] * 20, "--allow-duplicates", "--follow").code == 0
+    assert qoder("deploy", "run", *["dep_1"] * (stream.MOST_FEEDS + 2), "--allow-duplicates", "--follow").code == 0
     assert 1 <= len(place.streams) <= stream.MOST_FEEDS

@@ -39,7 +39,7 @@ SECOND: dict[str, tuple[Any, int, str]] = {
 @pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--wait"), ("run", "wait", "drun_1")], ids=" ".join)
 @pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("second", SECOND)
-@pytest.mark.few(12)
+@pytest.mark.few(9)
 def test_run_wait_reports_how_the_session_ended_that_the_run_names_last(
     qoder: Qoder, words: tuple[str, ...], first: str, second: str
 ) -> None:
@@ -91,8 +91,13 @@ def test_run_wait_outlives_errors_where_the_run_is_read_again(qoder: Qoder) -> N
 
 def test_run_wait_loses_sight_of_a_run_that_names_another_session_each_time(qoder: Qoder) -> None:
     numbers = count(2)
+
+    def another(request: Any) -> Any:
+        qoder.clock.time += 5
+        return {**CURRENT, "session_id": f"sess_{next(numbers)}"}
+
     qoder.wire.on(*TRIGGER, CURRENT).on("GET", "/sessions/*/events", page(*WORK, END), repeat=True)
-    qoder.wire.on(*RUN, lambda _: {**CURRENT, "session_id": f"sess_{next(numbers)}"}, repeat=True)
+    qoder.wire.on(*RUN, another, repeat=True)
     ran = qoder(*DEPLOY)
     assert (ran.code, ran.error["run_state"]) == (10, "unknown")
 

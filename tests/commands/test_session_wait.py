@@ -77,6 +77,7 @@ def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: 
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
+@pytest.mark.few(5)
 def test_session_get_says_running_until_then(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *ENDS_WELL[told][:-1])
     assert qoder(*SEND).code == 0
@@ -174,7 +175,7 @@ def test_session_send_waits_on_while_the_session_works_or_asks(qoder: Qoder, ser
     asks = [idle("requires_action", event_ids=["evt_1"])] if why == "the agent asks" else []
     plays(server, MESSAGE, *asks)
     server.lies["GET /sessions/sess_1"] = lambda session: {**session, "status": "idle" if asks else "running"}
-    assert qoder(*SEND, "--wait", "--on-ask", "wait", "--timeout", "3m").code == 124
+    assert qoder(*SEND, "--wait", "--on-ask", "wait", "--timeout", "90").code == 124
     assert qoder("session", "result", "sess_1").code == 8
 
 
@@ -182,14 +183,16 @@ def later(server: Asking, seconds: float, *events: Event) -> None:
     server.tell(server.sessions["sess_1"], server.world.now() + seconds, *events, apart=1)
 
 
-@pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE], ids=["hm", "runs", "before"])
-@pytest.mark.parametrize("ignores", [(), ("types[]",)], ids=["types heeded", "types ignored"])
+FIRST = ((MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE)
+
+
+@pytest.mark.parametrize(("told", "ignores"), checkerboard(FIRST, [(), ("types[]",)]))
 def test_session_send_waits_for_work_that_begins_late(
     qoder: Qoder, server: Asking, ignores: tuple[str, ...], told: tuple[Event, ...]
 ) -> None:
     server.ignores = ignores
     plays(server, *told)
-    later(server, 200, *([idle()] if told is BEFORE else ()), RUNNING, says("New."), idle())
+    later(server, 100, *([idle()] if told is BEFORE else ()), RUNNING, says("New."), idle())
     ran = qoder(*SEND, "--wait", "--result")
     assert (ran.code, ran.out) == (0, "New.\n"), ran.err
 
@@ -315,8 +318,7 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
 # A session that is archived.
 
 
-@pytest.mark.parametrize("age", [0.0, 3600.0])
-@pytest.mark.parametrize("told", ["asks", "works", "was told something"])
+@pytest.mark.parametrize(("told", "age"), checkerboard(["asks", "works", "was told something"], [0.0, 3600.0]))
 def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Asking, told: str, age: float) -> None:
     session = server.asks("sess_2", *([call(1)] if told == "asks" else []), run=False)
     if told != "asks":
@@ -427,8 +429,9 @@ def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, word
     assert (ran.error["run_id"], ran.error["session_id"]) == (None, words[2])
 
 
-@pytest.mark.parametrize("status", ["404", "409", "400", "500", "drop-after"])
-@pytest.mark.parametrize("noun", ["session", "run"])
+@pytest.mark.parametrize(
+    ("noun", "status"), checkerboard(["session", "run"], ["404", "409", "400", "500", "drop-after"])
+)
 def test_session_approve_names_the_session_of_a_refusal(qoder: Qoder, asking: Asking, noun: str, status: str) -> None:
     asking.asks("sess_1", call(1))
     asking.faults.add(f"send:{status}*9")

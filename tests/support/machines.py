@@ -24,6 +24,7 @@ from tests.support.inprocess import WithoutStreams
 from tests.support.wire import FakeClock
 
 MEMORY_STORE = "memstore_keys"
+STORES = ("memory store", "PostgreSQL")
 _AS = "nobody"  # PostgreSQL refuses to be root's
 
 
