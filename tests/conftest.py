@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from _pytest.runner import runtestprotocol
+from _pytest.tmpdir import tmppath_result_key
 from hypothesis import HealthCheck, settings
 
 from qoder_cli.app import App
@@ -213,12 +214,17 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of the test's own. That of pytest looks through those of all other tests for a free number."""
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder of the test's own, which stays if the test fails.
+
+    That of pytest looks through those of all other tests for a free number.
+    """
     name = re.sub(r"\W", "_", request.node.name)[:30]
     folder = tmp_path_factory.getbasetemp() / f"{name}{next(_numbers)}"
     folder.mkdir(mode=0o700)
-    return folder
+    yield folder
+    if request.node.stash.get(tmppath_result_key, {}).get("call", True):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
