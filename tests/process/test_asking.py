@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import TOKEN
 from tests.support.asking import ASKED, Asking, Events, call, on_real_time, sha256_of
+from tests.support.cells import checkerboard
 from tests.support.processes import IMPATIENT, PATIENCE, Hooked, Shell, Terminal, asked_again, served, until
 
 APPROVE = ("qoder", "session", "approve", "sess_1")
@@ -326,8 +327,11 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize(("where", "secret"), SECRETS)
-def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: Asking, secret: str, where: str) -> None:
+@pytest.mark.parametrize(("held", "asked"), checkerboard(SECRETS, [(APPROVE, 2), (WAIT, 11)]))
+def test_question_is_not_asked_of_a_call_with_our_secret(
+    hasty: Shell, server: Asking, held: tuple[str, str], asked: tuple[tuple[str, ...], int]
+) -> None:
+    (where, secret), (words, code) = held, asked
     hasty.env |= {"QODER_ACCESS_TOKEN": "pt-another-0123456789abcdef", "QODER_REPO_TOKEN": "ghp_0123456789abcdef"}
     given = hasty.env.get(secret, secret)
     asks = {
@@ -336,14 +340,13 @@ def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: A
         "key": call(1, input={given: {"a": given}}),
     }[where]
     server.asks("sess_1", asks)
-    for words, code in ((APPROVE, 2), (WAIT, 11)):
-        with Terminal(hasty, *words) as terminal:
-            assert terminal.end() == code
-        said = " ".join(terminal.screen)
-        assert "holds a secret of yours" in said
-        assert "[y]es" not in terminal.raw
-        assert given not in terminal.raw.replace("\r\n  ┆     ", "") or secret == "[redacted]"
-        assert words is WAIT or "to deny it: qoder session deny sess_1 evt_1" in said
+    with Terminal(hasty, *words) as terminal:
+        assert terminal.end() == code
+    said = " ".join(terminal.screen)
+    assert "holds a secret of yours" in said
+    assert "[y]es" not in terminal.raw
+    assert given not in terminal.raw.replace("\r\n  ┆     ", "") or secret == "[redacted]"
+    assert words is WAIT or "to deny it: qoder session deny sess_1 evt_1" in said
     assert server.sent == []
     with Terminal(hasty, "qoder", "session", "deny", "sess_1") as terminal:
         terminal.shows("allow? [n]o").type("n\n")

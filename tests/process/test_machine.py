@@ -154,7 +154,7 @@ def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell
         ("deploy run --help", "httpx pydantic rich qoder_cli.http.client"),
     ],
 )
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: str) -> None:
     at_exit = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
     ended = shell.run(*staged(at_exit), *words.split())
@@ -167,7 +167,7 @@ def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: st
 # The trigger protocol over real sockets: a sample of the fault matrix, and many at once.
 
 
-MANY = 16  # processes
+MANY = 8  # processes
 
 
 def test_deploy_run_in_many_processes_at_once_leaves_one_store_whole(tmp_path: Path) -> None:
