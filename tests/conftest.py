@@ -104,14 +104,14 @@ def _deal(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
     Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
-    (`--dist worksteal`). The cases of one test stay together, and all that plays tools, for what they share.
+    (`--dist worksteal`). The cases of one test stay together, and all that imports the SDK, which takes a second.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
-        plays_tools = isinstance(item, pytest.Function) and "tools" in item.fixturenames
-        tests.setdefault("tools" if plays_tools else item.nodeid.partition("[")[0], []).append(item)
+        imports_sdk = isinstance(item, pytest.Function) and "qca" in item.fixturenames
+        tests.setdefault("qca" if imports_sdk else item.nodeid.partition("[")[0], []).append(item)
     for cases in sorted(tests.values(), key=lambda cases: not _starts_processes(cases[0])):
         min(hands, key=len).extend(cases)
     items.clear()
