@@ -117,7 +117,7 @@ def _deal(items: list[pytest.Item]) -> None:
     items.clear()
     for number, hand in enumerate(hands):
         waiting = [item for item in hand if _starts_processes(item)]
-        computing = hand[len(waiting) :]
+        computing = [item for item in hand if not _starts_processes(item)]
         before = len(computing) // 2 * (number % 2)
         items += [*computing[:before], *waiting, *computing[before:]]
 
