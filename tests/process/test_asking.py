@@ -359,7 +359,7 @@ def test_question_is_not_asked_of_a_call_with_our_secret(
 LONG = {
     "lines": call(1, input={"command": "echo ok\n" * 2_000 + "rm -rf /"}),
     "characters": call(1, input={"command": "echo ok;" * 12_500 + "rm -rf /"}),
-    "megabytes": call(1, input={"command": "echo hidden;" * 450_000}),
+    "megabytes": call(1, input={"command": "echo hidden;" * 100_000}),
     "name": call(1, name="x" * 100_001),
 }
 

@@ -197,7 +197,7 @@ LETTERS = {
     ],
     indirect=["server"],
 )
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_question_means_the_same_wherever_it_is_asked(
     shell: Shell, server: Asking, words: tuple[str, ...], letters: str
 ) -> None:

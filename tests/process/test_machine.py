@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.support.cells import MORE
 from tests.support.nursery import ENVIRONMENT
 from tests.support.processes import BIN, MODULE, DelayedAnswers, Shell, sandbox, staged, until
 from tests.support.stored import entries_in
@@ -38,6 +39,7 @@ def test_deploy_run_twice_at_once_with_one_key_starts_one_run(generation: Genera
         assert [one.json["id"] for one in ended] == [run.id for run in server.world.started()] * 2
 
 
+@MORE
 def test_run_retry_in_20_processes_at_once_starts_one_run(tmp_path: Path) -> None:
     with sandbox("legacy", honour_key=False) as server:
         shell = Shell(tmp_path, server)
@@ -154,7 +156,7 @@ def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell
         ("deploy run --help", "httpx pydantic rich qoder_cli.http.client"),
     ],
 )
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: str) -> None:
     at_exit = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
     ended = shell.run(*staged(at_exit), *words.split())

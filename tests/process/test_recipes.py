@@ -209,6 +209,7 @@ def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) ->
 
 
 @pytest.mark.parametrize("line", TYPED)
+@pytest.mark.few(20)
 def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(clock=qoder.clock.now, token=TOKEN)
     qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)

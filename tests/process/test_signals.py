@@ -213,12 +213,14 @@ sys.meta_path.insert(0, Finder())
 
 
 @pytest.mark.parametrize("module", ["signal", "qoder_cli.base.errors", "qoder_cli.cli.main", "httpx"])
+@pytest.mark.few(2)
 def test_deploy_run_shows_no_traceback_at_ctrl_c_while_it_starts(shell: Shell, module: str) -> None:
     ended = shell.run(*signal_at_import(module, SIGINT), "deploy", "run", "dep_demo")
     assert (ended.code, ended.out) == (INTERRUPTED, "")
 
 
 @pytest.mark.parametrize("module", ["qoder_cli.cli.main", "qoder_cli.commands.deploy.run", "httpx"])
+@pytest.mark.few(2)
 def test_deploy_run_ends_stderr_with_one_error_at_a_signal_while_it_starts(shell: Shell, module: str) -> None:
     ended = shell.run(*signal_at_import(module, SIGTERM), "deploy", "run", "dep_demo", "--json")
     assert (ended.code, ended.out) == (143, "")
@@ -329,7 +331,7 @@ def test_question_ends_at_ctrl_c_with_a_line_and_what_is_so(
         "qoder sandbox -- sh -c 'exec sleep 60'",
     ],
 )
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_shell_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         line = f"for run in 1 2 3; do echo round $run >&2; {command}; done; echo not stopped"
