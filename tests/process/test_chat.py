@@ -26,6 +26,7 @@ WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du g
 LONG = "x" * 300 + "\n" + "y" * 5000 + "\nend"
 WORKS = "the agent is working; Esc interrupts it"
 PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
+SOON = "from qoder_cli.sessions import chat\nchat.QUIET = 5.0"  # seconds of the hurried clock, then a look
 
 
 class Chat(Terminal):
@@ -374,7 +375,7 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
     def looks() -> int:
         return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
 
-    with Chat(shell.hurry(), *new("agent_custom")) as terminal:
+    with Chat(shell.hurry(SOON), *new("agent_custom")) as terminal:
         terminal.enters("Count.").shows("to give its result: qoder session answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
