@@ -9,7 +9,7 @@ import pytest
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.cells import MORE
 from tests.support.nursery import ENVIRONMENT
-from tests.support.processes import BIN, MODULE, DelayedAnswers, Shell, sandbox, staged, until
+from tests.support.processes import BIN, HASTY_LOOKS, MODULE, DelayedAnswers, Shell, sandbox, staged, until
 from tests.support.stored import entries_in
 
 KEYED = ("deploy", "run", "dep_demo", "--idempotency-key", "nightly-1", "--json")
@@ -53,10 +53,10 @@ def test_run_retry_in_20_processes_at_once_starts_one_run(tmp_path: Path) -> Non
 
 def test_deploy_run_finds_its_key_free_when_the_process_that_had_it_was_killed(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-after", honour_key=False) as server:
-        killed = alone.enter(server).hurry().begin(*KEYED)
+        killed = alone.enter(server).begin(*KEYED)
         until(server.world.started, "a run")
         killed.signal(signal.SIGKILL).last()
-        ended = alone.qoder(*KEYED)
+        ended = alone.qoder(*KEYED, prologue=HASTY_LOOKS)
         assert (ended.code, ended.json["adopted"]) == (0, True)
         assert [ended.json["id"]] == [run.id for run in server.world.started()]
 

@@ -12,6 +12,7 @@ from qoder_cli.output.screen import errors_of_second_signals
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import Generation
 from tests.support.processes import (
+    HASTY_LOOKS,
     HEARING,
     IMPATIENT,
     MORE_THAN_ONE_SIGNAL,
@@ -28,8 +29,6 @@ Servers = dict[Generation, Server]
 MINUTE = ("deploy", "run", "dep_minute")
 SIGINT, SIGTERM, SIGHUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 INTERRUPTED = -SIGINT  # it dies by the signal, so that a shell loop stops
-# The run list is looked at for 30 s where an answer was lost; here it does not lag.
-HASTY_LOOKS = "from qoder_cli.runs import lost; lost.RUN_LIST_LOOKS, lost.THOROUGH_LOOKS = (0.1,), (0.2,)"
 
 
 def waiting(shell: Shell, server: Server, *words: str) -> Going:
