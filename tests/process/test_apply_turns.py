@@ -190,6 +190,7 @@ def test_deploy_apply_has_its_turn_when_the_one_before_was_killed(tmp_path: Path
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\x03", -signal.SIGINT), ("\x04", 2)])
+@pytest.mark.few(3)
 def test_deploy_apply_asks_a_person(tmp_path: Path, typed: str, code: int) -> None:
     folder = write_files(tmp_path / "files", "weekly", description="New")
     with (

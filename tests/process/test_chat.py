@@ -306,6 +306,7 @@ def test_session_chat_leaves_the_terminal_as_it_was(shell: Shell, slow: Server, 
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0), (signal.SIGQUIT, 0)]
 )
+@pytest.mark.few(2)
 def test_session_chat_leaves_the_terminal_as_it_was_after_a_signal(
     shell: Shell, slow: Server, signum: int, code: int
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.support.cells import MORE
+from tests.support.cells import MORE, checkerboard
 from tests.support.nursery import ENVIRONMENT
 from tests.support.processes import BIN, HASTY_LOOKS, MODULE, DelayedAnswers, Shell, sandbox, staged, until
 from tests.support.stored import entries_in
@@ -75,8 +75,7 @@ def test_deploy_run_and_get_exit_7_where_the_network_does_not_answer(alone: Shel
         alone.hurry().env["QODER_PAT"] = "pt-0123456789abcdef"
         tries = {
             (name, verb): alone.begin("deploy", verb, "dep_demo", "--json", "--base-url", url)
-            for name, url in places.items()
-            for verb in ("run", "get")
+            for (name, url), verb in checkerboard(places.items(), ("get", "run"))
             if (name, verb) != ("a page", "run")  # that is exit 9
         }
         hanging = alone.begin("run", "wait", "drun_x", "--timeout", "1", "--json", "--base-url", silent.base_url)

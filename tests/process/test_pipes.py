@@ -74,12 +74,16 @@ def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, 
         assert ended.error["type"] == "run_failed"
 
 
-@pytest.mark.parametrize(("deployment", "code"), [("dep_demo", 0), ("dep_nostart", 1), ("dep_nothere", 5)])
-def test_deploy_run_ends_the_same_with_stderr_full(shell: Shell, broken_pipe: int, deployment: str, code: int) -> None:
+ENDINGS = {"dep_demo": 0, "dep_nostart": 1, "dep_nothere": 5}
+
+
+@pytest.mark.parametrize(("is_full", "deployment"), checkerboard((False, True), ENDINGS))
+def test_deploy_run_ends_the_same_with_stderr_full(
+    shell: Shell, broken_pipe: int, is_full: bool, deployment: str
+) -> None:
     with (FULL if FULL.exists() else Path("/dev/null")).open("wb") as full:
-        for stderr in (broken_pipe, full):
-            ended = shell.qoder("deploy", "run", deployment, "-q", stderr=stderr)
-            assert (ended.code, ended.out.startswith("drun_")) == (code, code != 5)
+        ended = shell.qoder("deploy", "run", deployment, "-q", stderr=full if is_full else broken_pipe)
+    assert (ended.code, ended.out.startswith("drun_")) == (ENDINGS[deployment], deployment != "dep_nothere")
 
 
 # Files of the program that are exchanged, or that can be opened no more, while its run goes on.

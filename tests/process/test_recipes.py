@@ -47,7 +47,7 @@ def fast(script: str) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != TWICE])
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock", "git") if f"{program} " in RECIPES[name]))
     with sandbox("current") as server:
@@ -200,7 +200,7 @@ TYPED = [line for line in _examples() if line not in PASTED]
 
 
 @pytest.mark.parametrize("line", PASTED)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) -> None:
     with sandbox("current") as server:
         server.world.seed_deployments(3)  # the newest, which complete

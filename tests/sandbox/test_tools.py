@@ -35,8 +35,8 @@ PARTS = (
     ("deploy run", "matrix", True, 397, 11, ""),
     ("deploy run", "servers", False, 4003, 97, ""),
     ("deploy run", "servers", True, 5003, 131, ""),
-    ("session approve, deny, answer, send", "answers", False, 1601, 31, ""),
-    ("create, update", "objects", False, 5801, 97, "nothing"),
+    ("session approve, deny, answer, send", "answers", False, 2503, 31, ""),
+    ("create, update", "objects", False, 8009, 97, "nothing"),
 )
 CHUNKS = 4 if ALL_CELLS else 1
 ROOT = Path(__file__).parents[2]
