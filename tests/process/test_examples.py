@@ -66,7 +66,7 @@ def furnish(home: Path) -> dict[str, str]:
         *checkerboard([line for line in TYPED if line.split()[1] in ON_BOTH], GENERATIONS),
     ],
 )
-@pytest.mark.few(40)
+@pytest.mark.few(30)
 def test_help_has_examples_that_work_as_typed(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
 ) -> None:

@@ -191,7 +191,7 @@ LAYERS = ["gzip, gzip", "gzip\r\ncontent-encoding: gzip", "br", "zstd", "x-unkno
         ("api GET /deployments/dep_1", "br"),
     ],
 )
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_commands_take_a_body_in_layers_of_compression_for_no_answer(
     online: Callable[..., Ran], bomb: bytes, words: str, layers: str
 ) -> None:
