@@ -103,19 +103,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _deal(items)
 
 
-SHARED = {
-    "tools": "tools",
-    "database": "database",
-    "machines": "database",
-}  # fixtures, and what they start once a worker
+# Fixtures, and what they start once in each worker.
+SHARED = {"qca": "SDK", "database": "database", "machines": "database"}
 
 
 def _deal(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
     Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
-    (`--dist worksteal`). The cases of one test stay together, for what they share, and so does all that plays tools or
-    asks a database.
+    (`--dist worksteal`). The cases of one test stay together, for what they share, and so does all that imports
+    the SDK or asks a database.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
@@ -129,7 +126,7 @@ def _deal(items: list[pytest.Item]) -> None:
     items.clear()
     for number, hand in enumerate(hands):
         waiting = [item for item in hand if _starts_processes(item)]
-        computing = hand[len(waiting) :]
+        computing = [item for item in hand if not _starts_processes(item)]
         before = len(computing) // 2 * (number % 2)
         items += [*computing[:before], *waiting, *computing[before:]]
 

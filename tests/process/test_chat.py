@@ -17,7 +17,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Request, Step, WireResponse
 from qoder_cli.sandbox.world import World
-from tests.support.cells import MORE
+from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.processes import HASTE, Shell, Terminal, sandbox, until
 
 PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_text("utf-8")
@@ -26,6 +26,7 @@ WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du g
 LONG = "x" * 300 + "\n" + "y" * 5000 + "\nend"
 WORKS = "the agent is working; Esc interrupts it"
 PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
+SOON = "from qoder_cli.sessions import chat\nchat.QUIET = 5.0"  # seconds of the hurried clock, then a look
 
 
 class Chat(Terminal):
@@ -154,28 +155,29 @@ def test_session_chat_is_left_and_come_back_to_as_in_its_recipe(shell: Shell, tm
     assert [line for line in terminal.screen if "And July?" in line] == ["> And July?", "You said: And July?"]
 
 
-@pytest.mark.parametrize(
-    ("typed", "shown", "message"),
-    [
-        ("one\rtwo", ("> one", "  two"), "one\ntwo"),
-        ("\x1b[200~one\n\ttwo\x1b[201~", ("> one", "      two"), "one\n\ttwo"),
-        ("one\x1b\rtwo", ("> one", "  two"), "one\ntwo"),
-        pytest.param("x" * 5000 + "end", ("  xxxxxxxxend",), "x" * 5000 + "end", marks=MORE),
-        ("Gr\udcfc\udcdfe", ("> Gr??e",), "Gr??e"),
-        ("tow\x1b[D\x1b[D\x7f\x1b[C\x1b[Ct", ("> owt",), "owt"),
-        (f"\x1b[200~{LONG}\x1b[201~", ("  end",), LONG),
-    ],
-    ids=["pasted", "pasted in brackets", "Alt-Enter", "5,000 characters", "no UTF-8", "arrows", "a long paste"],
-)
-def test_session_chat_sends_all_that_was_typed(
-    shell: Shell, server: Server, typed: str, shown: tuple[str, ...], message: str
-) -> None:
+TYPED = {  # what is shown at the end of the screen, and sent
+    "one\rtwo": (("> one", "  two"), "one\ntwo"),  # a paste
+    "\x1b[200~one\n\ttwo\x1b[201~": (("> one", "      two"), "one\n\ttwo"),  # the same in brackets
+    "one\x1b\rtwo": (("> one", "  two"), "one\ntwo"),  # Alt-Enter
+    "Gr\udcfc\udcdfe": (("> Gr??e",), "Gr??e"),  # no UTF-8
+    "tow\x1b[D\x1b[D\x7f\x1b[C\x1b[Ct": (("> owt",), "owt"),  # arrows
+    f"\x1b[200~{LONG}\x1b[201~": (("  end",), LONG),
+}
+if ALL_CELLS:
+    TYPED["x" * 5000 + "end"] = ("  xxxxxxxxend",), "x" * 5000 + "end"
+
+
+def test_session_chat_sends_all_that_was_typed(shell: Shell, server: Server) -> None:
+    sent: list[str] = []
     with Chat(shell, *new("demo-agent")) as terminal:
-        terminal.at_prompt().type(typed)
-        terminal.ends_in(*shown)
-        assert messages(server) == []
-        terminal.type_enter()
-        until(lambda: messages(server) == [message], "the message")
+        for typed, (shown, message) in TYPED.items():
+            terminal.at_prompt().type(typed)
+            terminal.ends_in(*shown)
+            assert messages(server) == sent
+            terminal.type_enter()
+            sent.append(message)
+            until(lambda: len(messages(server)) == len(sent), f"the message {message[:20]!r}")
+            assert messages(server) == sent
         assert terminal.ends() == 0
 
 
@@ -291,11 +293,9 @@ def printed_modes(terminal: Chat) -> list[str]:
     return re.findall(r"[0-9a-f]+(?::[0-9a-f]+){10,}", terminal.raw)
 
 
-@pytest.mark.parametrize(("message", "shown"), [((), (">",)), (("-m", "x"), (WORKS, ">"))], ids=["at rest", "at work"])
-@pytest.mark.parametrize("key", ["\x03", "\x04", "\x1c"], ids=["Ctrl-C", "Ctrl-D", "Ctrl-backslash"])
-def test_session_chat_leaves_the_terminal_as_it_was(
-    shell: Shell, slow: Server, message: tuple[str, ...], shown: tuple[str, ...], key: str
-) -> None:
+@pytest.mark.parametrize(("is_working", "key"), checkerboard([False, True], ["\x03", "\x04", "\x1c"]))
+def test_session_chat_leaves_the_terminal_as_it_was(shell: Shell, slow: Server, is_working: bool, key: str) -> None:
+    message, shown = (("-m", "x"), (WORKS, ">")) if is_working else ((), (">",))
     with Chat(shell.enter(slow), *new("agent_minute", *message)) as terminal:
         terminal.ends_in(*shown).type(key)
         assert terminal.end() == 0
@@ -306,6 +306,7 @@ def test_session_chat_leaves_the_terminal_as_it_was(
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0), (signal.SIGQUIT, 0)]
 )
+@pytest.mark.few(2)
 def test_session_chat_leaves_the_terminal_as_it_was_after_a_signal(
     shell: Shell, slow: Server, signum: int, code: int
 ) -> None:
@@ -324,24 +325,23 @@ def test_session_chat_hears_that_its_terminal_is_gone(shell: Shell, slow: Server
         assert terminal.process.wait(60) == 129
 
 
-@pytest.mark.parametrize("how", ["Ctrl-Z", "SIGTSTP"])
-def test_session_chat_is_stopped_and_goes_on(shell: Shell, server: Server, how: str) -> None:
-    line = f"stty -g; {shlex.join(new('demo-agent'))}; stty -g; echo stopped; fg; echo code $?; stty -g"
+def test_session_chat_is_stopped_and_goes_on(shell: Shell, server: Server) -> None:
+    line = f"stty -g; {shlex.join(new('demo-agent'))}; stty -g; echo stopped; fg; stty -g; fg; echo code $?; stty -g"
     with Chat(shell, "bash", "-mc", line) as terminal:
-        terminal.at_prompt().type("half a mes")
+        terminal.at_prompt().type("half a")
+        terminal.ends_in("> half a").type("\x1a")
+        terminal.shows("stopped").ends_in("> half a").type(" mes")
         terminal.ends_in("> half a mes")
-        if how == "Ctrl-Z":
-            terminal.type("\x1a")
-        else:
-            until(lambda: stopped_by_signal(terminal), "the job")
-        terminal.shows("stopped").ends_in("> half a mes").type("sage")
+        until(lambda: stopped_by_signal(terminal), "the job")
+        until(lambda: len(printed_modes(terminal)) == 3, "the shell")
+        terminal.ends_in("> half a mes").type("sage")
         terminal.ends_in("> half a message").type_enter()
         terminal.shows("You said: half a message")
         assert terminal.ends() == 0
     assert messages(server) == ["half a message"]
     assert "code 0" in terminal.raw
-    before, stopped, after = printed_modes(terminal)
-    assert before == stopped == after
+    assert len(printed_modes(terminal)) == 4
+    assert len(set(printed_modes(terminal))) == 1
 
 
 def stopped_by_signal(terminal: Chat) -> bool:
@@ -352,7 +352,7 @@ def stopped_by_signal(terminal: Chat) -> bool:
 
 
 def test_session_chat_asks_what_the_agent_asks(shell: Shell) -> None:
-    with Chat(shell, *new("agent_ask", "-m", "Push.")) as terminal:
+    with Chat(shell.hurry(), *new("agent_ask", "-m", "Push.")) as terminal:
         terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal").type("y\n")
         terminal.shows("I ran 'git push origin main'.")
         terminal.enters("Again.")
@@ -363,7 +363,7 @@ def test_session_chat_asks_what_the_agent_asks(shell: Shell) -> None:
 
 
 def test_session_chat_keeps_what_is_typed_when_the_agent_asks(shell: Shell, server: Server) -> None:
-    with Chat(shell, *new("agent_ask")) as terminal:
+    with Chat(shell.hurry(), *new("agent_ask")) as terminal:
         terminal.at_prompt().type("half a mes")
         assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
         terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal")
@@ -376,7 +376,7 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
     def looks() -> int:
         return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
 
-    with Chat(shell.hurry(), *new("agent_custom")) as terminal:
+    with Chat(shell.hurry(SOON), *new("agent_custom")) as terminal:
         terminal.enters("Count.").shows("to give its result: qoder session answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]

@@ -338,8 +338,9 @@ def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[
 
 @pytest.mark.parametrize(
     ("format", "follow", "generation"),
-    [("-q", "", "legacy"), ("-o jsonl", "--follow", "current"), ("-o json > data", "", "current")],
+    [("-o jsonl", "--follow", "current"), ("-o json > data", "", "current"), ("-q", "", "legacy")],
 )
+@pytest.mark.few(2)
 def test_deploy_run_of_many_loses_no_data_to_the_table_on_a_terminal(
     format: str, follow: str, generation: Generation, alone: Shell
 ) -> None:

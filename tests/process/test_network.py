@@ -186,11 +186,12 @@ LAYERS = ["gzip, gzip", "gzip\r\ncontent-encoding: gzip", "br", "zstd", "x-unkno
 @pytest.mark.parametrize(
     ("words", "layers"),
     [
+        ("deploy run dep_1", "br"),
         *(("run get drun_1", layers) for layers in LAYERS),
         ("api GET /deployments/dep_1", "br"),
-        ("deploy run dep_1", "br"),
     ],
 )
+@pytest.mark.few(3)
 def test_commands_take_a_body_in_layers_of_compression_for_no_answer(
     online: Callable[..., Ran], bomb: bytes, words: str, layers: str
 ) -> None:

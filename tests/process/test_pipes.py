@@ -9,7 +9,8 @@ import pytest
 
 import qoder_cli
 from qoder_cli.sandbox.server import Server
-from qoder_cli.sandbox.wire import Generation
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.processes import HEARING, MODULE, DelayedAnswers, Shell, sandbox, staged, until
 
 FULL = Path("/dev/full")
@@ -62,22 +63,27 @@ def test_deploy_run_gives_a_pipe_plain_lines_with_whole_ids(shell: Shell) -> Non
     assert (first.code, first.out[:8], first.errors) == (0, "id\tdrun_", [])
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.few(2)
 def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, closed: str) -> None:
     ended = shell.bash(f"exec qoder deploy run dep_nostart --json {closed}")
     assert ended.code == 1
-    if closed in ("<&-", "2>&-"):
+    if ">&-" not in closed.split():
         assert ended.json["status"] == "failed"
-    if closed in ("<&-", ">&-"):
+    if "2>&-" not in closed:
         assert ended.error["type"] == "run_failed"
 
 
-@pytest.mark.parametrize(("deployment", "code"), [("dep_demo", 0), ("dep_nostart", 1), ("dep_nothere", 5)])
-def test_deploy_run_ends_the_same_with_stderr_full(shell: Shell, broken_pipe: int, deployment: str, code: int) -> None:
+ENDINGS = {"dep_demo": 0, "dep_nostart": 1, "dep_nothere": 5}
+
+
+@pytest.mark.parametrize(("is_full", "deployment"), checkerboard((False, True), ENDINGS))
+def test_deploy_run_ends_the_same_with_stderr_full(
+    shell: Shell, broken_pipe: int, is_full: bool, deployment: str
+) -> None:
     with (FULL if FULL.exists() else Path("/dev/null")).open("wb") as full:
-        for stderr in (broken_pipe, full):
-            ended = shell.qoder("deploy", "run", deployment, "-q", stderr=stderr)
-            assert (ended.code, ended.out.startswith("drun_")) == (code, code != 5)
+        ended = shell.qoder("deploy", "run", deployment, "-q", stderr=full if is_full else broken_pipe)
+    assert (ended.code, ended.out.startswith("drun_")) == (ENDINGS[deployment], deployment != "dep_nothere")
 
 
 # Files of the program that are exchanged, or that can be opened no more, while its run goes on.
@@ -106,13 +112,14 @@ wait.Wait.until_over = then_full
 }
 
 
-@pytest.mark.parametrize(("format", "generation"), [("json", "legacy"), ("table", "current")])
-@pytest.mark.parametrize("prologue", NO_LAST_WORDS.values(), ids=NO_LAST_WORDS.keys())
+@pytest.mark.parametrize(("format", "generation", "lost"), checkerboard(("json", "table"), GENERATIONS, NO_LAST_WORDS))
+@pytest.mark.few(2)
 def test_deploy_run_names_its_run_with_exit_70_where_its_last_words_fail(
-    alone: Shell, servers: Servers, generation: Generation, prologue: str, format: str
+    alone: Shell, servers: Servers, format: str, generation: Generation, lost: str
 ) -> None:
     words = ("deploy", "run", "dep_fail", "--wait", "-o", format, "--no-progress")
     shell = alone.enter(servers[generation])
+    prologue = NO_LAST_WORDS[lost]
     is_forked = "No module named" in prologue  # one that is forked has imported all that it could miss
     ended = shell.qoder(*words, prologue=prologue) if is_forked else shell.run(*staged(prologue), *words)
     assert ended.code == 70
@@ -130,7 +137,7 @@ def test_deploy_run_outlives_an_upgrade_or_ends_in_70_with_its_run(shell: Shell,
     shutil.copytree(Path(qoder_cli.__file__).parent, package)
     # A file that is compiled late would create the folder again.
     shell.env |= {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    for format in ("table", "json"):
+    for format in ("table", "json") if ALL_CELLS else ("table",):
         going = shell.start(*MODULE, "deploy", "run", "dep_demo", "--wait", "-o", format).says("run drun_")
         package.rename(tmp_path / "lib" / "gone")
         ended = going.end()

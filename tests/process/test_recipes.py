@@ -15,6 +15,7 @@ from qoder_cli.sandbox.api import SERVICE_KEY
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WithoutStreams, seed_runs
 from tests.support.processes import Ended, Shell, sandbox
 from tests.support.shells import need
@@ -46,7 +47,7 @@ def fast(script: str) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != TWICE])
-@pytest.mark.few(8)
+@pytest.mark.few(3)
 def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock", "git") if f"{program} " in RECIPES[name]))
     with sandbox("current") as server:
@@ -89,7 +90,8 @@ def test_recipe_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) 
 # The jobs of CI systems: their scripts, with what the system sets. A `pip` that does nothing stands for the network.
 
 
-as_red = pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
+RED = {"nightly-report": 0, "dep_fail": 1}  # exit codes of deployments
+as_red = pytest.mark.parametrize(("deployment", "code"), RED.items())
 
 
 def play(shell: Shell, script: str, **env: str) -> Ended:
@@ -123,10 +125,9 @@ def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
         assert play(shell, script, **env).code == code
 
 
-@pytest.mark.parametrize("system", ["github", "gitlab"])
-@as_red
+@pytest.mark.parametrize(("system", "deployment"), checkerboard(("github", "gitlab"), RED))
 def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
-    tmp_path: Path, deployment: str, code: int, system: str
+    tmp_path: Path, system: str, deployment: str
 ) -> None:
     found = yaml.safe_load(JOBS[f"{system} with a service account"])
     (tmp_path / "key").write_text(SERVICE_KEY)
@@ -147,7 +148,7 @@ def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
         assert play(shell, script, **env).code == 2  # a variable is missing
         for runner in ("one", "two"):
             ended = play(shell, script, QODER_KEYS=keys, QODER_STATE_DIR=str(tmp_path / runner), **env)
-            assert ended.code == code, ended.err
+            assert ended.code == RED[deployment], ended.err
         assert len(server.world.started()) == 1
 
 
@@ -199,6 +200,7 @@ TYPED = [line for line in _examples() if line not in PASTED]
 
 
 @pytest.mark.parametrize("line", PASTED)
+@pytest.mark.few(3)
 def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) -> None:
     with sandbox("current") as server:
         server.world.seed_deployments(3)  # the newest, which complete
@@ -207,6 +209,7 @@ def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) ->
 
 
 @pytest.mark.parametrize("line", TYPED)
+@pytest.mark.few(20)
 def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(clock=qoder.clock.now, token=TOKEN)
     qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)

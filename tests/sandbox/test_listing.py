@@ -1,5 +1,6 @@
 """The lists of `qoder sandbox`: each row once on whatever pages, forwards and back, and what filters them."""
 
+from fractions import Fraction
 from itertools import chain
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.conftest import examples
 from tests.sandbox.desk import Desk
 from tests.support.inprocess import seed_runs
 
@@ -27,6 +29,7 @@ def filled(generation: Generation, path: str, count: int) -> tuple[Desk, str, li
     return desk, path, desk.ids(path, limit=100)
 
 
+@examples(Fraction(1, 2))
 @given(
     st.sampled_from(GENERATIONS),
     st.sampled_from(LISTS),

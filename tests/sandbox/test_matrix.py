@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections import defaultdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
+from tests.conftest import examples
 from tests.support.inprocess import WithoutStreams
 from tests.support.wire import FakeClock
 from tests.tools.matrix import Cell, play
@@ -175,4 +177,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(stateful_step_count=12)
+TestMachine.settings = settings(examples(Fraction(1, 2)), stateful_step_count=12)

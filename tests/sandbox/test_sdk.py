@@ -16,12 +16,6 @@ TOOLSET = [{"type": "agent_toolset_20260401"}]
 
 
 @pytest.fixture
-def qca() -> Any:
-    """Return the SDK; it is imported late, for it takes a third of a second, and each worker collects all tests."""
-    return pytest.importorskip("qca", reason="the official SDK (qca-sdk) is not installed")
-
-
-@pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, qca: Any) -> Iterator[Any]:
     for name in [name for name in os.environ if name.startswith("QODER_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)

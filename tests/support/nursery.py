@@ -16,6 +16,7 @@ import runpy
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -56,10 +57,12 @@ PROGRAMS = ("qoder", "qoder-cli")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}  # read as an interpreter starts, and so the same for all
 FIRST = "NURSERY_FIRST"  # variable with some Python that is run before any process is forked
 PATIENCE = 60.0  # seconds until something is held to hang
-# Imported by most commands as they go on.
+# Imported by commands as they go on.
 _NEEDED = (
-    "certifi encodings.idna filelock httpcore platformdirs.unix prompt_toolkit rich.live rich.table sqlite3 tomlkit"
-    " tomllib uvicorn.protocols.http.h11_impl yaml"
+    "certifi cronsim csv encodings.idna encodings.utf_8_sig filelock html httpcore platformdirs.unix prompt_toolkit"
+    " prompt_toolkit.input.vt100 prompt_toolkit.key_binding.bindings.search prompt_toolkit.patch_stdout"
+    " pydantic.type_adapter rich._emoji_codes rich.live rich.spinner rich.table sqlite3 tomlkit tomllib"
+    " uvicorn.lifespan.on uvicorn.protocols.http.auto yaml"
 )
 _LARGEST = 1 << 17  # bytes of a request
 
@@ -245,12 +248,13 @@ def _bear(asked: socket.socket, line: socket.socket, door: socket.socket) -> int
 
 
 def _import_all() -> None:
-    """Import all that commands import, but what is heavy and only some of them need."""
+    """Import all that commands import, and let OpenSSL get ready, as it does once in a process."""
     for found in walk_packages(qoder_cli.__path__, "qoder_cli."):
-        if not found.name.startswith(("qoder_cli.files", "qoder_cli.__main__")):
+        if found.name != "qoder_cli.__main__":
             import_module(found.name)
     for module in _NEEDED.split():
         import_module(module)
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _tell_ends(line: socket.socket, living: dict[int, socket.socket]) -> None:

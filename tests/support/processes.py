@@ -162,6 +162,8 @@ from qoder_cli.deployments import applying
 from qoder_cli.fleet import wait as fleet
 write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = 0.2
 """
+# The run list is looked at for 30 s where an answer was lost; here it does not lag.
+HASTY_LOOKS = "from qoder_cli.runs import lost; lost.RUN_LIST_LOOKS, lost.THOROUGH_LOOKS = (0.1,), (0.2,)"
 
 
 def staged(prologue: str) -> tuple[str, ...]:
