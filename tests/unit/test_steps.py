@@ -16,7 +16,7 @@ from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.cells import Status
 from qoder_cli.output.results import Result
-from tests.support.wire import FakeClock
+from tests.support.answers import Server
 
 Raw = dict[str, Any]
 AT, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:00:09Z"
@@ -29,31 +29,6 @@ class Declared(Step):
     """A step of a file, whose name has a token in it; nothing shows its changes."""
 
     place, is_shown = f"{PLANTED}.yaml:1", False
-
-
-class Server:
-    """An app whose server gives these answers in turn, the last one for ever; and what it says on stderr."""
-
-    def __init__(self, *answers: Raw | Exception) -> None:
-        self.answers = list(answers)
-        self.lines: list[str] = []
-        self.reads = 0
-        self.progress = SimpleNamespace(note=self._note, warn=self.lines.append)
-        self.clock = FakeClock()
-        self.client: Any = SimpleNamespace(get=self._get, clock=self.clock)
-
-    def _get(self, path: str, *given: Any, **how: Any) -> Raw:
-        self.reads += 1
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _note(self, text: str, *, always: bool = False) -> None:
-        self.lines.append(text if always else f"note: {text}")
-
-    def looking(self, *words: str) -> list[str]:
-        return ["qoder", *words]
 
 
 def step_of(

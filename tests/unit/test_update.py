@@ -1,6 +1,6 @@
 """What a change of a thing concludes from its answer, and from reading the thing once more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.update import Update
 from qoder_cli.nouns.table import NOUNS
-from tests.unit.test_steps import Server
+from tests.support.answers import Server
 
 Raw = dict[str, Any]
 AT, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:00:09Z"
@@ -22,7 +22,7 @@ OLD: Raw = {"id": "agent_1", "name": "writer", "description": "Old", "version": 
 NEW = {"description": "New", "version": 4, "updated_at": LATER}
 UNDATED = {"version": None, "updated_at": None}
 OURS, THEIRS = {KEY: "ours"}, {KEY: "theirs"}
-AGENT, MARKED, UNMARKED = form_of(NOUNS["agent"]), form_with(("metadata",)), form_with(())
+AGENT, MARKED = form_of(NOUNS["agent"]), form_with(("metadata",))
 # What someone else did.
 OVERTAKEN = "Overtaken: someone else changed agent_1 in the meantime; "
 UNSEEN = f"{OVERTAKEN}our change was not seen, and not sent again"
@@ -81,30 +81,30 @@ def test_update_whose_answer_was_lost_is_settled_by_what_the_thing_shows(now: Ra
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "form", "expected"),
+    ("now", "before", "settable", "expected"),
     [
-        ({}, {}, MARKED, "as before"),
-        ({"metadata": OURS, "updated_at": LATER}, {}, MARKED, "settled"),
-        ({"metadata": OURS}, {}, UNMARKED, UNSEEN),
-        ({"metadata": THEIRS}, {"metadata": THEIRS}, MARKED, "as before"),
-        ({"metadata": THEIRS}, {}, MARKED, UNSEEN),
-        ({"updated_at": LATER}, {}, MARKED, UNCERTAIN),
-        ({"updated_at": LATER}, {}, UNMARKED, UNCERTAIN),
-        ({"version": 4}, {}, MARKED, UNCERTAIN),
-        ({"version": 5}, {}, MARKED, UNSEEN),
-        ({"metadata": {"team": "web"}, "updated_at": LATER}, {}, MARKED, UNSEEN),
-        ({}, UNDATED, MARKED, UNCERTAIN),
-        ({}, {"metadata": {f"k{n}": "x" for n in range(16)}}, MARKED, "as before"),
+        ({}, {}, ["metadata"], "as before"),
+        ({"metadata": OURS, "updated_at": LATER}, {}, ["metadata"], "settled"),
+        ({"metadata": OURS}, {}, (), UNSEEN),
+        ({"metadata": THEIRS}, {"metadata": THEIRS}, ["metadata"], "as before"),
+        ({"metadata": THEIRS}, {}, ["metadata"], UNSEEN),
+        ({"updated_at": LATER}, {}, ["metadata"], UNCERTAIN),
+        ({"updated_at": LATER}, {}, (), UNCERTAIN),
+        ({"version": 4}, {}, ["metadata"], UNCERTAIN),
+        ({"version": 5}, {}, ["metadata"], UNSEEN),
+        ({"metadata": {"team": "web"}, "updated_at": LATER}, {}, ["metadata"], UNSEEN),
+        ({}, UNDATED, ["metadata"], UNCERTAIN),
+        ({}, {"metadata": {f"k{n}": "x" for n in range(16)}}, ["metadata"], "as before"),
     ],
     ids=str,
 )
 def test_update_of_a_secret_whose_answer_was_lost_is_settled_by_our_mark(
-    now: Raw, before: Raw, form: Form, expected: str
+    now: Raw, before: Raw, settable: Sequence[str], expected: str
 ) -> None:
     before = {**OLD, **before}
-    update, write, _ = changing({**before, **now}, before, form, is_shown=False)
+    update, write, _ = changing({**before, **now}, before, form_with(tuple(settable)), is_shown=False)
     assert outcome(lambda: write.recovery.settle(NoResponse("lost"), Meaning.DOUBTFUL)) == expected
-    is_marked = form is MARKED and len(before["metadata"]) < 16
+    is_marked = bool(settable) and len(before["metadata"]) < 16
     assert ("metadata" in update.body) == is_marked
 
 
