@@ -399,9 +399,9 @@ def test_sandbox_is_what_the_official_sdk_asks_inside(
                 monkeypatch.delenv(name)
             for name, value in (env | dict(led)).items():
                 monkeypatch.setenv(name, value)
-            client = qca.Managed()
-            ids = [each.id for each in client.deployments.list()]
-            kind = client.sessions.retrieve(client.deployments.run("dep_demo").session_id).type
+            with qca.Managed() as client:
+                ids = [each.id for each in client.deployments.list()]
+                kind = client.sessions.retrieve(client.deployments.run("dep_demo").session_id).type
     assert str(client.base_url).startswith("http://127.0.0.1:")
     assert client.base_url.port != port
     assert "dep_demo" in ids
