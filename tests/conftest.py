@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, settings
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from tests.support.cells import ALL_CELLS, is_played
+from tests.support.cells import ALL_CELLS, MORE, is_played
 from tests.support.wire import FakeClock, Wire
 
 # The suite is short, and draws the same each time, so that it fails for what was changed alone. What else there is to
@@ -90,13 +90,22 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             skipped.write(f"{report.nodeid}\n")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a short suite does without, then deal what there is among the workers.
+def _is_short(config: pytest.Config) -> bool:
+    """Return whether a part of the cases is played: whoever names a file plays all of it."""
+    return not ALL_CELLS and not all(one.partition("::")[0].endswith(".py") for one in config.args)
 
-    Whoever names a file plays all of it.
-    """
-    names_files = all(one.partition("::")[0].endswith(".py") for one in config.args)
-    if not ALL_CELLS and not names_files:
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make no case that a short suite does without: there are thousands, and each worker would."""
+    played = [call for call in metafunc._calls if MORE.mark not in call.marks]
+    if played and _is_short(metafunc.config):
+        metafunc._calls = played
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what else a short suite does without, then deal what there is among the workers."""
+    if _is_short(config):
         keep = is_played(items)
         config.hook.pytest_deselected(items=[item for item, is_kept in zip(items, keep, strict=True) if not is_kept])
         items[:] = [item for item, is_kept in zip(items, keep, strict=True) if is_kept]
