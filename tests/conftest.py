@@ -120,16 +120,13 @@ def _deal(items: list[pytest.Item]) -> None:
     """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
     Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
-    (`--dist worksteal`). The cases of one test stay together, for what they share, and so does all that imports
-    the SDK or asks a database.
+    (`--dist worksteal`). What shares something stays together.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
-        fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
-        shared = next((what for name, what in SHARED.items() if name in fixtures), item.nodeid.partition("[")[0])
-        tests.setdefault(shared, []).append(item)
+        tests.setdefault(_shared_by(item), []).append(item)
     for cases in sorted(tests.values(), key=lambda cases: not _starts_processes(cases[0])):
         min(hands, key=len).extend(cases)
     items.clear()
@@ -151,6 +148,16 @@ def pytest_unconfigure() -> None:
     """Look for garbage once more, not five times, for what it complains of as it goes."""
     gc.collect()
     gc.freeze()
+
+
+def _shared_by(item: pytest.Item) -> str:
+    """Return what a test shares with others: what a worker starts once, the line of a command, or its other cases."""
+    test = item.nodeid.partition("[")[0]
+    if not isinstance(item, pytest.Function):
+        return test
+    if test.startswith("tests/contract/") and hasattr(item, "callspec"):
+        return f"the line of {item.callspec.params.get('name')}"
+    return next((what for name, what in SHARED.items() if name in item.fixturenames), test)
 
 
 def _starts_processes(item: pytest.Item) -> bool:
