@@ -20,6 +20,8 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.tmpdir import tmppath_result_key
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
@@ -33,6 +35,8 @@ BOTH: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_che
 settings.register_profile("short", max_examples=30, derandomize=True, **BOTH)
 settings.register_profile("thorough", max_examples=1000, **BOTH)
 settings.load_profile("short")
+# Hypothesis also draws constants of the modules that are imported: what was drawn would hang on what ran before.
+vars(providers).update(_get_local_constants=Constants)
 
 
 def examples(times: Fraction | int) -> settings:
