@@ -548,7 +548,7 @@ UNDER_WAY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", UNDER_WAY)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
     team: Team, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -714,7 +714,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_apply_refuses_bad_files_before_anything_is_sent(team: Team, what: str) -> None:
     files, told = BAD[what]
     team.write({"qoder.yaml": "stack: s", **files})
@@ -783,6 +783,7 @@ def test_apply_prunes_nothing_because_a_file_cannot_be_read(team: Team, monkeypa
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize("place", ["environments", "agents/more", "agents/a.yaml", "skills"])
 @pytest.mark.parametrize("target", [".hidden", "gone"])
+@pytest.mark.few(5)
 def test_apply_prunes_nothing_because_a_link_hides_it(team: Team, place: str, target: str) -> None:
     team.write(BUILD | {".hidden/build.yaml": {"name": "build"}, "agents/b.yaml": AGENT})
     link = team.folder / place

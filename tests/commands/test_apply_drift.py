@@ -74,7 +74,7 @@ APART = "environment_id"
 
 
 @pytest.mark.parametrize(("kind", "apart"), [*((kind, False) for kind in SETTABLE), ("deployment", True)])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_says(
     team: Team, kind: str, apart: bool
 ) -> None:

@@ -83,6 +83,7 @@ def enter_sandbox(qoder: Qoder) -> None:
         (f'base_url = "{HERE}"\ntoken = "pt-old"\n', ["--region", "cn", "--yes"], {"default": {"region": "cn"}}),
     ],
 )
+@pytest.mark.few(6)
 def test_auth_login_saves_the_token_with_the_server_that_accepted_it(
     qoder: Qoder, before: str, options: list[str], after: dict[str, dict[str, str]]
 ) -> None:
@@ -124,6 +125,7 @@ NO_ANSWERS = [*NOT_THE_API, (302, ""), (501, ""), httpx.ConnectError("connection
     ],
     ids=repr,
 )
+@pytest.mark.few(7)
 def test_auth_login_saves_no_token_that_is_not_accepted(qoder: Qoder, answer: Any, code: int, hint: str) -> None:
     qoder.wire.on("GET", "/deployments", answer, repeat=True)
     ran = log_in(qoder, "--json", accepted=False)
@@ -338,6 +340,7 @@ def test_auth_status_with_json_is_the_document_and_then_the_error(qoder: Qoder) 
     [(REFUSED, 4, "no: "), ((400, ""), 6, "unknown: "), *((answer, 7, "unknown: ") for answer in NO_ANSWERS)],
     ids=repr,
 )
+@pytest.mark.few(6)
 def test_auth_status_says_why_not(qoder: Qoder, answer: Any, code: int, accepted: str) -> None:
     qoder.env["QODER_PAT"] = TOKEN
     qoder.wire.on("GET", "/deployments", answer, repeat=True)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import Ended
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
 from tests.support.result import END, says
@@ -145,6 +146,7 @@ ENDS: dict[str, tuple[list[Any], str, int, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
+@pytest.mark.few(5)
 def test_deploy_run_ci_tells_how_it_ended(qoder: Qoder, output: Path, name: str) -> None:
     answers, options, code, told = ENDS[name]
     qoder.wire.on(*TRIGGER, *answers).may(*RUN, LEGACY).may("GET", "/deployments", page())
@@ -340,7 +342,7 @@ def test_deploy_run_ci_warns_elsewhere_and_goes_on(qoder: Qoder, env: dict[str, 
 
 @pytest.mark.parametrize("system", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "qoder.env"])
 @pytest.mark.parametrize("place", ["folder", "nowhere", "nul", "unset", "pipe", "/dev/zero"])
-@pytest.mark.few(9)
+@pytest.mark.few(6)
 def test_deploy_run_ci_warns_once_of_a_file_that_cannot_be_written(
     qoder: Qoder, output: Path, tmp_path: Path, system: str, place: str
 ) -> None:
@@ -416,6 +418,7 @@ EVIL = (
 )
 
 
+@examples(Fraction(2, 3))
 @given(st.text(max_size=60) | st.just(EVIL))
 @example("www.evil.example")
 @example("__bold__")
@@ -436,6 +439,7 @@ def test_ci_lets_no_text_break_the_table_or_the_line(text: str) -> None:
     assert line.startswith("::error title=qoder%3A run_failed%2C exit code 1::")
 
 
+@examples(Fraction(2, 3))
 @given(st.text() | st.sampled_from(["drun_1\nexit_code=0", "x y", "", "é", "-", "a" * 300, "a=b", "a<<b"]))
 def test_ci_tells_no_id_or_status_that_is_no_plain_word(text: str) -> None:
     told: list[dict[str, Any]] = []

@@ -216,6 +216,7 @@ def test_deploy_run_exits_7_at_a_redirect_wherever_it_leads(location: str, qoder
         ["--wait", "--interval", "0"],
     ],
 )
+@pytest.mark.few(5)
 def test_deploy_run_refuses_what_cannot_be_meant(qoder: Qoder, words: list[str]) -> None:
     ran = qoder("deploy", "run", "dep_1", *words)
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)

@@ -139,7 +139,7 @@ MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_
 
 @pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
 @pytest.mark.parametrize("value", [1, "x", [{"type": []}]])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deploy_commands_take_a_field_of_another_kind(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
@@ -631,7 +631,7 @@ def test_deploy_apply_takes_files_with_and_without_an_option(desk: Desk, option:
 
 
 @pytest.mark.parametrize("fault", [*ACTED, "late=6"])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deploy_apply_settles_lost_answers_by_reading_back(desk: Desk, fault: str) -> None:
     weekly = desk.add(name="weekly")
     desk.goes_wrong(f"create:{fault}", f"update:{fault}", unique_names=False)
@@ -736,7 +736,7 @@ def test_deploy_apply_keeps_what_a_stranger_wrote_and_the_file_leaves_out(desk: 
 
 @pytest.mark.parametrize("where", ["create", "update"])
 @pytest.mark.parametrize(("fault", "code"), [("401", 4), ("404", 5), ("409", 6), ("503*inf", 7)])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deploy_apply_tells_a_refusal_and_does_the_others(desk: Desk, where: str, fault: str, code: int) -> None:
     desk.add(name="weekly")
     desk.goes_wrong(f"{where}:{fault}")
@@ -950,7 +950,7 @@ def creates_weekly(desk: Desk, description: str) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.few(5)
+@pytest.mark.few(4)
 def test_deploy_apply_never_lies_nor_creates_two(desk: Desk, fault: str) -> None:
     qoder = desk.qoder
     weekly = desk.add(name="weekly")

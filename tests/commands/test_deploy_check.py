@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
 
 
 @pytest.mark.parametrize(("case", "generation"), checkerboard(WRONG, GENERATIONS))
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(
     qoder: Qoder, case: str, generation: Any
 ) -> None:
@@ -306,7 +306,7 @@ TURNS = {
 
 
 @pytest.mark.parametrize(("expression", "zone"), TURNS)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_deploy_check_knows_when_clocks_change(qoder: Qoder, expression: str, zone: str) -> None:
     place = Place(qoder)
     place.deployment(schedule={"type": "cron", "expression": expression, "timezone": zone})

@@ -121,7 +121,7 @@ def test_deploy_pause_sends_again_what_did_nothing(qoder: Qoder, world: World, f
 
 @EACH
 @pytest.mark.parametrize("fault", ["drop-before", "503"])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_deploy_pause_and_others_send_again_what_shows_not(qoder: Qoder, world: World, verb: str, fault: str) -> None:
     goes_wrong(qoder, world, f"{verb}:{fault}*2")
     assert change(qoder, verb, PLAIN[verb]).code == 0

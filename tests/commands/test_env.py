@@ -1,6 +1,7 @@
 """`qoder env create` and `update`, in the user's words: the network is always said, and config is sent whole."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from qoder_cli.commands.env.edit import MANAGERS, changed, check_typed
 from qoder_cli.nouns.edits.difference import missing, same
 from qoder_cli.nouns.edits.forms import form_of, normal
 from qoder_cli.nouns.table import NOUNS
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.things import LOSSES, Lie, Things, ok
 
 SERVED_BY = ("current",)
@@ -78,6 +79,7 @@ def limited(**more: Any) -> dict[str, Any]:
         ),
     ],
 )
+@pytest.mark.few(5)
 def test_env_create_always_sends_and_says_the_network(
     qoder: Qoder, service: Things, words: tuple[str, ...], config: dict[str, Any] | None, said: str
 ) -> None:
@@ -125,7 +127,7 @@ def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service
     ],
     ids=" ".join,
 )
-@pytest.mark.few(10)
+@pytest.mark.few(7)
 def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     assert qoder("env", *words).code == 2
     assert service.asked == []
@@ -144,6 +146,7 @@ def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: 
     ],
 )
 @pytest.mark.parametrize("words", [("create", "--name", "new"), ("update", "data")])
+@pytest.mark.few(5)
 def test_env_sends_no_bad_config(qoder: Qoder, service: Things, words: Any, config: Any, message: str) -> None:
     qoder.stdin = json.dumps({"config": config})
     ran = qoder("env", *words, "-f", "-", "--json")
@@ -261,6 +264,7 @@ _CONFIGS = st.fixed_dictionaries(
 )
 
 
+@examples(Fraction(2, 3))
 @given(
     _CONFIGS,
     st.booleans(),

@@ -42,7 +42,7 @@ def test_man_has_a_page_of_every_command(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("name", pages())
-@pytest.mark.few(38)
+@pytest.mark.few(24)
 def test_man_pages_are_plain_roff_with_their_sections_in_order(name: str) -> None:
     text = pages()[name]
     assert text.isascii()

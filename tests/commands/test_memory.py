@@ -143,6 +143,7 @@ def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, se
         ["conventions.md", "-m", ""],
     ],
 )
+@pytest.mark.few(8)
 def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     ran = qoder(*WRITE, *words)
     assert (ran.code, service.writes) == (2, [])

@@ -53,7 +53,7 @@ SHOW_A_RUN = {
 
 
 @pytest.mark.parametrize("line", SHOW_A_RUN)
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_every_command_that_shows_a_run_names_its_deployment_and_asks_for_nothing_more(
     qoder: Qoder, world: World, line: str
 ) -> None:
@@ -172,7 +172,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("terminal", [True, False])
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_run_get_and_lists_show_a_hostile_name_as_inert_text_in_one_line(
     qoder: Qoder, name: str, terminal: bool
 ) -> None:

@@ -88,7 +88,7 @@ SHOWN: list[tuple[str, str, Any, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("plural", "field", "value", "column", "shown"), SHOWN)
-@pytest.mark.few(9)
+@pytest.mark.few(6)
 def test_get_shows_a_field_in_its_column(
     qoder: Qoder, service: Things, plural: str, field: str, value: Any, column: str, shown: str | None
 ) -> None:
@@ -125,7 +125,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("at", range(len(ODD_FIELDS)), ids=lambda at: f"{ODD_FIELDS[at][0]} {ODD_FIELDS[at][1]} {at}")
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd)[:9])
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: int, tmp_path: Path) -> None:
     service = Things(qoder)
     plural, field, around = ODD_FIELDS[at]
@@ -155,7 +155,7 @@ def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, 
 
 @pytest.mark.parametrize("verb", ["archive", "delete"])
 @pytest.mark.parametrize("id", ["..", "agent_writer", "env_1/../../agents/agent_writer", "env_1\n", 7])
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder, id: Any, verb: str) -> None:
     service = Things(qoder)
     service.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
@@ -298,7 +298,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("noun", "what"), [pair for pair in product(CREATED, OTHERS) if pair != ("vault", "no name")], ids=str
 )
-@pytest.mark.few(23)
+@pytest.mark.few(15)
 def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, what: str, done: bool) -> None:
     service = Things(qoder)
     options, path, other = CREATED[noun]
@@ -314,7 +314,7 @@ def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, 
 
 
 @pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_agent_create_takes_nothing_without_an_id_for_ours(qoder: Qoder, service: Things, id: Any) -> None:
     service.after = [lambda done: FAILED]
     service.lies["GET /agents"] = each_row(lambda row: {**row, "id": id})

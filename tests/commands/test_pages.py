@@ -38,7 +38,7 @@ def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
 
 @posix
 @pytest.mark.parametrize("line", [*TABLES, "deploy get nightly-report", "run --help", "nonsense", "doctor --offline"])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_shown_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)
     codes = {code for found in SGR.findall(said) for code in found.split(";")}

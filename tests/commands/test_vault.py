@@ -220,7 +220,7 @@ def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
 
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("mark", ["another", "of the same second", None])
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arrives: bool, mark: str | None) -> None:
     raw = variable(service)
     before = raw["updated_at"]
@@ -258,7 +258,7 @@ def test_vault_put_takes_no_colleagues_new_secret_for_ours(qoder: Qoder, service
 
 
 @pytest.mark.parametrize(("status", "code"), [(405, 6), (404, 5), (400, 6), (401, 4), (403, 4)])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_vault_put_says_where_the_api_does_not_replace(qoder: Qoder, service: Things, status: int, code: int) -> None:
     variable(service)
     service.never = [refusal(status, "x", "Not allowed.")]
@@ -307,7 +307,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     ],
     ids=" ".join,
 )
-@pytest.mark.few(14)
+@pytest.mark.few(9)
 def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     qoder.stdin = TOKEN
     assert put(qoder, *words).code == 2
@@ -315,7 +315,7 @@ def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, w
 
 
 @pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * (64 * 1024 + 1), "\udcff", None])
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
     qoder.stdin = text
     ran = put(qoder, "GITHUB_TOKEN", "--env")

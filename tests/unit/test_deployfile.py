@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.files import yamlread
 from qoder_cli.files.load import Declared, load, missing_for_create
+from tests.conftest import examples
 
 NIGHTLY = """\
 name: nightly-review
@@ -172,6 +174,7 @@ MEANT: dict[str, list[tuple[str, object]]] = {
 
 
 @pytest.mark.parametrize(("name", "written", "meant"), [(name, *row) for name, rows in MEANT.items() for row in rows])
+@pytest.mark.few(18)
 def test_deployment_file_fields_are_read_as_the_api_means_them(name: str, written: str, meant: object) -> None:
     assert field(name, written, {"V": "3"}) == meant
 
@@ -449,6 +452,7 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
     ],
     ids=lambda row: row[0][:40],
 )  # fmt: skip
+@pytest.mark.few(35)
 def test_deployment_file_checks_every_field(row: tuple[str, ...]) -> None:
     text, *problems = row  # of its line 2, unless they say another
     expected = [problem if problem[0].isdigit() else f"2: {problem}" for problem in problems]
@@ -552,7 +556,7 @@ def test_deployment_file_faults_are_short_and_steer_no_terminal() -> None:
         ("%YAML 9.1\n---\nname: a", "1: not YAML: found incompatible YAML document"),
     ],
 )
-@pytest.mark.few(18)
+@pytest.mark.few(12)
 def test_deployment_file_refuses_yaml_that_is_none_or_does_too_much(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text))
 
@@ -593,7 +597,7 @@ TOO_LARGE = "larger than 4 MB after expansion"
     ],
     ids=["laughs", "documents", "lists", "many lists", "mappings", "dashes", "repeated", "repeated texts", "variables"],
 )
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text, {"A": "x" * 1000}))
 
@@ -616,6 +620,7 @@ def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: s
         ("[" * 100_000, "1: nested more than 100 levels deep"),
     ],
 )
+@pytest.mark.few(9)
 def test_deployment_file_refuses_json_that_is_none(tmp_path: Path, text: str, problem: str) -> None:
     file = tmp_path / "a.json"
     file.write_text(text, encoding="utf-8")
@@ -739,6 +744,7 @@ SCRAPS = st.sampled_from(
 )
 
 
+@examples(Fraction(2, 3))
 @given(st.lists(SCRAPS | st.text(max_size=5), max_size=30).map("".join), st.binary(max_size=30), st.booleans())
 @example("name: a\ndescription: >\n \u2028\n", b"", False)
 def test_deployment_file_of_any_text_is_read_or_refused(text: str, data: bytes, pure: bool) -> None:
@@ -758,6 +764,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@examples(Fraction(2, 3))
 @given(JSON_VALUES, st.sampled_from([None, 2]), st.booleans())
 def test_deployment_file_reads_any_json_as_an_answer(value: Any, indent: int | None, ascii_only: bool) -> None:
     resource = {"type": "file", "value": value}

@@ -73,7 +73,7 @@ def is_discreet(qoder: Qoder, *words: str, stdin: str = "", **env: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLAYED)
-@pytest.mark.few(66)
+@pytest.mark.few(41)
 def test_planted_token_is_repeated_by_no_command(name: str) -> None:
     with playing(name) as scene:
         for number, words in enumerate(tries(scene)):
@@ -97,7 +97,7 @@ LOOKS = [
 
 
 @pytest.mark.parametrize("name", [name for names in VARIABLES for name in names.names])
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_planted_token_in_a_variable_is_not_repeated(qoder: Qoder, name: str) -> None:
     for number, line in enumerate(LOOKS[::2]):
         value = ("TOKEN", "https://TOKEN", "/no/TOKEN")[number % 3].replace("TOKEN", TOKENS[number % 2])
@@ -116,7 +116,7 @@ def test_planted_token_in_a_variable_is_not_repeated(qoder: Qoder, name: str) ->
         *('[profiles."TOKEN"]\nregion = 7\n', '"TOKEN" = 7\n', 'token = "TOKEN\n', "TOKEN\n"),
     ],
 )
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_planted_token_in_the_config_file_is_not_repeated(qoder: Qoder, text: str, token: str) -> None:
     config = Path(qoder.env["QODER_CONFIG"])
     for number, line in enumerate(LOOKS[::2]):

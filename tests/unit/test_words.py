@@ -145,6 +145,7 @@ def _but_of_people() -> list[str]:
 
 
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.few(15)
 def test_messages_are_not_translated_word_by_word(rule: str) -> None:
     pattern = re.compile(rule, re.IGNORECASE)
     wrong = [text for text, rest in zip(texts(), _but_of_people(), strict=True) if pattern.search(rest)]
@@ -174,6 +175,7 @@ PAGES += [f"tests/shown/{name}.txt" for name in ("help", "mistakes", "tables")]
 
 
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.few(13)
 def test_pages_are_not_translated_word_by_word(page: str) -> None:
     text = (HOUSE.parent / page).read_text("utf-8")
     text = re.sub(r"(?s)```.*?```|<!--.*?-->", "", text)
