@@ -22,6 +22,7 @@ SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 pages = cache(man_pages)
 
 
+@pytest.mark.more  # `.ci/run` builds one and looks too
 def test_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"

@@ -173,7 +173,7 @@ def _in_a_file(noun: str, body: Any) -> bool:
 
 
 @pytest.mark.parametrize("noun", OF_FILES)
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @pytest.mark.few(2)
 @given(data=st.data())
 def test_schema_allows_what_a_file_may_say_and_what_a_file_may_not_say_no_server_takes(

@@ -238,6 +238,7 @@ def test_store_is_where_the_environment_says(env: dict[str, str], folder: str, m
 MANY = 12
 
 
+@pytest.mark.more  # commands in many processes do so too
 def test_store_loses_nothing_to_many_processes_at_once(tmp_path: Path) -> None:
     script = """
 store._patience = 60.0  # how fast this machine is does not count here
@@ -302,10 +303,10 @@ for n in count():
     print(f'{n}\n', end='', flush=True)  # in one piece, however the streams are buffered
 """
     said = set()
-    for number in range(8):
+    for number in range(6):
         process = in_python(script, tmp_path, number)
         # Every third may be killed while it makes the tables.
-        told = first_of(process, moments.randrange(10, 30) if number % 3 else 0)
+        told = first_of(process, moments.randrange(15, 35) if number % 3 else 0)
         time.sleep(moments.random() * (0.01 if told else 0.05))
         process.process.kill()
         assert process.last() == (-signal.SIGKILL, "")

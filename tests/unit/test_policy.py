@@ -437,7 +437,7 @@ def test_a_regular_expression_that_never_ends_denies_and_does_not_approve(tmp_pa
     slow = mcp("x", "y", a="".join(f"{number:020b}" for number in range(1_500)).translate({48: "a", 49: "b"}))
     assert decide(policy_of(tmp_path, text), slow).answer == "ask"
     assert decide(policy_of(tmp_path, text.replace("allow", "deny")), slow).answer == "deny"
-    assert not Regex(r"\b(a*)*(a*)*(a*)*b|rm -rf|sudo", ignores_case=True).is_in("a" * 200_000)
+    assert not Regex(r"\b(a*)*(a*)*(a*)*b|rm -rf|sudo", ignores_case=True).is_in("a" * 50_000)
     for pattern in ("(((){999}){999}){999}", "a{9999}", "(?=a)", r"\1", "a**", "(", "[z-a]"):
         with pytest.raises(BadPattern):
             Regex(pattern)
