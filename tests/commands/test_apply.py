@@ -16,7 +16,7 @@ from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
-from tests.support.team import DOCS, EXAMPLE, NIGHTLY, REPORTER, THREE, Team
+from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
 from tests.support.things import Raw, each_row, refusal
 
 pytestmark = pytest.mark.usefixtures("plain_http")
@@ -319,7 +319,7 @@ def test_apply_prunes_more_than_half_of_a_stack_only_when_told_so_twice(team: Te
 def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team: Team) -> None:
     extra = {"environments/old.yaml": {"name": "old"}, "agents/old.yaml": {"name": "old", "model": "auto"}}
     used = {"name": "old", "agent": "old", "environment": "old", "message": "Hi."}
-    team.write(EXAMPLE | extra | {"deployments/old.yaml": used})
+    team.write(THREE | extra | {"deployments/old.yaml": used})
     team.applied()
     removed(team, "environments/old.yaml", "agents/old.yaml", "deployments/old.yaml")
     theirs = {"name": "theirs", "agent": "agent_writer", "initial_events": [_event("Hi.")]}
@@ -408,10 +408,9 @@ def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> N
 
 
 def test_apply_makes_a_paused_deployment_that_is_never_awake(team: Team) -> None:
-    team.write(
-        EXAMPLE
-        | {"deployments/nightly.md": NIGHTLY.replace("vaults:", f"paused: true\nschedule: {json.dumps(NINE)}\nvaults:")}
-    )
+    asleep = f"paused: true\nschedule: {json.dumps(NINE)}\nenvironment:"
+    nightly = THREE["deployments/nightly.md"].replace("environment:", asleep)
+    team.write(THREE | {"deployments/nightly.md": nightly})
     moments = []
 
     def look(done: Any) -> Any:

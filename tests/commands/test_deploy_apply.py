@@ -139,7 +139,7 @@ MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_
 
 @pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
 @pytest.mark.parametrize("value", [1, "x", [{"type": []}]])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_deploy_commands_take_a_field_of_another_kind(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)

@@ -87,6 +87,7 @@ def test_help_man_prints_a_page(qoder: Qoder) -> None:
     assert qoder("help", "nonsense", "--man").code == 2
 
 
+@pytest.mark.more
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_man_pages_pass_groff() -> None:
     text = "".join(pages().values())

@@ -125,7 +125,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("at", range(len(ODD_FIELDS)), ids=lambda at: f"{ODD_FIELDS[at][0]} {ODD_FIELDS[at][1]} {at}")
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd)[:9])
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: int, tmp_path: Path) -> None:
     service = Things(qoder)
     plural, field, around = ODD_FIELDS[at]

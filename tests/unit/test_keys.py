@@ -15,7 +15,7 @@ HISTORIES: dict[str, Options] = {
 
 
 @pytest.mark.parametrize("what", HISTORIES)
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_deploy_run_starts_one_run_under_a_shared_key_in_every_history(what: str) -> None:
     seen = Explorer(HISTORIES[what]).explore()
     assert (seen.whole, seen.wrong) == (True, {})

@@ -7,6 +7,7 @@ of the config file, on standard input, and in the files that options name. Nothi
 import json
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,8 @@ def spoiled(token: str) -> Iterator[str]:
 
 @EACH
 def test_planted_token_in_a_file_is_not_repeated(qoder: Qoder, token: str) -> None:
-    for number, text in enumerate(spoiled(token)):
+    mine = spoiled(token) if ALL_CELLS else islice(spoiled(token), TOKENS.index(token), None, len(TOKENS))
+    for number, text in enumerate(mine):
         Path("file.yaml").write_text(text)
         file = ("file.yaml", "-")[number % 2]
         is_discreet(qoder, "deploy", "apply", "-f", file, "--dry-run", *FORMATS[number % 3], stdin=text)

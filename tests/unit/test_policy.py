@@ -346,7 +346,7 @@ def words_in_bash(commands: list[str], folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.skipif(BASH is None, reason="needs bash")
-@examples(Fraction(1, 6))
+@examples(Fraction(1, 10))
 @given(tails=st.lists(st.lists(WORDS, max_size=4).map(" ".join), min_size=40, max_size=40))
 def test_bash_reads_each_approved_command_as_the_words_of_the_rule(
     policy: Policy, tails: list[str], tmp_path_factory: pytest.TempPathFactory
