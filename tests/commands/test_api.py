@@ -888,6 +888,7 @@ class Broken(io.BytesIO):
         ((*PAUSE, "--include"), BUSY, OSError("no space"), 9, "unknown whether"),
     ],
 )
+@pytest.mark.few(5)
 def test_api_tells_what_became_of_a_write_that_cannot_be_printed(
     qoder: Qoder, words: tuple[str, ...], answer: Any, error: BaseException, code: int, said: str
 ) -> None:

@@ -739,6 +739,7 @@ def test_apply_refuses_a_name_that_two_things_have(team: Team) -> None:
     "place",
     ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "memory_stores/m/more", "data/f.csv"],
 )
+@pytest.mark.few(4)
 def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: Path, place: str) -> None:
     outside = tmp_path / "outside"
     stacks.write(outside, {"a.yaml": AGENT, "note.md": "Not yours."})

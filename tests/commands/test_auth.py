@@ -203,6 +203,7 @@ def test_auth_login_takes_no_answer_for_no_token(qoder: Qoder, monkeypatch: pyte
         ),
     ],
 )
+@pytest.mark.few(5)
 def test_auth_login_warns_of_what_will_win_over_it(
     qoder: Qoder, env: dict[str, str], options: list[str], warned: str | None
 ) -> None:
@@ -385,6 +386,7 @@ def test_auth_status_without_a_token_for_the_host_asks_nobody(
         ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "unset QODER_PAT inside the sandbox"),
     ],
 )
+@pytest.mark.few(5)
 def test_commands_name_the_way_to_another_token_that_counts(
     qoder: Qoder, tmp_path: Path, options: list[str], env: dict[str, str], way: str
 ) -> None:
@@ -427,6 +429,7 @@ CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
         ),
     ],
 )
+@pytest.mark.few(4)
 def test_auth_status_and_doctor_hint_at_another_command_than_themselves(qoder: Qoder, answer: Any, hint: str) -> None:
     qoder.env["QODER_PAT"] = TOKEN
     qoder.wire.on("GET", "/deployments", answer, repeat=True)

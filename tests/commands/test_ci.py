@@ -93,6 +93,7 @@ def elsewhere(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+@pytest.mark.few(3)
 def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, output: Path, format: str) -> None:
     told: list[dict[str, str]] = []
 
@@ -214,6 +215,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message[:10])
+@pytest.mark.few(3)
 def test_run_wait_ci_has_the_final_message_as_an_output(qoder: Qoder, output: Path, message: str) -> None:
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says(message)))
     assert qoder("run", "wait", "drun_1", "--ci").code == 0

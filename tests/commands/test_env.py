@@ -173,6 +173,7 @@ def test_env_create_takes_64_kb_of_setup_by_bytes(qoder: Qoder, service: Things)
         (("--setup", "make"), {"setup_script": "make"}),
     ],
 )
+@pytest.mark.few(3)
 def test_env_update_sends_config_whole(qoder: Qoder, service: Things, words: Any, change: Any) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert ran.code == 0
@@ -223,6 +224,7 @@ def test_env_update_gives_a_self_hosted_one_nothing_of_the_cloud(qoder: Qoder, s
         ("--metadata", "team=core"),
     ],
 )
+@pytest.mark.few(3)
 def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert (ran.code, ran.json, service.sent) == (0, DATA, [])
@@ -298,6 +300,7 @@ def test_env_config_says_its_network(known: dict[str, Any], is_new: bool, typed:
     "told",
     [lambda raw: {"id": raw["id"]}, *(lambda raw, at=at: {**raw, "updated_at": at} for at in (None, 5, "2020-01-01"))],
 )
+@pytest.mark.few(3)
 def test_env_update_takes_no_answer_for_its_own_that_shows_nothing_of_it(
     qoder: Qoder, service: Things, told: Lie
 ) -> None:

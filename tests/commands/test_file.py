@@ -65,6 +65,7 @@ def test_file_upload_sends_stdin_under_a_name(qoder: Qoder, service: Things) -> 
     ],
     ids=["binary", "latin", "large", "folder", "missing", "pipe"],
 )
+@pytest.mark.few(4)
 def test_file_upload_refuses_what_is_no_text_before_anything_is_sent(
     qoder: Qoder, service: Things, notes: Path, spoil: Callable[[Path], object]
 ) -> None:

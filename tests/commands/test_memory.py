@@ -330,6 +330,7 @@ def test_memory_restore_refuses_a_version_of_another_memory(
         ({"memory_id": "mem_0"}, "old.md", False),
     ],
 )
+@pytest.mark.few(4)
 def test_memory_restore_knows_the_versions_of_a_memory_by_id_and_path(
     qoder: Qoder, service: Things, version: Raw, typed: str, is_its: bool
 ) -> None:

@@ -174,6 +174,7 @@ def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder
     ],
     ids=" ".join,
 )
+@pytest.mark.few(3)
 def test_noun_commands_find_nothing_by_an_old_name(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     for list in ("/agents", "/environments"):
         service.lies[f"GET {list}"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}]}
@@ -270,6 +271,7 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
+@pytest.mark.few(4)
 def test_noun_commands_take_no_other_thing(qoder: Qoder, service: Things, asked: str, fields: Any, words: str) -> None:
     service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
     ran = qoder(*words.split())
@@ -405,6 +407,7 @@ def test_noun_updates_show_of_a_list_what_goes_and_comes(
 @pytest.mark.parametrize(
     "words", [POET, ("env", "create", "--name", "poet"), ("agent", "update", "writer", "--description", "New")]
 )
+@pytest.mark.few(4)
 def test_noun_create_and_update_say_at_a_signal_what_became_of_it(
     qoder: Qoder, service: Things, words: tuple[str, ...], comes: bool
 ) -> None:

@@ -167,6 +167,7 @@ def test_debug_never_shows_our_own_token_whatever_its_shape(token: str, before: 
         ["500*inf", "act-503*inf", "garbage*inf"],
     ),
 )
+@pytest.mark.few(4)
 def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault: str) -> None:
     Things(qoder, "current", "any:echo-token", f"any:{fault}")
     qoder(*line.split(), "--json", "--debug")  # the token is looked for there in all that it prints and leaves behind

@@ -247,6 +247,7 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
 
 
 @pytest.mark.parametrize("case", IN_FILES)
+@pytest.mark.few(5)
 def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
     words, content, place = IN_FILES[case]
     desk.qoder.env["TOKEN"] = TOKENS[4]

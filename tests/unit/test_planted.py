@@ -86,6 +86,7 @@ def test_planted_token_is_repeated_by_no_command(name: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("words", [[], ["--json"]], ids=" ".join)
+@pytest.mark.few(3)
 def test_planted_token_is_not_repeated_as_a_command(qoder: Qoder, token: str, words: list[str]) -> None:
     for line in ("TOKEN", "TOKEN/x", "run TOKEN", "help TOKEN", "help run TOKEN", "-o TOKEN run", "run list -nTOKEN"):
         is_discreet(qoder, *line.replace("TOKEN", token).split(), *words)
@@ -154,6 +155,7 @@ def test_planted_token_in_a_file_is_not_repeated(qoder: Qoder, token: str) -> No
 @pytest.mark.parametrize(
     ("words", "token"), checkerboard(["run get", "run wait", "run logs", "deploy run", "deploy pause"], TOKENS)
 )
+@pytest.mark.few(3)
 def test_planted_token_on_stdin_is_not_repeated(qoder: Qoder, words: str, token: str) -> None:
     for options in (*FORMATS, ["-o", "jsonl"]):
         for lines in (f"drun_1\n{token}\n", f"dep_1\n{token}\n", f"{token}\n"):
