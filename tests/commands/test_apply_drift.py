@@ -239,7 +239,7 @@ KEPT: dict[str, Deed] = {
 
 
 @pytest.mark.parametrize("turn", range(8))
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_apply_shows_and_mends_what_somebody_did(team: Team, turn: int) -> None:
     team.write(WHOLE)
     team.applied()

@@ -74,7 +74,7 @@ def is_discreet(qoder: Qoder, *words: str, stdin: str = "", **env: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLAYED)
-@pytest.mark.few(41)
+@pytest.mark.few(33)
 def test_planted_token_is_repeated_by_no_command(name: str) -> None:
     with playing(name) as scene:
         for number, words in enumerate(tries(scene)):
