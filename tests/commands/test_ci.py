@@ -118,6 +118,7 @@ def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, 
 
 
 @pytest.mark.parametrize("words", [(), ("--wait",), ("--wait", "--result")])
+@pytest.mark.few(2)
 def test_deploy_run_ci_annotates_a_failure_before_the_error(qoder: Qoder, output: Path, words: tuple[str, ...]) -> None:
     qoder.wire.on(*TRIGGER, FAILED, FAILED)
     assert "::" not in qoder("deploy", "run", "dep_1", *words).err

@@ -164,6 +164,7 @@ NAMED = "agent: {}\nenvironment: default\nvaults: [team-secrets, vault_1]\nmessa
 
 
 @pytest.mark.parametrize("agent", ["writer", "writer@2", "{id: writer, version: 2}"])
+@pytest.mark.few(2)
 def test_deploy_apply_looks_names_up_once_and_compares_ids(desk: Desk, agent: str) -> None:
     texts = (f"name: {name}\n{NAMED.format(agent)}" for name in ("weekly", "monthly"))
     file = desk.file(*texts, name="a.yaml")

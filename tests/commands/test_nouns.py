@@ -433,6 +433,7 @@ OURS = ("--description", "Ours")
         (("deploy", "update", "dep_demo"), "/deployments/dep_demo"),
     ],
 )
+@pytest.mark.few(2)
 def test_noun_update_shows_what_a_colleague_wrote_beside_it(
     qoder: Qoder, service: Things, words: tuple[str, ...], path: str
 ) -> None:

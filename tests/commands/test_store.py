@@ -409,6 +409,7 @@ def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, t
 
 
 @pytest.mark.parametrize("damage", ["at = 'soon', ahead = 'much'", "run = x'00ff'", "deployment = x'00ff'"])
+@pytest.mark.few(2)
 def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(qoder: Qoder, tmp_path: Path, damage: str) -> None:
     """A flipped bit can make a text of a number, or bytes of a text."""
     with closing(store_in(tmp_path)) as store:

@@ -342,6 +342,7 @@ SECRETS = ["hunter2\nsecond;", "hunter2", "hunter2 * * * *"]
 
 
 @pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.few(2)
 def test_deployment_file_errors_show_nothing_of_a_variable_wherever_it_stands(secret: str) -> None:
     turn = SECRETS.index(secret)
     shown = [told(json.dumps([part, part]), {"S": secret}) for part in [*replaced(FULL)][turn::3]]
