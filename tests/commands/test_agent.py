@@ -2,6 +2,7 @@
 
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from qoder_cli.nouns import agents
 from qoder_cli.nouns.edits.difference import differing, missing, same
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.things import LOSSES, Things, refusal
 
 SERVED_BY = ("current",)
@@ -89,7 +90,7 @@ def helper(service: Things) -> dict[str, Any]:
     ],
     ids=" ".join,
 )
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_agent_create_sends_tools_and_skills(qoder: Qoder, service: Things, words: Any, fields: Any) -> None:
     ran = qoder(*NEW, *words, "--json")
     assert ran.code == 0
@@ -155,7 +156,7 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
     ],
     ids=" ".join,
 )
-@pytest.mark.few(14)
+@pytest.mark.few(9)
 def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder("agent", *words)
     assert ran.code == 2
@@ -183,6 +184,7 @@ def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) 
         (("--mcp", f"docs={DOCS['url']}"), [*WRITER["tools"], DOCS_TOOLS]),
     ],
 )
+@pytest.mark.few(3)
 def test_agent_update_touches_only_named_tools(qoder: Qoder, service: Things, words: Any, tools: Any) -> None:
     assert qoder(*UPDATE, *words).code == 0
     assert helper(service)["tools"] == tools
@@ -266,6 +268,7 @@ def test_agent_update_keeps_what_was_set_for_the_same_model(qoder: Qoder, servic
 @pytest.mark.parametrize(
     "words", [("--model", "auto"), ("--tools", "all"), ("--ask", "none"), ("--metadata", "team=core")]
 )
+@pytest.mark.few(3)
 def test_agent_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert ran.code == 0
@@ -329,6 +332,7 @@ def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: 
 
 @pytest.mark.parametrize("loss", ["reset", "cut"])
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.few(3)
 def test_agent_update_shows_another_change_after_a_loss(qoder: Qoder, service: Things, loss: str, when: str) -> None:
     def other() -> None:
         service.change("/agents/agent_1", {"system": "Be funny."})
@@ -400,6 +404,7 @@ _TOOLS = st.none() | st.lists(_TOOLSETS, max_size=1).flatmap(lambda sets: st.per
 _TYPED = st.sampled_from([(), ("all",), ("none",), ("Bash",), ("Read", "Bash")])
 
 
+@examples(Fraction(2, 3))
 @given(_TOOLS, _TYPED, _TYPED)
 def test_agent_tools_keep_those_of_others(tools: Any, names: tuple[str, ...], asks: tuple[str, ...]) -> None:
     before = json.dumps(tools)
@@ -419,6 +424,7 @@ def test_agent_tools_keep_those_of_others(tools: Any, names: tuple[str, ...], as
     assert agents.with_tools(changed, names, asks) == changed
 
 
+@examples(Fraction(2, 3))
 @given(st.text(max_size=12))
 def test_agent_tools_are_read_from_any_text_or_refused(typed: str) -> None:
     try:
@@ -438,6 +444,7 @@ _JSON = st.recursive(
 )
 
 
+@examples(Fraction(2, 3))
 @given(_JSON, _JSON)
 def test_agent_update_compares_any_values(one: Any, other: Any) -> None:
     form = form_of(NOUNS["agent"])

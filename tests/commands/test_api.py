@@ -78,7 +78,7 @@ def body_words(operation: Operation, folder: Path) -> tuple[list[str], Any]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
-@pytest.mark.few(15)
+@pytest.mark.few(10)
 def test_api_sends_what_every_operation_takes(qoder: Qoder, tmp_path: Path, operation: Operation) -> None:
     path = filled(operation.path)
     answer = {
@@ -180,6 +180,7 @@ def test_api_knows_an_operation_by_its_path_and_what_shows_it() -> None:
         "HTTPS://API.Qoder.com:443/api/v1/cloud/deployments/dep_1",
     ],
 )
+@pytest.mark.few(5)
 def test_api_understands_a_path_as_every_page_writes_it(qoder: Qoder, typed: str) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
     assert qoder("api", "GET", typed).code == 0
@@ -227,7 +228,7 @@ NOWHERE = [
 
 
 @pytest.mark.parametrize("typed", NOWHERE)
-@pytest.mark.few(21)
+@pytest.mark.few(14)
 def test_api_never_asks_a_path_that_leads_elsewhere_or_nowhere(qoder: Qoder, typed: str) -> None:
     for method in ("GET", "POST"):
         ran = qoder("api", method, typed, "--json")
@@ -245,6 +246,7 @@ PIECES = [
 ]
 
 
+@examples(Fraction(2, 3))
 @given(st.text() | st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 @example(f"{BASE}/deployments/dep_1?x=1")
 def test_api_stays_below_the_base_url_whatever_is_typed(typed: str) -> None:
@@ -320,6 +322,7 @@ def test_api_makes_a_body_of_fields(qoder: Qoder, words: list[str], body: str) -
         ["DELETE", "-F", "force=true"],
     ],
 )
+@pytest.mark.few(24)
 def test_api_refuses_options_that_cannot_be_meant(qoder: Qoder, words: list[str]) -> None:
     method, *options = words
     ran = qoder("api", method, "/deployments", *options, "--json")
@@ -346,13 +349,14 @@ def spelled(tree: Any, key: str) -> list[str]:
     return [line for name, inner in tree.items() for line in spelled(inner, f"{key}[{name}]")]
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(st.dictionaries(NAMES, TREES, min_size=1, max_size=4))
 def test_api_can_spell_any_object_of_texts_in_fields(tree: dict[str, Any]) -> None:
     fields = [line for name, inner in tree.items() for line in spelled(inner, name)]
     assert json.loads(body.of_fields(fields, []).content) == tree
 
 
+@examples(Fraction(2, 3))
 @given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
 def test_api_makes_an_object_of_any_fields_or_refuses_them(texts: list[str], values: list[str]) -> None:
     try:
@@ -435,12 +439,14 @@ def test_api_sends_headers(qoder: Qoder) -> None:
         *("x: \x00", "x: é", "é: x", "x: " + "y" * 9000, ""),
     ],
 )
+@pytest.mark.few(17)
 def test_api_refuses_a_header_that_is_not_ones_own_to_set(qoder: Qoder, typed: str) -> None:
     ran = qoder("api", "GET", "/deployments", "--header", typed, "--json")
     assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
     assert "hunter2" not in ran.err
 
 
+@examples(Fraction(2, 3))
 @given(st.text() | st.from_regex(r"[A-Za-z-]{1,20}: ?[ -~]{0,30}", fullmatch=True))
 def test_api_makes_one_line_of_any_header_or_refuses_it(typed: str) -> None:
     try:
@@ -470,6 +476,7 @@ LINK = b'{"url":"https://files.example/x?Signature=abc","expires_at":"2026-01-01
     ],
     ids=["odd", "link", "204", "none"],
 )
+@pytest.mark.few(5)
 def test_api_prints_an_answer_byte_for_byte(qoder: Qoder, answer: httpx.Response, options: list[str]) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", answer)
     ran = qoder("api", "GET", "/deployments/dep_1", *options)
@@ -572,6 +579,7 @@ def test_api_include_prints_a_header_that_is_no_ascii(qoder: Qoder, encoding: st
         (httpx.Response(200, text="plain text"), "", "1 of 1"),
     ],
 )
+@pytest.mark.few(5)
 def test_api_q_prints_ids_and_says_where_none_is(qoder: Qoder, answer: Any, out: str, lacking: str | None) -> None:
     qoder.wire.on("GET", "/search", answer)
     ran = qoder("api", "GET", "/search", "-q")
@@ -723,6 +731,7 @@ def test_api_exits_5_or_7_where_a_stream_breaks_off(qoder: Qoder, answer: Any, c
     assert (ran.code, ran.out.encode()) == (code, out)
 
 
+@examples(Fraction(2, 3))
 @given(st.binary(min_size=1, max_size=6), st.lists(st.binary(max_size=9) | st.just(b"secret"), max_size=6), st.data())
 @example(b"aab", [b"aaab"], None)
 def test_api_finds_a_secret_in_a_stream_wherever_it_is_cut(secret: bytes, parts: list[bytes], data: Any) -> None:
@@ -764,6 +773,7 @@ LOST: list[tuple[Any, int]] = [
 
 
 @pytest.mark.parametrize(("answer", "code"), LOST)
+@pytest.mark.few(9)
 def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code: int) -> None:
     qoder.wire.on(*PAUSE, answer)
     ran = qoder("api", *PAUSE, "--json")
@@ -787,6 +797,7 @@ def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code
         ([api_error(429, "rate_limit_error", "Slow."), api_error(404, "not_found_error", "Gone.")], 5),
     ],
 )
+@pytest.mark.few(5)
 def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, answers: list[Any], code: int) -> None:
     qoder.wire.on(*PAUSE, *answers)
     ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
@@ -797,7 +808,7 @@ def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, 
 
 @pytest.mark.parametrize("times", ["", "*inf"])
 @pytest.mark.parametrize("fault", [*FAULTS, "429=3600"])
-@pytest.mark.few(10)
+@pytest.mark.few(7)
 def test_api_says_only_what_is_true_of_a_write_under_a_key(qoder: Qoder, fault: str, times: str) -> None:
     world = Things(qoder, "current", f"trigger:{fault}{times}").world
     ran = qoder("api", "POST", "/deployments/dep_demo/run", "--json", "--idempotency-key", "k-1")
@@ -877,6 +888,7 @@ class Broken(io.BytesIO):
         ((*PAUSE, "--include"), BUSY, OSError("no space"), 9, "unknown whether"),
     ],
 )
+@pytest.mark.few(5)
 def test_api_tells_what_became_of_a_write_that_cannot_be_printed(
     qoder: Qoder, words: tuple[str, ...], answer: Any, error: BaseException, code: int, said: str
 ) -> None:

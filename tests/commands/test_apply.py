@@ -16,7 +16,7 @@ from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
-from tests.support.team import DOCS, EXAMPLE, NIGHTLY, REPORTER, Team
+from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
 from tests.support.things import Raw, each_row, refusal
 
 pytestmark = pytest.mark.usefixtures("plain_http")
@@ -85,7 +85,7 @@ def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:
 
 
 def test_apply_pins_a_deployment_to_the_version_of_the_agent_that_it_made(team: Team) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     team.edit("agents/reporter.md", "short reports", "long reports")
     rows = team.applied()
@@ -126,7 +126,7 @@ def test_apply_pins_the_version_that_a_file_names(team: Team) -> None:
 
 
 def test_apply_never_takes_a_pin_back_to_an_older_version_that_a_stale_list_shows(team: Team) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     team.edit("agents/reporter.md", "short reports", "long reports")
     team.applied()
@@ -140,7 +140,7 @@ def test_apply_never_takes_a_pin_back_to_an_older_version_that_a_stale_list_show
 
 
 def test_apply_clears_what_left_the_file_and_keeps_what_others_set(team: Team) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     team.edit("agents/reporter.md", "description: Writes reports\n", "")
     team.service.change(f"/deployments/{team.there('deployments')['nightly']['id']}", {"description": "Theirs"})
@@ -153,7 +153,7 @@ def test_apply_clears_what_left_the_file_and_keeps_what_others_set(team: Team) -
 
 
 def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     team.service.change(f"/agents/{team.there('agents')['reporter']['id']}", {"description": "Theirs"})
     team.edit("agents/reporter.md", "description: Writes reports\n", "")
@@ -164,7 +164,7 @@ def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team
 
 
 def test_apply_shows_what_was_changed_outside_and_mends_it(team: Team) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     team.service.change(f"/agents/{team.there('agents')['reporter']['id']}", {"description": "Theirs"})
     ran = team("diff")
@@ -174,7 +174,7 @@ def test_apply_shows_what_was_changed_outside_and_mends_it(team: Team) -> None:
 
 
 def test_apply_without_a_stack_clears_and_marks_nothing(team: Team) -> None:
-    team.write({name: text for name, text in EXAMPLE.items() if name != "qoder.yaml"})
+    team.write({name: text for name, text in THREE.items() if name != "qoder.yaml"})
     team.applied()
     team.edit("agents/reporter.md", "description: Writes reports\n", "")
     assert {row["action"] for row in team.applied()} == {"unchanged"}
@@ -319,7 +319,7 @@ def test_apply_prunes_more_than_half_of_a_stack_only_when_told_so_twice(team: Te
 def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team: Team) -> None:
     extra = {"environments/old.yaml": {"name": "old"}, "agents/old.yaml": {"name": "old", "model": "auto"}}
     used = {"name": "old", "agent": "old", "environment": "old", "message": "Hi."}
-    team.write(EXAMPLE | extra | {"deployments/old.yaml": used})
+    team.write(THREE | extra | {"deployments/old.yaml": used})
     team.applied()
     removed(team, "environments/old.yaml", "agents/old.yaml", "deployments/old.yaml")
     theirs = {"name": "theirs", "agent": "agent_writer", "initial_events": [_event("Hi.")]}
@@ -408,10 +408,9 @@ def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> N
 
 
 def test_apply_makes_a_paused_deployment_that_is_never_awake(team: Team) -> None:
-    team.write(
-        EXAMPLE
-        | {"deployments/nightly.md": NIGHTLY.replace("vaults:", f"paused: true\nschedule: {json.dumps(NINE)}\nvaults:")}
-    )
+    asleep = f"paused: true\nschedule: {json.dumps(NINE)}\nenvironment:"
+    nightly = THREE["deployments/nightly.md"].replace("environment:", asleep)
+    team.write(THREE | {"deployments/nightly.md": nightly})
     moments = []
 
     def look(done: Any) -> Any:
@@ -467,7 +466,7 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
 
 
 def test_apply_sends_secrets_once_and_again_only_when_told(team: Team) -> None:
-    team.write()
+    team.write({name: EXAMPLE[name] for name in ("qoder.yaml", "vaults/mcp.yaml")})
     team.applied()
     team.qoder.env["TOKEN"] = "n3w-secret"
     assert team.applied()
@@ -499,7 +498,7 @@ def test_apply_changes_where_a_secret_goes_without_sending_it(team: Team) -> Non
 
 def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> None:
     """A credential's name cannot be changed: that is said, and apply comes to an end."""
-    team.write()
+    team.write({name: EXAMPLE[name] for name in ("qoder.yaml", "vaults/mcp.yaml")})
     team.applied()
     team.edit("vaults/mcp.yaml", '"docs"', '"documents"')
     for _ in range(2):
@@ -508,7 +507,7 @@ def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> 
 
 
 def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     id = team.there("agents")["reporter"]["id"]
     team.edit("agents/reporter.md", "short reports", "long reports")
@@ -548,7 +547,7 @@ UNDER_WAY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", UNDER_WAY)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
     team: Team, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -714,7 +713,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_apply_refuses_bad_files_before_anything_is_sent(team: Team, what: str) -> None:
     files, told = BAD[what]
     team.write({"qoder.yaml": "stack: s", **files})
@@ -740,6 +739,7 @@ def test_apply_refuses_a_name_that_two_things_have(team: Team) -> None:
     "place",
     ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "memory_stores/m/more", "data/f.csv"],
 )
+@pytest.mark.few(4)
 def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: Path, place: str) -> None:
     outside = tmp_path / "outside"
     stacks.write(outside, {"a.yaml": AGENT, "note.md": "Not yours."})
@@ -783,6 +783,7 @@ def test_apply_prunes_nothing_because_a_file_cannot_be_read(team: Team, monkeypa
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize("place", ["environments", "agents/more", "agents/a.yaml", "skills"])
 @pytest.mark.parametrize("target", [".hidden", "gone"])
+@pytest.mark.few(5)
 def test_apply_prunes_nothing_because_a_link_hides_it(team: Team, place: str, target: str) -> None:
     team.write(BUILD | {".hidden/build.yaml": {"name": "build"}, "agents/b.yaml": AGENT})
     link = team.folder / place
@@ -859,7 +860,7 @@ def test_apply_names_a_thing_with_a_slash_and_a_long_name_by_its_mark(team: Team
 def test_apply_makes_nothing_that_another_made_while_the_plan_was_read(
     team: Team, questions: Callable[..., list[str]]
 ) -> None:
-    team.write()
+    team.write(THREE)
     asked = questions(lambda: team.qoder("apply", str(team.folder), "--yes"))
     ran = team("apply")
     assert (ran.code, len(asked)) == (6, 1)
@@ -902,7 +903,7 @@ def test_apply_says_that_a_twin_cannot_be_ruled_out_where_a_list_does_not_show_e
 def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
     team: Team, questions: Callable[..., list[str]]
 ) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     id = team.there("environments")["build"]["id"]
     questions(lambda: team.service.change(f"/environments/{id}", {"description": "Theirs"}))
@@ -914,7 +915,7 @@ def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
 def test_apply_pins_the_version_that_another_made_while_the_plan_was_read(
     team: Team, questions: Callable[..., list[str]]
 ) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     id = team.there("agents")["reporter"]["id"]
     questions(lambda: team.service.change(f"/agents/{id}", {"description": "New"}))
@@ -926,12 +927,12 @@ def test_apply_pins_the_version_that_another_made_while_the_plan_was_read(
 def test_apply_pauses_nothing_that_another_stack_took_over_while_the_plan_was_read(
     team: Team, questions: Callable[..., list[str]]
 ) -> None:
-    team.write()
+    team.write(THREE)
     team.applied()
     id = team.there("deployments")["nightly"]["id"]
     taken = {"metadata": {"qoder_stack": "other/deployment/nightly"}}
     questions(lambda: team.service.change(f"/deployments/{id}", taken))
-    team.edit("deployments/nightly.md", "vaults:", "paused: true\nvaults:")
+    team.edit("deployments/nightly.md", "environment:", "paused: true\nenvironment:")
     ran = team("apply")
     assert (ran.code, f"POST /deployments/{id}/pause" in team.writes) == (6, False), ran.err
     assert "belongs to the stack other" in ran.err

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import Ended
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
 from tests.support.result import END, says
@@ -92,6 +93,7 @@ def elsewhere(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+@pytest.mark.few(3)
 def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, output: Path, format: str) -> None:
     told: list[dict[str, str]] = []
 
@@ -116,6 +118,7 @@ def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, 
 
 
 @pytest.mark.parametrize("words", [(), ("--wait",), ("--wait", "--result")])
+@pytest.mark.few(2)
 def test_deploy_run_ci_annotates_a_failure_before_the_error(qoder: Qoder, output: Path, words: tuple[str, ...]) -> None:
     qoder.wire.on(*TRIGGER, FAILED, FAILED)
     assert "::" not in qoder("deploy", "run", "dep_1", *words).err
@@ -145,6 +148,7 @@ ENDS: dict[str, tuple[list[Any], str, int, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
+@pytest.mark.few(5)
 def test_deploy_run_ci_tells_how_it_ended(qoder: Qoder, output: Path, name: str) -> None:
     answers, options, code, told = ENDS[name]
     qoder.wire.on(*TRIGGER, *answers).may(*RUN, LEGACY).may("GET", "/deployments", page())
@@ -212,6 +216,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message[:10])
+@pytest.mark.few(3)
 def test_run_wait_ci_has_the_final_message_as_an_output(qoder: Qoder, output: Path, message: str) -> None:
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says(message)))
     assert qoder("run", "wait", "drun_1", "--ci").code == 0
@@ -340,7 +345,7 @@ def test_deploy_run_ci_warns_elsewhere_and_goes_on(qoder: Qoder, env: dict[str, 
 
 @pytest.mark.parametrize("system", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "qoder.env"])
 @pytest.mark.parametrize("place", ["folder", "nowhere", "nul", "unset", "pipe", "/dev/zero"])
-@pytest.mark.few(9)
+@pytest.mark.few(6)
 def test_deploy_run_ci_warns_once_of_a_file_that_cannot_be_written(
     qoder: Qoder, output: Path, tmp_path: Path, system: str, place: str
 ) -> None:
@@ -416,6 +421,7 @@ EVIL = (
 )
 
 
+@examples(Fraction(2, 3))
 @given(st.text(max_size=60) | st.just(EVIL))
 @example("www.evil.example")
 @example("__bold__")
@@ -436,6 +442,7 @@ def test_ci_lets_no_text_break_the_table_or_the_line(text: str) -> None:
     assert line.startswith("::error title=qoder%3A run_failed%2C exit code 1::")
 
 
+@examples(Fraction(2, 3))
 @given(st.text() | st.sampled_from(["drun_1\nexit_code=0", "x y", "", "é", "-", "a" * 300, "a=b", "a<<b"]))
 def test_ci_tells_no_id_or_status_that_is_no_plain_word(text: str) -> None:
     told: list[dict[str, Any]] = []

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from qoder_cli.files.export import export
 from qoder_cli.files.load import load
 from qoder_cli.files.normal import settable
 from qoder_cli.output.screen import Screen, commandless
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.deployments import PLAIN
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, says
@@ -42,11 +43,13 @@ def commands(output: str) -> list[str]:
     return found
 
 
+@examples(Fraction(2, 3))
 @given(TEXTS)
 def test_output_of_any_text_is_no_command(text: str) -> None:
     assert commands(commandless(text)) == []
 
 
+@examples(Fraction(2, 3))
 @given(TEXTS.filter(lambda text: "\ufeff" not in text and not re.search(r"##\w*\[", text)))
 def test_output_that_is_no_command_is_left_alone(text: str) -> None:
     assert (commandless(text) == text) == (commands(text) == [])
@@ -64,6 +67,7 @@ def test_output_that_was_a_command_has_a_space_that_people_see(text: str, shown:
     assert commandless(text) == shown
 
 
+@examples(Fraction(2, 3))
 @given(st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3)))
 def test_output_in_json_holds_no_command_and_says_the_same(value: Any) -> None:
     for indent in (None, 2):
@@ -73,6 +77,7 @@ def test_output_in_json_holds_no_command_and_says_the_same(value: Any) -> None:
         assert json.loads(text) == [value, 1.0]
 
 
+@examples(Fraction(2, 3))
 @given(TEXTS, TEXTS)
 def test_output_of_an_export_holds_no_command_and_is_taken_back(text: str, other: str) -> None:
     message = {"type": "user.message", "content": [{"type": "text", "text": f"a{text}"}]}

@@ -5,6 +5,7 @@ import shlex
 import string
 from argparse import Namespace
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from qoder_cli.cli.main import command_tree
 from qoder_cli.help import ALIKE, NOUNS, suggestions
 from qoder_cli.help.suggestions import DESTRUCTIVE, meant
 from qoder_cli.output.screen import Screen, format_typed
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.contract.lines import COMMANDS
 from tests.support.cells import ALL_CELLS
 from tests.support.wire import page
@@ -168,7 +169,7 @@ def parses(words: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("typed", HINTS)
-@pytest.mark.few(30)
+@pytest.mark.few(19)
 def test_corrections_give_a_habit_a_hint_and_run_nothing(qoder: Qoder, typed: str) -> None:
     ran = qoder(*shlex.split(typed))
     assert (ran.code, ran.out) == (2, "")
@@ -330,13 +331,13 @@ def test_corrections_lead_no_slip_to_a_destructive_command() -> None:
         alike = group.command_path.split()[1:2] in [[noun] for noun in ALIKE]  # the same few verbs in each
         slips = {word for name in names for word in altered(name) | (set() if alike else altered_twice(name))}
         every = sorted(slips - set(names))
-        for typed in every if ALL_CELLS else every[::19]:
+        for typed in every if ALL_CELLS else every[::29]:
             hint = meant(group, [typed], names)
             assert names_something_destructive(hint, typed) == [], (typed, hint)
 
 
 def test_corrections_lead_no_wrong_spelling_to_a_write_that_was_not_meant() -> None:
-    step = 1 if ALL_CELLS else 13
+    step = 1 if ALL_CELLS else 20
     every = list(spellings.cells(Namespace(seed=1), step))
     assert len(every) * step > 12 * len(COMMANDS)
     assert wrong(spellings.play, every) == []
@@ -362,6 +363,7 @@ TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-toke
 
 @pytest.mark.parametrize("option", TOKEN_OPTIONS)
 @pytest.mark.parametrize("line", ["{} TOKEN deploy run x", "{}=TOKEN run", "run {} TOKEN x", "login TOKEN"])
+@pytest.mark.few(13)
 def test_corrections_never_repeat_a_typed_token(qoder: Qoder, option: str, line: str) -> None:
     ran = qoder(*line.format(option).replace("TOKEN", TOKEN).split(), "-o", "json")
     assert (ran.code, ran.out, ran.error["next"]) == (2, "", None)
@@ -384,6 +386,7 @@ def anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qoder]:
     runner.wire.check()
 
 
+@examples(Fraction(2, 3))
 @example(["-o"], "--token", 1, False)
 @example(["run", "--profile"], "--token", 2, False)
 @example(["-o", "--pat", "logs"], "--token", 1, False)
@@ -409,6 +412,7 @@ def test_corrections_run_no_line_with_a_foreign_option(
         "-q run list --output table --json",
     ],
 )
+@pytest.mark.few(6)
 def test_corrections_let_the_last_format_win(qoder: Qoder, line: str) -> None:
     qoder.wire.on("GET", "/deployment_runs", page())
     ran = qoder(*line.split())

@@ -139,7 +139,7 @@ MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_
 
 @pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
 @pytest.mark.parametrize("value", [1, "x", [{"type": []}]])
-@pytest.mark.few(5)
+@pytest.mark.few(2)
 def test_deploy_commands_take_a_field_of_another_kind(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
@@ -164,6 +164,7 @@ NAMED = "agent: {}\nenvironment: default\nvaults: [team-secrets, vault_1]\nmessa
 
 
 @pytest.mark.parametrize("agent", ["writer", "writer@2", "{id: writer, version: 2}"])
+@pytest.mark.few(2)
 def test_deploy_apply_looks_names_up_once_and_compares_ids(desk: Desk, agent: str) -> None:
     texts = (f"name: {name}\n{NAMED.format(agent)}" for name in ("weekly", "monthly"))
     file = desk.file(*texts, name="a.yaml")
@@ -256,6 +257,7 @@ def test_deploy_apply_repin_reads_the_latest_version_once(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("fault", ["403", "503", "list", None])
+@pytest.mark.few(3)
 def test_deploy_apply_repins_where_the_latest_version_is_not_to_be_seen(desk: Desk, fault: str | None) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
     if fault:
@@ -621,6 +623,7 @@ def test_deploy_apply_does_the_others_where_an_id_is_unknown(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("option", [[], ["-f"], ["--file"], ["--filename"]])
+@pytest.mark.few(3)
 def test_deploy_apply_takes_files_with_and_without_an_option(desk: Desk, option: list[str]) -> None:
     files = [desk.file({"name": name}, name=f"{name}.yaml") for name in ("demo", "minute")]
     ran = desk.qoder("deploy", "apply", *option, *files, "--json", "--yes")
@@ -631,7 +634,7 @@ def test_deploy_apply_takes_files_with_and_without_an_option(desk: Desk, option:
 
 
 @pytest.mark.parametrize("fault", [*ACTED, "late=6"])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deploy_apply_settles_lost_answers_by_reading_back(desk: Desk, fault: str) -> None:
     weekly = desk.add(name="weekly")
     desk.goes_wrong(f"create:{fault}", f"update:{fault}", unique_names=False)
@@ -736,7 +739,7 @@ def test_deploy_apply_keeps_what_a_stranger_wrote_and_the_file_leaves_out(desk: 
 
 @pytest.mark.parametrize("where", ["create", "update"])
 @pytest.mark.parametrize(("fault", "code"), [("401", 4), ("404", 5), ("409", 6), ("503*inf", 7)])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deploy_apply_tells_a_refusal_and_does_the_others(desk: Desk, where: str, fault: str, code: int) -> None:
     desk.add(name="weekly")
     desk.goes_wrong(f"{where}:{fault}")
@@ -950,7 +953,7 @@ def creates_weekly(desk: Desk, description: str) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.few(5)
+@pytest.mark.few(4)
 def test_deploy_apply_never_lies_nor_creates_two(desk: Desk, fault: str) -> None:
     qoder = desk.qoder
     weekly = desk.add(name="weekly")
@@ -1063,8 +1066,9 @@ def test_deploy_apply_takes_none_of_its_own_words_for_a_secret(desk: Desk, value
         lines = [sorted(_without_request_ids(ran.err).splitlines()) for ran in rans]  # which is done first is open
         return [(ran.code, _without_request_ids(ran.out), lines) for ran, lines in zip(rans, lines, strict=True)]
 
-    assert told(value) == told("like-no-other")
-    assert [code for code, _, _ in told(value)] == [4, 4, 5]
+    as_a_word = told(value)
+    assert as_a_word == told("like-no-other")
+    assert [code for code, _, _ in as_a_word] == [4, 4, 5]
 
 
 def _without_request_ids(text: str) -> str:

@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
 
 
 @pytest.mark.parametrize(("case", "generation"), checkerboard(WRONG, GENERATIONS))
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(
     qoder: Qoder, case: str, generation: Any
 ) -> None:
@@ -306,7 +306,7 @@ TURNS = {
 
 
 @pytest.mark.parametrize(("expression", "zone"), TURNS)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_deploy_check_knows_when_clocks_change(qoder: Qoder, expression: str, zone: str) -> None:
     place = Place(qoder)
     place.deployment(schedule={"type": "cron", "expression": expression, "timezone": zone})
@@ -337,6 +337,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("part", FORBIDDEN)
+@pytest.mark.few(3)
 def test_deploy_check_takes_nothing_for_well_that_it_could_not_read(qoder: Qoder, part: str) -> None:
     place = Place(qoder)
     place.deployment(vault_ids=place.vault())
@@ -359,6 +360,7 @@ def test_deploy_check_takes_nothing_for_well_that_it_could_not_read(qoder: Qoder
         (403, {"type": "error", "error": {"type": "permission_error", "message": "No."}}, "unread"),
     ],
 )
+@pytest.mark.few(3)
 def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int, answer: Fields, finding: str) -> None:
     place = Place(qoder)
     with_server({"auth": {**OVER["auth"], "expires_at": "2099-01-01T00:00:00Z"}})(place)

@@ -69,7 +69,7 @@ def test_deploy_create_makes_one_of_what_it_needs(desk: Desk) -> None:
         (("--description", ""), {}),
     ],
 )
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deploy_create_sends_each_option_as_a_field(desk: Desk, words: tuple[str, ...], fields: dict[str, Any]) -> None:
     assert create(desk, *words).code == 0
     assert desk.writes == [("/deployments", {**BODY, **fields})]
@@ -107,7 +107,7 @@ def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: 
     ],
 )
 @VERBS
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_deploy_edits_refuse_a_name_of_none_or_two(desk: Desk, verb: str, words: Any, code: int, message: str) -> None:
     for _ in range(2):
         assert desk.qoder("api", "POST", "/agents", "-f", "name=twin", "-f", "model=auto").code == 0
@@ -190,7 +190,7 @@ def test_deploy_create_and_update_show_the_next_fires(qoder: Qoder) -> None:
         (("--description", "New", "--budget", "5"), {"description": "New"}),  # the budget is so already
     ],
 )
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_deploy_update_sends_only_what_differs(desk: Desk, words: tuple[str, ...], body: dict[str, Any]) -> None:
     weekly = desk.add(
         name="weekly",
@@ -330,7 +330,7 @@ def test_deploy_update_looks_past_the_copy_of_a_proxy_for_what_a_colleague_chang
         ("--budget", ["0", "lots", ""]),
     ],
 )
-@pytest.mark.few(11)
+@pytest.mark.few(7)
 def test_deploy_edits_name_the_option_of_a_bad_value(qoder: Qoder, verb: str, option: str, values: list[str]) -> None:
     before = NEEDED if verb == "create" else ("dep_demo",)
     beside = {"--schedule": ("--timezone", "UTC"), "--timezone": ("--schedule", "0 9 * * *")}.get(option, ())
@@ -355,6 +355,7 @@ def test_deploy_edits_name_the_option_of_a_bad_value(qoder: Qoder, verb: str, op
         (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault cannot be used together"),
     ],
 )
+@pytest.mark.few(5)
 def test_deploy_update_refuses_options_that_make_no_sense(desk: Desk, words: list[str], message: str) -> None:
     ran = update(desk, "dep_demo", *words, "--json")
     assert (ran.code, ran.out, ran.error["message"], desk.writes) == (2, "", message, [])
@@ -383,7 +384,7 @@ def test_deploy_create_and_update_dry_run_show_what_would_be_done(desk: Desk, wo
 
 @VERBS
 @pytest.mark.parametrize("words", [("--json",), ("-q", "--base-url", f"http://{HOST}")], ids=" ".join)
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_deploy_edits_exit_9_with_a_command_to_look(desk: Desk, verb: str, words: tuple[str, ...]) -> None:
     desk.goes_wrong("write:drop-before*inf")
     ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", "--description", "New", *words)
@@ -404,6 +405,7 @@ def test_deploy_create_reads_back_at_growing_pauses(desk: Desk) -> None:
 
 @pytest.mark.parametrize("answer_comes", [True, False])
 @VERBS
+@pytest.mark.few(3)
 def test_deploy_create_and_update_wait_for_the_answer_at_a_signal(desk: Desk, verb: str, answer_comes: bool) -> None:
     words = ("--description", "New", "--json")
     with interrupted(desk.qoder, answer_comes=answer_comes):

@@ -1,6 +1,7 @@
 """`qoder env create` and `update`, in the user's words: the network is always said, and config is sent whole."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from qoder_cli.commands.env.edit import MANAGERS, changed, check_typed
 from qoder_cli.nouns.edits.difference import missing, same
 from qoder_cli.nouns.edits.forms import form_of, normal
 from qoder_cli.nouns.table import NOUNS
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.things import LOSSES, Lie, Things, ok
 
 SERVED_BY = ("current",)
@@ -78,6 +79,7 @@ def limited(**more: Any) -> dict[str, Any]:
         ),
     ],
 )
+@pytest.mark.few(5)
 def test_env_create_always_sends_and_says_the_network(
     qoder: Qoder, service: Things, words: tuple[str, ...], config: dict[str, Any] | None, said: str
 ) -> None:
@@ -125,7 +127,7 @@ def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service
     ],
     ids=" ".join,
 )
-@pytest.mark.few(10)
+@pytest.mark.few(7)
 def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     assert qoder("env", *words).code == 2
     assert service.asked == []
@@ -144,6 +146,7 @@ def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: 
     ],
 )
 @pytest.mark.parametrize("words", [("create", "--name", "new"), ("update", "data")])
+@pytest.mark.few(5)
 def test_env_sends_no_bad_config(qoder: Qoder, service: Things, words: Any, config: Any, message: str) -> None:
     qoder.stdin = json.dumps({"config": config})
     ran = qoder("env", *words, "-f", "-", "--json")
@@ -170,6 +173,7 @@ def test_env_create_takes_64_kb_of_setup_by_bytes(qoder: Qoder, service: Things)
         (("--setup", "make"), {"setup_script": "make"}),
     ],
 )
+@pytest.mark.few(3)
 def test_env_update_sends_config_whole(qoder: Qoder, service: Things, words: Any, change: Any) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert ran.code == 0
@@ -220,6 +224,7 @@ def test_env_update_gives_a_self_hosted_one_nothing_of_the_cloud(qoder: Qoder, s
         ("--metadata", "team=core"),
     ],
 )
+@pytest.mark.few(3)
 def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert (ran.code, ran.json, service.sent) == (0, DATA, [])
@@ -261,6 +266,7 @@ _CONFIGS = st.fixed_dictionaries(
 )
 
 
+@examples(Fraction(2, 3))
 @given(
     _CONFIGS,
     st.booleans(),
@@ -294,6 +300,7 @@ def test_env_config_says_its_network(known: dict[str, Any], is_new: bool, typed:
     "told",
     [lambda raw: {"id": raw["id"]}, *(lambda raw, at=at: {**raw, "updated_at": at} for at in (None, 5, "2020-01-01"))],
 )
+@pytest.mark.few(3)
 def test_env_update_takes_no_answer_for_its_own_that_shows_nothing_of_it(
     qoder: Qoder, service: Things, told: Lie
 ) -> None:

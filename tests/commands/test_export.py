@@ -153,7 +153,7 @@ def built(world: World, drawn: dict[str, Any]) -> None:
     )
 
 
-@examples(Fraction(1, 10))
+@examples(Fraction(1, 15))
 @given(drawn=stacks())
 def test_export_carries_whatever_names_and_texts_there_are(
     qoder: Qoder, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
@@ -352,6 +352,7 @@ def test_export_stack_writes_what_carries_its_mark(qoder: Qoder, service: Things
         ([""], 2, "is empty"),
     ],
 )
+@pytest.mark.few(6)
 def test_export_says_what_is_wrong_and_writes_nothing(
     qoder: Qoder, service: Things, home: Path, words: list[str], code: int, said: str
 ) -> None:

@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
         ("\U0001f600" * 100 + ".md", "\U0001f600.md"),
     ],
 )
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_run_result_cuts_a_long_name_and_keeps_its_suffix(qoder: Qoder, folder: Path, name: str, ending: str) -> None:
     ran = fetch(qoder, folder, name, name)
     assert ran.code == 0, ran.err
@@ -199,7 +199,7 @@ class Storage(httpx.BaseTransport):
 
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("ended", ["completed", "failed"])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_run_result_saves_the_files_beside_one_that_fails(qoder: Qoder, tmp_path: Path, how: str, ended: str) -> None:
     wrong, code, why = BROKEN[how]
     delivered = [delivers(f"{name}.txt", number) for number, name in enumerate("abc", 1)]

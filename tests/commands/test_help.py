@@ -123,6 +123,7 @@ def test_help_is_printed_by_its_words_and_by_its_short_name(qoder: Qoder, told: 
     ],
 )
 @pytest.mark.parametrize("format", ["table", "json"])
+@pytest.mark.few(9)
 def test_help_suggests_what_was_meant(qoder: Qoder, words: list[str], hint: str, format: str) -> None:
     ran = qoder("help", *words, "-o", format)
     assert (ran.code, ran.out) == (2, "")
@@ -130,7 +131,7 @@ def test_help_suggests_what_was_meant(qoder: Qoder, words: list[str], hint: str,
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_help_prints_pages_plain_or_for_a_terminal(qoder: Qoder, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = qoder("help", name)
     assert (plain.code, plain.out.startswith("# "), "<!--" in plain.out) == (0, True, False)
@@ -157,7 +158,7 @@ TOLD: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_help_tells_a_topic_alike_in_text_and_in_json(qoder: Qoder, told: dict[str, Any], topic: str) -> None:
     out = qoder("help", topic).out
     text = squeezed(out)

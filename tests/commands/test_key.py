@@ -76,7 +76,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("line", REFUSED)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_key_free_and_forget_end_no_doubt_without_a_persons_word(in_doubt: Qoder, line: str) -> None:
     code, said = REFUSED[line]
     before = len(in_doubt.wire.requests)

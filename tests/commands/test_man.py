@@ -22,6 +22,7 @@ SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 pages = cache(man_pages)
 
 
+@pytest.mark.more  # `.ci/run` builds one and looks too
 def test_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
@@ -42,7 +43,7 @@ def test_man_has_a_page_of_every_command(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("name", pages())
-@pytest.mark.few(38)
+@pytest.mark.few(24)
 def test_man_pages_are_plain_roff_with_their_sections_in_order(name: str) -> None:
     text = pages()[name]
     assert text.isascii()
@@ -86,6 +87,7 @@ def test_help_man_prints_a_page(qoder: Qoder) -> None:
     assert qoder("help", "nonsense", "--man").code == 2
 
 
+@pytest.mark.more
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_man_pages_pass_groff() -> None:
     text = "".join(pages().values())

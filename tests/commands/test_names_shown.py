@@ -53,7 +53,7 @@ SHOW_A_RUN = {
 
 
 @pytest.mark.parametrize("line", SHOW_A_RUN)
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_every_command_that_shows_a_run_names_its_deployment_and_asks_for_nothing_more(
     qoder: Qoder, world: World, line: str
 ) -> None:
@@ -147,6 +147,7 @@ SAYS_ANEW: dict[str, Callable[[Qoder, dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("line", SAYS_ANEW)
+@pytest.mark.few(2)
 def test_run_get_shows_the_name_that_was_seen_last(qoder: Qoder, line: str) -> None:
     see(qoder, deployment(1, "old"))
     assert name_in(get(qoder)) == "old"
@@ -156,6 +157,7 @@ def test_run_get_shows_the_name_that_was_seen_last(qoder: Qoder, line: str) -> N
 
 
 @pytest.mark.parametrize("line", ["deploy update dep_scheduled --name new", "deploy apply - --yes", "deploy apply -"])
+@pytest.mark.few(2)
 def test_writes_of_deployments_update_the_name_that_is_shown(qoder: Qoder, world: World, line: str) -> None:
     started = world.start("dep_scheduled", at=world.now() - 3600)
     qoder.stdin = '{"id": "dep_scheduled", "name": "new"}'
@@ -172,7 +174,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("terminal", [True, False])
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_run_get_and_lists_show_a_hostile_name_as_inert_text_in_one_line(
     qoder: Qoder, name: str, terminal: bool
 ) -> None:

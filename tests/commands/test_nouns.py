@@ -88,7 +88,7 @@ SHOWN: list[tuple[str, str, Any, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("plural", "field", "value", "column", "shown"), SHOWN)
-@pytest.mark.few(9)
+@pytest.mark.few(6)
 def test_get_shows_a_field_in_its_column(
     qoder: Qoder, service: Things, plural: str, field: str, value: Any, column: str, shown: str | None
 ) -> None:
@@ -125,7 +125,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("at", range(len(ODD_FIELDS)), ids=lambda at: f"{ODD_FIELDS[at][0]} {ODD_FIELDS[at][1]} {at}")
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd)[:9])
-@pytest.mark.few(6)
+@pytest.mark.few(2)
 def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: int, tmp_path: Path) -> None:
     service = Things(qoder)
     plural, field, around = ODD_FIELDS[at]
@@ -155,7 +155,7 @@ def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, 
 
 @pytest.mark.parametrize("verb", ["archive", "delete"])
 @pytest.mark.parametrize("id", ["..", "agent_writer", "env_1/../../agents/agent_writer", "env_1\n", 7])
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder, id: Any, verb: str) -> None:
     service = Things(qoder)
     service.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
@@ -174,6 +174,7 @@ def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder
     ],
     ids=" ".join,
 )
+@pytest.mark.few(3)
 def test_noun_commands_find_nothing_by_an_old_name(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     for list in ("/agents", "/environments"):
         service.lies[f"GET {list}"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}]}
@@ -270,6 +271,7 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
+@pytest.mark.few(4)
 def test_noun_commands_take_no_other_thing(qoder: Qoder, service: Things, asked: str, fields: Any, words: str) -> None:
     service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
     ran = qoder(*words.split())
@@ -298,7 +300,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("noun", "what"), [pair for pair in product(CREATED, OTHERS) if pair != ("vault", "no name")], ids=str
 )
-@pytest.mark.few(23)
+@pytest.mark.few(15)
 def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, what: str, done: bool) -> None:
     service = Things(qoder)
     options, path, other = CREATED[noun]
@@ -314,7 +316,7 @@ def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, 
 
 
 @pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_agent_create_takes_nothing_without_an_id_for_ours(qoder: Qoder, service: Things, id: Any) -> None:
     service.after = [lambda done: FAILED]
     service.lies["GET /agents"] = each_row(lambda row: {**row, "id": id})
@@ -405,6 +407,7 @@ def test_noun_updates_show_of_a_list_what_goes_and_comes(
 @pytest.mark.parametrize(
     "words", [POET, ("env", "create", "--name", "poet"), ("agent", "update", "writer", "--description", "New")]
 )
+@pytest.mark.few(4)
 def test_noun_create_and_update_say_at_a_signal_what_became_of_it(
     qoder: Qoder, service: Things, words: tuple[str, ...], comes: bool
 ) -> None:
@@ -430,6 +433,7 @@ OURS = ("--description", "Ours")
         (("deploy", "update", "dep_demo"), "/deployments/dep_demo"),
     ],
 )
+@pytest.mark.few(2)
 def test_noun_update_shows_what_a_colleague_wrote_beside_it(
     qoder: Qoder, service: Things, words: tuple[str, ...], path: str
 ) -> None:

@@ -90,7 +90,7 @@ def sent_by(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.id)
-@pytest.mark.few(25)
+@pytest.mark.few(17)
 def test_every_operation_has_a_command(operation: Operation) -> None:
     if operation.id in CASES:
         assert operation.command[-1] in CASES[operation.id].words.split()
@@ -119,7 +119,7 @@ def made(qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("id", "served_by"), checkerboard(CASES, GENERATIONS))
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_every_operation_is_sent_with_its_parts(qoder: Qoder, service: Things, made: dict[str, str], id: str) -> None:
     case, operation = CASES[id], next(each for each in all_operations() if each.id == id)
     for line in case.before:
@@ -168,7 +168,7 @@ def _looks(noun: Noun) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("noun", NOUNS.values(), ids=lambda noun: noun.words)
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_memory_write_names_no_command_that_does_not_exist(qoder: Qoder, noun: Noun) -> None:
     qoder.transport = httpx.MockTransport(lambda request: refusal(404, "not_found_error", "No such thing."))
     for words in _looks(noun):

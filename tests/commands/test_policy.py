@@ -194,7 +194,7 @@ def test_run_wait_leaves_a_call_that_is_asked_again_to_a_person(qoder: Qoder, se
 
 
 @pytest.mark.parametrize("at", range(8))
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
     qoder: Qoder, server: Asking, policy: Path, at: int
 ) -> None:
@@ -288,7 +288,7 @@ def test_run_wait_leaves_what_cannot_be_read_to_a_person(qoder: Qoder, server: A
         *(("git", "hub", "Frob", "n", 11), ("git", None, "Frob", "n", 11), (None, None, "Frob", "n", 11)),
     ],
 )
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_run_wait_by_a_policy_allows_the_fields_that_the_agent_says_of_a_servers_tool(
     qoder: Qoder,
     server: Asking,
@@ -319,7 +319,7 @@ def test_run_wait_by_a_policy_allows_the_fields_that_the_agent_says_of_a_servers
         ([{"id": "sthr_1"}, {"id": "sthr_2"}], 11),
     ],
 )
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
     qoder: Qoder, server: Asking, policy: Path, threads: list[Any] | None, code: int
 ) -> None:

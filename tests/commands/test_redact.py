@@ -54,6 +54,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.few(15)
 def test_debug_hides_what_goes_by_the_name_of_a_secret(name: str) -> None:
     inner = json.dumps({"deep": [{name: "hunter2", "n": 1}]})
     shown = [
@@ -124,6 +125,7 @@ SIGNED = [
 
 
 @pytest.mark.parametrize("parameter", SIGNED)
+@pytest.mark.few(10)
 def test_debug_hides_what_signs_a_link(parameter: str) -> None:
     inner = f"https://files.example/x?page=2&{parameter}"
     for link in (inner, f"{inner}&other=1#part", f"https://files.example/x?{parameter}", f"https://x#{parameter}"):
@@ -152,6 +154,7 @@ def test_debug_shows_requests_and_answers_without_secrets(qoder: Qoder) -> None:
     assert len(shown_body("x" * 10_000)) < 2100
 
 
+@examples(Fraction(2, 3))
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=8), st.text(), st.text())
 def test_debug_never_shows_our_own_token_whatever_its_shape(token: str, before: str, after: str) -> None:
     assert token not in redact.by_shape(before + token + after, token).replace(redact.REDACTED, "")
@@ -164,6 +167,7 @@ def test_debug_never_shows_our_own_token_whatever_its_shape(token: str, before: 
         ["500*inf", "act-503*inf", "garbage*inf"],
     ),
 )
+@pytest.mark.few(4)
 def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault: str) -> None:
     Things(qoder, "current", "any:echo-token", f"any:{fault}")
     qoder(*line.split(), "--json", "--debug")  # the token is looked for there in all that it prints and leaves behind
@@ -184,7 +188,7 @@ def test_deploy_get_shows_no_token_that_is_echoed_in_escapes(qoder: Qoder, optio
 CHARACTERS = "".join(one for one in map(chr, range(33, 127)) if one not in '"\\\\')
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(st.text(CHARACTERS, min_size=8, max_size=60), st.randoms())
 def test_debug_shows_no_spelling_of_a_token_in_json(token: str, random: Random) -> None:
     def spell(one: str) -> str:

@@ -121,7 +121,7 @@ def read(words: str) -> tuple[set[int], Days]:
 CALENDAR = [date(2027, 1, 1) + timedelta(days) for days in range(4 * 366)]
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(EXPRESSIONS)
 @example("0 0 29 2 *")
 def test_schedule_in_words_says_exactly_when_it_fires(expression: str) -> None:
@@ -186,5 +186,6 @@ def shown(qoder: Qoder, schedule: Any) -> dict[str, str]:
         *((odd, None) for odd in (None, {}, {"expression": "@daily", "timezone": "UTC"}, {"expression": 7})),
     ],
 )
+@pytest.mark.few(4)
 def test_deploy_get_shows_a_schedule_in_words(qoder: Qoder, schedule: Any, words: str | None) -> None:
     assert shown(qoder, schedule).get("schedule_words") == words

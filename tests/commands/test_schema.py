@@ -65,7 +65,7 @@ def test_schema_has_what_only_an_update_takes_only_for_an_update(qoder: Qoder) -
 
 @pytest.mark.parametrize("noun", OF_FILES)
 @pytest.mark.few(2)
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(data=st.data())
 def test_schema_allows_in_a_folder_all_that_it_allows_in_a_body(noun: str, data: st.DataObject) -> None:
     shown = schema_of(noun) if noun in DECLARED else OF_FILES[noun]
@@ -148,6 +148,7 @@ def test_schema_has_no_secret_that_a_preview_would_show() -> None:
 
 
 @pytest.mark.parametrize("variant", DEPLOYMENTS)
+@pytest.mark.few(7)
 def test_schema_takes_every_deployment_that_the_docs_show(variant: str) -> None:
     fields = settable(Deployment(DEPLOYMENTS[variant]))
     for verb in ("create", "update"):
@@ -172,8 +173,8 @@ def _in_a_file(noun: str, body: Any) -> bool:
 
 
 @pytest.mark.parametrize("noun", OF_FILES)
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
-@pytest.mark.few(3)
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
+@pytest.mark.few(2)
 @given(data=st.data())
 def test_schema_allows_what_a_file_may_say_and_what_a_file_may_not_say_no_server_takes(
     noun: str, data: st.DataObject

@@ -5,6 +5,7 @@ import html
 import json
 import shlex
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import SentSecrets, by_shape
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, examples
 from tests.support.deployments import PLAIN
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
@@ -98,7 +99,7 @@ def refusing(desk: Desk, said: Callable[[str], str]) -> None:
         ),
     ],
 )
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: str, how: str) -> None:
     file = desk.file(FILE)
     coded = CODED.get(how.removeprefix("the value "), str)
@@ -121,6 +122,7 @@ def test_secrets_of_a_few_letters_are_known_by_their_escapes() -> None:
     assert known.out_of(f"invalid: {json.dumps('pässwör')}") == 'invalid: "[redacted]"'
 
 
+@examples(Fraction(2, 3))
 @given(st.text("aB+/7", min_size=8, max_size=20), st.data())
 def test_secrets_are_hidden_to_the_letter_however_each_is_spelled(secret: str, data: st.DataObject) -> None:
     ways = st.sampled_from(["{0}", "%{1:02x}", "\\u{1:04x}", "&#{1};"])
@@ -131,6 +133,7 @@ def test_secrets_are_hidden_to_the_letter_however_each_is_spelled(secret: str, d
     assert shown == around.format("[redacted]")
 
 
+@examples(Fraction(2, 3))
 @given(st.lists(st.text("xy", max_size=6), max_size=6), st.text("xy", min_size=1, max_size=5))
 @example(["x", "xxy"], "xxy")
 @example(["yxyx", "yx"], "xyxyx")
@@ -164,7 +167,7 @@ SAID = [
 
 
 @pytest.mark.parametrize("said", SAID)
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_deploy_get_and_run_wait_redact_by_shape_what_a_server_says(qoder: Qoder, said: str) -> None:
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": f"No: {said}"}}
     qoder.wire.on("GET", "/deployments/dep_1", (400, error), repeat=True)
@@ -208,7 +211,7 @@ PLACES = [
 @pytest.mark.parametrize(
     ("line", "token"), [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]
 )
-@pytest.mark.few(10)
+@pytest.mark.few(7)
 def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder, line: str, token: str) -> None:
     qoder.stdin = f"weekly\n{token}\n"
     ran = qoder(*line.format(token).split())
@@ -244,6 +247,7 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
 
 
 @pytest.mark.parametrize("case", IN_FILES)
+@pytest.mark.few(5)
 def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
     words, content, place = IN_FILES[case]
     desk.qoder.env["TOKEN"] = TOKENS[4]
@@ -312,7 +316,7 @@ def _left(said: str) -> str:
 
 @pytest.mark.parametrize("how", SPELLED)
 @pytest.mark.parametrize("options", [(), ("--json",), ("--debug",)])
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_deploy_get_shows_no_token_that_a_refusal_repeats(qoder: Qoder, how: str, options: tuple[str, ...]) -> None:
     qoder.env["QODER_PAT"] = OURS
     message = f"bad <<{SPELLED[how]}>> given"

@@ -65,13 +65,13 @@ def play(qoder: Qoder, service: Things, case: Case, *, done: bool) -> tuple[int,
 
 
 @EACH
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_write_with_a_lost_answer_is_settled_once(qoder: Qoder, service: Things, case: Case) -> None:
     assert play(qoder, service, case, done=True) == (0, 1, case.more)
 
 
 @EACH
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_write_that_never_arrived_is_unknown_or_resent(qoder: Qoder, service: Things, case: Case) -> None:
     assert play(qoder, service, case, done=False) == ((0, 2, case.more) if case.again else (9, 1, 0))
 
@@ -89,7 +89,7 @@ UPDATES: list[tuple[str, str, dict[str, str]]] = [
 
 @pytest.mark.parametrize("answer", NOT_DONE, ids=["429", "no connection", "no answer"])
 @pytest.mark.parametrize(("line", "path", "theirs"), UPDATES, ids=[line for line, *_ in UPDATES])
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_update_keeps_what_a_colleague_changed_before_it_could_be_made(
     qoder: Qoder, service: Things, line: str, path: str, theirs: dict[str, str], answer: httpx.Response | Exception
 ) -> None:

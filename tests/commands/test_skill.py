@@ -206,7 +206,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-@pytest.mark.few(10)
+@pytest.mark.few(7)
 def test_skill_upload_refuses_what_is_none(qoder: Qoder, service: Things, folder: Path, spoil: Any) -> None:
     spoil(folder)
     ran = qoder("skill", "upload", str(folder))
@@ -262,7 +262,7 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize("content", UNSAFE.values(), ids=UNSAFE)
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_skill_takes_and_unpacks_no_unsafe_zip(qoder: Qoder, service: Things, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     ran = qoder("skill", "upload", str(tmp_path / "a.zip"))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.cli import options
 from qoder_cli.local import store as module
 from qoder_cli.local.store import Attempt, Entry, Store, state_folder
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.cells import checkerboard
 from tests.support.nursery import nursery
 from tests.support.one_run import DONE, RUN, TRIGGER
@@ -109,6 +110,7 @@ STEPS = st.tuples(
 )
 
 
+@examples(Fraction(2, 3))
 @given(st.lists(STEPS, max_size=8))
 def test_store_knows_what_became_of_each_attempt(steps: list[tuple[str, int, str]]) -> None:
     """An answer beats everything, a run is claimed once, and that nothing was started is never said over a run."""
@@ -236,6 +238,7 @@ def test_store_is_where_the_environment_says(env: dict[str, str], folder: str, m
 MANY = 12
 
 
+@pytest.mark.more  # commands in many processes do so too
 def test_store_loses_nothing_to_many_processes_at_once(tmp_path: Path) -> None:
     script = """
 store._patience = 60.0  # how fast this machine is does not count here
@@ -300,10 +303,10 @@ for n in count():
     print(f'{n}\n', end='', flush=True)  # in one piece, however the streams are buffered
 """
     said = set()
-    for number in range(8):
+    for number in range(6):
         process = in_python(script, tmp_path, number)
         # Every third may be killed while it makes the tables.
-        told = first_of(process, moments.randrange(10, 30) if number % 3 else 0)
+        told = first_of(process, moments.randrange(15, 35) if number % 3 else 0)
         time.sleep(moments.random() * (0.01 if told else 0.05))
         process.process.kill()
         assert process.last() == (-signal.SIGKILL, "")
@@ -391,7 +394,7 @@ print('done')
 
 @posix
 @pytest.mark.parametrize("what", IN_THE_WAY)
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
@@ -406,6 +409,7 @@ def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, t
 
 
 @pytest.mark.parametrize("damage", ["at = 'soon', ahead = 'much'", "run = x'00ff'", "deployment = x'00ff'"])
+@pytest.mark.few(2)
 def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(qoder: Qoder, tmp_path: Path, damage: str) -> None:
     """A flipped bit can make a text of a number, or bytes of a text."""
     with closing(store_in(tmp_path)) as store:
@@ -566,6 +570,7 @@ else:
 @pytest.mark.parametrize(
     ("size", "then"), checkerboard([0, 4096, 45_000, 99_999, 200_003], ["freed", "closed", "killed"])
 )
+@pytest.mark.few(5)
 def test_store_loses_nothing_to_a_disk_that_fills_in_a_write(size: int, then: str, tmp_path: Path) -> None:
     process = in_python(FILLS, tmp_path, size, then)
     assert process.last() == (-signal.SIGKILL if then == "killed" else 0, "")

@@ -58,7 +58,7 @@ AMOUNTS = st.one_of(
 NONE = st.sampled_from([None, "null", "true", '"abc"', "-3.5", "[]", "1e999", '"1_000"', "{}"])
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(
     known=st.lists(AMOUNTS, max_size=12),
     unknown=st.lists(NONE, max_size=4),
@@ -170,6 +170,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("by", KEYS)
+@pytest.mark.few(4)
 def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     monkeypatch.setenv("TZ", "UTC")
     setup: dict[str, Any] = {"environment_id": "env_1", "agent": {"id": "agent_1", "model": {"id": "auto"}}}

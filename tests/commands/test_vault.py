@@ -70,6 +70,7 @@ def oauth(service: Things, name: str, status: str, **found: Any) -> str:
         ),
     ],
 )
+@pytest.mark.few(4)
 def test_vault_put_env_creates_a_variable_and_says_where_it_may_go(
     qoder: Qoder, service: Things, words: tuple[str, ...], networking: Raw, said: str
 ) -> None:
@@ -205,6 +206,7 @@ def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder,
         ((None,), "docs", ["vcred_1"]),
     ],
 )
+@pytest.mark.few(3)
 def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
     qoder: Qoder, service: Things, names: tuple[str | None, ...], name: str, replaced: list[str]
 ) -> None:
@@ -220,7 +222,7 @@ def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
 
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("mark", ["another", "of the same second", None])
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arrives: bool, mark: str | None) -> None:
     raw = variable(service)
     before = raw["updated_at"]
@@ -258,7 +260,7 @@ def test_vault_put_takes_no_colleagues_new_secret_for_ours(qoder: Qoder, service
 
 
 @pytest.mark.parametrize(("status", "code"), [(405, 6), (404, 5), (400, 6), (401, 4), (403, 4)])
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_vault_put_says_where_the_api_does_not_replace(qoder: Qoder, service: Things, status: int, code: int) -> None:
     variable(service)
     service.never = [refusal(status, "x", "Not allowed.")]
@@ -307,7 +309,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     ],
     ids=" ".join,
 )
-@pytest.mark.few(14)
+@pytest.mark.few(9)
 def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     qoder.stdin = TOKEN
     assert put(qoder, *words).code == 2
@@ -315,7 +317,7 @@ def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, w
 
 
 @pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * (64 * 1024 + 1), "\udcff", None])
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
     qoder.stdin = text
     ran = put(qoder, "GITHUB_TOKEN", "--env")
@@ -400,6 +402,7 @@ def test_vault_check_tells_which_oauth_credential_is_invalid_and_why(qoder: Qode
 
 
 @pytest.mark.parametrize("answer", [{}, {"status": 5}, {"type": "vault", "id": "vault_1"}, [], None])
+@pytest.mark.few(3)
 def test_vault_check_believes_no_answer_without_a_status(qoder: Qoder, service: Things, answer: Any) -> None:
     oauth(service, "docs", "valid")
     service.instead[f"POST {LIST}/vcred_docs/mcp_oauth_validate"] = [ok(answer)] * 9

@@ -43,6 +43,13 @@ EXAMPLE: dict[str, Any] = {
     "deployments/nightly.md": NIGHTLY,
 }
 
+# The least of it in which one thing is of another.
+THREE: dict[str, Any] = {
+    **{name: EXAMPLE[name] for name in ("qoder.yaml", "environments/build.yaml")},
+    "agents/reporter.md": REPORTER.replace("skills: [../skills/house-style]\n", ""),
+    "deployments/nightly.md": "---\nname: nightly\nagent: ../agents/reporter.md\nenvironment: build\n---\nWrite.\n",
+}
+
 
 class Team:
     """What they type about it, and what is on the server then."""

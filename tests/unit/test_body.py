@@ -202,6 +202,7 @@ class Plan(Fields):
     ],
     ids=str,
 )
+@pytest.mark.few(33)
 def test_fields_are_read_as_a_file_or_a_server_reads_them(field: str, value: Any, takers: str) -> None:
     body = {"expression": "a", field: value}
     if field == "exprs":
@@ -228,7 +229,7 @@ _VALUES = st.recursive(
 )
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(st.dictionaries(st.sampled_from(["name", "model", "tools", "metadata", "system", "typ", "type"]), _VALUES))
 def test_body_of_any_object_is_one_or_refused(said: dict[str, Any]) -> None:
     try:

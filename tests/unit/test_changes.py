@@ -240,7 +240,7 @@ def test_difference_shows_of_a_list_what_goes_and_what_comes(before: Any, after:
     assert sorted(line for line in shown if ".type" not in line or ".type" in str(wanted)) == sorted(wanted)
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(
     st.lists(st.integers(0, 40), unique=True, max_size=12), st.sets(st.integers(0, 40)), st.sets(st.integers(41, 60))
 )
@@ -285,7 +285,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 WANTED = st.fixed_dictionaries({}, optional=FIELDS)
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(wanted=WANTED, others=WANTED, repin=st.booleans())
 def test_difference_makes_the_server_match_any_file(wanted: Any, others: Any, repin: bool) -> None:
     shown = comparable(spelled_out(others))
@@ -303,6 +303,7 @@ def test_difference_makes_the_server_match_any_file(wanted: Any, others: Any, re
     }
 
 
+@examples(Fraction(2, 3))
 @given(wanted=WANTED)
 def test_difference_of_a_creation_shows_each_value_that_is_not_empty(wanted: dict[str, Any]) -> None:
     fields = spelled_out(wanted)
@@ -571,6 +572,7 @@ ERRORS = {CannotBe: "cannot be", NoResponse: "unclear", OutcomeUnknown: "unknown
 
 
 @pytest.mark.parametrize(("kind", "fields", "shows", "found", "then"), READINGS, ids=str)
+@pytest.mark.few(29)
 def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], shows: str, found: str, then: str) -> None:
     before, body, form = UPDATES[kind]
     raw = {**before, **fields}

@@ -122,6 +122,7 @@ def test_schedule_ends_with_the_year_9999(zone: str) -> None:
         ("1" * 5000 + " * * * *", "1…'"),
     ],
 )
+@pytest.mark.few(19)
 def test_schedule_says_what_is_wrong_with_an_expression(expression: str, told: str) -> None:
     with pytest.raises(ValueError, match=re.escape(told)) as caught:
         cron.parse(expression)
@@ -181,7 +182,7 @@ def minute_by_minute(expression: str, zone: ZoneInfo, *, after: float, end: floa
             yield minute * 60.0
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(expression=EXPRESSIONS, start=MOMENTS)
 @example("*/30 * * * *", ("Europe/Berlin", datetime(2027, 3, 27, 12, tzinfo=UTC).timestamp()))
 @example("*/30 * * * *", ("Europe/Berlin", datetime(2027, 10, 30, 12, tzinfo=UTC).timestamp()))

@@ -1,5 +1,7 @@
 """`-o markdown`: what comes from elsewhere is no markup, wherever it stands."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,11 +9,13 @@ from markdown_it import MarkdownIt
 
 from qoder_cli.output import markdown
 from qoder_cli.output.screen import inert
+from tests.conftest import examples
 
 ANY = st.text(max_size=40) | st.text(alphabet="`|\\ *_[]()<>#@!~:.\nwab1", max_size=20)
 READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
+@examples(Fraction(2, 3))
 @given(st.lists(st.lists(ANY, min_size=3, max_size=3), min_size=1, max_size=4))
 def test_markdown_shows_each_value_of_a_table_as_it_is(rows: list[list[str]]) -> None:
     text = markdown.header(["id", "error", "run_id"]) + "".join(map(markdown.row, rows))

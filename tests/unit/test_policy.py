@@ -217,7 +217,7 @@ UNSEEN = (
 
 
 @pytest.mark.parametrize("unseen", [*UNSEEN, "\r", "\n", "\t"], ids=ascii)
-@pytest.mark.few(16)
+@pytest.mark.few(11)
 def test_policy_approves_no_text_in_which_something_is_not_seen(policy: Policy, tmp_path: Path, unseen: str) -> None:
     text = f"a{unseen}b"
     calls = [bash("git status", description=text), Subject("tool", "WebSearch", {"query": text}), read(f"/data/{text}")]
@@ -263,6 +263,7 @@ DELETES = (
 
 
 @pytest.mark.parametrize("glob", DELETES)
+@pytest.mark.few(6)
 def test_a_deny_by_a_part_of_a_name_reaches_the_tools_of_servers(tmp_path: Path, glob: str) -> None:
     deny = policy_of(tmp_path, f"rules: [{{allow: mcp__hub__delete_x}}, {{allow: mcp__db__get}}, {{deny: '{glob}'}}]")
     calls = (mcp("hub", "delete_x"), mcp("Hub", "mcp__hub__DELETE_x"), mcp("db", "get"), bash("delete_x"))
@@ -345,7 +346,7 @@ def words_in_bash(commands: list[str], folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.skipif(BASH is None, reason="needs bash")
-@examples(Fraction(1, 6))
+@examples(Fraction(1, 10))
 @given(tails=st.lists(st.lists(WORDS, max_size=4).map(" ".join), min_size=40, max_size=40))
 def test_bash_reads_each_approved_command_as_the_words_of_the_rule(
     policy: Policy, tails: list[str], tmp_path_factory: pytest.TempPathFactory
@@ -367,6 +368,7 @@ JSON = st.recursive(
 )
 
 
+@examples(Fraction(2, 3))
 @given(value=JSON, name=st.sampled_from(("command", "file_path", "description", "limit", "x", "owner", "sql")))
 def test_policy_approves_no_input_of_another_shape(policy: Policy, value: Any, name: str) -> None:
     calls = [
@@ -406,14 +408,14 @@ PATTERNS = st.recursive(
 )
 
 
-@examples(2)
+@examples(Fraction(4, 3))
 @given(pattern=PATTERNS, text=st.text("ab.1 x-", max_size=6))
 def test_regular_expressions_of_a_policy_are_those_of_python(pattern: str, text: str) -> None:
     ours, theirs = Regex(pattern), re.compile(pattern.replace("$", r"\Z"), re.ASCII)
     assert (ours.fits(text), ours.is_in(text)) == (bool(theirs.fullmatch(text)), bool(theirs.search(text)))
 
 
-@examples(2)
+@examples(Fraction(4, 3))
 @given(pattern=PATTERNS, begin=st.text("ab.1 x-", max_size=4), more=st.text("ab.1 x-", max_size=4))
 def test_a_regular_expression_that_fits_a_longer_text_is_expected_to(pattern: str, begin: str, more: str) -> None:
     regex = Regex(pattern)
@@ -435,7 +437,7 @@ def test_a_regular_expression_that_never_ends_denies_and_does_not_approve(tmp_pa
     slow = mcp("x", "y", a="".join(f"{number:020b}" for number in range(1_500)).translate({48: "a", 49: "b"}))
     assert decide(policy_of(tmp_path, text), slow).answer == "ask"
     assert decide(policy_of(tmp_path, text.replace("allow", "deny")), slow).answer == "deny"
-    assert not Regex(r"\b(a*)*(a*)*(a*)*b|rm -rf|sudo", ignores_case=True).is_in("a" * 200_000)
+    assert not Regex(r"\b(a*)*(a*)*(a*)*b|rm -rf|sudo", ignores_case=True).is_in("a" * 50_000)
     for pattern in ("(((){999}){999}){999}", "a{9999}", "(?=a)", r"\1", "a**", "(", "[z-a]"):
         with pytest.raises(BadPattern):
             Regex(pattern)
@@ -467,6 +469,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD)
+@pytest.mark.few(14)
 def test_a_policy_that_cannot_be_used_is_refused_with_the_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadFiles) as refused:
         policy_of(tmp_path, text)
@@ -550,6 +553,7 @@ AROUND = [  # rules, and a call that a deny among them means, however it is put
 
 
 @pytest.mark.parametrize(("rules", "call"), AROUND)
+@pytest.mark.few(12)
 def test_policy_approves_no_way_around_a_deny(tmp_path: Path, rules: str, call: Subject) -> None:
     assert decide(policy_of(tmp_path, f"rules: {rules}\n"), call).answer != "allow"
 

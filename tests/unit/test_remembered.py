@@ -189,7 +189,7 @@ def test_remembered_are_plain_ids_only(folder: Path) -> None:
     assert (seen(folder), seen(folder, "run")) == ([("dep_1", "nightly")], [("drun_1", "")])
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(st.lists(st.text() | st.none() | st.just("x" * 256) | st.just("x" * 257) | st.just("\x1b" * 250), max_size=5))
 def test_remembered_names_only_show(tmp_path_factory: pytest.TempPathFactory, names: list[str | None]) -> None:
     folder = tmp_path_factory.mktemp("home") / "state"
@@ -215,7 +215,7 @@ def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(fold
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_remembering_and_offering_say_nothing_whatever_is_in_the_way(folder: Path, what: str) -> None:
     put_in_the_way(folder, what)
     before = sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,6 +1,7 @@
 """Reading an event stream, however it is cut into pieces and whatever stands in it."""
 
 import tracemalloc
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.sessions.stream import FRAME_LIMIT, Frame, Item
 from qoder_cli.sessions.stream import frames as frames_of
+from tests.conftest import examples
 
 
 def read(stream: bytes, *, size: int = 0, limit: int = 1000) -> list[Item]:
@@ -50,6 +52,7 @@ TEXT = [b"data: ", b"id: 1", b"event: e", b":", b"\r", b"\n", b"\r\n", b"\n\n"]
 PIECES = [*TEXT, b"x", b"\xc3", b"\xa9", b"\xef\xbb\xbf", b"y" * 40]
 
 
+@examples(Fraction(2, 3))
 @given(
     st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join),
     st.lists(st.integers(0, 400), max_size=12),

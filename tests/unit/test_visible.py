@@ -1,12 +1,14 @@
 """What another wrote, where a person decides by it: nothing in it hides."""
 
 import unicodedata
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.output.visible import pictures, quoted, visible, widest
+from tests.conftest import examples
 
 HIDING = [
     *("\xa0", "\u1680", *map(chr, range(0x2000, 0x2010)), "\u202f", "\u205f", "\u3000"),  # blanks, and none at all
@@ -19,7 +21,7 @@ HIDING = [
 
 @pytest.mark.parametrize("hiding", HIDING, ids=ascii)
 @pytest.mark.parametrize("before", ["", "rm", "ק", "界", " "], ids=ascii)
-@pytest.mark.few(46)
+@pytest.mark.few(29)
 def test_visible_spells_out_what_hides(hiding: str, before: str) -> None:
     shown = visible(f"{before}{hiding}x")
     assert hiding not in shown
@@ -37,6 +39,7 @@ def test_visible_spells_out_marks_that_pile_up() -> None:
     assert visible("ก" + "\u0e49" * 9).count("\\u0e49") == 6
 
 
+@examples(Fraction(2, 3))
 @given(st.text())
 def test_visible_lets_whatever_is_written_be_seen(text: str) -> None:
     shown = visible(text)
@@ -45,6 +48,7 @@ def test_visible_lets_whatever_is_written_be_seen(text: str) -> None:
     assert all(one == " " or unicodedata.category(one)[0] not in "CZ" for one in shown)
 
 
+@examples(Fraction(2, 3))
 @given(st.text(alphabet='"\\ [y]es\n\u202e'))
 def test_quoted_ends_where_it_is_meant_to(text: str) -> None:
     shown = quoted(text)
