@@ -32,12 +32,12 @@ def test_shown_mistakes_are_sixty() -> None:
 
 
 def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
-    said = re.findall(r"(?ms)^\$ (.*?)\n(.*?^\[exit [24567]\]\n)", (FOLDER / "mistakes.txt").read_text("utf-8"))
-    assert len(said) == len(LINES)
-    for line, told in said:
-        assert len(re.findall(r"(?m)^error: |^\{\"error\"", told)) == 1, line
-        assert re.search(r"(?m)^hint: |\"hint\":\"", told) or any(word in line for word in NO_HINT), line
-        assert not re.search(r"\bpt-\w", told), "a token is never repeated"
+    mistakes = re.findall(r"(?ms)^\$ (.*?)\n(.*?^\[exit [24567]\]\n)", (FOLDER / "mistakes.txt").read_text("utf-8"))
+    assert len(mistakes) == len(LINES)
+    for line, output in mistakes:
+        assert len(re.findall(r"(?m)^error: |^\{\"error\"", output)) == 1, line
+        assert re.search(r"(?m)^hint: |\"hint\":\"", output) or any(word in line for word in NO_HINT), line
+        assert not re.search(r"\bpt-\w", output), "a token is never repeated"
 
 
 @posix

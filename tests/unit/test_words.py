@@ -14,7 +14,6 @@ import qoder_cli
 from qoder_cli.base import errors
 from qoder_cli.cli.main import command_tree
 from qoder_cli.help import NOUNS, documented, reference, suggestions
-from tests.support.cells import ALL_CELLS
 
 HOUSE = Path(qoder_cli.__file__).parent
 
@@ -122,8 +121,8 @@ def _messages(path: Path) -> Iterator[Text]:
 
 @cache
 def texts() -> list[Text]:
-    """Return what the rooms say: everything, or in a short suite what every other module does."""
-    paths = [path for room in ROOMS for path in sorted((HOUSE / room).rglob("*.py"))][:: 1 if ALL_CELLS else 2]
+    """Return everything that the rooms say."""
+    paths = [path for room in ROOMS for path in sorted((HOUSE / room).rglob("*.py"))]
     found = [text for path in paths if str(path.relative_to(HOUSE)) not in NOT_YET for text in _messages(path)]
     told = [*documented.VARIABLES, *documented.FORMATS, *(each for keys in documented.KEYS.values() for each in keys)]
     meanings = [each.meaning for each in told] + [*documented.MEANING.values(), *documented.THEN.values()]
