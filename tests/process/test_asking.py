@@ -213,7 +213,7 @@ def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Asking) -
 @pytest.mark.parametrize(
     ("fails", "replies", "code"), [("403", ["y\n"], 11), ("500", ["y\n"], 9), ("", ["\x04"], 11), ("", ["\n"] * 3, 11)]
 )
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_run_wait_does_not_end_as_if_nothing_was_started(
     hasty: Shell, server: Asking, fails: str, replies: list[str], code: int
 ) -> None:
@@ -286,6 +286,7 @@ def test_session_approve_lets_no_name_draw_a_question(shell: Shell, server: Aski
 
 
 @pytest.mark.parametrize("columns", [80, 24])
+@pytest.mark.few(1)
 def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Asking, columns: int) -> None:
     width = columns - len("  │ ") - 2
     lines = ["echo", "x" * (width - 2) + "timeout", "  " + "y" * (width - 4) + "path\n/tmp", "\ttimeout", "timeout\r"]
@@ -331,6 +332,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("held", "asked"), checkerboard(SECRETS, [(APPROVE, 2), (WAIT, 11)]))
+@pytest.mark.few(3)
 def test_question_is_not_asked_of_a_call_with_our_secret(
     hasty: Shell, server: Asking, held: tuple[str, str], asked: tuple[tuple[str, ...], int]
 ) -> None:
@@ -362,7 +364,7 @@ def test_question_is_not_asked_of_a_call_with_our_secret(
 LONG = {
     "lines": call(1, input={"command": "echo ok\n" * 2_000 + "rm -rf /"}),
     "characters": call(1, input={"command": "echo ok;" * 12_500 + "rm -rf /"}),
-    "megabytes": call(1, input={"command": "echo hidden;" * 100_000}),
+    "much more": call(1, input={"command": "echo hidden;" * 20_000}),
     "name": call(1, name="x" * 100_001),
 }
 
@@ -372,7 +374,7 @@ LONG = {
     [
         (APPROVE, 2, "lines"),
         (DENY, 2, "characters"),
-        (WAIT, 11, "megabytes"),
+        (WAIT, 11, "much more"),
         (WAIT, 11, "lines"),
         (APPROVE, 2, "name"),
     ],
@@ -450,6 +452,7 @@ def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Askin
 
 
 @pytest.mark.parametrize("words", [PROMPT, APPROVE])
+@pytest.mark.few(1)
 def test_run_approve_takes_no_typing_just_after_a_reply(shell: Shell, server: Asking, words: tuple[str, ...]) -> None:
     asks = STOP if words is PROMPT else "[y]es [n]o"
     server.asks("sess_1", call(1), call(2))

@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[Callable[[Asking], object], tuple[str, ...], int, str]]
 
 
 @alternating("name", REFUSED)
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
     shell: Shell, server: Asking, name: str
 ) -> None:
@@ -198,7 +198,7 @@ LETTERS = {
     ],
     indirect=["server"],
 )
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_question_means_the_same_wherever_it_is_asked(
     shell: Shell, server: Asking, words: tuple[str, ...], letters: str
 ) -> None:
@@ -273,6 +273,7 @@ AROUND: dict[str, Callable[[httpx.Request, Callable[..., httpx.Response]], httpx
 
 @of_sessions
 @pytest.mark.parametrize("told", AROUND)
+@pytest.mark.few(2)
 def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Asking, told: str) -> None:
     server.tell(server.asks("sess_1", call(1)), server.world.now() - 1, *WORK, apart=0.001)
     server.lie = lambda asked, answer: (
@@ -286,7 +287,7 @@ def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell,
 
 @of_sessions
 @pytest.mark.parametrize("columns", [80, 100, 120])
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_question_breaks_no_id_in_two(shell: Shell, server: Asking, columns: int) -> None:
     ids = {kind: f"{kind}_019ec55694c07f2a9b402ffb4448ec18" for kind in ("evt", "sess", "dep")}
     asks = {"id": ids["evt"], "name": "create_pull_request", "mcp_server_name": "github-enterprise"}

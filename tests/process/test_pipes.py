@@ -64,7 +64,7 @@ def test_deploy_run_gives_a_pipe_plain_lines_with_whole_ids(shell: Shell) -> Non
 
 
 @pytest.mark.parametrize("closed", ["<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, closed: str) -> None:
     ended = shell.bash(f"exec qoder deploy run dep_nostart --json {closed}")
     assert ended.code == 1

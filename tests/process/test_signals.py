@@ -221,7 +221,7 @@ def test_deploy_run_shows_no_traceback_at_ctrl_c_while_it_starts(shell: Shell, m
 
 
 @pytest.mark.parametrize("module", ["qoder_cli.cli.main", "qoder_cli.commands.deploy.run", "httpx"])
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_deploy_run_ends_stderr_with_one_error_at_a_signal_while_it_starts(shell: Shell, module: str) -> None:
     ended = shell.run(*signal_at_import(module, SIGTERM), "deploy", "run", "dep_demo", "--json")
     assert (ended.code, ended.out) == (143, "")
@@ -254,10 +254,10 @@ sys.setprofile(count)
 
 def test_deploy_run_shows_no_traceback_at_ctrl_c_whenever_it_comes(shell: Shell) -> None:
     words = ("deploy", "run", "dep_demo", "-q")
-    shell.qoder(*words)  # where nothing was compiled yet, the first has more calls than those after it
-    whole = shell.run(*staged(AT_A_CALL.format(-1)), *words)
+    shell.qoder(*words)  # where nothing is kept yet, the first has more calls than those after it
+    whole = shell.qoder(*words, prologue=AT_A_CALL.format(-1))
     calls = int(whole.err.splitlines()[-1])
-    codes = [shell.run(*staged(AT_A_CALL.format(moment)), *words).code for moment in (calls // 3, calls)]
+    codes = [shell.qoder(*words, prologue=AT_A_CALL.format(moment)).code for moment in (calls // 3, calls)]
     assert codes[0] == INTERRUPTED
     assert codes[1] in (INTERRUPTED, 0)  # when all is done it comes too late
 
@@ -334,7 +334,7 @@ def test_question_ends_at_ctrl_c_with_a_line_and_what_is_so(
         "qoder sandbox -- sh -c 'exec sleep 60'",
     ],
 )
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_shell_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         line = f"for run in 1 2 3; do echo round $run >&2; {command}; done; echo not stopped"

@@ -200,7 +200,7 @@ def test_sandbox_reaches_and_changes_nothing_real_whatever_is_typed_inside(tmp_p
         before = snapshot(tmp_path)
         lines = ['cd "$1"', 'printf %s "$QODER_PAT" > token', "set -x"]
         qoder = shlex.quote(str(nursery().programs / "qoder"))
-        typed = REHEARSED if ALL_CELLS else REHEARSED[alone::2]
+        typed = REHEARSED if ALL_CELLS else REHEARSED[alone::3]
         lines += [f"{qoder} {line.format(token='token')} || echo FAILED" for line in typed]
         words = ["sh", "-c", "\n".join(lines), "sh"]
         (elsewhere := tmp_path.with_name("elsewhere")).mkdir(exist_ok=True)

@@ -191,6 +191,7 @@ sys.exit(7)
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.few(2)
 def test_sandbox_passes_signals_on_once_and_waits_for_its_command(name: str) -> None:
     with started(sandbox(*python(LISTENER))) as process:
         assert process.stdout is not None
