@@ -18,7 +18,8 @@ Servers = dict[Generation, Server]
 needs_full_disk = pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 
 
-@pytest.mark.parametrize("words", ["deploy run dep_demo --wait --json", "deploy run dep_nostart", "deploy run --help"])
+@pytest.mark.parametrize("words", ["deploy run dep_demo --wait --json", "deploy run --help", "deploy run dep_nostart"])
+@pytest.mark.few(2)
 def test_deploy_run_exits_141_silently_when_its_reader_went_away(shell: Shell, broken_pipe: int, words: str) -> None:
     ended = shell.qoder(*words.split(), stdout=broken_pipe)
     assert (ended.code, ended.errors) == (141, [])

@@ -68,6 +68,7 @@ def test_deploy_run_leaves_its_run_going_at_a_signal(
 
 
 @pytest.mark.parametrize("moment", ["at the trigger", "just started", "while waiting"])
+@pytest.mark.few(2)
 def test_deploy_run_with_on_leave_cancel_cancels_whenever_the_signal_comes(moment: str, alone: Shell) -> None:
     delayed = DelayedAnswers()
     if moment != "at the trigger":
@@ -141,7 +142,8 @@ pool.begin = slowly
 """
 
 
-@pytest.mark.parametrize(("signum", "busy"), [(SIGINT, False), (SIGTERM, False), (SIGINT, True)])
+@pytest.mark.parametrize(("signum", "busy"), [(SIGTERM, False), (SIGINT, True), (SIGINT, False)])
+@pytest.mark.few(2)
 def test_deploy_run_waits_at_a_signal_for_the_answer_to_its_trigger(signum: int, busy: bool, alone: Shell) -> None:
     delayed = DelayedAnswers()
     with sandbox("current", speed=1, delayed=delayed) as server:
@@ -175,6 +177,7 @@ Store.begin = interrupted
 
 
 @pytest.mark.parametrize(("signum", "generation"), [(SIGINT, "current"), (SIGTERM, "legacy")])
+@pytest.mark.few(1)
 def test_deploy_run_names_the_command_that_finds_the_run_whose_answer_was_lost_to_a_signal(
     signum: int, generation: Generation, alone: Shell
 ) -> None:
@@ -350,6 +353,7 @@ def test_shell_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> Non
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
+@pytest.mark.few(1)
 def test_deploy_run_exits_129_when_its_terminal_closes(alone: Shell, lasting: Servers, words: tuple[str, ...]) -> None:
     with Terminal(alone.enter(lasting["current"]), "qoder", *MINUTE, "--wait", *words) as terminal:
         terminal.shows("run drun_").hang_up()
