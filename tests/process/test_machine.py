@@ -172,6 +172,7 @@ def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: st
 MANY = 8  # processes
 
 
+@MORE
 def test_deploy_run_in_many_processes_at_once_leaves_one_store_whole(tmp_path: Path) -> None:
     with sandbox("current", speed=20) as server:
         shell = Shell(tmp_path, server)

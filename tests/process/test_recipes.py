@@ -15,7 +15,7 @@ from qoder_cli.sandbox.api import SERVICE_KEY
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.inprocess import WithoutStreams, seed_runs
 from tests.support.processes import Ended, Shell, sandbox
 from tests.support.shells import need
@@ -64,6 +64,7 @@ def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
         assert [re.findall(r'"result": ?"(\w+)"', body) for body in sent] == [["allow"], ["deny"], ["deny"]]
 
 
+@MORE
 def test_recipe_from_a_token_can_be_run_twice(tmp_path: Path) -> None:
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()

@@ -165,6 +165,7 @@ def test_sandbox_runs_a_command_inside_and_exits_with_its_code() -> None:
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+@pytest.mark.few(1)
 def test_sandbox_exits_128_and_the_signal_where_its_command_was_killed(name: str) -> None:
     signum = signal.Signals[name]
     with started(sandbox(*python(f"import os; os.kill(os.getpid(), {int(signum)})"))) as process:
