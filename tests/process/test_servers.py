@@ -148,7 +148,7 @@ def test_deploy_run_tells_what_can_be_told(cell: Cell) -> None:
     assert (played.wrong, played.open) == ({}, [])
 
 
-@examples(Fraction(1, 20))
+@examples(Fraction(1, 10))
 @given(st.randoms(use_true_random=False).map(draw))
 def test_deploy_run_keeps_its_promises_on_any_server(cell: Cell) -> None:
     assert alone(play, cell).wrong == {}, str(cell)
