@@ -179,8 +179,8 @@ def test_deploy_run_of_very_many_names_a_command_that_reads_the_ids_from_a_file(
         assert file.stat().st_mode & 0o777 == 0o600
         runs = file.read_text().splitlines()
         assert runs == [line.split("\t")[0] for line in ended.out.splitlines()]
-        words, _, _ = command.partition(" < ")
-        again = alone.quick().bash(f"{{ rm {file}; {words} --timeout 0 --json; }} < {file}")
+        without_file, _, _ = command.partition(" < ")
+        again = alone.quick().bash(f"{{ rm {file}; {without_file} --timeout 0 --json; }} < {file}")
         assert (again.code, [item["id"] for item in again.json]) == (124, runs)
         assert (again.error["next"], file.exists()) == (["qoder", "run", "wait", *runs, "-o", "json"], False)
 
