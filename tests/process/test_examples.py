@@ -100,7 +100,7 @@ def test_help_has_examples_with_a_shells_signs_that_work_when_pasted(tmp_path: P
     ended: dict[str, Ended] = {}
     with sandbox("current") as server:
         # Those that change what others use come last, each alone.
-        for number, line in enumerate(sorted(PASTED[:: 1 if ALL_CELLS else 10], key=is_in_the_way)):
+        for number, line in enumerate(sorted(PASTED[:: 1 if ALL_CELLS else 14], key=is_in_the_way)):
             if is_in_the_way(line):
                 ended |= {line: one.end() for line, one in going.items()}
                 going.clear()
@@ -137,6 +137,7 @@ def test_help_has_examples_that_talk_and_work_on_a_terminal(tmp_path: Path, line
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
+@pytest.mark.few(90)
 def test_help_explains_every_command(qoder: Qoder, path: tuple[str, ...]) -> None:
     ran = qoder(*path, "--help")
     assert (ran.code, ran.err) == (0, "")

@@ -79,6 +79,7 @@ ENDINGS = {"dep_demo": 0, "dep_nostart": 1, "dep_nothere": 5}
 
 
 @pytest.mark.parametrize(("is_full", "deployment"), checkerboard((False, True), ENDINGS))
+@pytest.mark.few(2)
 def test_deploy_run_ends_the_same_with_stderr_full(
     shell: Shell, broken_pipe: int, is_full: bool, deployment: str
 ) -> None:

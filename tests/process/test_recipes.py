@@ -204,8 +204,8 @@ PASTED = [line for line in _examples() if re.search(r"[|>]|^qoder sandbox", line
 TYPED = [line for line in _examples() if line not in PASTED]
 
 
-@pytest.mark.parametrize("line", PASTED)
-@pytest.mark.few(2)
+@pytest.mark.parametrize("line", PASTED[::-1])
+@pytest.mark.few(1)
 def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) -> None:
     with sandbox("current") as server:
         server.world.seed_deployments(3)  # the newest, which complete

@@ -102,6 +102,7 @@ def test_tab_knows_what_stands_behind_the_cursor(shell: str, tmp_path: Path, see
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.few(2)
 def test_tab_shows_names_beside_the_ids_and_runs_none(shell: str, tmp_path: Path, seen: dict[str, str]) -> None:
     screen = listed(shell, tmp_path, "qoder deploy run dep_", **seen)
     names = ["nightly-report", "Daily report (EMEA)", 'it\'s "quoted" \\ twice', "$(touch started) `touch", "%F{red}"]

@@ -73,7 +73,7 @@ def test_deploy_run_shows_one_status_line_that_typing_does_not_move(alone: Shell
         ((), {"NO_COLOR": ""}, True),
     ],
 )
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_deploy_run_says_once_why_a_run_failed_in_colour_as_the_environment_says(
     shell: Shell, words: tuple[str, ...], env: dict[str, str], coloured: bool
 ) -> None:
