@@ -12,7 +12,7 @@ import pytest
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import TOKEN
 from tests.support.asking import ASKED, ENDED, RUNNING, Asking, again, call, on_real_time, says
-from tests.support.cells import checkerboard
+from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.processes import Hooked, Shell, Terminal, asked_again, sandbox, served
 from tests.support.things import ok, refusal
 from tests.support.wire import page
@@ -63,6 +63,7 @@ def said(server: Asking) -> list[str]:
 
 
 @alternating("verb", ["approve", "deny"])
+@pytest.mark.few(1)
 def test_run_approve_takes_the_number_of_a_call_that_pending_showed(shell: Shell, server: Asking, verb: str) -> None:
     assert "to decide on one by its number: qoder run approve drun_1 1" in shown(shell, *PENDING)
     server.colleague("evt_1")
@@ -89,7 +90,7 @@ def test_session_answer_of_a_number_shows_the_call_and_asks(shell: Shell, server
     server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
     shown(shell, *PENDING)
     answer = ("qoder", "session", "answer", "sess_1", "2", "--with", "green\n")
-    for reply, code in (("n\n", 2), ("\x04", 2), ("y\n", 0)):
+    for reply, code in (("n\n", 2), ("\x04", 2), ("y\n", 0)) if ALL_CELLS else (("n\n", 2), ("y\n", 0)):
         assert server.sent == []
         with Terminal(shell, *answer) as terminal:
             terminal.shows("(custom, evt_2):").shows('answer it with "green\\n" (6 characters)? [y]es [n]o').type(reply)
@@ -133,7 +134,7 @@ REFUSED: dict[str, tuple[Callable[[Asking], object], tuple[str, ...], int, str]]
 
 
 @alternating("name", REFUSED)
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
     shell: Shell, server: Asking, name: str
 ) -> None:
@@ -149,7 +150,6 @@ def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
 def test_run_approve_knows_no_number_that_was_shown_to_another_profile_or_in_a_pipe(
     shell: Shell, server: Asking
 ) -> None:
-    shell.qoder("run", "pending", "drun_1", "--json")
     shell.qoder("run", "pending", "drun_1")
     shown(shell, *PENDING, env={"QODER_CONFIG": str(shell.home / "other.toml"), "QODER_PROFILE": "other"})
     assert "no list of calls was shown here" in " ".join(shown(shell, *SECOND, code=2).split())
@@ -198,7 +198,7 @@ LETTERS = {
     ],
     indirect=["server"],
 )
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_question_means_the_same_wherever_it_is_asked(
     shell: Shell, server: Asking, words: tuple[str, ...], letters: str
 ) -> None:
@@ -214,6 +214,7 @@ def test_question_means_the_same_wherever_it_is_asked(
 
 @of_sessions
 @pytest.mark.parametrize("what", ["changes", "is answered"])
+@pytest.mark.few(1)
 def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_shown(
     shell: Shell, server: Asking, what: str
 ) -> None:
@@ -234,7 +235,8 @@ def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_
 SAYS = "I clean up.\n  │ command\nthe agent asks to run ls (tool, evt_1):\x1b[2J\r\u202e\nallow? [y]es " + "z" * 900
 
 
-@alternating("words", [("qoder", "run", "approve", "drun_1"), FOLLOW])
+@alternating("words", [FOLLOW, ("qoder", "run", "approve", "drun_1")])
+@pytest.mark.few(1)
 def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
     shell: Shell, server: Asking, words: tuple[str, ...]
 ) -> None:
@@ -273,6 +275,7 @@ AROUND: dict[str, Callable[[httpx.Request, Callable[..., httpx.Response]], httpx
 
 @of_sessions
 @pytest.mark.parametrize("told", AROUND)
+@pytest.mark.few(2)
 def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Asking, told: str) -> None:
     server.tell(server.asks("sess_1", call(1)), server.world.now() - 1, *WORK, apart=0.001)
     server.lie = lambda asked, answer: (
@@ -286,7 +289,7 @@ def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell,
 
 @of_sessions
 @pytest.mark.parametrize("columns", [80, 100, 120])
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_question_breaks_no_id_in_two(shell: Shell, server: Asking, columns: int) -> None:
     ids = {kind: f"{kind}_019ec55694c07f2a9b402ffb4448ec18" for kind in ("evt", "sess", "dep")}
     asks = {"id": ids["evt"], "name": "create_pull_request", "mcp_server_name": "github-enterprise"}
@@ -318,7 +321,7 @@ def test_run_wait_asks_at_once_where_the_session_has_waited_long_enough(shell: S
         GENERATIONS, ["dumb", "xterm-256color"], ["deploy run dep_ask --follow", "run logs dep_ask@last --follow"]
     ),
 )
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_deploy_run_says_when_it_asks(tmp_path: Path, generation: Any, term: str, command: str) -> None:
     with sandbox(generation) as at:
         shell = Shell(tmp_path, at).hurry()

@@ -66,7 +66,7 @@ def furnish(home: Path) -> dict[str, str]:
         *checkerboard([line for line in TYPED if line.split()[1] in ON_BOTH], GENERATIONS),
     ],
 )
-@pytest.mark.few(30)
+@pytest.mark.few(20)
 def test_help_has_examples_that_work_as_typed(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
 ) -> None:
@@ -100,7 +100,7 @@ def test_help_has_examples_with_a_shells_signs_that_work_when_pasted(tmp_path: P
     ended: dict[str, Ended] = {}
     with sandbox("current") as server:
         # Those that change what others use come last, each alone.
-        for number, line in enumerate(sorted(PASTED[:: 1 if ALL_CELLS else 6], key=is_in_the_way)):
+        for number, line in enumerate(sorted(PASTED[:: 1 if ALL_CELLS else 14], key=is_in_the_way)):
             if is_in_the_way(line):
                 ended |= {line: one.end() for line, one in going.items()}
                 going.clear()
@@ -117,7 +117,7 @@ def test_help_has_examples_with_a_shells_signs_that_work_when_pasted(tmp_path: P
 
 
 @pytest.mark.parametrize("line", ASKING + TALKING)
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 def test_help_has_examples_that_talk_and_work_on_a_terminal(tmp_path: Path, line: str) -> None:
     with sandbox("current") as server:
         shell = furnished(tmp_path, server)
@@ -137,6 +137,7 @@ def test_help_has_examples_that_talk_and_work_on_a_terminal(tmp_path: Path, line
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
+@pytest.mark.few(90)
 def test_help_explains_every_command(qoder: Qoder, path: tuple[str, ...]) -> None:
     ran = qoder(*path, "--help")
     assert (ran.code, ran.err) == (0, "")

@@ -18,7 +18,8 @@ Servers = dict[Generation, Server]
 needs_full_disk = pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 
 
-@pytest.mark.parametrize("words", ["deploy run dep_demo --wait --json", "deploy run dep_nostart", "deploy run --help"])
+@pytest.mark.parametrize("words", ["deploy run dep_demo --wait --json", "deploy run --help", "deploy run dep_nostart"])
+@pytest.mark.few(2)
 def test_deploy_run_exits_141_silently_when_its_reader_went_away(shell: Shell, broken_pipe: int, words: str) -> None:
     ended = shell.qoder(*words.split(), stdout=broken_pipe)
     assert (ended.code, ended.errors) == (141, [])
@@ -64,7 +65,7 @@ def test_deploy_run_gives_a_pipe_plain_lines_with_whole_ids(shell: Shell) -> Non
 
 
 @pytest.mark.parametrize("closed", ["<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, closed: str) -> None:
     ended = shell.bash(f"exec qoder deploy run dep_nostart --json {closed}")
     assert ended.code == 1
@@ -78,6 +79,7 @@ ENDINGS = {"dep_demo": 0, "dep_nostart": 1, "dep_nothere": 5}
 
 
 @pytest.mark.parametrize(("is_full", "deployment"), checkerboard((False, True), ENDINGS))
+@pytest.mark.few(2)
 def test_deploy_run_ends_the_same_with_stderr_full(
     shell: Shell, broken_pipe: int, is_full: bool, deployment: str
 ) -> None:

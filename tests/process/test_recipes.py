@@ -15,7 +15,7 @@ from qoder_cli.sandbox.api import SERVICE_KEY
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.inprocess import WithoutStreams, seed_runs
 from tests.support.processes import Ended, Shell, sandbox
 from tests.support.shells import need
@@ -64,6 +64,7 @@ def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
         assert [re.findall(r'"result": ?"(\w+)"', body) for body in sent] == [["allow"], ["deny"], ["deny"]]
 
 
+@MORE
 def test_recipe_from_a_token_can_be_run_twice(tmp_path: Path) -> None:
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
@@ -90,7 +91,7 @@ def test_recipe_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) 
 # The jobs of CI systems: their scripts, with what the system sets. A `pip` that does nothing stands for the network.
 
 
-RED = {"nightly-report": 0, "dep_fail": 1}  # exit codes of deployments
+RED = {"dep_fail": 1, "nightly-report": 0}  # exit codes of deployments
 as_red = pytest.mark.parametrize(("deployment", "code"), RED.items())
 
 
@@ -99,6 +100,7 @@ def play(shell: Shell, script: str, **env: str) -> Ended:
 
 
 @as_red
+@pytest.mark.few(1)
 def test_recipe_github_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
     output = tmp_path / "output"
     env = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
@@ -116,6 +118,7 @@ def test_recipe_github_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
 
 
 @as_red
+@pytest.mark.few(1)
 def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
     [job] = yaml.safe_load(JOBS["gitlab"]).values()
     with sandbox("current") as server:
@@ -126,6 +129,7 @@ def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
 
 
 @pytest.mark.parametrize(("system", "deployment"), checkerboard(("github", "gitlab"), RED))
+@pytest.mark.few(1)
 def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
     tmp_path: Path, system: str, deployment: str
 ) -> None:
@@ -153,6 +157,7 @@ def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
 
 
 @as_red
+@pytest.mark.few(1)
 def test_recipe_of_two_gitlab_jobs_starts_a_run_and_waits_for_it(tmp_path: Path, deployment: str, code: int) -> None:
     jobs = yaml.safe_load(JOBS["two jobs"])
     before = "\n".join(jobs["default"]["before_script"])
@@ -199,8 +204,8 @@ PASTED = [line for line in _examples() if re.search(r"[|>]|^qoder sandbox", line
 TYPED = [line for line in _examples() if line not in PASTED]
 
 
-@pytest.mark.parametrize("line", PASTED)
-@pytest.mark.few(3)
+@pytest.mark.parametrize("line", PASTED[::-1])
+@pytest.mark.few(1)
 def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) -> None:
     with sandbox("current") as server:
         server.world.seed_deployments(3)  # the newest, which complete
@@ -209,7 +214,7 @@ def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) ->
 
 
 @pytest.mark.parametrize("line", TYPED)
-@pytest.mark.few(20)
+@pytest.mark.few(13)
 def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(clock=qoder.clock.now, token=TOKEN)
     qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)

@@ -113,7 +113,7 @@ LATER = [
 
 
 @pytest.mark.parametrize("cell", [*LOST, *LAST, *GATEWAYS, *ADOPTED, *STORIES, *LATER])
-@pytest.mark.few(18)
+@pytest.mark.few(12)
 def test_deploy_run_keeps_its_promises_on_a_server_that_tells_badly(cell: Cell) -> None:
     assert alone(play, cell).wrong == {}
 
@@ -142,7 +142,7 @@ SETTLED += [
 
 
 @pytest.mark.parametrize("cell", SETTLED)
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 def test_deploy_run_tells_what_can_be_told(cell: Cell) -> None:
     played = alone(play, cell)
     assert (played.wrong, played.open) == ({}, [])

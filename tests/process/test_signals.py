@@ -68,6 +68,7 @@ def test_deploy_run_leaves_its_run_going_at_a_signal(
 
 
 @pytest.mark.parametrize("moment", ["at the trigger", "just started", "while waiting"])
+@pytest.mark.few(2)
 def test_deploy_run_with_on_leave_cancel_cancels_whenever_the_signal_comes(moment: str, alone: Shell) -> None:
     delayed = DelayedAnswers()
     if moment != "at the trigger":
@@ -141,7 +142,8 @@ pool.begin = slowly
 """
 
 
-@pytest.mark.parametrize(("signum", "busy"), [(SIGINT, False), (SIGTERM, False), (SIGINT, True)])
+@pytest.mark.parametrize(("signum", "busy"), [(SIGTERM, False), (SIGINT, True), (SIGINT, False)])
+@pytest.mark.few(2)
 def test_deploy_run_waits_at_a_signal_for_the_answer_to_its_trigger(signum: int, busy: bool, alone: Shell) -> None:
     delayed = DelayedAnswers()
     with sandbox("current", speed=1, delayed=delayed) as server:
@@ -175,6 +177,7 @@ Store.begin = interrupted
 
 
 @pytest.mark.parametrize(("signum", "generation"), [(SIGINT, "current"), (SIGTERM, "legacy")])
+@pytest.mark.few(1)
 def test_deploy_run_names_the_command_that_finds_the_run_whose_answer_was_lost_to_a_signal(
     signum: int, generation: Generation, alone: Shell
 ) -> None:
@@ -221,7 +224,7 @@ def test_deploy_run_shows_no_traceback_at_ctrl_c_while_it_starts(shell: Shell, m
 
 
 @pytest.mark.parametrize("module", ["qoder_cli.cli.main", "qoder_cli.commands.deploy.run", "httpx"])
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_deploy_run_ends_stderr_with_one_error_at_a_signal_while_it_starts(shell: Shell, module: str) -> None:
     ended = shell.run(*signal_at_import(module, SIGTERM), "deploy", "run", "dep_demo", "--json")
     assert (ended.code, ended.out) == (143, "")
@@ -254,10 +257,10 @@ sys.setprofile(count)
 
 def test_deploy_run_shows_no_traceback_at_ctrl_c_whenever_it_comes(shell: Shell) -> None:
     words = ("deploy", "run", "dep_demo", "-q")
-    shell.qoder(*words)  # where nothing was compiled yet, the first has more calls than those after it
-    whole = shell.run(*staged(AT_A_CALL.format(-1)), *words)
+    shell.qoder(*words)  # where nothing is kept yet, the first has more calls than those after it
+    whole = shell.qoder(*words, prologue=AT_A_CALL.format(-1))
     calls = int(whole.err.splitlines()[-1])
-    codes = [shell.run(*staged(AT_A_CALL.format(moment)), *words).code for moment in (calls // 3, calls)]
+    codes = [shell.qoder(*words, prologue=AT_A_CALL.format(moment)).code for moment in (calls // 3, calls)]
     assert codes[0] == INTERRUPTED
     assert codes[1] in (INTERRUPTED, 0)  # when all is done it comes too late
 
@@ -334,7 +337,7 @@ def test_question_ends_at_ctrl_c_with_a_line_and_what_is_so(
         "qoder sandbox -- sh -c 'exec sleep 60'",
     ],
 )
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_shell_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         line = f"for run in 1 2 3; do echo round $run >&2; {command}; done; echo not stopped"
@@ -350,6 +353,7 @@ def test_shell_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> Non
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
+@pytest.mark.few(1)
 def test_deploy_run_exits_129_when_its_terminal_closes(alone: Shell, lasting: Servers, words: tuple[str, ...]) -> None:
     with Terminal(alone.enter(lasting["current"]), "qoder", *MINUTE, "--wait", *words) as terminal:
         terminal.shows("run drun_").hang_up()

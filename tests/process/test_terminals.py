@@ -26,7 +26,8 @@ def test_deploy_run_shows_whole_ids_in_80_columns(generation: Generation, alone:
     assert fields["status"] == "completed"
 
 
-@pytest.mark.parametrize(("env", "columns"), [({"TZ": "UTC+99"}, 80), ({}, 8)])
+@pytest.mark.few(1)
+@pytest.mark.parametrize(("env", "columns"), [({"TZ": "UTC+99"}, 8), ({"TZ": "UTC+99"}, 80), ({}, 8)])
 def test_deploy_run_hides_nothing_in_odd_zones_or_terminals(shell: Shell, env: dict[str, str], columns: int) -> None:
     with Terminal(shell, *RUN, "dep_demo", columns=columns, env=env) as terminal:
         assert terminal.end() == 0
@@ -72,7 +73,7 @@ def test_deploy_run_shows_one_status_line_that_typing_does_not_move(alone: Shell
         ((), {"NO_COLOR": ""}, True),
     ],
 )
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_deploy_run_says_once_why_a_run_failed_in_colour_as_the_environment_says(
     shell: Shell, words: tuple[str, ...], env: dict[str, str], coloured: bool
 ) -> None:

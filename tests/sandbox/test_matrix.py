@@ -177,4 +177,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(examples(Fraction(1, 2)), stateful_step_count=12)
+TestMachine.settings = settings(examples(Fraction(1, 3)), stateful_step_count=12)

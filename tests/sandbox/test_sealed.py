@@ -200,7 +200,7 @@ def test_sandbox_reaches_and_changes_nothing_real_whatever_is_typed_inside(tmp_p
         before = snapshot(tmp_path)
         lines = ['cd "$1"', 'printf %s "$QODER_PAT" > token', "set -x"]
         qoder = shlex.quote(str(nursery().programs / "qoder"))
-        typed = REHEARSED if ALL_CELLS else REHEARSED[alone::2]
+        typed = REHEARSED if ALL_CELLS else REHEARSED[alone::3]
         lines += [f"{qoder} {line.format(token='token')} || echo FAILED" for line in typed]
         words = ["sh", "-c", "\n".join(lines), "sh"]
         (elsewhere := tmp_path.with_name("elsewhere")).mkdir(exist_ok=True)
@@ -371,6 +371,7 @@ def test_sandbox_has_a_new_token_each_time_and_keeps_nothing(tmp_path: Path) -> 
 
 @needs_signals
 @pytest.mark.parametrize(("name", "alone"), [("SIGINT", False), ("SIGTERM", True), ("SIGHUP", False)])
+@pytest.mark.few(2)
 def test_sandbox_leaves_no_files_when_it_is_stopped(tmp_path: Path, name: str, alone: bool) -> None:
     # All but the sleep comes before the line: an import or a file that is closed may swallow a Ctrl-C.
     command = "import os, time; open(os.environ['QODER_CONFIG'], 'w').close(); print(1, flush=True); time.sleep(60)"

@@ -165,6 +165,7 @@ def test_sandbox_runs_a_command_inside_and_exits_with_its_code() -> None:
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+@pytest.mark.few(1)
 def test_sandbox_exits_128_and_the_signal_where_its_command_was_killed(name: str) -> None:
     signum = signal.Signals[name]
     with started(sandbox(*python(f"import os; os.kill(os.getpid(), {int(signum)})"))) as process:
@@ -191,6 +192,7 @@ sys.exit(7)
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.few(2)
 def test_sandbox_passes_signals_on_once_and_waits_for_its_command(name: str) -> None:
     with started(sandbox(*python(LISTENER))) as process:
         assert process.stdout is not None
