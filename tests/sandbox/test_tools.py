@@ -99,7 +99,6 @@ MANY = (
 )
 
 
-@MORE
 @pytest.mark.parametrize(("cell", "unknown"), MANY if ALL_CELLS else MANY[:1], ids=str)
 def test_deploy_run_of_fifty_at_once_starts_none_twice_and_loses_none(cell: many.Cell, unknown: int | None) -> None:
     played = alone(many.play, cell)
