@@ -128,7 +128,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("shown", UNSURE)
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_deploy_run_sends_no_5xx_again_while_a_run_cannot_be_ruled_out(qoder: Qoder, shown: str) -> None:
     qoder.wire.on(*TRIGGER, ENVELOPED)
     looks(qoder, UNSURE[shown])
@@ -187,6 +187,7 @@ STARTS = {
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+@pytest.mark.few(23)
 def test_deploy_run_settles_a_lost_answer_by_the_run_list(qoder: Qoder, start: Start) -> None:
     """How often the trigger was sent is what `answers` says: the wire complains about one more and one less."""
     qoder.wire.on(*TRIGGER, *start.answers)
@@ -240,6 +241,7 @@ SECONDS: list[tuple[Any, float, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("answer", "created", "sees"), SECONDS)
+@pytest.mark.few(4)
 def test_deploy_run_allows_a_minute_for_clocks_that_differ(
     qoder: Qoder, answer: Any, created: float, sees: dict[str, Any]
 ) -> None:
@@ -328,6 +330,7 @@ LISTS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("order", "answer"), checkerboard(LISTS, ["500", "cut"]))
+@pytest.mark.few(5)
 def test_deploy_run_reads_to_its_attempt_in_any_order(qoder: Qoder, order: str, answer: str) -> None:
     qoder.wire.on(*TRIGGER, CUT if answer == "cut" else ENVELOPED).on(*EVENTS, page())
     paged(qoder, LISTS[order])
@@ -350,6 +353,7 @@ STANDS = {"HTML 401": 4, "HTML 403": 4, "HTML 404": 5, "302": 7}
 
 
 @pytest.mark.parametrize(("refusal", "shown"), checkerboard(FOREIGN, [1, 0]))
+@pytest.mark.few(5)
 def test_deploy_run_believes_a_refusal_that_is_not_the_apis_only_where_no_run_shows(
     qoder: Qoder, refusal: str, shown: int
 ) -> None:
@@ -376,6 +380,7 @@ AFTER = pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
 
 
 @AFTER
+@pytest.mark.few(4)
 def test_deploy_run_does_not_deny_a_lost_start_because_the_next_is_refused(qoder: Qoder, refused: Any) -> None:
     qoder.wire.on(*TRIGGER, CUT, *[refused] * (2 if refused is ENVELOPED else 1))
     shows(qoder)
@@ -383,6 +388,7 @@ def test_deploy_run_does_not_deny_a_lost_start_because_the_next_is_refused(qoder
 
 
 @AFTER
+@pytest.mark.few(4)
 def test_deploy_run_does_not_deny_its_keys_earlier_start_when_the_next_is_refused(qoder: Qoder, refused: Any) -> None:
     qoder.wire.on(*TRIGGER, CUT, *[refused] * (3 if refused is ENVELOPED else 1))
     shows(qoder)
@@ -415,6 +421,7 @@ STRANGERS = {
 
 @pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("is_listed", [False, True], ids=["nothing started", "ours is listed"])
+@pytest.mark.few(5)
 def test_deploy_run_believes_no_answer_of_other_runs(qoder: Qoder, answer: Callable[[], Any], is_listed: bool) -> None:
     qoder.wire.on(*TRIGGER, answer())
     if is_listed:
@@ -515,6 +522,7 @@ def adopted(qoder: Qoder) -> None:
     ("name", "words"),
     checkerboard(["last", "drun_7", "dep_1@last"], ["run get", "run wait", "run wait drun_7", "run result"]),
 )
+@pytest.mark.few(4)
 def test_run_commands_mark_an_adopted_run_wherever_they_show_it(qoder: Qoder, words: str, name: str) -> None:
     adopted(qoder)
     if words == "run wait drun_7":

@@ -110,6 +110,7 @@ WORST |= {"nothere fail": 5, "paused nothere": 6, "locked paused": 4}
 
 
 @pytest.mark.parametrize("deployments", WORST)
+@pytest.mark.few(5)
 def test_deploy_run_of_several_exits_as_the_worst_of_them(current: Town, deployments: str) -> None:
     timeout = "60" if "long" in deployments else "20m"
     words = [f"dep_{word}" for word in deployments.split()]
@@ -301,6 +302,7 @@ NO_LISTS = {
 
 
 @pytest.mark.parametrize("stdin", NO_LISTS.values(), ids=NO_LISTS.keys())
+@pytest.mark.few(5)
 def test_deploy_run_refuses_standard_input_that_is_no_list_of_names(current: Town, stdin: str) -> None:
     ran = current(*DEPLOY, "-", stdin=stdin)
     assert (ran.code, ran.out, current.server.asked) == (2, "", [])

@@ -68,6 +68,7 @@ COUNTS: dict[str, tuple[int, int, list[str], bool]] = {
 
 
 @pytest.mark.parametrize(("options", "world"), checkerboard(COUNTS, GENERATIONS), indirect=["world"])
+@pytest.mark.few(4)
 def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qoder, world: World, options: str) -> None:
     there, shown, limits, more = COUNTS[options]
     seed_runs(world, there)
@@ -85,6 +86,7 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
         *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
     ],
 )
+@pytest.mark.few(10)
 def test_run_list_refuses_what_makes_no_sense(qoder: Qoder, options: str) -> None:
     ran = qoder(*LIST, *options.split())
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
@@ -112,6 +114,7 @@ def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
 
 @pytest.mark.parametrize(("format", "out"), [("json", "[]\n"), ("jsonl", ""), ("id", ""), ("table", "")])
 @pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.few(5)
 def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: str, out: str, terminal: bool) -> None:
     qoder.terminal = terminal
     qoder.wire.on(*RUNS, page())
@@ -319,7 +322,7 @@ def test_api_list_keeps_the_path_of_an_operation(qoder: Qoder, columns: Callable
 STYLES = ["after_id", "next_page", "offset"]
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(
     count=st.integers(0, 40),
     sizes=st.lists(st.integers(1, 9), max_size=20),
@@ -454,7 +457,8 @@ def truth(world: World, *statuses: str) -> list[str]:
     return [id for id in newest_first(world) if status(id) in statuses]
 
 
-@pytest.mark.parametrize("statuses", [["failed"], ["completed"], ["skipped"], ["running"], ["completed", "skipped"]])
+@pytest.mark.parametrize("statuses", [["completed", "skipped"], ["failed"], ["skipped"], ["running"], ["completed"]])
+@pytest.mark.few(4)
 def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixed: World, statuses: list[str]) -> None:
     joined = ",".join(statuses)
     words = tuple(word for status in statuses for word in ("--status", status))
@@ -476,6 +480,7 @@ def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> No
 
 @pytest.mark.parametrize("trigger", ["manual", "schedule", "retry"])
 @pytest.mark.parametrize("deployment", ["dep_fail", None])
+@pytest.mark.few(4)
 def test_run_list_of_a_trigger_finds_its_runs(qoder: Qoder, mixed: World, trigger: str, deployment: str | None) -> None:
     ran = qoder("run", "list", *([deployment] if deployment else []), "--trigger", trigger, "--all", "--json")
     wanted = [

@@ -216,6 +216,7 @@ NOW = datetime(2026, 6, 14, 12, 0, tzinfo=UTC)
         ("2026-06-13T08:54:06", datetime(2026, 6, 13, 8, 54, 6).astimezone()),
     ],
 )
+@pytest.mark.few(5)
 def test_run_logs_since_takes_an_age_or_a_date(qoder: Qoder, typed: str, moment: datetime) -> None:
     qoder.clock.time = NOW.timestamp()
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page({"id": "evt_1", "type": "odd"}))
@@ -233,6 +234,7 @@ NO_MOMENTS = {
 
 
 @pytest.mark.parametrize("typed", NO_MOMENTS, ids=lambda typed: typed[:30])
+@pytest.mark.few(11)
 def test_run_logs_since_says_what_is_no_moment(qoder: Qoder, typed: str) -> None:
     qoder.clock.time = NOW.timestamp()
     ran = qoder("run", "logs", "drun_1", f"--since={typed}", "--json")

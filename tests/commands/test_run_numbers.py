@@ -46,6 +46,7 @@ PENDING: dict[str, str | None] = {
 
 
 @pytest.mark.parametrize("typed", PENDING)
+@pytest.mark.few(5)
 def test_run_pending_says_how_to_decide_by_a_number(qoder: Qoder, server: Asking, typed: str) -> None:
     for number in (1, 2):
         server.asks(f"sess_{number}", call(number))

@@ -70,7 +70,7 @@ READ_OF: dict[str, Any] = {"run": (RUN, LEGACY, DONE), "session": (EVENTS, page(
 
 @EACH
 @pytest.mark.parametrize("of", READ_OF)
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_run_wait_outlives_trouble(qoder: Qoder, trouble: str, of: str) -> None:
     read, going, over = READ_OF[of]
     qoder.wire.on(*RUN, *([CURRENT] if of == "session" else [])).on(*read, going, *[TROUBLE[trouble]] * 3, over)
@@ -80,7 +80,7 @@ def test_run_wait_outlives_trouble(qoder: Qoder, trouble: str, of: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("of", READ_OF)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_run_wait_loses_sight_after_five_minutes_of_trouble(qoder: Qoder, trouble: str, of: str) -> None:
     read, going, _ = READ_OF[of]
     qoder.wire.on(*RUN, *([CURRENT] if of == "session" else []))
@@ -299,6 +299,7 @@ WAITINGS: dict[str, Wait] = {
 
 
 @pytest.mark.parametrize("name", WAITINGS)
+@pytest.mark.few(16)
 def test_run_wait_ends_as_run_and_session_together_say(qoder: Qoder, name: str) -> None:
     wait = WAITINGS[name]
     qoder.wire.on(*RUN, timeline(qoder, *wait.run), repeat=True).on(*EVENTS, timeline(qoder, *wait.events), repeat=True)

@@ -320,6 +320,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("line", MISTAKES)
+@pytest.mark.few(11)
 def test_session_new_tells_what_is_wrong_before_anything_is_sent(
     qoder: Qoder, service: Things, tmp_path: Path, line: str
 ) -> None:
@@ -334,6 +335,7 @@ def test_session_new_tells_what_is_wrong_before_anything_is_sent(
 
 @pytest.mark.parametrize("hidden", [(), ("metadata",)], ids=["with metadata", "without"])
 @pytest.mark.parametrize("fault", ["drop-after", "act-html", "drop-before"])
+@pytest.mark.few(4)
 def test_session_new_finds_a_session_whose_answer_was_lost_and_makes_none_twice(
     qoder: Qoder, service: Things, fault: str, hidden: tuple[str, ...]
 ) -> None:
@@ -629,6 +631,7 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
 
 
 @pytest.mark.parametrize(("events", "shown"), CHATS)
+@pytest.mark.few(15)
 def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
     events: tuple[dict[str, Any], ...], shown: str
 ) -> None:

@@ -117,6 +117,7 @@ def test_session_send_interrupts(qoder: Qoder, server: Asking) -> None:
 @pytest.mark.parametrize(
     ("more", "lag"), [("", 0.0), ("", 3.0), ("--when-idle --wait", 3.0), ("--when-idle", 15.0), ("--interrupt", 15.0)]
 )
+@pytest.mark.few(3)
 def test_session_send_sends_once_what_a_proxy_repeats(qoder: Qoder, server: Asking, more: str, lag: float) -> None:
     """It sends every request for a change twice, and passes on the answer to the second."""
     server.asks("sess_1")
@@ -308,6 +309,7 @@ ECHOES: dict[str, tuple[Lie, bool]] = {
 
 
 @pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.few(7)
 def test_session_send_looks_for_what_the_response_does_not_show(qoder: Qoder, server: Asking, echo: str) -> None:
     change, is_shown = ECHOES[echo]
     server.tell(server.asks("sess_1"), qoder.clock.time - 30, {"id": "evt_old", **says("y", "user.message")})

@@ -1,5 +1,6 @@
 """Which turn of a session `wait`, `get`, `result` and `send --wait` tell of, whatever the order in which it is told."""
 
+from fractions import Fraction
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.sessions import event_of
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sessions.story import turn_story
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.asking import RUNNING, Asking, Event, call, says
 from tests.support.cells import checkerboard
 from tests.support.one_run import CURRENT, EVENTS, SESSION, story
@@ -64,6 +65,7 @@ ENDS_WELL = {
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
+@pytest.mark.few(6)
 def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *ENDS_WELL[told])
     if server.world.generation == "legacy":  # without times too
@@ -77,7 +79,7 @@ def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: 
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_session_get_says_running_until_then(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *ENDS_WELL[told][:-1])
     assert qoder(*SEND).code == 0
@@ -128,6 +130,7 @@ RESTS = {
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(RESTS, GENERATIONS), indirect=["server"])
+@pytest.mark.few(3)
 def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *RESTS[told])
     began = qoder.clock.time
@@ -365,6 +368,7 @@ KINDS = (MESSAGE, RUNNING, says("Hm."), idle(), idle("cancelled"), idle("require
 REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
 
 
+@examples(Fraction(2, 3))
 @given(
     st.lists(st.sampled_from([*KINDS, UNPAID, REPLY]), max_size=9),
     st.sampled_from([(), ("types[]",), ("order",), ("types[]", "order")]),
@@ -423,6 +427,7 @@ def asking(qoder: Qoder) -> Asking:
         (("session", "send", "sess_1", "-m", "x"), 6),
     ],
 )
+@pytest.mark.few(7)
 def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, words: tuple[str, ...], code: int) -> None:
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err
