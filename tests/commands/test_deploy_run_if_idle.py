@@ -106,6 +106,7 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
 
 
 @pytest.mark.parametrize("age", [1, 2, 3, 4])
+@pytest.mark.few(3)
 def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int) -> None:
     place = Place(qoder, 5, asking=5 - age, more=True)
     ran = qoder(*IF_IDLE)
@@ -213,6 +214,7 @@ GONE = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
         (3600, httpx.Response(404, html="<h1>No.</h1>"), {}, 3),
     ],
 )
+@pytest.mark.few(4)
 def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_once_it_is_old(
     qoder: Qoder, age: int, answer: httpx.Response, fields: dict[str, Any], code: int
 ) -> None:

@@ -43,7 +43,7 @@ EACH = pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
 
 
 @EACH
-@pytest.mark.few(5)
+@pytest.mark.few(4)
 def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
     shows_ours(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created=at(-2)))
@@ -62,7 +62,7 @@ def test_deploy_run_adopts_none_beside_a_run_whose_time_cannot_be(qoder: Qoder) 
 
 
 @EACH
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_deploy_run_exits_9_with_the_command_that_repeats_it_where_no_run_shows(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
     shows(qoder)
@@ -202,6 +202,7 @@ def test_deploy_run_settles_a_lost_answer_by_the_run_list(qoder: Qoder, start: S
 
 
 @pytest.mark.parametrize("ahead", [-7 * 3600, -1, 0.4, 90, 86400 * 400])
+@pytest.mark.few(4)
 def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ahead: float) -> None:
     qoder.wire.on(*TRIGGER, CUT)
     shows_ours(qoder, fresh(7, created=at(ahead)), fresh(6, created=at(ahead - 2)), ahead=ahead)
@@ -211,6 +212,7 @@ def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ah
 @pytest.mark.parametrize(
     ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("60", 60.0, 0), ("61", 30.0, 7)]
 )
+@pytest.mark.few(4)
 def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | None, waited: float, code: int) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
     qoder.wire.on(*TRIGGER, busy, *([fresh(7)] if code == 0 else []))
@@ -220,6 +222,7 @@ def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | No
 
 
 @pytest.mark.parametrize(("created", "sees"), [(0, ADOPTED), (120, ADOPTED), (121, IN_DOUBT), (-1, IN_DOUBT)])
+@pytest.mark.few(3)
 def test_deploy_run_adopts_only_what_began_in_two_minutes(qoder: Qoder, created: float, sees: dict[str, Any]) -> None:
     def cut(request: httpx.Request) -> Any:
         qoder.clock.time += 119
@@ -279,6 +282,7 @@ class TwoClocks(FakeClock):
 
 
 @pytest.mark.parametrize(("step", "when"), checkerboard([-10.0, 10.0, -7200.0, 7200.0], ["at the trigger", "later"]))
+@pytest.mark.few(3)
 def test_deploy_run_adopts_its_own_though_the_clock_is_set_meanwhile(qoder: Qoder, step: float, when: str) -> None:
     clock = qoder.clock = TwoClocks()
 

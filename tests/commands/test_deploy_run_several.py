@@ -344,6 +344,7 @@ TWICE = ["dep_demo dep_demo", "dep_demo demo", "demo dep_fail demo", "dep_demo d
 
 
 @pytest.mark.parametrize("line", [*TWICE, "dep_demo dep_demo --allow-duplicates --idempotency-key k"])
+@pytest.mark.few(3)
 def test_deploy_run_starts_nothing_where_one_is_named_twice(current: Town, line: str) -> None:
     ran = current(*DEPLOY, *line.split())
     assert (ran.code, ran.out, posts(current)) == (2, "", [])
@@ -366,6 +367,7 @@ UNKNOWN: list[tuple[str, int, str]] = [
 
 
 @pytest.mark.parametrize(("names", "code", "said"), UNKNOWN)
+@pytest.mark.few(3)
 def test_deploy_run_starts_nothing_while_a_name_is_not_known(current: Town, names: str, code: int, said: str) -> None:
     twins(current)
     ran = current(*DEPLOY, *names.split(), "--json")

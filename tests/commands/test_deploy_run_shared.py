@@ -434,6 +434,7 @@ BAD_DATABASES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD_DATABASES)
+@pytest.mark.few(3)
 def test_deploy_run_sends_nothing_with_a_database_that_cannot_keep_keys(
     tmp_path: Path, database: str, what: str
 ) -> None:

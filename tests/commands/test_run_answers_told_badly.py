@@ -502,6 +502,7 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
         *(f"approve sess_1 {id} --yes" for id in ("../evt_1", "-", "evt_1,evt_2")),
     ],
 )
+@pytest.mark.few(5)
 def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Asking, line: str) -> None:
     server.asks("sess_1", call(1, kind="agent.custom_tool_use" if "answer" in line else "agent.tool_use"))
     qoder.stdin = "sess_1\n"

@@ -356,6 +356,7 @@ UNREADABLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("strange", UNREADABLE)
+@pytest.mark.few(3)
 def test_session_approve_approves_no_call_of_a_tool_that_is_no_text(qoder: Qoder, server: Asking, strange: str) -> None:
     server.asks("sess_1", {**call(1), **UNREADABLE[strange]})
     [shown] = qoder("session", "pending", "sess_1", "--json").json

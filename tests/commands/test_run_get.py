@@ -247,7 +247,7 @@ COMMANDS = [GET, ("run", "wait", "drun_1", "--timeout", "3m", "--json"), ("run",
 LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, rests("cancelled"), RUNNING, MESSAGE]
 
 
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 6))
 @given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[0])
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])

@@ -123,6 +123,7 @@ def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: s
 
 
 @pytest.mark.parametrize(("format", "terminal"), checkerboard(["table", "wide", "json", "jsonl", "id"], [True, False]))
+@pytest.mark.few(4)
 def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, format: str, terminal: bool) -> None:
     qoder.terminal = terminal
     odd = [{}, {"id": 7}, {"id": []}, {"id": "drun_1", "created_at": "soon"}, "text", None, {"agent": [], "error": "x"}]
@@ -376,6 +377,7 @@ BAD_PAGES = {
 
 
 @pytest.mark.parametrize("answers", BAD_PAGES.values(), ids=BAD_PAGES.keys())
+@pytest.mark.few(4)
 def test_run_list_leaves_what_was_shown_when_a_page_fails(qoder: Qoder, answers: list[Any]) -> None:
     for all_but_last in answers[:-1]:
         qoder.wire.on(*RUNS, all_but_last)
@@ -520,6 +522,7 @@ RESOLVED = [("-n 100", True), ("--all", False), ("--all --resolve", True), ("-n 
 
 
 @pytest.mark.parametrize(("options", "asks"), [*RESOLVED, ("-q", False)])
+@pytest.mark.few(4)
 def test_run_list_asks_the_sessions_of_a_short_list_alone(qoder: Qoder, world: World, options: str, asks: bool) -> None:
     seed_runs(world, 102)
     ran = qoder(*LIST, *options.split(), *([] if options == "-q" else ["--json"]))
@@ -568,6 +571,7 @@ LATER: dict[str, tuple[dict[str, Any], str, bool]] = {
 
 
 @pytest.mark.parametrize(("fields", "status", "asks"), LATER.values(), ids=LATER.keys())
+@pytest.mark.few(4)
 def test_run_list_believes_a_row_before_what_was_kept_of_its_run(
     qoder: Qoder, fields: dict[str, Any], status: str, asks: bool
 ) -> None:
@@ -669,6 +673,7 @@ WHEN: list[tuple[str, int, int]] = [
 
 
 @pytest.mark.parametrize(("deployment", "when"), checkerboard(["dep_demo", ""], WHEN))
+@pytest.mark.few(4)
 def test_run_list_since_and_until_bound_when_runs_were_created(
     qoder: Qoder, world: World, deployment: str, when: tuple[str, int, int]
 ) -> None:

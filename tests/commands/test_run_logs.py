@@ -161,6 +161,7 @@ def test_run_logs_reads_an_old_server_page_by_page(qoder: Qoder) -> None:
     ("tail", "limits", "shown"),
     [(3, ["10"], 3), (100, ["100"], 100), (150, ["75", "75"], 150), (500, ["100"] * 3, 250)],
 )
+@pytest.mark.few(3)
 def test_run_logs_tail_costs_no_more_than_it_shows(qoder: Qoder, tail: int, limits: list[str], shown: int) -> None:
     at = "2026-06-14T08:{:02}:{:02}Z"
     newest_first = [says(f"{n}", id=f"evt_{n}", processed_at=at.format(n // 60, n % 60)) for n in reversed(range(250))]

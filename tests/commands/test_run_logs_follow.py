@@ -20,7 +20,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.stream import FRAME_LIMIT
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, a_result, lines_of, page_of, says
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
@@ -522,7 +522,7 @@ def with_many_events(qoder: Qoder, count: int, follow: bool) -> tuple[int, int, 
     return ran.code, sink.events, sink.most - before
 
 
-@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("follow", [False, pytest.param(True, marks=MORE)])
 def test_run_logs_follow_takes_no_more_memory_for_3_000_events_than_for_300(qoder: Qoder, follow: bool) -> None:
     with_many_events(qoder, 1, follow)  # it imports what it needs
     few, many = (with_many_events(qoder, count, follow) for count in (300, 3_000))

@@ -165,6 +165,7 @@ def test_run_result_saves_deliveries_and_overwrites_none(qoder: Qoder, tmp_path:
 
 
 @pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", "https://sto[rage/x", ""])
+@pytest.mark.few(3)
 def test_run_result_follows_no_link_that_is_not_https(qoder: Qoder, tmp_path: Path, url: str) -> None:
     assert delivered(qoder, tmp_path / "out", "a.txt", url).code == 7
     assert not list((tmp_path / "out").iterdir())

@@ -103,6 +103,7 @@ ENDS: dict[str, tuple[list[Any], int, tuple[float, float]]] = {
 
 
 @pytest.mark.parametrize(("answers", "code", "slept"), ENDS.values(), ids=ENDS.keys())
+@pytest.mark.few(4)
 def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: int, slept: tuple[float, float]) -> None:
     qoder.wire.on(*RUN, *answers, repeat=True)
     ran = qoder(*WAIT)
@@ -347,6 +348,7 @@ SHORTENED: list[tuple[bool, bool, Any, str]] = [
 
 
 @pytest.mark.parametrize(("out", "err", "shown", "says"), SHORTENED)
+@pytest.mark.few(4)
 def test_run_wait_says_why_a_run_failed_once_on_a_terminal(
     qoder: Qoder, out: bool, err: bool, shown: Any, says: str
 ) -> None:
@@ -603,6 +605,7 @@ SILENT = {
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize("silent", SILENT)
+@pytest.mark.few(3)
 def test_run_wait_sees_the_end_within_six_seconds_where_the_stream_is_open_but_silent(
     qoder: Qoder, generation: Generation, silent: str
 ) -> None:

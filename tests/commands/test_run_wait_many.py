@@ -18,7 +18,7 @@ from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder, examples
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
 from tests.support.inprocess import seed_runs
 from tests.support.one_run import DONE, RUN
@@ -189,6 +189,7 @@ def test_run_wait_of_ids_that_the_newest_runs_do_not_show_reads_each_once(crowd:
 @pytest.mark.parametrize(
     ("windows", "crowd"), checkerboard(["heeded", "ignored", "refused"], GENERATIONS), indirect=["crowd"]
 )
+@pytest.mark.few(2)
 def test_run_wait_of_many_behind_newer_ones_costs_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
     ids = crowd.begin(30, seconds=3 * HOUR)
     crowd.clock.time += HOUR
@@ -212,6 +213,7 @@ def test_run_wait_of_the_same_run_twice_tells_of_it_twice(current: Crowd) -> Non
 
 
 @pytest.mark.parametrize("credits", ["1e999999999", "-1e999999", "1e-999999999", "NaN", "lots"])
+@pytest.mark.few(3)
 def test_run_wait_of_many_adds_up_no_cost_that_is_none(qoder: Qoder, credits: str) -> None:
     cheap = {**DONE, "id": "drun_2", "session_id": "sess_2", "usage": {"total_credits": 0.5}}
     qoder.wire.on(*RUN, {**DONE, "usage": {"total_credits": credits}}).on("GET", "/deployment_runs/drun_2", cheap)
@@ -357,12 +359,12 @@ def test_run_wait_of_many_overrules_a_status_that_stays_behind_its_session(legac
 
 
 def test_run_wait_of_many_compares_statuses_with_sessions_by_a_list_once_a_minute(legacy: Crowd) -> None:
-    ids = legacy.begin(12, seconds=600)
+    ids = legacy.begin(7, seconds=600)
     legacy.clock.time += 25
-    legacy.wait([*ids, *legacy.begin(12, seconds=600)], "--timeout", "130")
-    assert legacy.codes == {124: 24}
+    legacy.wait([*ids, *legacy.begin(8, seconds=600)], "--timeout", "130")
+    assert legacy.codes == {124: 15}
     assert {asked.path for asked in legacy.server.asked} == set(LISTS)
-    assert len(legacy.asked_for("/sessions")) <= 2 * pages(24) * 130 / 60 + 1  # and what they cost
+    assert len(legacy.asked_for("/sessions")) <= 2 * pages(15) * 130 / 60 + 1  # and what they cost
 
 
 # What sessions do.
@@ -556,7 +558,8 @@ def plights(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@examples(Fraction(2, 15))
+@MORE
+@examples(Fraction(1, 5))
 @given(generation=st.sampled_from(GENERATIONS), plight=plights())
 def test_run_wait_of_many_makes_up_no_end_and_misses_none_whatever_the_lists_hide(
     tmp_path: Path, generation: Generation, plight: dict[str, Any]

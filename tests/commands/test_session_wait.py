@@ -113,6 +113,7 @@ FAILS: dict[str, tuple[tuple[Event, ...], str]] = {
 
 
 @pytest.mark.parametrize("told", FAILS)
+@pytest.mark.few(3)
 def test_session_send_exits_1_when_the_turn_fails(qoder: Qoder, server: Asking, told: str) -> None:
     events, kind = FAILS[told]
     plays(server, *events)
@@ -190,6 +191,7 @@ FIRST = ((MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE)
 
 
 @pytest.mark.parametrize(("told", "ignores"), checkerboard(FIRST, [(), ("types[]",)]))
+@pytest.mark.few(2)
 def test_session_send_waits_for_work_that_begins_late(
     qoder: Qoder, server: Asking, ignores: tuple[str, ...], told: tuple[Event, ...]
 ) -> None:
@@ -282,6 +284,7 @@ def answers(qoder: Qoder, server: Asking, *ids: str) -> None:
 
 @WAITS
 @pytest.mark.parametrize("answered", [1, 2])
+@pytest.mark.few(3)
 def test_session_wait_exits_11_only_for_calls_that_wait(qoder: Qoder, server: Asking, line: str, answered: int) -> None:
     session = server.asks("sess_2", call(1), call(2))
     answers(qoder, server, *["evt_1", "evt_2"][:answered])
@@ -322,6 +325,7 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
 
 
 @pytest.mark.parametrize(("told", "age"), checkerboard(["asks", "works", "was told something"], [0.0, 3600.0]))
+@pytest.mark.few(2)
 def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Asking, told: str, age: float) -> None:
     session = server.asks("sess_2", *([call(1)] if told == "asks" else []), run=False)
     if told != "asks":
@@ -368,7 +372,7 @@ KINDS = (MESSAGE, RUNNING, says("Hm."), idle(), idle("cancelled"), idle("require
 REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
 
 
-@examples(Fraction(2, 3))
+@examples(Fraction(1, 3))
 @given(
     st.lists(st.sampled_from([*KINDS, UNPAID, REPLY]), max_size=9),
     st.sampled_from([(), ("types[]",), ("order",), ("types[]", "order")]),
@@ -437,6 +441,7 @@ def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, word
 @pytest.mark.parametrize(
     ("noun", "status"), checkerboard(["session", "run"], ["404", "409", "400", "500", "drop-after"])
 )
+@pytest.mark.few(3)
 def test_session_approve_names_the_session_of_a_refusal(qoder: Qoder, asking: Asking, noun: str, status: str) -> None:
     asking.asks("sess_1", call(1))
     asking.faults.add(f"send:{status}*9")
