@@ -547,7 +547,7 @@ def test_deploy_run_result_of_several_is_read_beside_the_wait(tmp_path: Path) ->
             current.clock.sleep(10)
 
     current.server.refuse = refuse
-    words = (*many(current, 20, seconds=2), last, "--parallel", "20", "--result", "--timeout", "20", "--json")
+    words = (*many(current, 14, seconds=2), last, "--parallel", "20", "--result", "--timeout", "20", "--json")
     ran = current(*DEPLOY, *words)
     assert {item["status"] for item in ran.json} == {"completed"}
     found = Counter(codes(ran))

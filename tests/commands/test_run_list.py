@@ -202,19 +202,19 @@ def test_run_list_of_failed_runs_keeps_the_error(qoder: Qoder, columns: Callable
     assert len(row) <= width
 
 
-@pytest.mark.parametrize(("width", "shown"), [(20, 1), (40, 3), (80, 6), (120, 8)])
 def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
-    qoder: Qoder, columns: Callable[[int], None], width: int, shown: int
+    qoder: Qoder, columns: Callable[[int], None]
 ) -> None:
-    columns(width)
     ids = of_real_length(qoder, 32)
-    header, *lines = qoder(*LIST, "--all").out.splitlines()
-    rows, footer = lines[:3], lines[3:]
-    assert header.split() == SHOWN[:shown]
-    assert footer[0].startswith("hidden: ") == (shown < 8)
-    assert " ".join(footer).endswith("-o wide shows all")
-    assert max(map(len, footer)) <= width
-    assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
+    for width, shown in ((20, 1), (40, 3), (80, 6), (120, 8)):
+        columns(width)
+        header, *lines = qoder(*LIST, "--all").out.splitlines()
+        rows, footer = lines[:3], lines[3:]
+        assert header.split() == SHOWN[:shown]
+        assert footer[0].startswith("hidden: ") == (shown < 8)
+        assert " ".join(footer).endswith("-o wide shows all")
+        assert max(map(len, footer)) <= width
+        assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
     header, _, row, *_ = qoder(*LIST, "-o", "wide").out.splitlines()
     assert header.split() == [*SHOWN, "deployment", "id"]
     assert row.startswith(f"{ids[1]}  failed     nightly-report")
