@@ -25,7 +25,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder, Ran
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
 from tests.support.one_run import DONE
@@ -205,6 +205,7 @@ def test_run_wait_of_several_has_an_item_for_a_name_of_two_and_looks_for_none_wi
     assert len(current.server.asked) - asked <= 8
 
 
+@MORE
 def test_run_wait_of_several_counts_the_time_to_find_out_which_are_meant(current: Town) -> None:
     known = current.world.start("dep_long").id
     ids = many(current, 400, seconds=3600)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.sandbox.records import stamp
@@ -146,7 +146,8 @@ HOSTILE = [
 
 
 @examples(Fraction(1, 2))
-@given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=12), min_size=2, max_size=2))
+@example(texts=["`job", "job`"])
+@given(texts=st.lists(st.sampled_from(HOSTILE) | st.text(max_size=12), min_size=2, max_size=2))
 def test_report_in_markdown_shows_what_others_wrote_as_code(qoder: Qoder, texts: list[str]) -> None:
     name, message = texts
     deployment = {"id": "dep_1", "name": name, "status": "active", "created_at": "2026-01-01T00:00:00Z"}

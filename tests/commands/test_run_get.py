@@ -281,7 +281,7 @@ def test_run_get_reads_on_where_events_come_in_no_order(qoder: Qoder) -> None:
     assert qoder(*GET).json["error"]["type"] == "x"
 
 
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 4))
 @given(
     first=st.sampled_from([[RUNNING, rests()], [rests("budget_reached")], [TERMINATED]]),
     later=st.lists(st.sampled_from(MORE), max_size=30),
@@ -303,7 +303,7 @@ ODD = st.recursive(
 )
 
 
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 4))
 @given(odd=ODD)
 def test_run_get_is_broken_by_no_event_however_odd(qoder: Qoder, odd: Any) -> None:
     events = [odd, {"type": "session.status_idle", "stop_reason": odd}, {"type": "session.error", "error": odd}]

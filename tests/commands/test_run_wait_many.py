@@ -86,7 +86,7 @@ def refused(asked: Asked) -> httpx.Response:
 
 
 def test_run_wait_of_many_costs_a_page_a_check_and_two_requests_for_each_that_ended(crowd: Crowd) -> None:
-    ids = crowd.begin(15, seconds=70, every=0.6)
+    ids = crowd.begin(15, seconds=40, every=0.6)
     crowd.wait(ids)
     assert (crowd.code, crowd.codes, sorted(in_order(crowd))) == (0, {0: 15}, sorted(ids))
     assert crowd.busiest <= READS_PER_SECOND
@@ -394,7 +394,7 @@ ASKS = _story(_ends(20, "requires_action"))
 
 
 def test_run_wait_of_many_is_not_changed_by_what_happens_in_a_session_later(current: Crowd) -> None:
-    ids = [*current.begin(5, CHATS_ON, every=0.0), *current.begin(9, seconds=200, every=0.0)]
+    ids = [*current.begin(5, CHATS_ON, every=0.0), *current.begin(9, seconds=130, every=0.0)]
     current.clock.time += 30  # nobody looked while they rested
     current.wait(ids)
     assert current.codes == {0: 14}
@@ -414,7 +414,7 @@ def test_run_wait_of_many_exits_11_for_those_that_ask(current: Crowd) -> None:
 
 
 def test_run_wait_of_many_exits_9_for_a_session_that_was_deleted(current: Crowd) -> None:
-    ids = current.begin(12, seconds=100)
+    ids = current.begin(12, seconds=60)
     session = current.world.runs[ids[7]].session
     assert session is not None
     current.clock.time += 10
@@ -466,8 +466,8 @@ def test_run_wait_of_many_exits_10_or_at_first_4_for_a_token_that_is_refused(cro
     assert crowd.error["http_status"] == 401
 
 
+@MORE
 @pytest.mark.parametrize("silence", ["502", "no connection"])
-@pytest.mark.few(1)
 def test_run_wait_of_many_loses_sight_after_five_minutes_of_silence(silence: str, current: Crowd) -> None:
     def silent(asked: Asked) -> httpx.Response:
         if silence == "502":
