@@ -43,7 +43,7 @@ EACH = pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
 
 
 @EACH
-@pytest.mark.few(5)
+@pytest.mark.few(4)
 def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
     shows_ours(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created=at(-2)))
@@ -62,7 +62,7 @@ def test_deploy_run_adopts_none_beside_a_run_whose_time_cannot_be(qoder: Qoder) 
 
 
 @EACH
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_deploy_run_exits_9_with_the_command_that_repeats_it_where_no_run_shows(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
     shows(qoder)
@@ -128,7 +128,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("shown", UNSURE)
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 def test_deploy_run_sends_no_5xx_again_while_a_run_cannot_be_ruled_out(qoder: Qoder, shown: str) -> None:
     qoder.wire.on(*TRIGGER, ENVELOPED)
     looks(qoder, UNSURE[shown])
@@ -187,6 +187,7 @@ STARTS = {
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+@pytest.mark.few(23)
 def test_deploy_run_settles_a_lost_answer_by_the_run_list(qoder: Qoder, start: Start) -> None:
     """How often the trigger was sent is what `answers` says: the wire complains about one more and one less."""
     qoder.wire.on(*TRIGGER, *start.answers)
@@ -201,6 +202,7 @@ def test_deploy_run_settles_a_lost_answer_by_the_run_list(qoder: Qoder, start: S
 
 
 @pytest.mark.parametrize("ahead", [-7 * 3600, -1, 0.4, 90, 86400 * 400])
+@pytest.mark.few(4)
 def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ahead: float) -> None:
     qoder.wire.on(*TRIGGER, CUT)
     shows_ours(qoder, fresh(7, created=at(ahead)), fresh(6, created=at(ahead - 2)), ahead=ahead)
@@ -210,6 +212,7 @@ def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ah
 @pytest.mark.parametrize(
     ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("60", 60.0, 0), ("61", 30.0, 7)]
 )
+@pytest.mark.few(4)
 def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | None, waited: float, code: int) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
     qoder.wire.on(*TRIGGER, busy, *([fresh(7)] if code == 0 else []))
@@ -219,6 +222,7 @@ def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | No
 
 
 @pytest.mark.parametrize(("created", "sees"), [(0, ADOPTED), (120, ADOPTED), (121, IN_DOUBT), (-1, IN_DOUBT)])
+@pytest.mark.few(3)
 def test_deploy_run_adopts_only_what_began_in_two_minutes(qoder: Qoder, created: float, sees: dict[str, Any]) -> None:
     def cut(request: httpx.Request) -> Any:
         qoder.clock.time += 119
@@ -240,6 +244,7 @@ SECONDS: list[tuple[Any, float, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("answer", "created", "sees"), SECONDS)
+@pytest.mark.few(4)
 def test_deploy_run_allows_a_minute_for_clocks_that_differ(
     qoder: Qoder, answer: Any, created: float, sees: dict[str, Any]
 ) -> None:
@@ -277,6 +282,7 @@ class TwoClocks(FakeClock):
 
 
 @pytest.mark.parametrize(("step", "when"), checkerboard([-10.0, 10.0, -7200.0, 7200.0], ["at the trigger", "later"]))
+@pytest.mark.few(3)
 def test_deploy_run_adopts_its_own_though_the_clock_is_set_meanwhile(qoder: Qoder, step: float, when: str) -> None:
     clock = qoder.clock = TwoClocks()
 
@@ -328,6 +334,7 @@ LISTS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("order", "answer"), checkerboard(LISTS, ["500", "cut"]))
+@pytest.mark.few(5)
 def test_deploy_run_reads_to_its_attempt_in_any_order(qoder: Qoder, order: str, answer: str) -> None:
     qoder.wire.on(*TRIGGER, CUT if answer == "cut" else ENVELOPED).on(*EVENTS, page())
     paged(qoder, LISTS[order])
@@ -350,6 +357,7 @@ STANDS = {"HTML 401": 4, "HTML 403": 4, "HTML 404": 5, "302": 7}
 
 
 @pytest.mark.parametrize(("refusal", "shown"), checkerboard(FOREIGN, [1, 0]))
+@pytest.mark.few(5)
 def test_deploy_run_believes_a_refusal_that_is_not_the_apis_only_where_no_run_shows(
     qoder: Qoder, refusal: str, shown: int
 ) -> None:
@@ -376,6 +384,7 @@ AFTER = pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
 
 
 @AFTER
+@pytest.mark.few(4)
 def test_deploy_run_does_not_deny_a_lost_start_because_the_next_is_refused(qoder: Qoder, refused: Any) -> None:
     qoder.wire.on(*TRIGGER, CUT, *[refused] * (2 if refused is ENVELOPED else 1))
     shows(qoder)
@@ -383,6 +392,7 @@ def test_deploy_run_does_not_deny_a_lost_start_because_the_next_is_refused(qoder
 
 
 @AFTER
+@pytest.mark.few(4)
 def test_deploy_run_does_not_deny_its_keys_earlier_start_when_the_next_is_refused(qoder: Qoder, refused: Any) -> None:
     qoder.wire.on(*TRIGGER, CUT, *[refused] * (3 if refused is ENVELOPED else 1))
     shows(qoder)
@@ -415,6 +425,7 @@ STRANGERS = {
 
 @pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("is_listed", [False, True], ids=["nothing started", "ours is listed"])
+@pytest.mark.few(5)
 def test_deploy_run_believes_no_answer_of_other_runs(qoder: Qoder, answer: Callable[[], Any], is_listed: bool) -> None:
     qoder.wire.on(*TRIGGER, answer())
     if is_listed:
@@ -515,6 +526,7 @@ def adopted(qoder: Qoder) -> None:
     ("name", "words"),
     checkerboard(["last", "drun_7", "dep_1@last"], ["run get", "run wait", "run wait drun_7", "run result"]),
 )
+@pytest.mark.few(4)
 def test_run_commands_mark_an_adopted_run_wherever_they_show_it(qoder: Qoder, words: str, name: str) -> None:
     adopted(qoder)
     if words == "run wait drun_7":

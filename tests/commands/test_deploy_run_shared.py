@@ -141,6 +141,7 @@ HIDDEN: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("what", HIDDEN)
+@pytest.mark.few(3)
 def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path: Path, what: str) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     leave(machines, "sending", sent=machines.clock.time)
@@ -205,6 +206,7 @@ LOST: dict[str, tuple[tuple[str, ...], int, int, str]] = {
 
 
 @pytest.mark.parametrize(("how", "machines"), checkerboard(LOST, STORES), indirect=["machines"])
+@pytest.mark.few(5)
 def test_deploy_run_sends_nothing_again_under_a_shared_key(machines: Machines, how: str) -> None:
     faults, code, triggers, state = LOST[how]
     ran = machines.machine("a", *faults)(*NIGHT)
@@ -368,6 +370,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.few(6)
 def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what: str) -> None:
     keys, words, code = REFUSED[what]
     if keys.startswith("postgres"):
@@ -395,6 +398,7 @@ BAD_STORES: dict[str, tuple[str, int, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD_STORES)
+@pytest.mark.few(6)
 def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_path: Path, what: str) -> None:
     how, code, said = BAD_STORES[what]
     machines = Machines(tmp_path, MEMORY_STORE)
@@ -430,6 +434,7 @@ BAD_DATABASES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD_DATABASES)
+@pytest.mark.few(3)
 def test_deploy_run_sends_nothing_with_a_database_that_cannot_keep_keys(
     tmp_path: Path, database: str, what: str
 ) -> None:
@@ -489,6 +494,7 @@ ATTACHED: dict[str, tuple[dict[str, str], int]] = {
 
 
 @pytest.mark.parametrize("how", ATTACHED)
+@pytest.mark.few(3)
 def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path: Path, how: str) -> None:
     attached, count = ATTACHED[how]
     machines, resources = Machines(tmp_path, MEMORY_STORE), [{"type": "memory_store", **attached}]

@@ -3,18 +3,20 @@
 import io
 import json
 import re
+from fractions import Fraction
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
-from tests.conftest import Qoder, Ran
+from tests.conftest import Qoder, Ran, examples
+from tests.support.cells import MORE
 from tests.support.inprocess import WorldTransport
 from tests.support.wire import api_error
 
@@ -143,7 +145,9 @@ HOSTILE = [
 ]
 
 
-@given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=12), min_size=2, max_size=2))
+@examples(Fraction(1, 2))
+@example(texts=["`job", "job`"])
+@given(texts=st.lists(st.sampled_from(HOSTILE) | st.text(max_size=12), min_size=2, max_size=2))
 def test_report_in_markdown_shows_what_others_wrote_as_code(qoder: Qoder, texts: list[str]) -> None:
     name, message = texts
     deployment = {"id": "dep_1", "name": name, "status": "active", "created_at": "2026-01-01T00:00:00Z"}
@@ -275,20 +279,21 @@ def test_report_cannot_tell_of_a_schedule_that_it_cannot_read(qoder: Qoder, sche
     assert kinds(qoder("report", "-o", "json").json)["cannot_tell"] == ["unreadable odd"]
 
 
-def test_report_of_5000_deployments_stays_a_page(qoder: Qoder) -> None:
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=MORE)])
+def test_report_of_5000_deployments_stays_a_page(qoder: Qoder, count: int) -> None:
     old, pages = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z"), list[Any]()
     schedule = {"type": "cron", "expression": "0 3 * * *", "timezone": "UTC"}
-    for first in range(0, 5000, 100):
+    for first in range(0, count, 100):
         rows = [
             {"id": f"dep_{n}", "name": f"job-{n}", "schedule": schedule, "status": "active", **old}
             for n in range(first, first + 100)
         ]
-        pages.append({"data": rows, "has_more": first < 4900, "last_id": rows[-1]["id"]})
+        pages.append({"data": rows, "has_more": first + 100 < count, "last_id": rows[-1]["id"]})
     qoder.wire.on("GET", "/deployments", *pages)
     qoder.wire.on("GET", "/deployment_runs", {"data": []})
     page = qoder("report").out
     assert page.count("\n") < 40
-    assert page.count("4,989 more: -o json has all") == 2
+    assert page.count(f"{count - 11:,} more: -o json has all") == 2
 
 
 def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qoder, world: World) -> None:
@@ -314,6 +319,7 @@ UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that
 
 
 @pytest.mark.parametrize("what", UNSEEN)
+@pytest.mark.few(4)
 def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what: str) -> None:
     schedule, runs, code = UNSEEN[what]
     deployment = {"id": "dep_1", "name": "odd", "status": "active", "schedule": schedule, **OLD}
@@ -326,6 +332,7 @@ def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what
 
 
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
+@pytest.mark.few(4)
 def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
     deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
     run = {"deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "status": "running"}
@@ -442,6 +449,7 @@ LEFT: dict[str, tuple[list[Any], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", LEFT)
+@pytest.mark.few(6)
 def test_report_tells_whether_a_run_began_and_what_it_left(qoder: Qoder, name: str) -> None:
     events, items = LEFT[name]
     row = {"id": "dep_1", "name": "busy", "status": "active", "created_at": "2026-01-01T00:00:00Z"}

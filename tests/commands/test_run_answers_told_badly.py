@@ -103,7 +103,7 @@ def hears(server: Asking, heard: str, *, is_done: bool = True) -> None:
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="404"))
-@pytest.mark.few(8)
+@pytest.mark.few(6)
 def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Asking, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard)
@@ -116,7 +116,7 @@ def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Asking, 
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
-@pytest.mark.few(8)
+@pytest.mark.few(6)
 def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Asking, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard, is_done=False)
@@ -151,6 +151,7 @@ TWICE: dict[str, Callable[[Events], Events]] = {
 
 
 @pytest.mark.parametrize(("told", "line", "newest"), checkerboard(TWICE, [COMMANDS["approve"], ALL], [True, False]))
+@pytest.mark.few(7)
 def test_session_approve_approves_no_call_that_is_told_in_two_ways(
     qoder: Qoder, server: Asking, told: str, line: str, newest: bool
 ) -> None:
@@ -182,6 +183,7 @@ IDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("ids", IDS)
+@pytest.mark.few(9)
 def test_session_approve_answers_only_its_own_calls_whatever_is_named(qoder: Qoder, server: Asking, ids: str) -> None:
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(3))
@@ -298,7 +300,7 @@ LISTS: dict[str, Told] = {
 
 
 @pytest.mark.parametrize(("command", "told"), commands_with(LISTS))
-@pytest.mark.few(11)
+@pytest.mark.few(7)
 def test_session_answers_keep_their_promises_on_a_list_that_is_told_badly(
     qoder: Qoder, server: Asking, told: str, command: str
 ) -> None:
@@ -337,6 +339,7 @@ def swaps(server: Asking, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("where", DOUBLED)
+@pytest.mark.few(6)
 def test_run_approve_sends_nothing_for_a_call_with_a_field_twice(qoder: Qoder, server: Asking, where: str) -> None:
     swaps(server, *DOUBLED[where])
     for words in (("--all",), ("evt_1",)):
@@ -456,6 +459,7 @@ LACKS = ["result", "content", "is_error", "session_thread_id", "deny_message"]
 
 
 @pytest.mark.parametrize(("command", "lacks"), checkerboard(["approve", "deny", "answer"], LACKS))
+@pytest.mark.few(5)
 def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: Asking, command: str, lacks: str) -> None:
     asks(server, command)
     server.faults.add("send:drop-after")
@@ -471,6 +475,7 @@ def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: As
 @pytest.mark.parametrize(
     ("command", "answer_comes"), checkerboard([*COMMANDS, "approve --wait", "send --interrupt"], [True, False])
 )
+@pytest.mark.few(5)
 def test_session_answers_say_after_a_signal_what_was_delivered(
     qoder: Qoder, server: Asking, command: str, answer_comes: bool
 ) -> None:
@@ -497,6 +502,7 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
         *(f"approve sess_1 {id} --yes" for id in ("../evt_1", "-", "evt_1,evt_2")),
     ],
 )
+@pytest.mark.few(5)
 def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Asking, line: str) -> None:
     server.asks("sess_1", call(1, kind="agent.custom_tool_use" if "answer" in line else "agent.tool_use"))
     qoder.stdin = "sess_1\n"
@@ -505,6 +511,7 @@ def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Asking
 
 
 @pytest.mark.parametrize("order", list(itertools.product((0, 1, 2), repeat=2)), ids=str)
+@pytest.mark.few(6)
 def test_session_approve_takes_many_hashes_in_any_order(qoder: Qoder, server: Asking, order: tuple[int, ...]) -> None:
     server.asks("sess_1", call(1), call(2), call(3))
     words = " ".join(f"--input-sha256 {sha256_of(call(n + 1)).upper()}" for n in order)

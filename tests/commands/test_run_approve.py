@@ -191,6 +191,7 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.few(24)
 def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, server: Asking, name: str) -> None:
     case = CASES[name]
     server.asks("sess_1", *case.calls)
@@ -231,6 +232,7 @@ def test_session_approve_of_two_people_at_once_says_who_was_first(qoder: Qoder, 
         *("approve sess_1 \u0661 --yes", f"approve sess_1 1 --yes --input-sha256 {HASHES[0]}"),
     ],
 )
+@pytest.mark.few(14)
 def test_session_approve_takes_the_call_and_a_yes_away_from_a_terminal(qoder: Qoder, server: Asking, line: str) -> None:
     server.asks("sess_1", call(1))
     assert qoder("session", *line.split()).code == 2
@@ -330,6 +332,7 @@ OTHERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("other", "verb"), checkerboard(OTHERS, ["approve", "deny"]))
+@pytest.mark.few(4)
 def test_session_approve_lets_no_other_call_pass_by_a_hash(qoder: Qoder, server: Asking, other: str, verb: str) -> None:
     server.asks("sess_1", call(1))
     [shown] = qoder("session", "pending", "sess_1", "--json").json
@@ -353,6 +356,7 @@ UNREADABLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("strange", UNREADABLE)
+@pytest.mark.few(3)
 def test_session_approve_approves_no_call_of_a_tool_that_is_no_text(qoder: Qoder, server: Asking, strange: str) -> None:
     server.asks("sess_1", {**call(1), **UNREADABLE[strange]})
     [shown] = qoder("session", "pending", "sess_1", "--json").json
@@ -392,6 +396,7 @@ HEARD: dict[str, list[Callable[[httpx.Response], Answer]]] = {
 @pytest.mark.parametrize(
     ("words", "heard", "older"), checkerboard([("deny", "allow"), ("approve", "deny")], HEARD, [False, True])
 )
+@pytest.mark.few(5)
 def test_session_approve_exits_9_when_its_answer_is_recorded_as_another(
     qoder: Qoder, server: Asking, words: tuple[str, str], heard: str, older: bool
 ) -> None:
@@ -436,6 +441,7 @@ LOST: dict[str, tuple[str, tuple[str, ...], Event, int, bool]] = {
 
 
 @pytest.mark.parametrize("name", LOST)
+@pytest.mark.few(5)
 def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder, server: Asking, name: str) -> None:
     verb, hidden, status, code, is_open = LOST[name]
     before = {moment.beat.fields["id"] for moment in server.asks("sess_1", *TWO).moments}
@@ -508,7 +514,7 @@ IGNORED: list[tuple[str, ...]] = [(), ("types[]",), ("order",), ("types[]", "ord
     # Without times and an order nothing would tell which is first.
     [(each, ignores) for each in STRANGE for ignores in IGNORED if not (each == "no times" and "order" in ignores)],
 )
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_session_approve_finds_what_waits_however_it_is_told(
     qoder: Qoder, server: Asking, strange: str, ignores: tuple[str, ...]
 ) -> None:

@@ -76,7 +76,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, int]] = {
 
 
 @pytest.mark.parametrize(("fields", "status", "code"), RUNS.values(), ids=RUNS.keys())
-@pytest.mark.few(16)
+@pytest.mark.few(11)
 def test_run_get_says_how_a_run_stands(qoder: Qoder, fields: dict[str, Any], status: str, code: int) -> None:
     run = {**UNTOLD, **fields}
     qoder.wire.on(*RUN, run, repeat=True)
@@ -102,7 +102,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["variant"])
-@pytest.mark.few(10)
+@pytest.mark.few(7)
 def test_run_get_reads_the_example(qoder: Qoder, example: dict[str, Any]) -> None:
     run, variant = example["json"], example["variant"]
     status = next((word for word in ("completed", "failed", "skipped") if word in variant), "running")
@@ -213,7 +213,7 @@ class Teller:
         *((name, "desc") for name in STORIES if not re.search("no times|one second", name)),  # which tell no order
     ],
 )
-@pytest.mark.few(24)
+@pytest.mark.few(16)
 def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, order: str) -> None:
     events, status, kind = STORIES[name]
     listed = story(*events)
@@ -247,7 +247,7 @@ COMMANDS = [GET, ("run", "wait", "drun_1", "--timeout", "3m", "--json"), ("run",
 LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, rests("cancelled"), RUNNING, MESSAGE]
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 6))
 @given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[0])
 @example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])
@@ -281,7 +281,7 @@ def test_run_get_reads_on_where_events_come_in_no_order(qoder: Qoder) -> None:
     assert qoder(*GET).json["error"]["type"] == "x"
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 4))
 @given(
     first=st.sampled_from([[RUNNING, rests()], [rests("budget_reached")], [TERMINATED]]),
     later=st.lists(st.sampled_from(MORE), max_size=30),
@@ -303,7 +303,7 @@ ODD = st.recursive(
 )
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 4))
 @given(odd=ODD)
 def test_run_get_is_broken_by_no_event_however_odd(qoder: Qoder, odd: Any) -> None:
     events = [odd, {"type": "session.status_idle", "stop_reason": odd}, {"type": "session.error", "error": odd}]
@@ -360,6 +360,7 @@ def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: di
         ({"elapsed_ms": "as sent"}, "as sent"),
     ],
 )
+@pytest.mark.few(7)
 def test_run_get_says_how_long_any_run_took_that_ended(qoder: Qoder, fields: dict[str, Any], elapsed: Any) -> None:
     qoder.wire.on(*RUN, {**DONE, **fields}).may(*EVENTS, page(*story(RUNNING)))
     shown = qoder("run", "get", "drun_1", "--json").json

@@ -68,6 +68,7 @@ COUNTS: dict[str, tuple[int, int, list[str], bool]] = {
 
 
 @pytest.mark.parametrize(("options", "world"), checkerboard(COUNTS, GENERATIONS), indirect=["world"])
+@pytest.mark.few(4)
 def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qoder, world: World, options: str) -> None:
     there, shown, limits, more = COUNTS[options]
     seed_runs(world, there)
@@ -85,6 +86,7 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
         *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
     ],
 )
+@pytest.mark.few(10)
 def test_run_list_refuses_what_makes_no_sense(qoder: Qoder, options: str) -> None:
     ran = qoder(*LIST, *options.split())
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
@@ -112,6 +114,7 @@ def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
 
 @pytest.mark.parametrize(("format", "out"), [("json", "[]\n"), ("jsonl", ""), ("id", ""), ("table", "")])
 @pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.few(5)
 def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: str, out: str, terminal: bool) -> None:
     qoder.terminal = terminal
     qoder.wire.on(*RUNS, page())
@@ -120,6 +123,7 @@ def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: s
 
 
 @pytest.mark.parametrize(("format", "terminal"), checkerboard(["table", "wide", "json", "jsonl", "id"], [True, False]))
+@pytest.mark.few(4)
 def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, format: str, terminal: bool) -> None:
     qoder.terminal = terminal
     odd = [{}, {"id": 7}, {"id": []}, {"id": "drun_1", "created_at": "soon"}, "text", None, {"agent": [], "error": "x"}]
@@ -198,19 +202,19 @@ def test_run_list_of_failed_runs_keeps_the_error(qoder: Qoder, columns: Callable
     assert len(row) <= width
 
 
-@pytest.mark.parametrize(("width", "shown"), [(20, 1), (40, 3), (80, 6), (120, 8)])
 def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
-    qoder: Qoder, columns: Callable[[int], None], width: int, shown: int
+    qoder: Qoder, columns: Callable[[int], None]
 ) -> None:
-    columns(width)
     ids = of_real_length(qoder, 32)
-    header, *lines = qoder(*LIST, "--all").out.splitlines()
-    rows, footer = lines[:3], lines[3:]
-    assert header.split() == SHOWN[:shown]
-    assert footer[0].startswith("hidden: ") == (shown < 8)
-    assert " ".join(footer).endswith("-o wide shows all")
-    assert max(map(len, footer)) <= width
-    assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
+    for width, shown in ((20, 1), (40, 3), (80, 6), (120, 8)):
+        columns(width)
+        header, *lines = qoder(*LIST, "--all").out.splitlines()
+        rows, footer = lines[:3], lines[3:]
+        assert header.split() == SHOWN[:shown]
+        assert footer[0].startswith("hidden: ") == (shown < 8)
+        assert " ".join(footer).endswith("-o wide shows all")
+        assert max(map(len, footer)) <= width
+        assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
     header, _, row, *_ = qoder(*LIST, "-o", "wide").out.splitlines()
     assert header.split() == [*SHOWN, "deployment", "id"]
     assert row.startswith(f"{ids[1]}  failed     nightly-report")
@@ -319,7 +323,7 @@ def test_api_list_keeps_the_path_of_an_operation(qoder: Qoder, columns: Callable
 STYLES = ["after_id", "next_page", "offset"]
 
 
-@examples(Fraction(1, 2))
+@examples(Fraction(1, 3))
 @given(
     count=st.integers(0, 40),
     sizes=st.lists(st.integers(1, 9), max_size=20),
@@ -373,6 +377,7 @@ BAD_PAGES = {
 
 
 @pytest.mark.parametrize("answers", BAD_PAGES.values(), ids=BAD_PAGES.keys())
+@pytest.mark.few(4)
 def test_run_list_leaves_what_was_shown_when_a_page_fails(qoder: Qoder, answers: list[Any]) -> None:
     for all_but_last in answers[:-1]:
         qoder.wire.on(*RUNS, all_but_last)
@@ -454,7 +459,8 @@ def truth(world: World, *statuses: str) -> list[str]:
     return [id for id in newest_first(world) if status(id) in statuses]
 
 
-@pytest.mark.parametrize("statuses", [["failed"], ["completed"], ["skipped"], ["running"], ["completed", "skipped"]])
+@pytest.mark.parametrize("statuses", [["completed", "skipped"], ["failed"], ["skipped"], ["running"], ["completed"]])
+@pytest.mark.few(4)
 def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixed: World, statuses: list[str]) -> None:
     joined = ",".join(statuses)
     words = tuple(word for status in statuses for word in ("--status", status))
@@ -476,6 +482,7 @@ def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> No
 
 @pytest.mark.parametrize("trigger", ["manual", "schedule", "retry"])
 @pytest.mark.parametrize("deployment", ["dep_fail", None])
+@pytest.mark.few(4)
 def test_run_list_of_a_trigger_finds_its_runs(qoder: Qoder, mixed: World, trigger: str, deployment: str | None) -> None:
     ran = qoder("run", "list", *([deployment] if deployment else []), "--trigger", trigger, "--all", "--json")
     wanted = [
@@ -515,6 +522,7 @@ RESOLVED = [("-n 100", True), ("--all", False), ("--all --resolve", True), ("-n 
 
 
 @pytest.mark.parametrize(("options", "asks"), [*RESOLVED, ("-q", False)])
+@pytest.mark.few(4)
 def test_run_list_asks_the_sessions_of_a_short_list_alone(qoder: Qoder, world: World, options: str, asks: bool) -> None:
     seed_runs(world, 102)
     ran = qoder(*LIST, *options.split(), *([] if options == "-q" else ["--json"]))
@@ -563,6 +571,7 @@ LATER: dict[str, tuple[dict[str, Any], str, bool]] = {
 
 
 @pytest.mark.parametrize(("fields", "status", "asks"), LATER.values(), ids=LATER.keys())
+@pytest.mark.few(4)
 def test_run_list_believes_a_row_before_what_was_kept_of_its_run(
     qoder: Qoder, fields: dict[str, Any], status: str, asks: bool
 ) -> None:
@@ -664,6 +673,7 @@ WHEN: list[tuple[str, int, int]] = [
 
 
 @pytest.mark.parametrize(("deployment", "when"), checkerboard(["dep_demo", ""], WHEN))
+@pytest.mark.few(4)
 def test_run_list_since_and_until_bound_when_runs_were_created(
     qoder: Qoder, world: World, deployment: str, when: tuple[str, int, int]
 ) -> None:

@@ -20,7 +20,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.stream import FRAME_LIMIT
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, a_result, lines_of, page_of, says
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
@@ -63,7 +63,7 @@ FAULTS: list[tuple[str, ...]] = [
 
 
 @pytest.mark.parametrize(("faults", "generation"), checkerboard(FAULTS, GENERATIONS), ids=str)
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_run_logs_follow_shows_each_event_once(qoder: Qoder, generation: Generation, faults: tuple[str, ...]) -> None:
     place = Place(qoder, generation, *faults)
     if faults == ("any:lagging=2",):
@@ -84,6 +84,7 @@ def test_run_logs_follow_shows_each_event_once(qoder: Qoder, generation: Generat
 
 @BOTH
 @pytest.mark.parametrize("run", ["dep_demo", "dep_fail", "dep_terminated", "dep_budget", "dep_ask", "dep_slow"])
+@pytest.mark.few(4)
 def test_run_logs_follow_ends_with_the_run_however_it_ends(qoder: Qoder, generation: Generation, run: str) -> None:
     place = Place(qoder, generation, run=run)
     ran = place.follow("--json")
@@ -119,6 +120,7 @@ LESS = ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"]
 
 
 @pytest.mark.parametrize(("option", "generation"), checkerboard(LESS, GENERATIONS))
+@pytest.mark.few(3)
 def test_run_logs_follow_may_show_less_than_everything(qoder: Qoder, generation: Generation, option: str) -> None:
     place = Place(qoder, generation, *["stream:501*inf"] * (generation == "legacy"))
     qoder.clock.sleep(20)
@@ -250,6 +252,7 @@ NO_STREAM = [401, 403, 404, 405, 501]
 
 
 @pytest.mark.parametrize("status", NO_STREAM)
+@pytest.mark.few(3)
 def test_run_logs_follow_opens_no_stream_again_that_is_refused_or_missing(qoder: Qoder, status: int) -> None:
     asked: list[float] = []
 
@@ -284,7 +287,7 @@ SAYS = {"an error": "Too busy.", "an error by its name": "Gone.", "an error in a
 
 
 @pytest.mark.parametrize("name", FAILURES)
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 def test_run_logs_follow_comes_back_whatever_goes_wrong(qoder: Qoder, name: str) -> None:
     streams = Streams(qoder, FAILURES[name])
     assert streams.follow() == []
@@ -371,7 +374,7 @@ SAID: dict[str, tuple[bytes, list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", SAID)
-@pytest.mark.few(10)
+@pytest.mark.few(7)
 def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> None:
     said, events, cursor = SAID[name]
     streams = Streams(qoder, [said[n : n + 65_536] for n in range(0, len(said), 65_536)])
@@ -519,7 +522,7 @@ def with_many_events(qoder: Qoder, count: int, follow: bool) -> tuple[int, int, 
     return ran.code, sink.events, sink.most - before
 
 
-@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("follow", [False, pytest.param(True, marks=MORE)])
 def test_run_logs_follow_takes_no_more_memory_for_3_000_events_than_for_300(qoder: Qoder, follow: bool) -> None:
     with_many_events(qoder, 1, follow)  # it imports what it needs
     few, many = (with_many_events(qoder, count, follow) for count in (300, 3_000))

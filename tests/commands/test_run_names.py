@@ -63,6 +63,7 @@ NO_RUN = {
         *(("run get", typed, hint.format("sess_1" if "sess" in typed else "drun_1")) for typed, hint in NO_RUN.items()),
     ],
 )
+@pytest.mark.few(24)
 def test_run_and_deploy_get_say_what_to_type_instead(qoder: Qoder, command: str, typed: str, hint: str) -> None:
     ran = qoder(*command.split(), typed)
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
@@ -94,6 +95,7 @@ NAMES = ["a name, with spaces", "日本語", "50%/day?", "dep", "-x", "last", "x
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.few(4)
 def test_deploy_get_takes_an_exact_name_wherever_it_is(qoder: Qoder, world: World, tmp_path: Path, name: str) -> None:
     made = world.add_deployment(name=name, at=world.now() - 365 * 24 * HOUR)
     world.seed_deployments(120)
@@ -141,6 +143,7 @@ NEAR = {
 
 @pytest.mark.parametrize("command", ["deploy get", "run list"])
 @pytest.mark.parametrize("typed", NEAR)
+@pytest.mark.few(10)
 def test_deploy_get_and_run_list_suggest_the_nearest_name(qoder: Qoder, world: World, command: str, typed: str) -> None:
     ran = qoder(*("run get" if "@" in typed else command).split(), typed, "--json")
     assert (ran.code, ran.out) == (5, "")

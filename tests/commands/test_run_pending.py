@@ -113,6 +113,7 @@ def test_run_get_lists_and_deployments_say_what_waits(qoder: Qoder, server: Aski
         ({"status": "completed"}, [call(1)], 0),
     ],
 )
+@pytest.mark.few(4)
 def test_run_get_looks_once_for_what_a_run_waits_for(
     qoder: Qoder, server: Asking, fields: dict[str, Any], calls: list[dict[str, Any]], looks: int
 ) -> None:
@@ -185,6 +186,7 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     ],
     ids=str,
 )
+@pytest.mark.few(6)
 def test_session_pending_looks_at_what_may_wait_since_then(
     qoder: Qoder, server: Asking, fields: dict[str, Any], is_looked_at: bool
 ) -> None:
@@ -210,6 +212,7 @@ def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, serve
 
 @pytest.mark.parametrize("names_calls", [True, False])
 @pytest.mark.parametrize(("named", "calls", "restarts"), [(True, 0, True), (False, 101, False), (True, 101, True)])
+@pytest.mark.few(4)
 def test_session_pending_lists_what_a_sub_agent_asks_behind_a_running_agent(
     qoder: Qoder, server: Asking, named: bool, calls: int, restarts: bool, names_calls: bool
 ) -> None:
@@ -266,6 +269,7 @@ AFTER = [
 
 
 @pytest.mark.parametrize("after", AFTER, ids=lambda event: event["type"] if event else "allowed")
+@pytest.mark.few(5)
 def test_session_pending_leaves_out_what_a_sub_agent_asks_no_longer(
     qoder: Qoder, server: Asking, after: dict[str, Any] | None
 ) -> None:

@@ -70,7 +70,7 @@ READ_OF: dict[str, Any] = {"run": (RUN, LEGACY, DONE), "session": (EVENTS, page(
 
 @EACH
 @pytest.mark.parametrize("of", READ_OF)
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 def test_run_wait_outlives_trouble(qoder: Qoder, trouble: str, of: str) -> None:
     read, going, over = READ_OF[of]
     qoder.wire.on(*RUN, *([CURRENT] if of == "session" else [])).on(*read, going, *[TROUBLE[trouble]] * 3, over)
@@ -80,7 +80,7 @@ def test_run_wait_outlives_trouble(qoder: Qoder, trouble: str, of: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("of", READ_OF)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_run_wait_loses_sight_after_five_minutes_of_trouble(qoder: Qoder, trouble: str, of: str) -> None:
     read, going, _ = READ_OF[of]
     qoder.wire.on(*RUN, *([CURRENT] if of == "session" else []))
@@ -103,6 +103,7 @@ ENDS: dict[str, tuple[list[Any], int, tuple[float, float]]] = {
 
 
 @pytest.mark.parametrize(("answers", "code", "slept"), ENDS.values(), ids=ENDS.keys())
+@pytest.mark.few(4)
 def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: int, slept: tuple[float, float]) -> None:
     qoder.wire.on(*RUN, *answers, repeat=True)
     ran = qoder(*WAIT)
@@ -299,6 +300,7 @@ WAITINGS: dict[str, Wait] = {
 
 
 @pytest.mark.parametrize("name", WAITINGS)
+@pytest.mark.few(16)
 def test_run_wait_ends_as_run_and_session_together_say(qoder: Qoder, name: str) -> None:
     wait = WAITINGS[name]
     qoder.wire.on(*RUN, timeline(qoder, *wait.run), repeat=True).on(*EVENTS, timeline(qoder, *wait.events), repeat=True)
@@ -346,6 +348,7 @@ SHORTENED: list[tuple[bool, bool, Any, str]] = [
 
 
 @pytest.mark.parametrize(("out", "err", "shown", "says"), SHORTENED)
+@pytest.mark.few(4)
 def test_run_wait_says_why_a_run_failed_once_on_a_terminal(
     qoder: Qoder, out: bool, err: bool, shown: Any, says: str
 ) -> None:
@@ -602,6 +605,7 @@ SILENT = {
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize("silent", SILENT)
+@pytest.mark.few(3)
 def test_run_wait_sees_the_end_within_six_seconds_where_the_stream_is_open_but_silent(
     qoder: Qoder, generation: Generation, silent: str
 ) -> None:

@@ -18,7 +18,7 @@ from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder, examples
-from tests.support.cells import checkerboard
+from tests.support.cells import MORE, checkerboard
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
 from tests.support.inprocess import seed_runs
 from tests.support.one_run import DONE, RUN
@@ -86,24 +86,24 @@ def refused(asked: Asked) -> httpx.Response:
 
 
 def test_run_wait_of_many_costs_a_page_a_check_and_two_requests_for_each_that_ended(crowd: Crowd) -> None:
-    ids = crowd.begin(24, seconds=70, every=0.4)
+    ids = crowd.begin(15, seconds=40, every=0.6)
     crowd.wait(ids)
-    assert (crowd.code, crowd.codes, sorted(in_order(crowd))) == (0, {0: 24}, sorted(ids))
+    assert (crowd.code, crowd.codes, sorted(in_order(crowd))) == (0, {0: 15}, sorted(ids))
     assert crowd.busiest <= READS_PER_SECOND
     before = [check for check in crowd.checks if check[-1].at < crowd.told[0].at]
-    assert max(map(len, before)) <= pages(24) + 5
-    ended = 0 if crowd.world.generation == "legacy" else 24
+    assert max(map(len, before)) <= pages(15) + 5
+    ended = 0 if crowd.world.generation == "legacy" else 15
     by_themselves = len(crowd.server.asked) - lists_asked(crowd)
     assert by_themselves <= 2 * ended + crowd.clock.time - crowd.began  # and one a second, for those unasked for long
     assert 0 <= min(crowd.delays()) <= max(crowd.delays()) <= 6 + 2
 
 
 def test_run_wait_of_many_reads_only_pages_while_nothing_changes(crowd: Crowd) -> None:
-    crowd.wait(crowd.begin(24, seconds=600, every=0.4), "--timeout", "58")
-    assert (crowd.code, crowd.codes) == (124, {124: 24})
+    crowd.wait(crowd.begin(15, seconds=600, every=0.6), "--timeout", "58")
+    assert (crowd.code, crowd.codes) == (124, {124: 15})
     first, *others = crowd.checks[:-1]  # the last one is for what they cost
-    assert len(first) <= 2 * pages(24)  # the ids are looked for, and then their sessions
-    assert {len(check) for check in others} == {pages(24)}
+    assert len(first) <= 2 * pages(15)  # the ids are looked for, and then their sessions
+    assert {len(check) for check in others} == {pages(15)}
     steady = [check[0].at for check in others if check[0].at - crowd.began > 10]
     assert [round(later - earlier, 1) for earlier, later in pairwise(steady)][:8] == [5.0] * 8
 
@@ -116,10 +116,10 @@ def test_run_logs_of_many_are_read_no_faster(current: Crowd) -> None:
 
 
 def test_run_wait_of_many_that_end_at_once_asks_for_each_in_its_turn(current: Crowd) -> None:
-    current.wait(current.begin(50, seconds=10, every=0.0))
-    assert (current.codes, len(current.asked_for("/events"))) == ({0: 50}, 50)
+    current.wait(current.begin(30, seconds=10, every=0.0))
+    assert (current.codes, len(current.asked_for("/events"))) == ({0: 30}, 30)
     assert current.busiest <= READS_PER_SECOND
-    assert max(current.delays()) <= 5 + 2 * 50 / READS_PER_SECOND * 1.05
+    assert max(current.delays()) <= 5 + 2 * 30 / READS_PER_SECOND * 1.05
     while_asking = [asked for asked in current.server.asked if asked.path in LISTS and asked.at > current.told[0].at]
     assert len(while_asking) <= 2
 
@@ -148,7 +148,7 @@ def test_run_wait_interval_is_the_longest_pause_between_two_looks(current: Crowd
     assert len(current.asked_for("/events")) >= 9 * 8
 
 
-@pytest.mark.parametrize(("ours", "others", "seconds"), [(9, 5, 50), (12, 4, 600)])
+@pytest.mark.parametrize(("ours", "others", "seconds"), [(9, 3, 50), (9, 3, 600)])
 def test_run_wait_of_many_among_strangers_costs_pages(crowd: Crowd, ours: int, others: int, seconds: float) -> None:
     stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
     ids = []
@@ -164,21 +164,21 @@ def test_run_wait_of_many_among_strangers_costs_pages(crowd: Crowd, ours: int, o
         assert max(crowd.delays()) <= 10
     else:
         assert crowd.codes == {124: ours}
-        assert max(map(len, crowd.checks[1:-1])) <= pages(60)  # the first finds the ids, the last is for the cost
+        assert max(map(len, crowd.checks[1:-1])) <= pages(36)  # the first finds the ids, the last is for the cost
         assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
-        assert len(crowd.server.asked) <= pages(60) + 40 / 5 * pages(60) * 1.5
+        assert len(crowd.server.asked) <= pages(36) + 40 / 5 * pages(36) * 1.5
 
 
 @pytest.mark.parametrize("age", ["an hour", "far apart"])
 def test_run_wait_of_ids_that_the_newest_runs_do_not_show_reads_each_once(crowd: Crowd, age: str) -> None:
-    ids = crowd.begin(40, seconds=5) if age == "an hour" else far_apart(crowd, 12, left=900)
+    ids = crowd.begin(20, seconds=5) if age == "an hour" else far_apart(crowd, 12, left=900)
     crowd.clock.time += HOUR if age == "an hour" else 0
     crowd.begin(70, seconds=5)
     if age == "an hour":
         crowd.wait([*ids[:6], "drun_nothere", *ids[6:], "drun_neither"])
-        assert (crowd.code, crowd.codes) == (5, {0: 40, 5: 2})
-        assert len(crowd.asked_for(f"{RUNS}/")) == 42
-        assert lists_asked(crowd, RUNS) <= 42 // 10 + page_poller.BARREN
+        assert (crowd.code, crowd.codes) == (5, {0: 20, 5: 2})
+        assert len(crowd.asked_for(f"{RUNS}/")) == 22
+        assert lists_asked(crowd, RUNS) <= 22 // 10 + page_poller.BARREN
     elif crowd.world.generation == "current":
         crowd.wait(ids, "--timeout", "20")
         assert (crowd.codes, len(crowd.asked_for(f"{RUNS}/"))) == ({124: 12}, 12)
@@ -189,18 +189,19 @@ def test_run_wait_of_ids_that_the_newest_runs_do_not_show_reads_each_once(crowd:
 @pytest.mark.parametrize(
     ("windows", "crowd"), checkerboard(["heeded", "ignored", "refused"], GENERATIONS), indirect=["crowd"]
 )
+@pytest.mark.few(2)
 def test_run_wait_of_many_behind_newer_ones_costs_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
-    ids = crowd.begin(50, seconds=3 * HOUR)
+    ids = crowd.begin(30, seconds=3 * HOUR)
     crowd.clock.time += HOUR
-    crowd.begin(40, seconds=5 * HOUR)
+    crowd.begin(25, seconds=5 * HOUR)
     crowd.server.deaf_to = ("created_at",) if windows == "ignored" else ()
     if windows == "refused":
         crowd.server.refuse = on_lists(lambda asked: answer(400) if "created_at[gte]" in asked.query else None)
     crowd.wait(random.Random(1).sample(ids, len(ids)), "--timeout", "15")
-    assert crowd.codes == {124: 50}
+    assert crowd.codes == {124: 30}
     assert {item.get("status") for _, item in crowd.told} == {"running"}
     assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
-    assert max(map(len, crowd.checks[1:-1])) <= pages(90) + 1  # the first finds the ids, the last is for the cost
+    assert max(map(len, crowd.checks[1:-1])) <= pages(55) + 1  # the first finds the ids, the last is for the cost
 
 
 def test_run_wait_of_the_same_run_twice_tells_of_it_twice(current: Crowd) -> None:
@@ -212,6 +213,7 @@ def test_run_wait_of_the_same_run_twice_tells_of_it_twice(current: Crowd) -> Non
 
 
 @pytest.mark.parametrize("credits", ["1e999999999", "-1e999999", "1e-999999999", "NaN", "lots"])
+@pytest.mark.few(3)
 def test_run_wait_of_many_adds_up_no_cost_that_is_none(qoder: Qoder, credits: str) -> None:
     cheap = {**DONE, "id": "drun_2", "session_id": "sess_2", "usage": {"total_credits": 0.5}}
     qoder.wire.on(*RUN, {**DONE, "usage": {"total_credits": credits}}).on("GET", "/deployment_runs/drun_2", cheap)
@@ -289,7 +291,7 @@ HIDE_STATUSES = ("runs are missing", "always empty", "refuses everything", "rows
     [*((bent, "current") for bent in BENT), *((bent, "legacy") for bent in HIDE_STATUSES)],
     indirect=["crowd"],
 )
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_run_wait_of_many_tells_of_every_end_once_and_never_too_early(bent: str, crowd: Crowd) -> None:
     seed_runs(crowd.world, 8, every=4.0)
     ids = [*crowd.begin(5, seconds=15), *crowd.begin(4, exhausted(seconds=20))]
@@ -321,6 +323,7 @@ def test_run_wait_of_many_reads_lists_again_that_could_not_be_read(current: Crow
 
 
 @pytest.mark.parametrize(("status", "apart"), [(429, False), (503, False), (429, True)])
+@pytest.mark.few(2)
 def test_run_wait_of_many_keeps_the_pause_that_a_server_asks_for(status: int, apart: bool, current: Crowd) -> None:
     ids = far_apart(current, 9, left=900) if apart else current.begin(9, seconds=200)
     between(current, 20, 40, lambda asked: answer(status, retry_after="30"))
@@ -356,12 +359,12 @@ def test_run_wait_of_many_overrules_a_status_that_stays_behind_its_session(legac
 
 
 def test_run_wait_of_many_compares_statuses_with_sessions_by_a_list_once_a_minute(legacy: Crowd) -> None:
-    ids = legacy.begin(12, seconds=600)
+    ids = legacy.begin(7, seconds=600)
     legacy.clock.time += 25
-    legacy.wait([*ids, *legacy.begin(12, seconds=600)], "--timeout", "130")
-    assert legacy.codes == {124: 24}
+    legacy.wait([*ids, *legacy.begin(8, seconds=600)], "--timeout", "130")
+    assert legacy.codes == {124: 15}
     assert {asked.path for asked in legacy.server.asked} == set(LISTS)
-    assert len(legacy.asked_for("/sessions")) <= 2 * pages(24) * 130 / 60 + 1  # and what they cost
+    assert len(legacy.asked_for("/sessions")) <= 2 * pages(15) * 130 / 60 + 1  # and what they cost
 
 
 # What sessions do.
@@ -391,7 +394,7 @@ ASKS = _story(_ends(20, "requires_action"))
 
 
 def test_run_wait_of_many_is_not_changed_by_what_happens_in_a_session_later(current: Crowd) -> None:
-    ids = [*current.begin(5, CHATS_ON, every=0.0), *current.begin(9, seconds=200, every=0.0)]
+    ids = [*current.begin(5, CHATS_ON, every=0.0), *current.begin(9, seconds=130, every=0.0)]
     current.clock.time += 30  # nobody looked while they rested
     current.wait(ids)
     assert current.codes == {0: 14}
@@ -411,7 +414,7 @@ def test_run_wait_of_many_exits_11_for_those_that_ask(current: Crowd) -> None:
 
 
 def test_run_wait_of_many_exits_9_for_a_session_that_was_deleted(current: Crowd) -> None:
-    ids = current.begin(12, seconds=100)
+    ids = current.begin(12, seconds=60)
     session = current.world.runs[ids[7]].session
     assert session is not None
     current.clock.time += 10
@@ -463,8 +466,8 @@ def test_run_wait_of_many_exits_10_or_at_first_4_for_a_token_that_is_refused(cro
     assert crowd.error["http_status"] == 401
 
 
+@MORE
 @pytest.mark.parametrize("silence", ["502", "no connection"])
-@pytest.mark.few(1)
 def test_run_wait_of_many_loses_sight_after_five_minutes_of_silence(silence: str, current: Crowd) -> None:
     def silent(asked: Asked) -> httpx.Response:
         if silence == "502":
@@ -530,10 +533,10 @@ def test_run_wait_timeout_0_checks_each_of_many_once_however_long_that_takes(cur
 
 
 def test_run_wait_of_many_is_not_held_by_slow_pages_when_its_time_is_up(current: Crowd) -> None:
-    ids = current.begin(50, seconds=5000, every=0.4)
+    ids = current.begin(30, seconds=5000, every=0.4)
     between(current, 6, HOUR, lambda asked: current.clock.sleep(8))
     current.wait(ids, "--timeout", "20")
-    assert (current.code, current.codes) == (124, {124: 50})
+    assert (current.code, current.codes) == (124, {124: 30})
     assert 20 <= current.clock.time - current.began <= 20 + 5 + 8 + 8  # and a page to say what they cost
 
 
@@ -555,6 +558,7 @@ def plights(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+@MORE
 @examples(Fraction(1, 5))
 @given(generation=st.sampled_from(GENERATIONS), plight=plights())
 def test_run_wait_of_many_makes_up_no_end_and_misses_none_whatever_the_lists_hide(

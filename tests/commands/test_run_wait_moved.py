@@ -39,7 +39,7 @@ SECOND: dict[str, tuple[Any, int, str]] = {
 @pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--wait"), ("run", "wait", "drun_1")], ids=" ".join)
 @pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("second", SECOND)
-@pytest.mark.few(9)
+@pytest.mark.few(6)
 def test_run_wait_reports_how_the_session_ended_that_the_run_names_last(
     qoder: Qoder, words: tuple[str, ...], first: str, second: str
 ) -> None:
@@ -124,6 +124,7 @@ LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel", "--timeout
 @pytest.mark.parametrize(
     "run", [MOVED, (503, ""), {**MOVED, "id": "drun_2"}, {**MOVED, "session_id": None}, []], ids=str
 )
+@pytest.mark.few(4)
 def test_deploy_run_on_leave_cancels_the_session_that_the_run_names_then(qoder: Qoder, run: Any) -> None:
     qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK), repeat=True).on(*RUN, run)
     if run is MOVED:

@@ -12,6 +12,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder
 from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, says
+from tests.support.cells import MORE
 from tests.support.things import Lie, each_row, ok, refusal
 
 SEND = ("session", "send", "sess_1", "-m", "x")
@@ -117,6 +118,7 @@ def test_session_send_interrupts(qoder: Qoder, server: Asking) -> None:
 @pytest.mark.parametrize(
     ("more", "lag"), [("", 0.0), ("", 3.0), ("--when-idle --wait", 3.0), ("--when-idle", 15.0), ("--interrupt", 15.0)]
 )
+@pytest.mark.few(3)
 def test_session_send_sends_once_what_a_proxy_repeats(qoder: Qoder, server: Asking, more: str, lag: float) -> None:
     """It sends every request for a change twice, and passes on the answer to the second."""
     server.asks("sess_1")
@@ -199,6 +201,7 @@ def test_session_send_says_after_a_signal_that_the_message_was_not_sent(qoder: Q
 # Messages in trouble.
 
 
+@MORE
 def test_session_send_ends_where_a_session_is_always_busy_though_idle(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1")
     tries = itertools.count()
@@ -256,6 +259,7 @@ def at(qoder: Qoder, server: Asking, ago: float, *events: dict[str, Any]) -> Non
         *(("409", "x", 1.5, (), 0), ("409", "x", 1.6, (), 6), ("drop-before", "x", 5.1, TIMES, 0)),
     ],
 )
+@pytest.mark.few(4)
 def test_session_send_takes_a_message_that_shows_late_for_its_own_unless_it_is_older(
     qoder: Qoder, server: Asking, wrong: str, text: str, ago: float, hidden: tuple[str, ...], code: int
 ) -> None:
@@ -308,6 +312,7 @@ ECHOES: dict[str, tuple[Lie, bool]] = {
 
 
 @pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.few(7)
 def test_session_send_looks_for_what_the_response_does_not_show(qoder: Qoder, server: Asking, echo: str) -> None:
     change, is_shown = ECHOES[echo]
     server.tell(server.asks("sess_1"), qoder.clock.time - 30, {"id": "evt_old", **says("y", "user.message")})

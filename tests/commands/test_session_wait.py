@@ -1,5 +1,6 @@
 """Which turn of a session `wait`, `get`, `result` and `send --wait` tell of, whatever the order in which it is told."""
 
+from fractions import Fraction
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.sessions import event_of
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sessions.story import turn_story
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.support.asking import RUNNING, Asking, Event, call, says
 from tests.support.cells import checkerboard
 from tests.support.one_run import CURRENT, EVENTS, SESSION, story
@@ -64,6 +65,7 @@ ENDS_WELL = {
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
+@pytest.mark.few(6)
 def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *ENDS_WELL[told])
     if server.world.generation == "legacy":  # without times too
@@ -77,7 +79,7 @@ def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: 
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_session_get_says_running_until_then(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *ENDS_WELL[told][:-1])
     assert qoder(*SEND).code == 0
@@ -111,6 +113,7 @@ FAILS: dict[str, tuple[tuple[Event, ...], str]] = {
 
 
 @pytest.mark.parametrize("told", FAILS)
+@pytest.mark.few(3)
 def test_session_send_exits_1_when_the_turn_fails(qoder: Qoder, server: Asking, told: str) -> None:
     events, kind = FAILS[told]
     plays(server, *events)
@@ -128,6 +131,7 @@ RESTS = {
 
 
 @pytest.mark.parametrize(("told", "server"), checkerboard(RESTS, GENERATIONS), indirect=["server"])
+@pytest.mark.few(3)
 def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server: Asking, told: str) -> None:
     plays(server, *RESTS[told])
     began = qoder.clock.time
@@ -187,6 +191,7 @@ FIRST = ((MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE)
 
 
 @pytest.mark.parametrize(("told", "ignores"), checkerboard(FIRST, [(), ("types[]",)]))
+@pytest.mark.few(2)
 def test_session_send_waits_for_work_that_begins_late(
     qoder: Qoder, server: Asking, ignores: tuple[str, ...], told: tuple[Event, ...]
 ) -> None:
@@ -279,6 +284,7 @@ def answers(qoder: Qoder, server: Asking, *ids: str) -> None:
 
 @WAITS
 @pytest.mark.parametrize("answered", [1, 2])
+@pytest.mark.few(3)
 def test_session_wait_exits_11_only_for_calls_that_wait(qoder: Qoder, server: Asking, line: str, answered: int) -> None:
     session = server.asks("sess_2", call(1), call(2))
     answers(qoder, server, *["evt_1", "evt_2"][:answered])
@@ -319,6 +325,7 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
 
 
 @pytest.mark.parametrize(("told", "age"), checkerboard(["asks", "works", "was told something"], [0.0, 3600.0]))
+@pytest.mark.few(2)
 def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Asking, told: str, age: float) -> None:
     session = server.asks("sess_2", *([call(1)] if told == "asks" else []), run=False)
     if told != "asks":
@@ -365,6 +372,7 @@ KINDS = (MESSAGE, RUNNING, says("Hm."), idle(), idle("cancelled"), idle("require
 REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
 
 
+@examples(Fraction(1, 3))
 @given(
     st.lists(st.sampled_from([*KINDS, UNPAID, REPLY]), max_size=9),
     st.sampled_from([(), ("types[]",), ("order",), ("types[]", "order")]),
@@ -423,6 +431,7 @@ def asking(qoder: Qoder) -> Asking:
         (("session", "send", "sess_1", "-m", "x"), 6),
     ],
 )
+@pytest.mark.few(7)
 def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, words: tuple[str, ...], code: int) -> None:
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err
@@ -432,6 +441,7 @@ def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, word
 @pytest.mark.parametrize(
     ("noun", "status"), checkerboard(["session", "run"], ["404", "409", "400", "500", "drop-after"])
 )
+@pytest.mark.few(3)
 def test_session_approve_names_the_session_of_a_refusal(qoder: Qoder, asking: Asking, noun: str, status: str) -> None:
     asking.asks("sess_1", call(1))
     asking.faults.add(f"send:{status}*9")

@@ -64,7 +64,7 @@ class Bent(WorldTransport):
         self.asked.append(asked)
         if (refusal := self.refuse(asked)) is not None:
             return refusal
-        if asked.path not in LISTS:
+        if asked.path not in LISTS or (self.arrange is None and not self.deaf_to):
             return super().handle_request(request)
         heard = [(name, value) for name, value in request.url.params.multi_items() if not name.startswith(self.deaf_to)]
         bent = httpx.Request("GET", request.url.copy_with(params=heard), headers=request.headers)

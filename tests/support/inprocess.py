@@ -60,7 +60,7 @@ class WorldTransport(httpx.BaseTransport):
 def as_request(request: httpx.Request) -> Request:
     """Return httpx's request as the world sees it."""
     path, _, query = request.url.raw_path.decode("ascii").partition("?")
-    return Request(request.method, path, query, dict(request.headers), request.read())
+    return Request(request.method, path, query, dict(request.headers.items()), request.read())
 
 
 def _patience(request: httpx.Request) -> float:
