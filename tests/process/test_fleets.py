@@ -180,7 +180,7 @@ def test_deploy_run_of_very_many_names_a_command_that_reads_the_ids_from_a_file(
         runs = file.read_text().splitlines()
         assert runs == [line.split("\t")[0] for line in ended.out.splitlines()]
         without_file, _, _ = command.partition(" < ")
-        again = alone.quick().bash(f"{{ rm {file}; {without_file} --timeout 0 --json; }} < {file}")
+        again = alone.quick().bash(f"{{ mv {file} read; {without_file} --timeout 0 --json; }} < {file}")
         assert (again.code, [item["id"] for item in again.json]) == (124, runs)
         assert (again.error["next"], file.exists()) == (["qoder", "run", "wait", *runs, "-o", "json"], False)
 
