@@ -137,3 +137,20 @@ def test_number_of_a_call_has_six_digits_at_most() -> None:
     for typed in ("0", "1000000", "\u0661"):
         with pytest.raises(UsageError, match="is not the number of a call"):
             ids.call_number(typed)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (9.96, "10.0s"),
+        (10, "10s"),
+        (59, "59s"),
+        (60, "1m 00s"),
+        (3599, "59m 59s"),
+        (3600, "1h 00m"),
+        (86399, "23h 59m"),
+        (86400, "1d 00h"),
+    ],
+)
+def test_durations_change_their_unit_where_it_is_whole(seconds: float, shown: str) -> None:
+    assert span(seconds) == shown
