@@ -188,13 +188,12 @@ def look(
             break
     if behind and Asked(session_id, events=events).newest.get("type") == RUNNING:
         of_threads = log.back(THREAD_STATUSES, within=within, retry=retry, on_event=met.append)
+        read = set(map(event_key, events))
         events = _with_threads(events, chain.from_iterable(of_threads))
-        asking = [waiting_calls(event) for event, _ in _asking_threads(events)]
-        named = set(chain.from_iterable(asking))
-        while not (all(asking) and named <= set(map(event_key, events))):
-            if (older := next(portions, None)) is None:
-                break
+        needed = _needed(events)
+        while not needed <= read and (older := next(portions, None)) is not None:
             events = _with_threads(events, older)
+            read.update(map(event_key, older))
     return _asked(session_id, events, _readable(session_id, met), behind=behind)
 
 
@@ -266,12 +265,25 @@ def _asking_threads(events: Events) -> list[tuple[dict[str, Any], int]]:
     return [(event, place) for event, place in newest.values() if is_asking(event)]
 
 
+def _needed(events: Events) -> set[str]:
+    """Return the keys of what tells for what threads wait: the calls that each names, else its last start."""
+    needed: set[str] = set()
+    for stop, place in _asking_threads(events):
+        starts = (event for event in _of_thread(stop, events[place:]) if event.get("type") == THREAD_STATUSES[0])
+        needed.update(waiting_calls(stop) or [event_key(next(starts, {}))])
+    return needed
+
+
+def _of_thread(stop: dict[str, Any], events: Events) -> Events:
+    """Return the events of the thread whose status is given."""
+    return [event for event in events if event.get("session_thread_id") == stop.get("session_thread_id")]
+
+
 def _turn(stop: dict[str, Any], events: Events) -> Events:
     """Return what a session, or the thread of a thread's status, did since it last started; newest first."""
     start = RUNNING
     if stop.get("type") in THREAD_STATUSES:
-        start, thread = THREAD_STATUSES[0], text(stop.get("session_thread_id"))
-        events = [event for event in events if text(event.get("session_thread_id")) == thread]
+        start, events = THREAD_STATUSES[0], _of_thread(stop, events)
     return events[: next((n for n, event in enumerate(events) if event.get("type") == start), len(events))]
 
 

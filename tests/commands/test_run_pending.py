@@ -235,6 +235,19 @@ def test_session_pending_lists_what_a_sub_agent_asks_behind_a_running_agent(
     assert qoder("session", *words, "--json").json == []
 
 
+@pytest.mark.parametrize("names_calls", [True, False])
+def test_session_pending_reads_back_to_the_start_of_a_sub_agent_that_asks(
+    qoder: Qoder, server: Asking, names_calls: bool
+) -> None:
+    if not names_calls:
+        server.stops({"type": "requires_action"})
+    session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=101)
+    allowed = [{**call(1), "id": f"evt_o{number}", "evaluated_permission": "allow"} for number in range(600)]
+    server.tell(session, qoder.clock.time - 48, *allowed, apart=0.01)
+    assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
+    assert len(server.requests) < 8
+
+
 def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder: Qoder, server: Asking) -> None:
     session = server.asks("sess_1", call(1))
     server.stops({"type": "requires_action"})
