@@ -28,7 +28,7 @@ EXAMPLES = Path(__file__).parents[1] / "support" / "examples.jsonl"
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return what `qoder help --json` prints."""
     ran = Qoder(tmp_path_factory.mktemp("help") / "config.toml")("help", "--json")
     assert (ran.code, ran.err) == (0, "")
@@ -36,8 +36,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def command(told: dict[str, Any], *path: str) -> dict[str, Any]:
-    [found] = [each for each in told["commands"] if each["path"] == list(path)]
+def command(document: dict[str, Any], *path: str) -> dict[str, Any]:
+    [found] = [each for each in document["commands"] if each["path"] == list(path)]
     assert isinstance(found, dict)
     return found
 
@@ -55,16 +55,16 @@ def squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_help_json_has_every_command_in_the_order_of_the_contents_pages(told: dict[str, Any]) -> None:
-    paths = [each["path"] for each in told["commands"]]
+def test_help_json_has_every_command_in_the_order_of_the_contents_pages(document: dict[str, Any]) -> None:
+    paths = [each["path"] for each in document["commands"]]
     assert list(dict.fromkeys(path[0] for path in paths)) == list(NOUNS)
     assert [path[1] for path in paths if path[0] == "deploy"] == list(deploy.COMMANDS)
     assert [path[1] for path in paths if path[0] == "run"] == list(run.COMMANDS)
     assert ["api"] in paths
 
 
-def test_help_json_tells_all_that_a_command_takes(told: dict[str, Any]) -> None:
-    found, listed = command(told, "deploy", "run"), command(told, "run", "list")
+def test_help_json_tells_all_that_a_command_takes(document: dict[str, Any]) -> None:
+    found, listed = command(document, "deploy", "run"), command(document, "run", "list")
     assert found["usage"] == "qoder deploy run [OPTIONS] DEPLOYMENT..."
     assert found["summary"] == "Start a run of one or more deployments"
     assert found["text"].startswith("Start a run of one or more deployments.\n\nReturns")
@@ -77,13 +77,13 @@ def test_help_json_tells_all_that_a_command_takes(told: dict[str, Any]) -> None:
     assert option(found, "--on-lost", "values") == ["adopt", "resend", "fail"]
     assert (option(found, "--on-lost", "default"), option(found, "--parallel", "default")) == ("adopt", 8)
     assert (option(listed, "--status", "repeatable"), option(listed, "--trigger", "repeatable")) == (True, False)
-    assert "bash" in command(told, "completion")["arguments"][0]["values"]
+    assert "bash" in command(document, "completion")["arguments"][0]["values"]
 
 
-def test_help_json_tells_which_options_must_be_given(told: dict[str, Any]) -> None:
+def test_help_json_tells_which_options_must_be_given(document: dict[str, Any]) -> None:
     needed = {
         (*each["path"], max(option["names"], key=len))
-        for each in told["commands"]
+        for each in document["commands"]
         for option in each["options"]
         if option["required"]
     }
@@ -92,20 +92,20 @@ def test_help_json_tells_which_options_must_be_given(told: dict[str, Any]) -> No
     assert needed == create | said | {("vault", "connect", "--mcp")}
 
 
-def test_help_json_tells_the_options_of_every_command_once_and_hidden_ones_never(told: dict[str, Any]) -> None:
-    everywhere = names(told["everywhere"])
-    own = {name for each in told["commands"] for name in names(each["options"])}
+def test_help_json_tells_the_options_of_every_command_once_and_hidden_ones_never(document: dict[str, Any]) -> None:
+    everywhere = names(document["everywhere"])
+    own = {name for each in document["commands"] for name in names(each["options"])}
     assert {"-o", "--json", "--output", "--profile", "--help"} <= everywhere
     assert not own & everywhere
     assert "--format" not in own | everywhere
 
 
-def test_help_is_printed_by_its_words_and_by_its_short_name(qoder: Qoder, told: dict[str, Any]) -> None:
+def test_help_is_printed_by_its_words_and_by_its_short_name(qoder: Qoder, document: dict[str, Any]) -> None:
     for path in (["deploy", "run"], ["run", "logs"], ["run"], ["doctor"], ["help"]):
         assert qoder("help", *path).out == qoder(*path, "--help").out == qoder(*path, "-h").out
     assert qoder("help", "runs", "ls").out == qoder("run", "list", "--help").out
     found = qoder("help", "deploy", "run", "--json").json
-    assert found == {"commands": [command(told, "deploy", "run")], "everywhere": told["everywhere"]}
+    assert found == {"commands": [command(document, "deploy", "run")], "everywhere": document["everywhere"]}
     assert [each["path"][1] for each in qoder("help", "runs", "--json").json["commands"]] == list(run.COMMANDS)
     assert len(qoder("help", "-o", "jsonl").out.splitlines()) == 1
 
@@ -159,40 +159,40 @@ TOLD: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("topic", TOPICS)
 @pytest.mark.few(2)
-def test_help_tells_a_topic_alike_in_text_and_in_json(qoder: Qoder, told: dict[str, Any], topic: str) -> None:
+def test_help_tells_a_topic_alike_in_text_and_in_json(qoder: Qoder, document: dict[str, Any], topic: str) -> None:
     out = qoder("help", topic).out
     text = squeezed(out)
     assert topic == "exit-codes" or max(map(len, out.splitlines())) <= 80  # that one is a page
-    assert qoder("help", topic, "--json").json == {key: told[key] for key in TOLD[topic]}
+    assert qoder("help", topic, "--json").json == {key: document[key] for key in TOLD[topic]}
     match topic:
         case "commands":
-            said = [f"qoder {' '.join(each['path'])} {each['summary']}" for each in told["commands"]]
+            said = [f"qoder {' '.join(each['path'])} {each['summary']}" for each in document["commands"]]
         case "options":
-            said = sorted(names(told["everywhere"]) | {"--version", "-q", "--quiet", "-o", "--output"})
+            said = sorted(names(document["everywhere"]) | {"--version", "-q", "--quiet", "-o", "--output"})
         case "exit-codes":
-            said = [f"{each['code']} {each['name']} | {each['meaning']}" for each in told["exit_codes"]]
+            said = [f"{each['code']} {each['name']} | {each['meaning']}" for each in document["exit_codes"]]
         case "environment":
-            said = [f"{', '.join(each['names'])} {each['meaning']}" for each in told["environment"]]
+            said = [f"{', '.join(each['names'])} {each['meaning']}" for each in document["environment"]]
         case _:
-            keys = [key for of in told["keys"].keys() - {"item"} for key in told["keys"][of]]
-            said = [f"{', '.join(each['names'])} {each['meaning']}" for each in (*told["formats"], *keys)]
-            columns = (told["columns"]["run"], told["columns"]["deployment"], *told["fields"].values())
+            keys = [key for of in document["keys"].keys() - {"item"} for key in document["keys"][of]]
+            said = [f"{', '.join(each['names'])} {each['meaning']}" for each in (*document["formats"], *keys)]
+            columns = (document["columns"]["run"], document["columns"]["deployment"], *document["fields"].values())
             said += [f" {' '.join(each)} " for each in columns]
     assert [each for each in said if each not in text] == []
 
 
-def test_help_lists_its_topics_and_the_exit_codes_of_the_program(qoder: Qoder, told: dict[str, Any]) -> None:
+def test_help_lists_its_topics_and_the_exit_codes_of_the_program(qoder: Qoder, document: dict[str, Any]) -> None:
     out = qoder("help").out
     assert [topic for topic in (*TOPICS, *PAGES) if f"qoder help {topic} " not in out] == []
     assert "qoder help COMMAND" in out
-    codes = [(each["code"], each["name"]) for each in told["exit_codes"]]
+    codes = [(each["code"], each["name"]) for each in document["exit_codes"]]
     assert codes == [(code.value, code.name.lower()) for code in Exit]
-    assert all(each["meaning"] and each["then"] for each in told["exit_codes"])
-    assert told["exit_codes_of_several"] == [int(code) for code in RANKING]
+    assert all(each["meaning"] and each["then"] for each in document["exit_codes"])
+    assert document["exit_codes_of_several"] == [int(code) for code in RANKING]
     assert list(documented.THEN) == list(documented.MEANING) == list(Exit)
 
 
-def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(told: dict[str, Any]) -> None:
+def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(document: dict[str, Any]) -> None:
     examples = map(json.loads, EXAMPLES.read_text("utf-8").splitlines())
     runs = [each["json"] for each in examples if each["json"].get("type") == "deployment_run"]
     ending = Ending("failed", "2026-06-14T08:54:23Z", {"type": "x", "message": "y"})
@@ -203,11 +203,11 @@ def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(told: dict[str
     ]
     keys = {key for run in shown for key in run}
     assert {"derived", "adopted", "usage", "cas_run_extras", "status"} <= keys
-    assert keys - names(told["keys"]["run"]) == set()
+    assert keys - names(document["keys"]["run"]) == set()
     error = QoderError("something")
-    assert names(told["keys"]["error"]) == set(error.as_json())
-    assert names(told["keys"]["item"]) == set(Ended("dep_1", None, error).as_json())
-    odd = [name for of in told["keys"].values() for name in names(of) if not re.fullmatch("[a-z0-9_]+", name)]
+    assert names(document["keys"]["error"]) == set(error.as_json())
+    assert names(document["keys"]["item"]) == set(Ended("dep_1", None, error).as_json())
+    odd = [name for of in document["keys"].values() for name in names(of) if not re.fullmatch("[a-z0-9_]+", name)]
     assert odd == []
 
 
@@ -221,24 +221,26 @@ def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(told: dict[str
         ("api_list", ["api", "--list", "--json"]),
     ],
 )
-def test_help_tells_every_key_of_other_answers(qoder: Qoder, told: dict[str, Any], of: str, words: list[str]) -> None:
+def test_help_tells_every_key_of_other_answers(
+    qoder: Qoder, document: dict[str, Any], of: str, words: list[str]
+) -> None:
     Path(qoder.env["QODER_CONFIG"]).write_text('[profiles.default]\nregion = "global"\n')
     if of == "auth_status":
         qoder.wire.on("GET", "/deployments", page())
     if of == "dry_run":
         qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "paused"})
     answer = qoder(*words).json
-    assert set(answer[0] if isinstance(answer, list) else answer) == names(told["keys"][of])
+    assert set(answer[0] if isinstance(answer, list) else answer) == names(document["keys"][of])
 
 
 CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--environment", "env_1", "-m", "y", "--dry-run"]
 
 
-def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, told: dict[str, Any]) -> None:
-    columns, fields = told["columns"], told["fields"]
+def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, document: dict[str, Any]) -> None:
+    columns, fields = document["columns"], document["fields"]
     assert columns == {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS), "apply": columns["apply"]}
     qoder.wire.on("GET", "/deployments", page(), page())
-    assert set(qoder(*CREATE, "--json").json) == names(told["keys"]["apply"]) - {"error"}
+    assert set(qoder(*CREATE, "--json").json) == names(document["keys"]["apply"]) - {"error"}
 
     def lines(*words: str) -> list[str]:
         return [line.partition("\t")[0] for line in qoder(*words).out.splitlines()]
@@ -276,8 +278,8 @@ def variables() -> set[str]:
     return {one or other for path in CODE for one, other in READ.findall(path.read_text("utf-8"))}
 
 
-def test_help_tells_every_variable_that_is_read_and_no_other(told: dict[str, Any]) -> None:
-    shown = names(told["environment"])
+def test_help_tells_every_variable_that_is_read_and_no_other(document: dict[str, Any]) -> None:
+    shown = names(document["environment"])
     assert shown == (variables() | READ_ELSEWHERE) - NO_VARIABLES
     assert all(re.fullmatch("[A-Z]+(_[A-Z]+)*", name) for name in shown)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
+import qoder_cli
 from qoder_cli.stack.start import TEMPLATES
 from tests.conftest import Qoder
 from tests.support.things import Things
@@ -199,25 +201,14 @@ def test_init_has_jobs_fail_for_what_cannot_be_done_and_not_for_what_differs(
         (home / "plan.md").unlink()
 
 
-# Has what is started as `python -P -m qoder_cli` begin in the nursery.
-HANDED_ON = """import os, sys
-if sys.orig_argv[1:4] == ["-P", "-m", "qoder_cli"]:
-    os.execv({qoder!r}, ["qoder", *sys.orig_argv[4:]])
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
-def test_init_sandbox_tries_the_commands_for_free(home: Path, tmp_path: Path) -> None:
-    from tests.support.nursery import nursery
-    from tests.support.processes import Shell
-
-    (tmp_path / "sitecustomize.py").write_text(HANDED_ON.format(qoder=str(nursery().programs / "qoder")))
-    words = ("init", "tried", "--template", "approve", "--sandbox", "--json")
-    ran = Shell(home).qoder(*words, env={"PYTHONPATH": str(tmp_path)})
-    assert (ran.code, "I ran 'git push origin main'." in ran.err) == (0, True), ran.err
-    assert [line for line in ran.err.splitlines() if line.startswith("$ ")] == [
+def test_init_sandbox_tries_the_commands_for_free(home: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(qoder_cli.__file__).parents[1]), "QODER_CONFIG": str(home / "config")}
+    words = [sys.executable, "-m", "qoder_cli", "init", "tried", "--template", "approve", "--sandbox", "--json"]
+    ran = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert (ran.returncode, "I ran 'git push origin main'." in ran.stderr) == (0, True), ran.stderr
+    assert [line for line in ran.stderr.splitlines() if line.startswith("$ ")] == [
         "$ qoder apply tried --yes",
         "$ qoder deploy run prepare-release --wait --on-ask policy=tried/policy.yaml",
         "$ qoder run approve last --all --wait --result --yes",
     ]
-    assert {each["file"] for each in ran.json} == {f"tried/{path}" for path in files(home / "tried")}
+    assert {each["file"] for each in json.loads(ran.stdout)} == {f"tried/{path}" for path in files(home / "tried")}

@@ -306,8 +306,8 @@ for n in count():
     for number in range(6):
         process = in_python(script, tmp_path, number)
         # Every third may be killed while it makes the tables.
-        told = first_of(process, moments.randrange(15, 35) if number % 3 else 0)
-        time.sleep(moments.random() * (0.01 if told else 0.05))
+        lines = first_of(process, moments.randrange(15, 35) if number % 3 else 0)
+        time.sleep(moments.random() * (0.01 if lines else 0.05))
         process.process.kill()
         assert process.last() == (-signal.SIGKILL, "")
         said |= {f"drun_{number}_{int(each)}" for each in process.out.splitlines()}

@@ -326,12 +326,12 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize(("held", "asked"), checkerboard(SECRETS, [(APPROVE, 2), (WAIT, 11)]))
+@pytest.mark.parametrize(("planted", "command"), checkerboard(SECRETS, [(APPROVE, 2), (WAIT, 11)]))
 @pytest.mark.few(3)
 def test_question_is_not_asked_of_a_call_with_our_secret(
-    hasty: Shell, server: Asking, held: tuple[str, str], asked: tuple[tuple[str, ...], int]
+    hasty: Shell, server: Asking, planted: tuple[str, str], command: tuple[tuple[str, ...], int]
 ) -> None:
-    (where, secret), (words, code) = held, asked
+    (where, secret), (words, code) = planted, command
     hasty.env |= {"QODER_ACCESS_TOKEN": "pt-another-0123456789abcdef", "QODER_REPO_TOKEN": "ghp_0123456789abcdef"}
     given = hasty.env.get(secret, secret)
     asks = {

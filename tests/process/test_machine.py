@@ -156,7 +156,7 @@ def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell
         ("deploy run --help", "httpx pydantic rich qoder_cli.http.client"),
     ],
 )
-@pytest.mark.few(1)
+@pytest.mark.few(3)
 def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: str) -> None:
     at_exit = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
     ended = shell.run(*staged(at_exit), *words.split())
@@ -172,7 +172,6 @@ def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: st
 MANY = 8  # processes
 
 
-@MORE
 def test_deploy_run_in_many_processes_at_once_leaves_one_store_whole(tmp_path: Path) -> None:
     with sandbox("current", speed=20) as server:
         shell = Shell(tmp_path, server)

@@ -343,8 +343,8 @@ def test_sandbox_names_the_field_that_is_wrong(current: Desk, path: str) -> None
     sent += [(THERE[path], change, param) for change, param in WRONG[path] if path in THERE]
     before = current.kept
     answers = [(to, body, current.post(to, body)) for to, body, _ in sent]
-    told = [(to, body, answer.status_code, answer.json()["error"]) for to, body, answer in answers]
-    assert [(to, body, status, error["type"], error.get("param")) for to, body, status, error in told] == [
+    refusals = [(to, body, answer.status_code, answer.json()["error"]) for to, body, answer in answers]
+    assert [(to, body, status, error["type"], error.get("param")) for to, body, status, error in refusals] == [
         (to, body, 400, "invalid_request_error", param) for to, body, param in sent
     ]
     assert current.kept == before
