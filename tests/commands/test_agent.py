@@ -156,7 +156,6 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
     ],
     ids=" ".join,
 )
-@pytest.mark.few(9)
 def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder("agent", *words)
     assert ran.code == 2
@@ -184,7 +183,6 @@ def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) 
         (("--mcp", f"docs={DOCS['url']}"), [*WRITER["tools"], DOCS_TOOLS]),
     ],
 )
-@pytest.mark.few(3)
 def test_agent_update_touches_only_named_tools(qoder: Qoder, service: Things, words: Any, tools: Any) -> None:
     assert qoder(*UPDATE, *words).code == 0
     assert helper(service)["tools"] == tools
@@ -268,7 +266,6 @@ def test_agent_update_keeps_what_was_set_for_the_same_model(qoder: Qoder, servic
 @pytest.mark.parametrize(
     "words", [("--model", "auto"), ("--tools", "all"), ("--ask", "none"), ("--metadata", "team=core")]
 )
-@pytest.mark.few(3)
 def test_agent_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert ran.code == 0
@@ -332,7 +329,6 @@ def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: 
 
 @pytest.mark.parametrize("loss", ["reset", "cut"])
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.few(3)
 def test_agent_update_shows_another_change_after_a_loss(qoder: Qoder, service: Things, loss: str, when: str) -> None:
     def other() -> None:
         service.change("/agents/agent_1", {"system": "Be funny."})

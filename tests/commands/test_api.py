@@ -180,7 +180,6 @@ def test_api_knows_an_operation_by_its_path_and_what_shows_it() -> None:
         "HTTPS://API.Qoder.com:443/api/v1/cloud/deployments/dep_1",
     ],
 )
-@pytest.mark.few(5)
 def test_api_understands_a_path_as_every_page_writes_it(qoder: Qoder, typed: str) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
     assert qoder("api", "GET", typed).code == 0
@@ -439,7 +438,6 @@ def test_api_sends_headers(qoder: Qoder) -> None:
         *("x: \x00", "x: é", "é: x", "x: " + "y" * 9000, ""),
     ],
 )
-@pytest.mark.few(17)
 def test_api_refuses_a_header_that_is_not_ones_own_to_set(qoder: Qoder, typed: str) -> None:
     ran = qoder("api", "GET", "/deployments", "--header", typed, "--json")
     assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
@@ -476,7 +474,6 @@ LINK = b'{"url":"https://files.example/x?Signature=abc","expires_at":"2026-01-01
     ],
     ids=["odd", "link", "204", "none"],
 )
-@pytest.mark.few(5)
 def test_api_prints_an_answer_byte_for_byte(qoder: Qoder, answer: httpx.Response, options: list[str]) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", answer)
     ran = qoder("api", "GET", "/deployments/dep_1", *options)
@@ -579,7 +576,6 @@ def test_api_include_prints_a_header_that_is_no_ascii(qoder: Qoder, encoding: st
         (httpx.Response(200, text="plain text"), "", "1 of 1"),
     ],
 )
-@pytest.mark.few(5)
 def test_api_q_prints_ids_and_says_where_none_is(qoder: Qoder, answer: Any, out: str, lacking: str | None) -> None:
     qoder.wire.on("GET", "/search", answer)
     ran = qoder("api", "GET", "/search", "-q")
@@ -773,7 +769,6 @@ LOST: list[tuple[Any, int]] = [
 
 
 @pytest.mark.parametrize(("answer", "code"), LOST)
-@pytest.mark.few(9)
 def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code: int) -> None:
     qoder.wire.on(*PAUSE, answer)
     ran = qoder("api", *PAUSE, "--json")
@@ -797,7 +792,6 @@ def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code
         ([api_error(429, "rate_limit_error", "Slow."), api_error(404, "not_found_error", "Gone.")], 5),
     ],
 )
-@pytest.mark.few(5)
 def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, answers: list[Any], code: int) -> None:
     qoder.wire.on(*PAUSE, *answers)
     ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
@@ -888,7 +882,6 @@ class Broken(io.BytesIO):
         ((*PAUSE, "--include"), BUSY, OSError("no space"), 9, "unknown whether"),
     ],
 )
-@pytest.mark.few(5)
 def test_api_tells_what_became_of_a_write_that_cannot_be_printed(
     qoder: Qoder, words: tuple[str, ...], answer: Any, error: BaseException, code: int, said: str
 ) -> None:

@@ -739,7 +739,6 @@ def test_apply_refuses_a_name_that_two_things_have(team: Team) -> None:
     "place",
     ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "memory_stores/m/more", "data/f.csv"],
 )
-@pytest.mark.few(4)
 def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: Path, place: str) -> None:
     outside = tmp_path / "outside"
     stacks.write(outside, {"a.yaml": AGENT, "note.md": "Not yours."})
@@ -783,7 +782,6 @@ def test_apply_prunes_nothing_because_a_file_cannot_be_read(team: Team, monkeypa
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize("place", ["environments", "agents/more", "agents/a.yaml", "skills"])
 @pytest.mark.parametrize("target", [".hidden", "gone"])
-@pytest.mark.few(5)
 def test_apply_prunes_nothing_because_a_link_hides_it(team: Team, place: str, target: str) -> None:
     team.write(BUILD | {".hidden/build.yaml": {"name": "build"}, "agents/b.yaml": AGENT})
     link = team.folder / place

@@ -83,7 +83,6 @@ def enter_sandbox(qoder: Qoder) -> None:
         (f'base_url = "{HERE}"\ntoken = "pt-old"\n', ["--region", "cn", "--yes"], {"default": {"region": "cn"}}),
     ],
 )
-@pytest.mark.few(6)
 def test_auth_login_saves_the_token_with_the_server_that_accepted_it(
     qoder: Qoder, before: str, options: list[str], after: dict[str, dict[str, str]]
 ) -> None:
@@ -125,7 +124,6 @@ NO_ANSWERS = [*NOT_THE_API, (302, ""), (501, ""), httpx.ConnectError("connection
     ],
     ids=repr,
 )
-@pytest.mark.few(7)
 def test_auth_login_saves_no_token_that_is_not_accepted(qoder: Qoder, answer: Any, code: int, hint: str) -> None:
     qoder.wire.on("GET", "/deployments", answer, repeat=True)
     ran = log_in(qoder, "--json", accepted=False)
@@ -203,7 +201,6 @@ def test_auth_login_takes_no_answer_for_no_token(qoder: Qoder, monkeypatch: pyte
         ),
     ],
 )
-@pytest.mark.few(5)
 def test_auth_login_warns_of_what_will_win_over_it(
     qoder: Qoder, env: dict[str, str], options: list[str], warned: str | None
 ) -> None:
@@ -341,7 +338,6 @@ def test_auth_status_with_json_is_the_document_and_then_the_error(qoder: Qoder) 
     [(REFUSED, 4, "no: "), ((400, ""), 6, "unknown: "), *((answer, 7, "unknown: ") for answer in NO_ANSWERS)],
     ids=repr,
 )
-@pytest.mark.few(6)
 def test_auth_status_says_why_not(qoder: Qoder, answer: Any, code: int, accepted: str) -> None:
     qoder.env["QODER_PAT"] = TOKEN
     qoder.wire.on("GET", "/deployments", answer, repeat=True)
@@ -386,7 +382,6 @@ def test_auth_status_without_a_token_for_the_host_asks_nobody(
         ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "unset QODER_PAT inside the sandbox"),
     ],
 )
-@pytest.mark.few(5)
 def test_commands_name_the_way_to_another_token_that_counts(
     qoder: Qoder, tmp_path: Path, options: list[str], env: dict[str, str], way: str
 ) -> None:
@@ -429,7 +424,6 @@ CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
         ),
     ],
 )
-@pytest.mark.few(4)
 def test_auth_status_and_doctor_hint_at_another_command_than_themselves(qoder: Qoder, answer: Any, hint: str) -> None:
     qoder.env["QODER_PAT"] = TOKEN
     qoder.wire.on("GET", "/deployments", answer, repeat=True)

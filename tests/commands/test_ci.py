@@ -93,7 +93,6 @@ def elsewhere(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
-@pytest.mark.few(3)
 def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, output: Path, format: str) -> None:
     told: list[dict[str, str]] = []
 
@@ -118,7 +117,6 @@ def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, 
 
 
 @pytest.mark.parametrize("words", [(), ("--wait",), ("--wait", "--result")])
-@pytest.mark.few(2)
 def test_deploy_run_ci_annotates_a_failure_before_the_error(qoder: Qoder, output: Path, words: tuple[str, ...]) -> None:
     qoder.wire.on(*TRIGGER, FAILED, FAILED)
     assert "::" not in qoder("deploy", "run", "dep_1", *words).err
@@ -148,7 +146,6 @@ ENDS: dict[str, tuple[list[Any], str, int, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-@pytest.mark.few(5)
 def test_deploy_run_ci_tells_how_it_ended(qoder: Qoder, output: Path, name: str) -> None:
     answers, options, code, told = ENDS[name]
     qoder.wire.on(*TRIGGER, *answers).may(*RUN, LEGACY).may("GET", "/deployments", page())
@@ -216,7 +213,6 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message[:10])
-@pytest.mark.few(3)
 def test_run_wait_ci_has_the_final_message_as_an_output(qoder: Qoder, output: Path, message: str) -> None:
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says(message)))
     assert qoder("run", "wait", "drun_1", "--ci").code == 0

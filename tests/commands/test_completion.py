@@ -79,13 +79,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("line", CASES)
-@pytest.mark.few(29)
 def test_completion_offers_what_fits_the_line(line: str) -> None:
     assert set(offered(line, {})) == CASES[line]
 
 
 @pytest.mark.parametrize("line", LINES)
-@pytest.mark.few(22)
 def test_completion_offers_what_was_seen(seen: dict[str, str], line: str) -> None:
     assert set(offered(line, seen)) == LINES[line]
 

@@ -225,7 +225,6 @@ def test_settings_never_show_the_token(config: Path) -> None:
         ({}, {"QODER_PROFILE": "wrok", **PAT}, "", "(named by QODER_PROFILE)"),
     ],
 )
-@pytest.mark.few(12)
 def test_settings_name_where_a_bad_value_stands(config: Path, flags: Any, env: Any, file: str, named: str) -> None:
     written(config, f"[profiles.default]\n{file}" if file else "")
     assert named in refused(lambda: resolved(config, env, **flags)).message
@@ -356,7 +355,6 @@ def test_base_url_has_one_spelling(text: str, url: str) -> None:
         "http://128.0.0.1", "http://0.0.0.0", "http://[::2]", "http://[::ffff:127.0.0.1]", "http://localhost.",
     ],
 )  # fmt: skip
-@pytest.mark.few(31)
 def test_base_url_is_plainly_a_server_or_refused(text: str) -> None:
     error = refused(lambda: read_base_url(text, source="--base-url"))
     assert error.message.startswith("--base-url ")
@@ -423,7 +421,6 @@ def test_config_file_may_have_a_byte_order_mark_and_empty_values(config: Path) -
     ],
     ids=range(11),
 )
-@pytest.mark.few(7)
 def test_config_file_that_is_broken_is_refused_with_its_name(config: Path, text: bytes | None, said: str) -> None:
     if text is None:
         config.mkdir(parents=True)
@@ -515,7 +512,6 @@ def test_config_change_keeps_comments_and_unknown_keys(config: Path) -> None:
         "[profiles.work.deeper]\nx = 1\n",
     ],
 )
-@pytest.mark.few(7)
 def test_config_change_is_that_change_only_whatever_the_layout(config: Path, before: str) -> None:
     written(config, before)
     expected = {name: dict(values) for name, values in load(config).profiles.items()}
@@ -702,7 +698,6 @@ def test_config_get_reads_what_was_set_until_it_is_unset(qoder: Qoder, key: str,
         (f"set token {TOKEN}", "auth login --with-token"),
     ],
 )
-@pytest.mark.few(9)
 def test_config_changes_nothing_for_a_bad_key_or_value(qoder: Qoder, words: str, said: str) -> None:
     ran = qoder("config", *shlex.split(words))
     assert (ran.code, ran.out) == (2, "")

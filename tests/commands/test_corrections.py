@@ -363,7 +363,6 @@ TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-toke
 
 @pytest.mark.parametrize("option", TOKEN_OPTIONS)
 @pytest.mark.parametrize("line", ["{} TOKEN deploy run x", "{}=TOKEN run", "run {} TOKEN x", "login TOKEN"])
-@pytest.mark.few(13)
 def test_corrections_never_repeat_a_typed_token(qoder: Qoder, option: str, line: str) -> None:
     ran = qoder(*line.format(option).replace("TOKEN", TOKEN).split(), "-o", "json")
     assert (ran.code, ran.out, ran.error["next"]) == (2, "", None)
@@ -412,7 +411,6 @@ def test_corrections_run_no_line_with_a_foreign_option(
         "-q run list --output table --json",
     ],
 )
-@pytest.mark.few(6)
 def test_corrections_let_the_last_format_win(qoder: Qoder, line: str) -> None:
     qoder.wire.on("GET", "/deployment_runs", page())
     ran = qoder(*line.split())

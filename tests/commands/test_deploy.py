@@ -137,7 +137,6 @@ FOUND: dict[str, tuple[int, Any, int, str]] = {
 
 
 @pytest.mark.parametrize(("status", "found", "code", "words"), FOUND.values(), ids=FOUND)
-@pytest.mark.few(3)
 def test_deploy_run_dry_run_shows_a_refusal(qoder: Qoder, status: int, found: Any, code: int, words: str) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", (status, found), repeat=True)
     if status == 404:
@@ -192,7 +191,6 @@ def test_deploy_run_sends_again_under_the_same_key_what_did_nothing(qoder: Qoder
 
 
 @pytest.mark.parametrize("value", ["31536000", "-5", "soon", "nan", "inf", ""])
-@pytest.mark.few(4)
 def test_deploy_run_obeys_no_retry_after_of_a_year_or_of_nonsense(qoder: Qoder, value: str) -> None:
     is_number = value.isdigit()
     qoder.wire.on(
@@ -203,7 +201,6 @@ def test_deploy_run_obeys_no_retry_after_of_a_year_or_of_nonsense(qoder: Qoder, 
 
 
 @pytest.mark.parametrize("location", ["https://elsewhere.example/x", "https://ex[ample.com/login", "//[", "", "\\\\x"])
-@pytest.mark.few(3)
 def test_deploy_run_exits_7_at_a_redirect_wherever_it_leads(location: str, qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, httpx.Response(302, headers={"location": location}))
     qoder.wire.on("GET", "/deployments/dep_1/runs", page(), repeat=True)
@@ -219,7 +216,6 @@ def test_deploy_run_exits_7_at_a_redirect_wherever_it_leads(location: str, qoder
         ["--wait", "--interval", "0"],
     ],
 )
-@pytest.mark.few(5)
 def test_deploy_run_refuses_what_cannot_be_meant(qoder: Qoder, words: list[str]) -> None:
     ran = qoder("deploy", "run", "dep_1", *words)
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)

@@ -257,7 +257,6 @@ def test_deploy_apply_repin_reads_the_latest_version_once(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("fault", ["403", "503", "list", None])
-@pytest.mark.few(3)
 def test_deploy_apply_repins_where_the_latest_version_is_not_to_be_seen(desk: Desk, fault: str | None) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
     if fault:
@@ -623,7 +622,6 @@ def test_deploy_apply_does_the_others_where_an_id_is_unknown(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("option", [[], ["-f"], ["--file"], ["--filename"]])
-@pytest.mark.few(3)
 def test_deploy_apply_takes_files_with_and_without_an_option(desk: Desk, option: list[str]) -> None:
     files = [desk.file({"name": name}, name=f"{name}.yaml") for name in ("demo", "minute")]
     ran = desk.qoder("deploy", "apply", *option, *files, "--json", "--yes")

@@ -337,7 +337,6 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("part", FORBIDDEN)
-@pytest.mark.few(3)
 def test_deploy_check_takes_nothing_for_well_that_it_could_not_read(qoder: Qoder, part: str) -> None:
     place = Place(qoder)
     place.deployment(vault_ids=place.vault())
@@ -360,7 +359,6 @@ def test_deploy_check_takes_nothing_for_well_that_it_could_not_read(qoder: Qoder
         (403, {"type": "error", "error": {"type": "permission_error", "message": "No."}}, "unread"),
     ],
 )
-@pytest.mark.few(3)
 def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int, answer: Fields, finding: str) -> None:
     place = Place(qoder)
     with_server({"auth": {**OVER["auth"], "expires_at": "2099-01-01T00:00:00Z"}})(place)

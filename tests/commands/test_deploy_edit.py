@@ -355,7 +355,6 @@ def test_deploy_edits_name_the_option_of_a_bad_value(qoder: Qoder, verb: str, op
         (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault cannot be used together"),
     ],
 )
-@pytest.mark.few(5)
 def test_deploy_update_refuses_options_that_make_no_sense(desk: Desk, words: list[str], message: str) -> None:
     ran = update(desk, "dep_demo", *words, "--json")
     assert (ran.code, ran.out, ran.error["message"], desk.writes) == (2, "", message, [])
@@ -405,7 +404,6 @@ def test_deploy_create_reads_back_at_growing_pauses(desk: Desk) -> None:
 
 @pytest.mark.parametrize("answer_comes", [True, False])
 @VERBS
-@pytest.mark.few(3)
 def test_deploy_create_and_update_wait_for_the_answer_at_a_signal(desk: Desk, verb: str, answer_comes: bool) -> None:
     words = ("--description", "New", "--json")
     with interrupted(desk.qoder, answer_comes=answer_comes):

@@ -77,7 +77,6 @@ REQUESTS: dict[Generation, dict[int, int]] = {  # by the number of runs
 
 
 @pytest.mark.parametrize(("generation", "count"), [(each, count) for each in GENERATIONS for count in REQUESTS[each]])
-@pytest.mark.few(3)
 def test_deploy_run_if_idle_starts_after_at_most_5_requests(qoder: Qoder, generation: Generation, count: int) -> None:
     place = Place(qoder, count, generation)
     assert qoder(*IF_IDLE).code == 0
@@ -113,7 +112,6 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
 
 
 @pytest.mark.parametrize("age", [1, 2, 3, 4])
-@pytest.mark.few(3)
 def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int) -> None:
     place = Place(qoder, 5, asking=5 - age, more=True)
     ran = qoder(*IF_IDLE)
@@ -167,7 +165,6 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize(("case", "on_skip"), checkerboard(NOT_TOLD, ((), ("--on-skip", "ok"))))
-@pytest.mark.few(14)
 def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_skip: tuple[str, ...]) -> None:
     generation, which, change = NOT_TOLD[case]
     place = Place(qoder, 4, generation, more=True, told=on(which, change))
@@ -221,7 +218,6 @@ GONE = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
         (3600, httpx.Response(404, html="<h1>No.</h1>"), {}, 3),
     ],
 )
-@pytest.mark.few(4)
 def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_once_it_is_old(
     qoder: Qoder, age: int, answer: httpx.Response, fields: dict[str, Any], code: int
 ) -> None:

@@ -87,7 +87,6 @@ FOUND: dict[str, tuple[str, float, list[Any], int]] = {
 
 
 @pytest.mark.parametrize(("words", "after", "answers", "code"), FOUND.values(), ids=FOUND.keys())
-@pytest.mark.few(5)
 def test_run_get_asks_again_for_new_runs(qoder: Qoder, words: str, after: float, answers: list[Any], code: int) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *answers)
     assert qoder(*NIGHT).code == 0
@@ -160,7 +159,6 @@ DOUBTS: dict[str, tuple[float, list[Any], Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("after", "answers", "shown", "sees"), DOUBTS.values(), ids=DOUBTS.keys())
-@pytest.mark.few(5)
 def test_deploy_run_settles_the_doubt_of_its_key_first(
     qoder: Qoder, after: float, answers: list[Any], shown: Any, sees: dict[str, Any]
 ) -> None:

@@ -187,7 +187,6 @@ STARTS = {
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
-@pytest.mark.few(23)
 def test_deploy_run_settles_a_lost_answer_by_the_run_list(qoder: Qoder, start: Start) -> None:
     """How often the trigger was sent is what `answers` says: the wire complains about one more and one less."""
     qoder.wire.on(*TRIGGER, *start.answers)
@@ -202,7 +201,6 @@ def test_deploy_run_settles_a_lost_answer_by_the_run_list(qoder: Qoder, start: S
 
 
 @pytest.mark.parametrize("ahead", [-7 * 3600, -1, 0.4, 90, 86400 * 400])
-@pytest.mark.few(4)
 def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ahead: float) -> None:
     qoder.wire.on(*TRIGGER, CUT)
     shows_ours(qoder, fresh(7, created=at(ahead)), fresh(6, created=at(ahead - 2)), ahead=ahead)
@@ -212,7 +210,6 @@ def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ah
 @pytest.mark.parametrize(
     ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("60", 60.0, 0), ("61", 30.0, 7)]
 )
-@pytest.mark.few(4)
 def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | None, waited: float, code: int) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
     qoder.wire.on(*TRIGGER, busy, *([fresh(7)] if code == 0 else []))
@@ -222,7 +219,6 @@ def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | No
 
 
 @pytest.mark.parametrize(("created", "sees"), [(0, ADOPTED), (120, ADOPTED), (121, IN_DOUBT), (-1, IN_DOUBT)])
-@pytest.mark.few(3)
 def test_deploy_run_adopts_only_what_began_in_two_minutes(qoder: Qoder, created: float, sees: dict[str, Any]) -> None:
     def cut(request: httpx.Request) -> Any:
         qoder.clock.time += 119
@@ -244,7 +240,6 @@ SECONDS: list[tuple[Any, float, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("answer", "created", "sees"), SECONDS)
-@pytest.mark.few(4)
 def test_deploy_run_allows_a_minute_for_clocks_that_differ(
     qoder: Qoder, answer: Any, created: float, sees: dict[str, Any]
 ) -> None:
@@ -384,7 +379,6 @@ AFTER = pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
 
 
 @AFTER
-@pytest.mark.few(4)
 def test_deploy_run_does_not_deny_a_lost_start_because_the_next_is_refused(qoder: Qoder, refused: Any) -> None:
     qoder.wire.on(*TRIGGER, CUT, *[refused] * (2 if refused is ENVELOPED else 1))
     shows(qoder)
@@ -425,7 +419,6 @@ STRANGERS = {
 
 @pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("is_listed", [False, True], ids=["nothing started", "ours is listed"])
-@pytest.mark.few(5)
 def test_deploy_run_believes_no_answer_of_other_runs(qoder: Qoder, answer: Callable[[], Any], is_listed: bool) -> None:
     qoder.wire.on(*TRIGGER, answer())
     if is_listed:

@@ -25,7 +25,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder, Ran
-from tests.support.cells import MORE, checkerboard
+from tests.support.cells import checkerboard
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
 from tests.support.one_run import DONE
@@ -205,7 +205,6 @@ def test_run_wait_of_several_has_an_item_for_a_name_of_two_and_looks_for_none_wi
     assert len(current.server.asked) - asked <= 8
 
 
-@MORE
 def test_run_wait_of_several_counts_the_time_to_find_out_which_are_meant(current: Town) -> None:
     known = current.world.start("dep_long").id
     ids = many(current, 400, seconds=3600)
@@ -303,7 +302,6 @@ NO_LISTS = {
 
 
 @pytest.mark.parametrize("stdin", NO_LISTS.values(), ids=NO_LISTS.keys())
-@pytest.mark.few(5)
 def test_deploy_run_refuses_standard_input_that_is_no_list_of_names(current: Town, stdin: str) -> None:
     ran = current(*DEPLOY, "-", stdin=stdin)
     assert (ran.code, ran.out, current.server.asked) == (2, "", [])
@@ -345,7 +343,6 @@ TWICE = ["dep_demo dep_demo", "dep_demo demo", "demo dep_fail demo", "dep_demo d
 
 
 @pytest.mark.parametrize("line", [*TWICE, "dep_demo dep_demo --allow-duplicates --idempotency-key k"])
-@pytest.mark.few(3)
 def test_deploy_run_starts_nothing_where_one_is_named_twice(current: Town, line: str) -> None:
     ran = current(*DEPLOY, *line.split())
     assert (ran.code, ran.out, posts(current)) == (2, "", [])
@@ -368,7 +365,6 @@ UNKNOWN: list[tuple[str, int, str]] = [
 
 
 @pytest.mark.parametrize(("names", "code", "said"), UNKNOWN)
-@pytest.mark.few(3)
 def test_deploy_run_starts_nothing_while_a_name_is_not_known(current: Town, names: str, code: int, said: str) -> None:
     twins(current)
     ran = current(*DEPLOY, *names.split(), "--json")

@@ -370,7 +370,6 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-@pytest.mark.few(6)
 def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what: str) -> None:
     keys, words, code = REFUSED[what]
     if keys.startswith("postgres"):
@@ -398,7 +397,6 @@ BAD_STORES: dict[str, tuple[str, int, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD_STORES)
-@pytest.mark.few(6)
 def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_path: Path, what: str) -> None:
     how, code, said = BAD_STORES[what]
     machines = Machines(tmp_path, MEMORY_STORE)
@@ -434,7 +432,6 @@ BAD_DATABASES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD_DATABASES)
-@pytest.mark.few(3)
 def test_deploy_run_sends_nothing_with_a_database_that_cannot_keep_keys(
     tmp_path: Path, database: str, what: str
 ) -> None:
@@ -494,7 +491,6 @@ ATTACHED: dict[str, tuple[dict[str, str], int]] = {
 
 
 @pytest.mark.parametrize("how", ATTACHED)
-@pytest.mark.few(3)
 def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path: Path, how: str) -> None:
     attached, count = ATTACHED[how]
     machines, resources = Machines(tmp_path, MEMORY_STORE), [{"type": "memory_store", **attached}]

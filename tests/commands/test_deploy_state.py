@@ -207,7 +207,6 @@ def test_deploy_pause_is_done_where_the_first_attempt_makes_the_second_fail(qode
     ],
     ids=["401", "404", "403 of a gateway", "429", "never made", "409 that is not explained"],
 )
-@pytest.mark.few(4)
 def test_deploy_pause_stays_unknown_after_a_second_attempt(qoder: Qoder, second: list[Any], looks: list[Any]) -> None:
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), *second).on(*GET_1, *[ACTIVE] * 7, *looks)
     ran = change(qoder, "pause", "dep_1", "--json")
@@ -228,7 +227,6 @@ def test_deploy_pause_names_of_several_losses_the_first(qoder: Qoder) -> None:
 
 @EACH
 @pytest.mark.parametrize("comes", [True, False], ids=["answer", "no answer"])
-@pytest.mark.few(4)
 def test_deploy_pause_and_others_wait_at_a_signal(qoder: Qoder, world: World, verb: str, comes: bool) -> None:
     with interrupted(qoder, answer_comes=comes):
         ran = change(qoder, verb, PLAIN[verb], "--json")

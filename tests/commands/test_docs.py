@@ -41,7 +41,6 @@ def test_repository_has_little_generated_text() -> None:
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-@pytest.mark.few(12)
 def test_pages_have_links_that_lead_somewhere(name: str) -> None:
     text = WRITTEN[name].read_text("utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):

@@ -357,7 +357,6 @@ def newer(path: Path) -> None:
     ],
     ids=["text", "cut", "newer", "pipe", "folder"],
 )
-@pytest.mark.few(3)
 def test_doctor_warns_of_a_store_that_cannot_be_read(qoder: Qoder, spoil: Any, why: str) -> None:
     trigger(qoder, ago=60)
     path = Path(qoder.env["QODER_STATE_DIR"]) / "state.db"

@@ -79,7 +79,6 @@ def limited(**more: Any) -> dict[str, Any]:
         ),
     ],
 )
-@pytest.mark.few(5)
 def test_env_create_always_sends_and_says_the_network(
     qoder: Qoder, service: Things, words: tuple[str, ...], config: dict[str, Any] | None, said: str
 ) -> None:
@@ -127,7 +126,6 @@ def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service
     ],
     ids=" ".join,
 )
-@pytest.mark.few(7)
 def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     assert qoder("env", *words).code == 2
     assert service.asked == []
@@ -146,7 +144,6 @@ def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: 
     ],
 )
 @pytest.mark.parametrize("words", [("create", "--name", "new"), ("update", "data")])
-@pytest.mark.few(5)
 def test_env_sends_no_bad_config(qoder: Qoder, service: Things, words: Any, config: Any, message: str) -> None:
     qoder.stdin = json.dumps({"config": config})
     ran = qoder("env", *words, "-f", "-", "--json")
@@ -173,7 +170,6 @@ def test_env_create_takes_64_kb_of_setup_by_bytes(qoder: Qoder, service: Things)
         (("--setup", "make"), {"setup_script": "make"}),
     ],
 )
-@pytest.mark.few(3)
 def test_env_update_sends_config_whole(qoder: Qoder, service: Things, words: Any, change: Any) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert ran.code == 0
@@ -224,7 +220,6 @@ def test_env_update_gives_a_self_hosted_one_nothing_of_the_cloud(qoder: Qoder, s
         ("--metadata", "team=core"),
     ],
 )
-@pytest.mark.few(3)
 def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert (ran.code, ran.json, service.sent) == (0, DATA, [])
@@ -300,7 +295,6 @@ def test_env_config_says_its_network(known: dict[str, Any], is_new: bool, typed:
     "told",
     [lambda raw: {"id": raw["id"]}, *(lambda raw, at=at: {**raw, "updated_at": at} for at in (None, 5, "2020-01-01"))],
 )
-@pytest.mark.few(3)
 def test_env_update_takes_no_answer_for_its_own_that_shows_nothing_of_it(
     qoder: Qoder, service: Things, told: Lie
 ) -> None:

@@ -352,7 +352,6 @@ def test_export_stack_writes_what_carries_its_mark(qoder: Qoder, service: Things
         ([""], 2, "is empty"),
     ],
 )
-@pytest.mark.few(6)
 def test_export_says_what_is_wrong_and_writes_nothing(
     qoder: Qoder, service: Things, home: Path, words: list[str], code: int, said: str
 ) -> None:

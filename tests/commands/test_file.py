@@ -65,7 +65,6 @@ def test_file_upload_sends_stdin_under_a_name(qoder: Qoder, service: Things) -> 
     ],
     ids=["binary", "latin", "large", "folder", "missing", "pipe"],
 )
-@pytest.mark.few(4)
 def test_file_upload_refuses_what_is_no_text_before_anything_is_sent(
     qoder: Qoder, service: Things, notes: Path, spoil: Callable[[Path], object]
 ) -> None:
@@ -89,7 +88,6 @@ def test_file_upload_takes_just_the_size_that_is_allowed(qoder: Qoder, service: 
         *(["NOTES", "--expires", "0"], ["NOTES", "--expires", "soon"], ["NOTES", "--metadata", "team"], ["no\0name"]),
     ],
 )
-@pytest.mark.few(7)
 def test_file_upload_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, notes: Path, words: list[str]) -> None:
     ran = qoder("file", "upload", *(str(notes) if word == "NOTES" else word for word in words))
     assert (ran.code, service.asked) == (2, [])

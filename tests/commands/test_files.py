@@ -199,7 +199,6 @@ class Storage(httpx.BaseTransport):
 
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("ended", ["completed", "failed"])
-@pytest.mark.few(3)
 def test_run_result_saves_the_files_beside_one_that_fails(qoder: Qoder, tmp_path: Path, how: str, ended: str) -> None:
     wrong, code, why = BROKEN[how]
     delivered = [delivers(f"{name}.txt", number) for number, name in enumerate("abc", 1)]

@@ -123,7 +123,6 @@ def test_help_is_printed_by_its_words_and_by_its_short_name(qoder: Qoder, docume
     ],
 )
 @pytest.mark.parametrize("format", ["table", "json"])
-@pytest.mark.few(9)
 def test_help_suggests_what_was_meant(qoder: Qoder, words: list[str], hint: str, format: str) -> None:
     ran = qoder("help", *words, "-o", format)
     assert (ran.code, ran.out) == (2, "")

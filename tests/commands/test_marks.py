@@ -67,7 +67,6 @@ def test_deploy_apply_ends_as_unknown_where_no_mark_had_room(desk: Desk, fault: 
     ],
     ids=" ".join,
 )
-@pytest.mark.few(5)
 def test_no_command_takes_a_key_of_ours(desk: Desk, words: tuple[str, ...]) -> None:
     files = {"deployment.json": {**NEW, "metadata": {"qoder_key": "1"}}, "agent.yaml": {"metadata": {"qoder_x": "1"}}}
     ran = desk.qoder(*(desk.file(files[word], name=word) if word in files else word for word in words))
@@ -135,7 +134,7 @@ def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, list
     ],
     ids=str,
 )
-@pytest.mark.few(6)
+@pytest.mark.few(7)
 def test_agent_create_is_unknown_where_what_is_there_may_be_it(
     qoder: Qoder, service: Things, there: dict[str, Any], code: int
 ) -> None:

@@ -143,7 +143,6 @@ def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, se
         ["conventions.md", "-m", ""],
     ],
 )
-@pytest.mark.few(8)
 def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     ran = qoder(*WRITE, *words)
     assert (ran.code, service.writes) == (2, [])
@@ -216,7 +215,6 @@ def test_memory_remove_removes_none_where_one_is_not_there(qoder: Qoder, service
 
 
 @pytest.mark.parametrize("digest", ["a\nb", "0&view=full", "\x1b[31m"])
-@pytest.mark.few(2)
 def test_memory_remove_keeps_a_digest_one_value_of_the_query(qoder: Qoder, service: Things, digest: str) -> None:
     service.lies[f"GET {OLD}"] = lambda raw: {**raw, "content_sha256": digest}
     ran = qoder("memory", "remove", "project", "conventions.md", "--yes")
@@ -331,7 +329,6 @@ def test_memory_restore_refuses_a_version_of_another_memory(
         ({"memory_id": "mem_0"}, "old.md", False),
     ],
 )
-@pytest.mark.few(4)
 def test_memory_restore_knows_the_versions_of_a_memory_by_id_and_path(
     qoder: Qoder, service: Things, version: Raw, typed: str, is_its: bool
 ) -> None:
@@ -363,7 +360,6 @@ ENDS = {"completed": 0, "failed": 1, "canceled": 1}
 
 
 @pytest.mark.parametrize("status", ENDS)
-@pytest.mark.few(2)
 def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Things, status: str) -> None:
     def lie(raw: Raw) -> Raw:
         return {**raw, "status": status, "error": {"message": "No."}} if raw["status"] == "completed" else raw

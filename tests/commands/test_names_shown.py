@@ -147,7 +147,6 @@ SAYS_ANEW: dict[str, Callable[[Qoder, dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("line", SAYS_ANEW)
-@pytest.mark.few(2)
 def test_run_get_shows_the_name_that_was_seen_last(qoder: Qoder, line: str) -> None:
     see(qoder, deployment(1, "old"))
     assert name_in(get(qoder)) == "old"
@@ -157,7 +156,6 @@ def test_run_get_shows_the_name_that_was_seen_last(qoder: Qoder, line: str) -> N
 
 
 @pytest.mark.parametrize("line", ["deploy update dep_scheduled --name new", "deploy apply - --yes", "deploy apply -"])
-@pytest.mark.few(2)
 def test_writes_of_deployments_update_the_name_that_is_shown(qoder: Qoder, world: World, line: str) -> None:
     started = world.start("dep_scheduled", at=world.now() - 3600)
     qoder.stdin = '{"id": "dep_scheduled", "name": "new"}'

@@ -88,7 +88,6 @@ SHOWN: list[tuple[str, str, Any, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("plural", "field", "value", "column", "shown"), SHOWN)
-@pytest.mark.few(6)
 def test_get_shows_a_field_in_its_column(
     qoder: Qoder, service: Things, plural: str, field: str, value: Any, column: str, shown: str | None
 ) -> None:
@@ -125,7 +124,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("at", range(len(ODD_FIELDS)), ids=lambda at: f"{ODD_FIELDS[at][0]} {ODD_FIELDS[at][1]} {at}")
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd)[:9])
-@pytest.mark.few(2)
+@pytest.mark.few(5)
 def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: int, tmp_path: Path) -> None:
     service = Things(qoder)
     plural, field, around = ODD_FIELDS[at]
@@ -174,7 +173,6 @@ def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder
     ],
     ids=" ".join,
 )
-@pytest.mark.few(3)
 def test_noun_commands_find_nothing_by_an_old_name(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     for list in ("/agents", "/environments"):
         service.lies[f"GET {list}"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}]}
@@ -271,7 +269,6 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@pytest.mark.few(4)
 def test_noun_commands_take_no_other_thing(qoder: Qoder, service: Things, asked: str, fields: Any, words: str) -> None:
     service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
     ran = qoder(*words.split())
@@ -407,7 +404,6 @@ def test_noun_updates_show_of_a_list_what_goes_and_comes(
 @pytest.mark.parametrize(
     "words", [POET, ("env", "create", "--name", "poet"), ("agent", "update", "writer", "--description", "New")]
 )
-@pytest.mark.few(4)
 def test_noun_create_and_update_say_at_a_signal_what_became_of_it(
     qoder: Qoder, service: Things, words: tuple[str, ...], comes: bool
 ) -> None:
@@ -433,7 +429,6 @@ OURS = ("--description", "Ours")
         (("deploy", "update", "dep_demo"), "/deployments/dep_demo"),
     ],
 )
-@pytest.mark.few(2)
 def test_noun_update_shows_what_a_colleague_wrote_beside_it(
     qoder: Qoder, service: Things, words: tuple[str, ...], path: str
 ) -> None:

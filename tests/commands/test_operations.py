@@ -90,7 +90,7 @@ def sent_by(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.id)
-@pytest.mark.few(17)
+@pytest.mark.few(22)
 def test_every_operation_has_a_command(operation: Operation) -> None:
     if operation.id in CASES:
         assert operation.command[-1] in CASES[operation.id].words.split()

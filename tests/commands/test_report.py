@@ -319,7 +319,6 @@ UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that
 
 
 @pytest.mark.parametrize("what", UNSEEN)
-@pytest.mark.few(4)
 def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what: str) -> None:
     schedule, runs, code = UNSEEN[what]
     deployment = {"id": "dep_1", "name": "odd", "status": "active", "schedule": schedule, **OLD}
@@ -332,7 +331,6 @@ def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what
 
 
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
-@pytest.mark.few(4)
 def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
     deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
     run = {"deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "status": "running"}
@@ -449,7 +447,6 @@ LEFT: dict[str, tuple[list[Any], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", LEFT)
-@pytest.mark.few(6)
 def test_report_tells_whether_a_run_began_and_what_it_left(qoder: Qoder, name: str) -> None:
     events, items = LEFT[name]
     row = {"id": "dep_1", "name": "busy", "status": "active", "created_at": "2026-01-01T00:00:00Z"}

@@ -183,7 +183,6 @@ IDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("ids", IDS)
-@pytest.mark.few(9)
 def test_session_approve_answers_only_its_own_calls_whatever_is_named(qoder: Qoder, server: Asking, ids: str) -> None:
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(3))
@@ -475,7 +474,6 @@ def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: As
 @pytest.mark.parametrize(
     ("command", "answer_comes"), checkerboard([*COMMANDS, "approve --wait", "send --interrupt"], [True, False])
 )
-@pytest.mark.few(5)
 def test_session_answers_say_after_a_signal_what_was_delivered(
     qoder: Qoder, server: Asking, command: str, answer_comes: bool
 ) -> None:
@@ -502,7 +500,6 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
         *(f"approve sess_1 {id} --yes" for id in ("../evt_1", "-", "evt_1,evt_2")),
     ],
 )
-@pytest.mark.few(5)
 def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Asking, line: str) -> None:
     server.asks("sess_1", call(1, kind="agent.custom_tool_use" if "answer" in line else "agent.tool_use"))
     qoder.stdin = "sess_1\n"
@@ -511,7 +508,6 @@ def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Asking
 
 
 @pytest.mark.parametrize("order", list(itertools.product((0, 1, 2), repeat=2)), ids=str)
-@pytest.mark.few(6)
 def test_session_approve_takes_many_hashes_in_any_order(qoder: Qoder, server: Asking, order: tuple[int, ...]) -> None:
     server.asks("sess_1", call(1), call(2), call(3))
     words = " ".join(f"--input-sha256 {sha256_of(call(n + 1)).upper()}" for n in order)

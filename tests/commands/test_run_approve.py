@@ -191,7 +191,6 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.few(24)
 def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, server: Asking, name: str) -> None:
     case = CASES[name]
     server.asks("sess_1", *case.calls)
@@ -232,7 +231,6 @@ def test_session_approve_of_two_people_at_once_says_who_was_first(qoder: Qoder, 
         *("approve sess_1 \u0661 --yes", f"approve sess_1 1 --yes --input-sha256 {HASHES[0]}"),
     ],
 )
-@pytest.mark.few(14)
 def test_session_approve_takes_the_call_and_a_yes_away_from_a_terminal(qoder: Qoder, server: Asking, line: str) -> None:
     server.asks("sess_1", call(1))
     assert qoder("session", *line.split()).code == 2
@@ -261,7 +259,6 @@ def test_session_answers_and_messages_may_not_be_empty(qoder: Qoder, server: Ask
     ids=" ".join,
 )
 @pytest.mark.parametrize("noun", ["run", "session"])
-@pytest.mark.few(5)
 def test_run_answer_names_with_where_the_reply_is_typed_behind_result(
     qoder: Qoder, server: Asking, noun: str, words: tuple[str, ...]
 ) -> None:
@@ -356,7 +353,6 @@ UNREADABLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("strange", UNREADABLE)
-@pytest.mark.few(3)
 def test_session_approve_approves_no_call_of_a_tool_that_is_no_text(qoder: Qoder, server: Asking, strange: str) -> None:
     server.asks("sess_1", {**call(1), **UNREADABLE[strange]})
     [shown] = qoder("session", "pending", "sess_1", "--json").json
@@ -441,7 +437,6 @@ LOST: dict[str, tuple[str, tuple[str, ...], Event, int, bool]] = {
 
 
 @pytest.mark.parametrize("name", LOST)
-@pytest.mark.few(5)
 def test_session_approve_says_what_the_events_show_of_a_lost_answer(qoder: Qoder, server: Asking, name: str) -> None:
     verb, hidden, status, code, is_open = LOST[name]
     before = {moment.beat.fields["id"] for moment in server.asks("sess_1", *TWO).moments}

@@ -77,7 +77,6 @@ CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.few(9)
 def test_question_is_asked_about_each_call_that_may_be_allowed(qoder: Qoder, server: Asking, name: str) -> None:
     calls, words, typed, code, sent, shown = CASES[name]
     server.asks("sess_1", *calls)
@@ -127,7 +126,6 @@ ABOUT: dict[str, tuple[tuple[str, ...], str | None, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", ABOUT)
-@pytest.mark.few(3)
 def test_question_names_the_deployment_where_there_is_one(qoder: Qoder, server: Asking, name: str) -> None:
     words, deployment, shown = ABOUT[name]
     server.world.add_deployment(id="dep_0", at=qoder.clock.time, name="other", agent={"id": "agent_1"})
@@ -151,7 +149,6 @@ ROWS: dict[str, tuple[Events, Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-@pytest.mark.few(4)
 def test_question_shows_the_last_words_and_the_whole_input(qoder: Qoder, server: Asking, name: str) -> None:
     events, input, rows = ROWS[name]
     server.tell(server.asks("sess_1", call(1, input=input)), qoder.clock.time - 59.5, *events, apart=0.001)
@@ -175,7 +172,6 @@ HEADING = "the agent asks to run Bash (tool, evt_1):\ncommand\n  "
     ],
     ids=["as many characters", "one more", "2,000 rows", "2,001 rows", "23 rows", "24 rows"],
 )
-@pytest.mark.few(4)
 def test_question_is_about_what_a_person_could_have_read(
     qoder: Qoder, server: Asking, monkeypatch: pytest.MonkeyPatch, text: str, question: str
 ) -> None:

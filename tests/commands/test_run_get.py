@@ -76,7 +76,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, int]] = {
 
 
 @pytest.mark.parametrize(("fields", "status", "code"), RUNS.values(), ids=RUNS.keys())
-@pytest.mark.few(11)
+@pytest.mark.few(15)
 def test_run_get_says_how_a_run_stands(qoder: Qoder, fields: dict[str, Any], status: str, code: int) -> None:
     run = {**UNTOLD, **fields}
     qoder.wire.on(*RUN, run, repeat=True)
@@ -360,7 +360,6 @@ def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: di
         ({"elapsed_ms": "as sent"}, "as sent"),
     ],
 )
-@pytest.mark.few(7)
 def test_run_get_says_how_long_any_run_took_that_ended(qoder: Qoder, fields: dict[str, Any], elapsed: Any) -> None:
     qoder.wire.on(*RUN, {**DONE, **fields}).may(*EVENTS, page(*story(RUNNING)))
     shown = qoder("run", "get", "drun_1", "--json").json

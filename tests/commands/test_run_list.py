@@ -86,7 +86,6 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
         *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
     ],
 )
-@pytest.mark.few(10)
 def test_run_list_refuses_what_makes_no_sense(qoder: Qoder, options: str) -> None:
     ran = qoder(*LIST, *options.split())
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
@@ -114,7 +113,6 @@ def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
 
 @pytest.mark.parametrize(("format", "out"), [("json", "[]\n"), ("jsonl", ""), ("id", ""), ("table", "")])
 @pytest.mark.parametrize("terminal", [True, False])
-@pytest.mark.few(5)
 def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: str, out: str, terminal: bool) -> None:
     qoder.terminal = terminal
     qoder.wire.on(*RUNS, page())
@@ -123,7 +121,6 @@ def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: s
 
 
 @pytest.mark.parametrize(("format", "terminal"), checkerboard(["table", "wide", "json", "jsonl", "id"], [True, False]))
-@pytest.mark.few(4)
 def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, format: str, terminal: bool) -> None:
     qoder.terminal = terminal
     odd = [{}, {"id": 7}, {"id": []}, {"id": "drun_1", "created_at": "soon"}, "text", None, {"agent": [], "error": "x"}]
@@ -377,7 +374,6 @@ BAD_PAGES = {
 
 
 @pytest.mark.parametrize("answers", BAD_PAGES.values(), ids=BAD_PAGES.keys())
-@pytest.mark.few(4)
 def test_run_list_leaves_what_was_shown_when_a_page_fails(qoder: Qoder, answers: list[Any]) -> None:
     for all_but_last in answers[:-1]:
         qoder.wire.on(*RUNS, all_but_last)
@@ -571,7 +567,6 @@ LATER: dict[str, tuple[dict[str, Any], str, bool]] = {
 
 
 @pytest.mark.parametrize(("fields", "status", "asks"), LATER.values(), ids=LATER.keys())
-@pytest.mark.few(4)
 def test_run_list_believes_a_row_before_what_was_kept_of_its_run(
     qoder: Qoder, fields: dict[str, Any], status: str, asks: bool
 ) -> None:

@@ -161,7 +161,6 @@ def test_run_logs_reads_an_old_server_page_by_page(qoder: Qoder) -> None:
     ("tail", "limits", "shown"),
     [(3, ["10"], 3), (100, ["100"], 100), (150, ["75", "75"], 150), (500, ["100"] * 3, 250)],
 )
-@pytest.mark.few(3)
 def test_run_logs_tail_costs_no_more_than_it_shows(qoder: Qoder, tail: int, limits: list[str], shown: int) -> None:
     at = "2026-06-14T08:{:02}:{:02}Z"
     newest_first = [says(f"{n}", id=f"evt_{n}", processed_at=at.format(n // 60, n % 60)) for n in reversed(range(250))]
@@ -217,7 +216,6 @@ NOW = datetime(2026, 6, 14, 12, 0, tzinfo=UTC)
         ("2026-06-13T08:54:06", datetime(2026, 6, 13, 8, 54, 6).astimezone()),
     ],
 )
-@pytest.mark.few(5)
 def test_run_logs_since_takes_an_age_or_a_date(qoder: Qoder, typed: str, moment: datetime) -> None:
     qoder.clock.time = NOW.timestamp()
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page({"id": "evt_1", "type": "odd"}))
@@ -235,7 +233,6 @@ NO_MOMENTS = {
 
 
 @pytest.mark.parametrize("typed", NO_MOMENTS, ids=lambda typed: typed[:30])
-@pytest.mark.few(11)
 def test_run_logs_since_says_what_is_no_moment(qoder: Qoder, typed: str) -> None:
     qoder.clock.time = NOW.timestamp()
     ran = qoder("run", "logs", "drun_1", f"--since={typed}", "--json")

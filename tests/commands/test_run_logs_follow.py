@@ -63,7 +63,7 @@ FAULTS: list[tuple[str, ...]] = [
 
 
 @pytest.mark.parametrize(("faults", "generation"), checkerboard(FAULTS, GENERATIONS), ids=str)
-@pytest.mark.few(5)
+@pytest.mark.few(6)
 def test_run_logs_follow_shows_each_event_once(qoder: Qoder, generation: Generation, faults: tuple[str, ...]) -> None:
     place = Place(qoder, generation, *faults)
     if faults == ("any:lagging=2",):
@@ -287,7 +287,6 @@ SAYS = {"an error": "Too busy.", "an error by its name": "Gone.", "an error in a
 
 
 @pytest.mark.parametrize("name", FAILURES)
-@pytest.mark.few(5)
 def test_run_logs_follow_comes_back_whatever_goes_wrong(qoder: Qoder, name: str) -> None:
     streams = Streams(qoder, FAILURES[name])
     assert streams.follow() == []
@@ -374,7 +373,6 @@ SAID: dict[str, tuple[bytes, list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", SAID)
-@pytest.mark.few(7)
 def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> None:
     said, events, cursor = SAID[name]
     streams = Streams(qoder, [said[n : n + 65_536] for n in range(0, len(said), 65_536)])

@@ -63,7 +63,6 @@ NO_RUN = {
         *(("run get", typed, hint.format("sess_1" if "sess" in typed else "drun_1")) for typed, hint in NO_RUN.items()),
     ],
 )
-@pytest.mark.few(24)
 def test_run_and_deploy_get_say_what_to_type_instead(qoder: Qoder, command: str, typed: str, hint: str) -> None:
     ran = qoder(*command.split(), typed)
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])

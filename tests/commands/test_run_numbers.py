@@ -46,7 +46,6 @@ PENDING: dict[str, str | None] = {
 
 
 @pytest.mark.parametrize("typed", PENDING)
-@pytest.mark.few(5)
 def test_run_pending_says_how_to_decide_by_a_number(qoder: Qoder, server: Asking, typed: str) -> None:
     for number in (1, 2):
         server.asks(f"sess_{number}", call(number))
@@ -76,7 +75,6 @@ def test_run_pending_shows_no_numbers_that_it_does_not_keep(qoder: Qoder, server
     ("is_terminal", "format", "is_kept"),
     [(True, "table", True), (True, "json", False), (False, "pretty", False), (False, "table", False)],
 )
-@pytest.mark.few(3)
 def test_run_pending_keeps_numbers_only_for_who_sees_them(
     qoder: Qoder, server: Asking, is_terminal: bool, format: str, is_kept: bool
 ) -> None:

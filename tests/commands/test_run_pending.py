@@ -113,7 +113,6 @@ def test_run_get_lists_and_deployments_say_what_waits(qoder: Qoder, server: Aski
         ({"status": "completed"}, [call(1)], 0),
     ],
 )
-@pytest.mark.few(4)
 def test_run_get_looks_once_for_what_a_run_waits_for(
     qoder: Qoder, server: Asking, fields: dict[str, Any], calls: list[dict[str, Any]], looks: int
 ) -> None:
@@ -186,7 +185,6 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     ],
     ids=str,
 )
-@pytest.mark.few(6)
 def test_session_pending_looks_at_what_may_wait_since_then(
     qoder: Qoder, server: Asking, fields: dict[str, Any], is_looked_at: bool
 ) -> None:
@@ -282,7 +280,6 @@ AFTER = [
 
 
 @pytest.mark.parametrize("after", AFTER, ids=lambda event: event["type"] if event else "allowed")
-@pytest.mark.few(5)
 def test_session_pending_leaves_out_what_a_sub_agent_asks_no_longer(
     qoder: Qoder, server: Asking, after: dict[str, Any] | None
 ) -> None:

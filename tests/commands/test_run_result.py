@@ -34,7 +34,6 @@ CONTENTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("content", "text"), CONTENTS)
-@pytest.mark.few(5)
 def test_run_result_prints_the_final_message_as_plain_text(qoder: Qoder, content: Any, text: str) -> None:
     completed(qoder, says("first", 1), {**says("x", 2), "content": content})
     ran = qoder(*RESULT)
@@ -165,7 +164,6 @@ def test_run_result_saves_deliveries_and_overwrites_none(qoder: Qoder, tmp_path:
 
 
 @pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", "https://sto[rage/x", ""])
-@pytest.mark.few(3)
 def test_run_result_follows_no_link_that_is_not_https(qoder: Qoder, tmp_path: Path, url: str) -> None:
     assert delivered(qoder, tmp_path / "out", "a.txt", url).code == 7
     assert not list((tmp_path / "out").iterdir())
@@ -204,7 +202,6 @@ EVALUATIONS: list[tuple[Any, int]] = [
 
 
 @pytest.mark.parametrize(("evaluations", "code"), EVALUATIONS)
-@pytest.mark.few(5)
 def test_run_wait_require_satisfied_exits_1_for_anything_else(qoder: Qoder, evaluations: Any, code: int) -> None:
     qoder.wire.on(*RUN, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
     assert qoder("run", "wait", "drun_1", "--require-satisfied").code == code

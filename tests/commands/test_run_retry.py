@@ -73,7 +73,6 @@ MAY_BE = {
 
 
 @pytest.mark.parametrize("case", MAY_BE)
-@pytest.mark.few(4)
 def test_run_retry_starts_only_what_is_over(place: Place, case: str) -> None:
     deployment, again, code, says = MAY_BE[case]
     old = place.ended(deployment, hours=0.0 if case == "running" else 0.05)

@@ -103,7 +103,6 @@ ENDS: dict[str, tuple[list[Any], int, tuple[float, float]]] = {
 
 
 @pytest.mark.parametrize(("answers", "code", "slept"), ENDS.values(), ids=ENDS.keys())
-@pytest.mark.few(4)
 def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: int, slept: tuple[float, float]) -> None:
     qoder.wire.on(*RUN, *answers, repeat=True)
     ran = qoder(*WAIT)
@@ -348,7 +347,6 @@ SHORTENED: list[tuple[bool, bool, Any, str]] = [
 
 
 @pytest.mark.parametrize(("out", "err", "shown", "says"), SHORTENED)
-@pytest.mark.few(4)
 def test_run_wait_says_why_a_run_failed_once_on_a_terminal(
     qoder: Qoder, out: bool, err: bool, shown: Any, says: str
 ) -> None:

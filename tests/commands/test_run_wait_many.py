@@ -213,7 +213,6 @@ def test_run_wait_of_the_same_run_twice_tells_of_it_twice(current: Crowd) -> Non
 
 
 @pytest.mark.parametrize("credits", ["1e999999999", "-1e999999", "1e-999999999", "NaN", "lots"])
-@pytest.mark.few(3)
 def test_run_wait_of_many_adds_up_no_cost_that_is_none(qoder: Qoder, credits: str) -> None:
     cheap = {**DONE, "id": "drun_2", "session_id": "sess_2", "usage": {"total_credits": 0.5}}
     qoder.wire.on(*RUN, {**DONE, "usage": {"total_credits": credits}}).on("GET", "/deployment_runs/drun_2", cheap)

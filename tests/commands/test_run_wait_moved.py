@@ -124,7 +124,6 @@ LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel", "--timeout
 @pytest.mark.parametrize(
     "run", [MOVED, (503, ""), {**MOVED, "id": "drun_2"}, {**MOVED, "session_id": None}, []], ids=str
 )
-@pytest.mark.few(4)
 def test_deploy_run_on_leave_cancels_the_session_that_the_run_names_then(qoder: Qoder, run: Any) -> None:
     qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK), repeat=True).on(*RUN, run)
     if run is MOVED:

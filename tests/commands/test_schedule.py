@@ -186,6 +186,5 @@ def shown(qoder: Qoder, schedule: Any) -> dict[str, str]:
         *((odd, None) for odd in (None, {}, {"expression": "@daily", "timezone": "UTC"}, {"expression": 7})),
     ],
 )
-@pytest.mark.few(4)
 def test_deploy_get_shows_a_schedule_in_words(qoder: Qoder, schedule: Any, words: str | None) -> None:
     assert shown(qoder, schedule).get("schedule_words") == words

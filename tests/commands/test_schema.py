@@ -148,7 +148,6 @@ def test_schema_has_no_secret_that_a_preview_would_show() -> None:
 
 
 @pytest.mark.parametrize("variant", DEPLOYMENTS)
-@pytest.mark.few(7)
 def test_schema_takes_every_deployment_that_the_docs_show(variant: str) -> None:
     fields = settable(Deployment(DEPLOYMENTS[variant]))
     for verb in ("create", "update"):

@@ -211,7 +211,6 @@ PLACES = [
 @pytest.mark.parametrize(
     ("line", "token"), [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]
 )
-@pytest.mark.few(7)
 def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder, line: str, token: str) -> None:
     qoder.stdin = f"weekly\n{token}\n"
     ran = qoder(*line.format(token).split())
@@ -247,7 +246,6 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
 
 
 @pytest.mark.parametrize("case", IN_FILES)
-@pytest.mark.few(5)
 def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
     words, content, place = IN_FILES[case]
     desk.qoder.env["TOKEN"] = TOKENS[4]

@@ -44,7 +44,6 @@ def test_service_account_key_goes_to_its_own_host_alone_and_the_token_to_the_api
 
 
 @pytest.mark.parametrize("ends", [{"expires_in": 300}, {"expires_in": "300"}, {"expires_in": None}, {"expires_in": -5}])
-@pytest.mark.few(3)
 def test_service_account_token_is_renewed_a_minute_before_it_ends_whatever_the_clock_says(
     qoder: Qoder, ends: dict[str, Any]
 ) -> None:

@@ -269,7 +269,6 @@ def test_session_new_sends_the_message_afterwards_to_a_server_that_knows_no_firs
 
 
 @pytest.mark.parametrize("fault", ["403", "409", "400", "drop-before"])
-@pytest.mark.few(3)
 def test_session_new_names_the_session_whose_message_is_refused(qoder: Qoder, service: Things, fault: str) -> None:
     knows_no_first_messages(service)
     service.faults.add(f"send:{fault}*inf")
@@ -336,7 +335,6 @@ def test_session_new_tells_what_is_wrong_before_anything_is_sent(
 
 @pytest.mark.parametrize("hidden", [(), ("metadata",)], ids=["with metadata", "without"])
 @pytest.mark.parametrize("fault", ["drop-after", "act-html", "drop-before"])
-@pytest.mark.few(4)
 def test_session_new_finds_a_session_whose_answer_was_lost_and_makes_none_twice(
     qoder: Qoder, service: Things, fault: str, hidden: tuple[str, ...]
 ) -> None:
@@ -391,7 +389,6 @@ def test_session_new_names_a_variable_that_cannot_be_and_no_value(qoder: Qoder) 
     ("typed", "text"),
     [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=1\r",), 6), (("A=1\n2",), 6)],
 )
-@pytest.mark.few(3)
 def test_session_new_sends_variables_as_text_where_a_server_wants_that(
     qoder: Qoder, service: Things, typed: tuple[str, ...], text: str | int
 ) -> None:
@@ -407,7 +404,6 @@ def test_session_new_sends_variables_as_text_where_a_server_wants_that(
         *((409, f"{name}: odd.") for name in ("initial_events", "environment_variables")),
     ],
 )
-@pytest.mark.few(3)
 def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
     qoder: Qoder, service: Things, status: int, message: str
 ) -> None:
@@ -635,7 +631,6 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
 
 
 @pytest.mark.parametrize(("events", "shown"), CHATS)
-@pytest.mark.few(15)
 def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
     events: tuple[dict[str, Any], ...], shown: str
 ) -> None:

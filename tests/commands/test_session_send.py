@@ -118,7 +118,6 @@ def test_session_send_interrupts(qoder: Qoder, server: Asking) -> None:
 @pytest.mark.parametrize(
     ("more", "lag"), [("", 0.0), ("", 3.0), ("--when-idle --wait", 3.0), ("--when-idle", 15.0), ("--interrupt", 15.0)]
 )
-@pytest.mark.few(3)
 def test_session_send_sends_once_what_a_proxy_repeats(qoder: Qoder, server: Asking, more: str, lag: float) -> None:
     """It sends every request for a change twice, and passes on the answer to the second."""
     server.asks("sess_1")
@@ -259,7 +258,6 @@ def at(qoder: Qoder, server: Asking, ago: float, *events: dict[str, Any]) -> Non
         *(("409", "x", 1.5, (), 0), ("409", "x", 1.6, (), 6), ("drop-before", "x", 5.1, TIMES, 0)),
     ],
 )
-@pytest.mark.few(4)
 def test_session_send_takes_a_message_that_shows_late_for_its_own_unless_it_is_older(
     qoder: Qoder, server: Asking, wrong: str, text: str, ago: float, hidden: tuple[str, ...], code: int
 ) -> None:
@@ -312,7 +310,6 @@ ECHOES: dict[str, tuple[Lie, bool]] = {
 
 
 @pytest.mark.parametrize("echo", ECHOES)
-@pytest.mark.few(7)
 def test_session_send_looks_for_what_the_response_does_not_show(qoder: Qoder, server: Asking, echo: str) -> None:
     change, is_shown = ECHOES[echo]
     server.tell(server.asks("sess_1"), qoder.clock.time - 30, {"id": "evt_old", **says("y", "user.message")})

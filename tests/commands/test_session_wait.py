@@ -325,7 +325,6 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
 
 
 @pytest.mark.parametrize(("told", "age"), checkerboard(["asks", "works", "was told something"], [0.0, 3600.0]))
-@pytest.mark.few(2)
 def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Asking, told: str, age: float) -> None:
     session = server.asks("sess_2", *([call(1)] if told == "asks" else []), run=False)
     if told != "asks":
@@ -431,7 +430,6 @@ def asking(qoder: Qoder) -> Asking:
         (("session", "send", "sess_1", "-m", "x"), 6),
     ],
 )
-@pytest.mark.few(7)
 def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, words: tuple[str, ...], code: int) -> None:
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err

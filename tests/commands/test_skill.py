@@ -206,7 +206,6 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-@pytest.mark.few(7)
 def test_skill_upload_refuses_what_is_none(qoder: Qoder, service: Things, folder: Path, spoil: Any) -> None:
     spoil(folder)
     ran = qoder("skill", "upload", str(folder))

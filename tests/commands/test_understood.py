@@ -34,7 +34,6 @@ ALIASES = {
 
 
 @pytest.mark.parametrize("typed", ALIASES)
-@pytest.mark.few(12)
 def test_alias_has_the_help_of_its_command(qoder: Qoder, typed: str) -> None:
     ran = qoder(*typed.split(), "--help")
     assert (ran.code, ran.out) == (0, qoder(*ALIASES[typed].split(), "--help").out)

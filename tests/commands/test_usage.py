@@ -170,7 +170,6 @@ KEYS = {
 
 
 @pytest.mark.parametrize("by", KEYS)
-@pytest.mark.few(4)
 def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     monkeypatch.setenv("TZ", "UTC")
     setup: dict[str, Any] = {"environment_id": "env_1", "agent": {"id": "agent_1", "model": {"id": "auto"}}}

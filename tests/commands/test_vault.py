@@ -70,7 +70,6 @@ def oauth(service: Things, name: str, status: str, **found: Any) -> str:
         ),
     ],
 )
-@pytest.mark.few(4)
 def test_vault_put_env_creates_a_variable_and_says_where_it_may_go(
     qoder: Qoder, service: Things, words: tuple[str, ...], networking: Raw, said: str
 ) -> None:
@@ -206,7 +205,6 @@ def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder,
         ((None,), "docs", ["vcred_1"]),
     ],
 )
-@pytest.mark.few(3)
 def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
     qoder: Qoder, service: Things, names: tuple[str | None, ...], name: str, replaced: list[str]
 ) -> None:
@@ -260,7 +258,6 @@ def test_vault_put_takes_no_colleagues_new_secret_for_ours(qoder: Qoder, service
 
 
 @pytest.mark.parametrize(("status", "code"), [(405, 6), (404, 5), (400, 6), (401, 4), (403, 4)])
-@pytest.mark.few(2)
 def test_vault_put_says_where_the_api_does_not_replace(qoder: Qoder, service: Things, status: int, code: int) -> None:
     variable(service)
     service.never = [refusal(status, "x", "Not allowed.")]
@@ -309,7 +306,6 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     ],
     ids=" ".join,
 )
-@pytest.mark.few(9)
 def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     qoder.stdin = TOKEN
     assert put(qoder, *words).code == 2
@@ -402,7 +398,6 @@ def test_vault_check_tells_which_oauth_credential_is_invalid_and_why(qoder: Qode
 
 
 @pytest.mark.parametrize("answer", [{}, {"status": 5}, {"type": "vault", "id": "vault_1"}, [], None])
-@pytest.mark.few(3)
 def test_vault_check_believes_no_answer_without_a_status(qoder: Qoder, service: Things, answer: Any) -> None:
     oauth(service, "docs", "valid")
     service.instead[f"POST {LIST}/vcred_docs/mcp_oauth_validate"] = [ok(answer)] * 9

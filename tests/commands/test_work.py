@@ -59,7 +59,6 @@ def test_env_work_poll_refuses_what_cannot_be_meant(qoder: Qoder, service: Thing
 
 
 @pytest.mark.parametrize("answer", [{}, {"id": "env_1", "type": "environment"}, [], "x", 5, False])
-@pytest.mark.few(4)
 def test_env_work_poll_takes_nothing_else_for_an_item(qoder: Qoder, service: Things, answer: Any) -> None:
     service.instead[f"GET {POLL}"] = [ok(answer)]
     ran = work(qoder, "poll", "--worker", "w1", "--json", item=False)

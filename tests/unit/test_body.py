@@ -202,7 +202,6 @@ class Plan(Fields):
     ],
     ids=str,
 )
-@pytest.mark.few(33)
 def test_fields_are_read_as_a_file_or_a_server_reads_them(field: str, value: Any, takers: str) -> None:
     body = {"expression": "a", field: value}
     if field == "exprs":

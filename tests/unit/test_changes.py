@@ -572,7 +572,6 @@ ERRORS = {CannotBe: "cannot be", NoResponse: "unclear", OutcomeUnknown: "unknown
 
 
 @pytest.mark.parametrize(("kind", "fields", "shows", "found", "then"), READINGS, ids=str)
-@pytest.mark.few(29)
 def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], shows: str, found: str, then: str) -> None:
     before, body, form = UPDATES[kind]
     raw = {**before, **fields}

@@ -122,7 +122,6 @@ def test_schedule_ends_with_the_year_9999(zone: str) -> None:
         ("1" * 5000 + " * * * *", "1…'"),
     ],
 )
-@pytest.mark.few(19)
 def test_schedule_says_what_is_wrong_with_an_expression(expression: str, told: str) -> None:
     with pytest.raises(ValueError, match=re.escape(told)) as caught:
         cron.parse(expression)

@@ -174,7 +174,6 @@ MEANT: dict[str, list[tuple[str, object]]] = {
 
 
 @pytest.mark.parametrize(("name", "written", "meant"), [(name, *row) for name, rows in MEANT.items() for row in rows])
-@pytest.mark.few(18)
 def test_deployment_file_fields_are_read_as_the_api_means_them(name: str, written: str, meant: object) -> None:
     assert field(name, written, {"V": "3"}) == meant
 
@@ -342,7 +341,6 @@ SECRETS = ["hunter2\nsecond;", "hunter2", "hunter2 * * * *"]
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-@pytest.mark.few(2)
 def test_deployment_file_errors_show_nothing_of_a_variable_wherever_it_stands(secret: str) -> None:
     turn = SECRETS.index(secret)
     shown = [told(json.dumps([part, part]), {"S": secret}) for part in [*replaced(FULL)][turn::3]]
@@ -453,7 +451,6 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
     ],
     ids=lambda row: row[0][:40],
 )  # fmt: skip
-@pytest.mark.few(35)
 def test_deployment_file_checks_every_field(row: tuple[str, ...]) -> None:
     text, *problems = row  # of its line 2, unless they say another
     expected = [problem if problem[0].isdigit() else f"2: {problem}" for problem in problems]
@@ -557,7 +554,6 @@ def test_deployment_file_faults_are_short_and_steer_no_terminal() -> None:
         ("%YAML 9.1\n---\nname: a", "1: not YAML: found incompatible YAML document"),
     ],
 )
-@pytest.mark.few(12)
 def test_deployment_file_refuses_yaml_that_is_none_or_does_too_much(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text))
 
@@ -621,7 +617,6 @@ def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: s
         ("[" * 100_000, "1: nested more than 100 levels deep"),
     ],
 )
-@pytest.mark.few(9)
 def test_deployment_file_refuses_json_that_is_none(tmp_path: Path, text: str, problem: str) -> None:
     file = tmp_path / "a.json"
     file.write_text(text, encoding="utf-8")

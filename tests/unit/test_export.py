@@ -129,7 +129,6 @@ def test_export_has_environment_variables_as_a_mapping(sent: str, written: list[
         *((same, same) for same in ("0", "-0", "1.10", "123456789012345678901234567890")),
     ],
 )
-@pytest.mark.few(5)
 def test_export_of_a_number_is_the_same_in_both_versions_of_yaml(sent: str, written: str) -> None:
     text = said(of(resources=[jsontext.parse(f'{{"type": "file", "value": {sent}}}')]))
     assert f"    value: {written}\n" in text
@@ -143,7 +142,6 @@ def test_export_of_a_number_is_the_same_in_both_versions_of_yaml(sent: str, writ
     "sent",
     ["0777", "0o17", "1:30", "190:20:30", "yes", "No", "on", "y", "~", "1_000", "0x1f", ".5", "1e3", "+1", ".inf", "="],
 )
-@pytest.mark.few(11)
 def test_export_of_a_text_stays_one_in_both_versions_of_yaml(sent: str) -> None:
     text = said(of(description=sent, metadata={sent: sent}))
     both = yaml.safe_load(text)

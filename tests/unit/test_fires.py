@@ -131,7 +131,6 @@ TABLE: dict[str, tuple[Deployment, list[Run], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("given", "runs", "expected"), TABLE.values(), ids=TABLE.keys())
-@pytest.mark.few(17)
 def test_fires_of_a_morning(given: Deployment, runs: list[Run], expected: dict[str, Any]) -> None:
     assert told(fires_of(given, runs, since=SINCE_MORNING, now=NINE)) == NONE | expected
 

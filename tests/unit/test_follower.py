@@ -82,7 +82,6 @@ SCRIPTS: dict[str, tuple[str, str, str, bool]] = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-@pytest.mark.few(11)
 def test_run_logs_follow_reads_the_list_when_it_is_due(name: str) -> None:
     script, answers, reads, is_lost = SCRIPTS[name]
     client: Any = Script(script, answers)

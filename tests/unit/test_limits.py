@@ -248,7 +248,6 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
 
 
 @pytest.mark.parametrize("what", LIMITS)
-@pytest.mark.few(32)
 def test_limit_is_where_it_is_said_to_be(what: str) -> None:
     take, last, beyond = LIMITS[what]
     assert (is_taken(take, last), is_taken(take, beyond)) == (True, False)

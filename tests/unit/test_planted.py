@@ -86,7 +86,6 @@ def test_planted_token_is_repeated_by_no_command(name: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("words", [[], ["--json"]], ids=" ".join)
-@pytest.mark.few(3)
 def test_planted_token_is_not_repeated_as_a_command(qoder: Qoder, token: str, words: list[str]) -> None:
     for line in ("TOKEN", "TOKEN/x", "run TOKEN", "help TOKEN", "help run TOKEN", "-o TOKEN run", "run list -nTOKEN"):
         is_discreet(qoder, *line.replace("TOKEN", token).split(), *words)

@@ -263,7 +263,6 @@ DELETES = (
 
 
 @pytest.mark.parametrize("glob", DELETES)
-@pytest.mark.few(6)
 def test_a_deny_by_a_part_of_a_name_reaches_the_tools_of_servers(tmp_path: Path, glob: str) -> None:
     deny = policy_of(tmp_path, f"rules: [{{allow: mcp__hub__delete_x}}, {{allow: mcp__db__get}}, {{deny: '{glob}'}}]")
     calls = (mcp("hub", "delete_x"), mcp("Hub", "mcp__hub__DELETE_x"), mcp("db", "get"), bash("delete_x"))
@@ -469,7 +468,6 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD)
-@pytest.mark.few(14)
 def test_a_policy_that_cannot_be_used_is_refused_with_the_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadFiles) as refused:
         policy_of(tmp_path, text)
@@ -553,7 +551,6 @@ AROUND = [  # rules, and a call that a deny among them means, however it is put
 
 
 @pytest.mark.parametrize(("rules", "call"), AROUND)
-@pytest.mark.few(12)
 def test_policy_approves_no_way_around_a_deny(tmp_path: Path, rules: str, call: Subject) -> None:
     assert decide(policy_of(tmp_path, f"rules: {rules}\n"), call).answer != "allow"
 

@@ -74,7 +74,6 @@ def outcome(call: Callable[[], Any]) -> str:
     ],
     ids=str,
 )
-@pytest.mark.few(11)
 def test_update_whose_answer_was_lost_is_settled_by_what_the_thing_shows(now: Raw, before: Raw, expected: str) -> None:
     before = {**OLD, **before}
     _, write, _ = changing({**before, **now}, before, AGENT, is_shown=True)
