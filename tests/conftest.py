@@ -26,7 +26,7 @@ from hypothesis.internal.constants_ast import Constants
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from tests.support.cells import ALL_CELLS, MORE, is_played
+from tests.support.cells import ALL_CELLS, MORE, played
 from tests.support.wire import FakeClock, Wire
 
 # The suite is short, and draws the same each time, so that it fails for what was changed alone. What else there is to
@@ -102,22 +102,22 @@ def _is_short(config: pytest.Config) -> bool:
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make no case that a short suite does without: there are thousands, and each worker would."""
-    played = [call for call in metafunc._calls if MORE.mark not in call.marks]
-    if played and _is_short(metafunc.config):
-        metafunc._calls = played
+    calls = [call for call in metafunc._calls if MORE.mark not in call.marks]
+    if calls and _is_short(metafunc.config):
+        few = metafunc.definition.get_closest_marker("few")
+        ids = played(metafunc.definition.nodeid, [call.id for call in calls], few and few.args[0])
+        metafunc._calls = [call for call in calls if call.id in ids]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what else a short suite does without, then deal what there is among the workers."""
+    """Leave out the tests that a short suite does without, then deal what there is among the workers."""
     if _is_short(config):
-        keep = is_played(items)
-        config.hook.pytest_deselected(items=[item for item, is_kept in zip(items, keep, strict=True) if not is_kept])
-        items[:] = [item for item, is_kept in zip(items, keep, strict=True) if is_kept]
+        items[:] = [item for item in items if not item.get_closest_marker(MORE.name)]
     _deal(items)
 
 
 # Fixtures, and what they start once in each worker.
-SHARED = {"qca": "SDK", "database": "database", "machines": "database"}
+SHARED = {"qca": "SDK", "database": "database", "machines": "database", "texts": "texts"}
 
 
 def _deal(items: list[pytest.Item]) -> None:

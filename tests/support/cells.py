@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import groupby, product
+from itertools import product
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -37,21 +37,15 @@ def checkerboard(*columns: Iterable[Any]) -> list[tuple[Any, ...]]:
     return [tuple(value for _, value in one) for one in every if ALL_CELLS or sum(place for place, _ in one) % 2 == 0]
 
 
-def is_played(items: Sequence[pytest.Item]) -> list[bool]:
-    """Return for each test of a whole suite whether it is played.
+def played(test: str, ids: Sequence[str], few: int | None) -> set[str]:
+    """Return which cases of a test a short suite plays, by their ids.
 
     Of cases that differ in the generation of the server alone one is, by turns; of a test that is marked `few(N)` so
-    many cases are, spread evenly. Those marked `more` are not.
+    many cases are, spread evenly.
     """
-    played: set[str] = set()
-    for test, cases in groupby(items, key=lambda item: item.nodeid.partition("[")[0]):
-        alike: dict[str, list[str]] = {}
-        few = None
-        for item in cases:
-            few = item.get_closest_marker("few")
-            if not item.get_closest_marker(MORE.name):
-                alike.setdefault(_GENERATION.sub("", item.nodeid), []).append(item.nodeid)
-        ids = [each[turn % len(each)] for turn, each in enumerate(alike.values(), crc32(test.encode()))]
-        count = min(few.args[0], len(ids)) if few else len(ids)
-        played.update(ids[number * len(ids) // count] for number in range(count))
-    return [item.nodeid in played for item in items]
+    alike: dict[str, list[str]] = {}
+    for id in ids:
+        alike.setdefault(_GENERATION.sub("", id), []).append(id)
+    one_of_each = [each[turn % len(each)] for turn, each in enumerate(alike.values(), crc32(test.encode()))]
+    count = min(few or len(alike), len(alike))
+    return {one_of_each[number * len(alike) // count] for number in range(count)}

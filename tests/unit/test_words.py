@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +118,7 @@ def _messages(path: Path) -> Iterator[Text]:
                     yield Text(place, " ".join(line.split()), False)
 
 
-@cache
+@pytest.fixture(scope="module")
 def texts() -> list[Text]:
     """Return everything that the rooms say."""
     paths = [path for room in ROOMS for path in sorted((HOUSE / room).rglob("*.py"))]
@@ -132,23 +131,23 @@ def texts() -> list[Text]:
     return found + [Text("help/suggestions.py", text, True) for text in suggested]
 
 
-def test_messages_are_found() -> None:
-    said = {text.text for text in texts()}
+def test_messages_are_found(texts: list[Text]) -> None:
+    said = {text.text for text in texts}
     assert {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"} <= said
-    assert len(texts()) > 400
-    assert sum(text.is_hint for text in texts()) > 60
+    assert len(texts) > 400
+    assert sum(text.is_hint for text in texts) > 60
 
 
-@cache
-def _but_of_people() -> list[str]:
-    return [PEOPLE.sub("", text.text) for text in texts()]
+@pytest.fixture(scope="module")
+def but_of_people(texts: list[Text]) -> list[tuple[Text, str]]:
+    """Return each text, and beside it what is left without the words about a person's answers."""
+    return [(text, PEOPLE.sub("", text.text)) for text in texts]
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.few(15)
-def test_messages_are_not_translated_word_by_word(rule: str) -> None:
+def test_messages_are_not_translated_word_by_word(but_of_people: list[tuple[Text, str]], rule: str) -> None:
     pattern = re.compile(rule, re.IGNORECASE)
-    wrong = [text for text, rest in zip(texts(), _but_of_people(), strict=True) if pattern.search(rest)]
+    wrong = [text for text, rest in but_of_people if pattern.search(rest)]
     assert [f"{text.place}: {text.text}" for text in wrong] == [], f"write: {RULES[rule]}"
 
 
@@ -186,10 +185,10 @@ def test_pages_are_not_translated_word_by_word(page: str) -> None:
         assert not (found := ANY_RULE.search(words)), f"{found}: {paragraph}"
 
 
-def test_hints_are_imperatives_or_purposes() -> None:
-    wrong = [text for text in texts() if text.is_hint and not IMPERATIVE.match(text.text)]
+def test_hints_are_imperatives_or_purposes(texts: list[Text]) -> None:
+    wrong = [text for text in texts if text.is_hint and not IMPERATIVE.match(text.text)]
     assert [f"{text.place}: {text.text}" for text in wrong] == []
 
 
-def test_hints_end_without_a_period() -> None:
-    assert [text for text in texts() if text.is_hint and re.search(r"\w\.$", text.text)] == []
+def test_hints_end_without_a_period(texts: list[Text]) -> None:
+    assert [text for text in texts if text.is_hint and re.search(r"\w\.$", text.text)] == []
