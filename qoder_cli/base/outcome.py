@@ -251,6 +251,11 @@ def is_asking(event: dict[str, Any]) -> bool:
     return event.get("type") in _IDLE and stop_reason(event) == "requires_action"
 
 
+def stops_unreadably(event: dict[str, Any]) -> bool:
+    """Return whether an agent stopped here for a reason that cannot be read: it may be to wait for an answer."""
+    return event.get("type") in _IDLE and stop_reason(event) == UNREADABLE
+
+
 def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
     """Given an agent's newest status event, return what it waits for, or None.
 

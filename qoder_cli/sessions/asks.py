@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
-from qoder_cli.base.errors import ApiError
+from qoder_cli.base.errors import ApiError, NoResponse
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import (
     ENDS,
@@ -29,6 +29,7 @@ from qoder_cli.base.outcome import (
     is_going,
     open_ask,
     stop_reason,
+    stops_unreadably,
     waiting_calls,
 )
 from qoder_cli.base.times import unix
@@ -107,7 +108,7 @@ class Asked:
     """What a session waits for; `events` are those read, newest first.
 
     `key` is that of the event at which it stopped to wait, None if it did not; `asked_by` has it for each call that
-    waits.
+    waits. `is_unclear` says that it, or a sub-agent, stopped for a reason that cannot be read.
     """
 
     session_id: str
@@ -116,6 +117,7 @@ class Asked:
     key: str | None = None
     asked_by: Mapping[str, str] = field(default_factory=dict)
     events: Events = field(default_factory=list)
+    is_unclear: bool = False
 
     @property
     def newest(self) -> dict[str, Any]:
@@ -139,6 +141,12 @@ class Asked:
             since = next((event_at(event) for event in self.events if event_key(event) == self.key), None)
             return Asks(self.key, self.waiting, since)
         return _open_ask(self.newest, self.since(event_key(self.newest)))
+
+    def refuse_unclear(self) -> None:
+        """Raise NoResponse if nothing is known to wait, but something may."""
+        if self.is_unclear and not self.waiting:
+            why = f"session {self.session_id} stopped for a reason that cannot be read"
+            raise NoResponse(f"{why}, so whether it waits for an answer is unknown", session_id=self.session_id)
 
     def call(self, id: str) -> Call | None:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
@@ -232,12 +240,14 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind
     if newest is None:
         return Asked(session_id, events=events)
     is_behind = behind and newest[0].get("type") == RUNNING
-    asking = _asking_threads(events) if is_behind else [newest]
+    stops = _newest_of_threads(events) if is_behind else [newest]
+    is_unclear = any(stops_unreadably(event) for event, _ in stops)
+    asking = [stop for stop in stops if is_asking(stop[0])]
     asked_by: dict[str, str] = {}
     for event, place in asking:
         still = _open_ask(event, events[:place])
         named = still.event_ids if still else []
-        if is_asking(event) and not waiting_calls(event):
+        if not waiting_calls(event):
             answered = set(map(_answered, events))
             named = [id for id in _marked(_turn(event, events)) if id not in answered]
         asked_by |= dict.fromkeys(named, event_key(event))
@@ -247,8 +257,8 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind
         asking = asking if asked_by else []
     readable = tuple(calls[id] for id in asked_by if id in calls)
     unreadable = tuple(id for id in asked_by if id not in calls)
-    key = next((event_key(event) for event, _ in asking if is_asking(event)), None)
-    return Asked(session_id, readable, unreadable, key, asked_by, events)
+    key = next((event_key(event) for event, _ in asking), None)
+    return Asked(session_id, readable, unreadable, key, asked_by, events, is_unclear)
 
 
 def _open_ask(event: dict[str, Any], later: Events) -> Asks | None:
@@ -256,19 +266,21 @@ def _open_ask(event: dict[str, Any], later: Events) -> Asks | None:
     return open_ask(event, set(filter(None, map(_answered, later))))
 
 
-def _asking_threads(events: Events) -> list[tuple[dict[str, Any], int]]:
-    """Return the newest status of each thread that waits for an answer, with its place."""
+def _newest_of_threads(events: Events) -> list[tuple[dict[str, Any], int]]:
+    """Return the newest status of each thread, with its place."""
     newest: dict[str | None, tuple[dict[str, Any], int]] = {}
     for place, event in enumerate(events):
         if event.get("type") in THREAD_STATUSES:
             newest.setdefault(text(event.get("session_thread_id")), (event, place))
-    return [(event, place) for event, place in newest.values() if is_asking(event)]
+    return [*newest.values()]
 
 
 def _needed(events: Events) -> set[str]:
     """Return the keys of what tells for what threads wait: the calls that each names, else its last start."""
     needed: set[str] = set()
-    for stop, place in _asking_threads(events):
+    for stop, place in _newest_of_threads(events):
+        if not is_asking(stop):
+            continue
         starts = (event for event in _of_thread(stop, events[place:]) if event.get("type") == THREAD_STATUSES[0])
         needed.update(waiting_calls(stop) or [event_key(next(starts, {}))])
     return needed

@@ -309,6 +309,21 @@ def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qod
     assert [one["call"] for one in rows] == ["evt_2"]
 
 
+@pytest.mark.parametrize("words", [("pending",), ("pending", "sess_1"), ("deny", "sess_1", "--all", "--yes")])
+@pytest.mark.parametrize("kind", ["status", "thread_status"])
+def test_session_pending_and_deny_are_not_sure_that_nothing_waits_after_a_stop_without_a_readable_reason(
+    qoder: Qoder, server: Asking, kind: str, words: tuple[str, ...]
+) -> None:
+    session, at = server.asks("sess_1", call(1)), server.world.now() - 20
+    started = [{"type": f"session.{kind}_running"}, RUNNING][kind == "status" :]
+    server.tell(session, at, *started, {"type": f"session.{kind}_idle", "stop_reason": {"type": 7}})
+    ran = qoder("session", *words)
+    assert (ran.code, "nothing waits" in ran.err) == (7, False)
+    assert "stopped for a reason that cannot be read, so whether it waits for an answer is unknown" in ran.err
+    server.tell(session, at + 5, RUNNING, ENDED)
+    assert qoder("session", *words).code == 0
+
+
 @pytest.mark.parametrize(("count", "is_at_end"), [(7, True), (8, False)])
 def test_session_pending_gives_up_where_none_can_be_read(
     qoder: Qoder, server: Asking, count: int, is_at_end: bool
