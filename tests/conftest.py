@@ -121,10 +121,10 @@ SHARED = {"qca": "SDK", "database": "database", "machines": "database", "texts":
 
 
 def _deal(items: list[pytest.Item]) -> None:
-    """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
+    """Deal what waits in real time to half of the workers, first: each starts a nursery, which takes a second.
 
-    Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
-    (`--dist worksteal`). What shares something stays together.
+    Meanwhile the others compute, so that the processor is busy, and what else the waiting ones have is stolen from
+    them (`--dist worksteal`). What shares something stays together.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
@@ -132,13 +132,9 @@ def _deal(items: list[pytest.Item]) -> None:
     for item in items:
         tests.setdefault(_shared_by(item), []).append(item)
     for cases in sorted(tests.values(), key=lambda cases: not _starts_processes(cases[0])):
-        min(hands, key=len).extend(cases)
-    items.clear()
-    for number, hand in enumerate(hands):
-        waiting = [item for item in hand if _starts_processes(item)]
-        computing = [item for item in hand if not _starts_processes(item)]
-        before = len(computing) // 2 * (number % 2)
-        items += [*computing[:before], *waiting, *computing[before:]]
+        among = hands[::2] if _starts_processes(cases[0]) else hands
+        min(among, key=len).extend(cases)
+    items[:] = [item for hand in hands for item in hand]
 
 
 def pytest_collection_finish() -> None:
