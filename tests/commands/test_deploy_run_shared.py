@@ -235,13 +235,18 @@ def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_p
     assert (state == "sending") == is_open
 
 
-def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("faults", "code"), [((), 143), (("trigger:422",), 6)])
+def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(
+    tmp_path: Path, faults: tuple[str, ...], code: int
+) -> None:
+    """What the API said of the trigger counts for more."""
+
     def stop() -> httpx.Response:
         raise Signalled(signal.SIGTERM)
 
     machines = Machines(tmp_path, MEMORY_STORE)
-    ran = with_store(machines, stop)(*NIGHT, "--wait")
-    assert (ran.code, ran.json["id"]) == (143, machines.runs[0])
+    ran = with_store(machines, stop, *faults)(*NIGHT, "--wait")
+    assert seen(ran) == (code, machines.runs[0] if code == 143 else None)
 
 
 def with_store(
@@ -291,6 +296,69 @@ def test_deploy_run_refuses_a_key_of_another_deployment_on_another_machine(machi
     ran = machines.machine("b")("deploy", "run", "dep_slow", *NIGHT[3:])
     assert (ran.code, machines.triggers) == (2, 1)
     assert "belongs to deployment dep_demo" in ran.error["message"]
+
+
+def test_deploy_run_refuses_the_key_of_an_apply(machines: Machines) -> None:
+    leave(machines, "applying", deployment="", machine="ci-7")
+    ran = machines.machine("a")(*NIGHT)
+    assert (ran.code, machines.triggers) == (2, 0)
+    assert "belongs to an apply of ci-7" in ran.error["message"]
+
+
+def freed(machines: Machines, *, is_claimed: bool = False) -> str:
+    """Return the run of a key that was freed, an hour ago, on a server that remembers which run a key has started.
+
+    If it `is_claimed`, somebody was killed since who meant to start another.
+    """
+    machines.world.honour_key = True
+    assert machines.machine("a")(*NIGHT).code == 0
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    machines.clock.time += 3600
+    [old] = machines.runs
+    if is_claimed:
+        with closing(machines.store()) as keys:
+            found = keys.read(claim("claimed").name)
+            assert found and keys.move(found, claim("claimed", before=(old,)))
+    return old
+
+
+def test_deploy_run_under_a_freed_key_forgets_its_old_run_though_somebody_claimed_it_first(machines: Machines) -> None:
+    freed(machines, is_claimed=True)
+    assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(tmp_path: Path) -> None:
+    """The key is given back with its earlier run, or the next command would take that for its own."""
+    machines = Machines(tmp_path, MEMORY_STORE)
+    freed(machines, is_claimed=True)
+    machines.keys = ""
+    assert machines.machine("c", "trigger:drop-before")(*NIGHT).code == 9
+    machines.keys = MEMORY_STORE
+    ran = machines.machine("c")(*NIGHT)
+    assert (ran.code, machines.triggers) == (9, 2), ran.err
+    assert "an earlier attempt of this machine with the key 'night-1' is unconfirmed" in ran.error["message"]
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+    assert seen(machines.machine("b")(*NIGHT)) == (0, machines.runs[-1])
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_believes_no_response_that_is_an_earlier_run_of_its_key(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    old = freed(machines)
+    row, runner = machines.machine("b")("run", "get", old, "--json").json, machines.machine("c")
+    transport = runner.transport
+    assert isinstance(transport, WorldTransport)
+    note = transport.lie
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if request.url.path.endswith("/run"):
+            return note(request, lambda: httpx.Response(200, json=row))
+        return note(request, truth)
+
+    transport.lie = lie
+    ran = runner(*NIGHT)
+    assert (ran.code, ran.out, f"an earlier run under the key ({old})" in ran.error["message"]) == (9, "", True)
 
 
 def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_to(machines: Machines) -> None:
