@@ -318,7 +318,8 @@ def freed(machines: Machines, *, is_claimed: bool = False) -> str:
     if is_claimed:
         with closing(machines.store()) as keys:
             found = keys.read(claim("claimed").name)
-            assert found and keys.move(found, claim("claimed", before=(old,)))
+            assert found
+            assert keys.move(found, claim("claimed", before=(old,)))
     return old
 
 

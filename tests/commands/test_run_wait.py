@@ -135,7 +135,7 @@ def test_run_wait_gives_a_look_what_is_left_and_some_seconds(qoder: Qoder, monke
     is_over.set()
 
 
-@pytest.mark.parametrize("when", ["between two reads", "while an answer is awaited"])
+@pytest.mark.parametrize("when", ["between two reads", "while an answer is awaited", "while it is not found"])
 def test_run_wait_takes_no_sleep_of_the_machine_for_silence(qoder: Qoder, when: str) -> None:
     def asleep(request: httpx.Request) -> Any:
         """A process that is stopped (SIGSTOP) for minutes finds its request timed out when it goes on."""
@@ -150,7 +150,8 @@ def test_run_wait_takes_no_sleep_of_the_machine_for_silence(qoder: Qoder, when: 
         qoder.clock.at_sleep = overslept
         qoder.wire.on(*RUN, LEGACY, (502, ""), DONE)
     else:
-        qoder.wire.on(*RUN, LEGACY, asleep, (502, ""), asleep, DONE)
+        trouble = (502, "") if when == "while an answer is awaited" else GONE
+        qoder.wire.on(*RUN, LEGACY, trouble, asleep, trouble, asleep, DONE)
     assert qoder(*WAIT).code == 0
 
 
@@ -464,6 +465,13 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
         (None, 5, "drun_2"),
     ]
     assert ran.error["message"].startswith("1 of 3 runs completed")
+
+
+def test_run_wait_of_several_shows_on_a_terminal_also_what_is_not_found(qoder: Qoder) -> None:
+    qoder.terminal = True
+    qoder.wire.on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
+    lines = qoder("run", "wait", "drun_1", "drun_2").out.splitlines()
+    assert [line.split()[:2] for line in lines if "drun_" in line] == [["drun_1", "completed"], ["drun_2", "not_found"]]
 
 
 def test_run_wait_of_several_reads_nothing_more_of_those_that_did_not_complete(qoder: Qoder) -> None:
