@@ -474,8 +474,9 @@ def test_run_wait_of_several_shows_on_a_terminal_also_what_is_not_found(qoder: Q
     assert [line.split()[:2] for line in lines if "drun_" in line] == [["drun_1", "completed"], ["drun_2", "not_found"]]
 
 
-def test_run_wait_of_several_reads_nothing_more_of_those_that_did_not_complete(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, FAILED).on(*EVENTS, page(*WORK, END), repeat=True)
+@pytest.mark.parametrize("events", [page(*WORK, END), UNTOLD["403"]], ids=["read", "refused"])
+def test_run_wait_of_several_says_of_those_that_failed_no_more_than_that(qoder: Qoder, events: Any) -> None:
+    qoder.wire.on(*RUN, FAILED).on(*EVENTS, events, repeat=True)
     qoder.wire.on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
     ran = qoder("run", "wait", "drun_1", "drun_2", "--result", "--require-satisfied", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (5, [1, 5])
