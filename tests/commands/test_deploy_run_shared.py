@@ -477,6 +477,7 @@ BAD_STORES: dict[str, tuple[str, int, str]] = {
     "read-only": ("403", 4, "the store of keys memstore_keys may not be written: HTTP 403"),
     "no token": ("401", 4, "HTTP 401"),
     "holds something else": ("holds", 7, "was not written by this version of qoder"),
+    "archived since it was checked": ("since", 7, "does not take the key 'night-1'"),
 }
 
 
@@ -487,6 +488,13 @@ def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_
     runner = machines.machine("a")
     if how.isdecimal():
         runner = with_store(machines, lambda: refusal(int(how), "refused", "Refused."), is_at_once=True)
+    elif how == "since":
+        other = machines.machine("b")
+
+        def archived() -> None:
+            other(*BAD_STORES["archived"][0].split())
+
+        runner = with_store(machines, archived, is_at_once=True)
     elif how == "holds":
         path = f"keys/{claim('claimed').name}"
         world = machines.world
