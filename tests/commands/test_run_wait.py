@@ -332,6 +332,14 @@ def test_run_wait_asks_the_session_of_a_run_once_a_minute_while_it_waits_for_an_
     assert 8 <= sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 12
 
 
+def test_run_wait_reads_on_after_a_first_ending_while_the_status_says_that_it_runs(qoder: Qoder) -> None:
+    def listed(request: httpx.Request) -> Any:
+        return page(AGAIN) if "after_id" in request.url.params else page(*TURN, more=True)
+
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, listed, repeat=True)
+    assert qoder(*WAIT, "--timeout", "5m").code == 124
+
+
 def test_run_wait_asks_no_session_of_a_run_that_has_none(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, {**LEGACY, "session_id": None}, repeat=True)
     assert qoder(*WAIT, "--timeout", "3m").code == 124
