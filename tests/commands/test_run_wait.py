@@ -476,10 +476,14 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
 
 
 def test_run_wait_of_several_shows_on_a_terminal_also_what_is_not_found(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, DONE).on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
+    assert qoder("deploy", "run", "dep_1").code == 0
+    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
     qoder.terminal = True
-    qoder.wire.on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
-    lines = qoder("run", "wait", "drun_1", "drun_2").out.splitlines()
-    assert [line.split()[:2] for line in lines if "drun_" in line] == [["drun_1", "completed"], ["drun_2", "not_found"]]
+    lines = qoder("run", "wait", "last", "drun_2", "drun_3").out.splitlines()
+    assert [line.split()[:3] for line in lines if "drun_" in line] == [
+        *(["drun_1", "completed", "dep_1"], ["drun_2", "not_found", "-"], ["drun_3", "completed", "dep_1"])
+    ]
 
 
 @pytest.mark.parametrize("events", [page(*WORK, END), UNTOLD["403"]], ids=["read", "refused"])
