@@ -442,9 +442,11 @@ def test_run_wait_has_options_that_are_for_waiting_alone(qoder: Qoder, line: str
     assert qoder(*line.split()).code == 2
 
 
-def test_run_wait_says_how_a_run_ended_also_where_what_it_used_cannot_be_read(qoder: Qoder) -> None:
+@pytest.mark.parametrize("verb", ["get", "wait"])
+def test_run_wait_says_how_a_run_ended_also_where_what_it_used_cannot_be_read(qoder: Qoder, verb: str) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, END)).on(*SESSION, (503, "busy"))
-    assert qoder(*WAIT).json["status"] == "completed"
+    ran = qoder("run", verb, "drun_1", "--json")
+    assert (ran.code, ran.json["status"]) == (0, "completed")
 
 
 def test_run_wait_gives_a_sign_of_life_every_30_seconds_where_there_is_no_terminal(qoder: Qoder) -> None:
