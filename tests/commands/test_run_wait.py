@@ -442,6 +442,28 @@ def test_run_wait_has_options_that_are_for_waiting_alone(qoder: Qoder, line: str
     assert qoder(*line.split()).code == 2
 
 
+PENDING, BUSY, WORKS = {**LEGACY, "status": "pending"}, (503, "busy"), page(*WORK)
+# How the run and its session answer, and the lines that say how the run stands.
+STANDS: dict[str, tuple[list[Any], list[Any], list[str]]] = {
+    "run wait": ([PENDING, PENDING, LEGACY, LEGACY, DONE], [], ["pending", "running", "completed"]),
+    "run wait, trouble": ([LEGACY, BUSY, BUSY, DONE], [], ["running", "HTTP 503", "completed"]),
+    "run wait, an ask": ([CURRENT], [WORKS, page(*WORK, WAITS)], ["running", "waits for an answer"]),
+    "run wait, gone": ([CURRENT], [WORKS, page(*WORK, event("deleted", 20))], ["running", "session_deleted"]),
+    "deploy run": ([LEGACY, LEGACY, FAILED], [], ["failed"]),
+}
+
+
+@pytest.mark.parametrize("what", STANDS)
+def test_run_wait_says_how_a_run_stands_where_that_changes(qoder: Qoder, what: str) -> None:
+    answers, events, shown = STANDS[what]
+    qoder.wire.may(*TRIGGER, LEGACY).on(*RUN, *answers)
+    if events:
+        qoder.wire.on(*EVENTS, *events, repeat=True)
+    ran = qoder(*WAIT[:3]) if "wait" in what else qoder("deploy", "run", "dep_1", "--wait")
+    lines = [line[7:].partition(" from ")[0] for line in ran.err.splitlines() if line.startswith("drun_1 ")]
+    assert lines == shown
+
+
 @pytest.mark.parametrize("verb", ["get", "wait"])
 def test_run_wait_says_how_a_run_ended_also_where_what_it_used_cannot_be_read(qoder: Qoder, verb: str) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, END)).on(*SESSION, (503, "busy"))
