@@ -15,18 +15,7 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import (
-    RANKING,
-    Exit,
-    LostSight,
-    NotYet,
-    QoderError,
-    RunFailed,
-    Signalled,
-    UsageError,
-    WaitTimeout,
-    first_by_rank,
-)
+from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, Signalled, UsageError, WaitTimeout, first_by_rank
 from qoder_cli.base.model import Run
 from qoder_cli.cli.options import named
 from qoder_cli.cli.several import last_words
@@ -619,8 +608,8 @@ def test_deploy_run_of_several_names_after_a_signal_what_goes_on_and_whether_all
     error = Signalled(signal.SIGINT).in_words("stopped")
     assert last_words(app, error, [ended, not_begun], verb="completed").run_state == "ended"
     assert last_words(app, error, [not_begun, not_begun], verb="completed").run_state == "none"
-    lost, failed = LostSight("lost", run_id="drun_2"), RunFailed("failed", run_id="drun_3", run_state="ended")
-    errors = {"drun_1": WaitTimeout("late"), "drun_2": lost, "drun_3": failed, "dep_4": RunFailed("failed")}
+    going, over = NotYet("", run_id="drun_2"), NotYet("", run_id="drun_3", run_state="ended")
+    errors = {"drun_1": WaitTimeout(""), "drun_2": going, "drun_3": over, "dep_4": NotYet("")}
     items = [Ended(typed, None, each) for typed, each in errors.items()]
     assert last_words(app, error, items, verb="completed").next == ["qoder", "run", "wait", "drun_1", "drun_2"]
 
