@@ -130,6 +130,7 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, machines.triggers) == (9, 0)
     assert "night-2" in ran.error["message"]
+    assert "qoder key free night-1" in ran.error["hint"]
 
 
 HIDDEN: dict[str, Callable[[Any], Any]] = {
@@ -365,16 +366,10 @@ def test_deploy_run_believes_no_response_that_is_an_earlier_run_of_its_key(tmp_p
     machines = Machines(tmp_path, MEMORY_STORE)
     old = freed(machines)
     row, runner = machines.machine("b")("run", "get", old, "--json").json, machines.machine("c")
-    transport = runner.transport
+    transport, earlier = runner.transport, lambda: httpx.Response(200, json=row)
     assert isinstance(transport, WorldTransport)
     note = transport.lie
-
-    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        if request.url.path.endswith("/run"):
-            return note(request, lambda: httpx.Response(200, json=row))
-        return note(request, truth)
-
-    transport.lie = lie
+    transport.lie = lambda asked, truth: note(asked, earlier if asked.url.path.endswith("/run") else truth)
     ran = runner(*NIGHT)
     assert (ran.code, ran.out, f"an earlier run under the key ({old})" in ran.error["message"]) == (9, "", True)
 
