@@ -347,6 +347,15 @@ def test_deploy_run_under_a_freed_key_forgets_its_old_run_though_somebody_claime
     assert len(machines.runs) == 2
 
 
+def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(machines: Machines) -> None:
+    keys, machines.keys = machines.keys, ""
+    first = seen(machines.machine("a")(*NIGHT))
+    machines.keys = keys
+    ran = [machines.machine(name)(*NIGHT) for name in "ab"]
+    assert [(seen(each), each.json.get("adopted")) for each in ran] == [(first, None)] * 2
+    assert machines.triggers == 1
+
+
 def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(tmp_path: Path) -> None:
     """The key is given back with its earlier run, or the next command would take that for its own."""
     machines = Machines(tmp_path, MEMORY_STORE)
