@@ -15,7 +15,6 @@ from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord, KeyStore
-from qoder_cli.local.store import Store
 from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
@@ -268,20 +267,6 @@ def with_store(
 
     transport.lie = lie
     return runner
-
-
-def test_deploy_run_adopts_no_run_that_another_command_here_claims_while_the_store_is_asked(tmp_path: Path) -> None:
-    def claimed() -> None:
-        with closing(Store(runner.env, warn=pytest.fail)) as store:
-            if store.owner(machines.runs[0], host="api.qoder.com") is None:
-                about = {"profile": "default", "host": "api.qoder.com", "deployment": "dep_2", "key": "night-2"}
-                store.record_run(store.begin(at=machines.clock.time, ahead=0.0, **about), machines.runs[0])
-
-    machines = Machines(tmp_path, MEMORY_STORE)
-    runner = with_store(machines, claimed, "trigger:drop-after")
-    ran = runner(*NIGHT)
-    assert (ran.code, ran.out) == (9, "")
-    assert "belongs to another command on this machine" in ran.error["message"]
 
 
 def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_path: Path) -> None:
