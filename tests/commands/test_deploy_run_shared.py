@@ -22,6 +22,7 @@ from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, STORES, Machines
 from tests.support.things import refusal
+from tests.support.wire import FakeClock
 
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
 
@@ -98,6 +99,16 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     assert (ran.code, machines.triggers) == (0, 0)
     assert (ran.json["id"], ran.json["adopted"]) == (machines.runs[0], True)
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
+
+
+def test_deploy_run_notes_by_the_clock_of_the_service_when_it_sends(machines: Machines) -> None:
+    runner = machines.machine("a")
+    runner.clock = FakeClock(machines.clock.time - 300)
+    assert runner(*NIGHT).code == 0
+    with closing(machines.store()) as keys:
+        found = keys.read(claim("started").name)
+    assert found
+    assert found.record.sent == pytest.approx(machines.clock.time, abs=2)
 
 
 def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tmp_path: Path) -> None:
