@@ -352,10 +352,13 @@ def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_
     assert machines.triggers == 1
 
 
-def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(
+    tmp_path: Path, is_claimed: bool
+) -> None:
     """The key is given back with its earlier run, or the next command would take that for its own."""
     machines = Machines(tmp_path, MEMORY_STORE)
-    freed(machines, is_claimed=True)
+    freed(machines, is_claimed=is_claimed)
     machines.keys = ""
     assert machines.machine("c", "trigger:drop-before")(*NIGHT).code == 9
     machines.keys = MEMORY_STORE
