@@ -75,25 +75,26 @@ def asks_more(wanted: Wanted, item: Ended) -> bool:
 
 def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
     """Return an item with what is wanted of it; its error says what could not be read."""
-    if not asks_more(wanted, item):
+    run = item.found
+    if run is None or not asks_more(wanted, item):
         return item
     try:
-        if wanted.require_satisfied and item.error is None and item.found is not None:
-            id = item.found.session_id
+        if wanted.require_satisfied and item.error is None:
+            id = run.session_id
             session = read_session(app.client, id) if id else {}
             results = {text(one.get("result")) or "unknown" for one in evaluations(session)}
             if results != {"satisfied"}:
                 why = "it has no outcome evaluation"
                 if results:
                     why = f"its outcome is {', '.join(sorted(results))}"
-                message, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
-                item = item.with_(error=RunFailed(message, hint=hint, **naming(item.found, "ended")))
-        if wanted.result and item.found is not None:
+                message, hint = f"run {run.id} completed, but {why}", f"see: qoder run get {run.id}"
+                item = item.with_(error=RunFailed(message, hint=hint, **naming(run, "ended")))
+        if wanted.result:
             from qoder_cli.sessions.result import final_message
 
-            item = item.with_(more={"result": final_message(app, item.found)})
+            item = item.with_(more={"result": final_message(app, run)})
     except ApiError as error:
-        return item.with_(error=item.error or unreadable(item.found, error, app, wanted))
+        return item.with_(error=item.error or unreadable(run, error, app, wanted))
     return item
 
 

@@ -311,10 +311,8 @@ def unread(run: Run, signalled: Signalled) -> QoderError:
     return signalled.in_words(f"{run.called} has ended, but nothing more was read of it", **naming(run, "ended"))
 
 
-def unreadable(run: Run | None, error: ApiError, app: App, wanted: Wanted) -> QoderError:
+def unreadable(run: Run, error: ApiError, app: App, wanted: Wanted) -> QoderError:
     """Return the error of a run that has ended, when the rest cannot be read."""
-    if run is None:
-        return error
     again = ["result", run.id]
     if wanted.require_satisfied:
         again = ["wait", run.id, "--require-satisfied"]

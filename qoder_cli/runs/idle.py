@@ -173,8 +173,7 @@ class _Lists:
     def _give_up(self, why: str, cause: ApiError | None = None) -> NoReturn:
         message = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
-        failure = IdleUnknown(message, hint="try again later, or look at its runs", next=next, cause=cause)
-        raise failure.with_(retryable=False) from cause
+        raise IdleUnknown(message, hint="try again later, or look at its runs", next=next, cause=cause) from cause
 
     def _skip_for(self, session_id: str) -> NoReturn:
         raise RunSkipped(

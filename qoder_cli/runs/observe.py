@@ -186,8 +186,6 @@ class Observer:
 
     def reread(self, run: Run) -> bool:
         """Ask the session of a run from a list once. Return whether the run has ended. Raises ApiError."""
-        if standing(run) is not Standing.ASK_SESSION:
-            return self.ended
         try:
             self._take_reading(run, self._session_of(run).ask(within=None, retry=True))
         except NotFound as error:

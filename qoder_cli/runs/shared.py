@@ -163,8 +163,10 @@ class SharedTrigger(Trigger):
             self._unused_claim = moved
             if moved is not None:
                 self._sending_since = None
-            # Its run failed, or it was freed on some machine: this one forgets it, too.
-            if moved is not None and found.record.state in ("started", "free"):
+            # Its run failed, or it was freed on some machine: this one forgets it, too. But nobody there has decided on
+            # what is in doubt here, which may be younger.
+            is_in_doubt = any(entry.open for entry in store.of_key(self._key, host=host))
+            if moved is not None and found.record.state in ("started", "free") and not is_in_doubt:
                 store.free_key(self._key, host=host)
         return moved
 

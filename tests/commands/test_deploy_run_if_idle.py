@@ -109,6 +109,7 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
         assert on_skip or ran.error["session_id"] == place.runs[0].fields["session_id"]
     else:
         assert ran.json["id"] == place.runs[number].id
+        assert on_skip or ran.error["next"] == ["qoder", "run", "wait", ran.json["id"], "-o", "json"]
 
 
 @pytest.mark.parametrize("age", [1, 2, 3, 4])

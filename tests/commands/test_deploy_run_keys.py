@@ -79,6 +79,7 @@ FOUND: dict[str, tuple[str, float, list[Any], int]] = {
         f"{words}, at once": (words, 0, [*[NOT_YET_THERE] * 4, DONE], 0)
         for words in ("run get drun_1", "run get last", "run wait drun_1", "run wait last")
     },
+    "run get drun_1, forbidden": ("run get drun_1", 0, [FORBIDDEN], 4),
     "run get drun_1, after 50 s": ("run get drun_1", 50, [NOT_YET_THERE, DONE], 0),
     "run get drun_1, after 61 s": ("run get drun_1", 61, [NOT_YET_THERE], 5),
     "its key, at once": (" ".join(NIGHT), 0, [*[NOT_YET_THERE] * 3, LEGACY], 0),

@@ -427,6 +427,14 @@ def test_deploy_run_believes_no_answer_of_other_runs(qoder: Qoder, answer: Calla
     assert seen(qoder(*RUN)) == (ADOPTED if is_listed else IN_DOUBT)
 
 
+def test_deploy_run_exits_9_where_the_run_of_its_key_is_said_to_be_of_another_deployment(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, fresh(6)).on("GET", "/deployment_runs/drun_6", {**fresh(6), "deployment_id": "dep_2"})
+    qoder.wire.on(*EVENTS, page())
+    assert qoder(*NIGHT).code == 0
+    ran = qoder(*NIGHT, "--json")
+    assert (ran.code, ran.out, ran.error["run_id"], ran.error["next"][2:4]) == (9, "", "drun_6", ["list", "dep_1"])
+
+
 @pytest.mark.parametrize("key", [(), ("--idempotency-key", "night-1")], ids=["own key", "typed key"])
 def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qoder, key: tuple[str, ...]) -> None:
     qoder.wire.on(*TRIGGER, fresh(6), fresh(6))

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, Signalled, UsageError, first_by_rank
+from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, Signalled, UsageError, WaitTimeout, first_by_rank
 from qoder_cli.base.model import Run
 from qoder_cli.cli.options import named
 from qoder_cli.cli.several import last_words
@@ -599,7 +599,7 @@ def test_deploy_run_of_several_calls_unknown_what_a_bug_stops_after_it_was_sent(
     assert is_accounted_for(current, ran.json)
 
 
-def test_deploy_run_of_several_says_after_a_signal_that_all_that_were_started_have_ended(qoder: Qoder) -> None:
+def test_deploy_run_of_several_names_after_a_signal_what_goes_on_and_whether_all_has_ended(qoder: Qoder) -> None:
     screen = Screen(io.BytesIO())
     app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock)
     ended, not_begun = Ended("dep_1", Run(DONE)), Ended("dep_2", None, NotYet("not started"), attempted=False)
@@ -608,6 +608,10 @@ def test_deploy_run_of_several_says_after_a_signal_that_all_that_were_started_ha
     error = Signalled(signal.SIGINT).in_words("stopped")
     assert last_words(app, error, [ended, not_begun], verb="completed").run_state == "ended"
     assert last_words(app, error, [not_begun, not_begun], verb="completed").run_state == "none"
+    going, over = NotYet("", run_id="drun_2"), NotYet("", run_id="drun_3", run_state="ended")
+    errors = {"drun_1": WaitTimeout(""), "drun_2": going, "drun_3": over, "dep_4": NotYet("")}
+    items = [Ended(typed, None, each) for typed, each in errors.items()]
+    assert last_words(app, error, items, verb="completed").next == ["qoder", "run", "wait", "drun_1", "drun_2"]
 
 
 @pytest.mark.usefixtures("world")

@@ -4,7 +4,7 @@ import json
 import re
 import signal
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, STORES, Machines
 from tests.support.things import refusal
+from tests.support.wire import FakeClock
 
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
 
@@ -100,6 +101,16 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
 
 
+def test_deploy_run_notes_by_the_clock_of_the_service_when_it_sends(machines: Machines) -> None:
+    runner = machines.machine("a")
+    runner.clock = FakeClock(machines.clock.time - 300)
+    assert runner(*NIGHT).code == 0
+    with closing(machines.store()) as keys:
+        found = keys.read(claim("started").name)
+    assert found
+    assert found.record.sent == pytest.approx(machines.clock.time, abs=2)
+
+
 def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tmp_path: Path) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     leave(machines, "sending")
@@ -108,15 +119,16 @@ def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tm
     assert (ran.code, "nothing shows when it was sent" in ran.error["message"]) == (9, True)
 
 
-def test_deploy_run_stops_waiting_for_another_machine_once_there_are_no_more_turns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_deploy_run_waits_for_another_machine_as_long_as_there_are_turns(tmp_path: Path, is_closed: bool) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     leave(machines, "claimed")
     with closing(machines.app("a")) as app:
         pace, began = Pace(app.clock, per_second=20), machines.clock.time
-        machines.clock.at_sleep = pace.close
-        with pytest.raises(Closed):
+        machines.clock.at_sleep = pace.close if is_closed else lambda: None
+        with pytest.raises(Closed) if is_closed else nullcontext():
             trigger_for(app, Order("dep_demo", "night-1"), pace=pace).start()
-    assert (machines.triggers, machines.clock.time - began < STALE_CLAIM) == (0, True)
+    assert (machines.triggers == 0, machines.clock.time - began < STALE_CLAIM) == (is_closed, is_closed)
 
 
 def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
@@ -128,12 +140,14 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, machines.triggers) == (9, 0)
     assert "night-2" in ran.error["message"]
+    assert "qoder key free night-1" in ran.error["hint"]
 
 
 HIDDEN: dict[str, Callable[[Any], Any]] = {
     # What a list of the store, which shows what was just written, says of the key that is in doubt.
     "nothing, and not whether it is whole": lambda row: None,
     "nothing at first: its page is older than the others": lambda row: None,
+    "nothing, nor what was written just now": lambda row: None,
     "no id": lambda row: {**row, "id": None},
     "only its folder": lambda row: {"type": "memory_prefix", "path": "keys/"},
     "no content, and a proxy knows no more": lambda row: {**row, "content": None},
@@ -141,7 +155,6 @@ HIDDEN: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-@pytest.mark.few(3)
 def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path: Path, what: str) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     leave(machines, "sending", sent=machines.clock.time)
@@ -164,7 +177,8 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
         lists.append(what)
         if "at first" in what and len(lists) > 1:
             return response
-        rows = [HIDDEN[what](row) if "night-2" in row["content"] else row for row in page["data"]]
+        hidden = ("night-2", '"look ') if "just now" in what else ("night-2",)
+        rows = [HIDDEN[what](row) if any(key in row["content"] for key in hidden) else row for row in page["data"]]
         page["data"] = [row for row in rows if row is not None]
         if "whole" in what:
             page = {"data": page["data"]}
@@ -235,19 +249,24 @@ def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_p
     assert (state == "sending") == is_open
 
 
-def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("faults", "code"), [((), 143), (("trigger:422",), 6)])
+def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(
+    tmp_path: Path, faults: tuple[str, ...], code: int
+) -> None:
+    """What the API said of the trigger counts for more."""
+
     def stop() -> httpx.Response:
         raise Signalled(signal.SIGTERM)
 
     machines = Machines(tmp_path, MEMORY_STORE)
-    ran = with_store(machines, stop)(*NIGHT, "--wait")
-    assert (ran.code, ran.json["id"]) == (143, machines.runs[0])
+    ran = with_store(machines, stop, *faults)(*NIGHT, "--wait")
+    assert seen(ran) == (code, machines.runs[0] if code == 143 else None)
 
 
 def with_store(
-    machines: Machines, answer: Callable[[], httpx.Response], *faults: str, is_at_once: bool = False
+    machines: Machines, answer: Callable[[], httpx.Response | None], *faults: str, is_at_once: bool = False
 ) -> Qoder:
-    """Return a machine whose store answers so, once a run was asked for or at once."""
+    """Return a machine whose store answers so, once a run was asked for or at once; truly, if that is None."""
     runner = machines.machine("a", *faults)
     transport = runner.transport
     assert isinstance(transport, WorldTransport)
@@ -255,7 +274,7 @@ def with_store(
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         is_bad = (machines.triggers or is_at_once) and "/memories" in request.url.path
-        return answer() if is_bad else note(request, truth)
+        return (answer() if is_bad else None) or note(request, truth)
 
     transport.lie = lie
     return runner
@@ -291,6 +310,76 @@ def test_deploy_run_refuses_a_key_of_another_deployment_on_another_machine(machi
     ran = machines.machine("b")("deploy", "run", "dep_slow", *NIGHT[3:])
     assert (ran.code, machines.triggers) == (2, 1)
     assert "belongs to deployment dep_demo" in ran.error["message"]
+
+
+def test_deploy_run_refuses_the_key_of_an_apply(machines: Machines) -> None:
+    leave(machines, "applying", deployment="", machine="ci-7")
+    ran = machines.machine("a")(*NIGHT)
+    assert (ran.code, machines.triggers) == (2, 0)
+    assert "belongs to an apply of ci-7" in ran.error["message"]
+
+
+def freed(machines: Machines, *, is_claimed: bool = False) -> str:
+    """Return the run of a key that was freed, an hour ago, on a server that remembers which run a key has started.
+
+    If it `is_claimed`, somebody was killed since who meant to start another.
+    """
+    machines.world.honour_key = True
+    assert machines.machine("a")(*NIGHT).code == 0
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    machines.clock.time += 3600
+    [old] = machines.runs
+    if is_claimed:
+        with closing(machines.store()) as keys:
+            found = keys.read(claim("claimed").name)
+            assert found
+            assert keys.move(found, claim("claimed", before=(old,)))
+    return old
+
+
+def test_deploy_run_under_a_freed_key_forgets_its_old_run_though_somebody_claimed_it_first(machines: Machines) -> None:
+    freed(machines, is_claimed=True)
+    assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(machines: Machines) -> None:
+    keys, machines.keys = machines.keys, ""
+    first = seen(machines.machine("a")(*NIGHT))
+    machines.keys = keys
+    ran = [machines.machine(name)(*NIGHT) for name in "ab"]
+    assert [(seen(each), each.json.get("adopted")) for each in ran] == [(first, None)] * 2
+    assert machines.triggers == 1
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(
+    tmp_path: Path, is_claimed: bool
+) -> None:
+    """The key is given back with its earlier run, or the next command would take that for its own."""
+    machines = Machines(tmp_path, MEMORY_STORE)
+    freed(machines, is_claimed=is_claimed)
+    machines.keys = ""
+    assert machines.machine("c", "trigger:drop-before")(*NIGHT).code == 9
+    machines.keys = MEMORY_STORE
+    ran = machines.machine("c")(*NIGHT)
+    assert (ran.code, machines.triggers) == (9, 2), ran.err
+    assert "an earlier attempt of this machine with the key 'night-1' is unconfirmed" in ran.error["message"]
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+    assert seen(machines.machine("b")(*NIGHT)) == (0, machines.runs[-1])
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_believes_no_response_that_is_an_earlier_run_of_its_key(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    old = freed(machines)
+    row, runner = machines.machine("b")("run", "get", old, "--json").json, machines.machine("c")
+    transport, earlier = runner.transport, lambda: httpx.Response(200, json=row)
+    assert isinstance(transport, WorldTransport)
+    note = transport.lie
+    transport.lie = lambda asked, truth: note(asked, earlier if asked.url.path.endswith("/run") else truth)
+    ran = runner(*NIGHT)
+    assert (ran.code, ran.out, f"an earlier run under the key ({old})" in ran.error["message"]) == (9, "", True)
 
 
 def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_to(machines: Machines) -> None:
@@ -393,6 +482,7 @@ BAD_STORES: dict[str, tuple[str, int, str]] = {
     "read-only": ("403", 4, "the store of keys memstore_keys may not be written: HTTP 403"),
     "no token": ("401", 4, "HTTP 401"),
     "holds something else": ("holds", 7, "was not written by this version of qoder"),
+    "archived since it was checked": ("since", 7, "does not take the key 'night-1'"),
 }
 
 
@@ -403,6 +493,13 @@ def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_
     runner = machines.machine("a")
     if how.isdecimal():
         runner = with_store(machines, lambda: refusal(int(how), "refused", "Refused."), is_at_once=True)
+    elif how == "since":
+        other = machines.machine("b")
+
+        def archived() -> None:
+            other(*BAD_STORES["archived"][0].split())
+
+        runner = with_store(machines, archived, is_at_once=True)
     elif how == "holds":
         path = f"keys/{claim('claimed').name}"
         world = machines.world
@@ -410,9 +507,11 @@ def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_
         world.keep("memory_stores.memories", MEMORY_STORE, at=world.now(), content_size_bytes=5, **held)
     else:
         assert runner(*how.split()).code == 0
+    began = machines.clock.time
     ran = runner(*NIGHT)
     assert (ran.code, machines.triggers) == (code, 0)
     assert said in ran.error["message"]
+    assert how != "since" or machines.clock.time - began > 30  # it is asked again, ever more rarely
     assert code == 4 or "nothing was sent" in ran.error["message"]
 
 

@@ -58,6 +58,8 @@ def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
     server.asks("sess_1", call(1), call(2), call(3))
     ran = qoder(*by(policy))
     assert (ran.code, ran.error["type"]) == (11, "needs_answer")
+    assert ran.error["message"] == "run drun_1 waits for an answer to evt_3"
+    assert sum(qoder.clock.slept) < {"legacy": 20, "current": 1}[server.world.generation]  # it has waited before
     assert server.sent == [{"events": [reply(1, "allow"), reply(2, "deny", deny_message="not two")]}]
     assert ran.json["requires_action"] == {"event_ids": ["evt_3"]}
     hash = sha256(policy.read_bytes()).hexdigest()

@@ -127,6 +127,13 @@ def test_run_wait_lists_ten_calls_where_it_ends_with_them(
     assert f"{BY_NUMBER}{APPROVE}\n" in ran.err
 
 
+def test_run_wait_of_several_lists_no_calls(qoder: Qoder, server: Asking) -> None:
+    for number in (1, 2):
+        server.asks(f"sess_{number}", call(number))
+    ran = qoder("run", "wait", "drun_1", "drun_2", "--on-ask", "stop")
+    assert (ran.code, "Bash" in ran.err, BY_NUMBER in ran.err) == (11, False, False)
+
+
 def test_run_wait_cuts_a_long_name_of_a_tool_in_its_list(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1, "x" * 41), call(2, "x" * 40))
     lines = [line.split() for line in qoder(*STOP).err.splitlines() if line.startswith("  ")]

@@ -258,9 +258,14 @@ def test_run_retry_says_what_is_different_from_then_and_a_preview_sends_nothing(
     assert f"different from then (dep_fail): agent 1 → 2, environment {then} → env_new" in ran.err
     assert (ran.json["idempotency_key"], ran.json["deployment"]) == (f"retry-{old}", "dep_fail")
     assert {seen.method for seen in list(world.requests)[before:]} == {"GET"}
-    for words, change in ((("--budget", "5"), "none → 5.00"), (("--no-budget",), "5.00 → none")):
+    world.keep("vaults", at=world.now(), id="vault_new", display_name="new")
+    for words, change in (
+        (("--budget", "5"), "budget none → 5.00"),
+        (("--no-budget",), "budget 5.00 → none"),
+        (("--vault", "vault_new"), "vaults changed"),
+    ):
         old = current.ended("dep_fail", hours=0.0)
         current.wait(60)
         assert current.qoder("deploy", "update", "dep_fail", *words).code == 0
         ran = current.qoder("run", "retry", old, "--dry-run")
-        assert f"different from then (dep_fail): budget {change}\n" in ran.err
+        assert f"different from then (dep_fail): {change}\n" in ran.err

@@ -135,7 +135,7 @@ def test_run_wait_gives_a_look_what_is_left_and_some_seconds(qoder: Qoder, monke
     is_over.set()
 
 
-@pytest.mark.parametrize("when", ["between two reads", "while an answer is awaited"])
+@pytest.mark.parametrize("when", ["between two reads", "while an answer is awaited", "while it is not found"])
 def test_run_wait_takes_no_sleep_of_the_machine_for_silence(qoder: Qoder, when: str) -> None:
     def asleep(request: httpx.Request) -> Any:
         """A process that is stopped (SIGSTOP) for minutes finds its request timed out when it goes on."""
@@ -150,7 +150,8 @@ def test_run_wait_takes_no_sleep_of_the_machine_for_silence(qoder: Qoder, when: 
         qoder.clock.at_sleep = overslept
         qoder.wire.on(*RUN, LEGACY, (502, ""), DONE)
     else:
-        qoder.wire.on(*RUN, LEGACY, asleep, (502, ""), asleep, DONE)
+        trouble = (502, "") if when == "while an answer is awaited" else GONE
+        qoder.wire.on(*RUN, LEGACY, trouble, asleep, trouble, asleep, DONE)
     assert qoder(*WAIT).code == 0
 
 
@@ -331,6 +332,14 @@ def test_run_wait_asks_the_session_of_a_run_once_a_minute_while_it_waits_for_an_
     assert 8 <= sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 12
 
 
+def test_run_wait_reads_on_after_a_first_ending_while_the_status_says_that_it_runs(qoder: Qoder) -> None:
+    def listed(request: httpx.Request) -> Any:
+        return page(AGAIN) if "after_id" in request.url.params else page(*TURN, more=True)
+
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, listed, repeat=True)
+    assert qoder(*WAIT, "--timeout", "5m").code == 124
+
+
 def test_run_wait_asks_no_session_of_a_run_that_has_none(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, {**LEGACY, "session_id": None}, repeat=True)
     assert qoder(*WAIT, "--timeout", "3m").code == 124
@@ -433,6 +442,35 @@ def test_run_wait_has_options_that_are_for_waiting_alone(qoder: Qoder, line: str
     assert qoder(*line.split()).code == 2
 
 
+PENDING, BUSY, WORKS = {**LEGACY, "status": "pending"}, (503, "busy"), page(*WORK)
+# How the run and its session answer, and the lines that say how the run stands.
+STANDS: dict[str, tuple[list[Any], list[Any], list[str]]] = {
+    "run wait": ([PENDING, PENDING, LEGACY, LEGACY, DONE], [], ["pending", "running", "completed"]),
+    "run wait, trouble": ([LEGACY, BUSY, BUSY, DONE], [], ["running", "HTTP 503", "completed"]),
+    "run wait, an ask": ([CURRENT], [WORKS, page(*WORK, WAITS)], ["running", "waits for an answer"]),
+    "run wait, gone": ([CURRENT], [WORKS, page(*WORK, event("deleted", 20))], ["running", "session_deleted"]),
+    "deploy run": ([LEGACY, LEGACY, FAILED], [], ["failed"]),
+}
+
+
+@pytest.mark.parametrize("what", STANDS)
+def test_run_wait_says_how_a_run_stands_where_that_changes(qoder: Qoder, what: str) -> None:
+    answers, events, shown = STANDS[what]
+    qoder.wire.may(*TRIGGER, LEGACY).on(*RUN, *answers)
+    if events:
+        qoder.wire.on(*EVENTS, *events, repeat=True)
+    ran = qoder(*WAIT[:3]) if "wait" in what else qoder("deploy", "run", "dep_1", "--wait")
+    lines = [line[7:].partition(" from ")[0] for line in ran.err.splitlines() if line.startswith("drun_1 ")]
+    assert lines == shown
+
+
+@pytest.mark.parametrize("verb", ["get", "wait"])
+def test_run_wait_says_how_a_run_ended_also_where_what_it_used_cannot_be_read(qoder: Qoder, verb: str) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, END)).on(*SESSION, (503, "busy"))
+    ran = qoder("run", verb, "drun_1", "--json")
+    assert (ran.code, ran.json["status"]) == (0, "completed")
+
+
 def test_run_wait_gives_a_sign_of_life_every_30_seconds_where_there_is_no_terminal(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY, repeat=True)
     ran = qoder("run", "wait", "drun_1", "--timeout", "55")
@@ -466,8 +504,20 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
     assert ran.error["message"].startswith("1 of 3 runs completed")
 
 
-def test_run_wait_of_several_reads_nothing_more_of_those_that_did_not_complete(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, FAILED).on(*EVENTS, page(*WORK, END), repeat=True)
+def test_run_wait_of_several_shows_on_a_terminal_also_what_is_not_found(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, DONE).on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
+    assert qoder("deploy", "run", "dep_1").code == 0
+    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
+    qoder.terminal = True
+    lines = qoder("run", "wait", "last", "drun_2", "drun_3").out.splitlines()
+    assert [line.split()[:3] for line in lines if "drun_" in line] == [
+        *(["drun_1", "completed", "dep_1"], ["drun_2", "not_found", "-"], ["drun_3", "completed", "dep_1"])
+    ]
+
+
+@pytest.mark.parametrize("events", [page(*WORK, END), UNTOLD["403"]], ids=["read", "refused"])
+def test_run_wait_of_several_says_of_those_that_failed_no_more_than_that(qoder: Qoder, events: Any) -> None:
+    qoder.wire.on(*RUN, FAILED).on(*EVENTS, events, repeat=True)
     qoder.wire.on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
     ran = qoder("run", "wait", "drun_1", "drun_2", "--result", "--require-satisfied", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (5, [1, 5])
