@@ -111,6 +111,8 @@ def test_question_is_not_asked_where_nothing_waits(qoder: Qoder, server: Asking)
     server.asks("sess_1")
     ran = qoder(*APPROVE, "--all")
     assert (ran.code, ran.err) == (0, "nothing waits in session sess_1\n")
+    ran = qoder(*APPROVE)
+    assert (ran.code, ran.err) == (6, "error: nothing waits in session sess_1; nothing was sent\n")
 
 
 # What is shown before.

@@ -459,8 +459,8 @@ def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service:
     ran = qoder("session", "new", "--like", like, "--result")
     assert (ran.code, ran.out[:10]) == (0, "You said: "), ran.err
     assert body_of(service)["agent"] == {"id": AGENT, "type": "agent", "version": 1}
-    service.lies["GET /deployments/dep_demo"] = lambda raw: {**raw, "initial_events": None}
-    assert qoder("session", "new", "--like", "dep_demo").code == 0
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {**raw, "initial_events": None, "environment_id": None}
+    assert qoder("session", "new", "--like", "dep_demo").code == 0  # where there is one environment
 
 
 # What is in a session.

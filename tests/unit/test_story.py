@@ -69,6 +69,8 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "it works for a reason to stop": (None, "1 odd", ""),
     "it rests for no reason": (None, "1 runs, 2 unexplained", "completed"),
     "terminated before any work": ({}, "1 message, 2 terminated", "failed, begins at 1, unclear"),
+    "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
+    "a message to an agent at work": ({}, "1 runs, 2 works, 3 message", "begins at 3, unclear"),
 }  # fmt: skip
 
 
