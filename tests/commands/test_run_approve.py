@@ -32,7 +32,7 @@ def test_run_approve_is_sent_once_and_says_what_was_approved(qoder: Qoder, serve
     ran = qoder("run", "approve", "drun_1", "evt_1", "--yes", "--json")
     assert (ran.code, ran.json["calls"]) == (0, [{"call": "evt_1", "answer": "approved"}])
     reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow", "session_thread_id": "sthr_1"}
-    assert server.sent == [{"events": [reply]}]
+    assert (server.sent, "no confirmation" in ran.err) == ([{"events": [reply]}], False)
 
 
 def test_session_deny_says_why(qoder: Qoder, server: Asking) -> None:
@@ -202,11 +202,16 @@ def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, serve
         assert server.ours["evt_1"] == 0
 
 
-def test_session_approve_finds_within_a_second_what_was_lost(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1))
+@pytest.mark.parametrize(
+    ("asked", "line"), [(call(1), APPROVE), (CUSTOM, "answer sess_1 evt_1 --with x")], ids=["approve", "answer"]
+)
+def test_session_approve_finds_within_a_second_what_was_lost(
+    qoder: Qoder, server: Asking, asked: Event, line: str
+) -> None:
+    server.asks("sess_1", asked)
     server.faults.add("send:drop-after")
     began = qoder.clock.time
-    assert (qoder("session", *APPROVE.split()).code, said(server)) == (0, ["evt_1 allow"])
+    assert (qoder("session", *line.split()).code, len(server.sent)) == (0, 1)
     assert qoder.clock.time - began < 1
 
 
