@@ -79,6 +79,11 @@ def denied_in_the_older_form(server: Asking) -> None:
     server.tells(lambda events: [each | {"decision": each.get("result"), "result": None} for each in events])
 
 
+def cancelled(server: Asking) -> None:
+    stop = {"type": "session.status_idle", "stop_reason": {"type": "cancelled"}}
+    server.tell(server.sessions["sess_1"], server.world.now() - 1, stop)
+
+
 def meanwhile(act: Callable[[Asking], object], wrong: str) -> Callable[[Asking], object]:
     """Let something happen right before the first write is done, and that write go wrong."""
 
@@ -146,6 +151,7 @@ CASES: dict[str, Case] = {
     "nothing shows how it stands": Case(ONE, APPROVE, 6, [], "moved on (unknown)", events_after(unstatused)),
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
+    "the agent was stopped": Case(ONE, APPROVE, 6, [], "moved on (idle: cancelled)", cancelled),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
     "denied in the older form": Case(ONE, APPROVE, 6, [], "it was denied at 2027", denied_in_the_older_form),
     "one of two denied by a colleague": Case(
@@ -310,6 +316,7 @@ def test_session_approve_waits_for_the_outcome_of_the_turn(qoder: Qoder, server:
 def test_run_approve_waits_for_the_turn_where_the_run_has_ended(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
     server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "completed"}
+    assert "requires_action" not in qoder("run", "get", "drun_1", "--json").json
     ran = qoder("run", "approve", "drun_1", "--all", "--yes", "--wait", "--json")
     assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
 

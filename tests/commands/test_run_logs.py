@@ -279,6 +279,8 @@ def test_run_logs_says_why_there_is_nothing_to_show(qoder: Qoder, run: Any, even
 def test_run_logs_says_that_no_event_is_of_the_type(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello.")))
     assert "no matching events" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello."), more=True), page({"id": "evt_2", "type": "other"}))
+    assert qoder("run", "logs", "drun_1", "--type", "agent.message", "-q").err == ""
 
 
 def test_run_logs_waits_for_the_session_of_a_young_run(qoder: Qoder) -> None:

@@ -70,6 +70,7 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "it rests for no reason": (None, "1 runs, 2 unexplained", "completed"),
     "terminated before any work": ({}, "1 message, 2 terminated", "failed, begins at 1, unclear"),
     "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
+    "a turn without any event of the agent's own": ({}, "1 message, 2 runs, 3 ends", "completed, begins at 1"),
     "a message to an agent at work": ({}, "1 runs, 2 works, 3 message", "begins at 3, unclear"),
 }  # fmt: skip
 
@@ -203,7 +204,7 @@ def test_session_wait_reads_a_long_turn_back_only_until_it_is_clear() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "pages"), [("1 runs@1, 2 ends@2", 1), ("1 runs@2, 2 ends@2", 2), ("1 runs, 2 ends", 2)]
+    ("first", "pages"), [("1 runs@1, 2 ends@2", 1), ("1 runs@2, 2 ends@2", 2), ("1 runs, 2 ends", 2), ("1 runs@1, 2 works@2", 2)]
 )
 def test_run_get_reads_no_further_than_an_ending_where_times_bear_out_the_order(first: str, pages: int) -> None:
     listed = Listed(asc=[events(first), events("3 runs@3")])
