@@ -24,6 +24,7 @@ from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
 from tests.support.things import Things, each_row, refusal
+from tests.support.wire import api_error
 
 NEW = ("session", "new", "--agent", "writer")
 WRITER = "agent_writer"
@@ -590,6 +591,21 @@ def test_session_chat_says_how_to_come_back_unless_the_session_is_gone(
     assert (ran.code, f"to come back: qoder session chat {session}" in ran.err) == (code, code != 5)
 
 
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_session_chat_is_left_by_ctrl_c_and_ended_by_other_signals(
+    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals, code: int
+) -> None:
+    def stop(page: Any) -> Any:
+        raise Signalled(signum)
+
+    monkeypatch.setattr(App, "may_ask", True)
+    qoder.terminal = True
+    session = service.session()
+    service.lies[f"GET /sessions/{session}/events"] = stop
+    ran = qoder("session", "chat", session)
+    assert (ran.code, f"left session {session}\nto come back: qoder session chat" in ran.err) == (code, code == 0)
+
+
 def delta(said: str) -> dict[str, Any]:
     content = {"type": "text", "text": said}
     return {"type": "event_delta", "event_id": "evt_1", "delta": {"type": "content_delta", "content": content}}
@@ -682,6 +698,7 @@ OF_A_THREAD = {**ASKS, "type": "session.thread_status_idle"}
         ([RUNS, MAY_ASK, OF_A_THREAD], math.inf),
         ([RUNS, MAY_ASK, RESTS], math.inf),
         ([RUNS, MAY_ASK, ASKS, RUNS], math.inf),
+        ([RUNS, MAY_ASK, ASKS, {"type": "user.tool_confirmation"}], math.inf),
     ],
 )
 def test_session_chat_asks_at_once_about_what_says_that_it_waits(events: list[dict[str, Any]], asks_at: float) -> None:
@@ -701,31 +718,42 @@ def test_session_chat_asks_nobody_again_about_what_was_left_open(
     activity.is_left_open = is_left_open
     activity.settle(Asked("sess_1", key=key), 5.0)
     assert (activity.asks_at, activity.is_busy) == (asks_at, key is not None)
+    activity.see(RUNS, 6.0)
+    activity.settle(Asked("sess_1", key="evt_9"), 7.0)
+    assert activity.asks_at == 7.0
 
 
 def test_session_chat_interrupts_who_works_and_once_at_a_time(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qoder_cli.sessions.chat.DELIVERED_WITHIN", 0.0)
     err, may_answer = io.BytesIO(), Event()
-    out = Screen(io.BytesIO(), is_terminal=True)
-    here = Chat(App(qoder.env, out, Screen(err), clock=qoder.clock, transport=qoder.wire), "sess_1")
+    out = io.BytesIO()
+    here = Chat(App(qoder.env, Screen(out, is_terminal=True), Screen(err), clock=qoder.clock, transport=qoder.wire), "sess_1")
     here.interrupt()
     here.leave()
     assert here.leave_now is None
     here.activity.is_busy, here.activity.asks_at = True, qoder.clock.time
     assert here.leave_now is Leave.TO_ASK
-    accepted = {"data": [{"id": "evt_i", "type": "user.interrupt"}]}
-    answers = [lambda _: accepted if may_answer.wait(9) else {}, accepted]
+    accepted, refused = {"data": [{"id": "evt_i", "type": "user.interrupt"}]}, api_error(403, "permission_error", "No.")
+    answers = [lambda _: accepted if may_answer.wait(9) else {}, accepted, refused]
     qoder.wire.on("POST", "/sessions/sess_1/events", *answers)
     here.interrupt()
     here.interrupt()
+    assert here.catch_up() == "interrupting\n"
     here.leave()
     may_answer.set()
     assert here._interruption is not None
     assert here._interruption.wait(9)
-    here.interrupt()
-    assert here._interruption.wait(9)
+    for _ in ("accepted", "refused"):
+        here.interrupt()
+        assert here._interruption.wait(9)
+    here._editor.draft = "half a mes"
     here.leave()
-    assert err.getvalue().decode() == "warning: the interruption was not confirmed yet\n"
+    unconfirmed, refused, unsent = err.getvalue().decode().splitlines()
+    assert (unconfirmed, unsent) == ("warning: the interruption was not confirmed yet", "this message was not sent")
+    assert refused.startswith("warning: not interrupted: ")
+    assert out.getvalue().endswith(b"> half a mes\n")
+    here.activity.see(GONE, qoder.clock.time)
+    assert here.leave_now is Leave.FOR_GOOD
 
 
 def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:

@@ -38,7 +38,7 @@ WHOLE = ["up", "heard", "heard", "down"]
 CONNECTIONS: dict[str, tuple[list[Any], list[str], list[list[str]], float]] = {
     # What the connections meet, the news, the parts that each asks for, and the seconds between them.
     "heard": ([stream(START, MESSAGE, END)], ["up", "preview", "heard", "heard", "down"], [ASKED], 0),
-    "a server that knows of none": ([REFUSED, stream(MESSAGE, END)], WHOLE, [ASKED, []], 0),
+    "a server that knows of none": ([REFUSED, stream(START, MESSAGE, END)], WHOLE, [ASKED, []], 0),
     "a server that is busy": ([BUSY, stream(MESSAGE, END)], ["down", *WHOLE], [ASKED, ASKED], 5),
 }
 
@@ -58,7 +58,7 @@ def test_session_chat_asks_for_parts_of_messages_and_without_them_at_once_where_
 
 def test_run_logs_follow_resumes_after_the_last_event_that_a_header_can_name() -> None:
     odd = [json.dumps({"id": id, "type": "agent.message"}).encode() for id in ("evt_é", "evt_\x07", "")]
-    wire = Wire().on("GET", "/sessions/sess_1/events/stream", stream(MESSAGE, *odd), stream(END))
+    wire = Wire().on("GET", "/sessions/sess_1/events/stream", stream(MESSAGE, b"[1]", *odd), stream(END))
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     Feed(Log(app_at(wire, FakeClock()).client, "sess_1"), inbox=inbox).start()
     kinds = ["up", *["heard"] * 4, "down", "up", "heard", "down"]

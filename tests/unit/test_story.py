@@ -47,6 +47,7 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "a message that no list shows": (AFTER_9, "1 ends, 2 runs, 3 ends", "completed, begins at 2, unclear"),
     "neither the message nor work": (AFTER_9, "1 ends", ""),
     "a message that has no type": (AFTER_1, "1 untyped, 2 runs, 3 works, 4 ends", "completed, begins at 1"),
+    "something sent before it": ({}, "1 runs, 2 reply, 3 message, 4 works, 5 ends", "completed, begins at 1"),
     "something before it": ({}, "1 runs, 2 thread, 3 message, 4 works, 5 ends", "completed, begins at 1"),
     "two turns": ({}, "1 runs, 2 works, 3 ends, 4 message, 5 works, 6 ends", "completed, begins at 4"),
     "a message from before": (NOT_1, "1 message, 2 runs, 3 ends", "completed"),
@@ -70,6 +71,8 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "it rests for no reason": (None, "1 runs, 2 unexplained", "completed"),
     "terminated before any work": ({}, "1 message, 2 terminated", "failed, begins at 1, unclear"),
     "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
+    "newest first, without times": (None, "3 ends, 2 works, 1 runs", "completed"),
+    "a message, and it asks at once": ({}, "1 message, 2 asks", "begins at 1, unclear, asks at 2"),
     "a turn without any event of the agent's own": ({}, "1 message, 2 runs, 3 ends", "completed, begins at 1"),
     "a message to an agent at work": ({}, "1 runs, 2 works, 3 message", "begins at 3, unclear"),
 }  # fmt: skip
@@ -86,6 +89,7 @@ def test_story_tells_of_its_turn_however_events_come(name: str) -> None:
     places = {"begins at": story.begins, "rests since": rests, "asks at": asks}
     begins, rests, asks = (key and f"{what} {key.removeprefix('evt_')}" for what, key in places.items())
     assert ", ".join(filter(None, (status, begins, unclear, rests, asks))) == expected
+    assert all(story.events)
 
 
 class Listed:
@@ -122,6 +126,7 @@ def seconds(*ids: str) -> Events:
 # The pages of a list newest first, and oldest first; the portions that are read, and whether from both.
 BACK: dict[str, tuple[str, str, str, bool]] = {
     "in order": ("09 08 | 03 01", "", "09 08 | 03 01", False),
+    "pages that overlap": ("09 08 | 08 03", "", "09 08 | 03", False),
     "one page": ("01 09", "", "09 01", False),
     "the last page rises": ("09 08 | 10 03", "01 03 08 09 10", "09 08 | 10 03 01", True),
     "one page, half without times": ("x 05", "05 x", "x 05", True),
