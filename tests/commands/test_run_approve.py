@@ -30,7 +30,8 @@ def said(server: Asking) -> list[str]:
 def test_run_approve_is_sent_once_and_says_what_was_approved(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1, session_thread_id="sthr_1"))
     ran = qoder("run", "approve", "drun_1", "evt_1", "--yes", "--json")
-    assert (ran.code, ran.json["calls"]) == (0, [{"call": "evt_1", "answer": "approved"}])
+    assert (ran.code, ran.json["run_id"]) == (0, "drun_1")
+    assert ran.json["calls"] == [{"call": "evt_1", "answer": "approved"}]
     reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow", "session_thread_id": "sthr_1"}
     assert (server.sent, "no confirmation" in ran.err) == ([{"events": [reply]}], False)
 
@@ -161,6 +162,11 @@ CASES: dict[str, Case] = {
         f"a custom call: {line}": Case([CUSTOM], line, 2, [], '"qoder","session","answer","sess_1","evt_1"')
         for line in (APPROVE, ALL, APPROVE.replace("approve", "deny"), ALL.replace("approve", "deny"))
     },
+    "all but a custom call": Case([CUSTOM, call(2)], ALL, 0, ["evt_2 allow"]),
+    "a conflict that names the form": Case(
+        *(ONE, ALL, 6, ["evt_1 allow"], "No result now."),
+        lambda server: server.never.append(refusal(409, "invalid_request_error", "No result now.")),
+    ),
     "no custom call": Case(ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","session","approve","sess_1","evt_1"'),
     "its hash": Case(TWO, BOUND + HASHES[0].upper(), 0, ["evt_1 allow"]),
     "another's hash": Case(TWO, BOUND + HASHES[1], 6, []),

@@ -257,6 +257,7 @@ NO_SESSION = {**CURRENT, "session_id": None}
 # How run and events are told; the exit code, and what is said.
 NOTHING: dict[str, tuple[Any, Any, int, str]] = {
     "no events": (CURRENT, page(), 0, "run drun_1 has no events yet\n"),
+    "no events that are any": (CURRENT, {**page(), "data": [1, None]}, 0, "run drun_1 has no events yet\n"),
     "never started": ({**NO_SESSION, "error": ERROR}, None, 5, "The environment is archived."),
     "skipped": ({**LEGACY, "session_id": None, "status": "skipped"}, None, 5, "skipped"),
     "no session yet": (NO_SESSION, None, 8, '"next":["qoder","run","logs","drun_1","--follow","-o","json"]'),

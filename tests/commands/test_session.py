@@ -727,7 +727,9 @@ def test_session_chat_interrupts_who_works_and_once_at_a_time(qoder: Qoder, monk
     monkeypatch.setattr("qoder_cli.sessions.chat.DELIVERED_WITHIN", 0.0)
     err, may_answer = io.BytesIO(), Event()
     out = io.BytesIO()
-    here = Chat(App(qoder.env, Screen(out, is_terminal=True), Screen(err), clock=qoder.clock, transport=qoder.wire), "sess_1")
+    here = Chat(
+        App(qoder.env, Screen(out, is_terminal=True), Screen(err), clock=qoder.clock, transport=qoder.wire), "sess_1"
+    )
     here.interrupt()
     here.leave()
     assert here.leave_now is None

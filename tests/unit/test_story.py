@@ -71,6 +71,8 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "it rests for no reason": (None, "1 runs, 2 unexplained", "completed"),
     "terminated before any work": ({}, "1 message, 2 terminated", "failed, begins at 1, unclear"),
     "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
+    "a run that goes on once it has ended": (None, "1 runs, 2 ends, 3 runs, 4 cancelled, 5 asks", "completed"),
+    "a turn that asks once it has ended": ({}, "1 message, 2 works, 3 ends, 4 asks", "begins at 1, asks at 4"),
     "newest first, without times": (None, "3 ends, 2 works, 1 runs", "completed"),
     "a message, and it asks at once": ({}, "1 message, 2 asks", "begins at 1, unclear, asks at 2"),
     "a turn without any event of the agent's own": ({}, "1 message, 2 runs, 3 ends", "completed, begins at 1"),
@@ -199,17 +201,20 @@ def test_session_send_has_patience_only_where_its_session_is_not_found(error: Ap
     assert listed.clock.slept == slept
 
 
-def test_session_wait_reads_a_long_turn_back_only_until_it_is_clear() -> None:
-    newest = ["9 ends@9, 8 works@8", *(f"{number} works@{number}" for number in range(7, 1, -1)), "1 message@1"]
-    listed = Listed(asc=[events("1 message@1, 9 ends@9")], desc=list(map(events, newest)))
+@pytest.mark.parametrize(
+    "newest", ["9 ends@9, 8 works@8 | 7 works@7 | 1 message@1", "9 ends@9, 1 message@1 | 0 works@0"]
+)
+def test_session_wait_reads_a_long_turn_back_only_until_it_is_clear(newest: str) -> None:
+    listed = Listed(asc=[events("1 message@1, 9 ends@9")], desc=list(map(events, newest.split(" | "))))
     story = turn_story()
     read_story(listed.log(), story, types=["user.message", "session.status_idle"])
-    assert story.ending is not None
+    assert (story.ending is not None) == ("8 works" in newest)
     assert listed.asked[2:] == ["desc", "page 1"]
 
 
 @pytest.mark.parametrize(
-    ("first", "pages"), [("1 runs@1, 2 ends@2", 1), ("1 runs@2, 2 ends@2", 2), ("1 runs, 2 ends", 2), ("1 runs@1, 2 works@2", 2)]
+    ("first", "pages"),
+    [("1 runs@1, 2 ends@2", 1), ("1 runs@2, 2 ends@2", 2), ("1 runs, 2 ends", 2), ("1 runs@1, 2 works@2", 2)],
 )
 def test_run_get_reads_no_further_than_an_ending_where_times_bear_out_the_order(first: str, pages: int) -> None:
     listed = Listed(asc=[events(first), events("3 runs@3")])
