@@ -513,12 +513,15 @@ def test_session_files_take_no_other_file_for_one_whose_answer_was_lost(
 
 def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Things) -> None:
     url = "https://github.com/org/repo"
-    id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}])
+    file = {"id": "sesr_2", "type": "file", "file_id": "file_7"}
+    id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}, file])
     assert qoder("session", "files", id, "--renew", "sesr_1").code == 2
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
     ran = qoder("session", "files", id, "--renew", "sesr_1")
     assert (ran.code, ran.out.split("\t")[:3]) == (0, ["sesr_1", "github_repository", url])
     assert service.sent[-1] == {"authorization_token": qoder.env["QODER_REPO_TOKEN"]}
+    ran = qoder("session", "files", id, "--renew", "sesr_2", "--json")
+    assert (ran.code, ran.error["message"]) == (2, "sesr_2 is a file, which has no token")
 
 
 def test_session_threads_are_listed_looked_at_and_archived(qoder: Qoder, service: Things) -> None:

@@ -73,6 +73,7 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
     "a run that goes on once it has ended": (None, "1 runs, 2 ends, 3 runs, 4 cancelled, 5 asks", "completed"),
     "a turn that asks once it has ended": ({}, "1 message, 2 works, 3 ends, 4 asks", "begins at 1, asks at 4"),
+    "newest first, in one second": (None, "3 ends@5, 2 works@5, 1 runs@5", "completed"),
     "newest first, without times": (None, "3 ends, 2 works, 1 runs", "completed"),
     "a message, and it asks at once": ({}, "1 message, 2 asks", "begins at 1, unclear, asks at 2"),
     "a turn without any event of the agent's own": ({}, "1 message, 2 runs, 3 ends", "completed, begins at 1"),
@@ -220,6 +221,8 @@ def test_run_get_reads_no_further_than_an_ending_where_times_bear_out_the_order(
     listed = Listed(asc=[events(first), events("3 runs@3")])
     read_story(listed.log(), Story())
     assert listed.asked == ["asc", "page 1", "page 2"][: 1 + pages]
+    read_story(listed.log(), Story(), whole=True)
+    assert listed.asked[1 + pages :] == ["asc", "page 1", "page 2"]
 
 
 @pytest.mark.parametrize(
