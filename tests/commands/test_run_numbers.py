@@ -118,14 +118,15 @@ def test_run_approve_decides_on_the_call_that_a_number_stands_for(qoder: Qoder, 
     [
         ("echo 1", "y", 0, f'answer it with "{"x" * 60}…" (61 characters)? [y]es [n]o'),
         ("echo 1", "n", 2, "cancelled; nothing was sent"),
-        ("x\n" * 30, "y", 0, 'answer a call of "lookup" with'),
+        ("x\n" * 30, "y", 0, f'answer a call of "{"x" * 40}…" with'),
         ("x\n" * 2000, "y", 2, "evt_1 has over 100,000 characters, or over 2,000 lines here"),
     ],
+    ids=["yes", "no", "a long call", "one that is too long"],
 )
 def test_run_answer_asks_before_it_gives_a_result_to_a_number(
     qoder: Qoder, server: Asking, given: str, typed: str, code: int, shown: str
 ) -> None:
-    server.asks("sess_1", call(1, kind="agent.custom_tool_use", name="lookup", input={"command": given}))
+    server.asks("sess_1", call(1, kind="agent.custom_tool_use", name="x" * 41, input={"command": given}))
     qoder("run", "pending", "drun_1")
     qoder.stdin = f"{typed}\n"
     ran = qoder("run", "answer", "drun_1", "1", "--with", "x" * 61)

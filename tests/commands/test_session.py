@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Signalled
+from qoder_cli.base.errors import AuthError, Signalled
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.output.editor import Leave
 from qoder_cli.output.screen import Screen
@@ -759,6 +759,14 @@ def test_session_chat_interrupts_who_works_and_once_at_a_time(qoder: Qoder, monk
     assert out.getvalue().endswith(b"> half a mes\n")
     here.activity.see(GONE, qoder.clock.time)
     assert here.leave_now is Leave.FOR_GOOD
+
+
+def test_session_chat_ends_where_its_session_may_no_longer_be_read(qoder: Qoder) -> None:
+    here = Chat(App(qoder.env, Screen(None), Screen(None), clock=qoder.clock, transport=qoder.wire), "sess_1")
+    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(403, "permission_error", "Not yours."))
+    here._follow()
+    with pytest.raises(AuthError):
+        here.catch_up()
 
 
 def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:

@@ -203,13 +203,17 @@ def test_session_send_has_patience_only_where_its_session_is_not_found(error: Ap
 
 
 @pytest.mark.parametrize(
-    "newest", ["9 ends@9, 8 works@8 | 7 works@7 | 1 message@1", "9 ends@9, 1 message@1 | 0 works@0"]
+    "newest",
+    [
+        *("9 ends@9, 8 works@8 | 7 works@7 | 1 message@1", "9 ends@9, 8 works@8, 2 ends@2, 1 message@1 | 0 works@0"),
+        "9 ends@9, 1 message@1 | 0 works@0",
+    ],
 )
 def test_session_wait_reads_a_long_turn_back_only_until_it_is_clear(newest: str) -> None:
     listed = Listed(asc=[events("1 message@1, 9 ends@9")], desc=list(map(events, newest.split(" | "))))
     story = turn_story()
     read_story(listed.log(), story, types=["user.message", "session.status_idle"])
-    assert (story.ending is not None) == ("8 works" in newest)
+    assert {story.ending is not None, not story.judged.is_unclear} == {"8 works" in newest}
     assert listed.asked[2:] == ["desc", "page 1"]
 
 
