@@ -413,11 +413,12 @@ def _say_when_idle(
                 raise
             session_taking_messages(app, target.session_id)  # an archived one refuses for ever
             refusals, refused = refusals + 1, error
+        assert refused is not None  # else it was sent
         timeout = waits.timeout
-        if refused and timeout is not None and app.clock.monotonic() - began >= timeout:
+        if timeout is not None and app.clock.monotonic() - began >= timeout:
             why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {refused.message}"
             raise WaitTimeout(why, session_id=target.session_id) from refused
-        if refused and refusals >= MOST_REFUSALS:  # it is idle, and refuses for another reason
+        if refusals >= MOST_REFUSALS:  # it is idle, and refuses for another reason
             raise refused
         app.clock.sleep(BUSY_PAUSE)
 

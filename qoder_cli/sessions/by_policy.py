@@ -108,10 +108,10 @@ def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -
 def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[Waiting]:
     """Return the calls that wait in a session with what a policy says of each."""
     calls = tuple(each.call for each in waiting if each.call is not None)
-    if not calls:
-        return list(waiting)
-    session = waiting[0].session
-    verdicts = {each.call.id: each.verdict for each in judged(app, policy, Asked(calls[0].session_id, calls), session)}
+    verdicts: dict[str, Verdict] = {}
+    if calls:
+        asked = Asked(calls[0].session_id, calls)
+        verdicts = {each.call.id: each.verdict for each in judged(app, policy, asked, waiting[0].session)}
     unread = Verdict("ask", None, "it cannot be read in full")
     return [replace(each, verdict=verdicts.get(each.id, unread)) for each in waiting]
 

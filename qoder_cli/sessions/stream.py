@@ -174,9 +174,8 @@ class Feed:
         except ValueError:
             return {}
         named = {"id": self._client.hide(frame.id or ""), "type": self._client.hide(frame.event)}
-        missing = {name: value for name, value in named.items() if value and name not in event}
         if event:
-            return {**missing, **event}
+            return {**{name: value for name, value in named.items() if value}, **event}
         return {}
 
     def _report(self, kind: Kind, event: dict[str, Any] | None = None) -> None:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.sandbox.world import World
@@ -274,10 +275,27 @@ def test_run_wait_leaves_to_a_person_what_was_refused_twice(qoder: Qoder, server
 def test_run_wait_leaves_what_cannot_be_read_to_a_person(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1, session_thread_id=5))
     assert (qoder(*by(policy)).code, server.sent) == (11, [])
+    pending = ("session", "pending", "sess_1", "--policy", str(policy), "--json")
+    [row] = qoder(*pending).json
+    assert (row["policy"]["answer"], row["policy"]["why"]) == ("ask", "it cannot be read in full")
     server.asks("sess_1", call(1, session_thread_id=5), call(2))
-    rows = qoder("session", "pending", "sess_1", "--policy", str(policy), "--json").json
-    answers = {row["call"]: (row["policy"]["answer"], row["policy"]["why"]) for row in rows}
+    answers = {row["call"]: (row["policy"]["answer"], row["policy"]["why"]) for row in qoder(*pending).json}
     assert answers == {"evt_1": ("ask", "it cannot be read in full"), "evt_2": ("deny", None)}
+
+
+def test_run_wait_by_a_policy_looks_again_where_what_waits_cannot_be_read(
+    qoder: Qoder, server: Asking, policy: Path
+) -> None:
+    server.asks("sess_1", call(1))
+    refusals = [refusal(400, "invalid_request_error", "Not now.")]
+
+    def once(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        is_look = "agent.tool_use" in request.url.params.get_list("types[]")
+        return refusals.pop() if is_look and refusals else answer()
+
+    server.bends("GET", once)
+    ran = qoder(*by(policy))
+    assert (ran.code, len(server.sent), "what the agent waits for cannot be read: " in ran.err) == (0, 1, True), ran.err
 
 
 # Whose call it is, and what it hides.

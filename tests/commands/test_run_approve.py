@@ -30,9 +30,10 @@ def said(server: Asking) -> list[str]:
 def test_run_approve_is_sent_once_and_says_what_was_approved(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1, session_thread_id="sthr_1"))
     ran = qoder("run", "approve", "drun_1", "evt_1", "--yes", "--json")
-    assert (ran.code, ran.json["calls"]) == (0, [{"call": "evt_1", "answer": "approved"}])
+    assert (ran.code, ran.json["run_id"]) == (0, "drun_1")
+    assert ran.json["calls"] == [{"call": "evt_1", "answer": "approved"}]
     reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow", "session_thread_id": "sthr_1"}
-    assert server.sent == [{"events": [reply]}]
+    assert (server.sent, "no confirmation" in ran.err) == ([{"events": [reply]}], False)
 
 
 def test_session_deny_says_why(qoder: Qoder, server: Asking) -> None:
@@ -77,6 +78,11 @@ def denied(server: Asking) -> None:
 def denied_in_the_older_form(server: Asking) -> None:
     denied(server)
     server.tells(lambda events: [each | {"decision": each.get("result"), "result": None} for each in events])
+
+
+def cancelled(server: Asking) -> None:
+    stop = {"type": "session.status_idle", "stop_reason": {"type": "cancelled"}}
+    server.tell(server.sessions["sess_1"], server.world.now() - 1, stop)
 
 
 def meanwhile(act: Callable[[Asking], object], wrong: str) -> Callable[[Asking], object]:
@@ -146,6 +152,7 @@ CASES: dict[str, Case] = {
     "nothing shows how it stands": Case(ONE, APPROVE, 6, [], "moved on (unknown)", events_after(unstatused)),
     "nothing waits": Case([], ALL, 0, [], "nothing waits"),
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
+    "the agent was stopped": Case(ONE, APPROVE, 6, [], "moved on (idle: cancelled)", cancelled),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
     "denied in the older form": Case(ONE, APPROVE, 6, [], "it was denied at 2027", denied_in_the_older_form),
     "one of two denied by a colleague": Case(
@@ -155,6 +162,11 @@ CASES: dict[str, Case] = {
         f"a custom call: {line}": Case([CUSTOM], line, 2, [], '"qoder","session","answer","sess_1","evt_1"')
         for line in (APPROVE, ALL, APPROVE.replace("approve", "deny"), ALL.replace("approve", "deny"))
     },
+    "all but a custom call": Case([CUSTOM, call(2)], ALL, 0, ["evt_2 allow"]),
+    "a conflict that names the form": Case(
+        *(ONE, ALL, 6, ["evt_1 allow"], "No result now."),
+        lambda server: server.never.append(refusal(409, "invalid_request_error", "No result now.")),
+    ),
     "no custom call": Case(ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","session","approve","sess_1","evt_1"'),
     "its hash": Case(TWO, BOUND + HASHES[0].upper(), 0, ["evt_1 allow"]),
     "another's hash": Case(TWO, BOUND + HASHES[1], 6, []),
@@ -202,11 +214,16 @@ def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, serve
         assert server.ours["evt_1"] == 0
 
 
-def test_session_approve_finds_within_a_second_what_was_lost(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1))
+@pytest.mark.parametrize(
+    ("asked", "line"), [(call(1), APPROVE), (CUSTOM, "answer sess_1 evt_1 --with x")], ids=["approve", "answer"]
+)
+def test_session_approve_finds_within_a_second_what_was_lost(
+    qoder: Qoder, server: Asking, asked: Event, line: str
+) -> None:
+    server.asks("sess_1", asked)
     server.faults.add("send:drop-after")
     began = qoder.clock.time
-    assert (qoder("session", *APPROVE.split()).code, said(server)) == (0, ["evt_1 allow"])
+    assert (qoder("session", *line.split()).code, len(server.sent)) == (0, 1)
     assert qoder.clock.time - began < 1
 
 
@@ -305,6 +322,7 @@ def test_session_approve_waits_for_the_outcome_of_the_turn(qoder: Qoder, server:
 def test_run_approve_waits_for_the_turn_where_the_run_has_ended(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
     server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "completed"}
+    assert "requires_action" not in qoder("run", "get", "drun_1", "--json").json
     ran = qoder("run", "approve", "drun_1", "--all", "--yes", "--wait", "--json")
     assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
 

@@ -111,6 +111,8 @@ def test_question_is_not_asked_where_nothing_waits(qoder: Qoder, server: Asking)
     server.asks("sess_1")
     ran = qoder(*APPROVE, "--all")
     assert (ran.code, ran.err) == (0, "nothing waits in session sess_1\n")
+    ran = qoder(*APPROVE)
+    assert (ran.code, ran.err) == (6, "error: nothing waits in session sess_1; nothing was sent\n")
 
 
 # What is shown before.
@@ -216,3 +218,12 @@ def test_question_is_asked_until_the_timeout(qoder: Qoder, server: Asking, spent
     server.bends("GET", late)
     qoder.stdin = Typing("y")
     assert (YN in qoder(*WAIT).err) == is_asked
+
+
+def test_question_is_not_asked_again_while_the_answer_does_not_show(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    server.late.append(lambda: setattr(server, "lag", 40.0))
+    qoder.stdin = Typing("y y")
+    ran = qoder(*WAIT)
+    assert (ran.code, ran.err.count(YN), dict(server.taken)) == (0, 1, {"evt_1": 1})
+    assert "evt_1 was answered, which does not show yet" in ran.err

@@ -257,6 +257,7 @@ NO_SESSION = {**CURRENT, "session_id": None}
 # How run and events are told; the exit code, and what is said.
 NOTHING: dict[str, tuple[Any, Any, int, str]] = {
     "no events": (CURRENT, page(), 0, "run drun_1 has no events yet\n"),
+    "no events that are any": (CURRENT, {**page(), "data": [1, None]}, 0, "run drun_1 has no events yet\n"),
     "never started": ({**NO_SESSION, "error": ERROR}, None, 5, "The environment is archived."),
     "skipped": ({**LEGACY, "session_id": None, "status": "skipped"}, None, 5, "skipped"),
     "no session yet": (NO_SESSION, None, 8, '"next":["qoder","run","logs","drun_1","--follow","-o","json"]'),
@@ -279,6 +280,8 @@ def test_run_logs_says_why_there_is_nothing_to_show(qoder: Qoder, run: Any, even
 def test_run_logs_says_that_no_event_is_of_the_type(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello.")))
     assert "no matching events" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello."), more=True), page({"id": "evt_2", "type": "other"}))
+    assert qoder("run", "logs", "drun_1", "--type", "agent.message", "-q").err == ""
 
 
 def test_run_logs_waits_for_the_session_of_a_young_run(qoder: Qoder) -> None:

@@ -72,6 +72,7 @@ def test_run_logs_follow_shows_each_event_once(qoder: Qoder, generation: Generat
     assert ran.code == 0
     assert lines_of(ran) == place.listed()
     assert lines_of(ran)[-1]["stop_reason"] == {"type": "end_turn"}
+    assert ran.err.count("falling back to polling") < 2
     match faults:
         case ("stream:cut=2",):
             assert place.asked("/stream") >= 4  # after 5, 15, 45 s

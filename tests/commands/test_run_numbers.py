@@ -105,12 +105,32 @@ def test_run_approve_decides_on_the_call_that_a_number_stands_for(qoder: Qoder, 
     server.asks("sess_1", call(1), call(2))
     qoder("run", "pending", "drun_1")
     qoder.stdin = "y\n"
-    assert qoder("run", "approve", "drun_1", "2").code == 0
+    assert qoder("run", "approve", "drun_1", "2", "-o", "id").out == "evt_2\n"
     assert server.taken == {"evt_2": 1}
     server.tells(lambda events: [event | {"name": "Other"} if event["id"] == "evt_1" else event for event in events])
     ran = qoder("run", "approve", "drun_1", "1", "--json")
     assert (ran.code, ran.error["next"][:4]) == (6, ["qoder", "session", "pending", "sess_1"])
     assert "is another call now than the one that was shown" in ran.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("given", "typed", "code", "shown"),
+    [
+        ("echo 1", "y", 0, f'answer it with "{"x" * 60}…" (61 characters)? [y]es [n]o'),
+        ("echo 1", "n", 2, "cancelled; nothing was sent"),
+        ("x\n" * 30, "y", 0, f'answer a call of "{"x" * 40}…" with'),
+        ("x\n" * 2000, "y", 2, "evt_1 has over 100,000 characters, or over 2,000 lines here"),
+    ],
+    ids=["yes", "no", "a long call", "one that is too long"],
+)
+def test_run_answer_asks_before_it_gives_a_result_to_a_number(
+    qoder: Qoder, server: Asking, given: str, typed: str, code: int, shown: str
+) -> None:
+    server.asks("sess_1", call(1, kind="agent.custom_tool_use", name="x" * 41, input={"command": given}))
+    qoder("run", "pending", "drun_1")
+    qoder.stdin = f"{typed}\n"
+    ran = qoder("run", "answer", "drun_1", "1", "--with", "x" * 61)
+    assert (ran.code, len(server.sent), shown in ran.err) == (code, 1 - code // 2, True), ran.err
 
 
 STOP = ("run", "wait", "drun_1", "--on-ask", "stop")

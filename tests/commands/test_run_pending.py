@@ -242,8 +242,16 @@ def test_session_pending_reads_back_to_the_start_of_a_sub_agent_that_asks(
     session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=101)
     allowed = [{**call(1), "id": f"evt_o{number}", "evaluated_permission": "allow"} for number in range(600)]
     server.tell(session, qoder.clock.time - 48, *allowed, apart=0.01)
+    server.tell(session, qoder.clock.time - 1, RUNNING)
     assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
     assert len(server.requests) < 8
+
+
+def test_session_pending_shows_what_it_cannot_read_of_a_sub_agent(qoder: Qoder, server: Asking) -> None:
+    server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
+    server.tells(lambda events: [event for event in events if event["id"] != "evt_1"])
+    [row] = qoder("session", "pending", "sess_1", "--json").json
+    assert (row["call"], row["kind"]) == ("evt_1", None)
 
 
 def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder: Qoder, server: Asking) -> None:

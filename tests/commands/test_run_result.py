@@ -46,6 +46,13 @@ def test_run_result_leaves_out_what_is_said_after_the_ending(qoder: Qoder) -> No
     assert qoder(*RESULT).out == "the result\n"
 
 
+def test_run_result_goes_by_times_where_a_list_lacks_the_ending(qoder: Qoder) -> None:
+    again = {**WORK[1], "id": "evt_again", "processed_at": "2026-06-14T08:54:19Z"}  # after the result
+    lacking = page(says("chat", 20), again, says("the result", 1))
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, again, END), lacking)
+    assert qoder(*RESULT).out == "the result\n"
+
+
 def test_run_result_leaves_out_what_other_threads_say(qoder: Qoder) -> None:
     helper = (says(f"helper {number}", number, session_thread_id="sthr_2") for number in (2, 3))
     completed(qoder, says("main", 1, session_thread_id="sthr_1"), *helper)

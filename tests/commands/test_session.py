@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Signalled
+from qoder_cli.base.errors import AuthError, Signalled
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.output.editor import Leave
 from qoder_cli.output.screen import Screen
@@ -24,6 +24,7 @@ from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
 from tests.support.things import Things, each_row, refusal
+from tests.support.wire import api_error
 
 NEW = ("session", "new", "--agent", "writer")
 WRITER = "agent_writer"
@@ -459,8 +460,8 @@ def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service:
     ran = qoder("session", "new", "--like", like, "--result")
     assert (ran.code, ran.out[:10]) == (0, "You said: "), ran.err
     assert body_of(service)["agent"] == {"id": AGENT, "type": "agent", "version": 1}
-    service.lies["GET /deployments/dep_demo"] = lambda raw: {**raw, "initial_events": None}
-    assert qoder("session", "new", "--like", "dep_demo").code == 0
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {**raw, "initial_events": None, "environment_id": None}
+    assert qoder("session", "new", "--like", "dep_demo").code == 0  # where there is one environment
 
 
 # What is in a session.
@@ -512,12 +513,15 @@ def test_session_files_take_no_other_file_for_one_whose_answer_was_lost(
 
 def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Things) -> None:
     url = "https://github.com/org/repo"
-    id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}])
+    file = {"id": "sesr_2", "type": "file", "file_id": "file_7"}
+    id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}, file])
     assert qoder("session", "files", id, "--renew", "sesr_1").code == 2
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
     ran = qoder("session", "files", id, "--renew", "sesr_1")
     assert (ran.code, ran.out.split("\t")[:3]) == (0, ["sesr_1", "github_repository", url])
     assert service.sent[-1] == {"authorization_token": qoder.env["QODER_REPO_TOKEN"]}
+    ran = qoder("session", "files", id, "--renew", "sesr_2", "--json")
+    assert (ran.code, ran.error["message"]) == (2, "sesr_2 is a file, which has no token")
 
 
 def test_session_threads_are_listed_looked_at_and_archived(qoder: Qoder, service: Things) -> None:
@@ -588,6 +592,21 @@ def test_session_chat_says_how_to_come_back_unless_the_session_is_gone(
     service.instead[f"GET /sessions/{session}/events"] = [response] * 9
     ran = qoder("session", "chat", session)
     assert (ran.code, f"to come back: qoder session chat {session}" in ran.err) == (code, code != 5)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_session_chat_is_left_by_ctrl_c_and_ended_by_other_signals(
+    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals, code: int
+) -> None:
+    def stop(page: Any) -> Any:
+        raise Signalled(signum)
+
+    monkeypatch.setattr(App, "may_ask", True)
+    qoder.terminal = True
+    session = service.session()
+    service.lies[f"GET /sessions/{session}/events"] = stop
+    ran = qoder("session", "chat", session)
+    assert (ran.code, f"left session {session}\nto come back: qoder session chat" in ran.err) == (code, code == 0)
 
 
 def delta(said: str) -> dict[str, Any]:
@@ -682,6 +701,7 @@ OF_A_THREAD = {**ASKS, "type": "session.thread_status_idle"}
         ([RUNS, MAY_ASK, OF_A_THREAD], math.inf),
         ([RUNS, MAY_ASK, RESTS], math.inf),
         ([RUNS, MAY_ASK, ASKS, RUNS], math.inf),
+        ([RUNS, MAY_ASK, ASKS, {"type": "user.tool_confirmation"}], math.inf),
     ],
 )
 def test_session_chat_asks_at_once_about_what_says_that_it_waits(events: list[dict[str, Any]], asks_at: float) -> None:
@@ -701,31 +721,52 @@ def test_session_chat_asks_nobody_again_about_what_was_left_open(
     activity.is_left_open = is_left_open
     activity.settle(Asked("sess_1", key=key), 5.0)
     assert (activity.asks_at, activity.is_busy) == (asks_at, key is not None)
+    activity.see(RUNS, 6.0)
+    activity.settle(Asked("sess_1", key="evt_9"), 7.0)
+    assert activity.asks_at == 7.0
 
 
 def test_session_chat_interrupts_who_works_and_once_at_a_time(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qoder_cli.sessions.chat.DELIVERED_WITHIN", 0.0)
     err, may_answer = io.BytesIO(), Event()
-    out = Screen(io.BytesIO(), is_terminal=True)
-    here = Chat(App(qoder.env, out, Screen(err), clock=qoder.clock, transport=qoder.wire), "sess_1")
+    out = io.BytesIO()
+    here = Chat(
+        App(qoder.env, Screen(out, is_terminal=True), Screen(err), clock=qoder.clock, transport=qoder.wire), "sess_1"
+    )
     here.interrupt()
     here.leave()
     assert here.leave_now is None
     here.activity.is_busy, here.activity.asks_at = True, qoder.clock.time
     assert here.leave_now is Leave.TO_ASK
-    accepted = {"data": [{"id": "evt_i", "type": "user.interrupt"}]}
-    answers = [lambda _: accepted if may_answer.wait(9) else {}, accepted]
+    accepted, refused = {"data": [{"id": "evt_i", "type": "user.interrupt"}]}, api_error(403, "permission_error", "No.")
+    answers = [lambda _: accepted if may_answer.wait(9) else {}, accepted, refused]
     qoder.wire.on("POST", "/sessions/sess_1/events", *answers)
     here.interrupt()
     here.interrupt()
+    assert here.catch_up() == "interrupting\n"
     here.leave()
     may_answer.set()
     assert here._interruption is not None
     assert here._interruption.wait(9)
-    here.interrupt()
-    assert here._interruption.wait(9)
+    for _ in ("accepted", "refused"):
+        here.interrupt()
+        assert here._interruption.wait(9)
+    here._editor.draft = "half a mes"
     here.leave()
-    assert err.getvalue().decode() == "warning: the interruption was not confirmed yet\n"
+    unconfirmed, refused, unsent = err.getvalue().decode().splitlines()
+    assert (unconfirmed, unsent) == ("warning: the interruption was not confirmed yet", "this message was not sent")
+    assert refused.startswith("warning: not interrupted: ")
+    assert out.getvalue().endswith(b"> half a mes\n")
+    here.activity.see(GONE, qoder.clock.time)
+    assert here.leave_now is Leave.FOR_GOOD
+
+
+def test_session_chat_ends_where_its_session_may_no_longer_be_read(qoder: Qoder) -> None:
+    here = Chat(App(qoder.env, Screen(None), Screen(None), clock=qoder.clock, transport=qoder.wire), "sess_1")
+    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(403, "permission_error", "Not yours."))
+    here._follow()
+    with pytest.raises(AuthError):
+        here.catch_up()
 
 
 def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:

@@ -12,8 +12,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder
 from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, says
-from tests.support.cells import MORE
-from tests.support.things import Lie, each_row, ok, refusal
+from tests.support.things import FAILED, Lie, each_row, ok, refusal
 
 SEND = ("session", "send", "sess_1", "-m", "x")
 HOW = pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
@@ -31,7 +30,10 @@ def test_run_send_awaits_the_outcome_of_its_own_message(qoder: Qoder, server: As
 
 def test_session_send_prints_what_was_sent(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1")
-    sent = qoder(*SEND, "--json").json
+    server.instead[EVENTS] = [FAILED]  # once: a read is repeated
+    ran = qoder(*SEND, "--json")
+    sent = ran.json
+    assert "sending a message to session sess_1 (profile default, api.qoder.com)" in ran.err
     assert [event["content"] for event in sent.pop("events")] == [[{"type": "text", "text": "x"}]]
     assert sent == {"run_id": None, "session_id": "sess_1", "calls": [], "still_waiting": []}
 
@@ -80,15 +82,15 @@ def test_session_send_to_a_busy_session_exits_6_with_what_helps(qoder: Qoder, se
     assert (ran.code, ran.out) == (0, "You said: x\n")
 
 
-@pytest.mark.parametrize(("how", "code"), [("", 6), ("--when-idle", 11), ("--interrupt", 11)])
+@pytest.mark.parametrize(("how", "code"), [("", 6), ("--wait", 6), ("--when-idle", 11), ("--interrupt", 11)])
 def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server: Asking, how: str, code: int) -> None:
     server.asks("sess_1", call(1))
-    if how:
+    if code == 11:
         interrupted_in_vain(server)
     ran = qoder(*SEND, *how.split(), "--json")
     assert (ran.code, ran.error["next"][:4]) == (code, ["qoder", "session", "pending", "sess_1"])
     assert server.taken["x"] == 0
-    if how:
+    if code == 11:
         assert ran.error["message"] == "session sess_1 waits for an answer to evt_1; the message was not sent"
 
 
@@ -173,18 +175,26 @@ def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Q
 
 
 def test_session_send_says_that_a_message_refused_until_the_timeout_was_not_sent(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1")
-    server.bends("POST", lambda request, answer: refusal(409, "invalid_request_error", "Not now."))
+    refuses(qoder, server)
     ran = qoder(*SEND, "--when-idle", "--timeout", "20s", "--json")
     assert ran.code == 124
     assert ran.error["message"].endswith("; the message was not sent")
     assert ran.error["next"][1:7] == [*SEND, "--when-idle"]
 
 
-@HOW
-def test_session_send_says_after_a_signal_that_the_message_was_not_sent(qoder: Qoder, server: Asking, how: str) -> None:
-    busy(qoder, server)
-    until = qoder.clock.time + 3
+def refuses(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1")
+    server.bends("POST", lambda request, answer: refusal(409, "invalid_request_error", "Not now."))
+
+
+@pytest.mark.parametrize(
+    ("how", "trouble", "after"), [("--when-idle", busy, 3.0), ("--interrupt", busy, 3.0), ("--when-idle", refuses, 8.5)]
+)
+def test_session_send_says_after_a_signal_that_the_message_was_not_sent(
+    qoder: Qoder, server: Asking, how: str, trouble: Callable[[Qoder, Asking], None], after: float
+) -> None:
+    trouble(qoder, server)
+    until = qoder.clock.time + after
 
     def stop() -> None:
         if qoder.clock.time > until:
@@ -200,17 +210,21 @@ def test_session_send_says_after_a_signal_that_the_message_was_not_sent(qoder: Q
 # Messages in trouble.
 
 
-@MORE
-def test_session_send_ends_where_a_session_is_always_busy_though_idle(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1")
-    tries = itertools.count()
+@pytest.mark.parametrize(("busy_for", "timeout", "code", "tries"), [(0.0, "2m", 6, 3), (5.0, "25s", 124, 5)])
+def test_session_send_gives_up_on_a_session_that_refuses_though_it_never_works(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, busy_for: float, timeout: str, code: int, tries: int
+) -> None:
+    monkeypatch.setattr("qoder_cli.sessions.answering.MOST_REFUSALS", 3)  # so many take time
+    server = Asking(qoder)
+    session = server.asks("sess_1")
 
     def refuse(*_: Any) -> httpx.Response:
-        assert next(tries) < 1000, "for ever"
-        return refusal(409, "invalid_request_error", "The session is archived.")
+        if busy_for:
+            server.tell(session, qoder.clock.time, RUNNING, ENDED, apart=busy_for)
+        return refusal(409, "invalid_request_error", "Not now.")
 
     server.bends("POST", refuse)
-    assert qoder(*SEND, "--when-idle").code == 6
+    assert (qoder(*SEND, "--when-idle", "--timeout", timeout).code, len(server.sent)) == (code, tries)
 
 
 def test_session_send_does_not_take_a_message_that_shows_late_for_its_own(qoder: Qoder, server: Asking) -> None:
@@ -325,11 +339,14 @@ def test_session_send_interrupts_three_times_where_nobody_answers(qoder: Qoder, 
     assert (ran.code, len(server.sent), qoder.clock.slept) == (9, 3, [0.5, 1.0])
 
 
-def test_session_send_looks_for_no_message_that_is_not_refused_for_a_conflict(qoder: Qoder, server: Asking) -> None:
+@pytest.mark.parametrize(("status", "how", "code"), [("403", (), 4), ("400", (), 6), ("400", ("--when-idle",), 6)])
+def test_session_send_looks_for_no_message_that_is_not_refused_for_a_conflict(
+    qoder: Qoder, server: Asking, status: str, how: tuple[str, ...], code: int
+) -> None:
     server.asks("sess_1")
-    server.faults.add("send:403")
-    ran = qoder(*SEND)
-    assert (ran.code, server.asked[-1], qoder.clock.slept) == (4, "POST /sessions/sess_1/events", [])
+    server.faults.add(f"send:{status}")
+    ran = qoder(*SEND, *how)
+    assert (ran.code, server.asked[-1], qoder.clock.slept) == (code, "POST /sessions/sess_1/events", [])
 
 
 def test_session_send_reads_no_more_messages_than_it_must(qoder: Qoder, server: Asking) -> None:

@@ -1,5 +1,6 @@
 """A session's stream while a message is being written, as a chat shows it."""
 
+import json
 import queue
 import threading
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ WHOLE = ["up", "heard", "heard", "down"]
 CONNECTIONS: dict[str, tuple[list[Any], list[str], list[list[str]], float]] = {
     # What the connections meet, the news, the parts that each asks for, and the seconds between them.
     "heard": ([stream(START, MESSAGE, END)], ["up", "preview", "heard", "heard", "down"], [ASKED], 0),
-    "a server that knows of none": ([REFUSED, stream(MESSAGE, END)], WHOLE, [ASKED, []], 0),
+    "a server that knows of none": ([REFUSED, stream(START, MESSAGE, END)], WHOLE, [ASKED, []], 0),
     "a server that is busy": ([BUSY, stream(MESSAGE, END)], ["down", *WHOLE], [ASKED, ASKED], 5),
 }
 
@@ -53,6 +54,16 @@ def test_session_chat_asks_for_parts_of_messages_and_without_them_at_once_where_
     assert [inbox.get(timeout=20).kind for _ in kinds] == kinds
     assert [request.url.params.get_list("event_deltas[]") for request in wire.requests] == asked
     assert sum(clock.slept) == pytest.approx(slept)
+
+
+def test_run_logs_follow_resumes_after_the_last_event_that_a_header_can_name() -> None:
+    odd = [json.dumps({"id": id, "type": "agent.message"}).encode() for id in ("evt_é", "evt_\x07", "")]
+    wire = Wire().on("GET", "/sessions/sess_1/events/stream", stream(MESSAGE, b"[1]", *odd), stream(END))
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    Feed(Log(app_at(wire, FakeClock()).client, "sess_1"), inbox=inbox).start()
+    kinds = ["up", *["heard"] * 4, "down", "up", "heard", "down"]
+    assert [inbox.get(timeout=20).kind for _ in kinds] == kinds
+    assert [request.headers.get("last-event-id") for request in wire.requests] == [None, "evt_1"]
 
 
 class Showing:
@@ -76,6 +87,9 @@ def test_session_is_read_at_once_where_its_stream_says_that_it_rests_or_was_answ
     polled = [streams.receive(News("heard", "sess_1", event))[0] for event in events]
     assert polled == [None, None, "sess_1", None, "sess_1" if is_shown else None, None, "sess_1"]
     assert streams.receive(News("heard", "sess_2", events[-1])) == (None, False)
+    changes: list[Any] = ["gap", "down", "down"]
+    answers = [("sess_1", False), ("sess_1", False), (None, False)]
+    assert [streams.receive(News(kind, "sess_1")) for kind in changes] == answers
 
 
 @pytest.fixture

@@ -90,3 +90,10 @@ def test_run_logs_follow_reads_the_list_when_it_is_due(name: str) -> None:
         list(Follower(Log(client, "sess_1"), preview=previews.append).batches(lambda: float("inf")))
     assert " ".join(client.reads[-3:]) == reads
     assert previews == [{"id": "x"}] * ("preview:x" in script)
+
+
+def test_run_wait_follow_reads_on_from_its_list_whatever_its_stream_says() -> None:
+    client: Any = Script("", "")
+    follower = Follower(Log(client, "sess_1"))
+    follower.hear({"id": "a"})
+    assert ([*follower.read_on()], client.reads) == ([[]], ["0@"])

@@ -47,6 +47,7 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "a message that no list shows": (AFTER_9, "1 ends, 2 runs, 3 ends", "completed, begins at 2, unclear"),
     "neither the message nor work": (AFTER_9, "1 ends", ""),
     "a message that has no type": (AFTER_1, "1 untyped, 2 runs, 3 works, 4 ends", "completed, begins at 1"),
+    "something sent before it": ({}, "1 runs, 2 reply, 3 message, 4 works, 5 ends", "completed, begins at 1"),
     "something before it": ({}, "1 runs, 2 thread, 3 message, 4 works, 5 ends", "completed, begins at 1"),
     "two turns": ({}, "1 runs, 2 works, 3 ends, 4 message, 5 works, 6 ends", "completed, begins at 4"),
     "a message from before": (NOT_1, "1 message, 2 runs, 3 ends", "completed"),
@@ -69,6 +70,14 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "it works for a reason to stop": (None, "1 odd", ""),
     "it rests for no reason": (None, "1 runs, 2 unexplained", "completed"),
     "terminated before any work": ({}, "1 message, 2 terminated", "failed, begins at 1, unclear"),
+    "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
+    "a run that goes on once it has ended": (None, "1 runs, 2 ends, 3 runs, 4 cancelled, 5 asks", "completed"),
+    "a turn that asks once it has ended": ({}, "1 message, 2 works, 3 ends, 4 asks", "begins at 1, asks at 4"),
+    "newest first, in one second": (None, "3 ends@5, 2 works@5, 1 runs@5", "completed"),
+    "newest first, without times": (None, "3 ends, 2 works, 1 runs", "completed"),
+    "a message, and it asks at once": ({}, "1 message, 2 asks", "begins at 1, unclear, asks at 2"),
+    "a turn without any event of the agent's own": ({}, "1 message, 2 runs, 3 ends", "completed, begins at 1"),
+    "a message to an agent at work": ({}, "1 runs, 2 works, 3 message", "begins at 3, unclear"),
 }  # fmt: skip
 
 
@@ -83,6 +92,7 @@ def test_story_tells_of_its_turn_however_events_come(name: str) -> None:
     places = {"begins at": story.begins, "rests since": rests, "asks at": asks}
     begins, rests, asks = (key and f"{what} {key.removeprefix('evt_')}" for what, key in places.items())
     assert ", ".join(filter(None, (status, begins, unclear, rests, asks))) == expected
+    assert all(story.events)
 
 
 class Listed:
@@ -119,6 +129,7 @@ def seconds(*ids: str) -> Events:
 # The pages of a list newest first, and oldest first; the portions that are read, and whether from both.
 BACK: dict[str, tuple[str, str, str, bool]] = {
     "in order": ("09 08 | 03 01", "", "09 08 | 03 01", False),
+    "pages that overlap": ("09 08 | 08 03", "", "09 08 | 03", False),
     "one page": ("01 09", "", "09 01", False),
     "the last page rises": ("09 08 | 10 03", "01 03 08 09 10", "09 08 | 10 03 01", True),
     "one page, half without times": ("x 05", "05 x", "x 05", True),
@@ -191,22 +202,31 @@ def test_session_send_has_patience_only_where_its_session_is_not_found(error: Ap
     assert listed.clock.slept == slept
 
 
-def test_session_wait_reads_a_long_turn_back_only_until_it_is_clear() -> None:
-    newest = ["9 ends@9, 8 works@8", *(f"{number} works@{number}" for number in range(7, 1, -1)), "1 message@1"]
-    listed = Listed(asc=[events("1 message@1, 9 ends@9")], desc=list(map(events, newest)))
+@pytest.mark.parametrize(
+    "newest",
+    [
+        *("9 ends@9, 8 works@8 | 7 works@7 | 1 message@1", "9 ends@9, 8 works@8, 2 ends@2, 1 message@1 | 0 works@0"),
+        "9 ends@9, 1 message@1 | 0 works@0",
+    ],
+)
+def test_session_wait_reads_a_long_turn_back_only_until_it_is_clear(newest: str) -> None:
+    listed = Listed(asc=[events("1 message@1, 9 ends@9")], desc=list(map(events, newest.split(" | "))))
     story = turn_story()
     read_story(listed.log(), story, types=["user.message", "session.status_idle"])
-    assert story.ending is not None
+    assert {story.ending is not None, not story.judged.is_unclear} == {"8 works" in newest}
     assert listed.asked[2:] == ["desc", "page 1"]
 
 
 @pytest.mark.parametrize(
-    ("first", "pages"), [("1 runs@1, 2 ends@2", 1), ("1 runs@2, 2 ends@2", 2), ("1 runs, 2 ends", 2)]
+    ("first", "pages"),
+    [("1 runs@1, 2 ends@2", 1), ("1 runs@2, 2 ends@2", 2), ("1 runs, 2 ends", 2), ("1 runs@1, 2 works@2", 2)],
 )
 def test_run_get_reads_no_further_than_an_ending_where_times_bear_out_the_order(first: str, pages: int) -> None:
     listed = Listed(asc=[events(first), events("3 runs@3")])
     read_story(listed.log(), Story())
     assert listed.asked == ["asc", "page 1", "page 2"][: 1 + pages]
+    read_story(listed.log(), Story(), whole=True)
+    assert listed.asked[1 + pages :] == ["asc", "page 1", "page 2"]
 
 
 @pytest.mark.parametrize(
