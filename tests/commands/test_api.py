@@ -727,6 +727,12 @@ def test_api_exits_5_or_7_where_a_stream_breaks_off(qoder: Qoder, answer: Any, c
     assert (ran.code, ran.out.encode()) == (code, out)
 
 
+def test_api_debug_shows_which_stream_is_asked_for_and_how_it_breaks(qoder: Qoder) -> None:
+    qoder.wire.on("GET", STREAM, lambda request: httpx.Response(200, headers=EVENTS, content=breaking()))
+    err = qoder("api", "GET", STREAM, "--debug").err
+    assert [words in err for words in (f"> GET {BASE}{STREAM}\n", "[redacted]", "< ReadError: reset\n")] == [True] * 3
+
+
 @examples(Fraction(2, 3))
 @given(st.binary(min_size=1, max_size=6), st.lists(st.binary(max_size=9) | st.just(b"secret"), max_size=6), st.data())
 @example(b"aab", [b"aaab"], None)

@@ -326,12 +326,13 @@ WAITS = {"type": "session.status_idle", "stop_reason": {"type": "requires_action
             {"status": "completed", "completed_at": "2026-06-14T08:54:08Z", "duration_ms": 2000, "usage": {"n": 1}}
             | {"elapsed_ms": 2000},
         ),
+        ([RUNNING, {**rests(), "processed_at": None}], {"status": "completed", "usage": {"n": 1}}),
         ([RUNNING, DELETED], {"error": {"type": "session_deleted"}}),
         ([RUNNING, WAITS, MESSAGE], {"status": "running", "requires_action": {"event_ids": ["evt_a", "evt_b"]}}),
         ([RUNNING, WAITS, RUNNING], {"status": "running"}),
         ([RUNNING, WAITS, RUNNING, ASKS], {"status": "running", "requires_action": {"event_ids": []}}),
     ],
-    ids=["completed", "deleted", "asks", "answered", "asks for nothing that is named"],
+    ids=["completed", "completed nobody knows when", "deleted", "asks", "answered", "asks for nothing that is named"],
 )
 def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: dict[str, Any]) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(*events)))

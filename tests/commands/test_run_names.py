@@ -52,6 +52,7 @@ NO_RUN = {
     **dict.fromkeys(["drun_1,drun_2", "dep_demo,dep_slow@last"], APART),
     **dict.fromkeys(["dep_demo ", "nightly report", "nightly\treport", " last"], A_RUN),
     "dep_demo": "for its latest run: dep_demo@last",
+    "": "is a shell variable unset?",
     "nightly": "for the latest run of a deployment: nightly@last; or give a run id (drun_…)",
 }
 

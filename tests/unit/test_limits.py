@@ -167,6 +167,7 @@ def piped(data: bytes) -> bytes:
 # What takes something, the last that it takes, and the first that it does not.
 LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "characters of an id": (lambda n: ids.call("e" * n), 256, 257),
+    "characters of a run's id": (lambda n: ids.run("drun_" + "e" * n), 251, 252),
     "characters of a call's id": (lambda n: ids.may_be_call("e" * n), 256, 257),
     "a duration": (lambda typed: parse_duration(typed, option="--timeout"), "366d", "366d1s"),
     "an interval": (lambda typed: read_limits(wait=True, timeout=None, interval=typed), "0.1", "0.09"),
