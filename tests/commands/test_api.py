@@ -749,6 +749,9 @@ def test_api_prints_no_token_of_a_stream_wherever_it_is_cut(qoder: Qoder) -> Non
     parts = (b"data: ", TOKEN[:5].encode(), TOKEN[5:].encode(), b"\n\n", TOKEN[:9].encode())
     qoder.wire.on("GET", STREAM, httpx.Response(200, headers=EVENTS, content=iter(parts)))
     assert qoder("api", "GET", STREAM).out == f"data: {REDACTED}\n\n{TOKEN[:9]}"
+    qoder.env["QODER_PAT"] = "data"  # so short a word hides nothing
+    qoder.wire.on("GET", STREAM, event_stream(*FRAMES))
+    assert qoder("api", "GET", STREAM).out.encode() == b"".join(FRAMES)
 
 
 # Writes.

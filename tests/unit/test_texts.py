@@ -3,7 +3,7 @@
 import json
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
 
@@ -94,6 +94,8 @@ def test_timestamp_however_odd_is_read_or_none(value: Any) -> None:
     milliseconds_between(value, value)
     if isinstance(value, str):
         local_time(value)
+    last = "9999-12-31T23:59:59Z"
+    assert local_time(last, zone=timezone(timedelta(hours=8))) == last  # it has no next year
 
 
 @given(st.integers(0, 300), st.integers(0, 99), st.integers(0, 99), st.integers(0, 9999))
