@@ -209,3 +209,4 @@ def test_file_delete_whose_answer_was_lost_is_done_though_a_replica_lags(qoder: 
     service.instead["GET /files/file_notes"] = [ok({"id": "file_notes", "type": "file"})] * 7
     assert qoder("file", "delete", "file_notes", "--yes").code == 0
     assert service.writes == ["DELETE /files/file_notes"] * 2
+    assert qoder.clock.slept[:7] == pytest.approx([0.5, 0.5, 1.0, 2.0, 4.0, 8.0, 14.0])

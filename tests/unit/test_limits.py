@@ -40,7 +40,7 @@ from qoder_cli.sessions.stream import Frame, frames
 from qoder_cli.settings.account import Account
 from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN
-from tests.support.wire import FakeClock, Wire
+from tests.support.wire import FakeClock, Wire, page
 
 BUSY = Unavailable("busy").with_(retryable=True)
 NOW = datetime(2026, 6, 14, tzinfo=UTC)
@@ -147,6 +147,14 @@ def pages_read(seconds: float) -> int:
     return len(wire.requests)
 
 
+def is_read_on(rows: int) -> bool:
+    """Return whether a list is read on after so many rows, newest first, of which most are from before a moment."""
+    dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=n))} for n in range(rows)]
+    wire = Wire().on("GET", "*", {"data": dated, "next_page": "2"}).may("GET", "*", page())
+    assert list(ReadBack(client_of(wire, FakeClock()), "/things").rows(NOW.timestamp)) == dated
+    return len(wire.requests) == 2
+
+
 def is_taken(take: Callable[[Any], object], word: Any) -> bool:
     """Return whether something is taken; what is not is refused, or nothing comes of it."""
     try:
@@ -240,6 +248,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "use of a token of 10 seconds": (is_used(10), 4, 5),
     "seconds of quick polls": (is_quick, 4.9, 5.0),
     "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
+    "rows that do not yet show an order": (is_read_on, 7, 8),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
         20000,
