@@ -703,6 +703,7 @@ def test_api_prints_a_stream_byte_for_byte(qoder: Qoder, path: str, words: list[
     assert before.startswith(head or "")
     if not head:
         assert sent(qoder).headers["last-event-id"] == "evt_0"
+        assert sent(qoder).extensions["timeout"] == {"connect": 10.0, "read": 75.0, "write": 75.0, "pool": 75.0}
         assert dict(sent(qoder).url.params) == {"event_deltas[]": "agent.message"}
 
 

@@ -20,7 +20,7 @@ from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, 
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens, _seconds_in
-from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, is_kept, refuse
+from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, refuse
 from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around
@@ -419,6 +419,8 @@ MEANT: list[tuple[int, Any, dict[str, str], str, str, dict[str, Any]]] = [
     (413, None, {}, "", "send less", NO),
     (429, None, {"retry_after": LATER}, "", "too many", RETRY | {"retry_after": 30}),
     (429, None, {"retry_after": "soon"}, "", "too many", {"retry_after": None}),
+    (429, None, {"retry_after": "-1"}, "", "too many", {"retry_after": None}),
+    (429, None, {"retry_after": "0"}, "", "too many", {"retry_after": 0}),
     (501, None, {}, "", "this server cannot", NO),
     (400, error_of(message="Bad.", param="name"), {}, ": <Bad (field: name)>", "None", NO | {"enveloped": False}),
     (400, error_of(message="The name.", param="name"), {}, ": <The name.>", "", {}),
@@ -438,6 +440,30 @@ def test_response_means_what_its_status_and_envelope_say(
     assert {name: getattr(error, name) for name in says} == says
 
 
+PROXY, FIX = Proxy("http://me:pw@p.example", "HTTPS_PROXY"), "correct HTTPS_PROXY, or unset it"
+THROUGH = "api.example through the proxy http://****@p.example (from HTTPS_PROXY)"
+LOOK = "check the network and the base URL: qoder doctor"
+UNSENT = (httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+# What broke, on the way by which proxy, and the message and hint.
+BROKEN: list[tuple[Exception, Proxy | None, str, str | None]] = [
+    (httpx.ConnectError("[Errno 111] Refused."), None, "cannot connect to api.example: Refused", LOOK),
+    (httpx.ConnectError("[Errno -2] Refused"), PROXY, f"cannot connect to {THROUGH}: Refused", FIX),
+    *((kind(""), None, f"cannot connect to api.example: {kind.__name__}", LOOK) for kind in UNSENT),
+    (httpx.ReadTimeout("slow"), PROXY, f"{THROUGH} did not respond in time", None),
+    (httpx.ReadError("reset"), None, "the connection to api.example was lost (reset)", None),
+    (httpx.ReadError(""), PROXY, f"the connection to {THROUGH} was lost (ReadError)", f"if this is the proxy, {FIX}"),
+]
+
+
+@pytest.mark.parametrize(("failure", "proxy", "message", "hint"), BROKEN)
+def test_connection_that_breaks_says_where_and_whether_anything_was_sent(
+    failure: Exception, proxy: Proxy | None, message: str, hint: str | None
+) -> None:
+    error = broken(failure, "api.example", proxy, veil=str)
+    assert (error.message, error.hint, error.sent) == (message, hint, not message.startswith("cannot connect"))
+
+
 def test_proxy_whose_scheme_is_left_out_is_met_by_http() -> None:
     urls = [Proxy(address, "HTTPS_PROXY").url for address in ("proxy.example:3128", "socks5://proxy.example")]
     assert urls == ["http://proxy.example:3128", "socks5://proxy.example"]
+    assert Proxy("proxy.example", "the system's settings").fix == "correct the system's settings"
