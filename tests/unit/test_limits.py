@@ -48,12 +48,13 @@ GOING = Run({"id": "drun_1", "status": "running"})
 GONE = NotFound("gone").with_(enveloped=True)
 
 
-def look(past: float, timeout: float = 60.0) -> bool:
+def look(past: float, timeout: float = 60.0, spent: float = 0.0) -> bool:
     """Return whether there may be a request so long after a deadline."""
     clock = FakeClock(0.0)
-    deadline = Deadline(clock, Limits(timeout=timeout))
+    deadline = Deadline(clock, Limits(timeout=timeout, spent=spent))
     deadline.start()
-    clock.time = timeout + past
+    clock.time = max(timeout - spent, 0.0) + past
+    deadline.start()
     return not deadline.is_past
 
 
@@ -222,6 +223,8 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "bytes of a frame": (lambda n: isinstance(next(frames([b"data:" + b"x" * n, b"\n\n"], limit=9)), Frame), 4, 5),
     "keys that are remembered": (first_is_kept, 4, 5),
     "seconds beyond a deadline": (look, 5.0, 5.1),
+    "seconds beyond a deadline of which some were spent": (lambda s: look(s, spent=50.0), 5.0, 5.1),
+    "seconds beyond a deadline that was all spent": (lambda s: look(s, spent=70.0), 5.0, 5.1),
     "a pause that is asked for": (lambda s: next_try(BUSY.with_(retry_after=s), tries=1, spent=0, jitter=1), 60, 61),
     "a pause at the end": (lambda s: next_try(BUSY, tries=1, spent=s, jitter=1), 29.5, 29.6),
     "a long pause at the end": (lambda s: next_try(BUSY.with_(retry_after=60), tries=1, spent=s, jitter=1), 29.9, 30),
@@ -303,6 +306,9 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         ['{"a": 1, "b": {"a": 2}}', "[0, 1]", '"ab"', "1", "null"],
     ),
     "the id of a call": (ids.may_be_call, ["evt_1"], ["evt/1", "-1", "12"]),
+    "a call": (ids.call, ["evt_1", "5"], ["drun_1", " ", TOKEN, "a\x07"]),
+    "a version of a memory": (ids.memory_version, ["memver_1", "5"], ["mem_1", "..", "a/b", "", TOKEN]),
+    "a file": (ids.file_id, ["file_1"], ["file_", "file_a/b", "drun_1", "a.md", f"file_{TOKEN}"]),
     "a run": (
         Run.read,
         [{"id": "drun_1"}, {"id": "run-9", "type": "deployment_run"}],
