@@ -429,6 +429,7 @@ def test_run_get_exits_7_after_five_tries_and_names_the_request(qoder: Qoder, he
     qoder.wire.on(*RUN, *[httpx.Response(502, text="<html>\x1b[2J</html>", headers=headers)] * 5)
     ran = qoder("run", "get", "drun_1", "--json")
     assert (ran.code, qoder.clock.slept) == (7, [0.5, 1.0, 2.0, 4.0])
+    assert ran.err.count("; retrying in ") == 4
     assert ran.error["request_id"] == ("req_9" if headers else None)
 
 

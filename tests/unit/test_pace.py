@@ -20,7 +20,7 @@ from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder
 from tests.support.desk import BODY
 from tests.support.inprocess import with_known
-from tests.support.things import Things, refusal
+from tests.support.things import FAILED, Things, refusal
 from tests.support.wire import FakeClock
 
 
@@ -115,6 +115,10 @@ def test_write_that_cannot_be_so_already_is_refused_at_once(qoder: Qoder) -> Non
     with pytest.raises(ApiError, match="No"):
         creation(qoder, Pace(qoder.clock, per_second=20)).send()
     assert (service.asked, qoder.clock.slept) == (["POST /deployments"], [])
+    service.never, write = [FAILED], creation(qoder, Pace(qoder.clock, per_second=20))
+    with pytest.raises(ApiError, match="It failed"):
+        write.send()
+    assert (len(service.writes), write.may_have_acted) == (2, False)
 
 
 @pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
