@@ -14,6 +14,7 @@ from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
 from qoder_cli.base.model import Deployment, Run, is_new
+from qoder_cli.base.outcome import SESSION_DELETED, apply_ending, fill_status
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
@@ -381,6 +382,8 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     assert kinds == ["a", "unknown_error", None, None]
     names = [Run({"id": "drun_1", "deployment_name": each}, name_seen="seen").deployment_name for each in ("told", "")]
     assert names == ["told", "seen"]
+    deleted = apply_ending(Run({"id": "drun_1", "session_id": "sess_1"}), SESSION_DELETED)
+    assert fill_status(deleted).status is None
     assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
 
 

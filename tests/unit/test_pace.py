@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, Unavailable
 from qoder_cli.base.model import Resource
 from qoder_cli.base.times import Clock
-from qoder_cli.http.pace import Closed, Pace, next_try
+from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.local.store import Store
@@ -54,7 +54,7 @@ def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Res
 
 def test_pace_gives_turns_evenly_and_looks_around_while_it_waits() -> None:
     clock, turns = FakeClock(0.0), list[float]()
-    pace = Pace(clock, per_second=20)
+    pace = Pace(clock, per_second=WRITES_PER_SECOND)
     for pause in (0, 0, 7):
         pace.hold(pause)
         pace.wait_turn(lambda: turns.append(clock.time))
