@@ -103,6 +103,7 @@ def is_clock(seconds: float, *, first: float = 0.0) -> bool:
     """Return whether a response that took so long tells the time anew, after one that took `first`."""
     clock = FakeClock(1000.0)
     client = client_of(Wire(), clock)
+    assert client.server_now() == clock.time
     for took, date in ((first, "Thu, 01 Jan 1970 00:20:00 GMT"), (seconds, "Thu, 01 Jan 1970 01:00:00 GMT")):
         client._note_clock(httpx.Headers({"date": date}), clock.time - took)
     return client.server_ahead == 3600 - 1000
