@@ -79,6 +79,7 @@ def test_debug_shows_what_is_no_secret() -> None:
     sent = redact.SentSecrets([{"password": "hunter2-hunter2\n \nswordfish", "token": None, "secret": True, "pin": 1}])
     assert sent.out_of("None is True ( ): hunter2-hunter2 / swordfish") == "None is True ( ): [redacted] / [redacted]"
     assert sent.out_of("most of it: wordfish") == "most of it: [redacted]"
+    assert sent.out_of("\n".join((b"hunter2-hunter2".hex()[:9], b"hunter2-hunter2".hex()[9:]))) == "[redacted]"
     for name in ("session_id", "name", "agent", "idempotency-key", "key", "message", "author", "path"):
         assert "hunter2" in shown_body(json.dumps({name: "hunter2"})), name
         assert "hunter2" in redact.header(name, "hunter2"), name
