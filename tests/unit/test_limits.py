@@ -13,7 +13,7 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
-from qoder_cli.base.model import Deployment, Run, is_new
+from qoder_cli.base.model import Deployment, Run, is_new, next_cursor
 from qoder_cli.base.outcome import SESSION_DELETED, apply_ending, fill_status
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
@@ -378,13 +378,16 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T08:54:08Z"}
     took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
     assert took == [5, 0, 2000, 2000, 2000]
-    errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None]
+    errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None, "b", " "]
     kinds = [Run({"id": "drun_1", "error": each}).error_type for each in errors]
-    assert kinds == ["a", "unknown_error", None, None]
+    assert kinds == ["a", "unknown_error", None, None, "unknown_error", None]
     names = [Run({"id": "drun_1", "deployment_name": each}, name_seen="seen").deployment_name for each in ("told", "")]
     assert names == ["told", "seen"]
     deleted = apply_ending(Run({"id": "drun_1", "session_id": "sess_1"}), SESSION_DELETED)
     assert fill_status(deleted).status is None
+    states = [Deployment(raw).state for raw in ({"status": "paused"}, {}, {"status": "active", "archived_at": "a"})]
+    assert states == ["paused", "unknown", "archived"]
+    assert next_cursor({"data": [{"id": "a"}], "has_more": True, "last_id": "b"}) == ("after_id", "b")
     assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
 
 
