@@ -72,10 +72,10 @@ def test_debug_hides_what_goes_by_the_name_of_a_secret(name: str) -> None:
 
 def test_debug_shows_what_is_no_secret() -> None:
     assert redact.body(b"a\0b") == "(3 bytes of no stated type)"
-    assert redact.by_name({"message": '{"password": "x"}', "n": [1, None]}) == {
-        "message": '{"password": "x"}',
-        "n": [1, None],
-    }
+    plain = {"message": '{"password": "x"}', "n": [1, None], "token": None, "password": ""}
+    assert redact.by_name(plain) == plain
+    public = {"token_type": "of-a-bearer", "credential": {"type": "static_bearer"}, "name": " any ", "secret": "any"}
+    assert redact.SentSecrets([public]).out_of("of-a-bearer static_bearer any") == "of-a-bearer static_bearer any"
     sent = redact.SentSecrets([{"password": "hunter2-hunter2\n \nswordfish", "token": None, "secret": True, "pin": 1}])
     assert sent.out_of("None is True ( ): hunter2-hunter2 / swordfish") == "None is True ( ): [redacted] / [redacted]"
     assert sent.out_of("most of it: wordfish") == "most of it: [redacted]"
