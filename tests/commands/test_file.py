@@ -173,7 +173,7 @@ def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
 
 
 @pytest.mark.parametrize(
-    ("link", "code", "said"),
+    ("link", "code", "shown"),
     [
         ("http://127.0.0.1:9/1", 0, ""),
         ("http://a.example/1", 7, "the download link is not https, so it was not followed"),
@@ -182,12 +182,12 @@ def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
     ],
 )
 def test_file_download_follows_a_plain_link_on_this_machine_alone(
-    qoder: Qoder, service: Things, tmp_path: Path, link: str, code: int, said: str
+    qoder: Qoder, service: Things, tmp_path: Path, link: str, code: int, shown: str
 ) -> None:
     service.lies["GET /files/file_report/content"] = lambda _: {"url": link}
     service.instead[f"GET {link}"] = [httpx.Response(200, content=REPORT.encode())]
     ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
-    assert (ran.code, said in ran.err) == (code, True)
+    assert (ran.code, shown in ran.err) == (code, True)
     assert (f"GET {link}" in service.asked) == (code == 0)
 
 
