@@ -183,6 +183,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "a duration": (lambda typed: parse_duration(typed, option="--timeout"), "366d", "366d1s"),
     "an interval": (lambda typed: read_limits(wait=True, timeout=None, interval=typed), "0.1", "0.09"),
     "levels of JSON": (lambda n: jsontext.parse("[" * n + "1" + "]" * n), 200, 201),
+    "levels of JSON in objects": (lambda n: jsontext.parse('{"a":' * n + "1" + "}" * n), 200, 201),
     "levels of JSON beside others": (lambda n: jsontext.parse("[" * (n - 1) + "[],[]" + "]" * (n - 1)), 200, 201),
     "digits of a plain number": (lambda n: isinstance(jsontext.parse("1" * n), int), 18, 19),
     "when a run was made": (
@@ -357,6 +358,13 @@ def test_word_is_taken_or_refused(what: str) -> None:
     take, taken, refused = TAKEN[what]
     assert [word for word in taken if not is_taken(take, word)] == []
     assert [word for word in refused if is_taken(take, word)] == []
+
+
+def test_client_sends_no_cookie_back() -> None:
+    wire = Wire().on("GET", "*", httpx.Response(200, headers={"set-cookie": "a=b"}, json={}), {})
+    client = client_of(wire, FakeClock())
+    assert [client.get("/deployments") for _ in range(2)] == [{}, {}]
+    assert "cookie" not in wire.requests[1].headers
 
 
 def test_error_in_json_has_no_token_and_names_a_session_as_one() -> None:
