@@ -30,9 +30,6 @@ class Number:
 
     text: str
 
-    def __float__(self) -> float:
-        return float(self.text)
-
     def __str__(self) -> str:
         return self.text
 

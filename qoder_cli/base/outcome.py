@@ -154,7 +154,7 @@ def verdict(run: Run) -> Exit:
             return code
     if standing(run) is not Standing.ENDED:
         return Exit.NOT_YET
-    return {"completed": Exit.OK, "skipped": Exit.RUN_SKIPPED}.get(run.status or "failed", Exit.RUN_FAILED)
+    return {"completed": Exit.OK, "skipped": Exit.RUN_SKIPPED}.get(str(run.status), Exit.RUN_FAILED)
 
 
 class Placed(NamedTuple):
@@ -187,9 +187,6 @@ class Judgement(NamedTuple):
     rests: bool  # whether only errors or endings follow an ending
 
 
-NOTHING_YET = Judgement([], None, worked=False, is_unclear=False, rests=False)
-
-
 def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
     """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending."""
     endings: list[Rest] = []
@@ -202,10 +199,8 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
     for key, kind, moment, event in story:
         if kind.startswith("agent."):
             worked = True
-            continue
         if kind in REPLIES:
             answered.append(text(event.get(REPLIES[kind])))
-            continue
         if kind not in ENDING_EVENTS:
             continue
         last, answered = event, []

@@ -13,8 +13,7 @@ from qoder_cli.http.answers import Answer, no_response
 from qoder_cli.settings.account import LONGEST_TTL, TTL, Account
 from qoder_cli.settings.values import host_of, read_token
 
-EARLY = 60.0  # seconds before its end at which a token is renewed
-_SHORTEST = 2 * EARLY  # seconds; of a token that lives shorter, half is used
+EARLY = 60.0  # seconds before its end at which a token is renewed; of one that lives short, half is used
 _DEFAULT_LIFE = 300  # seconds that a token counts as good if the response does not say
 _HINT = "check the key, and that it is of this region: qoder auth status"
 
@@ -52,7 +51,7 @@ class AccountTokens:
                 asked = self._clock.monotonic()
                 found = self.exchange()
                 self._token = found.value
-                self._until = asked + max(found.seconds - EARLY, min(found.seconds, _SHORTEST) / 2)
+                self._until = asked + max(found.seconds - EARLY, found.seconds / 2)
             return self._token
 
     def exchange(self, ttl: int = TTL) -> ServiceToken:

@@ -174,12 +174,9 @@ class Client:
             http.close()
 
     def _proxy_for(self, host: str) -> Proxy | None:
-        if self._transport is not None or is_loopback(host):
+        if self._transport is not None or is_loopback(host) or goes_around(host, os.environ):
             return None
-        proxy = named(os.environ)
-        if proxy is None or goes_around(host, os.environ):
-            return None
-        return proxy
+        return named(os.environ)
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, from its Date headers; ours if there were none."""

@@ -10,7 +10,6 @@ from qoder_cli.base.outcome import (
     AGENT_EVENTS,
     ENDING_EVENTS,
     ENDS,
-    NOTHING_YET,
     REPLIES,
     RUNNING,
     Asks,
@@ -57,7 +56,7 @@ class Story:
         self._kept: dict[str, Placed] = {}
         self._left_out = set[str]()  # work between other work, which says nothing new
         self._complete = frozenset[str]()  # events before which no work was left out
-        self.judged = NOTHING_YET
+        self.judged = judge([])
 
     def copy(self) -> "Story":
         """Return an independent copy."""

@@ -703,6 +703,7 @@ def test_api_prints_a_stream_byte_for_byte(qoder: Qoder, path: str, words: list[
     assert before.startswith(head or "")
     if not head:
         assert sent(qoder).headers["last-event-id"] == "evt_0"
+        assert sent(qoder).extensions["timeout"] == {"connect": 10.0, "read": 75.0, "write": 75.0, "pool": 75.0}
         assert dict(sent(qoder).url.params) == {"event_deltas[]": "agent.message"}
 
 
@@ -727,6 +728,12 @@ def test_api_exits_5_or_7_where_a_stream_breaks_off(qoder: Qoder, answer: Any, c
     assert (ran.code, ran.out.encode()) == (code, out)
 
 
+def test_api_debug_shows_which_stream_is_asked_for_and_how_it_breaks(qoder: Qoder) -> None:
+    qoder.wire.on("GET", STREAM, lambda request: httpx.Response(200, headers=EVENTS, content=breaking()))
+    err = qoder("api", "GET", STREAM, "--debug").err
+    assert [words in err for words in (f"> GET {BASE}{STREAM}\n", "[redacted]", "< ReadError: reset\n")] == [True] * 3
+
+
 @examples(Fraction(2, 3))
 @given(st.binary(min_size=1, max_size=6), st.lists(st.binary(max_size=9) | st.just(b"secret"), max_size=6), st.data())
 @example(b"aab", [b"aaab"], None)
@@ -743,6 +750,9 @@ def test_api_prints_no_token_of_a_stream_wherever_it_is_cut(qoder: Qoder) -> Non
     parts = (b"data: ", TOKEN[:5].encode(), TOKEN[5:].encode(), b"\n\n", TOKEN[:9].encode())
     qoder.wire.on("GET", STREAM, httpx.Response(200, headers=EVENTS, content=iter(parts)))
     assert qoder("api", "GET", STREAM).out == f"data: {REDACTED}\n\n{TOKEN[:9]}"
+    qoder.env["QODER_PAT"] = "data"  # so short a word hides nothing
+    qoder.wire.on("GET", STREAM, event_stream(*FRAMES))
+    assert qoder("api", "GET", STREAM).out.encode() == b"".join(FRAMES)
 
 
 # Writes.

@@ -415,6 +415,10 @@ CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
             "the server's certificate expired; check this machine's clock, then tell the server's owner",
         ),
         (
+            httpx.ConnectError(f"{CERTIFICATE}certificate is not yet valid (_ssl.c:1006)"),
+            "check this machine's clock, then tell the server's owner",
+        ),
+        (
             httpx.ConnectError(f"{CERTIFICATE}Hostname mismatch, certificate is not valid for 'x'. (_ssl.c:1006)"),
             "the certificate is for another name; check the base URL",
         ),

@@ -41,11 +41,17 @@ NOT_YET_THERE = api_error(404, "not_found_error", "No such run.")
 FORBIDDEN = api_error(403, "permission_error", "No.")
 
 
-@pytest.mark.parametrize(("words", "seconds"), [((), 60.0), (("--request-timeout", "5"), 5.0)])
-def test_deploy_run_gives_a_minute_unless_told_otherwise(qoder: Qoder, words: tuple[str, ...], seconds: float) -> None:
-    qoder.wire.on(*TRIGGER, DONE)
-    assert qoder("deploy", "run", "dep_1", *words).code == 0
-    assert qoder.wire.requests[0].extensions["timeout"]["read"] == seconds
+@pytest.mark.parametrize(
+    ("line", "seconds", "to_connect"),
+    [("deploy run dep_1", 60, 10), ("deploy run dep_1 --request-timeout 5", 5, 5), ("run get drun_1", 30, 10)],
+)
+def test_deploy_run_gives_a_minute_unless_told_otherwise(
+    qoder: Qoder, line: str, seconds: float, to_connect: float
+) -> None:
+    qoder.wire.may(*TRIGGER, DONE).may(*RUN, DONE).may(*SESSION, {})
+    assert qoder(*line.split()).code == 0
+    limits = qoder.wire.requests[0].extensions["timeout"]
+    assert (limits["read"], limits["connect"]) == (seconds, to_connect)
 
 
 def test_deploy_run_sends_nothing_under_a_key_whose_run_is_known(qoder: Qoder) -> None:

@@ -153,6 +153,7 @@ RESEND = "--on-lost resend"
 LIST_IT = '"next":["qoder","run","list","dep_1","-o","json"]'
 LATE = {"type": "error", "error": {"type": "timeout_error", "message": "Late."}}
 STRANGER_FIRST: Look = lambda clock: listed(fresh(7), *[fresh(8)] * (clock.time > NOW + 7))  # noqa: E731
+BUSY = api_error(429, "rate_limit_error", "Slow down.")
 UNNAMED = {**fresh(8), "trigger_context": None}  # who started it?
 STARTS = {
     "several": Start([CUT], [fresh(7), fresh(8)], IN_DOUBT, "drun_7, drun_8"),
@@ -169,6 +170,7 @@ STARTS = {
     "5xx that acted": Start([ENVELOPED], [fresh(7)], ADOPTED),
     **{f"5xx that acted, seen after {s} s": Start([ENVELOPED], late(s, fresh(7)), ADOPTED) for s in (10, 20, 29)},
     "5xx, then a conflict": Start([ENVELOPED, api_error(409, "conflict_error", "Key in use.")], [], IN_DOUBT),
+    "5xx, and ours shows late": Start([ENVELOPED, *[BUSY] * 5], late(40, fresh(7)), ADOPTED, "; retrying in 4.0s\n"),
     "5xx, older": Start([ENVELOPED, fresh(7)], [fresh(6, created=at(-61))], STARTED),
     "5xx, a schedule's": Start([ENVELOPED, fresh(7)], [fresh(5, trigger="schedule")], STARTED),
     "fail neither looks nor sends": Start([CUT], None, IN_DOUBT, words="--on-lost fail"),
@@ -214,8 +216,10 @@ def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | No
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
     qoder.wire.on(*TRIGGER, busy, *([fresh(7)] if code == 0 else []))
     shows(qoder)
-    assert qoder("deploy", "run", "dep_1").code == code
-    assert sum(qoder.clock.slept) == waited
+    ran = qoder("deploy", "run", "dep_1")
+    assert (ran.code, sum(qoder.clock.slept)) == (code, waited)
+    again = f" in {waited - 30:.0f}s" if waited > 30 else ""
+    assert (f"; sending it again{again} with the same key\n" in ran.err) == (code == 0)
 
 
 @pytest.mark.parametrize(("created", "sees"), [(0, ADOPTED), (120, ADOPTED), (121, IN_DOUBT), (-1, IN_DOUBT)])

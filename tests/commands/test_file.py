@@ -11,7 +11,7 @@ import pytest
 from qoder_cli.base.errors import Signalled
 from qoder_cli.nouns import files
 from tests.conftest import Qoder
-from tests.support.things import Things, refusal
+from tests.support.things import Things, ok, refusal
 
 REPORT = "# Status report\n\nAll checks pass.\n"
 LINK = "https://storage.example/1"
@@ -172,13 +172,22 @@ def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
     assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == 0
 
 
-@pytest.mark.parametrize(("link", "code"), [("http://127.0.0.1:9/1", 0), ("http://a.example/1", 7), ("https://[", 7)])
+@pytest.mark.parametrize(
+    ("link", "code", "shown"),
+    [
+        ("http://127.0.0.1:9/1", 0, ""),
+        ("http://a.example/1", 7, "the download link is not https, so it was not followed"),
+        ("https://[", 7, "the download link is not a URL"),
+        ("https://a.example:x/1", 7, "cannot download the file from a.example: the link is not a URL"),
+    ],
+)
 def test_file_download_follows_a_plain_link_on_this_machine_alone(
-    qoder: Qoder, service: Things, tmp_path: Path, link: str, code: int
+    qoder: Qoder, service: Things, tmp_path: Path, link: str, code: int, shown: str
 ) -> None:
     service.lies["GET /files/file_report/content"] = lambda _: {"url": link}
     service.instead[f"GET {link}"] = [httpx.Response(200, content=REPORT.encode())]
-    assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == code
+    ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
+    assert (ran.code, shown in ran.err) == (code, True)
     assert (f"GET {link}" in service.asked) == (code == 0)
 
 
@@ -193,3 +202,11 @@ def test_file_delete_believes_no_404_of_a_proxy(qoder: Qoder, service: Things) -
     service.instead["GET /files/file_notes"] = [httpx.Response(404, html="<h1>Not found</h1>") for _ in range(30)]
     ran = qoder("file", "delete", "file_notes", "--yes", "--json")
     assert (ran.code, ran.out) == (9, "")
+
+
+def test_file_delete_whose_answer_was_lost_is_done_though_a_replica_lags(qoder: Qoder, service: Things) -> None:
+    service.loses("reset")
+    service.instead["GET /files/file_notes"] = [ok({"id": "file_notes", "type": "file"})] * 7
+    assert qoder("file", "delete", "file_notes", "--yes").code == 0
+    assert service.writes == ["DELETE /files/file_notes"] * 2
+    assert qoder.clock.slept[:7] == pytest.approx([0.5, 0.5, 1.0, 2.0, 4.0, 8.0, 14.0])

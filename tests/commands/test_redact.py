@@ -2,6 +2,7 @@
 
 import io
 import json
+from base64 import b64encode
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -72,12 +73,18 @@ def test_debug_hides_what_goes_by_the_name_of_a_secret(name: str) -> None:
 
 def test_debug_shows_what_is_no_secret() -> None:
     assert redact.body(b"a\0b") == "(3 bytes of no stated type)"
-    assert redact.by_name({"message": '{"password": "x"}', "n": [1, None]}) == {
-        "message": '{"password": "x"}',
-        "n": [1, None],
-    }
+    assert redact.body(b"a b", "multipart/form-data") == "(3 bytes of multipart/form-data)"
+    assert redact.SentSecrets([{"password": "a"}]).out_of("61 a") == "61 [redacted]"
+    plain = {"message": '{"password": "x"}', "n": [1, None], "token": None, "password": ""}
+    assert redact.by_name(plain) == plain
+    public = {"token_type": "of-a-bearer", "credential": {"type": "static_bearer"}, "name": " any ", "secret": "any"}
+    assert redact.SentSecrets([public]).out_of("of-a-bearer static_bearer any") == "of-a-bearer static_bearer any"
     sent = redact.SentSecrets([{"password": "hunter2-hunter2\n \nswordfish", "token": None, "secret": True, "pin": 1}])
     assert sent.out_of("None is True ( ): hunter2-hunter2 / swordfish") == "None is True ( ): [redacted] / [redacted]"
+    assert sent.out_of("most of it: wordfish") == "most of it: [redacted]"
+    assert sent.out_of("\n".join((b"hunter2-hunter2".hex()[:9], b"hunter2-hunter2".hex()[9:]))) == "[redacted]"
+    codes = [b64encode(b"x" * before + b"hunter2-hunter2" + b"yy").decode() for before in range(3)]
+    assert [code for code in codes if redact.REDACTED not in sent.out_of(code)] == []
     for name in ("session_id", "name", "agent", "idempotency-key", "key", "message", "author", "path"):
         assert "hunter2" in shown_body(json.dumps({name: "hunter2"})), name
         assert "hunter2" in redact.header(name, "hunter2"), name

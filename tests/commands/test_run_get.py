@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qoder_cli.base.outcome import SESSION_DELETED
 from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder, examples
 from tests.support.one_run import (
@@ -326,21 +327,24 @@ WAITS = {"type": "session.status_idle", "stop_reason": {"type": "requires_action
             {"status": "completed", "completed_at": "2026-06-14T08:54:08Z", "duration_ms": 2000, "usage": {"n": 1}}
             | {"elapsed_ms": 2000},
         ),
-        ([RUNNING, DELETED], {"error": {"type": "session_deleted"}}),
+        ([RUNNING, {**rests(), "processed_at": None}], {"status": "completed", "usage": {"n": 1}}),
+        (
+            [RUNNING, rests("odd")],
+            {"status": "failed", "completed_at": "2026-06-14T08:54:08Z"}
+            | {"error": {"type": "odd", "message": "The session stopped: odd."}, "usage": {"n": 1}, "elapsed_ms": 2000},
+        ),
+        ([RUNNING, DELETED], {"error": SESSION_DELETED.error}),
         ([RUNNING, WAITS, MESSAGE], {"status": "running", "requires_action": {"event_ids": ["evt_a", "evt_b"]}}),
         ([RUNNING, WAITS, RUNNING], {"status": "running"}),
         ([RUNNING, WAITS, RUNNING, ASKS], {"status": "running", "requires_action": {"event_ids": []}}),
     ],
-    ids=["completed", "deleted", "asks", "answered", "asks for nothing that is named"],
+    ids=["completed", "completed some time", "failed", "deleted", "asks", "answered", "asks for nothing that is named"],
 )
 def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: dict[str, Any]) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(*events)))
-    if filled.get("status") == "completed":
+    if "completed_at" in filled or "usage" in filled:
         qoder.wire.on(*SESSION, {"usage": {"n": 1}})
     shown = qoder("run", "get", "drun_1", "--json").json
-    if "error" in filled:
-        filled = {"error": shown["error"]}
-        assert shown["error"]["type"] == "session_deleted"
     assert shown == {**CURRENT, **filled, "derived": list(filled)}
 
 
@@ -428,6 +432,7 @@ def test_run_get_exits_7_after_five_tries_and_names_the_request(qoder: Qoder, he
     qoder.wire.on(*RUN, *[httpx.Response(502, text="<html>\x1b[2J</html>", headers=headers)] * 5)
     ran = qoder("run", "get", "drun_1", "--json")
     assert (ran.code, qoder.clock.slept) == (7, [0.5, 1.0, 2.0, 4.0])
+    assert ran.err.count("; retrying in ") == 4
     assert ran.error["request_id"] == ("req_9" if headers else None)
 
 

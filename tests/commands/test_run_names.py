@@ -52,6 +52,8 @@ NO_RUN = {
     **dict.fromkeys(["drun_1,drun_2", "dep_demo,dep_slow@last"], APART),
     **dict.fromkeys(["dep_demo ", "nightly report", "nightly\treport", " last"], A_RUN),
     "dep_demo": "for its latest run: dep_demo@last",
+    "-": f"{A_RUN}; to repeat the command for each line of a list: … | xargs -n 1 COMMAND",
+    "": "is a shell variable unset?",
     "nightly": "for the latest run of a deployment: nightly@last; or give a run id (drun_…)",
 }
 
@@ -61,6 +63,7 @@ NO_RUN = {
     [
         *(("deploy get", typed, hint.format("dep_demo")) for typed, hint in NO_DEPLOYMENT.items()),
         *(("run get", typed, hint.format("sess_1" if "sess" in typed else "drun_1")) for typed, hint in NO_RUN.items()),
+        ("file download", "drun_1", "give an id (file_…) or an exact name"),
     ],
 )
 def test_run_and_deploy_get_say_what_to_type_instead(qoder: Qoder, command: str, typed: str, hint: str) -> None:

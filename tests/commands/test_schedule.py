@@ -30,6 +30,7 @@ TABLE = {
     "1-10,20 8,12 * * 2": "every Tuesday at minutes 1 to 10 and 20 of the hours 8 and 12",
     "0 0 1,15 * *": "at 00:00 on days 1 and 15 of every month",
     "0 0 31 * *": "at 00:00 on day 31 of every month (if there is such a day)",
+    "0 0 31 1 *": "at 00:00 on day 31 of January",
     "0 0,8,16 * * *": "every day at 00:00, 08:00 and 16:00",
     "0 0,6,12,18 * * *": "every 6 hours from 00:00",
     "0,1 3,5,8,10 * * *": "every day at 03:00, 03:01, 05:00, 05:01, 08:00, 08:01, 10:00 and 10:01",

@@ -28,6 +28,8 @@ def test_errors_are_made_of_others() -> None:
     assert (type(other), other.__cause__) == (QoderError, cause)
     with pytest.raises(AttributeError):
         other.hint = None
+    pauses = [NoResponse("lost").with_(retry_after=seconds).asked_pause for seconds in (None, 5.0, 61.0)]
+    assert pauses == [0.0, 5.0, 60.0]
 
 
 def test_errors_pass_through_a_context_manager_and_signals_keep_their_exit_code() -> None:

@@ -13,14 +13,15 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
-from qoder_cli.base.model import Deployment, Run, is_new
+from qoder_cli.base.model import Deployment, Run, is_new, next_cursor
+from qoder_cli.base.outcome import SESSION_DELETED, apply_ending, fill_status
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens, _seconds_in
-from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, is_kept, refuse
+from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, refuse
 from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around
@@ -40,7 +41,7 @@ from qoder_cli.sessions.stream import Frame, frames
 from qoder_cli.settings.account import Account
 from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN
-from tests.support.wire import FakeClock, Wire
+from tests.support.wire import FakeClock, Wire, page
 
 BUSY = Unavailable("busy").with_(retryable=True)
 NOW = datetime(2026, 6, 14, tzinfo=UTC)
@@ -48,12 +49,13 @@ GOING = Run({"id": "drun_1", "status": "running"})
 GONE = NotFound("gone").with_(enveloped=True)
 
 
-def look(past: float, timeout: float = 60.0) -> bool:
+def look(past: float, timeout: float = 60.0, spent: float = 0.0) -> bool:
     """Return whether there may be a request so long after a deadline."""
     clock = FakeClock(0.0)
-    deadline = Deadline(clock, Limits(timeout=timeout))
+    deadline = Deadline(clock, Limits(timeout=timeout, spent=spent))
     deadline.start()
-    clock.time = timeout + past
+    clock.time = max(timeout - spent, 0.0) + past
+    deadline.start()
     return not deadline.is_past
 
 
@@ -101,6 +103,7 @@ def is_clock(seconds: float, *, first: float = 0.0) -> bool:
     """Return whether a response that took so long tells the time anew, after one that took `first`."""
     clock = FakeClock(1000.0)
     client = client_of(Wire(), clock)
+    assert client.server_now() == clock.time
     for took, date in ((first, "Thu, 01 Jan 1970 00:20:00 GMT"), (seconds, "Thu, 01 Jan 1970 01:00:00 GMT")):
         client._note_clock(httpx.Headers({"date": date}), clock.time - took)
     return client.server_ahead == 3600 - 1000
@@ -147,6 +150,14 @@ def pages_read(seconds: float) -> int:
     return len(wire.requests)
 
 
+def is_read_on(rows: int) -> bool:
+    """Return whether a list is read on after so many rows, newest first, of which most are from before a moment."""
+    dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=n))} for n in range(rows)]
+    wire = Wire().on("GET", "*", {"data": dated, "next_page": "2"}).may("GET", "*", page())
+    assert list(ReadBack(client_of(wire, FakeClock()), "/things").rows(NOW.timestamp)) == dated
+    return len(wire.requests) == 2
+
+
 def is_taken(take: Callable[[Any], object], word: Any) -> bool:
     """Return whether something is taken; what is not is refused, or nothing comes of it."""
     try:
@@ -167,10 +178,12 @@ def piped(data: bytes) -> bytes:
 # What takes something, the last that it takes, and the first that it does not.
 LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "characters of an id": (lambda n: ids.call("e" * n), 256, 257),
+    "characters of a run's id": (lambda n: ids.run("drun_" + "e" * n), 251, 252),
     "characters of a call's id": (lambda n: ids.may_be_call("e" * n), 256, 257),
     "a duration": (lambda typed: parse_duration(typed, option="--timeout"), "366d", "366d1s"),
     "an interval": (lambda typed: read_limits(wait=True, timeout=None, interval=typed), "0.1", "0.09"),
     "levels of JSON": (lambda n: jsontext.parse("[" * n + "1" + "]" * n), 200, 201),
+    "levels of JSON in objects": (lambda n: jsontext.parse('{"a":' * n + "1" + "}" * n), 200, 201),
     "levels of JSON beside others": (lambda n: jsontext.parse("[" * (n - 1) + "[],[]" + "]" * (n - 1)), 200, 201),
     "digits of a plain number": (lambda n: isinstance(jsontext.parse("1" * n), int), 18, 19),
     "when a run was made": (
@@ -213,6 +226,8 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "bytes of a frame": (lambda n: isinstance(next(frames([b"data:" + b"x" * n, b"\n\n"], limit=9)), Frame), 4, 5),
     "keys that are remembered": (first_is_kept, 4, 5),
     "seconds beyond a deadline": (look, 5.0, 5.1),
+    "seconds beyond a deadline of which some were spent": (lambda s: look(s, spent=50.0), 5.0, 5.1),
+    "seconds beyond a deadline that was all spent": (lambda s: look(s, spent=70.0), 5.0, 5.1),
     "a pause that is asked for": (lambda s: next_try(BUSY.with_(retry_after=s), tries=1, spent=0, jitter=1), 60, 61),
     "a pause at the end": (lambda s: next_try(BUSY, tries=1, spent=s, jitter=1), 29.5, 29.6),
     "a long pause at the end": (lambda s: next_try(BUSY.with_(retry_after=60), tries=1, spent=s, jitter=1), 29.9, 30),
@@ -239,6 +254,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "use of a token of 10 seconds": (is_used(10), 4, 5),
     "seconds of quick polls": (is_quick, 4.9, 5.0),
     "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
+    "rows that do not yet show an order": (is_read_on, 7, 8),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
         20000,
@@ -293,6 +309,9 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         ['{"a": 1, "b": {"a": 2}}', "[0, 1]", '"ab"', "1", "null"],
     ),
     "the id of a call": (ids.may_be_call, ["evt_1"], ["evt/1", "-1", "12"]),
+    "a call": (ids.call, ["evt_1", "5"], ["drun_1", " ", TOKEN, "a\x07"]),
+    "a version of a memory": (ids.memory_version, ["memver_1", "5"], ["mem_1", "..", "a/b", "", TOKEN]),
+    "a file": (ids.file_id, ["file_1"], ["file_", "file_a/b", "drun_1", "a.md", f"file_{TOKEN}"]),
     "a run": (
         Run.read,
         [{"id": "drun_1"}, {"id": "run-9", "type": "deployment_run"}],
@@ -341,6 +360,13 @@ def test_word_is_taken_or_refused(what: str) -> None:
     assert [word for word in refused if is_taken(take, word)] == []
 
 
+def test_client_sends_no_cookie_back() -> None:
+    wire = Wire().on("GET", "*", httpx.Response(200, headers={"set-cookie": "a=b"}, json={}), {})
+    client = client_of(wire, FakeClock())
+    assert [client.get("/deployments") for _ in range(2)] == [{}, {}]
+    assert "cookie" not in wire.requests[1].headers
+
+
 def test_error_in_json_has_no_token_and_names_a_session_as_one() -> None:
     error = QoderError(f"bad {TOKEN}", hint=f"unset {TOKEN}", next=["qoder", TOKEN], run_id="sess_1")
     shown = error.as_json()
@@ -360,11 +386,16 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T08:54:08Z"}
     took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
     assert took == [5, 0, 2000, 2000, 2000]
-    errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None]
+    errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None, "b", " "]
     kinds = [Run({"id": "drun_1", "error": each}).error_type for each in errors]
-    assert kinds == ["a", "unknown_error", None, None]
+    assert kinds == ["a", "unknown_error", None, None, "unknown_error", None]
     names = [Run({"id": "drun_1", "deployment_name": each}, name_seen="seen").deployment_name for each in ("told", "")]
     assert names == ["told", "seen"]
+    deleted = apply_ending(Run({"id": "drun_1", "session_id": "sess_1"}), SESSION_DELETED)
+    assert fill_status(deleted).status is None
+    states = [Deployment(raw).state for raw in ({"status": "paused"}, {}, {"status": "active", "archived_at": "a"})]
+    assert states == ["paused", "unknown", "archived"]
+    assert next_cursor({"data": [{"id": "a"}], "has_more": True, "last_id": "b"}) == ("after_id", "b")
     assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
 
 
@@ -409,6 +440,8 @@ MEANT: list[tuple[int, Any, dict[str, str], str, str, dict[str, Any]]] = [
     (413, None, {}, "", "send less", NO),
     (429, None, {"retry_after": LATER}, "", "too many", RETRY | {"retry_after": 30}),
     (429, None, {"retry_after": "soon"}, "", "too many", {"retry_after": None}),
+    (429, None, {"retry_after": "-1"}, "", "too many", {"retry_after": None}),
+    (429, None, {"retry_after": "0"}, "", "too many", {"retry_after": 0}),
     (501, None, {}, "", "this server cannot", NO),
     (400, error_of(message="Bad.", param="name"), {}, ": <Bad (field: name)>", "None", NO | {"enveloped": False}),
     (400, error_of(message="The name.", param="name"), {}, ": <The name.>", "", {}),
@@ -428,6 +461,30 @@ def test_response_means_what_its_status_and_envelope_say(
     assert {name: getattr(error, name) for name in says} == says
 
 
+PROXY, FIX = Proxy("http://me:pw@p.example", "HTTPS_PROXY"), "correct HTTPS_PROXY, or unset it"
+THROUGH = "api.example through the proxy http://****@p.example (from HTTPS_PROXY)"
+LOOK = "check the network and the base URL: qoder doctor"
+UNSENT = (httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+# What broke, on the way by which proxy, and the message and hint.
+BROKEN: list[tuple[Exception, Proxy | None, str, str | None]] = [
+    (httpx.ConnectError("[Errno 111] Refused."), None, "cannot connect to api.example: Refused", LOOK),
+    (httpx.ConnectError("[Errno -2] Refused"), PROXY, f"cannot connect to {THROUGH}: Refused", FIX),
+    *((kind(""), None, f"cannot connect to api.example: {kind.__name__}", LOOK) for kind in UNSENT),
+    (httpx.ReadTimeout("slow"), PROXY, f"{THROUGH} did not respond in time", None),
+    (httpx.ReadError("reset"), None, "the connection to api.example was lost (reset)", None),
+    (httpx.ReadError(""), PROXY, f"the connection to {THROUGH} was lost (ReadError)", f"if this is the proxy, {FIX}"),
+]
+
+
+@pytest.mark.parametrize(("failure", "proxy", "message", "hint"), BROKEN)
+def test_connection_that_breaks_says_where_and_whether_anything_was_sent(
+    failure: Exception, proxy: Proxy | None, message: str, hint: str | None
+) -> None:
+    error = broken(failure, "api.example", proxy, veil=str)
+    assert (error.message, error.hint, error.sent) == (message, hint, not message.startswith("cannot connect"))
+
+
 def test_proxy_whose_scheme_is_left_out_is_met_by_http() -> None:
     urls = [Proxy(address, "HTTPS_PROXY").url for address in ("proxy.example:3128", "socks5://proxy.example")]
     assert urls == ["http://proxy.example:3128", "socks5://proxy.example"]
+    assert Proxy("proxy.example", "the system's settings").fix == "correct the system's settings"

@@ -1,14 +1,16 @@
 """The pace of writes: held where the server asks for it, closed by a signal, and how long to wait before a retry."""
 
 import io
-from contextlib import closing
+import random
+from contextlib import closing, suppress
 
 import pytest
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, Unavailable
 from qoder_cli.base.model import Resource
-from qoder_cli.http.pace import Closed, Pace, next_try
+from qoder_cli.base.times import Clock
+from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.local.store import Store
@@ -18,7 +20,7 @@ from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder
 from tests.support.desk import BODY
 from tests.support.inprocess import with_known
-from tests.support.things import Things, refusal
+from tests.support.things import FAILED, Things, refusal
 from tests.support.wire import FakeClock
 
 
@@ -31,12 +33,15 @@ class RecordedPace(Pace):
         self.paused += seconds
 
 
+def app_of(qoder: Qoder) -> App:
+    screen = Screen(io.BytesIO())
+    return App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
+
+
 def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Resource]:
     """Return the creation of a deployment, as `deploy apply` orders it."""
-    screen = Screen(io.BytesIO())
-    app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
     return object_write(
-        app.client,
+        app_of(qoder).client,
         Sent("POST", "/deployments", BODY),
         what="creating weekly",
         shows=lambda found: True,
@@ -49,7 +54,7 @@ def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Res
 
 def test_pace_gives_turns_evenly_and_looks_around_while_it_waits() -> None:
     clock, turns = FakeClock(0.0), list[float]()
-    pace = Pace(clock, per_second=20)
+    pace = Pace(clock, per_second=WRITES_PER_SECOND)
     for pause in (0, 0, 7):
         pace.hold(pause)
         pace.wait_turn(lambda: turns.append(clock.time))
@@ -78,9 +83,18 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     assert (len(service.writes), write.may_have_acted) == (1, True)
 
 
+def test_run_logs_of_very_many_opens_streams_no_faster_than_it_reads(qoder: Qoder) -> None:
+    app = app_of(qoder)
+    app.pace_reads()
+    began = qoder.clock.time
+    for _ in range(46):
+        with suppress(ApiError), app.client.open_stream("/sessions/sess_1/events/stream"):
+            pass
+    assert qoder.clock.time - began >= 1.0
+
+
 def test_trigger_waits_for_its_key_as_long_as_there_are_turns(qoder: Qoder) -> None:
-    screen, pace = Screen(io.BytesIO()), Pace(qoder.clock, per_second=20)
-    app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
+    app, pace = app_of(qoder), Pace(qoder.clock, per_second=20)
 
     def close_at_third() -> None:
         assert len(qoder.clock.slept) < 9
@@ -101,6 +115,10 @@ def test_write_that_cannot_be_so_already_is_refused_at_once(qoder: Qoder) -> Non
     with pytest.raises(ApiError, match="No"):
         creation(qoder, Pace(qoder.clock, per_second=20)).send()
     assert (service.asked, qoder.clock.slept) == (["POST /deployments"], [])
+    service.never, write = [FAILED], creation(qoder, Pace(qoder.clock, per_second=20))
+    with pytest.raises(ApiError, match="It failed"):
+        write.send()
+    assert (len(service.writes), write.may_have_acted) == (2, False)
 
 
 @pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
@@ -116,4 +134,7 @@ def test_pace_of_retries_doubles_and_ends_after_30_seconds() -> None:
     assert [next_try(busy, tries=n, spent=0, jitter=1) for n in (1, 2, 3, 4, 5)] == [0.5, 1.0, 2.0, 4.0, None]
     assert next_try(busy, tries=4, spent=29, jitter=1) is None
     assert next_try(busy.with_(retryable=False), tries=1, spent=0, jitter=1) is None
+    random.seed(5)
+    factors = [Clock().jitter() for _ in range(999)]
+    assert (round(min(factors), 2), round(max(factors), 2)) == (0.75, 1.0)
     assert next_try(busy.with_(retry_after=40), tries=1, spent=0, jitter=1) == 40

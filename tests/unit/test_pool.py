@@ -253,8 +253,16 @@ def test_pool_ends_after_its_last_words_whatever_goes_on() -> None:
     began = shop.clock.time
     shop.run(1)
     for_ever.set()
+    shop.pool._inbox.get(timeout=20)()
     assert shop.told == [(0, "gave up 0")]
     assert 2.0 <= shop.clock.time - began < 3.0
+
+
+def test_pool_that_has_nothing_under_way_stops_at_once() -> None:
+    shop = Shop(did)
+    shop.clock.patience, began = 0.0, shop.clock.time
+    shop.pool.stop(2.0, str)
+    assert shop.clock.time == began
 
 
 def test_pool_tells_again_of_one_during_which_a_signal_came() -> None:

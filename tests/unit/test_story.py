@@ -65,6 +65,8 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
         {}, "1 works@1, 2 works@9 | 3 works@5 | 4 message@7, 5 ends@10", "completed, begins at 4",
     ),
     "an idle, work and a start in one second": (None, "1 ends@5 | 2 works@5 | 3 runs@5", ""),
+    "an idle and a start in one second": (None, "1 ends@5, 2 runs@5", "unclear"),
+    "an idle and a start a second later": (None, "1 ends@5, 2 runs@6", ""),
     "it asks for nothing that is named": (None, "1 runs, 2 asks", "asks at 2"),
     "it asks so, and something is answered": (None, "1 runs, 2 asks, 3 reply", ""),
     "it works for a reason to stop": (None, "1 odd", ""),

@@ -3,7 +3,7 @@
 import json
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.times import local_time, milliseconds_between, parse_duration, parse_timestamp, span
+from qoder_cli.base.times import coarse, local_time, milliseconds_between, parse_duration, parse_timestamp, span
 from qoder_cli.output.screen import inert, inert_lines
 from tests.conftest import examples
 
@@ -94,6 +94,8 @@ def test_timestamp_however_odd_is_read_or_none(value: Any) -> None:
     milliseconds_between(value, value)
     if isinstance(value, str):
         local_time(value)
+    last = "9999-12-31T23:59:59Z"
+    assert local_time(last, zone=timezone(timedelta(hours=8))) == last  # it has no next year
 
 
 @given(st.integers(0, 300), st.integers(0, 99), st.integers(0, 99), st.integers(0, 9999))
@@ -154,3 +156,8 @@ def test_number_of_a_call_has_six_digits_at_most() -> None:
 )
 def test_durations_change_their_unit_where_it_is_whole(seconds: float, shown: str) -> None:
     assert span(seconds) == shown
+
+
+def test_ages_are_in_their_largest_unit() -> None:
+    ages = [coarse(seconds) for seconds in (-5, 59.9, 60, 3599, 3600, 86399, 86400)]
+    assert ages == ["0s", "59s", "1m", "59m", "1h", "23h", "1d"]
