@@ -68,7 +68,7 @@ def meaning_of(error: ApiError) -> Meaning:
     status = error.http_status
     if isinstance(error, NoResponse) and not error.sent:
         return Meaning.NOTHING
-    if status is None:
+    if isinstance(error, NoResponse) or status is None:
         return Meaning.LOST
     if status == 429:
         return Meaning.NOTHING

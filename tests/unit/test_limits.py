@@ -11,7 +11,7 @@ import pytest
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
-from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
 from qoder_cli.base.model import Deployment, Run, is_new, next_cursor
 from qoder_cli.base.outcome import SESSION_DELETED, apply_ending, fill_status
@@ -21,11 +21,12 @@ from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, 
 from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens, _seconds_in
-from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, refuse
+from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
 from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around
 from qoder_cli.http.readback import ReadBack, says_whether_more
+from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.nouns import files, memories, secrets
 from qoder_cli.nouns.agents import servers_typed
 from qoder_cli.nouns.edits.create import contradicts
@@ -335,6 +336,11 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         says_whether_more,
         [{"has_more": False}, {"next_page": None}, {"next_page": "2"}, {"has_more": True, "next_page": None}],
         [{}, {"has_more": 0}, {"has_more": None}, {"next_page": 0}, {"has_more": False, "next_page": 0}],
+    ),
+    "what may have acted": (
+        lambda error: meaning_of(error) is Meaning.LOST,
+        [NoResponse("cut", http_status=400), Unavailable("busy")],
+        [no_response("no connection", sent=False), Unavailable("busy", http_status=429)],
     ),
     "seconds of a token": (_seconds_in, ["12", 7], [True, None, "٣", "-1", 1.5, {}]),
     "a slip of a word": (
