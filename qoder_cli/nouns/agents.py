@@ -47,7 +47,7 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
         entry = {} if names == ("none",) else _enabled(entry, names)
     if asks and not entry and asks != ("none",):
         raise UsageError("--ask: the agent has no tools that could ask", hint="add --tools all")
-    if asks and entry:
+    if asks:
         entry = _asking(entry, asks)
     place = at or 0
     return [*others[:place], *([entry] if entry else []), *others[place:]]

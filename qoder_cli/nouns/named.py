@@ -123,7 +123,8 @@ def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, w
     """
     seen: set[str] = set()
     listed = operation(noun, "list")
-    has_filter = archived and listed is not None and "include_archived" in listed.query
+    assert listed is not None  # all nouns of the table have a list
+    has_filter = archived and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": has_filter and "true"})}
     page: Raw = {}
     for page in client.pages(path_of(noun, *parents), query, fresh=whole):

@@ -333,7 +333,7 @@ def slip_of(word: str, words: tuple[str, ...]) -> str | None:
 def _one_of(words: tuple[str, ...], near: str | None, *, name: str = "") -> Exception:
     quoted = [f"'{word}'" for word in words]
     expected = " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
-    return _problem("one_of", name, expected=expected, near=near or "", words=words)
+    return _problem("one_of", name, expected=expected, near=near, words=words)
 
 
 class Short(NamedTuple):
@@ -416,14 +416,14 @@ class ByType(NamedTuple):
             return handler(value)
         if self.judge not in (None, info.context.where):
             return value
-        if "type" not in value and not (self.default and not is_server):
+        if self.default and not is_server:
+            value = {"type": self.default, **value}
+        if "type" not in value:
             if not is_server:
                 refuse_slips(list(value), {"type": Field(str)})
             if self.whole and not is_server:
                 raise ValueError(f"needs a type: {self.whole}")
             raise _problem("missing", "type")
-        if self.default and not is_server:
-            value = {"type": self.default, **value}
         type = value.get("type")
         if not isinstance(type, str):
             raise _problem("text", "type")
@@ -432,7 +432,7 @@ class ByType(NamedTuple):
             if self.newer and not is_server and near is None:
                 return value
             if self.whole and not is_server:
-                raise _problem("whole", "", expected=", ".join(f"'{type}'" for type in types), near=near or "")
+                raise _problem("whole", "", expected=", ".join(f"'{type}'" for type in types), near=near)
             raise _one_of(types, near, name="type")
         return handler(value)
 

@@ -47,7 +47,8 @@ def service(service: Things) -> Things:
     service.keep("skills", {"id": "skill_1", "type": "skill", "display_title": "notes", "source": "custom"})
     for version in "123":
         service.world.keep("skills.versions", "skill_1", at=0, version=version)
-    service.keep("skills", {"id": "skill_2", "type": "skill", "display_title": "search", "source": {"type": "qoder"}})
+    for id, title, source in (("skill_2", "search", {"type": "qoder"}), ("skill_3", "plan", "qoder")):
+        service.keep("skills", {"id": id, "type": "skill", "display_title": title, "source": source})
     return service
 
 
@@ -191,6 +192,7 @@ def test_agent_update_touches_only_named_tools(qoder: Qoder, service: Things, wo
 OLD_TOOLSET = {"type": "agent_toolset_20250101"}
 LIMITED = OLD_TOOLSET | {"enabled_tools": ["Bash", "Read"], "disallowed_tools": ["Edit"]}
 READ_ASKS, BASH_NOT = {"name": "Read", **ASKS}, {"name": "Bash", "enabled": False}
+BASH_ALLOWED = {"name": "Bash", "permission_policy": {"type": "always_allow"}}
 
 
 @pytest.mark.parametrize(
@@ -208,6 +210,8 @@ READ_ASKS, BASH_NOT = {"name": "Read", **ASKS}, {"name": "Bash", "enabled": Fals
             ("Bash",),
             "--ask: Bash is not among the agent's tools (all but Bash)",
         ),
+        (OLD_TOOLSET | {"default_config": ASKS}, ("all",), (), OLD_TOOLSET | {"default_config": ASKS}),
+        (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("all",), OLD_TOOLSET | {"default_config": ASKS}),
         ({}, ("all",), (), TOOLSET),
     ],
 )
@@ -215,10 +219,10 @@ def test_agent_update_changes_a_toolset_as_far_as_it_is_typed(
     toolset: dict[str, Any], names: tuple[str, ...], asks: tuple[str, ...], becomes: Any
 ) -> None:
     try:
-        [found] = agents.with_tools([toolset], names, asks)
+        found: Any = agents.with_tools([DOCS_TOOLS, toolset], names, asks)
     except UsageError as error:
-        found = {"error": error.message}
-    assert found == (becomes if isinstance(becomes, dict) else {"error": becomes})
+        found = [DOCS_TOOLS, error.message]
+    assert found == ([DOCS_TOOLS, becomes] if toolset else [becomes, DOCS_TOOLS])
 
 
 def test_agent_update_keeps_permissions_when_other_tools_change(qoder: Qoder, service: Things) -> None:
@@ -242,16 +246,18 @@ def test_agent_update_knows_a_tool_in_other_letters(qoder: Qoder, service: Thing
 
 def test_agent_update_adds_servers_and_skills_and_replaces_those_of_one_name(qoder: Qoder, service: Things) -> None:
     assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--skill", "notes@2").code == 0
-    assert qoder(*UPDATE, "--mcp", "more=https://mcp.example.com/more", "--skill", "search").code == 0
+    assert (
+        qoder(*UPDATE, "--mcp", "more=https://mcp.example.com/more", "--skill", "search", "--skill", "plan").code == 0
+    )
     assert "already up to date" in qoder(*UPDATE, "--skill", "notes").err
     assert qoder(*UPDATE, "--mcp", "docs=https://mcp.example.com/new", "--skill", "notes@3").code == 0
     assert helper(service)["mcp_servers"] == [
         {**DOCS, "url": "https://mcp.example.com/new"},
         {"name": "more", "type": "url", "url": "https://mcp.example.com/more"},
     ]
-    assert [(each["skill_id"], each.get("version")) for each in helper(service)["skills"]] == [
-        ("skill_1", "3"),
-        ("skill_2", None),
+    assert helper(service)["skills"] == [
+        {"type": "custom", "skill_id": "skill_1", "version": "3"},
+        *({"type": "qoder", "skill_id": id} for id in ("skill_2", "skill_3")),
     ]
     assert helper(service)["tools"].count(DOCS_TOOLS) == 1
 
@@ -481,6 +487,17 @@ def test_agent_create_does_not_take_silence_for_a_free_name(
     assert "--allow-duplicate" in ran.error["hint"]
 
 
+def test_agent_create_asks_of_a_name_who_has_it_now(qoder: Qoder, service: Things) -> None:
+    spaced = ("agent", "create", "--name", " helper ", "--model", "auto")
+    kept = httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "600"})
+    service.instead["GET /agents"] = [kept] * 5  # by a proxy
+    assert (qoder(*spaced).code, service.writes) == (7, [])
+    service.instead.clear()
+    assert (qoder(*spaced).code, service.writes) == (6, [])
+    service.lies["GET /agents/agent_1"] = lambda raw: {**raw, "archived_at": "2026-01-01T00:00:00Z"}
+    assert (qoder(*spaced).code, service.writes) == (0, ["POST /agents"])
+
+
 def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelled(
     qoder: Qoder, service: Things
 ) -> None:
@@ -513,13 +530,15 @@ def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, 
 
 def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, service: Things) -> None:
     assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--skill", "notes@2", "--skill", "search").code == 0
+    helper(service)["skills"].append({"type": "qoder", "skill_id": "pdf"})
     before = helper(service)
-    ran = qoder(*UPDATE, "--remove-mcp", "docs", "--remove-skill", "notes", "--remove-skill", "skill_2")
+    gone = ("notes", "skill_2", "pdf")
+    ran = qoder(*UPDATE, "--remove-mcp", "docs", *(word for each in gone for word in ("--remove-skill", each)))
     assert ran.code == 0
     after = helper(service)
     assert after["mcp_servers"] == [each for each in before["mcp_servers"] if each["name"] != "docs"]
     assert after["tools"] == [each for each in before["tools"] if each != DOCS_TOOLS]
-    assert after["skills"] == [each for each in before["skills"] if each["skill_id"] not in ("skill_1", "skill_2")]
+    assert after["skills"] == []
     assert "already up to date" in qoder(*UPDATE, "--remove-mcp", "docs").err
 
 

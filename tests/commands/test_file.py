@@ -143,6 +143,11 @@ def test_file_download_explains_a_refusal_and_saves_the_rest(qoder: Qoder, servi
     assert ran.code == 4
     assert [each["exit_code"] for each in ran.json] == [4, 0]
     assert "what was uploaded usually cannot" in ran.error["hint"]
+    content = "GET /files/file_report/content"
+    service.lies[content], service.instead[content] = lambda link: {}, [refusal(401, "authentication_error", "No.")]
+    for code, message in ((4, ": No."), (7, "no download link for file file_report")):
+        ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
+        assert (ran.code, message in ran.err, "what was uploaded" in ran.err) == (code, True, False)
 
 
 def breaking() -> Iterator[bytes]:
@@ -195,6 +200,7 @@ def test_file_download_asks_nothing_for_a_folder_that_is_none(qoder: Qoder, serv
     ran = qoder("file", "download", "file_1", "-O", str(notes))
     assert (ran.code, service.asked) == (2, [])
     assert "--output-dir" in ran.err
+    assert "Errno" not in ran.err
 
 
 def test_file_delete_believes_no_404_of_a_proxy(qoder: Qoder, service: Things) -> None:

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.nouns import memories
@@ -48,6 +49,7 @@ def test_memory_write_updates_a_known_path_as_it_was_read(qoder: Qoder, service:
     assert service.writes == [f"POST {OLD}"]
     assert service.sent == [{"content": "new", "content_sha256": digest(before)}]
     assert qoder(*WRITE, "mem_1", "-m", "newer").code == 0
+    assert service.asked[-3:] == ["GET /memory_stores", f"GET {OLD}", f"POST {OLD}"]
     assert memory(service, "conventions.md")["content"] == "newer"
 
 
@@ -87,6 +89,7 @@ def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, serv
     assert ran.code == 6
     assert memory(service, path)["content"] == theirs
     assert f"\n{path} now says (sha256 {digest(theirs)}):\n  theirs\\u001b[2J\n" in ran.err
+    assert ran.error["message"].endswith(f"; {path} was not written")
     assert ran.error["next"] == ["qoder", "memory", "cat", "memstore_project", path, "-o", "json"]
 
 
@@ -120,15 +123,23 @@ def test_memory_that_moved_is_neither_overwritten_nor_removed(qoder: Qoder, serv
 
 
 def test_memory_write_creates_what_only_a_list_still_shows(qoder: Qoder, service: Things) -> None:
-    service.lies[f"GET {LIST}"] = each_row(lambda row: {**row, "id": "mem_gone", "path": "new.md"})
+    row = {"id": "mem_gone", "type": "memory", "path": "new.md"}
+    service.lies[f"GET {LIST}"] = lambda page: {**page, "data": [row]}
+    service.instead[f"GET {LIST}/mem_gone"] = [httpx.Response(404, html="<h1>Not found</h1>")]
+    assert (qoder(*WRITE, "new.md", "-m", "Ours.").code, service.writes) == (5, [])  # a proxy says so
     ran = qoder(*WRITE, "new.md", "-m", "Ours.")
     assert (ran.code, service.writes) == (0, [f"POST {LIST}"]), ran.err
     assert qoder("memory", "cat", "project", "new.md").code == 5
-    assert qoder(*WRITE, "mem_9", "-m", "x").code == 5  # an id is never that of a new memory
+    ran = qoder(*WRITE, "mem_9", "-m", "x", "--json")  # an id is never that of a new memory
+    assert (ran.code, ran.error["next"][1:4]) == (5, ["memory", "ls", "memstore_project"])
 
 
 def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, service: Things) -> None:
-    odd = [{"type": "memory_prefix", "id": "mem_1", "path": "new.md"}, {"path": "new.md"}]
+    odd = [
+        {"type": "memory_prefix", "id": "mem_1", "path": "new.md"},
+        {"path": "new.md"},
+        {"id": "mem_1", "path": "new"},
+    ]
     service.lies[f"GET {LIST}"] = lambda page: {**page, "data": [*odd, *page["data"]]}
     assert qoder(*WRITE, "new.md", "-m", "Ours.").code == 0
     assert service.asked[-2:] == [f"GET {LIST}", f"POST {LIST}"]
@@ -154,6 +165,7 @@ def test_memory_write_of_an_empty_file_is_refused_by_the_api(qoder: Qoder, servi
     ran = qoder(*WRITE, "conventions.md", "-m", "@/dev/null")
     assert (ran.code, memory(service, "conventions.md")) == (6, before)
     assert "content must be a text of at least 1 characters" in ran.err
+    assert "was not written" not in ran.err
 
 
 def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: Things) -> None:

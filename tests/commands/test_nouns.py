@@ -192,7 +192,13 @@ def test_deploy_pause_suggests_names_for_a_few_unknown_ones(
 
 def test_get_suggests_names_that_something_else_has(qoder: Qoder, service: Things) -> None:
     service.keep("agents", {"id": "agent_9", "type": "agent", "name": None})
-    assert "did you mean 'writer' (agent_writer)?" in qoder("agent", "get", "writr").err
+    looked = "looked on api.qoder.com, profile default"
+    assert f"did you mean 'writer' (agent_writer)? ({looked})" in qoder("agent", "get", "writr").err
+    assert f"hint: {looked}; list them" in qoder("agent", "get", "zzz").err
+    assert qoder("agent", "get", "agent_writer").err == ""
+    missing = qoder("vault", "credential", "get", "vault_team", "vcred_9", "--json").error
+    assert missing["next"][1:5] == ["vault", "credential", "list", "vault_team"]
+    assert missing["hint"] == "check the id and the profile (default); list them"
     assert "--json prints all fields" in qoder("agent", "get", "status", "--json").error["hint"]
     assert "--json prints all fields" not in qoder("agent", "get", "status").err
     service.instead["GET /deployments/dep_demo"] = [refusal(404, "not_found_error", "No.")]
@@ -204,6 +210,17 @@ def test_agent_get_by_name_needs_no_whole_list_and_no_name_in_the_answer(qoder: 
     service.lies["GET /agents"] = lambda page: {"data": page["data"]}
     service.lies["GET /agents/agent_writer"] = lambda raw: {**raw, "name": None}
     assert qoder("agent", "get", "writer", "-q").out == "agent_writer\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "asks"),
+    [("agent get writer", "true"), ("session list --agent writer", None), ("skill get release-notes", None)],
+)
+def test_noun_commands_ask_for_archived_things_where_they_may_be_meant(
+    qoder: Qoder, service: Things, line: str, asks: str | None
+) -> None:
+    assert qoder(*line.split()).code == 0
+    assert service.requests[0].url.params.get("include_archived") == asks
 
 
 def test_agent_create_goes_by_the_name_that_a_thing_has_now(qoder: Qoder, service: Things) -> None:
@@ -225,6 +242,8 @@ def test_archive_at_a_terminal_reads_what_it_asks_about(
 
 def test_archive_and_delete_show_of_each_as_much_as_there_is(qoder: Qoder, service: Things) -> None:
     one, two = service.session(title="a"), service.session(title="b")
+    twice = qoder("agent", "archive", "writer", "agent_writer", "agent_404", "agent_405", "--yes")
+    assert "archiving writer (agent_writer), agent_404, agent_405 (profile default" in twice.err
     for words, lines in (
         (("agent", "archive", "writer", "agent_404"), ["agent_writer writer archived", "agent_404 - not_found"]),
         (("session", "archive", one, "sess_404"), [f"{one} a archived agent_", "sess_404 - not_found - - - - - -"]),
@@ -232,9 +251,10 @@ def test_archive_and_delete_show_of_each_as_much_as_there_is(qoder: Qoder, servi
     ):
         rows = qoder(*words, "--yes").out.replace("\t", " ").splitlines()
         assert [row[: len(line)] for row, line in zip(rows, lines, strict=True)] == lines
+    three, four = service.session(), service.session()
+    assert qoder("session", "delete", four, "--yes").out == f"id\t{four}\ntype\tsession_deleted\n"
     qoder.terminal = True
     assert qoder("agent", "archive", "reviewer", "--yes").out == "reviewer (agent_reviewer) is archived\n"
-    three = service.session()
     assert qoder("session", "archive", three, "--yes").out == f"{three} is archived\n"
 
 

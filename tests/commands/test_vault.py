@@ -9,7 +9,7 @@ import pytest
 
 from qoder_cli.app import App
 from tests.conftest import Qoder, Ran
-from tests.support.things import LOSSES, Raw, Things, ok, refusal
+from tests.support.things import LOSSES, Raw, Things, each_row, ok, refusal
 
 SERVED_BY = ("current",)
 LIST = "/vaults/vault_team/credentials"
@@ -115,6 +115,8 @@ def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, servic
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "example.com", "--yes", "--no-progress")
     assert (ran.code, ran.err) == (0, f"{said}\n")
     assert raw["auth"]["networking"]["allowed_hosts"] == ["example.com"]
+    raw["auth"]["networking"] = {"type": "unrestricted"}
+    assert "and not to any host: conf" in put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "api.github.com").err
 
 
 @pytest.mark.parametrize("ours", [None, "the one of the team"])
@@ -192,8 +194,25 @@ def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder,
     static_bearer(service, "theirs", "https://a.example/mcp")
     words = ("docs", "--mcp", "https://a.example/mcp")
     assert (put(qoder, *words).code, service.writes) == (2, [])
-    assert put(qoder, *words, "--yes").code == 0
+    assert f"updating credential theirs (vcred_old), for {words[2]}, in" in put(qoder, *words, "--yes").err
     assert (service.writes, service.sent[0]["auth"]) == ([f"POST {OLD}"], {"type": "static_bearer", "token": TOKEN})
+
+
+def test_vault_put_hides_a_secret_that_somebody_made_the_name_of_a_credential(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = TOKEN
+    static_bearer(service, TOKEN, CONNECT[4])
+    ran = put(qoder, "docs", "--mcp", CONNECT[4])
+    assert (ran.code, f"error: [redacted] (vcred_old) is for {CONNECT[4]}, and gets this token" in ran.err) == (2, True)
+    assert put(qoder, "docs", "--mcp", CONNECT[4], "--yes", "--json").json["display_name"] == "[redacted]"
+    variable(service)["display_name"] = "s3cretli"
+    qoder.stdin = "s3cretli\nand another line"
+    assert "updating credential [redacted] (vcred_old), for GITHUB_TOKEN" in put(qoder, "GITHUB_TOKEN", "--env").err
+
+
+def test_vault_put_env_reads_what_the_list_does_not_show(qoder: Qoder, service: Things) -> None:
+    variable(service)
+    service.lies[f"GET {LIST}"] = each_row(lambda row: {**row, "auth": {}})
+    assert (put(qoder, "GITHUB_TOKEN", "--env").code, service.writes) == (0, [f"POST {OLD}"])
 
 
 @pytest.mark.parametrize(
@@ -235,6 +254,7 @@ def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arri
     assert (ran.code, len(service.writes)) == (6 if mark else 9, 1)
     told = "someone else changed vcred_old in the meantime" if mark else "it was written to, and nothing shows by whom"
     assert told in ran.error["message"]
+    assert not mark or ran.error["hint"] == "compare, then run it again"  # not to delete it
 
 
 def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service: Things) -> None:
@@ -275,12 +295,18 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     qoder.stdin = TOKEN
     ran = put(qoder, "GITHUB_TOKEN", "--mcp", "https://mcp.example.com")
     assert (ran.code, "is of the type environment_variable, not static_bearer" in ran.err) == (2, True)
-    variable(service, id="vcred_other")
+    ran = put(qoder, "vcred_old", "--mcp", "https://mcp.example.com")
+    assert (ran.code, "vcred_old is of the type environment_variable, not" in ran.err) == (2, True)
+    variable(service, id="vcred_other")["display_name"] = "theirs"
     ran = put(qoder, "GITHUB_TOKEN", "--env")
     assert (ran.code, service.writes) == (2, [])
     assert "use an id: " in ran.err
     assert {"vcred_old", "vcred_other"} <= set(ran.err.replace(",", "").split())
-    assert put(qoder, "vcred_9", "--env").code == 5
+    ran = put(qoder, "vcred_9", "--env", "--json")
+    assert (ran.code, ran.error["next"][:4]) == (5, ["qoder", "vault", "get", "vault_team"])
+    variable(service)["archived_at"] = "2026-06-14T08:54:06Z"
+    ran = put(qoder, "vcred_old", "--env")
+    assert (ran.code, "vcred_old was archived on 2026-06-14T08:54:06Z" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -413,8 +439,8 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
     auth = {"type": "mcp_oauth", "mcp_server_url": CONNECT[4], "access_token": "x"}
 
     def log_in() -> None:
-        credential(service, "vcred_a", "a", **{**auth, "mcp_server_url": "https://mcp.example.com/other"})
         credential(service, "vcred_new", "docs", **auth)
+        credential(service, "vcred_a", "a", **{**auth, "mcp_server_url": "https://mcp.example.com/other"})
         static_bearer(service, "b", CONNECT[4])
 
     qoder.clock.at_sleep = log_in
@@ -434,3 +460,4 @@ def test_vault_connect_ends_where_nobody_logs_in_or_nobody_can(
     service.instead = {"POST /oauth/start": [answer]}
     ran = qoder(*CONNECT, "--timeout", "20")
     assert (ran.code, ran.out) == (code, "")
+    assert code != 5 or "not every server can do this" in ran.error["hint"]

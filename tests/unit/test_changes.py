@@ -171,6 +171,7 @@ def of_a_file(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, A
         of_a_file({"password": "hunter2"}, {}),
         ({"agent": "agent_1"}, {"agent": "agent_1"}),  # a server that names it only
         ({"initial_events": [OUTCOME]}, {"initial_events": [{**OUTCOME, "max_iterations": 3}]}),
+        ({"initial_events": [{**OUTCOME, "max_iterations": 3}]}, {"initial_events": [OUTCOME]}),
         ({"resources": [FILE]}, {"resources": [{**FILE, "mount_path": "/mnt/session/uploads/file_1"}]}),
         ({"environment_variables": "A=1\nA=2"}, {"environment_variables": "A=1\nA=2"}),  # compared as a text
     ],
@@ -602,10 +603,10 @@ def test_update_shows_what_others_wrote_first_and_says_what_became_of_ours() -> 
         for raw in (theirs, second):
             app.client = SimpleNamespace(get=lambda path, raw=raw, **how: raw)
             _outcome(update._find)
-        error = update._overtaken()
+        error = update._overtaken(update._theirs or {})
         assert (error.theirs, error.now, error.message.partition("; ")[2]) == (theirs, second, message)
-    update._theirs = update._now = ours
-    assert update._overtaken().message.endswith("our change is there, too")
+    update._now = ours
+    assert update._overtaken(ours).message.endswith("our change is there, too")
 
 
 @pytest.mark.parametrize(

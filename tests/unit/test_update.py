@@ -71,13 +71,19 @@ def outcome(call: Callable[[], Any]) -> str:
         ({"updated_at": None}, {}, UNDATED_NOW),
         ({}, UNDATED, "as before"),
         ({"name": "poet"}, UNDATED, UNSEEN),
+        ({"metadata": THEIRS}, {}, "as before"),  # what they changed would show
     ],
     ids=str,
 )
 def test_update_whose_answer_was_lost_is_settled_by_what_the_thing_shows(now: Raw, before: Raw, expected: str) -> None:
     before = {**OLD, **before}
-    _, write, _ = changing({**before, **now}, before, AGENT, is_shown=True)
+    _, write, server = changing({**before, **now}, before, AGENT, is_shown=True)
+    write.request()
     assert outcome(lambda: write.recovery.settle(NoResponse("lost"), Meaning.DOUBTFUL)) == expected
+    reads = server.reads
+    if expected == "as before":
+        write.request()
+    assert server.reads == reads  # what was just read is not read once more
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,7 @@ def test_update_whose_answer_was_lost_is_settled_by_what_the_thing_shows(now: Ra
         ({"metadata": OURS, "updated_at": LATER}, {}, ["metadata"], "settled"),
         ({"metadata": OURS}, {}, (), UNSEEN),
         ({"metadata": THEIRS}, {"metadata": THEIRS}, ["metadata"], "as before"),
+        ({"metadata": {}}, {"metadata": THEIRS}, ["metadata"], "as before"),
         ({"metadata": THEIRS}, {}, ["metadata"], UNSEEN),
         ({"updated_at": LATER}, {}, ["metadata"], UNCERTAIN),
         ({"updated_at": LATER}, {}, (), UNCERTAIN),

@@ -105,7 +105,7 @@ class Update:
         is_still = self._steps(raw) in (None, 0) and (self.is_shown or not self._has_moved(raw))
         if not self.is_so(raw) and not (is_same and is_still):
             self._theirs = raw
-            raise self._overtaken()
+            raise self._overtaken(raw)
 
     def _find(self) -> Resource | None:
         """Read it; return it if our change is there, and nothing else."""
@@ -125,26 +125,28 @@ class Update:
             raise OutcomeUnknown("it was written to, and nothing shows by whom")
         self._theirs = self._theirs or raw
         if is_so:
-            raise self._overtaken()
+            raise self._overtaken(self._theirs)
         return None
 
     def _heed(self, error: ApiError) -> None:
         """Raise the error if somebody else was seen to write."""
         if self._theirs is not None:
-            raise self._overtaken().with_(http_status=error.http_status, request_id=error.request_id) from error
+            raise self._overtaken(self._theirs).with_(
+                http_status=error.http_status, request_id=error.request_id
+            ) from error
 
-    def _overtaken(self) -> Overtaken:
+    def _overtaken(self, theirs: Raw) -> Overtaken:
         id, ours = self.target.id, "our change was not seen, and not sent again"
         if self.is_so(self._now):
             ours = "our change is there, too"
-            if self._theirs and not self.is_so(self._theirs):
+            if not self.is_so(theirs):
                 ours = "our change came late, and has replaced that"
         error = Overtaken(
             f"someone else changed {id} in the meantime; {ours}",
             hint="compare, then run it again",
             next=self.app.looking(*self.target.look),
         )
-        return error.with_(theirs=self._theirs, now=self._now)
+        return error.with_(theirs=theirs, now=self._now)
 
     def is_so(self, raw: Raw) -> bool:
         """Return whether it shows the change, and that what the change takes away is gone."""

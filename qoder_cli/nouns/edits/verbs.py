@@ -175,8 +175,9 @@ class Changes:
         try:
             current = read(self.app.client, target)
         except ApiError as error:
-            missing = isinstance(error, NotFound) and self.missing(error, target)
-            self._results[target] = Result(target.id, error=missing or error)
+            if isinstance(error, NotFound):
+                error = self.missing(error, target)
+            self._results[target] = Result(target.id, error=error)
             return
         if self.change.is_so(target, current):
             self._results[target] = Result(target.id, Resource(current))
