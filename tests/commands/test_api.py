@@ -385,11 +385,11 @@ def test_api_sends_no_file_that_is_no_json(qoder: Qoder, tmp_path: Path, content
 
 
 def test_api_reads_no_endless_body_to_its_end(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(body, "LARGEST", 10)
-    (tmp_path / "large").write_bytes(b"1" * 11)
-    qoder.stdin = "1" * 11
+    monkeypatch.setattr(body, "LARGEST", 2**20)
+    (tmp_path / "large").write_bytes(b"1" * (2**20 + 1))
+    qoder.stdin = "1" * (2**20 + 1)
     for source in ("-", str(tmp_path / "large")):
-        assert "is larger than" in qoder("api", "POST", "/deployments", "--input", source).err
+        assert "is larger than 1 MiB" in qoder("api", "POST", "/deployments", "--input", source).err
 
 
 def test_api_form_keeps_the_paths_of_files(qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

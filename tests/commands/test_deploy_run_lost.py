@@ -12,6 +12,7 @@ import pytest
 from qoder_cli.local.store import Store
 from tests.conftest import Qoder
 from tests.support.cells import checkerboard
+from tests.support.interrupting import interrupted
 from tests.support.one_run import CURRENT, DONE, EVENTS, SESSION, TRIGGER, event, idle
 from tests.support.triggers import (
     ADOPTED,
@@ -667,3 +668,10 @@ def test_run_wait_last_takes_the_run_that_its_command_hears_of_meanwhile(qoder: 
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
     ran = qoder("run", "wait", "last", "--json")
     assert (ran.code, ran.json["id"], ran.json.get("adopted")) == (0, "drun_7", None)
+
+
+def test_deploy_run_at_a_signal_takes_no_other_deployments_run_for_its_own(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, {**STARTED, "deployment_id": "dep_2"})
+    with interrupted(qoder, answer_comes=True):
+        ran = qoder(*RUN)
+    assert (ran.code, ran.error["type"], ran.error["run_id"]) == (143, "outcome_unknown", None)

@@ -50,6 +50,11 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.parametrize("names", [(), ("a.txt",)])
+def test_run_result_says_where_no_files_were_delivered(qoder: Qoder, folder: Path, names: tuple[str, ...]) -> None:
+    assert ("run drun_1 delivered no files" in fetch(qoder, folder, *names).err) is not bool(names)
+
+
 @pytest.mark.parametrize(
     ("name", "ending"),
     [

@@ -80,6 +80,11 @@ def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_p
     assert [memory(service, path)["content"] for path in ("a.md", "b.md")] == ["piped\n", "in a file"]
 
 
+def test_memory_write_shows_also_without_progress_what_a_colleague_wrote(qoder: Qoder, service: Things) -> None:
+    service.meanwhile = [written(service, "theirs")]
+    assert "\n  theirs\n" in qoder(*WRITE, "conventions.md", "-m", "mine", "--no-progress").err
+
+
 @pytest.mark.parametrize("path", ["conventions.md", "new.md"])
 def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, service: Things, path: str) -> None:
     theirs = "theirs\x1b[2J"

@@ -35,6 +35,7 @@ STREAMS: list[tuple[bytes, list[Item]]] = [
     (b"\n\n\n", []),
     (b"\xef\xbb\xbfdata: x\n\n", [X]),
     (b"data: \xef\xbb\xbf\n\n", [Frame(None, "", "\ufeff")]),
+    (b"data: x\n\xef\xbb\xbfdata: y\n\n", [X]),
     (b"retry: 10\nnonsense\nother: thing\n: in between\ndata: x\n\n", ["alive", X]),
     (b": heartbeat\n\n:\n\n", ["alive", "alive"]),
     (b"data: caf\xc3\xa9 \xff\xc3 \xe2\x80\xa8\n\n", [Frame(None, "", "caf\u00e9 \ufffd\ufffd \u2028")]),
