@@ -289,9 +289,14 @@ def _put_value(file: str, name: str, new: CodeType) -> bool:
     exec(new, scratch)
     *of, name = name.split(".")
     if of:
-        old, changed = (getattr(each, name) for each in (getattr(module, of[0]), scratch[of[0]]))
-        setattr(getattr(module, of[0]), name, old if callable(old) else changed)
-        return not callable(old) and bool(old != changed)
+        owner, other = getattr(module, of[0]), scratch[of[0]]
+        old, changed = getattr(owner, name), getattr(other, name)
+        if callable(old) or old == changed:
+            return False
+        if name not in getattr(owner, "_fields", ()):
+            setattr(owner, name, changed)
+        _put_defaults(owner, other)
+        return True
     old = getattr(module, name)
     if isinstance(old, FunctionType) or old == scratch[name]:
         return False
@@ -299,3 +304,12 @@ def _put_value(file: str, name: str, new: CodeType) -> bool:
         if each.__name__.startswith("qoder_cli") and getattr(each, name, None) is old:
             setattr(each, name, scratch[name])
     return True
+
+
+def _put_defaults(owner: type, other: type) -> None:
+    """Give what makes the things of a class, as of a NamedTuple or a dataclass, the plain defaults of another's."""
+    for maker in ("__new__", "__init__"):
+        old, new = (getattr(vars(one).get(maker), "__func__", vars(one).get(maker)) for one in (owner, other))
+        if isinstance(old, FunctionType) and isinstance(new, FunctionType) and old.__defaults__ and new.__defaults__:
+            pairs = zip(old.__defaults__, new.__defaults__, strict=True)
+            old.__defaults__ = tuple(two if isinstance(two, bool | int | float) else one for one, two in pairs)
