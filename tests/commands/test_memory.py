@@ -291,6 +291,12 @@ def test_dream_cancel_cancels_what_is_going_and_nothing_that_has_ended(qoder: Qo
     assert (ran.code, "dream get" in ran.error["hint"]) == (6, True)
 
 
+def test_dream_get_shows_of_what_it_is_made(qoder: Qoder, service: Things) -> None:
+    inputs = [{"memory_store_id": "memstore_1"}, {"session_ids": ["sess_1", "sess_2"]}]
+    service.lies["GET /dreams/drm_demo"] = lambda raw: {**raw, "inputs": inputs}
+    assert "inputs\tmemstore_1, 2 sessions\n" in qoder("dream", "get", "drm_demo", "-o", "table").out
+
+
 def test_memory_write_whose_answer_is_lost_says_how_to_look(qoder: Qoder, service: Things) -> None:
     service.loses("reset", done=False)
     ran = qoder("memory", "write", "memstore_project", "new.md", "-m", "x", "--json")

@@ -229,6 +229,20 @@ def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, 
     assert set(shown["derived"]) >= ({"status"} if status else {"error"})
 
 
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([fails("retrying"), rests("retries_exhausted")], "The session ran out of retries. No."),
+        ([rests("retries_exhausted")], "The session ran out of retries."),
+        ([fails("retrying"), rests("budget_reached")], "The credit budget was used up."),
+        ([rests("odd")], "The session stopped: odd."),
+    ],
+)
+def test_run_get_says_why_a_session_stopped(qoder: Qoder, events: list[dict[str, Any]], message: str) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(RUNNING, *events))).on(*SESSION, {})
+    assert qoder(*GET).json["error"]["message"] == message
+
+
 def test_run_get_asks_once_where_a_status_says_that_the_agent_works(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(rests(), RUNNING)))  # and for no events of the agent
     assert (ran := qoder(*GET)).code == 8, ran.err

@@ -102,6 +102,8 @@ def problems(schema: Any, value: Any) -> list[str]:
     kind = kinds.get(schema.get("type"), object)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         return [f"{value!r} is no {schema['type']}"]
+    if isinstance(value, str) and len(value) < schema.get("minLength", 0):
+        return [f"{value!r} is too short"]
     if isinstance(value, list):
         return [each for item in value for each in problems(schema.get("items", {}), item)]
     if isinstance(value, dict):

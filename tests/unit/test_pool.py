@@ -88,6 +88,14 @@ def test_task_raises_first_the_signal_that_could_not_be_raised(monkeypatch: pyte
     assert caught.value.signum == 15
 
 
+def test_task_takes_a_thread_that_has_nothing_to_do() -> None:
+    threads = set()
+    for _ in range(30):
+        threads.add(Task(threading.current_thread).start().result())
+        until(lambda: pool._idle, "a thread without work")
+    assert len(threads) < 10
+
+
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_task_raises_a_signal_that_breaks_the_lock_of_a_starting_thread(
     is_ours: bool, monkeypatch: pytest.MonkeyPatch
