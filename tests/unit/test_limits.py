@@ -39,6 +39,7 @@ from qoder_cli.runs.wait import Contact, PolledRun
 from qoder_cli.sessions.starting import repository
 from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
+from qoder_cli.sessions.transcript import entry
 from qoder_cli.settings.account import Account
 from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN
@@ -336,6 +337,11 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         says_whether_more,
         [{"has_more": False}, {"next_page": None}, {"next_page": "2"}, {"has_more": True, "next_page": None}],
         [{}, {"has_more": 0}, {"has_more": None}, {"next_page": 0}, {"has_more": False, "next_page": 0}],
+    ),
+    "a rest that nobody has to look at": (
+        lambda reason: "dim" in (entry({"type": "session.status_idle", "stop_reason": reason}) or ()),
+        [None, {"type": "end_turn"}, "stop_sequence"],
+        [{"type": "requires_action"}, "cancelled", 5],
     ),
     "what may have acted": (
         lambda error: meaning_of(error) is Meaning.LOST,
