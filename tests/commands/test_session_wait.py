@@ -324,13 +324,13 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
 # A session that is archived.
 
 
-@pytest.mark.parametrize(("told", "age"), checkerboard(["asks", "works", "was told something"], [0.0, 3600.0, None]))
+@pytest.mark.parametrize(("newest", "age"), checkerboard(["asks", "works", "was told something"], [0.0, 3600.0, None]))
 def test_session_wait_exits_9_for_an_archived_session(
-    qoder: Qoder, server: Asking, told: str, age: float | None
+    qoder: Qoder, server: Asking, newest: str, age: float | None
 ) -> None:
-    session = server.asks("sess_2", *([call(1)] if told == "asks" else []), run=False)
-    if told != "asks":
-        server.tell(session, qoder.clock.time - 10, RUNNING if told == "works" else MESSAGE)
+    session = server.asks("sess_2", *([call(1)] if newest == "asks" else []), run=False)
+    if newest != "asks":
+        server.tell(session, qoder.clock.time - 10, RUNNING if newest == "works" else MESSAGE)
     session.fields["archived_at"] = "nobody knows when" if age is None else stamp(qoder.clock.time - age)
     ran = qoder("session", "wait", "sess_2", "--on-ask", "wait", "--json")
     assert (ran.code, ran.json["turn"]["error"]["type"]) == (9, "session_archived"), ran.err

@@ -132,8 +132,8 @@ def texts() -> list[Text]:
 
 
 def test_messages_are_found(texts: list[Text]) -> None:
-    said = {text.text for text in texts}
-    assert {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"} <= said
+    some = {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"}
+    assert some <= {text.text for text in texts}
     assert len(texts) > 400
     assert sum(text.is_hint for text in texts) > 60
 
