@@ -32,7 +32,7 @@ README = Path(__file__).parents[2] / "README.md"
 READS = re.compile(
     r" (list|get|wait|logs|result|pending|export|versions|threads|files|cat|ls|history|download|check|stats)$"
     r"|^(auth status|config path|policy test|policy log)$"
-    r"|^(api|auth login|completion|doctor|help|sandbox|schema|session chat)$"
+    r"|^(api|auth login|completion|diff|doctor|help|report|sandbox|schema|session chat|usage)$"
 )
 # Verbs that mean one thing: whoever types one may be led to another of its line, within the noun that was typed.
 SAME = (
