@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.outcome import SESSION_DELETED
 from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder, examples
+from tests.support import cells
 from tests.support.one_run import (
     CURRENT,
     DELETED,
@@ -211,10 +212,13 @@ class Teller:
     ("name", "order"),
     [
         *((name, "asc") for name in STORIES),
-        *((name, "desc") for name in STORIES if not re.search("no times|one second", name)),  # which tell no order
+        *(
+            pytest.param(name, "desc", marks=cells.MORE)
+            for name in STORIES
+            if not re.search("no times|one second", name)  # which tell no order
+        ),
     ],
 )
-@pytest.mark.few(16)
 def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, order: str) -> None:
     events, status, kind = STORIES[name]
     listed = story(*events)

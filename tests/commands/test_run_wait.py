@@ -80,7 +80,7 @@ def test_run_wait_outlives_trouble(qoder: Qoder, trouble: str, of: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("of", READ_OF)
-@pytest.mark.few(3)
+@pytest.mark.few(8)
 def test_run_wait_loses_sight_after_five_minutes_of_trouble(qoder: Qoder, trouble: str, of: str) -> None:
     read, going, _ = READ_OF[of]
     qoder.wire.on(*RUN, *([CURRENT] if of == "session" else []))
