@@ -87,7 +87,7 @@ def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, 
 
     The run of the session and the name of its deployment are those that this machine has seen.
     """
-    asked.refuse_unclear()
+    asked.refuse_unclear(app.progress)
     run_id = target.run.id if target.run else app.seen_names.run_of(target.session_id)
     name = app.seen_names.name_of(text(session.get("deployment_id")))
     found = [
@@ -246,8 +246,7 @@ def decide(
         asked = look(app.client, target.session_id, until=calls, behind=True)
         check(app, asked, bound)
         chosen_calls = chosen(app, target, asked, calls, verb)
-        if not chosen_calls:
-            asked.refuse_unclear()
+        asked.refuse_unclear(app.progress)
         if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
             why = "the pending calls are not those that you looked at (--input-sha256 differs); nothing was sent"
             raise Rejected(why, hint="see it again: qoder run pending --json")

@@ -41,6 +41,7 @@ from qoder_cli.sessions.transcript import called
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
+    from qoder_cli.output.progress import Progress
     from qoder_cli.policy.match import Verdict
 
 READ_WITHIN = 10.0  # seconds for one reading back
@@ -142,11 +143,14 @@ class Asked:
             return Asks(self.key, self.waiting, since)
         return _open_ask(self.newest, self.since(event_key(self.newest)))
 
-    def refuse_unclear(self) -> None:
-        """Raise NoResponse if nothing is known to wait, but something may."""
-        if self.is_unclear and not self.waiting:
-            why = f"session {self.session_id} stopped for a reason that cannot be read"
+    def refuse_unclear(self, progress: "Progress") -> None:
+        """Raise NoResponse if nothing is known to wait, but something may; warn if more may wait than is known."""
+        if not self.is_unclear:
+            return
+        why = f"session {self.session_id} stopped for a reason that cannot be read"
+        if not self.waiting:
             raise NoResponse(f"{why}, so whether it waits for an answer is unknown", session_id=self.session_id)
+        progress.warn(f"{why}, so whether more calls wait is unknown")
 
     def call(self, id: str) -> Call | None:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)

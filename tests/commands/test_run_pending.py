@@ -332,6 +332,18 @@ def test_session_pending_and_deny_are_not_sure_that_nothing_waits_after_a_stop_w
     assert qoder("session", *words).code == 0
 
 
+@pytest.mark.parametrize("words", [("pending",), ("pending", "sess_1"), ("deny", "sess_1", "--all", "--yes")])
+def test_session_pending_and_deny_warn_that_more_calls_may_wait(
+    qoder: Qoder, server: Asking, words: tuple[str, ...]
+) -> None:
+    session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
+    stop = {"type": "session.thread_status_idle", "stop_reason": {"type": 5}, "session_thread_id": "sthr_3"}
+    server.tell(session, qoder.clock.time - 20, stop)
+    ran = qoder("session", *words)
+    assert (ran.code, "evt_1" in ran.out) == (0, True), ran.err
+    assert "so whether more calls wait is unknown" in ran.err
+
+
 @pytest.mark.parametrize(("count", "is_at_end"), [(7, True), (8, False)])
 def test_session_pending_gives_up_where_none_can_be_read(
     qoder: Qoder, server: Asking, count: int, is_at_end: bool
