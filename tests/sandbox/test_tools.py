@@ -24,7 +24,7 @@ from tests.support.cells import ALL_CELLS, MORE, checkerboard
 from tests.support.hostile import Server
 from tests.support.machines import lacks_postgres
 from tests.support.nursery import ENVIRONMENT, nursery
-from tests.tools import decisive, keys, many, mutations, nights, proxy, pruned, stack
+from tests.tools import keys, many, mutations, nights, proxy, pruned, stack
 from tests.tools.many import Sandbox
 from tests.tools.playing import alone, wrong
 
@@ -285,24 +285,6 @@ def test_mutations_are_noticed_in_the_processes_of_a_test(mutants: mutations.Nur
 @MORE
 def test_mutations_of_a_constant_are_put_to_the_tests_of_what_names_it() -> None:
     assert mutations.users_of("_TURN_DONE") == {"base/outcome.py:judge"}
-
-
-def test_decisive_tells_which_conditions_decided_nothing() -> None:
-    source = "def play(a, b, n):\n    if a and not (b or n < 3):\n        return [each for each in (1, 2) if each > n]"
-    begin = len(decisive._places)
-    names: dict[str, Any] = vars(decisive).copy()
-    exec(compile(ast.fix_missing_locations(decisive._Marked("x").visit(ast.parse(source))), "x", "exec"), names)
-    left = []
-    for given in ((1, 0, 5), (0, 0, 5), (1, 1, 3)):
-        names["play"](*given)
-        undecided = set(range(begin, len(decisive._places))) - decisive._decided
-        left.append({decisive._places[place].what.partition(" of ")[0] for place in undecided})
-    whole = "'not (b or n < 3)'"
-    assert left == [
-        {"'a'", whole, "'b'", "'n < 3'", "the limit"},
-        {whole, "'b'", "'n < 3'", "the limit"},
-        {"'n < 3'", "the limit"},
-    ]
 
 
 @MORE

@@ -31,11 +31,11 @@ from tests.tools.compare_worker import hear, tell
 
 PACKAGE = os.path.dirname(qoder_cli.__file__) + os.sep
 HANGS = 180.0  # seconds without a word from a test
+LIMIT = 3600.0  # seconds of all its tests, whatever else the machine does
 CHARTED = 5.0  # seconds of a test that are charted: of as many of its cases as that takes
 SPREAD = 8  # cases that are charted before their neighbours are
 BUSY = 40.0  # seconds of the processor that one test may take
-MOST = 60.0  # seconds of the processor that the tests of one mutant may take, but for those that start processes
-WHOLE = 20.0  # seconds of these, in which the most special tests are played whole
+WHOLE = 1 / 3  # of the time of a mutant, in which the most special tests are played whole
 
 _seen: set[tuple[str, str]] = set()  # functions that were called, by file and name
 _notes: list[int] = []  # where they are written down at once, in a process of the nursery
@@ -88,18 +88,18 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     about = {name: (len(cases), bool(started_by(cases[0]))) for name, cases in items.items()}
     tell(writer, about)
     while (asked := hear(reader)) is not None:
-        names, mutant, limit = asked
+        names, mutant, most = asked
         tests = [name for name in names if name in items]
         work = partial(_chart, [case for name in tests for case in _spread(items[name])])
         if mutant:
             computing = [_spread(items[name]) for name in tests if not about[name][1]]
             starting = [_spread(items[name]) for name in tests if about[name][1]]
-            work = partial(_try, computing, starting, mutant)
-        tell(writer, _forked(work, limit))
+            work = partial(_try, computing, starting, mutant, most)
+        tell(writer, _forked(work))
     return True
 
 
-def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
+def _forked(work: Callable[[Callable[[Any], None]], Any]) -> Any:
     """Return what work comes to in a fork, or why nothing was heard of that."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
@@ -116,7 +116,7 @@ def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
     os.close(writer)
     at, began = "the beginning", time.monotonic()
     try:
-        while time.monotonic() - began < limit:
+        while time.monotonic() - began < LIMIT:
             if not select.select([reader], [], [], HANGS)[0]:
                 return "killed", f"{at}, which hangs"
             try:
@@ -126,7 +126,7 @@ def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
             if kind == "end":
                 return told
             at = told
-        return "survived", f"{limit:.0f} s of tests"
+        return "survived", f"{LIMIT:.0f} s of tests"
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -202,12 +202,13 @@ def _try(
     computing: list[list[pytest.Item]],
     starting: list[list[pytest.Item]],
     mutant: tuple[str, ...],
+    most: float,
     say: Callable[[Any], None],
 ) -> tuple[str, str]:
     """Return what becomes of a mutant: its file, its name, its source and that of the program.
 
-    Of the tests that compute the most special are played whole, then a case of each in turn, as long as there is time;
-    then those that start processes, which may fail because the machine is busy, but not twice.
+    The tests that compute may take so many seconds of the processor: the most special are played whole, then a case of
+    each in turn. Then come those that start processes, which may fail because the machine is busy, but not twice.
     """
     if not put(*mutant):
         return "unviable", "it changes nothing that runs"
@@ -217,12 +218,12 @@ def _try(
         put_it = f"mutants.put(*json.load(open({file.name!r})))"
         os.environ[FIRST] = f"import json; from tests.tools import mutants; {put_it}"
         began, played = time.process_time(), set[pytest.Item]()
-        for item, is_failed in _run([*chain(*computing)], say, lambda item: time.process_time() - began < WHOLE):
+        for item, is_failed in _run([*chain(*computing)], say, lambda item: time.process_time() - began < most * WHOLE):
             played.add(item)
             if is_failed:
                 return "killed", item.nodeid
         others = _in_turn(_without(computing, played))
-        for item, is_failed in _run(others, say, lambda item: time.process_time() - began < MOST):
+        for item, is_failed in _run(others, say, lambda item: time.process_time() - began < most):
             if is_failed:
                 return "killed", item.nodeid
         for item, is_failed in _run(_in_turn(starting), say):

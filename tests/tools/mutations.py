@@ -3,7 +3,8 @@
 The changes of `mutations.txt` were thought of by somebody; with --random N, so many are made by the syntax tree in
 `runs`, `http`, `sessions`, `base` and `nouns`: conditions negated, comparisons swapped, statements left out, numbers
 and truths changed. Each meets the tests that call what was changed, the most special first, until one fails. Which
-tests call what is charted once (minutes) and kept in `.mutations/`, by what a test file says.
+tests call what is charted once (minutes) and kept in `.mutations/`, by what a test file says. With --seconds 3 a draw
+tells sooner where tests are thin: some of what survives then is noticed by a later test.
 """
 
 import ast
@@ -13,7 +14,7 @@ import random
 import re
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,17 +26,17 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from tests.tools import compare_worker as pipe
-from tests.tools.decisive import ROOMS
 from tests.tools.playing import Played
 
+ROOMS = ("base", "http", "nouns", "runs", "sessions")
 PROMISES = ("survived", "gone")  # `gone` applies no longer
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "qoder_cli"
 TABLE = Path(__file__).with_suffix(".txt")
 CHARTS = ROOT / ".mutations"
+MOST = 60.0  # seconds of the processor that the tests of one mutant may take, but for those that start processes
 MOST_STARTED = 40.0  # seconds that the tests of one mutant may take that start processes
 LONGEST_STARTED = 5.0  # seconds that one of those may take
-LIMIT = 3600.0  # seconds, whatever else the machine does
 _SWAPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -43,12 +44,13 @@ _SWAPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 
 
 class Mutation(NamedTuple):
-    """A change: in which file, of which function or constant, how; and what the file says then."""
+    """A change: in which file, of which function or constant, how; what the file says then; how long it is played."""
 
     file: str
     name: str
     change: str
     source: str = ""
+    seconds: float | None = None  # None for as long as it may take, with tests that start processes
 
     def __str__(self) -> str:
         return f"{self.file} {self.name}: {self.change}"
@@ -220,9 +222,9 @@ class Nursery:
         # How many cases each has, and whether it starts processes
         self.tests: dict[str, tuple[int, bool]] = pipe.hear(self._hears)
 
-    def ask(self, names: Iterable[str], mutant: tuple[str, ...] | None, limit: float = LIMIT) -> Any:
+    def ask(self, names: Iterable[str], mutant: tuple[str, ...] | None, most: float = MOST) -> Any:
         """Return what becomes of a mutant in these tests, or the chart of them."""
-        pipe.tell(self._asks, ([*names], mutant, limit))
+        pipe.tell(self._asks, ([*names], mutant, most))
         return pipe.hear(self._hears)
 
     def end(self) -> None:
@@ -235,11 +237,15 @@ def _nursery(pid: int) -> Nursery:
     return Nursery()
 
 
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, metavar="N", help="of tests for each change; no processes")
+
+
 def cells(options: Namespace) -> list[Mutation]:
     """Return the changes; the tests are charted where that was not done."""
     wanted = by_chance(options.random, options.seed, options.words) if options.random else [*of_table()]
     chart(options.workers)
-    return wanted
+    return [each._replace(seconds=options.seconds) for each in wanted]
 
 
 class Chart(NamedTuple):
@@ -316,7 +322,8 @@ def tests_of(mutation: Mutation) -> list[str]:
     meet = [name for name, one in tests.items() if one.called & meant]
     meet.sort(key=lambda name: (tests[name].took > 1.0, len(tests[name].called)))
     starting = [name for name in meet if tests[name].starts and tests[name].took <= LONGEST_STARTED]
-    return [name for name in meet if not tests[name].starts] + _within(MOST_STARTED, starting)
+    computing = [name for name in meet if not tests[name].starts]
+    return computing + (_within(MOST_STARTED, starting) if mutation.seconds is None else [])
 
 
 def _within(seconds: float, names: list[str]) -> list[str]:
@@ -330,5 +337,5 @@ def play(mutation: Mutation, folder: Path) -> Played:
     base = ast.unparse(tree(mutation.file))
     tests = tests_of(mutation)
     mutant = (mutation.file, mutation.name, mutation.source, base)
-    fate, by = _nursery(os.getpid()).ask(tests, mutant)
+    fate, by = _nursery(os.getpid()).ask(tests, mutant, mutation.seconds or MOST)
     return Played([fate], told=f"{fate} by {by}").breaks(f"{len(tests)} tests", survived=fate == "survived")
