@@ -204,7 +204,7 @@ class Chat:
     @property
     def preview(self) -> str:
         """The newest rows of the message that the agent is writing."""
-        return self._page.preview(max(1, min(MOST_PREVIEWED, get_terminal_size((80, 24)).lines // 2)))
+        return self._page.preview(max(1, min(MOST_PREVIEWED, get_terminal_size().lines // 2)))
 
     @property
     def leave_now(self) -> Leave | None:

@@ -126,7 +126,7 @@ class SessionState:
     def ask(self, *, within: float | None, retry: bool) -> SessionReading:
         """Read what it tells of its run. Raises ApiError, but for a 404 of the API's own, which is returned."""
         clock, judge = self.log.client.clock, self.judge
-        session = judge and judge.session(within)
+        session = judge.session(within) if judge else {}
         try:
             read_story(self.log, self.story, within=within, retry=retry, whole=judge is not None)
         except NotFound as error:
@@ -142,7 +142,7 @@ class SessionState:
         self.take_note()
         is_silent = clock.monotonic() - self.quiet_since >= SILENT
         ending = self.story.ending
-        if judge and session and ending is None:
+        if judge and ending is None:
             ending = judge.ending(session, self.story)
         return SessionReading(ending, is_silent=is_silent)
 

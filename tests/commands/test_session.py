@@ -517,6 +517,8 @@ def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Th
     id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}, file])
     assert qoder("session", "files", id, "--renew", "sesr_1").code == 2
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
+    kept = httpx.Response(200, json={"id": "sesr_1", "type": "file"}, headers={"age": "60"})  # by a proxy
+    service.instead[f"GET /sessions/{id}/resources/sesr_1"] = [kept]
     ran = qoder("session", "files", id, "--renew", "sesr_1")
     assert (ran.code, ran.out.split("\t")[:3]) == (0, ["sesr_1", "github_repository", url])
     assert service.sent[-1] == {"authorization_token": qoder.env["QODER_REPO_TOKEN"]}
@@ -605,7 +607,7 @@ def test_session_chat_is_left_by_ctrl_c_and_ended_by_other_signals(
     qoder.terminal = True
     session = service.session()
     service.lies[f"GET /sessions/{session}/events"] = stop
-    ran = qoder("session", "chat", session)
+    ran = qoder("session", "chat", session, "--no-progress")
     assert (ran.code, f"left session {session}\nto come back: qoder session chat" in ran.err) == (code, code == 0)
 
 

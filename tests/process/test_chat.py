@@ -235,6 +235,9 @@ def test_session_chat_sends_nothing_while_the_agent_works_and_shows_what_is_left
     assert "the agent keeps working" in terminal.raw
     assert messages(slow) == ["Report."]
     assert newest(slow).status(slow.world.now()) == "running"
+    with Chat(shell, "qoder", "session", "chat", newest(slow).id) as terminal:
+        terminal.shows(WORKS).type("\x03")
+        assert terminal.end() == 0
 
 
 def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
