@@ -101,7 +101,7 @@ def test_run_logs_follow_and_send_go_on_by_a_policy(qoder: Qoder, server: Asking
 def test_run_wait_with_on_ask_wait_leaves_the_rest_to_somebody_else(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1), call(3))
     ran = qoder(*WAIT, "--on-ask", "wait", "--policy", str(policy), "--timeout", "1m")
-    assert (ran.code, len(server.sent)) == (124, 1)
+    assert (ran.code, len(server.sent), ran.err.count("left for a person: Bash (evt_3)")) == (124, 1, 1)
     assert ran.error["next"][-4:] == ["--policy", str(policy), "-o", "json"]
 
 

@@ -380,7 +380,7 @@ def test_session_approve_approves_no_call_of_a_tool_that_is_no_text(qoder: Qoder
     assert "cannot be read" in ran.error["message"]
 
 
-@pytest.mark.parametrize("given", [TOKEN, "[redacted]"])
+@pytest.mark.parametrize("given", [TOKEN, "[redacted]", TOKEN.encode().hex()])
 def test_session_approve_of_a_call_with_a_secret_is_by_nobody_who_relies_on_what_is_shown(
     qoder: Qoder, server: Asking, given: str
 ) -> None:

@@ -195,6 +195,7 @@ def test_session_pending_looks_at_what_may_wait_since_then(
     server.ignores = ("statuses[]", "created_at[gte]")
     ran = qoder("session", "pending", "--since", "1h", "--json")
     assert sorted(one["call"] for one in ran.json) == (["evt_1"] if is_looked_at else []) + ["evt_2"]
+    assert "GET /sessions/None/events" not in server.asked
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:
