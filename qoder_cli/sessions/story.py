@@ -164,14 +164,9 @@ class Story:
             return
         if kind in self.types or key in self._after:
             self._kept[key] = Placed(key, kind, at, event)
-        elif kind.startswith("agent.") and (self._is_turn or not self._has_worked(at)):
+        elif kind.startswith("agent."):
             self._leave_out_between(at)
             self._kept[key] = Placed(key, kind, at, {})
-
-    def _has_worked(self, at: float | None) -> bool:
-        """Return whether the agent has worked already by this time; without a time, whether it has worked."""
-        earlier = (placed for placed in self._kept.values() if placed.kind.startswith("agent."))
-        return any(at is None or (placed.at is not None and placed.at <= at) for placed in earlier)
 
     def _leave_out_between(self, at: float | None) -> None:
         """Drop the last of several agent events in a row if the event at this time is not older: it decides nothing."""

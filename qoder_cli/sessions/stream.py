@@ -205,7 +205,7 @@ class Streams:
         self._client = client
         self._showing = showing
         self.inbox = inbox
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str | None, _Stream] = {}
 
     def follow(self, log: Log, story: Story, *, name: str | None, is_over: bool) -> None:
         """Open the stream of a session if there is room; close it once what is waited for is over."""
@@ -225,14 +225,14 @@ class Streams:
 
     def delivers(self, session_id: str | None) -> bool:
         """Return whether the end of a turn would be heard from the session's stream."""
-        stream = self._streams.get(session_id or "")
+        stream = self._streams.get(session_id)
         if stream is None or not stream.delivers:
             return False
         return self._client.clock.monotonic() - stream.heard_at < SILENT
 
     def is_open(self, session_id: str | None) -> bool:
         """Return whether the session's stream is open, even if no event has come of it yet."""
-        stream = self._streams.get(session_id or "")
+        stream = self._streams.get(session_id)
         return stream is not None and stream.is_open
 
     def receive(self, news: News) -> tuple[str | None, bool]:

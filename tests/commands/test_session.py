@@ -253,6 +253,21 @@ def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Th
     }
 
 
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        *((f"https://{who}@github.com/org/repo", "must not hold a password") for who in ("hunter2", "me:hunter2")),
+        *(
+            (typed, "takes URL[@REF][:MOUNT]")
+            for typed in ("git@github.com:org/repo", "https://github.com/", "org/repo")
+        ),
+    ],
+)
+def test_session_new_says_what_is_no_repository_and_no_password(qoder: Qoder, typed: str, says: str) -> None:
+    ran = qoder(*NEW, "--env", "default", "--repo", typed)
+    assert (ran.code, says in ran.err, "hunter2" in ran.err) == (2, True, False)
+
+
 NO_FIRST_MESSAGES = {"type": "invalid_request_error", "message": "unknown field initial_events"}
 
 
@@ -395,7 +410,7 @@ def test_session_new_sends_variables_as_text_where_a_server_wants_that(
 ) -> None:
     ran = qoder(*NEW, "--env", "default", *(word for one in typed for word in ("--var", one)))
     sent = service.sent[-1]["environment_variables"]
-    assert text == (sent if ran.code == 0 else ran.code)
+    assert (sent if ran.code == 0 else ran.code, len(service.writes)) == (text, 1 if text == 6 else 2)
 
 
 @pytest.mark.parametrize(
@@ -659,6 +674,11 @@ def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
     assert "".join(map(page.show, events)) + page.preview(10) == shown
 
 
+def test_session_chat_shows_in_red_what_went_wrong() -> None:
+    page = Page(Screen(io.BytesIO(), is_terminal=True, color=True))
+    assert [page.show(event)[:5] for event in (GONE, USED)] == ["\x1b[31m", "\x1b[2m "]
+
+
 RUNS = {"id": "evt_4", "type": "session.status_running"}
 OURS = {"id": "evt_5", "type": "user.message"}
 ASKS = {**RESTS, "stop_reason": {"type": "requires_action"}}
@@ -720,7 +740,7 @@ def test_session_chat_asks_nobody_again_about_what_was_left_open(
     key: str | None, is_left_open: bool, asks_at: float
 ) -> None:
     activity = Activity()
-    activity.is_left_open = is_left_open
+    activity.is_left_open |= is_left_open
     activity.settle(Asked("sess_1", key=key), 5.0)
     assert (activity.asks_at, activity.is_busy) == (asks_at, key is not None)
     activity.see(RUNS, 6.0)

@@ -283,12 +283,16 @@ def test_session_send_takes_a_message_that_shows_late_for_its_own_unless_it_is_o
     assert (qoder(*SEND).code, server.ours["x"]) == (code, 0)
 
 
-@pytest.mark.parametrize(("ago", "hidden", "is_looked_for"), [(1.5, (), True), (1.6, (), False), (1.6, TIMES, True)])
+@pytest.mark.parametrize(
+    ("ago", "hidden", "is_looked_for"), [(1.5, (), True), (1.6, (), False), (1.6, TIMES, True), (1.6, None, True)]
+)
 def test_session_send_looks_for_a_message_refused_by_a_session_busy_since(
-    qoder: Qoder, server: Asking, ago: float, hidden: tuple[str, ...], is_looked_for: bool
+    qoder: Qoder, server: Asking, ago: float, hidden: tuple[str, ...] | None, is_looked_for: bool
 ) -> None:
     at(qoder, server, ago, RUNNING)
-    server.lies[EVENTS] = each_row(without(*hidden))
+    server.lies[EVENTS] = each_row(without(*hidden or ()))
+    if hidden is None:  # it cannot even be read
+        server.meanwhile.append(lambda: server.instead.update({EVENTS: [FAILED]}))
     server.faults.add("send:409")
     ran = qoder(*SEND)
     assert (ran.code, "refused; looking for up to 8s" in ran.err) == (6, is_looked_for)

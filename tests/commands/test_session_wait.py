@@ -321,6 +321,16 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
     assert qoder("run", "wait", "drun_2").code == 11
 
 
+def test_run_wait_gives_a_session_another_minute_that_went_on_where_its_run_does_not(
+    qoder: Qoder, server: Asking
+) -> None:
+    session = server.asks("sess_2")
+    server.lies["GET /deployment_runs/drun_2"] = lambda run: run | {"status": "running"}
+    server.tell(session, qoder.clock.time + 100, RUNNING, idle("budget_reached"))
+    ran = qoder("run", "wait", "drun_2", "--json")
+    assert (ran.code, ran.json["error"]["type"]) == (1, "budget_reached")
+
+
 # A session that is archived.
 
 

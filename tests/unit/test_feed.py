@@ -58,10 +58,12 @@ def test_session_chat_asks_for_parts_of_messages_and_without_them_at_once_where_
 
 def test_run_logs_follow_resumes_after_the_last_event_that_a_header_can_name() -> None:
     odd = [json.dumps({"id": id, "type": "agent.message"}).encode() for id in ("evt_é", "evt_\x07", "")]
-    wire = Wire().on("GET", "/sessions/sess_1/events/stream", stream(MESSAGE, b"[1]", *odd), stream(END))
+    wire = Wire().on(
+        "GET", "/sessions/sess_1/events/stream", stream(MESSAGE, b"[1]", b"{", b"{}\nevent: ping", *odd), stream(END)
+    )
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     Feed(Log(app_at(wire, FakeClock()).client, "sess_1"), inbox=inbox).start()
-    kinds = ["up", *["heard"] * 4, "down", "up", "heard", "down"]
+    kinds = ["up", "heard", "alive", *["heard"] * 3, "down", "up", "heard", "down"]
     assert [inbox.get(timeout=20).kind for _ in kinds] == kinds
     assert [request.headers.get("last-event-id") for request in wire.requests] == [None, "evt_1"]
 
