@@ -1,5 +1,6 @@
 """Follow sessions' event streams in threads, reconnecting (help/pages/api.md#event-streams)."""
 
+import math
 import queue
 import re
 import time
@@ -194,7 +195,7 @@ class _Stream:
     feed: Feed
     is_open: bool = False
     delivers: bool = False  # whether an event came of it: a proxy may hold back all but heartbeats
-    heard_at: float = 0.0
+    heard_at: float = -math.inf
     story: Story = field(default_factory=Story)
 
 

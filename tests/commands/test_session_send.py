@@ -102,13 +102,6 @@ def test_session_send_names_nothing_that_waits_where_all_is_answered(qoder: Qode
     assert (ran.code, ran.error["next"][-3:]) == (6, ["--when-idle", "-o", "json"])
 
 
-def test_session_send_to_an_archived_session_exits_6(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1").fields["archived_at"] = "2027-01-01T00:00:00Z"
-    ran = qoder(*SEND, "--json")
-    assert (ran.code, server.sent) == (6, [])
-    assert "archived" in ran.error["message"]
-
-
 def test_session_send_interrupts(qoder: Qoder, server: Asking) -> None:
     session = server.asks("sess_1")
     server.tell(session, qoder.clock.time - 1, RUNNING, ENDED, apart=1000)
@@ -354,14 +347,11 @@ def test_session_send_looks_for_no_message_that_is_not_refused_for_a_conflict(
     assert (ran.code, server.asked[-1], qoder.clock.slept) == (code, "POST /sessions/sess_1/events", [])
 
 
-@pytest.mark.parametrize(("wrong", "code", "reads"), [("drop-after", 0, 2), ("drop-before", 9, 6)])
-def test_session_send_reads_no_more_messages_than_it_must(
-    qoder: Qoder, server: Asking, wrong: str, code: int, reads: int
-) -> None:
+def test_session_send_reads_no_more_messages_than_it_must(qoder: Qoder, server: Asking) -> None:
     before = [says(str(number), "user.message") for number in range(150)]
     server.tell(server.asks("sess_1"), qoder.clock.time - 30, *before, apart=0.01)
-    server.faults.add(f"send:{wrong}")
-    assert (qoder(*SEND).code, server.asked.count(EVENTS)) == (code, reads)
+    server.faults.add("send:drop-before")
+    assert (qoder(*SEND).code, server.asked.count(EVENTS)) == (9, 6)
 
 
 def test_session_send_interrupts_nobody_who_rests(qoder: Qoder, server: Asking) -> None:

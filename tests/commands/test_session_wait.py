@@ -120,6 +120,7 @@ def test_session_send_exits_1_when_the_turn_fails(qoder: Qoder, server: Asking, 
     for words in ((*SEND, "--wait"), ("session", "wait", "sess_1")):
         ran = qoder(*words, "--json")
         assert (ran.code, ran.json["turn"]["error"]["type"]) == (1, kind)
+    assert "Old." not in qoder("session", "result", "sess_1").out
 
 
 RESTS = {
@@ -321,14 +322,19 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
     assert qoder("run", "wait", "drun_2").code == 11
 
 
-def test_run_wait_gives_a_session_another_minute_that_went_on_where_its_run_does_not(
-    qoder: Qoder, server: Asking
-) -> None:
+def test_run_wait_gives_a_session_that_went_on_another_minute(qoder: Qoder, server: Asking) -> None:
     session = server.asks("sess_2")
     server.lies["GET /deployment_runs/drun_2"] = lambda run: run | {"status": "running"}
     server.tell(session, qoder.clock.time + 100, RUNNING, idle("budget_reached"))
     ran = qoder("run", "wait", "drun_2", "--json")
     assert (ran.code, ran.json["error"]["type"]) == (1, "budget_reached")
+
+
+def test_run_wait_gives_each_stop_of_an_agent_its_own_time(qoder: Qoder, server: Asking) -> None:
+    session, began = server.asks("sess_2", call(1)), qoder.clock.time
+    reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
+    server.tell(session, began + 10, reply, RUNNING, call(2), idle("requires_action", event_ids=["evt_2"]))
+    assert (qoder("run", "wait", "drun_2").code, qoder.clock.time - began >= 25) == (11, True)
 
 
 # A session that is archived.

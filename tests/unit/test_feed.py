@@ -58,9 +58,7 @@ def test_session_chat_asks_for_parts_of_messages_and_without_them_at_once_where_
 
 def test_run_logs_follow_resumes_after_the_last_event_that_a_header_can_name() -> None:
     odd = [json.dumps({"id": id, "type": "agent.message"}).encode() for id in ("evt_é", "evt_\x07", "")]
-    wire = Wire().on(
-        "GET", "/sessions/sess_1/events/stream", stream(MESSAGE, b"[1]", b"{", b"{}\nevent: ping", *odd), stream(END)
-    )
+    wire = Wire().on("GET", "*/events/stream", stream(MESSAGE, b"[1]", b"{", b"{}\nevent: ping", *odd), stream(END))
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     Feed(Log(app_at(wire, FakeClock()).client, "sess_1"), inbox=inbox).start()
     kinds = ["up", "heard", "alive", *["heard"] * 3, "down", "up", "heard", "down"]
@@ -114,6 +112,9 @@ def test_run_wait_of_many_opens_eight_streams(silent: Wire) -> None:
     for id in ids:
         streams.follow(Log(app.client, id), Story(), name=None, is_over=False)
     assert [streams.receive(News("up", id)) for id in ids] == [*((id, False) for id in ids[:8]), (None, False)]
+    for id, is_over in ((ids[0], True), (ids[8], False)):
+        streams.follow(Log(app.client, id), Story(), name=None, is_over=is_over)
+    assert streams.receive(News("up", ids[8])) == (ids[8], False)
     streams.close()
 
 
