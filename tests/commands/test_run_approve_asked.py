@@ -143,7 +143,7 @@ ROWS: dict[str, tuple[Events, Any, list[str]]] = {
     # What was said before, the input of the call, and rows of both.
     "8 rows": ([says("\n".join("12345678"))], {}, [*(f"> {row}" for row in "12345678"), "│ {}"]),
     "9 rows": ([says("\n".join("123456789"))], {}, [*(f"> {row}" for row in "12345678"), "> …", "│ {}"]),
-    "others since": (TALK, {"n": 5}, ["> Before.", "│ n", "│   5"]),
+    "others since": (TALK, {"n": [5]}, ["> Before.", "│ n", "│   [", "│     5", "│   ]"]),
     "no object": ([], ["ls"], ["│ [", '│   "ls"', "│ ]"]),
     "a row": ([], {"command": X}, ["│ command", f"│   {X}"]),
     "a row and a letter": ([], {"command": f"{X}x"}, ["│ command", f"│   {X}", "┆     x"]),
@@ -183,7 +183,7 @@ def test_question_is_about_what_a_person_could_have_read(
     ran = qoder(*APPROVE)
     assert (ran.code, replies(server)) == ((0, "allow 1") if question else (2, "")), ran.err[-300:]
     assert (question or "evt_1 has over 100,000 characters, or over 2,000 lines here") in ran.err
-    assert question or ran.err.count("\n") < 40
+    assert question or 20 < ran.err.count("\n") < 40  # its beginning
 
 
 # When it is asked, and when no more.

@@ -48,7 +48,7 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
     assert qoder("session", "pending", "sess_1", "--exit-status").code == 11
     assert qoder("session", "pending", "sess_1", "-q").out == "evt_1\nevt_2\n"
     row = qoder("session", "pending", "sess_1").out.splitlines()[0].split("\t")
-    assert row[:7] == ["-", "sess_1", "dep_1", "evt_1", "tool", "Bash", "echo 1"]
+    assert (row[:7], row[8][:2]) == (["-", "sess_1", "dep_1", "evt_1", "tool", "Bash", "echo 1"], "58")
     assert row[9:] == ["0.34", "6", "1", "-", "-", hashed, "-"]
     server.asks("sess_2", call(1), run=False)
     assert qoder("session", "pending", "sess_2").out.split("\t")[:3] == ["-", "sess_2", "-"]

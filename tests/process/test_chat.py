@@ -278,6 +278,7 @@ def test_session_chat_shows_repeated_parts_once(shell: Shell, server: Server, tm
         terminal.enters("one two three four five six seven eight nine ten").shows("nine ten")
         assert terminal.ends() == 0
     assert re.findall(r"(?:four five|eight nine)(?= +(?:four|eight))", terminal.raw) == []
+    assert terminal.raw.count("You said: one") > 1  # while it is being written, too
     assert terminal.screen.count("You said: one two three four five six seven eight nine ten") == 1
     stuttering.stop()
 

@@ -121,9 +121,10 @@ class Listed:
 
 
 def seconds(*ids: str) -> Events:
-    """Return events of which each has its second as its id, if it has one at all."""
+    """Return events whose ids begin with their seconds, if they have any."""
     return [
-        {"id": id, "type": "agent.message"} | ({"processed_at": f"2026-06-14T08:54:{id}Z"} if id.isdecimal() else {})
+        {"id": id, "type": "agent.message"}
+        | ({"processed_at": f"2026-06-14T08:54:{id[:2]}Z"} if id[0].isdecimal() else {})
         for id in ids
     ]
 
@@ -133,6 +134,7 @@ BACK: dict[str, tuple[str, str, str, bool]] = {
     "in order": ("09 08 | 03 01", "", "09 08 | 03 01", False),
     "pages that overlap": ("09 08 | 08 03", "", "09 08 | 03", False),
     "one page": ("01 09", "", "09 01", False),
+    "one page, all in one second": ("05b 05a", "05a 05b", "05b 05a", True),
     "the last page rises": ("09 08 | 10 03", "01 03 08 09 10", "09 08 | 10 03 01", True),
     "one page, half without times": ("x 05", "05 x", "x 05", True),
     "a page rises in between": ("09 10 03 | 02", "02 03 09 10", "10 09 03 02", True),
