@@ -82,9 +82,8 @@ class Story:
         return kept
 
     def note_complete(self) -> None:
-        """Take note that the agent's events were added, back to the beginning of the turn."""
+        """Take note that the agent's events were added, back to the beginning of the turn. The next `add` heeds it."""
         self._complete |= self._kept.keys()
-        self.add(())
 
     @property
     def events(self) -> Events:

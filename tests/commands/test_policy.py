@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from qoder_cli.sandbox.world import World
@@ -287,13 +286,7 @@ def test_run_wait_by_a_policy_looks_again_where_what_waits_cannot_be_read(
     qoder: Qoder, server: Asking, policy: Path
 ) -> None:
     server.asks("sess_1", call(1))
-    refusals = [refusal(400, "invalid_request_error", "Not now.")]
-
-    def once(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
-        is_look = "agent.tool_use" in request.url.params.get_list("types[]")
-        return refusals.pop() if is_look and refusals else answer()
-
-    server.bends("GET", once)
+    server.refuses_one_look()
     ran = qoder(*by(policy))
     assert (ran.code, len(server.sent), "what the agent waits for cannot be read: " in ran.err) == (0, 1, True), ran.err
 

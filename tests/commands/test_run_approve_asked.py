@@ -170,7 +170,7 @@ HEADING = "the agent asks to run Bash (tool, evt_1):\ncommand\n  "
         ("x\n" * 1997 + "x", "allow a call of"),
         ("x\n" * 1998 + "x", ""),
         ("x\n" * 20 + "x", "allow?"),
-        ("x\n" * 21 + "x", 'allow a call of "Bash" with'),
+        ("x\n" * 21 + "x", 'allow a call of "Bash" with 95 characters?'),
     ],
     ids=["as many characters", "one more", "2,000 rows", "2,001 rows", "23 rows", "24 rows"],
 )
@@ -204,6 +204,14 @@ def test_question_is_not_asked_where_somebody_else_answers_meanwhile(qoder: Qode
     qoder.stdin = Typing("y")
     ran = qoder(*WAIT)
     assert (ran.code, dict(server.taken), "evt_1 no longer waits" in ran.err) == (0, {"evt_1": 1}, read > 2)
+
+
+def test_question_comes_once_it_can_be_read_what_waits(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    server.refuses_one_look()
+    qoder.stdin = Typing("y")
+    ran = qoder(*WAIT)
+    assert (ran.code, len(server.sent), "what the agent waits for cannot be read: " in ran.err) == (0, 1, True)
 
 
 @pytest.mark.parametrize(("spent", "is_asked"), [(299.9, True), (300.0, False)])

@@ -309,15 +309,6 @@ def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Askin
     assert "  │   界" in terminal.screen
 
 
-def test_question_says_the_length_of_a_call_that_is_longer_than_the_screen(hasty: Shell, server: Asking) -> None:
-    server.asks("sess_1", call(1, name='Ba"sh', input={"command": "rm -rf /\n" + "echo ok\n" * 30}))
-    long = 'a call of "Ba\\"sh" with 321 characters? [y]es [n]o'
-    for words, code in ((APPROVE, 2), (WAIT, 11)) if ALL_CELLS else ((WAIT, 11),):
-        with Terminal(hasty, *words, rows=24) as terminal:
-            terminal.shows(f"allow {long}").type("\x04")
-            assert terminal.end() == code
-
-
 SECRETS = [
     ("command", "QODER_PAT"),
     ("command", "[redacted]"),

@@ -122,11 +122,8 @@ class Listed:
 
 def seconds(*ids: str) -> Events:
     """Return events whose ids begin with their seconds, if they have any."""
-    return [
-        {"id": id, "type": "agent.message"}
-        | ({"processed_at": f"2026-06-14T08:54:{id[:2]}Z"} if id[0].isdecimal() else {})
-        for id in ids
-    ]
+    times = [{"processed_at": f"2026-06-14T08:54:{id[:2]}Z"} if id[0].isdecimal() else {} for id in ids]
+    return [{"id": id, "type": "agent.message"} | at for id, at in zip(ids, times, strict=True)]
 
 
 # The pages of a list newest first, and oldest first; the portions that are read, and whether from both.
