@@ -84,7 +84,6 @@ class Feed:
         self._inbox = inbox
         self._cursor = log.last
         self._heard: dict[str, None] = {}
-        self._gap = False
         self._is_left = False
         self._over = False
 
@@ -106,7 +105,7 @@ class Feed:
             if self._is_left:
                 return
             if error and error.http_status == 409 and self._cursor is not None:
-                self._cursor, self._gap = None, True  # the server forgot this event
+                self._cursor = None  # the server forgot this event; the list is read once the stream is open
                 continue
             if error and error.http_status == 400 and self._deltas:
                 self._deltas = ()  # an older server may not know them
@@ -123,9 +122,6 @@ class Feed:
             asked = {"event_deltas[]": self._deltas} if self._deltas else None
             with self._client.open_stream(self._path, params=asked, headers=after) as (_, chunks):
                 self._report("up")
-                if self._gap:
-                    self._gap = False
-                    self._report("gap")
                 for item in frames(chunks):
                     while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
                         time.sleep(_READER_TICK)  # unread data stays with the server

@@ -76,6 +76,7 @@ def test_run_wait_by_a_policy_that_decides_all_is_told_how_the_run_ended(
     qoder: Qoder, server: Asking, policy: Path
 ) -> None:
     server.asks("sess_1", call(1), call(2))
+    server.late.append(lambda: setattr(server, "lag", 40.0))  # its answers do not show yet
     ran = qoder(*by(policy, "--no-progress"))
     assert (ran.code, ran.json["status"], len(server.sent)) == (0, "completed", 1)
     assert len(ran.err.splitlines()) == 2  # its decisions alone

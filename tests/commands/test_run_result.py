@@ -167,7 +167,7 @@ def test_run_result_saves_deliveries_and_overwrites_none(qoder: Qoder, tmp_path:
     ran = delivered(qoder, folder, name)
     assert (ran.code, ran.json["result"], ran.json["files"]) == (0, "Done.", [str(folder / saved)])
     assert {path.name: path.read_text() for path in folder.iterdir()} == {saved: "delivered", "mine.txt": "mine"}
-    assert "sig=1" not in ran.err
+    assert (f"saved {folder / saved}\n" in ran.err, "sig=1" in ran.err) == (True, False)
 
 
 @pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", "https://sto[rage/x", ""])
