@@ -23,7 +23,7 @@ from qoder_cli.output.visible import quoted
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.log import Log, message_text
-from qoder_cli.sessions.question import HIDDEN, ask, named, reason, rows_in_parts, rows_of, show_call, withheld
+from qoder_cli.sessions.question import ask, named, reason, rows_in_parts, rows_of, show_call, withheld
 from qoder_cli.sessions.state import read_session
 
 MOST_CHARACTERS = 600  # characters of what the agent said last
@@ -157,9 +157,9 @@ def _say(app: App, doing: str, calls: Sequence[Call]) -> None:
 
 def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
     """Return whether a call, which was just shown, is asked about. If not, say why."""
+    if not may_allow:
+        return True  # whatever it hides, it is only denied
     why = withheld(app, call)
-    if why == HIDDEN and not may_allow:
-        return True
     if why:
         app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
     elif call.kind == "custom":

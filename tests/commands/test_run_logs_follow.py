@@ -281,11 +281,13 @@ FAILURES: dict[str, Any] = {
     "an error that is no JSON": [frame("broken", kind="error")],
     "an error by its name": [frame({"message": "Gone."}, kind="error")],
     "an error in a word": [frame({"type": "error", "error": "Word."})],
+    "a program that is wrong": [ValueError("Odd.")],
     "400": api_error(400, "invalid_request_error", "No."),
     "a proxy that refuses": (403, "No."),
     "a conflict not about the cursor": (409, {}),
 }
 SAYS = {"an error": "Too busy.", "an error by its name": "Gone.", "an error in a word": "Word."}
+SAYS["a program that is wrong"] = "ValueError: Odd."
 
 
 @pytest.mark.parametrize("name", FAILURES)

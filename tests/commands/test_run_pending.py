@@ -245,7 +245,7 @@ def test_session_pending_reads_back_to_the_start_of_a_sub_agent_that_asks(
     session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=101)
     allowed = [{**call(1), "id": f"evt_o{number}", "evaluated_permission": "allow"} for number in range(600)]
     server.tell(session, qoder.clock.time - 48, *allowed, apart=0.01)
-    server.tell(session, qoder.clock.time - 1, RUNNING)
+    server.tell(session, qoder.clock.time - 1, {"type": "session.thread_status_running"}, RUNNING)
     assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
     assert len(server.requests) < 8
 

@@ -655,7 +655,7 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("")), ""),
     ((START, {**delta("lost"), "event_id": "evt_2"}), ""),
     (({"type": "event_delta", "delta": delta("lost")["delta"]},), ""),
-    ((message("x" * 80),), "x" * 79 + "\nx\n"),
+    ((message("x" * 159),), ("x" * 79 + "\n") * 2 + "x\n"),
     (({**message("x" * 78), "type": "user.message"},), "> " + "x" * 77 + "\n> x\n"),
     ((RESTS, {"type": "session.status_running"}), ""),
     (({**RESTS, "stop_reason": {"type": "cancelled"}},), "  session idle: cancelled\n"),

@@ -219,7 +219,7 @@ def test_session_chat_interrupts_with_esc(shell: Shell, slow: Server) -> None:
 
 
 def test_session_chat_sends_nothing_while_the_agent_works_and_shows_what_is_left(shell: Shell, slow: Server) -> None:
-    with Chat(shell.enter(slow).hurry(PATIENT), *new("agent_minute", "-m", "Report.")) as terminal:
+    with Chat(shell.enter(slow).hurry(PATIENT), *new("agent_minute", "-m", "Report.", "--no-progress")) as terminal:
         terminal.shows(WORKS).type("And thn?\x1b")  # an arrow that arrives in two parts is no Esc
         terminal.ends_in(WORKS, "> And thn?")
         time.sleep(0.3)

@@ -75,6 +75,7 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
     "a run that works again after its first end": (None, "1 runs, 2 ends, 3 runs, 4 cancelled, 5 asks", "completed"),
     "a turn that asks once it has ended": ({}, "1 message, 2 works, 3 ends, 4 asks", "begins at 1, asks at 4"),
+    "newest first, and a reply at no time": (None, "3 asks@6, 2 reply, 1 runs@5", "asks at 3"),
     "newest first, in one second": (None, "3 ends@5, 2 works@5, 1 runs@5", "completed"),
     "newest first, without times": (None, "3 ends, 2 works, 1 runs", "completed"),
     "a message, and it asks at once": ({}, "1 message, 2 asks", "begins at 1, unclear, asks at 2"),
