@@ -161,11 +161,11 @@ def test_run_wait_sends_nothing_that_it_cannot_store(
 def test_run_wait_after_a_lost_decision_never_sends_it_again(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1))
     server.faults.add("send:drop-before")
-    began = qoder.clock.time
     assert (qoder(*by(policy)).code, logged(qoder)) == (9, [("evt_1", "allow", "sending")])
+    began = qoder.clock.time
     ran = qoder(*by(policy))
     assert (ran.code, len(server.sent), logged(qoder)) == (9, 1, [("evt_1", "allow", "sending")])
-    assert qoder.clock.time - began > 30
+    assert 30 <= qoder.clock.time - began < 50
     assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "json"]
     server.colleague("evt_1")
     assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)

@@ -77,7 +77,8 @@ def denied(server: Asking) -> None:
 
 def denied_in_the_older_form(server: Asking) -> None:
     denied(server)
-    server.tells(lambda events: [each | {"decision": each.get("result"), "result": None} for each in events])
+    other = {"decision": "deny", "result": None, "processed_at": None, "created_at": None}
+    server.tells(lambda events: [each | other if each["type"].startswith("user.") else each for each in events])
 
 
 def cancelled(server: Asking) -> None:
@@ -154,7 +155,7 @@ CASES: dict[str, Case] = {
     "nothing waits, and the outcome": Case([], f"{ALL} --wait", 0, []),
     "the agent was stopped": Case(ONE, APPROVE, 6, [], "moved on (idle: cancelled)", cancelled),
     "denied by a colleague": Case(TWO, APPROVE, 6, [], "it was denied at 2027", denied),
-    "denied in the older form": Case(ONE, APPROVE, 6, [], "it was denied at 2027", denied_in_the_older_form),
+    "denied in the older form": Case(ONE, APPROVE, 6, [], "it was denied; nothing", denied_in_the_older_form),
     "one of two denied by a colleague": Case(
         TWO, "approve sess_1 evt_1 evt_2 --yes", 6, [], "it was denied at 2027", denied
     ),

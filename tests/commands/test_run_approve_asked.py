@@ -109,7 +109,7 @@ def test_question_of_deny_allows_nothing_whatever_is_typed(qoder: Qoder, server:
 
 def test_question_is_not_asked_where_nothing_waits(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1")
-    ran = qoder(*APPROVE, "--all")
+    ran = qoder(*APPROVE, "--all", "--no-progress")
     assert (ran.code, ran.err) == (0, "nothing waits in session sess_1\n")
     ran = qoder(*APPROVE)
     assert (ran.code, ran.err) == (6, "error: nothing waits in session sess_1; nothing was sent\n")

@@ -130,6 +130,7 @@ def test_run_answer_asks_before_it_gives_a_result_to_a_number(
     qoder("run", "pending", "drun_1")
     qoder.stdin = f"{typed}\n"
     ran = qoder("run", "answer", "drun_1", "1", "--with", "x" * 61)
+    assert ("\nrun drun_1\n" in ran.err) == ("over 2,000" not in shown)
     assert (ran.code, len(server.sent), shown in ran.err) == (code, 1 - code // 2, True), ran.err
 
 

@@ -714,7 +714,7 @@ OF_A_THREAD = {**ASKS, "type": "session.thread_status_idle"}
     [
         ([RUNS, MAY_ASK, ASKS], 5.0),
         ([RUNS, CUSTOM, ASKS], 5.0),
-        ([RUNS, CALL, ASKS], 5.0 + ASKS_FOR),
+        *((events, 5.0 + ASKS_FOR) for events in ([ASKS], [RUNS, CALL, ASKS])),
         ([RUNS, MAY_ASK, CALL, ASKS], 5.0 + ASKS_FOR),
         ([RUNS, MAY_ASK, OF_A_THREAD], math.inf),
         ([RUNS, MAY_ASK, RESTS], math.inf),

@@ -151,7 +151,7 @@ def interrupted_in_vain(server: Asking) -> None:
 
 def busy(qoder: Qoder, server: Asking) -> None:
     session = server.asks("sess_1")
-    server.tell(session, qoder.clock.time - 5, RUNNING)
+    server.tell(session, qoder.clock.time - 5, RUNNING, call(1))
     interrupted_in_vain(server)
 
 

@@ -172,13 +172,13 @@ def test_run_logs_follow_reads_on_from_what_was_heard_if_that_came_next(
     assert listed.asked[2:] == [asked, "page 1"]
 
 
-BAD, BUSY = Rejected("Bad cursor.", http_status=400), Unavailable("Busy.", http_status=503)
+BAD = [Rejected("Bad cursor.", http_status=status) for status in (400, 409, 410, 422)]
+BUSY = Unavailable("Busy.", http_status=503)
 
 
 @pytest.mark.parametrize(
     ("is_first", "error", "asked"),
-    [(False, BAD, "asc"), (False, BUSY, "asc evt_0"), (True, BAD, "asc evt_0")],
-    ids=["a cursor that is refused", "a server that is busy", "a second page that is refused"],
+    [*((False, bad, "asc") for bad in BAD), (False, BUSY, "asc evt_0"), (True, BAD[0], "asc evt_0")],
 )
 def test_run_logs_follow_reads_all_again_where_its_cursor_is_refused(
     is_first: bool, error: ApiError, asked: str
