@@ -249,7 +249,7 @@ class Chat:
 
     def _follow(self) -> None:
         """Hand in what the session shows, without end."""
-        clock, looked_at = self._app.clock, 0.0
+        clock, looked_at = self._app.clock, -math.inf
         try:
             follower = Follower(self._log, preview=lambda part: self._hand_in(partial(self._page.show, part)))
             for events in follower.batches(lambda: clock.monotonic() + QUIET):

@@ -230,6 +230,8 @@ def test_session_pending_lists_what_a_sub_agent_asks_behind_a_running_agent(
     [shown] = qoder("session", *words, "--json").json
     assert (shown["call"], shown["session_id"], shown["thread"]) == ("evt_1", "sess_1", "sthr_2")
     assert qoder("session", "pending", "sess_1", "--exit-status").code == 11
+    server.faults.add("send:drop-before")
+    assert qoder(*shown["answer"]["approve"][1:]).code == 9
     ran = qoder(*shown["answer"]["approve"][1:])
     assert (ran.code, server.taken) == (0, {"evt_1": 1}), ran.err
     qoder.clock.time += 1

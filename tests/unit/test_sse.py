@@ -27,6 +27,7 @@ STREAMS: list[tuple[bytes, list[Item]]] = [
     (b"data: a\r\ndata: b\r\ndata:  c\r\n\r\n", [Frame(None, "", "a\nb\n c")]),
     (b"data\n\n", [Frame(None, "", "")]),
     (b"event: ping\n\n", [Frame(None, "ping", "")]),
+    (b"event: a\nevent: b\ndata: x\n\nevent: ping\nevent:\n\n", [Frame(None, "b", "x")]),
     (b"id: 7\n\n", []),
     (b"id: 7\0\ndata: x\n\n", [X]),
     (b"id: 7\ndata: x\n\ndata: y\n\n", [Frame("7", "", "x"), Frame(None, "", "y")]),
