@@ -138,7 +138,7 @@ def test_question_names_the_deployment_where_there_is_one(qoder: Qoder, server: 
     assert before == ["sess_1 waits for an answer"] * (words not in (APPROVE, RUN)) + shown
 
 
-X, TALK = "x" * 72, [says("Before."), says(" \n"), says("Hi!", "user.message")]
+X, Y, TALK = "x" * 72, "y" * 70, [says("Before."), says(" \n"), says("Hi!", "user.message")]
 ROWS: dict[str, tuple[Events, Any, list[str]]] = {
     # What was said before, the input of the call, and rows of both.
     "8 rows": ([says("\n".join("12345678"))], {}, [*(f"> {row}" for row in "12345678"), "│ {}"]),
@@ -146,7 +146,7 @@ ROWS: dict[str, tuple[Events, Any, list[str]]] = {
     "others since": (TALK, {"n": [5]}, ["> Before.", "│ n", "│   [", "│     5", "│   ]"]),
     "no object": ([], ["ls"], ["│ [", '│   "ls"', "│ ]"]),
     "a row": ([], {"command": X}, ["│ command", f"│   {X}"]),
-    "a row and a letter": ([], {"command": f"{X}x"}, ["│ command", f"│   {X}", "┆     x"]),
+    "two rows and a letter": ([], {"command": f"{X}{Y}z"}, ["│ command", f"│   {X}", f"┆     {Y}", "┆     z"]),
 }
 
 

@@ -647,7 +647,7 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("a\x1b[2Jb\u202e")), "a\\u001b[2Jb\\u202e\n"),
     ((START, delta("One "), delta("two.")), "One two.\n"),
     ((START, delta("One "), START, delta("One "), delta("two.")), "One two.\n"),
-    ((START, delta("One "), delta("One "), delta("two.")), "One two.\n"),
+    ((START, *[delta("One ")] * 2, *[delta("two.")] * 2), "One two.\n"),
     ((message("a\r\n\tb\n\n界"),), "a\n    b\n\n界\n"),
     ((message("word " * 20),), ("word " * 15 + "word\n") + "word " * 4 + "\n"),
     ((message("界" * 50),), "界" * 39 + "\n" + "界" * 11 + "\n"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOKEN
-from tests.support.asking import ASKED, Asking, Events, call, on_real_time, sha256_of
+from tests.support.asking import ASKED, Asking, call, on_real_time, sha256_of
 from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.processes import IMPATIENT, PATIENCE, Hooked, Shell, Terminal, asked_again, served, until
 
@@ -113,23 +113,6 @@ def test_session_approve_sends_nothing_when_the_terminal_vanishes(shell: Shell, 
         terminal.shows(ASKED).hang_up()
         until(lambda: terminal.process.poll() is not None, "its end")
         assert terminal.process.poll() in (2, 129, -signal.SIGHUP)
-    assert server.sent == []
-
-
-@pytest.mark.parametrize("meanwhile", ["a colleague answers", "the call changes"])
-def test_session_approve_sends_nothing_where_it_is_no_longer_so(shell: Shell, server: Asking, meanwhile: str) -> None:
-    def otherwise(events: Events) -> Events:
-        other = {"input": {"command": "rm -rf /"}}
-        return [{**event, **other} if event["id"] == "evt_1" else event for event in events]
-
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED)
-        if meanwhile == "the call changes":
-            server.tells(otherwise)
-        else:
-            server.colleague("evt_1", "deny")
-        terminal.type("y\n")
-        assert terminal.end() == 6
     assert server.sent == []
 
 
