@@ -187,7 +187,8 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
     Raises QoderError; Late, with nothing sent, if no time is `left` before all replies are given.
     """
     with app.progress.aside():
-        _check_time(left)
+        if left is not None and left() <= 0:
+            raise Late
         try:
             asked = look(app.client, session_id)
         except ApiError as error:
@@ -202,7 +203,6 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
         if calls:
             show_context(app, session_id, run)
         answers = answers_in(asked, decided(app, calls, calls, left=left))
-        _check_time(left)
         try:
             if answers:
                 Answers(app, asked, answers).deliver()
@@ -215,9 +215,3 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
 def answers_in(asked: Asked, answers: Decided) -> list[tuple[Call, dict[str, Any]]]:
     """Return calls with their answers, in the order in which they wait."""
     return [(call, answers[call.id]) for call in asked.calls if call.id in answers]
-
-
-def _check_time(left: Left | None) -> None:
-    """Raise Late if no time is `left`."""
-    if left is not None and left() <= 0:
-        raise Late

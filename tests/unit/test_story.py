@@ -78,6 +78,7 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "newest first, and a reply at no time": (None, "3 asks@6, 2 reply, 1 runs@5", "asks at 3"),
     "newest first, in one second": (None, "3 ends@5, 2 works@5, 1 runs@5", "completed"),
     "newest first, without times": (None, "3 ends, 2 works, 1 runs", "completed"),
+    "a turn that works again, without times": ({}, "1 message, 2 runs, 3 works, 4 ends, 5 runs", "begins at 1"),
     "a message, and it asks at once": ({}, "1 message, 2 asks", "begins at 1, unclear, asks at 2"),
     "a turn without any event of the agent's own": ({}, "1 message, 2 runs, 3 ends", "completed, begins at 1"),
     "a message to an agent at work": ({}, "1 runs, 2 works, 3 message", "begins at 3, unclear"),
