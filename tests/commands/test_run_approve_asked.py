@@ -143,6 +143,7 @@ ROWS: dict[str, tuple[Events, Any, list[str]]] = {
     # What was said before, the input of the call, and rows of both.
     "8 rows": ([says("\n".join("12345678"))], {}, [*(f"> {row}" for row in "12345678"), "│ {}"]),
     "9 rows": ([says("\n".join("123456789"))], {}, [*(f"> {row}" for row in "12345678"), "> …", "│ {}"]),
+    "words of a row and a letter": ([says("w" * 75)], {}, [f"> {'w' * 74}", ">     w", "│ {}"]),
     "others since": (TALK, {"n": [5]}, ["> Before.", "│ n", "│   [", "│     5", "│   ]"]),
     "no object": ([], ["ls"], ["│ [", '│   "ls"', "│ ]"]),
     "a row": ([], {"command": X}, ["│ command", f"│   {X}"]),

@@ -128,7 +128,8 @@ def test_run_get_looks_once_for_what_a_run_waits_for(
 
 
 def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1))
+    reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_2", "result": "deny"}
+    server.tell(server.asks("sess_1", call(1), call(2)), qoder.clock.time - 1, reply)
     server.asks("sess_2")
     qoder.terminal = True
     for ago, shown in ((0, "49s"), (780, "13m"), (7200, "2h")):

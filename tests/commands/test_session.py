@@ -604,6 +604,7 @@ def test_session_chat_says_how_to_come_back_unless_the_session_is_gone(
     service.instead[f"GET /sessions/{session}/events"] = [response] * 9
     ran = qoder("session", "chat", session)
     assert (ran.code, f"to come back: qoder session chat {session}" in ran.err) == (code, code != 5)
+    assert f"{session}: Enter sends" in ran.err
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
@@ -658,6 +659,7 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((message("x" * 159),), ("x" * 79 + "\n") * 2 + "x\n"),
     (({**message("x" * 78), "type": "user.message"},), "> " + "x" * 77 + "\n> x\n"),
     ((RESTS, {"type": "session.status_running"}), ""),
+    (({"type": "session.error", "error": "one\ntwo"},), "  error one\n"),
     (({**RESTS, "stop_reason": {"type": "cancelled"}},), "  session idle: cancelled\n"),
 ]
 
