@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qoder_cli.local import decided
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.asking import Asking, Event, call
@@ -187,6 +188,16 @@ def test_run_wait_twice_at_once_sends_each_decision_once(qoder: Qoder, server: A
     server.meanwhile.append(lambda: others.append(qoder(*by(policy)).code))
     assert (qoder(*by(policy)).code, others) == (0, [9])
     assert dict(server.taken) == {"evt_1": 1}
+
+
+def test_run_wait_sends_no_decision_that_another_command_noted_right_before(
+    qoder: Qoder, server: Asking, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.asks("sess_1", call(1))
+    noted, others, server.lenient = decided.of_session, [by(policy)], True
+    server.late.append(lambda: setattr(server, "lag", 20.0))
+    monkeypatch.setattr(decided, "of_session", lambda *about: (noted(*about), others and qoder(*others.pop()))[0])
+    assert (qoder(*by(policy)).code, others, server.taken) == (0, [], {"evt_1": 1})
 
 
 def test_run_wait_leaves_a_call_that_is_asked_again_to_a_person(qoder: Qoder, server: Asking, policy: Path) -> None:

@@ -71,6 +71,7 @@ CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {
     "a secret alone": ([SECRET], WAIT, "", 11, "", HIDDEN),
     "a secret to allow": ([SECRET], APPROVE, "", 2, "", HIDDEN),
     "a secret to deny": ([SECRET], DENY, "n", 0, "deny 1", "n?"),
+    "one beside another too long": ([E2, call(1, input={"command": "x\n" * 2000})], APPROVE, "", 2, "", ""),
     "what cannot be read": ([STRANGE], WAIT, "", 11, "", ""),
     "what can be read": ([STRANGE, E2], WAIT, "y", 11, "allow 2", "?"),
 }
@@ -144,6 +145,7 @@ ROWS: dict[str, tuple[Events, Any, list[str]]] = {
     "8 rows": ([says("\n".join("12345678"))], {}, [*(f"> {row}" for row in "12345678"), "│ {}"]),
     "9 rows": ([says("\n".join("123456789"))], {}, [*(f"> {row}" for row in "12345678"), "> …", "│ {}"]),
     "words of a row and a letter": ([says("w" * 75)], {}, [f"> {'w' * 74}", ">     w", "│ {}"]),
+    "others before": ([*TALK[1:] * 12, TALK[0]], {}, ["> Before.", "│ {}"]),
     "others since": (TALK, {"n": [5]}, ["> Before.", "│ n", "│   [", "│     5", "│   ]"]),
     "no object": ([], ["ls"], ["│ [", '│   "ls"', "│ ]"]),
     "a row": ([], {"command": X}, ["│ command", f"│   {X}"]),

@@ -258,6 +258,8 @@ def test_session_pending_shows_what_it_cannot_read_of_a_sub_agent(qoder: Qoder, 
     server.tells(lambda events: [event for event in events if event["id"] != "evt_1"])
     [row] = qoder("session", "pending", "sess_1", "--json").json
     assert (row["call"], row["kind"]) == ("evt_1", None)
+    server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "running"}
+    assert "requires_action" not in qoder("run", "get", "drun_1", "--json").json  # the main agent works
 
 
 def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder: Qoder, server: Asking) -> None:
@@ -273,6 +275,8 @@ def test_session_pending_lists_nothing_of_a_turn_that_ended_however_its_calls_ar
 ) -> None:
     server.tell(server.asks("sess_1", call(1)), qoder.clock.time - 1, ENDED)
     assert qoder("session", "pending", "sess_1", "--json").json == []
+    server.tells(lambda events: [])  # of a session that is so new
+    assert qoder("session", "pending", "sess_1", "--exit-status").code == 0
 
 
 def test_session_pending_does_without_calls_that_have_no_id(qoder: Qoder, server: Asking) -> None:

@@ -493,6 +493,7 @@ def test_session_files_are_put_in_and_taken_out(
 
     added = files("--add", "file_notes.txt:/data/notes.txt", "--json")
     assert (added.code, [each["mount_path"] for each in added.json]) == (0, ["/data/notes.txt"]), added.err
+    assert "uploaded file_notes.txt as file_" in added.err
     resource = added.json[0]["id"]
     assert files("--remove", resource).code == 2
     removed = files("--remove", resource, "--yes", "--json")
@@ -670,11 +671,6 @@ def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
 ) -> None:
     page = Page(Screen(io.BytesIO(), is_terminal=True))
     assert "".join(map(page.show, events)) + page.preview(10) == shown
-
-
-def test_session_chat_shows_in_red_what_went_wrong() -> None:
-    page = Page(Screen(io.BytesIO(), is_terminal=True, color=True))
-    assert [page.show(event)[:5] for event in (GONE, USED)] == ["\x1b[31m", "\x1b[2m "]
 
 
 RUNS = {"id": "evt_4", "type": "session.status_running"}

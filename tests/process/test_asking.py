@@ -382,14 +382,6 @@ def test_run_approve_takes_the_hash_of_a_call_too_long_to_be_shown(shell: Shell,
     assert server.taken == {"evt_1": 1}
 
 
-def test_run_approve_asks_about_no_call_beside_one_that_is_too_long(shell: Shell, server: Asking) -> None:
-    server.asks("sess_1", call(2), LONG["lines"])
-    with Terminal(shell, *APPROVE) as terminal:
-        assert terminal.end() == 2
-    assert ASKED not in terminal.raw
-    assert server.sent == []
-
-
 # A question ends with the time, and a reply to the last call is none to the next.
 
 
