@@ -147,7 +147,7 @@ BOUND = f"{APPROVE} --input-sha256 "
 REFUSALS = {"400": 6, "403": 4, "404": 5, "409": 6}
 CASES: dict[str, Case] = {
     "in the order in which they wait": Case(
-        [*TWO, call(3)], "approve sess_1 evt_3 evt_1 --yes", 0, ["evt_1 allow", "evt_3 allow"], "evt_2"
+        [*TWO, call(3)], "approve sess_1 evt_3 evt_1 --yes", 0, ["evt_1 allow", "evt_3 allow"], "still wait: evt_2"
     ),
     "of another session": Case(ONE, "approve sess_1 evt_9 --yes", 5, []),
     "nothing shows how it stands": Case(ONE, APPROVE, 6, [], "moved on (unknown)", events_after(unstatused)),

@@ -266,7 +266,7 @@ def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder
     session = server.asks("sess_1", call(1))
     server.stops({"type": "requires_action"})
     allowed = [{**call(1), "id": f"evt_m{number}", "evaluated_permission": "allow"} for number in range(150)]
-    server.tell(session, qoder.clock.time - 55, *allowed, apart=0.01)
+    server.tell(session, qoder.clock.time - 51, *allowed, apart=0.01)
     assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
 
 

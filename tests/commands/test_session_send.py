@@ -84,7 +84,9 @@ def test_session_send_to_a_busy_session_exits_6_with_what_helps(qoder: Qoder, se
 
 @pytest.mark.parametrize(("how", "code"), [("", 6), ("--wait", 6), ("--when-idle", 11), ("--interrupt", 11)])
 def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server: Asking, how: str, code: int) -> None:
-    server.asks("sess_1", call(1))
+    server.asks("sess_1", call(1, evaluated_permission="ask" if how else "allow"))
+    if not how:
+        server.stops({"type": "requires_action"})  # for a call that is neither named nor marked
     if code == 11:
         interrupted_in_vain(server)
     ran = qoder(*SEND, *how.split(), "--json")
@@ -171,9 +173,8 @@ def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Q
 def test_session_send_says_that_a_message_refused_until_the_timeout_was_not_sent(qoder: Qoder, server: Asking) -> None:
     refuses(qoder, server)
     ran = qoder(*SEND, "--when-idle", "--timeout", "20s", "--json")
-    assert ran.code == 124
+    assert (ran.code, ran.error["next"][1:7]) == (124, [*SEND, "--when-idle"])
     assert ran.error["message"].endswith("; the message was not sent")
-    assert ran.error["next"][1:7] == [*SEND, "--when-idle"]
 
 
 def refuses(qoder: Qoder, server: Asking) -> None:

@@ -173,6 +173,10 @@ def test_session_send_sends_nothing_to_a_session_that_takes_no_messages(
     server.lies["GET /sessions/sess_1"] = lambda session: {**session, **fields}
     ran = qoder(*SEND)
     assert (ran.code, server.writes, f"session sess_1 {why}" in ran.err) == (6, [], True)
+    server.meanwhile.append(lambda: server.lies.update(lies))
+    lies, server.lies = server.lies, {}
+    server.faults.add("send:409")
+    assert (qoder(*SEND, "--when-idle").code, len(server.writes)) == (6, 1)
 
 
 @pytest.mark.parametrize("why", ["the session says that it works", "the agent asks"])
