@@ -92,13 +92,13 @@ NO_SUCCESS: dict[str, tuple[Any, list[Any], int, str, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", NO_SUCCESS)
 def test_run_result_exits_as_the_run_ended_and_shows_what_was_said(qoder: Qoder, name: str) -> None:
     run, events, code, out, fields = NO_SUCCESS[name]
-    for format in ("table", "json"):
+    for format in ("table", "id", "json"):
         qoder.wire.on(*RUN, run).on(*EVENTS, *events, repeat=bool(events))
         ran = qoder(*RESULT, "-o", format)
         qoder.wire.expected.clear()
         assert ran.code == code
-        if format == "table":
-            assert ran.out == out
+        if format != "json":
+            assert ran.out == (out if format == "table" or code == 8 else "drun_1\n")
         else:
             assert ran.json | fields == ran.json
             assert ran.error["run_state"] == ("going" if code == 8 else ran.error["run_state"])
