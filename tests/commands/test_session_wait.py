@@ -336,8 +336,7 @@ def test_run_wait_gives_a_session_that_went_on_another_minute(qoder: Qoder, serv
 
 def test_run_wait_gives_each_stop_of_an_agent_its_own_time(qoder: Qoder, server: Asking) -> None:
     session, began = server.asks("sess_2", call(1)), qoder.clock.time
-    reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
-    server.tell(session, began + 10, reply, RUNNING, call(2), idle("requires_action", event_ids=["evt_2"]))
+    server.tell(session, began + 10, REPLY, RUNNING, call(2), idle("requires_action", event_ids=["evt_2"]))
     assert (qoder("run", "wait", "drun_2").code, qoder.clock.time - began >= 25) == (11, True)
 
 
