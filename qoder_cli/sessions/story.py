@@ -34,7 +34,7 @@ class Story:
     """The events that tell how a run or a turn went, judged again whenever more are added.
 
     Each counts once, in the order in which it was added; where times contradict that, they decide. What is older than
-    `since` (unix seconds) does not count. Of the agent's events, only what shows when work began is kept.
+    `since` (unix seconds) does not count. Of the agent's events in a row, only the first and the last are kept.
     """
 
     def __init__(
