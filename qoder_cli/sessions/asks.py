@@ -258,7 +258,6 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind
     if is_behind:
         # The main thread may pass through such an idle by itself: only what is marked as asked waits for a person.
         asked_by = {id: key for id, key in asked_by.items() if id not in calls or _asks(calls[id].event)}
-        asking = asking if asked_by else []
     readable = tuple(calls[id] for id in asked_by if id in calls)
     unreadable = tuple(id for id in asked_by if id not in calls)
     key = next((event_key(event) for event, _ in asking), None)

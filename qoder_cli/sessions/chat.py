@@ -204,7 +204,7 @@ class Chat:
     @property
     def preview(self) -> str:
         """The newest rows of the message that the agent is writing."""
-        return self._page.preview(max(1, min(MOST_PREVIEWED, get_terminal_size((80, 24)).lines // 2)))
+        return self._page.preview(max(1, min(MOST_PREVIEWED, get_terminal_size().lines // 2)))
 
     @property
     def leave_now(self) -> Leave | None:
@@ -249,7 +249,7 @@ class Chat:
 
     def _follow(self) -> None:
         """Hand in what the session shows, without end."""
-        clock, looked_at = self._app.clock, 0.0
+        clock, looked_at = self._app.clock, -math.inf
         try:
             follower = Follower(self._log, preview=lambda part: self._hand_in(partial(self._page.show, part)))
             for events in follower.batches(lambda: clock.monotonic() + QUIET):

@@ -23,7 +23,7 @@ from qoder_cli.output.visible import quoted
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.log import Log, message_text
-from qoder_cli.sessions.question import HIDDEN, ask, named, reason, rows_in_parts, rows_of, show_call, withheld
+from qoder_cli.sessions.question import ask, named, reason, rows_in_parts, rows_of, show_call, withheld
 from qoder_cli.sessions.state import read_session
 
 MOST_CHARACTERS = 600  # characters of what the agent said last
@@ -157,9 +157,9 @@ def _say(app: App, doing: str, calls: Sequence[Call]) -> None:
 
 def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
     """Return whether a call, which was just shown, is asked about. If not, say why."""
+    if not may_allow:
+        return True  # whatever it hides, it is only denied
     why = withheld(app, call)
-    if why == HIDDEN and not may_allow:
-        return True
     if why:
         app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
     elif call.kind == "custom":
@@ -187,7 +187,8 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
     Raises QoderError; Late, with nothing sent, if no time is `left` before all replies are given.
     """
     with app.progress.aside():
-        _check_time(left)
+        if left is not None and left() <= 0:
+            raise Late
         try:
             asked = look(app.client, session_id)
         except ApiError as error:
@@ -202,7 +203,6 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
         if calls:
             show_context(app, session_id, run)
         answers = answers_in(asked, decided(app, calls, calls, left=left))
-        _check_time(left)
         try:
             if answers:
                 Answers(app, asked, answers).deliver()
@@ -215,9 +215,3 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
 def answers_in(asked: Asked, answers: Decided) -> list[tuple[Call, dict[str, Any]]]:
     """Return calls with their answers, in the order in which they wait."""
     return [(call, answers[call.id]) for call in asked.calls if call.id in answers]
-
-
-def _check_time(left: Left | None) -> None:
-    """Raise Late if no time is `left`."""
-    if left is not None and left() <= 0:
-        raise Late

@@ -282,7 +282,7 @@ def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | N
     if dates and dates[0] != dates[-1]:
         return dates[0] > dates[-1]
     is_old = [event_key(event) in read for event in events]
-    if any(is_old) and not all(is_old):
+    if any(is_old):
         return is_old[-1] and not is_old[0]
     kinds = [text(event.get("type")) or "" for event in events]
     works = next((n for n, kind in enumerate(kinds) if kind.startswith("agent.")), len(kinds))

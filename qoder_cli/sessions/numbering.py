@@ -104,7 +104,7 @@ def list_waiting(app: App, session_id: str, id: str) -> None:
         calls = look(app.client, session_id, retry=False).calls
         if not calls or not _keep(app, session_id, calls):
             return
-        width = get_terminal_size((80, 24)).columns
+        width = get_terminal_size().columns
         for number, call in enumerate(calls[:MOST_LISTED], 1):
             words = (app.err.veiled(each) for each in (call.name, in_a_line(call.input)))
             name, given = (

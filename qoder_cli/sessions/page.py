@@ -80,9 +80,7 @@ class Page:
         if shown is None:
             return ""
         room, line = terminal_width() - 1, f"  {shown.label} {shown.text.split(chr(10))[0]}"
-        line = inert_lines(line).expandtabs(4)
-        if columns(line) > room:
-            line = cut(line, room)
+        line = cut(inert_lines(line).expandtabs(4), room).rstrip()
         return self._screen.styled(line, "red" if shown.style == "red" else "dim") + "\n"
 
 

@@ -58,7 +58,7 @@ def show_call(app: App, call: Call) -> str:
         drop_what_is_typed(app.stdin)
     rows, length, _ = _picture(app, call)
     app.err.show("".join(f"{row}\n" for row in rows))
-    if len(rows) < get_terminal_size((80, 24)).lines:
+    if len(rows) < get_terminal_size().lines:
         return ""
     return f"a call of {quoted(shortened(call.name, _LONGEST_ASKED))} with {length:,} characters"
 

@@ -1,5 +1,6 @@
 """A session as the server shows it, how it stands as its log shows it, and for how long."""
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,9 +101,7 @@ class TurnJudge:
             rests_for = max(rests_for, now - unworked.at)
         if rests_for < DISAGREEMENT_AFTER or session.get("status") in AT_WORK:
             return None
-        if session.get("archived_at"):
-            return SESSION_ARCHIVED
-        return NO_WORK
+        return SESSION_ARCHIVED if session.get("archived_at") else NO_WORK
 
 
 @dataclass(eq=False, repr=False)
@@ -116,17 +115,17 @@ class SessionState:
     story: Story
     judge: TurnJudge | None = None
     asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is seen to
-    asked_until: float = 0.0  # when it was last seen to
+    asked_until: float = -math.inf  # when it was last seen to
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
     missing: tuple[float, int] | None = None  # since when, and how often, it was not found
     events: int = 0  # how many its story has
-    quiet_since: float = 0.0  # when there were last more of them, or its run was read whether it still names it
-    checked: float = 0.0  # when it was last read because its run's status does not move
+    quiet_since: float = -math.inf  # when there were last more of them, or its run was read whether it still names it
+    checked: float = -math.inf  # when it was last read because its run's status does not move
 
     def ask(self, *, within: float | None, retry: bool) -> SessionReading:
         """Read what it tells of its run. Raises ApiError, but for a 404 of the API's own, which is returned."""
         clock, judge = self.log.client.clock, self.judge
-        session = judge and judge.session(within)
+        session = judge.session(within) if judge else {}
         try:
             read_story(self.log, self.story, within=within, retry=retry, whole=judge is not None)
         except NotFound as error:
@@ -142,7 +141,7 @@ class SessionState:
         self.take_note()
         is_silent = clock.monotonic() - self.quiet_since >= SILENT
         ending = self.story.ending
-        if judge and session and ending is None:
+        if judge and ending is None:
             ending = judge.ending(session, self.story)
         return SessionReading(ending, is_silent=is_silent)
 

@@ -34,7 +34,7 @@ class Story:
     """The events that tell how a run or a turn went, judged again whenever more are added.
 
     Each counts once, in the order in which it was added; where times contradict that, they decide. What is older than
-    `since` (unix seconds) does not count. Of the agent's events, only what shows when work began is kept.
+    `since` (unix seconds) does not count. Of the agent's events in a row, only the first and the last are kept.
     """
 
     def __init__(
@@ -82,9 +82,8 @@ class Story:
         return kept
 
     def note_complete(self) -> None:
-        """Take note that the agent's events were added, back to the beginning of the turn."""
+        """Take note that the agent's events were added, back to the beginning of the turn. The next `add` heeds it."""
         self._complete |= self._kept.keys()
-        self.add(())
 
     @property
     def events(self) -> Events:
@@ -164,14 +163,9 @@ class Story:
             return
         if kind in self.types or key in self._after:
             self._kept[key] = Placed(key, kind, at, event)
-        elif kind.startswith("agent.") and (self._is_turn or not self._has_worked(at)):
+        elif kind.startswith("agent."):
             self._leave_out_between(at)
             self._kept[key] = Placed(key, kind, at, {})
-
-    def _has_worked(self, at: float | None) -> bool:
-        """Return whether the agent has worked already by this time; without a time, whether it has worked."""
-        earlier = (placed for placed in self._kept.values() if placed.kind.startswith("agent."))
-        return any(at is None or (placed.at is not None and placed.at <= at) for placed in earlier)
 
     def _leave_out_between(self, at: float | None) -> None:
         """Drop the last of several agent events in a row if the event at this time is not older: it decides nothing."""

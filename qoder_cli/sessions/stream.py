@@ -1,5 +1,6 @@
 """Follow sessions' event streams in threads, reconnecting (help/pages/api.md#event-streams)."""
 
+import math
 import queue
 import re
 import time
@@ -83,7 +84,6 @@ class Feed:
         self._inbox = inbox
         self._cursor = log.last
         self._heard: dict[str, None] = {}
-        self._gap = False
         self._is_left = False
         self._over = False
 
@@ -105,7 +105,7 @@ class Feed:
             if self._is_left:
                 return
             if error and error.http_status == 409 and self._cursor is not None:
-                self._cursor, self._gap = None, True  # the server forgot this event
+                self._cursor = None  # the server forgot this event; the list is read once the stream is open
                 continue
             if error and error.http_status == 400 and self._deltas:
                 self._deltas = ()  # an older server may not know them
@@ -122,9 +122,6 @@ class Feed:
             asked = {"event_deltas[]": self._deltas} if self._deltas else None
             with self._client.open_stream(self._path, params=asked, headers=after) as (_, chunks):
                 self._report("up")
-                if self._gap:
-                    self._gap = False
-                    self._report("gap")
                 for item in frames(chunks):
                     while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
                         time.sleep(_READER_TICK)  # unread data stays with the server
@@ -194,7 +191,7 @@ class _Stream:
     feed: Feed
     is_open: bool = False
     delivers: bool = False  # whether an event came of it: a proxy may hold back all but heartbeats
-    heard_at: float = 0.0
+    heard_at: float = -math.inf
     story: Story = field(default_factory=Story)
 
 
@@ -205,7 +202,7 @@ class Streams:
         self._client = client
         self._showing = showing
         self.inbox = inbox
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str | None, _Stream] = {}
 
     def follow(self, log: Log, story: Story, *, name: str | None, is_over: bool) -> None:
         """Open the stream of a session if there is room; close it once what is waited for is over."""
@@ -225,14 +222,14 @@ class Streams:
 
     def delivers(self, session_id: str | None) -> bool:
         """Return whether the end of a turn would be heard from the session's stream."""
-        stream = self._streams.get(session_id or "")
+        stream = self._streams.get(session_id)
         if stream is None or not stream.delivers:
             return False
         return self._client.clock.monotonic() - stream.heard_at < SILENT
 
     def is_open(self, session_id: str | None) -> bool:
         """Return whether the session's stream is open, even if no event has come of it yet."""
-        stream = self._streams.get(session_id or "")
+        stream = self._streams.get(session_id)
         return stream is not None and stream.is_open
 
     def receive(self, news: News) -> tuple[str | None, bool]:

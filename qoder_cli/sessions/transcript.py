@@ -63,7 +63,7 @@ class Transcript:
         indent = " " * (len("00:00:00") + 2 + _LABELS_WIDTH + 2)
         first, *others = [part for line in lines for part in wrapped(line.expandtabs(4), width - len(indent))]
         label = self._styled(f"{shown.label:<{_LABELS_WIDTH}}", _COLOURS.get(shown.label, "dim"))
-        head = f"{self._styled(f'{clock:<8}', 'dim' if clock else '')}  {label}  {self._styled(first, shown.style)}\n"
+        head = f"{self._styled(f'{clock:<8}', 'dim')}  {label}  {self._styled(first, shown.style)}\n"
         rest = (f"{indent}{self._styled(line, shown.style)}".rstrip() + "\n" for line in others)
         return self._new_day(day if clock else "") + head + "".join(rest)
 

@@ -436,6 +436,7 @@ SPACE = [{"type": "text", "text": " \n"}]
 LEFT: dict[str, tuple[list[Any], dict[str, str]]] = {
     "no work": ([], {"did_not_happen": "not_started"}),
     "work": ([BEGAN], {}),
+    "work, and an end by its status": ([BEGAN], {"did_nothing": "did_nothing"}),
     "an ask": ([at_07("07:09:00", "session.status_idle", stop_reason=ASKS)], {"needs_you": "waits"}),
     "an ending": ([BEGAN, ENDED], {"did_nothing": "did_nothing"}),
     "no text": ([BEGAN, at_07("07:05:00", "agent.message", content=SPACE), ENDED], {"did_nothing": "did_nothing"}),
@@ -451,6 +452,7 @@ def test_report_tells_whether_a_run_began_and_what_it_left(qoder: Qoder, name: s
     events, items = LEFT[name]
     row = {"id": "dep_1", "name": "busy", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
     run = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "session_id": "sess_1"}
+    run |= {"status": "completed"} if "its status" in name else {}
     qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": [run]})
     qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", {"data": events})
     report = qoder("report", "-o", "json").json

@@ -491,6 +491,7 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
     assert ran.code in (0, 143)
     if ran.code and sum(server.ours.values()) and not ran.out:
         assert "delivered" in ran.error["message"], ran.err
+        assert "not sent" not in ran.error["message"]
     if ran.code and "was delivered" in ran.error["message"] and "unknown" not in ran.error["message"]:
         assert sum(server.ours.values()), ran.err
 

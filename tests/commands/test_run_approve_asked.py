@@ -71,6 +71,7 @@ CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {
     "a secret alone": ([SECRET], WAIT, "", 11, "", HIDDEN),
     "a secret to allow": ([SECRET], APPROVE, "", 2, "", HIDDEN),
     "a secret to deny": ([SECRET], DENY, "n", 0, "deny 1", "n?"),
+    "one beside another too long": ([E2, call(1, input={"command": "x\n" * 2000})], APPROVE, "", 2, "", ""),
     "what cannot be read": ([STRANGE], WAIT, "", 11, "", ""),
     "what can be read": ([STRANGE, E2], WAIT, "y", 11, "allow 2", "?"),
 }
@@ -109,7 +110,7 @@ def test_question_of_deny_allows_nothing_whatever_is_typed(qoder: Qoder, server:
 
 def test_question_is_not_asked_where_nothing_waits(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1")
-    ran = qoder(*APPROVE, "--all")
+    ran = qoder(*APPROVE, "--all", "--no-progress")
     assert (ran.code, ran.err) == (0, "nothing waits in session sess_1\n")
     ran = qoder(*APPROVE)
     assert (ran.code, ran.err) == (6, "error: nothing waits in session sess_1; nothing was sent\n")
@@ -138,15 +139,17 @@ def test_question_names_the_deployment_where_there_is_one(qoder: Qoder, server: 
     assert before == ["sess_1 waits for an answer"] * (words not in (APPROVE, RUN)) + shown
 
 
-X, TALK = "x" * 72, [says("Before."), says(" \n"), says("Hi!", "user.message")]
+X, Y, TALK = "x" * 72, "y" * 70, [says("Before."), says(" \n"), says("Hi!", "user.message")]
 ROWS: dict[str, tuple[Events, Any, list[str]]] = {
     # What was said before, the input of the call, and rows of both.
     "8 rows": ([says("\n".join("12345678"))], {}, [*(f"> {row}" for row in "12345678"), "│ {}"]),
     "9 rows": ([says("\n".join("123456789"))], {}, [*(f"> {row}" for row in "12345678"), "> …", "│ {}"]),
-    "others since": (TALK, {"n": 5}, ["> Before.", "│ n", "│   5"]),
+    "words of a row and a letter": ([says("w" * 75)], {}, [f"> {'w' * 74}", ">     w", "│ {}"]),
+    "others before": ([*TALK[1:] * 12, TALK[0]], {}, ["> Before.", "│ {}"]),
+    "others since": (TALK, {"n": [5]}, ["> Before.", "│ n", "│   [", "│     5", "│   ]"]),
     "no object": ([], ["ls"], ["│ [", '│   "ls"', "│ ]"]),
     "a row": ([], {"command": X}, ["│ command", f"│   {X}"]),
-    "a row and a letter": ([], {"command": f"{X}x"}, ["│ command", f"│   {X}", "┆     x"]),
+    "two rows and a letter": ([], {"command": f"{X}{Y}z"}, ["│ command", f"│   {X}", f"┆     {Y}", "┆     z"]),
 }
 
 
@@ -170,7 +173,7 @@ HEADING = "the agent asks to run Bash (tool, evt_1):\ncommand\n  "
         ("x\n" * 1997 + "x", "allow a call of"),
         ("x\n" * 1998 + "x", ""),
         ("x\n" * 20 + "x", "allow?"),
-        ("x\n" * 21 + "x", 'allow a call of "Bash" with'),
+        ("x\n" * 21 + "x", 'allow a call of "Bash" with 95 characters?'),
     ],
     ids=["as many characters", "one more", "2,000 rows", "2,001 rows", "23 rows", "24 rows"],
 )
@@ -183,6 +186,7 @@ def test_question_is_about_what_a_person_could_have_read(
     ran = qoder(*APPROVE)
     assert (ran.code, replies(server)) == ((0, "allow 1") if question else (2, "")), ran.err[-300:]
     assert (question or "evt_1 has over 100,000 characters, or over 2,000 lines here") in ran.err
+    assert question or 20 < ran.err.count("\n") < 40  # its beginning
 
 
 # When it is asked, and when no more.
@@ -203,6 +207,14 @@ def test_question_is_not_asked_where_somebody_else_answers_meanwhile(qoder: Qode
     qoder.stdin = Typing("y")
     ran = qoder(*WAIT)
     assert (ran.code, dict(server.taken), "evt_1 no longer waits" in ran.err) == (0, {"evt_1": 1}, read > 2)
+
+
+def test_question_comes_once_it_can_be_read_what_waits(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    server.refuses_one_look()
+    qoder.stdin = Typing("y")
+    ran = qoder(*WAIT)
+    assert (ran.code, len(server.sent), "what the agent waits for cannot be read: " in ran.err) == (0, 1, True)
 
 
 @pytest.mark.parametrize(("spent", "is_asked"), [(299.9, True), (300.0, False)])

@@ -237,6 +237,7 @@ PAUSES: dict[str, tuple[list[Any], float, list[int]]] = {
     # What the connections meet, the seconds that pass before each chunk, and the pauses between them.
     "5, 15 and 45 s": ([(503, {})] * 5, 0, [5, 15, 45, 45, 45]),
     "anew after one that held": ([*[(503, {})] * 2, [frame(message(1))], (503, {})], 6, [5, 15, 6 + 5, 15]),
+    "a conflict, twice": ([(409, {})] * 2, 0, [0, 5]),
     "as the server says": ([httpx.Response(503, headers={"retry-after": "50"}, json={})], 0, [50]),
 }
 
@@ -280,11 +281,13 @@ FAILURES: dict[str, Any] = {
     "an error that is no JSON": [frame("broken", kind="error")],
     "an error by its name": [frame({"message": "Gone."}, kind="error")],
     "an error in a word": [frame({"type": "error", "error": "Word."})],
+    "a program that is wrong": [ValueError("Odd.")],
     "400": api_error(400, "invalid_request_error", "No."),
     "a proxy that refuses": (403, "No."),
     "a conflict not about the cursor": (409, {}),
 }
 SAYS = {"an error": "Too busy.", "an error by its name": "Gone.", "an error in a word": "Word."}
+SAYS["a program that is wrong"] = "ValueError: Odd."
 
 
 @pytest.mark.parametrize("name", FAILURES)

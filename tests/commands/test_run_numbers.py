@@ -68,7 +68,8 @@ def test_run_pending_numbers_the_calls_that_can_be_read(qoder: Qoder, server: As
 def test_run_pending_shows_no_numbers_that_it_does_not_keep(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
     unwritable(qoder, server)
-    assert noted(qoder, "drun_1") is None
+    said = qoder("run", "pending", "drun_1").err
+    assert ("the numbers of calls cannot be kept" in said, BY_NUMBER in said) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,7 @@ def test_run_answer_asks_before_it_gives_a_result_to_a_number(
     qoder("run", "pending", "drun_1")
     qoder.stdin = f"{typed}\n"
     ran = qoder("run", "answer", "drun_1", "1", "--with", "x" * 61)
+    assert ("\nrun drun_1\n" in ran.err) == ("over 2,000" not in shown)
     assert (ran.code, len(server.sent), shown in ran.err) == (code, 1 - code // 2, True), ran.err
 
 

@@ -379,10 +379,21 @@ def test_session_new_takes_a_letter_before_a_colon_for_a_drive(qoder: Qoder, typ
     assert (ran.code, ran.errors) == (2, [f"error: --file: cannot read {path}: No such file or directory"])
 
 
-def test_session_new_names_a_variable_that_cannot_be_and_no_value(qoder: Qoder) -> None:
-    for typed, words in (("9A=hunter2", ", not '9A'"), ("hunter2", "")):
-        ran = qoder(*NEW, "--env", "default", "--var", typed)
-        assert (ran.code, ran.errors) == (2, [f"error: --var takes NAME=VALUE{words}"])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--var 9A=hunter2", "--var takes NAME=VALUE, not '9A'\n"),
+        ("--var hunter2", "--var takes NAME=VALUE\n"),
+        *((f"--repo https://{who}@github.com/a/b", "must not hold a password") for who in ("hunter2", "me:hunter2")),
+        *(
+            (f"--repo {it}", "takes URL[@REF][:MOUNT], not")
+            for it in ("git@github.com:a/b", "https://github.com/", "x")
+        ),
+    ],
+)
+def test_session_new_says_what_is_no_variable_or_repository_and_no_secret(qoder: Qoder, words: str, says: str) -> None:
+    ran = qoder(*NEW, "--env", "default", *words.split())
+    assert (ran.code, says in ran.err, "hunter2" in ran.err) == (2, True, False)
 
 
 @pytest.mark.parametrize("served_by", ["legacy"])
@@ -395,7 +406,7 @@ def test_session_new_sends_variables_as_text_where_a_server_wants_that(
 ) -> None:
     ran = qoder(*NEW, "--env", "default", *(word for one in typed for word in ("--var", one)))
     sent = service.sent[-1]["environment_variables"]
-    assert text == (sent if ran.code == 0 else ran.code)
+    assert (sent if ran.code == 0 else ran.code, len(service.writes)) == (text, 1 if text == 6 else 2)
 
 
 @pytest.mark.parametrize(
@@ -482,6 +493,7 @@ def test_session_files_are_put_in_and_taken_out(
 
     added = files("--add", "file_notes.txt:/data/notes.txt", "--json")
     assert (added.code, [each["mount_path"] for each in added.json]) == (0, ["/data/notes.txt"]), added.err
+    assert "uploaded file_notes.txt as file_" in added.err
     resource = added.json[0]["id"]
     assert files("--remove", resource).code == 2
     removed = files("--remove", resource, "--yes", "--json")
@@ -517,6 +529,7 @@ def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Th
     id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}, file])
     assert qoder("session", "files", id, "--renew", "sesr_1").code == 2
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
+    service.instead[f"GET /sessions/{id}/resources/sesr_1"] = [httpx.Response(200, json={}, headers={"age": "60"})]
     ran = qoder("session", "files", id, "--renew", "sesr_1")
     assert (ran.code, ran.out.split("\t")[:3]) == (0, ["sesr_1", "github_repository", url])
     assert service.sent[-1] == {"authorization_token": qoder.env["QODER_REPO_TOKEN"]}
@@ -592,6 +605,7 @@ def test_session_chat_says_how_to_come_back_unless_the_session_is_gone(
     service.instead[f"GET /sessions/{session}/events"] = [response] * 9
     ran = qoder("session", "chat", session)
     assert (ran.code, f"to come back: qoder session chat {session}" in ran.err) == (code, code != 5)
+    assert f"{session}: Enter sends" in ran.err
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
@@ -605,7 +619,7 @@ def test_session_chat_is_left_by_ctrl_c_and_ended_by_other_signals(
     qoder.terminal = True
     session = service.session()
     service.lies[f"GET /sessions/{session}/events"] = stop
-    ran = qoder("session", "chat", session)
+    ran = qoder("session", "chat", session, "--no-progress")
     assert (ran.code, f"left session {session}\nto come back: qoder session chat" in ran.err) == (code, code == 0)
 
 
@@ -635,7 +649,7 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("a\x1b[2Jb\u202e")), "a\\u001b[2Jb\\u202e\n"),
     ((START, delta("One "), delta("two.")), "One two.\n"),
     ((START, delta("One "), START, delta("One "), delta("two.")), "One two.\n"),
-    ((START, delta("One "), delta("One "), delta("two.")), "One two.\n"),
+    ((START, *[delta("One ")] * 2, *[delta("two.")] * 2), "One two.\n"),
     ((message("a\r\n\tb\n\n界"),), "a\n    b\n\n界\n"),
     ((message("word " * 20),), ("word " * 15 + "word\n") + "word " * 4 + "\n"),
     ((message("界" * 50),), "界" * 39 + "\n" + "界" * 11 + "\n"),
@@ -643,8 +657,10 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("")), ""),
     ((START, {**delta("lost"), "event_id": "evt_2"}), ""),
     (({"type": "event_delta", "delta": delta("lost")["delta"]},), ""),
-    ((message("x" * 80),), "x" * 79 + "\nx\n"),
+    ((message("x" * 159),), ("x" * 79 + "\n") * 2 + "x\n"),
+    (({**message("x" * 78), "type": "user.message"},), "> " + "x" * 77 + "\n> x\n"),
     ((RESTS, {"type": "session.status_running"}), ""),
+    (({"type": "session.error", "error": "one\ntwo"},), "  error one\n"),
     (({**RESTS, "stop_reason": {"type": "cancelled"}},), "  session idle: cancelled\n"),
 ]
 
@@ -696,7 +712,7 @@ OF_A_THREAD = {**ASKS, "type": "session.thread_status_idle"}
     [
         ([RUNS, MAY_ASK, ASKS], 5.0),
         ([RUNS, CUSTOM, ASKS], 5.0),
-        ([RUNS, CALL, ASKS], 5.0 + ASKS_FOR),
+        *((events, 5.0 + ASKS_FOR) for events in ([ASKS], [RUNS, CALL, ASKS])),
         ([RUNS, MAY_ASK, CALL, ASKS], 5.0 + ASKS_FOR),
         ([RUNS, MAY_ASK, OF_A_THREAD], math.inf),
         ([RUNS, MAY_ASK, RESTS], math.inf),
@@ -718,7 +734,7 @@ def test_session_chat_asks_nobody_again_about_what_was_left_open(
     key: str | None, is_left_open: bool, asks_at: float
 ) -> None:
     activity = Activity()
-    activity.is_left_open = is_left_open
+    activity.is_left_open |= is_left_open
     activity.settle(Asked("sess_1", key=key), 5.0)
     assert (activity.asks_at, activity.is_busy) == (asks_at, key is not None)
     activity.see(RUNS, 6.0)

@@ -120,6 +120,7 @@ def test_session_send_exits_1_when_the_turn_fails(qoder: Qoder, server: Asking, 
     for words in ((*SEND, "--wait"), ("session", "wait", "sess_1")):
         ran = qoder(*words, "--json")
         assert (ran.code, ran.json["turn"]["error"]["type"]) == (1, kind)
+    assert "Old." not in qoder("session", "result", "sess_1").out
 
 
 RESTS = {
@@ -172,6 +173,10 @@ def test_session_send_sends_nothing_to_a_session_that_takes_no_messages(
     server.lies["GET /sessions/sess_1"] = lambda session: {**session, **fields}
     ran = qoder(*SEND)
     assert (ran.code, server.writes, f"session sess_1 {why}" in ran.err) == (6, [], True)
+    server.meanwhile.append(lambda: server.lies.update(lies))
+    lies, server.lies = server.lies, {}
+    server.faults.add("send:409")
+    assert (qoder(*SEND, "--when-idle").code, len(server.writes)) == (6, 1)
 
 
 @pytest.mark.parametrize("why", ["the session says that it works", "the agent asks"])
@@ -319,6 +324,20 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
     server.tell(session, qoder.clock.time - 0.5, idle("requires_action", event_ids=["evt_1"]))
     assert qoder("run", "get", "drun_2", "--json").json["requires_action"] == {"event_ids": ["evt_1"]}
     assert qoder("run", "wait", "drun_2").code == 11
+
+
+def test_run_wait_gives_a_session_that_went_on_another_minute(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_2")
+    server.lies["GET /deployment_runs/drun_2"] = lambda run: run | {"status": "running"}
+    server.tell(session, qoder.clock.time + 100, RUNNING, idle("budget_reached"))
+    ran = qoder("run", "wait", "drun_2", "--json")
+    assert (ran.code, ran.json["error"]["type"]) == (1, "budget_reached")
+
+
+def test_run_wait_gives_each_stop_of_an_agent_its_own_time(qoder: Qoder, server: Asking) -> None:
+    session, began = server.asks("sess_2", call(1)), qoder.clock.time
+    server.tell(session, began + 10, REPLY, RUNNING, call(2), idle("requires_action", event_ids=["evt_2"]))
+    assert (qoder("run", "wait", "drun_2").code, qoder.clock.time - began >= 25) == (11, True)
 
 
 # A session that is archived.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOKEN
-from tests.support.asking import ASKED, Asking, Events, call, on_real_time, sha256_of
+from tests.support.asking import ASKED, Asking, call, on_real_time, sha256_of
 from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.processes import IMPATIENT, PATIENCE, Hooked, Shell, Terminal, asked_again, served, until
 
@@ -113,23 +113,6 @@ def test_session_approve_sends_nothing_when_the_terminal_vanishes(shell: Shell, 
         terminal.shows(ASKED).hang_up()
         until(lambda: terminal.process.poll() is not None, "its end")
         assert terminal.process.poll() in (2, 129, -signal.SIGHUP)
-    assert server.sent == []
-
-
-@pytest.mark.parametrize("meanwhile", ["a colleague answers", "the call changes"])
-def test_session_approve_sends_nothing_where_it_is_no_longer_so(shell: Shell, server: Asking, meanwhile: str) -> None:
-    def otherwise(events: Events) -> Events:
-        other = {"input": {"command": "rm -rf /"}}
-        return [{**event, **other} if event["id"] == "evt_1" else event for event in events]
-
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED)
-        if meanwhile == "the call changes":
-            server.tells(otherwise)
-        else:
-            server.colleague("evt_1", "deny")
-        terminal.type("y\n")
-        assert terminal.end() == 6
     assert server.sent == []
 
 
@@ -309,15 +292,6 @@ def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Askin
     assert "  │   界" in terminal.screen
 
 
-def test_question_says_the_length_of_a_call_that_is_longer_than_the_screen(hasty: Shell, server: Asking) -> None:
-    server.asks("sess_1", call(1, name='Ba"sh', input={"command": "rm -rf /\n" + "echo ok\n" * 30}))
-    long = 'a call of "Ba\\"sh" with 321 characters? [y]es [n]o'
-    for words, code in ((APPROVE, 2), (WAIT, 11)) if ALL_CELLS else ((WAIT, 11),):
-        with Terminal(hasty, *words, rows=24) as terminal:
-            terminal.shows(f"allow {long}").type("\x04")
-            assert terminal.end() == code
-
-
 SECRETS = [
     ("command", "QODER_PAT"),
     ("command", "[redacted]"),
@@ -406,14 +380,6 @@ def test_run_approve_takes_the_hash_of_a_call_too_long_to_be_shown(shell: Shell,
     with Terminal(shell, *APPROVE, "evt_1", "--input-sha256", sha256_of(LONG["lines"]), "--yes") as terminal:
         assert terminal.end() == 0
     assert server.taken == {"evt_1": 1}
-
-
-def test_run_approve_asks_about_no_call_beside_one_that_is_too_long(shell: Shell, server: Asking) -> None:
-    server.asks("sess_1", call(2), LONG["lines"])
-    with Terminal(shell, *APPROVE) as terminal:
-        assert terminal.end() == 2
-    assert ASKED not in terminal.raw
-    assert server.sent == []
 
 
 # A question ends with the time, and a reply to the last call is none to the next.

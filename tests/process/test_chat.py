@@ -219,7 +219,7 @@ def test_session_chat_interrupts_with_esc(shell: Shell, slow: Server) -> None:
 
 
 def test_session_chat_sends_nothing_while_the_agent_works_and_shows_what_is_left(shell: Shell, slow: Server) -> None:
-    with Chat(shell.enter(slow).hurry(PATIENT), *new("agent_minute", "-m", "Report.")) as terminal:
+    with Chat(shell.enter(slow).hurry(PATIENT), *new("agent_minute", "-m", "Report.", "--no-progress")) as terminal:
         terminal.shows(WORKS).type("And thn?\x1b")  # an arrow that arrives in two parts is no Esc
         terminal.ends_in(WORKS, "> And thn?")
         time.sleep(0.3)
@@ -235,6 +235,9 @@ def test_session_chat_sends_nothing_while_the_agent_works_and_shows_what_is_left
     assert "the agent keeps working" in terminal.raw
     assert messages(slow) == ["Report."]
     assert newest(slow).status(slow.world.now()) == "running"
+    with Chat(shell, "qoder", "session", "chat", newest(slow).id) as terminal:
+        terminal.shows(WORKS).type("\x03")
+        assert terminal.end() == 0
 
 
 def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
@@ -275,6 +278,7 @@ def test_session_chat_shows_repeated_parts_once(shell: Shell, server: Server, tm
         terminal.enters("one two three four five six seven eight nine ten").shows("nine ten")
         assert terminal.ends() == 0
     assert re.findall(r"(?:four five|eight nine)(?= +(?:four|eight))", terminal.raw) == []
+    assert terminal.raw.count("You said: one") > 1  # while it is being written, too
     assert terminal.screen.count("You said: one two three four five six seven eight nine ten") == 1
     stuttering.stop()
 

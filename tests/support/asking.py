@@ -189,6 +189,13 @@ class Asking(Things):
             change(request, answer) if request.method == method and request.url.path.endswith("/events") else answer()
         )
 
+    def refuses_one_look(self) -> None:
+        """Refuse once to show which calls there are."""
+        left = [refusal(400, "invalid_request_error", "Not now.")]
+        self.bends(
+            "GET", lambda asked, answer: left.pop() if left and b"agent.tool_use" in asked.url.query else answer()
+        )
+
     def stops(self, why: Any) -> None:
         """Let the session tell of another reason why it stopped to ask."""
         self.tells(

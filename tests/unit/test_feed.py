@@ -58,10 +58,10 @@ def test_session_chat_asks_for_parts_of_messages_and_without_them_at_once_where_
 
 def test_run_logs_follow_resumes_after_the_last_event_that_a_header_can_name() -> None:
     odd = [json.dumps({"id": id, "type": "agent.message"}).encode() for id in ("evt_é", "evt_\x07", "")]
-    wire = Wire().on("GET", "/sessions/sess_1/events/stream", stream(MESSAGE, b"[1]", *odd), stream(END))
+    wire = Wire().on("GET", "*/events/stream", stream(MESSAGE, b"[1]\n:", b"{", b"{}\nevent: ping", *odd), stream(END))
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     Feed(Log(app_at(wire, FakeClock()).client, "sess_1"), inbox=inbox).start()
-    kinds = ["up", *["heard"] * 4, "down", "up", "heard", "down"]
+    kinds = ["up", "heard", "alive", "alive", *["heard"] * 3, "down", "up", "heard", "down"]
     assert [inbox.get(timeout=20).kind for _ in kinds] == kinds
     assert [request.headers.get("last-event-id") for request in wire.requests] == [None, "evt_1"]
 
@@ -112,6 +112,9 @@ def test_run_wait_of_many_opens_eight_streams(silent: Wire) -> None:
     for id in ids:
         streams.follow(Log(app.client, id), Story(), name=None, is_over=False)
     assert [streams.receive(News("up", id)) for id in ids] == [*((id, False) for id in ids[:8]), (None, False)]
+    for id, is_over in ((ids[0], True), (ids[8], False)):
+        streams.follow(Log(app.client, id), Story(), name=None, is_over=is_over)
+    assert streams.receive(News("up", ids[8])) == (ids[8], False)
     streams.close()
 
 
@@ -121,10 +124,10 @@ def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(silent: Wire)
     streams, log = Streams(app.client, inbox=queue.SimpleQueue(), showing=showing), Log(app.client, "sess_1")
 
     def reads(*kinds: Any, after: float = 0.0, is_over: bool = False) -> tuple[bool, bool]:
+        showing.asked.clear()
         for kind in kinds:
             streams.receive(News(kind, "sess_1", {"type": "agent.message"}))
         clock.time += after
-        showing.asked.clear()
         streams.follow(log, Story(), name=None, is_over=is_over)
         return "catch_up" in showing.asked, streams.is_open("sess_1")
 
@@ -133,6 +136,7 @@ def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(silent: Wire)
     assert reads("heard", after=59.9) == (False, True)
     assert reads(after=0.1) == (True, True)
     assert reads("alive") == (False, True)
+    assert reads("gap") == (True, True)
     assert reads("alive", is_over=True) == (True, True)
     assert reads("down") == (True, False)
     assert reads("up") == (True, True)

@@ -27,6 +27,7 @@ STREAMS: list[tuple[bytes, list[Item]]] = [
     (b"data: a\r\ndata: b\r\ndata:  c\r\n\r\n", [Frame(None, "", "a\nb\n c")]),
     (b"data\n\n", [Frame(None, "", "")]),
     (b"event: ping\n\n", [Frame(None, "ping", "")]),
+    (b"event: a\nevent: b\ndata: x\n\nevent: ping\nevent:\n\n", [Frame(None, "b", "x")]),
     (b"id: 7\n\n", []),
     (b"id: 7\0\ndata: x\n\n", [X]),
     (b"id: 7\ndata: x\n\ndata: y\n\n", [Frame("7", "", "x"), Frame(None, "", "y")]),
@@ -74,8 +75,9 @@ def test_frames_of_5_mb_are_read() -> None:
 @pytest.mark.parametrize("size", [0, 1, 5])
 def test_frames_beyond_the_limit_are_passed_over(size: int) -> None:
     long, many = b"id: 1\ndata: " + b"x" * 200 + b"\ndata: y\n\n", b"data: xxxx\n" * 20 + b"\n"
-    comment = b": " + b"x" * 200 + b"\n\n"
-    assert read(long + many + comment + b"data: x\n\n", size=size, limit=100) == ["gap", "gap", X]
+    comment, just = b": " + b"x" * 200 + b"\n\n", b"data: xxxx\n" * 10 + b"\n"
+    found = read(long + just + many + comment + b"data: x\n\n", size=size, limit=100)
+    assert found == ["gap", Frame(None, "", "\n".join(["xxxx"] * 10)), "gap", X]
 
 
 def test_frames_beyond_the_limit_are_not_kept() -> None:

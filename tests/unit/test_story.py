@@ -75,8 +75,10 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "a message, and a reply to nothing": ({}, "1 message, 2 reply", "begins at 1, unclear, rests since 1"),
     "a run that works again after its first end": (None, "1 runs, 2 ends, 3 runs, 4 cancelled, 5 asks", "completed"),
     "a turn that asks once it has ended": ({}, "1 message, 2 works, 3 ends, 4 asks", "begins at 1, asks at 4"),
+    "newest first, and a reply at no time": (None, "3 asks@6, 2 reply, 1 runs@5", "asks at 3"),
     "newest first, in one second": (None, "3 ends@5, 2 works@5, 1 runs@5", "completed"),
     "newest first, without times": (None, "3 ends, 2 works, 1 runs", "completed"),
+    "a turn that works again, without times": ({}, "1 message, 2 runs, 3 works, 4 ends, 5 runs", "begins at 1"),
     "a message, and it asks at once": ({}, "1 message, 2 asks", "begins at 1, unclear, asks at 2"),
     "a turn without any event of the agent's own": ({}, "1 message, 2 runs, 3 ends", "completed, begins at 1"),
     "a message to an agent at work": ({}, "1 runs, 2 works, 3 message", "begins at 3, unclear"),
@@ -121,11 +123,9 @@ class Listed:
 
 
 def seconds(*ids: str) -> Events:
-    """Return events of which each has its second as its id, if it has one at all."""
-    return [
-        {"id": id, "type": "agent.message"} | ({"processed_at": f"2026-06-14T08:54:{id}Z"} if id.isdecimal() else {})
-        for id in ids
-    ]
+    """Return events whose ids begin with their seconds, if they have any."""
+    times = [{"processed_at": f"2026-06-14T08:54:{id[:2]}Z"} if id[0].isdecimal() else {} for id in ids]
+    return [{"id": id, "type": "agent.message"} | at for id, at in zip(ids, times, strict=True)]
 
 
 # The pages of a list newest first, and oldest first; the portions that are read, and whether from both.
@@ -133,6 +133,7 @@ BACK: dict[str, tuple[str, str, str, bool]] = {
     "in order": ("09 08 | 03 01", "", "09 08 | 03 01", False),
     "pages that overlap": ("09 08 | 08 03", "", "09 08 | 03", False),
     "one page": ("01 09", "", "09 01", False),
+    "one page, all in one second": ("05b 05a", "05a 05b", "05b 05a", True),
     "the last page rises": ("09 08 | 10 03", "01 03 08 09 10", "09 08 | 10 03 01", True),
     "one page, half without times": ("x 05", "05 x", "x 05", True),
     "a page rises in between": ("09 10 03 | 02", "02 03 09 10", "10 09 03 02", True),
@@ -172,13 +173,13 @@ def test_run_logs_follow_reads_on_from_what_was_heard_if_that_came_next(
     assert listed.asked[2:] == [asked, "page 1"]
 
 
-BAD, BUSY = Rejected("Bad cursor.", http_status=400), Unavailable("Busy.", http_status=503)
+BAD = [Rejected("Bad cursor.", http_status=status) for status in (400, 409, 410, 422)]
+BUSY = Unavailable("Busy.", http_status=503)
 
 
 @pytest.mark.parametrize(
     ("is_first", "error", "asked"),
-    [(False, BAD, "asc"), (False, BUSY, "asc evt_0"), (True, BAD, "asc evt_0")],
-    ids=["a cursor that is refused", "a server that is busy", "a second page that is refused"],
+    [*((False, bad, "asc") for bad in BAD), (False, BUSY, "asc evt_0"), (True, BAD[0], "asc evt_0")],
 )
 def test_run_logs_follow_reads_all_again_where_its_cursor_is_refused(
     is_first: bool, error: ApiError, asked: str
