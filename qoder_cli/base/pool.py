@@ -227,12 +227,10 @@ class Pool(Generic[T, R]):
             result = results[0] if results else give_up(thing)
             self._report(thing, result)
 
-    def _report(self, thing: T, result: R) -> Any:
-        if thing not in self.open:
-            return None
-        answer = self._on_result(thing, result)
-        self.open.pop(thing)  # only now: a signal may come before, and it is reported again then
-        return answer
+    def _report(self, thing: T, result: R) -> None:
+        if thing in self.open:
+            self._on_result(thing, result)
+            self.open.pop(thing)  # only now: a signal may come before, and it is reported again then
 
     def _work_off(self) -> None:
         while True:

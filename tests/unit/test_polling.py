@@ -1,7 +1,10 @@
 """Reading again and again, until something shows."""
 
+from itertools import islice
+
 import pytest
 
+from qoder_cli.base.polling import doubling
 from qoder_cli.http.write import look_for
 from tests.support.wire import FakeClock
 
@@ -20,3 +23,7 @@ def test_look_for_looks_at_its_seconds_however_long_each_takes(slow: float, at: 
 
     assert look_for(clock, find, LOOKS, unread="unread") is None
     assert seen == at
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    assert [*islice(doubling(0.5, 3.0), 5)] == [0.5, 1.0, 2.0, 3.0, 3.0]

@@ -49,8 +49,11 @@ def test_task_is_waited_for_as_long_as_it_is_not_late() -> None:
 
     assert Task(go_on.wait).start().result_unless(is_late) is True
     assert asked == [False, False, True]
+    late = Task(threading.Event().wait).start()
     with pytest.raises(pool.Late):
-        Task(threading.Event().wait).start().result_unless(lambda: True)
+        late.result_unless(lambda: True)
+    with pytest.raises(pool.Late):
+        late.commit()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
@@ -174,6 +177,7 @@ class Shop:
         self.clock, self.work, self.after = FakeClock(), work, after
         self.clock.patience = 20.0
         self.told: list[tuple[int, str]] = []
+        self.beats: list[int] = []
         self.in_thread: set[int] = set()
         self.at_signal: Callable[[], object] = lambda: None
         receive = self.clock.receive
@@ -194,9 +198,10 @@ class Shop:
         self.in_thread.add(threading.get_ident())
 
     def run(self, count: int, *, within: float = 2.0) -> None:
-        self.pool.give(range(count))
+        for first in range(0, count, 8):
+            self.pool.give(range(first, min(first + 8, count)))
         try:
-            self.pool.hear(lambda: None)
+            self.pool.hear(lambda: self.beats.append(len(self.told)))
         except Signalled:
             self.pool.stop(within, lambda item: f"gave up {item}")
 
@@ -211,6 +216,7 @@ def test_pool_does_each_once_and_tells_of_it_in_the_thread_that_asked(count: int
     shop.run(count)
     assert sorted(shop.told) == [(n, f"did {n}") for n in range(count)]
     assert shop.in_thread <= {threading.get_ident()}
+    assert shop.beats[-1:] == [count][:count]
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 16])
@@ -225,17 +231,20 @@ def test_pool_does_so_many_at_a_time_and_no_more(count: int, monkeypatch: pytest
         return did(item)
 
     shop = Shop(work)
-    shop.run(count)
-    assert (len(shop.told), len(started)) == (count, min(count, 8))
+    for again in (1, 2):
+        shop.run(count)
+        assert (len(shop.told), len(started)) == (again * count, min(count, 8))
+        until(lambda: len(pool._idle) >= min(count, 8), "threads without work")
     assert all(thread.daemon for thread in started)
 
 
 def test_pool_gives_up_what_was_not_begun_when_a_signal_comes_and_lets_the_rest_end() -> None:
-    stopped = threading.Event()
+    stopped, worked = threading.Event(), set[int]()
 
     def work(item: int) -> str:
         if item:
             stopped.wait(20)
+        worked.add(item)
         return did(item)
 
     shop = Shop(work, after=1)
@@ -244,7 +253,7 @@ def test_pool_gives_up_what_was_not_begun_when_a_signal_comes_and_lets_the_rest_
     told = dict(shop.told)
     assert sorted(told) == list(range(30))
     begun = {item for item, result in told.items() if result == f"did {item}"}
-    assert {0} <= begun <= set(range(9))
+    assert {0} <= begun == worked <= set(range(9))
     assert {told[item] for item in set(told) - begun} == {f"gave up {item}" for item in set(told) - begun}
 
 
@@ -285,6 +294,11 @@ def test_pool_tells_again_of_one_during_which_a_signal_came() -> None:
     shop.pool._on_result = tell
     shop.run(3)
     assert sorted(item for item, _ in shop.told) == [0, 1, 2]
+
+
+def test_pool_raises_what_nobody_expected_where_it_is_waited_for() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Shop(lambda item: str(1 // item), after=3).run(1)
 
 
 def test_pace_spaces_turns_and_gives_none_once_it_is_closed() -> None:
