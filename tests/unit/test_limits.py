@@ -152,9 +152,10 @@ def pages_read(seconds: float) -> int:
     return len(wire.requests)
 
 
-def is_read_on(rows: int) -> bool:
-    """Return whether a list is read on after so many rows, newest first, of which most are from before a moment."""
+def is_read_on(rows: int, *, oldest_first: bool = False) -> bool:
+    """Return whether a list is read on after so many rows of which most are from before a moment."""
     dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=n))} for n in range(rows)]
+    dated = dated[::-1] if oldest_first else dated
     wire = Wire().on("GET", "*", {"data": dated, "next_page": "2"}).may("GET", "*", page())
     assert list(ReadBack(client_of(wire, FakeClock()), "/things").rows(NOW.timestamp)) == dated
     return len(wire.requests) == 2
@@ -333,6 +334,7 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         ["two.example.org", "anyone.example", "three.example:9000", ""],
     ),
     "all hosts around the proxy": (lambda host: goes_around(host, {"no_proxy": "*"}), ["one.example"], []),
+    "rows in another order": (lambda rows: is_read_on(rows, oldest_first=True), [1, 8, 99], []),
     "a page that says whether more follows": (
         says_whether_more,
         [{"has_more": False}, {"next_page": None}, {"next_page": "2"}, {"has_more": True, "next_page": None}],
@@ -343,6 +345,7 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         [None, {"type": "end_turn"}, "stop_sequence"],
         [{"type": "requires_action"}, "cancelled", 5],
     ),
+    "a text that reads as JSON": (jsontext.reads_as_json, ["1", " null", '"a"', "[]"], ["a", "2 apples", "{", ""]),
     "what may have acted": (
         lambda error: meaning_of(error) is Meaning.LOST,
         [NoResponse("cut", http_status=400), Unavailable("busy")],
@@ -370,6 +373,18 @@ def test_word_is_taken_or_refused(what: str) -> None:
     take, taken, refused = TAKEN[what]
     assert [word for word in taken if not is_taken(take, word)] == []
     assert [word for word in refused if is_taken(take, word)] == []
+
+
+def test_write_that_fails_means_what_its_status_says_if_the_api_itself_said_it() -> None:
+    meant = {
+        **{304: "DOUBTFUL DOUBTFUL", 400: "REFUSED DOUBTFUL", 408: "LOST LOST", 429: "NOTHING NOTHING"},
+        **{499: "LOST LOST", 500: "FAILED LOST", 502: "LOST LOST", 503: "FAILED LOST", 504: "LOST LOST"},
+    }
+    errors = {status: Unavailable("", http_status=status) for status in meant}
+    assert meant == {
+        status: " ".join(meaning_of(error.with_(enveloped=is_its)).name for is_its in (True, False))
+        for status, error in errors.items()
+    }
 
 
 def test_client_sends_no_cookie_back() -> None:
