@@ -152,6 +152,12 @@ def pages_read(seconds: float) -> int:
     return len(wire.requests)
 
 
+def is_listed(alike: int) -> bool:
+    """Return whether a list is read to its end of which so many pages are the same."""
+    wire = Wire().on("GET", "*", *({"data": [1], "next_page": str(n)} for n in range(1, alike)), {"data": [1]})
+    return len(list(client_of(wire, FakeClock()).pages("/things", {}))) == alike
+
+
 def is_read_on(rows: int, *, oldest_first: bool = False) -> bool:
     """Return whether a list is read on after so many rows of which most are from before a moment."""
     dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=n))} for n in range(rows)]
@@ -257,6 +263,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "use of a token of 10 seconds": (is_used(10), 4, 5),
     "seconds of quick polls": (is_quick, 4.9, 5.0),
     "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
+    "pages that are the same": (is_listed, 10, 11),
     "rows that do not yet show an order": (is_read_on, 7, 8),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
