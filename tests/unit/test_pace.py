@@ -2,17 +2,19 @@
 
 import io
 import random
+import signal
 from contextlib import closing, suppress
 
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, OutcomeUnknown, Unavailable
+from qoder_cli.base.errors import ApiError, AuthError, OutcomeUnknown, Signalled, Unavailable
 from qoder_cli.base.model import Resource
 from qoder_cli.base.times import Clock
+from qoder_cli.http.answers import Pending
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
-from qoder_cli.http.write import Write
+from qoder_cli.http.write import Write, cancelling
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.starting import trigger_for
@@ -81,6 +83,33 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
+
+
+def test_write_whose_second_attempt_cannot_be_prepared_is_unknown(qoder: Qoder) -> None:
+    service = Things(qoder, "current", "create:drop-before")
+    write = creation(qoder, Pace(qoder.clock, per_second=20), repeatable=True)
+    requests = [write.request]
+
+    def request() -> Pending:
+        if not requests:
+            raise AuthError("No token.")
+        return requests.pop()()
+
+    write.request = request
+    with pytest.raises(OutcomeUnknown, match="No token"):
+        write.send()
+    assert len(service.writes) == 1
+
+
+def test_write_that_was_done_says_so_at_a_late_signal(qoder: Qoder) -> None:
+    qoder.wire.on("POST", "/sessions/sess_1/cancel", {}).on("POST", "/deployments", {"id": "dep_1"})
+    cancellation = cancelling(app_of(qoder).client, lambda: "sess_1")
+    for write, so in (
+        (cancellation, "interrupted; the cancellation was requested"),
+        (creation(qoder, Pace(qoder.clock, per_second=20)), "stopped by a signal; creating weekly succeeded (dep_1)"),
+    ):
+        write.send()
+        assert write.stopped(Signalled(signal.SIGINT)).message == so
 
 
 def test_run_logs_of_very_many_opens_streams_no_faster_than_it_reads(qoder: Qoder) -> None:
