@@ -2,6 +2,8 @@
 
 import io
 import os
+import sys
+import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -24,7 +26,7 @@ from qoder_cli.http.account import AccountTokens, _seconds_in
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
 from qoder_cli.http.client import Client, _decoded, _Secrets
 from qoder_cli.http.pace import next_try
-from qoder_cli.http.proxy import Proxy, goes_around
+from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.http.readback import ReadBack, says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.nouns import files, memories, secrets
@@ -521,4 +523,15 @@ def test_connection_that_breaks_says_where_and_whether_anything_was_sent(
 def test_proxy_whose_scheme_is_left_out_is_met_by_http() -> None:
     urls = [Proxy(address, "HTTPS_PROXY").url for address in ("proxy.example:3128", "socks5://proxy.example")]
     assert urls == ["http://proxy.example:3128", "socks5://proxy.example"]
-    assert Proxy("proxy.example", "the system's settings").fix == "correct the system's settings"
+
+
+@pytest.mark.parametrize(("platform", "is_asked"), [("darwin", True), ("win32", True), ("linux", False)])
+def test_proxy_of_the_system_is_used_where_a_system_has_one(
+    platform: str, is_asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://p.example"})
+    of_the_system = named({})
+    assert (of_the_system is not None) == is_asked
+    assert of_the_system is None or of_the_system.fix == "correct the system's settings"
+    assert str(named({"all_proxy": "b.example"})) == "b.example (from all_proxy)"
