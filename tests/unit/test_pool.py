@@ -91,6 +91,35 @@ def test_task_raises_first_the_signal_that_could_not_be_raised(monkeypatch: pyte
     assert caught.value.signum == 15
 
 
+def test_signal_is_raised_where_nothing_can_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, died = list[str](), list[int]()
+    monkeypatch.setattr(signals, "die_by", died.append)
+
+    def arrives() -> None:
+        monkeypatch.setattr(signals, "_seen", [])
+        signals._on_signal(signal.SIGTERM, None)
+
+    def at_the_end() -> None:
+        with signals.deferred():
+            with signals.deferred(lambda: passed.append("woken")):
+                arrives()
+            passed.append("the inner end")
+
+    def at_a_wait() -> None:
+        with signals.deferred(), signals.waiting():
+            arrives()
+            passed.append("no signal")
+
+    for way in (at_the_end, at_a_wait, arrives):
+        with pytest.raises(Signalled):
+            way()
+    assert passed == ["woken", "the inner end"]
+    signals._on_signal(signal.SIGTERM, None)  # so soon, it is the same
+    signals._seen[0] -= 1.0
+    signals._on_signal(signal.SIGINT, None)
+    assert died == [signal.SIGINT]
+
+
 def test_task_takes_a_thread_that_has_nothing_to_do() -> None:
     threads = set()
     for _ in range(30):
