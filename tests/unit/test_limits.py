@@ -523,15 +523,13 @@ def test_connection_that_breaks_says_where_and_whether_anything_was_sent(
 def test_proxy_whose_scheme_is_left_out_is_met_by_http() -> None:
     urls = [Proxy(address, "HTTPS_PROXY").url for address in ("proxy.example:3128", "socks5://proxy.example")]
     assert urls == ["http://proxy.example:3128", "socks5://proxy.example"]
+    assert Proxy("proxy.example", "the system's settings").fix == "correct the system's settings"
 
 
-@pytest.mark.parametrize(("platform", "is_asked"), [("darwin", True), ("win32", True), ("linux", False)])
-def test_proxy_of_the_system_is_used_where_a_system_has_one(
-    platform: str, is_asked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
+def test_proxy_of_the_system_is_used_where_a_system_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://p.example"})
-    of_the_system = named({})
-    assert (of_the_system is not None) == is_asked
-    assert of_the_system is None or of_the_system.fix == "correct the system's settings"
-    assert str(named({"all_proxy": "b.example"})) == "b.example (from all_proxy)"
+    found = []
+    for platform in ("darwin", "win32", "linux"):
+        monkeypatch.setattr(sys, "platform", platform)
+        found.append(named({}))
+    assert found == [Proxy("http://p.example", "the system's settings")] * 2 + [None]
