@@ -76,29 +76,18 @@ def test_pace_that_is_closed_sends_nothing(qoder: Qoder) -> None:
     assert (service.writes, write.may_have_acted) == ([], False)
 
 
-def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: Qoder) -> None:
+@pytest.mark.parametrize("why", ["it was stopped before it could be sent again", "No token"])
+def test_write_that_cannot_be_sent_again_leaves_it_unknown(qoder: Qoder, why: str) -> None:
     service, pace = Things(qoder, "current", "create:drop-before"), Pace(qoder.clock, per_second=20)
-    qoder.clock.at_sleep = pace.close
     write = creation(qoder, pace, repeatable=True)
-    with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
+
+    def refuse() -> Pending:
+        raise AuthError("No token.")
+
+    qoder.clock.at_sleep = pace.close if "stopped" in why else lambda: setattr(write, "request", refuse)
+    with pytest.raises(OutcomeUnknown, match=why):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
-
-
-def test_write_whose_second_attempt_cannot_be_prepared_is_unknown(qoder: Qoder) -> None:
-    service = Things(qoder, "current", "create:drop-before")
-    write = creation(qoder, Pace(qoder.clock, per_second=20), repeatable=True)
-    requests = [write.request]
-
-    def request() -> Pending:
-        if not requests:
-            raise AuthError("No token.")
-        return requests.pop()()
-
-    write.request = request
-    with pytest.raises(OutcomeUnknown, match="No token"):
-        write.send()
-    assert len(service.writes) == 1
 
 
 def test_write_that_was_done_says_so_at_a_late_signal(qoder: Qoder) -> None:
