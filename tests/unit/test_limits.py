@@ -403,9 +403,8 @@ def test_error_in_json_has_no_token_and_names_a_session_as_one() -> None:
     assert error.with_(session_id="sess_2").as_json()["session_id"] == "sess_2"
     plain = QoderError("bad").as_json()
     assert (plain["hint"], plain["next"], plain["run_id"]) == (None, None, None)
-    assert (error.command, error.with_(shell="a | b").command, QoderError("bad").command) == (
-        f"qoder {TOKEN}", "a | b", "",
-    )  # fmt: skip
+    commands = [each.command for each in (error, error.with_(shell="a | b"), QoderError("bad"))]
+    assert commands == [f"qoder {TOKEN}", "a | b", ""]
 
 
 def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
@@ -423,7 +422,14 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     assert fill_status(deleted).status is None
     states = [Deployment(raw).state for raw in ({"status": "paused"}, {}, {"status": "active", "archived_at": "a"})]
     assert states == ["paused", "unknown", "archived"]
-    assert next_cursor({"data": [{"id": "a"}], "has_more": True, "last_id": "b"}) == ("after_id", "b")
+    contexts = ("schedule", {"type": "schedule"}, "manual", {}, None)
+    assert [Run({"trigger_context": each}).is_scheduled for each in contexts] == [True, True, False, False, False]
+    session = Run({"type": "session", "status": "idle", "usage": {"total_credits": 5}})
+    assert (session.status, session.credits) == (None, 5)
+    unknown = [Run(raw, {"status": None}).as_json() for raw in ({"type": "session"}, {"status": "running"})]
+    assert unknown == [{"type": "session"}, {"derived": ["status"]}]
+    pages = [{"data": [{"id": "a"}], "last_id": "b"}, {"data": [{"id": "a"}]}, {"data": []}]
+    assert [next_cursor({"has_more": True, **each}) for each in pages] == [("after_id", "b"), ("after_id", "a"), None]
     assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
 
 
@@ -431,13 +437,7 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     ("run", "timeout", "silence", "words", "state"),
     [
         (None, 0, 0.0, "run drun_1 may be running: nothing was heard of it", "unknown"),
-        (
-            Run({"id": "drun_1"}),
-            5.0,
-            99.0,
-            "timed out after 5.0s; run drun_1 may be running: nothing was heard",
-            "unknown",
-        ),
+        (Run({"id": "drun_1"}), 5.0, 99.0, "timed out after 5.0s; run drun_1 may be running: nothing", "unknown"),
         (GOING, 5.0, 0.0, "timed out after 5.0s; run drun_1 is still running", "going"),
         (GOING, None, 90.0, "run drun_1 was running when it was last heard of, 1m 30s ago", "unknown"),
     ],
