@@ -245,7 +245,7 @@ class Pool(Generic[T, R]):
             try:
                 result = self._work(thing)
                 self.open.get(thing, []).append(result)
-                news = partial(self._report, thing, result)
+                news: Callable[[], None] = partial(self._report, thing, result)
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
                 news = partial(throw, bug)
             with self._hiring:

@@ -422,13 +422,13 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     assert fill_status(deleted).status is None
     states = [Deployment(raw).state for raw in ({"status": "paused"}, {}, {"status": "active", "archived_at": "a"})]
     assert states == ["paused", "unknown", "archived"]
-    contexts = ("schedule", {"type": "schedule"}, "manual", {}, None)
+    contexts: list[Any] = ["schedule", {"type": "schedule"}, "manual", {}, None]
     assert [Run({"trigger_context": each}).is_scheduled for each in contexts] == [True, True, False, False, False]
     session = Run({"type": "session", "status": "idle", "usage": {"total_credits": 5}})
     assert (session.status, session.credits) == (None, 5)
     unknown = [Run(raw, {"status": None}).as_json() for raw in ({"type": "session"}, {"status": "running"})]
     assert unknown == [{"type": "session"}, {"derived": ["status"]}]
-    pages = [{"data": [{"id": "a"}], "last_id": "b"}, {"data": [{"id": "a"}]}, {"data": []}]
+    pages: list[dict[str, Any]] = [{"data": [{"id": "a"}], "last_id": "b"}, {"data": [{"id": "a"}]}, {"data": []}]
     assert [next_cursor({"has_more": True, **each}) for each in pages] == [("after_id", "b"), ("after_id", "a"), None]
     assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
 
