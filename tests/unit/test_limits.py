@@ -24,7 +24,7 @@ from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens, _seconds_in
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
-from qoder_cli.http.client import Client, _decoded, _Secrets
+from qoder_cli.http.client import Client, _decoded, _limited, _Secrets
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.http.readback import ReadBack, says_whether_more
@@ -261,6 +261,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "use of a token of 10 seconds": (is_used(10), 4, 5),
     "seconds of quick polls": (is_quick, 4.9, 5.0),
     "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
+    "bytes of what comes": (lambda n: [*_limited(iter([b"x" * n]), 9, "too large")], 9, 10),
     "pages that are the same": (is_listed, 10, 11),
     "rows that do not yet show an order": (is_read_on, 7, 8),
     "characters of a body that is looked through": (

@@ -1,7 +1,5 @@
 """Reading again and again, until something shows."""
 
-from itertools import islice
-
 import pytest
 
 from qoder_cli.base.polling import doubling
@@ -26,4 +24,5 @@ def test_look_for_looks_at_its_seconds_however_long_each_takes(slow: float, at: 
 
 
 def test_pauses_double_up_to_the_longest() -> None:
-    assert [*islice(doubling(0.5, 3.0), 5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+    pauses = doubling(0.5, 3.0)
+    assert [next(pauses) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
