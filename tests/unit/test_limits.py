@@ -160,10 +160,9 @@ def is_listed(alike: int) -> bool:
     return len(list(client_of(wire, FakeClock()).pages("/things", {}))) == alike
 
 
-def is_read_on(rows: int, *, oldest_first: bool = False) -> bool:
+def is_read_on(rows: int, age: Callable[[int], int] = lambda n: n) -> bool:
     """Return whether a list is read on after so many rows of which most are from before a moment."""
-    dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=n))} for n in range(rows)]
-    dated = dated[::-1] if oldest_first else dated
+    dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=age(n)))} for n in range(rows)]
     wire = Wire().on("GET", "*", {"data": dated, "next_page": "2"}).may("GET", "*", page())
     assert list(ReadBack(client_of(wire, FakeClock()), "/things").rows(NOW.timestamp)) == dated
     return len(wire.requests) == 2
@@ -340,7 +339,8 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         ["two.example.org", "anyone.example", "three.example:9000", ""],
     ),
     "all hosts around the proxy": (lambda host: goes_around(host, {"no_proxy": "*"}), ["one.example"], []),
-    "rows in another order": (lambda rows: is_read_on(rows, oldest_first=True), [1, 8, 99], []),
+    "rows in no order": (lambda rows: is_read_on(rows, lambda n: n ^ 1), [8, 99], []),
+    "rows of one second": (lambda rows: is_read_on(rows, lambda n: 0), [8, 99], []),
     "a page that says whether more follows": (
         says_whether_more,
         [{"has_more": False}, {"next_page": None}, {"next_page": "2"}, {"has_more": True, "next_page": None}],
