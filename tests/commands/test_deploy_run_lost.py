@@ -593,7 +593,7 @@ def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal:
 
     qoder.wire.on(*RUNS, listed, repeat=True)
     ran = qoder(*RUN)
-    assert ran.code == 9
+    assert (ran.code, ran.error["run_state"]) == (9, "unknown")
     assert "drun_1" in ran.error["message"]
 
 
