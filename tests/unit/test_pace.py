@@ -4,14 +4,15 @@ import io
 import random
 import signal
 from contextlib import closing, suppress
+from functools import partial
 
 import pytest
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, OutcomeUnknown, Signalled, Unavailable
 from qoder_cli.base.model import Resource
+from qoder_cli.base.pool import throw
 from qoder_cli.base.times import Clock
-from qoder_cli.http.answers import Pending
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write, cancelling
@@ -80,10 +81,7 @@ def test_pace_that_is_closed_sends_nothing(qoder: Qoder) -> None:
 def test_write_that_cannot_be_sent_again_leaves_it_unknown(qoder: Qoder, why: str) -> None:
     service, pace = Things(qoder, "current", "create:drop-before"), Pace(qoder.clock, per_second=20)
     write = creation(qoder, pace, repeatable=True)
-
-    def refuse() -> Pending:
-        raise AuthError("No token.")
-
+    refuse = partial(throw, AuthError("No token."))
     qoder.clock.at_sleep = pace.close if "stopped" in why else lambda: setattr(write, "request", refuse)
     with pytest.raises(OutcomeUnknown, match=why):
         write.send()

@@ -49,10 +49,9 @@ def test_task_is_waited_for_as_long_as_it_is_not_late() -> None:
     assert Task(go_on.wait).start().result_unless(is_late) is True
     assert asked == [False, False, True]
     late = Task(threading.Event().wait).start()
-    with pytest.raises(pool.Late):
-        late.result_unless(lambda: True)
-    with pytest.raises(pool.Late):
-        late.commit()
+    for call in (lambda: late.result_unless(lambda: True), late.commit):
+        with pytest.raises(pool.Late):
+            call()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
