@@ -414,9 +414,7 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T10:54:08+02:00"}
     took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
     assert took == [5, 0, 2000, 2000, 2000]
-    assert [Run({**times, "triggered_at": at}).duration_ms for at in ("2027-06-14T08:54:06Z", "2026-06-14")] == [
-        None
-    ] * 2
+    assert not any(Run({**times, "triggered_at": at}).duration_ms for at in ("2027-06-14T08:54:06Z", "2026-06-14"))
     errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None, "b", " "]
     kinds = [Run({"id": "drun_1", "error": each}).error_type for each in errors]
     assert kinds == ["a", "unknown_error", None, None, "unknown_error", None]
