@@ -17,7 +17,6 @@ from typing import Any
 from qoder_cli.base.model import text
 from qoder_cli.base.tokens import shortened
 
-_ANY_DAY = datetime(2000, 1, 1)
 _LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
 _MONDAY_TO_FRIDAY = frozenset(range(1, 6))
 _FEW = 3  # times of a day that are listed even where they are evenly spaced
@@ -71,7 +70,7 @@ class Cron:
                 while repeated and repeated[0] < first:
                     yield repeated.pop(0)
                 # The clock of a zone never shows a time that a gap leaves out.
-                is_shown = datetime.fromtimestamp(first, zone).replace(tzinfo=None, fold=0) == wall
+                is_shown = datetime.fromtimestamp(first, zone).replace(tzinfo=None) == wall
                 if first > after and is_shown:
                     yield first
                 again = wall.replace(tzinfo=zone, fold=1).timestamp()
@@ -96,7 +95,7 @@ def parse(expression: str) -> Cron:
     parts = [[_checked(part, place) for part in each.split(",")] for place, each in enumerate(fields)]
     text = " ".join(map(",".join, parts))
     try:
-        read = CronSim(text, _ANY_DAY)
+        read = CronSim(text, datetime.min)  # only read: from when on does not matter
     except CronSimError:  # each part can be: it is a day that none of the months has
         return Cron(text, (), (), frozenset(), frozenset(), frozenset(), either_day=False)
     return Cron(
@@ -126,10 +125,11 @@ def _checked(part: str, place: int) -> str:
         raise ValueError(f"{invalid}; a step is at least 1)")
     if not ends:
         return part
-    if names == _WEEKDAYS:
-        high = max(6, ends[0])  # an open range ends before the second Sunday
-        ends[1:] = [7 if shape["last"] == "sun" and ends[0] else end for end in ends[1:]]
     first, last = ends[0], ends[-1]
+    if names == _WEEKDAYS:
+        high = max(6, first)  # an open range ends before the second Sunday
+        if shape["last"] == "sun" and first:
+            last = 7
     if shape["step"] and not shape["last"]:
         last = high
     if first > last:
@@ -222,7 +222,7 @@ def _days(meaning: Cron) -> str:
     every_date, every_weekday = len(meaning.days) == 31, len(meaning.weekdays) == 7
     if (every_date and every_weekday) or (meaning.either_day and (every_date or every_weekday)):
         return "every day"
-    names = [day_name[(day - 1) % 7] for day in sorted(meaning.weekdays, key=lambda day: (day - 1) % 7)]
+    names = [day_name[day - 1] for day in sorted(meaning.weekdays, key=lambda day: day or 7)]
     weekdays = f"on {_listed([f'{name}s' for name in names])}"
     if len(names) == 1:
         weekdays = f"on every {names[0]}"

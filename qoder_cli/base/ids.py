@@ -94,12 +94,10 @@ def may_be_call(id: str) -> bool:
     return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-") and not id.isdecimal()
 
 
-def deployment_of(typed: str) -> str | None:
-    """Return what stands before `@last`, or None."""
+def deployment_of(typed: str) -> str:
+    """Return what stands before `@last`; empty if nothing does."""
     of, _, last = typed.rpartition("@")
-    if of and last == "last":
-        return of
-    return None
+    return of if last == "last" else ""
 
 
 def with_version(typed: str) -> tuple[str, int | None]:

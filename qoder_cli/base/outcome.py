@@ -177,7 +177,7 @@ class Judgement(NamedTuple):
     """What events mean, read in order.
 
     `is_unclear`: only the agent's own events can tell whether an idle before any known work was
-    an ending, for nothing else was one, or another idle or an error stands before it.
+    an ending; where work is known, because another idle or an error stands before it.
     """
 
     endings: list[Rest]
@@ -222,9 +222,7 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
                 reason, at = stop_reason(event), event_time(event)
                 if reason == "requires_action":
                     rests = False
-                elif needs_work and not worked:
-                    is_unclear = True
-                elif reason is not None and reason not in _TURN_DONE:
+                elif reason is not None and reason not in _TURN_DONE and (worked or not needs_work):
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
                     # A new session may be so before it starts (help/pages/api.md#stop-reasons), once.
@@ -237,7 +235,7 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
         if ending is not None:
             endings.append(Rest(key, ending))
             rests = True
-    is_unclear = is_unclear or (idled_early and not worked and not endings)
+    is_unclear = is_unclear or (idled_early and not worked)
     return Judgement(endings, open_ask(last, answered), worked, is_unclear, rests)
 
 

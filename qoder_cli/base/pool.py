@@ -227,12 +227,10 @@ class Pool(Generic[T, R]):
             result = results[0] if results else give_up(thing)
             self._report(thing, result)
 
-    def _report(self, thing: T, result: R) -> Any:
-        if thing not in self.open:
-            return None
-        answer = self._on_result(thing, result)
-        self.open.pop(thing)  # only now: a signal may come before, and it is reported again then
-        return answer
+    def _report(self, thing: T, result: R) -> None:
+        if thing in self.open:
+            self._on_result(thing, result)
+            self.open.pop(thing)  # only now: a signal may come before, and it is reported again then
 
     def _work_off(self) -> None:
         while True:
@@ -247,7 +245,7 @@ class Pool(Generic[T, R]):
             try:
                 result = self._work(thing)
                 self.open.get(thing, []).append(result)
-                news = partial(self._report, thing, result)
+                news: Callable[[], None] = partial(self._report, thing, result)
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
                 news = partial(throw, bug)
             with self._hiring:

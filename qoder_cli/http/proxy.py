@@ -41,10 +41,8 @@ def named(env: Mapping[str, str]) -> Proxy | None:
     if sys.platform in ("win32", "darwin"):
         from urllib.request import getproxies
 
-        address = getproxies().get("https", "")
-        if address:
+        if address := getproxies().get("https"):
             return Proxy(address, _OF_THE_SYSTEM)
-        return None
     return None
 
 

@@ -582,19 +582,21 @@ def test_deploy_run_takes_a_list_from_before_its_request_for_no_answer(qoder: Qo
     assert len(qoder.wire.asked("POST")) == 1
 
 
-@pytest.mark.parametrize("refusal", [401, 403, 404, 429])
-def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal: int) -> None:
+@pytest.mark.parametrize(("refusal", "has_date"), [(401, False), (403, True), (404, False), (429, False), (429, True)])
+def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal: int, has_date: bool) -> None:
     """The first attempt was answered with a 5xx, and acts while the second is refused."""
     started = fresh(1, created=at(1))
     qoder.wire.on(*TRIGGER, ENVELOPED).on(*TRIGGER, api_error(refusal, "odd_error", "No."), repeat=True)
 
     def listed(request: httpx.Request) -> Any:
-        return page(started) if len(qoder.wire.asked("POST")) > 1 else page()
+        rows = page(started) if len(qoder.wire.asked("POST")) > 1 else page()
+        date = {"date": formatdate(qoder.clock.now(), usegmt=True)} if has_date else {}
+        return httpx.Response(200, json=rows, headers=date)
 
-    qoder.wire.on(*RUNS, listed, repeat=True)
+    qoder.wire.on(*RUNS, listed, repeat=True).may(*EVENTS, page())
     ran = qoder(*RUN)
-    assert ran.code == 9
-    assert "drun_1" in ran.error["message"]
+    assert (ran.code, has_date or ran.error["run_state"]) == ((0, True) if has_date else (9, "unknown"))
+    assert "drun_1" in ran.err
 
 
 @pytest.mark.parametrize(("after", "code"), [(570, 9), (571, 5)])

@@ -120,6 +120,7 @@ ASKS = rests("requires_action")
 AT_9 = {"processed_at": "2026-06-14T08:54:09Z"}
 OLDER = {"processed_at": "2026-06-14T07:54:07Z"}
 UNTIMED = {"processed_at": None}
+NAMELESS = {"type": "session.error", "error": {"retry_status": "exhausted"}}
 # What happened in the session, oldest first; the status of the run, and the type of its error.
 STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "nothing yet": ([], "running", None),
@@ -161,6 +162,7 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "chats on afterwards": ([RUNNING, rests(), RUNNING, rests("budget_reached")], "completed", None),
     "terminated afterwards": ([RUNNING, rests("budget_reached"), TERMINATED], "failed", "budget_reached"),
     "other events say nothing": ([{"type": "span.model_request_start"}, {"type": None}, {}], "running", None),
+    "an error of no kind": ([RUNNING, NAMELESS, rests(None)], "failed", "unknown_error"),
     "an old error": ([RUNNING, {"type": "session.error", "error": "boom"}, rests(None)], "completed", None),
     # Times.
     "older than the run": ([RUNNING | OLDER, rests()], "running", None),
@@ -173,6 +175,7 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     # Turns that no status begins, of which only the agent's own events tell that it worked.
     "no start, then another turn": ([MESSAGE, rests(), rests(), RUNNING, rests("cancelled")], "completed", None),
     "no start, exhausted": ([MESSAGE, fails("exhausted"), rests(None), RUNNING, rests()], "failed", "billing_error"),
+    "no start, terminated afterwards": ([MESSAGE, rests(), TERMINATED], "completed", None),
     "no start, no times": ([each | UNTIMED for each in (rests(), MESSAGE, rests())], "completed", None),
 }
 
@@ -240,6 +243,7 @@ def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, 
         ([rests("retries_exhausted")], "The session ran out of retries."),
         ([fails("retrying"), rests("budget_reached")], "The credit budget was used up."),
         ([rests("odd")], "The session stopped: odd."),
+        ([NAMELESS, rests(None)], "The session reported an error."),
     ],
 )
 def test_run_get_says_why_a_session_stopped(qoder: Qoder, events: list[dict[str, Any]], message: str) -> None:
@@ -250,6 +254,11 @@ def test_run_get_says_why_a_session_stopped(qoder: Qoder, events: list[dict[str,
 def test_run_get_asks_once_where_a_status_says_that_the_agent_works(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(rests(), RUNNING)))  # and for no events of the agent
     assert (ran := qoder(*GET)).code == 8, ran.err
+
+
+def test_run_get_shows_what_an_error_says_on_one_harmless_line(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, api_error(400, "odd_error", "No \x1b[31m\nhint: x"))
+    assert "error: HTTP 400 from api.qoder.com: No \\u001b[31m\\nhint: x\n" in qoder("run", "get", "drun_1").err
 
 
 MORE = [RUNNING, rests(), rests("x"), rests(None), ASKS, fails("exhausted"), TERMINATED, DELETED, MESSAGE]

@@ -110,7 +110,7 @@ def test_schedule_ends_with_the_year_9999(zone: str) -> None:
         *(("", "expected 5 fields (minute hour day month weekday), got 0"), ("0 9 * *", "got 4")),
         *(("0 0 9 * * *", "got 6"), ("@daily", "use 0 0 * * *"), ("@DAILY", "use 0 0 * * *"), ("@reboot", "got 1")),
         *(("60 * * * *", "invalid minute '60' (0 to 59)"), ("* 24 * * *", "invalid hour '24' (0 to 23)")),
-        *(("* * 0 * *", "invalid day of the month '0' (1 to 31)"), ("* * * 13 *", "invalid month '13' (1 to 12")),
+        *(("* * 32 * *", "invalid day of the month '32' (1 to 31)"), ("* * * 13 *", "invalid month '13' (1 to 12")),
         *(("* * * * 8", "invalid day of the week '8' (0 to 7"), ("* * * * 5-1", "a range goes from low to high")),
         *(("* * * * fri-mon", "a range goes from low to high"), ("*/0 * * * *", "a step is at least 1")),
         *(("* * L * *", "'L' (1 to 31)"), ("* * 15W * *", "invalid day of the ")),
@@ -119,7 +119,7 @@ def test_schedule_ends_with_the_year_9999(zone: str) -> None:
         *(("* 1-sun * * *", "invalid hour"), ("jan * * * *", "invalid minute")),
         *(("1,,2 * * * *", "invalid minute ''"), ("1- * * * *", "invalid minute"), ("-1 * * * *", "invalid minute")),
         *(("*/ * * * *", "invalid minute"), ("1-2-3 * * * *", "invalid minute"), ("٣ * * * *", "invalid minute")),
-        ("1" * 5000 + " * * * *", "1…'"),
+        ("1" * 5000 + " * * * *", f"'{'1' * 20}…'"),
     ],
 )
 def test_schedule_says_what_is_wrong_with_an_expression(expression: str, told: str) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import sys
+import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -22,9 +24,9 @@ from qoder_cli.base.tokens import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens, _seconds_in
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
-from qoder_cli.http.client import Client, _decoded, _Secrets
+from qoder_cli.http.client import Client, _decoded, _limited, _Secrets
 from qoder_cli.http.pace import next_try
-from qoder_cli.http.proxy import Proxy, goes_around
+from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.http.readback import ReadBack, says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.nouns import files, memories, secrets
@@ -152,9 +154,15 @@ def pages_read(seconds: float) -> int:
     return len(wire.requests)
 
 
-def is_read_on(rows: int) -> bool:
-    """Return whether a list is read on after so many rows, newest first, of which most are from before a moment."""
-    dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=n))} for n in range(rows)]
+def is_listed(alike: int) -> bool:
+    """Return whether a list is read to its end of which so many pages are the same."""
+    wire = Wire().on("GET", "*", *({"data": [1], "next_page": str(n)} for n in range(1, alike)), {"data": [1]})
+    return len(list(client_of(wire, FakeClock()).pages("/things", {}))) == alike
+
+
+def is_read_on(rows: int, age: Callable[[int], int] = lambda n: n) -> bool:
+    """Return whether a list is read on after so many rows of which most are from before a moment."""
+    dated = [{"id": n, "created_at": utc_text(NOW - timedelta(seconds=age(n)))} for n in range(rows)]
     wire = Wire().on("GET", "*", {"data": dated, "next_page": "2"}).may("GET", "*", page())
     assert list(ReadBack(client_of(wire, FakeClock()), "/things").rows(NOW.timestamp)) == dated
     return len(wire.requests) == 2
@@ -238,11 +246,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "silence about what may be none": (goes_on(BUSY, exists=False), 30.0, 30.1),
     "a run that is missing": (goes_on(GONE), 30.0, 30.1),
     "a run that only a proxy misses": (goes_on(NotFound("gone").with_(http_status=404)), 300.0, 300.1),
-    "a pause that no hint names": (
-        lambda s: "as the server" not in str(refused(429, retry_after=s).hint),
-        "60",
-        "61",
-    ),
+    "a pause that no hint names": (lambda s: "as the server" not in str(refused(429, retry_after=s).hint), "60", "61"),
     "seconds that may be asked for": (lambda s: refused(429, retry_after=s).retry_after, "31622400", "31622401"),
     "statuses of a server's problem": (lambda status: refused(status).retryable, 599, 600),
     "characters of a token that is shown": (lambda n: secret_of(n).hidden_in(b"x" * 9) == b"x" * 9, 7, 8),
@@ -256,6 +260,8 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "use of a token of 10 seconds": (is_used(10), 4, 5),
     "seconds of quick polls": (is_quick, 4.9, 5.0),
     "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
+    "bytes of what comes": (lambda n: [*_limited(iter([b"x" * n]), 9, "too large")], 9, 10),
+    "pages that are the same": (is_listed, 10, 11),
     "rows that do not yet show an order": (is_read_on, 7, 8),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
@@ -333,6 +339,8 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         ["two.example.org", "anyone.example", "three.example:9000", ""],
     ),
     "all hosts around the proxy": (lambda host: goes_around(host, {"no_proxy": "*"}), ["one.example"], []),
+    "rows in no order": (lambda rows: is_read_on(rows, lambda n: n ^ 1), [8, 99], []),
+    "rows of one second": (lambda rows: is_read_on(rows, lambda n: 0), [8, 99], []),
     "a page that says whether more follows": (
         says_whether_more,
         [{"has_more": False}, {"next_page": None}, {"next_page": "2"}, {"has_more": True, "next_page": None}],
@@ -343,6 +351,7 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         [None, {"type": "end_turn"}, "stop_sequence"],
         [{"type": "requires_action"}, "cancelled", 5],
     ),
+    "a text that reads as JSON": (jsontext.reads_as_json, ["1", " null", '"a"', "[]"], ["a", "2 apples", "{", ""]),
     "what may have acted": (
         lambda error: meaning_of(error) is Meaning.LOST,
         [NoResponse("cut", http_status=400), Unavailable("busy")],
@@ -372,6 +381,14 @@ def test_word_is_taken_or_refused(what: str) -> None:
     assert [word for word in refused if is_taken(take, word)] == []
 
 
+def test_write_that_fails_means_what_its_status_says_if_the_api_itself_said_it() -> None:
+    meant = {400: "REFUSED", 500: "FAILED", 503: "FAILED"}
+    others = {304: "DOUBTFUL", 400: "DOUBTFUL", 408: "LOST", 429: "NOTHING", 499: "LOST", 500: "LOST", 502: "LOST"}
+    for is_its, meanings in ((False, others | {503: "LOST", 504: "LOST"}), (True, others | {504: "LOST"} | meant)):
+        errors = [Unavailable("", http_status=status).with_(enveloped=is_its) for status in meanings]
+        assert [meaning_of(error).name for error in errors] == [*meanings.values()]
+
+
 def test_client_sends_no_cookie_back() -> None:
     wire = Wire().on("GET", "*", httpx.Response(200, headers={"set-cookie": "a=b"}, json={}), {})
     client = client_of(wire, FakeClock())
@@ -387,17 +404,17 @@ def test_error_in_json_has_no_token_and_names_a_session_as_one() -> None:
     assert error.with_(session_id="sess_2").as_json()["session_id"] == "sess_2"
     plain = QoderError("bad").as_json()
     assert (plain["hint"], plain["next"], plain["run_id"]) == (None, None, None)
-    assert (error.command, error.with_(shell="a | b").command, QoderError("bad").command) == (
-        f"qoder {TOKEN}", "a | b", "",
-    )  # fmt: skip
+    commands = [each.command for each in (error, error.with_(shell="a | b"), QoderError("bad"))]
+    assert commands == [f"qoder {TOKEN}", "a | b", ""]
 
 
 def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     agents = [{"id": "agent_1", "version": 3}, {"id": "agent_1"}, {"version": 3}, {}]
     assert [Run({"id": "drun_1", "agent": each}).agent for each in agents] == ["agent_1@3", "agent_1", None, None]
-    times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T08:54:08Z"}
+    times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T10:54:08+02:00"}
     took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
     assert took == [5, 0, 2000, 2000, 2000]
+    assert not any(Run({**times, "triggered_at": at}).duration_ms for at in ("2027-06-14T08:54:06Z", "2026-06-14"))
     errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None, "b", " "]
     kinds = [Run({"id": "drun_1", "error": each}).error_type for each in errors]
     assert kinds == ["a", "unknown_error", None, None, "unknown_error", None]
@@ -407,7 +424,14 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     assert fill_status(deleted).status is None
     states = [Deployment(raw).state for raw in ({"status": "paused"}, {}, {"status": "active", "archived_at": "a"})]
     assert states == ["paused", "unknown", "archived"]
-    assert next_cursor({"data": [{"id": "a"}], "has_more": True, "last_id": "b"}) == ("after_id", "b")
+    contexts: list[Any] = ["schedule", {"type": "schedule"}, "manual", {}, None]
+    assert [Run({"trigger_context": each}).is_scheduled for each in contexts] == [True, True, False, False, False]
+    session = Run({"type": "session", "status": "idle", "usage": {"total_credits": 5}})
+    assert (session.status, session.credits) == (None, 5)
+    unknown = [Run(raw, {"status": None}).as_json() for raw in ({"type": "session"}, {"status": "running"})]
+    assert unknown == [{"type": "session"}, {"derived": ["status"]}]
+    pages: list[dict[str, Any]] = [{"data": [{"id": "a"}], "last_id": "b"}, {"data": [{"id": "a"}]}, {"data": []}]
+    assert [next_cursor({"has_more": True, **each}) for each in pages] == [("after_id", "b"), ("after_id", "a"), None]
     assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
 
 
@@ -415,13 +439,7 @@ def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
     ("run", "timeout", "silence", "words", "state"),
     [
         (None, 0, 0.0, "run drun_1 may be running: nothing was heard of it", "unknown"),
-        (
-            Run({"id": "drun_1"}),
-            5.0,
-            99.0,
-            "timed out after 5.0s; run drun_1 may be running: nothing was heard",
-            "unknown",
-        ),
+        (Run({"id": "drun_1"}), 5.0, 99.0, "timed out after 5.0s; run drun_1 may be running: nothing", "unknown"),
         (GOING, 5.0, 0.0, "timed out after 5.0s; run drun_1 is still running", "going"),
         (GOING, None, 90.0, "run drun_1 was running when it was last heard of, 1m 30s ago", "unknown"),
     ],
@@ -500,3 +518,12 @@ def test_proxy_whose_scheme_is_left_out_is_met_by_http() -> None:
     urls = [Proxy(address, "HTTPS_PROXY").url for address in ("proxy.example:3128", "socks5://proxy.example")]
     assert urls == ["http://proxy.example:3128", "socks5://proxy.example"]
     assert Proxy("proxy.example", "the system's settings").fix == "correct the system's settings"
+
+
+def test_proxy_of_the_system_is_used_where_a_system_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://p.example"})
+    found = []
+    for platform in ("darwin", "win32", "linux"):
+        monkeypatch.setattr(sys, "platform", platform)
+        found.append(named({}))
+    assert found == [Proxy("http://p.example", "the system's settings")] * 2 + [None]

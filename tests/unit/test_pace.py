@@ -2,17 +2,20 @@
 
 import io
 import random
+import signal
 from contextlib import closing, suppress
+from functools import partial
 
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, OutcomeUnknown, Unavailable
+from qoder_cli.base.errors import ApiError, AuthError, OutcomeUnknown, Signalled, Unavailable
 from qoder_cli.base.model import Resource
+from qoder_cli.base.pool import throw
 from qoder_cli.base.times import Clock
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
-from qoder_cli.http.write import Write
+from qoder_cli.http.write import Write, cancelling
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.starting import trigger_for
@@ -74,20 +77,33 @@ def test_pace_that_is_closed_sends_nothing(qoder: Qoder) -> None:
     assert (service.writes, write.may_have_acted) == ([], False)
 
 
-def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: Qoder) -> None:
+@pytest.mark.parametrize("why", ["it was stopped before it could be sent again", "No token"])
+def test_write_that_cannot_be_sent_again_leaves_it_unknown(qoder: Qoder, why: str) -> None:
     service, pace = Things(qoder, "current", "create:drop-before"), Pace(qoder.clock, per_second=20)
-    qoder.clock.at_sleep = pace.close
     write = creation(qoder, pace, repeatable=True)
-    with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
+    refuse = partial(throw, AuthError("No token."))
+    qoder.clock.at_sleep = pace.close if "stopped" in why else lambda: setattr(write, "request", refuse)
+    with pytest.raises(OutcomeUnknown, match=why):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
+
+
+def test_write_that_was_done_says_so_at_a_late_signal(qoder: Qoder) -> None:
+    qoder.wire.on("POST", "/sessions/sess_1/cancel", {}).on("POST", "/deployments", {"id": "dep_1"})
+    for write, so in (
+        (cancelling(app_of(qoder).client, lambda: "sess_1"), "interrupted; the cancellation was requested"),
+        (creation(qoder, Pace(qoder.clock, per_second=20)), "stopped by a signal; creating weekly succeeded (dep_1)"),
+    ):
+        write.send()
+        assert write.stopped(Signalled(signal.SIGINT)).message == so
 
 
 def test_run_logs_of_very_many_opens_streams_no_faster_than_it_reads(qoder: Qoder) -> None:
     app = app_of(qoder)
     app.pace_reads()
     began = qoder.clock.time
-    for _ in range(46):
+    for _ in range(23):
+        app.client.prepare("GET", "/sessions/sess_1")
         with suppress(ApiError), app.client.open_stream("/sessions/sess_1/events/stream"):
             pass
     assert qoder.clock.time - began >= 1.0

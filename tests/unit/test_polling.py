@@ -2,6 +2,7 @@
 
 import pytest
 
+from qoder_cli.base.polling import doubling
 from qoder_cli.http.write import look_for
 from tests.support.wire import FakeClock
 
@@ -20,3 +21,8 @@ def test_look_for_looks_at_its_seconds_however_long_each_takes(slow: float, at: 
 
     assert look_for(clock, find, LOOKS, unread="unread") is None
     assert seen == at
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    pauses = doubling(0.5, 3.0)
+    assert [next(pauses) for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]

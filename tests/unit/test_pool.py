@@ -18,7 +18,6 @@ from qoder_cli.base.errors import NoResponse, Signalled
 from qoder_cli.base.pool import Pool, Task
 from qoder_cli.base.times import Clock
 from qoder_cli.http.answers import Answer, Pending, answer_to
-from qoder_cli.http.pace import Closed, Pace
 from tests.support.processes import until
 from tests.support.wire import FakeClock
 
@@ -49,8 +48,10 @@ def test_task_is_waited_for_as_long_as_it_is_not_late() -> None:
 
     assert Task(go_on.wait).start().result_unless(is_late) is True
     assert asked == [False, False, True]
-    with pytest.raises(pool.Late):
-        Task(threading.Event().wait).start().result_unless(lambda: True)
+    late = Task(threading.Event().wait).start()
+    for call in (lambda: late.result_unless(lambda: True), late.commit):
+        with pytest.raises(pool.Late):
+            call()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
@@ -81,19 +82,39 @@ def test_task_leaves_memory_with_its_response_once_nobody_has_it() -> None:
         gc.enable()
 
 
-def test_task_raises_first_the_signal_that_could_not_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "_swallowed", [15])
-    with pytest.raises(Signalled) as caught:
-        Task(int).wait(30)
-    assert caught.value.signum == 15
+def test_signal_is_raised_where_nothing_can_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, died = list[str](), list[int]()
+    monkeypatch.setattr(signals, "die_by", died.append)
 
+    def arrives() -> None:
+        monkeypatch.setattr(signals, "_seen", [])
+        signals._on_signal(signal.SIGTERM, None)
 
-def test_task_takes_a_thread_that_has_nothing_to_do() -> None:
-    threads = set()
-    for _ in range(30):
-        threads.add(Task(threading.current_thread).start().result())
-        until(lambda: pool._idle, "a thread without work")
-    assert len(threads) < 10
+    def at_the_end() -> None:
+        with signals.deferred():
+            with signals.deferred(lambda: passed.append("woken")):
+                arrives()
+            passed.append("the inner end")
+
+    def at_a_wait() -> None:
+        with signals.deferred(), signals.waiting():
+            arrives()
+            passed.append("no signal")
+
+    def at_the_next_wait() -> None:
+        with signals.deferred():
+            arrives()
+            Task(int).wait(30)
+            passed.append("no signal")
+
+    for way in (at_the_end, at_a_wait, at_the_next_wait, arrives):
+        with pytest.raises(Signalled):
+            way()
+    assert passed == ["woken", "the inner end"]
+    signals._on_signal(signal.SIGTERM, None)  # so soon, it is the same
+    signals._seen[0] -= 1.0
+    signals._on_signal(signal.SIGINT, None)
+    assert died == [signal.SIGINT]
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -174,6 +195,7 @@ class Shop:
         self.clock, self.work, self.after = FakeClock(), work, after
         self.clock.patience = 20.0
         self.told: list[tuple[int, str]] = []
+        self.beats: list[int] = []
         self.in_thread: set[int] = set()
         self.at_signal: Callable[[], object] = lambda: None
         receive = self.clock.receive
@@ -194,9 +216,10 @@ class Shop:
         self.in_thread.add(threading.get_ident())
 
     def run(self, count: int, *, within: float = 2.0) -> None:
-        self.pool.give(range(count))
+        for first in range(0, count, 8):
+            self.pool.give(range(first, min(first + 8, count)))
         try:
-            self.pool.hear(lambda: None)
+            self.pool.hear(lambda: self.beats.append(len(self.told)))
         except Signalled:
             self.pool.stop(within, lambda item: f"gave up {item}")
 
@@ -211,6 +234,7 @@ def test_pool_does_each_once_and_tells_of_it_in_the_thread_that_asked(count: int
     shop.run(count)
     assert sorted(shop.told) == [(n, f"did {n}") for n in range(count)]
     assert shop.in_thread <= {threading.get_ident()}
+    assert shop.beats[-1:] == [count][:count]
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 16])
@@ -225,17 +249,20 @@ def test_pool_does_so_many_at_a_time_and_no_more(count: int, monkeypatch: pytest
         return did(item)
 
     shop = Shop(work)
-    shop.run(count)
-    assert (len(shop.told), len(started)) == (count, min(count, 8))
+    for again in (1, 2):
+        shop.run(count)
+        assert (len(shop.told), len(started)) == (again * count, min(count, 8))
+        until(lambda: len(pool._idle) >= min(count, 8), "threads without work")
     assert all(thread.daemon for thread in started)
 
 
 def test_pool_gives_up_what_was_not_begun_when_a_signal_comes_and_lets_the_rest_end() -> None:
-    stopped = threading.Event()
+    stopped, worked = threading.Event(), set[int]()
 
     def work(item: int) -> str:
         if item:
             stopped.wait(20)
+        worked.add(item)
         return did(item)
 
     shop = Shop(work, after=1)
@@ -244,7 +271,7 @@ def test_pool_gives_up_what_was_not_begun_when_a_signal_comes_and_lets_the_rest_
     told = dict(shop.told)
     assert sorted(told) == list(range(30))
     begun = {item for item, result in told.items() if result == f"did {item}"}
-    assert {0} <= begun <= set(range(9))
+    assert {0} <= begun == worked <= set(range(9))
     assert {told[item] for item in set(told) - begun} == {f"gave up {item}" for item in set(told) - begun}
 
 
@@ -287,12 +314,6 @@ def test_pool_tells_again_of_one_during_which_a_signal_came() -> None:
     assert sorted(item for item, _ in shop.told) == [0, 1, 2]
 
 
-def test_pace_spaces_turns_and_gives_none_once_it_is_closed() -> None:
-    clock = FakeClock()
-    pace, began = Pace(clock, per_second=20.0), clock.time
-    for _ in range(41):
-        pace.wait_turn()
-    assert clock.time - began >= 40 / 20
-    pace.close()
-    with pytest.raises(Closed):
-        pace.wait_turn()
+def test_pool_raises_what_nobody_expected_where_it_is_waited_for() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Shop(lambda item: str(1 // item), after=3).run(1)

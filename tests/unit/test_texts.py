@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
@@ -45,20 +44,12 @@ def test_json_text_keeps_every_number_as_it_was_written(numbers: list[str]) -> N
     assert json.loads(jsontext.dump(jsontext.parse(text), indent=2), parse_float=str, parse_int=str) == numbers
 
 
-@given(st.text())
-def test_json_text_is_read_or_refused(text: str) -> None:
-    with suppress(ValueError):
-        jsontext.parse(text)
-
-
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a":' * 5000 + "1" + "}" * 5000, "[" * 201 + "]" * 201, "NaN", "[Infinity]"]
 )
-def test_json_text_is_read_to_two_hundred_levels(text: str) -> None:
+def test_json_text_that_is_too_deep_or_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         jsontext.parse(text)
-    deep = "[" * 200 + "]" * 200
-    assert jsontext.dump(jsontext.parse(deep)) == deep
 
 
 @given(st.text())
@@ -93,7 +84,7 @@ def test_timestamp_however_odd_is_read_or_none(value: Any) -> None:
     parse_timestamp(value)
     milliseconds_between(value, value)
     if isinstance(value, str):
-        local_time(value)
+        assert parse_timestamp(value) or local_time(value) == value
     last = "9999-12-31T23:59:59Z"
     assert local_time(last, zone=timezone(timedelta(hours=8))) == last  # it has no next year
 
@@ -141,21 +132,9 @@ def test_number_of_a_call_has_six_digits_at_most() -> None:
             ids.call_number(typed)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (9.96, "10.0s"),
-        (10, "10s"),
-        (59, "59s"),
-        (60, "1m 00s"),
-        (3599, "59m 59s"),
-        (3600, "1h 00m"),
-        (86399, "23h 59m"),
-        (86400, "1d 00h"),
-    ],
-)
-def test_durations_change_their_unit_where_it_is_whole(seconds: float, shown: str) -> None:
-    assert span(seconds) == shown
+def test_durations_change_their_unit_where_it_is_whole() -> None:
+    spans = [span(seconds) for seconds in (9.96, 10, 59, 60, 3599, 3600, 86399, 86400, 90000)]
+    assert spans == ["10.0s", "10s", "59s", "1m 00s", "59m 59s", "1h 00m", "23h 59m", "1d 00h", "1d 01h"]
 
 
 def test_ages_are_in_their_largest_unit() -> None:
