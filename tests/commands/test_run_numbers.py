@@ -68,8 +68,8 @@ def test_run_pending_numbers_the_calls_that_can_be_read(qoder: Qoder, server: As
 def test_run_pending_shows_no_numbers_that_it_does_not_keep(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
     unwritable(qoder, server)
-    said = qoder("run", "pending", "drun_1").err
-    assert ("the numbers of calls cannot be kept" in said, BY_NUMBER in said) == (True, False)
+    warned = qoder("run", "pending", "drun_1").err
+    assert ("the numbers of calls cannot be kept" in warned, BY_NUMBER in warned) == (True, False)
 
 
 @pytest.mark.parametrize(
