@@ -132,9 +132,9 @@ class Observer:
         Before its session decides, the run is read again: it may name another session by now.
         """
         raw = Run(self.run.raw) if self.run else None
-        is_read = raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN)
-        if raw is None or is_read:
-            raw = self._read_run(within, retry)
+        is_read = False
+        if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
+            raw, is_read = self._read_run(within, retry), True
         for _ in range(MOST_MOVES):
             self._put(raw)
             if standing(raw) is not Standing.ASK_SESSION:
@@ -365,6 +365,6 @@ def freshness(app: App) -> Callable[[str], bool]:
     @cache
     def triggered_lately() -> set[str | None]:
         since = app.clock.now() - YOUNG
-        return {entry.run for entry in app.store.entries(app.settings.host, since=since) if entry.attempt.at > since}
+        return {entry.run for entry in app.store.entries(app.settings.host, since=since)}
 
     return lambda run_id: run_id in triggered_lately()
