@@ -365,6 +365,6 @@ def freshness(app: App) -> Callable[[str], bool]:
     @cache
     def triggered_lately() -> set[str | None]:
         since = app.clock.now() - YOUNG
-        return {entry.run for entry in app.store.entries(app.settings.host, since=since)}
+        return {entry.run for entry in app.store.entries(app.settings.host, since=since) if entry.attempt.at > since}
 
     return lambda run_id: run_id in triggered_lately()
