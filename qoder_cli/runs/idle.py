@@ -110,7 +110,7 @@ class _Lists:
         query = {"deployment_id": self._id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
         with self._explained():
             page = next(self._pages("/sessions", query))
-        runs = {run.session_id: run for run in reversed(newest) if run.session_id}
+        runs = {run.session_id: run for run in reversed(newest)}
         why = None
         for session in map(mapping, page["data"]):
             id, status = text(session.get("id")), text(session.get("status"))

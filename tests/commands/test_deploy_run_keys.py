@@ -379,6 +379,21 @@ def test_run_wait_that_is_interrupted_before_it_heard_anything_calls_the_run_unk
     assert (ran.code, ran.error["run_id"], ran.error["run_state"]) == (130, "drun_1", "unknown")
 
 
+class InterruptedAt(io.BytesIO):
+    """Standard error of somebody who presses Ctrl-C once a word is written."""
+
+    def __init__(self, word: bytes) -> None:
+        super().__init__()
+        self._word = word
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        if self._word and self._word in self.getvalue():
+            self._word = b""
+            interrupt()
+        return written
+
+
 CANCEL = ("POST", "/sessions/sess_1/cancel")
 LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel")
 
@@ -394,13 +409,12 @@ def test_deploy_run_on_leave_cancels_the_session_first(qoder: Qoder, how: str) -
     assert "cancellation was requested" in ran.error["message"]
 
 
-def test_deploy_run_on_leave_cancels_no_run_that_has_ended(qoder: Qoder) -> None:
-    def failing(request: httpx.Request) -> Any:
-        qoder.clock.at_sleep = interrupt
-        return 502, ""
-
-    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE).on(*SESSION, failing)
-    assert qoder(*LEAVES, "--require-satisfied").code == 130
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--require-satisfied",), 130)])
+def test_deploy_run_on_leave_cancels_no_run_that_has_ended(qoder: Qoder, words: tuple[str, ...], code: int) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
+    qoder.err = InterruptedAt(b"drun_1 completed")
+    ran = qoder(*LEAVES, *words, "--json")
+    assert (ran.code, ran.json["status"]) == (code, "completed")
 
 
 def test_deploy_run_on_leave_cancels_no_run_that_asks(qoder: Qoder) -> None:
@@ -429,21 +443,6 @@ def test_deploy_run_on_leave_never_cancels_an_adopted_run(qoder: Qoder) -> None:
     ran = qoder(*LEAVES, "--timeout", "3")
     assert ran.code == 124
     assert "was not cancelled: it was adopted" in ran.err
-
-
-class InterruptedAt(io.BytesIO):
-    """Standard error of somebody who presses Ctrl-C once a word is written."""
-
-    def __init__(self, word: bytes) -> None:
-        super().__init__()
-        self._word = word
-
-    def write(self, data: Any) -> int:
-        written = super().write(data)
-        if self._word and self._word in self.getvalue():
-            self._word = b""
-            interrupt()
-        return written
 
 
 def test_deploy_run_on_leave_never_cancels_a_run_that_was_adopted_just_now(qoder: Qoder) -> None:

@@ -175,7 +175,7 @@ STARTS = {
     "5xx, older": Start([ENVELOPED, fresh(7)], [fresh(6, created=at(-61))], STARTED),
     "5xx, a schedule's": Start([ENVELOPED, fresh(7)], [fresh(5, trigger="schedule")], STARTED),
     "fail neither looks nor sends": Start([CUT], None, IN_DOUBT, words="--on-lost fail"),
-    "resend": Start([CUT, fresh(7)], [], STARTED, words=RESEND),
+    "resend": Start([CUT, fresh(7)], [], STARTED, "; sending it again with the same key\n", RESEND),
     "resend, ours": Start([CUT], [fresh(7)], ADOPTED, words=RESEND),
     "resend, ours after 20 s": Start([CUT], late(20, fresh(7)), ADOPTED, words=RESEND),
     "resend, lost three times": Start([CUT, (502, "<html>"), (502, "")], [], IN_DOUBT, "peer closed", RESEND),
@@ -597,15 +597,19 @@ def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal:
     assert "drun_1" in ran.error["message"]
 
 
-@pytest.mark.parametrize(("after", "code"), [(570, 9), (571, 5)])
-def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(qoder: Qoder, after: int, code: int) -> None:
+@pytest.mark.parametrize(("after", "ahead", "code"), [(570, 0, 9), (571, 0, 5), (571, -3600, 5), (571, 300, 5)])
+def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(
+    qoder: Qoder, after: int, ahead: float, code: int
+) -> None:
     qoder.clock.time = NOW
-    killed(qoder)
-    shows(qoder)
-    qoder.clock.time += after  # and looks for 30 s
-    assert qoder("run", "wait", "last").code == code
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, ahead=ahead)
+    assert qoder(*RUN).code == 9
+    qoder.clock.time = NOW + after  # and looks for 30 s
+    ran = qoder("run", "wait", "last")
+    assert (ran.code, f"start dep_1 9m {after - 540}s ago" in ran.err) == (code, True), ran.err
     if code == 5:  # and that is settled
-        assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 30)
+        assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 38)
 
 
 LATER = fresh(9, created=at(300))

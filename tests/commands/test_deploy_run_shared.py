@@ -101,6 +101,27 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
 
 
+def test_deploy_run_on_leave_cancels_no_run_that_another_machine_adopted(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    leave(machines, "sending", sent=machines.clock.time, deployment="dep_ask")
+    machines.world.start("dep_ask", origin="request", at=machines.clock.time + 1)
+    line = (
+        "deploy",
+        "run",
+        "dep_ask",
+        *NIGHT[3:],
+        "--wait",
+        "--on-ask",
+        "wait",
+        "--timeout",
+        "5m",
+        "--on-leave",
+        "cancel",
+    )
+    ran = [machines.machine(name)(*line) for name in "ab"]
+    assert [(each.code, each.json["adopted"], "it was adopted" in each.err) for each in ran] == [(124, True, True)] * 2
+
+
 def test_deploy_run_notes_by_the_clock_of_the_service_when_it_sends(machines: Machines) -> None:
     runner = machines.machine("a")
     runner.clock = FakeClock(machines.clock.time - 300)
@@ -111,19 +132,26 @@ def test_deploy_run_notes_by_the_clock_of_the_service_when_it_sends(machines: Ma
     assert found.record.sent == pytest.approx(machines.clock.time, abs=2)
 
 
-def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("date", ["", "yesterday"])
+def test_deploy_run_adopts_nothing_where_nothing_says_when_another_machine_sent(tmp_path: Path, date: str) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
-    leave(machines, "sending")
+    machines.date = date
+    leave(machines, "sending", sent=machines.clock.time if date else None)
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, "nothing shows when it was sent" in ran.error["message"]) == (9, True)
 
 
-@pytest.mark.parametrize("is_closed", [True, False])
-def test_deploy_run_waits_for_another_machine_as_long_as_there_are_turns(tmp_path: Path, is_closed: bool) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    leave(machines, "claimed")
-    with closing(machines.app("a")) as app:
+@pytest.mark.parametrize(("keys", "is_closed"), [(MEMORY_STORE, True), (MEMORY_STORE, False), ("", True)])
+def test_deploy_run_waits_for_another_command_as_long_as_there_are_turns(
+    tmp_path: Path, keys: str, is_closed: bool
+) -> None:
+    machines = Machines(tmp_path, keys)
+    with closing(machines.app("a")) as app, closing(machines.app("a").store) as other:
+        if keys:
+            leave(machines, "claimed")
+        else:
+            other.take_key("night-1", host="api.qoder.com")
         pace, began = Pace(app.clock, per_second=20), machines.clock.time
         machines.clock.at_sleep = pace.close if is_closed else lambda: None
         with pytest.raises(Closed) if is_closed else nullcontext():

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -326,10 +327,15 @@ def test_run_wait_exits_11_when_the_agent_has_asked_for_15_seconds(qoder: Qoder,
     assert 15 <= sum(qoder.clock.slept) < 17
 
 
-def test_run_wait_asks_the_session_of_a_run_once_a_minute_while_it_waits_for_an_answer(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, WAITS), repeat=True)
-    assert qoder(*WAIT, "--timeout", "10m", "--on-ask", "wait").code == 124
-    assert 8 <= sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 12
+@pytest.mark.parametrize(("every", "asks", "on_ask"), [(60, [WAITS], "wait"), (15, [], "policy={}")])
+def test_run_wait_asks_the_session_of_a_run_once_a_minute_or_more_often_for_a_policy(
+    qoder: Qoder, tmp_path: Path, every: int, asks: list[Any], on_ask: str
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("rules: [{deny: Bash}]")
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, *asks), repeat=True)
+    assert qoder(*WAIT, "--timeout", "10m", "--on-ask", on_ask.format(policy)).code == 124
+    assert 480 <= every * sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 720
 
 
 def test_run_wait_reads_on_after_a_first_ending_while_the_status_says_that_it_runs(qoder: Qoder) -> None:

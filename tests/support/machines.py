@@ -89,6 +89,7 @@ class Machines:
         self.world.keep("memory_stores", at=self.clock.time, id=MEMORY_STORE, name="qoder-keys")
         self.keys = keys
         self.sent: list[str] = []  # each request, as METHOD path
+        self.date = ""  # what the service says in place of its time
         self._folder = folder
 
     def machine(self, name: str, *faults: str) -> Qoder:
@@ -102,7 +103,7 @@ class Machines:
         def note(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
             self.sent.append(f"{request.method} {request.url.path.removeprefix('/api/v1/cloud')}")
             response = answer()
-            response.headers["date"] = formatdate(self.clock.time, usegmt=True)
+            response.headers["date"] = self.date or formatdate(self.clock.time, usegmt=True)
             return response
 
         runner.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=self.clock.sleep, lie=note)
