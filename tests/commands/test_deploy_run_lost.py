@@ -154,11 +154,15 @@ RESEND = "--on-lost resend"
 LIST_IT = '"next":["qoder","run","list","dep_1","-o","json"]'
 LATE = {"type": "error", "error": {"type": "timeout_error", "message": "Late."}}
 STRANGER_FIRST: Look = lambda clock: listed(fresh(7), *[fresh(8)] * (clock.time > NOW + 7))  # noqa: E731
+DOWN_FIRST: Look = lambda clock: (503, "") if clock.time < NOW + 9 else listed(fresh(7), at=clock.time)  # noqa: E731
 BUSY = api_error(429, "rate_limit_error", "Slow down.")
 UNNAMED = {**fresh(8), "trigger_context": None}  # who started it?
 STARTS = {
     "several": Start([CUT], [fresh(7), fresh(8)], IN_DOUBT, "drun_7, drun_8"),
     "several are listed": Start([CUT], [fresh(7), fresh(8)], IN_DOUBT, LIST_IT),
+    "more than five": Start(
+        [CUT], [fresh(n) for n in range(6)], IN_DOUBT, '6 runs may be it: drun_0, drun_1, drun_2, drun_3, drun_4"'
+    ),
     "ours, or another's": Start([CUT], [fresh(7), UNNAMED], IN_DOUBT, "2 runs may be it: drun_7, drun_8"),
     "ours shows after a stranger's": Start([CUT], STRANGER_FIRST, IN_DOUBT),
     **{f"no time but {date!r}": Start([CUT], dated_as(date), IN_DOUBT) for date in ("", "yesterday", NO_DATE)},
@@ -170,6 +174,7 @@ STARTS = {
     "5xx three times": Start([ENVELOPED] * 3, [], nothing(7)),
     "5xx that acted": Start([ENVELOPED], [fresh(7)], ADOPTED),
     **{f"5xx that acted, seen after {s} s": Start([ENVELOPED], late(s, fresh(7)), ADOPTED) for s in (10, 20, 29)},
+    "5xx, and no list for 9 s": Start([ENVELOPED], DOWN_FIRST, ADOPTED),
     "5xx, then a conflict": Start([ENVELOPED, api_error(409, "conflict_error", "Key in use.")], [], IN_DOUBT),
     "5xx, and ours shows late": Start([ENVELOPED, *[BUSY] * 5], late(40, fresh(7)), ADOPTED, "; retrying in 4.0s\n"),
     "5xx, older": Start([ENVELOPED, fresh(7)], [fresh(6, created=at(-61))], STARTED),
@@ -593,8 +598,8 @@ def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal:
 
     qoder.wire.on(*RUNS, listed, repeat=True)
     ran = qoder(*RUN)
-    assert ran.code == 9
-    assert "drun_1" in ran.error["message"]
+    assert (ran.code, "drun_1" in ran.error["message"]) == (9, True)
+    assert sum(qoder.clock.slept) < 46  # the second look is a short one
 
 
 @pytest.mark.parametrize(("after", "ahead", "code"), [(570, 0, 9), (571, 0, 5), (571, -3600, 5), (571, 300, 5)])

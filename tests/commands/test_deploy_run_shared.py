@@ -99,6 +99,8 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     assert (ran.code, machines.triggers) == (0, 0)
     assert (ran.json["id"], ran.json["adopted"]) == (machines.runs[0], True)
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
+    with closing(machines.store()) as keys:
+        assert [each.record.key for each in keys.entries()] == ["night-1"]  # and no mark is left
 
 
 def test_deploy_run_on_leave_cancels_no_run_that_another_machine_adopted(tmp_path: Path) -> None:
@@ -226,6 +228,16 @@ def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_
     assert runner(*NIGHT).code == 9
     ran = runner("run", "wait", "last", "--json")
     assert (ran.code, "night-2" in ran.err) == (9, True)
+
+
+def test_run_wait_last_adopts_nothing_beside_a_run_that_another_machine_started_under_its_key(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    assert machines.machine("a", "trigger:500")(*NIGHT).code == 9
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    assert machines.machine("b")(*NIGHT).code == 0
+    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+    ran = machines.machine("a")("run", "wait", "last", "--json")
+    assert (ran.code, "2 runs may be it" in ran.err) == (9, True), ran.err
 
 
 def test_deploy_run_does_not_take_the_known_run_of_another_key_for_its_own(machines: Machines) -> None:
