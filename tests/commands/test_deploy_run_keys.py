@@ -21,6 +21,7 @@ from tests.support.triggers import (
     NIGHT,
     NOW,
     RUNS,
+    STARTED,
     at,
     dated,
     fresh,
@@ -128,20 +129,6 @@ def test_deploy_run_repeats_a_key_that_looks_like_an_option(qoder: Qoder) -> Non
     assert qoder(*ran.error["next"][1:]).code == 0
 
 
-def test_deploy_run_finds_under_its_key_what_the_lost_start_started(qoder: Qoder) -> None:
-    killed(qoder, *KEY)
-    qoder.clock.time += 3600
-    shows_ours(qoder, fresh(7, created=at(30)))
-    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
-
-
-def test_deploy_run_sends_again_under_its_key_when_nothing_was_started(qoder: Qoder) -> None:
-    killed(qoder, *KEY)
-    qoder.wire.on(*TRIGGER, LEGACY)
-    shows(qoder)
-    assert qoder(*NIGHT).code == 0
-
-
 def test_deploy_run_gives_a_repeated_key_the_whole_look_and_each_attempt_its_window(qoder: Qoder) -> None:
     killed(qoder, *KEY)
     qoder.clock.time += 60
@@ -157,6 +144,8 @@ def test_deploy_run_gives_a_repeated_key_the_whole_look_and_each_attempt_its_win
 # Seconds after a start in doubt, what answers the start if it is sent again, what the list shows, what the user sees.
 DOUBTS: dict[str, tuple[float, list[Any], Any, dict[str, Any]]] = {
     "a run without a time may be the first's": (0, [], [{**fresh(7), "created_at": None}], IN_DOUBT),
+    "the first's shows": (3600, [], [fresh(7, created=at(30))], ADOPTED),
+    "nothing shows": (0, [fresh(7)], [], STARTED),
     "nothing shows, and long ago": (601, [FORBIDDEN], [], nothing(4)),
     "nothing shows, and not long ago": (569, [FORBIDDEN], [], IN_DOUBT),
     "the whole look before a key of long ago": (3600, [], late(3620, fresh(7, created=at(1))), ADOPTED),

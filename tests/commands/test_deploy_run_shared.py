@@ -107,20 +107,8 @@ def test_deploy_run_on_leave_cancels_no_run_that_another_machine_adopted(tmp_pat
     machines = Machines(tmp_path, MEMORY_STORE)
     leave(machines, "sending", sent=machines.clock.time, deployment="dep_ask")
     machines.world.start("dep_ask", origin="request", at=machines.clock.time + 1)
-    line = (
-        "deploy",
-        "run",
-        "dep_ask",
-        *NIGHT[3:],
-        "--wait",
-        "--on-ask",
-        "wait",
-        "--timeout",
-        "5m",
-        "--on-leave",
-        "cancel",
-    )
-    ran = [machines.machine(name)(*line) for name in "ab"]
+    line = " ".join(NIGHT).replace("demo", "ask") + " --wait --on-ask wait --timeout 5m --on-leave cancel"
+    ran = [machines.machine(name)(*line.split()) for name in "ab"]
     assert [(each.code, each.json["adopted"], "it was adopted" in each.err) for each in ran] == [(124, True, True)] * 2
 
 
