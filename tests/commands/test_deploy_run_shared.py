@@ -19,7 +19,7 @@ from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard
-from tests.support.inprocess import WorldTransport
+from tests.support.interrupting import caught
 from tests.support.machines import MEMORY_STORE, STORES, Machines
 from tests.support.things import refusal
 from tests.support.wire import FakeClock
@@ -50,7 +50,7 @@ def seen(ran: Ran) -> tuple[int, str | None]:
 
 def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machines) -> None:
     first = machines.machine("a")(*NIGHT)
-    again = [machines.machine(name)(*NIGHT) for name in ("b", "a")]
+    again = [machines.machine("b", "run:404*2")(*NIGHT), machines.machine("a")(*NIGHT)]
     assert [seen(each) for each in (first, *again)] == [(0, machines.runs[0])] * 3
     assert machines.triggers == 1
     listed = machines.machine("c")("key", "get", "night-1", "--json").json
@@ -76,6 +76,7 @@ def test_deploy_run_takes_over_a_claim_that_nobody_goes_on_with(machines: Machin
     began = machines.clock.time
     ran = machines.machine("a")(*NIGHT)
     assert seen(ran) == (0, machines.runs[0])
+    assert "another command claimed the key 'night-1'; waiting for it, up to " in ran.err
     assert machines.clock.time - began >= STALE_CLAIM
 
 
@@ -98,6 +99,8 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, machines.triggers) == (0, 0)
     assert (ran.json["id"], ran.json["adopted"]) == (machines.runs[0], True)
+    notes = ("is starting a run under the key", "looking for its run", "it is the only run started since")
+    assert [note for note in notes if note not in ran.err] == []
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
     with closing(machines.store()) as keys:
         assert [each.record.key for each in keys.entries()] == ["night-1"]  # and no mark is left
@@ -178,13 +181,10 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
     leave(machines, "sending", sent=machines.clock.time)
     leave(machines, "sending", key="night-2")
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
-    runner = machines.machine("a")
-    transport, lists = runner.transport, list[str]()
-    assert isinstance(transport, WorldTransport)
-    note = transport.lie
+    lists = list[str]()
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        response = note(request, truth)
+        response = truth()
         if request.method != "GET" or "/memories" not in request.url.path:
             return response
         page = json.loads(response.read())
@@ -202,8 +202,7 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
             page = {"data": page["data"]}
         return httpx.Response(200, json=page)
 
-    transport.lie = lie
-    ran = runner(*NIGHT)
+    ran = machines.machine("a", lie=lie)(*NIGHT)
     assert lists
     assert (ran.code, machines.triggers) == (9, 0), ran.out
 
@@ -271,6 +270,7 @@ def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_p
     machines = Machines(tmp_path, MEMORY_STORE)
     ran = with_store(machines, lambda: httpx.Response(503), fault)(*NIGHT)
     assert (ran.code, machines.triggers) == (code, 1)
+    assert "the store of keys memstore_keys cannot be used" in ran.err or code == 9
     assert "could not be told what came of the key 'night-1'" in ran.err or code == 9
     assert "nothing was sent" not in ran.err
     state = machines.machine("b")("key", "get", "night-1", "--json").json["state"]
@@ -291,43 +291,47 @@ def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(
     assert seen(ran) == (code, machines.runs[0] if code == 143 else None)
 
 
+def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        response = truth()
+        if request.url.path.endswith("/run"):
+            signal.raise_signal(signal.SIGTERM)
+        return response
+
+    with caught(signal.SIGTERM):
+        assert machines.machine("a", lie=lie)(*NIGHT).code == 143
+    assert machines.machine("b")("key", "get", "night-1", "--json").json["state"] == "started"
+
+
 def with_store(
     machines: Machines, answer: Callable[[], httpx.Response | None], *faults: str, is_at_once: bool = False
 ) -> Qoder:
     """Return a machine whose store answers so, once a run was asked for or at once; truly, if that is None."""
-    runner = machines.machine("a", *faults)
-    transport = runner.transport
-    assert isinstance(transport, WorldTransport)
-    note = transport.lie
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         is_bad = (machines.triggers or is_at_once) and "/memories" in request.url.path
-        return (answer() if is_bad else None) or note(request, truth)
+        return (answer() if is_bad else None) or truth()
 
-    transport.lie = lie
-    return runner
+    return machines.machine("a", *faults, lie=lie)
 
 
 def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_path: Path) -> None:
     """The key is marked as sending, and the command learns of it much later: a lost response, then an old read."""
-    machines = Machines(tmp_path, MEMORY_STORE)
-    runner = machines.machine("a")
-    transport = runner.transport
-    assert isinstance(transport, WorldTransport)
-    note, bodies = transport.lie, list[bytes]()
+    machines, bodies = Machines(tmp_path, MEMORY_STORE), list[bytes]()
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        response = truth()
         if "/memories" not in request.url.path:
-            return note(request, truth)
-        response = note(request, truth)
+            return response
         bodies.append(response.read())
         machines.clock.time += 30
         if len(bodies) == 2:
             raise httpx.ReadError("cut")
         return httpx.Response(response.status_code, content=bodies[0 if len(bodies) == 3 else -1])
 
-    transport.lie = lie
-    ran = runner(*NIGHT)
+    ran = machines.machine("a", lie=lie)(*NIGHT)
     assert (ran.code, machines.triggers) == (7, 0)
     assert "nothing was started" in ran.error["message"]
     assert machines.machine("b")("key", "get", "night-1").code == 5
@@ -380,33 +384,32 @@ def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_
     assert machines.triggers == 1
 
 
-@pytest.mark.parametrize("is_claimed", [True, False])
-def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(
-    tmp_path: Path, is_claimed: bool
-) -> None:
+@pytest.mark.parametrize("before", ["a claim of a freed key", "a freed key", "nothing"])
+def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(tmp_path: Path, before: str) -> None:
     """The key is given back with its earlier run, or the next command would take that for its own."""
     machines = Machines(tmp_path, MEMORY_STORE)
-    freed(machines, is_claimed=is_claimed)
-    machines.keys = ""
+    if before != "nothing":
+        freed(machines, is_claimed="claim" in before)
+    machines.keys, count = "", len(machines.runs)
     assert machines.machine("c", "trigger:drop-before")(*NIGHT).code == 9
     machines.keys = MEMORY_STORE
     ran = machines.machine("c")(*NIGHT)
-    assert (ran.code, machines.triggers) == (9, 2), ran.err
+    assert (ran.code, machines.triggers) == (9, count + 1), ran.err
     assert "an earlier attempt of this machine with the key 'night-1' is unconfirmed" in ran.error["message"]
     assert machines.machine("b")("key", "get", "night-1").code == 5
     assert seen(machines.machine("b")(*NIGHT)) == (0, machines.runs[-1])
-    assert len(machines.runs) == 2
+    assert len(machines.runs) == count + 1
 
 
 def test_deploy_run_believes_no_response_that_is_an_earlier_run_of_its_key(tmp_path: Path) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     old = freed(machines)
-    row, runner = machines.machine("b")("run", "get", old, "--json").json, machines.machine("c")
-    transport, earlier = runner.transport, lambda: httpx.Response(200, json=row)
-    assert isinstance(transport, WorldTransport)
-    note = transport.lie
-    transport.lie = lambda asked, truth: note(asked, earlier if asked.url.path.endswith("/run") else truth)
-    ran = runner(*NIGHT)
+    row = machines.machine("b")("run", "get", old, "--json").json
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        return httpx.Response(200, json=row) if request.url.path.endswith("/run") else truth()
+
+    ran = machines.machine("c", lie=lie)(*NIGHT)
     assert (ran.code, ran.out, f"an earlier run under the key ({old})" in ran.error["message"]) == (9, "", True)
 
 
@@ -589,6 +592,12 @@ def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatc
         ran = machines.machine("a")(*NIGHT, *several)
         assert (ran.code, machines.sent) == (2, [])
         assert "qoder-cli[postgres]" in ran.error["hint"]
+
+
+def test_deploy_run_claims_no_key_where_nothing_may_be_written(machines: Machines) -> None:
+    runner = machines.machine("a")
+    runner.env["QODER_READ_ONLY"] = "1"
+    assert (runner(*NIGHT).code, machines.sent) == (2, [])
 
 
 def test_deploy_run_without_a_key_asks_no_shared_store(tmp_path: Path) -> None:
