@@ -112,9 +112,10 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
         assert on_skip or ran.error["next"] == ["qoder", "run", "wait", ran.json["id"], "-o", "json"]
 
 
-@pytest.mark.parametrize("age", [1, 2, 3, 4])
-def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int) -> None:
-    place = Place(qoder, 5, asking=5 - age, more=True)
+@pytest.mark.parametrize(("age", "is_turned"), checkerboard([1, 2, 3, 4], [False, True]))
+def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int, is_turned: bool) -> None:
+    told = on("runs", NOT_TOLD["runs, oldest first"][2]) if is_turned else on("", dict)
+    place = Place(qoder, 5, asking=5 - age, more=not is_turned, told=told)
     ran = qoder(*IF_IDLE)
     assert (ran.code, place.started) == ((3, 0) if age < 4 else (0, 1))
     assert age == 4 or (ran.json["id"], *ran.json["requires_action"]) == (place.runs[-age].id, "event_ids")

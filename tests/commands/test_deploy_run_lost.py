@@ -592,7 +592,6 @@ def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal:
     qoder.wire.on(*RUNS, listed, repeat=True)
     ran = qoder(*RUN)
     assert (ran.code, "drun_1" in ran.error["message"]) == (9, True)
-    assert sum(qoder.clock.slept) < 46  # the second look is a short one
 
 
 @pytest.mark.parametrize(("after", "ahead", "code"), [(570, 0, 9), (571, 0, 5), (571, -3600, 5), (571, 300, 5)])
