@@ -14,7 +14,7 @@ import pytest
 from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
-from qoder_cli.keys.record import KeyRecord, KeyStore
+from qoder_cli.keys.record import KeyRecord
 from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
@@ -36,12 +36,6 @@ def leave(machines: Machines, state: Any, **more: Any) -> None:
     keys = machines.store()
     assert keys.take(claim(state)._replace(**more)) is not None
     keys.close()
-
-
-def store_with(machines: Machines, record: KeyRecord) -> KeyStore:
-    keys = machines.store()
-    assert keys.take(record) is not None
-    return keys
 
 
 def seen(ran: Ran) -> tuple[int, str | None]:
@@ -154,9 +148,7 @@ def test_deploy_run_waits_for_another_command_as_long_as_there_are_turns(
 
 def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
     leave(machines, "sending", sent=machines.clock.time)
-    rival = machines.store()
-    assert rival.take(claim("sending")._replace(key="night-2")) is not None
-    rival.close()
+    leave(machines, "sending", key="night-2")
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, machines.triggers) == (9, 0)
@@ -208,9 +200,7 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
 
 
 def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
-    rival = machines.store()
-    assert rival.take(claim("sending")._replace(key="night-2")) is not None
-    rival.close()
+    leave(machines, "sending", key="night-2")
     runner = machines.machine("a", "trigger:drop-after")
     assert runner(*NIGHT).code == 9
     ran = runner("run", "wait", "last", "--json")
@@ -428,6 +418,23 @@ def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_
     assert machines.triggers == 3
 
 
+def test_deploy_run_forgets_no_run_of_a_key_that_another_machine_took_first(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
+    until = (*failing, "--key-until", "completed")
+    assert machines.machine("a")(*failing).code == 0
+    machines.clock.time += 3600
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if machines.triggers == 1 and "/deployment_runs/" in request.url.path:
+            assert machines.machine("b")(*until).code == 0
+        return truth()
+
+    assert seen(machines.machine("a", lie=lie)(*until)) == (0, machines.runs[-1])
+    machines.keys = ""
+    assert (machines.machine("a")(*failing).code, machines.triggers) == (1, 2)
+
+
 def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server(machines: Machines) -> None:
     machines.world.honour_key = True  # it answers with the run that a key has started before
     failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
@@ -458,9 +465,8 @@ def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_th
     assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
     freed = [machines.machine("b")(*line.split()) for line in ("key list -q", "key get night-1")]
     assert [(ran.code, ran.out) for ran in freed] == [(0, ""), (5, "")]
-    rival = store_with(machines, claim("sending", sent=machines.clock.time)._replace(key="night-2"))
+    leave(machines, "sending", sent=machines.clock.time, key="night-2")
     assert machines.machine("c")(*NIGHT[:4], "night-2").code == 9  # the run that is listed was night-1's
-    rival.close()
     assert machines.machine("c")("key", "free", "night-2", "--yes").code == 0
     assert [seen(machines.machine(name)(*NIGHT)) for name in "ab"] == [(0, machines.runs[-1])] * 2
     assert len(machines.runs) == 2
