@@ -290,7 +290,7 @@ def stopped_waiting(signalled: Signalled, run_id: str, run: Run | None, app: App
 
 
 def _failure(run: Run, app: App) -> str:
-    if run.status and run.status not in FINAL:
+    if run.status not in FINAL:
         return f"{run.called} ended with the unrecognised status {run.status!r}: treated as failed"
     kind = f" ({run.error_type})" if run.error_type else ""
     why = f": {app.client.veil(run.error_message)}" if run.error_message else ""

@@ -229,12 +229,6 @@ def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_onc
     assert (ran.code, place.started) == (code, 1 if code == 0 else 0), ran.err
 
 
-def test_deploy_run_if_idle_needs_no_order_of_a_list_that_is_whole(qoder: Qoder) -> None:
-    turned = NOT_TOLD["runs, oldest first"][2]
-    place = Place(qoder, 3, told=on("runs", turned))
-    assert (qoder(*IF_IDLE).code, place.started) == (0, 1)
-
-
 def test_deploy_run_if_idle_looks_at_the_sessions_also_where_no_run_of_the_newest_has_one(qoder: Qoder) -> None:
     none_began = {"session_id": None, "error": {"type": "agent_archived_error"}}
     place = Place(
