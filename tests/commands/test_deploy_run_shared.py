@@ -377,10 +377,15 @@ def test_deploy_run_under_a_freed_key_forgets_its_old_run_though_somebody_claime
     assert len(machines.runs) == 2
 
 
-def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(machines: Machines) -> None:
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(
+    machines: Machines, is_claimed: bool
+) -> None:
     keys, machines.keys = machines.keys, ""
     first = seen(machines.machine("a")(*NIGHT))
     machines.keys = keys
+    if is_claimed:
+        leave(machines, "claimed")
     ran = [machines.machine(name)(*NIGHT) for name in "ab"]
     assert [(seen(each), each.json.get("adopted")) for each in ran] == [(first, None)] * 2
     assert machines.triggers == 1
