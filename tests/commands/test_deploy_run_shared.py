@@ -377,18 +377,19 @@ def test_deploy_run_under_a_freed_key_forgets_its_old_run_though_somebody_claime
     assert len(machines.runs) == 2
 
 
-@pytest.mark.parametrize("is_claimed", [False, True])
+@pytest.mark.parametrize("before", ["nothing", "a claim", "a freed key"])
 def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(
-    machines: Machines, is_claimed: bool
+    machines: Machines, before: str
 ) -> None:
-    keys, machines.keys = machines.keys, ""
-    first = seen(machines.machine("a")(*NIGHT))
+    old = [freed(machines)] if before == "a freed key" else []
+    keys, machines.keys, machines.world.honour_key = machines.keys, "", False
+    first = seen(machines.machine("c")(*NIGHT))
     machines.keys = keys
-    if is_claimed:
+    if before == "a claim":
         leave(machines, "claimed")
-    ran = [machines.machine(name)(*NIGHT) for name in "ab"]
+    ran = [machines.machine(name)(*NIGHT) for name in "cb"]
     assert [(seen(each), each.json.get("adopted")) for each in ran] == [(first, None)] * 2
-    assert machines.triggers == 1
+    assert machines.triggers == len(machines.runs) == len(old) + 1
 
 
 @pytest.mark.parametrize("before", ["a claim of a freed key", "a freed key", "nothing"])
