@@ -250,7 +250,8 @@ def test_run_wait_last_finds_the_run_of_any_start_under_its_key(qoder: Qoder) ->
     lost_twice(qoder)
     shows(qoder, fresh(7, created=at(31)))
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
-    assert seen(qoder("run", "wait", "last", "--json")) == ADOPTED
+    ran = qoder("run", "wait", "last", "--json")
+    assert (seen(ran), "(and 1 before it under its key)" in ran.err) == (ADOPTED, True)
 
 
 def test_run_wait_last_reads_past_the_runs_that_were_started_since(qoder: Qoder) -> None:

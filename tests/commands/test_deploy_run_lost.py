@@ -31,7 +31,6 @@ from tests.support.triggers import (
     late,
     listed,
     looks,
-    lost_twice,
     nothing,
     seen,
     shows,
@@ -174,6 +173,7 @@ STARTS = {
     "5xx, a schedule's": Start([ENVELOPED, fresh(7)], [fresh(5, trigger="schedule")], STARTED),
     "fail neither looks nor sends": Start([CUT], None, IN_DOUBT, words="--on-lost fail"),
     "resend": Start([CUT, fresh(7)], [], STARTED, "; sending it again with the same key\n", RESEND),
+    "resend, the first's of a minute before": Start([CUT, fresh(7, created=at(-59))], [], STARTED, words=RESEND),
     "resend, ours": Start([CUT], [fresh(7)], ADOPTED, words=RESEND),
     "resend, ours after 20 s": Start([CUT], late(20, fresh(7)), ADOPTED, words=RESEND),
     "resend, lost three times": Start([CUT, (502, "<html>"), (502, "")], [], IN_DOUBT, "peer closed", RESEND),
@@ -454,12 +454,6 @@ def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, ans
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", key, "-q").out == "drun_6\n"
 
 
-def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute_later(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT, lambda request: fresh(6, created=at(-59)))
-    shows(qoder)
-    assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "-q").out == "drun_6\n"
-
-
 OF_OTHERS: dict[str, tuple[list[Any], list[dict[str, Any]], dict[str, Any]]] = {
     # The answers to two starts, what the list shows to the second, and what comes of it.
     "its run is never adopted": ([fresh(6), CUT], [fresh(6)], IN_DOUBT),
@@ -639,12 +633,6 @@ def test_deploy_run_adopts_its_own_while_a_start_of_another_deployment_is_in_dou
     assert qoder("deploy", "run", "dep_2", "--on-lost", "fail").code == 9
     shows_ours(qoder, fresh(7))
     assert seen(qoder(*RUN)) == ADOPTED
-
-
-def test_run_wait_last_counts_the_attempts_under_a_key(qoder: Qoder) -> None:
-    lost_twice(qoder)
-    ran = qoder("run", "wait", "last")
-    assert (ran.code, "(and 1 before it under its key)" in ran.err) == (9, True)
 
 
 def test_run_wait_last_speaks_of_attempts_that_are_open_alone(qoder: Qoder) -> None:
