@@ -344,9 +344,7 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     from qoder_cli.http.write import cancelling
 
     try:
-        session_id = run.session_id
-        if not run.is_session:
-            session_id = _session_now(app, run)
+        session_id = _session_now(app, run)
         cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
