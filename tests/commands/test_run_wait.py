@@ -260,6 +260,7 @@ RESTS_ANEW: Told = [
 ]
 PASSES: Told = [(0, page(*WORK, WAITS)), (14, page(*WORK, WAITS, ON)), (60, page(*WORK, WAITS, ON, END))]
 ANSWERED: Told = [(0, page(*WORK, WAITS)), (150, page(*WORK, WAITS, ON, END))]
+UNNAMED: Told = [(0, page(*WORK, event("status_idle", 20, stop_reason={"type": "requires_action"})))]
 WAITINGS: dict[str, Wait] = {
     "overruled after a minute of rest": Wait(
         [(0, LEGACY)],
@@ -293,6 +294,7 @@ WAITINGS: dict[str, Wait] = {
     "asks, and goes on by itself": Wait([(0, CURRENT)], PASSES, COMPLETED),
     "asks, and is waited for": Wait([(0, CURRENT)], ANSWERED, COMPLETED, "--on-ask wait"),
     "asks, of a server with statuses": Wait([(0, LEGACY)], ANSWERED, (11, "running", None), takes=(15, 85)),
+    "asks without a call": Wait([(0, CURRENT)], UNNAMED, (11, "running", None), says='for an answer","hint'),
     "asks, then its status says completed": Wait(
         [(0, LEGACY), (100, DONE)], [(0, page(*WORK, WAITS))], COMPLETED, "--on-ask wait"
     ),
@@ -510,14 +512,15 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
     assert ran.error["message"].startswith("1 of 3 runs completed")
 
 
-def test_run_wait_of_several_shows_on_a_terminal_also_what_is_not_found(qoder: Qoder) -> None:
+def test_run_wait_of_several_shows_on_a_terminal_also_what_waits_or_is_not_found(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, DONE).on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
     assert qoder("deploy", "run", "dep_1").code == 0
-    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
+    qoder.wire.on("GET", "/deployment_runs/drun_3", {**CURRENT, "id": "drun_3"})
+    qoder.wire.on(*EVENTS, page(*WORK, WAITS), repeat=True)
     qoder.terminal = True
     lines = qoder("run", "wait", "last", "drun_2", "drun_3").out.splitlines()
     assert [line.split()[:3] for line in lines if "drun_" in line] == [
-        *(["drun_1", "completed", "dep_1"], ["drun_2", "not_found", "-"], ["drun_3", "completed", "dep_1"])
+        *(["drun_1", "completed", "dep_1"], ["drun_2", "not_found", "-"], ["drun_3", "waits", "for"])
     ]
 
 
