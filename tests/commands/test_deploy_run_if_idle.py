@@ -229,18 +229,14 @@ def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_onc
     assert (ran.code, place.started) == (code, 1 if code == 0 else 0), ran.err
 
 
-def test_deploy_run_if_idle_looks_at_the_sessions_also_where_no_run_of_the_newest_has_one(qoder: Qoder) -> None:
-    none_began = {"session_id": None, "error": {"type": "agent_archived_error"}}
-    place = Place(
-        qoder, 4, going=0, more=True, told=lambda which, body: rows(body, **none_began) if which == "runs" else body
-    )
-    assert (qoder(*IF_IDLE).code, place.started) == (3, 0)
+WORKING = {
+    "by its events alone": on("sessions", lambda body: page()),
+    "without a session": on("runs", lambda body: rows(body, session_id=None)),
+    "in a session that no run names": on("runs", lambda body: rows(body, session_id=None, error={"type": "x"})),
+}
 
 
-@pytest.mark.parametrize("shown", ["by its events alone", "without a session"])
+@pytest.mark.parametrize("shown", WORKING)
 def test_deploy_run_if_idle_finds_a_run_that_works(qoder: Qoder, shown: str) -> None:
-    told = on("sessions", lambda body: page())
-    if shown == "without a session":
-        told = on("runs", lambda body: rows(body, session_id=None))
-    place = Place(qoder, 3, going=2, told=told)
+    place = Place(qoder, 4, going=3, more="no run" in shown, told=WORKING[shown])
     assert (qoder(*IF_IDLE).code, place.started) == (3, 0)
