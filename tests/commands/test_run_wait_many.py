@@ -346,10 +346,10 @@ def test_run_wait_of_many_overrules_a_status_that_stays_behind_its_session(legac
 
     legacy.server.refuse = refuse
     legacy.server.arrange = lambda path, rows: [
-        {**row, "status": "running"} if row["id"] in stuck else row for row in rows
+        {**row, "status": "thinking", "completed_at": None} if row["id"] in stuck else row for row in rows
     ]
     legacy.wait(ids)
-    assert legacy.codes == {0: 20}
+    assert (legacy.codes, legacy.err.count("has the unrecognised status 'thinking'")) == ({0: 20}, 2)
     late = [told for told in legacy.told if told.item["id"] in stuck]
     assert all(told.item["derived"][0] == "status" for told in late)
     assert 120 <= max(told.at for told in late) - legacy.began <= 140  # it has rested for a minute, seen twice
