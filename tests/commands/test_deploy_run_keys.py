@@ -111,11 +111,6 @@ def test_deploy_run_refuses_a_key_of_another_deployment(qoder: Qoder) -> None:
     assert qoder("deploy", "run", "dep_2", *KEY).code == 2
 
 
-def test_deploy_run_frees_a_key_whose_start_was_refused(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, api_error(401, "authentication_error", "Bad."), LEGACY)
-    assert [qoder(*NIGHT).code for _ in range(2)] == [4, 0]
-
-
 @pytest.mark.parametrize("key", ["", " ", "a\nb", "a\x00", "é", "k" * 256, " k", "k "])
 def test_deploy_run_refuses_a_key_that_no_header_can_carry(qoder: Qoder, key: str) -> None:
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", key).code == 2
@@ -425,14 +420,6 @@ def test_deploy_run_on_leave_is_held_up_by_no_cancellation_that_fails(qoder: Qod
     ran = qoder(*LEAVES, "--timeout", "3")
     assert (ran.code, sum(qoder.clock.slept)) == (124, 3.0)
     assert "could not be cancelled" in ran.err
-
-
-def test_deploy_run_on_leave_never_cancels_an_adopted_run(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT).on(*EVENTS, page(), repeat=True)
-    shows(qoder, fresh(7))
-    ran = qoder(*LEAVES, "--timeout", "3")
-    assert ran.code == 124
-    assert "was not cancelled: it was adopted" in ran.err
 
 
 def test_deploy_run_on_leave_never_cancels_a_run_that_was_adopted_just_now(qoder: Qoder) -> None:
