@@ -114,9 +114,10 @@ def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: in
 
 
 @pytest.mark.parametrize(("timeout", "looks"), [(0, 1), (10, 6)])
-def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout: int, looks: int) -> None:
-    qoder.wire.on(*RUN, *[LEGACY] * looks)
-    assert qoder(*WAIT, "--timeout", str(timeout)).code == 124
+@pytest.mark.parametrize("last", [LEGACY, DONE], ids=["running", "completed"])
+def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout: int, looks: int, last: Any) -> None:
+    qoder.wire.on(*RUN, *[LEGACY] * (looks - 1), last)
+    assert qoder(*WAIT, "--timeout", str(timeout)).code == (124 if last is LEGACY else 0)
     assert sum(qoder.clock.slept) == pytest.approx(timeout)
 
 
