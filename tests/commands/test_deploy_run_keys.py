@@ -392,6 +392,7 @@ def test_deploy_run_on_leave_cancels_the_session_first(qoder: Qoder, how: str) -
     ran = qoder(*LEAVES, "--json", *(["--timeout", "3"] if how == "timeout" else []))
     assert (ran.code, ran.json["id"]) == (124 if how == "timeout" else 130, "drun_1")
     assert "cancellation was requested" in ran.error["message"]
+    assert qoder.wire.requests[-1].extensions["timeout"]["read"] == 1  # second: nobody waits long
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 0), (("--require-satisfied",), 130)])
