@@ -118,7 +118,7 @@ def test_run_logs_of_many_are_read_no_faster(current: Crowd) -> None:
 def test_run_wait_of_many_that_end_at_once_asks_for_each_in_its_turn(current: Crowd) -> None:
     current.wait(current.begin(30, seconds=10, every=0.0))
     assert (current.codes, len(current.asked_for("/events"))) == ({0: 30}, 30)
-    assert [item for _, item in current.told if not item.get("usage")] == []
+    assert all(item["usage"] for _, item in current.told)
     assert current.busiest <= READS_PER_SECOND
     assert max(current.delays()) <= 5 + 2 * 30 / READS_PER_SECOND * 1.05
     while_asking = [asked for asked in current.server.asked if asked.path in LISTS and asked.at > current.told[0].at]
