@@ -221,9 +221,8 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     *(
         (FIRED, {"schedule": schedule}, found)
         for schedule, found in (
-            ({"expression": "0 8 * * *", "timezone": "UTC"}, []),
-            ({"expression": "0 10 * * *", "timezone": "Europe/Berlin"}, []),
             ({"expression": "*/2 * * * *", "timezone": "UTC"}, []),
+            ({"expression": "0 10 * * *", "timezone": "Europe/Berlin"}, []),
             ({"expression": "0 9 * * *", "timezone": "UTC"}, ["schedule changed"]),
             ({"expression": None, "timezone": "UTC"}, []),  # what cannot be read cannot be compared
             ({"expression": "0 9 * * *", "timezone": None}, []),
