@@ -8,7 +8,6 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
-from tests.support.completions import offered
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
 from tests.support.wire import api_error, page
 
@@ -33,7 +32,6 @@ def test_deploy_run_is_accepted(qoder: Qoder, started: dict[str, Any]) -> None:
     assert ran.code == 0
     assert ran.json == ({**started} if started is LEGACY else {**CURRENT, "status": "running", "derived": ["status"]})
     assert "drun_1" in ran.err
-    assert "drun_1" in offered("qoder run get ", qoder.env)
     request = qoder.wire.requests[0]
     assert json.loads(request.content) == {}
     assert request.headers["content-type"] == request.headers["accept"] == "application/json"

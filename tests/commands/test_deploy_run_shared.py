@@ -352,13 +352,13 @@ def test_deploy_run_refuses_a_key_that_is_not_its_deployments(machines: Machines
     assert (ran.code, machines.triggers, f"belongs to {whose}" in ran.error["message"]) == (2, 0, True)
 
 
-def freed(machines: Machines, *, is_claimed: bool = False) -> str:
+def freed(machines: Machines, *faults: str, is_claimed: bool = False) -> str:
     """Return the run of a key that was freed, an hour ago, on a server that remembers which run a key has started.
 
     If it `is_claimed`, somebody was killed since who meant to start another.
     """
     machines.world.honour_key = True
-    assert machines.machine("a")(*NIGHT).code == 0
+    assert machines.machine("a", *faults)(*NIGHT).code == 0
     assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
     machines.clock.time += 3600
     [old] = machines.runs
@@ -370,8 +370,10 @@ def freed(machines: Machines, *, is_claimed: bool = False) -> str:
     return old
 
 
-def test_deploy_run_under_a_freed_key_forgets_its_old_run_though_somebody_claimed_it_first(machines: Machines) -> None:
-    freed(machines, is_claimed=True)
+@pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])
+def test_deploy_run_under_a_freed_key_forgets_its_old_run(machines: Machines, faults: tuple[str, ...]) -> None:
+    freed(machines, *faults, is_claimed=not faults)
+    machines.world.honour_key = not faults
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
     assert len(machines.runs) == 2
 
