@@ -14,6 +14,8 @@ from qoder_cli.base.times import unix
 from qoder_cli.runs.trigger import Order
 from qoder_cli.sessions.state import read_session
 
+_NOTHING = "; nothing was started"
+
 
 def retry_of(run: Run, like: Order, app: App, *, again: bool) -> Order:
     """Return the order that starts a run once more, like `like`. Raises Rejected for one that is not to be retried.
@@ -22,26 +24,25 @@ def retry_of(run: Run, like: Order, app: App, *, again: bool) -> Order:
     """
     if (refused := _refusal_of(run, app, again=again)) is not None:
         raise refused
-    return like._replace(deployment_id=run.deployment_id or "", key=retry_key(run.id), typed=run.id, retry_of=run.id)
+    if run.deployment_id is None:
+        raise Rejected(f"run {run.id} does not say of which deployment it is{_NOTHING}")
+    return like._replace(deployment_id=run.deployment_id, key=retry_key(run.id), typed=run.id, retry_of=run.id)
 
 
 def _refusal_of(run: Run, app: App, *, again: bool) -> QoderError | None:
-    nothing = "; nothing was started"
     if is_going(run):
         if waits_for_answer(run):
             hint, next = "to see what it waits for", app.command("run", "pending", run.id)
-            return Rejected(f"run {run.id} waits for an answer{nothing}", hint=hint, next=next)
+            return Rejected(f"run {run.id} waits for an answer{_NOTHING}", hint=hint, next=next)
         return Rejected(
-            f"run {run.id} is still {run.status}{nothing}", hint="to wait for it", next=app.wait_again(run.id)
+            f"run {run.id} is still {run.status}{_NOTHING}", hint="to wait for it", next=app.wait_again(run.id)
         )
     if run.status == "completed" and not again:
         hint, next = "to start it once more all the same", app.command("run", "retry", run.id, "--again")
-        return Rejected(f"run {run.id} completed{nothing}", hint=hint, next=next)
+        return Rejected(f"run {run.id} completed{_NOTHING}", hint=hint, next=next)
     if run.status is None:
         hint, next = "check what it did before starting another", app.looking("run", "get", run.id)
-        return Rejected(f"the outcome of run {run.id} is unknown{nothing}", hint=hint, next=next)
-    if run.deployment_id is None:
-        return Rejected(f"run {run.id} does not say of which deployment it is{nothing}")
+        return Rejected(f"the outcome of run {run.id} is unknown{_NOTHING}", hint=hint, next=next)
     return None
 
 

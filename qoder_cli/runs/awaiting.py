@@ -8,6 +8,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
+    Interrupted,
     LostSight,
     NeedsAnswer,
     NotYet,
@@ -27,7 +28,6 @@ from qoder_cli.runs.ending import (
     Ended,
     Wanted,
     ending_error,
-    is_left,
     leave_run,
     naming,
     stopped_waiting,
@@ -174,9 +174,10 @@ def leave_runs(items: Sequence[Ended], app: App) -> list[Ended]:
     pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
 
     def leave(item: Ended) -> Ended:
-        if item.error is None or item.found is None or not is_left(item.error, item.found):
-            return item
-        pace.wait_turn()
-        return item.with_(error=leave_run(item.error, item.found, app))
+        error, run = item.error, item.found
+        if isinstance(error, WaitTimeout | Interrupted) and run is not None and is_going(run):
+            pace.wait_turn()
+            return item.with_(error=leave_run(error, run, app))
+        return item
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))

@@ -9,7 +9,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
-    Interrupted,
     LostSight,
     NeedsAnswer,
     NoResponse,
@@ -267,10 +266,10 @@ def timed_out(run_id: str, run: Run | None, timeout: float | None, silence: floa
     """Return the error that waiting timed out (in seconds; 0 means one read), after so many seconds of silence."""
     when = f"timed out after {span(timeout)}; " if timeout else ""
     what = f"{when}{noun(run_id)} {run_id}"
-    if run and run.status and silence > _SILENT:
+    if run and silence > _SILENT:
         what += f" was {run.status} when it was last heard of, {span(silence)} ago"
         return WaitTimeout(what, hint="to resume waiting", run_state="unknown")
-    if run and run.status:
+    if run:
         return WaitTimeout(f"{what} is still {run.status}", hint="to resume waiting", run_state="going")
     return WaitTimeout(f"{what} may be running: nothing was heard of it", run_state="unknown")
 
@@ -291,7 +290,7 @@ def stopped_waiting(signalled: Signalled, run_id: str, run: Run | None, app: App
 
 
 def _failure(run: Run, app: App) -> str:
-    if run.status and run.status not in FINAL:
+    if run.status not in FINAL:
         return f"{run.called} ended with the unrecognised status {run.status!r}: treated as failed"
     kind = f" ({run.error_type})" if run.error_type else ""
     why = f": {app.client.veil(run.error_message)}" if run.error_message else ""
@@ -325,11 +324,6 @@ def unreadable(run: Run, error: ApiError, app: App, wanted: Wanted) -> QoderErro
     )
 
 
-def is_left(error: QoderError, run: Run) -> bool:
-    """Return whether a timeout or a signal leaves a run running."""
-    return isinstance(error, WaitTimeout | Interrupted) and is_going(run)
-
-
 def _session_now(app: App, run: Run) -> str:
     """Return the session that a run names now, which may not be the one it named before. Raises ApiError."""
     path = f"/deployment_runs/{segment(run.id)}"
@@ -350,9 +344,7 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     from qoder_cli.http.write import cancelling
 
     try:
-        session_id = run.session_id
-        if not run.is_session:
-            session_id = _session_now(app, run)
+        session_id = _session_now(app, run)
         cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")

@@ -65,6 +65,7 @@ class _Lists:
                 if going := self._first_run(status):
                     return fill_status(going)
         by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
+        by_session.sort(key=lambda run: run.created or math.inf, reverse=True)  # a whole list may have another order
         if not by_session and (is_whole or have_status):
             return None
         if not is_whole and not _is_newest_first(newest):
@@ -110,7 +111,7 @@ class _Lists:
         query = {"deployment_id": self._id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
         with self._explained():
             page = next(self._pages("/sessions", query))
-        runs = {run.session_id: run for run in reversed(newest) if run.session_id}
+        runs = {run.session_id: run for run in reversed(newest)}
         why = None
         for session in map(mapping, page["data"]):
             id, status = text(session.get("id")), text(session.get("status"))

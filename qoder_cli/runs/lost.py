@@ -65,11 +65,10 @@ def others_in(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> Others:
     """Return what a store that machines share says of the triggers under other keys than that of a claim."""
 
     def named() -> set[str]:
+        records: list[KeyRecord] = []
         with suppress(QoderError):
             records = [each.record for each in keys.entries()]
-            of_others = {run for each in records if each.name != claim.name for run in each.runs}
-            return of_others | {run for each in records if each.name == claim.name for run in each.before}
-        return set()
+        return {run for each in records for run in (each.before if each.name == claim.name else each.runs)}
 
     def check(run: Run) -> None:
         from qoder_cli.keys.protocol import why_not_adopted

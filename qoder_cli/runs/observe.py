@@ -132,9 +132,9 @@ class Observer:
         Before its session decides, the run is read again: it may name another session by now.
         """
         raw = Run(self.run.raw) if self.run else None
-        is_read = raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN)
-        if raw is None or is_read:
-            raw = self._read_run(within, retry)
+        is_read = False
+        if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
+            raw, is_read = self._read_run(within, retry), True
         for _ in range(MOST_MOVES):
             self._put(raw)
             if standing(raw) is not Standing.ASK_SESSION:

@@ -164,9 +164,10 @@ class SharedTrigger(Trigger):
             if moved is not None:
                 self._sending_since = None
             # Its run failed, or it was freed on some machine: this one forgets it, too. But nobody there has decided on
-            # what is in doubt here, which may be younger.
-            is_in_doubt = any(entry.open for entry in store.of_key(self._key, host=host))
-            if moved is not None and found.record.state in ("started", "free") and not is_in_doubt:
+            # what was started, or is in doubt, here alone, which may be younger.
+            decided = (*found.record.before, found.record.run or "")
+            is_decided = all(entry.nothing or entry.run in decided for entry in store.of_key(self._key, host=host))
+            if moved is not None and found.record.state in ("started", "free") and is_decided:
                 store.free_key(self._key, host=host)
         return moved
 

@@ -4,7 +4,6 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Standing, fill_status, standing
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
@@ -59,8 +58,5 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
 
 def _accepted(app: App, run: Run) -> Ended:
     """Return the state of a run that nobody waits for: it may have failed already."""
-    if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
-        run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
-    else:
-        run = fill_status(run)
+    run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
     return Ended(run.id, run, accepted_error(run, app))

@@ -139,7 +139,7 @@ class Trigger:
         owner = self._app.store.owner(run.id, host=self._app.client.settings.host)
         if run.is_scheduled:
             why = "a run that a schedule started"
-        elif owner is not None and owner.attempt.key != self._key:
+        elif owner is not None:
             why = "a run that another command of this machine started"
         elif run.created is not None and run.created < self._no_run_before:
             why = "a run from before this command"
@@ -262,10 +262,9 @@ class Trigger:
         store, host = self._app.store, self._app.client.settings.host
 
         def take() -> bool:
-            has_key = store.take_key(self._key, host=host)
-            if not has_key and self.write.pace and self.write.pace.is_closed:
+            if self.write.pace and self.write.pace.is_closed:
                 raise Closed
-            return has_key
+            return store.take_key(self._key, host=host)
 
         if not store.take_key(self._key, host=host):
             self._app.client.progress.note(f"another command is using the key {self._key!r}; waiting for it")

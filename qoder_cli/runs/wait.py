@@ -228,7 +228,7 @@ class RunPoller:
             within = self.deadline.longest_request(self.app.client.request_timeout)
             look = Task(partial(polled.observer.look, within=within)).start()
             try:
-                look.result_unless(must_stop)
+                run = look.result_unless(must_stop)
             except Late:
                 pass
             except ApiError as error:
@@ -242,8 +242,8 @@ class RunPoller:
                     self._back_off(polled, total, error.asked_pause)
             else:
                 yield Reading(polled)
-                if polled.run and polled.session_id:
-                    name, state = polled.label or polled.run.deployment_id, polled.observer.state
+                if run.session_id:
+                    name, state = polled.label or run.deployment_id, polled.observer.state
                     self.streams.follow(state.log, state.story, name=name, is_over=polled.is_over)
                 self._back_off(polled, total)
         if self.deadline.left() <= 0:

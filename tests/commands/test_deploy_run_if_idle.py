@@ -112,9 +112,10 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
         assert on_skip or ran.error["next"] == ["qoder", "run", "wait", ran.json["id"], "-o", "json"]
 
 
-@pytest.mark.parametrize("age", [1, 2, 3, 4])
-def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int) -> None:
-    place = Place(qoder, 5, asking=5 - age, more=True)
+@pytest.mark.parametrize(("age", "is_turned"), checkerboard([1, 2, 3, 4], [False, True]))
+def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int, is_turned: bool) -> None:
+    lists = on("runs", NOT_TOLD["runs, oldest first"][2]) if is_turned else on("", dict)
+    place = Place(qoder, 5, asking=5 - age, more=not is_turned, told=lists)
     ran = qoder(*IF_IDLE)
     assert (ran.code, place.started) == ((3, 0) if age < 4 else (0, 1))
     assert age == 4 or (ran.json["id"], *ran.json["requires_action"]) == (place.runs[-age].id, "event_ids")
@@ -228,20 +229,14 @@ def test_deploy_run_if_idle_takes_a_session_that_is_not_there_for_ended_only_onc
     assert (ran.code, place.started) == (code, 1 if code == 0 else 0), ran.err
 
 
-def test_deploy_run_if_idle_needs_no_order_of_a_list_that_is_whole(qoder: Qoder) -> None:
-    turned = NOT_TOLD["runs, oldest first"][2]
-    place = Place(qoder, 3, told=on("runs", turned))
-    assert (qoder(*IF_IDLE).code, place.started) == (0, 1)
+WORKING = {
+    "by its events alone": on("sessions", lambda body: page()),
+    "without a session": on("runs", lambda body: rows(body, session_id=None)),
+    "in a session that no run names": on("runs", lambda body: rows(body, session_id=None, error={"type": "x"})),
+}
 
 
-def test_deploy_run_if_idle_looks_at_the_sessions_also_where_no_run_of_the_newest_has_one(qoder: Qoder) -> None:
-    none_began = {"session_id": None, "error": {"type": "agent_archived_error"}}
-    place = Place(
-        qoder, 4, going=0, more=True, told=lambda which, body: rows(body, **none_began) if which == "runs" else body
-    )
-    assert (qoder(*IF_IDLE).code, place.started) == (3, 0)
-
-
-def test_deploy_run_if_idle_finds_a_run_that_works_by_its_events_alone(qoder: Qoder) -> None:
-    place = Place(qoder, 3, going=2, told=on("sessions", lambda body: page()))
+@pytest.mark.parametrize("shown", WORKING)
+def test_deploy_run_if_idle_finds_a_run_that_works(qoder: Qoder, shown: str) -> None:
+    place = Place(qoder, 4, going=3, more="no run" in shown, told=WORKING[shown])
     assert (qoder(*IF_IDLE).code, place.started) == (3, 0)

@@ -21,6 +21,7 @@ from tests.support.triggers import (
     NIGHT,
     NOW,
     RUNS,
+    STARTED,
     at,
     dated,
     fresh,
@@ -110,11 +111,6 @@ def test_deploy_run_refuses_a_key_of_another_deployment(qoder: Qoder) -> None:
     assert qoder("deploy", "run", "dep_2", *KEY).code == 2
 
 
-def test_deploy_run_frees_a_key_whose_start_was_refused(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, api_error(401, "authentication_error", "Bad."), LEGACY)
-    assert [qoder(*NIGHT).code for _ in range(2)] == [4, 0]
-
-
 @pytest.mark.parametrize("key", ["", " ", "a\nb", "a\x00", "é", "k" * 256, " k", "k "])
 def test_deploy_run_refuses_a_key_that_no_header_can_carry(qoder: Qoder, key: str) -> None:
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", key).code == 2
@@ -126,20 +122,6 @@ def test_deploy_run_repeats_a_key_that_looks_like_an_option(qoder: Qoder) -> Non
     ran = qoder("deploy", "run", "dep_1", "--idempotency-key=--night", "--json")
     assert "--idempotency-key=--night" in ran.error["next"]
     assert qoder(*ran.error["next"][1:]).code == 0
-
-
-def test_deploy_run_finds_under_its_key_what_the_lost_start_started(qoder: Qoder) -> None:
-    killed(qoder, *KEY)
-    qoder.clock.time += 3600
-    shows_ours(qoder, fresh(7, created=at(30)))
-    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
-
-
-def test_deploy_run_sends_again_under_its_key_when_nothing_was_started(qoder: Qoder) -> None:
-    killed(qoder, *KEY)
-    qoder.wire.on(*TRIGGER, LEGACY)
-    shows(qoder)
-    assert qoder(*NIGHT).code == 0
 
 
 def test_deploy_run_gives_a_repeated_key_the_whole_look_and_each_attempt_its_window(qoder: Qoder) -> None:
@@ -157,6 +139,8 @@ def test_deploy_run_gives_a_repeated_key_the_whole_look_and_each_attempt_its_win
 # Seconds after a start in doubt, what answers the start if it is sent again, what the list shows, what the user sees.
 DOUBTS: dict[str, tuple[float, list[Any], Any, dict[str, Any]]] = {
     "a run without a time may be the first's": (0, [], [{**fresh(7), "created_at": None}], IN_DOUBT),
+    "the first's shows": (3600, [], [fresh(7, created=at(30))], ADOPTED),
+    "nothing shows": (0, [fresh(7)], [], STARTED),
     "nothing shows, and long ago": (601, [FORBIDDEN], [], nothing(4)),
     "nothing shows, and not long ago": (569, [FORBIDDEN], [], IN_DOUBT),
     "the whole look before a key of long ago": (3600, [], late(3620, fresh(7, created=at(1))), ADOPTED),
@@ -261,7 +245,8 @@ def test_run_wait_last_finds_the_run_of_any_start_under_its_key(qoder: Qoder) ->
     lost_twice(qoder)
     shows(qoder, fresh(7, created=at(31)))
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
-    assert seen(qoder("run", "wait", "last", "--json")) == ADOPTED
+    ran = qoder("run", "wait", "last", "--json")
+    assert (seen(ran), "(and 1 before it under its key)" in ran.err) == (ADOPTED, True)
 
 
 def test_run_wait_last_reads_past_the_runs_that_were_started_since(qoder: Qoder) -> None:
@@ -379,6 +364,21 @@ def test_run_wait_that_is_interrupted_before_it_heard_anything_calls_the_run_unk
     assert (ran.code, ran.error["run_id"], ran.error["run_state"]) == (130, "drun_1", "unknown")
 
 
+class InterruptedAt(io.BytesIO):
+    """Standard error of somebody who presses Ctrl-C once a word is written."""
+
+    def __init__(self, word: bytes) -> None:
+        super().__init__()
+        self._word = word
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        if self._word and self._word in self.getvalue():
+            self._word = b""
+            interrupt()
+        return written
+
+
 CANCEL = ("POST", "/sessions/sess_1/cancel")
 LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel")
 
@@ -392,15 +392,15 @@ def test_deploy_run_on_leave_cancels_the_session_first(qoder: Qoder, how: str) -
     ran = qoder(*LEAVES, "--json", *(["--timeout", "3"] if how == "timeout" else []))
     assert (ran.code, ran.json["id"]) == (124 if how == "timeout" else 130, "drun_1")
     assert "cancellation was requested" in ran.error["message"]
+    assert qoder.wire.requests[-1].extensions["timeout"]["read"] == 1  # second: nobody waits long
 
 
-def test_deploy_run_on_leave_cancels_no_run_that_has_ended(qoder: Qoder) -> None:
-    def failing(request: httpx.Request) -> Any:
-        qoder.clock.at_sleep = interrupt
-        return 502, ""
-
-    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE).on(*SESSION, failing)
-    assert qoder(*LEAVES, "--require-satisfied").code == 130
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--require-satisfied",), 130)])
+def test_deploy_run_on_leave_cancels_no_run_that_has_ended(qoder: Qoder, words: tuple[str, ...], code: int) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
+    qoder.err = InterruptedAt(b"drun_1 completed")
+    ran = qoder(*LEAVES, *words, "--json")
+    assert (ran.code, ran.json["status"]) == (code, "completed")
 
 
 def test_deploy_run_on_leave_cancels_no_run_that_asks(qoder: Qoder) -> None:
@@ -421,29 +421,6 @@ def test_deploy_run_on_leave_is_held_up_by_no_cancellation_that_fails(qoder: Qod
     ran = qoder(*LEAVES, "--timeout", "3")
     assert (ran.code, sum(qoder.clock.slept)) == (124, 3.0)
     assert "could not be cancelled" in ran.err
-
-
-def test_deploy_run_on_leave_never_cancels_an_adopted_run(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT).on(*EVENTS, page(), repeat=True)
-    shows(qoder, fresh(7))
-    ran = qoder(*LEAVES, "--timeout", "3")
-    assert ran.code == 124
-    assert "was not cancelled: it was adopted" in ran.err
-
-
-class InterruptedAt(io.BytesIO):
-    """Standard error of somebody who presses Ctrl-C once a word is written."""
-
-    def __init__(self, word: bytes) -> None:
-        super().__init__()
-        self._word = word
-
-    def write(self, data: Any) -> int:
-        written = super().write(data)
-        if self._word and self._word in self.getvalue():
-            self._word = b""
-            interrupt()
-        return written
 
 
 def test_deploy_run_on_leave_never_cancels_a_run_that_was_adopted_just_now(qoder: Qoder) -> None:

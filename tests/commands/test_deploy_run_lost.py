@@ -31,7 +31,6 @@ from tests.support.triggers import (
     late,
     listed,
     looks,
-    lost_twice,
     nothing,
     seen,
     shows,
@@ -53,13 +52,6 @@ def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: A
     assert "warning: adopted run drun_7" in ran.err
     assert "checking the run list for up to 8.0s" in ran.err
     assert sum(qoder.clock.slept) == 8.0
-
-
-def test_deploy_run_adopts_none_beside_a_run_whose_time_cannot_be(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT)
-    shows(qoder, fresh(7), fresh(8, created=at(3600)))
-    ran = qoder(*RUN)
-    assert (ran.code, "2 runs may be it: drun_7, drun_8" in ran.error["message"]) == (9, True), ran.err
 
 
 @EACH
@@ -159,7 +151,11 @@ UNNAMED = {**fresh(8), "trigger_context": None}  # who started it?
 STARTS = {
     "several": Start([CUT], [fresh(7), fresh(8)], IN_DOUBT, "drun_7, drun_8"),
     "several are listed": Start([CUT], [fresh(7), fresh(8)], IN_DOUBT, LIST_IT),
+    "more than five are not listed": Start([CUT], [fresh(n) for n in range(6)], IN_DOUBT, 'drun_3, drun_4"'),
     "ours, or another's": Start([CUT], [fresh(7), UNNAMED], IN_DOUBT, "2 runs may be it: drun_7, drun_8"),
+    "ours, or one of a time that cannot be": Start(
+        [CUT], [fresh(7), fresh(8, created=at(3600))], IN_DOUBT, "2 runs may be it: drun_7, drun_8"
+    ),
     "ours shows after a stranger's": Start([CUT], STRANGER_FIRST, IN_DOUBT),
     **{f"no time but {date!r}": Start([CUT], dated_as(date), IN_DOUBT) for date in ("", "yesterday", NO_DATE)},
     "by nobody knows whom": Start([CUT], [UNNAMED], IN_DOUBT, "run drun_8 may be it, but that is not certain enough"),
@@ -170,12 +166,14 @@ STARTS = {
     "5xx three times": Start([ENVELOPED] * 3, [], nothing(7)),
     "5xx that acted": Start([ENVELOPED], [fresh(7)], ADOPTED),
     **{f"5xx that acted, seen after {s} s": Start([ENVELOPED], late(s, fresh(7)), ADOPTED) for s in (10, 20, 29)},
+    "no list for 9 s": Start([ENVELOPED], lambda c: listed(fresh(7), at=c.time) if c.time > NOW + 9 else BUSY, ADOPTED),
     "5xx, then a conflict": Start([ENVELOPED, api_error(409, "conflict_error", "Key in use.")], [], IN_DOUBT),
     "5xx, and ours shows late": Start([ENVELOPED, *[BUSY] * 5], late(40, fresh(7)), ADOPTED, "; retrying in 4.0s\n"),
     "5xx, older": Start([ENVELOPED, fresh(7)], [fresh(6, created=at(-61))], STARTED),
     "5xx, a schedule's": Start([ENVELOPED, fresh(7)], [fresh(5, trigger="schedule")], STARTED),
     "fail neither looks nor sends": Start([CUT], None, IN_DOUBT, words="--on-lost fail"),
-    "resend": Start([CUT, fresh(7)], [], STARTED, words=RESEND),
+    "resend": Start([CUT, fresh(7)], [], STARTED, "; sending it again with the same key\n", RESEND),
+    "resend, the first's of a minute before": Start([CUT, fresh(7, created=at(-59))], [], STARTED, words=RESEND),
     "resend, ours": Start([CUT], [fresh(7)], ADOPTED, words=RESEND),
     "resend, ours after 20 s": Start([CUT], late(20, fresh(7)), ADOPTED, words=RESEND),
     "resend, lost three times": Start([CUT, (502, "<html>"), (502, "")], [], IN_DOUBT, "peer closed", RESEND),
@@ -456,12 +454,6 @@ def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, ans
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", key, "-q").out == "drun_6\n"
 
 
-def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute_later(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT, lambda request: fresh(6, created=at(-59)))
-    shows(qoder)
-    assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "-q").out == "drun_6\n"
-
-
 OF_OTHERS: dict[str, tuple[list[Any], list[dict[str, Any]], dict[str, Any]]] = {
     # The answers to two starts, what the list shows to the second, and what comes of it.
     "its run is never adopted": ([fresh(6), CUT], [fresh(6)], IN_DOUBT),
@@ -599,15 +591,19 @@ def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal:
     assert "drun_1" in ran.err
 
 
-@pytest.mark.parametrize(("after", "code"), [(570, 9), (571, 5)])
-def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(qoder: Qoder, after: int, code: int) -> None:
+@pytest.mark.parametrize(("after", "ahead", "code"), [(570, 0, 9), (571, 0, 5), (571, -3600, 5), (571, 300, 5)])
+def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(
+    qoder: Qoder, after: int, ahead: float, code: int
+) -> None:
     qoder.clock.time = NOW
-    killed(qoder)
-    shows(qoder)
-    qoder.clock.time += after  # and looks for 30 s
-    assert qoder("run", "wait", "last").code == code
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, ahead=ahead)
+    assert qoder(*RUN).code == 9
+    qoder.clock.time = NOW + after  # and looks for 30 s
+    ran = qoder("run", "wait", "last")
+    assert (ran.code, f"start dep_1 9m {after - 540}s ago" in ran.err) == (code, True), ran.err
     if code == 5:  # and that is settled
-        assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 30)
+        assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 38)
 
 
 LATER = fresh(9, created=at(300))
@@ -640,12 +636,6 @@ def test_deploy_run_adopts_its_own_while_a_start_of_another_deployment_is_in_dou
     assert qoder("deploy", "run", "dep_2", "--on-lost", "fail").code == 9
     shows_ours(qoder, fresh(7))
     assert seen(qoder(*RUN)) == ADOPTED
-
-
-def test_run_wait_last_counts_the_attempts_under_a_key(qoder: Qoder) -> None:
-    lost_twice(qoder)
-    ran = qoder("run", "wait", "last")
-    assert (ran.code, "(and 1 before it under its key)" in ran.err) == (9, True)
 
 
 def test_run_wait_last_speaks_of_attempts_that_are_open_alone(qoder: Qoder) -> None:

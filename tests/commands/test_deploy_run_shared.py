@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import closing, nullcontext
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
-from qoder_cli.keys.record import KeyRecord, KeyStore
+from qoder_cli.keys.record import KeyRecord
 from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard
-from tests.support.inprocess import WorldTransport
+from tests.support.interrupting import caught
 from tests.support.machines import MEMORY_STORE, STORES, Machines
 from tests.support.things import refusal
 from tests.support.wire import FakeClock
@@ -38,19 +39,13 @@ def leave(machines: Machines, state: Any, **more: Any) -> None:
     keys.close()
 
 
-def store_with(machines: Machines, record: KeyRecord) -> KeyStore:
-    keys = machines.store()
-    assert keys.take(record) is not None
-    return keys
-
-
 def seen(ran: Ran) -> tuple[int, str | None]:
     return ran.code, ran.json["id"] if ran.out else None
 
 
 def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machines) -> None:
     first = machines.machine("a")(*NIGHT)
-    again = [machines.machine(name)(*NIGHT) for name in ("b", "a")]
+    again = [machines.machine("b", "run:404*2")(*NIGHT), machines.machine("a")(*NIGHT)]
     assert [seen(each) for each in (first, *again)] == [(0, machines.runs[0])] * 3
     assert machines.triggers == 1
     listed = machines.machine("c")("key", "get", "night-1", "--json").json
@@ -75,7 +70,7 @@ def test_deploy_run_takes_over_a_claim_that_nobody_goes_on_with(machines: Machin
     leave(machines, "claimed")
     began = machines.clock.time
     ran = machines.machine("a")(*NIGHT)
-    assert seen(ran) == (0, machines.runs[0])
+    assert (seen(ran), "another command claimed the key 'night-1'; waiting" in ran.err) == ((0, machines.runs[0]), True)
     assert machines.clock.time - began >= STALE_CLAIM
 
 
@@ -98,7 +93,20 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, machines.triggers) == (0, 0)
     assert (ran.json["id"], ran.json["adopted"]) == (machines.runs[0], True)
+    notes = ("is starting a run under the key", "looking for its run", "it is the only run started since")
+    assert [note for note in notes if note not in ran.err] == []
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
+    with closing(machines.store()) as keys:
+        assert [each.record.key for each in keys.entries()] == ["night-1"]  # and no mark is left
+
+
+def test_deploy_run_on_leave_cancels_no_run_that_another_machine_adopted(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    leave(machines, "sending", sent=machines.clock.time, deployment="dep_ask")
+    machines.world.start("dep_ask", origin="request", at=machines.clock.time + 1)
+    line = " ".join(NIGHT).replace("demo", "ask") + " --wait --on-ask wait --timeout 5m --on-leave cancel"
+    ran = [machines.machine(name)(*line.split()) for name in "ab"]
+    assert [(each.code, each.json["adopted"], "it was adopted" in each.err) for each in ran] == [(124, True, True)] * 2
 
 
 def test_deploy_run_notes_by_the_clock_of_the_service_when_it_sends(machines: Machines) -> None:
@@ -111,19 +119,26 @@ def test_deploy_run_notes_by_the_clock_of_the_service_when_it_sends(machines: Ma
     assert found.record.sent == pytest.approx(machines.clock.time, abs=2)
 
 
-def test_deploy_run_adopts_nothing_of_a_machine_that_did_not_say_when_it_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("date", ["", "yesterday"])
+def test_deploy_run_adopts_nothing_where_nothing_says_when_another_machine_sent(tmp_path: Path, date: str) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
-    leave(machines, "sending")
+    machines.date = date
+    leave(machines, "sending", sent=machines.clock.time if date else None)
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, "nothing shows when it was sent" in ran.error["message"]) == (9, True)
 
 
-@pytest.mark.parametrize("is_closed", [True, False])
-def test_deploy_run_waits_for_another_machine_as_long_as_there_are_turns(tmp_path: Path, is_closed: bool) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    leave(machines, "claimed")
-    with closing(machines.app("a")) as app:
+@pytest.mark.parametrize(("keys", "is_closed"), [(MEMORY_STORE, True), (MEMORY_STORE, False), ("", True)])
+def test_deploy_run_waits_for_another_command_as_long_as_there_are_turns(
+    tmp_path: Path, keys: str, is_closed: bool
+) -> None:
+    machines = Machines(tmp_path, keys)
+    with closing(machines.app("a")) as app, closing(machines.app("a").store) as other:
+        if keys:
+            leave(machines, "claimed")
+        else:
+            other.take_key("night-1", host="api.qoder.com")
         pace, began = Pace(app.clock, per_second=20), machines.clock.time
         machines.clock.at_sleep = pace.close if is_closed else lambda: None
         with pytest.raises(Closed) if is_closed else nullcontext():
@@ -133,9 +148,7 @@ def test_deploy_run_waits_for_another_machine_as_long_as_there_are_turns(tmp_pat
 
 def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
     leave(machines, "sending", sent=machines.clock.time)
-    rival = machines.store()
-    assert rival.take(claim("sending")._replace(key="night-2")) is not None
-    rival.close()
+    leave(machines, "sending", key="night-2")
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*NIGHT)
     assert (ran.code, machines.triggers) == (9, 0)
@@ -160,13 +173,10 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
     leave(machines, "sending", sent=machines.clock.time)
     leave(machines, "sending", key="night-2")
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
-    runner = machines.machine("a")
-    transport, lists = runner.transport, list[str]()
-    assert isinstance(transport, WorldTransport)
-    note = transport.lie
+    lists = list[str]()
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        response = note(request, truth)
+        response = truth()
         if request.method != "GET" or "/memories" not in request.url.path:
             return response
         page = json.loads(response.read())
@@ -184,20 +194,39 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
             page = {"data": page["data"]}
         return httpx.Response(200, json=page)
 
-    transport.lie = lie
-    ran = runner(*NIGHT)
+    ran = machines.machine("a", lie=lie)(*NIGHT)
     assert lists
     assert (ran.code, machines.triggers) == (9, 0), ran.out
 
 
+def test_deploy_run_adopts_nothing_that_the_services_clock_rules_out_at_last(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if machines.triggers and "/memories" in request.url.path:
+            machines.date = formatdate(machines.clock.time + 3600, usegmt=True)
+        return truth()
+
+    ran = machines.machine("a", "trigger:drop-after", lie=lie)(*NIGHT)
+    assert (ran.code, "not certain enough to adopt it" in ran.error["message"]) == (9, True), ran.err
+
+
 def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
-    rival = machines.store()
-    assert rival.take(claim("sending")._replace(key="night-2")) is not None
-    rival.close()
+    leave(machines, "sending", key="night-2")
     runner = machines.machine("a", "trigger:drop-after")
     assert runner(*NIGHT).code == 9
     ran = runner("run", "wait", "last", "--json")
     assert (ran.code, "night-2" in ran.err) == (9, True)
+
+
+def test_run_wait_last_adopts_nothing_beside_a_run_that_another_machine_started_under_its_key(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    assert machines.machine("a", "trigger:500")(*NIGHT).code == 9
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    assert machines.machine("b")(*NIGHT).code == 0
+    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+    ran = machines.machine("a")("run", "wait", "last", "--json")
+    assert (ran.code, "2 runs may be it" in ran.err) == (9, True), ran.err
 
 
 def test_deploy_run_does_not_take_the_known_run_of_another_key_for_its_own(machines: Machines) -> None:
@@ -243,6 +272,7 @@ def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_p
     machines = Machines(tmp_path, MEMORY_STORE)
     ran = with_store(machines, lambda: httpx.Response(503), fault)(*NIGHT)
     assert (ran.code, machines.triggers) == (code, 1)
+    assert "the store of keys memstore_keys cannot be used" in ran.err or code == 9
     assert "could not be told what came of the key 'night-1'" in ran.err or code == 9
     assert "nothing was sent" not in ran.err
     state = machines.machine("b")("key", "get", "night-1", "--json").json["state"]
@@ -263,69 +293,72 @@ def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(
     assert seen(ran) == (code, machines.runs[0] if code == 143 else None)
 
 
+def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        response = truth()
+        if request.url.path.endswith("/run"):
+            signal.raise_signal(signal.SIGTERM)
+        return response
+
+    with caught(signal.SIGTERM):
+        assert machines.machine("a", lie=lie)(*NIGHT).code == 143
+    assert machines.machine("b")("key", "get", "night-1", "--json").json["state"] == "started"
+
+
 def with_store(
     machines: Machines, answer: Callable[[], httpx.Response | None], *faults: str, is_at_once: bool = False
 ) -> Qoder:
     """Return a machine whose store answers so, once a run was asked for or at once; truly, if that is None."""
-    runner = machines.machine("a", *faults)
-    transport = runner.transport
-    assert isinstance(transport, WorldTransport)
-    note = transport.lie
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         is_bad = (machines.triggers or is_at_once) and "/memories" in request.url.path
-        return (answer() if is_bad else None) or note(request, truth)
+        return (answer() if is_bad else None) or truth()
 
-    transport.lie = lie
-    return runner
+    return machines.machine("a", *faults, lie=lie)
 
 
 def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_path: Path) -> None:
     """The key is marked as sending, and the command learns of it much later: a lost response, then an old read."""
-    machines = Machines(tmp_path, MEMORY_STORE)
-    runner = machines.machine("a")
-    transport = runner.transport
-    assert isinstance(transport, WorldTransport)
-    note, bodies = transport.lie, list[bytes]()
+    machines, bodies = Machines(tmp_path, MEMORY_STORE), list[bytes]()
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        response = truth()
         if "/memories" not in request.url.path:
-            return note(request, truth)
-        response = note(request, truth)
+            return response
         bodies.append(response.read())
         machines.clock.time += 30
         if len(bodies) == 2:
             raise httpx.ReadError("cut")
         return httpx.Response(response.status_code, content=bodies[0 if len(bodies) == 3 else -1])
 
-    transport.lie = lie
-    ran = runner(*NIGHT)
+    ran = machines.machine("a", lie=lie)(*NIGHT)
     assert (ran.code, machines.triggers) == (7, 0)
     assert "nothing was started" in ran.error["message"]
     assert machines.machine("b")("key", "get", "night-1").code == 5
 
 
-def test_deploy_run_refuses_a_key_of_another_deployment_on_another_machine(machines: Machines) -> None:
-    assert machines.machine("a")(*NIGHT).code == 0
-    ran = machines.machine("b")("deploy", "run", "dep_slow", *NIGHT[3:])
-    assert (ran.code, machines.triggers) == (2, 1)
-    assert "belongs to deployment dep_demo" in ran.error["message"]
+OF_ANOTHER: dict[str, dict[str, Any]] = {
+    "deployment dep_slow": {"state": "started", "deployment": "dep_slow", "run": "drun_1"},
+    "an apply of ci-7": {"state": "applying", "deployment": "", "machine": "ci-7"},
+}
 
 
-def test_deploy_run_refuses_the_key_of_an_apply(machines: Machines) -> None:
-    leave(machines, "applying", deployment="", machine="ci-7")
+@pytest.mark.parametrize("whose", OF_ANOTHER)
+def test_deploy_run_refuses_a_key_that_is_not_its_deployments(machines: Machines, whose: str) -> None:
+    leave(machines, **OF_ANOTHER[whose])
     ran = machines.machine("a")(*NIGHT)
-    assert (ran.code, machines.triggers) == (2, 0)
-    assert "belongs to an apply of ci-7" in ran.error["message"]
+    assert (ran.code, machines.triggers, f"belongs to {whose}" in ran.error["message"]) == (2, 0, True)
 
 
-def freed(machines: Machines, *, is_claimed: bool = False) -> str:
+def freed(machines: Machines, *faults: str, is_claimed: bool = False) -> str:
     """Return the run of a key that was freed, an hour ago, on a server that remembers which run a key has started.
 
     If it `is_claimed`, somebody was killed since who meant to start another.
     """
     machines.world.honour_key = True
-    assert machines.machine("a")(*NIGHT).code == 0
+    assert machines.machine("a", *faults)(*NIGHT).code == 0
     assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
     machines.clock.time += 3600
     [old] = machines.runs
@@ -337,48 +370,55 @@ def freed(machines: Machines, *, is_claimed: bool = False) -> str:
     return old
 
 
-def test_deploy_run_under_a_freed_key_forgets_its_old_run_though_somebody_claimed_it_first(machines: Machines) -> None:
-    freed(machines, is_claimed=True)
+@pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])
+def test_deploy_run_under_a_freed_key_forgets_its_old_run(machines: Machines, faults: tuple[str, ...]) -> None:
+    freed(machines, *faults, is_claimed=not faults)
+    machines.world.honour_key = not faults
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
     assert len(machines.runs) == 2
 
 
-def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(machines: Machines) -> None:
-    keys, machines.keys = machines.keys, ""
-    first = seen(machines.machine("a")(*NIGHT))
-    machines.keys = keys
-    ran = [machines.machine(name)(*NIGHT) for name in "ab"]
-    assert [(seen(each), each.json.get("adopted")) for each in ran] == [(first, None)] * 2
-    assert machines.triggers == 1
-
-
-@pytest.mark.parametrize("is_claimed", [True, False])
-def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(
-    tmp_path: Path, is_claimed: bool
+@pytest.mark.parametrize("before", ["nothing", "a claim", "a freed key"])
+def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(
+    machines: Machines, before: str
 ) -> None:
+    old = [freed(machines)] if before == "a freed key" else []
+    keys, machines.keys, machines.world.honour_key = machines.keys, "", False
+    first = seen(machines.machine("c")(*NIGHT))
+    machines.keys = keys
+    if before == "a claim":
+        leave(machines, "claimed")
+    ran = [machines.machine(name)(*NIGHT) for name in "cb"]
+    assert [(seen(each), each.json.get("adopted")) for each in ran] == [(first, None)] * 2
+    assert machines.triggers == len(machines.runs) == len(old) + 1
+
+
+@pytest.mark.parametrize("before", ["a claim of a freed key", "a freed key", "nothing"])
+def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(tmp_path: Path, before: str) -> None:
     """The key is given back with its earlier run, or the next command would take that for its own."""
     machines = Machines(tmp_path, MEMORY_STORE)
-    freed(machines, is_claimed=is_claimed)
-    machines.keys = ""
+    if before != "nothing":
+        freed(machines, is_claimed="claim" in before)
+    machines.keys, count = "", len(machines.runs)
     assert machines.machine("c", "trigger:drop-before")(*NIGHT).code == 9
     machines.keys = MEMORY_STORE
     ran = machines.machine("c")(*NIGHT)
-    assert (ran.code, machines.triggers) == (9, 2), ran.err
+    assert (ran.code, machines.triggers) == (9, count + 1), ran.err
     assert "an earlier attempt of this machine with the key 'night-1' is unconfirmed" in ran.error["message"]
     assert machines.machine("b")("key", "get", "night-1").code == 5
     assert seen(machines.machine("b")(*NIGHT)) == (0, machines.runs[-1])
-    assert len(machines.runs) == 2
+    assert len(machines.runs) == count + 1
 
 
 def test_deploy_run_believes_no_response_that_is_an_earlier_run_of_its_key(tmp_path: Path) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     old = freed(machines)
-    row, runner = machines.machine("b")("run", "get", old, "--json").json, machines.machine("c")
-    transport, earlier = runner.transport, lambda: httpx.Response(200, json=row)
-    assert isinstance(transport, WorldTransport)
-    note = transport.lie
-    transport.lie = lambda asked, truth: note(asked, earlier if asked.url.path.endswith("/run") else truth)
-    ran = runner(*NIGHT)
+    row = machines.machine("b")("run", "get", old, "--json").json
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        return httpx.Response(200, json=row) if request.url.path.endswith("/run") else truth()
+
+    ran = machines.machine("c", lie=lie)(*NIGHT)
     assert (ran.code, ran.out, f"an earlier run under the key ({old})" in ran.error["message"]) == (9, "", True)
 
 
@@ -395,6 +435,23 @@ def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_
     machines.clock.time += 3600
     assert seen(machines.machine("a")(*until)) == (0, machines.runs[2])  # the one that knows of the first run
     assert machines.triggers == 3
+
+
+def test_deploy_run_forgets_no_run_of_a_key_that_another_machine_took_first(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
+    until = (*failing, "--key-until", "completed")
+    assert machines.machine("a")(*failing).code == 0
+    machines.clock.time += 3600
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if machines.triggers == 1 and "/deployment_runs/" in request.url.path:
+            assert machines.machine("b")(*until).code == 0
+        return truth()
+
+    assert seen(machines.machine("a", lie=lie)(*until)) == (0, machines.runs[-1])
+    machines.keys = ""
+    assert (machines.machine("a")(*failing).code, machines.triggers) == (1, 2)
 
 
 def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server(machines: Machines) -> None:
@@ -427,9 +484,8 @@ def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_th
     assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
     freed = [machines.machine("b")(*line.split()) for line in ("key list -q", "key get night-1")]
     assert [(ran.code, ran.out) for ran in freed] == [(0, ""), (5, "")]
-    rival = store_with(machines, claim("sending", sent=machines.clock.time)._replace(key="night-2"))
+    leave(machines, "sending", sent=machines.clock.time, key="night-2")
     assert machines.machine("c")(*NIGHT[:4], "night-2").code == 9  # the run that is listed was night-1's
-    rival.close()
     assert machines.machine("c")("key", "free", "night-2", "--yes").code == 0
     assert [seen(machines.machine(name)(*NIGHT)) for name in "ab"] == [(0, machines.runs[-1])] * 2
     assert len(machines.runs) == 2
@@ -561,6 +617,12 @@ def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatc
         ran = machines.machine("a")(*NIGHT, *several)
         assert (ran.code, machines.sent) == (2, [])
         assert "qoder-cli[postgres]" in ran.error["hint"]
+
+
+def test_deploy_run_claims_no_key_where_nothing_may_be_written(machines: Machines) -> None:
+    runner = machines.machine("a")
+    runner.env["QODER_READ_ONLY"] = "1"
+    assert (runner(*NIGHT).code, machines.sent) == (2, [])
 
 
 def test_deploy_run_without_a_key_asks_no_shared_store(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_run_wait_by_a_policy_answers_what_was_asked_nobody_knows_when(
     qoder: Qoder, server: Asking, policy: Path
 ) -> None:
     server.asks("sess_1", call(1))
-    server.tells(lambda events: [{**each, "processed_at": None} for each in events])
+    server.tells(lambda events: [{**each, "processed_at": None, "created_at": None} for each in events])
     assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
 
 

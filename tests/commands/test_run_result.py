@@ -218,6 +218,7 @@ def test_run_wait_require_satisfied_exits_10_where_another_session_is_shown(qode
     qoder.wire.on(*RUN, DONE).on(*SESSION, {"id": "sess_2", "outcome_evaluations": EVALUATIONS[0][0]})
     ran = qoder("run", "wait", "drun_1", "--require-satisfied")
     assert (ran.code, "the response is not session sess_1" in ran.err) == (10, True)
+    assert "qoder run wait drun_1 --require-satisfied\n" in ran.err  # is how to try again
 
 
 def test_run_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:

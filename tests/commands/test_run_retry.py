@@ -63,7 +63,7 @@ def current(qoder: Qoder) -> Place:
 
 # The deployment, whether --again is given, the exit code, and what the error says.
 MAY_BE = {
-    "failed": ("dep_fail", False, 0, ""),
+    "failed": ("dep_fail", False, 0, "starting a run of dep_fail once more, for drun_"),
     "never started": ("dep_nostart", False, 1, "did not start"),
     "completed": ("dep_demo", False, 6, "completed; nothing was started"),
     "completed, --again": ("dep_demo", True, 0, ""),
@@ -80,6 +80,7 @@ def test_run_retry_starts_only_what_is_over(place: Place, case: str) -> None:
     ran = place.qoder("run", "retry", old, *["--again"] * again, "--json")
     assert (ran.code, len(place.started)) == (code, 0 if code == 6 else 1)
     assert says in ran.err
+    assert ("waits for an answer;" in ran.err) == (case == "waits" and place.world.generation == "current")
     if code == 6:
         assert (ran.out, ran.error["run_state"]) == ("", "none")
     else:
@@ -220,7 +221,7 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
     *(
         (FIRED, {"schedule": schedule}, found)
         for schedule, found in (
-            ({"expression": "0 8 * * *", "timezone": "UTC"}, []),
+            ({"expression": "*/2 * * * *", "timezone": "UTC"}, []),
             ({"expression": "0 10 * * *", "timezone": "Europe/Berlin"}, []),
             ({"expression": "0 9 * * *", "timezone": "UTC"}, ["schedule changed"]),
             ({"expression": None, "timezone": "UTC"}, []),  # what cannot be read cannot be compared
@@ -233,7 +234,7 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
         {"schedule": {"expression": "0 8 * * *", "timezone": "UTC"}},
         [],
     ),
-    ({"triggered_at": "2026-06-14T08:59:59Z"}, {}, ["deployment updated at 2026-06-14T09:00:00Z"]),
+    ({"triggered_at": "2026-06-14T08:59:59Z"}, {"environment_id": "e"}, ["deployment updated at 2026-06-14T09:00:00Z"]),
     ({"triggered_at": "2026-06-14T09:00:00Z"}, {}, []),
     ({"triggered_at": "2026-06-14T08:00:00Z"}, {"updated_at": None}, []),
 ]

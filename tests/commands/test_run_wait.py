@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -98,6 +99,7 @@ ENDS: dict[str, tuple[list[Any], int, tuple[float, float]]] = {
     "not found now and then": ([LEGACY, GONE, *[LEGACY] * 9, GONE, DONE], 0, (30, 60)),
     "not found any more": ([LEGACY, GONE], 10, (30, 40)),
     "never an answer": ([httpx.ReadError("reset")], 7, (30, 40)),
+    "not provided for a moment": ([LEGACY, api_error(501, "feature_not_available", "No."), DONE], 0, (0, 10)),
     "a token that expires": ([LEGACY, api_error(401, "authentication_error", "Expired.")], 10, (0, 1)),
 }
 
@@ -106,15 +108,16 @@ ENDS: dict[str, tuple[list[Any], int, tuple[float, float]]] = {
 def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: int, slept: tuple[float, float]) -> None:
     qoder.wire.on(*RUN, *answers, repeat=True)
     ran = qoder(*WAIT)
-    assert ran.code == code
+    assert (ran.code, "log in again, then wait" in ran.err) == (code, slept == (0, 1))
     assert slept[0] <= sum(qoder.clock.slept) <= slept[1]
     assert len(answers) != 2 or code != 10 or ran.error["http_status"] == answers[1][0]
 
 
 @pytest.mark.parametrize(("timeout", "looks"), [(0, 1), (10, 6)])
-def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout: int, looks: int) -> None:
-    qoder.wire.on(*RUN, *[LEGACY] * looks)
-    assert qoder(*WAIT, "--timeout", str(timeout)).code == 124
+@pytest.mark.parametrize("last", [LEGACY, DONE], ids=["running", "completed"])
+def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout: int, looks: int, last: Any) -> None:
+    qoder.wire.on(*RUN, *[LEGACY] * (looks - 1), last)
+    assert qoder(*WAIT, "--timeout", str(timeout)).code == (124 if last is LEGACY else 0)
     assert sum(qoder.clock.slept) == pytest.approx(timeout)
 
 
@@ -259,6 +262,7 @@ RESTS_ANEW: Told = [
 ]
 PASSES: Told = [(0, page(*WORK, WAITS)), (14, page(*WORK, WAITS, ON)), (60, page(*WORK, WAITS, ON, END))]
 ANSWERED: Told = [(0, page(*WORK, WAITS)), (150, page(*WORK, WAITS, ON, END))]
+UNNAMED: Told = [(0, page(*WORK, event("status_idle", 20, stop_reason={"type": "requires_action"})))]
 WAITINGS: dict[str, Wait] = {
     "overruled after a minute of rest": Wait(
         [(0, LEGACY)],
@@ -292,6 +296,7 @@ WAITINGS: dict[str, Wait] = {
     "asks, and goes on by itself": Wait([(0, CURRENT)], PASSES, COMPLETED),
     "asks, and is waited for": Wait([(0, CURRENT)], ANSWERED, COMPLETED, "--on-ask wait"),
     "asks, of a server with statuses": Wait([(0, LEGACY)], ANSWERED, (11, "running", None), takes=(15, 85)),
+    "asks without a call": Wait([(0, CURRENT)], UNNAMED, (11, "running", None), says='for an answer","hint'),
     "asks, then its status says completed": Wait(
         [(0, LEGACY), (100, DONE)], [(0, page(*WORK, WAITS))], COMPLETED, "--on-ask wait"
     ),
@@ -326,10 +331,15 @@ def test_run_wait_exits_11_when_the_agent_has_asked_for_15_seconds(qoder: Qoder,
     assert 15 <= sum(qoder.clock.slept) < 17
 
 
-def test_run_wait_asks_the_session_of_a_run_once_a_minute_while_it_waits_for_an_answer(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, WAITS), repeat=True)
-    assert qoder(*WAIT, "--timeout", "10m", "--on-ask", "wait").code == 124
-    assert 8 <= sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 12
+@pytest.mark.parametrize(("every", "asks", "on_ask"), [(60, [WAITS], "wait"), (15, [], "policy={}")])
+def test_run_wait_asks_the_session_of_a_run_once_a_minute_or_more_often_for_a_policy(
+    qoder: Qoder, tmp_path: Path, every: int, asks: list[Any], on_ask: str
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("rules: [{deny: Bash}]")
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, *asks), repeat=True)
+    assert qoder(*WAIT, "--timeout", "10m", "--on-ask", on_ask.format(policy)).code == 124
+    assert 480 <= every * sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 720
 
 
 def test_run_wait_reads_on_after_a_first_ending_while_the_status_says_that_it_runs(qoder: Qoder) -> None:
@@ -504,14 +514,15 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
     assert ran.error["message"].startswith("1 of 3 runs completed")
 
 
-def test_run_wait_of_several_shows_on_a_terminal_also_what_is_not_found(qoder: Qoder) -> None:
+def test_run_wait_of_several_shows_on_a_terminal_also_what_waits_or_is_not_found(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, DONE).on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
     assert qoder("deploy", "run", "dep_1").code == 0
-    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
+    qoder.wire.on("GET", "/deployment_runs/drun_3", {**CURRENT, "id": "drun_3"})
+    qoder.wire.on(*EVENTS, page(*WORK, WAITS), repeat=True)
     qoder.terminal = True
     lines = qoder("run", "wait", "last", "drun_2", "drun_3").out.splitlines()
     assert [line.split()[:3] for line in lines if "drun_" in line] == [
-        *(["drun_1", "completed", "dep_1"], ["drun_2", "not_found", "-"], ["drun_3", "completed", "dep_1"])
+        *(["drun_1", "completed", "dep_1"], ["drun_2", "not_found", "-"], ["drun_3", "waits", "for"])
     ]
 
 

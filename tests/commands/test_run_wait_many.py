@@ -118,6 +118,7 @@ def test_run_logs_of_many_are_read_no_faster(current: Crowd) -> None:
 def test_run_wait_of_many_that_end_at_once_asks_for_each_in_its_turn(current: Crowd) -> None:
     current.wait(current.begin(30, seconds=10, every=0.0))
     assert (current.codes, len(current.asked_for("/events"))) == ({0: 30}, 30)
+    assert all(item["usage"] for _, item in current.told)
     assert current.busiest <= READS_PER_SECOND
     assert max(current.delays()) <= 5 + 2 * 30 / READS_PER_SECOND * 1.05
     while_asking = [asked for asked in current.server.asked if asked.path in LISTS and asked.at > current.told[0].at]
@@ -346,10 +347,10 @@ def test_run_wait_of_many_overrules_a_status_that_stays_behind_its_session(legac
 
     legacy.server.refuse = refuse
     legacy.server.arrange = lambda path, rows: [
-        {**row, "status": "running"} if row["id"] in stuck else row for row in rows
+        {**row, "status": "thinking", "completed_at": None} if row["id"] in stuck else row for row in rows
     ]
     legacy.wait(ids)
-    assert legacy.codes == {0: 20}
+    assert (legacy.codes, legacy.err.count("has the unrecognised status 'thinking'")) == ({0: 20}, 2)
     late = [told for told in legacy.told if told.item["id"] in stuck]
     assert all(told.item["derived"][0] == "status" for told in late)
     assert 120 <= max(told.at for told in late) - legacy.began <= 140  # it has rested for a minute, seen twice

@@ -65,6 +65,12 @@ def test_run_wait_reads_a_run_again_once_before_it_believes_its_session(qoder: Q
     assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
 
 
+def test_run_wait_reads_a_run_again_once_a_minute_while_its_session_is_silent(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, page(*WORK), repeat=True)
+    assert qoder("run", "wait", "drun_1", "--timeout", "10m").code == 124
+    assert 9 <= sum(path.endswith("/drun_1") for path in qoder.wire.asked("GET")) <= 12
+
+
 ERROR = {"error": {"type": "x", "message": "No."}}
 UNAUTHORIZED = api_error(401, "authentication_error", "No.")
 # What the run says when it is read again, after its session has completed; exit code and status.

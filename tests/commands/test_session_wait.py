@@ -234,6 +234,7 @@ def test_session_wait_ends_when_it_rests_and_its_result_is_its_last_message(qode
     assert qoder("session", "result", "sess_1").code == 8
     ran = qoder("session", "wait", "sess_1", "--json")
     assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
+    assert ran.json["status"] == "idle"  # as it is now
     ran = qoder("session", "result", "sess_1")
     assert (ran.code, ran.out) == (0, "The second turn.\n")
     assert qoder("session", "result", "drun_1", "--json").json["result"] == "The second turn."

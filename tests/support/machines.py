@@ -20,7 +20,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.inprocess import WithoutStreams
+from tests.support.inprocess import Lie, WithoutStreams
 from tests.support.wire import FakeClock
 
 MEMORY_STORE = "memstore_keys"
@@ -89,10 +89,11 @@ class Machines:
         self.world.keep("memory_stores", at=self.clock.time, id=MEMORY_STORE, name="qoder-keys")
         self.keys = keys
         self.sent: list[str] = []  # each request, as METHOD path
+        self.date = ""  # what the service says in place of its time
         self._folder = folder
 
-    def machine(self, name: str, *faults: str) -> Qoder:
-        """Return a machine, the network of which has these faults."""
+    def machine(self, name: str, *faults: str, lie: Lie = lambda request, answer: answer()) -> Qoder:
+        """Return a machine, the network of which has these faults, and may `lie` as a WorldTransport does."""
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
         runner = Qoder(folder / "config.toml")
@@ -101,8 +102,8 @@ class Machines:
 
         def note(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
             self.sent.append(f"{request.method} {request.url.path.removeprefix('/api/v1/cloud')}")
-            response = answer()
-            response.headers["date"] = formatdate(self.clock.time, usegmt=True)
+            response = lie(request, answer)
+            response.headers["date"] = self.date or formatdate(self.clock.time, usegmt=True)
             return response
 
         runner.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=self.clock.sleep, lie=note)
