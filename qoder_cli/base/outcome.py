@@ -7,6 +7,7 @@ was not; how it went must be read from the session's events (help/pages/api.md#r
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
@@ -307,9 +308,15 @@ def waiting_calls(event: dict[str, Any]) -> list[str]:
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each outcome's newest evaluation from a session (help/pages/api.md#sessions)."""
-    sent = map(mapping, array(session.get("outcome_evaluations")))
-    return list({str(one.get("outcome_id")): one for one in sent}.values())
+    """Return each outcome's newest evaluation from a session (help/pages/api.md#sessions).
+
+    Evaluations that name no outcome may be of different ones, so each of them counts.
+    """
+    sent = [*map(mapping, array(session.get("outcome_evaluations")))]
+    times = [unix(one.get("completed_at")) for one in sent]
+    if None not in times:  # else the list's own order decides
+        sent = [one for _, one in sorted(zip(times, sent, strict=True), key=itemgetter(0))]
+    return [*{text(one.get("outcome_id")) or number: one for number, one in enumerate(sent)}.values()]
 
 
 def stop_reason(event: dict[str, Any]) -> str | None:

@@ -197,11 +197,21 @@ def test_run_wait_result_is_the_run_while_it_goes_on(qoder: Qoder) -> None:
     assert (ran.code, ran.json) == (124, LEGACY)
 
 
+A = {"outcome_id": "a"}
+
+
+def at(second: int) -> dict[str, str]:
+    return {"completed_at": f"2026-06-14T09:00:0{second}Z"}
+
+
 EVALUATIONS: list[tuple[Any, int]] = [
     ([{"outcome_id": "outc_1", "result": "satisfied"}], 0),
     ([{"outcome_id": "a", "result": "needs_revision"}, {"outcome_id": "a", "result": "satisfied"}], 0),
     ([{"outcome_id": "a", "result": "satisfied"}, {"outcome_id": "b", "result": "failed"}], 1),
     ([{"outcome_id": "a", "result": "max_iterations_reached"}], 1),
+    ([{"result": "failed"}, {"result": "satisfied"}], 1),  # of two outcomes, for all that is known
+    ([{**A, "result": "failed", **at(9)}, {**A, "result": "satisfied", **at(1)}], 1),  # the newest comes first
+    ([{**A, "result": "satisfied", **at(9)}, {**A, "result": "failed", **at(1)}], 0),
     ([{}], 1),
     ([], 1),
     (None, 1),
