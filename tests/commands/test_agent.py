@@ -503,7 +503,8 @@ def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelle
 ) -> None:
     service.lies["GET /agents"] = lambda page: {**page, "data": []}
     words = ("agent", "create", "--name", "two\u2028lines", "--model", "auto")
-    assert [qoder(*words).code, qoder(*words).code] == [0, 6]
+    assert [qoder(*each).code for each in (words, words, NEW)] == [0, 6, 0]
+    assert service.asked[-2:] == ["GET /agents", "POST /agents"]  # nothing of another name is asked for
 
 
 @pytest.mark.parametrize("way", ["a proxy's 404", "ten rows without names"])

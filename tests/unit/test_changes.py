@@ -521,6 +521,7 @@ UPDATES: dict[str, tuple[dict[str, Any], dict[str, Any], Form]] = {
     "agent": (AGENT, NEW, OF_AGENTS),
     "without a version": (without(AGENT, "version"), NEW, OF_AGENTS),
     "without a date": (without(AGENT, "version", "updated_at"), NEW, OF_AGENTS),
+    "a space": ({**AGENT, "description": " New"}, NEW, OF_AGENTS),
     "moves by itself": (AGENT, NEW, OF_AGENTS._replace(moves=True)),
     "exact": (AGENT, NEW, OF_AGENTS._replace(is_exact=True)),
     "read back": (AGENT, NEW, OF_AGENTS._replace(is_read_back=True)),
@@ -551,6 +552,7 @@ READINGS: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("without a version", {"updated_at": LATER}, "an answer", "theirs", "again"),
     ("without a version", {"updated_at": EARLIER}, "", "theirs", "again"),
     ("without a date", {"updated_at": LATER}, "", "theirs", "again"),
+    ("a space", {}, "as before", "nothing", "again"),
     ("moves by itself", {"updated_at": LATER}, "as before", "nothing", "again"),
     ("exact", NEXT, "", "theirs", "overtaken"),
     ("read back", {}, "an answer, as before", "nothing", "again"),
@@ -577,7 +579,7 @@ ERRORS = {CannotBe: "cannot be", NoResponse: "unclear", OutcomeUnknown: "unknown
 def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], shows: str, found: str, then: str) -> None:
     before, body, form = UPDATES[kind]
     raw = {**before, **fields}
-    app: Any = SimpleNamespace(client=SimpleNamespace(get=lambda path, **how: raw), looking=lambda *words: [*words])
+    app: Any = SimpleNamespace(client=SimpleNamespace(get=lambda path, **how: how["fresh"] and raw), looking=lambda *words: [*words])
     update = Update(app, target_of(NOUNS["agent"], "agent_1"), before, body, form, is_shown=body is NEW)
     update._mark = mapping(body.get("metadata")).get("qoder_key")
     signs = {

@@ -155,7 +155,7 @@ class Update:
         if not self.target.is_it(raw) or any(missing(self.form, self.body, raw)):
             return False
         before, now = self.form.settable(self.before), self.form.settable(raw)
-        wanted = self.form.normal({name: value for name, value in self.body.items() if name != "metadata"})
+        wanted = self.form.normal(self.body)
         showed = [name for name in wanted if not any(differing(self.form, {name: wanted[name]}, before, loosely=True))]
         return not any(same(self.form, {name: before.get(name)}, {name: now.get(name)}) for name in showed)
 
