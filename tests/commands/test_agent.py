@@ -489,9 +489,11 @@ def test_agent_create_does_not_take_silence_for_a_free_name(
 
 def test_agent_create_asks_of_a_name_who_has_it_now(qoder: Qoder, service: Things) -> None:
     spaced = ("agent", "create", "--name", " helper ", "--model", "auto")
-    kept = httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "600"})
-    service.instead["GET /agents"] = [kept] * 5  # by a proxy
-    assert (qoder(*spaced).code, service.writes) == (7, [])
+    for asked, kept in (("", {"data": [], "has_more": False}), ("/agent_1", {**WRITER, "name": "other"})):
+        service.instead = {
+            f"GET /agents{asked}": [httpx.Response(200, json=kept, headers={"age": "600"})] * 5
+        }  # by a proxy
+        assert (qoder(*spaced).code, service.writes) == (7, [])
     service.instead.clear()
     assert (qoder(*spaced).code, service.writes) == (6, [])
     service.lies["GET /agents/agent_1"] = lambda raw: {**raw, "archived_at": "2026-01-01T00:00:00Z"}

@@ -81,8 +81,8 @@ def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_p
 
 
 def test_memory_write_shows_also_without_progress_what_a_colleague_wrote(qoder: Qoder, service: Things) -> None:
-    service.meanwhile = [written(service, "theirs")]
-    assert "\n  theirs\n" in qoder(*WRITE, "conventions.md", "-m", "mine", "--no-progress").err
+    service.meanwhile = [written(service, "x" * 2001)]
+    assert f"\n  {'x' * 2000}\n" in qoder(*WRITE, "conventions.md", "-m", "mine", "--no-progress").err
 
 
 @pytest.mark.parametrize("path", ["conventions.md", "new.md"])

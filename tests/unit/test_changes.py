@@ -579,7 +579,8 @@ ERRORS = {CannotBe: "cannot be", NoResponse: "unclear", OutcomeUnknown: "unknown
 def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], shows: str, found: str, then: str) -> None:
     before, body, form = UPDATES[kind]
     raw = {**before, **fields}
-    app: Any = SimpleNamespace(client=SimpleNamespace(get=lambda path, **how: how["fresh"] and raw), looking=lambda *words: [*words])
+    client = SimpleNamespace(get=lambda path, **how: how["fresh"] and raw)
+    app: Any = SimpleNamespace(client=client, looking=lambda *words: [*words])
     update = Update(app, target_of(NOUNS["agent"], "agent_1"), before, body, form, is_shown=body is NEW)
     update._mark = mapping(body.get("metadata")).get("qoder_key")
     signs = {

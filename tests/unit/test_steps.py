@@ -14,6 +14,7 @@ from qoder_cli.nouns.edits.step import Step, give_up, result_of, without_writing
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.taken import once_listed
 from qoder_cli.output.cells import Status
 from qoder_cli.output.results import Result
 from tests.support.answers import Server
@@ -247,6 +248,13 @@ def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, 
     assert expected in text if expected else text == ""
     assert (WHAT in server.lines) == ("since" in expected or expected == THEIR_NAME)
     assert ('  ~ description: "New" -> "Old"' in server.lines) == ("since" in expected)
+
+
+def test_apply_waits_half_a_minute_for_a_list_that_lags_and_names_ten_that_it_lacks() -> None:
+    server: Any = Server({})
+    with pytest.raises(NoResponse, match="agent_19 and more"):
+        once_listed(server, NOUNS["agent"], [f"agent_{n}" for n in range(10, 21)], list)
+    assert server.clock.slept == [0.5, 1, 2, *[4] * 7]
 
 
 TARGET = target_of(NOUNS["agent"], "agent_1")
