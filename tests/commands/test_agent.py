@@ -38,6 +38,7 @@ WRITER: dict[str, Any] = {
     "archived_at": None,
 }
 NEW = ("agent", "create", "--name", "new", "--model", "auto")
+GONE = refusal(404, "not_found_error", "Gone.")
 UPDATE = ("agent", "update", "helper")
 
 
@@ -490,12 +491,13 @@ def test_agent_create_does_not_take_silence_for_a_free_name(
 def test_agent_create_asks_of_a_name_who_has_it_now(qoder: Qoder, service: Things) -> None:
     spaced = ("agent", "create", "--name", " helper ", "--model", "auto")
     for asked, kept in (("", {"data": [], "has_more": False}), ("/agent_1", {**WRITER, "name": "other"})):
-        service.instead = {
-            f"GET /agents{asked}": [httpx.Response(200, json=kept, headers={"age": "600"})] * 5
-        }  # by a proxy
+        by_a_proxy = httpx.Response(200, json=kept, headers={"age": "600"})
+        service.instead = {f"GET /agents{asked}": [by_a_proxy] * 5}
         assert (qoder(*spaced).code, service.writes) == (7, [])
     service.instead.clear()
-    assert (qoder(*spaced).code, service.writes) == (6, [])
+    assert [qoder(*each).code for each in (("agent", "get", "agent_1"), spaced)] == [0, 6]
+    service.instead["GET /agents/agent_1"] = [GONE]
+    assert (qoder(*spaced).code, service.writes) == (6, [])  # the list shows it
     service.lies["GET /agents/agent_1"] = lambda raw: {**raw, "archived_at": "2026-01-01T00:00:00Z"}
     assert (qoder(*spaced).code, service.writes) == (0, ["POST /agents"])
 
@@ -505,21 +507,23 @@ def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelle
 ) -> None:
     service.lies["GET /agents"] = lambda page: {**page, "data": []}
     words = ("agent", "create", "--name", "two\u2028lines", "--model", "auto")
-    assert [qoder(*each).code for each in (words, words, NEW)] == [0, 6, 0]
+    assert [qoder(*words).code, qoder(*words).code] == [0, 6]
+    service.instead[f"GET /agents/{service.made}"] = [GONE]
+    assert [qoder(*words).code, qoder(*NEW).code] == [0, 0]
     assert service.asked[-2:] == ["GET /agents", "POST /agents"]  # nothing of another name is asked for
 
 
-@pytest.mark.parametrize("way", ["a proxy's 404", "ten rows without names"])
+@pytest.mark.parametrize(("rows_without_names", "code"), [(0, 7), (10, 6), (11, 7)])
 def test_agent_create_leaves_a_name_seen_here_that_it_could_not_ask_for(
-    qoder: Qoder, service: Things, way: str
+    qoder: Qoder, service: Things, rows_without_names: int, code: int
 ) -> None:
     service.lies["GET /agents"] = lambda page: {**page, "data": []}
     assert qoder(*NEW).code == 0
-    code = 6
-    if way == "a proxy's 404":
-        code, service.instead[f"GET /agents/{service.made}"] = 7, [httpx.Response(404, html="<h1>Not found</h1>")]
+    if not rows_without_names:
+        service.instead[f"GET /agents/{service.made}"] = [httpx.Response(404, html="<h1>A proxy's</h1>")]
     else:
-        others = [service.keep("agents", WRITER | {"id": f"agent_{n}", "name": f"other-{n}"}) for n in range(2, 12)]
+        ids = [f"agent_{n}" for n in range(2, 2 + rows_without_names)]
+        others = [service.keep("agents", WRITER | {"id": id, "name": f"other-{id}"}) for id in ids]
         service.lies["GET /agents"] = lambda page: {**page, "data": [{"id": each["id"]} for each in others]}
     ran = qoder(*NEW)
     assert (ran.code, len(service.writes)) == (code, 1)
