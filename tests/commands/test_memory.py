@@ -156,13 +156,14 @@ def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, se
         *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"], ["a\x1f.md", "-m", "x"]),
         *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "x" * (memories.LARGEST + 1)]),
         *(["notes.md", "-m", "@/missing"], ["conventions.md"], ["conventions.md", "-m", "-"]),
-        ["conventions.md", "-m", ""],
+        *(["conventions.md", "-m", ""], ["\x1f" + "x" * 99, "-m", "x"]),
     ],
 )
 def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     ran = qoder(*WRITE, *words)
     assert (ran.code, service.writes) == (2, [])
     assert words[0] not in ("/", "conventions.md") or "is empty" in ran.err
+    assert "x" * 60 not in ran.err
 
 
 def test_memory_write_of_an_empty_file_is_refused_by_the_api(qoder: Qoder, service: Things) -> None:

@@ -1,11 +1,12 @@
 """What a change of a thing concludes from its answer, and from reading the thing once more."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qoder_cli.base.errors import NoResponse, QoderError
+from qoder_cli.base.errors import NoResponse, QoderError, Rejected
 from qoder_cli.base.marks import KEY
 from qoder_cli.base.model import Resource
 from qoder_cli.http.write import Meaning
@@ -138,6 +139,13 @@ def test_update_is_sent_again_only_where_nobody_has_written(now: Raw, is_shown: 
     assert server.reads == 0  # it was read before
     assert outcome(lambda: write.request() and None) == expected
     assert server.reads == 1
+
+
+@pytest.mark.parametrize(("may_have_acted", "expected"), [(False, "as before"), (True, UNSEEN)])
+def test_update_that_is_refused_tells_of_others_where_it_may_have_acted(may_have_acted: bool, expected: str) -> None:
+    _, write, _ = changing({**OLD, "name": "poet"}, OLD, AGENT, is_shown=True)
+    sent: Any = SimpleNamespace(may_have_acted=may_have_acted)
+    assert outcome(lambda: write.recovery.already(Rejected("Stale.").with_(http_status=409), sent)) == expected
 
 
 @pytest.mark.parametrize(
