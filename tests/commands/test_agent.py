@@ -92,7 +92,6 @@ def helper(service: Things) -> dict[str, Any]:
     ],
     ids=" ".join,
 )
-@pytest.mark.few(3)
 def test_agent_create_sends_tools_and_skills(qoder: Qoder, service: Things, words: Any, fields: Any) -> None:
     ran = qoder(*NEW, *words, "--json")
     assert ran.code == 0
@@ -204,6 +203,7 @@ BASH_ALLOWED = {"name": "Bash", "permission_policy": {"type": "always_allow"}}
         (LIMITED, (), ("Read",), LIMITED | {"configs": [READ_ASKS]}),
         (LIMITED, (), ("Write",), "--ask: Write is not among the agent's tools (Bash, Read)"),
         (LIMITED | {"enabled_tools": ["Edit"]}, (), ("Edit",), "--ask: Edit is not among the agent's tools (Edit)"),
+        (LIMITED | {"enabled_tools": []}, (), ("none",), LIMITED | {"enabled_tools": []}),
         (LIMITED | {"enabled_tools": []}, (), ("Edit",), "--ask: Edit is not among the agent's tools (all but Edit)"),
         (
             OLD_TOOLSET | {"configs": [BASH_NOT]},

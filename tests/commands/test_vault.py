@@ -239,7 +239,6 @@ def test_vault_put_mcp_replaces_of_several_for_a_server_the_one_of_this_name(
 
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("mark", ["another", "of the same second", None])
-@pytest.mark.few(3)
 def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arrives: bool, mark: str | None) -> None:
     raw = variable(service)
     before = raw["updated_at"]
@@ -340,7 +339,6 @@ def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, w
 
 
 @pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * (64 * 1024 + 1), "\udcff", None])
-@pytest.mark.few(3)
 def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
     qoder.stdin = text
     ran = put(qoder, "GITHUB_TOKEN", "--env")
@@ -371,6 +369,8 @@ def test_vault_put_takes_the_secret_from_a_variable(qoder: Qoder, service: Thing
     qoder.env["MINE"] = TOKEN
     assert put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "MINE").code == 0
     assert service.sent[0]["auth"]["secret_value"] == TOKEN
+    qoder.env["MINE"] = "\udcff"
+    assert "from MINE is not UTF-8" in put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "MINE").err
 
 
 class Terminal(io.StringIO):
