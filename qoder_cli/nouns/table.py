@@ -196,7 +196,7 @@ def body_of(operation: Operation) -> type[Fields]:
     kept = (*create.required, "metadata")  # which is merged: null removes a key of it, and not all
     cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
     if verb != "update":
-        cleared = tuple(name for name in operation.body if name not in needed)
+        cleared = operation.body
     cls = noun.bodies.get(verb, noun.body)
     return body(cls, tuple(name for name in operation.body if name in fields_of(cls)), needed, cleared)
 

@@ -134,9 +134,11 @@ def test_session_archive_and_delete_ask_about_each_and_show_a_row(
     qoder: Qoder, service: Things, questions: Callable[..., list[str]], verb: str, title: str, done: str
 ) -> None:
     ids, asked = [service.session(), service.session(title="June")], questions(True, True)
+    service.lies[f"GET /sessions/{ids[1]}"] = lambda raw: {**raw, "status": "running"}
     ran = qoder("session", verb, *ids)
     names = [f"session {ids[0]}", f"session 'June' ({ids[1]})"]
     assert [one.partition("?")[0] for one in asked] == [f"{verb.capitalize()} {name}" for name in names]
+    assert ["It is running." in one for one in asked] == [False, True]
     rows = [line.split("\t")[:3] for line in ran.out.splitlines()]
     assert rows == [[ids[0], "-", done], [ids[1], title, done]]
 

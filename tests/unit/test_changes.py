@@ -231,6 +231,7 @@ GIT = {"type": "git_repository", "url": "https://x"}
             ['+ resources[0].type: "a"', '+ resources[0].file_id: "file_1"', "- resources[0]: {FILE}"],
         ),
         ([{"name": "a"}], [{"x": 1}], ["+ resources[0].x: 1", '- resources[0]: {"name":"a"}']),
+        ([{"x": 1}, {"x": 2}], [{"x": 3}], ["~ resources[0].x: 1 -> 3", '- resources[1]: {"x":2}']),
         ([{"x": 1}], [{"x": 2}], ["~ resources[0].x: 1 -> 2"]),  # what has no name is known by its place
     ],
 )
