@@ -107,12 +107,13 @@ def test_agent_create_takes_the_rest_from_a_file_and_options_win(qoder: Qoder, s
     )
     system.write_text("Be kind.\n")
     words = ("agent", "create", "-f", str(file), "--name", "new", "--system", f"@{system}", "--metadata", "team=core")
+    words += ("--metadata", "for=all")
     assert qoder(*words).code == 0
     assert sent(service) == {
         "name": "new",
         "model": {"id": "auto", "effort": "low"},
         "system": "Be kind.\n",
-        "metadata": {"at": "home", "team": "core"},
+        "metadata": {"at": "home", "team": "core", "for": "all"},
         "mcp_servers": [DOCS],
         "tools": [TOOLSET, DOCS_TOOLS],
     }
@@ -130,7 +131,8 @@ def test_agent_create_warns_of_a_server_without_tools(qoder: Qoder, service: Thi
 def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, service: Things) -> None:
     service.keep("agents", {**WRITER, "id": "agent_2", "name": "idle", "tools": []})
     for name, tools in (("helper", "all, page"), ("idle", "none")):
-        assert re.findall(r"^tools\s+(.+)$", qoder("agent", "get", name, "-o", "table").out, re.MULTILINE) == [tools]
+        shown = qoder("agent", "get", name, "-o", "table").out
+        assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
 
 
 def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, service: Things) -> None:
@@ -306,7 +308,8 @@ def test_agent_update_is_sent_again_without_a_look_for_its_version_protects_it(q
     service.never = [httpx.Response(429, headers={"retry-after": "20"})]
     assert qoder(*UPDATE, "--description", "New").code == 0
     first = service.asked.index("POST /agents/agent_1")
-    assert service.asked[first + 1] == "POST /agents/agent_1"
+    assert service.asked[first - 1 : first + 2] == ["GET /agents/agent_1", *["POST /agents/agent_1"] * 2]
+    assert service.asked.count("GET /agents/agent_1") == 1
 
 
 def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, service: Things) -> None:

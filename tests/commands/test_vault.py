@@ -304,6 +304,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     assert {"vcred_old", "vcred_other"} <= set(ran.err.replace(",", "").split())
     ran = put(qoder, "vcred_9", "--env", "--json")
     assert (ran.code, ran.error["next"][:4]) == (5, ["qoder", "vault", "get", "vault_team"])
+    assert ran.error["message"].startswith("credential vcred_9: HTTP 404")
     variable(service)["archived_at"] = "2026-06-14T08:54:06Z"
     ran = put(qoder, "vcred_old", "--env")
     assert (ran.code, "vcred_old was archived on 2026-06-14T08:54:06Z" in ran.err) == (2, True)

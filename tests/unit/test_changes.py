@@ -439,6 +439,7 @@ def test_secrets_hide_only_those_variables_of_a_server(text: str | None, shown: 
     fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
     assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}
     assert Secrets().out_of(fields) == fields
+    assert Secrets(["name"]).out_of(fields) == {**fields, "name": HIDDEN}
 
 
 LIMITED = {"type": "limited"}

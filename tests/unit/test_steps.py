@@ -7,6 +7,7 @@ import pytest
 
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import Resource
+from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.nouns.edits import step as steps
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets
 from qoder_cli.nouns.edits.forms import form_of
@@ -151,6 +152,13 @@ def test_step_that_meets_a_bug_is_not_left_open(
     applied = steps.apply(server, step)
     assert (applied.action, applied.exit_code) == (action, exit_code)
     assert "a bug in qoder: ValueError: Oops." in applied.message
+
+
+def test_step_whose_turn_does_not_come_any_more_stays_open() -> None:
+    server: Any = Server(WRITER)
+    server.client.prepare = lambda *request, **how: request
+    with pytest.raises(Closed):
+        steps.apply(server, step_of(), Pace(server.clock, per_second=9, is_over=lambda: True))
 
 
 NEW = {**WRITER, "description": "New"}
