@@ -107,13 +107,12 @@ def test_agent_create_takes_the_rest_from_a_file_and_options_win(qoder: Qoder, s
     )
     system.write_text("Be kind.\n")
     words = ("agent", "create", "-f", str(file), "--name", "new", "--system", f"@{system}", "--metadata", "team=core")
-    words += ("--metadata", "for=all")
     assert qoder(*words).code == 0
     assert sent(service) == {
         "name": "new",
         "model": {"id": "auto", "effort": "low"},
         "system": "Be kind.\n",
-        "metadata": {"at": "home", "team": "core", "for": "all"},
+        "metadata": {"at": "home", "team": "core"},
         "mcp_servers": [DOCS],
         "tools": [TOOLSET, DOCS_TOOLS],
     }

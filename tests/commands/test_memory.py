@@ -247,10 +247,10 @@ def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things)
 
 
 def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:
-    words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core")
+    words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core", "--metadata", "a=b")
     assert (qoder(*words, "--dry-run").code, service.writes) == (0, [])
     assert qoder(*words).code == 0
-    assert service.sent == [{"description": "new", "metadata": {"team": "core"}}]
+    assert service.sent == [{"description": "new", "metadata": {"team": "core", "a": "b"}}]
     assert (qoder(*words).code, len(service.writes)) == (0, 1)
     assert qoder("memory", "update", "project").code == 2
 

@@ -84,6 +84,7 @@ SHOWN: list[tuple[str, str, Any, str, str | None]] = [
     ),
     ("environments", "config", {"packages": {}}, "packages", None),
     ("environments", "config", {"networking": {"allowed_hosts": ["a.io", "b.io"]}}, "hosts", "a.io, b.io"),
+    ("environments", "config", {"networking": {"allowed_hosts": "a.io"}}, "hosts", "a.io"),
 ]
 
 
