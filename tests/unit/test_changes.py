@@ -230,6 +230,9 @@ GIT = {"type": "git_repository", "url": "https://x"}
             [{**FILE, "type": "a"}],
             ['+ resources[0].type: "a"', '+ resources[0].file_id: "file_1"', "- resources[0]: {FILE}"],
         ),
+        ([{"a": 1}], [{"a": {"b": 1}}], ['~ resources[0].a: 1 -> {"b":1}']),
+        (["a"], [{"x": 1}], ["+ resources[0].x: 1", '- resources[0]: "a"']),
+        ([{"x": 1}], [{"name": "a"}], ['+ resources[0].name: "a"', '- resources[0]: {"x":1}']),
         ([{"name": "a"}], [{"x": 1}], ["+ resources[0].x: 1", '- resources[0]: {"name":"a"}']),
         ([{"x": 1}, {"x": 2}], [{"x": 3}], ["~ resources[0].x: 1 -> 3", '- resources[1]: {"x":2}']),
         ([{"x": 1}], [{"x": 2}], ["~ resources[0].x: 1 -> 2"]),  # what has no name is known by its place

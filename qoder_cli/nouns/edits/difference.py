@@ -288,8 +288,8 @@ def _meaning(value: Any) -> Any:
     """Return the same for the same meaning: 1.0 is 1, empty is nothing, true is not 1."""
     if value is ABSENT or value in (None, "", [], {}):
         return None
-    if isinstance(value, int | float | Number) and not isinstance(value, bool):
-        with suppress(InvalidOperation):  # an exponent beyond all bounds
+    if isinstance(value, int | float | Number):
+        with suppress(InvalidOperation):  # an exponent beyond all bounds, or a bool
             return Decimal(str(value))
     return type(value), value
 
