@@ -8,7 +8,6 @@ import pytest
 
 from qoder_cli.base.errors import NoResponse, QoderError, Rejected
 from qoder_cli.base.marks import KEY
-from qoder_cli.base.model import Resource
 from qoder_cli.http.write import Meaning
 from qoder_cli.nouns.edits.difference import Form
 from qoder_cli.nouns.edits.forms import form_of, form_with
@@ -146,29 +145,3 @@ def test_update_that_is_refused_tells_of_others_where_it_may_have_acted(may_have
     _, write, _ = changing({**OLD, "name": "poet"}, OLD, AGENT, is_shown=True)
     sent: Any = SimpleNamespace(may_have_acted=may_have_acted)
     assert outcome(lambda: write.recovery.already(Rejected("Stale.").with_(http_status=409), sent)) == expected
-
-
-@pytest.mark.parametrize(
-    ("answer", "before", "is_taken"),
-    [
-        (NEW, {}, True),
-        ({**NEW, "id": "agent_2"}, {}, False),
-        ({"version": 4}, {}, True),
-        ({"version": 5, "updated_at": LATER}, {}, False),
-        ({"version": 3, "updated_at": LATER}, {}, False),
-        ({"version": 5, "description": "New"}, {}, True),
-        ({"updated_at": LATER}, {"version": None}, True),
-        ({"updated_at": AT}, {"version": None}, False),
-        ({"updated_at": None}, {"version": None}, False),
-        ({"updated_at": LATER}, UNDATED, False),
-    ],
-    ids=str,
-)
-def test_update_takes_an_answer_that_shows_it_or_the_next_version(answer: Raw, before: Raw, is_taken: bool) -> None:
-    before = {**OLD, **before}
-    server: Any = Server(before)
-    update = Update(server, target_of(NOUNS["agent"], "agent_1"), before, {"description": "New"}, AGENT)
-    exact = Update(server, update.target, before, {"description": "New"}, AGENT._replace(is_exact=True))
-    found = Resource({**before, **answer})
-    assert update._is_answer(found) == is_taken
-    assert exact._is_answer(found) == (is_taken and answer.get("description") == "New")
