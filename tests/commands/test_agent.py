@@ -37,7 +37,7 @@ WRITER: dict[str, Any] = {
     "metadata": {"team": "core", "qoder_key": "1"},
     "archived_at": None,
 }
-NEW = ("agent", "create", "--name", "new", "--model", "auto")
+NEW, LONG = ("agent", "create", "--name", "new", "--model", "auto"), "docs" * 16
 GONE = refusal(404, "not_found_error", "Gone.")
 UPDATE = ("agent", "update", "helper")
 
@@ -129,6 +129,7 @@ def test_agent_create_warns_of_a_server_without_tools(qoder: Qoder, service: Thi
 
 def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, service: Things) -> None:
     service.keep("agents", {**WRITER, "id": "agent_2", "name": "idle", "tools": []})
+    service.lies["GET /agents"] = lambda page: {**page, "data": page["data"] * 2}
     for name, tools in (("helper", "all, page"), ("idle", "none")):
         shown = qoder("agent", "get", name, "-o", "table").out
         assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
@@ -147,10 +148,10 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
         *(("create", "--name", "new"), ("create", "--name", " ", "--model", "auto")),
         *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", "Bash Read")),
         *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
-        *((*NEW[1:], "--mcp", url) for url in ("docs", "docs=ftp://example.com", "=https://example.com")),
-        *((*NEW[1:], "--mcp", f"docs=https://{url}") for url in ("me:secret@example.com", "[example", "@example.com")),
+        *((*NEW[1:], "--mcp", url) for url in ("docs", f"{LONG}=ftp://example.com", "=https://example.com")),
+        *((*NEW[1:], "--mcp", f"{LONG}=https://{url}") for url in ("me:secret@a.example", "[example", "@a.example")),
         (*NEW[1:], "--mcp", "docs=https://example.com/pt-secret0123456789abcdef"),
-        (*NEW[1:], "--mcp", "a=https://example.com", "--mcp", "a=https://example.org"),
+        (*NEW[1:], "--mcp", f"{LONG}=https://a.example", "--mcp", f"{LONG}=https://b.example"),
         *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),
         *((*NEW[1:], "--ask", "none,Bash"), (*NEW[1:], "--metadata", "team"), (*NEW[1:], "-f", "/no/such/file")),
         (*NEW[1:], "--system", "-", "-f", "-"),
@@ -162,6 +163,7 @@ def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words
     ran = qoder("agent", *words)
     assert ran.code == 2
     assert "secret" not in ran.err
+    assert LONG[:61] not in ran.err
     assert service.asked == []
 
 

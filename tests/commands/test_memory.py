@@ -39,6 +39,7 @@ def test_memory_write_creates_an_unknown_path(qoder: Qoder, service: Things) -> 
     assert service.writes == [f"POST {LIST}"]
     assert (body["path"], body["content"]) == ("conventions", "Für alle")
     assert ran.json["content_sha256"] == digest("Für alle")
+    assert dict(service.requests[0].url.params) == {"limit": "100"}  # no archived stores
     assert "writing conventions in memstore_project (profile default, api.qoder.com)" in ran.err
 
 
@@ -258,7 +259,8 @@ def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) ->
 def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:
     first, second = service.session(), service.session()
     words = ["dream", "create", "--from", "project", "--from", first, "--from", second, "--model", "auto"]
-    assert qoder(*words, "--instructions", "Be brief.", "--into", "project").code == 0
+    ran = qoder(*words, "--instructions", "Be brief.", "--into", "project")
+    assert (ran.code, ran.err.count("using memory store project (memstore_project)")) == (0, 1)
     into = {"type": "memory_store", "memory_store_id": "memstore_project"}
     assert service.sent == [
         {
