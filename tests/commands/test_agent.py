@@ -216,6 +216,7 @@ BASH_ALLOWED = {"name": "Bash", "permission_policy": {"type": "always_allow"}}
         ),
         (OLD_TOOLSET | {"default_config": ASKS}, ("all",), (), OLD_TOOLSET | {"default_config": ASKS}),
         (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("all",), OLD_TOOLSET | {"default_config": ASKS}),
+        (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("Bash",), OLD_TOOLSET | {"configs": [BASH_ALLOWED | ASKS]}),
         ({}, ("all",), (), TOOLSET),
     ],
 )
@@ -544,7 +545,8 @@ def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, 
 
 
 def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, service: Things) -> None:
-    assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--skill", "notes@2", "--skill", "search").code == 0
+    skills = (word for name in ("notes@2", "search", "plan") for word in ("--skill", name))
+    assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", *skills).code == 0
     helper(service)["skills"].append({"type": "qoder", "skill_id": "pdf"})
     before = helper(service)
     gone = ("notes", "skill_2", "pdf")
@@ -553,7 +555,7 @@ def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, 
     after = helper(service)
     assert after["mcp_servers"] == [each for each in before["mcp_servers"] if each["name"] != "docs"]
     assert after["tools"] == [each for each in before["tools"] if each != DOCS_TOOLS]
-    assert after["skills"] == []
+    assert after["skills"] == [{"type": "qoder", "skill_id": "skill_3"}]
     assert "already up to date" in qoder(*UPDATE, "--remove-mcp", "docs").err
 
 

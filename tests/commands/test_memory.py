@@ -292,6 +292,8 @@ def test_dream_cancel_cancels_what_is_going_and_nothing_that_has_ended(qoder: Qo
     assert (ran.code, [each["status"] for each in ran.json]) == (0, ["canceled"] * 2), ran.err
     ran = qoder("dream", "cancel", "drm_demo", "--json")
     assert (ran.code, "dream get" in ran.error["hint"]) == (6, True)
+    ran = qoder("dream", "cancel", "x" * 99)
+    assert (ran.code, f"error: '{'x' * 60}' is not the id of a dream" in ran.err) == (2, True)
 
 
 def test_dream_get_shows_of_what_it_is_made(qoder: Qoder, service: Things) -> None:

@@ -301,6 +301,7 @@ THEIRS_AT = "agent_1 was written to in the meantime, and it is active"
         (FORCED, {**ACTIVE, "stopped_at": AT}, "none"),
         (FORCED, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, "none"),
         (ARCHIVE, {**ACTIVE, "archived_at": AT}, "settled"),
+        (ARCHIVE, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, "none"),
         (ARCHIVE, NotFound("Gone.").with_(enveloped=True), f"OutcomeUnknown: {UNREAD}"),
         (DELETE, {**ACTIVE, "archived_at": AT}, "none"),
         (DELETE, NotFound("Gone.").with_(enveloped=True), "settled"),
