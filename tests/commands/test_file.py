@@ -71,7 +71,7 @@ def test_file_upload_refuses_what_is_no_text_before_anything_is_sent(
     spoil(bad := notes.parent / "bad.txt")
     ran = qoder("file", "upload", str(notes), str(bad))
     assert ran.code == 2
-    assert str(bad) in ran.err
+    assert f"error: {bad}" in ran.err
     assert service.asked == []
 
 
@@ -90,7 +90,7 @@ def test_file_upload_takes_just_the_size_that_is_allowed(qoder: Qoder, service: 
 )
 def test_file_upload_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, notes: Path, words: list[str]) -> None:
     ran = qoder("file", "upload", *(str(notes) if word == "NOTES" else word for word in words))
-    assert (ran.code, service.asked) == (2, [])
+    assert (ran.code, service.asked, "x" * 41 in ran.err) == (2, [], False)
 
 
 @pytest.mark.parametrize("done", [True, False])
