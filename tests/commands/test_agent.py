@@ -146,7 +146,7 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
     "words",
     [
         *(("create", "--name", "new"), ("create", "--name", " ", "--model", "auto")),
-        *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", "Bash Read")),
+        *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", f"Bash {LONG}")),
         *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
         *((*NEW[1:], "--mcp", url) for url in ("docs", f"{LONG}=ftp://example.com", "=https://example.com")),
         *((*NEW[1:], "--mcp", f"{LONG}=https://{url}") for url in ("me:secret@a.example", "[example", "@a.example")),

@@ -283,8 +283,9 @@ def test_skill_download_unpacks_it_into_a_new_folder(qoder: Qoder, service: Thin
     assert ran.json == {**version, "path": str(path)}
     assert tree(path) == FILES
     (path / "mine.md").write_text("mine")
+    (tmp_path / "new" / "release-notes-2").mkdir()
     assert qoder("skill", "download", NOTES, "-O", str(tmp_path / "new")).code == 0
-    assert tree(tmp_path / "new" / "release-notes-2") == FILES
+    assert tree(tmp_path / "new" / "release-notes-3") == FILES
     assert (path / "mine.md").exists()
 
 

@@ -133,6 +133,10 @@ def broken(*given: Any, **how: Any) -> Any:
     raise ValueError("Oops.")
 
 
+def stopped(target: Any) -> Any:
+    raise Signalled(15)
+
+
 @pytest.mark.parametrize("current", [WRITER, None])
 @pytest.mark.parametrize(
     ("prepare", "form", "action", "exit_code"),
@@ -345,3 +349,9 @@ def test_changes_end_with_what_is_known_of_all(results: Any, signum: int | None,
     error = changes._deciding(results)
     assert (error and error.message) == message
     assert error is None or (error.kind or error.exit) == (9 if LOST in results else 143)
+
+
+def test_change_that_a_signal_kept_from_being_sent_is_not_attempted() -> None:
+    server: Any = SimpleNamespace(writes=[])
+    changes = Changes(server, NOUNS["agent"], ARCHIVE, None, stopped)
+    assert not changes._changed(TARGET).attempted
