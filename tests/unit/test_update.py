@@ -1,6 +1,6 @@
 """What a change of a thing concludes from its answer, and from reading the thing once more."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,35 +84,6 @@ def test_update_whose_answer_was_lost_is_settled_by_what_the_thing_shows(now: Ra
     if expected == "as before":
         write.request()
     assert server.reads == reads  # what was just read is not read once more
-
-
-@pytest.mark.parametrize(
-    ("now", "before", "settable", "expected"),
-    [
-        ({}, {}, ["metadata"], "as before"),
-        ({"metadata": OURS, "updated_at": LATER}, {}, ["metadata"], "settled"),
-        ({"metadata": OURS}, {}, (), UNSEEN),
-        ({"metadata": THEIRS}, {"metadata": THEIRS}, ["metadata"], "as before"),
-        ({"metadata": {}}, {"metadata": THEIRS}, ["metadata"], "as before"),
-        ({"metadata": THEIRS}, {}, ["metadata"], UNSEEN),
-        ({"updated_at": LATER}, {}, ["metadata"], UNCERTAIN),
-        ({"updated_at": LATER}, {}, (), UNCERTAIN),
-        ({"version": 4}, {}, ["metadata"], UNCERTAIN),
-        ({"version": 5}, {}, ["metadata"], UNSEEN),
-        ({"metadata": {"team": "web"}, "updated_at": LATER}, {}, ["metadata"], UNSEEN),
-        ({}, UNDATED, ["metadata"], UNCERTAIN),
-        ({}, {"metadata": {f"k{n}": "x" for n in range(16)}}, ["metadata"], "as before"),
-    ],
-    ids=str,
-)
-def test_update_of_a_secret_whose_answer_was_lost_is_settled_by_our_mark(
-    now: Raw, before: Raw, settable: Sequence[str], expected: str
-) -> None:
-    before = {**OLD, **before}
-    update, write, _ = changing({**before, **now}, before, form_with(tuple(settable)), is_shown=False)
-    assert outcome(lambda: write.recovery.settle(NoResponse("lost"), Meaning.DOUBTFUL)) == expected
-    is_marked = bool(settable) and len(before["metadata"]) < 16
-    assert ("metadata" in update.body) == is_marked
 
 
 @pytest.mark.parametrize(
