@@ -157,7 +157,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
     credentials = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
     those = [each for each in credentials if found_at(each, place) == found_at({"auth": auth}, place)]
-    if kind == BEARER and len(those) > 1:
+    if kind == BEARER:
         those = [each for each in those if name_of(each) == name] or those
     if len(those) > 1:
         hint = f"use an id: {', '.join(str(each['id']) for each in those)}"

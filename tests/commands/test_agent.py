@@ -132,6 +132,7 @@ def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, ser
     service.lies["GET /agents"] = lambda page: {**page, "data": page["data"] * 2}
     for name, tools in (("helper", "all, page"), ("idle", "none")):
         shown = qoder("agent", "get", name, "-o", "table").out
+        assert "version 9 of agent agent_" in qoder("agent", "get", name, "--version", "9").err
         assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
 
 
@@ -556,6 +557,7 @@ def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, 
     assert after["mcp_servers"] == [each for each in before["mcp_servers"] if each["name"] != "docs"]
     assert after["tools"] == [each for each in before["tools"] if each != DOCS_TOOLS]
     assert after["skills"] == [{"type": "qoder", "skill_id": "skill_3"}]
+    assert not any("include_archived" in each.url.params for each in service.requests if "skills" in each.url.path)
     assert "already up to date" in qoder(*UPDATE, "--remove-mcp", "docs").err
 
 

@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.nouns import files
 from tests.conftest import Qoder
 from tests.support.things import Things, ok, refusal
 
@@ -56,7 +55,7 @@ def test_file_upload_sends_stdin_under_a_name(qoder: Qoder, service: Things) -> 
     [
         lambda path: path.write_bytes(b"a\0b"),
         lambda path: path.write_bytes("é".encode("latin-1")),
-        lambda path: path.write_bytes(b"x" * (files.LARGEST + 1)),
+        lambda path: path.write_bytes(b"x" * (5 * 2**20 + 1)),
         lambda path: path.mkdir(),
         lambda path: None,
         pytest.param(

@@ -261,6 +261,7 @@ def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Thing
     words = ["dream", "create", "--from", "project", "--from", first, "--from", second, "--model", "auto"]
     ran = qoder(*words, "--instructions", "Be brief.", "--into", "project")
     assert (ran.code, ran.err.count("using memory store project (memstore_project)")) == (0, 1)
+    assert service.asked == ["GET /memory_stores", "POST /dreams"]
     into = {"type": "memory_store", "memory_store_id": "memstore_project"}
     assert service.sent == [
         {
