@@ -441,9 +441,11 @@ def test_session_new_lists_environments_that_have_no_name(qoder: Qoder, service:
     assert f"environment: - ({ENVIRONMENT})\n" in qoder(*NEW).err
     del service.thing("env_workers")["archived_at"]
     ran = qoder(*NEW)
-    assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True), (
-        ran.err
-    )
+    assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True)
+    for count, words in ((0, "no environment exists"), (10, "- (env_9)\n"), (11, "- (env_9) and more\n")):
+        rows = [{"id": f"env_{n}"} for n in range(count)]
+        service.lies["GET /environments"] = lambda page, rows=rows: {**page, "data": rows}
+        assert words in qoder(*NEW).err
 
 
 def test_session_new_exits_6_where_variables_are_refused_in_either_form(qoder: Qoder, service: Things) -> None:
