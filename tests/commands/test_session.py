@@ -23,7 +23,7 @@ from qoder_cli.sessions.chat import Activity, Chat
 from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
-from tests.support.things import Things, each_row, refusal
+from tests.support.things import Things, each_row, ok, refusal
 from tests.support.wire import api_error
 
 NEW = ("session", "new", "--agent", "writer")
@@ -443,8 +443,8 @@ def test_session_new_lists_environments_that_have_no_name(qoder: Qoder, service:
     ran = qoder(*NEW)
     assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True)
     for count, words in ((0, "no environment exists"), (10, "- (env_9)\n"), (11, "- (env_9) and more\n")):
-        rows = [{"id": f"env_{n}"} for n in range(count)]
-        service.lies["GET /environments"] = lambda page, rows=rows: {**page, "data": rows}
+        listed = {"data": [{"id": f"env_{n}"} for n in range(count)], "has_more": False}
+        service.instead["GET /environments"] = [ok(listed)]
         assert words in qoder(*NEW).err
 
 
