@@ -108,6 +108,7 @@ def test_agent_create_takes_the_rest_from_a_file_and_options_win(qoder: Qoder, s
     system.write_text("Be kind.\n")
     words = ("agent", "create", "-f", str(file), "--name", "new", "--system", f"@{system}", "--metadata", "team=core")
     assert qoder(*words).code == 0
+    assert service.thing(service.made)["model"] == {"id": "auto", "effort": "low"}
     assert sent(service) == {
         "name": "new",
         "model": {"id": "auto", "effort": "low"},
