@@ -55,6 +55,7 @@ def test_schema_prints_one_for_each_noun_that_files_declare(qoder: Qoder) -> Non
         assert (ran.code, ran.err) == (0, "")
         assert (expected["$schema"][-14:], "$ref" in ran.out) == ("2020-12/schema", False)
         assert "^(?:)$" not in ran.out  # a pattern that nothing fits
+        assert '"title": "' not in ran.out  # its name once more
         assert ('"additionalProperties": true' in ran.out) is (noun == "agent")  # what a custom tool takes
         assert {*re.findall(r'"minLength": (\d+)', ran.out)} <= {"1"}
         assert ('"writeOnly": true' in ran.out) is (noun in ("deploy", "vault"))
