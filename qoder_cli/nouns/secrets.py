@@ -24,7 +24,6 @@ LARGEST = 64 * 2**10  # bytes of a secret
 PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --variable < FILE, or use --from-env VAR"
 _CREDENTIAL = NOUNS["vault credential"]
 _SET = ("auth", "display_name", "metadata")  # what of one can be set
-_SHORTEST_HIDDEN = 8  # characters; shorter ones occur in other words
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 # Unlike those of environments, these may be * or have an underscore, as names of services have.
 _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
@@ -79,8 +78,7 @@ def host(name: str) -> str:
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
     """Return a secret without its last newline, hidden in output. Raises UsageError."""
     secret = re.sub(r"\r?\n\Z", "", text)
-    lines = (line for line in {secret, *secret.splitlines()} if len(line) >= _SHORTEST_HIDDEN)
-    hidden = [spelled for line in lines for spelled in spellings(line)]
+    hidden = [spelled for line in {secret, *secret.splitlines()} for spelled in spellings(line)]
     app.out.keep_secrets(hidden)
     app.err.keep_secrets(hidden)
     if is_header:
@@ -159,7 +157,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
     credentials = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
     those = [each for each in credentials if found_at(each, place) == found_at({"auth": auth}, place)]
-    if kind == BEARER and len(those) > 1:
+    if kind == BEARER:
         those = [each for each in those if name_of(each) == name] or those
     if len(those) > 1:
         hint = f"use an id: {', '.join(str(each['id']) for each in those)}"

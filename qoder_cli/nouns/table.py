@@ -15,7 +15,7 @@ from qoder_cli.app import App
 from qoder_cli.base.ids import NOT_OF_AN_ID, segment
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.model import text
-from qoder_cli.nouns.schema import Fields, body, fields_of
+from qoder_cli.nouns.schema import Fields, body
 
 Raw = dict[str, Any]
 Kind = Literal["model", "page", "stream", "binary"]  # of the answer
@@ -148,14 +148,13 @@ class Noun:
 _registered: dict[str, Noun] = {}
 
 
-def noun(words: str, operations: str, *, columns: str, **more: Any) -> Noun:
-    """Return a noun, and know it from now on; its columns are words of one text."""
+def noun(words: str, operations: str, *, columns: str, **more: Any) -> None:
+    """Make a noun, which is known from now on; its columns are words of one text."""
     kind = KINDS_OF_NOUNS[words]
     more = {"called": kind.called, "prefix": kind.prefix, "type": kind.called.replace(" ", "_")} | more
     lists = ("more", "numbered", "statuses", "needed", "dated")
     more |= {name: tuple(more[name].split()) for name in lists if name in more}
-    result = _registered[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
-    return result
+    _registered[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
 
 
 class _Nouns(Mapping[str, Noun]):
@@ -191,14 +190,13 @@ def body_of(operation: Operation) -> type[Fields]:
     having = filter(lambda each: operation.id.startswith(f"{each.operations}."), NOUNS.values())
     noun = max(having, key=lambda each: len(each.operations))
     verb = operation.id.removeprefix(f"{noun.operations}.")
-    create = next((each for each in all_operations() if each.id == f"{noun.operations}.create"), operation)
     needed = tuple(name for name in operation.body if name in operation.required)
-    kept = (*create.required, "metadata")  # which is merged: null removes a key of it, and not all
-    cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
-    if verb != "update":
-        cleared = tuple(name for name in operation.body if name not in needed)
-    cls = noun.bodies.get(verb, noun.body)
-    return body(cls, tuple(name for name in operation.body if name in fields_of(cls)), needed, cleared)
+    cleared = operation.body
+    if verb == "update":
+        create = next((each for each in all_operations() if each.id == f"{noun.operations}.create"), operation)
+        kept = (*create.required, "metadata")  # which is merged: null removes a key of it, and not all
+        cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
+    return body(noun.bodies.get(verb, noun.body), operation.body, needed, cleared)
 
 
 def in_files() -> list[str]:

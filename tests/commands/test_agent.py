@@ -37,7 +37,8 @@ WRITER: dict[str, Any] = {
     "metadata": {"team": "core", "qoder_key": "1"},
     "archived_at": None,
 }
-NEW = ("agent", "create", "--name", "new", "--model", "auto")
+NEW, LONG = ("agent", "create", "--name", "new", "--model", "auto"), "docs" * 16
+GONE = refusal(404, "not_found_error", "Gone.")
 UPDATE = ("agent", "update", "helper")
 
 
@@ -91,7 +92,6 @@ def helper(service: Things) -> dict[str, Any]:
     ],
     ids=" ".join,
 )
-@pytest.mark.few(3)
 def test_agent_create_sends_tools_and_skills(qoder: Qoder, service: Things, words: Any, fields: Any) -> None:
     ran = qoder(*NEW, *words, "--json")
     assert ran.code == 0
@@ -108,6 +108,7 @@ def test_agent_create_takes_the_rest_from_a_file_and_options_win(qoder: Qoder, s
     system.write_text("Be kind.\n")
     words = ("agent", "create", "-f", str(file), "--name", "new", "--system", f"@{system}", "--metadata", "team=core")
     assert qoder(*words).code == 0
+    assert service.thing(service.made)["model"] == {"id": "auto", "effort": "low"}
     assert sent(service) == {
         "name": "new",
         "model": {"id": "auto", "effort": "low"},
@@ -129,8 +130,11 @@ def test_agent_create_warns_of_a_server_without_tools(qoder: Qoder, service: Thi
 
 def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, service: Things) -> None:
     service.keep("agents", {**WRITER, "id": "agent_2", "name": "idle", "tools": []})
+    service.lies["GET /agents"] = lambda page: {**page, "data": page["data"] * 2}
     for name, tools in (("helper", "all, page"), ("idle", "none")):
-        assert re.findall(r"^tools\s+(.+)$", qoder("agent", "get", name, "-o", "table").out, re.MULTILINE) == [tools]
+        shown = qoder("agent", "get", name, "-o", "table").out
+        assert "version 9 of agent agent_" in qoder("agent", "get", name, "--version", "9").err
+        assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
 
 
 def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, service: Things) -> None:
@@ -144,12 +148,12 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
     "words",
     [
         *(("create", "--name", "new"), ("create", "--name", " ", "--model", "auto")),
-        *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", "Bash Read")),
+        *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", f"Bash {LONG}")),
         *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
-        *((*NEW[1:], "--mcp", url) for url in ("docs", "docs=ftp://example.com", "=https://example.com")),
-        *((*NEW[1:], "--mcp", f"docs=https://{url}") for url in ("me:secret@example.com", "[example", "@example.com")),
+        *((*NEW[1:], "--mcp", url) for url in ("docs", f"{LONG}=ftp://example.com", "=https://example.com")),
+        *((*NEW[1:], "--mcp", f"{LONG}=https://{url}") for url in ("me:secret@a.example", "[example", "@a.example")),
         (*NEW[1:], "--mcp", "docs=https://example.com/pt-secret0123456789abcdef"),
-        (*NEW[1:], "--mcp", "a=https://example.com", "--mcp", "a=https://example.org"),
+        (*NEW[1:], "--mcp", f"{LONG}=https://a.example", "--mcp", f"{LONG}=https://b.example"),
         *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),
         *((*NEW[1:], "--ask", "none,Bash"), (*NEW[1:], "--metadata", "team"), (*NEW[1:], "-f", "/no/such/file")),
         (*NEW[1:], "--system", "-", "-f", "-"),
@@ -161,6 +165,7 @@ def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words
     ran = qoder("agent", *words)
     assert ran.code == 2
     assert "secret" not in ran.err
+    assert LONG[:61] not in ran.err
     assert service.asked == []
 
 
@@ -203,6 +208,7 @@ BASH_ALLOWED = {"name": "Bash", "permission_policy": {"type": "always_allow"}}
         (LIMITED, (), ("Read",), LIMITED | {"configs": [READ_ASKS]}),
         (LIMITED, (), ("Write",), "--ask: Write is not among the agent's tools (Bash, Read)"),
         (LIMITED | {"enabled_tools": ["Edit"]}, (), ("Edit",), "--ask: Edit is not among the agent's tools (Edit)"),
+        (LIMITED | {"enabled_tools": []}, (), ("none",), LIMITED | {"enabled_tools": []}),
         (LIMITED | {"enabled_tools": []}, (), ("Edit",), "--ask: Edit is not among the agent's tools (all but Edit)"),
         (
             OLD_TOOLSET | {"configs": [BASH_NOT]},
@@ -212,6 +218,7 @@ BASH_ALLOWED = {"name": "Bash", "permission_policy": {"type": "always_allow"}}
         ),
         (OLD_TOOLSET | {"default_config": ASKS}, ("all",), (), OLD_TOOLSET | {"default_config": ASKS}),
         (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("all",), OLD_TOOLSET | {"default_config": ASKS}),
+        (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("Bash",), OLD_TOOLSET | {"configs": [BASH_ALLOWED | ASKS]}),
         ({}, ("all",), (), TOOLSET),
     ],
 )
@@ -305,7 +312,8 @@ def test_agent_update_is_sent_again_without_a_look_for_its_version_protects_it(q
     service.never = [httpx.Response(429, headers={"retry-after": "20"})]
     assert qoder(*UPDATE, "--description", "New").code == 0
     first = service.asked.index("POST /agents/agent_1")
-    assert service.asked[first + 1] == "POST /agents/agent_1"
+    assert service.asked[first - 1 : first + 2] == ["GET /agents/agent_1", *["POST /agents/agent_1"] * 2]
+    assert service.asked.count("GET /agents/agent_1") == 1
 
 
 def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, service: Things) -> None:
@@ -381,6 +389,10 @@ def test_agent_update_warns_of_what_the_server_stored_otherwise(qoder: Qoder, se
     ran = qoder(*UPDATE, "--system", "Be long.")
     assert ran.code == 0
     assert "the server stored system differently from what was sent" in ran.err
+    service.defaults = None
+    service.lies["POST /agents/agent_1"] = lambda raw: {name: raw[name] for name in ("id", "version")}
+    ran = qoder(*UPDATE, "--system", "Be kind.")
+    assert (ran.code, "differently" in ran.err) == (0, False)  # a short answer does not show it
 
 
 def test_agent_update_tells_a_conflict_of_another_kind_as_it_is(qoder: Qoder, service: Things) -> None:
@@ -489,11 +501,14 @@ def test_agent_create_does_not_take_silence_for_a_free_name(
 
 def test_agent_create_asks_of_a_name_who_has_it_now(qoder: Qoder, service: Things) -> None:
     spaced = ("agent", "create", "--name", " helper ", "--model", "auto")
-    kept = httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "600"})
-    service.instead["GET /agents"] = [kept] * 5  # by a proxy
-    assert (qoder(*spaced).code, service.writes) == (7, [])
+    for asked, kept in (("", {"data": [], "has_more": False}), ("/agent_1", {**WRITER, "name": "other"})):
+        by_a_proxy = httpx.Response(200, json=kept, headers={"age": "600"})
+        service.instead = {f"GET /agents{asked}": [by_a_proxy] * 5}
+        assert (qoder(*spaced).code, service.writes) == (7, [])
     service.instead.clear()
-    assert (qoder(*spaced).code, service.writes) == (6, [])
+    assert [qoder(*each).code for each in (("agent", "get", "agent_1"), spaced)] == [0, 6]
+    service.instead["GET /agents/agent_1"] = [GONE]
+    assert (qoder(*spaced).code, service.writes) == (6, [])  # the list shows it
     service.lies["GET /agents/agent_1"] = lambda raw: {**raw, "archived_at": "2026-01-01T00:00:00Z"}
     assert (qoder(*spaced).code, service.writes) == (0, ["POST /agents"])
 
@@ -504,19 +519,22 @@ def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelle
     service.lies["GET /agents"] = lambda page: {**page, "data": []}
     words = ("agent", "create", "--name", "two\u2028lines", "--model", "auto")
     assert [qoder(*words).code, qoder(*words).code] == [0, 6]
+    service.instead[f"GET /agents/{service.made}"] = [GONE]
+    assert [qoder(*words).code, qoder(*NEW).code] == [0, 0]
+    assert service.asked[-2:] == ["GET /agents", "POST /agents"]  # nothing of another name is asked for
 
 
-@pytest.mark.parametrize("way", ["a proxy's 404", "ten rows without names"])
+@pytest.mark.parametrize(("rows_without_names", "code"), [(0, 7), (10, 6), (11, 7)])
 def test_agent_create_leaves_a_name_seen_here_that_it_could_not_ask_for(
-    qoder: Qoder, service: Things, way: str
+    qoder: Qoder, service: Things, rows_without_names: int, code: int
 ) -> None:
     service.lies["GET /agents"] = lambda page: {**page, "data": []}
     assert qoder(*NEW).code == 0
-    code = 6
-    if way == "a proxy's 404":
-        code, service.instead[f"GET /agents/{service.made}"] = 7, [httpx.Response(404, html="<h1>Not found</h1>")]
+    if not rows_without_names:
+        service.instead[f"GET /agents/{service.made}"] = [httpx.Response(404, html="<h1>A proxy's</h1>")]
     else:
-        others = [service.keep("agents", WRITER | {"id": f"agent_{n}", "name": f"other-{n}"}) for n in range(2, 12)]
+        ids = [f"agent_{n}" for n in range(2, 2 + rows_without_names)]
+        others = [service.keep("agents", WRITER | {"id": id, "name": f"other-{id}"}) for id in ids]
         service.lies["GET /agents"] = lambda page: {**page, "data": [{"id": each["id"]} for each in others]}
     ran = qoder(*NEW)
     assert (ran.code, len(service.writes)) == (code, 1)
@@ -529,7 +547,8 @@ def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, 
 
 
 def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, service: Things) -> None:
-    assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--skill", "notes@2", "--skill", "search").code == 0
+    skills = (word for name in ("notes@2", "search", "plan") for word in ("--skill", name))
+    assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", *skills).code == 0
     helper(service)["skills"].append({"type": "qoder", "skill_id": "pdf"})
     before = helper(service)
     gone = ("notes", "skill_2", "pdf")
@@ -538,7 +557,8 @@ def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, 
     after = helper(service)
     assert after["mcp_servers"] == [each for each in before["mcp_servers"] if each["name"] != "docs"]
     assert after["tools"] == [each for each in before["tools"] if each != DOCS_TOOLS]
-    assert after["skills"] == []
+    assert after["skills"] == [{"type": "qoder", "skill_id": "skill_3"}]
+    assert not any("include_archived" in each.url.params for each in service.requests if "skills" in each.url.path)
     assert "already up to date" in qoder(*UPDATE, "--remove-mcp", "docs").err
 
 

@@ -134,7 +134,6 @@ def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, list
     ],
     ids=str,
 )
-@pytest.mark.few(7)
 def test_agent_create_is_unknown_where_what_is_there_may_be_it(
     qoder: Qoder, service: Things, there: dict[str, Any], code: int
 ) -> None:
@@ -168,7 +167,6 @@ def test_agent_create_is_unknown_where_what_is_there_may_be_it(
     ],
     ids=str,
 )
-@pytest.mark.few(6)
 def test_create_believes_an_answer_that_can_be_of_what_was_sent(
     qoder: Qoder, service: Things, words: tuple[str, ...], answer: dict[str, Any], is_believed: bool
 ) -> None:
@@ -182,13 +180,11 @@ def test_create_believes_an_answer_that_can_be_of_what_was_sent(
 @pytest.mark.parametrize(
     ("count", "fields", "code", "why"),
     [
-        (5, {}, 9, "agent_1, agent_2, agent_3, agent_4, agent_5 may be yours"),
         (6, {}, 9, "agent_1, agent_2, agent_3, agent_4, agent_5 may be yours"),
         (20, {"name": "writer", "metadata": None}, 7, "It failed."),
         (21, {"name": "writer", "metadata": None}, 9, "could not be read in full"),
     ],
 )
-@pytest.mark.few(2)
 def test_agent_create_reads_singly_so_many_as_a_list_is_silent_about(
     qoder: Qoder, service: Things, count: int, fields: dict[str, Any], code: int, why: str
 ) -> None:

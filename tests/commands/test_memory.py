@@ -39,6 +39,7 @@ def test_memory_write_creates_an_unknown_path(qoder: Qoder, service: Things) -> 
     assert service.writes == [f"POST {LIST}"]
     assert (body["path"], body["content"]) == ("conventions", "Für alle")
     assert ran.json["content_sha256"] == digest("Für alle")
+    assert dict(service.requests[0].url.params) == {"limit": "100"}  # no archived stores
     assert "writing conventions in memstore_project (profile default, api.qoder.com)" in ran.err
 
 
@@ -81,8 +82,8 @@ def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_p
 
 
 def test_memory_write_shows_also_without_progress_what_a_colleague_wrote(qoder: Qoder, service: Things) -> None:
-    service.meanwhile = [written(service, "theirs")]
-    assert "\n  theirs\n" in qoder(*WRITE, "conventions.md", "-m", "mine", "--no-progress").err
+    service.meanwhile = [written(service, "x" * 2001)]
+    assert f"\n  {'x' * 2000}\n" in qoder(*WRITE, "conventions.md", "-m", "mine", "--no-progress").err
 
 
 @pytest.mark.parametrize("path", ["conventions.md", "new.md"])
@@ -156,13 +157,14 @@ def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, se
         *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"], ["a\x1f.md", "-m", "x"]),
         *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "x" * (memories.LARGEST + 1)]),
         *(["notes.md", "-m", "@/missing"], ["conventions.md"], ["conventions.md", "-m", "-"]),
-        ["conventions.md", "-m", ""],
+        *(["conventions.md", "-m", ""], ["\x1f" + "x" * 99, "-m", "x"]),
     ],
 )
 def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     ran = qoder(*WRITE, *words)
     assert (ran.code, service.writes) == (2, [])
-    assert words[0] != "conventions.md" or "is empty" in ran.err
+    assert words[0] not in ("/", "conventions.md") or "is empty" in ran.err
+    assert "x" * 60 not in ran.err
 
 
 def test_memory_write_of_an_empty_file_is_refused_by_the_api(qoder: Qoder, service: Things) -> None:
@@ -246,10 +248,10 @@ def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things)
 
 
 def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:
-    words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core")
+    words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core", "--metadata", "a=b")
     assert (qoder(*words, "--dry-run").code, service.writes) == (0, [])
     assert qoder(*words).code == 0
-    assert service.sent == [{"description": "new", "metadata": {"team": "core"}}]
+    assert service.sent == [{"description": "new", "metadata": {"team": "core", "a": "b"}}]
     assert (qoder(*words).code, len(service.writes)) == (0, 1)
     assert qoder("memory", "update", "project").code == 2
 
@@ -257,7 +259,9 @@ def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) ->
 def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:
     first, second = service.session(), service.session()
     words = ["dream", "create", "--from", "project", "--from", first, "--from", second, "--model", "auto"]
-    assert qoder(*words, "--instructions", "Be brief.", "--into", "project").code == 0
+    ran = qoder(*words, "--instructions", "Be brief.", "--into", "project")
+    assert (ran.code, ran.err.count("using memory store project (memstore_project)")) == (0, 1)
+    assert service.asked == ["GET /memory_stores", "POST /dreams"]
     into = {"type": "memory_store", "memory_store_id": "memstore_project"}
     assert service.sent == [
         {
@@ -289,6 +293,8 @@ def test_dream_cancel_cancels_what_is_going_and_nothing_that_has_ended(qoder: Qo
     assert (ran.code, [each["status"] for each in ran.json]) == (0, ["canceled"] * 2), ran.err
     ran = qoder("dream", "cancel", "drm_demo", "--json")
     assert (ran.code, "dream get" in ran.error["hint"]) == (6, True)
+    ran = qoder("dream", "cancel", "x" * 99)
+    assert (ran.code, f"error: '{'x' * 60}' is not the id of a dream" in ran.err) == (2, True)
 
 
 def test_dream_get_shows_of_what_it_is_made(qoder: Qoder, service: Things) -> None:
@@ -312,8 +318,8 @@ def test_memory_restore_writes_what_a_version_said_as_the_memory_was_when_it_was
     qoder: Qoder, service: Things
 ) -> None:
     service.change(OLD, {"content": "new"})
-    looked = qoder(*RESTORE, "--dry-run")
-    assert (looked.code, service.writes) == (0, [])
+    looked = qoder(*RESTORE, "--dry-run", "-q")
+    assert (looked.code, looked.out, service.writes) == (0, "mem_1\n", [])
     assert ["  -new", f"  +{BEGAN}"] == looked.err.splitlines()[-2:]
     ran = qoder(*RESTORE, "-q")
     assert (ran.code, ran.out, memory(service, "conventions.md")["content"].strip()) == (0, "mem_1\n", BEGAN)

@@ -1,5 +1,6 @@
 """What holds for the commands of all nouns, whatever an answer or a list says."""
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -84,6 +85,7 @@ SHOWN: list[tuple[str, str, Any, str, str | None]] = [
     ),
     ("environments", "config", {"packages": {}}, "packages", None),
     ("environments", "config", {"networking": {"allowed_hosts": ["a.io", "b.io"]}}, "hosts", "a.io, b.io"),
+    ("environments", "config", {"networking": {"allowed_hosts": "a.io"}}, "hosts", "a.io"),
 ]
 
 
@@ -238,6 +240,16 @@ def test_archive_at_a_terminal_reads_what_it_asks_about(
     ran = qoder("agent", "archive", "agent_writer")
     assert (ran.code, service.writes) == (code, [])
     assert ran.errors == [f"error: {about}HTTP {status} from api.qoder.com: No."]
+
+
+class Unread(io.BytesIO):
+    def write(self, data: Any) -> int:
+        raise BrokenPipeError
+
+
+def test_archive_of_several_goes_no_further_where_nobody_reads_on(qoder: Qoder, service: Things) -> None:
+    ids, qoder.out = [service.session(), service.session()], Unread()
+    assert (qoder("session", "archive", *ids, "--yes", "--json").code, len(service.writes)) == (141, 1)
 
 
 def test_archive_and_delete_show_of_each_as_much_as_there_is(qoder: Qoder, service: Things) -> None:

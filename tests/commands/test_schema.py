@@ -1,6 +1,7 @@
 """`qoder schema`: what files may hold, told by the same schema that checks them and that the sandbox refuses by."""
 
 import json
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
@@ -54,6 +55,10 @@ def test_schema_prints_one_for_each_noun_that_files_declare(qoder: Qoder) -> Non
         assert (ran.code, ran.err) == (0, "")
         assert (expected["$schema"][-14:], "$ref" in ran.out) == ("2020-12/schema", False)
         assert "^(?:)$" not in ran.out  # a pattern that nothing fits
+        assert '"title": "' not in ran.out  # its name once more
+        assert ('"additionalProperties": true' in ran.out) is (noun == "agent")  # what a custom tool takes
+        assert {*re.findall(r'"minLength": (\d+)', ran.out)} <= {"1"}
+        assert ('"writeOnly": true' in ran.out) is (noun in ("deploy", "vault"))
         assert all(field.get("description") for field in expected["properties"].values())
         assert all(set(each.get("required", ())) <= set(each.get("properties", ())) for each in objects(expected))
 

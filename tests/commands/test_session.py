@@ -23,7 +23,7 @@ from qoder_cli.sessions.chat import Activity, Chat
 from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
-from tests.support.things import Things, each_row, refusal
+from tests.support.things import Things, each_row, ok, refusal
 from tests.support.wire import api_error
 
 NEW = ("session", "new", "--agent", "writer")
@@ -134,9 +134,11 @@ def test_session_archive_and_delete_ask_about_each_and_show_a_row(
     qoder: Qoder, service: Things, questions: Callable[..., list[str]], verb: str, title: str, done: str
 ) -> None:
     ids, asked = [service.session(), service.session(title="June")], questions(True, True)
+    service.lies[f"GET /sessions/{ids[1]}"] = lambda raw: {**raw, "status": "running"}
     ran = qoder("session", verb, *ids)
     names = [f"session {ids[0]}", f"session 'June' ({ids[1]})"]
     assert [one.partition("?")[0] for one in asked] == [f"{verb.capitalize()} {name}" for name in names]
+    assert ["It is running." in one for one in asked] == [False, True]
     rows = [line.split("\t")[:3] for line in ran.out.splitlines()]
     assert rows == [[ids[0], "-", done], [ids[1], title, done]]
 
@@ -450,9 +452,11 @@ def test_session_new_lists_environments_that_have_no_name(qoder: Qoder, service:
     assert f"environment: - ({ENVIRONMENT})\n" in qoder(*NEW).err
     del service.thing("env_workers")["archived_at"]
     ran = qoder(*NEW)
-    assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True), (
-        ran.err
-    )
+    assert (ran.code, "there are 2 environments" in ran.err, f"- ({ENVIRONMENT})" in ran.err) == (2, True, True)
+    for count, words in ((0, "no environment exists"), (10, "- (env_9)\n"), (11, "- (env_9) and more\n")):
+        listed = {"data": [{"id": f"env_{n}"} for n in range(count)], "has_more": False}
+        service.instead["GET /environments"] = [ok(listed)]
+        assert words in qoder(*NEW).err
 
 
 def test_session_new_exits_6_where_variables_are_refused_in_either_form(qoder: Qoder, service: Things) -> None:

@@ -283,15 +283,16 @@ def test_skill_download_unpacks_it_into_a_new_folder(qoder: Qoder, service: Thin
     assert ran.json == {**version, "path": str(path)}
     assert tree(path) == FILES
     (path / "mine.md").write_text("mine")
+    (tmp_path / "new" / "release-notes-2").mkdir()
     assert qoder("skill", "download", NOTES, "-O", str(tmp_path / "new")).code == 0
-    assert tree(tmp_path / "new" / "release-notes-2") == FILES
+    assert tree(tmp_path / "new" / "release-notes-3") == FILES
     assert (path / "mine.md").exists()
 
 
 def test_skill_download_takes_a_version(qoder: Qoder, service: Things, tmp_path: Path) -> None:
-    ran = qoder("skill", "download", "release-notes", "--version", "1", "-O", str(tmp_path / "new"))
-    assert f"path\t{tmp_path / 'new' / 'release-notes'}\n" in ran.out
-    text = (tmp_path / "new" / "release-notes" / "SKILL.md").read_text()
+    ran = qoder("skill", "download", "release-notes", "--version", "1", "-O", str(tmp_path / "new" / "deep"))
+    assert f"path\t{tmp_path / 'new' / 'deep' / 'release-notes'}\n" in ran.out
+    text = (tmp_path / "new" / "deep" / "release-notes" / "SKILL.md").read_text()
     assert text.endswith("List the merged changes.\n")
     assert qoder("skill", "download", "release-notes", "--version", "9", "-O", str(tmp_path)).code == 5
 

@@ -230,7 +230,11 @@ GIT = {"type": "git_repository", "url": "https://x"}
             [{**FILE, "type": "a"}],
             ['+ resources[0].type: "a"', '+ resources[0].file_id: "file_1"', "- resources[0]: {FILE}"],
         ),
+        ([{"a": 1}], [{"a": {"b": 1}}], ['~ resources[0].a: 1 -> {"b":1}']),
+        (["a"], [{"x": 1}], ["+ resources[0].x: 1", '- resources[0]: "a"']),
+        ([{"x": 1}], [{"name": "a"}], ['+ resources[0].name: "a"', '- resources[0]: {"x":1}']),
         ([{"name": "a"}], [{"x": 1}], ["+ resources[0].x: 1", '- resources[0]: {"name":"a"}']),
+        ([{"x": 1}, {"x": 2}], [{"x": 3}], ["~ resources[0].x: 1 -> 3", '- resources[1]: {"x":2}']),
         ([{"x": 1}], [{"x": 2}], ["~ resources[0].x: 1 -> 2"]),  # what has no name is known by its place
     ],
 )
@@ -438,6 +442,7 @@ def test_secrets_hide_only_those_variables_of_a_server(text: str | None, shown: 
     fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
     assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}
     assert Secrets().out_of(fields) == fields
+    assert Secrets(["name"]).out_of(fields) == {**fields, "name": HIDDEN}
 
 
 LIMITED = {"type": "limited"}
@@ -521,6 +526,7 @@ UPDATES: dict[str, tuple[dict[str, Any], dict[str, Any], Form]] = {
     "agent": (AGENT, NEW, OF_AGENTS),
     "without a version": (without(AGENT, "version"), NEW, OF_AGENTS),
     "without a date": (without(AGENT, "version", "updated_at"), NEW, OF_AGENTS),
+    "a space": ({**AGENT, "description": " New"}, NEW, OF_AGENTS),
     "moves by itself": (AGENT, NEW, OF_AGENTS._replace(moves=True)),
     "exact": (AGENT, NEW, OF_AGENTS._replace(is_exact=True)),
     "read back": (AGENT, NEW, OF_AGENTS._replace(is_read_back=True)),
@@ -550,9 +556,12 @@ READINGS: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("without a version", NEXT, "as before", "nothing", "again"),
     ("without a version", {"updated_at": LATER}, "an answer", "theirs", "again"),
     ("without a version", {"updated_at": EARLIER}, "", "theirs", "again"),
+    ("without a version", {"updated_at": None}, "", "unclear", "again"),
     ("without a date", {"updated_at": LATER}, "", "theirs", "again"),
+    ("a space", {}, "as before", "nothing", "again"),
     ("moves by itself", {"updated_at": LATER}, "as before", "nothing", "again"),
     ("exact", NEXT, "", "theirs", "overtaken"),
+    ("exact", {**NEW, **NEXT}, "so, an answer", "ours", "again"),
     ("read back", {}, "an answer, as before", "nothing", "again"),
     ("secret", {}, "an answer, as before", "nothing", "again"),
     ("secret", {"updated_at": LATER}, "an answer", "unknown", "overtaken"),
@@ -577,7 +586,8 @@ ERRORS = {CannotBe: "cannot be", NoResponse: "unclear", OutcomeUnknown: "unknown
 def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], shows: str, found: str, then: str) -> None:
     before, body, form = UPDATES[kind]
     raw = {**before, **fields}
-    app: Any = SimpleNamespace(client=SimpleNamespace(get=lambda path, **how: raw), looking=lambda *words: [*words])
+    client = SimpleNamespace(get=lambda path, **how: how["fresh"] and raw)
+    app: Any = SimpleNamespace(client=client, looking=lambda *words: [*words])
     update = Update(app, target_of(NOUNS["agent"], "agent_1"), before, body, form, is_shown=body is NEW)
     update._mark = mapping(body.get("metadata")).get("qoder_key")
     signs = {

@@ -423,6 +423,7 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
 
         ("metadata:\n  a: b\n  'c d': true", "4: metadata.'c d': must be text; put it in quotes"),
         ("metadata: {a: null}", "metadata.a: must be text, not null"),
+        ("metadata: '{}'", "metadata: must be a mapping of fields"),
         (f"metadata: {{a: {'x' * 513}}}", "metadata.a: has more than 512 characters"),
         (f"metadata: {{{'x' * 65}: a}}", f"metadata.'{'x' * 40}…': has more than 64 characters"),
         (f"metadata: {json.dumps(dict.fromkeys('abcdefghijklmnopq', 'x'))}", "metadata: has more than 16 entries"),

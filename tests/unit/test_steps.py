@@ -7,6 +7,7 @@ import pytest
 
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import Resource
+from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.nouns.edits import step as steps
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets
 from qoder_cli.nouns.edits.forms import form_of
@@ -14,6 +15,7 @@ from qoder_cli.nouns.edits.step import Step, give_up, result_of, without_writing
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.taken import once_listed
 from qoder_cli.output.cells import Status
 from qoder_cli.output.results import Result
 from tests.support.answers import Server
@@ -131,6 +133,10 @@ def broken(*given: Any, **how: Any) -> Any:
     raise ValueError("Oops.")
 
 
+def stopped(target: Any) -> Any:
+    raise Signalled(15)
+
+
 @pytest.mark.parametrize("current", [WRITER, None])
 @pytest.mark.parametrize(
     ("prepare", "form", "action", "exit_code"),
@@ -150,6 +156,13 @@ def test_step_that_meets_a_bug_is_not_left_open(
     applied = steps.apply(server, step)
     assert (applied.action, applied.exit_code) == (action, exit_code)
     assert "a bug in qoder: ValueError: Oops." in applied.message
+
+
+def test_step_whose_turn_does_not_come_any_more_stays_open() -> None:
+    server: Any = Server(WRITER)
+    server.client.prepare = lambda *request, **how: request
+    with pytest.raises(Closed):
+        steps.apply(server, step_of(), Pace(server.clock, per_second=9, is_over=lambda: True))
 
 
 NEW = {**WRITER, "description": "New"}
@@ -249,6 +262,13 @@ def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, 
     assert ('  ~ description: "New" -> "Old"' in server.lines) == ("since" in expected)
 
 
+def test_apply_waits_half_a_minute_for_a_list_that_lags_and_names_ten_that_it_lacks() -> None:
+    server: Any = Server({})
+    with pytest.raises(NoResponse, match="agent_19 and more"):
+        once_listed(server, NOUNS["agent"], [f"agent_{n}" for n in range(10, 21)], list)
+    assert server.clock.slept == [0.5, 1, 2, *[4] * 7]
+
+
 TARGET = target_of(NOUNS["agent"], "agent_1")
 ENDED = {"id": "agent_1", "status": "archived"}
 
@@ -285,6 +305,7 @@ THEIRS_AT = "agent_1 was written to in the meantime, and it is active"
         (FORCED, {**ACTIVE, "stopped_at": AT}, "none"),
         (FORCED, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, "none"),
         (ARCHIVE, {**ACTIVE, "archived_at": AT}, "settled"),
+        (ARCHIVE, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, "none"),
         (ARCHIVE, NotFound("Gone.").with_(enveloped=True), f"OutcomeUnknown: {UNREAD}"),
         (DELETE, {**ACTIVE, "archived_at": AT}, "none"),
         (DELETE, NotFound("Gone.").with_(enveloped=True), "settled"),
@@ -328,3 +349,9 @@ def test_changes_end_with_what_is_known_of_all(results: Any, signum: int | None,
     error = changes._deciding(results)
     assert (error and error.message) == message
     assert error is None or (error.kind or error.exit) == (9 if LOST in results else 143)
+
+
+def test_change_that_a_signal_kept_from_being_sent_is_not_attempted() -> None:
+    server: Any = SimpleNamespace(writes=[])
+    changes = Changes(server, NOUNS["agent"], ARCHIVE, None, stopped)
+    assert not changes._changed(TARGET).attempted

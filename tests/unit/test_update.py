@@ -1,13 +1,13 @@
 """What a change of a thing concludes from its answer, and from reading the thing once more."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qoder_cli.base.errors import NoResponse, QoderError
+from qoder_cli.base.errors import NoResponse, QoderError, Rejected
 from qoder_cli.base.marks import KEY
-from qoder_cli.base.model import Resource
 from qoder_cli.http.write import Meaning
 from qoder_cli.nouns.edits.difference import Form
 from qoder_cli.nouns.edits.forms import form_of, form_with
@@ -87,35 +87,6 @@ def test_update_whose_answer_was_lost_is_settled_by_what_the_thing_shows(now: Ra
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "settable", "expected"),
-    [
-        ({}, {}, ["metadata"], "as before"),
-        ({"metadata": OURS, "updated_at": LATER}, {}, ["metadata"], "settled"),
-        ({"metadata": OURS}, {}, (), UNSEEN),
-        ({"metadata": THEIRS}, {"metadata": THEIRS}, ["metadata"], "as before"),
-        ({"metadata": {}}, {"metadata": THEIRS}, ["metadata"], "as before"),
-        ({"metadata": THEIRS}, {}, ["metadata"], UNSEEN),
-        ({"updated_at": LATER}, {}, ["metadata"], UNCERTAIN),
-        ({"updated_at": LATER}, {}, (), UNCERTAIN),
-        ({"version": 4}, {}, ["metadata"], UNCERTAIN),
-        ({"version": 5}, {}, ["metadata"], UNSEEN),
-        ({"metadata": {"team": "web"}, "updated_at": LATER}, {}, ["metadata"], UNSEEN),
-        ({}, UNDATED, ["metadata"], UNCERTAIN),
-        ({}, {"metadata": {f"k{n}": "x" for n in range(16)}}, ["metadata"], "as before"),
-    ],
-    ids=str,
-)
-def test_update_of_a_secret_whose_answer_was_lost_is_settled_by_our_mark(
-    now: Raw, before: Raw, settable: Sequence[str], expected: str
-) -> None:
-    before = {**OLD, **before}
-    update, write, _ = changing({**before, **now}, before, form_with(tuple(settable)), is_shown=False)
-    assert outcome(lambda: write.recovery.settle(NoResponse("lost"), Meaning.DOUBTFUL)) == expected
-    is_marked = bool(settable) and len(before["metadata"]) < 16
-    assert ("metadata" in update.body) == is_marked
-
-
-@pytest.mark.parametrize(
     ("now", "is_shown", "expected"),
     [
         ({}, True, "as before"),
@@ -140,27 +111,8 @@ def test_update_is_sent_again_only_where_nobody_has_written(now: Raw, is_shown: 
     assert server.reads == 1
 
 
-@pytest.mark.parametrize(
-    ("answer", "before", "is_taken"),
-    [
-        (NEW, {}, True),
-        ({**NEW, "id": "agent_2"}, {}, False),
-        ({"version": 4}, {}, True),
-        ({"version": 5, "updated_at": LATER}, {}, False),
-        ({"version": 3, "updated_at": LATER}, {}, False),
-        ({"version": 5, "description": "New"}, {}, True),
-        ({"updated_at": LATER}, {"version": None}, True),
-        ({"updated_at": AT}, {"version": None}, False),
-        ({"updated_at": None}, {"version": None}, False),
-        ({"updated_at": LATER}, UNDATED, False),
-    ],
-    ids=str,
-)
-def test_update_takes_an_answer_that_shows_it_or_the_next_version(answer: Raw, before: Raw, is_taken: bool) -> None:
-    before = {**OLD, **before}
-    server: Any = Server(before)
-    update = Update(server, target_of(NOUNS["agent"], "agent_1"), before, {"description": "New"}, AGENT)
-    exact = Update(server, update.target, before, {"description": "New"}, AGENT._replace(is_exact=True))
-    found = Resource({**before, **answer})
-    assert update._is_answer(found) == is_taken
-    assert exact._is_answer(found) == (is_taken and answer.get("description") == "New")
+@pytest.mark.parametrize(("may_have_acted", "expected"), [(False, "as before"), (True, UNSEEN)])
+def test_update_that_is_refused_tells_of_others_where_it_may_have_acted(may_have_acted: bool, expected: str) -> None:
+    _, write, _ = changing({**OLD, "name": "poet"}, OLD, AGENT, is_shown=True)
+    sent: Any = SimpleNamespace(may_have_acted=may_have_acted)
+    assert outcome(lambda: write.recovery.already(Rejected("Stale.").with_(http_status=409), sent)) == expected

@@ -121,9 +121,9 @@ class _Ours:
     def _is_older(self, raw: Body) -> bool:
         """Return whether something is certainly older than the first attempt, on either clock."""
         created, attempt = created_at(raw), self._attempt
-        if created is None or attempt is None or (first := attempt.first(self._app.client)) is None:
-            return False
-        return created < first
+        assert attempt is not None  # it was sent
+        first = attempt.first(self._app.client)
+        return created is not None and first is not None and created < first
 
     def find(self) -> Resource | None:
         """Return the one with our mark. Raises OutcomeUnknown if nobody can tell."""

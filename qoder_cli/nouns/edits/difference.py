@@ -204,7 +204,7 @@ def _walk(form: Form, name: str, before: Any, after: Any, *, loosely: bool = Fal
     while todo:
         path, before, after, since = todo.pop()
         below: Sequence[tuple[Path, Any, Any]] = ()
-        is_leaf, is_new = False, before is ABSENT and bool(after)
+        is_leaf, is_new = False, before is ABSENT
         if since is not None:  # all of an item that comes or goes was seen: an item is one, however empty
             is_leaf = since == count
         else:
@@ -237,7 +237,7 @@ def _by_field(form: Form, path: Path, had: Raw, has: Raw, *, loosely: bool) -> l
 def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> list[tuple[Path, Any, Any]]:
     """Return the items in which two lists may differ: what stays beside what it becomes, and what comes or goes."""
     blocks: Sequence[tuple[str, int, int, int, int]] = [("", 0, len(had), 0, len(has))]
-    if in_order and had and has:
+    if in_order:
         from difflib import SequenceMatcher
 
         was, now = (list(map(jsontext.dump, items)) for items in (had, has))
@@ -288,8 +288,8 @@ def _meaning(value: Any) -> Any:
     """Return the same for the same meaning: 1.0 is 1, empty is nothing, true is not 1."""
     if value is ABSENT or value in (None, "", [], {}):
         return None
-    if isinstance(value, int | float | Number) and not isinstance(value, bool):
-        with suppress(InvalidOperation):  # an exponent beyond all bounds
+    if isinstance(value, int | float | Number):
+        with suppress(InvalidOperation):  # an exponent beyond all bounds, or a bool
             return Decimal(str(value))
     return type(value), value
 

@@ -17,7 +17,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
-from qoder_cli.nouns.edits.difference import Form, differing, missing, same
+from qoder_cli.nouns.edits.difference import Form, missing, same
 from qoder_cli.nouns.edits.forms import CONDITIONS
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
 
@@ -155,9 +155,8 @@ class Update:
         if not self.target.is_it(raw) or any(missing(self.form, self.body, raw)):
             return False
         before, now = self.form.settable(self.before), self.form.settable(raw)
-        wanted = self.form.normal({name: value for name, value in self.body.items() if name != "metadata"})
-        showed = [name for name in wanted if not any(differing(self.form, {name: wanted[name]}, before, loosely=True))]
-        return not any(same(self.form, {name: before.get(name)}, {name: now.get(name)}) for name in showed)
+        sent = self.form.normal(self.body)
+        return not any(same(self.form, {name: before.get(name)}, {name: now.get(name)}) for name in sent)
 
     def _is_as_before(self, raw: Raw) -> bool:
         """Return whether nobody has written to it, as far as it shows."""
