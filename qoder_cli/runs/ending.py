@@ -266,10 +266,10 @@ def timed_out(run_id: str, run: Run | None, timeout: float | None, silence: floa
     """Return the error that waiting timed out (in seconds; 0 means one read), after so many seconds of silence."""
     when = f"timed out after {span(timeout)}; " if timeout else ""
     what = f"{when}{noun(run_id)} {run_id}"
-    if run and silence > _SILENT:
+    if run and run.status and silence > _SILENT:
         what += f" was {run.status} when it was last heard of, {span(silence)} ago"
         return WaitTimeout(what, hint="to resume waiting", run_state="unknown")
-    if run:
+    if run and run.status:
         return WaitTimeout(f"{what} is still {run.status}", hint="to resume waiting", run_state="going")
     return WaitTimeout(f"{what} may be running: nothing was heard of it", run_state="unknown")
 

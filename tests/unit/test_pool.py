@@ -85,6 +85,7 @@ def test_task_leaves_memory_with_its_response_once_nobody_has_it() -> None:
 def test_signal_is_raised_where_nothing_can_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     passed, died = list[str](), list[int]()
     monkeypatch.setattr(signals, "die_by", died.append)
+    monkeypatch.setattr(signals, "_last_words", [])  # of commands that ran in this process
 
     def arrives() -> None:
         monkeypatch.setattr(signals, "_seen", [])
