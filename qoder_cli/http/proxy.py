@@ -41,7 +41,8 @@ def named(env: Mapping[str, str]) -> Proxy | None:
     if sys.platform in ("win32", "darwin"):
         from urllib.request import getproxies
 
-        if address := getproxies().get("https"):
+        address = getproxies().get("https", "")
+        if address:
             return Proxy(address, _OF_THE_SYSTEM)
     return None
 

@@ -2,10 +2,10 @@
 
 import io
 import os
-import sys
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -524,6 +524,6 @@ def test_proxy_of_the_system_is_used_where_a_system_has_one(monkeypatch: pytest.
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://p.example"})
     found = []
     for platform in ("darwin", "win32", "linux"):
-        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setattr("qoder_cli.http.proxy.sys", SimpleNamespace(platform=platform))
         found.append(named({}))
     assert found == [Proxy("http://p.example", "the system's settings")] * 2 + [None]
