@@ -177,8 +177,8 @@ class Rest(NamedTuple):
 class Judgement(NamedTuple):
     """What events mean, read in order.
 
-    `is_unclear`: only the agent's own events can tell whether an idle before any known work was
-    an ending; where work is known, because another idle or an error stands before it.
+    `is_unclear`: only the agent's own events can tell whether an idle was an ending, because no work is known before
+    it, and none after it either, or another idle or an error stands before it.
     """
 
     endings: list[Rest]

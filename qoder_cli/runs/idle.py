@@ -65,11 +65,13 @@ class _Lists:
                 if going := self._first_run(status):
                     return fill_status(going)
         by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
-        by_session.sort(key=lambda run: run.created or math.inf, reverse=True)  # a whole list may have another order
         if not by_session and (is_whole or have_status):
             return None
         if not is_whole and not _is_newest_first(newest):
             self._give_up("the run list is not in its order")
+        if len(by_session) > ASKED and any(run.created is None for run in by_session):
+            self._give_up("the run list does not say when its runs were created")
+        by_session.sort(key=lambda run: run.created or 0.0, reverse=True)  # a whole list may have another order
         if going := self._in_moving_session(newest):
             return fill_status(going)
         for run in by_session[:ASKED]:

@@ -121,6 +121,16 @@ def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder
     assert age == 4 or (ran.json["id"], *ran.json["requires_action"]) == (place.runs[-age].id, "event_ids")
 
 
+@pytest.mark.parametrize(("count", "code"), [(3, 0), (4, 7)])
+def test_deploy_run_if_idle_starts_nothing_where_it_cannot_know_the_newest_three(
+    qoder: Qoder, count: int, code: int
+) -> None:
+    place = Place(qoder, count, asking=4, told=on("runs", NOT_TOLD["runs without times"][2]))
+    ran = qoder(*IF_IDLE)
+    assert (ran.code, place.started) == (code, code == 0)
+    assert code == 0 or "does not say when its runs were created" in ran.error["message"]
+
+
 def on(list_: str, change: Callable[[Any], Any]) -> Told:
     return lambda which, body: change(body) if which == list_ else body
 

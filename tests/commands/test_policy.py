@@ -194,9 +194,18 @@ def test_run_wait_sends_no_decision_that_another_command_noted_right_before(
     qoder: Qoder, server: Asking, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.asks("sess_1", call(1))
-    noted, others, server.lenient = decided.of_session, [by(policy)], True
+    server.lenient = True
     server.late.append(lambda: setattr(server, "lag", 20.0))
-    monkeypatch.setattr(decided, "of_session", lambda *about: (noted(*about), others and qoder(*others.pop()))[0])
+    noted, others = decided.of_session, [by(policy)]
+
+    def noted_before(*about: Any) -> Any:
+        """Return what is noted, and let the other command run right after that."""
+        rows = noted(*about)
+        if others:
+            qoder(*others.pop())
+        return rows
+
+    monkeypatch.setattr(decided, "of_session", noted_before)
     assert (qoder(*by(policy)).code, others, server.taken) == (0, [], {"evt_1": 1})
 
 

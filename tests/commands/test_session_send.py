@@ -349,8 +349,11 @@ def test_session_send_looks_for_no_message_that_is_not_refused_for_a_conflict(
     assert (ran.code, server.asked[-1], qoder.clock.slept) == (code, "POST /sessions/sess_1/events", [])
 
 
-def test_session_send_reads_no_more_messages_than_it_must(qoder: Qoder, server: Asking) -> None:
+@pytest.mark.parametrize(("lost", "code", "reads"), [("drop-after", 0, 2), ("drop-before", 9, 6)])
+def test_session_send_reads_no_more_messages_than_it_must(
+    qoder: Qoder, server: Asking, lost: str, code: int, reads: int
+) -> None:
     before = [says(str(number), "user.message") for number in range(150)]
     server.tell(server.asks("sess_1"), qoder.clock.time - 30, *before, apart=0.01)
-    server.faults.add("send:drop-before")
-    assert (qoder(*SEND).code, server.asked.count(EVENTS)) == (9, 6)
+    server.faults.add(f"send:{lost}")
+    assert (qoder(*SEND).code, server.asked.count(EVENTS)) == (code, reads)
