@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,9 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
-import qoder_cli
 from qoder_cli.stack.start import TEMPLATES
 from tests.conftest import Qoder
+from tests.support.processes import Shell
 from tests.support.things import Things
 
 SERVED_BY = ("current",)
@@ -202,13 +201,11 @@ def test_init_has_jobs_fail_for_what_cannot_be_done_and_not_for_what_differs(
 
 
 def test_init_sandbox_tries_the_commands_for_free(home: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(Path(qoder_cli.__file__).parents[1]), "QODER_CONFIG": str(home / "config")}
-    words = [sys.executable, "-m", "qoder_cli", "init", "tried", "--template", "approve", "--sandbox", "--json"]
-    ran = subprocess.run(words, env=env, capture_output=True, text=True)
-    assert (ran.returncode, "I ran 'git push origin main'." in ran.stderr) == (0, True), ran.stderr
-    assert [line for line in ran.stderr.splitlines() if line.startswith("$ ")] == [
+    ran = Shell(home).hurry().qoder("init", "tried", "--template", "approve", "--sandbox", "--json")
+    assert (ran.code, "I ran 'git push origin main'." in ran.err) == (0, True), ran.err
+    assert [line for line in ran.err.splitlines() if line.startswith("$ ")] == [
         "$ qoder apply tried --yes",
         "$ qoder deploy run prepare-release --wait --on-ask policy=tried/policy.yaml",
         "$ qoder run approve last --all --wait --result --yes",
     ]
-    assert {each["file"] for each in json.loads(ran.stdout)} == {f"tried/{path}" for path in files(home / "tried")}
+    assert {each["file"] for each in json.loads(ran.out)} == {f"tried/{path}" for path in files(home / "tried")}
