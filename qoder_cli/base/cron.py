@@ -15,7 +15,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from qoder_cli.base.model import text
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 
 _LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
 _MONDAY_TO_FRIDAY = frozenset(range(1, 6))

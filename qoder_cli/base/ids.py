@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.kinds import KINDS_OF_IDS
-from qoder_cli.base.tokens import names_token, shortened, without_tokens
+from qoder_cli.base.tokens import names_token, without_tokens
+from qoder_cli.base.words import shortened
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (help/pages/api.md#deployments)
 _LONGEST_NUMBER = 6  # digits of a call's number

@@ -1,7 +1,6 @@
 """Recognise tokens by their shape, so that no message repeats one. Kept light: every line passes here."""
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -82,21 +81,6 @@ def encoded(secret: str) -> tuple[str, ...]:
         core = core[: len(core) - bool((len(data) + before) % 3)]
         found += [core, core.translate(str.maketrans("+/", "-_"))]
     return tuple(found)
-
-
-def shortened(value: str, most: int) -> str:
-    """Return at most so many characters of a text, with `…` if it was longer."""
-    if len(value) <= most:
-        return value
-    return value[:most] + "…"
-
-
-def few(names: Sequence[str], most: int) -> str:
-    """Return the first `most` names in a row, with `and more` if there are others."""
-    row = ", ".join(names[:most])
-    if len(names) > most:
-        row += " and more"
-    return row
 
 
 def shown(value: Any) -> Any:

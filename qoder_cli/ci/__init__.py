@@ -30,7 +30,7 @@ from qoder_cli.base.ids import called
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.plainfile import reason_of, without_waiting
 from qoder_cli.base.times import span
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 from qoder_cli.output.screen import inert, inert_lines
 from qoder_cli.runs.ending import Ended
 

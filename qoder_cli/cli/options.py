@@ -347,7 +347,7 @@ def whole_id(typed: str, app: App) -> str:
     if "…" not in typed or (match := _SHORTENED.fullmatch(typed)) is None:
         return typed
     from qoder_cli.base.kinds import KINDS_OF_IDS
-    from qoder_cli.base.tokens import few
+    from qoder_cli.base.words import few
     from qoder_cli.local.remembered import ids_shortened_to
 
     head, tail, behind = match["head"], match["tail"], match["behind"]

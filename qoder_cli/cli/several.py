@@ -14,6 +14,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, Signalled
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import parse_timestamp, span, utc_text
+from qoder_cli.base.words import counted
 from qoder_cli.fleet.conductor import Conductor, Restart
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.local.store import keep
@@ -133,10 +134,10 @@ def last_words(
         why = decided.message
     parts = [f"{len(fine)} of {len(items)} runs {went}", why]
     if is_stopped:
-        parts.append(_counted(len(running), "run keeps running", "runs keep running"))
+        parts.append(counted(len(running), "run keeps running", "runs keep running"))
     cancelled = sum(item.error is not None and item.error.asked_to_cancel for item in items)
     if cancelled and several:
-        parts.append(f"cancellation was requested for {_counted(cancelled, 'run', 'runs')}")
+        parts.append(f"cancellation was requested for {counted(cancelled, 'run')}")
     if is_stopped and unknown:
         parts.append(f"{len(unknown)} unknown (may have started)")
     fields: dict[str, Any] = {"next": error.next, "hint": error.hint}
@@ -154,7 +155,7 @@ def last_words(
         again = restart(left)
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
         if again:
-            not_started = f"{_counted(len(left), 'was', 'were')} not started"
+            not_started = f"{counted(len(left), 'was', 'were')} not started"
             command = shlex.join(again)
             if len(command) <= LONGEST_HINT:
                 not_started = f"{not_started}; to start them: {command}"
@@ -170,19 +171,13 @@ def last_words(
         fields["shell"] = _shortened(fields["next"], app)
     if several:
         fields |= {"run_id": None, "session_id": None}
-    if unknown:
+    if any(item.is_unknown or (item.error and item.error.run_state == "unknown") for item in items):
         fields["run_state"] = "unknown"
     elif running:
         fields["run_state"] = "going"
     elif any(item.run_id for item in items):
         fields["run_state"] = "ended"
     return results.last_words(error, *parts, is_unknown=bool(unknown), **fields)
-
-
-def _counted(count: int, one: str, several: str) -> str:
-    if count == 1:
-        return f"1 {one}"
-    return f"{count} {several}"
 
 
 def _shortened(command: Sequence[str], app: App) -> str | None:

@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Deployment, mapping, next_cursor
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.cli.options import MODEL, Text, Texts, option, several
 from qoder_cli.commands import editing, generic
 from qoder_cli.help.completion import values

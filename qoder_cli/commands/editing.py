@@ -11,7 +11,7 @@ from qoder_cli.base.errors import InternalError, NoResponse, QoderError, ReaderG
 from qoder_cli.base.ids import a
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import filled, mapping
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.cli.options import Text, flag, option, options_typed, several
 from qoder_cli.files import body
 from qoder_cli.help.completion import values

@@ -2,7 +2,7 @@
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected, UsageError
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.cli.options import Text, Texts, argument, flag, option
 from qoder_cli.help.completion import values
 

@@ -8,6 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import NotYet, UsageError
 from qoder_cli.base.times import parse_when, utc_text
+from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, Texts, argument, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
@@ -130,7 +131,7 @@ def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -
         start = parse_when(since, option="--since", now=app.clock.now())
         found = past.since(app, start, [deployment_id_of(each, app) for each in what] or policy.deployments)
     tally, looked = Tally(), 0
-    with app.progress.waiting(lambda: f"looked at {looked} runs", leaving="nothing is changed"):
+    with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
         for run in found:
             looked += 1
             app.progress.beat()
@@ -141,7 +142,7 @@ def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -
         app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")
     ) as rows:
         rows.show(list(tally.rows()))
-    app.progress.note(f"looked at {looked} runs with {tally.calls} calls; nothing was sent")
+    app.progress.note(f"looked at {counted(looked, 'run')} with {counted(tally.calls, 'call')}; nothing was sent")
 
 
 def _tallied(row: dict[str, Any]) -> Fields:

@@ -5,6 +5,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import text
+from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, Texts, argument, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.editing import METADATA
@@ -43,7 +44,7 @@ def upload(
     where = app.client.settings.whereabouts
     skill = skills.find(app, name)
     if skill is None:
-        app.progress.note(f"creating skill {name} ({len(files)} files) {where}")
+        app.progress.note(f"creating skill {name} ({counted(len(files), 'file')}) {where}")
         show(app, _SKILL, skills.upload(app, name, files, None, fields))
         return
     id = str(skill["id"])

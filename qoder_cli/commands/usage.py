@@ -11,6 +11,7 @@ from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import utc_text
+from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands.run.list import ROUNDED, Page, Window, down_to, runs_request
 from qoder_cli.commands.viewing import View, Viewing
@@ -104,7 +105,7 @@ def usage(
         )
     if limit is not None and unclear:
         raise Unavailable(
-            f"{unclear} sessions do not show whether they count: it may be more than {as_text(limit)} credits",
+            f"{counted(unclear, 'session')} may count, too: it may be more than {as_text(limit)} credits",
             hint="to see them",
             next=app.looking("session", "list", "--all", "-o", "json"),
         )
@@ -121,15 +122,15 @@ def _ids_of(app: App, typed: list[str]) -> list[str]:
 def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> tuple[UsageLine, int]:
     """Print the sums as they are now; return that of all, and how many sessions may belong in it. Raises ApiError."""
     only = deployments[0] if len(deployments) == 1 else None
-    counted = Usage(by, window.holds, deployments=deployments or None)
-    has_runs = _add_runs(app, counted, window, only, resolve=resolve)
+    used = Usage(by, window.holds, deployments=deployments or None)
+    has_runs = _add_runs(app, used, window, only, resolve=resolve)
     query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
     query |= {"limit": LARGEST_PAGE, "include_archived": "true"}
     if only is not None:
         query["deployment_id"] = only
     for page in _ahead(app.client.pages("/sessions", query)):
-        counted.add_sessions(map(mapping, page["data"]))
-    lines = counted.lines()
+        used.add_sessions(map(mapping, page["data"]))
+    lines = used.lines()
     every = sum_of(lines)
     most = max((line.credits for line in lines), default=Decimal(0))
 
@@ -146,13 +147,14 @@ def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: 
     key = by if app.output.is_drawn else "key"
     with Rows[UsageLine](app.output, fields=row, data=data, id=key, first=first, may_go=_MAY_GO) as rows:
         rows.show(lines)
-    if counted.undated:
-        app.progress.warn(f"ignored {counted.undated} runs or sessions without a creation time")
+    if used.undated:
+        undated = counted(used.undated, "run or session", "runs or sessions")
+        app.progress.warn(f"ignored {undated} without a creation time")
     app.progress.note(_last_line(every, window), always=bool(every.unknown or every.growing))
-    return every, counted.lost_sessions + (0 if has_runs else counted.of_no_deployment)
+    return every, used.lost_sessions + (0 if has_runs else used.of_no_deployment)
 
 
-def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, resolve: bool | None) -> bool:
+def _add_runs(app: App, used: Usage, window: Window, only: str | None, *, resolve: bool | None) -> bool:
     """Add the runs of the span; return whether they may be read. Raises ApiError."""
     path, query = runs_request(only, None, window)
     try:
@@ -167,9 +169,9 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
             rows = [row for row in page["data"] if isinstance(row, dict)]
             if not resolver.asks:  # else it looks there itself
                 outcomes = kept.outcomes_of(map(Run, rows))
-                counted.add_runs(outcomes[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in outcomes)
+                used.add_runs(outcomes[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in outcomes)
                 rows = [row for row in rows if text(row.get("id")) not in outcomes]
-            counted.add_runs(resolver.runs(rows))
+            used.add_runs(resolver.runs(rows))
     except (AuthError, NotFound) as error:
         if isinstance(error, AuthError) and error.http_status != 403:
             raise
@@ -178,8 +180,8 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
         app.progress.warn(f"the runs cannot be read, only what sessions used: {error.message}")
         return False
     if resolver is not None and resolver.unread:
-        why = "their sessions could not be read" if resolver.asks else "--resolve reads them from their sessions"
-        app.progress.warn(f"status unknown for {resolver.unread} runs: {why}")
+        why = "sessions could not be read" if resolver.asks else "--resolve reads them from sessions"
+        app.progress.warn(f"status unknown for {counted(resolver.unread, 'run')}: {why}")
     return True
 
 
@@ -269,9 +271,8 @@ def _last_line(every: UsageLine, window: Window) -> str:
     since = f"since {utc_text(window.since)}" if window.since is not None else ""
     if not every.sessions:
         return f"note: no sessions {since}".rstrip()
-    sessions = "1 session" if every.sessions == 1 else f"{every.sessions} sessions"
     doubts = [
         f"{count} {what}" for count, what in ((every.unknown, "unknown"), (every.growing, "still running")) if count
     ]
-    total = f"at least {as_text(every.credits)} credits in {sessions} {since}"
+    total = f"at least {as_text(every.credits)} credits in {counted(every.sessions, 'session')} {since}"
     return "; ".join([total, ", ".join(doubts)]) if doubts else total

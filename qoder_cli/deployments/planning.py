@@ -12,7 +12,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.marks import KEY, MOST_KEYS
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.deployments.form import FORM, REPINNING, secrets_of
 from qoder_cli.deployments.lookup import alive, find_deployment, of_pages, read_all, read_pages
 from qoder_cli.deployments.step import DeploymentStep, step_for

@@ -9,7 +9,8 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.places import Path as Path
 from qoder_cli.base.places import spelled as spelled
-from qoder_cli.base.tokens import NAMES, REDACTED, names_token, shortened
+from qoder_cli.base.tokens import NAMES, REDACTED, names_token
+from qoder_cli.base.words import counted, shortened
 from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
@@ -46,7 +47,7 @@ class BadFiles(UsageError):
     has_lines = True
 
     def __init__(self, problems: Sequence[str], what: str = "deployment files") -> None:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        count = counted(len(problems), "problem")
         lines = [f"{count} in {what}; nothing was sent", *problems[:SHOWN]]
         if len(problems) > SHOWN:
             lines.append(f"and {len(problems) - SHOWN} more")

@@ -11,6 +11,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.words import counted
 from qoder_cli.history import names
 from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs
 from qoder_cli.sessions.asks import KINDS, Asked, Call
@@ -97,7 +98,7 @@ def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> I
         elif found is not None:
             yield found
     if unread:
-        app.progress.warn(f"ignored {unread} runs: their sessions could not be read")
+        app.progress.warn(f"ignored {counted(unread, 'run')}: sessions could not be read")
 
 
 def _called(app: App, session_id: str) -> Asked:

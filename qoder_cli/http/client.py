@@ -15,7 +15,7 @@ from qoder_cli import __version__
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoResponse, UsageError
 from qoder_cli.base.times import Clock, span
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 from qoder_cli.http.answers import (
     WITH_BODY,
     WITHOUT_BODY,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.http.client import Client
 
 _SHOWN = 5  # of them in a message

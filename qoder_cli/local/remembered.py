@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:

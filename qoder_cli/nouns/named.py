@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of

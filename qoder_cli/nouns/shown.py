@@ -7,6 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.words import counted
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 
@@ -94,7 +95,9 @@ def _inputs(value: Any) -> Any:
     found = []
     for item in map(mapping, array(value)):
         sessions = item.get("session_ids")
-        found.append(item.get("memory_store_id") or (f"{len(sessions)} sessions" if isinstance(sessions, list) else ""))
+        found.append(
+            item.get("memory_store_id") or (counted(len(sessions), "session") if isinstance(sessions, list) else "")
+        )
     return _joined(found)
 
 

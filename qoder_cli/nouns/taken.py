@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound
 from qoder_cli.base.model import mapping
 from qoder_cli.base.polling import poll
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import as_remembered, seen
 from qoder_cli.nouns.edits.thing import read, target_of

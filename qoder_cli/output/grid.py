@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise, takewhile
 from typing import TypeVar
 
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 from qoder_cli.output.cells import ABSENT, Cell
 
 T = TypeVar("T")

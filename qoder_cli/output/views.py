@@ -8,7 +8,7 @@ from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
 from qoder_cli.base.outcome import Standing, calls_to_answer, evaluations, standing, waits_for_answer
 from qoder_cli.base.times import coarse, parse_timestamp
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import counted, shortened
 from qoder_cli.output.cells import (
     WAITS,
     Beside,
@@ -320,9 +320,7 @@ def _first_message(events: list[dict[str, Any]]) -> str | None:
 def _keys(keys: Collection[object]) -> str | None:
     if not keys:
         return None
-    if len(keys) == 1:
-        return "1 key"
-    return f"{len(keys)} keys"
+    return counted(len(keys), "key")
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Problem
 from qoder_cli.policy.match import Subject, Verdict, decide

@@ -11,7 +11,7 @@ from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Deployment, Run, array, filled, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR, Standing, calls_to_answer, standing, verdict, waits_for_answer
 from qoder_cli.base.times import unix, utc_text
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 from qoder_cli.deployments.findings import PAUSED_BY
 from qoder_cli.history.usage import percentile
 from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked

@@ -14,6 +14,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, standing, waits_for_answer
 from qoder_cli.base.times import parse_when, utc_text
+from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
 from qoder_cli.history.listed import Resolver
 from qoder_cli.local.remembered import remember_runs
@@ -71,10 +72,10 @@ def read_night(app: App, ids: Sequence[str], since: str) -> Night:
     """
     parse_when(since, option="--since", now=app.clock.now())  # before anything is asked
     app.pace_reads()
-    night, counted = Night(0.0, 0.0), 0
+    night, count = Night(0.0, 0.0), 0
 
     def progress() -> str:
-        return f"read {counted} runs"
+        return f"read {counted(count, 'run')}"
 
     with app.progress.waiting(progress, leaving="nothing is changed"):
         failures = _read_deployments(app, ids, night)
@@ -83,7 +84,7 @@ def read_night(app: App, ids: Sequence[str], since: str) -> Night:
         earliest = max(2 * night.since - night.now, OLDEST)
         seen: dict[str, Run] = {}
         for run in _rows(app, ids, earliest, night, failures):
-            counted += 1
+            count += 1
             app.progress.beat()
             seen.setdefault(run.id, run)
         if len(failures) == 2:
@@ -175,7 +176,7 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
     _resolve_earlier(resolver, night)
     night.left, night.idle, night.unread = resolver.left, resolver.idle, resolver.unread
     if resolver.unread:
-        what = f"{resolver.unread} sessions could not be read: the outcome of their runs is unknown"
+        what = f"{counted(resolver.unread, 'session')} could not be read: the outcome of the runs is unknown"
         night.problems.append(Unread("sessions", what, resolver.failure))
     elif resolver.failure:  # of runs that completed
         night.problems.append(Unread("sessions", resolver.failure.message, resolver.failure))

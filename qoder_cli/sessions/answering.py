@@ -24,7 +24,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
-from qoder_cli.base.tokens import few, shortened
+from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import quoted, visible
@@ -135,7 +135,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
         except ApiError as error:
             return error
 
-    with app.progress.waiting(lambda: f"looked at {looked} sessions", leaving="nothing is changed"):
+    with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
         for found in in_order(read, _open_sessions(app, start), at_a_time=AT_A_TIME):
             looked += 1
             app.progress.beat()
@@ -148,9 +148,9 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
             elif found:
                 with app.progress.aside():
                     yield found
-    app.progress.note(f"looked at {looked} sessions created since {utc_text(start)}")
+    app.progress.note(f"looked at {counted(looked, 'session')} created since {utc_text(start)}")
     if failures:
-        app.progress.warn(f"{len(failures)} sessions could not be read")
+        app.progress.warn(f"{counted(len(failures), 'session')} could not be read")
         raise failures[0]
 
 

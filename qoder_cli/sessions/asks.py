@@ -33,7 +33,7 @@ from qoder_cli.base.outcome import (
     waiting_calls,
 )
 from qoder_cli.base.times import unix
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import Events, Log, in_order

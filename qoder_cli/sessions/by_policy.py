@@ -14,7 +14,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import array, mapping, text
-from qoder_cli.base.tokens import few, shortened
+from qoder_cli.base.words import few, shortened
 from qoder_cli.local import decided
 from qoder_cli.local.decided import PolicyDecision
 from qoder_cli.nouns.named import Names

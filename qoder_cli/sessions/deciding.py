@@ -15,7 +15,7 @@ from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import event_time
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import span, unix
-from qoder_cli.base.tokens import few, shortened
+from qoder_cli.base.words import few, shortened
 from qoder_cli.local.remembered import seen
 from qoder_cli.output.prompt import Left
 from qoder_cli.output.screen import terminal_width

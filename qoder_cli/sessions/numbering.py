@@ -13,7 +13,7 @@ from shutil import get_terminal_size
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.words import counted, shortened
 from qoder_cli.local.numbered import Numbered, keep, kept
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.asks import Asked, Call, Waiting, in_a_line, look
@@ -52,7 +52,7 @@ def _shown_as(app: App, session_id: str, number: int) -> Numbered:
     where = f"session {session_id} {app.client.settings.whereabouts}"
     why = f"no list of calls was shown here of {where}"
     if shown:
-        why = f"the list last shown here of {where} has {len(shown)} calls, and no number {number}"
+        why = f"the list last shown here of {where} has {counted(len(shown), 'call')}, and no number {number}"
     raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=_list(app, session_id))
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.tokens import REDACTED, shortened
+from qoder_cli.base.tokens import REDACTED
+from qoder_cli.base.words import shortened
 from qoder_cli.output.prompt import Left, choice_of, drop_what_is_typed, reason_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import pictures, quoted, visible, widest

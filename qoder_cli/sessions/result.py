@@ -9,7 +9,7 @@ from qoder_cli.base.errors import ApiError, Exit, QoderError, UsageError, first_
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, verdict
-from qoder_cli.base.tokens import few, shortened
+from qoder_cli.base.words import few, shortened
 from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines

@@ -17,7 +17,8 @@ from qoder_cli.base.kinds import KINDS_OF_IDS
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.tokens import NAMES, few, names_token
+from qoder_cli.base.tokens import NAMES, names_token
+from qoder_cli.base.words import few
 from qoder_cli.files import skill as skills
 from qoder_cli.files.export import notes_of, short_forms
 from qoder_cli.files.normal import settable

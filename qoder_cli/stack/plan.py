@@ -10,7 +10,7 @@ from qoder_cli.base.ids import nearest
 from qoder_cli.base.model import Deployment, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import unix
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.deployments.form import FORM as DEPLOYMENTS
 from qoder_cli.deployments.planning import changing, creating, problems_of
 from qoder_cli.deployments.step import DeploymentStep

@@ -5,7 +5,7 @@ from typing import Any
 
 from qoder_cli.base.errors import Rejected
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import counted, few
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun
 from qoder_cli.stack.folder import KINDS
@@ -41,7 +41,7 @@ def doomed_by(
     if doomed and 2 * len(doomed) > belonging and not may_be_most:
         names = few([each.label for each in doomed], _LISTED)
         raise Rejected(
-            f"--prune would remove {len(doomed)} of the {belonging} things of the stack {stack}: {names};"
+            f"--prune would remove {len(doomed)} of the {counted(belonging, 'thing')} of the stack {stack}: {names};"
             " nothing was changed",
             hint="if that is meant, pass --prune-all too",
         )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Rejected
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import counted, few
 from qoder_cli.stack.export import replace
 from qoder_cli.stack.schema import DECLARED, root_schema, schema_of
 
@@ -79,8 +79,9 @@ def put(folder: Path, wanted: dict[str, bytes], *, is_forced: bool) -> tuple[lis
     same = {path for path in there if _has(folder / path, wanted[path])}
     kept = [] if is_forced else sorted(there - same)
     if others := [str(folder / path) for path in kept if path not in YOURS]:
+        files_are = counted(len(others), "file is", "files are")
         raise Rejected(
-            f"{len(others)} files are there already: {few(others, _LISTED)}; nothing was written",
+            f"{files_are} there already: {few(others, _LISTED)}; nothing was written",
             hint="name another folder, or pass --force to replace them",
         )
     written = [path for path in wanted if path not in same and path not in kept]

@@ -606,10 +606,10 @@ def test_run_list_leaves_a_row_as_sent_whose_session_cannot_be_read(qoder: Qoder
     qoder.wire.on("GET", "/sessions/sess_2/events", page(event("status_running", 7), idle("end_turn", 9)), repeat=True)
     ran = qoder(*LIST, "--json")
     assert (ran.code, ran.json[0], ran.json[1]["status"]) == (0, run_of_session(1), "completed")
-    assert ran.err == "warning: status unknown for 1 runs: their sessions could not be read\n"
+    assert ran.err == "warning: status unknown for 1 run: sessions could not be read\n"
     filtered = qoder(*LIST, "--status", "completed", "--json")
     assert ids(filtered) == ["drun_2"]
-    assert "ignored 1 runs: their sessions could not be read" in filtered.err
+    assert "ignored 1 run: sessions could not be read" in filtered.err
 
 
 def test_run_list_does_not_ask_all_sessions_where_nobody_may_read_them(qoder: Qoder) -> None:
@@ -647,7 +647,7 @@ def test_run_list_takes_a_session_for_deleted_once_its_time_is_over(
     qoder.wire.on("GET", "/sessions/sess_1/events", answer, repeat=True)
     ran = qoder(*LIST, "--json")
     [item] = ran.json
-    unread = "unread" if "status unknown for 1 runs" in ran.err else None
+    unread = "unread" if "status unknown for 1 run" in ran.err else None
     assert (item.get("status") or (item["error"] or {}).get("type") or unread) == stands
 
 
@@ -656,7 +656,7 @@ def test_run_list_of_a_status_without_asking_leaves_out_what_only_sessions_know(
     qoder.wire.on(*RUNS, page(run_of_session(1), failed))
     ran = qoder(*LIST, "--status", "failed", "--no-resolve", "--json")
     assert ids(ran) == ["drun_2"]
-    assert "ignored 1 runs: --no-resolve" in ran.err
+    assert "ignored 1 run: --no-resolve" in ran.err
 
 
 # When.
@@ -695,4 +695,4 @@ def test_run_list_since_leaves_out_and_counts_runs_that_do_not_say_when(qoder: Q
     qoder.wire.on(*RUNS, page(run(1, created_at="2027-01-15T07:00:00Z"), run(2, created_at=None)))
     ran = qoder(*LIST, "--since", "2h", "--json")
     assert ids(ran) == ["drun_1"]
-    assert "ignored 1 runs without a creation time" in ran.err
+    assert "ignored 1 run without a creation time" in ran.err

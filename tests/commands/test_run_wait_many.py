@@ -421,6 +421,7 @@ def test_run_wait_of_many_exits_9_for_a_session_that_was_deleted(current: Crowd)
     del current.world.sessions[session.id]
     current.wait(ids)
     assert (current.code, current.codes) == (9, {0: 11, 9: 1})
+    assert current.error["run_state"] == "unknown"
     [told] = [told for told in current.told if told.item["id"] == ids[7]]
     assert told.item["error"]["type"] == "session_deleted"
     assert told.at - current.began <= 110  # it is asked for again and again for 30 s

@@ -20,7 +20,7 @@ from qoder_cli.base.outcome import SESSION_DELETED, apply_ending, fill_status
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens, _seconds_in
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse

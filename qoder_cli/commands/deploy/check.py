@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotYet, QoderError, Unavailable, UsageError
 from qoder_cli.base.model import Deployment, array, text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.tokens import few
+from qoder_cli.base.words import counted, few
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import AT_A_TIME, Facts
@@ -77,15 +77,9 @@ def check(
 
     view.show(look)
     if exit_status and counts["problem"]:
-        raise NotYet(
-            f"{_counted(counts['problem'], 'problem')} found", hint="run the commands that are named with them"
-        )
+        raise NotYet(f"{counted(counts['problem'], 'problem')} found", hint="run the commands that are named with them")
     if exit_status and counts["unread"]:
         raise Unavailable("not everything could be read", hint="see the findings `unread` above")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _decider(app: App, path: str | None) -> HasRule:
@@ -123,8 +117,8 @@ def _look(app: App, typed: Sequence[str], *, probe: bool, has_rule: HasRule) -> 
     found = [each for one in by_deployment for each in one]
     _show(app, found)
     counts = Counter([one.weight for one in found]) + Counter(one.finding for one in found if one.finding == "unread")
-    summary = ", ".join(_counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
-    app.progress.note(f"{_counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
+    summary = ", ".join(counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
+    app.progress.note(f"{counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
     return counts
 
 
@@ -226,7 +220,7 @@ def _blocks(app: App, found: Sequence[DeploymentFinding], where: Sequence[str]) 
         words = ["DEPLOYMENT" if word == those[0].deployment else word for word in those[0].fix]
         fix = shlex.join([app.program, *words, *where])
         names = few([one.name or one.deployment for one in those], _NAMED)
-        yield _block(app, f"{len(those)} deployments", [f"{_SIGNS['note']} {those[0].says}: {names}", f"  {fix}"])
+        yield _block(app, counted(len(those), "deployment"), [f"{_SIGNS['note']} {those[0].says}: {names}", f"  {fix}"])
 
 
 def _block(app: App, name: str, lines: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from collections import Counter
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError, first_by_rank
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.tokens import REDACTED, few
+from qoder_cli.base.tokens import REDACTED
+from qoder_cli.base.words import few
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list, named
 from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment
 from qoder_cli.files.normal import settable

@@ -13,6 +13,7 @@ from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
+from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
@@ -200,7 +201,7 @@ def _look(
     )
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
-        app.progress.warn(f"ignored {undated} runs without a creation time")
+        app.progress.warn(f"ignored {counted(undated, 'run')} without a creation time")
     _warn_of_unread(app, resolver, statuses)
     listing.conclude(app.progress, none=none)
 
@@ -238,8 +239,8 @@ def _of_status(
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
     if resolver.unread:
         what = "ignored" if statuses else "status unknown for"
-        why = "their sessions could not be read" if resolver.asks else "--no-resolve"
-        app.progress.warn(f"{what} {resolver.unread} runs: {why}")
+        why = "sessions could not be read" if resolver.asks else "--no-resolve"
+        app.progress.warn(f"{what} {counted(resolver.unread, 'run')}: {why}")
 
 
 def runs_request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from qoder_cli.base.ids import RETRY, segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.pool import in_order
+from qoder_cli.base.words import counted
 from qoder_cli.cli import options
 from qoder_cli.cli.options import (
     Text,
@@ -117,7 +118,7 @@ def retry(
 
         return show_requests(app, typed, orders, as_list=as_list)
     if (len(to_start) > 1 or (to_start and all_failed is not None)) and not yes:
-        question = f"Start {_counted(len(to_start))} once more?"
+        question = f"Start {counted(len(to_start), 'run')} once more?"
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
     if as_list:
@@ -128,10 +129,6 @@ def retry(
     from qoder_cli.runs.starting import start_one
 
     return start_one(app, to_start[0], wanted)
-
-
-def _counted(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderError]:
@@ -202,11 +199,11 @@ def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
     left_out = resolver.unread + undated
     if left_out:
         why = "their outcome could not be read, or they have no creation time"
-        app.progress.warn(f"ignored {_counted(left_out)} of {of}: {why}")
+        app.progress.warn(f"ignored {counted(left_out, 'run')} of {of}: {why}")
     retries = _retries(app)
     done = set(retries.values()) & failed.keys()
     themselves = retries.keys() & failed.keys()
-    message = f"{_counted(len(failed))} of {of} failed since {window.since:%Y-%m-%dT%H:%M:%SZ}"
+    message = f"{counted(len(failed), 'run')} of {of} failed since {window.since:%Y-%m-%dT%H:%M:%SZ}"
     if done:
         message += f"; ignored {len(done)} that were retried before"
     if themselves:
