@@ -7,7 +7,6 @@ was not; how it went must be read from the session's events (help/pages/api.md#r
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
@@ -281,6 +280,7 @@ _EXPLANATIONS = {
     UNREADABLE: "The session stopped for a reason that cannot be read.",
 }
 _CAUSED = frozenset({"retries_exhausted", "session_terminated"})
+_NOT_FAILED = ("satisfied", "needs_revision")  # an outcome whose evaluation says so has not failed
 
 
 def event_key(event: Mapping[str, Any]) -> str:
@@ -312,11 +312,25 @@ def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
 
     Evaluations that name no outcome may be of different ones, so each of them counts.
     """
-    sent = [*map(mapping, array(session.get("outcome_evaluations")))]
-    times = [unix(one.get("completed_at")) for one in sent]
-    if None not in times:  # else the list's own order decides
-        sent = [one for _, one in sorted(zip(times, sent, strict=True), key=itemgetter(0))]
-    return [*{text(one.get("outcome_id")) or number: one for number, one in enumerate(sent)}.values()]
+    of_each: dict[str | int, list[dict[str, Any]]] = {}
+    for number, one in enumerate(map(mapping, array(session.get("outcome_evaluations")))):
+        of_each.setdefault(text(one.get("outcome_id")) or number, []).append(one)
+    return [_newest(of_one) for of_one in of_each.values()]
+
+
+def _newest(of_one: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the newest evaluation of an outcome: by its time, or else by its iteration.
+
+    Where neither tells, it is the last in the list, or one that failed for good: none is known to be newer than that.
+    """
+    times = [unix(one.get("completed_at")) for one in of_one]
+    iterations = [n if type(n) is int else None for n in (one.get("iteration") for one in of_one)]
+    for numbers in (times, iterations):
+        order = [number for number in numbers if number is not None]
+        if len(set(order)) == len(of_one):
+            return of_one[order.index(max(order))]
+    failed = [one for one in of_one if one.get("result") not in _NOT_FAILED]
+    return [*of_one, *failed][-1]
 
 
 def stop_reason(event: dict[str, Any]) -> str | None:

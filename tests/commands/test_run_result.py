@@ -197,7 +197,7 @@ def test_run_wait_result_is_the_run_while_it_goes_on(qoder: Qoder) -> None:
     assert (ran.code, ran.json) == (124, LEGACY)
 
 
-A = {"outcome_id": "a"}
+A, MET = {"outcome_id": "a"}, {"result": "satisfied"}
 
 
 def at(second: int) -> dict[str, str]:
@@ -212,6 +212,12 @@ EVALUATIONS: list[tuple[Any, int]] = [
     ([{"result": "failed"}, {"result": "satisfied"}], 1),  # of two outcomes, for all that is known
     ([{**A, "result": "failed", **at(9)}, {**A, "result": "satisfied", **at(1)}], 1),  # the newest comes first
     ([{**A, "result": "satisfied", **at(9)}, {**A, "result": "failed", **at(1)}], 0),
+    ([{**A, "result": "failed", **at(9)}, {**A, "result": "satisfied", **at(1)}, {"outcome_id": "b"} | MET], 1),
+    ([{**A, "result": "failed", "iteration": 2}, {**A, "result": "satisfied", "iteration": 1}], 1),
+    ([{**A, "result": "satisfied", "iteration": 2}, {**A, "result": "needs_revision", "iteration": 1}], 0),
+    ([{**A, "result": "failed", **at(9), "iteration": 2}, {**A, **MET, **at(9), "iteration": 1}], 1),  # in one second
+    ([{**A, "result": "satisfied", "iteration": True}, {**A, "result": "needs_revision", "iteration": 0}], 1),
+    ([{**A, "result": "failed"}, {**A, "result": "satisfied"}], 1),  # which is newer, nobody knows
     ([{}], 1),
     ([], 1),
     (None, 1),
