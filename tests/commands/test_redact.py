@@ -82,6 +82,7 @@ def test_debug_shows_what_is_no_secret() -> None:
     sent = redact.SentSecrets([{"password": "hunter2-hunter2\n \nswordfish", "token": None, "secret": True, "pin": 1}])
     assert sent.out_of("None is True ( ): hunter2-hunter2 / swordfish") == "None is True ( ): [redacted] / [redacted]"
     assert sent.out_of("most of it: wordfish") == "most of it: [redacted]"
+    assert sent.out_of('most of it: "swordfis", in quotes') == 'most of it: "[redacted]", in quotes'
     assert sent.out_of("\n".join((b"hunter2-hunter2".hex()[:9], b"hunter2-hunter2".hex()[9:]))) == "[redacted]"
     codes = [b64encode(b"x" * before + b"hunter2-hunter2" + b"yy").decode() for before in range(3)]
     assert [code for code in codes if redact.REDACTED not in sent.out_of(code)] == []
