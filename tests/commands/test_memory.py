@@ -176,16 +176,17 @@ def test_memory_write_of_an_empty_file_is_refused_by_the_api(qoder: Qoder, servi
 
 
 def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: Things) -> None:
-    service.change(OLD, {"content": "::error::a\x1b[2J"})
-    assert qoder("memory", "cat", "project", "conventions.md").out == "::error::a\x1b[2J"
+    service.change(OLD, {"content": "\n::error::a\x1b[2J \n\n"})
+    assert qoder("memory", "cat", "project", "conventions.md").out == "\n::error::a\x1b[2J \n\n"
     assert qoder("memory", "cat", "project", "mem_1", "--json").json == memory(service, "conventions.md")
     qoder.terminal = True
-    assert qoder("memory", "cat", "project", "conventions.md").out == "::error::a\\u001b[2J\n"
+    assert qoder("memory", "cat", "project", "conventions.md").out == "\n::error::a\\u001b[2J \n\n"
 
 
 def test_memory_ls_shows_what_is_below_a_path(qoder: Qoder, service: Things) -> None:
     folder = {"type": "memory_prefix", "path": "people/deep/"}
-    service.lies[f"GET {LIST}"] = lambda page: {**page, "data": [folder, *page["data"]] if page["data"] else []}
+    elsewhere = memory(service, "conventions.md")  # from a server that ignores the prefix
+    service.lies[f"GET {LIST}"] = lambda page: {**page, "data": [folder, *page["data"], elsewhere]}
     rows = [line.split("\t") for line in qoder("memory", "ls", "project", "/people/").out.splitlines()]
     assert [row[:3] for row in rows] == [["-", "people/deep/", "-"], ["mem_2", "people/on-call.md", "14"]]
     assert qoder("memory", "ls", "project", "people", "--json").json[0]["path"] == "people/deep/"
