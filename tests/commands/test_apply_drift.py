@@ -255,6 +255,17 @@ def test_apply_shows_and_mends_what_somebody_did(team: Team, turn: int) -> None:
     assert team.writes == []
 
 
+def test_apply_replaces_nothing_that_somebody_wrote_while_it_asked(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write(WHOLE)
+    team.applied()
+    team.edit("skills/house-style/SKILL.md", "house-style", "house-style\nlicense: MIT")
+    team.edit("vaults/mcp.yaml", "a.example.com", "b.example.com")
+    questions(lambda: [_newer_skill(team), _update_credential("key", ELSEWHERE)(team), team.service.requests.clear()])
+    assert (team("apply", "--only", "skill", "--only", "vault").code, team.writes) == (6, [])
+
+
 def test_apply_keeps_what_somebody_did_where_no_file_says_otherwise(team: Team) -> None:
     team.write(WHOLE)
     team.applied()
