@@ -28,8 +28,6 @@ def in_words(plan: StackPlan) -> str:
 
 def show_plan(app: App, plan: StackPlan, *, verbose: bool) -> None:
     """Show a line for each thing, and under a change its fields."""
-    if app.progress.is_quiet:
-        return
     for item in plan.items:
         if not (item.step.is_open or item.step.error or item.remarks or verbose):
             continue
@@ -40,7 +38,7 @@ def show_plan(app: App, plan: StackPlan, *, verbose: bool) -> None:
     for doomed in plan.doomed:
         app.err.print(f"{app.err.styled('-', 'red')} {_to_remove(doomed)}\n")
     for kept in plan.kept:
-        app.progress.note(f"{inert(kept.label)} is kept: {inert(kept.user)} uses it")
+        app.progress.note(f"{inert(kept.label)} is kept: {inert(kept.user)} uses it", always=True)
     app.err.print(f"{in_words(plan)}\n")
 
 
