@@ -12,6 +12,7 @@ from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
 from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, sha256_of
 from tests.support.things import each_row, refusal
+from tests.support.wire import page
 
 
 def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qoder: Qoder, server: Asking) -> None:
@@ -178,6 +179,7 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     [
         ({}, True),
         ({"status": None}, True),
+        ({"status": "processing"}, True),  # a word that nobody knows
         ({"status": "terminated"}, False),
         ({"archived_at": "2026-06-14T08:54:06Z"}, False),
         ({"created_at": None}, True),
@@ -199,6 +201,18 @@ def test_session_pending_looks_at_what_may_wait_since_then(
     ran = qoder("session", "pending", "--since", "1h", "--json")
     assert sorted(one["call"] for one in ran.json) == (["evt_1"] if is_looked_at else []) + ["evt_2"]
     assert "GET /sessions/None/events" not in server.asked
+
+
+@pytest.mark.parametrize(
+    "told", [{"headers": {"age": "60"}, "json": page()}, {"json": {"data": []}}], ids=["kept", "cut"]
+)
+def test_session_pending_does_not_say_that_nothing_waits_by_a_list_that_may_not_be_whole(
+    qoder: Qoder, server: Asking, told: dict[str, Any]
+) -> None:
+    server.asks("sess_1", call(1))
+    server.lie = lambda asked, answer: httpx.Response(200, **told) if asked.url.path.endswith("sessions") else answer()
+    ran = qoder("session", "pending", "--exit-status")
+    assert (ran.code, "nothing waits" in ran.err) == (7, False)
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:
