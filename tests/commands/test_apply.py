@@ -911,16 +911,6 @@ def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
     assert (ran.code, team.there("environments")["build"]["description"]) == (6, "Theirs")
 
 
-def test_apply_shows_what_it_asks_about_also_without_progress(team: Team, questions: Callable[..., list[str]]) -> None:
-    team.write(THREE)
-    team.applied()
-    (team.folder / "deployments/nightly.md").unlink()
-    team.edit("environments/build.yaml", '"build"', '"build", "description": "Ours"')
-    questions(True)
-    ran = team("apply", "--prune", "--no-progress")
-    assert (ran.code, '-> "Ours"' in ran.err, "archive deployment nightly" in ran.err) == (0, True, True)
-
-
 def test_apply_pins_the_version_that_another_made_while_the_plan_was_read(
     team: Team, questions: Callable[..., list[str]]
 ) -> None:

@@ -255,15 +255,14 @@ def test_apply_shows_and_mends_what_somebody_did(team: Team, turn: int) -> None:
     assert team.writes == []
 
 
-def test_apply_replaces_nothing_that_somebody_wrote_while_it_asked(
-    team: Team, questions: Callable[..., list[str]]
-) -> None:
+def test_apply_shows_what_it_asks_about_and_replaces_nothing_written_since(team: Team, questions: Any) -> None:
     team.write(WHOLE)
     team.applied()
     team.edit("skills/house-style/SKILL.md", "house-style", "house-style\nlicense: MIT")
     team.edit("vaults/mcp.yaml", "a.example.com", "b.example.com")
     questions(lambda: [_newer_skill(team), _update_credential("key", ELSEWHERE)(team), team.service.requests.clear()])
-    assert (team("apply", "--only", "skill", "--only", "vault").code, team.writes) == (6, [])
+    ran = team("apply", "--only", "skill", "--only", "vault", "--no-progress")
+    assert (ran.code, team.writes, '- auth.networking.allowed_hosts[0]: "a.example.com"' in ran.err) == (6, [], True)
 
 
 def test_apply_keeps_what_somebody_did_where_no_file_says_otherwise(team: Team) -> None:

@@ -327,8 +327,7 @@ def test_memory_restore_writes_what_a_version_said_as_the_memory_was_when_it_was
     again = qoder(*RESTORE)
     assert (again.code, len(service.writes)) == (0, 1)
     assert "conventions.md already says this; nothing was sent" in again.err
-    kept = httpx.Response(200, json=memory(service, "conventions.md"), headers={"age": "60"})
-    service.instead[f"GET {OLD}"] = [kept] * 5  # by a proxy: it may say something else by now
+    service.instead[f"GET {OLD}"] = [httpx.Response(200, json=service.thing("mem_1"), headers={"age": "60"})] * 5
     assert qoder(*RESTORE).code == 7
 
 

@@ -135,9 +135,8 @@ def test_deploy_get_lists_the_deployments_of_one_name_but_archived_ones(qoder: Q
 
 
 def test_deploy_run_takes_a_name_from_no_list_that_a_proxy_has_kept(qoder: Qoder) -> None:
-    kept = httpx.Response(200, json=page(deployment(1, "nightly")), headers={"age": "60"})
-    qoder.wire.on(*DEPLOYMENTS, kept, repeat=True)
-    assert qoder("deploy", "run", "nightly").code == 7
+    qoder.wire.on(*DEPLOYMENTS, httpx.Response(200, json=page(deployment(1, "x")), headers={"age": "60"}), repeat=True)
+    assert qoder("deploy", "run", "x").code == 7
 
 
 NEAR = {

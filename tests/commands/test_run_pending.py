@@ -12,7 +12,6 @@ from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
 from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, sha256_of
 from tests.support.things import each_row, refusal
-from tests.support.wire import page
 
 
 def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qoder: Qoder, server: Asking) -> None:
@@ -203,16 +202,13 @@ def test_session_pending_looks_at_what_may_wait_since_then(
     assert "GET /sessions/None/events" not in server.asked
 
 
-@pytest.mark.parametrize(
-    "told", [{"headers": {"age": "60"}, "json": page()}, {"json": {"data": []}}], ids=["kept", "cut"]
-)
-def test_session_pending_does_not_say_that_nothing_waits_by_a_list_that_may_not_be_whole(
-    qoder: Qoder, server: Asking, told: dict[str, Any]
-) -> None:
-    server.asks("sess_1", call(1))
-    server.lie = lambda asked, answer: httpx.Response(200, **told) if asked.url.path.endswith("sessions") else answer()
-    ran = qoder("session", "pending", "--exit-status")
-    assert (ran.code, "nothing waits" in ran.err) == (7, False)
+def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(qoder: Qoder, server: Asking) -> None:
+    server.lies["GET /sessions"] = lambda told: {"data": []}
+    assert qoder("session", "pending").code == 7
+    server.instead["GET /sessions"] = [
+        httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "60"})
+    ] * 5
+    assert qoder("session", "pending").code == 7
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:

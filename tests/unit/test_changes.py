@@ -386,7 +386,6 @@ def test_change_of_a_text_of_very_many_lines_is_cut_and_not_compared_for_minutes
 
 
 TOKEN = "environment_variables.TOKEN"
-HOST = "auth.networking.allowed_hosts[0]"
 
 
 @pytest.mark.parametrize(
@@ -405,7 +404,7 @@ HOST = "auth.networking.allowed_hosts[0]"
         ),
         *(
             (path, "hunter2", "hunter3", f'~ {path}: "hunter2" -> "hunter3"')
-            for path in ("name", "metadata.token", "schedule.expression", "tools[0].max_content_tokens", HOST)
+            for path in ("name", "metadata.token", "auth.networking.type", "tools[0].max_content_tokens")
         ),
     ],
 )
