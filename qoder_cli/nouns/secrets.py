@@ -242,7 +242,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 def for_server(app: App, vault: str, url: str) -> list[Raw]:
     """Return the OAuth credentials of a vault for exactly this MCP server. Raises ApiError."""
-    found = alive(app.client, _CREDENTIAL, vault)
+    found = alive(app.client, _CREDENTIAL, vault, fresh=True)
     place = PLACES[BEARER]
     return [each for each in found if found_at(each, "auth.type") == "mcp_oauth" and found_at(each, place) == url]
 
