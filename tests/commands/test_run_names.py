@@ -192,8 +192,6 @@ ANSWERS: dict[str, tuple[Any, int, str]] = {
     "kept": (httpx.Response(200, json=page(CURRENT), headers={"age": "60"}), 7, "kept"),
     "oldest first": (page(CURRENT, LATER, more=True), 7, "not in its order"),
     "data is a word": ({"data": "x"}, 7, "not a page"),
-    "a list": ([], 7, "not a page"),
-    "nothing": ({}, 7, "not a page"),
 }
 
 

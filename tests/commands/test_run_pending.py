@@ -203,12 +203,10 @@ def test_session_pending_looks_at_what_may_wait_since_then(
 
 
 def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(qoder: Qoder, server: Asking) -> None:
-    server.lies["GET /sessions"] = lambda told: {"data": []}
-    assert qoder("session", "pending").code == 7
-    server.instead["GET /sessions"] = [
-        httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "60"})
-    ] * 5
-    assert qoder("session", "pending").code == 7
+    kept = httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "60"})
+    for told in (kept, httpx.Response(200, json={"data": []})):
+        server.instead["GET /sessions"] = [told] * 5
+        assert qoder("session", "pending").code == 7
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:

@@ -120,8 +120,8 @@ def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, servic
 
 
 def test_vault_put_replaces_no_hosts_set_while_it_asked(qoder: Qoder, service: Things, questions: Any) -> None:
-    raw = variable(service)
-    questions(lambda: raw["auth"].update(networking={"type": "limited", "allowed_hosts": ["theirs.example.com"]}))
+    auth, theirs = variable(service)["auth"], {"type": "limited", "allowed_hosts": ["theirs.example.com"]}
+    questions(lambda: auth.update(networking=theirs))
     qoder.env["KEY"] = SECRET
     ran = qoder("vault", "put", "team-secrets", "vcred_old", "--variable", "--from-env", "KEY", "--allow-host", "x.com")
     assert (ran.code, service.writes, "meantime; nothing was sent" in ran.err) == (6, [], True)
