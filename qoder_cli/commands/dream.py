@@ -80,7 +80,7 @@ def _wait(app: App, dream: Raw, limits: Limits) -> None:
     stopped: QoderError | None = None
     try:
         for pause in doubling(*_PAUSES):
-            if found.get("status") in _ENDED:
+            if found.get("status") in _ENDED or found.get("ended_at"):
                 break
             if deadline.left() <= 0:
                 stopped = WaitTimeout(f"timed out; dream {dream['id']} is still {found.get('status')}", **again)
@@ -96,7 +96,9 @@ def _wait(app: App, dream: Raw, limits: Limits) -> None:
         raise stopped
     if found.get("status") != "completed":
         why = text(mapping(found.get("error")).get("message"))
-        message = f"dream {dream['id']} {'failed' if found.get('status') == 'failed' else 'was cancelled'}"
+        status = str(found.get("status"))
+        so = {"failed": "failed", "canceled": "was cancelled"}.get(status, f"ended, with the status {status!r}")
+        message = f"dream {dream['id']} {so}"
         raise RunFailed(f"{message}: {why}" if why else message)
 
 

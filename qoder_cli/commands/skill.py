@@ -13,6 +13,7 @@ from qoder_cli.commands.file import FOLDER
 from qoder_cli.files import skill as skills
 from qoder_cli.files.body import pairs
 from qoder_cli.help.completion import values
+from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.files import prepare_folder
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import fields, name_of, show
@@ -48,7 +49,7 @@ def upload(
         show(app, _SKILL, skills.upload(app, name, files, None, fields))
         return
     id = str(skill["id"])
-    skill = read_one(app, _SKILL, id)  # now: once a version is added, no error may hide that
+    skill = read(app.client, target_of(_SKILL, id), fresh=True)  # now: once a version is added, no error may hide that
     if title or metadata:
         app.progress.warn(f"{name} is there already ({id}): --title and --metadata are for a new skill")
     if skills.is_same(app, skill, files):

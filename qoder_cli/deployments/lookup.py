@@ -97,10 +97,10 @@ def read_deployment(app: App, id: str, **how: Any) -> Deployment:
     return found
 
 
-def find_deployment(app: App, id: str) -> Deployment:
-    """Return a deployment by the id typed. Raises ApiError, with near ids."""
+def find_deployment(app: App, id: str, *, fresh: bool = False) -> Deployment:
+    """Return a deployment by the id typed; `fresh` is that of `Client.get`. Raises ApiError, with near ids."""
     try:
-        return read_deployment(app, id)
+        return read_deployment(app, id, fresh=fresh)
     except NotFound as error:
         raise explain_missing(error, id, app) from None
 

@@ -51,7 +51,7 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
 
     def read(id: str) -> Deployment | QoderError:
         try:
-            return find_deployment(app, id)
+            return find_deployment(app, id, fresh=True)
         except ApiError as error:
             return error
 

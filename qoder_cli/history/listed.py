@@ -24,9 +24,9 @@ AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 
 
-def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Iterator[list[Run]]:
+def pages_of_runs(client: Client, deployment_id: str, limit: int = 100, *, fresh: bool = False) -> Iterator[list[Run]]:
     """Yield a deployment's runs, newest first, in pages (at most 100). Raises ApiError."""
-    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
+    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}, fresh=fresh):
         runs = [run for item in page["data"] if (run := Run.read(item))]
         if any(run.deployment_id not in (None, deployment_id) for run in runs):
             raise no_response(f"the response shows the runs of another deployment than {deployment_id}")

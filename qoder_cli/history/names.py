@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from qoder_cli.app import App
@@ -21,10 +21,12 @@ from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import span, unix
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
+from qoder_cli.http.answers import no_response
 from qoder_cli.sessions.state import read_session
 
 _LISTED = 10  # ids in an error about an ambiguous one
 AT_A_TIME = 8  # requests
+_MOST_EMPTY = 8  # pages
 _SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at most
 
 _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
@@ -124,10 +126,17 @@ class _Finder:
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
-        from qoder_cli.history.listed import pages_of_runs
+        """Return the newest run of a deployment, by a list that no proxy has kept. Raises ApiError."""
+        from qoder_cli.history.listed import RECENT, pages_of_runs
 
+        pages = pages_of_runs(self._app.client, deployment_id, RECENT, fresh=True)
         try:
-            newest = next(pages_of_runs(self._app.client, deployment_id, 1))
+            newest = next((runs for runs in islice(pages, _MOST_EMPTY) if runs), [])  # a page may be empty
+            times = [run.created or 0.0 for run in newest]
+            if 0.0 not in times and times != sorted(times, reverse=True):
+                if next(pages, None) is not None:
+                    raise no_response(f"the list of runs of {deployment_id} is not in its order")
+                newest.sort(key=lambda run: run.created or 0.0, reverse=True)
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:

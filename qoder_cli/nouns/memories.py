@@ -39,12 +39,12 @@ def checked(typed: str) -> str:
     return path
 
 
-def find(app: App, store: str, typed: str) -> Raw | None:
-    """Return a memory with content; None if missing. Raises ApiError."""
+def find(app: App, store: str, typed: str, *, fresh: bool = False) -> Raw | None:
+    """Return a memory with content; None if missing. `fresh` is that of `Client.get`. Raises ApiError."""
 
     def there(id: str) -> Raw | None:
         try:
-            return whole(app, ENTRY, store, id)
+            return whole(app, ENTRY, store, id, fresh=fresh)
         except NotFound as error:
             if error.enveloped:
                 return None
@@ -53,7 +53,7 @@ def find(app: App, store: str, typed: str) -> Raw | None:
     if _ID.fullmatch(typed):
         return there(typed)
     query = {"path_prefix": typed, "limit": 100}
-    for page in app.client.pages(path_of(ENTRY, store), query):
+    for page in app.client.pages(path_of(ENTRY, store), query, fresh=fresh):
         for row in map(mapping, page["data"]):
             # All below a folder is one item of another type.
             is_one = row.get("type") in (None, ENTRY.called) and text(row.get("id"))
@@ -121,7 +121,7 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
     Sends nothing if it says so already. Raises Rejected, after showing what someone else
     wrote in the meantime; other QoderErrors.
     """
-    memory = find(app, store, typed)
+    memory = find(app, store, typed, fresh=True)
     if memory is None and _ID.fullmatch(typed):
         found(app, store, typed)
     if memory is not None and digest(memory) == sha256_of(content):
@@ -137,7 +137,7 @@ def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) 
     already. Raises Rejected as `write` does, and for a version of another memory, or one that was erased.
     """
     old = whole(app, VERSION, store, version)
-    memory = find(app, store, typed)
+    memory = find(app, store, typed, fresh=True)
     path = path_in(old) if memory is None else path_in(memory)
     its = {path_in(old), text(old.get("memory_id"))}  # one that was made anew has another id
     if typed not in its and (memory is None or its.isdisjoint((path, memory["id"]))):

@@ -71,7 +71,7 @@ class Names:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         names = self.among(noun, typed)
         if names and noun.words not in self._things:
-            found = alive(self._app.client, noun, *self._parents, archived=self._archived)
+            found = alive(self._app.client, noun, *self._parents, archived=self._archived, fresh=True)
             self._things[noun.words] = things = list(map(kept, found))
             remember(self._app.store, self._app.settings, noun.words, things, whole=not self._parents)
         candidates = self._things.get(noun.words, [])
@@ -116,10 +116,13 @@ def advice(
     return {"hint": f"{asked or f'check the id and the profile ({profile})'}; list them", "next": look}
 
 
-def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, whole: bool = False) -> Iterator[Raw]:
+def alive(
+    client: "Client", noun: Noun, *parents: str, archived: bool = False, whole: bool = False, fresh: bool = False
+) -> Iterator[Raw]:
     """Yield a noun's things, each once, if its id is of their kind. Raises ApiError.
 
-    What is not among them may be created if the list is `whole`: read now, and the server says that it ends.
+    What is not among them may be created if the list is `whole`: read now, and the server says that it ends. A name
+    may be another's by now where it is not `fresh`.
     """
     seen: set[str] = set()
     listed = operation(noun, "list")
@@ -127,7 +130,7 @@ def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, w
     has_filter = archived and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": has_filter and "true"})}
     page: Raw = {}
-    for page in client.pages(path_of(noun, *parents), query, fresh=whole):
+    for page in client.pages(path_of(noun, *parents), query, fresh=whole or fresh):
         for row in map(mapping, page["data"]):
             if has_id(noun, row) and row["id"] not in seen and (archived or not row.get("archived_at")):
                 seen.add(row["id"])

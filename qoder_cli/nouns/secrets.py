@@ -118,9 +118,9 @@ def put(
                 app.progress.note("it may be sent to any host (--allow-host restricts it)")
         return creating(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
     id, kept = str(credential["id"]), mapping(credential.get("auth"))
-    if (hosts := auth.get("networking")) is not None and any(
-        missing(form_with(_SET), {"auth": {"networking": hosts}}, credential)
-    ):
+    hosts = auth.get("networking")
+    goes_elsewhere = hosts is not None and any(missing(form_with(_SET), {"auth": {"networking": hosts}}, credential))
+    if goes_elsewhere:
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
     # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
@@ -132,7 +132,8 @@ def put(
     try:
         target = target_of(_CREDENTIAL, vault, id)
         is_shown = changed == without_secret(changed)  # else reading it back proves nothing
-        write = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown).write()
+        how = {"is_shown": is_shown, "is_read": not goes_elsewhere}
+        write = Update(app, target, credential, {"auth": changed}, form_with(_SET), **how).write()
         sending(write)
         return write.deliver().raw
     except Overtaken:
@@ -241,7 +242,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 def for_server(app: App, vault: str, url: str) -> list[Raw]:
     """Return the OAuth credentials of a vault for exactly this MCP server. Raises ApiError."""
-    found = alive(app.client, _CREDENTIAL, vault)
+    found = alive(app.client, _CREDENTIAL, vault, fresh=True)
     place = PLACES[BEARER]
     return [each for each in found if found_at(each, "auth.type") == "mcp_oauth" and found_at(each, place) == url]
 

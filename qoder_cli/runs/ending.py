@@ -24,7 +24,16 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, calls_to_answer, is_going, verdict, waits_for_answer
+from qoder_cli.base.outcome import (
+    FINAL,
+    SESSION_ARCHIVED,
+    Standing,
+    calls_to_answer,
+    is_going,
+    standing,
+    verdict,
+    waits_for_answer,
+)
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.base.tokens import without_tokens
@@ -324,13 +333,13 @@ def unreadable(run: Run, error: ApiError, app: App, wanted: Wanted) -> QoderErro
     )
 
 
-def _session_now(app: App, run: Run) -> str:
-    """Return the session that a run names now, which may not be the one it named before. Raises ApiError."""
+def _now(app: App, run: Run) -> Run:
+    """Return a run as it is now: its session may not be the one that it named before. Raises ApiError."""
     path = f"/deployment_runs/{segment(run.id)}"
     again = Run.read(app.client.get(path, within=CANCEL_WITHIN / 2, retry=False))
     if again is None or again.id != run.id or again.session_id is None:
         raise NoResponse(f"the response is not run {run.id}, or names no session")
-    return again.session_id
+    return again
 
 
 def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
@@ -344,8 +353,11 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     from qoder_cli.http.write import cancelling
 
     try:
-        session_id = _session_now(app, run)
-        cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
+        now = _now(app, run)
+        if standing(now) is Standing.ENDED:  # what works in its session by now is somebody else's
+            app.progress.warn(f"run {run.id} was not cancelled: it has ended meanwhile")
+            return error
+        cancelling(app.client, lambda: now.session_id or "", timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

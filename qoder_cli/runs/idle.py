@@ -74,6 +74,8 @@ class _Lists:
         by_session.sort(key=lambda run: run.created or 0.0, reverse=True)  # a whole list may have another order
         if going := self._in_moving_session(newest):
             return fill_status(going)
+        if not is_whole and len(newest) < NEWEST and len(by_session) < ASKED:  # a page may be short, or empty
+            self._give_up("the first page of the run list does not show its newest runs")
         for run in by_session[:ASKED]:
             if going := self._unended(run):
                 return going

@@ -12,6 +12,7 @@ from qoder_cli.base.errors import (
     Interrupted,
     LostSight,
     NeedsAnswer,
+    NoResponse,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -25,6 +26,7 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
 from qoder_cli.base.words import counted, few, shortened
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import quoted, visible
@@ -43,7 +45,8 @@ MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
 _LISTED = 10  # ids in a message
 _LONGEST_RESULT = 60  # characters of a result in a question
-_OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait
+_OPEN = ("idle", "running", "rescheduling")  # statuses of sessions that are asked for
+_OVER = ("terminated", "archived")  # those in which nothing waits; in any other something may
 
 
 class TypedSession(NamedTuple):
@@ -157,13 +160,16 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
 def _open_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     query = {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}
-    for page in app.client.pages("/sessions", query):
+    page: dict[str, Any] = {}
+    for page in app.client.pages("/sessions", query, fresh=True):
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
-            is_meant = session.get("status") in (None, *_OPEN) and not session.get("archived_at")
+            is_meant = session.get("status") not in _OVER and not session.get("archived_at")
             if id and id not in seen and is_meant and (created is None or created >= start):
                 seen.add(id)
                 yield session
+    if not says_whether_more(page):
+        raise NoResponse("the list of sessions does not say whether it is whole, so more calls may wait")
 
 
 def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:

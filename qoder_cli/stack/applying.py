@@ -189,6 +189,7 @@ def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     try:
         words, content = item.thing.noun.words, item.thing.content
         if words == "skill":
+            _heed_others(app, item)
             pace.wait_turn()
             note = partial(setattr, item.step, "write")
             return _done(item, skills.upload(app, item.thing.name, content, item.current, item.step.body, note))
@@ -213,6 +214,21 @@ def _done(item: Item, raw: Raw) -> Applied:
     return result_of(item.step, item.step.done, {**(item.current or {}), **raw})
 
 
+def _heed_others(app: App, item: Item) -> None:
+    """Raise Rejected if somebody has written a skill or credential since it was planned; nothing else looks again."""
+    step, current = item.step, item.current
+    if current is None:
+        return
+    rows = ServerLists(app).rows(step.noun, *step.parents)
+    now = next((row for row in rows if row["id"] == current["id"]), current)
+    is_newer = skills.number_of(now.get("latest_version")) > skills.number_of(current.get("latest_version"))
+    if is_newer or step.differs(now) != step.differs(current):
+        raise Rejected(
+            f"{step.label} was changed by someone else in the meantime; nothing was sent",
+            hint="check the new differences and try again",
+        )
+
+
 def _credential(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     """Put a credential. The secret of one that is there is sent only if that was asked for."""
     step, auth = item.step, mapping(item.thing.fields.get("auth"))
@@ -228,6 +244,7 @@ def _credential(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
         return edits.failed(step, error)
     if not planner.options.send_secrets:
         auth = secrets.without_secret(auth)
+    _heed_others(app, item)
     pace.wait_turn()
     note, id = partial(setattr, step, "write"), str(step.current["id"])
     raw = secrets.put(app, step.parents[0], id, dict(auth), lambda sentence: None, note)

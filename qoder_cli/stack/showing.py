@@ -28,10 +28,8 @@ def in_words(plan: StackPlan) -> str:
 
 def show_plan(app: App, plan: StackPlan, *, verbose: bool) -> None:
     """Show a line for each thing, and under a change its fields."""
-    if app.progress.is_quiet:
-        return
     for item in plan.items:
-        if not (item.step.is_open or item.step.error or item.remarks or verbose):
+        if not (_is_news(item) or verbose):
             continue
         app.err.print(f"{app.err.styled(_sign(item), _STYLES.get(_sign(item), ''))} {_title(item)}\n")
         for line in [*_lines(app, item), *(map(inert, item.details) if verbose else ())]:
@@ -40,17 +38,22 @@ def show_plan(app: App, plan: StackPlan, *, verbose: bool) -> None:
     for doomed in plan.doomed:
         app.err.print(f"{app.err.styled('-', 'red')} {_to_remove(doomed)}\n")
     for kept in plan.kept:
-        app.progress.note(f"{inert(kept.label)} is kept: {inert(kept.user)} uses it")
+        app.progress.note(f"{inert(kept.label)} is kept: {inert(kept.user)} uses it", always=True)
     app.err.print(f"{in_words(plan)}\n")
 
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
 
 
+def _is_news(item: Item) -> bool:
+    """Return whether a plan shows a thing: also one that is only taken over, as a vault that gets a credential."""
+    return item.step.is_open or item.is_adopted or item.step.error is not None or bool(item.remarks)
+
+
 def _sign(item: Item) -> str:
     if item.step.error is not None:
         return "!"
-    if not item.step.is_open:
+    if not (item.step.is_open or item.is_adopted):
         return "="
     return "+" if item.current is None else "~"
 
@@ -91,7 +94,7 @@ def _lines(app: App, item: Item) -> Iterator[str]:
 def as_markdown(app: App, plan: StackPlan) -> str:
     """Return the plan as a comment for a merge request. What is not ours in it cannot be markup."""
     lines = [f"**qoder**: {in_words(plan)}", ""]
-    shown = [item for item in plan.items if item.step.is_open or item.step.error or item.remarks]
+    shown = filter(_is_news, plan.items)
     body = []
     for item in shown:
         body.append(f"{_sign(item)} {_title(item)}")

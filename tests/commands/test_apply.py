@@ -236,6 +236,7 @@ def test_apply_puts_no_credential_into_a_vault_of_others_unless_it_adopts_it(tea
     ran = team.apply()
     assert (ran.code, team.writes) == (6, [])
     assert "team-secrets (vault_team) exists, and was not made by the stack s" in ran.err
+    assert "~ adopt vault team-secrets (vault_team)" in team("diff", "--adopt").err
     assert actions(team.applied("--adopt")) == {"vault": "unchanged", "credential": "created"}
     assert {row["action"] for row in team.applied()} == {"unchanged"}
 

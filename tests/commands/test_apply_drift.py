@@ -255,6 +255,16 @@ def test_apply_shows_and_mends_what_somebody_did(team: Team, turn: int) -> None:
     assert team.writes == []
 
 
+def test_apply_shows_what_it_asks_about_and_replaces_nothing_written_since(team: Team, questions: Any) -> None:
+    team.write(WHOLE)
+    team.applied()
+    team.edit("skills/house-style/SKILL.md", "house-style", "house-style\nlicense: MIT")
+    team.edit("vaults/mcp.yaml", "a.example.com", "b.example.com")
+    questions(lambda: any(deed(team) for deed in (_newer_skill, _update_credential("key", ELSEWHERE))))
+    ran = team("apply", "--only", "skill", "--only", "vault", "--no-progress")
+    assert (ran.code, '"a.example.com"' in ran.err, len(team.writes)) == (6, True, 1)  # that of their skill
+
+
 def test_apply_keeps_what_somebody_did_where_no_file_says_otherwise(team: Team) -> None:
     team.write(WHOLE)
     team.applied()

@@ -308,7 +308,7 @@ def test_deploy_update_minds_what_a_colleague_changed_and_what_the_server_stored
 
 def test_deploy_update_looks_past_the_copy_of_a_proxy_for_what_a_colleague_changed(qoder: Qoder) -> None:
     kept = httpx.Response(200, json=KNOWN, headers={"age": "60"})
-    qoder.wire.on("GET", "/deployments/dep_1", KNOWN, kept, {**KNOWN, "name": "theirs"})
+    qoder.wire.on("GET", "/deployments/dep_1", kept, KNOWN, kept, {**KNOWN, "name": "theirs"})
     ran = qoder("deploy", "update", "dep_1", "--description", "New", "--json")
     assert (ran.code, "changed by someone else in the meantime; nothing was sent" in ran.err) == (6, True)
     assert '\n  ~ name: "weekly" -> "theirs"\n' in ran.err

@@ -157,6 +157,7 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
     "runs, has_more a word": ("current", "runs", lambda body: {**body, "has_more": "false"}),
     "runs, oldest first": ("current", "runs", lambda body: {**body, "data": body["data"][::-1]}),
     "runs without times": ("current", "runs", lambda body: rows(body, created_at=None)),
+    "a short page of runs": ("current", "runs", lambda body: {**body, "data": body["data"][:2]}),
     "sessions without deployment": ("current", "sessions", lambda body: page({"id": "sess_x", "status": "running"})),
     "sessions of all deployments": ("current", "sessions", lambda body: page(OTHER)),
     "sessions at rest": ("current", "sessions", lambda body: page({**OURS, "status": "idle"})),

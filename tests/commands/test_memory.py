@@ -328,6 +328,8 @@ def test_memory_restore_writes_what_a_version_said_as_the_memory_was_when_it_was
     again = qoder(*RESTORE)
     assert (again.code, len(service.writes)) == (0, 1)
     assert "conventions.md already says this; nothing was sent" in again.err
+    service.instead[f"GET {OLD}"] = [httpx.Response(200, json=service.thing("mem_1"), headers={"age": "60"})] * 5
+    assert qoder(*RESTORE).code == 7
 
 
 def test_memory_restore_leaves_what_somebody_else_wrote_in_the_meantime(qoder: Qoder, service: Things) -> None:
@@ -386,7 +388,7 @@ def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service:
 
 
 DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
-ENDS = {"completed": 0, "failed": 1, "canceled": 1}
+ENDS = {"completed": 0, "failed": 1, "canceled": 1, "expired": 1}
 
 
 @pytest.mark.parametrize("status", ENDS)

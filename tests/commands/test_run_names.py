@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.app import App
@@ -133,6 +134,11 @@ def test_deploy_get_lists_the_deployments_of_one_name_but_archived_ones(qoder: Q
     assert qoder("deploy", "get", "twin", "-q").out == "dep_2\n"
 
 
+def test_deploy_run_takes_a_name_from_no_list_that_a_proxy_has_kept(qoder: Qoder) -> None:
+    qoder.wire.on(*DEPLOYMENTS, httpx.Response(200, json=page(deployment(1, "x")), headers={"age": "60"}), repeat=True)
+    assert qoder("deploy", "run", "x").code == 7
+
+
 NEAR = {
     **dict.fromkeys(["nightly-reprot", "Nightly-Report", "nightly"], "'nightly-report' (dep_scheduled)"),
     "sikp": "'skip' (dep_skip)",
@@ -175,29 +181,29 @@ def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, 
     newest = world.start(named, trigger="schedule", at=world.now() - 60)
     world.start("dep_demo")
     assert qoder("run", "get", typed, "-q").out == f"{newest.id}\n"
-    [asked] = [seen.query for seen in world.requests if seen.path.endswith("/runs")]
-    assert asked == "limit=1"
+    assert [seen.query for seen in world.requests if seen.path.endswith("/runs")] == ["limit=20"]
 
 
+LATER = {**CURRENT, "id": "drun_7", "created_at": "2026-06-14T09:54:06Z"}
 ANSWERS: dict[str, tuple[Any, int, str]] = {
     "no runs": (page(), 5, "dep_1 has no runs yet"),
     "another deployment's": (page({**LEGACY, "deployment_id": "dep_2"}), 7, "another deployment"),
+    "kept": (httpx.Response(200, json=page(CURRENT), headers={"age": "60"}), 7, "kept"),
+    "oldest first": (page(CURRENT, LATER, more=True), 7, "not in its order"),
     "data is a word": ({"data": "x"}, 7, "not a page"),
-    "a list": ([], 7, "not a page"),
-    "nothing": ({}, 7, "not a page"),
 }
 
 
 @pytest.mark.parametrize(("answer", "code", "says"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_run_get_of_a_deployment_at_last_heeds_only_its_runs(qoder: Qoder, answer: Any, code: int, says: str) -> None:
-    qoder.wire.on(*RUNS_OF_1, answer)
+    qoder.wire.on(*RUNS_OF_1, answer, repeat=True)
     ran = qoder("run", "get", "dep_1@last", "--json")
     assert (ran.code, ran.out) == (code, "")
     assert says in ran.error["message"]
 
 
-def test_run_get_of_a_deployment_at_last_passes_over_what_is_no_run(qoder: Qoder) -> None:
-    qoder.wire.on(*RUNS_OF_1, page({"id": "dep_1"}, {**CURRENT, "id": "drun_7"}))
+def test_run_get_of_a_deployment_at_last_finds_the_newest_run_in_a_list(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS_OF_1, page({"id": "dep_1"}, CURRENT, LATER))
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
     assert qoder("run", "get", "dep_1@last", "-q").out == "drun_7\n"
 

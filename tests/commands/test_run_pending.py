@@ -178,6 +178,7 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     [
         ({}, True),
         ({"status": None}, True),
+        ({"status": "processing"}, True),  # a word that nobody knows
         ({"status": "terminated"}, False),
         ({"archived_at": "2026-06-14T08:54:06Z"}, False),
         ({"created_at": None}, True),
@@ -199,6 +200,13 @@ def test_session_pending_looks_at_what_may_wait_since_then(
     ran = qoder("session", "pending", "--since", "1h", "--json")
     assert sorted(one["call"] for one in ran.json) == (["evt_1"] if is_looked_at else []) + ["evt_2"]
     assert "GET /sessions/None/events" not in server.asked
+
+
+def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(qoder: Qoder, server: Asking) -> None:
+    kept = httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "60"})
+    for told in (kept, httpx.Response(200, json={"data": []})):
+        server.instead["GET /sessions"] = [told] * 5
+        assert qoder("session", "pending").code == 7
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:

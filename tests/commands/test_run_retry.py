@@ -248,7 +248,7 @@ def test_run_retry_compares_a_run_and_its_deployment(
     assert differences(cast(Any, None), then, Deployment({**NOW, **deployment})) == found  # without any request
 
 
-def test_run_retry_says_what_is_different_from_then_and_a_preview_sends_nothing(current: Place) -> None:
+def test_run_retry_says_what_is_different_from_then_and_sends_nothing_before(current: Place, questions: Any) -> None:
     world, old = current.world, current.ended("dep_fail")
     at_version(world, "agent_fail", 2)
     then = world.deployments["dep_fail"].fields["environment_id"]
@@ -258,11 +258,13 @@ def test_run_retry_says_what_is_different_from_then_and_a_preview_sends_nothing(
     ran = current.qoder("run", "retry", old, "--dry-run", "--json")
     assert f"different from then (dep_fail): agent 1 → 2, environment {then} → env_new" in ran.err
     assert (ran.json["idempotency_key"], ran.json["deployment"]) == (f"retry-{old}", "dep_fail")
+    questions(False)
+    asked = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--no-progress")
+    assert "different from then (dep_fail): agent 1 → 2" in asked.err
     assert {seen.method for seen in list(world.requests)[before:]} == {"GET"}
     world.keep("vaults", at=world.now(), id="vault_new", display_name="new")
     for words, change in (
         (("--budget", "5"), "budget none → 5.00"),
-        (("--no-budget",), "budget 5.00 → none"),
         (("--vault", "vault_new"), "vaults changed"),
     ):
         old = current.ended("dep_fail", hours=0.0)

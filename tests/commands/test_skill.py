@@ -145,6 +145,8 @@ def test_skill_upload_sends_nothing_for_the_same_files(qoder: Qoder, service: Th
     ran = qoder("skill", "upload", str(folder), "--json")
     assert (ran.code, service.writes, ran.json["id"]) == (0, [], NOTES)
     assert "nothing was sent" in ran.err
+    service.instead[f"GET /skills/{NOTES}"] = [httpx.Response(200, json={"id": NOTES}, headers={"age": "60"})] * 5
+    assert (qoder("skill", "upload", str(folder)).code, service.writes) == (7, [])  # a proxy's: there may be a newer
 
 
 @pytest.mark.parametrize("content", [b"no zip", b""])

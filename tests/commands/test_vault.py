@@ -119,6 +119,14 @@ def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, servic
     assert "and not to any host: conf" in put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "api.github.com").err
 
 
+def test_vault_put_replaces_no_hosts_set_while_it_asked(qoder: Qoder, service: Things, questions: Any) -> None:
+    auth, theirs = variable(service)["auth"], {"type": "limited", "allowed_hosts": ["theirs.example.com"]}
+    questions(lambda: auth.update(networking=theirs))
+    qoder.env["KEY"] = SECRET
+    ran = qoder("vault", "put", "team-secrets", "vcred_old", "--variable", "--from-env", "KEY", "--allow-host", "x.com")
+    assert (ran.code, service.writes, "meantime; nothing was sent" in ran.err) == (6, [], True)
+
+
 @pytest.mark.parametrize("ours", [None, "the one of the team"])
 def test_vault_put_env_replaces_not_what_is_only_called_so(qoder: Qoder, service: Things, ours: str | None) -> None:
     variable(service, "BAR", "vcred_bar")["display_name"] = "FOO"

@@ -404,7 +404,7 @@ TOKEN = "environment_variables.TOKEN"
         ),
         *(
             (path, "hunter2", "hunter3", f'~ {path}: "hunter2" -> "hunter3"')
-            for path in ("name", "metadata.token", "schedule.expression", "tools[0].max_content_tokens")
+            for path in ("name", "metadata.token", "auth.networking.type", "tools[0].max_content_tokens")
         ),
     ],
 )
@@ -596,10 +596,10 @@ def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], show
         "as before": update._is_as_before(raw),
     }
     assert ", ".join(name for name, is_one in signs.items() if is_one) == shows
-    update._is_read = False
+    update.is_read = False
     assert _outcome(lambda: "ours" if update._find() else "theirs" if update._theirs else "nothing") == found
-    assert update._is_read is (found == "nothing")
-    update._is_read = False
+    assert update.is_read is (found == "nothing")
+    update.is_read = False
     assert _outcome(update._look_again) == then
 
 

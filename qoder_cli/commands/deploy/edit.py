@@ -136,7 +136,7 @@ def update(
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
     declare_fields(values)  # errors first, before any request
     with nullcontext() if dry_run else turn(app):
-        current = find_deployment(app, deployment_id_of(deployment, app))
+        current = find_deployment(app, deployment_id_of(deployment, app), fresh=True)
         current_fields = settable(current)
         fields = _with_goal(plain, outcome, array(current.raw.get("initial_events")))
         fields |= typed.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])

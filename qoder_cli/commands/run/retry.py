@@ -112,12 +112,13 @@ def retry(
     to_start = [order for order in orders if isinstance(order, Order)]
     if not as_list and isinstance(orders[0], QoderError):
         raise orders[0]
-    _say_differences(app, [run for run, order in zip(found, orders, strict=True) if isinstance(order, Order)])
+    asks = (len(to_start) > 1 or (bool(to_start) and all_failed is not None)) and not yes and not dry_run
+    _say_differences(app, [run for run, order in zip(found, orders, strict=True) if isinstance(order, Order)], asks)
     if dry_run:
         from qoder_cli.commands.deploy.dry_run import show_requests
 
         return show_requests(app, typed, orders, as_list=as_list)
-    if (len(to_start) > 1 or (to_start and all_failed is not None)) and not yes:
+    if asks:
         question = f"Start {counted(len(to_start), 'run')} once more?"
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
@@ -228,8 +229,8 @@ def _retries(app: App) -> dict[str, str]:
     return found
 
 
-def _say_differences(app: App, found: Sequence[Run | QoderError]) -> None:
-    """Say what is different from when the runs were started, each once."""
+def _say_differences(app: App, found: Sequence[Run | QoderError], asks: bool) -> None:
+    """Say what is different from when the runs were started, each once; where that `asks`, without progress, too."""
     runs = [run for run in found if isinstance(run, Run) and run.deployment_id is not None]
     ids = list(dict.fromkeys(run.deployment_id for run in runs if run.deployment_id))
 
@@ -244,9 +245,9 @@ def _say_differences(app: App, found: Sequence[Run | QoderError]) -> None:
     for line in _lines(app, runs, deployments):
         lines[line] = None
     for line in list(lines)[:_LISTED]:
-        app.progress.note(line)
+        app.progress.note(line, always=asks and app.may_ask)
     if len(lines) > _LISTED:
-        app.progress.note(f"and {len(lines) - _LISTED} more differences")
+        app.progress.note(f"and {len(lines) - _LISTED} more differences", always=asks and app.may_ask)
 
 
 def _lines(app: App, runs: Sequence[Run], deployments: dict[str, Any]) -> Iterator[str]:

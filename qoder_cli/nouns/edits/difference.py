@@ -24,6 +24,7 @@ Raw = dict[str, Any]
 ABSENT: Final = object()
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(rf"(?:{NAMES})(?<!max_content_token)", re.IGNORECASE)
+_WHERE_SENT = ("type", "secret_name", "networking", "injection_location")  # of `auth`: who agrees has to see these
 _SHORT = 60  # characters; a longer text is compared line by line
 _LONGEST_LINE = 1000  # characters
 _MOST_LINES = 30  # of one text that changed
@@ -97,7 +98,8 @@ class FieldChange(NamedTuple):
 def _may_be_secret(path: str) -> bool:
     """Return whether a secret may stand at a place, by the names that lead there."""
     names = re.split(r"[.\[]", path)
-    return names[0] != "metadata" and any(map(_SECRET_NAME.search, names))
+    is_place = names[0] == "auth" and names[1:2] and names[1] in _WHERE_SENT
+    return not is_place and names[0] != "metadata" and any(map(_SECRET_NAME.search, names))
 
 
 def _shown_at(path: str, value: Any, secrets: Secrets) -> Any:

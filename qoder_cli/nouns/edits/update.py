@@ -41,10 +41,12 @@ class Update:
     body: Raw
     form: Form
     is_shown: bool = field(default=True, kw_only=True)
+    # Whether it was read since the attempt before; not where a person had to agree first.
+    is_read: bool = field(default=True, kw_only=True)
     _mark: str | None = field(default=None, init=False)
     _theirs: Raw | None = field(default=None, init=False)
     _now: Raw = field(default_factory=dict, init=False)
-    _is_read: bool = field(default=True, init=False)  # whether it was read since the attempt before
+    _is_sent: bool = field(default=False, init=False)
 
     def write(self, *, what: str = "", pace: Pace | None = None) -> Write[Resource]:
         """Return the write. It raises Overtaken, other QoderErrors; a stale `version` is a 409."""
@@ -62,7 +64,7 @@ class Update:
             look=self.app.looking(*self.target.look),
             repeatable=True,
             pace=pace,
-            at_attempt=self._look_again,
+            at_attempt=self._begin,
         )
         read_back = write.recovery
 
@@ -92,12 +94,21 @@ class Update:
         is_next = steps == 1 or (steps is None and self._is_later(raw))
         return (is_next and not self.form.is_exact) or self.is_so(raw)
 
+    def _begin(self) -> None:
+        try:
+            self._look_again()
+        except Overtaken as error:
+            if self._is_sent:
+                raise
+            raise error.with_(message=f"{error.message.partition(';')[0]}; nothing was sent") from None
+        self._is_sent = True
+
     def _look_again(self) -> None:
         """Before an attempt, look whether it may be written over: one that was put off may have taken a minute.
 
         Raises Overtaken, ApiError. A server refuses by itself what says what it may replace.
         """
-        is_read, self._is_read = self._is_read, False
+        is_read, self.is_read = self.is_read, False
         if is_read or any(name in self.body for name in CONDITIONS):
             return
         self._now = raw = read(self.app.client, self.target, params=self.form.params, fresh=True)
@@ -117,7 +128,7 @@ class Update:
         if is_so and has_rest:
             return Resource(raw)
         if self._is_as_before(raw):
-            self._is_read = True
+            self.is_read = True
             return None
         if any(self.before.get(name) is not None and raw.get(name) is None for name in _MARKS):
             raise NoResponse(f"the response does not show which version of {self.target.id} it is")

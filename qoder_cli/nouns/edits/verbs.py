@@ -173,7 +173,7 @@ class Changes:
 
     def _ask(self, target: Target, is_wanted: Callable[[Raw], bool]) -> None:
         try:
-            current = read(self.app.client, target)
+            current = read(self.app.client, target, fresh=True)
         except ApiError as error:
             if isinstance(error, NotFound):
                 error = self.missing(error, target)
