@@ -132,11 +132,11 @@ class _Finder:
         pages = pages_of_runs(self._app.client, deployment_id, RECENT, fresh=True)
         try:
             newest = next((runs for runs in islice(pages, _MOST_EMPTY) if runs), [])  # a page may be empty
-            times = [run.created or 0.0 for run in newest]
-            if 0.0 not in times and times != sorted(times, reverse=True):
+            times = [run.created for run in newest if run.created is not None]
+            if len(times) == len(newest) > 0 and times[0] < max(times):
                 if next(pages, None) is not None:
-                    raise no_response(f"the list of runs of {deployment_id} is not in its order")
-                newest.sort(key=lambda run: run.created or 0.0, reverse=True)
+                    raise no_response(f"the list of runs of {deployment_id} does not begin with the newest")
+                return newest[times.index(max(times))].id
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:

@@ -265,6 +265,7 @@ def test_run_retry_says_what_is_different_from_then_and_sends_nothing_before(cur
     world.keep("vaults", at=world.now(), id="vault_new", display_name="new")
     for words, change in (
         (("--budget", "5"), "budget none → 5.00"),
+        (("--no-budget",), "budget 5.00 → none"),
         (("--vault", "vault_new"), "vaults changed"),
     ):
         old = current.ended("dep_fail", hours=0.0)

@@ -130,15 +130,22 @@ LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel", "--timeout
 
 
 @pytest.mark.parametrize(
-    "run", [MOVED, (503, ""), {**MOVED, "id": "drun_2"}, {**MOVED, "session_id": None}, [], DONE], ids=str
+    ("run", "says"),
+    [
+        (MOVED, "cancellation was requested"),
+        (DONE, "was not cancelled: it has ended"),
+        *((run, "could not be cancelled") for run in ((503, ""), {**MOVED, "id": "drun_2"}, [])),
+        ({**MOVED, "session_id": None}, "could not be cancelled"),
+    ],
+    ids=str,
 )
-def test_deploy_run_on_leave_cancels_the_session_that_the_run_names_then(qoder: Qoder, run: Any) -> None:
+def test_deploy_run_on_leave_cancels_the_session_that_the_run_names_then(qoder: Qoder, run: Any, says: str) -> None:
     qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK), repeat=True).on(*RUN, run)
     if run is MOVED:
         qoder.wire.on("POST", "/sessions/sess_2/cancel", {"id": "sess_2", "type": "session", "status": "canceling"})
     ran = qoder(*LEAVES)
     assert ran.code == 124
-    assert ("cancellation was requested" if run is MOVED else " cancelled") in ran.err
+    assert says in ran.err
 
 
 def test_run_logs_follow_goes_on_in_the_session_that_the_run_names_now(qoder: Qoder) -> None:

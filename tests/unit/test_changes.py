@@ -404,7 +404,13 @@ TOKEN = "environment_variables.TOKEN"
         ),
         *(
             (path, "hunter2", "hunter3", f'~ {path}: "hunter2" -> "hunter3"')
-            for path in ("name", "metadata.token", "auth.networking.type", "tools[0].max_content_tokens")
+            for path in (
+                "name",
+                "metadata.token",
+                "schedule.expression",
+                "auth.networking.type",
+                "tools[0].max_content_tokens",
+            )
         ),
     ],
 )
