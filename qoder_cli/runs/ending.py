@@ -355,7 +355,7 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     try:
         now = _now(app, run)
         if standing(now) is Standing.ENDED:  # what works in its session by now is somebody else's
-            app.progress.warn(f"run {run.id} was not cancelled: it has ended meanwhile")
+            app.progress.warn(f"run {run.id} was not cancelled: it has ended")
             return error
         cancelling(app.client, lambda: now.session_id or "", timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:

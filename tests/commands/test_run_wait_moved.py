@@ -133,8 +133,10 @@ LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel", "--timeout
     ("run", "says"),
     [
         (MOVED, "cancellation was requested"),
-        (DONE, "was not cancelled: it has ended"),
-        *((run, "could not be cancelled") for run in ((503, ""), {**MOVED, "id": "drun_2"}, [])),
+        (DONE, "was not cancelled: it has ended\n"),
+        ((503, ""), "could not be cancelled"),
+        ([], "could not be cancelled"),
+        ({**MOVED, "id": "drun_2"}, "could not be cancelled"),
         ({**MOVED, "session_id": None}, "could not be cancelled"),
     ],
     ids=str,
