@@ -43,7 +43,8 @@ MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
 _LISTED = 10  # ids in a message
 _LONGEST_RESULT = 60  # characters of a result in a question
-_OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait
+_OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait, to be asked for
+_OVER = ("terminated", "archived")  # in any other, something may wait, too: other servers have other words
 
 
 class TypedSession(NamedTuple):
@@ -160,7 +161,7 @@ def _open_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
     for page in app.client.pages("/sessions", query):
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
-            is_meant = session.get("status") in (None, *_OPEN) and not session.get("archived_at")
+            is_meant = session.get("status") not in _OVER and not session.get("archived_at")
             if id and id not in seen and is_meant and (created is None or created >= start):
                 seen.add(id)
                 yield session

@@ -178,6 +178,9 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     [
         ({}, True),
         ({"status": None}, True),
+        ({"status": "processing"}, True),  # as older servers say
+        ({"status": "requires_action"}, True),
+        ({"status": "archived"}, False),
         ({"status": "terminated"}, False),
         ({"archived_at": "2026-06-14T08:54:06Z"}, False),
         ({"created_at": None}, True),
