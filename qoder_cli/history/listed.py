@@ -33,6 +33,11 @@ def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Itera
         yield runs
 
 
+def newest_runs(client: Client, deployment_id: str, limit: int) -> list[Run]:
+    """Return a deployment's newest runs: those of the first page that has any. Raises ApiError."""
+    return next(filter(None, pages_of_runs(client, deployment_id, limit)), [])
+
+
 class Resolver:
     """Makes runs of a list's objects, with endings only sessions know, if it `asks`.
 
@@ -125,7 +130,7 @@ def recent_runs(app: App, deployment_id: str) -> Fields:
     """Return a summary of the newest 20 runs; empty if they cannot be read."""
     resolver = Resolver(app)
     try:
-        newest = next(pages_of_runs(app.client, deployment_id, RECENT))
+        newest = newest_runs(app.client, deployment_id, RECENT)
     except ApiError as error:
         app.progress.warn(f"could not read its runs: {error.message}")
         return {}

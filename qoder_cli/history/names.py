@@ -124,10 +124,10 @@ class _Finder:
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
-        from qoder_cli.history.listed import pages_of_runs
+        from qoder_cli.history.listed import newest_runs
 
         try:
-            newest = next(pages_of_runs(self._app.client, deployment_id, 1))
+            newest = newest_runs(self._app.client, deployment_id, 1)
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:

@@ -67,6 +67,8 @@ class _Lists:
         by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
         if not by_session and (is_whole or have_status):
             return None
+        if not is_whole and len(newest) < ASKED:
+            self._give_up("the run list is incomplete")
         if not is_whole and not _is_newest_first(newest):
             self._give_up("the run list is not in its order")
         if len(by_session) > ASKED and any(run.created is None for run in by_session):
