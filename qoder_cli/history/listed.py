@@ -21,6 +21,7 @@ from qoder_cli.sessions.left import Looking
 
 RECENT = 20  # runs
 AT_A_TIME = 8  # sessions
+APART = 60.0  # seconds by which a list's order may differ from that of the times that it shows
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 
 
@@ -35,7 +36,11 @@ def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Itera
 
 def newest_runs(client: Client, deployment_id: str, limit: int) -> list[Run]:
     """Return a deployment's newest runs: those of the first page that has any. Raises ApiError."""
-    return next(filter(None, pages_of_runs(client, deployment_id, limit)), [])
+    runs: list[Run] = next(filter(None, pages_of_runs(client, deployment_id, limit)), [])
+    created = [at for run in runs if (at := run.created) is not None]
+    if created and created[-1] - created[0] > APART:
+        raise no_response(f"the list of the runs of {deployment_id} does not begin with the newest")
+    return runs
 
 
 class Resolver:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 
 from qoder_cli.app import App
@@ -19,7 +18,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
-from qoder_cli.base.times import span, unix
+from qoder_cli.base.times import descend, span, unix
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.sessions.state import read_session
 
@@ -127,7 +126,7 @@ class _Finder:
         from qoder_cli.history.listed import newest_runs
 
         try:
-            newest = newest_runs(self._app.client, deployment_id, 1)
+            newest = newest_runs(self._app.client, deployment_id, 2)  # two show their order
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:
@@ -166,13 +165,14 @@ class _Finder:
         oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
 
         def look(deployment_id: str) -> None:
-            for found in chain.from_iterable(pages_of_runs(self._app.client, deployment_id)):
-                if found.session_id in wanted:
-                    self.found[found.session_id] = found.id
-                    wanted.discard(found.session_id)
-                begun = found.created
-                if not wanted or (oldest and begun and oldest - begun > _SESSION_AGE):
-                    break  # newest first (help/pages/api.md#lists-and-pages): the rest is older
+            for page in pages_of_runs(self._app.client, deployment_id):
+                for found in page:
+                    if found.session_id in wanted:
+                        self.found[found.session_id] = found.id
+                        wanted.discard(found.session_id)
+                begun = [at for run in page if (at := run.created) is not None]
+                if not wanted or (oldest and descend(begun) and oldest - begun[-1] > _SESSION_AGE):
+                    break  # the rest is older
 
         failure = self._or_error(look, deployment_id)
         for id in wanted:

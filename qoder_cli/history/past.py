@@ -10,7 +10,7 @@ from qoder_cli.base.errors import ApiError, NotFound, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.times import descend, parse_timestamp, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.history import names
 from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs
@@ -67,8 +67,8 @@ def _runs_since(app: App, start: datetime, deployments: Sequence[str]) -> Iterat
     for id in deployments:
         for page in pages_of_runs(app.client, id):
             yield from ((run.id, run.session_id) for run in page if _is_since(run, start))
-            if page and not any(_is_since(run, start) for run in page):
-                break  # newest first (help/pages/api.md#lists-and-pages): the rest is older
+            if descend([at for run in page if (at := run.created) is not None]) and not _is_since(page[-1], start):
+                break  # the rest is older
 
 
 def _is_since(run: Run, start: datetime) -> bool:

@@ -13,7 +13,7 @@ from qoder_cli.base.errors import ApiError, AuthError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, standing, waits_for_answer
-from qoder_cli.base.times import parse_when, utc_text
+from qoder_cli.base.times import descend, parse_when, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
 from qoder_cli.history.listed import Resolver
@@ -149,17 +149,12 @@ def _rows(app: App, ids: Sequence[str], earliest: float, night: Night, failures:
                     night.problems.append(Unread("runs", f"{nowhere} items of the list are no runs of a deployment"))
                 yield from runs
                 times = [_at(run, night) for run in runs]
-                if ids and _descend(times) and times[-1] < earliest - _APART:
+                if ids and descend(times) and times[-1] < earliest - _APART:
                     break
         except ApiError as error:
             night.whole = False
             failures.append(_noted(error, "runs", night))
             return
-
-
-def _descend(times: Sequence[float]) -> bool:
-    """Return whether the newest come first, as they should (help/pages/api.md#lists-and-pages), beyond doubt."""
-    return len(times) > 1 and times[0] > times[-1] and list(times) == sorted(times, reverse=True)
 
 
 def _typed(at: float) -> str:
@@ -220,7 +215,7 @@ def _read_credits(app: App, ids: Sequence[str], night: Night) -> None:
                 if id in wanted and spent is not None:
                     night.credits[id] = spent
             created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
-            if _descend(created) and created[-1] < night.since - _APART:
+            if descend(created) and created[-1] < night.since - _APART:
                 return  # the server ignores the time that was asked for
     except ApiError as error:
         _noted(error, "credits", night)

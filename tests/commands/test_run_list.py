@@ -687,7 +687,9 @@ def test_run_list_since_reads_no_more_of_a_deployment_than_it_must(qoder: Qoder)
     for path in (("GET", "/deployments/dep_1/runs"), RUNS):  # of a server that filters nothing by itself
         qoder.wire.on(*path, page(runs[0], runs[1], more=True))
     qoder.wire.on(*RUNS, page(runs[2]))  # the order of this list is not documented: it is read to its end
+    qoder.wire.on("GET", "/deployments/dep_2/runs", page(runs[2], runs[1], more=True), page(runs[0]))  # oldest first
     assert ids(qoder(*LIST, "dep_1", "--since", "2h", "--json")) == ["drun_0"]
+    assert ids(qoder(*LIST, "dep_2", "--since", "2h", "--json")) == ["drun_0"]
     assert ids(qoder(*LIST, "--since", "2h", "--json")) == ["drun_0"]
 
 

@@ -176,12 +176,14 @@ def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, 
     world.start("dep_demo")
     assert qoder("run", "get", typed, "-q").out == f"{newest.id}\n"
     [asked] = [seen.query for seen in world.requests if seen.path.endswith("/runs")]
-    assert asked == "limit=1"
+    assert asked == "limit=2"
 
 
+WHEN = ("2026-06-12T10:00:00Z", "2026-06-13T10:00:00Z", "2026-06-14T10:00:00Z")
 ANSWERS: dict[str, tuple[Any, int, str]] = {
     "no runs": (page(), 5, "dep_1 has no runs yet"),
     "no runs, but more": (page(more=True), 7, "more pages but no cursor"),
+    "the oldest first": (page(*({**LEGACY, "created_at": at} for at in WHEN)), 7, "begin with the newest"),
     "another deployment's": (page({**LEGACY, "deployment_id": "dep_2"}), 7, "another deployment"),
     "data is a word": ({"data": "x"}, 7, "not a page"),
     "a list": ([], 7, "not a page"),
@@ -229,6 +231,14 @@ def test_run_get_exits_5_for_a_session_without_a_run(qoder: Qoder, session: Any,
     ran = qoder("run", "get", "sess_1", "--json")
     assert ran.code == 5
     assert says in ran.error["message"]
+
+
+def test_run_get_finds_the_run_of_a_session_also_where_the_oldest_come_first(qoder: Qoder) -> None:
+    rows = [{**CURRENT, "id": f"drun_{n}", "session_id": f"sess_{n}"} for n in (3, 2, 1)]
+    first, second, third = ({**row, "created_at": at} for row, at in zip(rows, WHEN, strict=True))
+    qoder.wire.on(*SESSION, OF_1).on(*RUNS_OF_1, page(first, second, more=True), page(third))
+    qoder.wire.on("GET", "/deployment_runs/drun_1", {**DONE, "id": "drun_1"})
+    assert qoder("run", "get", "sess_1", "-q").out == "drun_1\n"
 
 
 def test_run_get_looks_for_no_run_of_another_session(qoder: Qoder) -> None:

@@ -12,7 +12,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
-from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
+from qoder_cli.base.times import descend, parse_timestamp, parse_when, unix, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
@@ -300,10 +300,10 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
 
 
 def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs, newest first, as far as they were started since a time."""
+    """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
     for page in pages:
         yield page
-        last = mapping(page["data"][-1]) if page["data"] else {}
-        moment = parse_timestamp(last.get("triggered_at") or last.get("created_at"))
-        if moment is not None and moment < since - APART:
+        rows = map(mapping, page["data"])
+        times = [at for row in rows if (at := unix(row.get("triggered_at") or row.get("created_at"))) is not None]
+        if descend(times) and times[-1] < (since - APART).timestamp():
             return
