@@ -9,10 +9,10 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount
-from qoder_cli.base.errors import ApiError, AuthError
+from qoder_cli.base.errors import ApiError, AuthError, Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
-from qoder_cli.base.outcome import Standing, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, standing, verdict, waits_for_answer
 from qoder_cli.base.times import descend, parse_when, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
@@ -189,7 +189,7 @@ def _resolve_earlier(resolver: Resolver, night: Night) -> None:
     earlier, wanted = night.of(night.before), list[Run]()
     for id, runs in night.of(night.runs).items():
         ended = [run for run in newest_first(runs) if standing(run) is Standing.ENDED and run.status != "skipped"]
-        if ended and len(ended) < IN_A_ROW and all(run.status == "failed" for run in ended):
+        if ended and len(ended) < IN_A_ROW and all(verdict(run) is Exit.RUN_FAILED for run in ended):
             wanted += newest_first(earlier[id])[: IN_A_ROW - len(ended)]
     runs_by_id = {run.id: run for run in resolver.runs([run.raw for run in wanted])}
     night.before = [runs_by_id.get(run.id, run) for run in night.before]

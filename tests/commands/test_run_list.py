@@ -470,6 +470,15 @@ def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixe
     assert (first, set(others)) == (None, {statuses[0] if is_sent else None})
 
 
+@pytest.mark.parametrize("status", ["failed", "running", "completed"])
+def test_run_list_of_a_status_has_runs_of_a_status_that_is_not_recognised(qoder: Qoder, status: str) -> None:
+    odd = run(1, status="timed_out"), run(2, status="thinking", completed_at=None)
+    qoder.wire.on(*RUNS, page(*odd, more=True), page(run(3, status="thinking", completed_at=None), run(4)))
+    found = {"failed": ["drun_1"], "running": ["drun_2", "drun_3"], "completed": ["drun_4"]}
+    assert ids(qoder(*LIST, "--status", status, "--json")) == found[status]
+    assert all("status" not in request.url.params for request in qoder.wire.requests)
+
+
 def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> None:
     ran = qoder(*LIST, "--status", "completed", "-n", "4", "--json")
     assert ids(ran) == truth(mixed, "completed")[:4]
@@ -626,6 +635,10 @@ def test_run_list_shows_no_status_of_a_run_whose_session_was_deleted(qoder: Qode
     qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
     [item] = qoder(*LIST, "--json").json
     assert (item.get("status"), item["error"]["type"]) == (None, "session_deleted")
+    qoder.wire.on(*RUNS, page(run_of_session(1)))
+    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
+    ran = qoder(*LIST, "--status", "failed", "--json")
+    assert (ran.json, "ignored 1 run: the outcome is unknown" in ran.err) == ([], True)
 
 
 GONE = api_error(404, "not_found_error", "Gone.")

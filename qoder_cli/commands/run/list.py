@@ -1,6 +1,6 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,9 +9,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotFound, UsageError
+from qoder_cli.base.errors import Exit, NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
+from qoder_cli.base.outcome import is_going, verdict
 from qoder_cli.base.times import descend, parse_timestamp, parse_when, unix, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
@@ -170,12 +171,13 @@ def _look(
         asks = False  # no status is shown and none is needed
     resolver = Resolver(app, ask=asks)
     adopted = app.store.adopted(app.settings.host)
-    undated = 0
+    undated = unknown = 0
 
     def matches(item: Object) -> bool:
         """Return whether a run is wanted, whatever the server filtered."""
         nonlocal undated
-        if trigger not in (None, mapping(item.get("trigger_context")).get("type")):
+        context = item.get("trigger_context")
+        if trigger not in (None, context, mapping(context).get("type")):
             return False
         if window == ALWAYS:
             return True
@@ -183,9 +185,13 @@ def _look(
         undated += created is None
         return created is not None and window.holds(created)
 
-    def read(objects: Sequence[Object]) -> Iterable[Run]:
-        runs = resolver.runs(objects) if asks or statuses else map(Run, objects)
-        return _of_status(runs, statuses, adopted, app.named)
+    def read(objects: Sequence[Object]) -> Iterator[Run]:
+        nonlocal unknown
+        for run in resolver.runs(objects) if asks or statuses else map(Run, objects):
+            if statuses and _status(run) not in statuses:
+                unknown += verdict(run) is Exit.OUTCOME_UNKNOWN
+            else:
+                yield app.named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
 
     listing = Listing(
         pages,
@@ -202,6 +208,8 @@ def _look(
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {counted(undated, 'run')} without a creation time")
+    if unknown:
+        app.progress.warn(f"ignored {counted(unknown, 'run')}: the outcome is unknown, as the session was deleted")
     _warn_of_unread(app, resolver, statuses)
     listing.conclude(app.progress, none=none)
 
@@ -225,15 +233,11 @@ def _first(statuses: set[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
 
 
-def _of_status(
-    runs: Iterable[Run], statuses: set[str], adopted: Container[str], named: Callable[[Run], Run]
-) -> Iterator[Run]:
-    for run in runs:
-        if statuses and run.status not in statuses:
-            continue
-        if text(run.raw.get("id")) in adopted:
-            run = replace(run, adopted=True)
-        yield named(run)
+def _status(run: Run) -> str | None:
+    """Return the status by which a run is found: that which an unrecognised one is taken for."""
+    if run.status in (None, *Status):
+        return run.status
+    return "running" if is_going(run) else "failed"
 
 
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
@@ -293,8 +297,8 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     the same with any filter (help/pages/api.md#lists-and-pages).
     """
     name, value = next_cursor(first) or ("", "")
-    shows_status = any(text(mapping(item).get("status")) for item in first["data"])
-    if len(statuses) != 1 or name != "after_id" or not shows_status:
+    shown = set(filter(None, (text(mapping(item).get("status")) for item in first["data"])))
+    if len(statuses) != 1 or name != "after_id" or not shown or not shown.issubset(Status):
         return None
     return {**query, "status": next(iter(statuses)), name: value}
 
