@@ -70,7 +70,8 @@ def usage(
 
     Exits 8 if more than --over was used: a cron line that warns of money. Where
     the sessions cannot all be read it exits 7 (or 4), whatever the sum so far;
-    with --over also 7 if a session does not show whether it counts.
+    with --over also 7 if a session does not show whether it counts, or if none
+    shows what it used.
 
     Some servers do not report how a run ended; qoder then reads it from each
     run's session, for up to 100 runs; for more, --resolve does. A day is one of
@@ -103,6 +104,8 @@ def usage(
             hint="to see by which sessions",
             next=app.looking("session", "list", "--since", since),
         )
+    if limit is not None and every.least_credits is None and every.unknown > every.growing:
+        raise Unavailable(f"no session shows what it used: it may be more than {as_text(limit)} credits")
     if limit is not None and unclear:
         raise Unavailable(
             f"{counted(unclear, 'session')} may count, too: it may be more than {as_text(limit)} credits",

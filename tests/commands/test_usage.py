@@ -140,6 +140,8 @@ def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qo
 LEFT_OUT = {  # sessions, runs, words, and the exit code
     "no time": ([session("1", "9", created_at=None)], EMPTY, (), 7),
     "no object": (["7"], EMPTY, (), 7),
+    "none says what it used": ([session("1", None), session("2", "null")], EMPTY, (), 7),
+    "none says it so early": ([session("1", None, status="running")], EMPTY, (), 0),
     "perhaps its own": ([session("1", "9", deployment_id=None)], api_error(403, "permission_error", "No."), ONE, 7),
     "not its own": ([session("1", "9", deployment_id=None)], EMPTY, ONE, 0),
     "more even so": ([session("1", "9", created_at=None), session("2", "6")], EMPTY, (), 8),
