@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, NotFound, QoderError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
@@ -42,7 +42,9 @@ def of_runs(app: App, typed: Sequence[str]) -> Iterator[Past]:
 def _named(app: App, id: str) -> tuple[str, str | None]:
     if id.startswith("sess_"):
         return id, id
-    run = Run(app.client.get(f"/deployment_runs/{segment(id)}"))
+    run = Run.read(app.client.get(f"/deployment_runs/{segment(id)}"))
+    if run is None or run.id != id:
+        raise NoResponse(f"the response is not run {id}")
     return id, run.session_id
 
 
