@@ -310,6 +310,7 @@ GONE = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1", "creat
 ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
 UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that are listed, and the exit code
+    "when its schedule fires": ({**HOURLY, "timezone": "Mars/Olympus"}, [], 7),
     "an item that is not a run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
     "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),
