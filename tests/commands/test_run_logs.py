@@ -262,6 +262,7 @@ NOTHING: dict[str, tuple[Any, Any, int, str]] = {
     "skipped": ({**LEGACY, "session_id": None, "status": "skipped"}, None, 5, "skipped"),
     "no session yet": (NO_SESSION, None, 8, '"next":["qoder","run","logs","drun_1","--follow","-o","json"]'),
     "deleted": (CURRENT, GONE, 5, "sess_1 of run drun_1 was deleted, along with its events"),
+    "a page of somebody else": (CURRENT, (404, "<p>Nothing here"), 5, '"message":"HTTP 404 from api.qoder.com: '),
     "no such run": (GONE, None, 5, "No such thing."),
     "no run": ([], None, 7, ""),
 }
@@ -275,6 +276,12 @@ def test_run_logs_says_why_there_is_nothing_to_show(qoder: Qoder, run: Any, even
     ran = qoder("run", "logs", "drun_1", "--json")
     assert (ran.code, ran.out) == (code, "[]\n" if code == 0 else "")
     assert says in ran.err
+
+
+def test_run_logs_of_a_thread_that_is_not_there_does_not_say_that_the_session_is_gone(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on("GET", "/sessions/sess_1/threads/sthr_9/events", GONE)
+    ran = qoder("run", "logs", "drun_1", "--thread", "sthr_9")
+    assert ran.errors[0] == "error: session sess_1 of run drun_1 was deleted, or has no thread sthr_9"
 
 
 def test_run_logs_says_that_no_event_is_of_the_type(qoder: Qoder) -> None:
