@@ -173,6 +173,9 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
     if resolver.unread:
         what = f"{counted(resolver.unread, 'session')} could not be read: the outcome of the runs is unknown"
         night.problems.append(Unread("sessions", what, resolver.failure))
+    elif resolver.unasked:
+        what = f"{counted(resolver.unasked, 'session')} could not be read: whether the runs wait for you is unknown"
+        night.problems.append(Unread("sessions", what, resolver.failure))
     elif resolver.failure:  # of runs that completed
         night.problems.append(Unread("sessions", resolver.failure.message, resolver.failure))
     remember_runs(app.store, app.settings, newest_first(night.runs))

@@ -296,9 +296,12 @@ def test_report_of_5000_deployments_stays_a_page(qoder: Qoder, count: int) -> No
     assert page.count(f"{count - 11:,} more: -o json has all") == 2
 
 
-def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qoder, world: World) -> None:
+@pytest.mark.parametrize("deployment", ["dep_demo", "dep_ask"])
+def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(
+    qoder: Qoder, world: World, deployment: str
+) -> None:
     world.things["deployments"].pop("dep_scheduled")
-    session = world.start("dep_demo", at=ago(world, 2)).session
+    session = world.start(deployment, at=ago(world, 2)).session
     assert session
     answered(qoder, world, f"{SESSIONS}/{session.id}/events", DENIED)
     assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 4]

@@ -245,6 +245,8 @@ def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
         what = "ignored" if statuses else "status unknown for"
         why = "sessions could not be read" if resolver.asks else "--no-resolve"
         app.progress.warn(f"{what} {counted(resolver.unread, 'run')}: {why}")
+    if resolver.unasked:
+        app.progress.warn(f"{counted(resolver.unasked, 'run')} may wait for an answer: sessions could not be read")
 
 
 def runs_request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
