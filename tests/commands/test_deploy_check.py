@@ -179,10 +179,7 @@ READS = [{**TOOLS[0], "enabled_tools": ["Read", "Grep"]}]
 
 # What is wrong, and what is found: the finding, its weight, a part of what it says, and of the command.
 WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
-    "paused for another reason": (
-        uses(status="paused", paused_reason={"type": "quota_exceeded"}),
-        *("paused_by_error", "problem", "paused by an error (quota_exceeded)", "deploy unpause dep_it"),
-    ),
+    "odd pause": (uses(status="paused", paused_reason={"type": "x"}), "paused_by_error", "problem", "(x)", "unpause"),
     "paused": (
         uses(status="paused", paused_reason=GONE),
         *("paused_by_error", "problem", "its environment is archived", "deploy unpause dep_it"),

@@ -278,17 +278,13 @@ def test_run_logs_says_why_there_is_nothing_to_show(qoder: Qoder, run: Any, even
     assert says in ran.err
 
 
-def test_run_logs_of_a_thread_that_is_not_there_does_not_say_that_the_session_is_gone(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, CURRENT).on("GET", "/sessions/sess_1/threads/sthr_9/events", GONE)
-    ran = qoder("run", "logs", "drun_1", "--thread", "sthr_9")
-    assert ran.errors[0] == "error: session sess_1 of run drun_1 was deleted, or has no thread sthr_9"
-
-
-def test_run_logs_says_that_no_event_is_of_the_type(qoder: Qoder) -> None:
+def test_run_logs_says_that_no_event_is_of_the_type_or_the_thread(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello.")))
     assert "no matching events" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello."), more=True), page({"id": "evt_2", "type": "other"}))
     assert qoder("run", "logs", "drun_1", "--type", "agent.message", "-q").err == ""
+    qoder.wire.on(*RUN, CURRENT).on("GET", "/sessions/sess_1/threads/sthr_9/events", GONE)
+    assert "was deleted, or has no thread sthr_9" in qoder("run", "logs", "drun_1", "--thread", "sthr_9").err
 
 
 def test_run_logs_waits_for_the_session_of_a_young_run(qoder: Qoder) -> None:

@@ -234,11 +234,10 @@ def test_run_get_exits_5_for_a_session_without_a_run(qoder: Qoder, session: Any,
 
 
 def test_run_get_finds_the_run_of_a_session_also_where_the_oldest_come_first(qoder: Qoder) -> None:
-    rows = [{**CURRENT, "id": f"drun_{n}", "session_id": f"sess_{n}"} for n in (3, 2, 1)]
-    first, second, third = ({**row, "created_at": at} for row, at in zip(rows, WHEN, strict=True))
-    qoder.wire.on(*SESSION, OF_1).on(*RUNS_OF_1, page(first, second, more=True), page(third))
-    qoder.wire.on("GET", "/deployment_runs/drun_1", {**DONE, "id": "drun_1"})
-    assert qoder("run", "get", "sess_1", "-q").out == "drun_1\n"
+    rows = [{**DONE, "id": f"drun_{n}", "session_id": f"sess_{n}", "created_at": WHEN[n - 1]} for n in (1, 2, 3)]
+    qoder.wire.on("GET", "/sessions/sess_3", {**OF_1, "id": "sess_3"}).on("GET", "/deployment_runs/drun_3", rows[2])
+    qoder.wire.on(*RUNS_OF_1, page(*rows[:2], more=True), page(rows[2]))
+    assert qoder("run", "get", "sess_3", "-q").out == "drun_3\n"
 
 
 def test_run_get_looks_for_no_run_of_another_session(qoder: Qoder) -> None:

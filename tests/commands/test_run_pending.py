@@ -127,17 +127,6 @@ def test_run_get_looks_once_for_what_a_run_waits_for(
     assert bool(asks) == bool(looks and calls)
 
 
-@pytest.mark.parametrize("words", [("get", "drun_1"), ("list",)], ids=str)
-def test_run_get_and_list_say_where_it_is_unknown_whether_a_run_waits(
-    qoder: Qoder, server: Asking, words: tuple[str, ...]
-) -> None:
-    server.asks("sess_1", call(1))
-    server.lies["GET /sessions/sess_1/events"] = lambda page: []
-    server.lies["GET /deployment_runs"] = each_row(lambda run: run | {"status": "running"})
-    server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "running"}
-    assert re.search("warning: (whether it waits|1 run may wait) for an answer", qoder("run", *words).err)
-
-
 def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: Asking) -> None:
     reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_2", "result": "deny"}
     server.tell(server.asks("sess_1", call(1), call(2)), qoder.clock.time - 1, reply)
@@ -190,7 +179,6 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
         ({}, True),
         ({"status": None}, True),
         ({"status": "processing"}, True),  # as older servers say
-        ({"status": "requires_action"}, True),
         ({"status": "archived"}, False),
         ({"status": "terminated"}, False),
         ({"archived_at": "2026-06-14T08:54:06Z"}, False),
