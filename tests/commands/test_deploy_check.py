@@ -316,13 +316,7 @@ def test_deploy_check_knows_when_clocks_change(qoder: Qoder, expression: str, zo
 
 
 def test_deploy_check_says_of_a_schedule_that_nobody_understands_that_it_cannot_tell(qoder: Qoder) -> None:
-    raw = {
-        "id": "dep_1",
-        "name": "it",
-        "budget": {},
-        "schedule": {**DAILY, "timezone": "Mars/Base"},
-        "status": "active",
-    }
+    raw = {"id": "dep_1", "name": "o", "budget": {}, "schedule": {**DAILY, "timezone": "Mars/Base"}, "status": "active"}
     qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
     [found] = [each for each in qoder("deploy", "check", "--json").json if each["finding"] != "no_budget"]
     assert (found["finding"], found["weight"]) == ("schedule_unclear", "warning")

@@ -685,6 +685,7 @@ def test_run_list_since_and_until_bound_when_runs_were_created(
     options, first, last = when
     for n in reversed(range(102)):
         world.start("dep_demo", at=world.now() - HOUR * n - 60)
+    qoder.clock.time, world.skew = qoder.clock.time + 7200, -7200  # it is the server's clock that counts
     ran = qoder(*LIST, *deployment.split(), *options.split(), "--no-resolve", "--json")
     assert ids(ran) == newest_first(world)[first:last]
     assert ("note" in ran.err) == ("--limit" in options)

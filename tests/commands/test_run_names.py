@@ -182,7 +182,6 @@ def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, 
 WHEN = ("2026-06-12T10:00:00Z", "2026-06-13T10:00:00Z", "2026-06-14T10:00:00Z")
 ANSWERS: dict[str, tuple[Any, int, str]] = {
     "no runs": (page(), 5, "dep_1 has no runs yet"),
-    "no runs, but more": (page(more=True), 7, "more pages but no cursor"),
     "the oldest first": (page(*({**LEGACY, "created_at": at} for at in WHEN)), 7, "begin with the newest"),
     "another deployment's": (page({**LEGACY, "deployment_id": "dep_2"}), 7, "another deployment"),
     "data is a word": ({"data": "x"}, 7, "not a page"),
@@ -200,8 +199,8 @@ def test_run_get_of_a_deployment_at_last_heeds_only_its_runs(qoder: Qoder, answe
 
 
 def test_run_get_of_a_deployment_at_last_passes_over_what_is_no_run(qoder: Qoder) -> None:
-    odd = {**page({"id": "dep_1"}), "next_page": "2"}  # a page may have none, too, and yet a next one
-    qoder.wire.on(*RUNS_OF_1, odd, page({"id": "dep_1"}, {**CURRENT, "id": "drun_7"}))
+    odd = page({"id": "dep_1"})
+    qoder.wire.on(*RUNS_OF_1, {**odd, "next_page": "2"}, page(*odd["data"], {**CURRENT, "id": "drun_7"}))
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
     assert qoder("run", "get", "dep_1@last", "-q").out == "drun_7\n"
 

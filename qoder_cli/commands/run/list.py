@@ -43,6 +43,7 @@ _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 # The most by which triggered_at and created_at differ. The server filters by the one,
 # so much wider; here the other decides.
 APART = timedelta(hours=1)
+_CLOCKS_APART = timedelta(minutes=1)  # from when on it counts
 ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
 
@@ -54,8 +55,8 @@ class Window(NamedTuple):
 
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
-        """Return the typed window. Raises UsageError."""
-        now = app.clock.now()
+        """Return the typed window, by the server's clock as far as it is known. Raises UsageError."""
+        now = app.client.server_now() if "client" in vars(app) else app.clock.now()
         first = parse_when(since, option="--since", now=now)
         last = parse_when(until, option="--until", now=now)
         if first and last and first > last:
@@ -65,6 +66,11 @@ class Window(NamedTuple):
     def holds(self, moment: datetime) -> bool:
         """Return whether a moment lies within."""
         return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
+
+    def is_late(self, by_server: "Window") -> bool:
+        """Return whether it begins later than that by the server's clock: ours is ahead of it."""
+        pairs = zip(self, by_server, strict=True)
+        return any(ours and theirs and ours - theirs > _CLOCKS_APART for ours, theirs in pairs)
 
     def has(self, moment: object) -> bool:
         """Return whether a server's timestamp lies within."""
@@ -128,9 +134,11 @@ def list_runs(
     filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
 
+    def read_window() -> Window:
+        return Window.read(since, until, app=app)
+
     def look() -> None:
-        window = Window.read(since, until, app=app)
-        _look(app, of, {str(each) for each in status or ()}, trigger, window, wanted, resolve=resolve, none=none)
+        _look(app, of, {str(each) for each in status or ()}, trigger, read_window, wanted, resolve=resolve, none=none)
 
     view.show(look)
 
@@ -140,7 +148,7 @@ def _look(
     of: str | None,
     statuses: set[str],
     trigger: Trigger | None,
-    window: Window,
+    read_window: Callable[[], Window],
     wanted: int | None,
     *,
     resolve: bool | None,
@@ -149,14 +157,18 @@ def _look(
     """Print the runs that there are now. Raises ApiError."""
     from qoder_cli.history.listed import Resolver
 
-    path, query = runs_request(of, trigger, window)
-    # The server cannot be asked for less than every run (help/pages/api.md#runs).
-    filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
-    query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
-    try:
-        first, pages = _pages(app, path, query, statuses)
-    except NotFound as error:
-        raise explain_missing(error, of, app) if of else error from None
+    while True:
+        window = read_window()
+        path, query = runs_request(of, trigger, window)
+        # The server cannot be asked for less than every run (help/pages/api.md#runs).
+        filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
+        query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
+        try:
+            first, pages = _pages(app, path, query, statuses)
+        except NotFound as error:
+            raise explain_missing(error, of, app) if of else error from None
+        if not window.is_late(read_window()):
+            break
     is_whole = next_cursor(first) is None
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
