@@ -93,12 +93,7 @@ def test_usage_is_the_exact_sum_of_what_each_session_says(
     assert (f"; {len(unknown)} unknown" in ran.err) == bool(unknown)
 
 
-OVER = {
-    "less": ("12.51", 0),
-    "as much": ("12.50", 0),
-    "more": ("12.49", 8),
-    "much more": ("0", 8),
-}
+OVER = {"less": ("12.51", 0), "as much": ("12.50", 0), "more": ("12.49", 8), "much more": ("0", 8)}
 
 
 @pytest.mark.parametrize("case", OVER)
