@@ -470,7 +470,7 @@ def test_policy_test_refuses_what_does_not_go_together(qoder: Qoder, policy: Pat
 
 
 def test_policy_test_looks_at_no_other_run_than_was_named(qoder: Qoder, policy: Path) -> None:
-    for answer in ([], {"id": "drun_2", "session_id": "sess_2"}):
+    for answer in ([7], {"id": "drun_2", "session_id": "sess_2"}):
         qoder.wire.on("GET", "/deployment_runs/drun_1", answer)
         assert qoder("policy", "test", str(policy), "drun_1").errors == ["error: the response is not run drun_1"]
 
