@@ -337,7 +337,10 @@ def stop_reason(event: dict[str, Any]) -> str | None:
     """Return why a `session.status_idle` stopped; None when missing or empty, UNREADABLE if odd."""
     reason = event.get("stop_reason")
     if isinstance(reason, dict):
+        says_more = any(value for name, value in reason.items() if name != "type")  # such as calls that wait
         reason = reason.get("type", UNREADABLE) if reason else None
+        if says_more and reason in (None, ""):
+            return UNREADABLE
     if reason is None or reason == "":
         return None
     if isinstance(reason, str):

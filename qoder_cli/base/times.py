@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -113,6 +114,11 @@ def parse_timestamp(text: object) -> datetime | None:
         return _EPOCH + timedelta(seconds=seconds)
     except OverflowError:
         return None
+
+
+def descend(times: Sequence[float]) -> bool:
+    """Return whether the newest come first, as in most lists (help/pages/api.md#lists-and-pages), beyond doubt."""
+    return len(times) > 1 and times[0] > times[-1] and list(times) == sorted(times, reverse=True)
 
 
 def milliseconds_between(start: object, end: object) -> int | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, LostSight, QoderError, RunFailed, Signalled, WaitTimeout
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import GOING, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import Deadline, Limits, read_limits
 from qoder_cli.cli.options import MODEL, TIMEOUT, Text, Texts, flag, is_list, option, several
@@ -80,7 +80,7 @@ def _wait(app: App, dream: Raw, limits: Limits) -> None:
     stopped: QoderError | None = None
     try:
         for pause in doubling(*_PAUSES):
-            if found.get("status") in _ENDED or found.get("ended_at"):
+            if _has_ended(found):
                 break
             if deadline.left() <= 0:
                 stopped = WaitTimeout(f"timed out; dream {dream['id']} is still {found.get('status')}", **again)
@@ -94,12 +94,18 @@ def _wait(app: App, dream: Raw, limits: Limits) -> None:
     show(app, _DREAM, found)
     if stopped is not None:
         raise stopped
-    if found.get("status") != "completed":
+    status = found.get("status")
+    if status != "completed":
         why = text(mapping(found.get("error")).get("message"))
-        status = str(found.get("status"))
-        so = {"failed": "failed", "canceled": "was cancelled"}.get(status, f"ended, with the status {status!r}")
-        message = f"dream {dream['id']} {so}"
+        became = {"failed": "failed", "canceled": "was cancelled"}
+        unrecognised = f"ended with the unrecognised status {status!r}: treated as failed"
+        message = f"dream {dream['id']} {became.get(str(status), unrecognised)}"
         raise RunFailed(f"{message}: {why}" if why else message)
+
+
+def _has_ended(dream: Raw) -> bool:
+    status = dream.get("status")
+    return status in _ENDED or (status not in GOING and bool(text(dream.get("ended_at"))))
 
 
 def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:

@@ -222,6 +222,8 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
     if filtered_here and noun.is_paged:
         query["limit"] = LARGEST_PAGE
     is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches, sure=not filtered_here)
+    if window.is_late(Window.read(typed.get("since"), typed.get("until"), app=app)):
+        app.progress.warn("this machine's clock is ahead of the server's: some may be missing; give a time in UTC")
     is_filtered = parents or any(typed.get(name) for name, *_ in FILTERS.values() if name != "include_archived")
     remember(app.store, app.settings, noun.words, seen, whole=is_whole and not is_filtered)
 

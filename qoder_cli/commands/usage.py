@@ -70,7 +70,8 @@ def usage(
 
     Exits 8 if more than --over was used: a cron line that warns of money. Where
     the sessions cannot all be read it exits 7 (or 4), whatever the sum so far;
-    with --over also 7 if a session does not show whether it counts.
+    with --over also 7 if a session does not show whether it counts, or if none
+    shows what it used.
 
     Some servers do not report how a run ended; qoder then reads it from each
     run's session, for up to 100 runs; for more, --resolve does. A day is one of
@@ -94,7 +95,7 @@ def usage(
 
     def look() -> None:
         nonlocal every, unclear
-        every, unclear = _look(app, Window.read(since, None, app=app), by, deployments, resolve=resolve)
+        every, unclear = _look(app, since, by, deployments, resolve=resolve)
 
     view.show(look)
     if limit is not None and every.credits > limit:
@@ -103,6 +104,8 @@ def usage(
             hint="to see by which sessions",
             next=app.looking("session", "list", "--since", since),
         )
+    if limit is not None and every.least_credits is None and every.unknown > every.growing:
+        raise Unavailable(f"no session shows what it used: it may be more than {as_text(limit)} credits")
     if limit is not None and unclear:
         raise Unavailable(
             f"{counted(unclear, 'session')} may count, too: it may be more than {as_text(limit)} credits",
@@ -119,11 +122,15 @@ def _ids_of(app: App, typed: list[str]) -> list[str]:
     return list(dict.fromkeys(map(str, found)))
 
 
-def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> tuple[UsageLine, int]:
+def _look(app: App, since: str, by: By, deployments: list[str], *, resolve: bool | None) -> tuple[UsageLine, int]:
     """Print the sums as they are now; return that of all, and how many sessions may belong in it. Raises ApiError."""
     only = deployments[0] if len(deployments) == 1 else None
-    used = Usage(by, window.holds, deployments=deployments or None)
-    has_runs = _add_runs(app, used, window, only, resolve=resolve)
+    while True:
+        window = Window.read(since, None, app=app)
+        used = Usage(by, window.holds, deployments=deployments or None)
+        has_runs = _add_runs(app, used, window, only, resolve=resolve)
+        if not window.is_late(Window.read(since, None, app=app)):
+            break
     query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
     query |= {"limit": LARGEST_PAGE, "include_archived": "true"}
     if only is not None:

@@ -129,7 +129,7 @@ class _Checks:
             says = f"archived at {self._it.archived_at}: it runs no more"
             yield self._found("archived", "problem", says, "deploy", "list")
         reason = mapping(self._raw.get("paused_reason"))
-        if self._it.state != "paused" or reason.get("type") != "error":
+        if self._it.state != "paused" or reason.get("type") in (None, "manual"):
             return
         kind = self._it.paused_because or "unknown_error"
         says = f"paused by an error ({kind})"

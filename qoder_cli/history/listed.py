@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import Standing, fill_status, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, fill_status, is_going, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
@@ -21,6 +22,8 @@ from qoder_cli.sessions.left import Looking
 
 RECENT = 20  # runs
 AT_A_TIME = 8  # sessions
+APART = 60.0  # seconds by which a list's order may differ from that of the times that it shows
+_MOST_EMPTY = 8  # pages without a run, although more follow
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 
 
@@ -33,12 +36,27 @@ def pages_of_runs(client: Client, deployment_id: str, limit: int = 100, *, fresh
         yield runs
 
 
+def newest_runs(client: Client, deployment_id: str, limit: int, *, fresh: bool = False) -> list[Run]:
+    """Return a deployment's newest runs, newest first: those of the first page that has any. Raises ApiError."""
+    pages = pages_of_runs(client, deployment_id, limit, fresh=fresh)
+    runs = next(filter(None, islice(pages, _MOST_EMPTY)), list[Run]())
+    created = [at for run in runs if (at := run.created) is not None]
+    if runs and (not created or max(created) - created[0] <= APART):
+        return runs
+    if next(pages, None) is not None:
+        raise no_response(f"the list of the runs of {deployment_id} does not begin with the newest")
+    if len(created) == len(runs):
+        runs.sort(key=lambda run: run.created or 0.0, reverse=True)
+    return runs
+
+
 class Resolver:
     """Makes runs of a list's objects, with endings only sessions know, if it `asks`.
 
     What became of a run for certain is kept, and its session is not asked again. `unread` counts the runs left as
-    sent, because their session was not read. If it `looks`, it also tells of runs that completed whether they `left`
-    anything, by their ids, and which are `idle`: no work was seen in their sessions.
+    sent, because their session was not read, `unasked` those of which it is unknown whether they wait for an answer.
+    If it `looks`, it also tells of runs that completed whether they `left` anything, by their ids, and which are
+    `idle`: no work was seen in their sessions.
     """
 
     def __init__(self, app: App, *, ask: bool = True, looks: bool = False) -> None:
@@ -49,7 +67,7 @@ class Resolver:
         self.looks = looks
         self.left: dict[str, bool] = {}
         self.idle: set[str] = set()
-        self.unread = 0
+        self.unread = self.unasked = 0
         self._failures: list[ApiError] = []
         self._counting = threading.Lock()
 
@@ -79,7 +97,7 @@ class Resolver:
         if standing(run) is not Standing.ASK_SESSION:
             if self.looks and self.asks and run.status == "completed":
                 self._look_at(run)
-            return with_asks(self._client, fill_status(run)) if self.asks else fill_status(run)
+            return self._with_asks(fill_status(run)) if self.asks else fill_status(run)
         if self.asks and len(self._failures) < GIVE_UP_AFTER:
             looking = Looking(self._client, run) if self.looks else None
             reader = Observer(self._client, str(run.raw.get("id")), run=run, state=looking.state if looking else None)
@@ -95,6 +113,19 @@ class Resolver:
                     self._failures.append(error)
         with self._counting:
             self.unread += 1
+        return run
+
+    def _with_asks(self, run: Run) -> Run:
+        """Return a run with what it waits for, if its session can be read."""
+        if len(self._failures) < GIVE_UP_AFTER:
+            try:
+                return with_asks(self._client, run)
+            except ApiError as error:
+                if isinstance(error, NotFound) and error.enveloped:
+                    return run  # what is gone asks nothing
+                self._failures.append(error)
+        with self._counting:
+            self.unasked += is_going(run)
         return run
 
     def _look_at(self, run: Run) -> None:
@@ -125,13 +156,15 @@ def recent_runs(app: App, deployment_id: str) -> Fields:
     """Return a summary of the newest 20 runs; empty if they cannot be read."""
     resolver = Resolver(app)
     try:
-        newest = next(pages_of_runs(app.client, deployment_id, RECENT))
+        newest = newest_runs(app.client, deployment_id, RECENT)
     except ApiError as error:
         app.progress.warn(f"could not read its runs: {error.message}")
         return {}
     runs = list(resolver.runs([run.raw for run in newest]))
     if resolver.unread:
         app.progress.warn(f"ignored {resolver.unread} of its runs: could not read their sessions")
+    if resolver.unasked:
+        app.progress.warn(f"{resolver.unasked} of its runs may wait for an answer: could not read their sessions")
     waiting = [run.id for run in runs if waits_for_answer(run)]
     summary = recent_fields([run for run in runs if standing(run) is not Standing.ASK_SESSION])
     return summary | ({"waits_for_answer": waiting} if waiting else {})

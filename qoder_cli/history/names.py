@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain, islice
 from typing import Any, TypeVar
 
 from qoder_cli.app import App
@@ -19,14 +18,12 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
-from qoder_cli.base.times import span, unix
+from qoder_cli.base.times import descend, span, unix
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
-from qoder_cli.http.answers import no_response
 from qoder_cli.sessions.state import read_session
 
 _LISTED = 10  # ids in an error about an ambiguous one
 AT_A_TIME = 8  # requests
-_MOST_EMPTY = 8  # pages
 _SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at most
 
 _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
@@ -127,16 +124,10 @@ class _Finder:
 
     def _newest(self, deployment_id: str) -> str:
         """Return the newest run of a deployment, by a list that no proxy has kept. Raises ApiError."""
-        from qoder_cli.history.listed import RECENT, pages_of_runs
+        from qoder_cli.history.listed import RECENT, newest_runs
 
-        pages = pages_of_runs(self._app.client, deployment_id, RECENT, fresh=True)
         try:
-            newest = next((runs for runs in islice(pages, _MOST_EMPTY) if runs), [])  # a page may be empty
-            times = [run.created for run in newest if run.created is not None]
-            if len(times) == len(newest) > 0 and times[0] < max(times):
-                if next(pages, None) is not None:
-                    raise no_response(f"the list of runs of {deployment_id} does not begin with the newest")
-                return newest[times.index(max(times))].id
+            newest = newest_runs(self._app.client, deployment_id, RECENT, fresh=True)
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:
@@ -175,13 +166,14 @@ class _Finder:
         oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
 
         def look(deployment_id: str) -> None:
-            for found in chain.from_iterable(pages_of_runs(self._app.client, deployment_id)):
-                if found.session_id in wanted:
-                    self.found[found.session_id] = found.id
-                    wanted.discard(found.session_id)
-                begun = found.created
-                if not wanted or (oldest and begun and oldest - begun > _SESSION_AGE):
-                    break  # newest first (help/pages/api.md#lists-and-pages): the rest is older
+            for page in pages_of_runs(self._app.client, deployment_id):
+                for found in page:
+                    if found.session_id in wanted:
+                        self.found[found.session_id] = found.id
+                        wanted.discard(found.session_id)
+                begun = [at for run in page if (at := run.created) is not None]
+                if not wanted or (oldest and descend(begun) and oldest - begun[-1] > _SESSION_AGE):
+                    break  # the rest is older
 
         failure = self._or_error(look, deployment_id)
         for id in wanted:

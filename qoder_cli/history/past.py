@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, NotFound, QoderError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.times import descend, parse_timestamp, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.history import names
 from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs
@@ -42,7 +42,9 @@ def of_runs(app: App, typed: Sequence[str]) -> Iterator[Past]:
 def _named(app: App, id: str) -> tuple[str, str | None]:
     if id.startswith("sess_"):
         return id, id
-    run = Run(app.client.get(f"/deployment_runs/{segment(id)}"))
+    run = Run.read(app.client.get(f"/deployment_runs/{segment(id)}"))
+    if run is None or run.id != id:
+        raise NoResponse(f"the response is not run {id}")
     return id, run.session_id
 
 
@@ -67,8 +69,8 @@ def _runs_since(app: App, start: datetime, deployments: Sequence[str]) -> Iterat
     for id in deployments:
         for page in pages_of_runs(app.client, id):
             yield from ((run.id, run.session_id) for run in page if _is_since(run, start))
-            if page and not any(_is_since(run, start) for run in page):
-                break  # newest first (help/pages/api.md#lists-and-pages): the rest is older
+            if descend([at for run in page if (at := run.created) is not None]) and not _is_since(page[-1], start):
+                break  # the rest is older
 
 
 def _is_since(run: Run, start: datetime) -> bool:

@@ -8,7 +8,7 @@ from qoder_cli.base.model import Run, next_cursor
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
-from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, pages_of_runs
+from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, newest_runs
 from qoder_cli.local.outcomes import KeptOutcomes
 
 _MOST_SINGLY = 10  # deployments at most whose runs are listed by themselves
@@ -51,7 +51,7 @@ def histories_of(app: App, deployments: Sequence[str]) -> dict[str, History]:
 def _one_by_one(app: App, deployments: Iterable[str]) -> _Listed:
     def newest(id: str) -> list[Run] | ApiError:
         try:
-            return next(pages_of_runs(app.client, id, RECENT))
+            return newest_runs(app.client, id, RECENT)
         except ApiError as error:
             return error
 

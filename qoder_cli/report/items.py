@@ -48,7 +48,7 @@ UNCLEAR = {
     "list_late": "the list lacks a run that the deployment names",
     "undated": "runs do not say when they were",
 }
-_LISTS = ("list_late", "undated")  # of these, why the list of runs cannot tell
+_UNREAD = ("list_late", "undated", "unsaid", "unreadable")  # of these, what is not said, or cannot be read
 
 
 class ReportItem(NamedTuple):
@@ -80,8 +80,8 @@ class Report:
 
     @property
     def is_unread(self) -> bool:
-        """Return whether something was not read, or a list lacks something."""
-        return bool(self.night.problems) or any(item.fields["kind"] in _LISTS for item in self.items)
+        """Return whether something was not read, or is not said."""
+        return bool(self.night.problems) or any(item.fields["kind"] in _UNREAD for item in self.items)
 
     def only(self, wanted: Callable[[str], bool]) -> "Report":
         """Return a report of the items with wanted keys alone."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount
-from qoder_cli.base.errors import ApiError, AuthError
+from qoder_cli.base.errors import ApiError, AuthError, Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
-from qoder_cli.base.outcome import Standing, standing, waits_for_answer
-from qoder_cli.base.times import parse_when, utc_text
+from qoder_cli.base.outcome import Standing, standing, verdict, waits_for_answer
+from qoder_cli.base.times import descend, parse_when, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
 from qoder_cli.history.listed import Resolver
@@ -149,17 +149,12 @@ def _rows(app: App, ids: Sequence[str], earliest: float, night: Night, failures:
                     night.problems.append(Unread("runs", f"{nowhere} items of the list are no runs of a deployment"))
                 yield from runs
                 times = [_at(run, night) for run in runs]
-                if ids and _descend(times) and times[-1] < earliest - _APART:
+                if ids and descend(times) and times[-1] < earliest - _APART:
                     break
         except ApiError as error:
             night.whole = False
             failures.append(_noted(error, "runs", night))
             return
-
-
-def _descend(times: Sequence[float]) -> bool:
-    """Return whether the newest come first, as they should (help/pages/api.md#lists-and-pages), beyond doubt."""
-    return len(times) > 1 and times[0] > times[-1] and list(times) == sorted(times, reverse=True)
 
 
 def _typed(at: float) -> str:
@@ -178,6 +173,9 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
     if resolver.unread:
         what = f"{counted(resolver.unread, 'session')} could not be read: the outcome of the runs is unknown"
         night.problems.append(Unread("sessions", what, resolver.failure))
+    elif resolver.unasked:
+        what = f"{counted(resolver.unasked, 'session')} could not be read: whether the runs wait for you is unknown"
+        night.problems.append(Unread("sessions", what, resolver.failure))
     elif resolver.failure:  # of runs that completed
         night.problems.append(Unread("sessions", resolver.failure.message, resolver.failure))
     remember_runs(app.store, app.settings, newest_first(night.runs))
@@ -194,7 +192,7 @@ def _resolve_earlier(resolver: Resolver, night: Night) -> None:
     earlier, wanted = night.of(night.before), list[Run]()
     for id, runs in night.of(night.runs).items():
         ended = [run for run in newest_first(runs) if standing(run) is Standing.ENDED and run.status != "skipped"]
-        if ended and len(ended) < IN_A_ROW and all(run.status == "failed" for run in ended):
+        if ended and len(ended) < IN_A_ROW and all(verdict(run) is Exit.RUN_FAILED for run in ended):
             wanted += newest_first(earlier[id])[: IN_A_ROW - len(ended)]
     runs_by_id = {run.id: run for run in resolver.runs([run.raw for run in wanted])}
     night.before = [runs_by_id.get(run.id, run) for run in night.before]
@@ -220,7 +218,7 @@ def _read_credits(app: App, ids: Sequence[str], night: Night) -> None:
                 if id in wanted and spent is not None:
                     night.credits[id] = spent
             created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
-            if _descend(created) and created[-1] < night.since - _APART:
+            if descend(created) and created[-1] < night.since - _APART:
                 return  # the server ignores the time that was asked for
     except ApiError as error:
         _noted(error, "credits", night)

@@ -15,6 +15,7 @@ from qoder_cli.base.model import GOING, Run, mapping
 from qoder_cli.base.outcome import (
     ASKS_FOR,
     FINAL,
+    SESSION_ARCHIVED,
     SESSION_DELETED,
     Ending,
     Standing,
@@ -25,8 +26,10 @@ from qoder_cli.base.outcome import (
     standing,
 )
 from qoder_cli.base.polling import doubling, poll
+from qoder_cli.base.times import unix
 from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.state import (
+    AT_WORK,
     DISAGREEMENT_AFTER,
     SessionReading,
     SessionState,
@@ -144,6 +147,8 @@ class Observer:
                 return self._take_reading(raw, reading)
             again = raw if is_read else self._read_again(raw, within, retry)
             if again.session_id == raw.session_id and standing(again) is Standing.ASK_SESSION:
+                if reading.is_silent and reading.ending is None and reading.error is None:
+                    reading = self._if_archived(raw, reading, within)
                 return self._take_reading(raw, reading)
             raw, is_read = again, False
         else:
@@ -154,6 +159,16 @@ class Observer:
             self._warn_if_unrecognised(raw)
         assert self.run is not None  # it was put there above
         return self.run
+
+    def _if_archived(self, run: Run, reading: SessionReading, within: float | None) -> SessionReading:
+        """Return what a silent session tells: if it is archived and not at work, its run will never end."""
+        with suppress(ApiError):
+            session = read_session(self._client, run.session_id or "", within=within, retry=False)
+            archived_at, now = session.get("archived_at"), self._client.server_now()
+            is_over = bool(archived_at) and session.get("status") not in AT_WORK
+            if is_over and now - (unix(archived_at) or 0.0) >= DISAGREEMENT_AFTER:
+                return reading._replace(ending=SESSION_ARCHIVED)
+        return reading
 
     def _take_reading(self, run: Run, reading: SessionReading) -> Run:
         """Take in what was read of a run's session. Raises its error."""

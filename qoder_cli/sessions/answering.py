@@ -1,8 +1,9 @@
 """Answer an agent's calls, and send it messages, as a command does."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
@@ -43,6 +44,7 @@ AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
 MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
+_CLOCKS_APART = timedelta(minutes=1)  # from when on it counts
 _LISTED = 10  # ids in a message
 _LONGEST_RESULT = 60  # characters of a result in a question
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions that are asked for
@@ -127,8 +129,9 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
 
     Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
     """
-    start = parse_when(since, option="--since", now=app.clock.now())
+    start = parse_when(since, option="--since", now=app.clock.now())  # before anything is asked
     app.pace_reads()
+    start, pages = _pages_of_open(app, since, start)
     looked, failures = 0, list[ApiError]()
 
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
@@ -139,7 +142,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
             return error
 
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
-        for found in in_order(read, _open_sessions(app, start), at_a_time=AT_A_TIME):
+        for found in in_order(read, _open_sessions(pages, start), at_a_time=AT_A_TIME):
             looked += 1
             app.progress.beat()
             if isinstance(found, NotFound) and found.enveloped:
@@ -157,11 +160,24 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
         raise failures[0]
 
 
-def _open_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
+def _pages_of_open(app: App, since: str, start: datetime) -> tuple[datetime, Iterator[dict[str, Any]]]:
+    """Return since when, and the list's pages: by the server's clock, where ours is ahead of it. Raises ApiError."""
+    while True:
+        query = {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}
+        pages = app.client.pages("/sessions", query, fresh=True)
+        first = next(pages)
+        meant = start
+        with suppress(UsageError):  # a time that is in the future there
+            meant = parse_when(since, option="--since", now=app.client.server_now())
+        if start - meant < _CLOCKS_APART:
+            return start, chain([first], pages)
+        start = meant
+
+
+def _open_sessions(pages: Iterator[dict[str, Any]], start: datetime) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
-    query = {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}
     page: dict[str, Any] = {}
-    for page in app.client.pages("/sessions", query, fresh=True):
+    for page in pages:
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
             is_meant = session.get("status") not in _OVER and not session.get("archived_at")

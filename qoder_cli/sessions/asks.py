@@ -7,14 +7,13 @@ id nobody could type.
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
-from qoder_cli.base.errors import ApiError, NoResponse
+from qoder_cli.base.errors import NoResponse
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import (
     ENDS,
@@ -426,11 +425,8 @@ class Waiting:
 
 
 def with_asks(client: "Client", run: Run) -> Run:
-    """Return a run with its waiting calls, if readable: its status does not show them."""
+    """Return a run with its waiting calls: its status does not show them. Raises ApiError."""
     if run.raw.get("status") is None or not run.session_id or not is_going(run):
         return run
-    with suppress(ApiError):
-        still = look(client, run.session_id, retry=False).open
-        if still is not None:
-            return apply_asks(run, still)
-    return run
+    still = look(client, run.session_id, retry=False).open
+    return run if still is None else apply_asks(run, still)

@@ -10,6 +10,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, verdict
 from qoder_cli.base.words import few, shortened
+from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
@@ -102,13 +103,13 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
         yield from (event for event in reversed(events[:place]) if event.get("type") == kind)
 
 
-def _primary_thread(client: Client, session_id: str) -> str | None:
-    """Return the id of the thread without a parent (help/pages/api.md#threads)."""
+def _primary_thread(client: Client, session_id: str) -> str:
+    """Return the id of the thread without a parent (help/pages/api.md#threads). Raises ApiError."""
     for page in client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}):
         for thread in map(mapping, page["data"]):
-            if thread.get("parent_thread_id") is None:
-                return text(thread.get("id"))
-    return None
+            if thread.get("parent_thread_id") in (None, "") and (id := text(thread.get("id"))):
+                return id
+    raise no_response(f"the threads of session {session_id} do not say which one is the agent's own")
 
 
 def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:

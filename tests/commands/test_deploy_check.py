@@ -179,6 +179,7 @@ READS = [{**TOOLS[0], "enabled_tools": ["Read", "Grep"]}]
 
 # What is wrong, and what is found: the finding, its weight, a part of what it says, and of the command.
 WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
+    "odd pause": (uses(status="paused", paused_reason={"type": "x"}), "paused_by_error", "problem", "(x)", "unpause"),
     "paused": (
         uses(status="paused", paused_reason=GONE),
         *("paused_by_error", "problem", "its environment is archived", "deploy unpause dep_it"),
@@ -315,13 +316,7 @@ def test_deploy_check_knows_when_clocks_change(qoder: Qoder, expression: str, zo
 
 
 def test_deploy_check_says_of_a_schedule_that_nobody_understands_that_it_cannot_tell(qoder: Qoder) -> None:
-    raw = {
-        "id": "dep_1",
-        "name": "it",
-        "budget": {},
-        "schedule": {**DAILY, "timezone": "Mars/Base"},
-        "status": "active",
-    }
+    raw = {"id": "dep_1", "name": "o", "budget": {}, "schedule": {**DAILY, "timezone": "Mars/Base"}, "status": "active"}
     qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
     [found] = [each for each in qoder("deploy", "check", "--json").json if each["finding"] != "no_budget"]
     assert (found["finding"], found["weight"]) == ("schedule_unclear", "warning")

@@ -388,7 +388,7 @@ def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service:
 
 
 DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
-ENDS = {"completed": 0, "failed": 1, "canceled": 1, "expired": 1}
+ENDS = {"completed": 0, "failed": 1, "canceled": 1, "cancelled": 1, "expired": 1}
 
 
 @pytest.mark.parametrize("status", ENDS)

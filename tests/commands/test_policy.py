@@ -469,6 +469,12 @@ def test_policy_test_refuses_what_does_not_go_together(qoder: Qoder, policy: Pat
     assert qoder("policy", "test", str(policy), *words.split()).code == 2
 
 
+def test_policy_test_looks_at_no_other_run_than_was_named(qoder: Qoder, policy: Path) -> None:
+    for answer in ([7], {"id": "drun_2", "session_id": "sess_2"}):
+        qoder.wire.on("GET", "/deployment_runs/drun_1", answer)
+        assert qoder("policy", "test", str(policy), "drun_1").errors == ["error: the response is not run drun_1"]
+
+
 def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1), call(2), call(3))
     shown = qoder("run", "pending", "drun_1", "--policy", str(policy))

@@ -296,12 +296,14 @@ def test_report_of_5000_deployments_stays_a_page(qoder: Qoder, count: int) -> No
     assert page.count(f"{count - 11:,} more: -o json has all") == 2
 
 
-def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qoder, world: World) -> None:
+@pytest.mark.parametrize("of", ["dep_demo", "dep_ask"])
+def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qoder, world: World, of: str) -> None:
     world.things["deployments"].pop("dep_scheduled")
-    session = world.start("dep_demo", at=ago(world, 2)).session
+    session = world.start(of, at=ago(world, 2)).session
     assert session
     answered(qoder, world, f"{SESSIONS}/{session.id}/events", DENIED)
     assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 4]
+    assert ("1 run may wait" in qoder("run", "list").err) == (world.generation == "legacy" and of == "dep_ask")
 
 
 AT = "2027-01-14T01:00:00Z"  # 31 hours ago: a session that is gone by then was deleted
@@ -310,6 +312,7 @@ GONE = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1", "creat
 ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
 UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that are listed, and the exit code
+    "when its schedule fires": ({**HOURLY, "timezone": "Mars/Olympus"}, [], 7),
     "an item that is not a run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
     "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),

@@ -151,7 +151,7 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "asks before any running": ([ASKS], "running", None),
     **{
         f"a reason that cannot be read: {reason}": ([RUNNING, rests(reason)], "failed", "unreadable_stop_reason")
-        for reason in (7, 0, False, ["end_turn"], [], {"kind": "end_turn"}, {"type": 7}, {"type": ["end_turn"]})
+        for reason in (7, 0, False, ["end_turn"], [], {"kind": "end_turn"}, {"type": ["x"]}, {"type": "", "x": 1})
     },
     "retrying ends nothing": ([RUNNING, fails("retrying")], "running", None),
     "an exhausted error alone": ([RUNNING, fails("exhausted")], "running", None),

@@ -470,6 +470,15 @@ def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixe
     assert (first, set(others)) == (None, {statuses[0] if is_sent else None})
 
 
+@pytest.mark.parametrize("status", ["failed", "running", "completed"])
+def test_run_list_of_a_status_has_runs_of_a_status_that_is_not_recognised(qoder: Qoder, status: str) -> None:
+    odd, other = run(1, status="timed_out"), run(2, status="thinking", completed_at=None)
+    qoder.wire.on(*RUNS, page(odd, more=True), page(other, run(3)))
+    found = {"failed": ["drun_1"], "running": ["drun_2"], "completed": ["drun_3"]}
+    assert ids(qoder(*LIST, "--status", status, "--json")) == found[status]
+    assert all("status" not in request.url.params for request in qoder.wire.requests)
+
+
 def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> None:
     ran = qoder(*LIST, "--status", "completed", "-n", "4", "--json")
     assert ids(ran) == truth(mixed, "completed")[:4]
@@ -622,10 +631,11 @@ def test_run_list_does_not_ask_all_sessions_where_nobody_may_read_them(qoder: Qo
 
 
 def test_run_list_shows_no_status_of_a_run_whose_session_was_deleted(qoder: Qoder) -> None:
-    qoder.wire.on(*RUNS, page(run_of_session(1)))
-    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
+    qoder.wire.on(*RUNS, page(run_of_session(1)), repeat=True)
+    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."), repeat=True)
     [item] = qoder(*LIST, "--json").json
     assert (item.get("status"), item["error"]["type"]) == (None, "session_deleted")
+    assert "ignored 1 run: the outcome is unknown" in qoder(*LIST, "--status", "failed", "--json").err
 
 
 GONE = api_error(404, "not_found_error", "Gone.")
@@ -675,6 +685,7 @@ def test_run_list_since_and_until_bound_when_runs_were_created(
     options, first, last = when
     for n in reversed(range(102)):
         world.start("dep_demo", at=world.now() - HOUR * n - 60)
+    qoder.clock.time, world.skew = qoder.clock.time + 7200, -7200  # it is the server's clock that counts
     ran = qoder(*LIST, *deployment.split(), *options.split(), "--no-resolve", "--json")
     assert ids(ran) == newest_first(world)[first:last]
     assert ("note" in ran.err) == ("--limit" in options)
@@ -687,7 +698,9 @@ def test_run_list_since_reads_no_more_of_a_deployment_than_it_must(qoder: Qoder)
     for path in (("GET", "/deployments/dep_1/runs"), RUNS):  # of a server that filters nothing by itself
         qoder.wire.on(*path, page(runs[0], runs[1], more=True))
     qoder.wire.on(*RUNS, page(runs[2]))  # the order of this list is not documented: it is read to its end
+    qoder.wire.on("GET", "/deployments/dep_2/runs", page(runs[2], runs[1], more=True), page(runs[0]))  # oldest first
     assert ids(qoder(*LIST, "dep_1", "--since", "2h", "--json")) == ["drun_0"]
+    assert ids(qoder(*LIST, "dep_2", "--since", "2h", "--json")) == ["drun_0"]
     assert ids(qoder(*LIST, "--since", "2h", "--json")) == ["drun_0"]
 
 

@@ -262,6 +262,7 @@ NOTHING: dict[str, tuple[Any, Any, int, str]] = {
     "skipped": ({**LEGACY, "session_id": None, "status": "skipped"}, None, 5, "skipped"),
     "no session yet": (NO_SESSION, None, 8, '"next":["qoder","run","logs","drun_1","--follow","-o","json"]'),
     "deleted": (CURRENT, GONE, 5, "sess_1 of run drun_1 was deleted, along with its events"),
+    "a page of somebody else": (CURRENT, (404, "<p>Nothing here"), 5, '"message":"HTTP 404 from api.qoder.com: '),
     "no such run": (GONE, None, 5, "No such thing."),
     "no run": ([], None, 7, ""),
 }
@@ -277,11 +278,13 @@ def test_run_logs_says_why_there_is_nothing_to_show(qoder: Qoder, run: Any, even
     assert says in ran.err
 
 
-def test_run_logs_says_that_no_event_is_of_the_type(qoder: Qoder) -> None:
+def test_run_logs_says_that_no_event_is_of_the_type_or_the_thread(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello.")))
     assert "no matching events" in qoder("run", "logs", "drun_1", "--type", "agent.mesage", "-q").err
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello."), more=True), page({"id": "evt_2", "type": "other"}))
     assert qoder("run", "logs", "drun_1", "--type", "agent.message", "-q").err == ""
+    qoder.wire.on(*RUN, CURRENT).on("GET", "/sessions/sess_1/threads/sthr_9/events", GONE)
+    assert "was deleted, or has no thread sthr_9" in qoder("run", "logs", "drun_1", "--thread", "sthr_9").err
 
 
 def test_run_logs_waits_for_the_session_of_a_young_run(qoder: Qoder) -> None:

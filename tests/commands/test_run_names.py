@@ -184,6 +184,7 @@ def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, 
     assert [seen.query for seen in world.requests if seen.path.endswith("/runs")] == ["limit=20"]
 
 
+WHEN = ("2026-06-12T10:00:00Z", "2026-06-13T10:00:00Z", "2026-06-14T10:00:00Z")
 LATER = {**CURRENT, "id": "drun_7", "created_at": "2026-06-14T09:54:06Z"}
 ANSWERS: dict[str, tuple[Any, int, str]] = {
     "no runs": (page(), 5, "dep_1 has no runs yet"),
@@ -205,7 +206,8 @@ def test_run_get_of_a_deployment_at_last_heeds_only_its_runs(qoder: Qoder, answe
 
 
 def test_run_get_of_a_deployment_at_last_finds_the_newest_run_in_a_list(qoder: Qoder) -> None:
-    qoder.wire.on(*RUNS_OF_1, page({"id": "dep_1"}, CURRENT, LATER))
+    odd = page({"id": "dep_1"})
+    qoder.wire.on(*RUNS_OF_1, {**odd, "next_page": "2"}, page(*odd["data"], CURRENT, LATER))
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
     assert qoder("run", "get", "dep_1@last", "-q").out == "drun_7\n"
 
@@ -235,6 +237,13 @@ def test_run_get_exits_5_for_a_session_without_a_run(qoder: Qoder, session: Any,
     ran = qoder("run", "get", "sess_1", "--json")
     assert ran.code == 5
     assert says in ran.error["message"]
+
+
+def test_run_get_finds_the_run_of_a_session_also_where_the_oldest_come_first(qoder: Qoder) -> None:
+    rows = [{**DONE, "id": f"drun_{n}", "session_id": f"sess_{n}", "created_at": WHEN[n - 1]} for n in (1, 2, 3)]
+    qoder.wire.on("GET", "/sessions/sess_3", {**OF_1, "id": "sess_3"}).on("GET", "/deployment_runs/drun_3", rows[2])
+    qoder.wire.on(*RUNS_OF_1, page(*rows[:2], more=True), page(rows[2]))
+    assert qoder("run", "get", "sess_3", "-q").out == "drun_3\n"
 
 
 def test_run_get_looks_for_no_run_of_another_session(qoder: Qoder) -> None:

@@ -67,6 +67,7 @@ def test_run_wait_reads_a_run_again_once_before_it_believes_its_session(qoder: Q
 
 def test_run_wait_reads_a_run_again_once_a_minute_while_its_session_is_silent(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, page(*WORK), repeat=True)
+    qoder.wire.on("GET", "/sessions/sess_1", {"status": "running", "archived_at": "2026-06-14T08:54:06Z"}, repeat=True)
     assert qoder("run", "wait", "drun_1", "--timeout", "10m").code == 124
     assert 9 <= sum(path.endswith("/drun_1") for path in qoder.wire.asked("GET")) <= 12
 

@@ -60,6 +60,8 @@ def test_session_list_shows_the_newest_first(qoder: Qoder, service: Things) -> N
         service.session()
     assert qoder("session", "list").err.endswith("note: showing 20, more match; use --all to see the rest\n")
     assert qoder("session", "list", "--all", "-q").out.count("\n") == 21
+    service.world.skew = -7200
+    assert "clock is ahead of the server's" in qoder("session", "list", "--since", "1h").err
 
 
 def test_session_list_shows_archived_ones_where_asked_for_and_update_changes_none(

@@ -348,7 +348,7 @@ def test_run_wait_gives_each_stop_of_an_agent_its_own_time(qoder: Qoder, server:
 def test_session_wait_exits_9_for_an_archived_session(
     qoder: Qoder, server: Asking, newest: str, age: float | None
 ) -> None:
-    session = server.asks("sess_2", *([call(1)] if newest == "asks" else []), run=False)
+    session = server.asks("sess_2", *([call(1)] if newest == "asks" else []))
     if newest != "asks":
         server.tell(session, qoder.clock.time - 10, RUNNING if newest == "works" else MESSAGE)
     session.fields["archived_at"] = "nobody knows when" if age is None else stamp(qoder.clock.time - age)
@@ -356,6 +356,8 @@ def test_session_wait_exits_9_for_an_archived_session(
     assert (ran.code, ran.json["turn"]["error"]["type"]) == (9, "session_archived"), ran.err
     assert ran.error["message"] == "the outcome of session sess_2 is unknown: it was archived before its turn ended"
     assert qoder("session", "result", "sess_2").code == 9
+    if newest == "asks" and server.world.generation == "current":  # others have a status, which is believed
+        assert qoder("run", "wait", "drun_2", "--on-ask", "wait", "--timeout", "1h").code == 9
 
 
 def test_session_wait_exits_9_when_the_session_is_archived_meanwhile(qoder: Qoder, server: Asking) -> None:

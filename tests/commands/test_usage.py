@@ -93,12 +93,7 @@ def test_usage_is_the_exact_sum_of_what_each_session_says(
     assert (f"; {len(unknown)} unknown" in ran.err) == bool(unknown)
 
 
-OVER = {
-    "less": ("12.51", 0),
-    "as much": ("12.50", 0),
-    "more": ("12.49", 8),
-    "much more": ("0", 8),
-}
+OVER = {"less": ("12.51", 0), "as much": ("12.50", 0), "more": ("12.49", 8), "much more": ("0", 8)}
 
 
 @pytest.mark.parametrize("case", OVER)
@@ -140,6 +135,8 @@ def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qo
 LEFT_OUT = {  # sessions, runs, words, and the exit code
     "no time": ([session("1", "9", created_at=None)], EMPTY, (), 7),
     "no object": (["7"], EMPTY, (), 7),
+    "none says what it used": ([session("1", None), session("2", "null")], EMPTY, (), 7),
+    "none says it so early": ([session("1", None, status="running")], EMPTY, (), 0),
     "perhaps its own": ([session("1", "9", deployment_id=None)], api_error(403, "permission_error", "No."), ONE, 7),
     "not its own": ([session("1", "9", deployment_id=None)], EMPTY, ONE, 0),
     "more even so": ([session("1", "9", created_at=None), session("2", "6")], EMPTY, (), 8),
@@ -240,7 +237,8 @@ def test_usage_of_a_deployment_joins_runs_and_sessions_of_either_server(qoder: Q
     ran = qoder("usage", "--since", "1d", "--deployment", "demo", "--deployment", "dep_nostart", "--json")
     rows = {line["key"]: (line["runs"], line["completed"], line["failed"], line["credits"]) for line in ran.json}
     assert rows == {"dep_demo": (2, 2, 0, 1.36), "dep_nostart": (1, 0, 1, 0)}
-    one = qoder("usage", "--since", "1d", "--deployment", "dep_fail", "--json").json
+    qoder.clock.time, world.skew = qoder.clock.time + 7200, -7200  # it is the server's clock that counts
+    one = qoder("usage", "--since", "90m", "--deployment", "dep_fail", "--json").json
     assert [(line["key"], line["failed"], line["credits"]) for line in one] == [("dep_fail", 1, 0.17)]
 
 

@@ -42,7 +42,11 @@ def get(
     id = names.run(typed, app)
     if deployment is not None:
         _check_is_of(app, id, deployment_id_of(deployment, app))
-    found = with_asks(app.client, observer_of(app, id).read_once())
+    found = observer_of(app, id).read_once()
+    try:
+        found = with_asks(app.client, found)
+    except ApiError as unread:
+        app.progress.warn(f"whether it waits for an answer is unknown: {unread.message}")
     evaluated: Fields = {}
     if app.output.format == "table" and found.session_id and not is_going(found):
         with suppress(ApiError):

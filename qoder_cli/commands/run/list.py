@@ -1,6 +1,7 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,10 +10,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotFound, UsageError
+from qoder_cli.base.errors import Exit, NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
-from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
+from qoder_cli.base.outcome import is_going, verdict
+from qoder_cli.base.times import descend, parse_timestamp, parse_when, unix, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
@@ -42,6 +44,7 @@ _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 # The most by which triggered_at and created_at differ. The server filters by the one,
 # so much wider; here the other decides.
 APART = timedelta(hours=1)
+_CLOCKS_APART = timedelta(minutes=1)  # from when on it counts
 ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
 
@@ -53,10 +56,16 @@ class Window(NamedTuple):
 
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
-        """Return the typed window. Raises UsageError."""
-        now = app.clock.now()
-        first = parse_when(since, option="--since", now=now)
-        last = parse_when(until, option="--until", now=now)
+        """Return the typed window, by the server's clock as far as it is known. Raises UsageError."""
+
+        def read(typed: str | None, option: str) -> datetime | None:
+            moment = parse_when(typed, option=option, now=app.clock.now())
+            if "client" in vars(app):
+                with suppress(UsageError):  # a time that is in the future there
+                    moment = parse_when(typed, option=option, now=app.client.server_now())
+            return moment
+
+        first, last = read(since, "--since"), read(until, "--until")
         if first and last and first > last:
             raise UsageError("--since is later than --until", hint="swap them")
         return cls(first, last)
@@ -64,6 +73,11 @@ class Window(NamedTuple):
     def holds(self, moment: datetime) -> bool:
         """Return whether a moment lies within."""
         return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
+
+    def is_late(self, by_server: "Window") -> bool:
+        """Return whether it begins later than that by the server's clock: ours is ahead of it."""
+        pairs = zip(self, by_server, strict=True)
+        return any(ours and theirs and ours - theirs > _CLOCKS_APART for ours, theirs in pairs)
 
     def has(self, moment: object) -> bool:
         """Return whether a server's timestamp lies within."""
@@ -127,9 +141,11 @@ def list_runs(
     filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
 
+    def read_window() -> Window:
+        return Window.read(since, until, app=app)
+
     def look() -> None:
-        window = Window.read(since, until, app=app)
-        _look(app, of, {str(each) for each in status or ()}, trigger, window, wanted, resolve=resolve, none=none)
+        _look(app, of, {str(each) for each in status or ()}, trigger, read_window, wanted, resolve=resolve, none=none)
 
     view.show(look)
 
@@ -139,7 +155,7 @@ def _look(
     of: str | None,
     statuses: set[str],
     trigger: Trigger | None,
-    window: Window,
+    read_window: Callable[[], Window],
     wanted: int | None,
     *,
     resolve: bool | None,
@@ -148,14 +164,18 @@ def _look(
     """Print the runs that there are now. Raises ApiError."""
     from qoder_cli.history.listed import Resolver
 
-    path, query = runs_request(of, trigger, window)
-    # The server cannot be asked for less than every run (help/pages/api.md#runs).
-    filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
-    query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
-    try:
-        first, pages = _pages(app, path, query, statuses)
-    except NotFound as error:
-        raise explain_missing(error, of, app) if of else error from None
+    while True:
+        window = read_window()
+        path, query = runs_request(of, trigger, window)
+        # The server cannot be asked for less than every run (help/pages/api.md#runs).
+        filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
+        query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
+        try:
+            first, pages = _pages(app, path, query, statuses)
+        except NotFound as error:
+            raise explain_missing(error, of, app) if of else error from None
+        if not window.is_late(read_window()):
+            break
     is_whole = next_cursor(first) is None
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
@@ -170,12 +190,13 @@ def _look(
         asks = False  # no status is shown and none is needed
     resolver = Resolver(app, ask=asks)
     adopted = app.store.adopted(app.settings.host)
-    undated = 0
+    undated = unknown = 0
 
     def matches(item: Object) -> bool:
         """Return whether a run is wanted, whatever the server filtered."""
         nonlocal undated
-        if trigger not in (None, mapping(item.get("trigger_context")).get("type")):
+        context = item.get("trigger_context")
+        if trigger not in (None, context, mapping(context).get("type")):
             return False
         if window == ALWAYS:
             return True
@@ -183,9 +204,13 @@ def _look(
         undated += created is None
         return created is not None and window.holds(created)
 
-    def read(objects: Sequence[Object]) -> Iterable[Run]:
-        runs = resolver.runs(objects) if asks or statuses else map(Run, objects)
-        return _of_status(runs, statuses, adopted, app.named)
+    def read(objects: Sequence[Object]) -> Iterator[Run]:
+        nonlocal unknown
+        for run in resolver.runs(objects) if asks or statuses else map(Run, objects):
+            if statuses and _status(run) not in statuses:
+                unknown += verdict(run) is Exit.OUTCOME_UNKNOWN
+            else:
+                yield app.named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
 
     listing = Listing(
         pages,
@@ -202,6 +227,8 @@ def _look(
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {counted(undated, 'run')} without a creation time")
+    if unknown:
+        app.progress.warn(f"ignored {counted(unknown, 'run')}: the outcome is unknown, as the session was deleted")
     _warn_of_unread(app, resolver, statuses)
     listing.conclude(app.progress, none=none)
 
@@ -225,15 +252,11 @@ def _first(statuses: set[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
 
 
-def _of_status(
-    runs: Iterable[Run], statuses: set[str], adopted: Container[str], named: Callable[[Run], Run]
-) -> Iterator[Run]:
-    for run in runs:
-        if statuses and run.status not in statuses:
-            continue
-        if text(run.raw.get("id")) in adopted:
-            run = replace(run, adopted=True)
-        yield named(run)
+def _status(run: Run) -> str | None:
+    """Return the status by which a run is found: that which an unrecognised one is taken for."""
+    if run.status in (None, *Status):
+        return run.status
+    return "running" if is_going(run) else "failed"
 
 
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
@@ -241,6 +264,8 @@ def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
         what = "ignored" if statuses else "status unknown for"
         why = "sessions could not be read" if resolver.asks else "--no-resolve"
         app.progress.warn(f"{what} {counted(resolver.unread, 'run')}: {why}")
+    if resolver.unasked:
+        app.progress.warn(f"{counted(resolver.unasked, 'run')} may wait for an answer: sessions could not be read")
 
 
 def runs_request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
@@ -293,17 +318,17 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     the same with any filter (help/pages/api.md#lists-and-pages).
     """
     name, value = next_cursor(first) or ("", "")
-    shows_status = any(text(mapping(item).get("status")) for item in first["data"])
-    if len(statuses) != 1 or name != "after_id" or not shows_status:
+    shown = set(filter(None, (text(mapping(item).get("status")) for item in first["data"])))
+    if len(statuses) != 1 or name != "after_id" or not shown or not shown.issubset(Status):
         return None
     return {**query, "status": next(iter(statuses)), name: value}
 
 
 def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs, newest first, as far as they were started since a time."""
+    """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
     for page in pages:
         yield page
-        last = mapping(page["data"][-1]) if page["data"] else {}
-        moment = parse_timestamp(last.get("triggered_at") or last.get("created_at"))
-        if moment is not None and moment < since - APART:
+        rows = map(mapping, page["data"])
+        times = [at for row in rows if (at := unix(row.get("triggered_at") or row.get("created_at"))) is not None]
+        if descend(times) and times[-1] < (since - APART).timestamp():
             return

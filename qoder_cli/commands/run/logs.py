@@ -115,7 +115,7 @@ def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> No
     if run is None or run.id != chosen:
         raise NoResponse(f"unexpected response: not run {chosen}")
     log = log_of(app, fill_status(run), selection)
-    with explained(run), Printer(app, selection) as printer:
+    with explained(run, selection), Printer(app, selection) as printer:
         for events in past_events(log, selection, tail):
             printer.show(events)
         printer.sum_up(credits_of(app, run, selection))

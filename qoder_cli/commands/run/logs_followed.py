@@ -37,7 +37,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
             app.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
         with Printer(app, selection) as printer:
             while True:
-                with explained(run):
+                with explained(run, selection):
                     _follow_session(app, PolledRun(observer), log, printer, selection, tail=tail, wanted=wanted)
                 run = observer.run or run
                 if not _has_moved(observer, log):

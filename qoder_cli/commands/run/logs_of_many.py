@@ -37,7 +37,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
     items: list[Ended] = []
     away = 0  # logs in a row without a server
     for log in _read(app, typed, selection, tail):
-        had_any = show(app, log, _to_the_end(log), selection)
+        had_any = show(app, log, _to_the_end(log, selection), selection)
         item, error = log.item, log.item.error
         items.append(item)
         away = away + 1 if isinstance(error, Unavailable) else 0
@@ -82,7 +82,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
                 run = observer.run  # without the status its session knows
             log.item = Ended(word, run)
             batches = past_events(log_of(app, run, selection), selection, tail)
-            with explained(run):
+            with explained(run, selection):
                 log.batches = chain([next(batches, [])], batches)
             log.credits = credits_of(app, run, selection)
         except QoderError as error:
@@ -93,12 +93,12 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
     yield from in_order(open_log, typed, at_a_time=size)
 
 
-def _to_the_end(log: RunLog) -> Iterator[Events]:
+def _to_the_end(log: RunLog, selection: Selection) -> Iterator[Events]:
     """Yield a log's batches; an ApiError becomes its error."""
     if log.item.found is None:
         return
     try:
-        with explained(log.item.found):
+        with explained(log.item.found, selection):
             yield from log.batches
     except ApiError as error:
         log.item = log.item.with_(error=error)

@@ -24,12 +24,17 @@ def log_of(app: App, run: Run, selection: Selection) -> Log:
 
 
 @contextmanager
-def explained(run: Run) -> Iterator[None]:
-    """Say of a NotFound in this block that the session was deleted."""
+def explained(run: Run, selection: Selection) -> Iterator[None]:
+    """Say of a NotFound of the API's own in this block that the session was deleted, or may not have that thread."""
     try:
         yield
     except NotFound as error:
-        message = f"session {run.session_id} of run {run.id} was deleted, along with its events"
+        message = error.message
+        if error.enveloped:
+            became = "was deleted, along with its events"
+            if selection.thread is not None:
+                became = f"was deleted, or has no thread {selection.thread}"
+            message = f"session {run.session_id}{'' if run.is_session else f' of run {run.id}'} {became}"
         raise error.with_(message=message, run_id=run.id, session_id=run.session_id) from error
 
 
