@@ -67,8 +67,9 @@ def test_diff_prints_a_comment_for_a_merge_request_where_no_file_can_end_its_blo
 
 def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:
     team.write()
-    ran = team("diff")
-    assert (ran.code, team.writes) == (8, [])
+    for code, *words in ((0, "apply", "--yes", "--dry-run"), (8, "apply", "--yes", "--exit-status"), (8, "diff")):
+        ran = team(*words)
+        assert (ran.code, team.writes) == (code, [])
     assert "9 to create" in ran.err
     team.applied()
     team.edit("agents/reporter.md", "Writes reports", "Writes all reports")

@@ -71,6 +71,9 @@ def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
     wanted |= {"file": str(policy), "policy_sha256": hash, "state": "sent", "input": "echo 1", "name": "Bash"}
     assert {name: allowed[name] for name in wanted} == wanted
     assert (denied["call"], denied["rule"]) == ("evt_2", "deny Bash(echo 2)")
+    log, one = qoder("policy", "log"), qoder("policy", "log", "--limit", "1")
+    assert "\tdrun_1\tsess_1\tevt_1\tBash\techo 1\tallow\tallow Bash(echo 1)\t2\t" in log.out
+    assert (log.err, one.out.count("\n"), one.err) == ("", 1, "1 shown, more match; --all shows them\n")
 
 
 def test_run_wait_by_a_policy_that_decides_all_is_told_how_the_run_ended(
@@ -486,6 +489,7 @@ def test_policy_check_says_what_a_policy_has_and_what_never_decides(qoder: Qoder
     policy.write_text(f"{RULES}  - allow: Bash(echo 2)\n")
     found = qoder("policy", "check", str(policy), "--json").json
     assert (found["rules"], [each["line"] for each in found["remarks"]]) == (3, [5])
+    assert f"line 5: allow Bash(echo 2): {found['remarks'][0]['remark']}" in qoder("policy", "check", str(policy)).out
     assert found["sha256"] == sha256(policy.read_bytes()).hexdigest()
     policy.chmod(0o622)
     assert "others may write" in qoder("policy", "check", str(policy)).err
