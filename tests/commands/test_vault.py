@@ -402,9 +402,10 @@ def test_vault_put_asks_a_person_without_echo(
 
 def test_vault_get_shows_its_credentials(qoder: Qoder, service: Things) -> None:
     raw = variable(service)
+    raw["archived_at"] = "2026-06-14T08:54:06Z"
     vault = service.thing("vault_team")
     assert qoder("vault", "get", "team-secrets", "--json").json == {**vault, "credentials": [raw]}
-    line = "credential\tGITHUB_TOKEN  vcred_old  environment_variable  GITHUB_TOKEN  api.github.com\n"
+    line = "credential\tGITHUB_TOKEN  vcred_old  environment_variable  GITHUB_TOKEN  api.github.com  archived\n"
     assert line in qoder("vault", "get", "vault_team").out
     qoder.terminal = True
     assert "GITHUB_TOKEN" in qoder("vault", "get", "vault_team").out
@@ -437,8 +438,12 @@ CONNECT = ("vault", "connect", "team-secrets", "--mcp", "https://mcp.example.com
 PAGE = {"authorization_url": "https://login.example.com/start?state=1"}
 
 
-def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Qoder, service: Things) -> None:
-    service.instead = {"POST /oauth/start": [ok(PAGE)]}
+def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(
+    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = list[str]()
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    service.instead = {"POST /oauth/start": [ok(PAGE), ok(PAGE)]}
     auth = {"type": "mcp_oauth", "mcp_server_url": CONNECT[4], "access_token": "x"}
 
     def log_in() -> None:
@@ -447,10 +452,13 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
         static_bearer(service, "b", CONNECT[4])
 
     qoder.clock.at_sleep = log_in
-    ran = qoder(*CONNECT)
-    assert (ran.code, ran.json["id"]) == (0, "vcred_new"), ran.err
+    ran = qoder(*CONNECT, "--no-progress")
+    assert (ran.code, ran.json["id"], opened) == (0, "vcred_new", []), ran.err
     assert f"to log in, open: {PAGE['authorization_url']}" in ran.err
     assert service.sent[0] == {"vault_id": "vault_team", "mcp_server_url": CONNECT[4]}
+    qoder.clock.at_sleep = lambda: service.thing("vcred_new").update(updated_at="2027-02-01T00:00:00Z")
+    ran = qoder(*CONNECT, "--open")
+    assert (ran.code, ran.json["id"], opened) == (0, "vcred_new", [PAGE["authorization_url"]])
 
 
 @pytest.mark.parametrize(
@@ -461,6 +469,7 @@ def test_vault_connect_ends_where_nobody_logs_in_or_nobody_can(
     qoder: Qoder, service: Things, answer: Any, code: int
 ) -> None:
     service.instead = {"POST /oauth/start": [answer]}
+    credential(service, "vcred_old", "docs", type="mcp_oauth", mcp_server_url=CONNECT[4], access_token="x")
     ran = qoder(*CONNECT, "--timeout", "20")
     assert (ran.code, ran.out) == (code, "")
     assert code != 5 or "not every server can do this" in ran.error["hint"]
