@@ -118,9 +118,9 @@ NO_ANSWERS = [*NOT_THE_API, (302, ""), (501, ""), httpx.ConnectError("connection
     ("answer", "code"),
     [
         (REFUSED, 4),
-        (api_error(403, "permission_error", "Scope too small."), 4),
+        (api_error(403, "permission_error", "No."), 4),
         ((404, "<html>"), 5),
-        *((answer, 7) for answer in NO_ANSWERS),
+        *((no, 7) for no in NO_ANSWERS),
     ],
     ids=repr,
 )

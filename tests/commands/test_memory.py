@@ -205,8 +205,12 @@ def test_memory_history_is_that_of_one_memory_or_of_all(qoder: Qoder, service: T
     assert gone[0].split("\t")[1:3] == ["people/on-call.md", "deleted"]
     old = qoder("memory", "history", "project", "--version", oldest["id"], "--json").json
     assert old["content"] == "Releases begin at 22:30.\n"
-    for words in (["--version", "a/b"], ["notes.md", "--version", "memver_1"]):
-        assert qoder("memory", "history", "project", *words).code == 2
+    for words in ("--version a/b", *(f"{more} --version memver_1" for more in ("notes.md", "--limit 5", "--all"))):
+        assert qoder("memory", "history", "project", *words.split()).code == 2
+    theirs = {**newest, "id": "memver_9", "memory_id": "mem_2"}  # from a server that ignores the filter
+    versions = f"GET {LIST.replace('memories', 'memory_versions')}"
+    service.lies[versions] = lambda page: {**page, "data": [theirs, *page["data"]]}
+    assert len(qoder("memory", "history", "project", "conventions.md", "--json").json) == 2
 
 
 def test_memory_remove_removes_them_as_they_were_read(qoder: Qoder, service: Things) -> None:

@@ -21,6 +21,7 @@ NOW = "2027-01-15T07:00:00Z"
 SESSIONS, RUNS = ("GET", "/sessions"), ("GET", "/deployment_runs")
 RUNS_OF_1 = ("GET", "/deployments/dep_1/runs")
 EMPTY: dict[str, Any] = page()
+BY_SCHEDULE = {"trigger_context": {"type": "schedule"}}
 ONE = ("--deployment", "dep_1", "--deployment", "dep_2")
 
 
@@ -94,12 +95,7 @@ def test_usage_is_the_exact_sum_of_what_each_session_says(
     assert (f"; {len(unknown)} unknown" in ran.err) == bool(unknown)
 
 
-OVER = {
-    "less": ("12.51", 0),
-    "as much": ("12.50", 0),
-    "more": ("12.49", 8),
-    "much more": ("0", 8),
-}
+OVER = {"less": ("12.51", 0), "as much": ("12.50", 0), "more": ("12.49", 8), "much more": ("0", 8)}
 
 
 @pytest.mark.parametrize("case", OVER)
@@ -189,13 +185,7 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
     agent = {"id": "agent_1", "version": 1}
     runs = [
         run("1", agent=agent, status="completed", duration_ms=1000),
-        run(
-            "2",
-            agent={**agent, "id": "agent_2"},
-            deployment_id="dep_2",
-            trigger_context={"type": "schedule"},
-            status="failed",
-        ),
+        run("2", agent={**agent, "id": "agent_2"}, deployment_id="dep_2", **BY_SCHEDULE, status="failed"),
         run("3", agent=agent, created_at="2027-01-13T07:00:00Z", status="running"),
     ]
     ran = serve(qoder, *sessions, runs=page(*runs))("usage", "--by", by, "--json")

@@ -85,7 +85,7 @@ def test_vault_put_env_creates_a_variable_and_says_where_it_may_go(
 
 def test_vault_put_mcp_creates_a_bearer_token(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
-    assert put(qoder, "docs", "--mcp", "https://mcp.example.com/mcp").code == 0
+    assert put(qoder, "team docs", "--mcp", "https://mcp.example.com/mcp").code == 0
     auth = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp", "token": TOKEN}
     assert service.sent[0]["auth"] == auth
 
@@ -327,6 +327,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
             for url in ("@example.com", "ex\u00e4mple.com", "a.com/b c", "a.com/\x7f")
         ),
         ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
+        ["pt-another-0123456789abcdef", "--mcp", "https://mcp.example.com"],
         *(["a b", "--env"], ["GITHUB_TOKEN=s3cret", "--env"], ["GITHUB_TOKEN", "s3cret", "--env"]),
         *(["GITHUB_TOKEN", "--env", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
         *(["GITHUB_TOKEN", "--env", "--from-env", name] for name in ("NOT_SET", "s3cret value")),
@@ -438,9 +439,7 @@ CONNECT = ("vault", "connect", "team-secrets", "--mcp", "https://mcp.example.com
 PAGE = {"authorization_url": "https://login.example.com/start?state=1"}
 
 
-def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(
-    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vault_connect_shows_who_has_logged_in(qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = list[str]()
     monkeypatch.setattr("webbrowser.open", opened.append)
     service.instead = {"POST /oauth/start": [ok(PAGE), ok(PAGE)]}
