@@ -21,15 +21,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import UsageError
 from qoder_cli.settings.config import TOKEN_VARIABLES, Found, Settings, resolve
 from qoder_cli.settings.configfile import change, load, locate
-from qoder_cli.settings.values import (
-    LONGEST_TOKEN,
-    REGIONS,
-    Flags,
-    is_loopback,
-    mask,
-    read_base_url,
-    read_token,
-)
+from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, Flags, is_loopback, mask, read_base_url, read_token
 from tests.conftest import TOKEN, Qoder, examples
 
 GLOBAL, CN = REGIONS["global"], REGIONS["cn"]

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -105,10 +106,18 @@ def test_run_wait_last_forget_ends_the_doubt_about_all_starts_under_a_key(qoder:
     assert qoder(*NIGHT, "-q").out == "drun_9\n"
 
 
-DOUBTED = {
-    "deploy run dep_1 --idempotency-key night-1": "key free night-1",
-    "run wait last": "run wait last --forget",
-}
+def test_key_free_and_forget_do_nothing_where_a_person_says_no(
+    in_doubt: Qoder, questions: Callable[..., list[str]]
+) -> None:
+    asked = questions(False, False, True)
+    for words in (("key", "free", "night-1"), ("run", "wait", "last", "--forget")):
+        assert in_doubt(*words).code == 2
+        assert in_doubt(*NIGHT).code == 9
+    assert in_doubt("key", "free", "night-1").code == 0
+    assert asked[2] == "Free the key night-1? `deploy run` can start another run under it."
+
+
+DOUBTED = {"deploy run dep_1 --idempotency-key night-1": "key free night-1", "run wait last": "run wait last --forget"}
 
 
 @pytest.mark.parametrize("line", DOUBTED)

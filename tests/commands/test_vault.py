@@ -2,6 +2,7 @@
 
 import getpass
 import io
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -136,10 +137,7 @@ def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qod
     assert (ran.code, service.writes) == (2, [])
     assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
     ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--yes")
-    assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (
-        0,
-        True,
-    )
+    assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (0, True)
 
 
 def test_vault_put_minds_no_other_one_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
@@ -401,6 +399,15 @@ def test_vault_put_asks_a_person_without_echo(
     assert len(service.writes) == (code == 0)
 
 
+def test_vault_put_sends_nothing_where_a_person_says_no(
+    qoder: Qoder, service: Things, questions: Callable[..., list[str]]
+) -> None:
+    variable(service)
+    qoder.env["SECRET"], asked = SECRET, questions(False)
+    ran = put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "SECRET", "--allow-host", "example.com")
+    assert (ran.code, len(asked), service.writes) == (2, 1, [])
+
+
 def test_vault_get_shows_its_credentials(qoder: Qoder, service: Things) -> None:
     raw = variable(service)
     raw["archived_at"] = "2026-06-14T08:54:06Z"
@@ -417,14 +424,14 @@ def test_vault_check_tells_which_oauth_credential_is_invalid_and_why(qoder: Qode
     ran = qoder("vault", "check", "team-secrets", "--json")
     assert (ran.code, ran.json) == (0, [])
     assert "no OAuth credentials" in ran.err
-    fine = oauth(service, "docs", "valid", refresh=None, mcp_probe=None)
+    fine = oauth(service, "docs", "unknown", refresh=None, mcp_probe=None)
     ran = qoder("vault", "check", "team-secrets")
-    assert (ran.code, ran.out) == (0, f"{fine}\tdocs\tvalid\tstatus valid\n")
+    assert (ran.code, ran.out) == (0, f"{fine}\tdocs\tunknown\tstatus unknown\n")
     why = {"refresh": {"status": "failed", "http_response": {"status_code": 400}}}
     bad = oauth(service, "mail", "invalid", mcp_probe={"http_response": {"status_code": 401}}, **why)
     ran = qoder("vault", "check", "team-secrets", "--json")
     assert ran.code == 6
-    assert sorted((each["input"], each["status"]) for each in ran.json) == [(fine, "valid"), (bad, "invalid")]
+    assert sorted((each["input"], each["status"]) for each in ran.json) == [(fine, "unknown"), (bad, "invalid")]
     assert "mail (status invalid, refresh failed, refresh HTTP 400, server HTTP 401)" in ran.error["message"]
 
 
