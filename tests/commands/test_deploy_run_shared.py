@@ -666,8 +666,10 @@ def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path
 
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:
     machines = Machines(tmp_path, "")
-    made = machines.machine("a")("key", "init", "--json").json
-    machines.keys = made["store"]
+    ran = machines.machine("a")("key", "init", "--json")
+    made, machines.keys = ran.json, ran.json["store"]
+    assert "keeps this promise if the service decides its writes in one place\n" in ran.err
+    assert ran.err.endswith(f"set it on every machine: QODER_KEYS={machines.keys}\n")
     assert made == {"store": machines.keys, "variable": f"QODER_KEYS={machines.keys}", "tested": True}
     assert [machines.machine(name)(*NIGHT).code for name in "ab"] == [0, 0]
     assert (machines.triggers, len(machines.runs)) == (1, 1)

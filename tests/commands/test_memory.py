@@ -269,7 +269,8 @@ def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) ->
 
 def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:
     first, second = service.session(), service.session()
-    words = ["dream", "create", "--from", "project", "--from", first, "--from", second, "--model", "auto"]
+    sources = ("project", first, "memstore_project", second, first)
+    words = ["dream", "create", *(word for each in sources for word in ("--from", each)), "--model", "auto"]
     ran = qoder(*words, "--instructions", "Be brief.", "--into", "project")
     assert (ran.code, ran.err.count("using memory store project (memstore_project)")) == (0, 1)
     assert service.asked == ["GET /memory_stores", "POST /dreams"]
@@ -396,7 +397,7 @@ def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service:
 
 
 DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
-ENDS = {"completed": 0, "failed": 1, "canceled": 1}
+ENDS = {"completed": (0, ""), "failed": (1, " failed: No."), "canceled": (1, " was cancelled: No.")}
 
 
 @pytest.mark.parametrize("status", ENDS)
@@ -405,9 +406,17 @@ def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Th
         return {**raw, "status": status, "error": {"message": "No."}} if raw["status"] == "completed" else raw
 
     service.late = [lambda: service.lies.update({f"GET /dreams/{id}": lie for id in service.world.things["dreams"]})]
+    ran, (code, said) = qoder(*DREAM), ENDS[status]
+    assert (ran.code, ran.json["status"]) == (code, status)
+    assert ran.code == 0 or ran.error["message"].endswith(said)
+
+
+def test_dream_create_shows_the_dream_that_it_lost_track_of(qoder: Qoder, service: Things) -> None:
+    no = [refusal(401, "authentication_error", "No.")]
+    service.late = [lambda: service.instead.update({f"GET /dreams/{id}": no for id in service.world.things["dreams"]})]
     ran = qoder(*DREAM)
-    assert (ran.code, ran.json["status"]) == (ENDS[status], status)
-    assert ran.code == 0 or ran.error["message"].endswith(": No.")
+    assert (ran.code, ran.error["next"][:4]) == (10, ["qoder", "dream", "get", ran.json["id"]])
+    assert ran.error["message"].startswith(f"lost track of dream {ran.json['id']}: ")
 
 
 def test_dream_create_exits_124_while_it_is_still_going(qoder: Qoder, service: Things) -> None:
@@ -415,3 +424,4 @@ def test_dream_create_exits_124_while_it_is_still_going(qoder: Qoder, service: T
     assert (ran.code, ran.json["status"] in ("pending", "running"), len(service.writes)) == (124, True, 1)
     assert ran.error["next"] == ["qoder", "dream", "get", ran.json["id"], "-o", "json"]
     assert qoder(*DREAM[:-2], "--timeout", "2").code == 2
+    assert (qoder(*DREAM, "--dry-run").code, len(service.writes)) == (0, 1)
