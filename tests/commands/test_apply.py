@@ -698,10 +698,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["deployments/d.yaml:2", "leads out of the folder"],
     ),
     "front matter without an end": ({"agents/a.md": "---\nname: a\nmodel: auto\n"}, ["agents/a.md:1", "no end"]),
-    "an id that nothing has": (
-        {"agents/a.yaml": "id: agent_gone\n" + AGENT},
-        ["agents/a.yaml:1", "agent_gone"],
-    ),
+    "an id that nothing has": ({"agents/a.yaml": "id: agent_gone\n" + AGENT}, ["agents/a.yaml:1", "agent_gone"]),
     "several at once": (
         {"agents/a.yaml": "name: a\nmodle: auto\n", "deployments/d.yaml": "name: d\nagnt: x\n"},
         ["agents/a.yaml:2", "modle", "deployments/d.yaml:2", "agnt"],
