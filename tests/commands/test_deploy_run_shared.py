@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from email.utils import formatdate
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -640,6 +641,26 @@ def test_key_init_prints_what_to_set_and_no_password(tmp_path: Path, database: s
     ran = Machines(tmp_path, "").machine("a")("key", "init", "--store", url, "--json")
     assert (ran.code, ran.json["variable"]) == (0, INIT[option].format(url=url))
     assert ("to the URL that --store was given" in ran.err, "s3cret-word" in ran.out + ran.err) == (True, False)
+
+
+BROKEN = {  # what is answered as done though it was refused
+    "it takes one key twice": ("POST", True),
+    "it changes a key that another command has changed since": ("POST", False),
+    "it removes a key that another command has changed since": ("DELETE", False),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_key_init_exits_6_where_the_store_cannot_keep_keys(tmp_path: Path, what: str) -> None:
+    def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        response, is_new = answer(), request.url.path.endswith("/memories")
+        if response.status_code < 400 or (request.method, is_new) != BROKEN[what]:
+            return response
+        content = json.loads(request.content or "{}").get("content", "")
+        return httpx.Response(200, json={"id": "mem_9", "content_sha256": sha256(content.encode()).hexdigest()})
+
+    ran = Machines(tmp_path, "").machine("a", lie=lie)("key", "init", "--store", MEMORY_STORE, "--json")
+    assert (ran.code, ran.out, what in ran.error["message"]) == (6, "", True)
 
 
 ATTACHED: dict[str, tuple[dict[str, str], int]] = {
