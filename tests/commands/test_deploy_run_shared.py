@@ -84,7 +84,8 @@ def test_deploy_run_never_sends_under_a_key_that_another_machine_was_sending(mac
     assert "qoder key free night-1" in ran.error["hint"]
     refused = machines.machine("b")("key", "free", "night-1")
     assert refused.code == 2  # a person's decision: scripts need --yes
-    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    freed = machines.machine("b")("key", "free", "night-1", "--yes")
+    assert (freed.code, "has been starting a run under it since 20" in freed.err) == (0, True)
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[0])
 
 
@@ -477,12 +478,11 @@ def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: 
     assert "ignored 1 that were retried before; ignored 1 that are retries themselves" in ran.err
 
 
-def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(
-    machines: Machines,
-) -> None:
+def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(machines: Machines) -> None:
     machines.world.honour_key = True
     assert machines.machine("a")(*NIGHT).code == 0
-    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    ran = machines.machine("b")("key", "free", "night-1", "--yes", "--json")
+    assert (ran.json["run"], f"it started run {machines.runs[0]}" in ran.err) == (machines.runs[0], True)
     freed = [machines.machine("b")(*line.split()) for line in ("key list -q", "key get night-1")]
     assert [(ran.code, ran.out) for ran in freed] == [(0, ""), (5, "")]
     leave(machines, "sending", sent=machines.clock.time, key="night-2")
@@ -490,6 +490,20 @@ def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_th
     assert machines.machine("c")("key", "free", "night-2", "--yes").code == 0
     assert [seen(machines.machine(name)(*NIGHT)) for name in "ab"] == [(0, machines.runs[-1])] * 2
     assert len(machines.runs) == 2
+    leave(machines, "sending", key="another-workspaces", workspace="ws_1")
+    leave(machines, "sending", key="older", at="2026-06-14T08:54:06Z")
+    assert machines.machine("c")("key", "list", "-q").out == "night-1\nolder\n"
+
+
+def test_key_free_frees_no_key_used_meanwhile(machines: Machines, questions: Callable[..., list[str]]) -> None:
+    def meanwhile() -> None:
+        assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+        leave(machines, "claimed")
+
+    leave(machines, "sending")
+    questions(meanwhile)
+    ran = machines.machine("a")("key", "free", "night-1", "--json")
+    assert (ran.code, ran.out, "the key 'night-1' was not freed" in ran.error["message"]) == (6, "", True)
 
 
 def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines: Machines) -> None:

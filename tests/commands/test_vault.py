@@ -399,9 +399,7 @@ def test_vault_put_asks_a_person_without_echo(
     assert len(service.writes) == (code == 0)
 
 
-def test_vault_put_sends_nothing_where_a_person_says_no(
-    qoder: Qoder, service: Things, questions: Callable[..., list[str]]
-) -> None:
+def test_vault_put_sends_nothing_after_a_no(qoder: Qoder, service: Things, questions: Callable[..., list[str]]) -> None:
     variable(service)
     qoder.env["SECRET"], asked = SECRET, questions(False)
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "SECRET", "--allow-host", "example.com")
