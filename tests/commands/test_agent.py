@@ -577,10 +577,10 @@ def pinned(service: Things, version: int, **fields: Any) -> str:
 
 def test_agent_update_says_which_deployments_stay_behind_and_what_moves_them(qoder: Qoder, service: Things) -> None:
     one, two, _ = (pinned(service, version) for version in (3, 1, 4))
-    archived = {"id": "dep_8", "archived_at": "2026-06-14T08:54:06Z", "agent": {"id": helper(service)["id"]}}
-    odd = {"data": [archived, {"id": "dep_9", "agent": {"id": "agent_9"}}], "has_more": True}
-    service.lies["GET /deployments"] = lambda page: {**page, **odd, "data": page["data"] + odd["data"]}
     id = helper(service)["id"]
+    of_another = {"id": "dep_9", "type": "deployment", "agent": {"id": "agent_9"}}
+    rows = [of_another, {**of_another, "agent": {"id": id}, "archived_at": "2026-06-14T08:54:06Z"}]
+    service.lies["GET /deployments"] = lambda page: {**page, "has_more": True, "data": page["data"] + rows}
     ran = qoder(*UPDATE, "--description", "New.")
     assert f"not at version 4 yet, because they pin another: job-1 ({two}), job-3 ({one})" in ran.err
     for each in (one, two):

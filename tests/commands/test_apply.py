@@ -301,8 +301,8 @@ def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: 
     part = str(team.folder / "environments")
     ran = qoder("apply", part, "--yes", "--prune")
     assert (ran.code, "--prune needs the whole folder" in ran.err) == (2, True)
-    ran = team.apply("--prune", "--only", "env")
-    assert (ran.code, team.writes) == (2, [])
+    for words in (("--prune", "--only", "env"), ("--prune-all",)):
+        assert (team.apply(*words).code, team.writes) == (2, [])
     (team.folder / "qoder.yaml").write_text("")
     ran = team.apply("--prune")
     assert (ran.code, "--prune needs a stack" in ran.err, team.writes) == (2, True, [])

@@ -54,9 +54,7 @@ def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
     return sorted((one["call"], one["answer"], one["state"]) for one in qoder("policy", "log", "--json").json)
 
 
-def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
+def test_run_wait_by_a_policy_sends_what_it_decides_alone(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1), call(2), call(3))
     ran = qoder(*by(policy))
     assert (ran.code, ran.error["type"]) == (11, "needs_answer")
@@ -399,9 +397,7 @@ def test_deploy_run_by_a_policy_completes_with_nobody_there(qoder: Qoder, world:
         assert [(row["line"], row["answer"], row["calls"]) for row in tested] == calls
 
 
-def test_policy_test_groups_what_no_rule_fits_with_a_rule_that_would(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
+def test_policy_test_groups_what_no_rule_fits_by_what_would(qoder: Qoder, server: Asking, policy: Path) -> None:
     log = [call(number, input={"command": f"git log -{number}"}) for number in (4, 5)]
     odd = [call(6, input={"command": "a | b"}), call(7, kind="agent.custom_tool_use", name="lookup")]
     tool = call(8, "get_x", kind="agent.mcp_tool_use", mcp_server_name="hub", input={"a": 1})

@@ -325,7 +325,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
             for url in ("@example.com", "ex\u00e4mple.com", "a.com/b c", "a.com/\x7f")
         ),
         ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
-        ["ghp_0123456789abcdefghijABCDEFGHIJ012345", "--mcp", "https://mcp.example.com"],
+        ["Bearer s3cret-0123456789", "--mcp", "https://mcp.example.com"],
         *(["a b", "--env"], ["GITHUB_TOKEN=s3cret", "--env"], ["GITHUB_TOKEN", "s3cret", "--env"]),
         *(["GITHUB_TOKEN", "--env", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
         *(["GITHUB_TOKEN", "--env", "--from-env", name] for name in ("NOT_SET", "s3cret value")),
