@@ -150,8 +150,7 @@ def _run(
             raise error.with_(message=f"{error.message.removesuffix('; nothing was changed')}; nothing was applied")
         if is_open and app.settings.read_only:
             raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
-        if not (yes and app.progress.is_quiet):
-            showing.show_plan(app, plan, verbose=how.verbose)
+        showing.show_plan(app, plan, verbose=how.verbose)
         if yes or not is_open:
             if is_open:
                 app.progress.note(f"applying {showing.in_words(plan)} {app.client.settings.whereabouts}")

@@ -71,6 +71,8 @@ def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:
         ran = team(*words)
         assert (ran.code, team.writes) == (code, [])
     assert "9 to create" in ran.err
+    only = team("diff", "--only", "environments", "--only", "vault", "--json").json
+    assert sorted(row["kind"] for row in only) == ["credential", "environment", "vault"]
     team.applied()
     team.edit("agents/reporter.md", "Writes reports", "Writes all reports")
     ran = team("diff")
@@ -942,7 +944,7 @@ def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questio
     assert team.writes == []
     ran = team("apply")
     assert (ran.code, len(asked)) == (0, 2)
-    assert "~ adopt env" in ran.err or "adopt environment build" in ran.err
+    assert ("~ adopt environment build" in ran.err, "\nchanged environment build" in ran.err) == (True, True)
     assert team.there("environments")["build"]["description"] == "Ours"
 
 

@@ -412,7 +412,7 @@ def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Th
 
 
 def test_dream_create_shows_the_dream_that_it_lost_track_of(qoder: Qoder, service: Things) -> None:
-    no = [refusal(401, "authentication_error", "No.")]
+    no: list[Any] = [refusal(401, "authentication_error", "No.")]
     service.late = [lambda: service.instead.update({f"GET /dreams/{id}": no for id in service.world.things["dreams"]})]
     ran = qoder(*DREAM)
     assert (ran.code, ran.error["next"][:4]) == (10, ["qoder", "dream", "get", ran.json["id"]])

@@ -401,7 +401,7 @@ def test_policy_test_groups_what_no_rule_fits_by_what_would(qoder: Qoder, server
     log = [call(number, input={"command": f"git log -{number}"}) for number in (4, 5)]
     odd = [call(6, input={"command": "a | b"}), call(7, kind="agent.custom_tool_use", name="lookup")]
     tool = call(8, "get_x", kind="agent.mcp_tool_use", mcp_server_name="hub", input={"a": 1})
-    server.asks("sess_1", call(1), *log, *odd, tool, call(9, name=7))
+    server.asks("sess_1", call(1), *log, *odd, tool, {**call(9), "name": 7})
     for words in (("drun_1",), ("sess_1",), ("--since", "1d", "dep_1")):
         rows = qoder("policy", "test", str(policy), *words, "--json").json
         found = {row["example"]: (row["answer"], row["line"], row["calls"], row["suggestion"]) for row in rows}
