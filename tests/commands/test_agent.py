@@ -582,7 +582,7 @@ def test_agent_update_says_which_deployments_stay_behind_and_what_moves_them(qod
     rows = [of_another, {**of_another, "agent": {"id": id}, "archived_at": "2026-06-14T08:54:06Z"}]
     service.lies["GET /deployments"] = lambda page: {**page, "has_more": True, "data": page["data"] + rows}
     ran = qoder(*UPDATE, "--description", "New.")
-    assert f"not at version 4 yet, because they pin another: job-1 ({two}), job-3 ({one})" in ran.err
+    assert f"not at version 4 yet, because they pin another: job-1 ({two}), job-3 ({one})\n" in ran.err
     for each in (one, two):
         assert f"qoder deploy update {each} --agent {id}" in ran.err
     assert ran.err.endswith(f"only 5 of its deployments were looked at; qoder deploy list --agent {id}\n")

@@ -85,7 +85,7 @@ def test_deploy_run_never_sends_under_a_key_that_another_machine_was_sending(mac
     refused = machines.machine("b")("key", "free", "night-1")
     assert refused.code == 2  # a person's decision: scripts need --yes
     freed = machines.machine("b")("key", "free", "night-1", "--yes")
-    assert (freed.code, "has been starting a run under it since 20" in freed.err) == (0, True)
+    assert (freed.code, "has been starting a run under it since" in freed.err) == (0, True)
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[0])
 
 
