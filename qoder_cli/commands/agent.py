@@ -146,7 +146,6 @@ def _note_pins(app: App, agent: Raw) -> None:
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
     """Return what a file and plain options say. Raises UsageError."""
-    agents.servers_typed(typed["mcp"])
     for name in ("tools", "ask"):
         agents.tool_names(f"--{name}", typed[name])
     system = editing.text_typed(app, "--system", typed["system"], typed["file"])

@@ -99,7 +99,7 @@ def logout(app: App) -> None:
         app.progress.note(f"still set, and used: {', '.join(still)}")
 
 
-def switch(app: App, profile: str = _PROFILE) -> None:
+def switch(app: App, name: str = _PROFILE) -> None:
     """Make a profile the one that commands use by default.
 
     It is written into the config file. --profile and QODER_PROFILE still
@@ -110,16 +110,15 @@ def switch(app: App, profile: str = _PROFILE) -> None:
     Examples:
       qoder auth switch work
       qoder auth switch default"""
-    if app.flags.profile not in (None, profile):
-        why = f"PROFILE and --profile name two profiles: {profile}, {app.flags.profile}"
+    if app.flags.profile not in (None, name):
+        why = f"PROFILE and --profile name two profiles: {name}, {app.flags.profile}"
         raise UsageError(why, hint="give only one of them")
     file = load(locate(app.env))
-    refuse_outside(file.path, app.env)
-    file.require(profile)
-    choose(file.path, profile, env=app.env)
-    app.progress.note(f"profile {profile} is used by default from now on ({file.path})")
+    file.require(name)
+    choose(file.path, name, env=app.env)
+    app.progress.note(f"profile {name} is used by default from now on ({file.path})")
     variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
-    over = [name for name in variables if app.env.get(name) and (name, app.env[name]) != (PROFILE_VARIABLE, profile)]
+    over = [each for each in variables if app.env.get(each) and (each, app.env[each]) != (PROFILE_VARIABLE, name)]
     if over:
         app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
 

@@ -41,8 +41,6 @@ def upload(
         raise UsageError("--name is that of one file", hint="name one file at a time")
     if "-" in paths and name is None:
         raise UsageError("standard input has no name", hint="pass --name NAME")
-    if paths.count("-") > 1:
-        raise UsageError("standard input can only be read once", hint="pass - once")
     fields: dict[str, Any] = {"metadata": pairs(metadata)}
     if expires is not None:
         fields["expires_in_seconds"] = seconds = int(parse_duration(expires, option="--expires"))

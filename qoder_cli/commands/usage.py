@@ -104,11 +104,14 @@ def usage(
             hint="to see by which sessions",
             next=app.looking("session", "list", "--since", since),
         )
-    if limit is not None and every.least_credits is None and every.unknown > every.growing:
-        raise Unavailable(f"no session shows what it used: it may be more than {as_text(limit)} credits")
-    if limit is not None and unclear:
+    why = ""
+    if every.least_credits is None and every.unknown > every.growing:
+        why = "no session shows what it used"
+    elif unclear:
+        why = f"{counted(unclear, 'session')} may count, too"
+    if limit is not None and why:
         raise Unavailable(
-            f"{counted(unclear, 'session')} may count, too: it may be more than {as_text(limit)} credits",
+            f"{why}: it may be more than {as_text(limit)} credits",
             hint="to see them",
             next=app.looking("session", "list", "--all", "-o", "json"),
         )

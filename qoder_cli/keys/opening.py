@@ -98,4 +98,5 @@ def shown(value: str) -> str:
 
     if "://" not in value:
         return without_tokens(value)
-    return without_password(value.removeprefix(f"{REQUIRED}:"))
+    prefix = f"{REQUIRED}:" if value.startswith(f"{REQUIRED}:") else ""
+    return prefix + without_password(value.removeprefix(prefix))

@@ -547,16 +547,18 @@ def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, 
 
 
 def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, service: Things) -> None:
-    skills = (word for name in ("notes@2", "search", "plan") for word in ("--skill", name))
+    skills = (word for name in ("notes@2", "search") for word in ("--skill", name))
     assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", *skills).code == 0
     helper(service)["skills"].append({"type": "qoder", "skill_id": "pdf"})
-    before = helper(service)
-    gone = ("notes", "skill_2", "pdf")
-    ran = qoder(*UPDATE, "--remove-mcp", "docs", *(word for each in gone for word in ("--remove-skill", each)))
-    assert ran.code == 0
+    before = {**helper(service)}
+    gone = [word for each in ("notes", "skill_2", "pdf") for word in ("--remove-skill", each)]
+    more = ("--mcp", f"more={DOCS['url']}", "--skill", "plan")
+    assert qoder(*UPDATE, "--remove-mcp", "docs", *gone, *more).code == 0
     after = helper(service)
-    assert after["mcp_servers"] == [each for each in before["mcp_servers"] if each["name"] != "docs"]
-    assert after["tools"] == [each for each in before["tools"] if each != DOCS_TOOLS]
+    servers = [each for each in before["mcp_servers"] if each["name"] != "docs"]
+    assert after["mcp_servers"] == [*servers, {**DOCS, "name": "more"}]
+    tools = [each for each in before["tools"] if each != DOCS_TOOLS]
+    assert after["tools"] == [*tools, {**DOCS_TOOLS, "mcp_server_name": "more"}]
     assert after["skills"] == [{"type": "qoder", "skill_id": "skill_3"}]
     assert not any("include_archived" in each.url.params for each in service.requests if "skills" in each.url.path)
     assert "already up to date" in qoder(*UPDATE, "--remove-mcp", "docs").err
@@ -574,13 +576,16 @@ def pinned(service: Things, version: int, **fields: Any) -> str:
 
 
 def test_agent_update_says_which_deployments_stay_behind_and_what_moves_them(qoder: Qoder, service: Things) -> None:
-    one, two = pinned(service, 3), pinned(service, 1)
-    pinned(service, 2, archived_at="2026-06-14T08:54:06Z")
+    one, two, _ = (pinned(service, version) for version in (3, 1, 4))
     id = helper(service)["id"]
+    of_another = {"id": "dep_9", "type": "deployment", "agent": {"id": "agent_9"}}
+    rows = [of_another, {**of_another, "agent": {"id": id}, "archived_at": "2026-06-14T08:54:06Z"}]
+    service.lies["GET /deployments"] = lambda page: {**page, "has_more": True, "data": page["data"] + rows}
     ran = qoder(*UPDATE, "--description", "New.")
-    assert f"not at version 4 yet, because they pin another: job-1 ({two}), job-3 ({one})" in ran.err
+    assert f"not at version 4 yet, because they pin another: job-1 ({two}), job-3 ({one})\n" in ran.err
     for each in (one, two):
         assert f"qoder deploy update {each} --agent {id}" in ran.err
+    assert ran.err.endswith(f"only 5 of its deployments were looked at; qoder deploy list --agent {id}\n")
     assert service.asked[-1] == "GET /deployments"
 
 

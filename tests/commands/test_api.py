@@ -658,11 +658,9 @@ def test_api_paginate_leaves_the_array_open_where_the_list_breaks_off(qoder: Qod
         json.loads(ran.out)
 
 
-@pytest.mark.parametrize(
-    "operation", [find("GET", "/deployments/d"), find("POST", "/deployments")], ids=lambda each: each.id
-)
-def test_api_paginate_refuses_what_is_no_list(qoder: Qoder, operation: Operation) -> None:
-    ran = qoder("api", operation.method, filled(operation.path), "--paginate", "--json")
+@pytest.mark.parametrize(("method", "path"), [("GET", "/deployments/d"), ("POST", "/deployments"), ("POST", "/search")])
+def test_api_paginate_refuses_what_is_no_list(qoder: Qoder, method: str, path: str) -> None:
+    ran = qoder("api", method, path, "--paginate", "--json")
     assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "drop it")
     qoder.wire.on("GET", "/search", {"id": "x_1"})  # which turns out to be none
     ran = qoder("api", "GET", "/search", "--paginate", "--json")

@@ -67,9 +67,12 @@ def test_diff_prints_a_comment_for_a_merge_request_where_no_file_can_end_its_blo
 
 def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:
     team.write()
-    ran = team("diff")
-    assert (ran.code, team.writes) == (8, [])
+    for code, *words in ((0, "apply", "--yes", "--dry-run"), (8, "apply", "--yes", "--exit-status"), (8, "diff")):
+        ran = team(*words)
+        assert (ran.code, team.writes) == (code, [])
     assert "9 to create" in ran.err
+    only = team("diff", "--only", "environments", "--only", "vault", "--json").json
+    assert sorted(row["kind"] for row in only) == ["credential", "environment", "vault"]
     team.applied()
     team.edit("agents/reporter.md", "Writes reports", "Writes all reports")
     ran = team("diff")
@@ -301,8 +304,8 @@ def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: 
     part = str(team.folder / "environments")
     ran = qoder("apply", part, "--yes", "--prune")
     assert (ran.code, "--prune needs the whole folder" in ran.err) == (2, True)
-    ran = team.apply("--prune", "--only", "env")
-    assert (ran.code, team.writes) == (2, [])
+    for words in (("--prune", "--only", "env"), ("--prune-all",)):
+        assert (team.apply(*words).code, team.writes) == (2, [])
     (team.folder / "qoder.yaml").write_text("")
     ran = team.apply("--prune")
     assert (ran.code, "--prune needs a stack" in ran.err, team.writes) == (2, True, [])
@@ -698,10 +701,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["deployments/d.yaml:2", "leads out of the folder"],
     ),
     "front matter without an end": ({"agents/a.md": "---\nname: a\nmodel: auto\n"}, ["agents/a.md:1", "no end"]),
-    "an id that nothing has": (
-        {"agents/a.yaml": "id: agent_gone\n" + AGENT},
-        ["agents/a.yaml:1", "agent_gone"],
-    ),
+    "an id that nothing has": ({"agents/a.yaml": "id: agent_gone\n" + AGENT}, ["agents/a.yaml:1", "agent_gone"]),
     "several at once": (
         {"agents/a.yaml": "name: a\nmodle: auto\n", "deployments/d.yaml": "name: d\nagnt: x\n"},
         ["agents/a.yaml:2", "modle", "deployments/d.yaml:2", "agnt"],
@@ -945,7 +945,7 @@ def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questio
     assert team.writes == []
     ran = team("apply")
     assert (ran.code, len(asked)) == (0, 2)
-    assert "~ adopt env" in ran.err or "adopt environment build" in ran.err
+    assert ("~ adopt environment build" in ran.err, "\nchanged environment build" in ran.err) == (True, True)
     assert team.there("environments")["build"]["description"] == "Ours"
 
 

@@ -20,10 +20,7 @@ PLAIN: dict[str, tuple[str, Raw]] = {
     "environment": ("environments", {"name": "x"}),
     "memory_store": ("memory_stores", {"name": "x"}),
     "agent": ("agents", {"name": "x", "model": "auto"}),
-    "deployment": (
-        "deployments",
-        {"name": "x", "agent": "writer", "environment": "default", "message": "Hi."},
-    ),
+    "deployment": ("deployments", {"name": "x", "agent": "writer", "environment": "default", "message": "Hi."}),
 }
 EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Theirs."}]}]
 SETTABLE: dict[str, dict[str, tuple[Any, Any]]] = {  # of each field, what the file and what somebody else says
@@ -181,22 +178,10 @@ def _end(list: str, name: str, verb: str) -> Deed:
 
 
 MENDED: dict[str, tuple[Deed, dict[str, str]]] = {  # what somebody did; what becomes of which kinds
-    "a skill has a newer version": (
-        _newer_skill,
-        {"skill": "changed", "agent": "changed", "deployment": "changed"},
-    ),
-    "a secret goes elsewhere": (
-        _update_credential("key", ELSEWHERE),
-        {"credential": "changed"},
-    ),
-    "a credential is archived": (
-        _end("credentials", "key", "archive"),
-        {"credential": "created"},
-    ),
-    "a credential is deleted": (
-        _end("credentials", "key", "delete"),
-        {"credential": "created"},
-    ),
+    "a skill has a newer version": (_newer_skill, {"skill": "changed", "agent": "changed", "deployment": "changed"}),
+    "a secret goes elsewhere": (_update_credential("key", ELSEWHERE), {"credential": "changed"}),
+    "a credential is archived": (_end("credentials", "key", "archive"), {"credential": "created"}),
+    "a credential is deleted": (_end("credentials", "key", "delete"), {"credential": "created"}),
     "a vault is archived": (
         _end("vaults", "mcp", "archive"),
         {"vault": "created", "credential": "created", "deployment": "changed"},
@@ -205,10 +190,7 @@ MENDED: dict[str, tuple[Deed, dict[str, str]]] = {  # what somebody did; what be
         _end("vaults", "mcp", "delete"),
         {"vault": "created", "credential": "created", "deployment": "changed"},
     ),
-    "a file is deleted": (
-        _end("files", "glossary.csv", "delete"),
-        {"file": "created", "deployment": "changed"},
-    ),
+    "a file is deleted": (_end("files", "glossary.csv", "delete"), {"file": "created", "deployment": "changed"}),
     "a skill is deleted": (
         _end("skills", "house-style", "delete"),
         {"skill": "created", "agent": "changed", "deployment": "changed"},
@@ -221,15 +203,9 @@ MENDED: dict[str, tuple[Deed, dict[str, str]]] = {  # what somebody did; what be
         _end("environments", "build", "archive"),
         {"environment": "created", "deployment": "changed"},
     ),
-    "an agent is archived": (
-        _end("agents", "reporter", "archive"),
-        {"agent": "created", "deployment": "changed"},
-    ),
+    "an agent is archived": (_end("agents", "reporter", "archive"), {"agent": "created", "deployment": "changed"}),
     "a deployment is archived": (_end("deployments", "nightly", "archive"), {"deployment": "created"}),
-    "a memory is deleted": (
-        _delete_entry,
-        {"memory": "created"},
-    ),
+    "a memory is deleted": (_delete_entry, {"memory": "created"}),
 }
 KEPT: dict[str, Deed] = {
     "an agent wrote to a memory": _update_entry,

@@ -57,9 +57,11 @@ def test_auth_switch_decides_where_config_set_writes(qoder: Qoder, config: Path)
     assert tomllib.loads(config.read_text())["profiles"]["work"]["workspace_id"] == "ws_1"
 
 
-@pytest.mark.parametrize("name", ["wrok", "", "a b"])
-def test_auth_switch_refuses_an_unknown_profile_and_names_the_others(qoder: Qoder, config: Path, name: str) -> None:
-    ran = qoder("auth", "switch", name)
+@pytest.mark.parametrize("words", [["wrok"], [""], ["a b"], ["default", "--profile", "work"]], ids=str)
+def test_auth_switch_refuses_an_unknown_profile_and_names_the_others(
+    qoder: Qoder, config: Path, words: list[str]
+) -> None:
+    ran = qoder("auth", "switch", *words)
     assert (ran.code, ran.out, config.read_text()) == (2, "", CONFIG)
     assert "default, work" in ran.err
 
@@ -67,10 +69,9 @@ def test_auth_switch_refuses_an_unknown_profile_and_names_the_others(qoder: Qode
 def test_auth_switch_says_which_variables_are_stronger(qoder: Qoder, config: Path) -> None:
     qoder.env |= {"QODER_PROFILE": "default", "QODER_REGION": "cn"}
     ran = qoder("auth", "switch", "work")
-    assert (
-        ran.err.splitlines()[-1]
-        == "warning: set, and stronger than the profile: QODER_PROFILE, QODER_PAT, QODER_REGION"
-    )
+    over = "warning: set, and stronger than the profile: "
+    assert ran.err.splitlines()[-1] == over + "QODER_PROFILE, QODER_PAT, QODER_REGION"
+    assert qoder("auth", "switch", "default").err.splitlines()[-1] == over + "QODER_PAT, QODER_REGION"
 
 
 def test_auth_switch_to_what_is_gone_is_told_by_each_command(qoder: Qoder, config: Path) -> None:

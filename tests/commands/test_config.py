@@ -21,15 +21,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import UsageError
 from qoder_cli.settings.config import TOKEN_VARIABLES, Found, Settings, resolve
 from qoder_cli.settings.configfile import change, load, locate
-from qoder_cli.settings.values import (
-    LONGEST_TOKEN,
-    REGIONS,
-    Flags,
-    is_loopback,
-    mask,
-    read_base_url,
-    read_token,
-)
+from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, Flags, is_loopback, mask, read_base_url, read_token
 from tests.conftest import TOKEN, Qoder, examples
 
 GLOBAL, CN = REGIONS["global"], REGIONS["cn"]
@@ -663,6 +655,7 @@ def test_config_list_shows_everything_but_tokens(qoder: Qoder) -> None:
         ("region", "cn", "cn"),
         ("base_url", "Localhost:99/", "http://localhost:99/api/v1/cloud"),
         ("workspace_id", "ws_1", "ws_1"),
+        ("keys", "required:postgresql://team@db.example.com/ci", "required:postgresql://db.example.com/ci"),
         ("profiles.new.team.region", "global", "global"),
     ],
 )
@@ -696,6 +689,7 @@ def test_config_get_reads_what_was_set_until_it_is_unset(qoder: Qoder, key: str,
         ("get region --profile b", "no profile 'b'"),
         ("set workspace_id 'a b'", "workspace_id must be"),
         (f"set token {TOKEN}", "auth login --with-token"),
+        ("set keys required:postgresql://a:secret@db.example.com/ci", "passwords cannot be passed as arguments"),
     ],
 )
 def test_config_changes_nothing_for_a_bad_key_or_value(qoder: Qoder, words: str, said: str) -> None:
@@ -717,12 +711,13 @@ def test_config_set_warns_where_a_token_moves_to_another_host(qoder: Qoder) -> N
     assert "warning" not in qoder("config", "set", "region", "global").err
     assert "will now be sent to https://elsewhere.example" in qoder("config", "set", "base_url", ELSEWHERE).err
     assert "profile default also has base_url" in qoder("config", "set", "region", "cn").err
+    assert "warning" not in qoder("config", "set", "workspace_id", "ws_1").err
     assert "will now be sent to https://api.qoder.com.cn" in qoder("config", "unset", "base_url").err
 
 
 def test_config_set_corrects_a_broken_value(qoder: Qoder) -> None:
-    written(file_of(qoder), f'[profiles.default]\ntoken = "{TOKEN}"\nregion = "mars\\u001b[31m"\n')
-    assert qoder("config", "get", "region").out == "mars\\u001b[31m\n"
+    written(file_of(qoder), f'[profiles.default]\ntoken = "{TOKEN}"\nregion = "mars\\u001b[31m pt-another-0123456"\n')
+    assert qoder("config", "get", "region").out == "mars\\u001b[31m [redacted]\n"
     assert "\x1b" not in qoder("config", "list").out
     assert qoder("config", "set", "region", "cn").code == 0
 

@@ -63,13 +63,7 @@ HINTED = {
     "`qoder deploy update DEPLOYMENT --name NAME`": ["deploy rename x y"],
     "hint: qoder opens no browser; to show a deployment: `qoder deploy get DEPLOYMENT`": ["deploy open x"],
     "qoder deploy run DEPLOYMENT": [
-        *(
-            "deploy nightly-1",
-            "start nightly",
-            "run trigger nightly",
-            "run my-report --wait",
-            "run dep_1",
-        )
+        *("deploy nightly-1", "start nightly", "run trigger nightly", "run my-report --wait", "run dep_1")
     ],
     "run --help; to run a deployment, see: qoder deploy run --help": ["run nightly --wait"],
     "hint: for a list of commands: qoder run --help": ["run finish last", "run force-cancel last", "run create x"],

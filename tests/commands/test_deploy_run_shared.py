@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from email.utils import formatdate
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def test_deploy_run_never_sends_under_a_key_that_another_machine_was_sending(mac
     assert "qoder key free night-1" in ran.error["hint"]
     refused = machines.machine("b")("key", "free", "night-1")
     assert refused.code == 2  # a person's decision: scripts need --yes
-    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    freed = machines.machine("b")("key", "free", "night-1", "--yes")
+    assert (freed.code, "has been starting a run under it since" in freed.err) == (0, True)
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[0])
 
 
@@ -476,12 +478,11 @@ def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: 
     assert "ignored 1 that were retried before; ignored 1 that are retries themselves" in ran.err
 
 
-def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(
-    machines: Machines,
-) -> None:
+def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(machines: Machines) -> None:
     machines.world.honour_key = True
     assert machines.machine("a")(*NIGHT).code == 0
-    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    ran = machines.machine("b")("key", "free", "night-1", "--yes", "--json")
+    assert (ran.json["run"], f"it started run {machines.runs[0]}" in ran.err) == (machines.runs[0], True)
     freed = [machines.machine("b")(*line.split()) for line in ("key list -q", "key get night-1")]
     assert [(ran.code, ran.out) for ran in freed] == [(0, ""), (5, "")]
     leave(machines, "sending", sent=machines.clock.time, key="night-2")
@@ -489,6 +490,20 @@ def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_th
     assert machines.machine("c")("key", "free", "night-2", "--yes").code == 0
     assert [seen(machines.machine(name)(*NIGHT)) for name in "ab"] == [(0, machines.runs[-1])] * 2
     assert len(machines.runs) == 2
+    leave(machines, "sending", key="another-workspaces", workspace="ws_1")
+    leave(machines, "sending", key="older", at="2026-06-14T08:54:06Z")
+    assert machines.machine("c")("key", "list", "-q").out == "night-1\nolder\n"
+
+
+def test_key_free_frees_no_key_used_meanwhile(machines: Machines, questions: Callable[..., list[str]]) -> None:
+    def meanwhile() -> None:
+        assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+        leave(machines, "claimed")
+
+    leave(machines, "sending")
+    questions(meanwhile)
+    ran = machines.machine("a")("key", "free", "night-1", "--json")
+    assert (ran.code, ran.out, "the key 'night-1' was not freed" in ran.error["message"]) == (6, "", True)
 
 
 def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines: Machines) -> None:
@@ -642,6 +657,26 @@ def test_key_init_prints_what_to_set_and_no_password(tmp_path: Path, database: s
     assert ("to the URL that --store was given" in ran.err, "s3cret-word" in ran.out + ran.err) == (True, False)
 
 
+BROKEN = {  # what is answered as done though it was refused
+    "it takes one key twice": ("POST", True),
+    "it changes a key that another command has changed since": ("POST", False),
+    "it removes a key that another command has changed since": ("DELETE", False),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_key_init_exits_6_where_the_store_cannot_keep_keys(tmp_path: Path, what: str) -> None:
+    def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        response, is_new = answer(), request.url.path.endswith("/memories")
+        if response.status_code < 400 or (request.method, is_new) != BROKEN[what]:
+            return response
+        content = json.loads(request.content or "{}").get("content", "")
+        return httpx.Response(200, json={"id": "mem_9", "content_sha256": sha256(content.encode()).hexdigest()})
+
+    ran = Machines(tmp_path, "").machine("a", lie=lie)("key", "init", "--store", MEMORY_STORE, "--json")
+    assert (ran.code, ran.out, what in ran.error["message"]) == (6, "", True)
+
+
 ATTACHED: dict[str, tuple[dict[str, str], int]] = {
     # What a deployment and a session attach: how many of them are named.
     "to write": ({"memory_store_id": MEMORY_STORE, "access": "read_write"}, 2),
@@ -666,8 +701,10 @@ def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path
 
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:
     machines = Machines(tmp_path, "")
-    made = machines.machine("a")("key", "init", "--json").json
-    machines.keys = made["store"]
+    ran = machines.machine("a")("key", "init", "--json")
+    made, machines.keys = ran.json, ran.json["store"]
+    assert "keeps this promise if the service decides its writes in one place\n" in ran.err
+    assert ran.err.endswith(f"set it on every machine: QODER_KEYS={machines.keys}\n")
     assert made == {"store": machines.keys, "variable": f"QODER_KEYS={machines.keys}", "tested": True}
     assert [machines.machine(name)(*NIGHT).code for name in "ab"] == [0, 0]
     assert (machines.triggers, len(machines.runs)) == (1, 1)

@@ -498,3 +498,9 @@ def test_doctor_inside_the_sandbox_finds_nothing_in_the_way(tmp_path: Path) -> N
     shell.env = {"PATH": shell.env["PATH"], **ENVIRONMENT}  # nothing but a path is needed
     ended = shell.qoder("doctor", "--offline", "--json", env={"QODER_CONFIG": "/dev/null/none"})
     assert (ended.code, ended.error["type"]) == (4, "auth")
+
+
+def test_doctor_shows_no_token_wherever_it_was(qoder: Qoder) -> None:
+    qoder.env |= dict.fromkeys(("SSL_CERT_FILE", "HTTPS_PROXY", "QODER_BASE_URL"), f"https://{OTHER}.example")
+    ran = qoder("doctor", "--offline", "--json")
+    assert ("[redacted]" in ran.out, OTHER in ran.out + ran.err) == (True, False)

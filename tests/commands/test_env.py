@@ -136,10 +136,7 @@ def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: 
     [
         ({}, "config is empty"),
         ({"type": "self_hosted", "networking": {"type": "limited"}}, "does not take config.networking"),
-        (
-            {"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)},
-            "setup_script: has more than 65536 characters",
-        ),
+        ({"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)}, "setup_script: has more than 65536 characters"),
         ([], "config: must be a mapping of fields"),
     ],
 )

@@ -29,11 +29,7 @@ ODD = (
 # What YAML, front matter, file systems and variables each take for something else.
 HOSTILE = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
-    st.lists(
-        st.sampled_from(ODD),
-        min_size=1,
-        max_size=6,
-    ).map("".join),
+    st.lists(st.sampled_from(ODD), min_size=1, max_size=6).map("".join),
 )
 NAME = HOSTILE.filter(lambda name: name.strip() != "" and len(name) <= 64)
 
@@ -113,11 +109,7 @@ def stacks(draw: st.DrawFn) -> dict[str, Any]:
     ]
     return {
         "agents": [{"model": {"id": "auto"}, "metadata": draw(LABELS), **each} for each in agents],
-        "environment": {
-            "name": names[2],
-            "description": draw(HOSTILE),
-            "config": {**CLOUD, "setup_script": script},
-        },
+        "environment": {"name": names[2], "description": draw(HOSTILE), "config": {**CLOUD, "setup_script": script}},
         "store": {"name": names[3], "description": draw(HOSTILE), "metadata": draw(LABELS)},
         "entries": draw(st.dictionaries(NAME | st.sampled_from(["a.md", "b/c.md", "A.md"]), HOSTILE, max_size=4)),
         "message": draw(HOSTILE),
@@ -297,12 +289,7 @@ def test_export_says_what_no_file_can_carry(qoder: Qoder, service: Things, home:
     paused = {"type": "error", "error": {"type": "agent_archived_error"}}
     resource = {"type": "file", "file_id": "file_notes", "mount_path": "/mnt/notes.md"}
     deployment(
-        service,
-        agent=WRITER,
-        environment_id="env_retired",
-        resources=[resource],
-        status="paused",
-        paused_reason=paused,
+        service, agent=WRITER, environment_id="env_retired", resources=[resource], status="paused", paused_reason=paused
     )
     for n, path in enumerate((".hidden.md", "CON.md", "notes.txt", "a.md", "A.md", "a.md/b.md")):
         size = {"content_sha256": "0" * 64, "content_size_bytes": 1}

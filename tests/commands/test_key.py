@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -35,11 +36,19 @@ def test_key_free_sends_nothing_and_lets_the_key_start_a_run_again(in_doubt: Qod
     assert in_doubt(*NIGHT, "-q").out == "drun_9\n"
 
 
+def test_key_list_and_get_show_what_became_of_each_key(in_doubt: Qoder) -> None:
+    in_doubt.wire.on(*TRIGGER, fresh(9))
+    assert in_doubt(*NIGHT[:-1], "night-2").code == 0
+    newest = f"night-2\tstarted\tdep_1\tdrun_9\tno\t{at(128)}\t-\n"
+    assert in_doubt("key", "list").out == f"{newest}night-1\tsending\tdep_1\t-\tno\t{at(0)}\t-\n"
+    assert [in_doubt("key", "get", f"night-{n}", "--json").json["run"] for n in (1, 2)] == [None, "drun_9"]
+
+
 def test_key_free_frees_a_key_whose_run_is_known_and_says_which(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, fresh(6), fresh(7))
     assert qoder(*NIGHT).code == 0
-    ran = qoder("key", "free", "night-1", "--yes")
-    assert ran.code == 0
+    ran = qoder("key", "free", "night-1", "--yes", "--json")
+    assert (ran.code, ran.json["run"]) == (0, "drun_6")
     assert "it started run drun_6" in ran.err
     assert qoder(*NIGHT, "-q").out == "drun_7\n"
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**fresh(7), "status": "completed"})
@@ -91,7 +100,8 @@ def test_run_wait_last_forget_makes_the_start_count_as_never_happened(in_doubt: 
     ran = in_doubt("run", "wait", "last", "--forget", "--yes")
     assert (ran.code, ran.out) == (0, "")
     assert "the attempt to start dep_1 2m 08s ago now counts as not started" in ran.err
-    assert in_doubt("run", "wait", "last").code == 5
+    assert [in_doubt(*line.split()).code for line in ("run wait last", "key get night-1")] == [5, 5]
+    assert in_doubt("key", "list").out == ""
     in_doubt.wire.on(*TRIGGER, fresh(9))
     assert in_doubt(*NIGHT, "-q").out == "drun_9\n"
 
@@ -105,10 +115,16 @@ def test_run_wait_last_forget_ends_the_doubt_about_all_starts_under_a_key(qoder:
     assert qoder(*NIGHT, "-q").out == "drun_9\n"
 
 
-DOUBTED = {
-    "deploy run dep_1 --idempotency-key night-1": "key free night-1",
-    "run wait last": "run wait last --forget",
-}
+def test_key_free_and_forget_do_nothing_after_a_no(in_doubt: Qoder, questions: Callable[..., list[str]]) -> None:
+    asked = questions(False, False, True)
+    for words in (("key", "free", "night-1"), ("run", "wait", "last", "--forget")):
+        assert in_doubt(*words).code == 2
+        assert in_doubt(*NIGHT).code == 9
+    assert in_doubt("key", "free", "night-1").code == 0
+    assert asked[2] == "Free the key night-1? `deploy run` can start another run under it."
+
+
+DOUBTED = {"deploy run dep_1 --idempotency-key night-1": "key free night-1", "run wait last": "run wait last --forget"}
 
 
 @pytest.mark.parametrize("line", DOUBTED)

@@ -155,7 +155,7 @@ def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, se
     "words",
     [
         *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"], ["a\x1f.md", "-m", "x"]),
-        *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "x" * (memories.LARGEST + 1)]),
+        *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "é" * memories.LARGEST]),
         *(["notes.md", "-m", "@/missing"], ["conventions.md"], ["conventions.md", "-m", "-"]),
         *(["conventions.md", "-m", ""], ["\x1f" + "x" * 99, "-m", "x"]),
     ],
@@ -179,6 +179,7 @@ def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: T
     service.change(OLD, {"content": "\n::error::a\x1b[2J \n\n"})
     assert qoder("memory", "cat", "project", "conventions.md").out == "\n::error::a\x1b[2J \n\n"
     assert qoder("memory", "cat", "project", "mem_1", "--json").json == memory(service, "conventions.md")
+    assert qoder("memory", "cat", "project", "conventions.md", "-q").out == "mem_1\n"
     qoder.terminal = True
     assert qoder("memory", "cat", "project", "conventions.md").out == "\n::error::a\\u001b[2J \n\n"
 
@@ -191,6 +192,10 @@ def test_memory_ls_shows_what_is_below_a_path(qoder: Qoder, service: Things) -> 
     assert [row[:3] for row in rows] == [["-", "people/deep/", "-"], ["mem_2", "people/on-call.md", "14"]]
     assert qoder("memory", "ls", "project", "people", "--json").json[0]["path"] == "people/deep/"
     assert qoder("memory", "ls", "project", "none").err.endswith("note: no memories found\n")
+    assert service.requests[-1].url.params["path_prefix"] == "none"
+    service.thing("memstore_project")["archived_at"] = "2027-01-01T00:00:00Z"
+    words = ("ls project", "cat project conventions.md", "history project", "write project x -m y")
+    assert [qoder("memory", *each.split()).code for each in words] == [0, 0, 0, 5]
 
 
 def test_memory_history_is_that_of_one_memory_or_of_all(qoder: Qoder, service: Things) -> None:
@@ -201,18 +206,23 @@ def test_memory_history_is_that_of_one_memory_or_of_all(qoder: Qoder, service: T
     [newest, oldest] = qoder("memory", "history", "project", "conventions.md", "--json").json
     assert [newest["operation"], oldest["operation"]] == ["modified", "created"]
     assert len(all_ids) == 4
-    gone = qoder("memory", "history", "project", "people/on-call.md").out.splitlines()
-    assert gone[0].split("\t")[1:3] == ["people/on-call.md", "deleted"]
+    for word in ("people/on-call.md", "mem_2"):
+        gone = [line.split("\t")[1:3] for line in qoder("memory", "history", "project", word).out.splitlines()]
+        assert gone == [["people/on-call.md", "deleted"], ["people/on-call.md", "created"]]
     old = qoder("memory", "history", "project", "--version", oldest["id"], "--json").json
     assert old["content"] == "Releases begin at 22:30.\n"
-    for words in (["--version", "a/b"], ["notes.md", "--version", "memver_1"]):
-        assert qoder("memory", "history", "project", *words).code == 2
+    for words in ("--version a/b", *(f"{more} --version memver_1" for more in ("notes.md", "--limit 5", "--all"))):
+        assert qoder("memory", "history", "project", *words.split()).code == 2
+    theirs = {**newest, "id": "memver_9", "memory_id": "mem_2"}  # from a server that ignores the filter
+    versions = f"GET {LIST.replace('memories', 'memory_versions')}"
+    service.lies[versions] = lambda page: {**page, "data": [theirs, *page["data"]]}
+    assert len(qoder("memory", "history", "project", "conventions.md", "--json").json) == 2
 
 
 def test_memory_remove_removes_them_as_they_were_read(qoder: Qoder, service: Things) -> None:
     raw = memory(service, "conventions.md")
     words = ["memory", "remove", "project", "conventions.md", "people/on-call.md", "--json"]
-    assert (qoder(*words).code, service.writes) == (2, [])
+    assert (qoder(*words).code, service.asked) == (2, [])
     ran = qoder(*words, "--yes")
     assert ran.code == 0, ran.err
     assert [each["input"] for each in ran.json] == ["conventions.md", "people/on-call.md"]
@@ -242,7 +252,7 @@ def test_memory_remove_keeps_a_digest_one_value_of_the_query(qoder: Qoder, servi
 
 
 def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things) -> None:
-    assert (qoder("memory", "redact", "project", "memver_1").code, service.writes) == (2, [])
+    assert (qoder("memory", "redact", "project", "memver_1").code, service.asked) == (2, [])
     ran = qoder("memory", "redact", "project", "memver_1", "--yes", "--json")
     assert (ran.code, bool(ran.json["redacted_at"])) == (0, True)
     assert qoder("memory", "history", "project", "--version", "memver_1", "--json").json.get("content") is None
@@ -259,7 +269,8 @@ def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) ->
 
 def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:
     first, second = service.session(), service.session()
-    words = ["dream", "create", "--from", "project", "--from", first, "--from", second, "--model", "auto"]
+    sources = ("project", first, "memstore_project", second, first)
+    words = ["dream", "create", *(word for each in sources for word in ("--from", each)), "--model", "auto"]
     ran = qoder(*words, "--instructions", "Be brief.", "--into", "project")
     assert (ran.code, ran.err.count("using memory store project (memstore_project)")) == (0, 1)
     assert service.asked == ["GET /memory_stores", "POST /dreams"]
@@ -388,7 +399,8 @@ def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service:
 
 
 DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
-ENDS = {"completed": 0, "failed": 1, "canceled": 1, "cancelled": 1, "expired": 1}
+ENDS = {"completed": (0, ""), "failed": (1, " failed: No."), "canceled": (1, " was cancelled: No.")}
+ENDS |= {odd: (1, f" ended with the unrecognised status '{odd}': treated as failed: No.") for odd in ("cancelled", "x")}
 
 
 @pytest.mark.parametrize("status", ENDS)
@@ -397,9 +409,17 @@ def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Th
         return {**raw, "status": status, "error": {"message": "No."}} if raw["status"] == "completed" else raw
 
     service.late = [lambda: service.lies.update({f"GET /dreams/{id}": lie for id in service.world.things["dreams"]})]
+    ran, (code, said) = qoder(*DREAM), ENDS[status]
+    assert (ran.code, ran.json["status"]) == (code, status)
+    assert ran.code == 0 or ran.error["message"].endswith(said)
+
+
+def test_dream_create_shows_the_dream_that_it_lost_track_of(qoder: Qoder, service: Things) -> None:
+    no: list[Any] = [refusal(401, "authentication_error", "No.")]
+    service.late = [lambda: service.instead.update({f"GET /dreams/{id}": no for id in service.world.things["dreams"]})]
     ran = qoder(*DREAM)
-    assert (ran.code, ran.json["status"]) == (ENDS[status], status)
-    assert ran.code == 0 or ran.error["message"].endswith(": No.")
+    assert (ran.code, ran.error["next"][:4]) == (10, ["qoder", "dream", "get", ran.json["id"]])
+    assert ran.error["message"].startswith(f"lost track of dream {ran.json['id']}: ")
 
 
 def test_dream_create_exits_124_while_it_is_still_going(qoder: Qoder, service: Things) -> None:
@@ -407,3 +427,4 @@ def test_dream_create_exits_124_while_it_is_still_going(qoder: Qoder, service: T
     assert (ran.code, ran.json["status"] in ("pending", "running"), len(service.writes)) == (124, True, 1)
     assert ran.error["next"] == ["qoder", "dream", "get", ran.json["id"], "-o", "json"]
     assert qoder(*DREAM[:-2], "--timeout", "2").code == 2
+    assert (qoder(*DREAM, "--dry-run").code, len(service.writes)) == (0, 1)

@@ -22,6 +22,7 @@ rules:
     because: not two
 """
 WAIT = ("run", "wait", "drun_1", "--json")
+CALL = '--call {"name":"Bash","input":{"command":"ls"}}'
 
 
 @pytest.fixture
@@ -53,9 +54,7 @@ def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
     return sorted((one["call"], one["answer"], one["state"]) for one in qoder("policy", "log", "--json").json)
 
 
-def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
+def test_run_wait_by_a_policy_sends_what_it_decides_alone(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1), call(2), call(3))
     ran = qoder(*by(policy))
     assert (ran.code, ran.error["type"]) == (11, "needs_answer")
@@ -71,6 +70,9 @@ def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
     wanted |= {"file": str(policy), "policy_sha256": hash, "state": "sent", "input": "echo 1", "name": "Bash"}
     assert {name: allowed[name] for name in wanted} == wanted
     assert (denied["call"], denied["rule"]) == ("evt_2", "deny Bash(echo 2)")
+    log, one = qoder("policy", "log"), qoder("policy", "log", "--limit", "1")
+    assert "\tdrun_1\tsess_1\tevt_1\tBash\techo 1\tallow\tallow Bash(echo 1)\t2\t" in log.out
+    assert (log.err, one.out.count("\n"), one.err) == ("", 1, "1 shown, more match; --all shows them\n")
 
 
 def test_run_wait_by_a_policy_that_decides_all_is_told_how_the_run_ended(
@@ -382,23 +384,24 @@ def test_run_wait_by_a_policy_leaves_a_call_with_a_secret_to_a_person(
 
 def test_deploy_run_by_a_policy_completes_with_nobody_there(qoder: Qoder, world: World, tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_text("rules: [{allow: Bash(git status)}, {deny: Bash(git push:*), because: no}, {deny: Bash(rm:*)}]")
+    rules = "rules: [{allow: Bash(git status)}, {deny: Bash(git push:*), because: no}, {deny: Bash(rm:*)}]"
+    policy.write_text(f"{rules}\ndeployments: [askmany]")
     ran = qoder("deploy", "run", "dep_askmany", "--wait", "--result", "--on-ask", f"policy={policy}")
     assert (ran.code, ran.out.splitlines()[:2]) == (
         0,
         ["I ran 'git status'.", "I did not run 'git push origin main': no"],
     )
-    tested = qoder("policy", "test", str(policy), "--since", "1d", "dep_askmany", "--json").json
-    assert [(row["line"], row["answer"], row["calls"]) for row in tested] == [(1, "allow", 1), (1, "deny", 2)]
+    for deployment, calls in (("askmany", [(1, "allow", 1), (1, "deny", 2)]), ("demo", [])):
+        policy.write_text(f"{rules}\ndeployments: [{deployment}]")
+        tested = qoder("policy", "test", str(policy), "--since", "1d", "--json").json
+        assert [(row["line"], row["answer"], row["calls"]) for row in tested] == calls
 
 
-def test_policy_test_groups_what_no_rule_fits_with_a_rule_that_would(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
+def test_policy_test_groups_what_no_rule_fits_by_what_would(qoder: Qoder, server: Asking, policy: Path) -> None:
     log = [call(number, input={"command": f"git log -{number}"}) for number in (4, 5)]
     odd = [call(6, input={"command": "a | b"}), call(7, kind="agent.custom_tool_use", name="lookup")]
     tool = call(8, "get_x", kind="agent.mcp_tool_use", mcp_server_name="hub", input={"a": 1})
-    server.asks("sess_1", call(1), *log, *odd, tool)
+    server.asks("sess_1", call(1), *log, *odd, tool, {**call(9), "name": 7})
     for words in (("drun_1",), ("sess_1",), ("--since", "1d", "dep_1")):
         rows = qoder("policy", "test", str(policy), *words, "--json").json
         found = {row["example"]: (row["answer"], row["line"], row["calls"], row["suggestion"]) for row in rows}
@@ -407,6 +410,7 @@ def test_policy_test_groups_what_no_rule_fits_with_a_rule_that_would(
             "Bash: a | b": ("deny", 3, 1, None),
             "Bash: git log -4": ("ask", None, 2, "allow: Bash(git log:*)"),
             "lookup: echo 7": ("ask", None, 1, None),
+            None: ("ask", None, 1, None),  # what cannot be read
             'hub/get_x: {"a":1}': ("ask", None, 1, '{"allow":"mcp__hub__get_x","keys":["a"]}'),
         }
     assert server.sent == []
@@ -464,9 +468,10 @@ def test_policy_test_refuses_wrong_expectations_with_the_line(qoder: Qoder, poli
     assert (ran.code, f"cases.yaml:{WRONG_CASES[text]}" in ran.err) == (2, True), ran.err
 
 
-@pytest.mark.parametrize("words", ["", "--since 1d --call {}", "drun_1 --call {}", "--call x", "--call []"])
+@pytest.mark.parametrize("words", ["", f"--since 1d {CALL}", f"drun_1 {CALL}", "--call x", "--call []"])
 def test_policy_test_refuses_what_does_not_go_together(qoder: Qoder, policy: Path, words: str) -> None:
     assert qoder("policy", "test", str(policy), *words.split()).code == 2
+    assert qoder("policy", "test", str(policy), *CALL.split()).code == 0
 
 
 def test_policy_test_looks_at_no_other_run_than_was_named(qoder: Qoder, policy: Path) -> None:
@@ -489,9 +494,11 @@ def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Aski
 
 
 def test_policy_check_says_what_a_policy_has_and_what_never_decides(qoder: Qoder, policy: Path) -> None:
-    policy.write_text(f"{RULES}  - allow: Bash(echo 2)\n")
+    policy.write_text(f"{RULES}  - allow: Bash(echo 2)\ndeployments: [nightly]\n")
     found = qoder("policy", "check", str(policy), "--json").json
-    assert (found["rules"], [each["line"] for each in found["remarks"]]) == (3, [5])
+    remarked = [each["line"] for each in found["remarks"]]
+    assert (found["rules"], found["deployments"], remarked) == (3, ["nightly"], [5])
+    assert f"line 5: allow Bash(echo 2): {found['remarks'][0]['remark']}" in qoder("policy", "check", str(policy)).out
     assert found["sha256"] == sha256(policy.read_bytes()).hexdigest()
     policy.chmod(0o622)
     assert "others may write" in qoder("policy", "check", str(policy)).err

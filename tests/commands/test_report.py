@@ -96,7 +96,8 @@ def test_report_tells_of_a_night_all_there_is(qoder: Qoder, night: World) -> Non
     assert (watch["runs"], watch["completed"], watch["median_ms"] > 2000, watch["credits_unknown"]) == (9, 9, True, 0)
     assert {each["deployment_name"]: each["fires"] for each in report["next"]} == {"watch": 10, "edited": 1}
     ran = qoder("report", "-q")
-    assert set(ran.out.split()) > {fails["run"], report["did_nothing"][0]["run"]}
+    paused = [each["deployment"] for each in report["needs_you"] if each["kind"] == "paused"]
+    assert set(ran.out.split()) > {fails["run"], report["did_nothing"][0]["run"], *paused}
 
 
 def test_report_asks_for_pages_and_each_session_once(qoder: Qoder, night: World) -> None:
@@ -230,8 +231,9 @@ def test_report_says_what_it_may_not_read_and_shows_the_rest(
     missed = [each for each in ran.json["did_not_happen"] if each["kind"] == "missed"]
     assert (missed == []) == ("did_not_happen" in lost)
     assert f"{named} not read whole: " in ran.err
-    page = qoder("report").out
-    assert re.search(rf"{named} +not read whole: ", page)
+    page, ids = qoder("report"), qoder("report", "-q")
+    assert re.search(rf"{named} +not read whole: ", page.out)
+    assert ("not read whole" in page.err, "not read whole" in ids.err, "None" in ids.out) == (False, True, False)
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -325,12 +327,13 @@ UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that
 def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what: str) -> None:
     schedule, runs, code = UNSEEN[what]
     deployment = {"id": "dep_1", "name": "odd", "status": "active", "schedule": schedule, **OLD}
-    qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
+    qoder.wire.may("GET", "/deployments", {"data": [deployment]}).may("GET", "/deployment_runs", {"data": runs})
     if runs == [GONE]:
-        qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
-        qoder.wire.on("GET", "/sessions", {"data": []})
-    ran = qoder("report", "--exit-status", "--since", "2d")
-    assert (ran.code, "All is well" in ran.out) == (code, False)
+        qoder.wire.may("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
+        qoder.wire.may("GET", "/sessions", {"data": []})
+    for words in ((), ("--new",), ("--new",)):
+        ran = qoder("report", "--exit-status", "--since", "2d", *words)
+        assert (ran.code, "All is well" in ran.out) == (code, False)
 
 
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
@@ -374,6 +377,7 @@ def news(ran: Ran) -> set[str]:
 
 def test_report_new_tells_each_thing_once(qoder: Qoder, night: World) -> None:
     everything = {"NEEDS YOU", "DID NOT HAPPEN", "FAILED", "DID NOTHING", "CANNOT TELL"}
+    assert news(qoder("report")) >= everything  # and notes nothing
     ran = qoder("report", "--new", "--exit-status")
     assert (ran.code, news(ran)) == (8, everything)
     for format in ("table", "markdown", "json", "id"):

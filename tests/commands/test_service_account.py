@@ -121,7 +121,10 @@ def test_auth_token_prints_a_new_token_for_so_long_and_masks_it_in_github(qoder:
 def test_auth_token_shows_none_on_a_terminal_unless_told_to(qoder: Qoder) -> None:
     qoder.terminal = True
     assert qoder("auth", "token").code == 2
+    qoder.terminal = False
     assert [qoder("auth", "token", "--ttl", ttl).code for ttl in ("0", "13h", "soon")] == [2, 2, 2]
+    qoder.env["QODER_PAT"] = "pt-another-0123456789"
+    assert (qoder("auth", "token", "--ttl", "1h").code, qoder("auth", "token").code) == (2, 0)
 
 
 @pytest.mark.parametrize("line", ["auth status", "auth status --json", "doctor", "--debug deploy list", "config list"])

@@ -73,9 +73,9 @@ def test_skill_upload_sends_a_new_one_as_the_sdk_does(qoder: Qoder, service: Thi
 def test_skill_upload_tries_a_zip_once_if_it_is_wanted(qoder: Qoder, service: Things, folder: Path, name: str) -> None:
     wants_a_zip = refusal(400, "invalid_request_error", "Missing required field: file")
     service.never = [wants_a_zip]
-    ran = qoder("skill", "upload", str(named(folder, name)), "--json")
+    ran = qoder("skill", "upload", str(named(folder, name)), "--title", "Notes", "--json")
     assert (ran.code, len(service.writes)) == (0, 2), ran.err
-    assert newest(service, ran.json["id"]) == tree(folder)
+    assert (newest(service, ran.json["id"]), ran.json["display_title"] == "Notes") == (tree(folder), name == "new")
     put(folder, {"new.md": b"x"})
     service.never = [wants_a_zip] * 2
     assert (qoder("skill", "upload", str(folder)).code, len(service.writes)) == (6, 4)

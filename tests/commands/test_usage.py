@@ -19,7 +19,9 @@ from tests.support.wire import api_error, page
 
 NOW = "2027-01-15T07:00:00Z"
 SESSIONS, RUNS = ("GET", "/sessions"), ("GET", "/deployment_runs")
+RUNS_OF_1 = ("GET", "/deployments/dep_1/runs")
 EMPTY: dict[str, Any] = page()
+BY_SCHEDULE = {"trigger_context": {"type": "schedule"}}
 ONE = ("--deployment", "dep_1", "--deployment", "dep_2")
 
 
@@ -100,7 +102,7 @@ OVER = {"less": ("12.51", 0), "as much": ("12.50", 0), "more": ("12.49", 8), "mu
 def test_usage_exits_8_when_more_was_used(qoder: Qoder, case: str) -> None:
     over, code = OVER[case]
     ran = serve(qoder, session("1", "12.5"), session("2", None))("usage", "--over", over)
-    assert ran.code == code
+    assert (ran.code, "qoder session list --since 30d" in ran.err) == (code, code == 8)
     assert "at least 12.5 credits in 2 sessions since 2026-12-16T08:00:00Z; 1 unknown" in ran.err.splitlines()
 
 
@@ -117,6 +119,11 @@ def test_usage_without_leave_to_read_runs_shows_what_sessions_used(qoder: Qoder)
     assert ran.code == 0
     assert [(line["credits"], line["runs"]) for line in ran.json] == [(1.25, None)]
     assert "warning: the runs cannot be read, only what sessions used" in ran.err
+
+
+def test_usage_exits_5_where_there_is_no_such_deployment(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS_OF_1, api_error(404, "not_found_error", "No.")).on("GET", "/deployments", EMPTY)
+    assert qoder("usage", "--deployment", "dep_1").code == 5
 
 
 def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qoder: Qoder) -> None:
@@ -147,7 +154,8 @@ LEFT_OUT = {  # sessions, runs, words, and the exit code
 def test_usage_is_never_fine_where_a_session_is_in_no_sum(qoder: Qoder, case: str) -> None:
     sessions, runs, words, code = LEFT_OUT[case]
     serve(qoder, *sessions, runs=runs)
-    assert qoder("usage", "--over", "5", *words).code == code
+    ran = qoder("usage", "--over", "5", *words)
+    assert (ran.code, "to see them: qoder session list --all" in ran.err) == (code, code == 7)
 
 
 def test_usage_of_an_account_without_anything(qoder: Qoder) -> None:
@@ -179,13 +187,7 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
     agent = {"id": "agent_1", "version": 1}
     runs = [
         run("1", agent=agent, status="completed", duration_ms=1000),
-        run(
-            "2",
-            agent={**agent, "id": "agent_2"},
-            deployment_id="dep_2",
-            trigger_context={"type": "schedule"},
-            status="failed",
-        ),
+        run("2", agent={**agent, "id": "agent_2"}, deployment_id="dep_2", **BY_SCHEDULE, status="failed"),
         run("3", agent=agent, created_at="2027-01-13T07:00:00Z", status="running"),
     ]
     ran = serve(qoder, *sessions, runs=page(*runs))("usage", "--by", by, "--json")
@@ -193,17 +195,25 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
     assert sum(line["credits"] for line in ran.json) == 4.25
     assert [sum(line[each] for line in ran.json) for each in ("runs", "completed", "failed", "going")] == [3, 1, 1, 1]
     assert (sum(line["sessions"] for line in ran.json), sum(line["growing"] for line in ran.json)) == (4, 1)
-    first = ran.json[0]
-    if by == "deployment":
-        assert (first["success_percent"], first["dearest"]) == (0, {"session_id": "sess_2", "credits": 2.5})
 
 
-def test_usage_counts_what_a_run_used_as_unknown_where_its_session_is_gone(qoder: Qoder) -> None:
-    ran = serve(qoder, runs=page(run("1", status="completed"), run("2", session_id=None, status="failed")))(
-        "usage", "--json"
-    )
-    [line] = ran.json
-    assert (line["runs"], line["sessions"], line["credits"], line["credits_unknown"]) == (2, 1, None, 1)
+def test_usage_prints_all_that_it_knows_of_a_deployment(qoder: Qoder) -> None:
+    """Also of a run whose session is gone: what that used is unknown."""
+    left = session("1", "2.5", archived_at=NOW, deployment_name="nightly")
+    sessions = [left, session("2", "1.5"), session("3", None), session("4", "1", status="running")]
+    runs = [run("1", status="completed", duration_ms=1000), run("2", status="completed", duration_ms=9000), run("gone")]
+    runs += [run("3", status="failed"), run("4", status="running"), run("5", status="skipped", session_id=None)]
+    qoder.wire.on(*RUNS_OF_1, page(*runs), repeat=True).on(*SESSIONS, *pages(sessions), repeat=True)
+    words = ("usage", "--deployment", "dep_1", "--no-resolve")
+    ran, data = qoder(*words), qoder(*words, "--json").json[0]
+    assert ran.out == "dep_1\t6\t2\t1\t1\t66%\t1.000\t9.000\t5.0\t1.66\tsess_1\t1\t1\t5\t2\t1\tnightly\n"
+    shown = {"name": "nightly", "skipped": 1, "unknown": 1, "success_percent": 66, "p50_ms": 1000, "p95_ms": 9000}
+    shown |= {"credits": 5, "credits_per_run": 1.66, "dearest": {"session_id": "sess_1", "credits": 2.5}}
+    assert {name: data[name] for name in shown} == shown
+    assert "status unknown for 1 run: --resolve reads them from sessions" in ran.err
+    assert all(err.endswith("; 2 unknown, 1 still running\n") for err in (ran.err, qoder(*words, "--no-progress").err))
+    asked = qoder.wire.requests[1].url.params
+    assert (asked["include_archived"], asked["deployment_id"]) == ("true", "dep_1")
 
 
 def test_usage_draws_bars_by_day(qoder: Qoder) -> None:

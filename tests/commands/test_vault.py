@@ -2,6 +2,7 @@
 
 import getpass
 import io
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -85,7 +86,7 @@ def test_vault_put_env_creates_a_variable_and_says_where_it_may_go(
 
 def test_vault_put_mcp_creates_a_bearer_token(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
-    assert put(qoder, "docs", "--mcp", "https://mcp.example.com/mcp").code == 0
+    assert put(qoder, "team docs", "--mcp", "https://mcp.example.com/mcp").code == 0
     auth = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp", "token": TOKEN}
     assert service.sent[0]["auth"] == auth
 
@@ -144,10 +145,7 @@ def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qod
     assert (ran.code, service.writes) == (2, [])
     assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
     ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--yes")
-    assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (
-        0,
-        True,
-    )
+    assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (0, True)
 
 
 def test_vault_put_minds_no_other_one_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
@@ -335,6 +333,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
             for url in ("@example.com", "ex\u00e4mple.com", "a.com/b c", "a.com/\x7f")
         ),
         ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
+        ["Bearer s3cret-0123456789", "--mcp", "https://mcp.example.com"],
         *(["a b", "--env"], ["GITHUB_TOKEN=s3cret", "--env"], ["GITHUB_TOKEN", "s3cret", "--env"]),
         *(["GITHUB_TOKEN", "--env", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
         *(["GITHUB_TOKEN", "--env", "--from-env", name] for name in ("NOT_SET", "s3cret value")),
@@ -408,11 +407,19 @@ def test_vault_put_asks_a_person_without_echo(
     assert len(service.writes) == (code == 0)
 
 
+def test_vault_put_sends_nothing_after_a_no(qoder: Qoder, service: Things, questions: Callable[..., list[str]]) -> None:
+    variable(service)
+    qoder.env["SECRET"], asked = SECRET, questions(False)
+    ran = put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "SECRET", "--allow-host", "example.com")
+    assert (ran.code, len(asked), service.writes) == (2, 1, [])
+
+
 def test_vault_get_shows_its_credentials(qoder: Qoder, service: Things) -> None:
     raw = variable(service)
+    raw["archived_at"] = "2026-06-14T08:54:06Z"
     vault = service.thing("vault_team")
     assert qoder("vault", "get", "team-secrets", "--json").json == {**vault, "credentials": [raw]}
-    line = "credential\tGITHUB_TOKEN  vcred_old  environment_variable  GITHUB_TOKEN  api.github.com\n"
+    line = "credential\tGITHUB_TOKEN  vcred_old  environment_variable  GITHUB_TOKEN  api.github.com  archived\n"
     assert line in qoder("vault", "get", "vault_team").out
     qoder.terminal = True
     assert "GITHUB_TOKEN" in qoder("vault", "get", "vault_team").out
@@ -423,14 +430,14 @@ def test_vault_check_tells_which_oauth_credential_is_invalid_and_why(qoder: Qode
     ran = qoder("vault", "check", "team-secrets", "--json")
     assert (ran.code, ran.json) == (0, [])
     assert "no OAuth credentials" in ran.err
-    fine = oauth(service, "docs", "valid", refresh=None, mcp_probe=None)
+    fine = oauth(service, "docs", "unknown", refresh=None, mcp_probe=None)
     ran = qoder("vault", "check", "team-secrets")
-    assert (ran.code, ran.out) == (0, f"{fine}\tdocs\tvalid\tstatus valid\n")
+    assert (ran.code, ran.out) == (0, f"{fine}\tdocs\tunknown\tstatus unknown\n")
     why = {"refresh": {"status": "failed", "http_response": {"status_code": 400}}}
     bad = oauth(service, "mail", "invalid", mcp_probe={"http_response": {"status_code": 401}}, **why)
     ran = qoder("vault", "check", "team-secrets", "--json")
     assert ran.code == 6
-    assert sorted((each["input"], each["status"]) for each in ran.json) == [(fine, "valid"), (bad, "invalid")]
+    assert sorted((each["input"], each["status"]) for each in ran.json) == [(fine, "unknown"), (bad, "invalid")]
     assert "mail (status invalid, refresh failed, refresh HTTP 400, server HTTP 401)" in ran.error["message"]
 
 
@@ -445,8 +452,10 @@ CONNECT = ("vault", "connect", "team-secrets", "--mcp", "https://mcp.example.com
 PAGE = {"authorization_url": "https://login.example.com/start?state=1"}
 
 
-def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Qoder, service: Things) -> None:
-    service.instead = {"POST /oauth/start": [ok(PAGE)]}
+def test_vault_connect_shows_who_has_logged_in(qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = list[str]()
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    service.instead = {"POST /oauth/start": [ok(PAGE), ok(PAGE)]}
     auth = {"type": "mcp_oauth", "mcp_server_url": CONNECT[4], "access_token": "x"}
 
     def log_in() -> None:
@@ -455,10 +464,13 @@ def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Q
         static_bearer(service, "b", CONNECT[4])
 
     qoder.clock.at_sleep = log_in
-    ran = qoder(*CONNECT)
-    assert (ran.code, ran.json["id"]) == (0, "vcred_new"), ran.err
+    ran = qoder(*CONNECT, "--no-progress")
+    assert (ran.code, ran.json["id"], opened) == (0, "vcred_new", []), ran.err
     assert f"to log in, open: {PAGE['authorization_url']}" in ran.err
     assert service.sent[0] == {"vault_id": "vault_team", "mcp_server_url": CONNECT[4]}
+    qoder.clock.at_sleep = lambda: service.thing("vcred_new").update(updated_at="2027-02-01T00:00:00Z")
+    ran = qoder(*CONNECT, "--open")
+    assert (ran.code, ran.json["id"], opened) == (0, "vcred_new", [PAGE["authorization_url"]])
 
 
 @pytest.mark.parametrize(
@@ -469,6 +481,7 @@ def test_vault_connect_ends_where_nobody_logs_in_or_nobody_can(
     qoder: Qoder, service: Things, answer: Any, code: int
 ) -> None:
     service.instead = {"POST /oauth/start": [answer]}
+    credential(service, "vcred_old", "docs", type="mcp_oauth", mcp_server_url=CONNECT[4], access_token="x")
     ran = qoder(*CONNECT, "--timeout", "20")
     assert (ran.code, ran.out) == (code, "")
     assert code != 5 or "not every server can do this" in ran.error["hint"]

@@ -124,12 +124,7 @@ REFUSED: dict[str, tuple[Callable[[Asking], object], tuple[str, ...], int, str]]
         2,
         "no list of calls was shown here",
     ),
-    "one of two": (
-        lambda server: server.colleague("evt_2"),
-        (*SECOND[:-1], "evt_1", "2"),
-        6,
-        "no longer waits",
-    ),
+    "one of two": (lambda server: server.colleague("evt_2"), (*SECOND[:-1], "evt_1", "2"), 6, "no longer waits"),
 }
 
 
@@ -173,12 +168,7 @@ def test_run_pending_shows_no_numbers_that_it_cannot_keep(shell: Shell, server: 
 
 # By letter. The second call equals the first, the fourth on another thread.
 
-FOUR = (
-    call(1),
-    call(2, input=call(1)["input"]),
-    call(3),
-    call(4, input=call(1)["input"], session_thread_id="sthr_2"),
-)
+FOUR = (call(1), call(2, input=call(1)["input"]), call(3), call(4, input=call(1)["input"], session_thread_id="sthr_2"))
 LETTERS = {
     "y y n n": ["evt_1 allow", "evt_2 allow", "evt_3 deny", "evt_4 deny"],
     "a n n": ["evt_1 allow", "evt_2 allow", "evt_3 deny", "evt_4 deny"],
@@ -249,11 +239,7 @@ def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
         terminal.end()
     screen = terminal.screen
     first = screen.index('deployment "nightly" (dep_1)')
-    assert screen[first + 1 : first + 4] == [
-        "run drun_1",
-        "session sess_1",
-        'title "Night\\"ly\\nallow? [y]es"',
-    ]
+    assert screen[first + 1 : first + 4] == ["run drun_1", "session sess_1", 'title "Night\\"ly\\nallow? [y]es"']
     assert screen[first + 4].startswith("the agent said last, ")
     asks = screen.index("the agent asks to run Bash (tool, evt_1):")
     quoted = screen[first + 5 : asks]

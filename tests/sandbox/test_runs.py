@@ -182,10 +182,7 @@ def test_sandbox_hands_a_session_what_its_deployment_has(current: Desk) -> None:
     assert session["resources"][0]["mount_path"] == "/mnt/session/uploads/file_notes"
 
 
-ALL_OF_IT = {
-    "vault_ids": ["vault_team"],
-    "resources": [{"type": "file", "file_id": "file_notes"}, STORE],
-}
+ALL_OF_IT = {"vault_ids": ["vault_team"], "resources": [{"type": "file", "file_id": "file_notes"}, STORE]}
 
 
 @pytest.mark.parametrize(
