@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,22 @@ def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, ser
         shown = qoder("agent", "get", name, "-o", "table").out
         assert "version 9 of agent agent_" in qoder("agent", "get", name, "--version", "9").err
         assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
+
+
+def test_agent_versions_lists_each_also_where_the_agent_is_archived(qoder: Qoder, service: Things) -> None:
+    assert qoder("agent", "archive", "writer", "--yes").code == 0
+    assert qoder("agent", "versions", "writer", "-q").out == "3\n2\n1\n"
+    assert qoder("agent", "versions", "writer", "-n", "1", "-q").out == "3\n"
+
+
+def test_skill_delete_of_a_version_asks_about_that_version(
+    qoder: Qoder, service: Things, questions: Callable[..., list[str]]
+) -> None:
+    asked = questions(False, True)
+    assert (qoder("skill", "delete", "skill_1", "--version", "2").code, service.writes) == (2, [])
+    assert qoder("skill", "delete", "skill_1", "skill_2", "--version", "2", "--yes").code == 2
+    assert (qoder("skill", "delete", "skill_1").code, service.writes) == (0, ["DELETE /skills/skill_1"])
+    assert re.findall(r"Delete (.*?)\?", " ".join(asked)) == ["version 2 of skill_1", "skill 'notes' (skill_1)"]
 
 
 def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, service: Things) -> None:

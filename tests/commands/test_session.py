@@ -24,7 +24,7 @@ from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
 from tests.support.things import Things, each_row, ok, refusal
-from tests.support.wire import api_error
+from tests.support.wire import api_error, page
 
 NEW = ("session", "new", "--agent", "writer")
 WRITER = "agent_writer"
@@ -62,6 +62,18 @@ def test_session_list_shows_the_newest_first(qoder: Qoder, service: Things) -> N
     assert qoder("session", "list", "--all", "-q").out.count("\n") == 21
 
 
+def test_session_list_and_file_list_filter_again_what_a_server_does_not_filter(qoder: Qoder) -> None:
+    wanted = {"deployment_id": "dep_1", "agent": {"id": "agent_1"}, "scope": {"id": "sess_1"}, "status": "idle"}
+    rows = [{"id": "1", **wanted, "created_at": "2027-01-15T07:30:00Z"}]  # half an hour ago
+    rows += [{**rows[0], "id": str(at), field: "other"} for at, field in enumerate(wanted, 2)]
+    rows += [{**rows[0], "id": day, "created_at": f"2027-01-{day}T07:59:00Z"} for day in ("14", "15")]
+    for path in ("/sessions", "/files"):
+        qoder.wire.on("GET", path, page(*rows))
+    words = ("--deployment", "dep_1", "--agent", "agent_1", "--status", "idle", "--since", "1h", "--until", "5m")
+    assert qoder("session", "list", *words, "-q").out == "1\n4\n"  # but the scope, which files have
+    assert qoder("file", "list", "--session", "sess_1", "-q").out == "1\n2\n3\n5\n14\n15\n"
+
+
 def test_session_list_shows_archived_ones_where_asked_for_and_update_changes_none(
     qoder: Qoder, service: Things
 ) -> None:
@@ -73,7 +85,8 @@ def test_session_list_shows_archived_ones_where_asked_for_and_update_changes_non
     assert ran.code == 6
     assert "archived" in ran.error["message"]
     assert qoder("session", "update", id).code == 2
-    assert qoder("session", "update", id, "--budget", "lots").code == 2
+    for words in (("--budget", "lots"), ("--budget", "5", "--no-budget")):
+        assert qoder("session", "update", id, *words).code == 2
 
 
 def test_session_get_tells_how_the_latest_turn_ended(qoder: Qoder, service: Things) -> None:
@@ -143,8 +156,10 @@ def test_session_archive_and_delete_ask_about_each_and_show_a_row(
     assert rows == [[ids[0], "-", done], [ids[1], title, done]]
 
 
-def test_session_archive_takes_a_run_for_its_session(qoder: Qoder, service: Things) -> None:
+def test_session_update_and_archive_take_a_run_for_its_session(qoder: Qoder, service: Things) -> None:
     run = qoder("deploy", "run", "dep_demo", "-q").out.strip()
+    assert qoder("session", "update", run, "--title", "June", "--json").json["title"] == "June"
+    assert qoder("session", "update", "drun_404", "--title", "June").code == 5
     ran = qoder("session", "archive", run, "--yes", "--json")
     assert (ran.code, bool(ran.json["archived_at"])) == (0, True)
     assert qoder("session", "archive", "last", "--yes").code == 0  # it is so already
