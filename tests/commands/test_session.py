@@ -112,15 +112,16 @@ def test_session_list_refuses_a_name_that_two_agents_have_with_both_ids(qoder: Q
 
 
 def test_session_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:
-    id = service.session(metadata={"team": "core", "old": "1"})
+    id = service.session(metadata={"team": "core", "old": "1", "kept": "1"})
     words = ("--title", "July", "--metadata", "team=core", "--metadata", "day=1", "--remove-metadata", "old")
     ran = qoder("session", "update", id, *words, "--budget", "12.5", "--json")
-    assert (ran.code, ran.json["metadata"]) == (0, {"team": "core", "day": "1"})
+    assert (ran.code, ran.json["metadata"]) == (0, {"team": "core", "day": "1", "kept": "1"})
     budget = {"type": "limit", "max_credit_cost": "12.50"}
     sent = {"title": "July", "metadata": {"day": "1", "old": None}, "budget": budget}
     assert (service.writes, service.sent) == ([f"POST /sessions/{id}"], [sent])
     again = qoder("session", "update", id, *words, "--budget", "12.50")
     assert (again.code, len(service.sent)) == (0, 1)
+    assert qoder("session", "update", id, "--title", "May", "--no-progress").err == ""
     assert "already up to date" in again.err
     assert "budget" not in qoder("session", "update", id, "--no-budget", "--json").json
 
