@@ -92,7 +92,9 @@ def test_run_logs_follow_ends_with_the_run_however_it_ends(qoder: Qoder, generat
     assert (ran.code, ran.json) == (11 if run == "dep_ask" else 0, place.listed())
 
 
-def test_run_logs_follow_leaves_a_run_that_asks_after_15_seconds_unless_told_otherwise(qoder: Qoder) -> None:
+def test_run_logs_follow_leaves_a_run_that_asks_after_15_seconds_unless_told_otherwise(
+    qoder: Qoder, tmp_path: Path
+) -> None:
     place = Place(qoder, "current", "stream:501*inf", run="dep_ask")
     began = qoder.clock.time
     ran = place.follow("-o", "jsonl")
@@ -103,6 +105,12 @@ def test_run_logs_follow_leaves_a_run_that_asks_after_15_seconds_unless_told_oth
     ran = place.follow("--on-ask", "wait", "-o", "jsonl")
     assert ran.code == 130
     assert ran.error["next"][4:7] == ["--follow", "--on-ask", "wait"]
+    (policy := tmp_path / "policy.yaml").write_text("rules:\n  - allow: Read\n")
+    policy.chmod(0o600)
+    place = Place(qoder, "current", "stream:501*inf", run="dep_slow")
+    leave(qoder, 1)
+    ran = place.follow("--policy", str(policy), "-o", "jsonl")
+    assert ran.error["next"][4:7] == ["--follow", "--policy", str(policy)]
 
 
 def leave(qoder: Qoder, after: int) -> None:

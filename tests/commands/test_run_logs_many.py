@@ -193,6 +193,12 @@ def test_run_logs_refuses_a_name_of_several_deployments_before_anything_is_print
     assert (ran.code, ran.out) == (2, "")
 
 
+def test_run_logs_of_one_in_a_list_says_once_what_is_wrong(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployment_runs/drun_1", (403, {}))
+    qoder.stdin = "drun_1\n"
+    assert qoder(*LOGS, "-").err.count("403") == 1
+
+
 @pytest.mark.parametrize("words", [["drun_1", "drun_2"], ["-"]])
 def test_run_logs_follow_of_several_names_the_command_that_does_it(qoder: Qoder, words: list[str]) -> None:
     ran = qoder(*LOGS, *words, "--follow", "--json")

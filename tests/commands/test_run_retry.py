@@ -196,6 +196,13 @@ def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Pla
     assert "warning: ignored 1 run of dep_fail" in ran.err
 
 
+def test_run_retry_says_where_it_cannot_tell_what_is_different_now(current: Place) -> None:
+    old = current.ended("dep_fail")
+    current.lie = lambda request: httpx.Response(403, json={}) if request.url.path.endswith("/dep_fail") else None
+    ran = current.qoder("run", "retry", old)
+    assert (ran.code, len(current.started), "unknown what is different now: " in ran.err) == (0, 1, True)
+
+
 REFUSED = {
     "neither": (),
     "both": ("drun_1", "--all-failed", "dep_fail", "--since", "1d"),
