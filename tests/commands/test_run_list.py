@@ -500,6 +500,20 @@ def test_run_list_filters_again_what_the_server_was_to_filter(qoder: Qoder, word
     assert ids(qoder("run", "list", "--trigger", "schedule", *words, "--json")) == ["drun_2"]
 
 
+@pytest.mark.parametrize("words", [["--trigger", "retry"], ["--since", "2020-01-01"]])
+def test_run_list_does_not_claim_that_more_match(qoder: Qoder, words: list[str]) -> None:
+    qoder.wire.on(*RUNS, page(run(2, trigger_context={"type": "retry"}), more=True)).on(*RUNS, page())
+    assert qoder(*LIST, *words, "-n", "1", "-q").err == "note: showing 1, more may match; use --all to see the rest\n"
+    assert qoder(*LIST, *words, "-q").err == f"note: no runs match {' '.join(words)}\n"
+
+
+@pytest.mark.parametrize("first", [numbered(2, 1, next_page="x"), page({"id": "drun_2"}, more=True)])
+def test_run_list_has_no_server_filter_by_a_status_that_may_know_none(qoder: Qoder, first: dict[str, Any]) -> None:
+    qoder.wire.on(*RUNS, first, page(run(1, status="failed")))
+    assert ids(qoder(*LIST, "--status", "failed", "--json")) == ["drun_1"]
+    assert "status" not in qoder.wire.requests[-1].url.params
+
+
 def test_run_list_takes_a_deployment_by_id_or_name(qoder: Qoder, mixed: World) -> None:
     one = mixed.start("dep_scheduled", at=mixed.now() - 24 * HOUR).id
     ways = (["dep_scheduled"], ["nightly-report"], ["--deployment", "nightly-report"])
@@ -604,7 +618,7 @@ def test_run_list_leaves_a_row_as_sent_whose_session_cannot_be_read(qoder: Qoder
     qoder.wire.on(*RUNS, page(run_of_session(1), run_of_session(2)), repeat=True)
     qoder.wire.on("GET", "/sessions/sess_1/events", api_error(403, "permission_error", "Not yours."), repeat=True)
     qoder.wire.on("GET", "/sessions/sess_2/events", page(event("status_running", 7), idle("end_turn", 9)), repeat=True)
-    ran = qoder(*LIST, "--json")
+    ran = qoder(*LIST, "--all", "--json")
     assert (ran.code, ran.json[0], ran.json[1]["status"]) == (0, run_of_session(1), "completed")
     assert ran.err == "warning: status unknown for 1 run: sessions could not be read\n"
     filtered = qoder(*LIST, "--status", "completed", "--json")

@@ -78,6 +78,8 @@ def test_run_logs_reads_ids_from_standard_input_and_is_several_also_with_one(qod
     has_cost(qoder, 1)
     assert qoder(*LOGS, "-", "--tail", "5").out.startswith("==> drun_1 (dep_1, completed) <==\n")
     assert [item["input"] for item in qoder(*LOGS, "drun_1", "drun_1", "--json").json] == ["drun_1"] * 2
+    qoder.wire.on("GET", "/deployment_runs/drun_1", (403, {}))
+    assert qoder(*LOGS, "-").err.count("403") == 1  # it is said once
 
 
 def test_run_logs_of_several_asks_the_session_for_a_status_that_only_it_knows(qoder: Qoder) -> None:
@@ -191,12 +193,6 @@ def test_run_logs_refuses_a_name_of_several_deployments_before_anything_is_print
     qoder.wire.on("GET", "/deployments", page(*same))
     ran = qoder("run", "logs", "drun_1", "nightly@last", "--json")
     assert (ran.code, ran.out) == (2, "")
-
-
-def test_run_logs_of_one_in_a_list_says_once_what_is_wrong(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployment_runs/drun_1", (403, {}))
-    qoder.stdin = "drun_1\n"
-    assert qoder(*LOGS, "-").err.count("403") == 1
 
 
 @pytest.mark.parametrize("words", [["drun_1", "drun_2"], ["-"]])

@@ -126,13 +126,6 @@ def test_session_update_sends_only_what_differs(qoder: Qoder, service: Things) -
     assert "budget" not in qoder("session", "update", id, "--no-budget", "--json").json
 
 
-@pytest.mark.parametrize("verb", ["archive", "delete"])
-def test_session_archive_and_delete_require_confirmation(qoder: Qoder, service: Things, verb: str) -> None:
-    ran = qoder("session", verb, service.session())
-    assert (ran.code, service.sent) == (2, [])
-    assert "--yes" in ran.err
-
-
 def test_session_delete_of_several_tells_of_each(qoder: Qoder, service: Things) -> None:
     ids = [service.session() for _ in range(2)]
     qoder.stdin = "\n".join(ids)
