@@ -52,10 +52,7 @@ def test_session_list_shows_the_newest_first(qoder: Qoder, service: Things) -> N
     rows = [line.split("\t") for line in qoder("session", "list").out.splitlines()]
     assert [row[:2] for row in rows] == [[second, "-"], [first, "June"]]
     assert rows[0][4:6] == ["dep_demo", ENVIRONMENT]
-    assert qoder("session", "list", "--deployment", "dep_demo", "-q").out == f"{second}\n"
-    assert qoder("session", "list", "--until", "30s", "-q").out == f"{first}\n"
     assert qoder("session", "list", "--agent", "writer", "-q").out == f"{second}\n{first}\n"
-    assert qoder("session", "list", "--status", "terminated", "--json").json == []
     for _ in range(19):
         service.session()
     assert qoder("session", "list").err.endswith("note: showing 20, more match; use --all to see the rest\n")
