@@ -138,12 +138,6 @@ def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, ser
         assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
 
 
-def test_agent_versions_lists_each_also_where_the_agent_is_archived(qoder: Qoder, service: Things) -> None:
-    assert qoder("agent", "archive", "writer", "--yes").code == 0
-    assert qoder("agent", "versions", "writer", "-q").out == "3\n2\n1\n"
-    assert qoder("agent", "versions", "writer", "-n", "1", "-q").out == "3\n"
-
-
 def test_skill_delete_of_a_version_asks_about_that_version(
     qoder: Qoder, service: Things, questions: Callable[..., list[str]]
 ) -> None:

@@ -508,13 +508,6 @@ def test_lists_do_not_claim_that_more_match(qoder: Qoder, line: str) -> None:
     assert ran.err == "note: showing 1, more may match; use --all to see the rest\n"
 
 
-@pytest.mark.parametrize("first", [numbered(2, 1, next_page="x"), page({"id": "drun_2"}, more=True)])
-def test_run_list_has_no_server_filter_by_a_status_that_may_know_none(qoder: Qoder, first: dict[str, Any]) -> None:
-    qoder.wire.on(*RUNS, first, page(run(1, status="failed")))
-    assert ids(qoder(*LIST, "--status", "failed", "--json")) == ["drun_1"]
-    assert "status" not in qoder.wire.requests[-1].url.params
-
-
 def test_run_list_takes_a_deployment_by_id_or_name(qoder: Qoder, mixed: World) -> None:
     one = mixed.start("dep_scheduled", at=mixed.now() - 24 * HOUR).id
     ways = (["dep_scheduled"], ["nightly-report"], ["--deployment", "nightly-report"])

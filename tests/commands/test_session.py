@@ -94,17 +94,6 @@ def test_session_get_tells_how_the_latest_turn_ended(qoder: Qoder, service: Thin
     assert (fields["status"], fields["latest_turn"], fields["deployment"]) == ("idle", "completed", "dep_demo")
 
 
-def test_session_list_refuses_a_name_that_two_agents_have_with_both_ids(qoder: Qoder, service: Things) -> None:
-    for id, name in (("agent_2", "writer"), ("agent_3", "reader")):
-        service.keep("agents", {"id": id, "name": name})
-    ran = qoder("session", "list", "--agent", "writer")
-    assert ran.code == 2
-    assert "agent_2" in ran.err
-    near = qoder("session", "list", "--agent", "readr")
-    assert near.code == 5
-    assert "'reader'" in near.err
-
-
 # Updated, archived and deleted.
 
 
@@ -375,9 +364,12 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     service.lies[f"GET /sessions/{id}/events"] = lambda page: {
         **page, "data": [event for event in page["data"] if not event["type"].startswith(hidden)]
     }  # fmt: skip
-    assert qoder("session", "new", "--like", id, "--var", "MONTH=6", "--title", "again").code == 0
+    more = ("--var", "MONTH=6", "--budget", "5", "--model", "ultimate")
+    assert qoder("session", "new", "--like", id, "--title", "again", *more).code == 0
     sent = body_of(service)
     assert sent.pop("environment_variables") in ({"DAY": "1", "MONTH": "6"}, "DAY=1;MONTH=6")
+    same["agent"] |= {"type": "agent_with_overrides", "model": "ultimate"}
+    same["budget"]["max_credit_cost"] = "5.00"
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
 
 
