@@ -92,5 +92,5 @@ def test_watch_takes_no_name_behind_it_for_a_time(qoder: Qoder) -> None:
 
 
 def test_watch_and_exit_status_do_not_go_together(qoder: Qoder) -> None:
-    ran = qoder("run", "pending", "--watch", "--exit-status")
-    assert (ran.code, qoder.wire.requests) == (2, [])
+    for words in (("run", "pending"), ("deploy", "check")):
+        assert (qoder(*words, "--watch", "--exit-status").code, qoder.wire.requests) == (2, [])
