@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -138,9 +137,7 @@ def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, ser
         assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
 
 
-def test_skill_delete_of_a_version_asks_about_that_version(
-    qoder: Qoder, service: Things, questions: Callable[..., list[str]]
-) -> None:
+def test_skill_delete_of_a_version_asks_about_that_version(qoder: Qoder, service: Things, questions: Any) -> None:
     asked = questions(False, True)
     assert (qoder("skill", "delete", "skill_1", "--version", "2").code, service.writes) == (2, [])
     assert qoder("skill", "delete", "skill_1", "skill_2", "--version", "2", "--yes").code == 2

@@ -130,9 +130,7 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(
 @pytest.mark.parametrize(
     ("answer", "so"), [(CUT, "unknown whether the cancellation of {} arrived"), (LATER, "{} was not cancelled")]
 )
-def test_run_cancel_interrupted_while_it_waits_does_not_say_that_the_run_keeps_running(
-    qoder: Qoder, answer: Any, so: str
-) -> None:
+def test_run_cancel_interrupted_while_it_waits_says_no_more_than_is_known(qoder: Qoder, answer: Any, so: str) -> None:
     def interrupt() -> None:
         raise Signalled(signal.SIGINT)
 

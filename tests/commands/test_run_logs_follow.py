@@ -92,9 +92,7 @@ def test_run_logs_follow_ends_with_the_run_however_it_ends(qoder: Qoder, generat
     assert (ran.code, ran.json) == (11 if run == "dep_ask" else 0, place.listed())
 
 
-def test_run_logs_follow_leaves_a_run_that_asks_after_15_seconds_unless_told_otherwise(
-    qoder: Qoder, tmp_path: Path
-) -> None:
+def test_run_logs_follow_leaves_a_run_that_asks_unless_told_otherwise(qoder: Qoder, tmp_path: Path) -> None:
     place = Place(qoder, "current", "stream:501*inf", run="dep_ask")
     began = qoder.clock.time
     ran = place.follow("-o", "jsonl")
