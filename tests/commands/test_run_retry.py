@@ -152,8 +152,8 @@ def test_run_retry_of_several_is_asked_about_and_has_an_item_each(place: Place) 
     assert (ran.code, len(place.started)) == (6, 2)
     twice = place.qoder("run", "retry", failed, failed, "--yes")
     assert (twice.code, len(place.started)) == (2, 2)
-    typed = (place.ended("dep_nostart"), place.ended("dep_fail"))
-    ran = place.qoder("run", "retry", *typed, "--yes", "--parallel", "1", "--fail-fast", "--json")
+    others = (place.ended("dep_nostart"), place.ended("dep_fail"))
+    ran = place.qoder("run", "retry", *others, "--yes", "--parallel", "1", "--fail-fast", "--json")
     assert ([item["exit_code"] for item in ran.json], len(place.started)) == ([1, None], 3)
 
 
