@@ -84,9 +84,7 @@ class OutcomeOptions(NamedTuple):
 
 
 def with_outcome(events: Sequence[Any], outcome: Sequence[Raw]) -> list[Any]:
-    """Return first events with this outcome in place of the one before, if there is one."""
-    if not outcome:
-        return list(events)
+    """Return first events with this outcome, which is one event, in place of the one before."""
     return [*(each for each in events if mapping(each).get("type") != outcome[0]["type"]), *outcome]
 
 

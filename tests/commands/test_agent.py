@@ -137,6 +137,14 @@ def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, ser
         assert re.findall(r"^(?:tools|metadata)\s+(.+)$", shown, re.MULTILINE) == [tools, "team"]
 
 
+def test_skill_delete_of_a_version_asks_about_that_version(qoder: Qoder, service: Things, questions: Any) -> None:
+    asked = questions(False, True)
+    assert (qoder("skill", "delete", "skill_1", "--version", "2").code, service.writes) == (2, [])
+    assert qoder("skill", "delete", "skill_1", "skill_2", "--version", "2", "--yes").code == 2
+    assert (qoder("skill", "delete", "skill_1").code, service.writes) == (0, ["DELETE /skills/skill_1"])
+    assert re.findall(r"Delete (.*?)\?", " ".join(asked)) == ["version 2 of skill_1", "skill 'notes' (skill_1)"]
+
+
 def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, service: Things) -> None:
     qoder.stdin = json.dumps({**WRITER, "tools": None})
     assert qoder("agent", "create", "-f", "-", "--name", "copy").code == 0

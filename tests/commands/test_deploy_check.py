@@ -356,14 +356,17 @@ def test_deploy_check_takes_nothing_for_well_that_it_could_not_read(qoder: Qoder
 )
 def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int, answer: Fields, finding: str) -> None:
     place = Place(qoder)
-    with_server({"auth": {**OVER["auth"], "expires_at": "2099-01-01T00:00:00Z"}})(place)
+    lasting = {"auth": {**OVER["auth"], "expires_at": "2099-01-01T00:00:00Z"}}
+    with_server(lasting, BEARER, {**lasting, "archived_at": "2026-01-01T00:00:00Z"})(
+        place
+    )  # of which the first is tried
     place.lie = lambda request: (
         httpx.Response(code, json=answer) if request.url.path.endswith("/mcp_oauth_validate") else None
     )
     assert place.found() == []
     assert {seen.method for seen in place.world.requests} == {"GET"}
-    [found] = place.found("--probe")
-    assert (found["finding"], shlex.join(found["fix"])) == (finding, "qoder vault check vault_1")
+    [found] = place.found("--probe", "--workspace", "ws_1")
+    assert (found["finding"], shlex.join(found["fix"])) == (finding, "qoder vault check vault_1 --workspace ws_1")
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -372,12 +375,8 @@ def test_deploy_check_of_200_deployments_takes_60_requests_at_most(qoder: Qoder,
     for n in range(20):
         place.agent(f"agent_{n}")
     for n in range(3):
-        place.keep(
-            "environments",
-            id=f"env_{n}",
-            name=f"e{n}",
-            config={"type": "cloud", "networking": {"type": "unrestricted"}},
-        )
+        config = {"type": "cloud", "networking": {"type": "unrestricted"}}
+        place.keep("environments", id=f"env_{n}", name=f"e{n}", config=config)
     ids = [
         place.deployment(
             f"d{n}", agent={"id": f"agent_{n % 20}", "type": "agent", "version": 1}, environment_id=f"env_{n % 3}"
@@ -400,11 +399,11 @@ def test_deploy_check_draws_a_block_for_each_deployment(qoder: Qoder) -> None:
     for n in range(5):
         place.deployment(f"d{n}", budget=None)
     place.deployment("broken", environment_id="env_none")
-    shown = qoder("deploy", "check", "-o", "pretty").out.splitlines()
+    shown = qoder("deploy", "check", "-o", "pretty", "--workspace", "ws_1").out.splitlines()
     assert shown[:3] == [
         "broken (dep_broken)",
         "  ✗ environment env_none does not exist",
-        "    qoder deploy update dep_broken --env ENV",
+        "    qoder deploy update dep_broken --env ENV --workspace ws_1",
     ]
     assert shown[4:6] == ["5 deployments", "  · no budget: a run may cost any amount: d4, d3, d2, d1, d0"]
     assert qoder("deploy", "check", "-q").out.splitlines()[0] == "dep_broken"
@@ -415,12 +414,13 @@ def test_deploy_check_exits_5_for_a_name_that_nothing_has(qoder: Qoder) -> None:
     assert qoder("deploy", "check", "nothing").code == 5
 
 
+@pytest.mark.parametrize("of", ["", "deployments: [it]\n", "deployments: [dep_it]\n"])
 @pytest.mark.parametrize(("rule", "asks"), [("allow: Bash(git status)", False), ("allow: Read(/data/**)", True)])
 def test_deploy_check_warns_of_no_tool_that_a_policy_answers(
-    qoder: Qoder, tmp_path: Path, rule: str, asks: bool
+    qoder: Qoder, tmp_path: Path, rule: str, asks: bool, of: str
 ) -> None:
     place = Place(qoder, "current")
     of_agent(tools=ASKS)(place)
-    (tmp_path / "policy.yaml").write_text(f"rules:\n  - {rule}\n")
+    (tmp_path / "policy.yaml").write_text(f"{of}rules:\n  - {rule}\n")
     ran = qoder("deploy", "check", "--policy", str(tmp_path / "policy.yaml"), "--json")
     assert ("will_ask" in {each["finding"] for each in ran.json}) is asks

@@ -488,7 +488,7 @@ def test_deploy_edits_define_an_outcome_beside_the_message(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [GOAL[:2], GOAL[2:4], ("--max-iterations", "2"), (*GOAL[:4], "--max-iterations", "21")]
+    "words", [*(GOAL[:2], GOAL[2:4], GOAL[4:], (*GOAL, "--outcome", " "), (*GOAL, "--rubric", " ")), (*GOAL[:5], "21")]
 )
 def test_deploy_edits_refuse_half_an_outcome(desk: Desk, words: tuple[str, ...]) -> None:
     assert create(desk, *words).code == 2

@@ -67,12 +67,6 @@ def test_deploy_list_finds_by_a_part_of_the_name_what_the_server_does_not_filter
     assert [request.url.params["limit"] for request in qoder.wire.requests] == ["100", "100"]
 
 
-def test_deploy_list_of_a_name_does_not_claim_that_more_match(qoder: Qoder) -> None:
-    qoder.wire.on(*DEPLOYMENTS, page(deployment(2), more=True))
-    ran = qoder("deploy", "list", "--name", "job", "-n", "1", "-q")
-    assert ran.err == "note: showing 1, more may match; use --all to see the rest\n"
-
-
 @pytest.mark.parametrize("words", [["--status", "archived"], ["--agent", "dep_1"], ["-n", "0"]])
 def test_deploy_list_refuses_what_makes_no_sense(qoder: Qoder, words: list[str]) -> None:
     assert qoder("deploy", "list", *words).code == 2

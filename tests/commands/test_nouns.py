@@ -100,9 +100,12 @@ def test_get_shows_a_field_in_its_column(
     assert lines.get(column) == shown
 
 
-def test_create_dry_run_prints_what_would_be_made_which_has_no_id(qoder: Qoder, service: Things) -> None:
+def test_create_dry_run_prints_what_would_be_made_which_has_no_id_and_no_secret(qoder: Qoder, service: Things) -> None:
     assert qoder(*POET, "--dry-run", "--json").json["name"] == "poet"
     assert (qoder(*POET, "--dry-run", "-q").out, service.writes) == ("", [])
+    for words in (POET, ("agent", "update", "writer")):
+        shown = qoder(*words, "--metadata", "api_token=s3cret", "--dry-run", "--json").out
+        assert ("api_token" in shown, "s3cret" in shown) == (True, False)
 
 
 ODD: list[Any] = [None, "x", [5], {"x": 1}, 10**30]

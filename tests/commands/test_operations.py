@@ -44,7 +44,7 @@ ADDED = {"type": "file", "file_id": "file_notes", "mount_path": "/data/notes.md"
 CASES = {
     "agents.list": Case("agent list --include-archived", query={**LIST, "include_archived": "true"}),
     "agents.retrieve": Case("agent get writer --version 1", query={"version": "1"}),
-    "agents.versions.list": Case("agent versions writer", query=LIST),
+    "agents.versions.list": Case("agent versions writer -n 3", query={"limit": "3"}),
     "deployments.runs.list": Case("run list dep_demo --no-resolve", query=LIST),
     "deployments.runs.retrieve": Case("run get {run} --deployment dep_demo"),
     "dreams.list": Case("dream list --status running", query={**LIST, "statuses[]": "running"}),
@@ -145,6 +145,9 @@ def test_env_delete_of_what_is_in_use_says_what_can_be_done(qoder: Qoder, servic
     ran = qoder("env", "delete", "default", "--yes", "--json")
     assert (ran.code, ran.error["http_status"]) == (6, 409)
     assert ran.error["hint"].startswith("archive it instead; the API refuses while any session")
+    service.instead["DELETE /skills/skill_release_notes"] = [refusal(409, "x", "In use.")]
+    hint = qoder("skill", "delete", "release-notes", "--yes", "--json").error["hint"] or ""
+    assert "archive" not in hint  # a skill cannot be
 
 
 def test_session_list_sends_each_bound_of_a_window_as_one_parameter(qoder: Qoder, service: Things) -> None:

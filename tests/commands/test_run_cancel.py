@@ -1,6 +1,7 @@
 """`qoder run cancel`: it asks, it waits until it is true, and it says what was done."""
 
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -82,13 +83,6 @@ def test_run_cancel_exits_9_where_it_is_not_seen_to_come_true(
     assert (ran.error["message"].startswith(message), ran.error["run_state"]) == (True, run_state)
 
 
-@pytest.mark.parametrize("runs", [["drun_1"], ["drun_1", "drun_2"]])
-def test_run_cancel_asks_and_exits_2_without_anyone_to_ask(qoder: Qoder, runs: list[str]) -> None:
-    ran = qoder("run", "cancel", *runs)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert "--yes" in ran.err
-
-
 def test_session_cancel_takes_eight_at_once(qoder: Qoder) -> None:
     ran = qoder("session", "cancel", *(f"sess_{number}" for number in range(9)), "--yes")
     assert (ran.code, "the limit is 8" in ran.err, qoder.wire.requests) == (2, True, [])
@@ -133,15 +127,24 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(
     assert ran.error["message"] == f"interrupted; run drun_2 was not cancelled; {so}"
 
 
-def test_run_cancel_interrupted_while_it_waits_does_not_say_that_the_run_keeps_running(qoder: Qoder) -> None:
+@pytest.mark.parametrize(
+    ("answer", "so"), [(CUT, "unknown whether the cancellation of {} arrived"), (LATER, "{} was not cancelled")]
+)
+def test_run_cancel_interrupted_while_it_waits_says_no_more_than_is_known(qoder: Qoder, answer: Any, so: str) -> None:
     def interrupt() -> None:
         raise Signalled(signal.SIGINT)
 
     qoder.clock.at_sleep = interrupt
-    qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, ACCEPTED)
+    qoder.wire.on(*RUN, LEGACY, *[LEGACY] * (answer is not LATER)).on(*CANCEL, answer)
     ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
     assert (ran.code, ran.error["run_state"]) == (130, "unknown")
-    assert ran.error["message"] == "interrupted; the cancellation of run drun_1 was requested"
+    assert ran.error["message"] == f"interrupted; {so.format('run drun_1')}"
+
+
+def test_run_cancel_cancels_nothing_without_a_yes(qoder: Qoder, questions: Callable[..., list[str]]) -> None:
+    questions(False)
+    qoder.wire.on(*RUN, LEGACY)
+    assert qoder("run", "cancel", "drun_1").code == 2
 
 
 def test_run_cancel_says_that_it_may_not_have_arrived(qoder: Qoder) -> None:

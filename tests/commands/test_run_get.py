@@ -497,12 +497,9 @@ def test_run_get_and_wait_end_at_once_where_no_run_is_known(qoder: Qoder, verb: 
     assert name == "another run" or qoder.clock.slept == []
 
 
-SCOPED = ("GET", "/deployments/dep_1/runs/drun_1")
-
-
 @pytest.mark.parametrize("answer", [DONE, GONE, {**DONE, "id": "drun_2"}, {**DONE, "deployment_id": "dep_2"}])
 def test_run_get_checks_that_a_run_is_one_of_the_deployment(qoder: Qoder, answer: Any) -> None:
-    qoder.wire.on(*SCOPED, answer)
+    qoder.wire.on("GET", "/deployments/dep_1/runs/drun_1", answer)
     if answer is DONE:
         qoder.wire.on(*RUN, DONE)
     ran = qoder("run", "get", "drun_1", "--deployment", "dep_1", "--json")

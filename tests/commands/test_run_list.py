@@ -509,6 +509,14 @@ def test_run_list_filters_again_what_the_server_was_to_filter(qoder: Qoder, word
     assert ids(qoder("run", "list", "--trigger", "schedule", *words, "--json")) == ["drun_2"]
 
 
+@pytest.mark.parametrize("line", ["run list --trigger retry", "run list --since 2020-01-01", "deploy list --name job"])
+def test_lists_do_not_claim_that_more_match(qoder: Qoder, line: str) -> None:
+    rows = page(run(2, trigger_context={"type": "retry"}, name="job"), more=True)
+    qoder.wire.on("GET", "/deployments" if "deploy " in line else RUNS[1], rows)
+    ran = qoder(*line.split(), "-n", "1", "-q")
+    assert ran.err == "note: showing 1, more may match; use --all to see the rest\n"
+
+
 def test_run_list_takes_a_deployment_by_id_or_name(qoder: Qoder, mixed: World) -> None:
     one = mixed.start("dep_scheduled", at=mixed.now() - 24 * HOUR).id
     ways = (["dep_scheduled"], ["nightly-report"], ["--deployment", "nightly-report"])
@@ -613,7 +621,7 @@ def test_run_list_leaves_a_row_as_sent_whose_session_cannot_be_read(qoder: Qoder
     qoder.wire.on(*RUNS, page(run_of_session(1), run_of_session(2)), repeat=True)
     qoder.wire.on("GET", "/sessions/sess_1/events", api_error(403, "permission_error", "Not yours."), repeat=True)
     qoder.wire.on("GET", "/sessions/sess_2/events", page(event("status_running", 7), idle("end_turn", 9)), repeat=True)
-    ran = qoder(*LIST, "--json")
+    ran = qoder(*LIST, "--all", "--json")
     assert (ran.code, ran.json[0], ran.json[1]["status"]) == (0, run_of_session(1), "completed")
     assert ran.err == "warning: status unknown for 1 run: sessions could not be read\n"
     filtered = qoder(*LIST, "--status", "completed", "--json")

@@ -299,10 +299,9 @@ def test_run_logs_remembers_the_run_for_completion(qoder: Qoder) -> None:
     assert offered("qoder run get drun_", qoder.env)["drun_1"].startswith("dep_1 2026-06-14 ")
 
 
-COSTLESS: list[Any] = [(500, {}), {}, {"usage": {"total_credits": None}}, {"id": "sess_2", **USAGE}]
-
-
-@pytest.mark.parametrize("session", COSTLESS, ids=str)
+@pytest.mark.parametrize(
+    "session", [(500, {}), {}, {"usage": {"total_credits": None}}, {"id": "sess_2", **USAGE}], ids=str
+)
 def test_run_logs_leaves_out_a_cost_that_cannot_be_told(qoder: Qoder, session: Any) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello."))).on(*SESSION, session)
     ran = qoder("run", "logs", "drun_1")

@@ -92,17 +92,20 @@ def test_run_logs_follow_ends_with_the_run_however_it_ends(qoder: Qoder, generat
     assert (ran.code, ran.json) == (11 if run == "dep_ask" else 0, place.listed())
 
 
-def test_run_logs_follow_leaves_a_run_that_asks_after_15_seconds_unless_told_otherwise(qoder: Qoder) -> None:
+def test_run_logs_follow_leaves_a_run_that_asks_unless_told_otherwise(qoder: Qoder, tmp_path: Path) -> None:
     place = Place(qoder, "current", "stream:501*inf", run="dep_ask")
     began = qoder.clock.time
     ran = place.follow("-o", "jsonl")
     assert (ran.code, ran.error["type"], ran.error["run_state"]) == (11, "needs_answer", "going")
     assert ran.error["next"][1:3] == ["run", "pending"]
     assert 15 <= qoder.clock.time - began < 30
-    leave(qoder, 40)
-    ran = place.follow("--on-ask", "wait", "-o", "jsonl")
-    assert ran.code == 130
-    assert ran.error["next"][4:7] == ["--follow", "--on-ask", "wait"]
+    (policy := tmp_path / "policy.yaml").write_text("rules:\n  - allow: Read\n")
+    policy.chmod(0o600)
+    for run, pauses, words in (("dep_ask", 40, ["--on-ask", "wait"]), ("dep_slow", 1, ["--policy", str(policy)])):
+        place = Place(qoder, "current", "stream:501*inf", run=run)
+        leave(qoder, pauses)
+        ran = place.follow(*words, "-o", "jsonl")
+        assert (ran.code, ran.error["next"][4:7]) == (130, ["--follow", *words])
 
 
 def leave(qoder: Qoder, after: int) -> None:
@@ -117,10 +120,8 @@ def leave(qoder: Qoder, after: int) -> None:
     qoder.clock.at_sleep = interrupt
 
 
-LESS = ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"]
-
-
-@pytest.mark.parametrize(("option", "generation"), checkerboard(LESS, GENERATIONS))
+@BOTH
+@pytest.mark.parametrize("option", ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"])
 @pytest.mark.few(3)
 def test_run_logs_follow_may_show_less_than_everything(qoder: Qoder, generation: Generation, option: str) -> None:
     place = Place(qoder, generation, *["stream:501*inf"] * (generation == "legacy"))
@@ -250,10 +251,7 @@ def test_run_logs_follow_reopens_a_stream(qoder: Qoder, connections: list[Any], 
     assert streams.pauses == pauses
 
 
-NO_STREAM = [401, 403, 404, 405, 501]
-
-
-@pytest.mark.parametrize("status", NO_STREAM)
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 501])
 @pytest.mark.few(3)
 def test_run_logs_follow_opens_no_stream_again_that_is_refused_or_missing(qoder: Qoder, status: int) -> None:
     asked: list[float] = []

@@ -80,6 +80,14 @@ def test_run_logs_reads_ids_from_standard_input_and_is_several_also_with_one(qod
     assert [item["input"] for item in qoder(*LOGS, "drun_1", "drun_1", "--json").json] == ["drun_1"] * 2
 
 
+@pytest.mark.parametrize("format", ["json", "yaml"])
+def test_run_logs_of_several_filters_again_what_the_server_was_to_filter(qoder: Qoder, format: str) -> None:
+    has_run(qoder, 1, says("a", 1), {**says("b", 2), "type": "user.message"})
+    qoder.stdin = "drun_1"
+    shown = qoder(*LOGS, "-", "--type", "agent.message", "-o", format).out
+    assert ("evt_1" in shown, "evt_2" in shown) == (True, False)
+
+
 def test_run_logs_of_several_asks_the_session_for_a_status_that_only_it_knows(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployment_runs/drun_1", CURRENT, CURRENT)
     ending = page(*WORK, idle("end_turn"))

@@ -89,7 +89,10 @@ def test_run_pending_keeps_numbers_only_for_who_sees_them(
 
 @pytest.mark.parametrize(
     ("may_ask", "words", "is_number_refused"),
-    [(True, ["1", "--yes"], True), (False, ["1"], True), (False, ["1", "--yes"], True), (False, ["evt_1"], False)],
+    [
+        *((True, ["1", "--yes"], True), (False, ["1"], True), (False, ["1", "--yes"], True)),
+        *((False, ["evt_1"], False), (True, ["--yes"], False)),
+    ],
 )
 def test_run_approve_takes_a_number_only_where_it_asks(
     qoder: Qoder, server: Asking, may_ask: bool, words: list[str], is_number_refused: bool

@@ -17,6 +17,7 @@ from tests.support.hasty import HastyClock
 from tests.support.inprocess import WithoutStreams, at_version
 from tests.support.machines import MEMORY_STORE, Machines
 from tests.support.one_run import DONE, RUN
+from tests.support.wire import page
 
 
 class Place:
@@ -151,12 +152,29 @@ def test_run_retry_of_several_is_asked_about_and_has_an_item_each(place: Place) 
     assert (ran.code, len(place.started)) == (6, 2)
     twice = place.qoder("run", "retry", failed, failed, "--yes")
     assert (twice.code, len(place.started)) == (2, 2)
+    others = (place.ended("dep_nostart"), place.ended("dep_fail"))
+    ran = place.qoder("run", "retry", *others, "--yes", "--parallel", "1", "--fail-fast", "--json")
+    assert ([item["exit_code"] for item in ran.json], len(place.started)) == ([1, None], 3)
+
+
+def test_run_retry_cancels_at_its_timeout_where_that_is_wanted(current: Place) -> None:
+    words = ("--again", "--wait", "--timeout", "1s", "--on-leave", "cancel")
+    assert current.qoder("run", "retry", current.ended("dep_demo"), *words).code == 124
+    assert [seen.path[-7:] for seen in current.world.requests if seen.method == "POST"][-1] == "/cancel"
+
+
+def test_run_retry_all_failed_filters_again_what_the_server_was_to_filter(qoder: Qoder) -> None:
+    new, old = ({**DONE, "id": f"{n}", "status": "failed", "triggered_at": f"2027-01-1{n}T07:00:00Z"} for n in (5, 2))
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page(new, old)).on("GET", "/deployments/dep_1", NOW, repeat=True)
+    ran = qoder("run", "retry", "--all-failed", "dep_1", "--since", "1d", "--dry-run", "--json")
+    assert [item["idempotency_key"] for item in ran.json] == ["retry-5"]
 
 
 def test_run_retry_all_failed_retries_each_failed_run_once(place: Place) -> None:
     failed = [place.ended("dep_fail", hours=hours) for hours in (30, 3, 2)]
     words = ("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--json")
-    assert (place.qoder(*words).code, place.started) == (2, [])
+    for since in ("1d", "150m"):  # of two, and of one
+        assert (place.qoder(*words, "--since", since).code, place.started) == (2, [])
     ran = place.qoder(*words, "--yes")
     assert [item["retry_of"] for item in ran.json] == failed[1:]
     assert len(place.started) == 2
@@ -273,3 +291,5 @@ def test_run_retry_says_what_is_different_from_then_and_sends_nothing_before(cur
         assert current.qoder("deploy", "update", "dep_fail", *words).code == 0
         ran = current.qoder("run", "retry", old, "--dry-run")
         assert f"different from then (dep_fail): {change}\n" in ran.err
+    current.lie = lambda request: httpx.Response(403, json={}) if request.url.path.endswith("/dep_fail") else None
+    assert "unknown what is different now: " in current.qoder("run", "retry", old).err

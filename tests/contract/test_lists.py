@@ -38,12 +38,11 @@ def columns_of(ran: Played) -> list[str]:
 @CLAUSES.add("columns", is_list)
 def columns_are_those_typed_in_that_order(scene: Scene) -> None:
     known = columns_of(scene.run("--columns", "id,nonsense"))
+    typed = ", ".join([*reversed(known), known[0]]).upper().replace("_", "-")
     assert scene.sent == [], "what is no column is refused before anything is sent"
     words = [word for word in scene.words if word not in ("--add", "notes.md:/data/notes.md")]
     whole = [line.split("\t") for line in scene.run(words=words).out.splitlines()]
-    turned = [
-        line.split("\t") for line in scene.run("--columns", ",".join(reversed(known)), words=words).out.splitlines()
-    ]
+    turned = [line.split("\t") for line in scene.run("--columns", typed, words=words).out.splitlines()]
     assert [row[::-1][: len(was)] for row, was in zip(turned, whole, strict=True)] == whole
 
 

@@ -129,7 +129,7 @@ def heartbeat(
     Examples:
       qoder env work heartbeat workers work_demo --ttl 60"""
     target = _target(app, env, work)
-    query = {"expected_last_heartbeat": expected, **filled({"desired_ttl_seconds": ttl and str(ttl)})}
+    query = {"expected_last_heartbeat": expected, **filled({"desired_ttl_seconds": ttl})}
     write = object_write(
         app.client,
         Sent("POST", f"{target.path}/heartbeat?{urlencode(query)}"),

@@ -193,7 +193,7 @@ def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
             undated += sum(run is not None and run.created is None for run in rows)
             within = [run.raw for run in rows if run is not None and window.has(run.triggered_at)]
             for run in resolver.runs(within):
-                if run.id not in failed and verdict(run) is Exit.RUN_FAILED:
+                if verdict(run) is Exit.RUN_FAILED:
                     failed[run.id] = run
     except NotFound as error:
         raise explain_missing(error, of, app) from None
