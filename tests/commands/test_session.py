@@ -96,6 +96,15 @@ def test_session_get_tells_how_the_latest_turn_ended(qoder: Qoder, service: Thin
     assert (fields["status"], fields["latest_turn"], fields["deployment"]) == ("idle", "completed", "dep_demo")
 
 
+def test_session_list_refuses_a_name_that_two_agents_have_with_both_ids(qoder: Qoder, service: Things) -> None:
+    for id, name in (("agent_2", "writer"), ("agent_3", "reader")):
+        service.keep("agents", {"id": id, "name": name})
+    ran = qoder("session", "list", "--agent", "writer")
+    assert (ran.code, "agent_2" in ran.err) == (2, True)
+    near = qoder("session", "list", "--agent", "readr")
+    assert (near.code, "'reader'" in near.err) == (5, True)
+
+
 # Updated, archived and deleted.
 
 
