@@ -207,8 +207,8 @@ def test_session_pending_looks_at_what_may_wait_since_then(
 
 def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(qoder: Qoder, server: Asking) -> None:
     kept = httpx.Response(200, json={"data": [], "has_more": False}, headers={"age": "60"})
-    for told in (kept, httpx.Response(200, json={"data": []})):
-        server.instead["GET /sessions"] = [told] * 5
+    for listed in (kept, httpx.Response(200, json={"data": []})):
+        server.instead["GET /sessions"] = [listed] * 5
         assert qoder("session", "pending").code == 7
 
 
