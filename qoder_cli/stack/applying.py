@@ -23,7 +23,7 @@ from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.create import creating as creating_once
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Action, Applied, give_up, result_of, without_writing
-from qoder_cli.nouns.edits.thing import read
+from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
@@ -189,7 +189,7 @@ def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     try:
         words, content = item.thing.noun.words, item.thing.content
         if words == "skill":
-            _heed_others(app, item)
+            _check_unchanged(app, item)
             pace.wait_turn()
             note = partial(setattr, item.step, "write")
             return _done(item, skills.upload(app, item.thing.name, content, item.current, item.step.body, note))
@@ -214,13 +214,15 @@ def _done(item: Item, raw: Raw) -> Applied:
     return result_of(item.step, item.step.done, {**(item.current or {}), **raw})
 
 
-def _heed_others(app: App, item: Item) -> None:
-    """Raise Rejected if somebody has written a skill or credential since it was planned; nothing else looks again."""
+def _check_unchanged(app: App, item: Item) -> None:
+    """Raise Rejected if a skill or credential was changed since it was planned; ApiError where nobody can tell."""
     step, current = item.step, item.current
     if current is None:
         return
-    rows = ServerLists(app).rows(step.noun, *step.parents)
-    now = next((row for row in rows if row["id"] == current["id"]), current)
+    target = target_of(step.noun, *step.parents, str(current["id"]))
+    now = read(app.client, target, fresh=True)
+    if error := archived(target, now):
+        raise error
     is_newer = skills.number_of(now.get("latest_version")) > skills.number_of(current.get("latest_version"))
     if is_newer or step.differs(now) != step.differs(current):
         raise Rejected(
@@ -244,7 +246,7 @@ def _credential(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
         return edits.failed(step, error)
     if not planner.options.send_secrets:
         auth = secrets.without_secret(auth)
-    _heed_others(app, item)
+    _check_unchanged(app, item)
     pace.wait_turn()
     note, id = partial(setattr, step, "write"), str(step.current["id"])
     raw = secrets.put(app, step.parents[0], id, dict(auth), lambda sentence: None, note)

@@ -236,7 +236,14 @@ def test_apply_shows_what_it_asks_about_and_replaces_nothing_written_since(team:
     team.applied()
     team.edit("skills/house-style/SKILL.md", "house-style", "house-style\nlicense: MIT")
     team.edit("vaults/mcp.yaml", "a.example.com", "b.example.com")
-    questions(lambda: any(deed(team) for deed in (_newer_skill, _update_credential("key", ELSEWHERE))))
+
+    def meanwhile() -> None:
+        _newer_skill(team)
+        _update_credential("key", ELSEWHERE)(team)
+        for path in ("/skills", f"/vaults/{team.there('vaults')['mcp']['id']}/credentials"):  # lists that lag
+            team.service.lies[f"GET {path}"] = lambda page: {**page, "data": []}
+
+    questions(meanwhile)
     ran = team("apply", "--only", "skill", "--only", "vault", "--no-progress")
     assert (ran.code, '"a.example.com"' in ran.err, len(team.writes)) == (6, True, 1)  # that of their skill
 
