@@ -133,13 +133,17 @@ def _run(
         if not asks:
             refuse_adoption(plan, options, folder.stack)
         is_open = any(item.step.is_open for item in plan.items) or bool(plan.doomed)
-        is_shown = not app.progress.is_quiet or (asks and is_open)  # nobody agrees to what was not shown
+
+        def show() -> None:
+            """Show the plan: also without progress to a person who is asked about it."""
+            if (asks and is_open) or not app.progress.is_quiet:
+                showing.show_plan(app, plan, verbose=how.verbose)
+
         if only_look:
             if app.output.is_markdown:
                 app.out.write(showing.as_markdown(app, plan))
             else:
-                if is_shown:
-                    showing.show_plan(app, plan, verbose=how.verbose)
+                show()
                 _print(app, [*map(as_planned, plan.items), *map(as_doomed, plan.doomed)])
             if error := blocked(plan):
                 raise error
@@ -148,13 +152,11 @@ def _run(
                 raise NotYet(showing.in_words(plan), hint="to apply", next=command)
             return
         if not asks and (error := blocked(plan)):
-            if is_shown:
-                showing.show_plan(app, plan, verbose=how.verbose)
+            show()
             raise error.with_(message=f"{error.message.removesuffix('; nothing was changed')}; nothing was applied")
         if is_open and app.settings.read_only:
             raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
-        if is_shown:
-            showing.show_plan(app, plan, verbose=how.verbose)
+        show()
         if yes or not is_open:
             if is_open:
                 app.progress.note(f"applying {showing.in_words(plan)} {app.client.settings.whereabouts}")

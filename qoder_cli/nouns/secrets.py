@@ -132,8 +132,9 @@ def put(
     try:
         target = target_of(_CREDENTIAL, vault, id)
         is_shown = changed == without_secret(changed)  # else reading it back proves nothing
-        how = {"is_shown": is_shown, "is_read": not goes_elsewhere}
-        write = Update(app, target, credential, {"auth": changed}, form_with(_SET), **how).write()
+        is_read = not goes_elsewhere  # else a person was asked first
+        update = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown, is_read=is_read)
+        write = update.write()
         sending(write)
         return write.deliver().raw
     except Overtaken:

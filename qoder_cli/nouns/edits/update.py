@@ -95,12 +95,7 @@ class Update:
         return (is_next and not self.form.is_exact) or self.is_so(raw)
 
     def _begin(self) -> None:
-        try:
-            self._look_again()
-        except Overtaken as error:
-            if self._is_sent:
-                raise
-            raise error.with_(message=f"{error.message.partition(';')[0]}; nothing was sent") from None
+        self._look_again()
         self._is_sent = True
 
     def _look_again(self) -> None:
@@ -116,7 +111,7 @@ class Update:
         is_still = self._steps(raw) in (None, 0) and (self.is_shown or not self._has_moved(raw))
         if not self.is_so(raw) and not (is_same and is_still):
             self._theirs = raw
-            raise self._overtaken(raw)
+            raise self._overtaken(raw, is_sent=self._is_sent)
 
     def _find(self) -> Resource | None:
         """Read it; return it if our change is there, and nothing else."""
@@ -146,9 +141,11 @@ class Update:
                 http_status=error.http_status, request_id=error.request_id
             ) from error
 
-    def _overtaken(self, theirs: Raw) -> Overtaken:
+    def _overtaken(self, theirs: Raw, *, is_sent: bool = True) -> Overtaken:
         id, ours = self.target.id, "our change was not seen, and not sent again"
-        if self.is_so(self._now):
+        if not is_sent:
+            ours = "nothing was sent"
+        elif self.is_so(self._now):
             ours = "our change is there, too"
             if not self.is_so(theirs):
                 ours = "our change came late, and has replaced that"
