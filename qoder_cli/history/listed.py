@@ -43,11 +43,9 @@ def newest_runs(client: Client, deployment_id: str, limit: int, *, fresh: bool =
     created = [at for run in runs if (at := run.created) is not None]
     if runs and (not created or max(created) - created[0] <= APART):
         return runs
-    if next(pages, None) is not None:
+    if len(created) < len(runs) or next(pages, None) is not None:
         raise no_response(f"the list of the runs of {deployment_id} does not begin with the newest")
-    if len(created) == len(runs):
-        runs.sort(key=lambda run: run.created or 0.0, reverse=True)
-    return runs
+    return sorted(runs, key=lambda run: run.created or 0.0, reverse=True)
 
 
 class Resolver:

@@ -190,6 +190,7 @@ ANSWERS: dict[str, tuple[Any, int, str]] = {
     "no runs": (page(), 5, "dep_1 has no runs yet"),
     "another deployment's": (page({**LEGACY, "deployment_id": "dep_2"}), 7, "another deployment"),
     "kept": (httpx.Response(200, json=page(CURRENT), headers={"age": "60"}), 7, "kept"),
+    "one at no time": (page(CURRENT, LATER, {**CURRENT, "created_at": None}), 7, "not begin with the newest"),
     "oldest first": (page(CURRENT, LATER, more=True), 7, "not begin with the newest"),
     "data is a word": ({"data": "x"}, 7, "not a page"),
     "a list": ([], 7, "not a page"),
