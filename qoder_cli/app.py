@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import text
-from qoder_cli.base.times import Clock, utc_text
+from qoder_cli.base.times import CLOCK_AHEAD, Clock, parse_when, utc_text
 from qoder_cli.base.tokens import encoded
 from qoder_cli.output.screen import Screen, write_error
 from qoder_cli.settings.values import Flags, is_on, repeated
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from qoder_cli.output.progress import Progress
     from qoder_cli.settings.config import Settings
 
+
+T = TypeVar("T")
 
 # Variables that hold tokens.
 _TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QODER_REPO_TOKEN", "QODER_SA_KEY")
@@ -159,6 +161,34 @@ class App:
             debug=self.flags.debug,
             keep=self.keep_secrets,
         )
+
+    @property
+    def server_now(self) -> float:
+        """The server's clock in unix seconds, as far as it is known: ours, before the first response."""
+        if "client" in vars(self):
+            return self.client.server_now()
+        return self.clock.now()
+
+    @overload
+    def when(self, text: str, *, option: str) -> datetime: ...
+    @overload
+    def when(self, text: None, *, option: str) -> None: ...
+    def when(self, text: str | None, *, option: str) -> datetime | None:
+        """Return the moment that was typed for an option; an age counts from `server_now`. Raises UsageError."""
+        now = self.server_now
+        return parse_when(text, option=option, now=now, latest=max(now, self.clock.now()))
+
+    def by_server_clock(self, ask: Callable[[], T]) -> T:
+        """Return what `ask` returns, which reads times with `when`.
+
+        If the response shows that our clock is over a minute ahead, the times were too late, and the newest would be
+        missing: it is asked once more.
+        """
+        before = self.server_now
+        answer = ask()
+        if before - self.server_now > CLOCK_AHEAD:
+            answer = ask()
+        return answer
 
     @property
     def writes(self) -> "Sequence[Any]":

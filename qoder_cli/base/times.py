@@ -21,6 +21,7 @@ _DURATION = r"(?a)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
 _SECONDS = r"(?a)\d+(?:\.\d+)?"
 SHORTEST_INTERVAL = 0.1  # seconds
 LAST_LOOK = 5.0  # seconds that a request may take beyond a deadline
+CLOCK_AHEAD = 60.0  # seconds by which our clock may be ahead of the server's before times are read again
 SUSPENDED = 30.0  # seconds that a pause may overrun before this machine is held to have been suspended
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 366 * 86400.0
@@ -64,18 +65,19 @@ def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Lim
 
 
 @overload
-def parse_when(text: str, *, option: str, now: float) -> datetime: ...
+def parse_when(text: str, *, option: str, now: float, latest: float | None = None) -> datetime: ...
 @overload
-def parse_when(text: None, *, option: str, now: float) -> None: ...
-def parse_when(text: str | None, *, option: str, now: float) -> datetime | None:
+def parse_when(text: None, *, option: str, now: float, latest: float | None = None) -> None: ...
+def parse_when(text: str | None, *, option: str, now: float, latest: float | None = None) -> datetime | None:
     """Return the moment meant by an age (`90m`, `7d`, `2w`), a date or an RFC 3339 time.
 
-    `now` is in unix seconds. A date is its local midnight; a time without a zone is local. Raises
-    UsageError, naming `option`, for anything else, also a bare number and the future. None stays None.
+    `now` is in unix seconds; what comes after `latest`, or else after now, is the future. A date is its local
+    midnight; a time without a zone is local. Raises UsageError, naming `option`, for anything else, also a bare
+    number and the future. None stays None.
     """
     if text is None:
         return None
-    typed, latest = text.strip(), datetime.fromtimestamp(now, UTC)
+    typed = text.strip()
     shown = f"{option} {typed[:60]!a}"
     if typed.isascii() and typed.isdigit():
         raise UsageError(f"{shown} needs a unit", hint=_HINT)
@@ -84,12 +86,14 @@ def parse_when(text: str | None, *, option: str, now: float) -> datetime | None:
         raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
     try:
         if age:
-            moment = latest - timedelta(**{unit: int(part) for unit, part in age.groupdict("0").items()})
+            moment = datetime.fromtimestamp(now, UTC) - timedelta(
+                **{unit: int(part) for unit, part in age.groupdict("0").items()}
+            )
         else:
             moment = datetime.fromisoformat(typed.upper()).astimezone()
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
-    if moment > latest:
+    if moment.timestamp() > max(now, latest or now):
         raise UsageError(f"{shown} is in the future", hint="write a zone: times without one are local")
     return moment
 
@@ -117,7 +121,7 @@ def parse_timestamp(text: object) -> datetime | None:
 
 
 def descend(times: Sequence[float]) -> bool:
-    """Return whether the newest come first, as in most lists (help/pages/api.md#lists-and-pages), beyond doubt."""
+    """Return whether each time is earlier than the one before, or equal, and the last is earlier than the first."""
     return len(times) > 1 and times[0] > times[-1] and list(times) == sorted(times, reverse=True)
 
 

@@ -11,6 +11,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import Resource, text
+from qoder_cli.base.times import CLOCK_AHEAD
 from qoder_cli.cli import options
 from qoder_cli.cli.options import (
     Later,
@@ -191,7 +192,7 @@ def view_typed(app: App, typed: Raw, columns: Sequence[str]) -> View:
 
 def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence[str], wanted: int | None) -> None:
     """Print a list as it is now."""
-    window = Window.read(typed.get("since"), typed.get("until"), app=app)
+    began, window = app.server_now, Window.read(typed.get("since"), typed.get("until"), app=app)
     statuses, name = typed.get("status"), typed.get("name")
     places = [each for each in _PLACES if typed.get(each) is not None]
     only_archived = bool(typed.get("archived"))
@@ -222,7 +223,8 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
     if filtered_here and noun.is_paged:
         query["limit"] = LARGEST_PAGE
     is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches, sure=not filtered_here)
-    if window.is_late(Window.read(typed.get("since"), typed.get("until"), app=app)):
+    is_ahead = began - app.server_now > CLOCK_AHEAD
+    if is_ahead and window != Window.read(typed.get("since"), typed.get("until"), app=app):  # so, it was an age
         app.progress.warn("this machine's clock is ahead of the server's: some may be missing; give a time in UTC")
     is_filtered = parents or any(typed.get(name) for name, *_ in FILTERS.values() if name != "include_archived")
     remember(app.store, app.settings, noun.words, seen, whole=is_whole and not is_filtered)

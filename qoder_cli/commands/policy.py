@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import NotYet, UsageError
-from qoder_cli.base.times import parse_when, utc_text
+from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, Texts, argument, named, option
 from qoder_cli.commands.viewing import View, Viewing
@@ -128,7 +128,7 @@ def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -
     if since is None:
         found = past.of_runs(app, named(what, app))
     else:
-        start = parse_when(since, option="--since", now=app.clock.now())
+        start = app.when(since, option="--since")
         found = past.since(app, start, [deployment_id_of(each, app) for each in what] or policy.deployments)
     tally, looked = Tally(), 0
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):

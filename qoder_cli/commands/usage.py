@@ -128,12 +128,13 @@ def _ids_of(app: App, typed: list[str]) -> list[str]:
 def _look(app: App, since: str, by: By, deployments: list[str], *, resolve: bool | None) -> tuple[UsageLine, int]:
     """Print the sums as they are now; return that of all, and how many sessions may belong in it. Raises ApiError."""
     only = deployments[0] if len(deployments) == 1 else None
-    while True:
+
+    def ask() -> tuple[Window, Usage, bool]:
         window = Window.read(since, None, app=app)
         used = Usage(by, window.holds, deployments=deployments or None)
-        has_runs = _add_runs(app, used, window, only, resolve=resolve)
-        if not window.is_late(Window.read(since, None, app=app)):
-            break
+        return window, used, _add_runs(app, used, window, only, resolve=resolve)
+
+    window, used, has_runs = app.by_server_clock(ask)
     query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
     query |= {"limit": LARGEST_PAGE, "include_archived": "true"}
     if only is not None:

@@ -13,7 +13,7 @@ from qoder_cli.base.errors import ApiError, AuthError, Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, standing, verdict, waits_for_answer
-from qoder_cli.base.times import descend, parse_when, utc_text
+from qoder_cli.base.times import descend, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
 from qoder_cli.history.listed import Resolver
@@ -70,7 +70,7 @@ def read_night(app: App, ids: Sequence[str], since: str) -> Night:
 
     Raises UsageError, and ApiError where nothing could be read, or nothing of a deployment that was named.
     """
-    parse_when(since, option="--since", now=app.clock.now())  # before anything is asked
+    app.when(since, option="--since")  # before anything is asked
     app.pace_reads()
     night, count = Night(0.0, 0.0), 0
 
@@ -79,8 +79,8 @@ def read_night(app: App, ids: Sequence[str], since: str) -> Night:
 
     with app.progress.waiting(progress, leaving="nothing is changed"):
         failures = _read_deployments(app, ids, night)
-        night.now = app.client.server_now()
-        night.since = max(parse_when(since, option="--since", now=night.now).timestamp(), OLDEST)
+        night.now = app.server_now
+        night.since = max(app.when(since, option="--since").timestamp(), OLDEST)
         earliest = max(2 * night.since - night.now, OLDEST)
         seen: dict[str, Run] = {}
         for run in _rows(app, ids, earliest, night, failures):

@@ -1,8 +1,8 @@
 """Answer an agent's calls, and send it messages, as a command does."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from contextlib import contextmanager
+from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
+from qoder_cli.base.times import parse_timestamp, span, utc_text
 from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.output.cells import Fields, Id
@@ -44,7 +44,6 @@ AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
 MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
-_CLOCKS_APART = timedelta(minutes=1)  # from when on it counts
 _LISTED = 10  # ids in a message
 _LONGEST_RESULT = 60  # characters of a result in a question
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions that are asked for
@@ -129,9 +128,9 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
 
     Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
     """
-    start = parse_when(since, option="--since", now=app.clock.now())  # before anything is asked
+    app.when(since, option="--since")  # before anything is asked
     app.pace_reads()
-    start, pages = _pages_of_open(app, since, start)
+    start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
     looked, failures = 0, list[ApiError]()
 
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
@@ -160,18 +159,13 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
         raise failures[0]
 
 
-def _pages_of_open(app: App, since: str, start: datetime) -> tuple[datetime, Iterator[dict[str, Any]]]:
-    """Return since when, and the list's pages: by the server's clock, where ours is ahead of it. Raises ApiError."""
-    while True:
-        query = {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}
-        pages = app.client.pages("/sessions", query, fresh=True)
-        first = next(pages)
-        meant = start
-        with suppress(UsageError):  # a time that is in the future there
-            meant = parse_when(since, option="--since", now=app.client.server_now())
-        if start - meant < _CLOCKS_APART:
-            return start, chain([first], pages)
-        start = meant
+def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[dict[str, Any]]]:
+    """Return since when, and the pages of the list, of which the first has been read. Raises ApiError."""
+    start = app.when(since, option="--since")
+    pages = app.client.pages(
+        "/sessions", {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}, fresh=True
+    )
+    return start, chain([next(pages)], pages)
 
 
 def _open_sessions(pages: Iterator[dict[str, Any]], start: datetime) -> Iterator[dict[str, Any]]:

@@ -699,6 +699,13 @@ def test_run_list_since_and_until_bound_when_runs_were_created(
     assert ("note" in ran.err) == ("--limit" in options)
 
 
+@pytest.mark.parametrize("line", ["run list", "usage", "session list", "report"])
+def test_since_takes_a_time_that_the_servers_clock_has_not_reached(qoder: Qoder, world: World, line: str) -> None:
+    world.skew = -7200
+    ran = qoder(*line.split(), "--since", "2027-01-15T07:59:00Z")
+    assert (ran.code, "warning" in ran.err) == (0, False)
+
+
 def test_run_list_since_reads_no_more_of_a_deployment_than_it_must(qoder: Qoder) -> None:
     qoder.clock.time = 1781514000.0  # 2026-06-15T09:00:00Z
     times = [f"2026-06-{day}T08:00:00Z" for day in (15, 14, 13)]

@@ -1,10 +1,10 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ from qoder_cli.base.errors import Exit, NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.outcome import is_going, verdict
-from qoder_cli.base.times import descend, parse_timestamp, parse_when, unix, utc_text
+from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
@@ -44,7 +44,6 @@ _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 # The most by which triggered_at and created_at differ. The server filters by the one,
 # so much wider; here the other decides.
 APART = timedelta(hours=1)
-_CLOCKS_APART = timedelta(minutes=1)  # from when on it counts
 ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
 
@@ -56,16 +55,8 @@ class Window(NamedTuple):
 
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
-        """Return the typed window, by the server's clock as far as it is known. Raises UsageError."""
-
-        def read(typed: str | None, option: str) -> datetime | None:
-            moment = parse_when(typed, option=option, now=app.clock.now())
-            if "client" in vars(app):
-                with suppress(UsageError):  # a time that is in the future there
-                    moment = parse_when(typed, option=option, now=app.client.server_now())
-            return moment
-
-        first, last = read(since, "--since"), read(until, "--until")
+        """Return the typed window. Raises UsageError."""
+        first, last = app.when(since, option="--since"), app.when(until, option="--until")
         if first and last and first > last:
             raise UsageError("--since is later than --until", hint="swap them")
         return cls(first, last)
@@ -73,11 +64,6 @@ class Window(NamedTuple):
     def holds(self, moment: datetime) -> bool:
         """Return whether a moment lies within."""
         return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
-
-    def is_late(self, by_server: "Window") -> bool:
-        """Return whether it begins later than that by the server's clock: ours is ahead of it."""
-        pairs = zip(self, by_server, strict=True)
-        return any(ours and theirs and ours - theirs > _CLOCKS_APART for ours, theirs in pairs)
 
     def has(self, moment: object) -> bool:
         """Return whether a server's timestamp lies within."""
@@ -141,11 +127,9 @@ def list_runs(
     filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
 
-    def read_window() -> Window:
-        return Window.read(since, until, app=app)
-
     def look() -> None:
-        _look(app, of, {str(each) for each in status or ()}, trigger, read_window, wanted, resolve=resolve, none=none)
+        read = partial(Window.read, since, until, app=app)
+        _look(app, of, {str(each) for each in status or ()}, trigger, read, wanted, resolve=resolve, none=none)
 
     view.show(look)
 
@@ -164,18 +148,18 @@ def _look(
     """Print the runs that there are now. Raises ApiError."""
     from qoder_cli.history.listed import Resolver
 
-    while True:
+    def ask() -> tuple[Window, bool, Page, Iterable[Page]]:
         window = read_window()
         path, query = runs_request(of, trigger, window)
         # The server cannot be asked for less than every run (help/pages/api.md#runs).
         filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
         query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
-        try:
-            first, pages = _pages(app, path, query, statuses)
-        except NotFound as error:
-            raise explain_missing(error, of, app) if of else error from None
-        if not window.is_late(read_window()):
-            break
+        return window, filtered_here, *_pages(app, path, query, statuses)
+
+    try:
+        window, filtered_here, first, pages = app.by_server_clock(ask)
+    except NotFound as error:
+        raise explain_missing(error, of, app) if of else error from None
     is_whole = next_cursor(first) is None
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])

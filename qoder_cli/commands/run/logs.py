@@ -10,7 +10,6 @@ from qoder_cli.base.errors import NoResponse, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status
-from qoder_cli.base.times import parse_when
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
 from qoder_cli.history import names
@@ -70,7 +69,7 @@ def logs(
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
-    start = parse_when(since, option="--since", now=app.clock.now())
+    start = app.when(since, option="--since")
     selection = Selection(tuple(words), start, thread)
     runs = runs or [or_last(None, app, of_sessions=options.is_of_sessions(ctx))]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
