@@ -321,7 +321,7 @@ def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
 def _newest(of_one: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the newest evaluation of an outcome: by its time, or else by its iteration.
 
-    Where neither tells, it is the last in the list, or one that failed for good: none is known to be newer than that.
+    Where neither tells, it is the last in the list. But if one has failed, it is that one: it may be the newest.
     """
     times = [unix(one.get("completed_at")) for one in of_one]
     iterations = [n if type(n) is int else None for n in (one.get("iteration") for one in of_one)]
