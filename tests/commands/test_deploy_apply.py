@@ -505,6 +505,7 @@ def test_deploy_apply_exit_code_tells_whether_anything_would_change(desk: Desk) 
 def test_deploy_apply_in_a_script_needs_a_yes(desk: Desk) -> None:
     ran = desk.apply_these(NEW, words=("--json",), yes=False)
     assert (ran.code, ran.out, desk.writes) == (2, "", [])
+    assert ran.error["hint"] == "pass --yes, or --dry-run to preview"
     assert '  + name: "weekly"' in ran.err
     assert desk.apply_these({"name": "demo"}, yes=False).code == 0  # where there is nothing to ask
 

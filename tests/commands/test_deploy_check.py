@@ -357,9 +357,8 @@ def test_deploy_check_takes_nothing_for_well_that_it_could_not_read(qoder: Qoder
 def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int, answer: Fields, finding: str) -> None:
     place = Place(qoder)
     lasting = {"auth": {**OVER["auth"], "expires_at": "2099-01-01T00:00:00Z"}}
-    with_server(lasting, BEARER, {**lasting, "archived_at": "2026-01-01T00:00:00Z"})(
-        place
-    )  # of which the first is tried
+    archived = {**lasting, "archived_at": "2026-01-01T00:00:00Z"}
+    with_server(lasting, BEARER, archived)(place)  # of these, the first is tried
     place.lie = lambda request: (
         httpx.Response(code, json=answer) if request.url.path.endswith("/mcp_oauth_validate") else None
     )

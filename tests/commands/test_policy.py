@@ -54,7 +54,7 @@ def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
     return sorted((one["call"], one["answer"], one["state"]) for one in qoder("policy", "log", "--json").json)
 
 
-def test_run_wait_by_a_policy_sends_what_it_decides_alone(qoder: Qoder, server: Asking, policy: Path) -> None:
+def test_run_wait_by_a_policy_sends_only_what_it_decides(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1), call(2), call(3))
     ran = qoder(*by(policy))
     assert (ran.code, ran.error["type"]) == (11, "needs_answer")

@@ -121,6 +121,8 @@ AT_9 = {"processed_at": "2026-06-14T08:54:09Z"}
 OLDER = {"processed_at": "2026-06-14T07:54:07Z"}
 UNTIMED = {"processed_at": None}
 NAMELESS = {"type": "session.error", "error": {"retry_status": "exhausted"}}
+UNREADABLE: list[Any] = [7, 0, False, ["end_turn"], [], {"kind": "end_turn"}, {"type": 7}, {"type": ["end_turn"]}]
+UNREADABLE += [{"type": kind, "event_ids": ["evt_1"]} for kind in ("", None)]  # names calls, but not why it stopped
 # What happened in the session, oldest first; the status of the run, and the type of its error.
 STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "nothing yet": ([], "running", None),
@@ -151,7 +153,7 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "asks before any running": ([ASKS], "running", None),
     **{
         f"a reason that cannot be read: {reason}": ([RUNNING, rests(reason)], "failed", "unreadable_stop_reason")
-        for reason in (7, 0, False, ["end_turn"], [], {"kind": "end_turn"}, {"type": ["x"]}, {"type": "", "x": 1})
+        for reason in UNREADABLE
     },
     "retrying ends nothing": ([RUNNING, fails("retrying")], "running", None),
     "an exhausted error alone": ([RUNNING, fails("exhausted")], "running", None),
