@@ -65,9 +65,24 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ended(Result[Run]):
-    """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed."""
+    """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed.
+
+    `going` is the run, or the session, because of which none was started, where --on-skip accepts that.
+    """
 
     with_message: bool = False
+    going: str | None = None
+
+    def excused(self) -> "Ended":
+        """Return this as --on-skip ok has it: without an error if the run was skipped, or not started beside another.
+
+        That other run is somebody else's result, so it is named here and not printed.
+        """
+        if not isinstance(self.error, RunSkipped):
+            return self
+        if self.found is None or is_going(self.found):
+            return self.with_(found=None, error=None, going=self.error.run_id or self.error.session_id)
+        return self.with_(error=None)
 
     @property
     def run_id(self) -> str | None:
@@ -92,9 +107,14 @@ class Ended(Result[Run]):
     def status(self) -> str:
         if self.found is not None:
             return self.found.status or "gone"
-        if not self.attempted:
+        if not self.attempted or self.going:
             return "not_started"
         return self.error.type_name if self.error else "pending"
+
+    def as_json(self) -> dict[str, Any]:
+        if self.going is None:
+            return super().as_json()
+        return {"id": None, "input": without_tokens(self.typed), "exit_code": self.exit_code, "going": self.going}
 
     def row(self) -> "Fields":
         from qoder_cli.output.views import missing_row, run_row
