@@ -89,7 +89,7 @@ class Replies:
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls, with what said that they wait
     refused: Counter[str] = field(default_factory=Counter)  # how often the answer to a call was
     notes: set[str] = field(default_factory=set)  # what was said of calls that nobody answered here
-    has_any: bool = False
+    early: list[str] = field(default_factory=list)  # what was typed before a question could be read
 
 
 @dataclass(frozen=True, eq=False, repr=False)

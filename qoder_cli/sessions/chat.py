@@ -18,7 +18,6 @@ from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, stop_reason
 from qoder_cli.base.pool import Task, begin, throw
 from qoder_cli.output.editor import Editor, Leave
 from qoder_cli.output.keyboard import keys
-from qoder_cli.output.prompt import drop_what_is_typed
 from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import KINDS, Asked, look
 from qoder_cli.sessions.deciding import prompted
@@ -183,12 +182,13 @@ class Chat:
     def _answer(self) -> bool:
         """Ask about pending calls and send the answers. Return False to end the chat. Raises Signalled, ApiError."""
         self.activity.asks_at = math.inf
-        if self._editor.draft:
-            drop_what_is_typed(self._app.stdin)  # it belongs to the message
         try:
             self.activity.is_left_open = not prompted(self._app, self._id)
         except UsageError:
             return False
+        finally:  # what was typed until the question could be read belongs to the message
+            self._editor.draft += "".join(self._app.replies.early).rstrip("\n")
+            self._app.replies.early.clear()
         return True
 
     def _look(self) -> None:

@@ -200,7 +200,7 @@ def test_deploy_apply_asks_a_person(tmp_path: Path, typed: str, code: int) -> No
         Terminal(Shell(tmp_path, server), "qoder", "deploy", "apply", "-f", folder) as terminal,
     ):
         terminal.shows('+ description: "New"').shows("Create 1 (profile")
-        terminal.type(typed)
+        terminal.reply(typed)
         assert terminal.end() == code
         assert ("weekly" in descriptions(server)) == (code == 0)
 

@@ -128,7 +128,7 @@ from qoder_cli.base.times import Clock
 from qoder_cli.http import answers
 from qoder_cli.output import prompt
 answers.CLOCKS_DIFFER = 1e9  # the server's clock does not hurry along
-prompt.PASTED, prompt.UNREAD = prompt.PASTED / 20, prompt.UNREAD / 20
+prompt.PASTED, prompt.READ_WITHIN = prompt.PASTED / 20, prompt.READ_WITHIN / 20
 sleep, receive = Clock.sleep, Clock.receive
 Clock.monotonic = lambda self: 20 * time.monotonic()
 Clock.sleep = lambda self, seconds: sleep(self, seconds / 20)
@@ -431,6 +431,17 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
+
+    def reply(self, keys: str) -> Self:
+        """Type a reply to the question on the screen once it counts, and return itself."""
+        until(lambda: self._takes_lines() or self.process.poll() is not None, "a question that takes replies")
+        self.type(keys)
+        return self
+
+    def _takes_lines(self) -> bool:
+        """Return whether lines are read and echoed, as by a question that could be read by now."""
+        wanted = termios.ECHO | termios.ICANON
+        return bool(termios.tcgetattr(self._master)[3] & wanted == wanted)
 
     def hang_up(self) -> None:
         """Take the terminal away, as when its window is closed."""
