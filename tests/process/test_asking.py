@@ -3,7 +3,6 @@
 import re
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
