@@ -36,7 +36,7 @@ from qoder_cli.base.words import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import Events, Log, in_order
-from qoder_cli.sessions.transcript import called
+from qoder_cli.sessions.transcript import called, in_a_line
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -322,15 +322,6 @@ def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
-def in_a_line(given: Any) -> str:
-    """Return a call's input as a row shows it: the only text in it, or JSON."""
-    values = list(given.values()) if isinstance(given, dict) else [given]
-    is_bare = len(values) == 1 and isinstance(values[0], str) and not jsontext.reads_as_json(values[0])
-    if is_bare:
-        return str(values[0])
-    return jsontext.dump(given)
-
-
 # The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
 COLUMNS = (
     *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
@@ -340,7 +331,7 @@ FIRST = (
     *("number", "name", "length", "input", "kind", "waits", "session"),
     *("deployment", "call", "run", "asked", "credits"),
 )
-_MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
+_MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
 
 
 @dataclass(frozen=True)
@@ -357,10 +348,11 @@ class Waiting:
     verdict: "Verdict | None" = None  # what a policy says of it
 
     def drawn_row(self, now: float) -> Fields:
-        """Return the row for a terminal, with the number first."""
-        return {"number": self.number, **self.row(now)}
+        """Return the row for a terminal, with the number first and the beginning of the input."""
+        return {"number": self.number, **self.row(now, most=_MOST_DRAWN)}
 
-    def row(self, now: float) -> Fields:
+    def row(self, now: float, *, most: int | None = None) -> Fields:
+        """Return the row, with the whole input or its first characters: a call is never cut in a pipe."""
         deployment, call = self.deployment_id, self.call
         row: Fields = {
             "run": self.run_id and Id(self.run_id),
@@ -379,8 +371,11 @@ class Waiting:
             row["policy"] = self.verdict.in_words
         if call:
             input = in_a_line(call.input)
-            name, given = Words(visible(call.name), least=14), Words(visible(shortened(input, _MOST_SHOWN)), least=12)
-            row |= {"kind": call.kind, "name": name, "input": given, "length": len(input)}
+            given = input
+            if most is not None:
+                given = shortened(input, most)
+            row |= {"kind": call.kind, "name": Words(visible(call.name), least=14)}
+            row |= {"input": Words(visible(given), least=12), "length": len(input)}
             server, thread = text(call.event.get("mcp_server_name")), call.thread
             row |= {"mcp_server_name": server and Words(visible(server)), "thread": thread and Words(visible(thread))}
             row["input_sha256"] = call.sha256

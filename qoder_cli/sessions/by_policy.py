@@ -23,9 +23,10 @@ from qoder_cli.output.visible import visible
 from qoder_cli.policy.match import Subject, Verdict, decide
 from qoder_cli.policy.rules import Policy, load
 from qoder_cli.sessions.answers import Answers, confirmation
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, in_a_line, look
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, look
 from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
+from qoder_cli.sessions.transcript import in_a_line
 
 LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a command that was killed
 SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events

@@ -82,7 +82,7 @@ class Printer:
             self._output.screen.write(written)
 
     def _written(self, event: Event) -> str:
-        shown = entry(event, everything=bool(self._selection.types))
+        shown = entry(event, everything=bool(self._selection.types), whole=not self._output.screen.is_terminal)
         if shown:
             return self._transcript.write(shown, at=event_time(event))
         return ""
@@ -120,7 +120,7 @@ class Showing:
 
     def _show(self, batches: Iterable[Events], session_id: str) -> None:
         for event in chain.from_iterable(batches):
-            if shown := entry(event):
+            if shown := entry(event, whole=not self._app.err.is_terminal):
                 written = self._transcript.write(shown, at=event_time(event))
                 label = self._names.get(session_id, session_id)
                 self._app.progress.show(self._margin.beside(written, label))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
-from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
+from qoder_cli.sessions.transcript import in_a_line
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, says, sha256_of
 from tests.support.cells import checkerboard

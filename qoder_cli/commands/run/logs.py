@@ -41,8 +41,8 @@ def logs(
     """Show what the agent said and did.
 
     When piped, each line is time, speaker and text separated by tabs;
-    continuation lines start with two tabs. Tool results are cut at 2,000
-    characters and housekeeping events are hidden unless selected with --type;
+    continuation lines start with two tabs. On a terminal, long calls and their
+    results are cut. Housekeeping events are hidden unless selected with --type;
     -o jsonl prints every event unchanged. Exits 0 whatever the run's outcome.
     On a terminal RUN defaults to `last`.
 
