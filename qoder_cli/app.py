@@ -276,7 +276,7 @@ class App:
 
     def wait_again(self, *runs: str) -> list[str]:
         """Return the command that resumes this wait."""
-        return self.command(noun(runs[0]), "wait", *runs, *self.flags.wait_options)
+        return self.command(noun(runs[0]), self.flags.wait_verb, *runs, *self.flags.wait_options)
 
     def looking(self, *words: str) -> list[str]:
         """Return a command to look with, as a table even with -q."""

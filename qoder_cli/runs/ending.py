@@ -256,6 +256,9 @@ def unanswered(
     except Late:
         app.progress.note("no reply came in time; nothing was sent", always=True)
         return None
+    except Signalled as signalled:
+        next = app.command(noun(run.id), "approve", run.id)
+        return stopped_waiting(signalled, run.id, run, app).with_(hint="to answer what the agent asks", next=next)
     except QoderError as error:
         return _unanswerable(error, run, observer, app)
     observer.forget_asks()

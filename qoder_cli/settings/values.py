@@ -66,7 +66,8 @@ class Flags:
     debug: bool = False
     yes: bool = False
     on_leave: OnLeave = "detach"  # what becomes of a run that a timeout or a signal leaves going
-    wait_options: tuple[str, ...] = ()  # as words, for a command that waits on
+    wait_verb: str = "wait"  # of a command that waits on
+    wait_options: tuple[str, ...] = ()  # its options, as words
 
 
 def repeated(flags: Flags, *, output: Format = "table") -> list[str]:

@@ -157,4 +157,4 @@ def test_run_logs_follow_goes_on_in_the_session_that_the_run_names_now(qoder: Qo
     qoder.wire.on(*OTHER_EVENTS, page(*WORK, says("second", 9), END), repeat=True).on(*OTHER, {}, repeat=True)
     ran = qoder("run", "logs", "drun_1", "--follow")
     assert (ran.code, "first" in ran.out, "second" in ran.out) == (0, True, True)
-    assert "run drun_1 now has session sess_2; following that one" in ran.err
+    assert "the run now has session sess_2; following that one" in ran.err

@@ -147,6 +147,7 @@ def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Sh
         (WAIT, "\x04", [], 11),
         (WAIT, "y\x04", [], 11),
         (LOGS, "y\n", ["allow"], 0),
+        (LOGS, "\x04", [], 11),
     ],
 )
 @pytest.mark.few(2)
@@ -174,12 +175,17 @@ def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(hasty:
     assert any("why not? not on a Fr" in line for line in terminal.screen)  # what is typed is seen
 
 
-def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(hasty: Shell, server: Asking) -> None:
-    with Terminal(hasty, *WAIT) as terminal:
+@pytest.mark.parametrize("words", [WAIT, LOGS])
+def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(
+    hasty: Shell, server: Asking, words: tuple[str, ...]
+) -> None:
+    with Terminal(hasty, *words) as terminal:
         terminal.shows(STOP).type("\x03")
         assert terminal.end() == -signal.SIGINT
     assert server.sent == []
-    assert any("stopped waiting; run drun_1 keeps running" in line for line in terminal.screen)
+    said = " ".join(terminal.screen)
+    assert "stopped waiting; run drun_1 keeps running" in said
+    assert "hint: to answer what the agent asks: qoder run approve drun_1" in said
 
 
 def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Asking) -> None:

@@ -64,8 +64,9 @@ def logs(
     for name, typed_value in (("--on-ask", on_ask), ("--policy", policy)):
         if typed_value is not None and not follow:
             raise UsageError(f"{name} only works with --follow", hint="add --follow")
-    if on_ask is not None or policy is not None:
-        app.flags.wait_options = words_to_wait(on_ask=on_ask, policy=policy)
+    if follow:
+        app.flags.wait_verb = "logs"
+        app.flags.wait_options = ("--follow", *words_to_wait(on_ask=on_ask, policy=policy))
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
