@@ -292,6 +292,9 @@ class _PageReader:
             polled.observer.take(run)
         elif text(row.get("status")) in _MOVING:
             record.rested = None
+            if self._unread_for(polled) >= polled.observer.take_working(row):
+                self.unread[polled] = False
+                return False
             if not _needs_session(polled):
                 record.read = self._now  # session and status agree
         elif rests != record.rested or self._unread_for(polled) >= record.pause:

@@ -31,6 +31,7 @@ from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.state import (
     AT_WORK,
     DISAGREEMENT_AFTER,
+    THREADS_EVERY,
     SessionReading,
     SessionState,
     TurnJudge,
@@ -122,7 +123,7 @@ class Observer:
 
     def forget_asks(self) -> None:
         """Assume that the ask was answered: if it still stands, it counts as new."""
-        self.state.asks = None
+        self.state.forget_asks()
         self._replied_at = self._client.clock.monotonic()
 
     def note_rest(self) -> None:
@@ -198,6 +199,15 @@ class Observer:
     def take_session(self, session: dict[str, Any] | None) -> None:
         """Take a session at rest from a list, which saves asking what it used; None if the session has gone on."""
         self._session = session
+
+    def take_working(self, session: dict[str, Any]) -> float:
+        """Take a session at work from a list. Return after how many seconds to look whether a sub-agent asks."""
+        self.state.sub_agents.note(session)
+        if self.state.asks is not None:
+            return ASKS_FOR
+        if self.state.sub_agents.are_there:
+            return THREADS_EVERY
+        return math.inf
 
     def reread(self, run: Run) -> bool:
         """Ask the session of a run from a list once. Return whether the run has ended. Raises ApiError."""

@@ -181,7 +181,7 @@ class Delivery:
 
     def may_be_hidden(self) -> bool:
         """Return whether the message may be there unseen: the replicas do not even show yet why it was refused."""
-        newest = event_at(look(self._client, self.session_id).newest)
+        newest = event_at(look(self._client, self.session_id, main_only=True).newest)
         is_behind = newest is None or newest < self._began - _DATES_DIFFER
         return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
 
@@ -191,7 +191,7 @@ class Delivery:
     def _is_busy_since_before(self) -> bool:
         """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
         with suppress(ApiError):
-            asked = look(self._client, self.session_id, retry=False)
+            asked = look(self._client, self.session_id, retry=False, main_only=True)
             at = event_at(asked.newest)
             return asked.is_busy and at is not None and at < self._began - _DATES_DIFFER
         return False
@@ -278,7 +278,7 @@ class Answers:
         if error.http_status is None:
             return None
         with suppress(ApiError):
-            self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
+            self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
         if len(self._events) > 1 and any(map(self._shown_of, self._events)):
             return self._write.unknown("some of it is among the session's events", cause=error)
         if gone := self._gone():
@@ -287,7 +287,7 @@ class Answers:
 
     def _request(self) -> Pending:
         """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
-        self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
+        self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
         self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
@@ -302,7 +302,7 @@ class Answers:
         named = set(map(_call_of, self._events))
         asked_by = {self._asked_by[id] for id in named}
         client, id, until = self._app.client, self.asked.session_id, [*named, *asked_by]
-        self.asked = asked = look(client, id, until=until, retry=False, behind=True)
+        self.asked = asked = look(client, id, until=until, retry=False)
         found = list(filter(None, map(self._shown_of, self._events)))
         if len(found) == len(named):
             return found

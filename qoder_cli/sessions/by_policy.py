@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, Rejected, UsageError
-from qoder_cli.base.ids import segment
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.words import few, shortened
 from qoder_cli.local import decided
@@ -23,7 +22,7 @@ from qoder_cli.output.visible import visible
 from qoder_cli.policy.match import Subject, Verdict, decide
 from qoder_cli.policy.rules import Policy, load
 from qoder_cli.sessions.answers import Answers, confirmation
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, look
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, look, threads_of
 from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.transcript import in_a_line
@@ -123,8 +122,7 @@ def main_threads(app: App, session_id: str) -> set[str]:
     """
     rows: list[dict[str, Any]] = []
     with suppress(ApiError):  # then none is
-        pages = app.client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100})
-        rows = [mapping(row) for page in pages for row in page["data"]]
+        rows = threads_of(app.client, session_id)
     found = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
     return found if len(found) == 1 else set()
 

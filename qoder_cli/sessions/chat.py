@@ -14,7 +14,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, QoderError, Rejected, Signalled, UsageError
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, stop_reason
+from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, THREAD_STATUSES, is_asking
 from qoder_cli.base.pool import Task, begin, throw
 from qoder_cli.output.editor import Editor, Leave
 from qoder_cli.output.keyboard import keys
@@ -83,6 +83,7 @@ class Activity:
         self.seen_at = 0.0
         self.is_left_open = False  # whether a person was asked, and what waits is for somebody else to answer
         self._asks_a_person = False  # whether the newest call says so
+        self._asking_threads: set[object] = set()  # those that stopped to ask, while the main agent may work
         self._sent: set[str] = set()  # our newest message, while no event shows that the agent has it
 
     def send(self, ids: set[str], now: float) -> None:
@@ -98,11 +99,17 @@ class Activity:
             return
         if kind in KINDS:
             self._asks_a_person = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
+        if kind in THREAD_STATUSES:
+            self._asking_threads.discard(event.get("session_thread_id"))
+        if is_asking(event) and kind in THREAD_STATUSES:
+            self._asking_threads.add(event.get("session_thread_id"))
         if kind == RUNNING:
             self._rest(is_busy=True)
+            if self._asking_threads:
+                self.asks_at = now + ASKS_FOR
         elif kind in ("user.tool_confirmation", "user.custom_tool_result"):
             self._rest(is_busy=self.is_busy)
-        elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
+        elif is_asking(event):
             self._rest(is_busy=True)
             # The agent may continue by itself after a call that does not say so.
             self.asks_at = now + (0 if self._asks_a_person else ASKS_FOR)

@@ -105,7 +105,7 @@ def list_waiting(app: App, session_id: str, id: str) -> None:
     if app.progress.is_quiet:
         return
     with suppress(ApiError):
-        calls = look(app.client, session_id, retry=False, behind=True).calls
+        calls = look(app.client, session_id, retry=False).calls
         if not app.may_ask:
             for call in calls:
                 name, given = (visible(app.err.veiled(text)) for text in (call.name, in_a_line(call.input)))

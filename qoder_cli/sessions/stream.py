@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoResponse, NotFound
 from qoder_cli.base.model import filled, is_new, mapping, text
-from qoder_cli.base.outcome import ENDS, event_key
+from qoder_cli.base.outcome import ENDS, event_key, is_asking
 from qoder_cli.base.pool import begin
 from qoder_cli.sessions.log import REMEMBERED, Log
 from qoder_cli.sessions.story import Story
@@ -261,7 +261,7 @@ class Streams:
                 asked = stream.story.asks
                 stream.story.add([news.event])
                 is_answered = self._showing is not None and asked is not None and stream.story.asks is None
-                is_news = news.event.get("type") in ENDS or is_answered
+                is_news = news.event.get("type") in ENDS or is_asking(news.event) or is_answered
                 return (news.session_id if is_news else None), stream.story.ending is not None
         return None, False
 

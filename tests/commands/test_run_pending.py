@@ -112,7 +112,7 @@ def test_run_get_lists_and_deployments_say_what_waits(qoder: Qoder, server: Aski
         ({"status": None}, [call(1)], 1),
         ({"status": None}, [], 1),
         ({"status": "running"}, [call(1)], 1),
-        ({"status": "running"}, [], 1),
+        ({"status": "running"}, [], 2),
         ({"status": "running", "session_id": None}, [call(1)], 0),
         ({"status": "completed"}, [call(1)], 0),
     ],
@@ -272,7 +272,7 @@ def test_session_pending_shows_what_it_cannot_read_of_a_sub_agent(qoder: Qoder, 
     [row] = qoder("session", "pending", "sess_1", "--json").json
     assert (row["call"], row["kind"]) == ("evt_1", None)
     server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "running"}
-    assert "requires_action" not in qoder("run", "get", "drun_1", "--json").json  # the main agent works
+    assert qoder("run", "get", "drun_1", "--json").json["requires_action"] == {"event_ids": ["evt_1"]}
 
 
 def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder: Qoder, server: Asking) -> None:

@@ -727,7 +727,9 @@ OF_A_THREAD = {**ASKS, "type": "session.thread_status_idle"}
         ([RUNS, CUSTOM, ASKS], 5.0),
         *((events, 5.0 + ASKS_FOR) for events in ([ASKS], [RUNS, CALL, ASKS])),
         ([RUNS, MAY_ASK, CALL, ASKS], 5.0 + ASKS_FOR),
-        ([RUNS, MAY_ASK, OF_A_THREAD], math.inf),
+        ([RUNS, MAY_ASK, OF_A_THREAD], 5.0),
+        ([RUNS, MAY_ASK, OF_A_THREAD, RUNS], 5.0 + ASKS_FOR),  # the main agent works on
+        ([RUNS, MAY_ASK, OF_A_THREAD, {"type": "session.thread_status_running"}, RUNS], math.inf),
         ([RUNS, MAY_ASK, RESTS], math.inf),
         ([RUNS, MAY_ASK, ASKS, RUNS], math.inf),
         ([RUNS, MAY_ASK, ASKS, {"type": "user.tool_confirmation"}], math.inf),
