@@ -299,7 +299,7 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
 # Parameters that may hold a token: what an agent reads, a shell runs or a raw request has, and variables; `config set`
 # says itself what becomes of one.
 _FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "reply"))
-_FOR_TOKENS |= {"setup", "system", "text_fields", "value", "variables"}
+_FOR_TOKENS |= {"outcome", "rubric", "setup", "system", "text_fields", "value", "variables"}
 _PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths", "policy"))
 
 
