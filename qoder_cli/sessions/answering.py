@@ -314,6 +314,7 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
     done, calls = decision.done, [call.id for call, _ in answers]
     goes_on = target.run is not None and is_going(target.run)
     events: Events = []
+    otherwise: list[str] = []  # answered by somebody else just before, and not alike
     with _in_session(target):
         turn = _before(app, target) if waits and answers and not goes_on else None
         if answers:
@@ -324,12 +325,18 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
                 app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id} {where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
+            done = {id: word for id, word in done.items() if id not in write.answered_before}
+            otherwise = [id for id, is_alike in write.answered_before.items() if not is_alike]
             if not events:
                 done = dict.fromkeys(done, "answered")
                 app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
         still = [id for id in asked.waiting if id not in calls]
         if still:
             app.progress.note(f"these still wait: {_listed(still)}")
+        if otherwise:
+            _show(app, target, done, still, events)
+            why = f"{_listed(otherwise)} no longer waited: {asked.became_of(otherwise[0])}; the rest was sent"
+            raise Rejected(why, hint="to wait for the agent", next=target.command(app, "wait"), run_state="going")
         if waits is not None:
             return waits.follows(target, turn, events)
         _show(app, target, done, still, events)

@@ -99,7 +99,7 @@ def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -
             verdict = Verdict("ask", None, "the policy is for other deployments")
         else:
             verdict = decide(policy, subject)
-        if verdict.answer != "deny" and hides_secret(app, call):
+        if hides_secret(app, call):
             verdict = Verdict("ask", None, _HIDES)
         found.append(Judged(call, subject, verdict))
     return found
@@ -237,7 +237,9 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
-    decided.mark(store, settings, session_id, ids, "sent" if events else "gone")
+    gone = [id for id in ids if id in write.answered_before or not events]
+    decided.mark(store, settings, session_id, gone, "gone")
+    decided.mark(store, settings, session_id, [id for id in ids if id not in gone], "sent")
 
 
 @contextmanager
