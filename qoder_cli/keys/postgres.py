@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from qoder_cli.base.errors import QoderError, Unavailable, UsageError
+from qoder_cli.base.extras import command_for
 from qoder_cli.keys.record import KeyRecord, Lost, StoredKey, away, found_of
 
 if TYPE_CHECKING:
@@ -35,10 +36,8 @@ class PostgresKeys:
         try:
             import psycopg
         except ImportError as error:
-            hint = "install it: pipx install 'qoder-cli[postgres]', or uv tool install 'qoder-cli[postgres]'"
-            raise UsageError(
-                "a store of keys in PostgreSQL needs psycopg, which is not installed", hint=hint
-            ) from error
+            why = "a store of keys in PostgreSQL needs psycopg, which is not installed"
+            raise UsageError(why, hint=f"install it: {command_for('postgres')}") from error
         self._psycopg = psycopg
         self._url = url
         self._read_only = read_only

@@ -1,5 +1,6 @@
 """The error that ends a command, by how its run stands, with the next command."""
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def ending_error(run: Run, app: App) -> QoderError | None:
         case Exit.RUN_SKIPPED:
             return RunSkipped(
                 f"run {run.id} was skipped: too many runs of this deployment at once",
-                hint="start a new run when another one has finished",
+                hint=f"start it once more when another one has finished: {_again(run, app)}",
                 **about,
             )
     if run.session_id and run.error_type == "budget_reached":
@@ -186,12 +187,16 @@ def ending_error(run: Run, app: App) -> QoderError | None:
     elif run.session_id:
         about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
-        setup = app.looking("deploy", "get", run.deployment_id)
         about |= {
-            "hint": "fix the problem named in the error, then start a new run; to see the deployment's setup",
-            "next": setup,
+            "hint": f"fix the problem named in the error, then: {_again(run, app)}; to see the deployment's setup",
+            "next": app.looking("deploy", "get", run.deployment_id),
         }
     return RunFailed(_failure(run, app), **about)
+
+
+def _again(run: Run, app: App) -> str:
+    """Return the command that starts it once more, whoever else does so, too."""
+    return shlex.join(app.command("run", "retry", run.id))
 
 
 def accepted_error(run: Run, app: App) -> QoderError | None:

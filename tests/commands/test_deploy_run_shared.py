@@ -631,7 +631,7 @@ def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatc
     for several in ((), ("dep_slow", "--wait")):
         ran = machines.machine("a")(*NIGHT, *several)
         assert (ran.code, machines.sent) == (2, [])
-        assert "qoder-cli[postgres]" in ran.error["hint"]
+        assert "install 'psycopg[binary]'" in ran.error["hint"]
 
 
 def test_deploy_run_claims_no_key_where_nothing_may_be_written(machines: Machines) -> None:

@@ -27,7 +27,7 @@ from tests.tools.mistakes import MISTAKES
 FOLDER = Path(__file__).parents[1] / "shown"
 TOKEN = "pt-0123456789abcdef"
 AGENT = {"id": "agent_019ec0ffee007000800000000000a9e2", "type": "agent", "version": 3}
-BEHAVIOURS = {preset.word: preset.behaviour for preset in PRESETS}
+LIKE = {preset.word: preset for preset in PRESETS}
 CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
 MINUTES = 60
 NARROW = 80  # columns
@@ -115,7 +115,8 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
     made = {}
     for number, (name, word) in enumerate(DEPLOYMENTS.items()):
         clock.time -= (40 - number) * 86400  # ids begin with the time
-        made[name] = world.add_deployment(name=name, agent=dict(AGENT), behaviour=BEHAVIOURS[word])
+        like = LIKE[word]
+        made[name] = world.add_deployment(name=name, agent=dict(AGENT), behaviour=like.behaviour, **like.more)
         clock.time += (40 - number) * 86400
     for ago, name in RUNS:
         clock.time -= ago * MINUTES

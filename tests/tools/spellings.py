@@ -36,11 +36,12 @@ READS = re.compile(
 )
 # Verbs that mean one thing: whoever types one may be led to another of its line, within the noun that was typed.
 SAME = (
-    {"create", "new", "add", "make", "upload", "put", "write", "set", "start", "trigger", "rerun"},
+    {"create", "new", "add", "make", "upload", "put", "write", "set", "start", "trigger"},
     {"update", "apply", "edit", "set", "change", "modify", "patch", "rename"},
-    {"run", "start", "trigger", "rerun", "retry", "launch", "exec"},
+    {"run", "start", "trigger", "launch", "exec"},
     {"unpause", "resume", "enable"},
 )
+AGAIN = ("rerun", "retry", "restart", "redo", "repeat", "again")  # said of a run, and never of a new start
 # What gh, kubectl, docker and people type for a verb.
 OTHERWISE = {
     "list": ("ls", "ps", "all", "index"),
@@ -48,7 +49,8 @@ OTHERWISE = {
     "create": ("new", "add", "make", "apply"),
     "new": ("create", "start", "exec"),
     "update": ("edit", "set", "patch", "modify", "rename", "apply"),
-    "run": ("start", "trigger", "exec", "launch", "rerun", "dispatch"),
+    "run": ("start", "trigger", "exec", "launch", "invoke", "dispatch"),
+    "retry": AGAIN,
     "delete": ("rm", "remove", "del", "destroy", "prune", "kill"),
     "archive": ("delete", "rm", "destroy", "unarchive", "restore"),
     "cancel": ("stop", "kill", "abort", "terminate", "halt", "finish"),
@@ -189,6 +191,11 @@ def _longest(words: tuple[str, ...]) -> Iterator[str]:
 def _is_meant(named: str, line: Line) -> bool:
     """Return whether a hint may name this writing command: the one that is meant, or what its words say of the noun."""
     noun, verb = named.rpartition(" ")[::2]
+    says_again = bool({*AGAIN} & {*line.typed[:3]})
+    if named == "run retry" and says_again:
+        return True
+    if named == "deploy run" and (says_again or line.means == "run retry"):
+        return False
     if {*line.means.split()[1:-1]} & {*line.typed} - {*noun.split()}:
         return False  # a noun within another was typed, and the hint is about the other
     twin = {"run": "session", "session": "run"}.get(noun, noun)
