@@ -227,6 +227,10 @@ def when_asked(
         if policy is not None:
             raise UsageError("--on-ask policy=FILE and --policy are the same", hint="pass only one of them")
     asked = _when_asked(app, typed, follow=follow, several=several)
+    if asked == "prompt" and app.settings.policy is not None:
+        from qoder_cli.sessions.guard import guard_of
+
+        guard_of(app)
     if file is None:
         return asked, None
     from qoder_cli.sessions.by_policy import opened

@@ -9,7 +9,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import NotYet, UsageError
 from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
-from qoder_cli.cli.options import Text, Texts, argument, named, option
+from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.output.cells import Fields, Id, Moment, Words
@@ -25,29 +25,36 @@ _FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files
 _LARGEST_CALL = 4 * 2**20  # characters
 _OF_LOG = ("at", "run", "session", "call", "name", "input", "answer", "rule", "line", "file", "policy_sha256", "state")
 _FIRST_OF_LOG = ("at", "answer", "name", "input", "line", "rule", "run", "state", "session", "call", "policy_sha256")
-_FIRST_OF_TEST = ("answer", "calls", "rule", "suggestion", "example", "line", "runs", "why")
+_FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
 _OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
 
 
-def check(app: App, file: str = _FILE) -> None:
-    """Check a policy: every problem, with its line.
+def check(
+    app: App,
+    file: str = _FILE,
+    strict: bool = flag("--strict", "Exit 8 if a rule opens more than it seems to."),
+) -> None:
+    """Check a policy: every problem, with its line; then each rule in plain words.
 
-    Prints what is worth knowing of a policy that can be used: rules that never
-    decide anything, because another one does before, and rules that allow more
-    than they seem to. Exits 2 if it cannot be used. See `qoder help policies`.
+    Each rule is read aloud with what it opens: that the agent can change what a
+    command runs, for example. Exits 2 if the policy cannot be used. See
+    `qoder help policies`.
 
     Examples:
-      qoder policy check policy.yaml"""
-    from qoder_cli.policy.remarks import remarks
-    from qoder_cli.sessions.by_policy import loaded
+      qoder policy check policy.yaml
+      qoder policy check policy.yaml --strict"""
+    from qoder_cli.policy.aloud import aloud
+    from qoder_cli.sessions.guard import loaded
 
     policy = loaded(app, file)
-    found = [{"line": rule.line, "rule": rule.text, "remark": remark} for rule, remark in remarks(policy)]
-    lines = [f"line {each['line']}: {each['rule']}: {each['remark']}" for each in found]
-    about = {"file": file, "sha256": policy.sha256, "rules": len(policy.rules)}
-    deployments = list(policy.deployments)
-    data = {**about, "deployments": deployments, "remarks": found}
-    app.output.record({**about, "deployments": deployments, "remarks": lines}, data=data, id=policy.sha256)
+    remarks = aloud(policy)
+    lines = [f"line {each.rule.line}: {each.rule.text}: {each.says}" for each in remarks]
+    opened = [f"line {each.rule.line}: {warning}" for each in remarks for warning in each.warnings]
+    about = {"file": file, "sha256": policy.sha256, "deployments": [*policy.deployments]}
+    data = {**about, "rules": [each.data for each in remarks]}
+    app.output.record({**about, "rules": lines, "opens": opened}, data=data, id=policy.sha256)
+    if strict and opened:
+        raise NotYet(f"{counted(len(opened), 'warning')} in {file}", hint="see what the rules open, above")
 
 
 def try_out(
@@ -61,8 +68,7 @@ def try_out(
     """Show what a policy would have decided.
 
     Reads every call that agents made or asked for in past runs, and prints how
-    many each rule decides. Calls that no rule fits are put into groups, each
-    with a rule that would allow it, if one can.
+    many each rule decides. What is left for a person is counted by command.
 
     --expect reads a list of calls, each with `answer: allow`, `deny` or `ask`,
     and either `command`, or `name` and `input`; exits 8 if one differs, so
@@ -73,7 +79,7 @@ def try_out(
       qoder policy test policy.yaml --since 30d
       qoder policy test policy.yaml last
       qoder policy test policy.yaml --expect policy.tests.yaml"""
-    from qoder_cli.sessions.by_policy import loaded
+    from qoder_cli.sessions.guard import loaded
 
     given = [name for name, value in (("--call", call), ("--expect", expect), ("--since", since)) if value is not None]
     if len(given) > 1:
@@ -122,7 +128,8 @@ def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -
     from qoder_cli.deployments.lookup import deployment_id_of
     from qoder_cli.history import past
     from qoder_cli.policy.testing import Tally
-    from qoder_cli.sessions.by_policy import judged, with_ids
+    from qoder_cli.sessions.by_policy import judged
+    from qoder_cli.sessions.guard import with_ids
 
     policy = with_ids(app, policy)
     if since is None:
@@ -135,7 +142,7 @@ def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -
         for run in found:
             looked += 1
             app.progress.beat()
-            for judgement in judged(app, policy, run.asked, run.session):
+            for judgement in judged(app, policy, run.asked, run.session, is_past=True):
                 tally.add(run.run_id, judgement.subject, judgement.verdict)
             tally.add_unreadable(run.run_id, len(run.asked.unreadable))
     with Rows[dict[str, Any]](
@@ -146,7 +153,7 @@ def _test_runs(app: App, policy: "Policy", what: list[str], since: str | None) -
 
 
 def _tallied(row: dict[str, Any]) -> Fields:
-    texts = {name: row[name] and Words(visible(str(row[name])), least=12) for name in ("rule", "example", "suggestion")}
+    texts = {name: row[name] and Words(visible(str(row[name])), least=12) for name in ("rule", "group", "example")}
     return {**row, **texts}
 
 

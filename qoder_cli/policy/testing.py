@@ -9,9 +9,11 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.words import shortened
 from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Problem
-from qoder_cli.policy.match import Subject, Verdict, decide
-from qoder_cli.policy.rules import Policy, PolicyRule
-from qoder_cli.policy.suggest import Group, key_of
+from qoder_cli.policy.calls import Subject
+from qoder_cli.policy.deciding import Verdict, decide
+from qoder_cli.policy.programs import row_of
+from qoder_cli.policy.rules import Policy
+from qoder_cli.policy.shell import unwrapped
 
 _ANSWERS = ("allow", "deny", "ask")
 _OF_CASE = ("command", "name", "kind", "mcp_server_name", "input", "thread", "answer")
@@ -116,38 +118,33 @@ def _case(number: int, node: Node) -> Case:
 class _Count:
     """Calls that count as one row."""
 
-    answer: str
-    rule: PolicyRule | None
-    why: str = ""
+    verdict: Verdict
+    group: str = ""
     calls: int = 0
     runs: set[str] = field(default_factory=set)
     example: str = ""
-    group: Group | None = None
 
 
 class Tally:
-    """What a policy would have decided of many calls, counted by rule; calls that no rule fits, in groups."""
+    """What a policy would have decided of many calls, counted by rule; what is left for a person, by command."""
 
     def __init__(self) -> None:
         self.calls = 0
-        self._counts: dict[tuple[Any, ...], _Count] = {}
+        self._counts: dict[tuple[str, ...], _Count] = {}
 
     def add(self, run_id: str, subject: Subject, verdict: Verdict) -> None:
         """Count a call."""
-        answer, rule, why = verdict
-        key: tuple[Any, ...] = (answer, why, rule.line) if rule else (answer, why, *key_of(subject))
-        count = self._counts.setdefault(key, _Count(answer, rule, why))
-        if rule is None:
-            count.group = count.group or Group(key_of(subject))
-            count.group.add(subject)
+        group = "" if verdict.rules else _group_of(subject)
+        key = (verdict.answer, verdict.in_words, verdict.rules_in_words or "", group)
+        count = self._counts.setdefault(key, _Count(verdict, group))
         count.example = count.example or shortened(_in_a_line(subject), _LONGEST)
         self._count(count, run_id, 1)
 
     def add_unreadable(self, run_id: str, calls: int) -> None:
         """Count calls that cannot be read."""
         if calls:
-            why = "it cannot be read in full"
-            self._count(self._counts.setdefault(("ask", why), _Count("ask", None, why)), run_id, calls)
+            unread = _Count(Verdict("ask", (), "it cannot be read in full"))
+            self._count(self._counts.setdefault(("unread",), unread), run_id, calls)
 
     def _count(self, count: _Count, run_id: str, calls: int) -> None:
         self.calls += calls
@@ -158,19 +155,30 @@ class Tally:
         """Yield a row for each rule, in the order of the file, and then for each group, the largest first."""
 
         def order(count: _Count) -> tuple[int, int]:
-            return (0, count.rule.line) if count.rule else (1, -count.calls)
+            return (0, count.verdict.rules[0].line) if count.verdict.rules else (1, -count.calls)
 
         for count in sorted(self._counts.values(), key=order):
+            data = count.verdict.data
             yield {
-                "answer": count.answer,
+                "answer": data["answer"],
                 "calls": count.calls,
                 "runs": len(count.runs),
-                "line": count.rule and count.rule.line,
-                "rule": count.rule and count.rule.text,
+                "line": data["line"],
+                "rule": data["rule"],
+                "group": count.group or None,
                 "example": count.example or None,
-                "why": count.why or None,
-                "suggestion": count.group and count.group.rule(),
+                "why": data["why"],
             }
+
+
+def _group_of(subject: Subject) -> str:
+    """Return what calls that are left for a person are counted by: the program with its subcommand, or the tool."""
+    if subject.command is None:
+        return f"{subject.server}/{subject.name}" if subject.server else subject.name
+    if subject.chain is None:
+        return "a command that cannot be read"
+    row = row_of(unwrapped(subject.chain.commands[0].words).words)
+    return row.name if row is not None else unwrapped(subject.chain.commands[0].words).words[0]
 
 
 def _in_a_line(subject: Subject) -> str:

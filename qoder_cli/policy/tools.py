@@ -1,43 +1,52 @@
-"""What is known of the built-in tools: the fields of their inputs, and which names a path.
+"""What is known of the built-in tools: the fields of their inputs, and what each is.
 
 No page of the API says them (help/pages/api.md#agents); they are those of the tools of the same names elsewhere. Where
-they differ, a call has fields that are not known, and no rule allows it by itself.
+they differ, a call has fields that are not known, and it is left for a person.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from qoder_cli.base.jsontext import Number
 
 BASH = "Bash"
-PATHS = ("file_path", "path")  # either names the file, never both
 
 
 class Tool(NamedTuple):
-    """A built-in tool: its fields but that of its path, with the type of each."""
+    """A built-in tool: the rule that covers it, and its fields, each with what it is.
 
-    fields: Mapping[str, type]
-    has_path: bool = False
-    patterns: tuple[str, ...] = ()  # fields that name files below its path; such a tool reads all that is below it
-    layout: tuple[str, ...] = ()  # fields whose text has line breaks and tabs
+    Of its paths, either names the file, never both. With `goes_down` it needs none: it looks through a folder.
+    """
+
+    rule: str
+    fields: Mapping[str, str]
+    goes_down: bool = False
 
     @property
-    def reads_below(self) -> bool:
-        return bool(self.patterns)
+    def has_path(self) -> bool:
+        return "path" in self.fields.values()
 
 
+_PATH = {"file_path": "path", "path": "path"}
+_AROUND = {"-A": "number", "-B": "number", "-C": "number", "-n": "flag", "-i": "flag", "multiline": "flag"}
+_GREP = {"pattern": "text", "glob": "pattern", "type": "text", "output_mode": "text", "head_limit": "number"}
 TOOLS = {
-    BASH: Tool({"command": str, "description": str}),
-    "Read": Tool({"offset": int, "limit": int}, has_path=True),
-    "Write": Tool({"content": str}, has_path=True, layout=("content",)),
-    "Edit": Tool(
-        {"old_string": str, "new_string": str, "replace_all": bool}, has_path=True, layout=("old_string", "new_string")
-    ),
-    "Glob": Tool({"pattern": str}, has_path=True, patterns=("pattern",)),
-    "Grep": Tool({"pattern": str, "glob": str, "output_mode": str}, has_path=True, patterns=("glob",)),
-    "WebFetch": Tool({"url": str, "prompt": str}),
-    "WebSearch": Tool({"query": str}),
+    BASH: Tool("run", {"command": "text", "description": "text", "timeout": "number"}),
+    "Read": Tool("read", {**_PATH, "offset": "number", "limit": "number"}),
+    "Write": Tool("write", {**_PATH, "content": "text"}),
+    "Edit": Tool("write", {**_PATH, "old_string": "text", "new_string": "text", "replace_all": "flag"}),
+    "Glob": Tool("read", {**_PATH, "pattern": "pattern"}, goes_down=True),
+    "Grep": Tool("read", {**_PATH, **_GREP, **_AROUND}, goes_down=True),
+    "WebFetch": Tool("fetch", {"url": "text", "prompt": "text"}),
+    "WebSearch": Tool("search", {"query": "text"}),
 }
 _SPELLINGS = {spelling: name for name in TOOLS for spelling in (name, name.lower())}
 _SPELLINGS |= {"web_fetch": "WebFetch", "web_search": "WebSearch"}
+
+_IS_OF: Mapping[str, Callable[[Any], bool]] = {
+    "number": lambda value: isinstance(value, int | Number) and not isinstance(value, bool),
+    "flag": lambda value: isinstance(value, bool),
+}
 
 
 def called(name: str) -> str:
@@ -45,7 +54,6 @@ def called(name: str) -> str:
     return _SPELLINGS.get(name, name)
 
 
-def spellings(name: str) -> set[str]:
-    """Return every name of the tool that has this one, without case; any other name alone."""
-    tool = called(name)
-    return {name, *(each.lower() for each, of in _SPELLINGS.items() if of == tool)}
+def is_of_kind(value: Any, kind: str) -> bool:
+    """Return whether a value is what a field takes; all but numbers and flags are one text."""
+    return _IS_OF.get(kind, lambda value: isinstance(value, str))(value)

@@ -18,6 +18,7 @@ from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, sto
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
 from qoder_cli.sessions.asks import ANSWERS, DONE, READ_WITHIN, Asked, Call, look
+from qoder_cli.sessions.guard import refuse_guarded
 from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, message_text
 
 if TYPE_CHECKING:
@@ -248,6 +249,8 @@ class Answers:
 
         If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
+        allowed = [call for call, event in zip(self._calls, self._events, strict=True) if not is_denial(event)]
+        refuse_guarded(self._app, self.asked.session_id, allowed)
         with self._write.in_words():
             try:
                 events = self._write.send().value
@@ -366,6 +369,11 @@ class Answers:
             event["decision"] = _OLDER_FORM[event.pop("result")]
         self._key = str(uuid.uuid4())  # a server may repeat its answer to the old one
         return True
+
+
+def is_denial(event: dict[str, Any]) -> bool:
+    """Return whether an event denies a call."""
+    return "deny" in _results(event)
 
 
 def _call_of(event: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ from qoder_cli.sessions.transcript import called
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
     from qoder_cli.output.progress import Progress
-    from qoder_cli.policy.match import Verdict
+    from qoder_cli.policy.deciding import Verdict
 
 READ_WITHIN = 10.0  # seconds for one reading back
 

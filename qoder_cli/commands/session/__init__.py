@@ -60,8 +60,10 @@ def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
     from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.chat import chat as open_chat
     from qoder_cli.sessions.chat import require_terminal
+    from qoder_cli.sessions.guard import guard_of
 
     require_terminal(app)
+    guard_of(app)
     open_chat(app, target_of(or_last(run, app, of_sessions=True), app).session_id)
 
 
