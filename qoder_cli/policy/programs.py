@@ -32,6 +32,7 @@ class Row:
     rule: str  # read, write or run
     operands: Words
     options: Mapping[str, Option]
+    has_whole_options: bool  # -ab is one option, not -a and -b
     always_down: bool
     down_with: frozenset[str]
     down_unless: frozenset[str]
@@ -133,17 +134,21 @@ def table() -> Mapping[Words, Row]:
 
 
 def _row(words: Words, values: Mapping[str, str]) -> Row:
+    options = values["options"].split()
+    if is_whole := options[:1] == ["whole"]:
+        del options[0]
     down: dict[str, list[str]] = {"always": [], "unless": [], "with": []}
-    options: list[str] = []
+    listed: list[str] = []
     for word in values["down"].split():
-        options = down.get(word, options)
+        listed = down.get(word, listed)
         if word not in down:
-            options.append(word)
+            listed.append(word)
     return Row(
         words,
         values["rule"],
         tuple(values["operands"].split()),
-        dict(option for token in values["options"].split() for option in _options(token)),
+        dict(option for token in options for option in _options(token)),
+        is_whole,
         values["down"].startswith("always"),
         frozenset(down["with"]),
         frozenset(down["unless"]),
@@ -256,7 +261,7 @@ class _Reading:
             self.operands.append(word)
         elif re.fullmatch(r"-\d+", word, re.ASCII) and "-#" in options:
             self.used.add("-#")
-        elif word.startswith("--") or word in options or (len(name := word.partition("=")[0]) > 2 and name in options):
+        elif word.startswith("--") or word in options or self._row.has_whole_options:
             self._take_long(word)
         else:
             self._take_letters(word)

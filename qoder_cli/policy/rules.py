@@ -306,7 +306,7 @@ def _read_search(value: str, allows: bool) -> Mapping[str, object]:
 
 
 def _read_text(value: str, allows: bool) -> Mapping[str, object]:
-    if not any(form.strip() for form in folded_forms(value)):
+    if not all(form.strip() for form in folded_forms(value)):
         raise ValueError("must have letters that can be looked for")
     return {}
 

@@ -414,7 +414,9 @@ def test_deploy_check_exits_5_for_a_name_that_nothing_has(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("of", ["", "deployments: [it]\n", "deployments: [dep_it]\n"])
-@pytest.mark.parametrize(("rule", "asks"), [("work: /repo\nallow: [{run: git status}]", False), ("allow: [{search: web}]", True)])
+@pytest.mark.parametrize(
+    ("rule", "asks"), [("work: /\nallow: [{run: git status}]", False), ("allow: [{search: web}]", True)]
+)
 def test_deploy_check_warns_of_no_tool_that_a_policy_answers(
     qoder: Qoder, tmp_path: Path, rule: str, asks: bool, of: str
 ) -> None:

@@ -1,0 +1,613 @@
+"""What the rules of a policy mean (help/pages/policies.md), call by call."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.base import jsontext
+from qoder_cli.files.tree import BadFiles
+from qoder_cli.policy.calls import Subject
+from qoder_cli.policy.deciding import decide, denied, has_rule_about, may_move
+from qoder_cli.policy.rules import Policy, load
+from tests.conftest import examples
+
+# As on the page.
+TEXT = """\
+work: /repo
+allow:
+  - read: /repo
+  - write: /repo/reports
+  - run: npm test
+  - run: pytest *
+  - fetch: docs.example.com
+  - search: web
+  - tool: mcp__github__get_*
+    fields: [owner, repo]
+deny:
+  - run: git push
+    because: "Pushes need a person: ask in #ops."
+  - path: /repo/secrets
+  - fetch: pastebin.com
+  - tool: "*delete*"
+  - text: id_rsa
+"""
+
+
+def read(folder: Path, text: str) -> Policy:
+    file = folder / "policy.yaml"
+    file.write_text(text)
+    return load(str(file))
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return read(tmp_path_factory.mktemp("policy"), TEXT)
+
+
+def bash(command: str, **more: Any) -> Subject:
+    return Subject("tool", "Bash", {"command": command}, **more)
+
+
+def tool(name: str, **fields: Any) -> Subject:
+    return Subject("tool", name, fields)
+
+
+def mcp(name: str, server: str = "github", schema: frozenset[str] = frozenset(), **fields: Any) -> Subject:
+    return Subject("mcp", name, fields, server, schema=schema)
+
+
+def answer(policy: Policy, call: Subject | str) -> str:
+    return decide(policy, bash(call) if isinstance(call, str) else call).answer
+
+
+def answers(folder: Path, text: str, calls: Mapping[str, str]) -> dict[str, str]:
+    """Return what a policy says of commands."""
+    policy = read(folder, text)
+    return {command: answer(policy, command) for command in calls}
+
+
+# Commands, each with what the policy of the page says.
+COMMANDS = {
+    # Programs that only read, their options, and where.
+    "cat src/a.py": "allow",
+    "cat -n 'src/a b.py' | head -20": "allow",
+    "ls -la && pwd; git status": "allow",
+    "wc -l src/a.py\ntail -n +5 src/a.py": "allow",
+    "git log --oneline -5 HEAD~3..HEAD": "allow",
+    "git diff --stat 2>/dev/null": "allow",
+    "grep -rn 'def x' src --include='*.py'": "allow",
+    "jq '.a.env' src/a.json": "allow",
+    "sed -n '1,5p;/x/,$p' src/a.py": "allow",
+    "timeout 60 git --no-pager log -3": "allow",
+    "date +%F": "allow",
+    "test -f src/a.py": "allow",
+    "echo ---": "allow",
+    "cat /etc/passwd": "ask",
+    "cat ../etc/passwd": "ask",
+    "cat src/../../etc/passwd": "ask",
+    "cat ~/x": "ask",
+    "cat @opts": "ask",
+    "cat ''": "ask",
+    "grep -f /etc/passwd x": "ask",
+    "grep -e a /etc/passwd": "ask",
+    "sort -o reports/x src/a": "ask",
+    "sort -oreports/x src/a": "ask",
+    "sort -uo reports/x src/a": "ask",
+    "sort --output=reports/x src/a": "ask",
+    "sort --outp reports/x src/a": "ask",
+    "uniq src/a reports/b": "ask",
+    "date 01010101": "ask",
+    "date -f src/a": "ask",
+    "test -v 'a[$(id)]'": "ask",
+    "test 1 -eq 'a[$(id)]'": "ask",
+    "test src/a -nt src/b": "ask",
+    "jq 'import \"a\" as a; .' x": "ask",
+    "jq '.a | env' x": "ask",
+    "jq '$ENV.PATH' x": "ask",
+    "jq -n '[inputs | input_filename]' x": "ask",
+    "jq -f a.jq x": "ask",
+    "sed -i s/a/b/ x": "ask",
+    "sed -n '1w out' x": "ask",
+    "sed -n '1e id' x": "ask",
+    "find src -exec id": "ask",
+    "find src -delete": "ask",
+    "file -f x": "ask",
+    "diff -l src/a src/b": "ask",
+    "rg --pre id x src": "ask",
+    # git.
+    "git log --output=.git/config": "ask",
+    "git show HEAD:../../etc/passwd": "ask",
+    "git -C /tmp status": "ask",
+    "git --git-dir=/tmp/x log": "ask",
+    "git -c core.pager=id log": "ask",
+    "git branch evil": "ask",
+    "git diff --no-index /etc/passwd src/a": "ask",
+    "git log --format=%GG": "ask",
+    "git commit -m x": "ask",
+    # Writing.
+    "mkdir -p reports/2026 && cp src/a.py reports/2026/": "allow",
+    "cat src/a | tee -a reports/a.txt >/dev/null": "allow",
+    "mv reports/a reports/b": "allow",
+    "rm -f reports/a": "allow",
+    "touch src/a.py": "ask",
+    "rm -r .": "ask",
+    "rm -rf reports/x": "ask",
+    "cp -r src reports/": "ask",
+    "cp /etc/passwd reports/": "ask",
+    "cp src/.env reports/": "ask",
+    "cp src/HEAD reports/x": "ask",
+    "tee reports/.git/config": "ask",
+    "tee reports/x/hEaD": "ask",
+    "tee reports/x.git": "ask",
+    "mv reports reports2": "ask",
+    "mv reports/a reports": "ask",
+    # Commands that are named.
+    "npm test": "allow",
+    "cd /repo && npm test": "allow",
+    "timeout 5m npm test": "allow",
+    "npm test -- --watch": "ask",
+    "npm run test": "ask",
+    "pytest -q -k 'a and not b' tests/a.py::Test::test_b": "allow",
+    "python -m pytest && uv run pytest -x": "allow",
+    "npx pytest": "ask",
+    "npx wc src/a": "ask",
+    "python -m json.tool src/a": "ask",
+    "pytest @src/opts": "ask",
+    "pytest ../other": "ask",
+    "pytest -p evil": "ask",
+    "pytest --basetemp=/repo": "ask",
+    # Folders.
+    "cd /tmp && ls": "ask",
+    "cd repo && ls": "ask",
+    "cd missing; cat ../../../etc/shadow": "ask",
+    "cd /repo; ls": "ask",
+    "ls && cd /repo && npm test": "ask",
+    # What cannot be read.
+    "cat $X": "ask",
+    "cat `id`": "ask",
+    "cat *": "ask",
+    "cat a\\ b": "ask",
+    "cat {a,b}": "ask",
+    "cat <src/a": "ask",
+    "ls > reports/x": "ask",
+    "ls &": "ask",
+    "A=b ls": "ask",
+    "ls # x": "ask",
+    'cat "$X"': "ask",
+    "if true": "ask",
+    "export X": "ask",
+    "ls; ; ls": "ask",
+    "": "ask",
+    "'ls'": "ask",
+    "./ls": "ask",
+    "cat caf\u00e9": "ask",
+    "cat 'caf\u00e9'": "allow",
+    "cat \u2028": "ask",
+    # Denies.
+    "git push": "deny",
+    "git push --force origin main": "deny",
+    "ls && git push": "deny",
+    "timeout 60 git --no-pager push": "deny",
+    "sh -c 'git push'": "ask",
+    "sh -c 'git  -C x  push'": "ask",
+    "/usr/bin/git push": "ask",
+    "git -C x push": "ask",
+    "echo git push": "ask",
+    "env -S'git push'": "ask",
+    "GIT PUSH": "ask",
+    "git push $X": "ask",
+    "git pushed": "ask",
+    "cat secrets/key": "deny",
+    "cat src/../secrets/key": "deny",
+    "git show HEAD:secrets/key": "deny",
+    "cat ./SECRETS/key": "ask",
+    "make X=secrets/key": "ask",
+    "echo secrets/key": "ask",
+    "cat /proc/self/cwd/secrets/key": "ask",
+    "grep -rn x .": "ask",
+    "grep -rn x": "ask",
+    "find . -name x": "ask",
+    "git diff": "ask",
+    "git show HEAD": "ask",
+    "git log -p": "ask",
+    "git log -S x": "ask",
+    "git diff --stat -p": "ask",
+    "git show HEAD -- ':!x'": "ask",
+    "rg x": "ask",
+    "ls -R": "ask",
+    "curl https://pastebin.com/x": "ask",
+    "curl https://www.PASTEBIN.com": "ask",
+    "echo pastebin%2Ecom": "ask",
+    "cat id_rsa": "deny",
+    "cat id'_'rsa": "deny",
+    "cat ID_RSA": "ask",
+    "cat $HOME/id_rsa": "deny",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=ascii)
+@pytest.mark.few(40)
+def test_a_command_is_decided_by_what_it_does(policy: Policy, command: str) -> None:
+    assert answer(policy, command) == COMMANDS[command], decide(policy, bash(command))
+
+
+CALLS: list[tuple[Subject, str]] = [
+    (tool("Read", file_path="/repo/src/a.py", offset=5, limit=jsontext.Number("1E2")), "allow"),
+    (tool("read", path="src/a.py"), "allow"),
+    (tool("Read", file_path="/repo/app/[id]/page $x.tsx"), "allow"),
+    (tool("Read", file_path="/repo/src/a.py", path="/repo/b"), "ask"),
+    (tool("Read"), "ask"),
+    (tool("Read", file_path="/etc/passwd"), "ask"),
+    (tool("Read", file_path="../x"), "ask"),
+    (tool("Read", file_path="~/x"), "ask"),
+    (tool("Read", file_path="/repo/a\u200bb"), "ask"),
+    (tool("Read", file_path="/repo/e\u0301"), "ask"),
+    (tool("Read", file_path="/repo/\u00e9"), "allow"),
+    (tool("Read", file_path="/repo/a*"), "ask"),
+    (tool("Read", file_path="/repo/a", mode="x"), "ask"),
+    (tool("Read", file_path="/repo/a", limit="5"), "ask"),
+    (tool("Read", file_path="/repo/a", limit=True), "ask"),
+    (tool("Read", file_path=["/repo/a"]), "ask"),
+    (tool("Read", file_path="/repo/secrets/key"), "deny"),
+    (tool("Read", file_path="/repo/./src/../secrets"), "deny"),
+    (tool("Read", file_path="/repo/Secrets/key"), "ask"),
+    (tool("Write", file_path="/repo/reports/a.md", content="secrets/key git push"), "allow"),
+    (tool("Write", file_path="/repo/reports/a.md", content="id_rsa"), "deny"),
+    (tool("Write", file_path="/repo/reports/a.md", content="ID\u200b_RSA"), "ask"),
+    (tool("Write", file_path="/repo/reports/a.md", content="see pastebin.com"), "ask"),
+    (tool("Write", file_path="/repo/src/a.md", content="x"), "ask"),
+    (tool("Write", file_path="/repo/reports/.env", content="x"), "ask"),
+    (tool("Write", file_path="/repo/reports/x/HEAD", content="x"), "ask"),
+    (tool("Edit", path="reports/a", old_string="a", new_string="b", replace_all=True), "allow"),
+    (tool("Edit", path="reports/a", old_string="a", new_string="b", replace_all="yes"), "ask"),
+    (tool("Grep", pattern="secrets/key", path="src"), "allow"),
+    (tool("Grep", pattern="x", path="src", glob="*.{ts,tsx}", output_mode="content"), "allow"),
+    (tool("Grep", pattern="x"), "ask"),
+    (tool("Grep", pattern="x", path="/repo", glob="src/*"), "allow"),
+    (tool("Grep", pattern="x", path="src", glob="../*"), "ask"),
+    (tool("Glob", pattern="src/**/*.py"), "allow"),
+    (tool("Glob", pattern="**/*.py"), "ask"),
+    (tool("Glob", pattern="/etc/*", path="src"), "ask"),
+    (tool("Glob", pattern=".*/x", path="src"), "ask"),
+    (tool("Glob", pattern="{x,}/etc", path="src"), "ask"),
+    (tool("Glob", pattern="secrets/*"), "deny"),
+    (tool("WebFetch", url="https://docs.example.com/a?b=c#d", prompt="Summarize"), "allow"),
+    (tool("web_fetch", url="https://DOCS.example.com:443"), "allow"),
+    (tool("WebFetch", url="http://docs.example.com/"), "ask"),
+    (tool("WebFetch", url="https://docs.example.com:8443/"), "ask"),
+    (tool("WebFetch", url="https://docs.example.com@evil.com/"), "ask"),
+    (tool("WebFetch", url="https://evil.com\\@docs.example.com/"), "ask"),
+    (tool("WebFetch", url="https://evil.com/https://docs.example.com/"), "ask"),
+    (tool("WebFetch", url="https://sub.docs.example.com/"), "ask"),
+    (tool("WebFetch", url="https://docs.example.com./"), "ask"),
+    (tool("WebFetch", url="https://docs.example.com/\u00e9"), "ask"),
+    (tool("WebFetch", url="https://x.pastebin.com/a"), "deny"),
+    (tool("WebFetch", url="https://docs.example.com/?to=pastebin.com"), "ask"),
+    (tool("WebFetch", url="https://docs.example.com/?to=pastebin%252ecom"), "ask"),
+    (tool("WebSearch", query="anything"), "allow"),
+    (tool("WebSearch", query="anything", count=5), "ask"),
+    (tool("Frobnicate"), "ask"),
+    (tool("Bash"), "ask"),
+    (tool("Bash", command=["ls"]), "ask"),
+    (tool("Bash", command="ls", description="List files", timeout=1000), "allow"),
+    (tool("Bash", command="ls", cwd="/tmp"), "ask"),
+    (mcp("get_issue", owner="a", repo="b"), "allow"),
+    (mcp("get_issue"), "allow"),
+    (mcp("get_issue", owner=["a", 1, None, True]), "allow"),
+    (mcp("get_issue", owner={"a": 1}), "ask"),
+    (mcp("get_issue", owner=[["a"]]), "ask"),
+    (mcp("get_issue", owner="a", path="x"), "ask"),
+    (mcp("get_issue", server="hub"), "ask"),
+    (mcp("set_issue"), "ask"),
+    (mcp("get_\u0456ssue"), "ask"),
+    (mcp("get issue"), "ask"),
+    (mcp("get_deleted_x"), "deny"),
+    (mcp("mcp__github__delete_x"), "deny"),
+    (mcp("Delete_x", server="hub"), "ask"),
+    (mcp("get_file", owner="x", repo="secrets/key"), "ask"),
+    (mcp("get_file", owner="x", repo="see /repo/secrets/key now"), "ask"),
+    (mcp("get_file", owner="git", repo="git push"), "ask"),
+    (mcp("get_file", owner="x", repo="id_rsa"), "deny"),
+    (Subject("tool", "get_issue", {}, "github"), "ask"),
+    (Subject("custom", "Bash", {"command": "ls"}), "ask"),
+    (Subject("tool", "Bash", "ls"), "ask"),
+    (Subject("tool", "Bash", None), "ask"),
+    (Subject("tool", "Bash", {"command": "ls"}, "github"), "ask"),
+    (Subject("tool", "Read", jsontext.parse('{"path": "/etc/x", "path": "/repo/x"}', exact=True)), "ask"),
+    (bash("ls", is_main=False), "ask"),
+    (bash("git push", is_main=False), "deny"),
+    (bash("ls", in_work=False), "ask"),
+    (bash("git status", in_work=False), "ask"),
+    (bash("npm test", in_work=False), "ask"),
+    (bash("cat /repo/src/a", in_work=False), "allow"),
+    (bash("cd /repo && npm test && ls | head", in_work=False), "allow"),
+    (bash("cd /repo && npm test; ls", in_work=False), "ask"),
+    (bash("cd /repo && npm test || ls", in_work=False), "ask"),
+    (bash("cat secrets/key", in_work=False), "ask"),
+    (bash("cat repo/secrets/key", in_work=False), "ask"),
+]
+
+
+@pytest.mark.parametrize(("call", "wanted"), CALLS, ids=lambda value: ascii(str(value))[:80])
+@pytest.mark.few(40)
+def test_a_call_is_decided_by_what_it_does(policy: Policy, call: Subject, wanted: str) -> None:
+    assert answer(policy, call) == wanted, decide(policy, call)
+
+
+def test_a_policy_for_all_agents_allows_calls_of_others(tmp_path: Path) -> None:
+    policy = read(tmp_path, "agents: all\n" + TEXT)
+    assert [answer(policy, bash(each, is_main=False)) for each in ("ls", "git push", "make")] == [
+        "allow",
+        "deny",
+        "ask",
+    ]
+
+
+def test_a_policy_without_work_allows_no_relative_path(tmp_path: Path) -> None:
+    policy = read(tmp_path, "allow: [{read: /}]")
+    calls = {"cat /a": "allow", "cat a": "ask", "ls": "ask", "git status": "ask", "echo x": "allow"}
+    assert {command: answer(policy, command) for command in calls} == calls
+    assert answer(policy, tool("Grep", pattern="x")) == "ask"
+
+
+def test_git_is_read_only_where_nobody_can_write_its_config(tmp_path: Path) -> None:
+    for write, wanted in (("/repo", "allow"), ("/", "allow"), ("/repo/.git", "ask"), ("/repo/.GIT/info", "ask")):
+        policy = read(tmp_path, f"work: /repo\nallow: [{{read: /repo}}, {{write: {write}}}]")
+        assert answer(policy, "git status") == wanted
+    policy = read(tmp_path, "work: /repo\nallow: [{read: /repo/src}, {run: git log *}]")
+    assert [answer(policy, each) for each in ("git status", "git log", "cat src/a")] == ["ask", "ask", "allow"]
+
+
+def test_write_covers_a_hidden_folder_only_where_the_rule_names_it(tmp_path: Path) -> None:
+    policy = read(tmp_path, "work: /repo\nallow: [{write: /repo/.github}]")
+    calls = {"touch .github/x": "allow", "touch .github/.x": "ask", "touch .x": "ask"}
+    assert {command: answer(policy, command) for command in calls} == calls
+
+
+def test_a_fetch_rule_may_have_subdomains_or_a_path(tmp_path: Path) -> None:
+    policy = read(
+        tmp_path, "allow: [{fetch: '*.example.com'}, {fetch: github.com/acme}]\ndeny: [{fetch: github.com/acme/x}]"
+    )
+    urls = {
+        "https://example.com/": "allow",
+        "https://a.b.example.com/": "allow",
+        "https://badexample.com/": "ask",
+        "https://github.com/acme": "allow",
+        "https://github.com/acme/y": "allow",
+        "https://github.com/acmeevil": "ask",
+        "https://github.com/acme/../evil": "ask",
+        "https://github.com/acme%2f..%2fevil": "ask",
+        "https://github.com/acme/%2e%2e/evil": "ask",
+        "https://github.com/acme//x": "ask",
+        "https://github.com/acme/x/z": "deny",
+        "https://github.com/acme/%78": "ask",
+    }
+    assert {url: answer(policy, tool("WebFetch", url=url)) for url in urls} == urls
+
+
+def test_a_tool_without_fields_has_those_of_its_schema(tmp_path: Path) -> None:
+    policy = read(tmp_path, "allow: [{tool: mcp__hub__get_x}]")
+    schema = frozenset(("a",))
+    calls = [
+        mcp("get_x", "hub", schema, a=1),
+        mcp("get_x", "hub", schema, b=1),
+        mcp("get_x", "hub", a=1),
+        mcp("get_xy", "hub"),
+    ]
+    assert [answer(policy, each) for each in calls] == ["allow", "ask", "ask", "ask"]
+
+
+def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) -> None:
+    rules = ("read: /repo", "run: kubectl get pods *", "run: python -m ruff check *", "run: git add *")
+    text = "\n  - ".join(("work: /repo\nallow:", *rules))
+    calls = {
+        "kubectl get pods -n=x -o json": "allow",
+        "kubectl get secret": "ask",
+        "kubectl get pods --kubeconfig=x": "ask",
+        "ruff check .": "allow",
+        "uv run ruff check src": "allow",
+        "ruff check --fix": "ask",
+        "git add -A": "allow",
+        "git add ../x": "ask",
+    }
+    assert answers(tmp_path, text, calls) == calls
+
+
+def test_denied_short_options_are_found_in_any_cluster(tmp_path: Path) -> None:
+    text = "work: /repo\nallow: [{run: git branch -qD x}, {run: rm -fr x}]\ndeny: [{run: git branch -D}, {run: rm -rf}]"
+    calls = {"git branch -qD x": "ask", "rm -fr x": "ask", "git branch -D x": "deny", "rm -rf x": "deny"}
+    assert answers(tmp_path, text, calls) == calls
+
+
+def test_a_path_that_is_denied_elsewhere_is_not_gone_down_into_by_git(tmp_path: Path) -> None:
+    text = "work: /repo\nallow: [{read: /}]\ndeny: [{path: /data/secrets}]"
+    calls = {
+        "git diff": "allow",
+        "git diff /data src": "ask",
+        "grep -r x /data": "ask",
+        "mv /data /x": "ask",
+        "cat /data/a": "allow",
+    }
+    assert answers(tmp_path, text, calls) == calls
+
+
+def test_the_agent_is_told_which_rule_denies(policy: Policy) -> None:
+    verdicts = [decide(policy, each) for each in (bash("git push"), tool("Read", path="secrets"))]
+    assert [verdict.because for verdict in verdicts] == [
+        "Pushes need a person: ask in #ops.",
+        "A rule denies this: path: /repo/secrets",
+    ]
+
+
+MOVES = {
+    "cd /tmp": True,
+    "cd /tmp && ls": True,
+    "cd /repo && ls": False,
+    "cd repo && ls": True,
+    "ls && pwd": False,
+    "grep -r cd .": False,
+    "X=1; pushd x": True,
+    "c'd' /tmp; $X": True,
+    ". ./env": True,
+    "for f in *; do ls $f; done": False,
+    "git -C /tmp log": False,
+}
+
+
+def test_a_command_that_leaves_the_folder_is_noticed(policy: Policy) -> None:
+    assert {command: may_move(policy, bash(command)) for command in MOVES} == MOVES
+
+
+def test_a_policy_has_rules_about_the_tools_that_it_decides(policy: Policy, tmp_path: Path) -> None:
+    named = {
+        ("tool", "Bash", None): True,
+        ("tool", "bash", None): True,
+        ("tool", "WebFetch", None): True,
+        ("tool", "Frob", None): False,
+        ("mcp", "get_x", "github"): True,
+        ("mcp", "get_x", "hub"): False,
+        ("mcp", "delete_x", "hub"): True,
+        ("custom", "Bash", None): False,
+    }
+    assert {call: has_rule_about(policy, *call) for call in named} == named
+    named = {("tool", "Bash", None): False, ("tool", "Read", None): True}
+    policy = read(tmp_path, "deny: [{tool: Read}]")
+    assert {call: has_rule_about(policy, *call) for call in named} == named
+    policy = read(tmp_path, "work: /x\nallow: [{run: ls}]\ndeployments: [a]")
+    assert [has_rule_about(policy, "tool", "Bash", deployment=[name]) for name in "ab"] == [True, False]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(("/repo/a", "ls", "../..", "@x")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("a", "path", "command")), inner),
+)
+
+
+@examples(1)
+@given(
+    name=st.sampled_from(("Bash", "Read", "Glob", "Grep", "Write", "Edit", "WebFetch", "get_x", "\ud800")),
+    given=st.dictionaries(
+        st.sampled_from(("command", "path", "file_path", "pattern", "url", "glob", "content", "owner", "x")), VALUES
+    ),
+    kind=st.sampled_from(("tool", "mcp")),
+)
+def test_a_call_of_another_shape_is_never_allowed(policy: Policy, name: str, given: Any, kind: str) -> None:
+    verdict = decide(policy, Subject(kind, name, given, "github" if kind == "mcp" else None))
+    json.dumps(verdict.data)
+    if verdict.answer == "allow" and kind == "tool":
+        assert all(isinstance(value, str | int) for value in given.values())
+    denied(policy, Subject("custom", name, given))
+
+
+PARTS = st.lists(
+    st.sampled_from(("a", "..", ".", "", "secrets", "SECRETS", ".x", "HEAD", "a b", "reports")), max_size=6
+)
+
+
+@examples(2)
+@given(parts=PARTS, start=st.sampled_from(("/repo/", "/", "", "./", "//repo//")), verb=st.sampled_from(("cat", "tee")))
+def test_a_path_is_allowed_only_where_it_leads(policy: Policy, parts: list[str], start: str, verb: str) -> None:
+    path = start + "/".join(parts)
+    import posixpath
+
+    whole = posixpath.normpath(posixpath.join("/repo", path)).replace("//", "/")
+    folder = "/repo" if verb == "cat" else "/repo/reports"
+    verdict = decide(policy, bash(f"{verb} {shlex.quote(path)}"))
+    inside = whole == folder or whole.startswith(f"{folder}/")
+    if verdict.answer == "allow":
+        assert inside
+        assert not f"{whole.lower()}/".startswith("/repo/secrets/")
+        assert verb == "cat" or not any(part.startswith(".") or part == "HEAD" for part in whole.split("/"))
+
+
+# The file.
+
+BAD = {
+    "": "must be one document",
+    "[]": "must be a mapping",
+    "work: /x": "has no rules",
+    "allow: []": "allow: must be a list of rules",
+    "allow: x": "allow: must be a list of rules",
+    "allow: [ls]": "allow[0]: must be a rule, such as `read: /repo`",
+    "allow: ['Bash(git log:*)']": "for Bash(git log:*) write `run: git log *`",
+    "allow: ['Read(/data/**)']": "for Read(/data/**) write `read: /data`",
+    "allow: [{}]": "must have one of read, write",
+    "allow: [{read: /x, write: /x}]": "must have one of read, write",
+    "rules: [{read: /x}]": "rules: unknown field; write `allow:` and `deny:`",
+    "alow: [{read: /x}]": "alow: unknown field; did you mean allow?",
+    "allow: [{reed: /x}]": "did you mean read?",
+    "allow: [{bash: ls}]": "write `run: git status`",
+    "allow: [{read: /x, because: y}]": "an approval has no reason",
+    "allow: [{path: /x}]": "write `read:` or `write:`",
+    "allow: [{read: /x, when: y}]": "there are no patterns",
+    "allow: [{read: /x, keys: [y]}]": "write `fields:",
+    "deny: [{read: /x}]": "write `path:`",
+    "deny: [{search: web}]": "write `tool: WebSearch`",
+    "deny: [{tool: x, fields: [y]}]": "`fields` is for `allow`",
+    "deny: [{path: /x, because: ''}]": "must be text of 1 to",
+    "deny: [{path: /x, because: [y]}]": "must be text",
+    "deny: [{text: ' x'}]": "without blanks around it",
+    "deny: [{text: 5}]": "must be text",
+    'deny: [{text: "\\u200b"}]': "must have letters",
+    "deny: [{run: git push *}]": "leave out the *: `run: git push` denies",
+    "deny: [{run: git push; ls}]": "more than one command",
+    "deny: [{path: x}]": "must be a whole path",
+    "deny: [{path: /x/*}]": "must have no *",
+    "deny: [{path: /x/../y}]": "must be a plain path",
+    "deny: [{fetch: 'https://x.com'}]": "without a scheme, such as x.com",
+    "deny: [{fetch: 'x.com:80'}]": "without a port",
+    "deny: [{fetch: '*'}]": "must be a host such as",
+    "allow: [{run: ls}]": "1: needs `work`",
+    "work: x\nallow: [{read: /x}]": "work: must be a whole path",
+    "work: [/x]\nallow: [{read: /x}]": "work: must be text",
+    "work: /x\nallow: [{run: 'make *'}]": "does not know what the options of make do",
+    "work: /x\nallow: [{run: 'git pull *'}]": "there are git blame, git branch",
+    "work: /x\nallow: [{run: 'pytst *'}]": "there are pytest",
+    "work: /x\nallow: [{run: 'npx wc *'}]": "may be another program behind npx",
+    "work: /x\nallow: [{run: 'git log:*'}]": "write `run: git log *`",
+    "work: /x\nallow: [{run: 'ls * x'}]": "* stands only at the end",
+    "work: /x\nallow: [{run: 'cd /x && ls'}]": "more than one command",
+    "work: /x\nallow: [{run: 'export A=b'}]": "export is a word of the shell itself",
+    "work: /x\nallow: [{run: 'ls $X'}]": "it has $",
+    "allow: [{search: all}]": "must be web",
+    "allow: [{tool: Bash}]": "Bash is a built-in tool: write a rule with `run`",
+    "allow: [{tool: github}]": "must name a server and its tool",
+    "allow: [{tool: mcp__github}]": "must name a server and its tool",
+    "allow: [{tool: mcp__a__b__c}]": "must name a server and its tool",
+    "allow: [{tool: 'mcp__*__b'}]": "must name a server and its tool",
+    "allow: [{tool: 'mcp__a__*b'}]": "* only at the end",
+    "allow: [{tool: mcp__a__b, fields: []}]": "fields: must be a list of texts",
+    "allow: [{read: /x}]\nagents: main": "must be all",
+    "allow: [{read: /x}]\ndeployments: x": "must be a list of texts",
+    "allow: [{read: /x}]\nallow: [{read: /y}]": "duplicate key",
+    "allow: [{read: /x}]\n---\nallow: [{read: /y}]": "one document",
+}
+
+
+@pytest.mark.parametrize("text", BAD, ids=ascii)
+@pytest.mark.few(30)
+def test_a_policy_that_cannot_be_used_is_refused_with_the_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadFiles) as refused:
+        read(tmp_path, text)
+    assert BAD[text] in refused.value.message
+
+
+UNCLEAR = ["\x85", "\u2028", "\u2029", "\r", "\u202e", "\u2066", "\u200f", "\u061c"]
+
+
+@pytest.mark.parametrize("character", UNCLEAR, ids=ascii)
+@pytest.mark.few(4)
+def test_a_character_that_readers_disagree_about_is_refused_in_comments_too(tmp_path: Path, character: str) -> None:
+    file = tmp_path / "policy.yaml"
+    for text in (f"# a{character}  - b\nallow: [{{read: /x}}]\n", f'{{"allow": [{{"read": "/x{character}"}}]}}'):
+        file.write_bytes(text.encode())
+        with pytest.raises(BadFiles, match=rf"policy.yaml:1: has the character U\+{ord(character):04X}"):
+            load(str(file))
+    file.write_bytes(b"# a\r\nallow: [{read: /x}]\r\n")
+    assert load(str(file)).rules
