@@ -256,23 +256,25 @@ class _Covering:
     def _command(self, command: Command) -> Iterator[Rule]:
         """Yield the rules that cover one command of a chain. Raises NotCovered."""
         words, launchers = unwrapped(command.words)
-        runs = [rule for rule in self._policy.allowing("run") if self._work is not None]
-        exact = next(
-            (rule for rule in runs if not rule.more and rule.words in (command.words, untimed(command.words))), None
-        )
-        if exact is not None:
-            yield exact
-            return
         row = programs.row_of(words)
-        if row is None:
+        is_itself = row is not None and launchers <= {row.launched}
+        for rule in sorted(self._policy.allowing("run"), key=lambda rule: rule.more):
+            is_exact = not rule.more and rule.words in (command.words, untimed(command.words))
+            is_begun = rule.more and is_itself and _begins(words, unwrapped(rule.words).words)
+            if is_exact or is_begun:
+                break
+        else:
+            rule = None
+        if rule is not None and self._work is None:
+            raise NotCovered(self._why_nowhere)
+        if rule is not None and not rule.more:
+            yield rule
+            return
+        if row is None or (rule is None and row.rule == "run"):
             raise NotCovered(f"no rule covers {_shown(words)}")
-        if not launchers <= {row.launched}:
+        if not is_itself:
             raise NotCovered(f"{row.name} may be another program behind what starts it: {_shown(command.words)}")
-        rule = next((rule for rule in runs if rule.more and _begins(words, unwrapped(rule.words).words)), None)
-        if rule is None and row.rule == "run":
-            raise NotCovered(f"no `run` covers {_shown(words)}" if self._work is not None else self._why_nowhere)
-        use = programs.use_of(row, words)
-        yield from self._use(row, use, rule)
+        yield from self._use(row, programs.use_of(row, words), rule)
 
     def _use(self, row: Row, use: Use, rule: Rule | None) -> Iterator[Rule]:
         """Yield the rules that cover what a command does, beside the `run` that names it. Raises NotCovered."""

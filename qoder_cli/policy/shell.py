@@ -14,6 +14,7 @@ _PIECE = re.compile(
 )
 _QUIET = re.compile(r" +(?:2>&1|2?> ?/dev/null)(?=[ \n;|&]|\Z)")
 _JOIN = re.compile(r"&&|\|\||;|\||\n")
+_EXPANDED = re.compile(r"""(?:''|"")*([=^])""")  # by zsh, to the path of a program
 _PROGRAM = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_+./-]*", re.ASCII)
 
 # Words with which bash, zsh, ksh or fish begin something else than one program with its words, ...
@@ -146,8 +147,8 @@ def _check_word(written: str, *, is_first: bool) -> None:
     """Raise Unreadable for a word that shells read differently; `written` is how it stands there."""
     if is_first and not _PROGRAM.fullmatch(written):
         raise Unreadable("it does not begin with the plain name of a program")
-    if written[0] in "=^" and written != "=":
-        raise Unreadable(f"a word begins with {written[0]}")
+    if written != "=" and (sign := _EXPANDED.match(written)):
+        raise Unreadable(f"a word begins with {sign[1]}")
 
 
 def _sign(character: str) -> str:

@@ -85,7 +85,7 @@ def guarded(app: App, call: Call, session: Mapping[str, Any]) -> Denial | None:
 
 def refuse_guarded(app: App, session_id: str, calls: Sequence[Call]) -> None:
     """Raise Rejected if the profile's policy denies one of these calls, or may, which are to be allowed or answered."""
-    guard = guard_of(app)
+    guard = guard_of(app) if calls else None
     if guard is None:
         return
     session: dict[str, Any] = {}

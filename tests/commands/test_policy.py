@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.local import decided
@@ -531,3 +532,158 @@ def test_run_wait_prompts_about_what_a_policy_leaves(
     server.asks("sess_1", call(1), call(3))
     assert qoder(*WAIT, "--on-ask", "prompt", "--policy", str(policy)).code == 0
     assert server.sent == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]
+
+
+# Where the shell is.
+
+
+def run_before(server: Asking, command: str, *, denied: bool = False) -> None:
+    """Let the agent of a session have run a command, or tried to, a while ago."""
+    before = call(90, input={"command": command})
+    answer = {"type": "user.tool_confirmation", "tool_use_id": "evt_90", "result": "deny" if denied else "allow"}
+    server.tell(server.sessions["sess_1"], server.world.now() - 58, before, answer)
+
+
+@pytest.mark.parametrize(
+    ("command", "denied", "code"),
+    [
+        *(("cd /tmp", False, 11), ("cd /tmp && ls", False, 11), ("x; c'd' y", False, 11), ("$X y", False, 11)),
+        *(
+            ("cd /tmp", True, 0),
+            ("cd /repo && ls", False, 0),
+            ("grep cd x", False, 0),
+            ("for f in *; do ls; done", False, 0),
+        ),
+    ],
+)
+@pytest.mark.few(4)
+def test_run_wait_by_a_policy_allows_no_command_where_the_shell_may_be_elsewhere(
+    qoder: Qoder, server: Asking, policy: Path, command: str, denied: bool, code: int
+) -> None:
+    server.asks("sess_1", call(1))
+    run_before(server, command, denied=denied)
+    ran = qoder(*by(policy))
+    assert (ran.code, "the shell may be in another folder since an earlier call" in ran.err) == (code, code == 11), (
+        ran.err
+    )
+
+
+def test_run_wait_by_a_policy_counts_a_cd_that_waits_beside(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(4, input={"command": "cd /tmp"}), call(1))
+    assert (qoder(*by(policy)).code, server.sent) == (11, [])
+    policy.write_text(f"{RULES}  - text: /tmp\n")
+    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
+
+
+def test_run_wait_by_a_policy_allows_no_command_where_the_past_cannot_be_read(
+    qoder: Qoder, server: Asking, policy: Path
+) -> None:
+    server.asks("sess_1", call(1))
+
+    def told(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        asks_for = request.url.params.get_list("types[]")
+        return refusal(500, "api_error", "no") if asks_for == ["agent.tool_use", "user.tool_confirmation"] else answer()
+
+    server.lie = told
+    ran = qoder(*by(policy))
+    assert (ran.code, server.sent) == (11, [])
+    assert "the shell may be in another folder" in ran.err
+
+
+def test_policy_test_knows_where_the_shell_was(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1), call(4, input={"command": "cd /tmp"}), call(1, id="evt_5"))
+    rows = qoder("policy", "test", str(policy), "drun_1", "--json").json
+    assert sorted((row["answer"], row["calls"]) for row in rows) == [("allow", 1), ("ask", 1), ("ask", 1)]
+
+
+# The policy of a profile.
+
+
+@pytest.fixture
+def guard(qoder: Qoder, tmp_path: Path) -> Path:
+    """A policy that the profile names."""
+    file, config = tmp_path / "guard.yaml", tmp_path / "guarded.toml"
+    file.write_text("deny: [{run: echo 2}, {path: /secrets}, {tool: lookup}]\n")
+    file.chmod(0o600)
+    config.write_text(f'[profiles.default]\npolicy = "{file}"\n')
+    config.chmod(0o600)
+    qoder.env["QODER_CONFIG"] = str(config)
+    return file
+
+
+REFUSED_BY_GUARD: dict[str, Event] = {
+    "denied": call(2),
+    "perhaps": call(1, input={"command": "sh -c 'echo 2'"}),
+    "unreadable": call(1, input={"command": "cat $X /secrets/key"}),
+    "another tool": call(1, "Read", input={"path": "/Secrets/key"}),
+    "a custom tool": call(1, "lookup", kind="agent.custom_tool_use"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_GUARD)
+def test_run_approve_refuses_what_the_policy_of_the_profile_denies(
+    qoder: Qoder, server: Asking, guard: Path, name: str
+) -> None:
+    asked = REFUSED_BY_GUARD[name]
+    server.asks("sess_1", asked)
+    words = ("approve", "drun_1", asked["id"], "--yes")
+    if name == "a custom tool":
+        words = ("answer", "drun_1", asked["id"], "--with", "x")
+    ran = qoder("run", *words, "--json")
+    assert (ran.code, server.sent, str(guard) in ran.error["message"]) == (6, [], True), ran.err
+    assert "(line 1, deny " in ran.error["message"]
+    if name != "a custom tool":
+        assert qoder("run", "deny", "drun_1", asked["id"], "--yes").code == 0
+
+
+def test_run_approve_allows_what_the_policy_of_the_profile_does_not_deny(
+    qoder: Qoder, server: Asking, guard: Path
+) -> None:
+    server.asks("sess_1", call(1))
+    assert (qoder("run", "approve", "drun_1", "--all", "--yes").code, len(server.sent)) == (0, 1)
+
+
+def test_a_policy_of_a_profile_is_for_the_deployments_that_it_names(qoder: Qoder, server: Asking, guard: Path) -> None:
+    server.asks("sess_1", call(2))
+    text = guard.read_text()
+    guard.write_text(f"{text}deployments: [dep_1]\n")
+    assert qoder("run", "approve", "drun_1", "--all", "--yes").code == 6
+    guard.write_text(f"{text}deployments: [dep_2]\n")
+    assert qoder("run", "approve", "drun_1", "--all", "--yes").code == 0
+
+
+def test_run_wait_by_a_policy_allows_nothing_that_the_profiles_denies(
+    qoder: Qoder, server: Asking, policy: Path, guard: Path
+) -> None:
+    policy.write_text("work: /repo\nallow: [{run: echo 1}, {run: echo 2}]")
+    server.asks("sess_1", call(1), call(2))
+    ran = qoder(*by(policy))
+    assert (ran.code, server.sent) == (11, [{"events": [reply(1, "allow")]}])
+    assert "the profile's policy denies it (line 1, deny run: echo 2)" in ran.err
+
+
+def test_a_missing_or_broken_policy_of_a_profile_stops_what_it_guards(
+    qoder: Qoder, server: Asking, policy: Path, guard: Path
+) -> None:
+    server.asks("sess_1", call(1))
+    guarded = (
+        ("run", "approve", "drun_1", "--all", "--yes"),
+        ("run", "answer", "drun_1", "evt_1", "--with", "x"),
+        by(policy),
+    )
+    for break_it in (lambda: guard.write_text("rules: []"), guard.unlink):
+        break_it()
+        assert [qoder(*words).code for words in guarded] == [2, 2, 2]
+        assert server.requests == []
+    assert qoder("run", "deny", "drun_1", "--all", "--yes").code == 0
+
+
+def test_config_set_policy_takes_a_whole_path(qoder: Qoder, guard: Path) -> None:
+    assert qoder("config", "set", "policy", "guard.yaml").code == 2
+    assert qoder("config", "set", "policy", str(guard)).code == 0
+    assert qoder("config", "get", "policy").out == f"{guard}\n"
+
+
+def test_run_wait_says_that_no_shell_replaces_the_home(qoder: Qoder, server: Asking) -> None:
+    ran = qoder(*WAIT, "--on-ask", "policy=~/policy.yaml")
+    assert (ran.code, server.requests, "no shell replaces the ~" in ran.err) == (2, [], True)

@@ -183,6 +183,7 @@ COMMANDS = {
     "if true": "ask",
     "export X": "ask",
     "ls; ; ls": "ask",
+    "echo ''=ls": "ask",
     "": "ask",
     "'ls'": "ask",
     "./ls": "ask",
