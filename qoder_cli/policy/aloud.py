@@ -4,12 +4,11 @@ import shlex
 from typing import NamedTuple
 
 from qoder_cli.policy import programs
-from qoder_cli.policy.calls import Subject
+from qoder_cli.policy.calls import BASH, Subject
 from qoder_cli.policy.deciding import decide
 from qoder_cli.policy.paths import Place, is_inside, place, spelled
 from qoder_cli.policy.rules import Policy, Rule
 from qoder_cli.policy.shell import unwrapped
-from qoder_cli.policy.tools import BASH
 
 # Where programs, what they load, and their configs lie.
 _OF_PROGRAMS = ("/bin", "/sbin", "/usr", "/opt", "/etc", "/lib", "/lib64", "/proc", "/sys", "/dev", "/root", "/home")
@@ -129,7 +128,7 @@ def _of_running(policy: Policy, rule: Rule) -> list[str]:
     if not rule.more:
         verdict = decide(policy, Subject("tool", BASH, {"command": shlex.join(rule.words)}))
         if verdict.answer != "allow":
-            warnings.append(f"never allows anything: {verdict.why or verdict.rules_in_words}")
+            warnings.append(f"never allows anything: {verdict.why or verdict.data['rule']}")
     elif row is not None and row.rule == "read" and not any(policy.allowing("read")):
         warnings.append("never allows anything: its operands must be inside `read`, and there is none")
     return warnings

@@ -10,18 +10,16 @@ from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.policy import programs, shell
-from qoder_cli.policy.calls import LONGEST, Subject
-from qoder_cli.policy.denying import Denial, Fit, denials
+from qoder_cli.policy.calls import BASH, LONGEST, TOOLS, Subject, Tool, is_of_kind
+from qoder_cli.policy.denying import Fit, denied, names_tool
 from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, is_plain, place, spelled
 from qoder_cli.policy.programs import NotCovered, Row, Use
 from qoder_cli.policy.rules import Policy, Rule
-from qoder_cli.policy.shell import Chain, Command, Words, untimed, unwrapped
+from qoder_cli.policy.shell import Chain, Unreadable, Words, unwrapped
 from qoder_cli.policy.texts import folded
-from qoder_cli.policy.tools import BASH, TOOLS, Tool, is_of_kind
 
 Answer = Literal["allow", "deny", "ask"]
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
-_CUSTOM = "a custom tool takes a result, which no rule gives"
 
 
 class Verdict(NamedTuple):
@@ -32,64 +30,47 @@ class Verdict(NamedTuple):
     why: str = ""
 
     @property
-    def rule(self) -> Rule | None:
-        """The first of the rules."""
-        return next(iter(self.rules), None)
-
-    @property
-    def rules_in_words(self) -> str | None:
-        return "; ".join(rule.text for rule in self.rules) or None
-
-    @property
     def in_words(self) -> str:
         """What it comes to, for a column."""
-        if not self.rules:
-            return self.answer
         lines = ", ".join(str(rule.line) for rule in self.rules)
-        return f"{self.answer} (line {lines})"
+        return f"{self.answer} (line {lines})" if lines else self.answer
 
     @property
     def because(self) -> str | None:
         """The reason of a deny, for the agent."""
-        if self.answer != "deny" or self.rule is None:
+        if self.answer != "deny":
             return None
-        return self.rule.because or f"A rule denies this: {self.rule.text.removeprefix('deny ')}"
+        rule = self.rules[0]
+        return rule.because or f"A rule denies this: {rule.verb}: {rule.value}"
 
     @property
     def data(self) -> dict[str, Any]:
         """What it comes to, for JSON."""
-        line = self.rule and self.rule.line
-        return {"answer": self.answer, "line": line, "rule": self.rules_in_words, "why": self.why or None}
+        line = next((rule.line for rule in self.rules), None)
+        rules = "; ".join(rule.text for rule in self.rules) or None
+        return {"answer": self.answer, "line": line, "rule": rules, "why": self.why or None}
 
 
 def decide(policy: Policy, subject: Subject) -> Verdict:
     """Return what a policy says of a call. Which deployments it is for, the caller knows."""
     if subject.kind not in ("tool", "mcp"):
-        return Verdict("ask", (), _CUSTOM)
+        return Verdict("ask", (), "a custom tool takes a result, which no rule gives")
     if denial := denied(policy, subject):
-        if denial.fit is Fit.YES:
-            return Verdict("deny", (denial.rule,))
-        return Verdict("ask", (), f"line {denial.rule.line} may mean to deny it: {denial.rule.text}")
+        return Verdict("deny", (denial.rule,)) if denial.fit is Fit.YES else Verdict("ask", (), denial.in_words)
     try:
-        rules = tuple(dict.fromkeys(_Covering(policy, subject).rules()))
+        return Verdict("allow", tuple(dict.fromkeys(_Covering(policy, subject).rules())))
     except NotCovered as error:
         return Verdict("ask", (), str(error))
-    return Verdict("allow", rules)
-
-
-def denied(policy: Policy, subject: Subject) -> Denial | None:
-    """Return the deny that most plainly means a call, or may."""
-    return next(iter(denials(policy, subject)), None)
 
 
 def may_move(policy: Policy, subject: Subject) -> bool:
     """Return whether a call may leave the shell in another folder than `work`, for calls that come later."""
-    if subject.command is None:
+    chain = subject.chain
+    if isinstance(chain, Unreadable):
+        return shell.may_move(subject.command or "")
+    if chain is None:
         return subject.tool is TOOLS[BASH]
-    if subject.chain is None:
-        return shell.may_move(subject.command)
-    cd = subject.chain.cd
-    return cd is not None and (not cd.startswith("/") or place(cd) != policy.work)
+    return chain.cd is not None and (not chain.cd.startswith("/") or place(chain.cd) != policy.work)
 
 
 def has_rule_about(
@@ -103,103 +84,88 @@ def has_rule_about(
     is_for_it = not policy.deployments or not set(policy.deployments).isdisjoint(deployment)
     if kind not in ("tool", "mcp") or not is_for_it:
         return False
-    if any(each.rule.verb == "tool" for each in denials(policy, subject)):
+    if any(names_tool(rule, subject) for rule in policy.denying("tool")):
         return True
     if subject.tool is None:
-        return any(_names(rule, subject) for rule in policy.allowing("tool"))
-    verbs = {"run", "read", "write"} if subject.tool.rule == "run" else {subject.tool.rule}
-    return any(rule.verb in verbs for rule in policy.rules if rule.allows or rule.verb == "run")
-
-
-def _names(rule: Rule, subject: Subject) -> bool:
-    """Return whether an allow names the tool of a server, by its own name."""
-    server, _, tool = rule.value.removeprefix("mcp__").partition("__")
-    is_tool = subject.name == tool or (tool.endswith("*") and subject.name.startswith(tool[:-1]))
-    return subject.kind == "mcp" and subject.server == server and is_tool
+        return any(rule.is_tool(subject.server, subject.name) for rule in policy.allowing("tool"))
+    if subject.tool.rule == "run":
+        return any(rule.verb in ("run", "read", "write") for rule in policy.rules)
+    return any(policy.allowing(subject.tool.rule))
 
 
 class _Covering:
-    """The allows of a policy, beside one call. Raises NotCovered."""
+    """The allows of a policy, beside one call. Its methods raise NotCovered."""
 
     def __init__(self, policy: Policy, subject: Subject) -> None:
         self._policy = policy
         self._subject = subject
         self._work = policy.work if subject.in_work else None
-        self._denied = [tuple(map(folded, rule.place)) for rule in policy.denying("path")]
 
     def rules(self) -> Iterator[Rule]:
-        """Yield the rules that cover the call, part by part. Raises NotCovered."""
-        subject = self._subject
+        """Yield the rules that cover the call, part by part."""
+        subject, tool = self._subject, self._subject.tool
         if not (subject.is_main or self._policy.all_agents):
             raise NotCovered("another agent's thread makes the call; `agents: all` allows that")
         if not isinstance(subject.input, dict) or jsontext.is_repeated(subject.input):
             raise NotCovered("the input is not an object, or names a field twice")
-        if any(len(text) > LONGEST for text in subject.texts):
+        if any(len(text) > LONGEST for text in subject.values):
             raise NotCovered("its input is too long")
         if not all(_NAME.fullmatch(name) for name in (subject.name, subject.server) if name is not None):
             raise NotCovered("the name of its tool or server has other characters than letters, digits, _ . -")
         if subject.kind == "mcp":
             yield self._tool_of_server()
-        elif (tool := subject.tool) is None:
+            return
+        if tool is None:
             raise NotCovered(f"no rule is about {subject.name}")
+        _check_fields(subject, tool)
+        if tool is TOOLS[BASH]:
+            yield from self._commands()
+        elif tool.rule in ("read", "write"):
+            yield self._file(tool)
         else:
-            _check_fields(subject, tool)
-            yield from self._built_in(tool)
+            yield self._page(tool)
 
     def _tool_of_server(self) -> Rule:
         why = "no rule is about this tool"
         for rule in self._policy.allowing("tool"):
-            if not _names(rule, self._subject):
+            if not rule.is_tool(self._subject.server, self._subject.name):
                 continue
             fields = self._subject.schema if rule.fields is None else rule.fields
             unnamed = next((name for name in self._subject.input if name not in fields), None)
             if unnamed is None and all(map(_is_plain_value, self._subject.input.values())):
                 return rule
-            why = f"line {rule.line} allows other fields, or plain values alone"
-            if unnamed is not None and unnamed.isprintable() and len(unnamed) < 40:
-                why = f"line {rule.line} does not name its field {unnamed}"
+            why = f"line {rule.line} does not name its field {_quoted(unnamed)}"
+            if unnamed is None:
+                why = f"line {rule.line} is for text, numbers, true, false, null, and lists of these"
         raise NotCovered(why)
 
-    def _built_in(self, tool: Tool) -> Iterator[Rule]:
-        if tool is TOOLS[BASH]:
-            yield from self._commands()
-        elif tool.has_path:
-            yield self._file(tool)
-        else:
-            yield self._page(tool)
-
     def _page(self, tool: Tool) -> Rule:
-        url = self._subject.fields.get("url")
         for rule in self._policy.allowing(tool.rule):
-            if tool.rule == "search" or (isinstance(url, str) and rule.site.allows(url)):
+            if tool.rule == "search" or any(map(rule.site.allows, self._subject.named("url"))):
                 return rule
         raise NotCovered("no `search: web` is there" if tool.rule == "search" else "no `fetch` covers its address")
 
     def _file(self, tool: Tool) -> Rule:
         """Return the rule that covers the path of a tool."""
-        paths = self._subject.paths
-        if len(paths) != 1 and not (tool.goes_down and not paths):
+        paths = self._subject.named("path") or ["."] * tool.goes_down
+        if len(paths) != 1:
             raise NotCovered("it names no path, or two")
-        path = paths[0] if paths else "."
-        if not is_plain(path):
+        if not is_plain(paths[0]):
             raise NotCovered("its path has other characters than letters, digits, blanks and a few signs")
-        below = [beginning(pattern) for pattern in self._subject.patterns]
-        if None in below:
+        begins, chooses = ([*map(beginning, self._subject.named(kind))] for kind in ("pattern", "filter"))
+        if None in (*begins, *chooses):
             raise NotCovered("its pattern may lead out of the folder")
-        at = self._place(path)
+        at = self._place(paths[0])
         if tool.rule == "write":
             return self._writing(at)
-        rule = self._reading(at)
         if tool.goes_down:
-            # Each pattern narrows what is looked through; the widest counts.
-            wide = min((place(begins or "", at) for begins in below), key=len, default=at)
-            self._check_below(wide)
-        return rule
+            self._check_below(place("/".join(map(str, begins)), at))
+        return self._reading(at)
 
     # Paths.
 
     def _place(self, path: str) -> Place:
-        """Return the place of a path as typed. Raises NotCovered for a relative one where the folder is not certain."""
+        """Return the place of a path as typed; a relative one needs a certain folder."""
         if path.startswith("/"):
             return place(path)
         if self._work is None:
@@ -213,10 +179,10 @@ class _Covering:
         return "the shell may be in another folder since an earlier call"
 
     def _reading(self, at: Place) -> Rule:
-        rule = next((rule for rule in self._policy.allowing("read") if is_inside(at, rule.place)), None)
-        if rule is None:
-            raise NotCovered(f"no `read` covers {spelled(at)}")
-        return rule
+        for rule in self._policy.allowing("read"):
+            if is_inside(at, rule.place):
+                return rule
+        raise NotCovered(f"no `read` covers {spelled(at)}")
 
     def _writing(self, at: Place) -> Rule:
         for rule in self._policy.allowing("write"):
@@ -225,119 +191,86 @@ class _Covering:
         raise NotCovered(f"no `write` covers {spelled(at)}")
 
     def _check_below(self, folder: Place) -> None:
-        """Raise NotCovered if a denied path is below a folder that is gone down into."""
+        """Refuse to go down to a denied path."""
         above = folded_place(spelled(folder))
-        denied = next(
-            (rule for rule in self._policy.denying("path") if is_inside(folded_place(rule.value), above)), None
-        )
-        if denied is not None:
-            raise NotCovered(f"line {denied.line} denies a path below {spelled(folder)}: {denied.value}")
+        for deny in self._policy.denying("path"):
+            if is_inside(folded_place(deny.value), above):
+                raise NotCovered(f"line {deny.line} denies a path below {spelled(folder)}: {deny.value}")
 
     # Commands.
 
     def _commands(self) -> Iterator[Rule]:
-        chain = self._subject.chain
-        if chain is None:
-            raise NotCovered(f"its command cannot be read: {self._subject.unread}")
-        self._enter(chain)
-        for command in chain.commands:
-            yield from self._command(command)
-
-    def _enter(self, chain: Chain) -> None:
-        """Note where the commands run, after a `cd` before them. Raises NotCovered for one to another folder."""
-        if chain.cd is None:
-            return
-        work = self._policy.work
-        if not chain.cd.startswith("/") or work is None or place(chain.cd) != work or not is_plain(chain.cd):
+        chain, work = self._subject.chain, self._policy.work
+        if not isinstance(chain, Chain):
+            raise NotCovered(f"its command cannot be read: {chain}")
+        if chain.cd is not None and (not chain.cd.startswith("/") or work is None or place(chain.cd) != work):
             raise NotCovered("it changes the folder: only `cd WORK && …` is read")
-        if chain.stays:
+        if chain.is_in_cd:
             self._work = work
+        for command in chain.commands:
+            yield from self._command(command.words)
 
-    def _command(self, command: Command) -> Iterator[Rule]:
-        """Yield the rules that cover one command of a chain. Raises NotCovered."""
-        words, launchers = unwrapped(command.words)
-        row = programs.row_of(words)
+    def _command(self, words: Words) -> Iterator[Rule]:
+        """Yield the rules that cover one command of a chain."""
+        program, launchers = unwrapped(words)
+        row = programs.row_of(program)
         is_itself = row is not None and launchers <= {row.launched}
-        for rule in sorted(self._policy.allowing("run"), key=lambda rule: rule.more):
-            is_exact = not rule.more and rule.words in (command.words, untimed(command.words))
-            is_begun = rule.more and is_itself and _begins(words, unwrapped(rule.words).words)
-            if is_exact or is_begun:
-                break
-        else:
-            rule = None
+        runs = sorted(self._policy.allowing("run"), key=lambda rule: rule.more)
+        rule = next((rule for rule in runs if rule.is_command(words, program if is_itself else ())), None)
         if rule is not None and self._work is None:
             raise NotCovered(self._why_nowhere)
-        if rule is not None and not rule.more:
-            yield rule
-            return
-        if row is None or (rule is None and row.rule == "run"):
-            raise NotCovered(f"no rule covers {_shown(words)}")
-        if not is_itself:
-            raise NotCovered(f"{row.name} may be another program behind what starts it: {_shown(command.words)}")
-        yield from self._use(row, programs.use_of(row, words), rule)
-
-    def _use(self, row: Row, use: Use, rule: Rule | None) -> Iterator[Rule]:
-        """Yield the rules that cover what a command does, beside the `run` that names it. Raises NotCovered."""
         if rule is not None:
             yield rule
+        if rule is None or rule.more:
+            if row is None or (rule is None and row.rule == "run"):
+                raise NotCovered(f"no rule covers {_quoted(' '.join(program[:3]))}")
+            if not is_itself:
+                raise NotCovered(f"{row.name} may be another program behind {words[0]}")
+            yield from self._use(row, programs.use_of(row, program), is_named=rule is not None)
+
+    def _use(self, row: Row, use: Use, *, is_named: bool) -> Iterator[Rule]:
+        """Yield the rules that cover what a command does, which a `run` may have named."""
+        reads = [self._place(path) for path in (*use.reads, *["."] * use.is_in_work)]
+        moves, writes = ([self._place(path) for path in paths] for paths in (use.moves, use.writes))
         if row.is_of_git:
             yield self._git(row)
-        reads = [self._place(path) for path in use.reads]
-        if use.is_in_work:
-            reads.append(self._place("."))
         yield from map(self._reading, reads)
-        moves = [self._place(path) for path in use.moves]
-        writes = [self._place(path) for path in use.writes]
         yield from map(self._writing, (*moves, *writes))
         if moves:
-            self._check_moved([*moves, *writes])
+            self._check_moved((*moves, *writes))
         if use.goes_down:
-            folders = [*reads, *moves, *writes]
-            if row.is_of_git:
-                folders.append(self._place("."))
-            for folder in folders:
+            for folder in (*reads, *moves, *writes, *[self._place(".")] * row.is_of_git):
                 self._check_below(folder)
-        if rule is None and not (reads or moves or writes or row.is_of_git):
-            yield self._any(row.rule)
+        if not (is_named or reads or moves or writes or row.is_of_git):
+            if not any(self._policy.allowing(row.rule)):
+                raise NotCovered(f"no `{row.rule}` covers it")
+            yield next(self._policy.allowing(row.rule))
 
     def _git(self, row: Row) -> Rule:
         """Return the rule for the repository, which git reads as a whole, its config included."""
-        of_config = next((rule for rule in self._policy.allowing("write") if ".git" in map(folded, rule.place)), None)
-        if of_config is not None:
-            raise NotCovered(f"line {of_config.line} covers git's config, which can start programs")
+        for rule in self._policy.allowing("write"):
+            if ".git" in map(folded, rule.place):
+                raise NotCovered(f"line {rule.line} covers git's config, which can start programs")
         try:
             return self._reading(self._place("."))
         except NotCovered as error:
-            why = f"{row.name} needs `read` on all of `work`: {error}"
-            raise NotCovered(why) from None
+            raise NotCovered(f"{row.name} needs `read` on all of `work`: {error}") from None
 
-    def _check_moved(self, places: list[Place]) -> None:
-        """Raise NotCovered for moving, or replacing, a folder that a rule names, or one above."""
-        named = [rule.place for rule in self._policy.rules if rule.place]
-        if self._policy.work is not None:
-            named.append(self._policy.work)
+    def _check_moved(self, places: Collection[Place]) -> None:
+        """Refuse to move, or replace, a folder that a rule names, or one above."""
+        named = [*filter(None, (self._policy.work, *(rule.place for rule in self._policy.rules)))]
         for at in places:
             if any(is_inside(each, at) for each in named):
-                raise NotCovered(f"mv of {spelled(at)}, which a rule names, or of a folder above")
-
-    def _any(self, verb: str) -> Rule:
-        """Return a rule for a command that names no path."""
-        rule = next(self._policy.allowing(verb), None)
-        if rule is None:
-            raise NotCovered(f"no `{verb}` covers it")
-        return rule
+                raise NotCovered(f"it moves {spelled(at)}, which a rule names, or a folder above")
 
 
 def _check_fields(subject: Subject, tool: Tool) -> None:
     """Raise NotCovered for fields that are not known, or of another type."""
     for name, value in subject.input.items():
         if name not in tool.fields:
-            shown = name if name.isascii() and name.isprintable() and len(name) < 40 else "a field"
-            raise NotCovered(f"it has {shown}, which is not known of this tool")
+            raise NotCovered(f"it has {_quoted(name)}, which is not known of this tool")
         if not is_of_kind(value, tool.fields[name]):
             raise NotCovered(f"its {name} is not of the type that is known")
-    if tool is TOOLS[BASH] and subject.command is None:
-        raise NotCovered("it has no command")
 
 
 def _is_plain_value(value: Any) -> bool:
@@ -352,10 +285,6 @@ def _is_kept(part: str) -> bool:
     return part.startswith(".") or folded(part) == "head" or folded(part).endswith(".git")
 
 
-def _begins(words: Words, start: Words) -> bool:
-    return words[: len(start)] == start
-
-
-def _shown(words: Words) -> str:
-    shown = " ".join(words[:3])
-    return shown if shown.isprintable() and len(shown) < 60 else words[0]
+def _quoted(text: str | None) -> str:
+    """Return another's text for a message, if it can be seen."""
+    return text if text and text.isascii() and text.isprintable() and len(text) < 60 else "what cannot be shown"

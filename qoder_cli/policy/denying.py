@@ -7,13 +7,14 @@ from functools import cached_property
 from typing import NamedTuple
 
 from qoder_cli.policy import programs
-from qoder_cli.policy.calls import LONGEST, Subject
+from qoder_cli.policy.calls import LONGEST, Subject, called
 from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, may_be_anywhere, place
-from qoder_cli.policy.programs import NotCovered
 from qoder_cli.policy.rules import Policy, Rule
-from qoder_cli.policy.shell import Words, may_hold, pieces, unwrapped
+from qoder_cli.policy.shell import Chain, may_hold, pieces, unwrapped
 from qoder_cli.policy.texts import folded, folded_forms
-from qoder_cli.policy.tools import called
+
+_APART = re.compile(r"[\s;&|<>(){}`\"']+")
+_WILD = re.compile(r"[*?\[{$`\\]")
 
 
 class Fit(IntEnum):
@@ -30,12 +31,28 @@ class Denial(NamedTuple):
     rule: Rule
     fit: Fit
 
+    @property
+    def in_words(self) -> str:
+        """What it does to the call."""
+        doing = "denies it" if self.fit is Fit.YES else "may mean to deny it"
+        return f"line {self.rule.line} {doing}: {self.rule.text}"
 
-def denials(policy: Policy, subject: Subject) -> list[Denial]:
-    """Return the denies that mean a call, or may, the plainest first; of any kind of tool."""
+
+def denied(policy: Policy, subject: Subject) -> Denial | None:
+    """Return the deny that most plainly means a call, of whatever kind of tool, or may."""
     reader = _Reader(policy, subject)
-    fits = [Denial(rule, reader.fit(rule)) for rule in policy.rules if not rule.allows]
-    return sorted((each for each in fits if each.fit), key=lambda each: (-each.fit, each.rule.line))
+    denials = [Denial(rule, reader.fit(rule)) for rule in policy.rules if not rule.allows]
+    return max((each for each in denials if each.fit), key=lambda each: (each.fit, -each.rule.line), default=None)
+
+
+def names_tool(rule: Rule, subject: Subject) -> Fit:
+    """Return whether a deny names the tool of a call, by any of its names."""
+    bare = subject.name.removeprefix(f"mcp__{subject.server}__")
+    names = [subject.name, bare, called(subject.name) if subject.kind == "tool" else f"mcp__{subject.server}__{bare}"]
+    if any(_fits(rule.value, name) for name in names):
+        return Fit.YES
+    globs = [folded(rule.value), folded(called(rule.value))]
+    return Fit.MAYBE if any(_fits(glob, folded(name)) for glob in globs for name in names) else Fit.NO
 
 
 class _Reader:
@@ -45,119 +62,103 @@ class _Reader:
         self._policy = policy
         self._subject = subject
         self._work = policy.work or ()
-        self._is_long = any(len(text) > LONGEST for text in subject.texts)
+        self._is_long = any(len(text) > LONGEST for text in subject.values)
 
     def fit(self, rule: Rule) -> Fit:
-        fit: Fit = getattr(self, f"_{rule.verb}")(rule)
-        return fit
+        is_plain, may_be = {
+            "run": (self._runs, self._may_run),
+            "path": (self._opens, self._may_open),
+            "fetch": (self._fetches, self._may_fetch),
+            "text": (self._has, self._may_have),
+            "tool": (self._calls, self._may_call),
+        }[rule.verb]
+        if is_plain(rule):
+            return Fit.YES
+        return Fit.MAYBE if may_be(rule) else Fit.NO
+
+    def _calls(self, rule: Rule) -> bool:
+        return names_tool(rule, self._subject) is Fit.YES
+
+    def _may_call(self, rule: Rule) -> bool:
+        return names_tool(rule, self._subject) is Fit.MAYBE
+
+    def _has(self, rule: Rule) -> bool:
+        return any(rule.value in text for text in self._subject.texts)
+
+    def _may_have(self, rule: Rule) -> bool:
+        wanted = folded_forms(rule.value)
+        return any(one in form for text in self._subject.texts for form in folded_forms(text) for one in wanted)
+
+    def _fetches(self, rule: Rule) -> bool:
+        return any(map(rule.site.denies, self._subject.named("url")))
+
+    def _may_fetch(self, rule: Rule) -> bool:
+        return any(map(rule.site.may_be_in, self._subject.texts))
+
+    def _runs(self, rule: Rule) -> bool:
+        """Return whether a command begins with the words of a rule, behind what only starts it."""
+        commands = [each for words in self._subject.commands for each in (words, unwrapped(words).words)]
+        return any(words[: len(rule.words)] == rule.words for words in commands)
+
+    def _may_run(self, rule: Rule) -> bool:
+        return self._is_long or may_hold(self._pieces, rule.words)
 
     @cached_property
     def _pieces(self) -> list[str]:
         """All that may be a word of a command, in order."""
-        texts = self._subject.unknown_texts
+        texts = self._others
         if self._subject.command is not None:
-            texts = [self._subject.command, *(" ".join(words) for words in self._commands)]
+            texts = [self._subject.command, *map(" ".join, self._subject.commands)]
         return [piece for text in texts for piece in pieces(text)]
+
+    @property
+    def _others(self) -> list[str]:
+        """The values that may be anything: of a tool that is not built in."""
+        return self._subject.values if self._subject.tool is None else []
+
+    def _opens(self, rule: Rule) -> bool:
+        """Return whether a tool's path, or an operand of a program of the table, is in a denied folder."""
+        return any(is_inside(place(path, self._work), rule.place) for path in self._opened)
+
+    def _may_open(self, rule: Rule) -> bool:
+        inner = tuple(map(folded, rule.place))
+        return self._is_long or any(name.may_be_inside(inner, is_placed=self._is_placed) for name in self._names)
+
+    @cached_property
+    def _is_placed(self) -> bool:
+        """Whether relative paths certainly begin in `work`."""
+        chain = self._subject.chain
+        is_read = chain is None or (
+            isinstance(chain, Chain) and (chain.cd is None or place(chain.cd, self._work) == self._policy.work)
+        )
+        return self._policy.work is not None and self._subject.in_work and is_read
+
+    @cached_property
+    def _opened(self) -> list[str]:
+        """The paths that the call plainly names."""
+        subject = self._subject
+        opened = subject.named("path")
+        if patterns := subject.named("pattern"):
+            folders = opened or ["."]
+            opened = [f"{folder}/{beginning(pattern) or ''}" for folder in folders for pattern in patterns]
+        for words in subject.commands:
+            program = unwrapped(words).words
+            try:
+                use = programs.use_of(programs.row_of(program), program)
+            except programs.NotCovered:
+                continue
+            opened += (*use.reads, *use.writes, *use.moves)
+        return [path for path in opened if self._is_placed or path.startswith("/")]
 
     @cached_property
     def _names(self) -> list["_Name"]:
         """All that may be a path."""
-        return [name for text in self._suspects() for name in _names_in(text, self._work)]
-
-    @property
-    def _commands(self) -> Iterator[Words]:
-        chain = self._subject.chain
-        if self._subject.command is not None and chain is not None:
-            yield from (command.words for command in chain.commands)
-
-    def _run(self, rule: Rule) -> Fit:
-        """`git push` plainly means a command that begins so, behind what only starts it."""
-        for words in self._commands:
-            if any(each[: len(rule.words)] == rule.words for each in (words, unwrapped(words).words)):
-                return Fit.YES
-        return Fit.MAYBE if self._is_long or may_hold(self._pieces, rule.words) else Fit.NO
-
-    def _fetch(self, rule: Rule) -> Fit:
-        url = self._subject.fields.get("url")
-        is_fetch = self._subject.tool is not None and self._subject.tool.rule == "fetch"
-        if is_fetch and isinstance(url, str) and rule.site.denies(url):
-            return Fit.YES
-        return Fit.MAYBE if any(map(rule.site.may_be_in, self._subject.texts)) else Fit.NO
-
-    def _text(self, rule: Rule) -> Fit:
-        if any(rule.value in text for text in self._subject.texts):
-            return Fit.YES
-        wanted = folded_forms(rule.value)
-        is_there = any(one in form for text in self._subject.texts for form in folded_forms(text) for one in wanted)
-        return Fit.MAYBE if is_there else Fit.NO
-
-    def _tool(self, rule: Rule) -> Fit:
-        subject = self._subject
-        bare = subject.name.removeprefix(f"mcp__{subject.server}__")
-        names = [subject.name, bare]
-        if subject.server is not None:
-            names.append(f"mcp__{subject.server}__{bare}")
-        elif subject.kind == "tool":
-            names.append(called(subject.name))
-        if any(_fits(rule.value, name) for name in names):
-            return Fit.YES
-        wanted = [folded(rule.value), folded(called(rule.value))]
-        return Fit.MAYBE if any(_fits(glob, folded(name)) for glob in wanted for name in names) else Fit.NO
-
-    def _path(self, rule: Rule) -> Fit:
-        """A denied path is plainly meant by a path of a tool, or an operand of a program of the table."""
-        if any(is_inside(place(path, self._work), rule.place) for path in self._plain()):
-            return Fit.YES
-        denied = tuple(map(folded, rule.place))
-        if self._is_long or any(self._may_be(name, denied) for name in self._names):
-            return Fit.MAYBE
-        return Fit.NO
-
-    def _may_be(self, name: "_Name", denied: Place) -> bool:
-        if may_be_anywhere(name.place) or name.may_be_inside(denied):
-            return True
-        # Where the folder is not certain, a relative path may begin anywhere.
-        return not self._is_placed and denied != () and denied[-1] in name.place
-
-    @property
-    def _is_placed(self) -> bool:
-        """Whether relative paths certainly begin in `work`."""
-        if self._policy.work is None or not self._subject.in_work:
-            return False
-        if self._subject.command is None:
-            return True
-        chain = self._subject.chain
-        return chain is not None and (chain.cd is None or place(chain.cd, self._work) == self._policy.work)
-
-    def _plain(self) -> Iterator[str]:
-        """Yield the paths that the call plainly names."""
-        subject = self._subject
-        if not self._is_placed:
-            yield from (path for path in subject.paths if path.startswith("/"))
-            return
-        for path in subject.paths or ["."] * (subject.tool is not None and subject.tool.goes_down):
-            for pattern in subject.patterns or [""]:
-                yield f"{path}/{beginning(pattern) or ''}" if pattern else path
-        for words in self._commands:
-            row = programs.row_of(unwrapped(words).words)
-            try:
-                use = programs.use_of(row, unwrapped(words).words) if row is not None else programs.Use()
-            except NotCovered:
-                continue
-            yield from (*use.reads, *use.writes, *use.moves)
-
-    def _suspects(self) -> Iterator[str]:
-        """Yield the texts in which a path may be named."""
-        subject = self._subject
-        yield from subject.unknown_texts
-        yield from (*subject.paths, *subject.patterns)
-        if subject.command is not None:
-            yield from (word for words in self._commands for word in words)
-            yield subject.command if subject.chain is None else subject.chain.cd or ""
-
-
-_APART = re.compile(r"[\s;&|<>(){}`\"']+")
-_WILD = re.compile(r"[*?\[{$`\\]")
+        subject, chain = self._subject, self._subject.chain
+        texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
+        texts += [word for words in subject.commands for word in words]
+        if chain is not None:
+            texts.append((chain.cd or "") if isinstance(chain, Chain) else subject.command or "")
+        return [name for text in texts for name in _names_in(text, self._work)]
 
 
 class _Name(NamedTuple):
@@ -166,18 +167,15 @@ class _Name(NamedTuple):
     place: Place
     is_cut: bool
 
-    def may_be_inside(self, folder: Place) -> bool:
-        if is_inside(self.place, folder):
+    def may_be_inside(self, folder: Place, *, is_placed: bool) -> bool:
+        """Return whether it may be in a folder; where its beginning is not certain, by the folder's name alone."""
+        if is_inside(self.place, folder) or may_be_anywhere(self.place):
             return True
-        *above, last = self.place or ("",)
-        place = len(above)
-        return (
-            self.is_cut
-            and folder[:place] == tuple(above)
-            and last != ""
-            and folder[place : place + 1] != ()
-            and (folder[place].startswith(last))
-        )
+        if not is_placed and folder[-1:] != () and folder[-1] in self.place:
+            return True
+        depth = len(self.place)
+        is_above = self.is_cut and self.place[:-1] == folder[: depth - 1] and depth <= len(folder)
+        return is_above and depth > 0 and folder[depth - 1].startswith(self.place[-1])
 
 
 def _names_in(text: str, work: Place) -> Iterator[_Name]:
@@ -189,15 +187,13 @@ def _names_in(text: str, work: Place) -> Iterator[_Name]:
         for name in {form, *_APART.split(form)}:
             starts = {0, *(match.end() for match in re.finditer("[=:,@]", name))}
             if name.startswith("-"):
-                starts |= {2, name.find("/")}
-            for start in starts - {-1}:
-                rest = name[start:]
-                if wild := _WILD.search(rest):
-                    rest = rest[: wild.start()]
-                if rest:
-                    is_cut = wild is not None and not rest.endswith("/")
-                    yield _Name(folded_place(rest, work), is_cut)
-                    yield _Name(folded_place(f"/{rest}"), is_cut)
+                starts |= {2, max(name.find("/"), 0)}
+            for rest in (name[start:] for start in starts):
+                path = _WILD.split(rest, maxsplit=1)[0]
+                if path:
+                    is_cut = path != rest and not path.endswith("/")
+                    yield _Name(folded_place(path, work), is_cut)
+                    yield _Name(folded_place(f"/{path}"), is_cut)
 
 
 def _fits(glob: str, name: str) -> bool:

@@ -3,21 +3,66 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
 
 from qoder_cli.policy.paths import is_plain
 from qoder_cli.policy.shell import Words
 
-ROWS_OF_GIT = "git"
+_MANY = "*+"
 
 
 class NotCovered(Exception):
-    """A command that the table does not cover; the text says why, for people."""
+    """A call that a policy does not cover; the text says why, for people."""
 
 
-class Option(NamedTuple):
+# What operands and values may be. Text is nothing but text to every program of the table.
+
+
+def _fits(pattern: str) -> Callable[[str], bool]:
+    return lambda value: re.fullmatch(pattern, value, re.ASCII) is not None
+
+
+_ADDRESS = r"(?:\d+|\$|/[^/\\\n]*/)"
+_PRINT = rf" *{_ADDRESS}(?:, *(?:{_ADDRESS}|[+~]\d+))? *p *"
+_JQ = re.compile(
+    r"(?<![\w.])(?:import|include|env|input_filename|modulemeta|get_search_list)\b|\$ENV\b|\$__prog|[.\d]\.\s*env"
+)
+_TEXTS: dict[str, Callable[[str], bool]] = {
+    "text": lambda value: True,
+    "pattern": lambda value: True,
+    "format": lambda value: "%g" not in value.lower() and "%(sig" not in value.lower(),  # these run gpg
+    "sed": _fits(rf"{_PRINT}(?:[;\n]{_PRINT})*"),
+    "jq": lambda value: _JQ.search(value) is None,
+    "s3": _fits(r"s3://[A-Za-z0-9._/=-]*"),
+}
+_NAMES: dict[str, Callable[[str], bool]] = {
+    **dict.fromkeys(("path", "folder", "written", "moved"), is_plain),
+    "word": lambda value: True,
+    "compared": lambda value: value == "!=" or value[0] not in "-(!",
+    "date": lambda value: value[0] == "+",
+    "name": _fits(r"[A-Za-z0-9][A-Za-z0-9._/,+-]*"),
+    "number": _fits(r"[+-]?\d+(?:\.\d+)*[A-Za-z%]{0,5}"),
+    "remote": _fits(r"[A-Za-z0-9][A-Za-z0-9._/-]*"),
+    "script": _fits(r"[A-Za-z0-9][A-Za-z0-9._:/-]*"),
+    "slug": _fits(r"[A-Za-z0-9][\w.-]*/[\w.-]+"),
+    "spec": lambda value: value.isprintable() and "\\" not in value and value[0] != "-",
+}
+KINDS = frozenset((*_TEXTS, *_NAMES, "words"))
+
+
+def _is_of(value: str, kind: str) -> bool:
+    """Return whether a value is of a kind, or one of the values that a kind lists."""
+    if not value or kind in _TEXTS:
+        return value != "" and _TEXTS[kind](value)
+    if value.startswith("@") or "://" in value or "file:" in value.lower():
+        return False
+    return _NAMES[kind](value) if kind in _NAMES else value in kind.split("|")
+
+
+@dataclass(frozen=True)
+class Option:
     """An option: the kinds of its values, and whether it may stand without its one value, which then is glued to it."""
 
     kinds: tuple[str, ...] = ()
@@ -26,16 +71,14 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A program, with its subcommand, as the table knows it (the comment there says what each column is)."""
+    """A program, with its subcommand, as the table knows it. The comment there says what each column is."""
 
     words: Words
-    rule: str  # read, write or run
+    rule: str
     operands: Words
     options: Mapping[str, Option]
-    has_whole_options: bool  # -ab is one option, not -a and -b
-    always_down: bool
-    down_with: frozenset[str]
-    down_unless: frozenset[str]
+    has_whole_options: bool
+    down: Mapping[str, frozenset[str]]
     launched: str
     runs: str
     note: str
@@ -46,116 +89,38 @@ class Row:
 
     @property
     def is_of_git(self) -> bool:
-        return self.words[0] == ROWS_OF_GIT
+        return self.words[0] == "git"
 
-
-@dataclass
-class Use:
-    """What a command names: paths that it reads, writes or moves, as typed, and whether it goes down into folders."""
-
-    reads: list[str] = field(default_factory=list)
-    writes: list[str] = field(default_factory=list)
-    moves: list[str] = field(default_factory=list)
-    is_in_work: bool = False  # it reads the folder in which it runs
-    goes_down: bool = False
-
-
-# What operands and values may be. The first are text for every program: it opens and runs nothing for them.
-def _is_text(value: str) -> bool:
-    return "\0" not in value
-
-
-def _fits(pattern: str) -> Callable[[str], bool]:
-    return lambda value: re.fullmatch(pattern, value, re.ASCII) is not None
-
-
-_SED_ADDRESS = r"(?:\d+|\$|/[^/\\\n]*/)"
-_JQ_ELSEWHERE = re.compile(
-    r"(?<![\w.])(?<!\d\.)(?:import|include|env|input_filename|modulemeta|get_search_list)\b|\$ENV\b|\$__prog|[.\d]\.\s*env"
-)
-_TEXTS: dict[str, Callable[[str], bool]] = {
-    "text": _is_text,
-    "pattern": _is_text,
-    "format": lambda value: "%g" not in value.lower() and "%(sig" not in value.lower(),  # which runs gpg
-    "sed": _fits(
-        rf" *{_SED_ADDRESS}(?:, *(?:{_SED_ADDRESS}|[+~]\d+))? *p *(?:[;\n] *{_SED_ADDRESS}(?:, *{_SED_ADDRESS})? *p *)*"
-    ),
-    "jq": lambda value: _JQ_ELSEWHERE.search(value) is None,
-}
-_PLAIN: dict[str, Callable[[str], bool]] = {
-    "word": _is_text,
-    "compared": lambda value: not value.startswith(("-", "(", "!")) or value == "!=",
-    "date": lambda value: value.startswith("+"),
-    "name": _fits(r"[A-Za-z0-9][A-Za-z0-9._/,+-]*"),
-    "number": _fits(r"[+-]?\d+(?:\.\d+)*[A-Za-z%]{0,5}"),
-    "remote": _fits(r"[A-Za-z0-9][A-Za-z0-9._/-]*"),
-    "script": _fits(r"[A-Za-z0-9][A-Za-z0-9._:/-]*"),
-    "slug": _fits(r"[A-Za-z0-9][\w.-]*/[\w.-]+"),
-    "path": is_plain,
-    "folder": is_plain,
-    "written": is_plain,
-    "moved": is_plain,
-    "spec": lambda value: value.isprintable() and "\\" not in value and not value.startswith("-"),
-}
-_S3 = _fits(r"s3://[A-Za-z0-9._/=-]*")
-KINDS = frozenset((*_TEXTS, *_PLAIN, "words", "s3"))
-_MANY = "*+"
-
-
-def _check(value: str, kind: str, *, what: str) -> None:
-    """Raise NotCovered unless a value is of a kind, or one of the values that a kind lists."""
-    if kind in _TEXTS:
-        is_fine = value != "" and _TEXTS[kind](value)
-    elif kind == "s3":
-        is_fine = _S3(value)
-    elif not value or value.startswith("@") or "://" in value or "file:" in value.lower():
-        is_fine = False
-    elif kind in _PLAIN:
-        is_fine = _PLAIN[kind](value)
-    else:
-        is_fine = value in kind.split("|")
-    if not is_fine:
-        raise NotCovered(f"{what} is not what the table knows")
+    def goes_down(self, used: set[str]) -> bool:
+        """Return whether it goes down into folders, or prints what the repository holds, with these options."""
+        is_usual = "always" in self.down and used.isdisjoint(self.down.get("unless", ()))
+        return is_usual or not used.isdisjoint(self.down.get("with", ()))
 
 
 @cache
 def table() -> Mapping[Words, Row]:
     """Return the table by the words with which commands begin."""
     lines = (files("qoder_cli") / "policy" / "programs.tsv").read_text("utf-8").splitlines()
-    rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    names, *cells = rows
-    found: dict[Words, Row] = {}
-    for row in cells:
+    names, *rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    by_words: dict[Words, Row] = {}
+    for row in rows:
         values = dict(zip(names, [*row, *[""] * (len(names) - len(row))], strict=True))
-        first, *more = values["program"].split()
-        for program in first.split("|"):
-            found[(program, *more)] = _row((program, *more), values)
-    return found
+        first, *more = values.pop("program").split()
+        by_words |= {words: _row(words, **values) for words in ((program, *more) for program in first.split("|"))}
+    return by_words
 
 
-def _row(words: Words, values: Mapping[str, str]) -> Row:
-    options = values["options"].split()
-    if is_whole := options[:1] == ["whole"]:
-        del options[0]
-    down: dict[str, list[str]] = {"always": [], "unless": [], "with": []}
-    listed: list[str] = []
-    for word in values["down"].split():
-        listed = down.get(word, listed)
-        if word not in down:
+def _row(words: Words, rule: str, operands: str, options: str, down: str, launched: str, runs: str, note: str) -> Row:
+    tokens = options.split()
+    known = dict(option for token in tokens if token != "whole" for option in _options(token))
+    when: dict[str, list[str]] = {}
+    for word in down.split():
+        if word in ("always", "unless", "with"):
+            listed = when.setdefault(word, [])
+        else:
             listed.append(word)
-    return Row(
-        words,
-        values["rule"],
-        tuple(values["operands"].split()),
-        dict(option for token in options for option in _options(token)),
-        is_whole,
-        values["down"].startswith("always"),
-        frozenset(down["with"]),
-        frozenset(down["unless"]),
-        values["launched"],
-        values["runs"],
-        values["note"],
-    )
+    downs = {word: frozenset(listed) for word, listed in when.items()}
+    return Row(words, rule, tuple(operands.split()), known, "whole" in tokens, downs, launched, runs, note)
 
 
 def _options(token: str) -> list[tuple[str, Option]]:
@@ -170,161 +135,131 @@ def _options(token: str) -> list[tuple[str, Option]]:
 
 def row_of(words: Words) -> Row | None:
     """Return the row of a command: the one with the most of its first words."""
-    for length in range(min(len(words), 4), 0, -1):
-        if (row := table().get(words[:length])) is not None:
-            return row
-    return None
+    rows = (table().get(words[:length]) for length in range(4, 0, -1))
+    return next((row for row in rows if row is not None), None)
 
 
-def use_of(row: Row, words: Words) -> Use:
+def nearest_rows(words: Sequence[str]) -> list[str]:
+    """Return the names of rows that are near to a command."""
+    names = [row.name for row in table().values()]
+    same = [row.name for row in table().values() if row.words[0] == words[0]]
+    return same or get_close_matches(" ".join(words[:2]), names, n=1) or get_close_matches(words[0], names, n=1)
+
+
+@dataclass
+class Use:
+    """What a command names: paths that it reads, writes or moves, as typed; whether it goes down into folders, and reads
+    that in which it runs."""
+
+    reads: list[str] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+    moves: list[str] = field(default_factory=list)
+    goes_down: bool = False
+    is_in_work: bool = False
+
+    def note(self, value: str, kind: str) -> None:
+        """Note a path, if a value of this kind is one."""
+        if kind == "spec":  # REV:path, or git's own words for paths
+            self.reads += [value, *(value[place + 1 :] for place, sign in enumerate(value[:-1]) if sign == ":")]
+        kinds = {"path": self.reads, "folder": self.reads, "written": self.writes, "moved": self.moves}
+        if kind in kinds:
+            kinds[kind].append(value)
+
+
+def use_of(row: Row | None, words: Words) -> Use:
     """Return what a command of a row names. Raises NotCovered."""
-    reading = _Reading(row, words)
-    operands = reading.operands
-    use = Use(*reading.values)
+    if row is None:
+        raise NotCovered("it is not in the table")
     if row.operands == ("words",):
-        return use
-    kinds = _kinds_of(row, len(operands), first_given=reading.first_given)
+        return Use()
+    reading = _Reading(row, list(words[len(row.words) :]))
+    use, operands = reading.use, reading.operands
+    kinds = _kinds_of(row, len(operands), has_first=reading.has_first)
     for operand, kind in zip(operands, kinds, strict=True):
-        _check(operand, kind, what=f"the operand {operand}" if operand else "an empty operand")
-        _note(use, operand, kind)
-    if kinds[-1:] == ["written"] and row.operands[-1] == "written" and len(operands) > 1:
-        # The last may be a folder, in which they get their names.
+        if not _is_of(operand, kind):
+            raise NotCovered(f"the operand {operand} is not what the table knows" if operand else "an operand is empty")
+        use.note(operand, kind)
+    if kinds[-1:] == ["written"] and kinds[0] != "written":
+        # The last may be a folder, in which the others get their names.
         use.writes += [f"{operands[-1]}/{source.rstrip('/').rpartition('/')[2]}" for source in operands[:-1]]
-    used = reading.used
-    use.goes_down = (row.always_down and used.isdisjoint(row.down_unless)) or not used.isdisjoint(row.down_with)
-    has_path = any(kind in ("path", "folder") for kind in kinds)
-    takes_folder = any(kind.rstrip("*+?") == "folder" for kind in row.operands)
-    use.is_in_work = not has_path and row.rule == "read" and (takes_folder or (use.goes_down and not row.is_of_git))
+    use.goes_down = row.goes_down(reading.used)
+    takes_folder = row.operands[-1:] == ("folder*",) or (use.goes_down and row.rule == "read" and not row.is_of_git)
+    use.is_in_work = takes_folder and "path" not in kinds and "folder" not in kinds
     return use
 
 
-def _note(use: Use, value: str, kind: str) -> None:
-    if kind in ("path", "folder"):
-        use.reads.append(value)
-    elif kind == "spec":
-        use.reads += [value, *_behind_colons(value)]
-    elif kind == "written":
-        use.writes.append(value)
-    elif kind == "moved":
-        use.moves.append(value)
-
-
-def _behind_colons(value: str) -> list[str]:
-    """Return what may be a path in `REV:path`, or in git's own words for paths."""
-    parts = value.split(":")
-    return [rest for place in range(1, len(parts)) if (rest := ":".join(parts[place:]))]
-
-
-def _kinds_of(row: Row, count: int, *, first_given: bool) -> list[str]:
+def _kinds_of(row: Row, count: int, *, has_first: bool) -> list[str]:
     """Return the kind of each operand. Raises NotCovered for too many or too few."""
-    wanted = list(row.operands[1:] if first_given else row.operands)
-    many = next((place for place, kind in enumerate(wanted) if kind[-1] in _MANY), None)
-    if many is not None:
-        others = len(wanted) - 1
-        times = max(count - others, 0)
-        if wanted[many].endswith("+") and times == 0:
-            raise NotCovered(f"{row.name} misses an operand")
-        wanted[many : many + 1] = [wanted[many].rstrip(_MANY)] * times
-    while len(wanted) > count and wanted[-1].endswith("?"):
-        del wanted[-1]
+    wanted = list(row.operands[has_first:])
+    for place, kind in enumerate(wanted):
+        if kind[-1] in _MANY:
+            times = max(count - len(wanted) + 1, 1 if kind[-1] == "+" else 0)
+            wanted[place : place + 1] = [kind[:-1]] * times
+            break
+    while len(wanted) > count and wanted[-1][-1] == "?":
+        wanted.pop()
     if len(wanted) != count:
         raise NotCovered(f"{row.name} has {'more' if count > len(wanted) else 'fewer'} operands than the table knows")
     return [kind.rstrip("?") for kind in wanted]
 
 
 class _Reading:
-    """The words of a command behind its program: options, which are used, and operands. Raises NotCovered."""
+    """The words behind a program: its options, those `used`, and operands; a long option is whole, letters may be
+    together. `has_first`: an option has what else is the first operand, as in `grep -e`. Raises NotCovered."""
 
-    def __init__(self, row: Row, words: Words) -> None:
+    def __init__(self, row: Row, rest: list[str]) -> None:
         self.operands: list[str] = []
         self.used: set[str] = set()
-        self.first_given = False  # an option has what is the first operand otherwise, as grep -e
+        self.use = Use()
+        self.has_first = False
         self._row = row
-        self._use = Use()
-        self._rest = list(words[len(row.words) :])
-        if row.operands == ("words",):
-            self.operands, self._rest = self._rest, []
+        self._rest = rest
         while self._rest:
             self._take(self._rest.pop(0))
 
-    @property
-    def values(self) -> tuple[list[str], list[str], list[str]]:
-        """The paths among the values."""
-        return self._use.reads, self._use.writes, self._use.moves
-
     def _take(self, word: str) -> None:
         options = self._row.options
-        if word == "--" and "--" in options:
+        if word == "--" and word in options:
             self.operands += self._rest
             self._rest.clear()
-        elif not word.startswith("-") or word == "-":
+        elif word == "-" or not word.startswith("-"):
             self.operands.append(word)
-        elif re.fullmatch(r"-\d+", word, re.ASCII) and "-#" in options:
+        elif "-#" in options and re.fullmatch(r"-\d+", word, re.ASCII):
             self.used.add("-#")
         elif word.startswith("--") or word in options or self._row.has_whole_options:
-            self._take_long(word)
+            name, equals, value = word.partition("=")
+            self._take_option(name, value if equals else None, word)
         else:
-            self._take_letters(word)
+            for place in range(1, len(word)):
+                name, glued = f"-{word[place]}", word[place + 1 :]
+                if self._take_option(name, glued or None, word, is_letter=True):
+                    break
 
-    def _take_long(self, word: str) -> None:
-        name, equals, value = word.partition("=")
-        option = self._option(name)
-        if equals and len(option.kinds) == 1:
-            self._value(name, option.kinds[0], value)
-        elif equals:
-            raise NotCovered(f"{name} takes no value here")
-        elif not option.is_optional:
-            self._next_values(name, option)
-
-    def _take_letters(self, word: str) -> None:
-        """Take letters one by one; the first with a value has the rest of the word."""
-        for place in range(1, len(word)):
-            name, rest = f"-{word[place]}", word[place + 1 :]
-            if name == "-#" or name not in self._row.options:
-                raise NotCovered(f"{self._row.name} {word} is not in the table")
-            option = self._option(name)
-            if not option.kinds:
-                continue
-            if rest and len(option.kinds) == 1:
-                self._value(name, option.kinds[0], _without_equals(rest, option.kinds[0]))
-            elif not option.is_optional:
-                self._next_values(name, option)
-            return
-
-    def _option(self, name: str) -> Option:
-        if name not in self._row.options:
-            raise NotCovered(f"{self._row.name} {name} is not in the table")
+    def _take_option(self, name: str, glued: str | None, word: str, *, is_letter: bool = False) -> bool:
+        """Take an option, with what may be glued to it. Return whether it has values."""
+        option = self._row.options.get(name)
+        if option is None or name == "-#":
+            raise NotCovered(f"{self._row.name} {word} is not in the table")
         self.used.add(name)
-        return self._row.options[name]
-
-    def _next_values(self, name: str, option: Option) -> None:
-        for kind in option.kinds:
-            if not self._rest:
-                raise NotCovered(f"{name} misses its value")
-            self._value(name, kind, self._rest.pop(0))
+        if not option.kinds and is_letter:
+            return False
+        if glued is not None:
+            if len(option.kinds) != 1:
+                raise NotCovered(f"{self._row.name} {word} is not in the table")
+            [kind] = option.kinds
+            if is_letter and (kind in ("name", "number") or "|" in kind):
+                glued = glued.removeprefix("=")  # as in kubectl's -n=x; to others it is no such value
+            self._value(name, kind, glued)
+        elif not option.is_optional:
+            for kind in option.kinds:
+                value = self._rest.pop(0) if self._rest else ""
+                if value.startswith("-") and kind != "number":
+                    raise NotCovered(f"the value of {name} looks like an option; write {name}=VALUE")
+                self._value(name, kind, value)
+        return bool(option.kinds)
 
     def _value(self, name: str, kind: str, value: str) -> None:
-        _check(value, kind, what=f"the value of {name}")
-        _note(self._use, value, kind)
-        if kind in ("pattern", "sed") and self._row.operands[:1] == (kind,):
-            self.first_given = True
-
-
-def _without_equals(value: str, kind: str) -> str:
-    """Return a glued value without the `=` that some programs take: kubectl's `-n=x`. To others it is no such value."""
-    if kind in ("name", "number") or "|" in kind:
-        return value.removeprefix("=")
-    return value
-
-
-def nearest_rows(words: Sequence[str]) -> list[str]:
-    """Return rows whose names are near to a command, the nearest first."""
-    from difflib import get_close_matches
-
-    names = [row.name for row in table().values()]
-    same = [row.name for row in table().values() if row.words[0] == words[0]]
-    return (
-        same
-        or get_close_matches(" ".join(words[:2]), names, n=1, cutoff=0.6)
-        or get_close_matches(words[0], names, n=1)
-    )
+        if not _is_of(value, kind):
+            raise NotCovered(f"the value of {name} is not what the table knows")
+        self.use.note(value, kind)
+        self.has_first |= kind in ("pattern", "sed") and self._row.operands[:1] == (kind,)

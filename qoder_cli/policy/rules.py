@@ -15,11 +15,11 @@ from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem
 from qoder_cli.files.yamlread import refuse_unclear
 from qoder_cli.policy import programs, shell
+from qoder_cli.policy.calls import TOOLS, called
 from qoder_cli.policy.hosts import Site
 from qoder_cli.policy.paths import Place, is_plain, place
 from qoder_cli.policy.shell import Unreadable, Words, unwrapped
 from qoder_cli.policy.texts import folded_forms
-from qoder_cli.policy.tools import TOOLS, called
 
 MOST_RULES = 1_000
 _LONGEST_REASON = 1_000  # characters
@@ -80,6 +80,18 @@ class Rule:
     words: Words = ()
     more: bool = False
     site: Site = field(default=Site(""))
+
+    def is_command(self, words: Words, program: Words) -> bool:
+        """Return whether an allow is for a command; `program` is that without what only starts it, if it is itself."""
+        if not self.more:
+            return self.words in (words, shell.untimed(words))
+        beginning = unwrapped(self.words).words
+        return program[: len(beginning)] == beginning
+
+    def is_tool(self, server: str | None, tool: str) -> bool:
+        """Return whether an allow is for a tool of a server, by its own name."""
+        of, _, name = self.value.removeprefix(_MCP).partition("__")
+        return server == of and (tool == name or (name.endswith("*") and tool.startswith(name[:-1])))
 
     @property
     def text(self) -> str:

@@ -64,7 +64,7 @@ class Chain(NamedTuple):
     cd: str | None = None
 
     @property
-    def stays(self) -> bool:
+    def is_in_cd(self) -> bool:
         """Whether each command runs only where the `cd` before it went well."""
         return self.cd is not None and all(command.join in ("", "&&", "|") for command in self.commands)
 

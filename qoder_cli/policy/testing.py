@@ -135,7 +135,7 @@ class Tally:
     def add(self, run_id: str, subject: Subject, verdict: Verdict) -> None:
         """Count a call."""
         group = "" if verdict.rules else _group_of(subject)
-        key = (verdict.answer, verdict.in_words, verdict.rules_in_words or "", group)
+        key = (verdict.answer, verdict.in_words, str(verdict.data["rule"]), group)
         count = self._counts.setdefault(key, _Count(verdict, group))
         count.example = count.example or shortened(_in_a_line(subject), _LONGEST)
         self._count(count, run_id, 1)
@@ -175,10 +175,11 @@ def _group_of(subject: Subject) -> str:
     """Return what calls that are left for a person are counted by: the program with its subcommand, or the tool."""
     if subject.command is None:
         return f"{subject.server}/{subject.name}" if subject.server else subject.name
-    if subject.chain is None:
+    if not subject.commands:
         return "a command that cannot be read"
-    row = row_of(unwrapped(subject.chain.commands[0].words).words)
-    return row.name if row is not None else unwrapped(subject.chain.commands[0].words).words[0]
+    words = unwrapped(subject.commands[0]).words
+    row = row_of(words)
+    return row.name if row is not None else words[0]
 
 
 def _in_a_line(subject: Subject) -> str:

@@ -19,13 +19,12 @@ from qoder_cli.base.words import few, shortened
 from qoder_cli.local import decided
 from qoder_cli.local.decided import PolicyDecision
 from qoder_cli.output.visible import visible
-from qoder_cli.policy.calls import Subject
+from qoder_cli.policy.calls import BASH, Subject, called
 from qoder_cli.policy.deciding import Verdict, decide, may_move
 from qoder_cli.policy.rules import Policy
-from qoder_cli.policy.tools import BASH, called
 from qoder_cli.sessions.answers import Answers, confirmation, is_denial
 from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, in_a_line, look
-from qoder_cli.sessions.guard import guard_of, guarded, in_words, loaded, subject_of, with_ids
+from qoder_cli.sessions.guard import guard_of, guarded, loaded, subject_of, with_ids
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
@@ -86,7 +85,7 @@ def _kept(app: App, judgement: Judged, session: Mapping[str, Any]) -> Verdict:
     if judgement.verdict.answer != "deny" and hides_secret(app, judgement.call):
         return Verdict("ask", (), _HIDES)
     if judgement.verdict.answer == "allow" and (denial := guarded(app, judgement.call, session)):
-        return Verdict("ask", (), f"the profile's policy {in_words(denial)}")
+        return Verdict("ask", (), f"in the profile's policy, {denial.in_words}")
     return judgement.verdict
 
 
@@ -287,7 +286,7 @@ def _event(judgement: Judged) -> dict[str, Any]:
 
 def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id: str) -> PolicyDecision:
     call, verdict = judgement.call, judgement.verdict
-    assert verdict.rule is not None  # what is answered is so by a rule
+    data = verdict.data
     given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())
     return PolicyDecision(
@@ -300,8 +299,8 @@ def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id:
         name=visible(app.err.veiled(call.name)),
         input=given,
         answer=verdict.answer,
-        rule=verdict.rules_in_words or "",
-        line=verdict.rule.line,
+        rule=data["rule"],
+        line=data["line"],
         file=file,
         policy_sha256=policy.sha256,
     )

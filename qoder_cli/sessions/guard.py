@@ -13,8 +13,7 @@ from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.visible import visible
 from qoder_cli.policy.calls import Subject
-from qoder_cli.policy.deciding import denied
-from qoder_cli.policy.denying import Denial, Fit
+from qoder_cli.policy.denying import Denial, denied
 from qoder_cli.policy.rules import Policy, load
 from qoder_cli.sessions.asks import READ_WITHIN, Call
 from qoder_cli.sessions.state import read_session
@@ -94,11 +93,5 @@ def refuse_guarded(app: App, session_id: str, calls: Sequence[Call]) -> None:
             session = read_session(app.client, session_id, within=READ_WITHIN)
     for call in calls:
         if (denial := guarded(app, call, session)) is not None:
-            why = f"the profile's policy {in_words(denial)}: {guard.source}; nothing was sent"
+            why = f"in the profile's policy ({guard.source}), {denial.in_words}; nothing was sent"
             raise Rejected(f"{visible(call.id)}: {why}", hint="deny the call, or have that rule changed")
-
-
-def in_words(denial: Denial) -> str:
-    """Return what a deny does to a call."""
-    doing = "denies it" if denial.fit is Fit.YES else "may mean to deny it"
-    return f"{doing} (line {denial.rule.line}, {denial.rule.text})"

@@ -626,12 +626,12 @@ def test_run_approve_refuses_what_the_policy_of_the_profile_denies(
 ) -> None:
     asked = REFUSED_BY_GUARD[name]
     server.asks("sess_1", asked)
-    words = ("approve", "drun_1", asked["id"], "--yes")
+    words: tuple[str, ...] = ("approve", "drun_1", asked["id"], "--yes")
     if name == "a custom tool":
         words = ("answer", "drun_1", asked["id"], "--with", "x")
     ran = qoder("run", *words, "--json")
     assert (ran.code, server.sent, str(guard) in ran.error["message"]) == (6, [], True), ran.err
-    assert "(line 1, deny " in ran.error["message"]
+    assert "line 1 " in ran.error["message"]
     if name != "a custom tool":
         assert qoder("run", "deny", "drun_1", asked["id"], "--yes").code == 0
 
@@ -659,7 +659,7 @@ def test_run_wait_by_a_policy_allows_nothing_that_the_profiles_denies(
     server.asks("sess_1", call(1), call(2))
     ran = qoder(*by(policy))
     assert (ran.code, server.sent) == (11, [{"events": [reply(1, "allow")]}])
-    assert "the profile's policy denies it (line 1, deny run: echo 2)" in ran.err
+    assert "in the profile's policy, line 1 denies it: deny run: echo 2" in ran.err
 
 
 def test_a_missing_or_broken_policy_of_a_profile_stops_what_it_guards(

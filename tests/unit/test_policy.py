@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from qoder_cli.base import jsontext
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.policy.calls import Subject
-from qoder_cli.policy.deciding import decide, denied, has_rule_about, may_move
+from qoder_cli.policy.deciding import decide, has_rule_about, may_move
+from qoder_cli.policy.denying import denied
 from qoder_cli.policy.rules import Policy, load
 from tests.conftest import examples
 
@@ -122,6 +123,8 @@ COMMANDS = {
     "rg --pre id x src": "ask",
     # git.
     "git log --output=.git/config": "ask",
+    "git log --author --output=.git/config": "ask",
+    "head -n -5 src/a": "allow",
     "git show HEAD:../../etc/passwd": "ask",
     "git -C /tmp status": "ask",
     "git --git-dir=/tmp/x log": "ask",
@@ -270,7 +273,8 @@ CALLS: list[tuple[Subject, str]] = [
     (tool("Grep", pattern="secrets/key", path="src"), "allow"),
     (tool("Grep", pattern="x", path="src", glob="*.{ts,tsx}", output_mode="content"), "allow"),
     (tool("Grep", pattern="x"), "ask"),
-    (tool("Grep", pattern="x", path="/repo", glob="src/*"), "allow"),
+    (tool("Grep", pattern="x", path="/repo", glob="src/*"), "ask"),
+    (tool("Grep", pattern="x", path="src", glob="/etc/*"), "ask"),
     (tool("Grep", pattern="x", path="src", glob="../*"), "ask"),
     (tool("Glob", pattern="src/**/*.py"), "allow"),
     (tool("Glob", pattern="**/*.py"), "ask"),
