@@ -148,8 +148,8 @@ def nearest_rows(words: Sequence[str]) -> list[str]:
 
 @dataclass
 class Use:
-    """What a command names: paths that it reads, writes or moves, as typed; whether it goes down into folders, and reads
-    that in which it runs."""
+    """What a command names: paths that it reads, writes or moves, as typed; whether it goes down into folders, and
+    whether it reads that in which it runs."""
 
     reads: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)

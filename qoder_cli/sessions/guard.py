@@ -14,7 +14,8 @@ from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.visible import visible
 from qoder_cli.policy.calls import Subject
 from qoder_cli.policy.denying import Denial, denied
-from qoder_cli.policy.rules import Policy, load
+from qoder_cli.policy.reading import load
+from qoder_cli.policy.rules import Policy
 from qoder_cli.sessions.asks import READ_WITHIN, Call
 from qoder_cli.sessions.state import read_session
 
@@ -94,4 +95,4 @@ def refuse_guarded(app: App, session_id: str, calls: Sequence[Call]) -> None:
     for call in calls:
         if (denial := guarded(app, call, session)) is not None:
             why = f"in the profile's policy ({guard.source}), {denial.in_words}; nothing was sent"
-            raise Rejected(f"{visible(call.id)}: {why}", hint="deny the call, or have that rule changed")
+            raise Rejected(f"{visible(call.id)}: {why}", hint="run `qoder run deny`, or change that rule")

@@ -15,7 +15,8 @@ from qoder_cli.files.tree import BadFiles
 from qoder_cli.policy.calls import Subject
 from qoder_cli.policy.deciding import decide, has_rule_about, may_move
 from qoder_cli.policy.denying import denied
-from qoder_cli.policy.rules import Policy, load
+from qoder_cli.policy.reading import load
+from qoder_cli.policy.rules import Policy
 from tests.conftest import examples
 
 # As on the page.
@@ -534,8 +535,8 @@ def test_a_path_is_allowed_only_where_it_leads(policy: Policy, parts: list[str],
 # The file.
 
 BAD = {
-    "": "must be one document",
-    "[]": "must be a mapping",
+    "": "must be one mapping",
+    "[]": "must be one mapping",
     "work: /x": "has no rules",
     "allow: []": "allow: must be a list of rules",
     "allow: x": "allow: must be a list of rules",
@@ -554,10 +555,10 @@ BAD = {
     "allow: [{read: /x, keys: [y]}]": "write `fields:",
     "deny: [{read: /x}]": "write `path:`",
     "deny: [{search: web}]": "write `tool: WebSearch`",
-    "deny: [{tool: x, fields: [y]}]": "`fields` is for `allow`",
-    "deny: [{path: /x, because: ''}]": "must be text of 1 to",
+    "deny: [{tool: x, fields: [y]}]": "leave it out: a deny is for every call of the tool",
+    "deny: [{path: /x, because: ''}]": "must be text of at most 1,000 characters",
     "deny: [{path: /x, because: [y]}]": "must be text",
-    "deny: [{text: ' x'}]": "without blanks around it",
+    "deny: [{text: ' x'}]": "must be text of at most",
     "deny: [{text: 5}]": "must be text",
     'deny: [{text: "\\u200b"}]': "must have letters",
     "deny: [{run: git push *}]": "leave out the *: `run: git push` denies",
@@ -572,8 +573,8 @@ BAD = {
     "work: x\nallow: [{read: /x}]": "work: must be a whole path",
     "work: [/x]\nallow: [{read: /x}]": "work: must be text",
     "work: /x\nallow: [{run: 'make *'}]": "does not know what the options of make do",
-    "work: /x\nallow: [{run: 'git pull *'}]": "there are git blame, git branch",
-    "work: /x\nallow: [{run: 'pytst *'}]": "there are pytest",
+    "work: /x\nallow: [{run: 'git pull *'}]": "known are git blame, git branch",
+    "work: /x\nallow: [{run: 'pytst *'}]": "known are pytest",
     "work: /x\nallow: [{run: 'npx wc *'}]": "may be another program behind npx",
     "work: /x\nallow: [{run: 'git log:*'}]": "write `run: git log *`",
     "work: /x\nallow: [{run: 'ls * x'}]": "* stands only at the end",
@@ -591,7 +592,7 @@ BAD = {
     "allow: [{read: /x}]\nagents: main": "must be all",
     "allow: [{read: /x}]\ndeployments: x": "must be a list of texts",
     "allow: [{read: /x}]\nallow: [{read: /y}]": "duplicate key",
-    "allow: [{read: /x}]\n---\nallow: [{read: /y}]": "one document",
+    "allow: [{read: /x}]\n---\nallow: [{read: /y}]": "must be one mapping",
 }
 
 

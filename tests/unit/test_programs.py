@@ -20,7 +20,8 @@ import pytest
 from qoder_cli.policy.calls import Subject
 from qoder_cli.policy.deciding import decide
 from qoder_cli.policy.programs import KINDS, Option, Row, table
-from qoder_cli.policy.rules import Policy, load
+from qoder_cli.policy.reading import load
+from qoder_cli.policy.rules import Policy
 from qoder_cli.policy.shell import Chain, Unreadable, chain_of
 from tests.support.cells import ALL_CELLS
 from tests.support.hostile_folder import HostileFolder

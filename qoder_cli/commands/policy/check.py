@@ -1,14 +1,21 @@
-"""Read the rules of a policy aloud: what each means, and what it opens beside that."""
+"""`qoder policy check`: read the rules of a policy aloud, what each means, and what it opens beside that."""
 
 import shlex
 from typing import NamedTuple
 
+from qoder_cli.app import App
+from qoder_cli.base.errors import NotYet
+from qoder_cli.base.words import counted
+from qoder_cli.cli.options import argument, flag
+from qoder_cli.help.completion import values
 from qoder_cli.policy import programs
 from qoder_cli.policy.calls import BASH, Subject
 from qoder_cli.policy.deciding import decide
 from qoder_cli.policy.paths import Place, is_inside, place, spelled
 from qoder_cli.policy.rules import Policy, Rule
 from qoder_cli.policy.shell import unwrapped
+
+FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files)
 
 # Where programs, what they load, and their configs lie.
 _OF_PROGRAMS = ("/bin", "/sbin", "/usr", "/opt", "/etc", "/lib", "/lib64", "/proc", "/sys", "/dev", "/root", "/home")
@@ -141,3 +148,30 @@ def _writes(policy: Policy, folder: Place) -> Rule | None:
 
 def _overlap(one: Place, other: Place) -> bool:
     return is_inside(one, other) or is_inside(other, one)
+
+
+def check(
+    app: App,
+    file: str = FILE,
+    strict: bool = flag("--strict", "Exit 8 if a rule opens more than it seems to."),
+) -> None:
+    """Check a policy: every problem, with its line; then each rule in plain words.
+
+    Each rule is read aloud with what it opens: that the agent can change what a
+    command runs, for example. Exits 2 if the policy cannot be used. See
+    `qoder help policies`.
+
+    Examples:
+      qoder policy check policy.yaml
+      qoder policy check policy.yaml --strict"""
+    from qoder_cli.sessions.guard import loaded
+
+    policy = loaded(app, file)
+    remarks = aloud(policy)
+    lines = [f"line {each.rule.line}: {each.rule.text}: {each.says}" for each in remarks]
+    opened = [f"line {each.rule.line}: {warning}" for each in remarks for warning in each.warnings]
+    about = {"file": file, "sha256": policy.sha256, "deployments": [*policy.deployments]}
+    data = {**about, "rules": [each.data for each in remarks]}
+    app.output.record({**about, "rules": lines, "opens": opened}, data=data, id=policy.sha256)
+    if strict and opened:
+        raise NotYet(f"{counted(len(opened), 'warning')} in {file}", hint="see what the rules open, above")

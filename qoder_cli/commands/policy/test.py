@@ -1,20 +1,30 @@
-"""Try a policy: on calls of the past, and on calls for which the answer is known."""
+"""`qoder policy test`: try a policy on calls of the past, and on calls for which the answer is known."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import UsageError
-from qoder_cli.base.words import shortened
+from qoder_cli.base.errors import NotYet, UsageError
+from qoder_cli.base.words import counted, shortened
+from qoder_cli.cli.options import Text, Texts, argument, named, option
+from qoder_cli.commands.policy.check import FILE
 from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.help.completion import values
+from qoder_cli.output.cells import Fields, Words
+from qoder_cli.output.data import Rows
+from qoder_cli.output.visible import visible
 from qoder_cli.policy.calls import Subject
 from qoder_cli.policy.deciding import Verdict, decide
 from qoder_cli.policy.programs import row_of
 from qoder_cli.policy.rules import Policy
 from qoder_cli.policy.shell import unwrapped
 
+_LARGEST_CALL = 4 * 2**20  # characters
+_FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
+_OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
 _ANSWERS = ("allow", "deny", "ask")
 _OF_CASE = ("command", "name", "kind", "mcp_server_name", "input", "thread", "answer")
 _KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}  # by `type`
@@ -45,7 +55,7 @@ class Case:
         return {"case": self.number, "expected": self.expected, **self.verdict.data}
 
 
-def judged(policy: Policy, case: Case) -> Case:
+def _decided(policy: Policy, case: Case) -> Case:
     """Return a case with what the policy says. Which deployments it is for does not matter here."""
     case.verdict = decide(policy, case.subject)
     return case
@@ -188,3 +198,100 @@ def _in_a_line(subject: Subject) -> str:
         given = given["command"]
     name = f"{subject.server}/{subject.name}" if subject.server else subject.name
     return f"{name}: {given if isinstance(given, str) else jsontext.dump(given)}"
+
+
+def try_out(
+    app: App,
+    file: str = FILE,
+    what: Texts = argument("RUN|DEPLOYMENT...", "Runs; with --since, deployments (default: all).", default=None),
+    since: Text = option("--since", "WHEN", "All runs created since, e.g. 30d or a date."),
+    call: Text = option("--call", "JSON", "One call, as `pending --json` prints it, or its event."),
+    expect: Text = option("--expect", "FILE", "Calls, each with the decision that you expect.", values.policy_files),
+) -> None:
+    """Show what a policy would have decided.
+
+    Reads every call that agents made or asked for in past runs, and prints how
+    many each rule decides. What is left for a person is counted by command.
+
+    --expect reads a list of calls, each with `answer: allow`, `deny` or `ask`,
+    and either `command`, or `name` and `input`; exits 8 if one differs, so
+    that CI can test a policy. With it, and with --call, no server is needed.
+    Nothing is approved or denied.
+
+    Examples:
+      qoder policy test policy.yaml --since 30d
+      qoder policy test policy.yaml last
+      qoder policy test policy.yaml --expect policy.tests.yaml"""
+    from qoder_cli.sessions.guard import loaded
+
+    given = [name for name, value in (("--call", call), ("--expect", expect), ("--since", since)) if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} and {given[1]} cannot be used together", hint="pass only one of them")
+    if call is not None or expect is not None:
+        if what:
+            raise UsageError(f"{given[0]} needs no runs", hint="leave them out")
+        return _test_cases(app, loaded(app, file), call, expect)
+    if not what and since is None:
+        raise UsageError("name runs, or say --since", hint="for example --since 30d")
+    return _test_runs(app, loaded(app, file), what or [], since)
+
+
+def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) -> None:
+    if expect is not None:
+        found = [_decided(policy, case) for case in cases(expect)]
+    else:
+        found = [_decided(policy, Case(1, subject_of_json(_parsed(str(call)))))]
+    rows = Rows[Case](app.output, fields=lambda case: case.row(), data=lambda case: case.row(), first=_OF_CASES)
+    with rows:
+        rows.show(found)
+    wrong = [case for case in found if case.is_wrong]
+    if wrong:
+        which = ", ".join(str(case.number) for case in wrong[:10])
+        raise NotYet(
+            f"{len(wrong)} of {len(found)} decisions differ from those expected: {which}", hint="see the list above"
+        )
+    if expect is not None:
+        app.progress.note(f"{len(found)} decisions as expected")
+
+
+def _parsed(call: str) -> Any:
+    """Return the JSON of a call. Raises UsageError."""
+    if len(call) > _LARGEST_CALL:
+        raise UsageError("--call is too long")
+    try:
+        return jsontext.parse(call, exact=True)
+    except ValueError:
+        hint = """for example --call '{"name": "Bash", "input": {"command": "git status"}}'"""
+        raise UsageError("--call is not JSON", hint=hint) from None
+
+
+def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> None:
+    from qoder_cli.deployments.lookup import deployment_id_of
+    from qoder_cli.history import past
+    from qoder_cli.sessions.by_policy import judged
+    from qoder_cli.sessions.guard import with_ids
+
+    policy = with_ids(app, policy)
+    if since is None:
+        found = past.of_runs(app, named(what, app))
+    else:
+        start = app.when(since, option="--since")
+        found = past.since(app, start, [deployment_id_of(each, app) for each in what] or policy.deployments)
+    tally, looked = Tally(), 0
+    with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
+        for run in found:
+            looked += 1
+            app.progress.beat()
+            for judgement in judged(app, policy, run.asked, run.session, is_past=True):
+                tally.add(run.run_id, judgement.subject, judgement.verdict)
+            tally.add_unreadable(run.run_id, len(run.asked.unreadable))
+    with Rows[dict[str, Any]](
+        app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")
+    ) as rows:
+        rows.show(list(tally.rows()))
+    app.progress.note(f"looked at {counted(looked, 'run')} with {counted(tally.calls, 'call')}; nothing was sent")
+
+
+def _tallied(row: dict[str, Any]) -> Fields:
+    texts = {name: row[name] and Words(visible(str(row[name])), least=12) for name in ("rule", "group", "example")}
+    return {**row, **texts}
