@@ -106,6 +106,12 @@ class Subject:
         """The commands of its command, if that can be read."""
         return [command.words for command in self.chain.commands] if isinstance(self.chain, Chain) else []
 
+    @property
+    def unread(self) -> list[str]:
+        """The text of a command that cannot be read, and without its quotes."""
+        text = self.command if isinstance(self.chain, Unreadable) else None
+        return [] if text is None else [text, shell.unquoted(text)]
+
     @cached_property
     def values(self) -> list[str]:
         """All its values, also those in lists and objects, as texts."""
@@ -114,11 +120,7 @@ class Subject:
     @cached_property
     def texts(self) -> list[str]:
         """Its values, and a command as the words in it."""
-        return [
-            *self.values,
-            *map(" ".join, self.commands),
-            " ".join(word for words in self.commands for word in words),
-        ]
+        return [*self.values, *self.unread, *map(" ".join, self.commands)]
 
 
 def _texts_in(value: Any) -> Iterator[str]:

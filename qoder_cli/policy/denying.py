@@ -108,7 +108,7 @@ class _Reader:
         """All that may be a word of a command, in order."""
         texts = self._others
         if self._subject.command is not None:
-            texts = [self._subject.command, *map(" ".join, self._subject.commands)]
+            texts = [*self._subject.unread, *map(" ".join, self._subject.commands)]
         return [piece for text in texts for piece in pieces(text)]
 
     @property
@@ -156,8 +156,7 @@ class _Reader:
         subject, chain = self._subject, self._subject.chain
         texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
         texts += [word for words in subject.commands for word in words]
-        if chain is not None:
-            texts.append((chain.cd or "") if isinstance(chain, Chain) else subject.command or "")
+        texts += [chain.cd or ""] if isinstance(chain, Chain) else subject.unread
         return [name for text in texts for name in _names_in(text, self._work)]
 
 

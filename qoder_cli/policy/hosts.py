@@ -6,7 +6,7 @@ from typing import NamedTuple
 from qoder_cli.policy.texts import folded, folded_forms
 
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII)  # RFC 3986
-_PARTS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?P<path>/[^?#]*)?(?:[?#].*)?", re.ASCII)
+_PARTS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:(?P<path>/[^?#]*)(?:[?#].*)?)?", re.ASCII)
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?", re.ASCII)
 _UNCLEAR = re.compile(r"%(?:2[ef]|5c)", re.ASCII | re.IGNORECASE)

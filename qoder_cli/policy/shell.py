@@ -188,7 +188,12 @@ def unwrapped(words: Words) -> Unwrapped:
 
 def may_move(text: str) -> bool:
     """Return whether a command that is not read may leave the shell in another folder, for calls that come later."""
-    return _MOVES.search(re.sub(r"[\"'\\]", "", text)) is not None
+    return _MOVES.search(unquoted(text)) is not None
+
+
+def unquoted(text: str) -> str:
+    """Return a command that is not read without quotes and backslashes."""
+    return re.sub(r"[\"'\\]", "", text)
 
 
 # As a deny looks at it.
