@@ -65,43 +65,33 @@ class _Reader:
         self._is_long = any(len(text) > LONGEST for text in subject.values)
 
     def fit(self, rule: Rule) -> Fit:
-        is_plain, may_be = {
-            "run": (self._runs, self._may_run),
-            "path": (self._opens, self._may_open),
-            "fetch": (self._fetches, self._may_fetch),
-            "text": (self._has, self._may_have),
-            "tool": (self._calls, self._may_call),
-        }[rule.verb]
-        if is_plain(rule):
+        if rule.verb == "tool":
+            return names_tool(rule, self._subject)
+        if self._is_meant(rule):
             return Fit.YES
-        return Fit.MAYBE if may_be(rule) else Fit.NO
+        return Fit.MAYBE if self._may_be_meant(rule) else Fit.NO
 
-    def _calls(self, rule: Rule) -> bool:
-        return names_tool(rule, self._subject) is Fit.YES
+    def _is_meant(self, rule: Rule) -> bool:
+        subject = self._subject
+        match rule.verb:
+            case "run":  # a command that begins so, behind what only starts it
+                commands = [each for words in subject.commands for each in (words, unwrapped(words).words)]
+                return any(words[: len(rule.words)] == rule.words for words in commands)
+            case "path":
+                return any(is_inside(place(path, self._work), rule.place) for path in self._opened)
+            case "fetch":
+                return any(map(rule.site.denies, subject.named("url")))
+        return any(rule.value in text for text in subject.texts)
 
-    def _may_call(self, rule: Rule) -> bool:
-        return names_tool(rule, self._subject) is Fit.MAYBE
-
-    def _has(self, rule: Rule) -> bool:
-        return any(rule.value in text for text in self._subject.texts)
-
-    def _may_have(self, rule: Rule) -> bool:
-        wanted = folded_forms(rule.value)
+    def _may_be_meant(self, rule: Rule) -> bool:
+        match rule.verb:
+            case "run":
+                return self._is_long or may_hold(self._pieces, rule.words)
+            case "path":
+                inner = tuple(map(folded, rule.place))
+                return self._is_long or any(name.may_be_in(inner, is_placed=self._is_placed) for name in self._names)
+        wanted = folded_forms(rule.site.written if rule.verb == "fetch" else rule.value)
         return any(one in form for text in self._subject.texts for form in folded_forms(text) for one in wanted)
-
-    def _fetches(self, rule: Rule) -> bool:
-        return any(map(rule.site.denies, self._subject.named("url")))
-
-    def _may_fetch(self, rule: Rule) -> bool:
-        return any(map(rule.site.may_be_in, self._subject.texts))
-
-    def _runs(self, rule: Rule) -> bool:
-        """Return whether a command begins with the words of a rule, behind what only starts it."""
-        commands = [each for words in self._subject.commands for each in (words, unwrapped(words).words)]
-        return any(words[: len(rule.words)] == rule.words for words in commands)
-
-    def _may_run(self, rule: Rule) -> bool:
-        return self._is_long or may_hold(self._pieces, rule.words)
 
     @cached_property
     def _pieces(self) -> list[str]:
@@ -116,14 +106,6 @@ class _Reader:
         """The values that may be anything: of a tool that is not built in."""
         return self._subject.values if self._subject.tool is None else []
 
-    def _opens(self, rule: Rule) -> bool:
-        """Return whether a tool's path, or an operand of a program of the table, is in a denied folder."""
-        return any(is_inside(place(path, self._work), rule.place) for path in self._opened)
-
-    def _may_open(self, rule: Rule) -> bool:
-        inner = tuple(map(folded, rule.place))
-        return self._is_long or any(name.may_be_inside(inner, is_placed=self._is_placed) for name in self._names)
-
     @cached_property
     def _is_placed(self) -> bool:
         """Whether relative paths certainly begin in `work`."""
@@ -135,7 +117,7 @@ class _Reader:
 
     @cached_property
     def _opened(self) -> list[str]:
-        """The paths that the call plainly names."""
+        """The paths that the call plainly names: a tool's, and operands of programs of the table."""
         subject = self._subject
         opened = subject.named("path")
         if patterns := subject.named("pattern"):
@@ -166,7 +148,7 @@ class _Name(NamedTuple):
     place: Place
     is_cut: bool
 
-    def may_be_inside(self, folder: Place, *, is_placed: bool) -> bool:
+    def may_be_in(self, folder: Place, *, is_placed: bool) -> bool:
         """Return whether it may be in a folder; where its beginning is not certain, by the folder's name alone."""
         if is_inside(self.place, folder) or may_be_anywhere(self.place):
             return True

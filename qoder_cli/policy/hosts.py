@@ -3,8 +3,6 @@
 import re
 from typing import NamedTuple
 
-from qoder_cli.policy.texts import folded, folded_forms
-
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII)  # RFC 3986
 _PARTS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:(?P<path>/[^?#]*)(?:[?#].*)?)?", re.ASCII)
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
@@ -51,11 +49,6 @@ class Site(NamedTuple):
         """Return whether an address is plainly one of this site, or of a host below it."""
         return self._has(url, below=True)
 
-    def may_be_in(self, text: str) -> bool:
-        """Return whether a text may name the site."""
-        name = folded(self.written)
-        return any(name in form for form in folded_forms(text))
-
     def _has(self, url: str, *, below: bool) -> bool:
         if (seen := seen_in(url)) is None:
             return False
@@ -71,6 +64,6 @@ def seen_in(url: str) -> tuple[str, tuple[str, ...]] | None:
         return None
     path = match["path"] or "/"
     parts = tuple(path.split("/")[1:])
-    if _UNCLEAR.search(path) or {".", ".."} & {*parts} or "" in parts[:-1]:
+    if _UNCLEAR.search(path) or "" in parts[:-1] or {".", ".."} & {part.partition(";")[0] for part in parts}:
         return None
     return match["host"].lower(), parts

@@ -4,17 +4,17 @@ import re
 from typing import NamedTuple
 
 LONGEST = 10_000  # characters
-_BLANK = re.compile(" *")
-_BLANKS = re.compile("[ \n]*")
 # A word is pieces without a blank between them. `~` is plain as in HEAD~1, but not where it may stand for a home.
 _PIECE = re.compile(
-    r"(?P<plain>[A-Za-z0-9_@%+=:,./^-](?:(?<![:=])~|[A-Za-z0-9_@%+=:,./^-])*)"
+    r"(?P<plain>[A-Za-z0-9_@%+=:,./^-](?:(?<![:=])~|[A-Za-z0-9_@%+=:,./^-])*+)"
     r"|'(?P<single>[^'\0]*)'"
     r'|"(?P<double>[ #%-\[\]^_a-~]*)"'
 )
-_QUIET = re.compile(r" +(?:2>&1|2?> ?/dev/null)(?=[ \n;|&]|\Z)")
-_JOIN = re.compile(r"&&|\|\||;|\||\n")
-_EXPANDED = re.compile(r"""(?:''|"")*([=^])""")  # by zsh, to the path of a program
+_TOKEN = re.compile(
+    r" *(?:(?P<quiet>(?<= )(?:2>&1|2?> ?/dev/null)(?=[ \n;|&]|\Z))|(?P<join>&&|\|\||[;|\n])"
+    rf"|(?P<word>(?:{re.sub('[?]P<[a-z]+>', '?:', _PIECE.pattern)})++))"
+)
+_EXPANDED = re.compile(r"""(?:''|"")*[=^]""")  # by zsh, to the path of a program
 _PROGRAM = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_+./-]*", re.ASCII)
 
 # Words with which bash, zsh, ksh or fish begin something else than one program with its words, ...
@@ -79,11 +79,15 @@ class Unwrapped(NamedTuple):
 def chain_of(text: str) -> Chain:
     """Return the commands of a text. Raises Unreadable."""
     commands = _commands_of(text)
-    first = commands[0].words
-    if first[0] == "cd" and len(first) == 2 and len(commands) > 1 and commands[1].join == "&&":
-        rest = (commands[1]._replace(join=""), *commands[2:])
-        return Chain(_without_reserved(rest), first[1])
-    return Chain(_without_reserved(commands))
+    first, cd = commands[0].words, None
+    if first[0] == "cd" and len(first) == 2 and [command.join for command in commands[1:2]] == ["&&"]:
+        cd, commands = first[1], [commands[1]._replace(join=""), *commands[2:]]
+    for name in (command.words[0] for command in commands):
+        if name == "cd":
+            raise Unreadable("it changes the folder: only `cd WORK && …` is read")
+        if name.lower() in RESERVED:
+            raise Unreadable(f"{name} is a word of the shell itself")
+    return Chain(tuple(commands), cd)
 
 
 def words_of(text: str) -> Words:
@@ -94,73 +98,47 @@ def words_of(text: str) -> Words:
     return chain.commands[0].words
 
 
-def _without_reserved(commands: tuple[Command, ...]) -> tuple[Command, ...]:
-    """Return commands if each is a program with its words. Raises Unreadable."""
-    for command in commands:
-        name = command.words[0]
-        if name == "cd":
-            raise Unreadable("it changes the folder: only `cd WORK && …` is read")
-        if name.lower() in RESERVED:
-            raise Unreadable(f"{name} is a word of the shell itself")
+def _commands_of(text: str) -> list[Command]:
+    if len(text) > LONGEST:
+        raise Unreadable(f"it has more than {LONGEST:,} characters")
+    text = text.strip(" \n")
+    commands: list[Command] = []
+    words: list[str] = []
+    join, at, is_quiet = "", 0, False
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        if token is None or (is_quiet and token["word"]):
+            raise Unreadable(f"it has {_sign(text[at:].lstrip(' ')[0])}")
+        at = token.end()
+        if token["word"]:
+            words.append(_word(token["word"], is_first=not words))
+        elif token["quiet"] and words:
+            is_quiet = True
+        elif words:
+            commands.append(Command(tuple(words), join))
+            words, join, is_quiet = [], token["join"], False
+        elif token["join"] != "\n":
+            raise Unreadable("a command is missing")
+    if words:
+        commands.append(Command(tuple(words), join))
+    elif join != ";":
+        raise Unreadable("a command is missing")
     return commands
 
 
-def _commands_of(text: str) -> tuple[Command, ...]:
-    if len(text) > LONGEST:
-        raise Unreadable(f"it has more than {LONGEST:,} characters")
-    commands: list[Command] = []
-    join, at = "", _end(_BLANKS, text, 0)
-    while True:
-        words, at = _words_at(text, at)
-        commands.append(Command(words, join))
-        while quiet := _QUIET.match(text, at):
-            at = quiet.end()
-        at = _end(_BLANK, text, at)
-        if at == len(text):
-            return tuple(commands)
-        if (joined := _JOIN.match(text, at)) is None:
-            raise Unreadable(f"it has {_sign(text[at])}")
-        join, at = joined[0], _end(_BLANKS, text, joined.end())
-        if at == len(text) and join in (";", "\n"):
-            return tuple(commands)
-
-
-def _words_at(text: str, at: int) -> tuple[Words, int]:
-    """Return the words from there on, and where the last of them ends. Raises Unreadable."""
-    words: list[str] = []
-    while True:
-        start, word = at, ""
-        while (piece := _PIECE.match(text, at)) is not None:
-            word, at = word + str(piece[piece.lastgroup or 0]), piece.end()
-        if at == start:
-            raise Unreadable(f"it has {_sign(text[at])}" if at < len(text) else "a command is missing")
-        _check_word(text[start:at], is_first=not words)
-        words.append(word)
-        blank = _end(_BLANK, text, at)
-        is_last = blank == at or text[blank : blank + 1] in ("", *";|&\n")
-        if is_last or _QUIET.match(text, at) is not None:
-            return tuple(words), at
-        at = blank
-
-
-def _check_word(written: str, *, is_first: bool) -> None:
-    """Raise Unreadable for a word that shells read differently; `written` is how it stands there."""
+def _word(written: str, *, is_first: bool) -> str:
+    """Return a word as a program gets it. Raises Unreadable for one that shells read differently."""
     if is_first and not _PROGRAM.fullmatch(written):
         raise Unreadable("it does not begin with the plain name of a program")
-    if written != "=" and (sign := _EXPANDED.match(written)):
-        raise Unreadable(f"a word begins with {sign[1]}")
+    if written != "=" and _EXPANDED.match(written):
+        raise Unreadable("a word begins with = or ^")
+    return "".join(str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written))
 
 
 def _sign(character: str) -> str:
     if character.isprintable() and character.isascii():
         return f"{character} outside single quotes"
     return f"U+{ord(character):04X} outside single quotes"
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    assert match is not None  # it may be empty
-    return match.end()
 
 
 def untimed(words: Words) -> Words:
