@@ -119,8 +119,8 @@ class Subject:
 
     @cached_property
     def texts(self) -> list[str]:
-        """Its values, and a command as the words in it."""
-        return [*self.values, *self.unread, *map(" ".join, self.commands)]
+        """Its values, and a command as the words in it, if that can be read."""
+        return [*(text for text in self.values if text not in self.unread), *map(" ".join, self.commands)]
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 from qoder_cli.policy import programs
 from qoder_cli.policy.calls import LONGEST, Subject, called
-from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, may_be_anywhere, place
+from qoder_cli.policy.paths import LONGEST as LONGEST_PATH
+from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, may_be_anywhere, place, spelled
 from qoder_cli.policy.rules import Policy, Rule
 from qoder_cli.policy.shell import Chain, may_hold, pieces, unwrapped
 from qoder_cli.policy.texts import folded, folded_forms
 
 _APART = re.compile(r"[\s;&|<>(){}`\"']+")
 _WILD = re.compile(r"[*?\[{$`\\]")
+_MOST_STARTS = 50  # of paths in one word; what has more may be anything
 
 
 class Fit(IntEnum):
@@ -89,9 +91,15 @@ class _Reader:
                 return self._is_long or may_hold(self._pieces, rule.words)
             case "path":
                 inner = tuple(map(folded, rule.place))
-                return self._is_long or any(name.may_be_in(inner, is_placed=self._is_placed) for name in self._names)
+                if self._is_long or any(name.may_be_in(inner, is_placed=self._is_placed) for name in self._names):
+                    return True
+                # Its blanks are no ends of words.
+                return " " in rule.value and any(
+                    spelled(inner) in form for text in self._suspects for form in folded_forms(text)
+                )
         wanted = folded_forms(rule.site.written if rule.verb == "fetch" else rule.value)
-        return any(one in form for text in self._subject.texts for form in folded_forms(text) for one in wanted)
+        texts = [*self._subject.texts, *self._subject.unread]
+        return any(one in form for text in texts for form in folded_forms(text) for one in wanted)
 
     @cached_property
     def _pieces(self) -> list[str]:
@@ -135,11 +143,16 @@ class _Reader:
     @cached_property
     def _names(self) -> list["_Name"]:
         """All that may be a path."""
+        return [name for text in self._suspects for name in _names_in(text, self._work)]
+
+    @property
+    def _suspects(self) -> list[str]:
+        """The texts in which a path may be named."""
         subject, chain = self._subject, self._subject.chain
         texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
         texts += [word for words in subject.commands for word in words]
         texts += [chain.cd or ""] if isinstance(chain, Chain) else subject.unread
-        return [name for text in texts for name in _names_in(text, self._work)]
+        return texts
 
 
 class _Name(NamedTuple):
@@ -166,9 +179,14 @@ def _names_in(text: str, work: Place) -> Iterator[_Name]:
     """
     for form in folded_forms(text):
         for name in {form, *_APART.split(form)}:
+            if len(name) > LONGEST_PATH:
+                continue  # a part of it may be one
             starts = {0, *(match.end() for match in re.finditer("[=:,@]", name))}
             if name.startswith("-"):
                 starts |= {2, max(name.find("/"), 0)}
+            if len(starts) > _MOST_STARTS:
+                yield _Name(("dev", "fd"), is_cut=False)
+                continue
             for rest in (name[start:] for start in starts):
                 path = _WILD.split(rest, maxsplit=1)[0]
                 if path:

@@ -569,9 +569,9 @@ def test_run_wait_by_a_policy_allows_no_command_where_the_shell_may_be_elsewhere
 
 
 def test_run_wait_by_a_policy_counts_a_cd_that_waits_beside(qoder: Qoder, server: Asking, policy: Path) -> None:
-    server.asks("sess_1", call(4, input={"command": "cd /tmp"}), call(1))
+    server.asks("sess_1", call(4, input={"command": "cd /tmp && echo 9"}), call(1))
     assert (qoder(*by(policy)).code, server.sent) == (11, [])
-    policy.write_text(f"{RULES}  - text: /tmp\n")
+    policy.write_text(f"{RULES}  - run: echo 9\n")
     assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
 
 

@@ -233,7 +233,7 @@ COMMANDS = {
     "cat id_rsa": "deny",
     "cat id'_'rsa": "deny",
     "cat ID_RSA": "ask",
-    "cat $HOME/id_rsa": "deny",
+    "cat $HOME/id_rsa": "ask",
 }
 
 
@@ -444,6 +444,19 @@ def test_a_path_that_is_denied_elsewhere_is_not_gone_down_into_by_git(tmp_path: 
         "cat /data/a": "allow",
     }
     assert answers(tmp_path, text, calls) == calls
+
+
+def test_a_denied_path_is_found_in_the_values_of_a_servers_tool(tmp_path: Path) -> None:
+    text = "work: /repo\nallow: [{tool: mcp__hub__say, fields: [a]}]\ndeny: [{path: /repo/my secrets}]"
+    policy = read(tmp_path, text)
+    values = {
+        "see /repo/my secrets/x now": "ask",
+        "x" * 5000 + " my secrets /repo/my secrets": "ask",
+        "a:" * 60: "ask",  # too many to look at each
+        "my secrets are none": "allow",
+        "/repo/my": "allow",
+    }
+    assert {value: answer(policy, mcp("say", "hub", a=value)) for value in values} == values
 
 
 def test_the_agent_is_told_which_rule_denies(policy: Policy) -> None:

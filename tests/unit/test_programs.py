@@ -297,6 +297,49 @@ def test_what_is_allowed_of_an_attack_harms_nothing(folder: HostileFolder, polic
 _PROGRAMS = {words[0] for words in table()}
 
 
+_ODD_WORDS = r"""
+a src src/a.txt . out out/x out/sub ./a bare bare/HEAD link link/a.txt - -- HEAD HEAD~1 HEAD:a v1 main HEAD..v1 :!a
+HEAD:../outside/secret.txt ../outside/secret.txt $(touch\tcaught) `touch\tcaught` a;touch\tcaught --output=caught -o
+caught @opts * src/*.txt 1 -1 +2 1p $p /one/p w\tcaught .. / ~ = != -e -p -f -R env .a %H %GG +%F ^HEAD --all --exec
+-delete {} ; e ./-rf ./@opts a\tb /dev/null /proc/self/environ out/.x out/HEAD out/x.git file:a s3://x one :(top)a
+"""
+_ODD = [word.replace("\\t", " ") for word in _ODD_WORDS.split()]
+
+
+def _drawn(rows: list[Row], random: random.Random) -> list[str]:
+    """Return a command of a row with some options, values and operands that may be of any kind."""
+
+    def value(kind: str) -> str:
+        fine = _FINE.get(kind, "one") if kind in KINDS else random.choice(kind.split("|"))
+        return random.choice((fine, random.choice(_ODD)))
+
+    row = random.choice(rows)
+    words = [*row.words]
+    for name, option in random.choices([*row.options.items()] or [("--", Option())], k=random.randint(0, 3)):
+        words += random.choice([*_written(row, name, Option(option.kinds), value("text"))] or [[name]])
+    for kind in row.operands:
+        words += [value(kind.rstrip("*+?")) for _ in range(random.randint(0, 3) if kind[-1] in "*+?" else 1)]
+    return words
+
+
+def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, policy: Policy) -> None:
+    draws = random.Random(49)
+    rows = [row for row in ROWS.values() if shutil.which(row.words[0], path=folder.env["PATH"])]
+    left = 2_000 if ALL_CELLS else 60
+    while left:
+        command = shlex.join(_drawn(rows, draws))
+        if decide(policy, Subject("tool", "Bash", {"command": command})).answer != "allow":
+            continue
+        left -= 1
+        shutil.rmtree(folder.out)
+        (folder.out / "sub").mkdir(parents=True)
+        (folder.out / "x").write_text("x\n")
+        ran = folder.run(command, shell="bash")
+        ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
+        assert ran.harm == {}, command
+    assert not (folder.root / "caught").exists()
+
+
 # Words.
 
 _C = """

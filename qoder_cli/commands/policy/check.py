@@ -41,6 +41,9 @@ def aloud(policy: Policy) -> list[Remark]:
 def _remark(policy: Policy, rule: Rule) -> Remark:
     if not rule.allows:
         return Remark(rule, _denied(rule))
+    for deny in policy.denying("path"):
+        if rule.place and is_inside(rule.place, deny.place):
+            return Remark(rule, "allows nothing", (f"never allows anything: line {deny.line} denies {deny.value}",))
     match rule.verb:
         case "read":
             return Remark(rule, "; ".join(_reading(policy, rule)), tuple(_of_reading(rule)))
@@ -67,7 +70,7 @@ def _remark(policy: Policy, rule: Rule) -> Remark:
 def _denied(rule: Rule) -> str:
     """Return what a deny means."""
     meaning = {
-        "run": f"denies a command that begins with `{rule.value}`; these words elsewhere in one",
+        "run": f"denies a command that begins with `{rule.value}`; one with these words elsewhere",
         "path": f"denies what names {rule.value} or what is below it; what may reach it",
         "fetch": f"denies WebFetch of {rule.value} and below; any other call that has it",
         "tool": f"denies tools called {rule.value}, built in or of a server; one in other capitals",
@@ -82,7 +85,8 @@ def _reading(policy: Policy, rule: Rule) -> list[str]:
     if below := [deny for deny in policy.denying("path") if is_inside(deny.place, rule.place)]:
         says.append(f"what looks through folders above {below[0].value} (Grep, grep -r, find) is left for a person")
     if work is not None and is_inside(work, rule.place):
-        says.append(f"git shows all that {spelled(work)} and its history hold, and starts what its config names")
+        top = f"{spelled(work)}, which is taken for the top of its repository,"
+        says.append(f"git shows what {top} and its history hold, and starts what its config names")
         if any(is_inside(deny.place, work) for deny in below):
             says[-1] = f"what prints the repository (git diff, git show) is left for a person; {says[-1]}"
         if writing := _writes(policy, work):
@@ -130,6 +134,8 @@ def _of_running(policy: Policy, rule: Rule) -> list[str]:
     words = unwrapped(rule.words).words
     row, work = programs.row_of(words), policy.work or ()
     writing = _writes(policy, work)
+    if "/" in words[0]:
+        writing = _writes(policy, place(words[0], work)) or writing
     if writing is not None and (row is None or row.runs):
         warnings.append(f"line {writing.line} covers files in {writing.value}, so the agent can change what this runs")
     if not rule.more:
