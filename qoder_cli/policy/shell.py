@@ -136,6 +136,8 @@ def _word(written: str, *, is_first: bool) -> str:
 
 
 def _sign(character: str) -> str:
+    if character in "'\"":
+        return "quotes without an end, or double quotes around $, !, a backtick or a backslash"
     if character.isprintable() and character.isascii():
         return f"{character} outside single quotes"
     return f"U+{ord(character):04X} outside single quotes"
