@@ -24,6 +24,7 @@ def _fits(pattern: str) -> Callable[[str], bool]:
     return lambda value: re.fullmatch(pattern, value, re.ASCII) is not None
 
 
+_NO_UP = r"(?!.*\.\.)"
 _ADDRESS = r"(?:\d+|\$|/[^/\\\n]*/)"
 _PRINT = rf" *{_ADDRESS}(?:, *(?:{_ADDRESS}|[+~]\d+))? *p *"
 _JQ = re.compile(
@@ -42,10 +43,10 @@ _NAMES: dict[str, Callable[[str], bool]] = {
     "word": lambda value: True,
     "compared": lambda value: value == "!=" or value[0] not in "-(!",
     "date": lambda value: value[0] == "+",
-    "name": _fits(r"[A-Za-z0-9][A-Za-z0-9._/,+-]*"),
+    "name": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/,+-]*"),
     "number": _fits(r"[+-]?\d+(?:\.\d+)*[A-Za-z%]{0,5}"),
-    "remote": _fits(r"[A-Za-z0-9][A-Za-z0-9._/-]*"),
-    "script": _fits(r"[A-Za-z0-9][A-Za-z0-9._:/-]*"),
+    "remote": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/-]*"),
+    "script": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._:/-]*"),
     "slug": _fits(r"[A-Za-z0-9][\w.-]*/[\w.-]+"),
     "spec": lambda value: value.isprintable() and "\\" not in value and value[0] != "-",
 }

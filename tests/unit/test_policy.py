@@ -414,6 +414,7 @@ def test_a_tool_without_fields_has_those_of_its_schema(tmp_path: Path) -> None:
 
 def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) -> None:
     rules = ("read: /repo", "run: kubectl get pods *", "run: python -m ruff check *", "run: git add *")
+    rules += ("run: git fetch *", "run: aws ec2 describe-instances *")
     text = "\n  - ".join(("work: /repo\nallow:", *rules))
     calls = {
         "kubectl get pods -n=x -o json": "allow",
@@ -424,6 +425,13 @@ def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) ->
         "ruff check --fix": "ask",
         "git add -A": "allow",
         "git add ../x": "ask",
+        "git fetch origin feature/x": "allow",
+        "git fetch src/../../other": "ask",
+        "git fetch host:x": "ask",
+        "aws ec2 describe-instances --filters Name=a,Values=b": "allow",
+        "aws ec2 describe-instances --filters file:///etc/passwd": "ask",
+        "aws ec2 describe-instances --filters file:x": "ask",
+        "kubectl get pods -o templatefile=x": "ask",
     }
     assert answers(tmp_path, text, calls) == calls
 

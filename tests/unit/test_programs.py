@@ -68,6 +68,17 @@ def test_each_row_of_the_table_says_what_it_is() -> None:
     assert len(table()) > 80
 
 
+def test_programs_that_read_options_from_files_take_no_free_text() -> None:
+    """As pytest, mypy and ruff do for @file, and aws for file://."""
+    free = {
+        row.name
+        for row in table().values()
+        for kind in (*row.operands, *(kind for option in row.options.values() for kind in option.kinds))
+        if row.rule == "run" and kind.rstrip("*+?") in ("text", "pattern", "format")
+    }
+    assert free == {"docker ps", "git commit", "git grep"}
+
+
 def _value(kind: str, secret: str) -> str:
     if kind in ("date", "format"):
         return f"{'+%Y' if kind == 'date' else '%H'} {secret}"
