@@ -43,10 +43,11 @@ _NAMES: dict[str, Callable[[str], bool]] = {
     "word": lambda value: True,
     "compared": lambda value: value == "!=" or value[0] not in "-(!",
     "date": lambda value: value[0] == "+",
+    "label": _fits(r"[A-Za-z0-9][A-Za-z0-9_-]*"),
     "name": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/,+-]*"),
     "number": _fits(r"[+-]?\d+(?:\.\d+)*[A-Za-z%]{0,5}"),
     "remote": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/-]*"),
-    "script": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._:/-]*"),
+    "script": _fits(rf"(?!env\Z){_NO_UP}[A-Za-z0-9][A-Za-z0-9._:/-]*"),  # `npm run env` shows all variables
     "slug": _fits(r"[A-Za-z0-9][\w.-]*/[\w.-]+"),
     "spec": lambda value: value.isprintable() and "\\" not in value and value[0] != "-",
 }
@@ -162,6 +163,8 @@ class Use:
         """Note a path, if a value of this kind is one."""
         if kind == "spec":  # REV:path, or git's own words for paths
             self.reads += [value, *(value[place + 1 :] for place, sign in enumerate(value[:-1]) if sign == ":")]
+        if kind == "path" and "::" in value:  # of pytest, a test in a file
+            self.reads.append(value.partition("::")[0])
         kinds = {"path": self.reads, "folder": self.reads, "written": self.writes, "moved": self.moves}
         if kind in kinds:
             kinds[kind].append(value)

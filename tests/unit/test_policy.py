@@ -163,6 +163,7 @@ COMMANDS = {
     "npx wc src/a": "ask",
     "python -m json.tool src/a": "ask",
     "pytest @src/opts": "ask",
+    "pytest src/../../other/x.py::/../../repo/src": "ask",
     "pytest ../other": "ask",
     "pytest -p evil": "ask",
     "pytest --basetemp=/repo": "ask",
@@ -414,7 +415,7 @@ def test_a_tool_without_fields_has_those_of_its_schema(tmp_path: Path) -> None:
 
 def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) -> None:
     rules = ("read: /repo", "run: kubectl get pods *", "run: python -m ruff check *", "run: git add *")
-    rules += ("run: git fetch *", "run: aws ec2 describe-instances *")
+    rules += ("run: git fetch *", "run: npm run *", "run: aws ec2 describe-instances *")
     text = "\n  - ".join(("work: /repo\nallow:", *rules))
     calls = {
         "kubectl get pods -n=x -o json": "allow",
@@ -428,6 +429,9 @@ def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) ->
         "git fetch origin feature/x": "allow",
         "git fetch src/../../other": "ask",
         "git fetch host:x": "ask",
+        "npm run test:unit": "allow",
+        "npm run env": "ask",
+        "aws ec2 describe-instances --region=evil.com/x": "ask",
         "aws ec2 describe-instances --filters Name=a,Values=b": "allow",
         "aws ec2 describe-instances --filters file:///etc/passwd": "ask",
         "aws ec2 describe-instances --filters file:x": "ask",
