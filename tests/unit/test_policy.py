@@ -1,6 +1,7 @@
 """What the rules of a policy mean (help/pages/policies.md), call by call."""
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -414,7 +415,7 @@ def test_a_tool_without_fields_has_those_of_its_schema(tmp_path: Path) -> None:
 
 
 def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) -> None:
-    rules = ("read: /repo", "run: kubectl get pods *", "run: python -m ruff check *", "run: git add *")
+    rules: tuple[str, ...] = ("read: /repo", "run: kubectl get pods *", "run: python -m ruff check *", "run: git add *")
     rules += ("run: git fetch *", "run: npm run *", "run: aws ec2 describe-instances *")
     text = "\n  - ".join(("work: /repo\nallow:", *rules))
     calls = {
@@ -645,3 +646,24 @@ def test_a_character_that_readers_disagree_about_is_refused_in_comments_too(tmp_
             load(str(file))
     file.write_bytes(b"# a\r\nallow: [{read: /x}]\r\n")
     assert load(str(file)).rules
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the modes of files")
+def test_a_policy_that_others_may_write_or_replace_is_warned_of(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    file = folder / "policy.yaml"
+    file.write_text("allow: [{read: /x}]")
+    warned = {}
+    for mode, of_folder in ((0o600, 0o755), (0o644, 0o755), (0o646, 0o755), (0o600, 0o757), (0o600, 0o1777)):
+        file.chmod(mode)
+        folder.chmod(of_folder)
+        here = [each for each in load(str(file)).warnings if str(folder) in each]
+        warned[mode, of_folder] = [each.split(",")[0].removeprefix("others may write ") for each in here]
+    assert warned == {
+        (0o600, 0o755): [],
+        (0o644, 0o755): [],
+        (0o646, 0o755): [str(file)],
+        (0o600, 0o757): [str(folder)],
+        (0o600, 0o1777): [],
+    }
