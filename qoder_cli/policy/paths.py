@@ -17,8 +17,8 @@ _ELSEWHERE = frozenset(("cwd", "exe", "fd", "map_files", "root", "task"))  # in 
 
 def is_plain(path: str) -> bool:
     """Return whether every tool takes a path for the same: letters, digits and a few signs."""
-    if not path or len(path) > LONGEST or path.startswith("~"):
-        return False
+    if not path or len(path) > LONGEST or path.startswith("~") or re.search("(?:^|/) | (?:/|$)", path):
+        return False  # a tool may take away blanks at the ends
     return unicodedata.normalize("NFKC", path) == path and all(one.isalnum() or one in _SIGNS for one in path)
 
 
