@@ -522,10 +522,11 @@ def test_a_policy_has_rules_about_the_tools_that_it_decides(policy: Policy, tmp_
     assert [has_rule_about(policy, "tool", "Bash", deployment=[name]) for name in "ab"] == [True, False]
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(("/repo/a", "ls", "../..", "@x")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("a", "path", "command")), inner),
+PLAIN = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(("/repo/a", "ls", "../..", "@x"))
 )
+LISTS = PLAIN | st.lists(PLAIN | st.lists(PLAIN, max_size=2), max_size=3)
+VALUES = LISTS | st.dictionaries(st.sampled_from(("a", "path", "command")), LISTS)
 
 
 @examples(1)
