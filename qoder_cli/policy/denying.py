@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from enum import IntEnum
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import NamedTuple
 
@@ -51,10 +52,10 @@ def names_tool(rule: Rule, subject: Subject) -> Fit:
     """Return whether a deny names the tool of a call, by any of its names."""
     bare = subject.name.removeprefix(f"mcp__{subject.server}__")
     names = [subject.name, bare, called(subject.name) if subject.kind == "tool" else f"mcp__{subject.server}__{bare}"]
-    if any(_fits(rule.value, name) for name in names):
+    if any(fnmatchcase(name, rule.value) for name in names):
         return Fit.YES
     globs = [folded(rule.value), folded(called(rule.value))]
-    return Fit.MAYBE if any(_fits(glob, folded(name)) for glob in globs for name in names) else Fit.NO
+    return Fit.MAYBE if any(fnmatchcase(folded(name), glob) for glob in globs for name in names) else Fit.NO
 
 
 class _Reader:
@@ -77,7 +78,7 @@ class _Reader:
         subject = self._subject
         match rule.verb:
             case "run":  # a command that begins so, behind what only starts it
-                commands = [each for words in subject.commands for each in (words, unwrapped(words).words)]
+                commands = [each for words in subject.commands for each in (words, unwrapped(words)[0])]
                 return any(words[: len(rule.words)] == rule.words for words in commands)
             case "path":
                 return any(is_inside(place(path, self._work), rule.place) for path in self._opened)
@@ -132,7 +133,7 @@ class _Reader:
             folders = opened or ["."]
             opened = [f"{folder}/{beginning(pattern) or ''}" for folder in folders for pattern in patterns]
         for words in subject.commands:
-            program = unwrapped(words).words
+            program = unwrapped(words)[0]
             try:
                 use = programs.use_of(programs.row_of(program), program)
             except programs.NotCovered:
@@ -193,19 +194,3 @@ def _names_in(text: str, work: Place) -> Iterator[_Name]:
                     is_cut = path != rest and not path.endswith("/")
                     yield _Name(folded_place(path, work), is_cut)
                     yield _Name(folded_place(f"/{path}"), is_cut)
-
-
-def _fits(glob: str, name: str) -> bool:
-    """Return whether a name is what a glob says, in which only * is special."""
-    first, *others = glob.split("*")
-    if not others:
-        return name == glob
-    *middle, last = others
-    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
-        return False
-    at, end = len(first), len(name) - len(last)
-    for part in middle:
-        if (found := name.find(part, at, end)) < 0:
-            return False
-        at = found + len(part)
-    return True

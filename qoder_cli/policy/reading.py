@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
@@ -27,6 +27,7 @@ _VERBS = {
     "deny": ("run", "path", "fetch", "tool", "text"),
 }
 _MORE = " *"
+_OF_SERVER = re.compile(rf"{MCP}(?:(?!__)[^*])+__(?!_)(?:(?!__)[^*])*(?:[^*_]|\*)")
 # What is typed out of habit, at the top, in an allow or in a deny; and what is meant here.
 _HABITS = """
 rules permissions: write `allow:` and `deny:`, each a list of rules
@@ -171,12 +172,13 @@ def _rule(node: Node, side: str, at: Path) -> Rule:
     [verb] = named
     value = _text(node, verb, at) or ""
     fields = _texts(node, "fields", at)
-    rule: dict[str, Any] = {"because": _text(node, "because", at, LONGEST_REASON)}
+    because = _text(node, "because", at, LONGEST_REASON)
     try:
-        rule |= _READERS[verb](value, side == "allow")
+        meaning = _meaning(verb, value, allows=side == "allow")
     except ValueError as error:
         raise _problem(node, verb, at, str(error)) from None
-    return Rule(side == "allow", verb, value, node.line, fields=None if fields is None else frozenset(fields), **rule)
+    names = None if fields is None else frozenset(fields)
+    return Rule(side == "allow", verb, value, node.line, because, names, **meaning)
 
 
 def _of_old(text: object) -> str:
@@ -198,13 +200,27 @@ def _not_a_path(path: str) -> str:
     return ""
 
 
-def _read_path(value: str, allows: bool) -> Mapping[str, object]:
-    if why := _not_a_path(value):
-        raise ValueError(why)
-    return {"place": place(value)}
+def _meaning(verb: str, value: str, *, allows: bool) -> dict[str, Any]:
+    """Return what the value of a rule means, by the fields of `Rule`. Raises ValueError, in words for people."""
+    match verb:
+        case "read" | "write" | "path":
+            if why := _not_a_path(value):
+                raise ValueError(why)
+            return {"place": place(value)}
+        case "run":
+            return _command(value, allows=allows)
+        case "fetch":
+            return {"site": Site.of(value)}
+        case "search" if value != "web":
+            raise ValueError("must be web: `search: web`")
+        case "text" if not all(form.strip() for form in folded_forms(value)):
+            raise ValueError("must have letters that can be looked for")
+        case "tool":
+            _check_tool(value, allows=allows)
+    return {}
 
 
-def _read_command(value: str, allows: bool) -> Mapping[str, object]:
+def _command(value: str, *, allows: bool) -> dict[str, Any]:
     more, command = value.endswith(_MORE), value.removesuffix(_MORE).rstrip()
     if command.endswith(":*"):
         raise ValueError(f"write `run: {command.removesuffix(':*')} *`, with a blank before the *")
@@ -226,39 +242,11 @@ def _read_command(value: str, allows: bool) -> Mapping[str, object]:
     return {"words": words, "more": more}
 
 
-def _read_site(value: str, allows: bool) -> Mapping[str, object]:
-    return {"site": Site.of(value)}
-
-
-def _read_search(value: str, allows: bool) -> Mapping[str, object]:
-    if value != "web":
-        raise ValueError("must be web: `search: web`")
-    return {}
-
-
-def _read_text(value: str, allows: bool) -> Mapping[str, object]:
-    if not all(form.strip() for form in folded_forms(value)):
-        raise ValueError("must have letters that can be looked for")
-    return {}
-
-
-def _read_tool(value: str, allows: bool) -> Mapping[str, object]:
+def _check_tool(value: str, *, allows: bool) -> None:
+    """Raise ValueError for what names no tool."""
     if not re.fullmatch(r"[A-Za-z0-9_.*-]+", value, re.ASCII):
         raise ValueError("must be the name of a tool: letters, digits, _ . - and *")
-    if not allows:
-        return {}
-    if called(value) in TOOLS:
+    if allows and called(value) in TOOLS:
         raise ValueError(f"{value} is a built-in tool: write a rule with `{TOOLS[called(value)].rule}`")
-    if not re.fullmatch(rf"{MCP}(?:(?!__)[^*])+__(?!_)(?:(?!__)[^*])*\*?", value) or value.endswith("__"):
+    if allows and not _OF_SERVER.fullmatch(value):
         raise ValueError("must name a server and its tool, with * only at the end: mcp__github__get_*")
-    return {}
-
-
-_READERS: Mapping[str, Callable[[str, bool], Mapping[str, object]]] = {
-    **dict.fromkeys(("read", "write", "path"), _read_path),
-    "run": _read_command,
-    "fetch": _read_site,
-    "search": _read_search,
-    "text": _read_text,
-    "tool": _read_tool,
-}

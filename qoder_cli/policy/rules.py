@@ -38,7 +38,7 @@ class Rule:
         """Return whether an allow is for a command; `program` is that without what only starts it, if it is itself."""
         if not self.more:
             return self.words in (words, shell.untimed(words))
-        beginning = shell.unwrapped(self.words).words
+        beginning = shell.unwrapped(self.words)[0]
         return program[: len(beginning)] == beginning
 
     def is_tool(self, server: str | None, tool: str) -> bool:

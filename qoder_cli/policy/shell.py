@@ -69,13 +69,6 @@ class Chain(NamedTuple):
         return self.cd is not None and all(command.join in ("", "&&", "|") for command in self.commands)
 
 
-class Unwrapped(NamedTuple):
-    """The words of a command behind what only starts it: `timeout 60`, `python -m`. `launchers` are the latter."""
-
-    words: Words
-    launchers: frozenset[str] = frozenset()
-
-
 def chain_of(text: str) -> Chain:
     """Return the commands of a text. Raises Unreadable."""
     commands = _commands_of(text)
@@ -150,8 +143,8 @@ def untimed(words: Words) -> Words:
     return words
 
 
-def unwrapped(words: Words) -> Unwrapped:
-    """Return a command without what only starts it."""
+def unwrapped(words: Words) -> tuple[Words, set[str]]:
+    """Return a command without what only starts it, such as `timeout 60`; and what does: `python`, or `node`."""
     launchers: set[str] = set()
     for _ in range(3):
         words = untimed(words)
@@ -163,7 +156,7 @@ def unwrapped(words: Words) -> Unwrapped:
             words = words[len(launcher) :]
         else:
             break
-    return Unwrapped(words, frozenset(launchers))
+    return words, launchers
 
 
 def may_move(text: str) -> bool:

@@ -112,7 +112,7 @@ def _of_writing(rule: Rule) -> list[str]:
 
 
 def _running(policy: Policy, rule: Rule) -> list[str]:
-    row = programs.row_of(unwrapped(rule.words).words)
+    row = programs.row_of(unwrapped(rule.words)[0])
     says = [f"allows exactly this command, in {spelled(policy.work or ())}"]
     if rule.more:
         says = [f"allows {' '.join(rule.words)}, operands inside `read`, and harmless options"]
@@ -131,7 +131,7 @@ def _running(policy: Policy, rule: Rule) -> list[str]:
 
 def _of_running(policy: Policy, rule: Rule) -> list[str]:
     warnings = []
-    words = unwrapped(rule.words).words
+    words = unwrapped(rule.words)[0]
     row, work = programs.row_of(words), policy.work or ()
     writing = _writes(policy, work)
     if "/" in words[0]:

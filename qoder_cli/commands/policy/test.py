@@ -187,7 +187,7 @@ def _group_of(subject: Subject) -> str:
         return f"{subject.server}/{subject.name}" if subject.server else subject.name
     if not subject.commands:
         return "a command that cannot be read"
-    words = unwrapped(subject.commands[0]).words
+    words = unwrapped(subject.commands[0])[0]
     row = row_of(words)
     return row.name if row is not None else words[0]
 
