@@ -18,7 +18,6 @@ from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, sto
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
 from qoder_cli.sessions.asks import ANSWERS, DONE, READ_WITHIN, Asked, Call, look
-from qoder_cli.sessions.guard import refuse_guarded
 from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, message_text
 
 if TYPE_CHECKING:
@@ -250,7 +249,10 @@ class Answers:
         If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
         allowed = [call for call, event in zip(self._calls, self._events, strict=True) if not is_denial(event)]
-        refuse_guarded(self._app, self.asked.session_id, allowed)
+        if self._app.settings.policy is not None:
+            from qoder_cli.sessions.guard import refuse_guarded
+
+            refuse_guarded(self._app, self.asked.session_id, allowed)
         with self._write.in_words():
             try:
                 events = self._write.send().value

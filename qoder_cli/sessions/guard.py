@@ -14,7 +14,6 @@ from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.visible import visible
 from qoder_cli.policy.calls import Subject
 from qoder_cli.policy.denying import Denial, denied
-from qoder_cli.policy.reading import load
 from qoder_cli.policy.rules import Policy
 from qoder_cli.sessions.asks import READ_WITHIN, Call
 from qoder_cli.sessions.state import read_session
@@ -27,6 +26,8 @@ def loaded(app: App, path: str) -> Policy:
     if path.startswith("~"):
         hint = "write $HOME in place of ~, or --policy, a blank and the file"
         raise UsageError(f"no shell replaces the ~ of {visible(path)} here", hint=hint)
+    from qoder_cli.policy.reading import load
+
     policy = load(path)
     for warning in policy.warnings:
         app.progress.warn(warning)

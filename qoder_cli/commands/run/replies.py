@@ -19,6 +19,7 @@ from qoder_cli.cli.options import (
     one_named,
     option,
     options_typed,
+    require_guard,
     wanted_of,
 )
 
@@ -59,10 +60,9 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
-    from qoder_cli.sessions.guard import guard_of
 
     run, wanted, how = _options_of(app, run, chosen, waiting, "approve")
-    guard_of(app)
+    require_guard(app)
     target = target_of(run, app)
     return deliver(app, target, decide(app, target, verb="approve", because=None, **how), waits_of(app, wanted))
 
@@ -141,11 +141,10 @@ def answer(
       ./lookup.sh | qoder session answer sess_demo evt_1 --with - --wait"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import deliver, with_result
-    from qoder_cli.sessions.guard import guard_of
     from qoder_cli.sessions.numbering import require_question
 
     wanted = wanted_of(app, waiting)
-    guard_of(app)
+    require_guard(app)
     _require_run(run, "answer")
     require_question(app, [call])
     text = text_of(reply, stdin=app.stdin, option="--with")
