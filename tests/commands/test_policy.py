@@ -687,3 +687,19 @@ def test_config_set_policy_takes_a_whole_path(qoder: Qoder, guard: Path) -> None
 def test_run_wait_says_that_no_shell_replaces_the_home(qoder: Qoder, server: Asking) -> None:
     ran = qoder(*WAIT, "--on-ask", "policy=~/policy.yaml")
     assert (ran.code, server.requests, "no shell replaces the ~" in ran.err) == (2, [], True)
+
+
+def test_run_wait_prompts_again_where_the_policy_of_the_profile_refuses(
+    qoder: Qoder,
+    server: Asking,
+    guard: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    questions: Callable[..., list[str]],
+) -> None:
+    questions()
+    answers = iter("yn")
+    monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
+    server.asks("sess_1", call(2))
+    ran = qoder(*WAIT, "--on-ask", "prompt")
+    assert (ran.code, server.sent) == (0, [{"events": [reply(2, "deny")]}])
+    assert f"warning: evt_2: in the profile's policy ({guard}), line 1 denies it: deny run: echo 2" in ran.err
