@@ -62,6 +62,7 @@ class Settings:
     account: Account | None = None  # whose key is exchanged for a token, if there is no other
     workspace_id: str | None = None
     keys: Found | None = None  # where idempotency keys are kept, as written; None for this machine
+    policy: Found | None = None  # the file of the policy that refuses what it denies
     request_timeout: float | None = None
     sandbox: bool = False
     read_only: bool = False
@@ -145,6 +146,9 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
     elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
+    policy = None
+    if saved := kept.get("policy"):
+        policy = Found(saved, file.key(name, "policy"))
     advice = ""
     account = None
     if token is None and has_account:
@@ -166,6 +170,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         account=account,
         workspace_id=workspace,
         keys=keys,
+        policy=policy,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
         read_only=is_on(env, "QODER_READ_ONLY"),
