@@ -13,12 +13,13 @@ from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, Texts, flag, option, several
-from qoder_cli.commands.run.list import ROUNDED, Page, Window, down_to, runs_request
+from qoder_cli.commands.run.list import runs_request
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.usage import By, Outcome, Usage, UsageLine, percentile, sum_of
+from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words
 from qoder_cli.output.data import Rows

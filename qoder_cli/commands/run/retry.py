@@ -25,10 +25,10 @@ from qoder_cli.cli.options import (
     options_typed,
     wanted_of,
 )
-from qoder_cli.commands.run.list import APART, Window, down_to
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing, read_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
+from qoder_cli.history.window import APART, Window, down_to
 from qoder_cli.runs.again import differences, retry_of
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order
