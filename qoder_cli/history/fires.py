@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from itertools import islice, pairwise, takewhile
+from math import inf
 from typing import Literal, NamedTuple
 
 from qoder_cli.base import cron
@@ -41,6 +42,11 @@ class Unclear(NamedTuple):
     why: str
     at: float | None = None
     detail: str = ""
+
+    @property
+    def matters_to(self) -> float:
+        """When the last fire of that part would have been judged."""
+        return inf if self.at is None else self.at + _AT_ONCE + LATE + LAG
 
 
 class FireEvent(NamedTuple):

@@ -314,7 +314,7 @@ class _Teller:
         entry = self._entry(entries.CannotTell, part.why, id, **about, detail=part.detail or None)
         if part.at is None:
             return Item("cannot_tell", f"{part.why} {id} {part.detail}", entry, is_state=True)
-        return Item("cannot_tell", f"{part.why} {id} {part.at:.0f}", entry, last=part.at + LAG)
+        return Item("cannot_tell", f"{part.why} {id} {part.at:.0f}", entry, last=part.matters_to)
 
     # Runs of the span, and the next fires.
 

@@ -666,6 +666,20 @@ def test_report_says_that_nothing_was_due_only_where_nothing_was(qoder: Qoder, q
     assert report["verdict"] == "All is well: 0 fires of schedules, none missed; no run failed."
 
 
+def test_report_calls_nothing_well_over_a_fire_just_before_a_change(qoder: Qoder, quiet: World) -> None:
+    """It is to be judged by the report after the one that covers the change."""
+    edited = hourly(quiet, hour="8")
+    later(qoder, 0.2)  # it fired five past
+    quiet.deployments[edited].change(quiet.now() - 200, schedule=None)
+    later(qoder, 0.02)
+    since = qoder("report", "-o", "json").json["until"]
+    later(qoder, 1)
+    report = qoder("report", "--since", since, "-o", "json").json
+    assert ([each["kind"] for each in report["cannot_tell"]], report["verdict"]) == (["unscheduled"], None)
+    report = qoder("report", "--since", "30m", "-o", "json").json
+    assert (report["cannot_tell"], report["verdict"]) == ([], "All is well: nothing was due, and no run failed.")
+
+
 DAILY = {"type": "cron", "expression": "5 3 * * *", "timezone": "UTC"}
 
 

@@ -344,11 +344,13 @@ class _Nights:
             if at > self._account.end - HOUR:
                 break
             times.append(float(int(at)))
-        return sorted({max(self._close_to_an_event(time), times[0]) for time in times})
+        last = self._account.end - HOUR
+        return sorted({min(max(self._close_to_an_event(time), times[0]), last) for time in times})
 
     def _close_to_an_event(self, time: float) -> float:
-        """Return a time about then, often while lists do not show yet what has just happened."""
-        near = [event.at for event in self._events if abs(event.at - time) < 6 * HOUR]
+        """Return a time about then, often while lists do not show yet what has just happened, or just was changed."""
+        changes = [change.at for one in self._account.deployments for change in one.changes]
+        near = [at for at in (*(event.at for event in self._events), *changes) if abs(at - time) < 6 * HOUR]
         if not near or self._chance.random() < 0.6:
             return time
         return float(int(self._chance.choice(near) + self._chance.uniform(-5, LAG + 10)))
