@@ -107,7 +107,15 @@ class Facts:
             return error
         if not found:
             return NoResponse(f"the response to GET {bare} is not an object")
+        if not _is_at(bare, found) or params.get("version", str(found.get("version"))) != str(found.get("version")):
+            return NoResponse(f"the response to GET {path} is another thing")
         return found
+
+
+def _is_at(path: str, found: Raw) -> bool:
+    """Return whether an object is the thing of a path. The id of a version is its number."""
+    last = path.rpartition("/")[2]
+    return last == "stats" or last in (segment(str(found.get("id"))), str(found.get("version")))
 
 
 def is_self_hosted(environment: Raw) -> bool:

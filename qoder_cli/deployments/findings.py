@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
-from qoder_cli.base.errors import ApiError, Exit
+from qoder_cli.base.errors import ApiError, Exit, NoResponse
 from qoder_cli.base.model import Deployment, Run, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
@@ -25,6 +25,7 @@ Raw = dict[str, Any]
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
 
+NOT_SEEN = ("schedule_unclear", "unread")  # findings about what could not be judged
 RUNS_JUDGED = 3  # the newest runs of a deployment; if all of them failed, so may the next
 _LEAST_DURATIONS = 3  # of which a median says anything
 _FIRES = 500  # that are walked to see how close two are
@@ -150,6 +151,8 @@ class _Checks:
             says = f"archived at {self._it.archived_at}: it runs no more"
             yield self._found("archived", "problem", says, "deploy", "list")
         reason = mapping(self._raw.get("paused_reason"))
+        if self._it.state not in ("active", "archived", "paused"):
+            yield self._unread("its status", NoResponse(f"{self._it.state!r} is not known here"))
         if self._it.state != "paused":
             return
         if reason.get("type") in (None, "manual"):
@@ -187,7 +190,11 @@ class _Checks:
         work = self._facts.work(id)
         if isinstance(work, ApiError):
             yield self._unread(f"the work queue of {id}", work)
-        elif work is not None and work.get("workers_polling") == 0:
+        elif work is None or not isinstance(work.get("workers_polling"), int):
+            yield self._unread(
+                f"the work queue of {id}", NoResponse("the response does not say whether a worker polls")
+            )
+        elif work["workers_polling"] == 0:
             waiting, taken = work.get("depth"), work.get("pending")
             fix = ("env", "work", "list", id)
             if isinstance(waiting, int) and waiting > 0:

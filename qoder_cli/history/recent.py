@@ -67,7 +67,9 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> _Listed:
     try:
         for number, page in enumerate(app.client.pages("/deployment_runs", {"limit": 100}), 1):
             app.progress.beat()
-            for run in filter(None, map(Run.read, page["data"])):
+            for run in map(Run.read, page["data"]):
+                if run is None or run.deployment_id is None:
+                    raise NoResponse("an item of the list is not a run of a deployment")
                 created.append(run.created or 0.0)
                 if run.deployment_id in found:
                     found[run.deployment_id].append(run)

@@ -220,7 +220,8 @@ class Usage:
             self._seen.add(id)
             line = self._line(*self._key_of(session, ran, deployment, created))
             used = amount(mapping(session.get("usage")).get("total_credits"))
-            is_growing = text(session.get("status")) not in AT_REST and text(session.get("archived_at")) is None
+            status = text(session.get("status"))
+            is_growing = status is not None and status not in AT_REST and text(session.get("archived_at")) is None
             line._add_session(id, used, is_growing=is_growing, of_run=ran is not None)
             if ran is not None:
                 line._add_run(ran)

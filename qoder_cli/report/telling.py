@@ -46,7 +46,8 @@ UNCLEAR = {
     "undated": "runs do not say when they were",
     "unknown": "its session was deleted before its outcome was seen",
 }
-_UNREAD = ("list_late", "undated", "unsaid", "unreadable", "too_many", "problem")  # what was not, or cannot be, read
+# What was not, or cannot be, read.
+_UNREAD = ("list_late", "undated", "unsaid", "unreadable", "too_many", "unknown", "problem")
 
 
 E = TypeVar("E", bound=entries.Entry)
@@ -149,11 +150,13 @@ class _Teller:
         lasting = {item.key for item in within if item.is_state}
         states |= dict.fromkeys((item.key for item in shown if item.is_state), night.now)
         states = {key: at for key, at in states.items() if key in lasting or not night.whole}
+        keys = dict.fromkeys(item.key for item in shown if not item.is_state)
+        doubts = [item for item in within if item.section == "cannot_tell" and (item.is_state or item.key in keys)]
         return Told(
             report,
-            [item.key for item in shown if not item.is_state],
+            list(keys),
             to_remember(night, self._options, self._memory, states),
-            [_unseen(item.entry) for item in within if item.section == "cannot_tell" and item.entry.kind in _UNREAD],
+            [_unseen(item.entry) for item in doubts if item.entry.kind in _UNREAD],
         )
 
     def _is_open(self, run: RunRecord) -> bool:

@@ -427,6 +427,8 @@ def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int,
 # schedule, what is at other paths (None: not found), the finding and its weight.
 AGENT: Fields = {"id": "agent_1", "version": 1, "tools": TOOLS}
 LONG_AGO = "2026-01-01T00:00:00Z"
+STATS = "/environments/env_1/work/stats"
+OWN: Fields = {"environment_id": "env_1"}
 SELF_HOSTED = {"/environments/env_1": {"id": "env_1", "config": {"type": "self_hosted"}}}
 VAULT: Fields = {"vault_ids": ["vault_1"], "agent": {"id": "agent_1"}}
 
@@ -455,7 +457,11 @@ FAKED: dict[str, tuple[Fields, Fields, str, str]] = {
     "environment gone": ({"environment_id": "env_1"}, {"/environments/env_1": None}, "environment_missing", "problem"),
     "agent archived": (USES, of(archived_at=LONG_AGO), "agent_archived", "problem"),
     "agent gone": (USES, {"/agents/agent_1": None}, "agent_missing", "problem"),
-    "agent behind": ({"agent": {"id": "agent_1", "version": 1}}, of(version=2), "agent_behind", "note"),
+    "agent behind": (
+        {"agent": {"id": "agent_1", "version": 1}},
+        {"/agents/agent_1": lambda request: {**AGENT, "version": int(request.url.params.get("version", 2))}},
+        *("agent_behind", "note"),
+    ),
     "vault archived": (VAULT, vault_with(BEARER, archived_at=LONG_AGO), "vault_archived", "problem"),
     "vault gone": ({"vault_ids": ["vault_1"]}, {"/vaults/vault_1": None}, "vault_missing", "problem"),
     "memory store archived": (
@@ -529,6 +535,52 @@ def test_deploy_check_finds_it_in_what_any_server_sends(qoder: Qoder, case: str)
         qoder.wire.on("GET", path, shown, repeat=True)
     [found] = qoder("deploy", "check", "--json").json
     assert (found["finding"], found["weight"]) == (finding, weight)
+
+
+OTHERS: dict[str, tuple[Fields, Fields, str]] = {  # what a deployment has, what is at other paths, and what is said
+    "no work queue": (OWN, {STATS: None}, "the work queue of env_1"),
+    "who polls": (OWN, {STATS: {"depth": 0}}, "the work queue of env_1"),
+    "its environment": (OWN, {"/environments/env_1": {"id": "env_2"}}, "environment env_1"),
+    "its agent": (USES, {"/agents/agent_1": {**AGENT, "id": "agent_2"}}, "agent agent_1"),
+    "its version of the agent": (
+        {"agent": {"id": "agent_1", "version": 1}},
+        {"/agents/agent_1": {**AGENT, "version": 2}},  # whichever is asked for
+        "version 1 of agent agent_1",
+    ),
+    "its status": ({"status": "dormant"}, {}, "its status"),
+    "its schedule": ({"schedule": {**DAILY, "timezone": "Mars/Base"}}, {}, "cannot tell when it fires"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_deploy_check_takes_nothing_for_well_that_no_answer_says(qoder: Qoder, case: str) -> None:
+    fields, others, says = OTHERS[case]
+    raw = {"id": "dep_1", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY, **fields}
+    qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
+    for path, answer in {**({} if fields is not OWN else SELF_HOSTED), **others}.items():
+        shown = api_error(404, "not_found_error", "No.") if answer is None else answer
+        qoder.wire.on("GET", path, shown, repeat=True)
+    ran = qoder("deploy", "check", "--json", "--exit-status")
+    assert ran.code == 7
+    assert [each["says"].startswith(says) for each in ran.json if each["weight"] == "warning"] == [True]
+
+
+def test_deploy_check_is_never_0_over_items_of_a_list_that_are_no_deployments(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page({"name": "no id"}), repeat=True)
+    assert [qoder("deploy", "check", *words).code for words in ([], ["--exit-status"])] == [0, 7]
+    assert "1 item of the list of deployments" in qoder("deploy", "check").err
+
+
+def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_things(qoder: Qoder) -> None:
+    place = Place(qoder)
+    ids = [place.deployment(f"d{n}") for n in range(12)]
+    place.lie = lambda request: (
+        httpx.Response(200, json=page({"id": "drun_1"})) if request.url.path.endswith("/deployment_runs") else None
+    )
+    assert place.found() == []
+    assert sorted(seen.path.split("/")[-2] for seen in place.world.requests if seen.path.endswith("/runs")) == sorted(
+        ids
+    )
 
 
 def test_deploy_check_reads_the_last_runs_of_each_deployment_however_few_are_among_the_newest(qoder: Qoder) -> None:

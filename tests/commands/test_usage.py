@@ -103,7 +103,7 @@ def test_usage_is_the_exact_sum_of_what_each_session_says(
 
 
 OVER = {"less": ("12.51", 0), "as much": ("12.50", 0), "more": ("12.49", 8), "much more": ("0", 8)}
-SILENT = {"less": ("12.51", 7), "as much": ("12.50", 7), "more": ("12.49", 8)}  # one has ended and says nothing
+SILENT = {"less": ("12.51", 7), "as much": ("12.50", 7), "more": ("12.49", 8)}  # of one it is not said what it used
 
 
 @pytest.mark.parametrize("case", OVER)
@@ -115,10 +115,14 @@ def test_usage_exits_8_when_more_was_used(qoder: Qoder, case: str) -> None:
     assert said in ran.err.splitlines()
 
 
+@pytest.mark.parametrize("status", ["idle", None], ids=["it ended", "it may have ended"])
 @pytest.mark.parametrize("case", SILENT)
-def test_usage_is_never_fine_where_a_session_that_ended_does_not_say_what_it_used(qoder: Qoder, case: str) -> None:
+def test_usage_is_never_fine_where_a_session_that_ended_does_not_say_what_it_used(
+    qoder: Qoder, case: str, status: str | None
+) -> None:
     over, code = SILENT[case]
-    assert serve(qoder, session("1", "12.5"), session("2", None))("usage", "--over", over).code == code
+    silent = session("2", None, status=status)
+    assert serve(qoder, session("1", "12.5"), silent)("usage", "--over", over).code == code
 
 
 @pytest.mark.parametrize(("over", "code"), [("1000", 7), ("0.50", 8), (None, 4)])

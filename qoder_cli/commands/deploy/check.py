@@ -15,8 +15,8 @@ from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import AT_A_TIME, Facts
-from qoder_cli.deployments.findings import WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
-from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
+from qoder_cli.deployments.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
+from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_pages
 from qoder_cli.help.completion import values
 from qoder_cli.history.recent import histories_of
 from qoder_cli.nouns import secrets
@@ -71,18 +71,20 @@ def check(
     typed = named(deployments, app, what="deployments") if deployments else []
     has_rule = _decider(app, policy)
     found: list[DeploymentFinding] = []
+    unlisted: list[str] = []
 
     def look() -> None:
-        found[:] = _look(app, typed, probe=probe, has_rule=has_rule)
+        deployments, unlisted[:] = _deployments(app, typed)
+        found[:] = _look(app, deployments, probe=probe, has_rule=has_rule)
 
     view.show(look)
     problems = sum(each.weight == "problem" for each in found)
     conclude(
         app,
         finding=f"{counted(problems, 'problem')} found" if problems else None,
-        unseen=list(dict.fromkeys(each.says for each in found if each.finding == "unread")),
+        unseen=[*unlisted, *dict.fromkeys(each.says for each in found if each.finding in NOT_SEEN)],
         judges=exit_status,
-        hint="run the commands that are named with them" if problems else "see the findings `unread` above",
+        hint="run the commands that are named with them" if problems else "see the findings above",
     )
 
 
@@ -102,9 +104,19 @@ def _decider(app: App, path: str | None) -> HasRule:
     return has_rule
 
 
-def _look(app: App, typed: Sequence[str], *, probe: bool, has_rule: HasRule) -> list[DeploymentFinding]:
+def _deployments(app: App, typed: Sequence[str]) -> tuple[list[Deployment], list[str]]:
+    """Return the deployments typed, or all, each once, and what could not be read of them. Raises QoderError."""
+    if typed:
+        return _named(app, typed), []
+    rows = [row for page in read_pages(app) for row in page["data"]]
+    deployments = {each.id: each for each in map(Deployment.read, rows) if each is not None}
+    unread = sum(Deployment.read(row) is None for row in rows)
+    alive = [each for each in deployments.values() if each.archived_at is None]
+    return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
+
+
+def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule: HasRule) -> list[DeploymentFinding]:
     """Print what there is to say now, and return it. Raises ApiError."""
-    deployments = _named(app, typed) if typed else list(read_all(app))
     if len(deployments) > _PACED:
         app.pace_reads()
     facts = Facts(app)
