@@ -27,7 +27,7 @@ _NEAR = 60.0  # seconds by which the time that a run names may differ from that 
 _EARLY = 5.0  # seconds by which the times of the server's parts may differ
 _APART = 1800.0  # seconds between two fires, below which runs without a name are only counted
 _HOUR = 3600.0
-_DELAYS = (60.0, 120.0, 300.0, 600.0, LATE)  # seconds that the runs of an hour may all have come after their fires
+_DELAYS = (60.0, 120.0, 300.0, 600.0, LATE + _EARLY)  # seconds that the runs of an hour may all come after their fires
 _AT_ONCE = 60.0  # seconds after a change within which a fire may have been left out, or an object is as created
 _TURN = 3 * _HOUR  # seconds after a clock change within which a fire may stand for one that it left out
 
@@ -338,7 +338,7 @@ def _lateness(run: RunRecord, due: float) -> float:
 def _compared(due: Sequence[float], came: Sequence[float], first: float) -> tuple[list[float], list[float]]:
     """Return the fires that have no run, and the runs that have no fire; both are in order, from a `first` time on.
 
-    Each run is taken for the first fire that is free and not too long ago. How long that is, is the least by which
+    Each run is taken for the first fire that is free and less than so long ago. How long that is, is the least by which
     every run has a fire: else one that is missing would be made up for by those after it, one by one.
     """
     without: list[float] = []
@@ -348,7 +348,7 @@ def _compared(due: Sequence[float], came: Sequence[float], first: float) -> tupl
         free = iter(due)
         fire = next(free, None)
         for time in came:
-            while fire is not None and fire < time - longest:
+            while fire is not None and fire <= time - longest:
                 without.append(fire)
                 fire = next(free, None)
             if fire is None or fire > time + _EARLY:

@@ -180,6 +180,10 @@ COUNTS: dict[str, tuple[list[RunRecord], list[tuple[float, int, int]]]] = {
     "all, each late": (of_hour(*BEFORE, *TENS, *AFTER, delay=540.0), []),
     "two did not": (of_hour(*BEFORE, 0, 20, 30, 50, *AFTER), [(4, 6, 4)]),
     "two did not, the others are late": (of_hour(*BEFORE, 0, 20, 30, 50, *AFTER, delay=540.0), [(4, 6, 4)]),
+    "one of each hour did not, all but one are late": (
+        of_hour(-58, -48, -31, -22, -15, 0, 15, 35, 47, 57, 63, 71, 81, 95, 102, 111, delay=0.0),
+        [(3, 6, 5), (4, 6, 5)],
+    ),
     "one too many": (of_hour(*BEFORE, *TENS, 25, *AFTER), [(4, 6, 7)]),
 }
 
