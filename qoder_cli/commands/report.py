@@ -25,6 +25,7 @@ _NEW = "Tell only what no `report --new` of this reader told before, from where 
 _READER = "With --new: who reads it. Each name has a memory of its own."
 _ALL = flag("--all", "Ask all sessions, however many, and look at all runs of the last 30 days.")
 _URGENT = "the report has something that needs you, did not happen or failed"
+_JUST_NOW = "something failed or did not happen just now: the next report tells of it"
 _LONGEST_READER = 64  # characters
 _PAUSE = 1.0  # seconds between two looks whether another report has ended
 
@@ -83,9 +84,10 @@ def report(
     if new and not told.is_empty and not is_noted:
         app.progress.warn("what was told cannot be noted on this machine: the next --new tells it again")
     if exit_status or not new or not told.is_empty:
+        finding = _JUST_NOW if told.just_now else None
         conclude(
             app,
-            finding=_URGENT if told.report.is_urgent else None,
+            finding=_URGENT if told.report.is_urgent else finding,
             unseen=told.unseen,
             judges=exit_status,
             hint="see the page",

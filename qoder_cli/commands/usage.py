@@ -305,6 +305,8 @@ def _bar(credits: Decimal, most: Decimal) -> str:
 
 def _last_line(every: UsageLine, window: Window) -> str:
     since = f"since {utc_text(window.since)}" if window.since is not None else ""
+    if window.until is not None:
+        since = f"{since} until {utc_text(window.until)}".lstrip()
     if not every.sessions:
         return f"note: no sessions {since}".rstrip()
     doubts = [

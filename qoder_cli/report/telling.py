@@ -74,6 +74,7 @@ class Told(NamedTuple):
     keys: list[str]
     memory: Memory
     unseen: list[str]  # what was not looked at, in words
+    just_now: int = 0  # urgent events of the last minute, which the next report tells
 
     @property
     def is_empty(self) -> bool:
@@ -157,7 +158,13 @@ class _Teller:
             list(keys),
             to_remember(night, self._options, self._memory, states),
             [_unseen(item.entry) for item in doubts if item.entry.kind in _UNREAD],
+            sum(map(self._is_just_now, items)),
         )
+
+    def _is_just_now(self, item: Item) -> bool:
+        """Return whether an urgent event was seen, though the next report tells it: it is less than a minute ago."""
+        now, is_plain = self._night.now, not self._options.is_news and self._night.until == self._night.now
+        return is_plain and item.section in ("did_not_happen", "failed") and item.first - LAG <= now < item.first
 
     def _is_open(self, run: RunRecord) -> bool:
         """Return whether it cannot be told yet how a run ended, or whether it begins."""

@@ -651,6 +651,7 @@ def test_report_tells_of_an_end_a_minute_after_it_and_calls_nothing_well_meanwhi
     report = qoder("report", "-o", "json").json
     assert (report["failed"], report["not_decided"], report["verdict"]) == ([], 1, None)
     assert "1 run; 1 not decided yet" in " ".join(qoder("report").out.split())
+    assert [qoder("report", "--exit-status", *words).code for words in ([], ["--until", "1m"], ["--new"])] == [8, 0, 0]
     since = report["until"]
     later(qoder, 0.1)
     assert keys(qoder("report", "--since", since, "-o", "json")) == [f"failed {run.id}"]

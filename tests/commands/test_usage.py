@@ -150,6 +150,7 @@ def test_usage_until_leaves_out_what_came_later(qoder: Qoder) -> None:
     serve(qoder, *sessions, late, runs=page(run("2", status="completed"), run("4", created_at="2027-01-15T07:30:00Z")))
     ran = qoder("usage", "--until", "2027-01-15T07:00:05Z", "--json", "--no-resolve")
     assert [(line["credits"], line["runs"], line["sessions"]) for line in ran.json] == [(7, 1, 3)]
+    assert "7 credits in 3 sessions since 2026-12-16T08:00:00Z until 2027-01-15T07:00:05Z" in ran.err
     asked = [request.url.params["created_at[lte]"] for request in qoder.wire.requests[:2]]
     assert asked == ["2027-01-15T07:00:06Z", "2027-01-15T07:10:05Z"]
     assert qoder("usage", "--until", "2026-01-01").code == 2
