@@ -228,10 +228,10 @@ class Client:
                     raise
                 self._wait_to_retry(error, tries, began)
 
-    def patiently(self, ask: Callable[[], T]) -> T:
+    def patiently(self, ask: Callable[[], T], *, within: float | None = None) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
 
-        At most 5 tries in 30 s: after 0.5 s, doubling, or as Retry-After says. Raises ApiError.
+        At most 5 tries in 30 s, or `within` so many: after 0.5 s, doubling, or as Retry-After says. Raises ApiError.
         """
         began, tries = self.clock.monotonic(), 0
         while True:
@@ -239,12 +239,12 @@ class Client:
                 return ask()
             except ApiError as error:
                 tries += 1
-                self._wait_to_retry(error, tries, began)
+                self._wait_to_retry(error, tries, began, within)
 
-    def _wait_to_retry(self, error: ApiError, tries: int, began: float) -> None:
+    def _wait_to_retry(self, error: ApiError, tries: int, began: float, within: float | None = None) -> None:
         """Wait until a read may be tried again; raise its error if it may not."""
         spent = self.clock.monotonic() - began
-        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
+        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter(), within=within)
         if wait is None:
             raise error
         self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import QoderError, Unavailable
 from qoder_cli.base.model import mapping, text
+from qoder_cli.keys.patience import Patience
 
 FOLDER = "keys/"
 State = Literal["claimed", "sending", "started", "free", "applying"]
@@ -107,6 +108,8 @@ class StoredKey(NamedTuple):
 
 class KeyStore(Protocol):
     """Where keys are kept. Every method raises QoderError if the store cannot be used; writes raise Lost, too."""
+
+    patience: Patience
 
     @property
     def shown(self) -> str:

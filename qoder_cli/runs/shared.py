@@ -1,13 +1,13 @@
 """One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
 
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base import signals
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -46,17 +46,27 @@ from qoder_cli.runs.trigger import Order, Trigger
 class SharedTrigger(Trigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
-    def __init__(self, app: App, order: Order, keys: KeyStore, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        order: Order,
+        keys: KeyStore,
+        *,
+        pace: Pace | None = None,
+        on_known: Callable[[Run], None] = lambda run: None,
+    ) -> None:
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
         self._claim = KeyRecord(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
-        super().__init__(app, order, pace=pace, others=others_in(keys, self._claim, app.clock))
+        others = others_in(keys, self._claim, app.clock)
+        super().__init__(app, order, pace=pace, others=others, on_known=on_known)
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: Instant | None = None
         self._triggered = False
+        self._is_stopped = False  # by a signal, while the store was told of the trigger
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
         self._before: tuple[str, ...] = ()  # earlier runs under the key
@@ -66,13 +76,7 @@ class SharedTrigger(Trigger):
         """Return the error that a run may have been started; never with the command that repeats it."""
         return super().doubt(why, cause, False)
 
-    def start(self) -> Run:
-        with signals.deferred(), self._key_to_itself():
-            run = self._by_protocol()
-        self._note_retry(run)
-        return run
-
-    def _by_protocol(self) -> Run:
+    def _start(self) -> Run:
         client = self._app.client
         client.prepare("POST", f"/deployments/{segment(self._order.deployment_id)}/run")  # is writing forbidden?
         steps = start_once(self._claim, until_completed=self._order.until_completed)
@@ -112,13 +116,17 @@ class SharedTrigger(Trigger):
                 return verdict(fill_status(self._reread(self._entry_of(found.record)))) is Exit.RUN_FAILED
         if not self._triggered:
             return self._ask(step)
+        unanswered = UNREAD if isinstance(step, protocol.Read) else None
+        if self._is_stopped:
+            return unanswered
         try:
             return self._ask(step)
         except Signalled as signalled:  # the run stands: `_run_of` raises this
+            self._is_stopped = True
             self._failure = self._failure or signalled
         except QoderError as error:  # the run stands, whatever becomes of the store
             self._app.client.progress.note(error.message)
-        return UNREAD if isinstance(step, protocol.Read) else None
+        return unanswered
 
     def _ask(self, step: Step) -> Any:
         """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""
@@ -218,12 +226,13 @@ class SharedTrigger(Trigger):
     def _send(self) -> Any:
         self._triggered = True
         try:
-            run = self.write.send().value
+            self.write.send()
         except BaseException as failure:  # signals, too: the store is to know
             self._failure = failure
-            if self.write.result is not None:
-                return Started(self.write.result.value.id, self.write.result.value.adopted)
+        if self.write.result is None:
             return UNKNOWN if self.write.may_have_acted else NOTHING
+        run = self.write.result.value
+        self._tell(run)  # before the store, which may not answer
         return Started(run.id, run.adopted)
 
     def _look(self, found: StoredKey) -> Started | None:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
+from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.postgres import PostgresKeys
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
@@ -70,7 +71,7 @@ def play(crowd: Crowd, folder: Path) -> Came:
         keys, server, proxy = MEMORY_STORE, None, None
         if crowd.store == "postgresql":
             server = stack.enter_context(closing(PostgresServer()))
-            store = PostgresKeys(server.url())
+            store = PostgresKeys(server.url(), Patience(_CLOCK))
             store.create()
             store.close()
             proxy = Proxy(server.port, cuts="cut" in crowd.trouble)

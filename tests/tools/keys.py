@@ -384,9 +384,10 @@ class _database:
         url = os.environ.get("QODER_TEST_POSTGRES")
         if not url:
             raise SystemExit("set QODER_TEST_POSTGRES to the URL of an empty database, or give --store memory")
+        from qoder_cli.keys.patience import Patience
         from qoder_cli.keys.postgres import PostgresKeys
 
-        keys = PostgresKeys(url)
+        keys = PostgresKeys(url, Patience(_CLOCK))
         keys.create()
         keys.close()
         self._cutter = os.fork() if self._cell.trouble else 0
