@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from qoder_cli.base import signals
 from qoder_cli.base.errors import QoderError, Signalled, Unavailable, UsageError
 from qoder_cli.base.polling import doubling
-from qoder_cli.base.pool import Late, Task, begin
+from qoder_cli.base.pool import TICK, Late, Task, begin
 from qoder_cli.base.times import span
 from qoder_cli.keys.patience import ANSWER_WITHIN, AT_A_SIGNAL, CONNECT_WITHIN, Patience
 from qoder_cli.keys.record import KeyRecord, Lost, StoredKey, away, found_of
@@ -142,8 +142,6 @@ class PostgresKeys:
     @contextmanager
     def _to_itself(self) -> Iterator[None]:
         """Have the connection to oneself. Raises StoreAway, Signalled."""
-        if self.patience.is_over:
-            raise self._silent()
         within = self.patience.left(ANSWER_WITHIN)
         if not self._turn.acquire(blocking=False):
             with signals.waiting():
@@ -151,6 +149,8 @@ class PostgresKeys:
             if not has_turn:
                 raise self._silent(within)
         try:
+            if self.patience.is_over:
+                raise self._silent()
             yield
         finally:
             self._turn.release()
@@ -221,10 +221,13 @@ class PostgresKeys:
 
         The call gets a function that raises Late once nobody waits any more: what it has made then is for nobody.
         """
-        task = Task(lambda: call(task.commit)).start()
-        deaf = min(undisturbed, seconds)
+        task, came_before = Task(lambda: call(task.commit)).start(), signals.has_come()
+        left = seconds - min(undisturbed, seconds)
         try:
-            has_ended = task.wait(deaf, heeds_signals=False) or task.wait(seconds - deaf)
+            has_ended = task.wait(seconds - left, heeds_signals=False)
+            while not has_ended and left > 0 and signals.has_come() == came_before:  # other threads are not told of it
+                has_ended = task.wait(min(left, TICK))
+                left -= TICK
         except Signalled:
             task.give_up()
             if undisturbed:
