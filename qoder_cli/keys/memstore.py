@@ -141,8 +141,8 @@ class MemoryKeys:
         """Return the answer to a write, None if it was refused. Raises Lost, ApiError."""
 
         def once() -> dict[str, Any] | None:
+            request = prepare().start()
             try:
-                request = prepare().start()
                 request.wait(min(AT_A_SIGNAL, left()), heeds_signals=False)
                 answer = answer_to(request, left())
                 if reads:
@@ -165,7 +165,8 @@ class MemoryKeys:
                     raise StoreAway(why, hint="use the id that qoder key init printed", cause=error) from error
                 if meaning_of(error) is Meaning.REFUSED:
                     raise away(self.shown, error) from error
-                self._note_silence(error, left)
+                if not request.wait(0.0):
+                    self.patience.note_silence()
                 raise Lost from error
 
         with self._usable() as left:
@@ -195,12 +196,9 @@ class MemoryKeys:
         except (AuthError, StoreAway):
             raise
         except ApiError as error:
-            self._note_silence(error, left)
+            if left() <= SHORTEST:
+                self.patience.note_silence()
             raise away(self.shown, error) from error
-
-    def _note_silence(self, error: ApiError, left: Left) -> None:
-        if isinstance(error, NoResponse) and left() <= SHORTEST:
-            self.patience.note_silence()
 
 
 def _is_memory(row: dict[str, Any]) -> bool:

@@ -221,13 +221,15 @@ class PostgresKeys:
 
         The call gets a function that raises Late once nobody waits any more: what it has made then is for nobody.
         """
-        task, came_before = Task(lambda: call(task.commit)).start(), signals.has_come()
-        left = seconds - min(undisturbed, seconds)
+        task, came_before = Task(lambda: call(task.commit)), signals.has_come()
+        until = time.monotonic() + seconds
+        task.start()  # not above: the call needs the name
         try:
-            has_ended = task.wait(seconds - left, heeds_signals=False)
-            while not has_ended and left > 0 and signals.has_come() == came_before:  # other threads are not told of it
+            has_ended = task.wait(min(undisturbed, seconds), heeds_signals=False)
+            while not has_ended and (left := until - time.monotonic()) > 0:
                 has_ended = task.wait(min(left, TICK))
-                left -= TICK
+                if signals.has_come() and not came_before:  # only the main thread is told of it
+                    break
         except Signalled:
             task.give_up()
             if undisturbed:

@@ -39,7 +39,7 @@ from qoder_cli.keys.protocol import (
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import dated, look_for_run, others_in
+from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
 from qoder_cli.runs.trigger import Order, Trigger
 
 
@@ -242,6 +242,8 @@ class SharedTrigger(Trigger):
         if attempt is None:
             self._why = "nothing shows when it was sent"
             return None
+        if (run_id := self._started_here(attempt)) is not None:
+            return Started(run_id)
         client.progress.note(f"{self._abandoned(found)}; looking for its run")
         try:
             run = look_for_run(
@@ -259,6 +261,14 @@ class SharedTrigger(Trigger):
             return None
         client.progress.warn(f"adopted run {run.id}: it is the only run started since")
         return Started(run.id, adopted=True)
+
+    def _started_here(self, attempt: Attempt) -> str | None:
+        """Return the run that a command of this machine started in that attempt, which could not tell the store."""
+        for entry in self._app.store.of_key(self._key, host=attempt.host):
+            own = dated(self._app.client, entry.attempt)
+            if entry.run and not entry.adopted and may_have_started(attempt, own.at + (own.ahead or 0.0)):
+                return entry.run
+        return None
 
     def _attempt_of(self, record: KeyRecord) -> Attempt | None:
         """Return a trigger of another command as one of this machine, on our clock; None if its time is not known."""

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from email.utils import formatdate
@@ -15,6 +16,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.keys import patience
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
 from qoder_cli.runs.starting import trigger_for
@@ -708,3 +710,33 @@ def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: 
     assert made == {"store": machines.keys, "variable": f"QODER_KEYS={machines.keys}", "tested": True}
     assert [machines.machine(name)(*NIGHT).code for name in "ab"] == [0, 0]
     assert (machines.triggers, len(machines.runs)) == (1, 1)
+
+
+SILENT: dict[str, tuple[str, int, str]] = {
+    # The request of the memory store that is not answered: the exit code, and what is said.
+    "claim": ("POST /memories", 7, "nothing was sent"),
+    "read": ("GET /memories", 7, "nothing was sent"),
+    "started": ("POST /memories/", 0, "could not be told what came of the key 'night-1'"),
+}
+
+
+@pytest.mark.parametrize("what", SILENT)
+def test_deploy_run_leaves_a_memory_store_that_is_silent(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, code, said = SILENT[what]
+    monkeypatch.setattr(patience, "ANSWER_WITHIN", 0.3)
+    machines, over = Machines(tmp_path, MEMORY_STORE), threading.Event()
+    if what == "read":
+        leave(machines, "claimed")
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        is_it = f"{request.method} {request.url.path}".replace(f"/api/v1/cloud/memory_stores/{MEMORY_STORE}", "")
+        if is_it.startswith(asked) and (machines.triggers or what != "started"):
+            over.wait(30)
+        return truth()
+
+    ran = machines.machine("a", lie=lie)(*NIGHT, "--request-timeout", "30s")
+    over.set()
+    assert (ran.code, machines.triggers, said in ran.err) == (code, 1 if code == 0 else 0, True), ran.err
+    assert code == 7 or seen(ran) == (0, machines.runs[0])
