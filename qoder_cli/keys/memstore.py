@@ -189,7 +189,7 @@ class MemoryKeys:
         Yield what tells the seconds that are left for one reading or writing.
         """
         if self.patience.is_over:
-            raise away(self.shown, NoResponse("it did not answer"))
+            raise away(self.shown, NoResponse("it did not respond"))
         left = self.patience.begin()
         try:
             yield left

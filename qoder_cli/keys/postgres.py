@@ -250,7 +250,7 @@ class PostgresKeys:
     def _silent(self, within: float | None = None) -> QoderError:
         """Return the error that nothing was heard from the database, for so many seconds or before."""
         when = "" if within is None else f" within {span(within)}"
-        return away(self.shown, Unavailable(f"it did not answer{when}"))
+        return away(self.shown, Unavailable(f"it did not respond{when}"))
 
     def _away(self, error: Exception) -> QoderError:
         """Return the error that the database cannot be used, in words that never have the URL's password."""

@@ -98,7 +98,7 @@ def test_deploy_run_exits_7_where_the_store_is_silent_before_the_start(night: Ni
     with night.silent(MOMENTS[moment]) as begin:
         ended = begin(*NIGHT, prologue=IMPATIENT).end()
     assert (ended.code, ended.out, night.runs) == (7, "", [])
-    assert "did not answer within" in ended.error["message"]
+    assert "did not respond within" in ended.error["message"]
     assert "nothing was sent" in ended.error["message"]
 
 

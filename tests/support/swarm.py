@@ -463,7 +463,7 @@ class History:
         if chance.random() < 0.3:
             begins = self.stage.now + chance.uniform(0, 60)
             self.down.append((begins, begins + chance.uniform(0, 20)))
-        if chance.random() < 0.3:
+        if self.cell.store == "postgresql" and chance.random() < 0.3:
             begins = self.stage.now + chance.uniform(0, 60)
             self.frozen.append((begins, begins + chance.choice((chance.uniform(0, 30), chance.uniform(30, 900)))))
         count, names = chance.choice((2, 2, 2, 3, 3, 4, 6)), chance.choice((1, 1, 1, 2))
