@@ -121,7 +121,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             continue
         there = found.record
         if there.state == "free":
-            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
+            found = (yield Move(found, there.used_again(mine))) or (yield Read())
             tries += 1
             continue
         if there.deployment != mine.deployment:
@@ -129,7 +129,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
                 return KeyVerdict("answered", found)
-            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
+            found = (yield Move(found, there.used_again(mine))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
             found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
@@ -139,7 +139,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             if seen != found:
                 found = seen
                 continue
-            found = (yield Move(found, mine._replace(before=there.before))) or (yield Read())
+            found = (yield Move(found, there.used_again(mine))) or (yield Read())
         else:
             seen = yield Watch(found, ABANDONED)
             if seen != found:
@@ -189,9 +189,9 @@ def _note(found: StoredKey, run: Started) -> Steps:
 
 def _free(found: StoredKey) -> Steps:
     """Free the key of a trigger that certainly started nothing."""
-    freed = found.record.freed
+    unused = found.record.unused
     for _ in range(_LAST_TRIES):
-        if (yield Free(found) if freed is None else Move(found, freed)):
+        if (yield Free(found) if unused is None else Move(found, unused)):
             return KeyVerdict("triggered")
         read = yield Read()
         if read == UNREAD:

@@ -70,6 +70,7 @@ class SharedTrigger(Trigger):
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
         self._before: tuple[str, ...] = ()  # earlier runs under the key
+        self._found_after = ""  # what the store says that it was freed after
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
@@ -97,16 +98,16 @@ class SharedTrigger(Trigger):
             raise
 
     def _let_go(self, claim: StoredKey) -> None:
-        freed = claim.record.freed
-        if freed is None:
+        unused = claim.record.unused
+        if unused is None:
             self._keys.free(claim)
         else:
-            self._keys.move(claim, freed)
+            self._keys.move(claim, unused)
 
     def _do(self, step: Step) -> Any:
         match step:
             case protocol.SendTrigger(found):
-                self._before = found.record.before
+                self._before, self._found_after = found.record.before, found.record.freed_after
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -152,7 +153,8 @@ class SharedTrigger(Trigger):
     def _move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
         store, host = self._app.store, self._claim.host
         if record.state == "sending":
-            if any(entry.run in record.before for entry in store.of_key(self._key, host=host)):
+            earlier = (*record.before, record.freed_after)
+            if any(entry.run in earlier for entry in store.of_key(self._key, host=host)):
                 store.free_key(self._key, host=host)
             if (run := self._started_before()) is not None:  # what this machine knows of the key, from before
                 started = record._replace(state="started", run=run.id, adopted=run.adopted)
@@ -203,15 +205,12 @@ class SharedTrigger(Trigger):
         return found
 
     @property
-    def _sent_key(self) -> str:
-        """The key that the server gets: another one after an earlier run under ours, or it may answer with that."""
-        if not self._before:
-            return self._key
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._before[-1]}"))
+    def _freed_after(self) -> str:
+        return self._found_after or super()._freed_after
 
     def _read(self, answer: Answer) -> Run:
         run = super()._read(answer)
-        if run.id in self._before:
+        if run.id in (*self._before, self._found_after):
             raise NoResponse(f"the response is an earlier run under the key ({run.id})")
         return run
 

@@ -139,8 +139,18 @@ class Trigger:
 
     @property
     def _sent_key(self) -> str:
-        """The key that the server gets."""
-        return self._key
+        """The key that the server gets: another one once it was freed, or the server may answer with its old run."""
+        freed_after = self._freed_after
+        if not freed_after:
+            return self._key
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{freed_after}"))
+
+    @property
+    def _freed_after(self) -> str:
+        """What was started under the key, or may have been, when it was freed last; empty if it never was."""
+        if self._order.key is None:
+            return ""
+        return self._app.store.freed_after(self._key, host=self._app.client.settings.host)
 
     def _request(self) -> Pending:
         client, path = self._app.client, f"/deployments/{segment(self._order.deployment_id)}/run"

@@ -367,18 +367,32 @@ def freed(machines: Machines, *faults: str, is_claimed: bool = False) -> str:
     machines.clock.time += 3600
     [old] = machines.runs
     if is_claimed:
-        with closing(machines.store()) as keys:
-            found = keys.read(claim("claimed").name)
-            assert found
-            assert keys.move(found, claim("claimed", before=(old,)))
+        claim_again(machines)
     return old
+
+
+def claim_again(machines: Machines) -> None:
+    """Leave what a command leaves behind that was killed once it had claimed a key that is free."""
+    with closing(machines.store()) as keys:
+        found = keys.read(claim("claimed").name)
+        assert found
+        assert keys.move(found, found.record.used_again(claim("claimed")))
 
 
 @pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])
 def test_deploy_run_under_a_freed_key_forgets_its_old_run(machines: Machines, faults: tuple[str, ...]) -> None:
     freed(machines, *faults, is_claimed=not faults)
-    machines.world.honour_key = not faults
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_starts_another_run_under_a_key_that_was_freed_in_doubt_where_the_server_honours_keys(
+    machines: Machines,
+) -> None:
+    machines.world.honour_key = True
+    assert machines.machine("a", "trigger:drop-after", "list:503*99")(*NIGHT).code == 9
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    assert [seen(machines.machine(name)(*NIGHT)) for name in "cb"] == [(0, machines.runs[-1])] * 2
     assert len(machines.runs) == 2
 
 
@@ -500,7 +514,7 @@ def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_th
 def test_key_free_frees_no_key_used_meanwhile(machines: Machines, questions: Callable[..., list[str]]) -> None:
     def meanwhile() -> None:
         assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
-        leave(machines, "claimed")
+        claim_again(machines)
 
     leave(machines, "sending")
     questions(meanwhile)

@@ -168,8 +168,10 @@ class Explorer:
         if state.frees:
             for key, slot in enumerate(state.slots):
                 if slot is not None and slot.record.state == "sending" and self._was_told(state, key):
-                    freed = (*state.slots[:key], None, *state.slots[key + 1 :])
-                    yield f"a person frees key {key}", state._replace(slots=freed, frees=state.frees - 1, decided=True)
+                    freed = slot.record.freed
+                    assert freed is not None
+                    done = self._write(state, Move(slot, freed), key)[0]
+                    yield f"a person frees key {key}", done._replace(frees=state.frees - 1, decided=True)
 
     def _was_told(self, state: State, key: int) -> bool:
         """Whether a command ended in 9 for a key: only then a person thinks of freeing it."""
@@ -257,8 +259,8 @@ class Explorer:
         yield f"{said}, gives up", state
         claim = self._unused_claim(number, me.told)
         if claim is not None:
-            freed = claim.record.freed
-            step = Free(claim) if freed is None else Move(claim, freed)
+            unused = claim.record.unused
+            step = Free(claim) if unused is None else Move(claim, unused)
             yield f"{said}, lets go", self._write(state, step, key)[0]
             if state.faults:
                 late = tuple(sorted((*state.late, ("write", step, key)), key=repr))
