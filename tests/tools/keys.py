@@ -37,7 +37,13 @@ MANY = 20_000  # histories of each store
 _APPLYING = 10  # beside each so many runs, a stack is applied
 _BROKEN = 100  # one of so many more has a store that is made to break its promise
 _STORE = "memstore_keys"
-CROWDS = (("postgresql", ""), ("postgresql", "restart and cut"), ("memory", ""), ("memory", "lag"))
+CROWDS = (
+    ("postgresql", ""),
+    ("postgresql", "restart and cut"),
+    ("postgresql", "silence"),
+    ("memory", ""),
+    ("memory", "lag"),
+)
 EVERY: dict[str, Options] = {
     "2 commands, 3 faults": Options(faults=3, crashes=0),
     "2 commands, 2 faults, 1 kill": Options(),
