@@ -6,9 +6,10 @@
               again, but the one run that can only be its own may be adopted
     started   its run is the answer
 
-Each step is one write that the store refuses unless what was read is still there. A write that was refused or lost is
-settled by reading: our own uuid means that it was done. That may be repeated at will, unlike a trigger. What frees a
-key is only the certainty that nothing was started. `tests/unit/test_keys.py` explores every history of two commands.
+Each step is one write that the store refuses unless what was read is still there. A write that was refused or lost, as
+where a store is silent, is settled by reading: our own uuid means that it was done. That may be repeated at will,
+unlike a trigger. What frees a key is only the certainty that nothing was started. `tests/unit/test_keys.py` explores
+every history of two commands.
 """
 
 from collections.abc import Generator, Sequence

@@ -70,7 +70,7 @@ class SharedTrigger(Trigger):
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
         self._before: tuple[str, ...] = ()  # earlier runs under the key
-        self._found_after = ""  # what the store says that it was freed after
+        self._freed_in_store = ""  # what the store says that it was freed after
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
@@ -107,7 +107,7 @@ class SharedTrigger(Trigger):
     def _do(self, step: Step) -> Any:
         match step:
             case protocol.SendTrigger(found):
-                self._before, self._found_after = found.record.before, found.record.freed_after
+                self._before, self._freed_in_store = found.record.before, found.record.freed_after
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -206,11 +206,11 @@ class SharedTrigger(Trigger):
 
     @property
     def _freed_after(self) -> str:
-        return self._found_after or super()._freed_after
+        return self._freed_in_store or super()._freed_after
 
     def _read(self, answer: Answer) -> Run:
         run = super()._read(answer)
-        if run.id in (*self._before, self._found_after):
+        if run.id in (*self._before, self._freed_in_store):
             raise NoResponse(f"the response is an earlier run under the key ({run.id})")
         return run
 
@@ -262,10 +262,11 @@ class SharedTrigger(Trigger):
         return Started(run.id, adopted=True)
 
     def _started_here(self, attempt: Attempt) -> str | None:
-        """Return the run that a command of this machine started in that attempt, which could not tell the store."""
+        """Return the run that a command of this machine started in an attempt, if it could not tell the store of it."""
         for entry in self._app.store.of_key(self._key, host=attempt.host):
             own = dated(self._app.client, entry.attempt)
-            if entry.run and not entry.adopted and may_have_started(attempt, own.at + (own.ahead or 0.0)):
+            is_known = entry.run and not entry.adopted and own.deployment == attempt.deployment
+            if is_known and may_have_started(attempt, own.at + (own.ahead or 0.0)):
                 return entry.run
         return None
 
