@@ -184,7 +184,14 @@ def test_key_init_refuses_a_store_that_breaks_its_promise_or_else_runs_that_star
     assert "twice" in {broken.promise for one in played["halves"] for broken in one.broken}
 
 
-@pytest.mark.parametrize("crowd", [("--store", "memory", "lag"), ("--store", "postgresql", "restart and cut")])
+CROWDS = (
+    ("--store", "memory", "lag"),
+    ("--store", "postgresql", "restart and cut"),
+    ("--store", "postgresql", "silence"),
+)
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
 @MORE
 def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     crowd: tuple[str, ...], tools: Tools
