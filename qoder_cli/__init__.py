@@ -9,4 +9,4 @@ if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(2)  # nothing was started: 1 would say that a run failed
 
 # Written when it is built or installed, from the newest tag (pyproject.toml).
-from qoder_cli._version import __version__ as __version__  # noqa: E402  # not before an older Python was told
+from qoder_cli._version import __version__ as __version__  # not before an older Python was told
