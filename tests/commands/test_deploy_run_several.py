@@ -29,6 +29,7 @@ from tests.support.cells import checkerboard
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
 from tests.support.one_run import DONE
+from tests.support.stored import entries_in
 from tests.support.wire import api_error
 
 DEPLOY = ("deploy", "run")
@@ -462,6 +463,7 @@ def test_deploy_run_of_fifty_at_once_starts_none_twice_and_loses_none(town: Town
     started = Counter(run.deployment.id for run in town.world.started())
     assert set(started.values()) == {1}
     assert is_accounted_for(town, ran.json)
+    assert len(entries_in(town.folder)) >= 50  # what fifty threads wrote
     assert Counter(codes(ran)) == Counter({0: 50 - BEFALLS[faults], 9: BEFALLS[faults]})
 
 

@@ -169,8 +169,9 @@ def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell
         ("deploy run dep_demo --follow", "pydantic prompt_toolkit asyncio"),
         ("session chat --help", "httpx pydantic rich prompt_toolkit asyncio"),
         ("run pending", "pydantic prompt_toolkit asyncio"),
+        ("api --list run", "httpx pydantic rich sqlite3 qoder_cli.http.client"),
         ("--version", "httpx pydantic rich qoder_cli.http.client"),
-        ("--help", "httpx pydantic rich qoder_cli.commands.deploy"),
+        ("--help", "httpx pydantic rich sqlite3 qoder_cli.commands.deploy"),
         ("deploy run --help", "httpx pydantic rich qoder_cli.http.client"),
     ],
 )

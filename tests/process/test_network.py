@@ -163,7 +163,7 @@ HEADERS = [
     ("words", "content", "printed"),
     [
         ("deploy run dep_1 -q", RUN, "drun_1\n"),
-        ("api GET /deployments/dep_1 -i -q", b'{"id": "dep_1"}', "dep_1\n"),
+        ("api GET /deployments/dep_1 -i", b'{"id": "dep_1"}', 'filename="résumé.zip"\n'),
         ("doctor -q", b'{"data": [], "has_more": false}', "access\n"),
     ],
 )

@@ -221,7 +221,7 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others(mutan
 @MORE
 def test_mutations_are_noticed_in_the_processes_of_a_test(mutants: mutations.Nursery) -> None:
     file, name, base = "local/store.py", "Store.record_run", ast.unparse(mutations.tree("local/store.py"))
-    [test] = [one for one in mutants.tests if "loses_nothing_to_many_processes" in one]
+    [test] = [one for one in mutants.tests if "after_kill_9_at_any_moment" in one]
     [(_, is_bad, called)] = mutants.ask([test], None).values()
     source = mutations.applied(file, dict(mutations.named(file))[name], "drop self.write(A, insist=True)")
     fate, by = mutants.ask([test], (file, name, source, base))
