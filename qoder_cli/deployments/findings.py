@@ -152,7 +152,7 @@ class _Checks:
             yield self._found("archived", "problem", says, "deploy", "list")
         reason = mapping(self._raw.get("paused_reason"))
         if self._it.state not in ("active", "archived", "paused"):
-            yield self._unread("its status", NoResponse(f"{self._it.state!r} is not known here"))
+            yield self._unread("its status", NoResponse(f"{self._it.state!r} is an unknown word"))
         if self._it.state != "paused":
             return
         if reason.get("type") in (None, "manual"):
@@ -174,7 +174,7 @@ class _Checks:
             yield self._unread(f"{called} {id}", thing)
         elif thing is None:
             yield self._found(f"{finding}_missing", "problem", f"{called} {id} does not exist", *fix)
-        elif text(thing.get("archived_at")):
+        elif thing.get("archived_at"):
             yield self._found(f"{finding}_archived", "problem", f"{called} {id} is archived", *fix)
 
     # What it refers to.
@@ -367,8 +367,11 @@ class _Checks:
 
     def _expiring(self, id: str, *fix: str) -> Iterator[DeploymentFinding]:
         file = self._facts.thing("files", id)
-        expires = unix(file.get("expires_at")) if isinstance(file, dict) else None
-        if not isinstance(file, dict) or expires is None:
+        if not isinstance(file, dict) or not file.get("expires_at"):
+            return
+        expires = unix(file["expires_at"])
+        if expires is None:
+            yield self._unread(f"when file {id} expires", NoResponse(f"{file['expires_at']!r} is not a time"))
             return
         fires = self._fires(1)
         if expires <= (fires[0] if fires else self._now):

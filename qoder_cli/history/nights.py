@@ -36,6 +36,7 @@ MOST_ASKED = 5000  # sessions, without --all
 _REMEMBERED = 100  # runs of which nobody could tell how they ended; of more it is remembered where to list again
 _FEWEST = 500  # sessions that are asked before older runs are left out, of which this machine knows nothing
 _APART = 3600.0  # seconds by which what the server filters by, and what decides here, may differ
+_ALL_RUNS = "/deployment_runs"
 _MOST_CALLS = 20  # waiting runs of which the call is read
 
 
@@ -229,8 +230,8 @@ class _Reader:
     def _paths(self) -> list[str]:
         """The lists of the runs that are asked about."""
         if self._options.deployments:
-            return [f"/deployments/{segment(id)}/runs" for id in self._options.deployments]
-        return ["/deployment_runs"]
+            return [_runs_of(id) for id in self._options.deployments]
+        return [_ALL_RUNS]
 
     def _pages(self, path: str, **window: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
         """Yield the runs of a list that were created since and until, or more; with the last page, that it is.
@@ -244,10 +245,11 @@ class _Reader:
         try:
             for page in self._app.client.pages(path, {**query, "limit": 100}, fresh=True):
                 self._app.progress.beat()
-                rows = [run.raw for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
+                runs = [run for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
+                rows = [run.raw for run in runs if path in (_ALL_RUNS, _runs_of(run.deployment_id or ""))]
                 if lacking := len(page["data"]) - len(rows):
                     self._night.whole = False
-                    message = f"{lacking} items of the list are not runs of a deployment"
+                    message = f"{lacking} items of the list are not runs of a deployment that was asked for"
                     self._night.problems.append(Problem("runs", message))
                 yield rows, is_last(page)
         except ApiError as error:
@@ -394,6 +396,10 @@ def to_remember(night: Night, options: ReportOptions, memory: Memory | None, sta
     if not night.whole or any(problem.what == "deployments" for problem in night.problems):
         return old._replace(states=states, open_runs=open_runs)
     return Memory(old.began, night.now, night.known_from, back_to, states, open_runs)
+
+
+def _runs_of(deployment: str) -> str:
+    return f"/deployments/{segment(deployment)}/runs"
 
 
 def _is_below(rows: Sequence[dict[str, Any]], floor: float) -> bool:

@@ -547,6 +547,11 @@ OTHERS: dict[str, tuple[Fields, Fields, str]] = {  # what a deployment has, what
         {"/agents/agent_1": {**AGENT, "version": 2}},  # whichever is asked for
         "version 1 of agent agent_1",
     ),
+    "when its file expires": (
+        {"resources": [{"file_id": "file_1"}]},
+        {"/files/file_1": {"id": "file_1", "expires_at": "soon"}},
+        "when file file_1 expires",
+    ),
     "its status": ({"status": "dormant"}, {}, "its status"),
     "its schedule": ({"schedule": {**DAILY, "timezone": "Mars/Base"}}, {}, "cannot tell when it fires"),
 }

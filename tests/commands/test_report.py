@@ -343,6 +343,13 @@ def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what
     assert [(each.code, "All is well" in each.out) for each in ran] == [(7, False), (7, False), (told, False)]
 
 
+def test_report_of_a_deployment_takes_the_runs_of_another_for_no_list_of_its_own(qoder: Qoder) -> None:
+    qoder.wire.may("GET", "/deployments/dep_1", {"id": "dep_1", "name": "odd", "status": "active", **OLD})
+    qoder.wire.may("GET", "/deployments/dep_1/runs", {"data": [ELSEWHERE]})
+    ran = qoder("report", "dep_1", "--exit-status")
+    assert (ran.code, "All is well" in ran.out) == (7, False)
+
+
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
 def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
     deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
