@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse
-from qoder_cli.base.model import Deployment, Run, created_at, next_cursor
+from qoder_cli.base.model import Deployment, Run, created_at
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
 from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, newest_runs
 from qoder_cli.local.outcomes import KeptOutcomes
+from qoder_cli.sessions.log import is_last
 
 _MOST_SINGLY = 10  # deployments at most whose runs are listed by themselves from the start
 _MOST_PAGES = 8  # of the runs of all deployments
@@ -73,7 +74,7 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> _Listed:
                 created.append(run.created or 0.0)
                 if run.deployment_id in found:
                     found[run.deployment_id].append(run)
-            is_whole = next_cursor(page) is None
+            is_whole = is_last(page)
             if number == _MOST_PAGES or all(len(runs) >= _MOST_LOOKED_AT for runs in found.values()):
                 break
     except ApiError:  # their own lists may be readable

@@ -343,6 +343,13 @@ def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what
     assert [(each.code, "All is well" in each.out) for each in ran] == [(7, False), (7, False), (told, False)]
 
 
+def test_report_calls_nothing_well_over_a_page_that_does_not_say_whether_it_is_the_last(qoder: Qoder) -> None:
+    qoder.wire.may("GET", "/deployments", {"data": [{"id": "dep_1", "status": "active", **OLD}]})
+    qoder.wire.may("GET", "/deployment_runs", {"data": [], "has_more": "true"})
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "All is well" in ran.out) == (7, False)
+
+
 def test_report_of_a_deployment_takes_the_runs_of_another_for_no_list_of_its_own(qoder: Qoder) -> None:
     qoder.wire.may("GET", "/deployments/dep_1", {"id": "dep_1", "name": "odd", "status": "active", **OLD})
     qoder.wire.may("GET", "/deployments/dep_1/runs", {"data": [ELSEWHERE]})
