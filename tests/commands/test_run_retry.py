@@ -214,6 +214,15 @@ def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Pla
     assert f"how run {failed} ended is unknown: its session could not be read; nothing was started" in ran.err
 
 
+def test_run_retry_all_failed_starts_nothing_where_a_session_stopped_for_an_unreadable_reason(qoder: Qoder) -> None:
+    error = {"type": "unreadable_stop_reason", "message": "It cannot be read."}
+    run = {**DONE, "id": "drun_5", "status": "failed", "created_at": "2027-01-15T07:00:00Z", "error": error}
+    run |= {"triggered_at": run["created_at"]}
+    qoder.wire.on("GET", "/deployment_runs", page(run))
+    ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--yes", "--json")
+    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 7)]
+
+
 def test_run_retry_all_failed_of_several_starts_what_it_can_judge(place: Place) -> None:
     failed, hidden, other = place.ended("dep_fail"), place.ended("dep_demo"), place.ended("dep_fail", hours=2)
     place.ended("dep_nostart", hours=30)
