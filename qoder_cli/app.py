@@ -54,6 +54,7 @@ class Tracked:
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
+    said: bool = False  # whether a terminal was told the one run's id and deployment a moment ago
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Record a run that is about to be waited for."""
@@ -290,9 +291,13 @@ class App:
         run = self.named(run)
         fields: Fields = {}
         if self.output.format == "table":
-            from qoder_cli.output.views import run_fields, turn_fields
+            from qoder_cli.output.views import drawn_run, run_fields, turn_fields
 
             fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
+            if self.output.is_drawn:
+                fields = drawn_run(fields, run, now=self.server_now, is_wide=self.output.is_wide)
+            if self.output.is_drawn and self.out.is_terminal and self.tracked.said:  # the lines above have these
+                fields = {name: value for name, value in fields.items() if name not in ("id", "deployment")}
         try:
             self.output.record(fields, data=run.as_json(), id=run.id)
         except InternalError as error:  # a full disk does not make the run unknown

@@ -68,22 +68,24 @@ def _look(app: App) -> None:
         app.progress.note(f"no settings yet ({without_tokens(where)})")
 
 
-def get(app: App, key: str = _KEY) -> None:
+def get(app: App, typed: str = _KEY) -> None:
     """Print one value of the config file.
 
-    Reads profile `default` unless --profile is given. Tokens are masked. Exits
-    5 if it is not set.
+    Reads the profile in use, and names it on stderr. Tokens are masked. Exits 5
+    if it is not set.
 
     Examples:
       qoder config get region
       qoder config get profiles.work.base_url"""
     file = _file(app)
-    profile, key = _address(app, key, file)
+    profile, key = _address(app, typed, file)
     value = file.profile(profile).get(key)
     if value is None:
         raise NotFound(f"{file.key(profile, key)} is not set", hint="list the settings: qoder config list")
     if key == "token":
         app.progress.note("note: tokens are always masked")
+    if not typed.startswith("profiles."):
+        app.progress.note(f"note: of profile {profile}")
     _print(app, key, _shown(key, value))
 
 

@@ -47,13 +47,15 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
     `orders` match `typed`, with an error for what cannot be ordered.
     """
     app.pace_reads()
-    words = [
-        ids.called(word, order.deployment_id) if isinstance(order, Order) else word
-        for word, order in zip(typed, orders, strict=True)
-    ]
+    words = list(typed)
+    if not app.err.is_terminal:
+        words = [
+            ids.called(word, order.deployment_id) if isinstance(order, Order) else word
+            for word, order in zip(typed, orders, strict=True)
+        ]
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
-    app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
+    app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
     conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
     fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=conductor.is_enough, labels=typed)
     launches = Launches(app, orders, plan, conductor, fleet.wait)

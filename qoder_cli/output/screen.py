@@ -24,7 +24,7 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 # `##[` anywhere in a line (`TryParseV2` and `TryParse` of ActionCommand.cs in actions/runner); Azure Pipelines `##vso[`
 # in any case, anywhere in a line; TeamCity `##teamcity[`. A byte order mark is dropped before they look.
 _COMMAND = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])*::|##(?=\w*\[)", re.MULTILINE)
-Format = Literal["table", "wide", "pretty", "markdown", "json", "jsonl", "yaml", "id"]
+Format = Literal["table", "wide", "pretty", "markdown", "csv", "json", "jsonl", "yaml", "id"]
 
 # -q or -o behind options that take no value in any command, as in -wq and -wojson.
 _CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL)

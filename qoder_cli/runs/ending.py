@@ -38,6 +38,7 @@ from qoder_cli.base.outcome import (
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.base.tokens import without_tokens
+from qoder_cli.output.cells import WAITS
 from qoder_cli.output.results import Result
 from qoder_cli.settings.values import OnAsk
 
@@ -111,6 +112,13 @@ class Ended(Result[Run]):
         if not self.attempted or self.going:
             return "not_started"
         return self.error.type_name if self.error else "pending"
+
+    @property
+    def stands(self) -> str:
+        """How it stands in a word for people."""
+        if self.found is not None and waits_for_answer(self.found):
+            return WAITS
+        return self.status.replace("_", " ")
 
     def as_json(self) -> dict[str, Any]:
         if self.going is None:
@@ -188,8 +196,8 @@ def ending_error(run: Run, app: App) -> QoderError | None:
         about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
         about |= {
-            "hint": f"fix the problem named in the error, then: {_again(run, app)}; to see the deployment's setup",
-            "next": app.looking("deploy", "get", run.deployment_id),
+            "hint": f"fix what the error names, then: {_again(run, app)}; to see what else is wrong",
+            "next": app.looking("deploy", "check", run.deployment_id),
         }
     return RunFailed(_failure(run, app), **about)
 

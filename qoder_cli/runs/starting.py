@@ -27,10 +27,11 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
 
     Raises QoderError, Signalled.
     """
-    what = ids.called(order.typed, order.deployment_id)
+    name = app.seen_names.standing_for(order.deployment_id)
+    what = ids.called(name or order.typed, order.deployment_id)
     if order.retry_of is not None:
-        what = f"{order.deployment_id} once more, for {order.retry_of}"
-    app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
+        what += f" once more, for {order.retry_of}"
+    app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
     trigger = trigger_for(app, order)
     try:
         run = trigger.start()
@@ -46,7 +47,8 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
         ) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
-    app.progress.note(f"run {run.id} of {order.deployment_id}")
+    app.progress.note(f"run {run.id}")
+    app.tracked.said = not app.progress.is_quiet and app.err.is_terminal and not (wanted and wanted.follow)
     app.tracked.begun(run.id, run.session_id)
     remember_runs(app.store, app.settings, [run])
     if wanted is None:

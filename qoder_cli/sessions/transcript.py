@@ -8,7 +8,7 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.words import shortened
-from qoder_cli.output.grid import columns, cut_inside, wrapped
+from qoder_cli.output.layout import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import message_text

@@ -82,8 +82,11 @@ class Settings:
 
     @property
     def whereabouts(self) -> str:
-        """Where a write goes, for the note before it is sent."""
-        return f"(profile {self.profile}, {self.host})"
+        """Where a write goes, behind what is said before it is sent: what is not the default, after a space."""
+        parts = [] if self.profile == DEFAULT_PROFILE else [f"profile {self.profile}"]
+        if self.host != host_of(REGIONS["global"]):
+            parts.append(self.host)
+        return f" ({', '.join(parts)})" if parts else ""
 
     @property
     def asked(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.cells import MORE
 from tests.tools.mistakes import MISTAKES
-from tests.tools.pages import FILES, FOLDER, TABLES, Desk
+from tests.tools.pages import FILES, FOLDER, SCREENS, Desk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
 LINES = [line for lines in MISTAKES.values() for line in lines]
@@ -41,7 +41,9 @@ def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
 
 
 @posix
-@pytest.mark.parametrize("line", [*TABLES, "deploy get nightly-report", "run --help", "nonsense", "doctor --offline"])
+@pytest.mark.parametrize(
+    "line", [*(lines[0] for lines in SCREENS.values()), "run --help", "nonsense", "doctor --offline"]
+)
 @pytest.mark.few(3)
 def test_shown_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)

@@ -7,7 +7,7 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
-from qoder_cli.output.grid import cut_inside
+from qoder_cli.output.layout import cut_inside
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions import transcript
 from qoder_cli.sessions.transcript import Margin

@@ -36,7 +36,7 @@ MISTAKES = {
     "Output as other tools have it": [
         "qoder run list --json id,status",
         "qoder run list -o JSON",
-        "qoder run list -o csv",
+        "qoder run list -o tsv",
         "qoder run list --json --jq .[].id",
         "qoder run list --status success",
         "qoder run list --failed",

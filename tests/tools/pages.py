@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,19 +29,32 @@ FOLDER = Path(__file__).parents[1] / "shown"
 TOKEN = "pt-0123456789abcdef"
 AGENT = {"id": "agent_019ec0ffee007000800000000000a9e2", "type": "agent", "version": 3}
 LIKE = {preset.word: preset for preset in PRESETS}
-CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
+CRONS = {"nightly-status-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
 MINUTES = 60
-NARROW = 80  # columns
 MADE = "Made by `python -m tests.tools pages`.\n"
 HELP = (
     *("--help", "run --help", "deploy run --help", "run list --help", "run approve --help", "session new --help"),
     *("agent create --help", "vault put --help", "help", "help exit-codes"),
 )
-TABLES = ("run list", "run list --status failed", "run get {run}", "deploy list", "api --list deployment run")
-MORE_TABLES = (
-    *("run list -o wide -n 2", "deploy list -o wide", "deploy get nightly-report", "run logs {run}"),
-    *("deploy run nightly-report", "deploy pause weekly-digest", "auth status", "doctor --offline", "config list"),
-)
+# One golden page a command; names have up to 30 columns, ids 32 digits, as real ones.
+SCREENS = {
+    "run-list": ("run list", "run list --status failed", "run list -n 3 -o wide"),
+    "run-get": ("run get {run}", "run get {asking}", "run get {run} -o wide"),
+    "run-pending": ("run pending",),
+    "run-wait": ("run wait {run} {asking} {done}",),
+    "deploy-list": ("deploy list", "deploy list --columns id,name,next_run"),
+    "deploy-get": ("deploy get nightly-status-report",),
+    "deploy-run": ("deploy run nightly-status-report", "deploy run docs-sync customer-feedback-summary-emea"),
+    "deploy-check": ("deploy check",),
+    "session-list": ("session list",),
+    "agent-list": ("agent list", "agent get writer"),
+    "usage": ("usage --by day", "usage"),
+    "others": (
+        *("run logs {run}", "deploy pause weekly-digest", "auth status", "doctor --offline", "config list"),
+        "api --list deployment run",
+    ),
+}
+WIDTHS = (80, 100, 120)
 
 
 class LongIds(World):
@@ -58,9 +72,13 @@ class Desk:
     ) -> None:
         self.clock = FakeClock()
         self.world = (make or world_with_history)(self.clock, kind)
-        last = list(self.world.runs.values())[-4]
+        runs = list(self.world.runs.values())
+        last = next(run for run in reversed(runs) if run.deployment.name == "weekly-digest")
+        asking = next((run for run in runs if run.deployment.name == ASKING), last)
+        done = next((run for run in reversed(runs) if run.deployment.name == "nightly-status-report"), last)
         self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
         self.ids |= {"deployment": last.deployment.id, "other": next(iter(self.world.deployments))}
+        self.ids |= {"asking": asking.id, "done": done.id}
         self.env = {
             "QODER_PAT": TOKEN,
             "QODER_BASE_URL": "https://api.qoder.com/api/v1/cloud",
@@ -89,6 +107,7 @@ class Desk:
             clock=self.clock,
             transport=WithoutStreams(self.world, sleep=self.clock.sleep),
         )
+        self.clock.patience = 20.0 if " ".join(words).count("deploy run") else 0.0  # threads start several
         with columns(width):
             code = main([word.replace("\\r", "\r") for word in words[at + 1 :]], app)
         shown = out.getvalue().decode().replace(self.folder, "~")
@@ -97,14 +116,16 @@ class Desk:
 
 
 # The deployments, by how they behave, and how many minutes ago they ran.
+ASKING = "🚀 release-train: プロダクション"
 DEPLOYMENTS = {
-    "nightly-report": "demo", "weekly-digest": "fail", "issue-triage": "budget", "release-notes": "minute",
-    "customer-feedback-summary-emea": "nostart", "docs-sync": "demo",
+    "nightly-status-report": "demo", "weekly-digest": "fail", "日次ステータスレポート": "budget",
+    "release-notes": "minute", ASKING: "ask", "customer-feedback-summary-emea": "nostart", "docs-sync": "demo",
 }  # fmt: skip
 RUNS = (
-    (3200, "issue-triage"), (1710, "nightly-report"), (1500, "weekly-digest"), (270, "nightly-report"),
-    (130, "customer-feedback-summary-emea"), (62, "issue-triage"), (26, "weekly-digest"), (3, "nightly-report"),
-    (1.2, "customer-feedback-summary-emea"), (0.3, "release-notes"),
+    (3200, "日次ステータスレポート"), (1710, "nightly-status-report"), (1500, "weekly-digest"),
+    (270, "nightly-status-report"), (130, "customer-feedback-summary-emea"), (62, "日次ステータスレポート"),
+    (26, "weekly-digest"), (14, ASKING), (3, "nightly-status-report"), (1.2, "customer-feedback-summary-emea"),
+    (0.3, "release-notes"),
 )  # fmt: skip
 
 
@@ -131,17 +152,13 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
 @contextmanager
 def columns(width: int) -> Iterator[None]:
     """Let the terminal be as wide as this, in UTC, and this machine be one that never changes."""
-    settings: dict[str, Any] = {
-        f"qoder_cli.{name}.terminal_width": lambda: width
-        for name in ("output.data", "output.screen", "sessions.showing")
-    }
-    settings |= {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
+    settings: dict[str, Any] = {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
     settings |= {"sysconfig.get_path": lambda name: f"/opt/{name}", "sys.executable": "/opt/python"}
     settings |= {"qoder_cli.doctor.checks.__file__": "/opt/qoder_cli/doctor/checks.py"}
     with ExitStack() as stack:
         for name, value in settings.items():
             stack.enter_context(patch(name, value))
-        stack.enter_context(patch.dict(os.environ, TZ="UTC"))
+        stack.enter_context(patch.dict(os.environ, TZ="UTC", COLUMNS=str(width)))
         time.tzset()
         yield
 
@@ -174,14 +191,13 @@ def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:
         return "".join(f"\n{desk.said(f'qoder {line}', width=width)}" for line in lines)
 
 
-def all_tables() -> str:
-    """Return the main tables at 80 columns, then the widest of them with more room and with longer ids."""
-    text = MADE + titled(f"{NARROW} columns") + tables((*TABLES, *MORE_TABLES), NARROW)
-    text += titled(f"{NARROW} columns, ids of 32 digits") + tables(TABLES, NARROW, LongIds)
-    return text + titled("120 columns, ids of 32 digits") + tables(TABLES, 120, LongIds)
+def screen(lines: Iterable[str]) -> str:
+    """Return what commands show at each width."""
+    return MADE + "".join(titled(f"{width} columns") + tables(lines, width, LongIds) for width in WIDTHS)
 
 
-FILES = {"help.txt": help_pages, "mistakes.txt": mistakes, "tables.txt": all_tables}
+FILES = {"help.txt": help_pages, "mistakes.txt": mistakes}
+FILES |= {f"{name}.txt": partial(screen, lines) for name, lines in SCREENS.items()}
 
 
 def write() -> None:

@@ -48,7 +48,7 @@ def test_wait_draws_how_much_is_done_as_a_bar(share: float) -> None:
     with app.progress.waiting("applying", share=lambda: share):
         pass  # it is drawn when it begins
     done = int(share * 20)
-    assert set(re.findall("[━┄]+", err.getvalue().decode())) == {"━" * done + "┄" * (20 - done)}
+    assert max(map(len, re.findall("━+", err.getvalue().decode())), default=0) == done
 
 
 class Interrupting(io.BytesIO):

@@ -46,7 +46,7 @@ def files(
     id = target_of(run, app).session_id
     changes = bool(read or remove or renew is not None)
     if changes:
-        app.progress.note(f"changing the files of {id} {app.client.settings.whereabouts}")
+        app.progress.note(f"changing the files of {id}{app.client.settings.whereabouts}")
     for file in read:
         resource = mounted.add(app, id, file)
         app.progress.note(f"added {file.name} to {id} as {resource.id}")

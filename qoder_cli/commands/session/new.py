@@ -94,7 +94,7 @@ def new(
     body = _body(app, ctx.params, text, token)
     if outcome:
         body["initial_events"] = with_outcome(body.get("initial_events", ()), outcome)
-    app.progress.note(f"starting a session {app.client.settings.whereabouts}")
+    app.progress.note(f"starting a session{app.client.settings.whereabouts}")
     session, later = create(app, body)
     events = []
     if later:
