@@ -322,7 +322,7 @@ def refuse_tokens(ctx: Any) -> None:
                 )
 
 
-_SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]*)…(?P<tail>[\w.~-]*)(?P<behind>(?:@\w+)?)", re.ASCII)
+_SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]+?)(?:…|\.{3})(?P<behind>(?:@\w+)?)", re.ASCII)
 _TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
 
 
@@ -335,25 +335,26 @@ def complete_ids(ctx: Any) -> None:
             continue
         if isinstance(value, str):
             ctx.params[param.name] = whole_id(value, ctx.obj)
-        elif isinstance(value, list | tuple) and any("…" in str(word) for word in value):
+        elif isinstance(value, list | tuple):
             ctx.params[param.name] = [whole_id(word, ctx.obj) for word in value]
 
 
 def whole_id(typed: str, app: App) -> str:
     """Return the id of which a table showed this part, and say it; any other word unchanged. Raises UsageError.
 
-    What this machine has seen may not be all that fits: nothing is done to it with --yes, where nobody looks at it.
+    Three dots are as good as the `…` of a table, which not every keyboard and terminal has. What this machine has seen
+    may not be all that fits: nothing is done to it with --yes, where nobody looks at it.
     """
-    if "…" not in typed or (match := _SHORTENED.fullmatch(typed)) is None:
+    if (match := _SHORTENED.fullmatch(typed)) is None:
         return typed
     from qoder_cli.base.kinds import KINDS_OF_IDS
     from qoder_cli.base.words import few
     from qoder_cli.local.remembered import ids_shortened_to
 
-    head, tail, behind = match["head"], match["tail"], match["behind"]
-    if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS or (head in KINDS_OF_IDS and not tail):
+    head, behind = match["head"], match["behind"]
+    if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS:
         return typed
-    match ids_shortened_to(app.store, app.settings.host, head, tail):
+    match ids_shortened_to(app.store, app.settings.host, head):
         case [_] if app.flags.yes:
             why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
             raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")

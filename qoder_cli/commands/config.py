@@ -12,7 +12,7 @@ from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
-from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
+from qoder_cli.settings.configfile import DEFAULT_PROFILE, KEYS, ConfigFile, change, load, locate
 from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
 
 
@@ -84,7 +84,7 @@ def get(app: App, typed: str = _KEY) -> None:
         raise NotFound(f"{file.key(profile, key)} is not set", hint="list the settings: qoder config list")
     if key == "token":
         app.progress.note("note: tokens are always masked")
-    if not typed.startswith("profiles."):
+    if not typed.startswith("profiles.") and (profile != DEFAULT_PROFILE or app.err.is_terminal):
         app.progress.note(f"note: of profile {profile}")
     _print(app, key, _shown(key, value))
 

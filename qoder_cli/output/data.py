@@ -152,12 +152,12 @@ def present(fields: Fields) -> Fields:
 
 
 def csv_line(values: Iterable[str]) -> str:
-    """Return a line as RFC 4180 has it."""
+    """Return a line as RFC 4180 has it, but for its end, which is that of every other line here."""
     import csv
     import io
 
     line = io.StringIO(newline="")
-    csv.writer(line).writerow(values)
+    csv.writer(line, lineterminator="\n").writerow(values)
     return line.getvalue()
 
 

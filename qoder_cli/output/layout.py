@@ -23,7 +23,6 @@ _LEGIBLE_NAME = 32  # columns that a name gets before columns that matter less a
 _LEGIBLE_WORDS = 18  # the same of words: the type of an error stands in them
 _SHORTEST = 8  # columns of a name where even the least has no room
 _SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
-_LONGEST_SHORT_ID = 20  # columns; ids that differ only behind these are cut in the middle
 
 
 class Cell(NamedTuple):
@@ -50,24 +49,11 @@ def columns(text: str) -> int:
 
 def cut(text: str, width: int) -> str:
     """Return a text in exactly `width` columns: padded, or cut at the end."""
-    missing = width - columns(text)
-    if missing >= 0:
+    if (missing := width - columns(text)) >= 0:
         return text + " " * missing
-    return _sized(text, width - 1) + ELLIPSIS
-
-
-def cut_inside(text: str, width: int) -> str:
-    """Return a text in exactly `width` columns: padded, or cut in the middle."""
-    if columns(text) <= width:
-        return cut(text, width)
-    tail = _sized(text[::-1], width - width // 2 - 1)[::-1]
-    return _sized(text, width // 2) + ELLIPSIS + tail
-
-
-def _sized(text: str, width: int) -> str:
     from rich.cells import set_cell_size
 
-    return set_cell_size(text, width)
+    return set_cell_size(text, width - 1) + ELLIPSIS
 
 
 def wrapped(line: str, width: int, *, breaks_words: bool = False) -> list[str]:
@@ -100,7 +86,6 @@ class Column:
     enough: int
     least: int
     width: int = 0
-    apart: int = 0  # characters that tell its ids apart, with the ellipsis
 
     @property
     def label(self) -> str:
@@ -112,11 +97,11 @@ class Column:
         kinds = {cell.kind for cell in cells}
         kind: Kind = next((kind for kind in _KINDS if kind in kinds), "whole")
         above = columns(name if header is None else header)
-        apart = 1 + _apart(cell.text.plain for cell in cells if cell.kind == "id")
+        apart = _apart(cell.text.plain for cell in cells if cell.kind == "id") + len(ELLIPSIS)
         sizes = [_sizes(cell, apart) for cell in cells]
         wanted, enough, least = (max([above, *size]) for size in zip(*sizes, strict=True))
         full = max([above, *(cell.text.cell_len for cell in cells if cell.kind == kind)])
-        return cls(name, kind, wanted, full, enough, least, apart=apart)
+        return cls(name, kind, wanted, full, enough, least)
 
     def grow(self, to: int, room: int) -> int:
         """Grow to a width, as far as it is wanted and there is room. Return how much it grew."""
@@ -129,16 +114,13 @@ class Column:
         return cell.kind != "whole" and cell.text.cell_len > self.width
 
     def fitted(self, cell: Cell) -> "Text":
-        """Return what is drawn of a cell: of an id what tells it apart, or its beginning and its end."""
-        if cell.kind != "id" or not self.cuts(cell):
+        """Return what is drawn of a cell: of an agent's id that is cut, the version, too."""
+        version = _version(cell.text.plain) if cell.kind == "id" and self.cuts(cell) else ""
+        if not version:
             return cell.text
         from rich.text import Text
 
-        version = _version(cell.text.plain)
-        head, room = cell.text.plain.removesuffix(version), self.width - len(version)
-        if self.apart > _LONGEST_SHORT_ID:
-            return Text(cut_inside(head, room) + version)
-        return Text(cut(head, room) + version)
+        return Text(cut(cell.text.plain.removesuffix(version), self.width - len(version)) + version)
 
 
 def _sizes(cell: Cell, apart: int) -> tuple[int, int, int]:
@@ -150,8 +132,7 @@ def _sizes(cell: Cell, apart: int) -> tuple[int, int, int]:
         case "words":
             enough, least = _LEGIBLE_WORDS, cell.least
         case "id":
-            short = _SHORTEST_ID if apart > _LONGEST_SHORT_ID else max(apart, _SHORTEST_ID)
-            enough = least = short + len(_version(cell.text.plain))
+            enough = least = max(apart, _SHORTEST_ID) + len(_version(cell.text.plain))
         case _:
             enough = least = wanted
     return wanted, min(wanted, enough), min(wanted, least)
@@ -189,9 +170,9 @@ def without_same(
 def fit(table: Sequence[Column], width: int, *, key: str | None = None) -> list[Column]:
     """Return the columns that fit, with their widths, in the order given: that in which they matter.
 
-    The first two and the `key`, by which a row is named, come before the rest.
+    The first two and the id that is the `key` of a row come before the rest.
     """
-    first = [*table[:2], *(column for column in table[2:] if column.name == key)]
+    first = [*table[:2], *(column for column in table[2:] if column.name == key and column.kind == "id")]
     while not _fits(first, width):
         first.pop()
     room = width + GAP - sum(column.width + GAP for column in first)

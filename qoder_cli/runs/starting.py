@@ -27,10 +27,10 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
 
     Raises QoderError, Signalled.
     """
-    name = app.seen_names.standing_for(order.deployment_id)
-    what = ids.called(name or order.typed, order.deployment_id)
+    typed, again = order.typed, ""
     if order.retry_of is not None:
-        what += f" once more, for {order.retry_of}"
+        typed, again = order.deployment_id, f" once more, for {order.retry_of}"
+    what = ids.called(app.seen_names.standing_for(order.deployment_id) or typed, order.deployment_id) + again
     app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
     trigger = trigger_for(app, order)
     try:

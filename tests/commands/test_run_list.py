@@ -294,11 +294,14 @@ def test_run_list_on_a_terminal_says_how_long_ago_it_was(qoder: Qoder, columns: 
     assert [line.split("\t")[3] for line in qoder(*LIST).out.splitlines()] == times
 
 
-def test_run_list_cuts_ids_in_the_middle_that_differ_at_the_end(qoder: Qoder, columns: Callable[[int], None]) -> None:
+def test_run_list_shows_of_ids_what_tells_them_apart(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(60)
+    qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_0{n}{n:032}", **WHY) for n in (1, 2))))
+    ids = [line.split()[-1] for line in qoder(*LIST, "--columns", "status,error,id").out.splitlines()[1:3]]
+    assert ids == ["drun_0100000…", "drun_0200000…"]
     qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
-    columns(40)
-    ids = [line.split()[-1] for line in qoder(*LIST, "--columns", "status,session,id").out.splitlines()[1:3]]
-    assert ids == ["drun_0…000001", "drun_0…000002"]
+    ids = [line.split()[0] for line in qoder(*LIST, "--columns", "id,status,error").out.splitlines()[1:3]]
+    assert ids == [f"drun_{n:032}" for n in (1, 2)]
 
 
 def test_api_list_keeps_the_path_of_an_operation(qoder: Qoder, columns: Callable[[int], None]) -> None:

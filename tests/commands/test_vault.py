@@ -95,7 +95,7 @@ def test_vault_put_env_replaces_a_known_name_and_keeps_its_hosts(qoder: Qoder, s
     variable(service, injection_location="header")
     ran = put(qoder, "GITHUB_TOKEN", "--env", "-q")
     assert (ran.code, ran.out) == (0, "vcred_old\n")
-    assert "updating credential GITHUB_TOKEN (vcred_old), for GITHUB_TOKEN, in vault_team (profile" in ran.err
+    assert "updating credential GITHUB_TOKEN (vcred_old), for GITHUB_TOKEN, in vault_team\n" in ran.err
     assert service.writes == [f"POST {OLD}"]
     assert service.sent[0]["auth"] == {  # all that an update knows
         "type": "environment_variable",

@@ -29,8 +29,9 @@ FOLDER = Path(__file__).parents[1] / "shown"
 TOKEN = "pt-0123456789abcdef"
 AGENT = {"id": "agent_019ec0ffee007000800000000000a9e2", "type": "agent", "version": 3}
 LIKE = {preset.word: preset for preset in PRESETS}
-CRONS = {"nightly-status-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
+CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
 MINUTES = 60
+REQUEST_ID = re.compile(r"(request id:? |\"request_id\":\")[0-9a-f-]{36}")  # it is not the same twice
 MADE = "Made by `python -m tests.tools pages`.\n"
 HELP = (
     *("--help", "run --help", "deploy run --help", "run list --help", "run approve --help", "session new --help"),
@@ -44,8 +45,10 @@ SCREENS = {
     "run-wait": ("run wait {run} {asking} {done}",),
     "deploy-list": ("deploy list", "deploy list --columns id,name,next_run"),
     "deploy-get": ("deploy get nightly-status-report",),
-    "deploy-run": ("deploy run nightly-status-report", "deploy run docs-sync customer-feedback-summary-emea"),
-    "deploy-check": ("deploy check",),
+    "deploy-run": (
+        "deploy run nightly-status-report",
+        "deploy run docs-sync customer-feedback-summary-emea --parallel 1",
+    ),
     "session-list": ("session list",),
     "agent-list": ("agent list", "agent get writer"),
     "usage": ("usage --by day", "usage"),
@@ -73,12 +76,10 @@ class Desk:
         self.clock = FakeClock()
         self.world = (make or world_with_history)(self.clock, kind)
         runs = list(self.world.runs.values())
-        last = next(run for run in reversed(runs) if run.deployment.name == "weekly-digest")
-        asking = next((run for run in runs if run.deployment.name == ASKING), last)
-        done = next((run for run in reversed(runs) if run.deployment.name == "nightly-status-report"), last)
+        last, done = runs[len(RUNS) - 4 : len(RUNS) - 2]
         self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
         self.ids |= {"deployment": last.deployment.id, "other": next(iter(self.world.deployments))}
-        self.ids |= {"asking": asking.id, "done": done.id}
+        self.ids |= {"asking": runs[-1].id, "done": done.id}
         self.env = {
             "QODER_PAT": TOKEN,
             "QODER_BASE_URL": "https://api.qoder.com/api/v1/cloud",
@@ -116,17 +117,18 @@ class Desk:
 
 
 # The deployments, by how they behave, and how many minutes ago they ran.
-ASKING = "🚀 release-train: プロダクション"
 DEPLOYMENTS = {
-    "nightly-status-report": "demo", "weekly-digest": "fail", "日次ステータスレポート": "budget",
-    "release-notes": "minute", ASKING: "ask", "customer-feedback-summary-emea": "nostart", "docs-sync": "demo",
+    "nightly-report": "demo", "weekly-digest": "fail", "issue-triage": "budget", "release-notes": "minute",
+    "customer-feedback-summary-emea": "nostart", "docs-sync": "demo",
 }  # fmt: skip
 RUNS = (
-    (3200, "日次ステータスレポート"), (1710, "nightly-status-report"), (1500, "weekly-digest"),
-    (270, "nightly-status-report"), (130, "customer-feedback-summary-emea"), (62, "日次ステータスレポート"),
-    (26, "weekly-digest"), (14, ASKING), (3, "nightly-status-report"), (1.2, "customer-feedback-summary-emea"),
-    (0.3, "release-notes"),
+    (3200, "issue-triage"), (1710, "nightly-report"), (1500, "weekly-digest"), (270, "nightly-report"),
+    (130, "customer-feedback-summary-emea"), (62, "issue-triage"), (26, "weekly-digest"), (3, "nightly-report"),
+    (1.2, "customer-feedback-summary-emea"), (0.3, "release-notes"),
 )  # fmt: skip
+# As the screens show some of them: with names that take more room than they have letters, and one that asks.
+ASKING, ASKED = "🚀 release-train: プロダクション", 14
+WIDE_NAMES = {"issue-triage": "日次ステータスレポート", "nightly-report": "nightly-status-report"}
 
 
 def world_with_history(clock: FakeClock, kind: type[World]) -> World:
@@ -146,6 +148,17 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
     for name, cron in CRONS.items():  # only now: a schedule fires for all the time that has passed
         made[name].change(world.now(), schedule={"expression": cron, "timezone": "Europe/Berlin"})
     made["docs-sync"].change(world.now(), status="paused", paused_reason={"type": "manual"})
+    return world
+
+
+def world_of_screens(clock: FakeClock, kind: type[World]) -> World:
+    """Return the same with wide names, and with a run that waits for an answer."""
+    world = world_with_history(clock, kind)
+    for each in world.deployments.values():
+        each.change(world.now(), name=WIDE_NAMES.get(each.name, each.name))
+    clock.time -= ASKED * MINUTES
+    world.start(world.add_deployment(name=ASKING, agent=dict(AGENT), behaviour=LIKE["ask"].behaviour))
+    clock.time += ASKED * MINUTES
     return world
 
 
@@ -174,7 +187,7 @@ def mistakes() -> str:
         for about, lines in MISTAKES.items():
             desk = Desk(folder)
             text += titled(about, "-") + "".join(f"\n{desk.said(line)}" for line in lines)
-    return re.sub(r"(request id:? |\"request_id\":\")[0-9a-f-]{36}", r"\1…", text)
+    return REQUEST_ID.sub(r"\1…", text)
 
 
 def help_pages() -> str:
@@ -187,13 +200,14 @@ def help_pages() -> str:
 def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:
     """Return what commands show on a terminal of this width."""
     with TemporaryDirectory() as folder:
-        desk = Desk(folder, kind)
+        desk = Desk(folder, kind, world_of_screens)
         return "".join(f"\n{desk.said(f'qoder {line}', width=width)}" for line in lines)
 
 
 def screen(lines: Iterable[str]) -> str:
     """Return what commands show at each width."""
-    return MADE + "".join(titled(f"{width} columns") + tables(lines, width, LongIds) for width in WIDTHS)
+    shown = "".join(titled(f"{width} columns") + tables(lines, width, LongIds) for width in WIDTHS)
+    return MADE + REQUEST_ID.sub(r"\1…", shown)
 
 
 FILES = {"help.txt": help_pages, "mistakes.txt": mistakes}
