@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.cells import MORE
 from tests.tools.mistakes import MISTAKES
-from tests.tools.pages import FILES, FOLDER, SCREENS, Desk
+from tests.tools.pages import FILES, FOLDER, Desk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
 LINES = [line for lines in MISTAKES.values() for line in lines]
@@ -15,6 +15,8 @@ LINES = [line for lines in MISTAKES.values() for line in lines]
 NO_HINT = ("--schedule", "nightly.yaml")
 SGR = re.compile(r"\x1b\[([0-9;]*)m")
 # Bold, faint, and three of the sixteen colours that a terminal's theme, light or dark, chooses itself. No background.
+COLOURED = ("run list", "run list --status failed", "run get {run}", "deploy list", "deploy get nightly-report")
+COLOURED += ("api --list deployment run", "run --help", "nonsense", "doctor --offline")
 THEMED = {"", "0", "1", "2", "31", "32", "33"}
 
 
@@ -41,9 +43,7 @@ def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
 
 
 @posix
-@pytest.mark.parametrize(
-    "line", [*(lines[0] for lines in SCREENS.values()), "run --help", "nonsense", "doctor --offline"]
-)
+@pytest.mark.parametrize("line", COLOURED)
 @pytest.mark.few(3)
 def test_shown_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)

@@ -39,24 +39,24 @@ HELP = (
 )
 # One golden page a command; names have up to 30 columns, ids 32 digits, as real ones.
 SCREENS = {
-    "run-list": ("run list", "run list --status failed", "run list -n 3 -o wide"),
-    "run-get": ("run get {run}", "run get {asking}", "run get {run} -o wide"),
+    "run-list": ("run list -n 6", "run list --status failed"),
+    "run-get": ("run get {asking}",),
     "run-pending": ("run pending",),
     "run-wait": ("run wait {run} {asking} {done}",),
-    "deploy-list": ("deploy list", "deploy list --columns id,name,next_run"),
+    "deploy-list": ("deploy list",),
     "deploy-get": ("deploy get nightly-status-report",),
     "deploy-run": (
         "deploy run nightly-status-report",
         "deploy run docs-sync customer-feedback-summary-emea --parallel 1",
     ),
-    "session-list": ("session list",),
-    "agent-list": ("agent list", "agent get writer"),
-    "usage": ("usage --by day", "usage"),
-    "others": (
-        *("run logs {run}", "deploy pause weekly-digest", "auth status", "doctor --offline", "config list"),
-        "api --list deployment run",
-    ),
+    "session-list": ("session list -n 3",),
+    "agent-list": ("agent list -n 3",),
+    "usage": ("usage --by day",),
 }
+OTHERS = (
+    *("run list -n 3 -o wide", "run get {run}", "run logs {run}"),
+    *("deploy pause weekly-digest", "auth status", "config list", "api --list deployment run"),
+)
 WIDTHS = (80, 100, 120)
 
 
@@ -204,14 +204,15 @@ def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:
         return "".join(f"\n{desk.said(f'qoder {line}', width=width)}" for line in lines)
 
 
-def screen(lines: Iterable[str]) -> str:
+def screen(lines: Iterable[str], widths: Iterable[int] = WIDTHS) -> str:
     """Return what commands show at each width."""
-    shown = "".join(titled(f"{width} columns") + tables(lines, width, LongIds) for width in WIDTHS)
+    shown = "".join(titled(f"{width} columns") + tables(lines, width, LongIds) for width in widths)
     return MADE + REQUEST_ID.sub(r"\1…", shown)
 
 
 FILES = {"help.txt": help_pages, "mistakes.txt": mistakes}
 FILES |= {f"{name}.txt": partial(screen, lines) for name, lines in SCREENS.items()}
+FILES["others.txt"] = partial(screen, OTHERS, WIDTHS[:1])
 
 
 def write() -> None:
