@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -351,7 +351,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
         try:
             try:
                 tree = command_tree(app.program)
-                with tree.make_context(app.program, list(words), obj=app) as ctx:
+                with tree.make_context(app.program, list(words), obj=app) as ctx, _notifying(app):
                     try:
                         code = _shown(tree.invoke(ctx), app)
                     except Signalled as signalled:
@@ -369,6 +369,22 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     with suppress(Exception):  # all has been said
         app.close()
     return code
+
+
+@contextmanager
+def _notifying(app: App) -> Iterator[None]:
+    """Run the command of --notify after this block, in which all is printed but the error, if it waited for runs."""
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        failure = raised
+        raise
+    finally:
+        if app.flags.may_notify and app.tracked.awaits:
+            from qoder_cli.runs.notify import notify_of_end
+
+            notify_of_end(app, failure)
 
 
 def _shown(happened: Any, app: App) -> int:

@@ -170,6 +170,10 @@ ON_ASK = option("--on-ask", "HOW", _ON_ASK, _offered("ways_to_ask"))
 POLICY = option("--policy", "FILE", "Rules that decide first; --on-ask is for the rest.", _offered("policy_files"))
 
 
+_NOTIFY = "Run COMMAND when the wait is over, or the agent asks: JSON on its stdin (see qoder help output)."
+NOTIFY = option("--notify", "COMMAND", _NOTIFY)
+
+
 class WaitOptions(NamedTuple):
     """What to wait for, as typed. These are the options, too."""
 
@@ -179,6 +183,7 @@ class WaitOptions(NamedTuple):
     timeout: Text = TIMEOUT
     on_ask: Text = ON_ASK
     policy: Text = POLICY
+    notify: Text = NOTIFY
 
 
 def wanted_of(
@@ -202,14 +207,20 @@ def wanted_of(
     if several:
         import_module("qoder_cli.cli.several")
 
-    typed, follow, result, timeout, on_ask, policy = waiting
+    typed, follow, result, timeout, on_ask, policy, notify = waiting
     wait = wait or typed or follow or result
-    for option, given in (("--require-satisfied", require_satisfied), ("--on-ask", on_ask), ("--policy", policy)):
-        if given and not wait:
+    given = {"--require-satisfied": require_satisfied, "--on-ask": on_ask, "--policy": policy, "--notify": notify}
+    for option, value in given.items():
+        if value and not wait:
             raise UsageError(f"{option} only works with --wait", hint="add --wait")
+    app.flags.may_notify = wait
+    if notify is not None:
+        from qoder_cli.runs.notify import check_command
+
+        check_command(app, notify)
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
     app.flags.wait_options = words_to_wait(
-        result=result, require_satisfied=require_satisfied, on_ask=on_ask, policy=policy
+        result=result, require_satisfied=require_satisfied, on_ask=on_ask, policy=policy, notify=notify
     )
     asked, rules = when_asked(app, on_ask, policy, follow=follow, several=several)
     if wait:
@@ -268,7 +279,12 @@ CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, expose_value=
 
 
 def words_to_wait(
-    *, result: bool = False, require_satisfied: bool = False, on_ask: str | None = None, policy: str | None = None
+    *,
+    result: bool = False,
+    require_satisfied: bool = False,
+    on_ask: str | None = None,
+    policy: str | None = None,
+    notify: str | None = None,
 ) -> tuple[str, ...]:
     """Return the options that a command to resume this wait needs."""
     words = ["--result"] if result else []
@@ -278,6 +294,8 @@ def words_to_wait(
         words += written("--on-ask", on_ask)
     if policy:
         words += written("--policy", policy)
+    if notify:
+        words += written("--notify", notify)
     return tuple(words)
 
 

@@ -28,14 +28,22 @@ def _read_keys(text: str, *, source: str) -> str:
     return text.strip()
 
 
+def _read_notify(text: str, *, source: str) -> str:
+    from qoder_cli.runs.notify import words_of
+
+    words_of(text, source=source)
+    return text
+
+
 # How a value on the command line is checked and spelled: a token is never one.
 _READERS: dict[str, Callable[..., str]] = {
     "region": read_region,
     "base_url": read_base_url,
     "workspace_id": read_workspace,
     "keys": _read_keys,
+    "notify": _read_notify,
 }
-_KEYS = "region, base_url, workspace_id, keys, token; or profiles.NAME.KEY."
+_KEYS = "region, base_url, workspace_id, keys, notify, token; or profiles.NAME.KEY."
 _KEY = argument("KEY", _KEYS, values.one_of("key"))
 _KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setting"))
 _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)

@@ -56,6 +56,7 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
     app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
+    app.tracked.awaits = plan.wait
     conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
     fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=conductor.is_enough, labels=typed)
     launches = Launches(app, orders, plan, conductor, fleet.wait)
@@ -92,6 +93,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> Conductor:
     for word in typed:
         ids.run(word)
     app.pace_reads()
+    app.tracked.awaits = True
     conductor = Conductor(app, typed)
     began = app.clock.monotonic()
     found = names.runs(typed, app, timeout=wanted.limits.timeout)

@@ -80,8 +80,9 @@ class Progress:
         if always or not self.is_quiet:
             self._print(self._screen.worded(inert(text)))
 
-    def show(self, text: str) -> None:
-        if not self.is_quiet:
+    def show(self, text: str, *, always: bool = False) -> None:
+        """Print lines as they are, `always` or unless quiet."""
+        if always or not self.is_quiet:
             self._print(text.rstrip("\n"))
 
     def warn(self, text: str) -> None:

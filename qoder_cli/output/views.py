@@ -222,7 +222,7 @@ SESSION_COLUMNS = (
     *("id", "title", "status", "agent", "deployment", "environment", "credits", "created"),
     "deployment_name",
 )
-SESSION_FIRST = ("title", "status", "deployment", "created", "agent", "credits", "environment", "id")
+SESSION_FIRST = ("title", "deployment", "status", "created", "agent", "credits", "environment", "id")
 
 
 def session_fields(session: Run) -> Fields:

@@ -128,6 +128,7 @@ def wait_for(app: App, observer: Observer, wanted: Wanted, *, showing: "Showing 
 
     `showing` shows the session's events, if not --follow does.
     """
+    app.tracked.awaits = True
     polled, now = PolledRun(observer), wanted._replace(result=False)
     observer.asks_a_person = wanted.on_ask == "prompt" or wanted.policy is not None
     try:

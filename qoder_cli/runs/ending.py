@@ -253,6 +253,10 @@ def unanswered(
         except QoderError as error:
             return _unanswerable(error, run, observer, app)
         run = observer.run or run
+    if wanted.on_ask != "stop" and app.flags.may_notify:
+        from qoder_cli.runs.notify import notify_of_ask
+
+        notify_of_ask(app, run)
     if wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":

@@ -32,6 +32,7 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
         typed, again = order.deployment_id, f" once more, for {order.retry_of}"
     what = ids.called(app.seen_names.standing_for(order.deployment_id) or typed, order.deployment_id) + again
     app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
+    app.tracked.awaits = wanted is not None
     trigger = trigger_for(app, order)
     try:
         run = trigger.start()

@@ -62,6 +62,7 @@ class Settings:
     account: Account | None = None  # whose key is exchanged for a token, if there is no other
     workspace_id: str | None = None
     keys: Found | None = None  # where idempotency keys are kept, as written; None for this machine
+    notify: Found | None = None  # the command to run when a wait is over, as written
     request_timeout: float | None = None
     sandbox: bool = False
     read_only: bool = False
@@ -148,6 +149,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
     elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
+    notify = Found(kept["notify"], file.key(name, "notify")) if kept.get("notify") else None
     advice = ""
     account = None
     if token is None and has_account:
@@ -169,6 +171,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         account=account,
         workspace_id=workspace,
         keys=keys,
+        notify=notify,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
         read_only=is_on(env, "QODER_READ_ONLY"),

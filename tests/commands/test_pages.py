@@ -15,8 +15,10 @@ LINES = [line for lines in MISTAKES.values() for line in lines]
 NO_HINT = ("--schedule", "nightly.yaml")
 SGR = re.compile(r"\x1b\[([0-9;]*)m")
 # Bold, faint, and three of the sixteen colours that a terminal's theme, light or dark, chooses itself. No background.
-COLOURED = ("run list", "run list --status failed", "run get {run}", "deploy list", "deploy get nightly-report")
-COLOURED += ("api --list deployment run", "run --help", "nonsense", "doctor --offline")
+COLOURED = (
+    *("run list", "run list --status failed", "run get {run}", "deploy list", "deploy get nightly-report"),
+    *("api --list deployment run", "run --help", "nonsense", "doctor --offline"),
+)
 THEMED = {"", "0", "1", "2", "31", "32", "33"}
 
 

@@ -37,6 +37,7 @@ def wait(
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     on_ask: Text = options.ON_ASK,
     policy: Text = options.POLICY,
+    notify: Text = options.NOTIFY,
     forget: bool = flag("--forget", "With `last`: treat a start in doubt as never made."),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
@@ -71,7 +72,7 @@ def wait(
     if yes:
         raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")
     as_list = is_list(runs) or last is not None
-    waiting = WaitOptions(True, follow, result, timeout, on_ask, policy)
+    waiting = WaitOptions(True, follow, result, timeout, on_ask, policy, notify)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     typed = named(runs, app, allow_empty=allow_empty)
