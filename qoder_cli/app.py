@@ -93,6 +93,7 @@ class Replies:
     refused: Counter[str] = field(default_factory=Counter)  # how often the answer to a call was
     notes: set[str] = field(default_factory=set)  # what was said of calls that nobody answered here
     early: list[str] = field(default_factory=list)  # what was typed before a question could be read
+    guards: list[Any] = field(default_factory=list)  # the one policy.rules.Policy of the profile, once it is read
 
 
 @dataclass(frozen=True, eq=False, repr=False)

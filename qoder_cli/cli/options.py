@@ -238,11 +238,21 @@ def when_asked(
         if policy is not None:
             raise UsageError("--on-ask policy=FILE and --policy are the same", hint="pass only one of them")
     asked = _when_asked(app, typed, follow=follow, several=several)
+    if asked == "prompt":
+        require_guard(app)
     if file is None:
         return asked, None
     from qoder_cli.sessions.by_policy import opened
 
     return asked, opened(app, file)
+
+
+def require_guard(app: App) -> None:
+    """Read the policy that the profile names, if it names one. Raises UsageError where it cannot be used."""
+    if app.settings.policy is not None:
+        from qoder_cli.sessions.guard import guard_of
+
+        guard_of(app)
 
 
 def _when_asked(app: App, typed: str | None, *, follow: bool, several: bool) -> OnAsk:

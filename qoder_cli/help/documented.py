@@ -211,17 +211,17 @@ policy  with --policy: an object with the keys `answer`, line, rule and why of p
 
 policy_check:
 file, sha256  the policy, and the SHA-256 of what is in it
-rules  how many it has
 deployments  those that it names
-remarks  what is worth knowing: objects with line, rule and remark
+rules  each rule: an object with line, rule, says (what it means) and warnings (what it opens that it does not say)
+opens  in a table: the warnings
 
 policy_test:
 answer  allow, deny, or ask: left for a person
 calls, runs  how many calls of past runs that is about, and how many runs had them
 line, rule  the rule that decides, or null
 example  the first of these calls
-why  why no rule decides, if something can be said; of a deny, that the command is not simple
-suggestion  a rule that would allow these calls, as YAML, or null
+group  the command or tool of calls that are left for a person, or null
+why  why it is left for a person, or null
 case, expected  with --call and --expect: the place in the file, and what it expects, or null
 
 policy_log:

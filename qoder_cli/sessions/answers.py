@@ -262,6 +262,11 @@ class Answers:
 
         If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
+        if self._app.settings.policy is not None:
+            from qoder_cli.sessions.guard import refuse_guarded
+
+            allowed = [call for call, event in zip(self._calls, self._events, strict=True) if not is_denial(event)]
+            refuse_guarded(self._app, self.asked.session_id, allowed)
         events: Events | None = None
         while events is None:
             with self._write.in_words():
@@ -408,6 +413,11 @@ class Answers:
             event["decision"] = _OLDER_FORM[event.pop("result")]
         self._key = str(uuid.uuid4())  # a server may repeat its answer to the old one
         return True
+
+
+def is_denial(event: dict[str, Any]) -> bool:
+    """Return whether an event denies a call."""
+    return "deny" in _results(event)
 
 
 def _call_of(event: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ from qoder_cli.sessions.transcript import called, in_a_line
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
     from qoder_cli.output.progress import Progress
-    from qoder_cli.policy.match import Verdict
+    from qoder_cli.policy.deciding import Verdict
 
 READ_WITHIN = 10.0  # seconds for one reading back
 _NO_THREADS = (404, 405, 501)  # how a server without threads answers

@@ -63,6 +63,7 @@ class Settings:
     workspace_id: str | None = None
     keys: Found | None = None  # where idempotency keys are kept, as written; None for this machine
     notify: Found | None = None  # the command to run when a wait is over, as written
+    policy: Found | None = None  # the file of the policy that refuses what it denies
     request_timeout: float | None = None
     sandbox: bool = False
     read_only: bool = False
@@ -150,6 +151,9 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
     notify = Found(kept["notify"], file.key(name, "notify")) if kept.get("notify") else None
+    policy = None
+    if saved := kept.get("policy"):
+        policy = Found(saved, file.key(name, "policy"))
     advice = ""
     account = None
     if token is None and has_account:
@@ -172,6 +176,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         workspace_id=workspace,
         keys=keys,
         notify=notify,
+        policy=policy,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
         read_only=is_on(env, "QODER_READ_ONLY"),

@@ -99,7 +99,7 @@ def test_run_logs_follow_leaves_a_run_that_asks_unless_told_otherwise(qoder: Qod
     assert (ran.code, ran.error["type"], ran.error["run_state"]) == (11, "needs_answer", "going")
     assert ran.error["next"][1:3] == ["run", "pending"]
     assert 15 <= qoder.clock.time - began < 30
-    (policy := tmp_path / "policy.yaml").write_text("rules:\n  - allow: Read\n")
+    (policy := tmp_path / "policy.yaml").write_text("allow: [{read: /data}]")
     policy.chmod(0o600)
     for run, pauses, words in (("dep_ask", 40, ["--on-ask", "wait"]), ("dep_slow", 1, ["--policy", str(policy)])):
         place = Place(qoder, "current", "stream:501*inf", run=run)

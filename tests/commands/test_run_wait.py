@@ -336,7 +336,7 @@ def test_run_wait_asks_the_session_of_a_run_once_a_minute_or_more_often_for_a_po
     qoder: Qoder, tmp_path: Path, every: int, asks: list[Any], on_ask: str
 ) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_text("rules: [{deny: Bash}]")
+    policy.write_text("deny: [{tool: Bash}]")
     qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, *asks), repeat=True).may(*SESSION, {})
     assert qoder(*WAIT, "--timeout", "10m", "--on-ask", on_ask.format(policy)).code == 124
     assert 480 <= every * sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 720

@@ -149,7 +149,7 @@ def test_run_wait_of_many_notices_that_a_sub_agent_of_one_asks(qoder: Qoder, sta
 
 def test_run_wait_lets_a_policy_answer_what_a_sub_agent_asks(qoder: Qoder, server: Asking, tmp_path: Path) -> None:
     session = works_on(server, call(1, **SUB))
-    (policy := tmp_path / "policy.yaml").write_text("rules:\n  - deny: Bash\n    because: no\n")
+    (policy := tmp_path / "policy.yaml").write_text("agents: all\ndeny:\n  - tool: Bash\n    because: no\n")
     policy.chmod(0o600)
     server.turn(session, server.world.now() + 120)
     server.lies.pop("GET /deployment_runs/drun_1", None)

@@ -11,7 +11,17 @@ import pytest
 from tests.conftest import TOKEN
 from tests.support.asking import ASKED, Asking, call, on_real_time, sha256_of
 from tests.support.cells import ALL_CELLS, checkerboard
-from tests.support.processes import IMPATIENT, PATIENCE, Hooked, Shell, Terminal, asked_again, served, until
+from tests.support.processes import (
+    IMPATIENT,
+    PATIENCE,
+    SLOWLY_READ,
+    Hooked,
+    Shell,
+    Terminal,
+    asked_again,
+    served,
+    until,
+)
 
 APPROVE = ("qoder", "session", "approve", "sess_1")
 WAIT = ("qoder", "run", "wait", "drun_1", "--follow")
@@ -19,7 +29,6 @@ LOGS = ("qoder", "run", "logs", "drun_1", "--follow")
 PROMPT = (*WAIT, "--on-ask", "prompt")
 DENY = ("qoder", "run", "deny", "drun_1")
 STOP = ASKED
-UNTIL_A_KEY = "prompt.READ_WITHIN, prompt._MOST_PIECES = 3600.0, 1"  # as if each key came too soon, once
 MARGINS = ("  │ ", "  ┆ ")  # of a line, and of a row that continues one
 
 
@@ -427,9 +436,9 @@ def test_question_takes_no_key_from_before_it_could_be_read(
 ) -> None:
     asks = STOP if words is PROMPT else "[y]es [n]o"
     server.asks("sess_1", call(1), call(2))
-    with Terminal(shell.hurry(UNTIL_A_KEY), *words) as terminal:
+    with Terminal(shell.hurry(SLOWLY_READ), *words) as terminal:
         for number, reply in enumerate(("y\n", "n\n"), 1):
             asked_again(terminal, asks, number).type("y\n")
-            terminal.reply(reply)
+            terminal.has_read(shell.home).reply(reply)
         terminal.end()
     assert [event["result"] for event in server.sent[0]["events"]] == ["allow", "deny"]

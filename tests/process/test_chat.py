@@ -19,7 +19,7 @@ from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import Request, Step, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.support.cells import ALL_CELLS, checkerboard
-from tests.support.processes import HASTE, Shell, Terminal, sandbox, served, until
+from tests.support.processes import HASTE, SLOWLY_READ, Shell, Terminal, sandbox, served, until
 
 PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_text("utf-8")
 [RECIPE] = re.findall(r"<!-- typed: chat -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -27,7 +27,6 @@ WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du g
 LONG = "x" * 300 + "\n" + "y" * 4000 + "\nend"
 WORKS = "the agent is working; Esc interrupts it"
 PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
-UNTIL_A_KEY = "prompt.READ_WITHIN, prompt._MOST_PIECES = 3600.0, 1"  # as if each key came too soon, once
 SOON = "from qoder_cli.sessions import chat\nchat.QUIET = 5.0"  # seconds of the hurried clock, then a look
 
 
@@ -382,11 +381,11 @@ def test_session_chat_asks_what_the_agent_asks_and_keeps_what_is_typed(shell: Sh
 def test_session_chat_keeps_what_is_typed_before_its_question_could_be_read(
     shell: Shell, server: Server, typed: str, kept: str
 ) -> None:
-    with Chat(shell.hurry(UNTIL_A_KEY), *new("agent_ask")) as terminal:
+    with Chat(shell.hurry(SLOWLY_READ), *new("agent_ask")) as terminal:
         terminal.at_prompt().type("half a mes")
         assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
         terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal").type(typed)
-        terminal.reply("n\n").ends_in(f"> half a mes{kept}").type("\x04")
+        terminal.has_read(shell.home).reply("n\n").ends_in(f"> half a mes{kept}").type("\x04")
         assert terminal.end() == 0
     assert [fields["result"] for fields in sent(server, "user.tool_confirmation")] == ["deny"]
     assert "this message was not sent" in terminal.screen

@@ -136,6 +136,17 @@ Clock.receive = lambda self, inbox, seconds: receive(self, inbox, seconds / 20)
 """
 
 
+# A question could be read only once a file is there: until then no key is a reply to it.
+SLOWLY_READ = """
+import os
+from qoder_cli.output import keyboard
+prompt.READ_WITHIN, is_ready = 3600.0, keyboard.is_ready
+keyboard.is_ready = lambda stream, *, within: (within < 60 or not os.path.exists("read")) and is_ready(
+    stream, within=within
+)
+"""
+
+
 # Says "heard" for each signal, when the program has taken it in: two within a tenth of a second would be one. What is
 # under way then may take as long as a busy machine needs; that it is 2 s at most is tested on a clock.
 HEARING = f"""
@@ -431,6 +442,14 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
+
+    def has_read(self, home: Path) -> Self:
+        """Let the question on the screen have been read, of a program that is SLOWLY_READ; return itself."""
+        (home / "read").touch()
+        self.type("\0")  # what waits for a key looks again
+        until(lambda: self._takes_lines() or self.process.poll() is not None, "a question that takes replies")
+        (home / "read").unlink()
+        return self
 
     def reply(self, keys: str) -> Self:
         """Type a reply to the question on the screen once it counts, and return itself."""

@@ -59,7 +59,7 @@ def pending(
     any_waits = False
     rules = None
     if policy is not None:
-        from qoder_cli.sessions.by_policy import loaded, with_ids
+        from qoder_cli.sessions.guard import loaded, with_ids
 
         rules = with_ids(app, loaded(app, policy))
 
