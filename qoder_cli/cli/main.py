@@ -382,7 +382,7 @@ def _notifying(app: App) -> Iterator[None]:
         raise
     finally:
         if app.flags.may_notify and app.tracked.awaits:
-            from qoder_cli.runs.notify import notify_of_end
+            from qoder_cli.cli.ending import notify_of_end
 
             notify_of_end(app, failure)
 

@@ -14,21 +14,11 @@ from typing import Any, Literal
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import (
-    LostSight,
-    NeedsAnswer,
-    OutcomeUnknown,
-    QoderError,
-    ReaderGone,
-    Signalled,
-    UsageError,
-    broken_down,
-)
+from qoder_cli.base.errors import QoderError, Signalled, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import calls_to_answer
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.runs import notifier
-from qoder_cli.runs.ending import Ended
 from qoder_cli.settings.account import VARIABLES as ACCOUNT_VARIABLES
 from qoder_cli.settings.config import KEYS_VARIABLE, TOKEN_VARIABLES
 
@@ -47,7 +37,7 @@ def words_of(command: str, *, source: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise UsageError(f"{source}: {str(error).lower()}", hint="quote it as in a shell: 'notify-send done'") from None
+        raise UsageError(f"{source}: {str(error).lower()}", hint="quote it for a shell: 'notify-send done'") from None
     if not words or not words[0]:
         raise UsageError(f"{source} is empty", hint='is a shell variable empty? Quote it: "$VAR"')
     return words
@@ -70,36 +60,10 @@ def notify_of_ask(app: App, run: Run) -> None:
     ask = run.id, *calls_to_answer(run)
     if ask not in app.tracked.told:
         app.tracked.told.add(ask)
-        _notify(app, "asks", app.named(run).as_json())
+        notify(app, "asks", app.named(run).as_json())
 
 
-def notify_of_end(app: App, failure: Exception | None) -> None:
-    """Tell what became of the runs that were waited for. `failure` ends the command, if anything does."""
-    tracked = app.tracked
-    if failure is not None and not isinstance(failure, QoderError | ReaderGone):
-        failure = broken_down(failure, tracked.run_ids)
-    error = failure if isinstance(failure, QoderError) else None
-    if isinstance(tracked.typed, str):
-        item = tracked.items.get(0) or Ended(tracked.typed, tracked.run, error)
-        data: Any = item.as_json() if item.found is None else app.named(item.found).as_json()
-        _notify(app, _event([item]), data)
-    else:
-        items = [
-            tracked.items.get(number) or Ended(typed, None, error, attempted=number in tracked.ids)
-            for number, typed in enumerate(tracked.typed)
-        ]
-        _notify(app, _event(items), [item.named(app).as_json() for item in items])
-
-
-def _event(items: list[Ended]) -> Event:
-    if any(isinstance(item.error, NeedsAnswer) for item in items):
-        return "asks"
-    if any(item.goes_on or isinstance(item.error, OutcomeUnknown | LostSight) for item in items):
-        return "lost"
-    return "ended"
-
-
-def _notify(app: App, event: Event, data: Any) -> None:
+def notify(app: App, event: Event, data: Any) -> None:
     """Run the command, if there is one, with these data on its standard input."""
     if not app.flags.may_notify:
         return
