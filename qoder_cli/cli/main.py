@@ -382,9 +382,14 @@ def _notifying(app: App) -> Iterator[None]:
         raise
     finally:
         if app.flags.may_notify and app.tracked.awaits:
-            from qoder_cli.cli.ending import notify_of_end
+            try:
+                from qoder_cli.cli.ending import notify_of_end
 
-            notify_of_end(app, failure)
+                notify_of_end(app, failure)
+            except Signalled:
+                pass  # all has been said: it ends only the wait for that command
+            except Exception as bug:
+                app.progress.warn(f"--notify: {type(bug).__name__}: {bug}")
 
 
 def _shown(happened: Any, app: App) -> int:

@@ -9,12 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from typing import Any, Literal
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import QoderError, Signalled, UsageError
+from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import calls_to_answer
 from qoder_cli.output.screen import inert_lines
@@ -83,7 +82,7 @@ def _run(app: App, words: list[str], event: Event, data: Any) -> None:
     if not _is_there(app, words):
         app.progress.warn(f"--notify: there is no program {words[0]}")
         return
-    with tempfile.TemporaryFile() as input, suppress(Signalled):  # a signal ends only this wait: all has been said
+    with tempfile.TemporaryFile() as input:
         input.write(f"{jsontext.dump(data)}\n".encode())
         input.seek(0)
         process = subprocess.Popen(

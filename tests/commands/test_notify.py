@@ -174,15 +174,31 @@ def test_notify_of_a_hostile_output_steers_no_terminal(qoder: Qoder, world: Worl
     assert "\x1b" not in ran.err
 
 
-def test_signal_while_a_command_is_told_changes_nothing(
+TROUBLE: dict[str, BaseException] = {"signal": Signalled(signal.SIGTERM), "bug": RuntimeError("oops")}
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_notify_changes_no_exit_code_whatever_happens_meanwhile(
+    qoder: Qoder, world: World, notes: Notes, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    def raises(self: Any, **_: Any) -> Any:
+        raise TROUBLE[trouble]
+
+    monkeypatch.setattr("subprocess.Popen.communicate", raises)
+    ran = qoder(*RUN, "dep_demo", "--wait", "--json", "--notify", notes.command)
+    assert (ran.code, ran.json["status"]) == (0, "completed")
+    assert ("warning: --notify: RuntimeError: oops" in ran.err) == (trouble == "bug")
+
+
+def test_signal_while_a_command_is_told_of_an_ask_ends_the_wait(
     qoder: Qoder, world: World, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(self: Any, **_: Any) -> Any:
         raise Signalled(signal.SIGTERM)
 
     monkeypatch.setattr("subprocess.Popen.communicate", interrupted)
-    ran = qoder(*RUN, "dep_demo", "--wait", "--json", "--notify", notes.command)
-    assert (ran.code, ran.json["status"]) == (0, "completed")
+    ran = qoder(*RUN, "dep_ask", "--wait", "--on-ask", "wait", "--json", "--notify", notes.command)
+    assert (ran.code, ran.error["run_state"]) == (143, "going")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there are groups of processes")
