@@ -288,21 +288,13 @@ class App:
             return [self.program, *words, *repeated(self.flags)]
         return self.command(*words)
 
-    def show_run(self, run: "Run", **more: Any) -> None:
+    def print_run(self, run: "Run", fields: "Fields | None" = None) -> None:
+        """Print a run with these fields, as JSON without any. Raises InternalError, which names it."""
         from qoder_cli.base.outcome import is_going
 
         run = self.named(run)
-        fields: Fields = {}
-        if self.output.format == "table":
-            from qoder_cli.output.views import drawn_run, run_fields, turn_fields
-
-            fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
-            if self.output.is_drawn:
-                fields = drawn_run(fields, run, now=self.server_now, is_wide=self.output.is_wide)
-            if self.output.is_drawn and self.out.is_terminal and self.tracked.said:  # the lines above have these
-                fields = {name: value for name, value in fields.items() if name not in ("id", "deployment")}
         try:
-            self.output.record(fields, data=run.as_json(), id=run.id)
+            self.output.record(fields or {}, data=run.as_json(), id=run.id)
         except InternalError as error:  # a full disk does not make the run unknown
             run_state = "going" if is_going(run) else "ended"
             raise error.with_(run_id=run.id, session_id=run.session_id, run_state=run_state) from error

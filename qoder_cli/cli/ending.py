@@ -20,6 +20,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, is_going
+from qoder_cli.nouns.views import show_run
 from qoder_cli.runs.ending import Ended, Wanted, beside_record, leave_run, naming, stopped_waiting, unread, unreadable
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _print(app: App, run: Run, *, with_message: bool) -> QoderError | None:
         except ApiError as failure:
             error = unreadable(run, failure, app, Wanted(result=True))
     if not with_message or app.output.is_json:
-        app.show_run(run)
+        show_run(app, run)
     return error
 
 
@@ -75,7 +76,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
     run = fill_status(run)
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            app.show_run(run)
+            show_run(app, run)
     if not is_going(run):
         return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
     return leave_run(stopped_waiting(signalled, run.id, run, app), run, app)
@@ -93,7 +94,7 @@ def complete(error: QoderError, run: Run, app: App) -> QoderError:
         error = error.with_(**naming(run, run_state))
     if app.output.is_json and not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
-            app.show_run(run)
+            app.print_run(run)
     return error
 
 

@@ -449,7 +449,7 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
 
 def confirmed(app: App, question: str, *, nothing: str) -> bool:
     """Return whether a person says yes. Raises UsageError, or Interrupted, which say that `nothing` was done."""
-    from qoder_cli.output.prompt import choice_of, interrupted_with
+    from qoder_cli.input.prompt import choice_of, interrupted_with
 
     with interrupted_with(nothing):
         asked = f"{inert(question)} [y/N]:"
@@ -465,7 +465,7 @@ def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
             raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
     from getpass import getpass
 
-    from qoder_cli.output.prompt import interrupted_with
+    from qoder_cli.input.prompt import interrupted_with
 
     try:
         with interrupted_with("nothing was saved"):

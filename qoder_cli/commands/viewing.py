@@ -74,7 +74,7 @@ class View:
     def _redraw(self, look: Callable[[], object], every: float) -> None:
         from rich.text import Text
 
-        from qoder_cli.output.keyboard import keys
+        from qoder_cli.base.keyboard import keys
         from qoder_cli.output.live import Moving, Picture
 
         output, screen = self._app.output, self._app.output.screen

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled, WaitTimeout
+from qoder_cli.nouns.views import waiting_status
 from qoder_cli.output.cells import WAITS, Fields, Id, Milliseconds, Name, Status
-from qoder_cli.output.views import waiting_status
 from qoder_cli.runs.awaiting import not_started, printed
 from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.wait import PolledRun

@@ -106,7 +106,7 @@ class Progress:
         if self.is_quiet or not self._moves:
             yield
         else:
-            from qoder_cli.output.keyboard import keys
+            from qoder_cli.base.keyboard import keys
 
             with keys(shown=False):
                 line = _StatusLine(

@@ -126,7 +126,7 @@ class Ended(Result[Run]):
         return {"id": None, "input": without_tokens(self.typed), "exit_code": self.exit_code, "going": self.going}
 
     def row(self) -> "Fields":
-        from qoder_cli.output.views import missing_row, run_row
+        from qoder_cli.nouns.views import missing_row, run_row
 
         if self.found is None:
             return missing_row(without_tokens(self.typed), self.status)
@@ -134,7 +134,7 @@ class Ended(Result[Run]):
 
     def drawn_row(self, app: App) -> "Fields":
         """Return the row for a terminal, with the deployment as it was typed, or by the name that stands for it."""
-        from qoder_cli.output.views import waiting_status, with_name
+        from qoder_cli.nouns.views import waiting_status, with_name
 
         row, run, is_wide = self.row(), self.found, app.output.is_wide
         if run is None:

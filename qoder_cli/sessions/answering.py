@@ -28,8 +28,8 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, span, utc_text
 from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.http.readback import says_whether_more
+from qoder_cli.input.prompt import interrupted_with
 from qoder_cli.output.cells import Fields, Id
-from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import quoted, visible
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, Waiting, look

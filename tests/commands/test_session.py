@@ -15,7 +15,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, Signalled
 from qoder_cli.base.outcome import ASKS_FOR
-from qoder_cli.output.editor import Leave
+from qoder_cli.input.editor import Leave
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sessions.asks import Asked

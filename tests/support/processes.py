@@ -139,7 +139,7 @@ Clock.receive = lambda self, inbox, seconds: receive(self, inbox, seconds / 20)
 # A question could be read only once a file is there: until then no key is a reply to it.
 SLOWLY_READ = """
 import os
-from qoder_cli.output import keyboard
+from qoder_cli.base import keyboard
 prompt.READ_WITHIN, is_ready = 3600.0, keyboard.is_ready
 keyboard.is_ready = lambda stream, *, within: (within < 60 or not os.path.exists("read")) and is_ready(
     stream, within=within

@@ -49,13 +49,13 @@ SCREENS = {
         "deploy run nightly-status-report",
         "deploy run docs-sync customer-feedback-summary-emea --parallel 1",
     ),
-    "session-list": ("session list -n 3",),
+    "session-list": ("session list -n 2",),
     "agent-list": ("agent list -n 3",),
     "usage": ("usage --by day",),
 }
 OTHERS = (
     *("run list -n 3 -o wide", "run get {run}", "run logs {run}"),
-    *("deploy pause weekly-digest", "auth status", "config list", "api --list deployment run"),
+    *("deploy pause weekly-digest", "auth status", "api --list deployment run"),
 )
 WIDTHS = (80, 100, 120)
 

@@ -10,7 +10,7 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
-from qoder_cli.output.prompt import line_of
+from qoder_cli.input.prompt import line_of
 from qoder_cli.output.screen import Screen
 from qoder_cli.settings.values import Flags
 from tests.support.wire import FakeClock

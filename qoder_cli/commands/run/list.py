@@ -21,10 +21,10 @@ from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
+from qoder_cli.nouns.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
-from qoder_cli.output.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
     from qoder_cli.history.listed import Resolver

@@ -8,9 +8,9 @@ from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import policy_files
+from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.output.views import with_name
 from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
 
 if TYPE_CHECKING:

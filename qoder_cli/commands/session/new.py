@@ -15,7 +15,7 @@ from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.views import session_fields
+from qoder_cli.nouns.views import session_fields
 from qoder_cli.sessions import files, starting
 from qoder_cli.sessions.answers import message
 from qoder_cli.sessions.files import FileTyped

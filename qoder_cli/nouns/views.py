@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from qoder_cli.app import App
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
 from qoder_cli.base.outcome import Standing, calls_to_answer, evaluations, standing, waits_for_answer
@@ -129,12 +130,19 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool) -> Fiel
     }
 
 
-def drawn_run(fields: Fields, run: Run, *, now: float, is_wide: bool) -> Fields:
-    """Return a run's fields for a terminal: whether it waits for a person; where its status is from if it `is_wide`."""
-    shown = {**fields, "status": waiting_status(run, now) or fields["status"]}
-    if not is_wide:
-        shown.pop("status_from", None)
-    return shown
+def show_run(app: App, run: Run, **more: Any) -> None:
+    """Print a run, or a session's turn, with `more` fields in a table."""
+    if app.output.format != "table":
+        return app.print_run(run)
+    run = app.named(run)
+    fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
+    hidden: tuple[str, ...] = ()
+    if app.output.is_drawn:
+        fields["status"] = waiting_status(run, app.server_now) or fields["status"]
+        hidden = () if app.output.is_wide else ("status_from",)
+        if app.tracked.said and app.out.is_terminal:  # the lines above have these
+            hidden += ("id", "deployment")
+    app.print_run(run, {name: value for name, value in fields.items() if name not in hidden})
 
 
 def waiting_status(run: Run, now: float) -> Status | None:
