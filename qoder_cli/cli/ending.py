@@ -20,7 +20,6 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, is_going
-from qoder_cli.nouns.views import show_run
 from qoder_cli.runs.ending import Ended, Wanted, beside_record, leave_run, naming, stopped_waiting, unread, unreadable
 
 if TYPE_CHECKING:
@@ -67,8 +66,16 @@ def _print(app: App, run: Run, *, with_message: bool) -> QoderError | None:
         except ApiError as failure:
             error = unreadable(run, failure, app, Wanted(result=True))
     if not with_message or app.output.is_json:
-        show_run(app, run)
+        _show(app, run)
     return error
+
+
+def _show(app: App, run: Run) -> None:
+    if app.output.format != "table":  # nothing more is imported for data
+        return app.print_run(run)
+    from qoder_cli.nouns.views import show_run
+
+    show_run(app, run)
 
 
 def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
@@ -76,7 +83,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
     run = fill_status(run)
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            show_run(app, run)
+            _show(app, run)
     if not is_going(run):
         return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
     return leave_run(stopped_waiting(signalled, run.id, run, app), run, app)

@@ -177,8 +177,8 @@ the end:
 {_words(columns["run"])}
 {_words(columns["deployment"])}
 Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
-For JSON, jq does this. --sort COLUMN sorts the rows that are listed, in every format; -COLUMN
-puts the largest first. --watch [D] looks again: on a terminal the list is drawn again every D, in
+For JSON, jq does this. --sort COLUMN sorts the rows that are listed, in every format;
+COLUMN:desc puts the largest first. --watch [D] looks again: on a terminal the list is drawn again every D, in
 a pipe each row is printed once, and again when it changes (as table, csv, jsonl or ids).
 
 With -o csv a text that a spreadsheet would run as a formula gets a ' before it.

@@ -12,6 +12,7 @@ from qoder_cli.cli.options import Text, option
 from qoder_cli.output.data import NewRows, Sorting
 from qoder_cli.output.screen import Screen
 
+DESCENDING = ":desc"
 _SHORTEST = 1.0  # seconds between two looks
 _GLANCE = 1.0  # seconds after which it is seen that nobody reads a pipe any more
 
@@ -20,7 +21,7 @@ class Viewing(NamedTuple):
     """How to look at a list, as typed. These are the options, too."""
 
     columns: Text = option("--columns", "NAMES", "Show only these columns, in this order, e.g. id,name.")
-    sort: Text = option("--sort", "COLUMN", "Sort the rows by this column; -COLUMN for the largest first.")
+    sort: Text = option("--sort", "COLUMN", "Sort the rows by this column; COLUMN:desc has the largest first.")
     watch: Text = option("--watch", "[D]", "Look again every D (default 5s) until Ctrl-C.")
 
 
@@ -36,7 +37,7 @@ class View:
             self._columns = _chosen(app, typed.columns, (*columns, *more))
         self._sorting: Sorting | None = None
         if typed.sort is not None:
-            name = typed.sort.removeprefix("-")
+            name = typed.sort.removesuffix(DESCENDING)
             self._sorting = Sorting(_known(name, (*columns, *more), option="--sort"), typed.sort != name)
         self._every: float | None = None
         if typed.watch is not None:

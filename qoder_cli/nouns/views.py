@@ -132,8 +132,6 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool) -> Fiel
 
 def show_run(app: App, run: Run, **more: Any) -> None:
     """Print a run, or a session's turn, with `more` fields in a table."""
-    if app.output.format != "table":
-        return app.print_run(run)
     run = app.named(run)
     fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
     hidden: tuple[str, ...] = ()

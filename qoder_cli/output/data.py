@@ -7,10 +7,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from qoder_cli.base import jsontext
-from qoder_cli.output.cells import Fields, plain, sorting_key
 from qoder_cli.output.screen import Format, Screen, inert, inert_lines
 
 if TYPE_CHECKING:
+    from qoder_cli.output.cells import Fields
     from qoder_cli.output.tables import DrawnTable
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Output:
     def indent(self) -> int | None:
         return 2 if self.screen.is_terminal else None
 
-    def record(self, fields: Fields, *, data: dict[str, Any] | None = None, id: str = "") -> None:
+    def record(self, fields: "Fields", *, data: dict[str, Any] | None = None, id: str = "") -> None:
         """Print one object: as JSON (`data` or the fields), a table, or its id.
 
         A field that is a list has a line for each value.
@@ -99,7 +99,7 @@ class Output:
 
     def records(
         self,
-        rows: Sequence[Fields],
+        rows: "Sequence[Fields]",
         *,
         data: Sequence[dict[str, Any]] | None = None,
         id: str,
@@ -128,7 +128,9 @@ class Output:
     def _ascii_only(self) -> bool:
         return sys.platform == "win32" and not self.screen.is_terminal  # another code page
 
-    def _sheet(self, fields: Fields) -> str:
+    def _sheet(self, fields: "Fields") -> str:
+        from qoder_cli.output.cells import plain
+
         lines = [
             (key, value)
             for key, values in fields.items()
@@ -146,7 +148,7 @@ class Output:
         return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
 
 
-def present(fields: Fields) -> Fields:
+def present(fields: "Fields") -> "Fields":
     """Return the fields that have a value."""
     return {key: value for key, value in fields.items() if value is not None and value != []}
 
@@ -163,6 +165,8 @@ def csv_line(values: Iterable[str]) -> str:
 
 def _in_a_sheet(value: Any) -> str:
     """Return a value for a spreadsheet, empty if it is absent. What a spreadsheet would run gets a `'` before it."""
+    from qoder_cli.output.cells import plain, sorting_key
+
     if value is None:
         return ""
     text = plain(value)
@@ -186,7 +190,7 @@ class Rows(Generic[T]):
 
     output: Output
     _: KW_ONLY
-    fields: Callable[[T], Fields]
+    fields: "Callable[[T], Fields]"
     data: Callable[[T], dict[str, Any]]
     id: str = "id"
     first: Sequence[str] = ()
@@ -211,8 +215,8 @@ class Rows(Generic[T]):
             end = ("" if self._begun else "[") + before + "]\n"
         elif self.output.format == "yaml":
             end = "" if self._begun else "[]\n"
-        elif self.output.is_csv and not self._begun:
-            end = csv_line(self.output.columns or self.output.listed)
+        elif self.output.is_csv and not self._begun and (header := self.output.columns or self.output.listed):
+            end = csv_line(header)
         elif self._table is not None:
             end = self._table.end(self.remedy, *filter(None, [self.note]))
         if end:
@@ -225,6 +229,8 @@ class Rows(Generic[T]):
             self._print(batch)
 
     def _sorted(self) -> list[T]:
+        from qoder_cli.output.cells import sorting_key
+
         assert self.output.sorting is not None  # else nothing was kept
         name, is_descending = self.output.sorting
         keyed = [(self.fields(item).get(name), item) for item in self._unsorted]
@@ -242,6 +248,8 @@ class Rows(Generic[T]):
                 self._table.shortened.clear()
 
     def _text(self, batch: Sequence[T]) -> str:
+        from qoder_cli.output.cells import plain
+
         header = ""
         match self.output.format:
             case "json":
@@ -272,7 +280,7 @@ class Rows(Generic[T]):
             lines = [line for item, line in zip(batch, lines, strict=True) if self._is_news(item, line)]
         return (header if lines and not self._begun else "") + "".join(lines)
 
-    def _drawn(self, rows: Sequence[Fields]) -> str:
+    def _drawn(self, rows: "Sequence[Fields]") -> str:
         if not rows:
             return ""
         if self._table is None:
@@ -285,7 +293,7 @@ class Rows(Generic[T]):
             self._table = DrawnTable(output.screen, order, key=self.id, may_go=may_go, is_wide=output.is_wide)
         return self._table.rows(rows)
 
-    def _row(self, item: T) -> Fields:
+    def _row(self, item: T) -> "Fields":
         row = self.fields(item)
         if self.output.columns is None:
             return row

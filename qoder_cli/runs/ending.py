@@ -38,7 +38,6 @@ from qoder_cli.base.outcome import (
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.output.cells import WAITS
 from qoder_cli.output.results import Result
 from qoder_cli.settings.values import OnAsk
 
@@ -116,6 +115,8 @@ class Ended(Result[Run]):
     @property
     def stands(self) -> str:
         """How it stands in a word for people."""
+        from qoder_cli.output.cells import WAITS
+
         if self.found is not None and waits_for_answer(self.found):
             return WAITS
         return self.status.replace("_", " ")

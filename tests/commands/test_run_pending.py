@@ -138,8 +138,10 @@ def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: As
         qoder.clock.time += ago
         _, *rows = qoder("run", "list", "dep_1").out.splitlines()[:3]
         assert [f"waits for you {shown}  " in row for row in rows] == ["drun_1" in row for row in rows]
+    assert "\nstatus           waits for you 2h\n" in qoder("run", "get", "drun_1").out
     qoder.terminal = False
     assert "running" in qoder("run", "list", "dep_1").out
+    assert "status\trunning\n" in qoder("run", "get", "drun_1").out
 
 
 def test_run_pending_shows_on_a_terminal_what_differs_and_always_what_is_decided(

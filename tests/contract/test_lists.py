@@ -81,7 +81,7 @@ def any_column_sorts_a_list_up_and_down(scene: Scene) -> None:
     assert scene.sent == [], "what is no column is refused before anything is sent"
     unsorted = scene.run(words=words).out.splitlines()
     for place, name in enumerate(known[: len(unsorted[0].split("\t"))] if unsorted else ()):
-        up, down = (_column(scene.run(f"--sort={sign}{name}", words=words), place) for sign in ("", "-"))
+        up, down = (_column(scene.run(f"--sort={name}{end}", words=words), place) for end in ("", ":desc"))
         assert len(up) == len(down) == len(unsorted)
         rising = [cell for cell in up if cell != "-"]
         assert rising == [cell for cell in down if cell != "-"][::-1]

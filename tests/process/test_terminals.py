@@ -2,6 +2,7 @@
 
 import re
 import signal
+from functools import partial
 
 import pytest
 
@@ -118,3 +119,19 @@ def test_run_list_watch_shows_as_much_as_fits_a_small_terminal(alone: Shell, ser
         terminal.shows("every 5s")
         assert len(terminal.screen) <= 7
         assert re.fullmatch(r"… \d+ more lines", terminal.screen[-2])
+
+
+def fits(terminal: Terminal, columns: int) -> bool:
+    return max(map(len, terminal.screen)) <= columns and any("as of " in line for line in terminal.screen[-2:])
+
+
+def test_run_list_watch_leaves_no_stale_rows_at_another_width(alone: Shell, servers: Servers) -> None:
+    with Terminal(alone.enter(servers["current"]), "qoder", "deploy", "list", "--watch", "1", columns=120) as terminal:
+        for columns in (60, 24, 100):
+            terminal.shows("as of ").resize(columns)
+            until(partial(fits, terminal, columns), "a list that fits")
+            assert sum("as of " in line for line in terminal.screen) == 1
+            assert sum(line.startswith("name") for line in terminal.screen) == 1
+        terminal.type("\x03")
+        assert terminal.end() == -signal.SIGINT
+        assert terminal.screen[-1] == "error: interrupted"
