@@ -11,8 +11,9 @@ from qoder_cli.policy import programs
 from qoder_cli.policy.calls import LONGEST, Subject, called
 from qoder_cli.policy.paths import LONGEST as LONGEST_PATH
 from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, may_be_anywhere, place, spelled
+from qoder_cli.policy.programs import Use
 from qoder_cli.policy.rules import Policy, Rule
-from qoder_cli.policy.shell import Chain, may_hold, pieces, unwrapped
+from qoder_cli.policy.shell import Chain, Words, may_hold, pieces, unwrapped
 from qoder_cli.policy.texts import folded, folded_forms
 
 _APART = re.compile(r"[\s;&|<>(){}`\"']+")
@@ -132,14 +133,20 @@ class _Reader:
         if patterns := subject.named("pattern"):
             folders = opened or ["."]
             opened = [f"{folder}/{beginning(pattern) or ''}" for folder in folders for pattern in patterns]
-        for words in subject.commands:
+        opened += [path for _, use in self._uses for path in (*use.reads, *use.writes, *use.moves)]
+        return [path for path in opened if self._is_placed or path.startswith("/")]
+
+    @cached_property
+    def _uses(self) -> list[tuple[Words, Use]]:
+        """The commands, each with what it names, as far as the table knows it."""
+        uses = []
+        for words in self._subject.commands:
             program = unwrapped(words)[0]
             try:
-                use = programs.use_of(programs.row_of(program), program)
+                uses.append((words, programs.use_of(programs.row_of(program), program)))
             except programs.NotCovered:
-                continue
-            opened += (*use.reads, *use.writes, *use.moves)
-        return [path for path in opened if self._is_placed or path.startswith("/")]
+                uses.append((words, Use()))
+        return uses
 
     @cached_property
     def _names(self) -> list["_Name"]:
@@ -151,7 +158,8 @@ class _Reader:
         """The texts in which a path may be named."""
         subject, chain = self._subject, self._subject.chain
         texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
-        texts += [word for words in subject.commands for word in words]
+        for words, use in self._uses:  # a pattern is no path, but the same word may stand there as one
+            texts += [*(word for word in words if word not in use.texts), *use.reads, *use.writes, *use.moves]
         texts += [chain.cd or ""] if isinstance(chain, Chain) else subject.unread
         return texts
 

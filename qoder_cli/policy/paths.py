@@ -11,14 +11,16 @@ Place = tuple[str, ...]
 _SIGNS = frozenset(" ._-+@%,=:~#()&[]$'/")
 _PATTERN = re.compile(r"!?[A-Za-z0-9_.*?{][A-Za-z0-9_.*?{},/ +@-]*", re.ASCII)  # without `[`: it may hold a slash
 _LEADS_OUT = re.compile(r"\.\.|\{[,}]|,[,}]|(?:^!|[{,])[/~-]")
+# A tool may take away blanks at the ends, and decode a URL.
+_TAKEN_OTHERWISE = re.compile("(?:^|/) | (?:/|$)|://|%2[ef]", re.IGNORECASE)
 _WILD = frozenset("*?{}!")
 _ELSEWHERE = frozenset(("cwd", "exe", "fd", "map_files", "root", "task"))  # in /proc, the way to other places
 
 
 def is_plain(path: str) -> bool:
     """Return whether every tool takes a path for the same: letters, digits and a few signs."""
-    if not path or len(path) > LONGEST or path.startswith("~") or re.search("(?:^|/) | (?:/|$)", path):
-        return False  # a tool may take away blanks at the ends
+    if not path or len(path) > LONGEST or path.startswith("~") or _TAKEN_OTHERWISE.search(path):
+        return False
     return unicodedata.normalize("NFKC", path) == path and all(one.isalnum() or one in _SIGNS for one in path)
 
 

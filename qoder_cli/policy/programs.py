@@ -25,6 +25,9 @@ def _fits(pattern: str) -> Callable[[str], bool]:
 
 
 _NO_UP = r"(?!.*\.\.)"
+_NAME = rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/,+-]*"
+_NO_SECRETS = r"(?!(?:.*,)?secrets?(?:[.,/]|\Z))"
+_NO_CALL = r"(?!\b(?!(?:and|or|not)\b)\w+\s*\(|__)"
 _ADDRESS = r"(?:\d+|\$|/[^/\\\n]*/)"
 _PRINT = rf" *{_ADDRESS}(?:, *(?:{_ADDRESS}|[+~]\d+))? *p *"
 _JQ = re.compile(
@@ -43,10 +46,13 @@ _NAMES: dict[str, Callable[[str], bool]] = {
     "word": lambda value: True,
     "compared": lambda value: value == "!=" or value[0] not in "-(!",
     "date": lambda value: value[0] == "+",
+    # An old pytest evaluates it as Python: no quotes, no calls.
+    "expression": _fits(rf"(?:{_NO_CALL}[\w .:/\[\]()-])+"),
     "label": _fits(r"[A-Za-z0-9][A-Za-z0-9_-]*"),
-    "name": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/,+-]*"),
+    "name": _fits(_NAME),
     "number": _fits(r"[+-]?\d+(?:\.\d+)*[A-Za-z%]{0,5}"),
     "remote": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/-]*"),
+    "resource": _fits(rf"(?i:{_NO_SECRETS}){_NAME}"),
     "script": _fits(rf"(?!env\Z){_NO_UP}[A-Za-z0-9][A-Za-z0-9._:/-]*"),  # `npm run env` shows all variables
     "slug": _fits(r"[A-Za-z0-9][\w.-]*/[\w.-]+"),
     "spec": lambda value: value.isprintable() and "\\" not in value and value[0] != "-",
@@ -150,12 +156,13 @@ def nearest_rows(words: Sequence[str]) -> list[str]:
 
 @dataclass
 class Use:
-    """What a command names: paths that it reads, writes or moves, as typed; whether it goes down into folders, and
-    whether it reads that in which it runs."""
+    """What a command names: paths that it reads, writes or moves, as typed; operands that are no paths but text;
+    whether it goes down into folders, and whether it reads that in which it runs."""
 
     reads: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     moves: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     goes_down: bool = False
     is_in_work: bool = False
 
@@ -183,6 +190,8 @@ def use_of(row: Row | None, words: Words) -> Use:
         if not _is_of(operand, kind):
             raise NotCovered(f"the operand {operand} is not what the table knows" if operand else "an operand is empty")
         use.note(operand, kind)
+        if kind in _TEXTS:
+            use.texts.append(operand)
     if kinds[-1:] == ["written"] and kinds[0] != "written":
         # The last may be a folder, in which the others get their names.
         use.writes += [f"{operands[-1]}/{source.rstrip('/').rpartition('/')[2]}" for source in operands[:-1]]

@@ -85,6 +85,10 @@ COMMANDS = {
     "git log --oneline -5 HEAD~3..HEAD": "allow",
     "git diff --stat 2>/dev/null": "allow",
     "grep -rn 'def x' src --include='*.py'": "allow",
+    "grep secrets src/a.py": "allow",
+    "grep -r secrets secrets": "deny",
+    "grep SECRETS SECRETS": "ask",
+    "jq '.[0] | .secrets' src/a.json": "allow",
     "jq '.a.env' src/a.json": "allow",
     "sed -n '1,5p;/x/,$p' src/a.py": "allow",
     "timeout 60 git --no-pager log -3": "allow",
@@ -167,6 +171,12 @@ COMMANDS = {
     "pytest src/../../other/x.py::/../../repo/src": "ask",
     "pytest ../other": "ask",
     "pytest -p evil": "ask",
+    "pytest -k 'not (a or b) and c'": "allow",
+    'pytest -k \'__import__("os").system("id")\'': "ask",
+    "pytest -m 'exec(chr(105))'": "ask",
+    "pytest -q --cov --cov=src --cov-report=term-missing": "allow",
+    "pytest --cov-report=html:x": "ask",
+    "pytest --cov-config=x": "ask",
     "pytest --basetemp=/repo": "ask",
     # Folders.
     "cd /tmp && ls": "ask",
@@ -262,6 +272,10 @@ CALLS: list[tuple[Subject, str]] = [
     (tool("Read", file_path="/repo/a b"), "allow"),
     (tool("Read", file_path="/repo/\u00e9"), "allow"),
     (tool("Read", file_path="/repo/a*"), "ask"),
+    (tool("Read", file_path="file:///etc/passwd"), "ask"),
+    (tool("Read", file_path="/repo/%2e%2e/etc/passwd"), "ask"),
+    (tool("Read", file_path="/repo/a%2F..%2fb"), "ask"),
+    (tool("Read", file_path="/repo/100% a"), "allow"),
     (tool("Read", file_path="/repo/a", mode="x"), "ask"),
     (tool("Read", file_path="/repo/a", limit="5"), "ask"),
     (tool("Read", file_path="/repo/a", limit=True), "ask"),
@@ -441,6 +455,22 @@ def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) ->
         "aws ec2 describe-instances --filters file:///etc/passwd": "ask",
         "aws ec2 describe-instances --filters file:x": "ask",
         "kubectl get pods -o templatefile=x": "ask",
+    }
+    assert answers(tmp_path, text, calls) == calls
+
+
+def test_secrets_of_a_cluster_are_left_for_a_person(tmp_path: Path) -> None:
+    text = "work: /repo\nallow: [{run: kubectl get *}, {run: kubectl describe *}]"
+    calls = {
+        "kubectl get pods": "allow",
+        "kubectl get pods secret-santa": "allow",
+        "kubectl get pod/secrets-of-a-pod": "allow",
+        "kubectl get secretstores": "allow",
+        "kubectl get secrets": "ask",
+        "kubectl get pods Secret/x": "ask",
+        "kubectl get secrets.v1. -o yaml": "ask",
+        "kubectl get pods,secret": "ask",
+        "kubectl describe secret x": "ask",
     }
     assert answers(tmp_path, text, calls) == calls
 
