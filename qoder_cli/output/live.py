@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.segment import ControlType, Segment, SegmentLines
 from rich.text import Text
 
+from qoder_cli.base import signals
 from qoder_cli.output.screen import Screen
 
 
@@ -32,7 +33,7 @@ class Moving:
 
     `picture` is called for a width and a height, from another thread if it is drawn by itself. Once it stops the
     picture is gone, unless it `stays`; then it changes no mode of the terminal either, so that nothing has to be
-    restored however the program ends.
+    restored however the program ends. A signal waits until rich has drawn: cut short, rich would draw it twice.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Moving:
         self._drawn: list[int] = []  # columns of the lines that the terminal shows
         self._next: list[int] = []  # of those that it is shown next
 
+    @signals.deferred()
     def start(self) -> None:
         """Show it, by a new object of rich: one that was stopped would overwrite what came below it."""
         write = self._screen.write if self._stays else self._screen.print
@@ -77,15 +79,18 @@ class Moving:
         )
         self._live.start()
 
+    @signals.deferred()
     def stop(self) -> None:
         if self._live is not None:
             self._live.stop()
 
+    @signals.deferred()
     def draw(self) -> None:
         """Draw it now."""
         if self._live is not None:
             self._live.refresh()
 
+    @signals.deferred()
     def print_above(self, text: str) -> None:
         if self._live is not None:
             self._live.console.print(Text.from_ansi(text))

@@ -27,6 +27,7 @@ def test_notify_tells_of_a_wait_that_a_signal_ends(alone: Shell) -> None:
         until(lambda: len(server.world.started()) == 1 and "run drun_" in going.err, "the run")
         ended = going.signal(signal.SIGTERM).end()
         assert (ended.code, ended.error["type"], ended.error["run_state"]) == (143, "terminated", "going")
+        until(lambda: (alone.home / "told").read_text().endswith("}\n"), "what is told")
         told = (alone.home / "told").read_text()
         assert told.startswith("lost{")
         assert json.loads(told.removeprefix("lost"))["id"] == server.world.started()[0].id

@@ -126,7 +126,7 @@ HURRY = """
 import time
 from qoder_cli.base.times import Clock
 from qoder_cli.http import answers
-from qoder_cli.output import prompt
+from qoder_cli.input import prompt
 answers.CLOCKS_DIFFER = 1e9  # the server's clock does not hurry along
 prompt.PASTED, prompt.READ_WITHIN = prompt.PASTED / 20, prompt.READ_WITHIN / 20
 sleep, receive = Clock.sleep, Clock.receive
