@@ -29,6 +29,7 @@ from tests.support.cells import checkerboard
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
 from tests.support.one_run import DONE
+from tests.support.stored import entries_in
 from tests.support.wire import api_error
 
 DEPLOY = ("deploy", "run")
@@ -433,6 +434,36 @@ def test_deploy_run_of_many_keeps_order_and_ids_and_starts_twenty_in_a_second(to
     assert {item["status"] for item in ran.json} == {"completed"}
     moments = [seen.at for seen in town.world.requests if seen.method == "POST"]
     assert moments[-1] - moments[0] >= 24 / 20
+
+
+# What befalls seventeen of fifty starts, and how many of them stay unknown.
+BEFALLS = {
+    "trigger:drop-after*17": 0,
+    "trigger:drop-before*17": 17,
+    "trigger:late=3*17": 0,
+    "trigger:503*34": 0,
+    "trigger:act-503-bare*17": 0,
+    "trigger:429=2*17": 0,
+    "trigger:drop-after*17 trigger:stranger*17": 17,
+    "trigger:act-503*17 any:half-written=3": 0,
+    "trigger:drop-after*17 list:503-bare*2": 0,
+    "trigger:late=3*17 list:garbage*2": 0,
+    "session:garbage*50": 0,
+}
+
+
+@pytest.mark.parametrize("faults", BEFALLS)
+@pytest.mark.few(3)
+def test_deploy_run_of_fifty_at_once_starts_none_twice_and_loses_none(town: Town, faults: str) -> None:
+    for fault in faults.split():
+        town.server.faults.add(fault)
+    ids = many(town, 50, seconds=3)
+    ran = town(*DEPLOY, "-", "--parallel", "50", "--wait", "--json", stdin="\n".join(ids))
+    started = Counter(run.deployment.id for run in town.world.started())
+    assert set(started.values()) == {1}
+    assert is_accounted_for(town, ran.json)
+    assert len(entries_in(town.folder)) >= 50  # what fifty threads wrote
+    assert Counter(codes(ran)) == Counter({0: 50 - BEFALLS[faults], 9: BEFALLS[faults]})
 
 
 @pytest.mark.parametrize("wait", [(), ("--wait",)])

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from email.utils import formatdate
@@ -15,6 +16,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.keys import patience
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
 from qoder_cli.runs.starting import trigger_for
@@ -365,18 +367,32 @@ def freed(machines: Machines, *faults: str, is_claimed: bool = False) -> str:
     machines.clock.time += 3600
     [old] = machines.runs
     if is_claimed:
-        with closing(machines.store()) as keys:
-            found = keys.read(claim("claimed").name)
-            assert found
-            assert keys.move(found, claim("claimed", before=(old,)))
+        claim_again(machines)
     return old
+
+
+def claim_again(machines: Machines) -> None:
+    """Leave what a command leaves behind that was killed once it had claimed a key that is free."""
+    with closing(machines.store()) as keys:
+        found = keys.read(claim("claimed").name)
+        assert found
+        assert keys.move(found, found.record.used_again(claim("claimed")))
 
 
 @pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])
 def test_deploy_run_under_a_freed_key_forgets_its_old_run(machines: Machines, faults: tuple[str, ...]) -> None:
     freed(machines, *faults, is_claimed=not faults)
-    machines.world.honour_key = not faults
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_starts_another_run_under_a_key_that_was_freed_in_doubt_where_the_server_honours_keys(
+    machines: Machines,
+) -> None:
+    machines.world.honour_key = True
+    assert machines.machine("a", "trigger:drop-after", "list:503*99")(*NIGHT).code == 9
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    assert [seen(machines.machine(name)(*NIGHT)) for name in "cb"] == [(0, machines.runs[-1])] * 2
     assert len(machines.runs) == 2
 
 
@@ -498,7 +514,7 @@ def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_th
 def test_key_free_frees_no_key_used_meanwhile(machines: Machines, questions: Callable[..., list[str]]) -> None:
     def meanwhile() -> None:
         assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
-        leave(machines, "claimed")
+        claim_again(machines)
 
     leave(machines, "sending")
     questions(meanwhile)
@@ -708,3 +724,33 @@ def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: 
     assert made == {"store": machines.keys, "variable": f"QODER_KEYS={machines.keys}", "tested": True}
     assert [machines.machine(name)(*NIGHT).code for name in "ab"] == [0, 0]
     assert (machines.triggers, len(machines.runs)) == (1, 1)
+
+
+SILENT: dict[str, tuple[str, int, str]] = {
+    # The request of the memory store that is not answered: the exit code, and what is said.
+    "claim": ("POST /memories", 7, "nothing was sent"),
+    "read": ("GET /memories", 7, "nothing was sent"),
+    "started": ("POST /memories/", 0, "could not be told what came of the key 'night-1'"),
+}
+
+
+@pytest.mark.parametrize("what", SILENT)
+def test_deploy_run_leaves_a_memory_store_that_is_silent(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, code, said = SILENT[what]
+    monkeypatch.setattr(patience, "ANSWER_WITHIN", 0.3)
+    machines, over = Machines(tmp_path, MEMORY_STORE), threading.Event()
+    if what == "read":
+        leave(machines, "claimed")
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        is_it = f"{request.method} {request.url.path}".replace(f"/api/v1/cloud/memory_stores/{MEMORY_STORE}", "")
+        if is_it.startswith(asked) and (machines.triggers or what != "started"):
+            over.wait(30)
+        return truth()
+
+    ran = machines.machine("a", lie=lie)(*NIGHT, "--request-timeout", "30s")
+    over.set()
+    assert (ran.code, machines.triggers, said in ran.err) == (code, 1 if code == 0 else 0, True), ran.err
+    assert code == 7 or seen(ran) == (0, machines.runs[0])

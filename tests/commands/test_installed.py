@@ -47,6 +47,15 @@ def test_a_real_older_python_is_told_which_it_takes(version: str) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", TOO_OLD)
 
 
+def test_the_wheel_is_built_with_no_more_than_the_libraries_of_its_hook() -> None:
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    libraries = "filelock", "platformdirs", "prompt_toolkit", "psycopg", "pydantic", "tomlkit", "yaml"
+    without = f"import runpy, sys; sys.modules |= dict.fromkeys({libraries})"
+    build = f"{without}; made = {{'shared_data': {{}}}}; {HOOK}('standard', made); print(*made['shared_data'].values())"
+    ran = subprocess.run([sys.executable, "-c", build], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("share/man/man1\n", "")
+
+
 def test_the_python_that_it_needs_is_that_of_pyproject() -> None:
     assert PYPROJECT["requires-python"] == ">=" + TOO_OLD.split()[4]
 

@@ -26,7 +26,7 @@ PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_tex
 WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du getan hast 世界"
 LONG = "x" * 300 + "\n" + "y" * 4000 + "\nend"
 WORKS = "the agent is working; Esc interrupts it"
-PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
+PATIENT = "from qoder_cli.input import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
 SOON = "from qoder_cli.sessions import chat\nchat.QUIET = 5.0"  # seconds of the hurried clock, then a look
 
 

@@ -46,6 +46,7 @@ class DelayedAnswers(Faults):
     def __init__(self, *faults: str, first: int = 1) -> None:
         super().__init__(*faults)
         self.released = threading.Event()
+        self.is_holding = False
         self._first = first
         self._writes = 0
 
@@ -55,6 +56,7 @@ class DelayedAnswers(Faults):
         if request.method == "POST":
             self._writes += 1
             if self._writes >= self._first and not self.released.is_set():
+                self.is_holding = True
                 return replace(answer, stream=_delayed(answer.body, self.released))
         return answer
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +24,6 @@ from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
 from tests.support.wire import FakeClock
-from tests.tools.mistakes import MISTAKES
 
 FOLDER = Path(__file__).parents[1] / "shown"
 TOKEN = "pt-0123456789abcdef"
@@ -78,7 +78,6 @@ class Desk:
         runs = list(self.world.runs.values())
         last, done = runs[len(RUNS) - 4 : len(RUNS) - 2]
         self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
-        self.ids |= {"deployment": last.deployment.id, "other": next(iter(self.world.deployments))}
         self.ids |= {"asking": runs[-1].id, "done": done.id}
         self.env = {
             "QODER_PAT": TOKEN,
@@ -168,6 +167,7 @@ def columns(width: int) -> Iterator[None]:
     settings: dict[str, Any] = {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
     settings |= {"sysconfig.get_path": lambda name: f"/opt/{name}", "sys.executable": "/opt/python"}
     settings |= {"qoder_cli.doctor.checks.__file__": "/opt/qoder_cli/doctor/checks.py"}
+    settings |= {"qoder_cli.doctor.checks.__version__": "0.1.0"}
     with ExitStack() as stack:
         for name, value in settings.items():
             stack.enter_context(patch(name, value))
@@ -181,12 +181,16 @@ def titled(title: str, rule: str = "=") -> str:
 
 
 def mistakes() -> str:
-    """Return what is said to each of the mistakes; ids of requests are not the same twice."""
+    """Return the page of mistakes, whose lines are typed again; ids of requests are not the same twice."""
+    lines = (FOLDER / "mistakes.txt").read_text("utf-8").splitlines()
     text = MADE
     with TemporaryDirectory() as folder:
-        for about, lines in MISTAKES.items():
-            desk = Desk(folder)
-            text += titled(about, "-") + "".join(f"\n{desk.said(line)}" for line in lines)
+        for line, following in pairwise([*lines, ""]):
+            if following and set(following) == {"-"}:
+                desk = Desk(folder)
+                text += titled(line, "-")
+            elif line.startswith("$ "):
+                text += f"\n{desk.said(line.removeprefix('$ '), named=False)}"
     return REQUEST_ID.sub(r"\1…", text)
 
 

@@ -10,7 +10,6 @@ from qoder_cli.base.errors import NotYet, UsageError
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.cli.options import Text, Texts, argument, named, option
 from qoder_cli.commands.policy.check import FILE
-from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Problem
 from qoder_cli.help.completion import values
 from qoder_cli.output.cells import Fields, Words
@@ -83,6 +82,8 @@ def subject_of_json(call: Any) -> Subject:
 
 def cases(path: str) -> list[Case]:
     """Return the cases in a file: a list of calls with `answer`. Raises BadFiles."""
+    from qoder_cli.files.documents import read, trees
+
     problems: list[Problem] = []
     found: list[Case] = []
     try:
