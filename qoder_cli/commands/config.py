@@ -102,7 +102,7 @@ def get(app: App, typed: str = _KEY) -> None:
     if key == "token":
         app.progress.note("note: tokens are always masked")
     if not typed.startswith("profiles.") and (profile != DEFAULT_PROFILE or app.err.is_terminal):
-        app.progress.note(f"note: of profile {profile}")
+        app.progress.note(f"note: this is what profile {profile} has")
     _print(app, key, _shown(key, value))
 
 

@@ -21,7 +21,7 @@ class Viewing(NamedTuple):
     """How to look at a list, as typed. These are the options, too."""
 
     columns: Text = option("--columns", "NAMES", "Show only these columns, in this order, e.g. id,name.")
-    sort: Text = option("--sort", "COLUMN", "Sort the rows by this column; COLUMN:desc has the largest first.")
+    sort: Text = option("--sort", "COLUMN", "Sort the rows shown; COLUMN:desc has the largest first.")
     watch: Text = option("--watch", "[D]", "Look again every D (default 5s) until Ctrl-C.")
 
 

@@ -47,12 +47,7 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
     `orders` match `typed`, with an error for what cannot be ordered.
     """
     app.pace_reads()
-    words = list(typed)
-    if not app.err.is_terminal:
-        words = [
-            ids.called(word, order.deployment_id) if isinstance(order, Order) else word
-            for word, order in zip(typed, orders, strict=True)
-        ]
+    words = [_said_back(app, *each) for each in zip(typed, orders, strict=True)]
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
     app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
@@ -67,6 +62,15 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
         if not conductor.is_enough():
             fleet.until_reported([], launches)
     return conductor
+
+
+def _said_back(app: App, typed: str, order: Order | QoderError) -> str:
+    """Return what the first line calls a deployment: its name, with its id in a log."""
+    if not isinstance(order, Order):
+        return typed
+    if not app.err.is_terminal:
+        return ids.called(typed, order.deployment_id)
+    return app.seen_names.standing_for(order.deployment_id) or typed
 
 
 def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:

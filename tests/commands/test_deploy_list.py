@@ -29,6 +29,8 @@ def test_deploy_list_shows_the_newest_first_without_archived_ones(qoder: Qoder, 
     ran = qoder("deploy", "list", "--json")
     assert (len(ran.json), ran.json[0]["id"]) == (20, made[-1].id)
     assert ran.err.splitlines()[-1] == "note: showing 20, more match; use --all to see the rest"
+    ran = qoder("deploy", "list", "--sort", "name")
+    assert ran.err.splitlines()[-1] == "note: showing 20, more match; use --all to sort all of them"
     everything = listed(qoder, "--all")
     assert "dep_archived" not in everything
     assert len(everything) == len(world.deployments) - 1

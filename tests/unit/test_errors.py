@@ -64,7 +64,7 @@ def test_internal_error_names_the_runs_that_may_go_on(
     [
         (120, "hint: to wait for it: qoder run wait drun_1234567890\n"),
         (40, "hint: to wait for it:\nqoder run wait drun_1234567890\n"),
-        (20, "hint: to wait for it: qoder run wait drun_1234567890\n"),  # the terminal has to break it anyway
+        (20, "hint: to wait for\nit:\nqoder run wait drun_1234567890\n"),  # only the terminal breaks it
     ],
 )
 def test_hints_on_a_terminal_are_broken_before_a_command_and_never_within_it(
@@ -75,3 +75,23 @@ def test_hints_on_a_terminal_are_broken_before_a_command_and_never_within_it(
     error = NotYet("running", hint="to wait for it", next=["qoder", "run", "wait", "drun_1234567890"])
     write_error(error, Screen(written, is_terminal=True), "table")
     assert written.getvalue().decode() == f"error: running\n{shown}"
+
+
+COMMAND = "qoder run retry drun_01a2332f82ec7c9013f7673006b51241"
+SAID = {
+    f"fix what the error names, then: {COMMAND}; to see more: qoder deploy check dep_1": COMMAND,
+    f"the key is known in this place already, look at it with `{COMMAND}` first": f"`{COMMAND}`",
+    "answer it once you have read what it says: qoder run answer drun_1 --with 'yes; go  on'": (
+        "qoder run answer drun_1 --with 'yes; go  on'"
+    ),
+}
+
+
+@pytest.mark.parametrize("hint", SAID)
+def test_hints_on_a_terminal_are_broken_around_each_command_in_them(hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    write_error(QoderError("failed", hint=hint), Screen(written := io.BytesIO(), is_terminal=True), "table")
+    lines = written.getvalue().decode().splitlines()
+    assert " ".join(lines) == f"error: failed hint: {hint}"
+    assert max(map(len, lines)) <= 80
+    assert any(SAID[hint] in line for line in lines)
