@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from qoder_cli.base import jsontext
+from qoder_cli.base.errors import UsageError
 from qoder_cli.output.screen import Format, Screen, inert, inert_lines
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class Output:
     def is_drawn(self) -> bool:
         is_text = self.is_markdown or self.is_csv
         return self.format == "table" and not is_text and (self.screen.is_terminal or self.is_pretty)
+
+    def refuse_csv(self, what: str) -> None:
+        """Raise UsageError if CSV is wanted of `what`, which is no table."""
+        if self.is_csv:
+            raise UsageError(f"-o csv is for tables, and {what} is none", hint="use -o json or -o jsonl")
 
     @property
     def indent(self) -> int | None:

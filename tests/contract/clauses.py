@@ -51,6 +51,11 @@ EXEMPT = (
         _RAW,
         "it prints a response as it came, in every format",
     ),
+    Row(
+        ("csv", "hostile text in csv"),
+        ("report", "run logs", "run logs --follow", "session logs"),
+        "what it prints is no table: test_csv.py",
+    ),
     Row(("input",), ("deploy export",), "its JSON is a file for deploy apply"),
     Row(("empty input allowed", "input"), ("run logs --follow",), "it takes one run"),
     Row(
