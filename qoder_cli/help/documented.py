@@ -129,6 +129,7 @@ NO_PROXY  hosts that bypass the proxy; this machine always does
 SSL_CERT_FILE, SSL_CERT_DIR  certificates to trust
 XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME  folders of config, state and completion, on systems that have them
 HOME  home folder, for the same without these
+SHELL  shell that `completion --install` is for, if none is named
 PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
 """)
 
