@@ -177,7 +177,7 @@ def columns(width: int) -> Iterator[None]:
 
 
 def titled(title: str, rule: str = "=") -> str:
-    return f"\n\n{title}\n{rule * len(title)}\n"
+    return f"\n{title}\n{rule * len(title)}\n"
 
 
 def mistakes() -> str:
