@@ -93,7 +93,7 @@ class Moving:
     @signals.deferred()
     def print_above(self, text: str) -> None:
         if self._live is not None:
-            self._live.console.print(Text.from_ansi(text))
+            self._live.console.print(Text.from_ansi(text), soft_wrap=True)  # a command can be copied
 
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
         """Go up, for rich, over rows that a narrowed terminal has wrapped.

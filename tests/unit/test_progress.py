@@ -86,6 +86,15 @@ def test_signal_while_a_picture_is_drawn_leaves_one_picture(monkeypatch: pytest.
     assert Screenful().take(written.getvalue().decode()).shown == ["one", "two", "foot"]
 
 
+def test_command_above_a_picture_is_broken_by_the_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    app = App(env={}, out=Screen(None), err=Screen(err := io.BytesIO(), is_terminal=True), clock=FakeClock())
+    command = f"qoder run wait {' '.join(f'drun_{number:032x}' for number in range(5))}"
+    with app.progress.waiting("running"):
+        app.progress.note(f"later: {command}")
+    assert command in err.getvalue().decode()
+
+
 class Interrupting(io.BytesIO):
     """A terminal at which Ctrl-C is pressed as a question comes up."""
 
