@@ -138,7 +138,7 @@ table  a table in local time on a terminal; tab-separated without a header in a 
 wide  like table, with every column, however wide the terminal is
 pretty  the table of a terminal in a pipe, too: for `watch` and mail
 markdown  a Markdown table of every column: for comments and chats; of `diff`, the plan
-csv  a header and the columns of a pipe, quoted as RFC 4180 says; lines end as all others do
+csv  a header and the columns of a pipe, quoted as RFC 4180 says; reports and logs have none
 json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
 yaml  one document with the same data as json
