@@ -23,6 +23,7 @@ _LEGIBLE_NAME = 32  # columns that a name gets before columns that matter less a
 _LEGIBLE_WORDS = 18  # the same of words: the type of an error stands in them
 _SHORTEST = 8  # columns of a name where even the least has no room
 _SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
+_WORDS = re.compile(r"\s*\S+|\s+$")
 
 
 class Cell(NamedTuple):
@@ -56,10 +57,13 @@ def cut(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + ELLIPSIS
 
 
-def wrapped(line: str, width: int, *, breaks_words: bool = False) -> list[str]:
-    """Return a line in pieces of the width, broken at spaces; within a word only if it `breaks_words`."""
+def wrapped(line: str, width: int, *, words: re.Pattern[str] = _WORDS, breaks_words: bool = False) -> list[str]:
+    """Return a line in pieces of the width, broken at spaces; within a word only if it `breaks_words`.
+
+    `words` finds each word with the spaces before it.
+    """
     pieces, room = [""], width
-    for word in re.findall(r"\s*\S+|\s+$", line):
+    for word in words.findall(line):
         if columns(word) > room and pieces[-1]:
             word, room = word.lstrip(), width
             pieces.append("")

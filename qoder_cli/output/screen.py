@@ -24,8 +24,10 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 # `##[` anywhere in a line (`TryParseV2` and `TryParse` of ActionCommand.cs in actions/runner); Azure Pipelines `##vso[`
 # in any case, anywhere in a line; TeamCity `##teamcity[`. A byte order mark is dropped before they look.
 _COMMAND = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])*::|##(?=\w*\[)", re.MULTILINE)
-# A command to type in a message: in backticks, or behind a colon, to the semicolon that is not quoted in it.
-_TYPED = re.compile(r"`qoder [^`]*`|(?<!error)(?<!note)(?<!warning): qoder (?:'[^']*'|[^';])*")
+# The words of a message. A command to type is one: in backticks, or behind a colon, to a semicolon that is not quoted.
+_WORDS = re.compile(
+    r"\s*(?:[^\s`]*`qoder [^`]*`\S*|(?<=: )(?<!error: )(?<!note: )(?<!warning: )qoder (?:'[^']*'|[^';])*\S*|\S+)|\s+$"
+)
 Format = Literal["table", "wide", "pretty", "markdown", "csv", "json", "jsonl", "yaml", "id"]
 
 # -q or -o behind options that take no value in any command, as in -wq and -wojson.
@@ -163,10 +165,9 @@ class Screen:
         """Return a message broken between words, if this is a terminal; a command in it is not, so it can be copied."""
         if not self.is_terminal:
             return text
-        from textwrap import fill
+        from qoder_cli.output.layout import wrapped
 
-        whole = _TYPED.sub(lambda typed: typed[0][:2] + typed[0][2:].replace(" ", "\0"), text)
-        return fill(whole, terminal_width(), break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+        return "\n".join(wrapped(text, terminal_width(), words=_WORDS))
 
     def styled(self, text: str, style: str) -> str:
         if self.color and style and text:

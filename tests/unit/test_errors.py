@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from qoder_cli.base.errors import Exit, NoResponse, NotYet, QoderError, Signalled, broken_down
+from qoder_cli.output.layout import columns
 from qoder_cli.output.screen import Screen, write_error
 
 
@@ -95,3 +96,11 @@ def test_hints_on_a_terminal_are_broken_around_each_command_in_them(hint: str, m
     assert " ".join(lines) == f"error: failed hint: {hint}"
     assert max(map(len, lines)) <= 80
     assert any(SAID[hint] in line for line in lines)
+
+
+def test_message_with_wide_names_is_broken_where_the_terminal_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    message = "starting runs of 日次ステータスレポート, 한국어 배포 이름이 아주 길다, 🚀 release-train: プロダクション"
+    lines = Screen(None, is_terminal=True).worded(message).split("\n")
+    assert [line for line in lines if columns(line) > 40] == []
+    assert " ".join(line.strip() for line in lines) == message
