@@ -60,7 +60,7 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
         from qoder_cli.nouns.edits.create import creating
         from qoder_cli.nouns.table import NOUNS
 
-        app.progress.note(f"creating the memory store {STORE_NAME} {app.client.settings.whereabouts}")
+        app.progress.note(f"creating the memory store {STORE_NAME}{app.client.settings.whereabouts}")
         body = {"name": STORE_NAME, "description": _FOR_AGENTS}
         name = creating(app, NOUNS["memory"], body).deliver().id
         keys = opened(app, name)

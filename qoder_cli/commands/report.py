@@ -43,6 +43,7 @@ def report(
     from qoder_cli.report.items import report_of
     from qoder_cli.report.reading import read_night
 
+    app.output.refuse_csv("a report")
     found = deployment_ids_of(deployments, app) if deployments else []
     for id in found:
         if isinstance(id, QoderError):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base.times import coarse, local_zone_name, span, unix
 from qoder_cli.base.words import shortened
-from qoder_cli.output.grid import columns, cut, wrapped
+from qoder_cli.output.layout import columns, cut, wrapped
 from qoder_cli.output.markdown import code, harmless
 from qoder_cli.output.screen import Screen, inert
 from qoder_cli.report.items import REPORTED_ONCE, URGENT, Report

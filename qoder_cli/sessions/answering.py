@@ -28,8 +28,8 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, span, utc_text
 from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.http.readback import says_whether_more
+from qoder_cli.input.prompt import interrupted_with
 from qoder_cli.output.cells import Fields, Id
-from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import quoted, visible
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, Waiting, look
@@ -322,7 +322,7 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
                 which = [call for call, _ in answers if done[call.id] == answer]
                 names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call in which)
                 where = app.client.settings.whereabouts
-                app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id} {where}")
+                app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id}{where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
             done = {id: word for id, word in done.items() if id not in write.answered_before}
@@ -383,7 +383,7 @@ def send_message(
     """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
         session_taking_messages(app, target.session_id)
-        app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
+        app.progress.note(f"sending a message to session {target.session_id}{app.client.settings.whereabouts}")
         delivery = Delivery(app, target.session_id, message(to_say.text))
         if waits and (to_say.interrupts or to_say.when_idle):
             with _unsent(delivery, to_say.again(app, target)):
