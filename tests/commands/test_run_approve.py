@@ -452,6 +452,8 @@ def test_session_approve_of_a_call_with_a_secret_is_by_nobody_who_relies_on_what
     assert "evt_1 holds a secret of yours" in ran.err
     ran = qoder("session", *BOUND.split(), shown["input_sha256"], "--json")
     assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "session", "deny", "sess_1", "evt_1"], [])
+    ran = qoder("session", *ALL.split(), "--json")
+    assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "session", "deny", "sess_1", "evt_1"], [])
     ran = qoder("session", *APPROVE.split())
     assert ran.code == 0
     assert "without having been shown whole" in ran.err
