@@ -274,19 +274,18 @@ class Answers:
                     events = self._write.send().value
                 except Rejected as error:
                     is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
-                    if not (is_of_form and self._in_older_form()) and not self._left_out_answered(error):
+                    if not (is_of_form and self._in_older_form()) and not self._left_out_answered():
                         raise (self._explained(error) or error) from error.__cause__
         self._app.replies.answered |= {id: self._asked_by.get(id) for id in self._ids}
         return events
 
-    def _left_out_answered(self, error: Rejected) -> bool:
+    def _left_out_answered(self) -> bool:
         """Leave out the calls that somebody answered before. Return whether some of the others are to be sent again.
 
-        Nothing was sent yet, or the API refused all of them, so those that wait as before have no answer. A replica
-        that lags may show that of a call that has one: they are looked at again a second later.
+        None was accepted, or this would be no refusal, so those that wait as before have no answer. A replica that lags
+        may show that of a call that has one: they are looked at again a second later.
         """
-        is_sent_in_vain = error.http_status is not None
-        if len(self._calls) == 1 or not (self._not_sent or is_sent_in_vain):
+        if len(self._calls) == 1:
             return False
         for pause in (0.0, SHOWS_AFTER):
             self._app.clock.sleep(pause)

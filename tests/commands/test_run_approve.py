@@ -116,6 +116,12 @@ def nothing(server: Asking) -> None:
     pass
 
 
+def older_and_a_colleague(server: Asking) -> None:
+    """Let the server know only the older form, and somebody answer before that is sent."""
+    older(server)
+    server.meanwhile.append(lambda: server.colleague("evt_1"))
+
+
 def both_answered(server: Asking) -> None:
     server.colleague("evt_1")
     server.colleague("evt_2", "deny")
@@ -236,6 +242,14 @@ CASES: dict[str, Case] = {
     "a colleague denies one of two, right before": Case(
         *(TWO, ALL, 6, ["evt_2 allow"], "evt_1 no longer waited: it was denied at"),
         before_sending(lambda server: server.colleague("evt_1", "deny")),
+    ),
+    "a colleague is faster with one of two, before the older form is sent": Case(
+        *(TWO, ALL, 0, ["evt_1 allow", "evt_2 allow", "evt_2 approve"], "evt_1 no longer waits"),
+        older_and_a_colleague,
+    ),
+    "429, and a colleague answers one of two meanwhile": Case(
+        *(TWO, ALL, 0, ["evt_1 allow", "evt_2 allow", "evt_2 allow"], "evt_1 no longer waits: it was approved at"),
+        meanwhile(lambda server: server.colleague("evt_1"), "429"),
     ),
     "colleagues answer both, right before": Case(
         *(TWO, ALL, 6, [], "; evt_2 no longer waits: it was denied at"),
