@@ -23,8 +23,9 @@ def completion(
     seen by earlier commands with this profile. It never contacts the server.
 
     --install writes it to the standard location for bash (needs the package
-    bash-completion), zsh or fish, by default for $SHELL; a file there that qoder did not write is
-    kept as FILE.bak. Otherwise add one line to your shell's startup file:
+    bash-completion), zsh or fish, without SHELL for the one in $SHELL; a file
+    there that qoder did not write is kept as FILE.bak.
+    Otherwise add one line to your shell's startup file:
       ~/.bashrc                   eval "$(qoder completion bash)"
       ~/.zshrc, below compinit    eval "$(qoder completion zsh)"
       config.fish                 qoder completion fish | source

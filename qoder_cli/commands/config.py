@@ -12,6 +12,7 @@ from qoder_cli.cli.options import Text, argument
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
+from qoder_cli.settings.allowed import read_level
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
 from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
 from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
@@ -43,8 +44,9 @@ _READERS: dict[str, Callable[..., str]] = {
     "workspace_id": read_workspace,
     "keys": _read_keys,
     "policy": _read_policy,
+    "allow": read_level,
 }
-_KEYS = "region, base_url, workspace_id, keys, policy, token; or profiles.NAME.KEY."
+_KEYS = "region, base_url, workspace_id, keys, policy, allow, token; or profiles.NAME.KEY."
 _KEY = argument("KEY", _KEYS, values.one_of("key"))
 _KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setting"))
 _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)

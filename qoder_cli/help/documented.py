@@ -84,6 +84,7 @@ PAGES = {
     "many-machines": "one idempotency key, one run, on every machine",
     "nightly": "the report of a night, sent by cron or CI",
     "approvals": "what to do when the agent asks",
+    "agents": "for an AI agent that operates qoder",
     "policies": "rules in a file that decide while nobody is there",
     "sessions": "talk with an agent, with or without a deployment",
     "files": "deployments in a repository",
@@ -112,6 +113,7 @@ QODER_STATE_DIR  folder for local state: the runs that were started, and the nam
 STATE_DIRECTORY  the same, as systemd sets it for a service, if QODER_STATE_DIR is not set
 QODER_REPO_TOKEN  token of the repositories that a session is given with --repo
 QODER_READ_ONLY  set to 1: refuse everything but reading
+QODER_ALLOW  what an agent may do with qoder: `read`, `run`, `answer` or `all` (`qoder help agents`)
 QODER_NO_PROGRESS  set to 1: print only warnings and errors on stderr
 QODER_BELL  set to 1: same as --bell
 QODER_NO_INPUT, CI  set to 1 or anything but 0: never prompt
@@ -128,6 +130,7 @@ NO_PROXY  hosts that bypass the proxy; this machine always does
 SSL_CERT_FILE, SSL_CERT_DIR  certificates to trust
 XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME  folders of config, state and completion, on systems that have them
 HOME  home folder, for the same without these
+SHELL  shell that `completion --install` is for, if none is named
 PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
 """)
 

@@ -26,6 +26,15 @@ Left = Callable[[], float]  # tells the seconds that are left
 _GONE = (404, 409)
 
 
+def stores_of_account(client: Client) -> set[str]:
+    """Return the ids of the account's stores of keys, by their name. Raises ApiError, NoResponse (list cut short)."""
+    pages = list(client.pages("/memory_stores", {"limit": 100}, fresh=True))
+    rows = [mapping(row) for page in pages for row in page["data"]]
+    if not pages or not says_whether_more(pages[-1]) or not all(isinstance(row.get("id"), str) for row in rows):
+        raise NoResponse("the list of memory stores may not be whole; nothing was sent", hint="try again")
+    return {row["id"] for row in rows if row.get("name") == STORE_NAME and not row.get("archived_at")}
+
+
 class MemoryKeys:
     """Keys in the memory store with this id."""
 

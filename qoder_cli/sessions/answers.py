@@ -227,6 +227,7 @@ class Answers:
     """
 
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+        app.settings.allowed.check("answer", "answering a call")
         self.asked = asked
         self.answered_before: dict[str, bool] = {}
         self._app = app

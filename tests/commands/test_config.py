@@ -166,7 +166,7 @@ def test_settings_name_what_is_ignored_in_one_warning(config: Path, flags: Any, 
     ("env", "read_only"), [({}, False), ({"QODER_READ_ONLY": "0"}, False), ({"QODER_READ_ONLY": "false"}, True)]
 )
 def test_settings_are_read_only_with_any_value_but_0(config: Path, env: dict[str, str], read_only: bool) -> None:
-    assert resolved(config, env).read_only is read_only
+    assert bool(resolved(config, env).read_only) is read_only
 
 
 @pytest.mark.parametrize(

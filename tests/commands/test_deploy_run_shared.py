@@ -723,13 +723,42 @@ def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path
 
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:
     machines = Machines(tmp_path, "")
-    ran = machines.machine("a")("key", "init", "--json")
+    ran = machines.machine("a")("key", "init", "--yes", "--json")
     made, machines.keys = ran.json, ran.json["store"]
     assert "keeps this promise if the service decides its writes in one place\n" in ran.err
     assert ran.err.endswith(f"set it on every machine: QODER_KEYS={machines.keys}\n")
     assert made == {"store": machines.keys, "variable": f"QODER_KEYS={machines.keys}", "tested": True}
     assert [machines.machine(name)(*NIGHT).code for name in "ab"] == [0, 0]
     assert (machines.triggers, len(machines.runs)) == (1, 1)
+
+
+def test_key_init_names_the_store_that_exists_and_asks(tmp_path: Path, database: str) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_9", name="qoder-keys")
+    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_8", name="notes")
+    refused = machines.machine("a")("key", "init")
+    assert (refused.code, "POST /memory_stores" in machines.sent) == (2, False)
+    assert f"there is a store of keys already: memstore_9 and {MEMORY_STORE}\n" in refused.err
+    assert "hint: use that one, or confirm another with --yes" in refused.err
+    machines.keys = "memstore_?"  # a setting that names nothing keeps nobody from making one
+    assert f"already: memstore_9 and {MEMORY_STORE}\n" in machines.machine("a")("key", "init").err
+    assert machines.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0
+    machines.keys = MEMORY_STORE
+    assert machines.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0  # tests it again
+    assert machines.machine("a")("key", "init", "--store", database).code == 2
+    assert machines.machine("a")("key", "init", "--yes").code == 0
+
+
+@pytest.mark.parametrize("cut", [{}, {"has_more": "no"}, {"has_more": False, "data": [{"name": "qoder-keys"}]}])
+def test_key_init_makes_no_store_where_the_list_of_stores_may_be_cut(tmp_path: Path, cut: dict[str, Any]) -> None:
+    def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        if request.method != "GET" or not request.url.path.endswith("/memory_stores"):
+            return answer()
+        return httpx.Response(200, json={"data": [], **cut})
+
+    machines = Machines(tmp_path, "")
+    ran = machines.machine("a", lie=lie)("key", "init", "--json")
+    assert (ran.code, ran.out, "POST /memory_stores" in machines.sent) == (7, "", False)
 
 
 SILENT: dict[str, tuple[str, int, str]] = {
