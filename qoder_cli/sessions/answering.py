@@ -270,7 +270,7 @@ def decide(
         if not chosen_calls and not every:
             raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
         if verb == "approve":
-            _refuse_hidden(app, target, chosen_calls, yes=yes, is_bound=bool(hashes))
+            _refuse_hidden(app, target, chosen_calls, yes=yes, is_blind=yes and bool(calls) and not hashes)
         if chosen_calls and not yes:
             _refuse_long(app, target, chosen_calls)
             show_context(app, target.session_id, target.run)
@@ -284,13 +284,13 @@ def decide(
         return Decision(asked, answers)
 
 
-def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
-    """Refuse to approve what cannot be shown whole; with a bare `yes`, only warn. Raises UsageError."""
+def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_blind: bool) -> None:
+    """Refuse to approve what cannot be shown whole; if it is named to be approved blindly, warn. Raises UsageError."""
     for call in calls:
         if not hides_secret(app, call):
             continue
         what = f"{named(call.id)} {HIDDEN}"
-        if yes and not is_bound:
+        if is_blind:
             app.progress.warn(f"{what}; it is approved without having been shown whole")
             continue
         if not yes:

@@ -562,6 +562,12 @@ def test_deploy_run_of_several_counts_what_has_ended_and_what_was_refused(town: 
     assert "\n1 of 3 runs finished, 1 not started after " in ran.err
 
 
+def test_deploy_run_of_several_counts_no_run_as_finished_that_waits_for_an_answer(town: Town) -> None:
+    ran = town(*DEPLOY, "dep_demo", "dep_ask", "dep_long", "--wait", "--timeout", "140", "-q")
+    assert "\n1 of 3 runs finished, 1 waiting for an answer after " in ran.err
+    assert "\n2 of 3 runs finished" not in ran.err
+
+
 # What is asked of the end.
 
 RESULT = ("--result", "--timeout", "60", "--json")
