@@ -67,6 +67,7 @@ def report(
     from qoder_cli.local.reports import ReportMemory
     from qoder_cli.report.telling import tell
 
+    app.output.refuse_csv("a report")
     name = _reader(reader, new=new, until=until)
     ids = deployment_ids_of(deployments, app) if deployments else []
     for id in ids:

@@ -118,6 +118,7 @@ QODER_ALLOW  what an agent may do with qoder: `read`, `run`, `answer` or `all` (
 QODER_NO_PROGRESS  set to 1: print only warnings and errors on stderr
 QODER_BELL  set to 1: same as --bell
 QODER_NO_INPUT, CI  set to 1 or anything but 0: never prompt
+QODER_EVENT  set for the command of --notify: ended, asks or lost
 QODER_SANDBOX  set by `qoder sandbox`; nothing inside reaches a real server or changes a real config or state
 GITHUB_ACTIONS  true: --ci writes outputs and annotations of GitHub Actions
 GITHUB_OUTPUT, GITHUB_STEP_SUMMARY  files that --ci writes to
@@ -140,6 +141,7 @@ table  a table in local time on a terminal; tab-separated without a header in a 
 wide  like table, with every column, however wide the terminal is
 pretty  the table of a terminal in a pipe, too: for `watch` and mail
 markdown  a Markdown table of every column: for comments and chats; of `diff`, the plan
+csv  a header and the columns of a pipe, quoted as RFC 4180 says; reports and logs have none
 json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
 yaml  one document with the same data as json

@@ -16,8 +16,8 @@ from qoder_cli.base.times import unix
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.local.outcomes import KeptOutcomes, Outcome
+from qoder_cli.nouns.views import recent_fields
 from qoder_cli.output.cells import Fields
-from qoder_cli.output.views import recent_fields
 from qoder_cli.runs.observe import Observer
 from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.left import Looking

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.ids import RETRY
-from qoder_cli.base.plainfile import refuse_outside, replace_file
+from qoder_cli.base.plainfile import refuse_outside
 from qoder_cli.base.tokens import names_token
 
 if TYPE_CHECKING:
@@ -279,6 +279,12 @@ class Store:
         if entry is None or not entry.open:
             return entry
         return next((each for each in self.of_key(entry.attempt.key, host=host) if each.run), entry)
+
+    def newest_runs(self, count: int, *, profile: str, host: str) -> list[str]:
+        """Return so many of the runs that were triggered last with this profile on this host, oldest first."""
+        query = "SELECT run FROM attempts WHERE host = ? AND profile = ? AND run IS NOT NULL GROUP BY run"
+        rows = self.read(f"{query} ORDER BY max(number) DESC LIMIT ?", (host, profile, count))
+        return [run for (run,) in reversed(rows)]
 
     def of_key(self, key: str, *, host: str) -> list[Entry]:
         return self._entries("key = ? AND host = ? ORDER BY number", key, host)
@@ -583,11 +589,3 @@ def check_seal(env: Mapping[str, str]) -> None:
     links = [each for each in folder.iterdir() if each.is_symlink()] if folder.is_dir() else []
     for path in (folder / NAME, *links):
         refuse_outside(path, env)
-
-
-def keep(env: Mapping[str, str], name: str, text: str) -> Path:
-    """Write a file into the state folder, return its path. Raises OSError, RuntimeError."""
-    path = state_folder(env) / name
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    replace_file(path, text.encode())
-    return path

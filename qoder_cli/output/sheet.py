@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from qoder_cli.output.grid import columns, cut, wrapped
+from qoder_cli.output.layout import columns, cut, wrapped
 from qoder_cli.output.markdown import code, harmless
 from qoder_cli.output.screen import Screen, inert
 

@@ -64,7 +64,7 @@ def current(qoder: Qoder) -> Place:
 
 # The deployment, whether --again is given, the exit code, and what the error says.
 MAY_BE = {
-    "failed": ("dep_fail", False, 0, "starting a run of dep_fail once more, for drun_"),
+    "failed": ("dep_fail", False, 0, "starting dep_fail once more, for drun_"),
     "never started": ("dep_nostart", False, 1, "did not start"),
     "completed": ("dep_demo", False, 6, "completed; nothing was started"),
     "completed, --again": ("dep_demo", True, 0, ""),

@@ -342,6 +342,13 @@ def what_a_server_says_steers_no_mail(scene: Scene) -> None:
     check_inert(scene.run("-o", "pretty"))
 
 
+@CLAUSES.add("hostile text in csv", where_it_asks)
+def what_a_server_says_is_no_formula(scene: Scene) -> None:
+    scene.lie = said_with(hostile)
+    ran = scene.run("-o", "csv")
+    check_inert(ran)
+
+
 @CLAUSES.add("hostile refusal", where_it_asks)
 def an_error_of_a_server_steers_no_terminal(scene: Scene) -> None:
     scene.lie = lambda request, answer: envelope(400, "invalid_request_error", f"No.{NASTY}")

@@ -1,66 +1,125 @@
-"""Tables of what this machine remembers: the newest rows are kept, and one row for each key."""
+"""Tables as a terminal draws them: what is cut for room, and what never is. They are drawn, then measured."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+import io
+import os
+import re
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from qoder_cli.local.tables import OUTCOMES, TABLES, Row, Table
+from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Name, Status, Words
+from qoder_cli.output.data import Output, Rows
+from qoder_cli.output.layout import GAP, LEAST_NAME, Column, fit
+from qoder_cli.output.screen import Screen
+from qoder_cli.output.tables import cell, drawn, record, table_of
+from tests.conftest import examples
 
-NOTES = Table("notes", ("host", "id"), {"host": "TEXT NOT NULL", "id": "TEXT NOT NULL", "at": "REAL NOT NULL"}, most=3)
-
-
-class File:
-    """A file of tables, as a store reads it."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-
-    def read(self, query: str, values: Any = (), *, quiet: bool = False) -> list[Any]:
-        return self.connection.execute(query, values).fetchall()
-
-
-@pytest.fixture
-def file() -> Iterator[File]:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        for table in (NOTES, *TABLES):
-            for statement in table.create:
-                connection.execute(statement)
-        yield File(connection)
-
-
-def note(id: str, at: float, host: str = "a") -> Row:
-    return {"host": host, "id": id, "at": at}
-
-
-def test_a_table_keeps_its_newest_rows(file: File) -> None:
-    for at in (5, 1, 4, 2, 3):
-        NOTES.put(file.connection, [note(f"n{at}", float(at))], instead="REPLACE")
-    assert sorted(NOTES.read(file, {"host": "a"}, "id")) == [("n3",), ("n4",), ("n5",)]
+NOW = 1_800_000_000.0
+LETTERS = st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs", "Cc", "Cf"])
+NAMES = st.one_of(
+    st.text(LETTERS, max_size=60), st.sampled_from(["日次ステータスレポート" * 2, "🚀🚀 release-train", "nightly"])
+)
+IDS = st.from_regex(r"(drun|dep)_01a3[0-9a-f]{28}", fullmatch=True)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "name": st.one_of(NAMES.map(Name), IDS.map(Id)),
+    "status": st.sampled_from(["completed", "failed", "waits for you 13m"]).map(Status),
+    "error": st.one_of(st.none(), st.text(LETTERS, max_size=90).map(Words)),
+    "when": st.integers(0, 10**6).map(lambda ago: Moment(f"2027-01-0{1 + ago % 9}T00:00:00Z", NOW)),
+    "took": st.one_of(st.none(), st.integers(0, 10**7).map(Milliseconds)),
+    "id": IDS.map(Id),
+}
+TABLES = st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=6)
 
 
-def test_a_table_has_one_row_for_a_key_and_says_which_are_new(file: File) -> None:
-    rows = [note("x", 1.0), note("y", 1.0)]
-    assert NOTES.put(file.connection, rows, instead="IGNORE") == rows
-    assert NOTES.put(file.connection, [note("x", 2.0), note("z", 2.0)], instead="IGNORE") == [note("z", 2.0)]
-    NOTES.put(file.connection, [note("x", 3.0)], instead="REPLACE")
-    NOTES.change(file.connection, {"host": "a", "id": "y"}, at=4.0)
-    NOTES.drop(file.connection, {"id": "z"})
-    assert sorted(NOTES.read(file, {}, "id", "at")) == [("x", 3.0), ("y", 4.0)]
+def widths(rows: list[Fields], width: int) -> list[Column]:
+    cells = [{name: cell(value) for name, value in row.items()} for row in rows]
+    return fit([Column.of(name, [row[name] for row in cells]) for name in rows[0]], width, key="id")
 
 
-def test_a_table_is_read_for_very_many_values(file: File) -> None:
-    NOTES.put(file.connection, [note("n7", 1.0), note("n7", 1.0, "b"), note("other", 1.0)], instead="REPLACE")
-    ids = [f"n{number}" for number in range(3000)]
-    assert list(NOTES.read_of(file, {"host": "a"}, "id", ids, "id", "at")) == [("n7", 1.0)]
+@examples(10)
+@given(rows=TABLES, width=st.integers(20, 250))
+def test_name_is_cut_below_24_columns_only_where_nothing_else_has_more_than_it_needs(
+    rows: list[Fields], width: int
+) -> None:
+    shown = widths(rows, width)
+    cells = [{name: cell(value) for name, value in row.items()} for row in rows]
+    text = drawn(Screen(None), table_of(shown, cells, has_header=True), 500)
+    assert max(cell_len(line) for line in text.split("\n")) <= width, "it is as wide as the terminal"
+    names = [column for column in shown if column.kind == "name"]
+    wanted = max([4, *(cell(row["name"]).text.cell_len for row in rows if isinstance(row["name"], Name))])
+    for name in names:
+        if name.width < min(wanted, LEAST_NAME):
+            assert [other.name for other in shown if other.width > other.least and other is not name] == []
 
 
-def test_a_damaged_row_is_read_as_what_its_columns_hold(file: File) -> None:
-    file.connection.execute("INSERT INTO notes VALUES (x'ff00', 7, 'soon')")
-    assert NOTES.read(file, {}, "id", "at") == [("7", 0.0)]
+@examples(10)
+@given(rows=TABLES, width=st.integers(20, 250))
+def test_column_is_hidden_only_where_it_has_no_room(rows: list[Fields], width: int) -> None:
+    shown = widths(rows, width)
+    hidden = [name for name in rows[0] if name not in {column.name for column in shown}]
+    assert [column.name for column in shown] == [name for name in rows[0] if name not in hidden], "in their order"
+    used = sum(column.width + GAP for column in shown)
+    if hidden and hidden != ["id"]:
+        [first] = [Column.of(name, [cell(row[name]) for row in rows]) for name in hidden[:1]]
+        assert used + first.least > width or all(column.width <= column.full for column in shown)
+    assert used - GAP <= width
 
 
-def test_a_hundred_thousand_outcomes_are_kept() -> None:
-    assert OUTCOMES.most == 100_000
+@examples(5)
+@given(rows=TABLES, width=st.integers(20, 250))
+def test_shortened_ids_can_be_told_apart_and_are_reported(rows: list[Fields], width: int) -> None:
+    output, heard = Output(Screen(written := io.BytesIO(), is_terminal=True), "table"), list[str]()
+    output.on_shortened = heard.extend
+    fields = [{**row, "name": Name("nightly")} for row in rows]
+    table = Rows[Fields](output, fields=dict, data=dict, first=tuple(VALUES))
+    with patch.dict(os.environ, COLUMNS=str(width)), table:
+        table.show(fields)
+    cut = set(re.findall(r"(?m)((?:drun|dep)_[0-9a-f]*)… *$", written.getvalue().decode()))
+    ids = {row["id"].text for row in rows}
+    fitting = [[id for id in ids if id.startswith(head)] for head in cut]
+    assert [each for each in fitting if len(each) != 1] == []
+    assert {id for each in fitting for id in each} == set(heard)
+
+
+HOSTILE = ["\x1b[31mred", "::error::x", "##[error]x", "[red]x[/red]", ":smile:", "\u202ereversed", "a\nb\tc", "\ud800"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("color", [True, False])
+def test_hostile_text_is_only_a_text_in_tables_and_records(text: str, color: bool) -> None:
+    written = io.BytesIO()
+    output = Output(Screen(written, is_terminal=True, color=color), "table")
+    values: Fields = {"name": Name(text), "status": Status(text), "error": Words(text), "id": Id(text), "text": text}
+    with Rows[Fields](output, fields=dict, data=dict, first=("name", "status", "error", "id")) as rows:
+        rows.show([values, values])
+    output.record({**values, "several": [Name(text), text]})
+    shown = written.getvalue().decode()
+    assert not re.search(r"\x1b\[(?!(0|1|2|31|32|33)?m)", shown)
+    assert not re.search(r"(?m)^\s*::|##\[", shown)
+    assert {"\u202e", "\t", "\r"}.isdisjoint(shown)
+    if text in ("[red]x[/red]", ":smile:"):
+        assert text in shown
+
+
+def test_secret_is_hidden_also_where_a_table_or_a_record_would_cut_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    secret, written = "s3cret" * 12, io.BytesIO()
+    screen = Screen(written, is_terminal=True)
+    screen.keep_secrets([secret])
+    output = Output(screen, "table")
+    with Rows[Fields](output, fields=dict, data=dict, first=("name", "error")) as rows:
+        rows.show([{"name": Name(f"a {secret}"), "error": Words(secret)}])
+    output.record({"error": Words(secret), "text": secret})
+    assert "s3cret" not in written.getvalue().decode().replace("\n", "")
+
+
+def test_record_leaves_ids_whole_where_a_terminal_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    id = "drun_01a3185c51727047b815c7c5d8169727"
+    fields = [("id", Id(id)), ("error", "one two three four five six seven eight")]
+    text = record(Screen(None), fields, is_wide=False)
+    assert text == f"id     {id}\nerror  one two three four five six seven\n       eight\n"

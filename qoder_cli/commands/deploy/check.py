@@ -23,7 +23,7 @@ from qoder_cli.nouns import secrets
 from qoder_cli.nouns.shown import found_at
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
-from qoder_cli.output.grid import wrapped
+from qoder_cli.output.layout import wrapped
 from qoder_cli.output.screen import inert, terminal_width
 from qoder_cli.settings.values import repeated
 

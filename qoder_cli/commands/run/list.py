@@ -21,17 +21,15 @@ from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.history.window import ALWAYS, APART, ROUNDED, Page, Window, down_to
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
+from qoder_cli.nouns.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
-from qoder_cli.output.screen import terminal_width
-from qoder_cli.output.views import RUN_CHOICES, RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
     from qoder_cli.history.listed import Resolver
 
 LONGEST_RESOLVED = 100  # rows
-_ROOM_FOR_WHEN = 60  # columns of a terminal, from which a list of failed runs says when before why
 
 
 # To filter by: an enum, as typer takes no list of a Literal.
@@ -73,7 +71,7 @@ def list_runs(
       qoder run list nightly-report --status failed,skipped --since 7d
       qoder run list --columns id,deployment,error -o pretty
       qoder run list --all -o jsonl | jq -r .id"""
-    view = View(app, viewing, RUN_CHOICES)
+    view = View(app, viewing, RUN_COLUMNS, "error")
     window = Window.read(since, until, app=app)
     if deployment is not None and of_deployment not in (None, deployment):
         raise UsageError(f"DEPLOYMENT and --deployment name two: {deployment}, {of_deployment}", hint="give one")
@@ -162,9 +160,7 @@ def _look(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    listing.print(
-        Rows(app.output, fields=_row(app, statuses), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST)
-    )
+    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST))
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {counted(undated, 'run')} without a creation time")
@@ -184,13 +180,10 @@ def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tu
 
 
 def _first(statuses: set[str]) -> tuple[str, ...]:
-    """Return the columns in the order they get room; a list of failed runs says why, and where there is room when."""
-    urgent: tuple[str, ...] = ()
+    """Return the columns as a terminal shows them; a list of failed runs says why first."""
     if statuses == {"failed"}:
-        urgent = ("id", "deployment", "error")
-        if terminal_width() >= _ROOM_FOR_WHEN:
-            urgent = ("id", "deployment", "triggered", "error")
-    return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
+        return tuple(dict.fromkeys(["deployment", "error", *RUN_FIRST]))
+    return RUN_FIRST
 
 
 def _status(run: Run) -> str | None:
@@ -220,20 +213,22 @@ def runs_request(of: str | None, trigger: Trigger | None, window: Window) -> tup
     return "/deployment_runs", query
 
 
-def _row(app: App, statuses: set[str]) -> Callable[[Run], Fields]:
+def _row(app: App) -> Callable[[Run], Fields]:
     """Return what makes a row; on a terminal with a deployment's name in the place of its id.
 
-    It has all columns where some are chosen.
+    It has all columns where some are chosen, or one that it lacks decides the order.
     """
-    if not app.output.is_drawn and app.output.columns is None:
+    own, sorting = RUN_FIRST if app.output.is_drawn else RUN_COLUMNS, app.output.sorting
+    chooses = app.output.columns is not None or (sorting is not None and sorting.column not in own)
+    if not app.output.is_drawn and not chooses:
         return run_row
-    now, is_wide, shows_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
+    now, is_wide = app.client.server_now(), app.output.is_wide
 
     def drawn(run: Run) -> Fields:
         name = app.seen_names.standing_for(run.deployment_id)
-        return listed_run(run, now=now, name=name, is_wide=is_wide, shows_why=shows_why)
+        return listed_run(run, now=now, name=name, is_wide=is_wide)
 
-    if app.output.columns is None:
+    if not chooses:
         return drawn
     if app.output.is_drawn:
         return lambda run: {**run_row(run), **drawn(run)}
