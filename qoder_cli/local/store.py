@@ -70,76 +70,6 @@ CREATE TABLE IF NOT EXISTS sightings (
     run TEXT NOT NULL,
     PRIMARY KEY (attempt, run)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    noun TEXT NOT NULL,
-    id TEXT NOT NULL,
-    name TEXT,
-    deployment TEXT,
-    created TEXT,
-    PRIMARY KEY (host, profile, noun, id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS numbered (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    session TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    call TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, profile, session, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS made (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    noun TEXT NOT NULL,
-    parent TEXT NOT NULL,
-    name TEXT NOT NULL,
-    id TEXT NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, profile, noun, parent, name)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outcomes (
-    host TEXT NOT NULL,
-    workspace TEXT NOT NULL,
-    run TEXT NOT NULL,
-    session TEXT NOT NULL,
-    status TEXT NOT NULL,
-    ended TEXT NOT NULL,
-    type TEXT,
-    message TEXT,
-    worked INTEGER,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, workspace, run)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS outcomes_by_time ON outcomes (at);
-CREATE TABLE IF NOT EXISTS told (
-    host TEXT NOT NULL,
-    workspace TEXT NOT NULL,
-    item TEXT NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, workspace, item)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS told_by_time ON told (at);
-CREATE TABLE IF NOT EXISTS decisions (
-    host TEXT NOT NULL,
-    at REAL NOT NULL,
-    session TEXT NOT NULL,
-    run TEXT NOT NULL,
-    call TEXT NOT NULL,
-    call_sha256 TEXT NOT NULL,
-    asked_by TEXT NOT NULL,
-    name TEXT NOT NULL,
-    input TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    rule TEXT NOT NULL,
-    line INTEGER NOT NULL,
-    file TEXT NOT NULL,
-    policy_sha256 TEXT NOT NULL,
-    state TEXT NOT NULL,
-    PRIMARY KEY (host, session, call)
-) WITHOUT ROWID;
 """
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
@@ -487,7 +417,7 @@ class Store:
         """Return the tables in memory: readable triggers, and unwritten changes."""
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
-            memory.executescript(_TABLES)
+            memory.executescript(";".join(_statements()))
             self._unread = None
             source = None
             try:
@@ -576,13 +506,20 @@ def _connect(path: Path, patience: float) -> "Connection":
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 version = _version(connection, path)  # another may have been faster
-                for statement in _TABLES.split(";"):
+                for statement in _statements():
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _statements() -> list[str]:
+    """Return what makes all tables that are not there."""
+    from qoder_cli.local.tables import TABLES
+
+    return [*_TABLES.split(";"), *(statement for table in TABLES for statement in table.create)]
 
 
 def _look(path: Path) -> "Connection | None":

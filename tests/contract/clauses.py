@@ -131,7 +131,7 @@ class Clauses:
         ]
 
     def _generations(self, name: str, about: str) -> Sequence[Generation]:
-        tells_of_runs = PLAYED[name].noun in ("deploy", "run", "session")
+        tells_of_runs = PLAYED[name].noun in ("deploy", "report", "run", "session", "usage")
         return GENERATIONS if self.table[about].on_both and tells_of_runs else ("current",)
 
     def _cells(self) -> Iterator[tuple[str, str]]:

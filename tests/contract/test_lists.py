@@ -11,7 +11,7 @@ import pytest
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.wire import Generation
 from tests.contract.clauses import Clauses
-from tests.contract.lines import COMMANDS, Command
+from tests.contract.lines import COMMANDS, JUDGES, Command
 from tests.contract.scene import Played, Scene
 
 CLAUSES = Clauses()
@@ -100,7 +100,7 @@ def what_cannot_be_watched_sends_nothing(scene: Scene) -> None:
         assert "--watch" in ran.err
 
 
-@CLAUSES.add("watch", is_list)
+@CLAUSES.add("watch", lambda command: is_list(command) and command.name not in JUDGES)
 def a_list_is_watched_until_a_signal(scene: Scene) -> None:
     words = [word for word in scene.words if word not in ("--add", "notes.md:/data/notes.md")]
     once = scene.run("-o", "jsonl", words=words)

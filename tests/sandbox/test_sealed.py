@@ -33,7 +33,7 @@ BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
 SERVERS = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
 TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")
 # They say how a command behaves, not whom it asks, as who, or what it writes to.
-HARMLESS = {"QODER_READ_ONLY", "QODER_NO_PROGRESS", "QODER_NO_INPUT", "QODER_BELL"}
+HARMLESS = {"QODER_READ_ONLY", "QODER_ALLOW", "QODER_NO_PROGRESS", "QODER_NO_INPUT", "QODER_BELL"}
 HARMLESS |= {"QODER_REPO_TOKEN", "QODER_EVENT"}  # sent to the sandbox alone; set for others
 REAL = "pt-real-0123456789abcdef"
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"

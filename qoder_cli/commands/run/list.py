@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.outcome import is_going, verdict
-from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
+from qoder_cli.history.window import ALWAYS, APART, ROUNDED, Page, Window, down_to
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.nouns.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 from qoder_cli.output.cells import Fields
@@ -29,8 +29,6 @@ from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, 
 if TYPE_CHECKING:
     from qoder_cli.history.listed import Resolver
 
-Page = dict[str, Any]
-
 LONGEST_RESOLVED = 100  # rows
 
 
@@ -38,47 +36,6 @@ LONGEST_RESOLVED = 100  # rows
 Status = StrEnum("Status", "PENDING RUNNING COMPLETED FAILED SKIPPED")
 Trigger = Literal["manual", "schedule", "retry"]
 _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
-
-# The most by which triggered_at and created_at differ. The server filters by the one,
-# so much wider; here the other decides.
-APART = timedelta(hours=1)
-ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
-
-
-class Window(NamedTuple):
-    """The times between which things were created; None for no bound."""
-
-    since: datetime | None
-    until: datetime | None
-
-    @classmethod
-    def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
-        """Return the typed window. Raises UsageError."""
-        first, last = app.when(since, option="--since"), app.when(until, option="--until")
-        if first and last and first > last:
-            raise UsageError("--since is later than --until", hint="swap them")
-        return cls(first, last)
-
-    def holds(self, moment: datetime) -> bool:
-        """Return whether a moment lies within."""
-        return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
-
-    def has(self, moment: object) -> bool:
-        """Return whether a server's timestamp lies within."""
-        at = parse_timestamp(moment)
-        return at is not None and self.holds(at)
-
-    def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, Any]:
-        """Return two parameters of a request, widened by `slack`."""
-        query = {}
-        if self.since is not None:
-            query[after] = utc_text(self.since - slack)
-        if self.until is not None:
-            query[before] = utc_text(self.until + slack)
-        return query
-
-
-ALWAYS = Window(None, None)
 
 
 _OF_THIS = "Only runs of this deployment (id or name)."
@@ -301,13 +258,3 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     if len(statuses) != 1 or name != "after_id" or not shown or not shown.issubset(Status):
         return None
     return {**query, "status": next(iter(statuses)), name: value}
-
-
-def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
-    for page in pages:
-        yield page
-        rows = map(mapping, page["data"])
-        times = [at for row in rows if (at := unix(row.get("triggered_at") or row.get("created_at"))) is not None]
-        if descend(times) and times[-1] < (since - APART).timestamp():
-            return
