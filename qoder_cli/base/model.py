@@ -64,6 +64,13 @@ def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     return None
 
 
+@open_shape
+class ApiObject(TypedDict, total=False):
+    """An object of the API: every field that the server sent, as it sent it."""
+
+    id: Annotated[str, "its id"]
+
+
 @dataclass(frozen=True)
 class Resource:
     """Any object of the API, exactly as the server sent it."""
@@ -127,6 +134,7 @@ class Added(TypedDict, total=False):
     retry_of: Annotated[str, "the run that was started once more with this one, by `run retry` on this machine"]
     result: Annotated[str | None, "the agent's final message or null, with --result and `run result`"]
     files: Annotated[list[str], "paths of downloaded files, with `run result -O DIR`"]
+    events: Annotated[list[dict[str, Any]], "its session's events, with `run logs` of several runs"]
 
 
 @open_shape

@@ -9,7 +9,7 @@ what it is for:
 """
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import (
     Annotated,
@@ -87,7 +87,7 @@ def _of(hint: Any, named: dict[str, JSON]) -> JSON:
             return {**_of(args[0], named), "description": args[1]}
         case origin if origin in (Union, types.UnionType):
             return _any_of([_of(each, named) for each in args])
-        case origin if origin is list:
+        case origin if origin in (list, Sequence):
             return {"type": "array", "items": _of(args[0], named)}
         case origin if origin is dict:
             values = _of(args[1], named)
@@ -102,8 +102,8 @@ def _is_shape(hint: Any) -> bool:
 
 def _any_of(schemas: list[JSON]) -> JSON:
     """Return the schema of what any of these holds for."""
-    plain = [each["type"] for each in schemas if each.keys() == {"type"} and isinstance(each["type"], str)]
-    rest = [each for each in schemas if each.keys() != {"type"} or not isinstance(each["type"], str)]
+    plain = list(dict.fromkeys(each["type"] for each in schemas if each.keys() == {"type"}))
+    rest = [each for each in schemas if each.keys() != {"type"}]
     if len(plain) > 1:
         rest.append({"type": plain})
     elif plain:

@@ -81,6 +81,20 @@ class SettingData(TypedDict):
     value: Annotated[str, "the value (tokens: last characters only)"]
 
 
+class OneSetting(TypedDict, total=False):
+    """One value, by the name of its setting; or the path of the config file."""
+
+    token: Annotated[str, "its last characters"]
+    region: Annotated[str, "global or cn"]
+    base_url: Annotated[str, "API base URL"]
+    workspace_id: Annotated[str, "workspace id"]
+    keys: Annotated[str, "the store of keys that machines share"]
+    policy: Annotated[str, "the guard: a file of rules"]
+    notify: Annotated[str, "the command to run when a wait is over"]
+    allow: Annotated[str, "what is allowed: read, run, answer or all"]
+    path: Annotated[str, "path of the config file"]
+
+
 def _look(app: App) -> None:
     file = _file(app)
     chosen = app.flags.profile or app.env.get(PROFILE_VARIABLE)

@@ -9,7 +9,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypedDict, TypeVar
 
 from qoder_cli.base.errors import ErrorData, Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
-from qoder_cli.base.model import Added, Resource
+from qoder_cli.base.model import Added, ApiObject, Resource
+from qoder_cli.base.shapes import open_shape
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Rows
 
@@ -31,6 +32,14 @@ class NotFoundItem(Item):
 
     id: Annotated[None, "null"]
     error: Annotated[ErrorData | None, "why; null if it was not attempted"]
+
+
+@open_shape
+class ApiItem(ApiObject, Item):
+    """An object of the API that is one of several."""
+
+
+AnyObject = ApiItem | NotFoundItem | ApiObject
 
 
 @dataclass(frozen=True, eq=False, repr=False)

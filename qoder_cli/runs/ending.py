@@ -24,7 +24,7 @@ from qoder_cli.base.errors import (
     WaitTimeout,
 )
 from qoder_cli.base.ids import noun, segment
-from qoder_cli.base.model import Run, RunData
+from qoder_cli.base.model import Run, RunData, SessionData
 from qoder_cli.base.outcome import (
     FINAL,
     SESSION_ARCHIVED,
@@ -70,6 +70,11 @@ class RunItem(RunData, Item):
     """A run that is one of several."""
 
 
+@open_shape
+class SessionItem(SessionData, Item):
+    """A session that is one of several."""
+
+
 class GoingItem(Item):
     """One of several for which no run was started, beside another (--if-idle, --on-skip ok)."""
 
@@ -78,6 +83,7 @@ class GoingItem(Item):
 
 
 AnyItem = RunItem | NotFoundItem | GoingItem
+AnySession = SessionItem | NotFoundItem
 
 
 @dataclass(frozen=True, eq=False, repr=False)

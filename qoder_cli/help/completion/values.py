@@ -37,7 +37,8 @@ _WORDS = {
     "setting": "qoder_cli.settings.configfile:SETTINGS",
     "topic": "qoder_cli.help.documented:TOPICS",
     "shell": "qoder_cli.help.completion:SHELLS",
-    "kind": "qoder_cli.nouns.table:in_files",
+    "kind": "qoder_cli.help.outputs:kinds",
+    "printed": "qoder_cli.help.outputs:OUTPUTS",
 }
 
 
@@ -64,6 +65,11 @@ def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer values for the key typed before."""
     _, _, key = str(ctx.params.get("setting")).rpartition(".")
     return words_of(key)
+
+
+def outputs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer what is printed, behind `output`."""
+    return words_of("printed") if ctx.params.get("kind") == "output" else []
 
 
 def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:

@@ -1,0 +1,81 @@
+"""Holds every JSON document that a command prints against the schema that `qoder schema output` prints of it."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from qoder_cli.base.errors import Exit
+from qoder_cli.base.model import Derived
+from qoder_cli.base.shapes import schema_of
+from qoder_cli.cli.main import Command
+from qoder_cli.help import outputs
+from qoder_cli.output.screen import format_typed
+
+SILENT = (Exit.OK, Exit.CLOSED_PIPE)
+# What prints JSON that is not ours: a response as it came, a schema, what runs inside.
+NOT_OURS = ("api", "schema", "sandbox")
+NOT_YET = ("apply", "diff", "export", "deploy apply", "deploy create", "deploy update", "deploy export")
+
+
+class Typed:
+    """The command that is run, by its words; None before there is one."""
+
+    command: str | None = None
+
+
+def _noted(invoke: Any) -> Any:
+    def noted(self: Command, ctx: Any) -> Any:
+        Typed.command = ctx.command_path.partition(" ")[2]
+        return invoke(self, ctx)
+
+    return noted
+
+
+Command.invoke = _noted(Command.invoke)  # type: ignore[method-assign]
+
+
+@cache
+def _validator(names: tuple[str, ...], in_lines: bool) -> Draft202012Validator:
+    schema = schema_of(outputs.shapes(names, in_lines=in_lines))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def check(words: Sequence[str], code: int, out: str, err: str) -> None:
+    """Assert that what a command line printed is as its schemas say."""
+    format = format_typed(words)
+    if format not in ("json", "jsonl"):
+        return
+    if code not in SILENT and err:
+        _hold(json.loads(err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
+    command = Typed.command
+    is_api_list = command == "api" and "--list" in words
+    if command is None or (command in NOT_OURS and not is_api_list) or command in NOT_YET:
+        return
+    names = tuple(outputs.outputs_of(command))
+    assert names or not out, f"no output is declared for `{command}`, which printed {out[:200]!r}"
+    for value in _values(out, code, in_lines=format == "jsonl"):
+        _hold(value, names, command, in_lines=format == "jsonl")
+
+
+def _values(out: str, code: int, *, in_lines: bool) -> list[Any]:
+    """Return the documents, but for one that was cut short by what the exit code says."""
+    found = []
+    for text in out.splitlines() if in_lines else filter(None, [out]):
+        try:
+            found.append(json.loads(text))
+        except ValueError:
+            assert code not in SILENT[:1], f"this is no JSON: {text[:200]!r}"
+    return found
+
+
+def _hold(value: Any, names: tuple[str, ...], command: str, *, in_lines: bool) -> None:
+    for wrong in _validator(names, in_lines).iter_errors(value):
+        reasons = [f"{each.json_path}: {each.message[:300]}" for each in wrong.context or (wrong,)]
+        raise AssertionError(f"`{command}` prints what `qoder schema output` does not: {reasons}")
+    for item in value if isinstance(value, list) else [value]:
+        derived = set(item.get("derived") or ()) if "object" not in names else set()
+        assert derived <= {*Derived.__annotations__, "turn"}, f"`{command}` derives what is not declared: {derived}"
