@@ -216,12 +216,11 @@ class Qoder:
             clock=self.clock,
             transport=self.transport,
         )
-        printed.Typed.command = None
         code = main(list(words), app)
         ran = Ran(code, out.getvalue().decode(), err.getvalue().decode())
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err
-        printed.check(words, code, ran.out, ran.err)
+        printed.check(app, words, code, ran.out, ran.err)
         return ran
 
 

@@ -68,7 +68,7 @@ def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
 class ApiObject(TypedDict, total=False):
     """An object of the API: every field that the server sent, as it sent it."""
 
-    id: Annotated[str, "its id"]
+    id: str
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,21 @@ class RequiredAction(TypedDict):
     event_ids: Annotated[list[str], "ids of the calls that are to be answered"]
 
 
-class RunFields(TypedDict, total=False):
-    """What a server says of a run."""
+class RunId(TypedDict):
+    """The id of a run."""
 
-    id: Required[Annotated[str, "run id, drun_…"]]
+    id: Annotated[str, "run id, drun_…"]
+
+
+class RunFields(TypedDict, total=False):
+    """What a server says of a run. Where servers differ from the pages of the API, any type is taken and shown."""
+
     type: Annotated[str, "always deployment_run"]
     deployment_id: Annotated[str | None, "deployment id, dep_…"]
     session_id: Annotated[str | None, "session id, sess_…, once there is one"]
     trigger_context: Annotated[dict[str, Any] | None, "an object whose type is manual, schedule or retry"]
     agent: Annotated[dict[str, Any] | None, "an object with id, type and version"]
-    created_at: Annotated[str, "when it was created"]
+    created_at: Annotated[str | None, "when it was created"]
     triggered_at: Annotated[str | None, "when it was triggered, if the server says so"]
     cas_run_extras: Annotated[dict[str, Any] | None, "attempt, turn_id and started_at, on older servers"]
 
@@ -109,13 +114,11 @@ class Derived(TypedDict, total=False):
     """What is filled in of a run where its server does not say it. A null takes the server's own away."""
 
     status: Annotated[str | None, "pending, running, completed, failed or skipped; more may be added"]
-    error: Annotated[
-        dict[str, Any] | str | None, "why it failed or never started: null, or an object with type and message"
-    ]
+    error: Annotated[Any, "why it failed or never started: null, or an object with type and message"]
     deployment_name: Annotated[str | None, "the deployment's name, if the server sent it or this machine has seen it"]
-    completed_at: Annotated[str | None, "when it ended"]
+    completed_at: Annotated[str | float | None, "when it ended"]
     duration_ms: Annotated[float | None, "how long it took, when it completed"]
-    elapsed_ms: Annotated[int, "from its trigger to its end, however it ended; missing where its times do not tell"]
+    elapsed_ms: Annotated[Any, "from its trigger to its end, however it ended; missing where its times do not tell"]
     usage: Annotated[
         dict[str, Any] | None,
         "the session's usage (e.g. total_credits), if it was read;"
@@ -138,8 +141,15 @@ class Added(TypedDict, total=False):
 
 
 @open_shape
-class RunData(RunFields, Derived, Added):
+class RunData(RunId, RunFields, Derived, Added):
     """A run: the object that the server sent, every field of it, with what was filled in."""
+
+
+@open_shape
+class RunRow(RunFields, Derived, Added, total=False):
+    """A run of a list. A row that lacks fields is shown with what it has."""
+
+    id: Annotated[Any, "run id, drun_…"]
 
 
 @open_shape

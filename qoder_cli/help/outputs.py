@@ -42,8 +42,10 @@ _NOUNS = ("deploy *", "session *", "agent *", "env *", "file *", "vault *", "ski
 _DRY_RUN = "commands.deploy.dry_run"
 
 OUTPUTS = {
-    "run": Output("a run, or several", (*_RUNS, *_ANSWERS), "base.model:RunData", "runs.ending:AnyItem"),
-    "runs": Output("a run each", ("run list",), each="base.model:RunData"),
+    "run": Output(
+        "a run, or several", (*_RUNS, *_ANSWERS), "runs.ending:AnyRun", "runs.ending:AnyItem", told="base.model:RunData"
+    ),
+    "runs": Output("a run each", ("run list",), each="base.model:RunRow", told="base.model:RunData"),
     "error": Output("what ends standard error", one="base.errors:ErrorLine"),
     "finding": Output("a finding each", ("deploy check",), each="deployments.findings:DeploymentFinding"),
     "usage": Output("a row each", ("usage",), each="history.usage:UsageSum"),
@@ -85,6 +87,9 @@ OUTPUTS = {
     "init": Output("a file each", ("init",), each="commands.init:FileData"),
     "help": Output("the reference, or a part", ("help",), "help.reference:Reference"),
     "page": Output("with PAGE", ("help",), "help.reference:PageData"),
+    "work": Output(
+        "an item of work, or null", ("env work poll",), "commands.env.work:Polled", told="base.model:ApiObject"
+    ),
     "object": Output(
         "an object of the API, or several, with every field",
         _NOUNS,

@@ -76,12 +76,13 @@ class SessionItem(SessionData, Item):
 
 
 class GoingItem(Item):
-    """One of several for which no run was started, beside another (--if-idle, --on-skip ok)."""
+    """What stands for a run that was not started beside another (--if-idle, --on-skip ok)."""
 
     id: Annotated[None, "null"]
     going: Annotated[str, "the run, or the session, that is going"]
 
 
+AnyRun = RunData | GoingItem
 AnyItem = RunItem | NotFoundItem | GoingItem
 AnySession = SessionItem | NotFoundItem
 

@@ -25,8 +25,8 @@ Event = dict[str, Any]
 class EventData(TypedDict, total=False):
     """An event of a session: every field that the server sent."""
 
-    id: Annotated[str, "event id, evt_…"]
-    type: Annotated[str, "what happened, e.g. agent.message"]
+    id: Annotated[Any, "event id, evt_…"]
+    type: Annotated[Any, "what happened, e.g. agent.message"]
     run_id: Annotated[str | None, "run id, in JSON lines of several runs"]
 
 

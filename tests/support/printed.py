@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Derived
 from qoder_cli.base.shapes import schema_of
@@ -20,15 +21,12 @@ NOT_OURS = ("api", "schema", "sandbox")
 NOT_YET = ("apply", "diff", "export", "deploy apply", "deploy create", "deploy update", "deploy export")
 
 
-class Typed:
-    """The command that is run, by its words; None before there is one."""
-
-    command: str | None = None
+_COMMAND = "the words of the command that an app runs"
 
 
 def _noted(invoke: Any) -> Any:
     def noted(self: Command, ctx: Any) -> Any:
-        Typed.command = ctx.command_path.partition(" ")[2]
+        vars(ctx.obj)[_COMMAND] = ctx.command_path.partition(" ")[2]
         return invoke(self, ctx)
 
     return noted
@@ -44,14 +42,14 @@ def _validator(names: tuple[str, ...], in_lines: bool) -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
-def check(words: Sequence[str], code: int, out: str, err: str) -> None:
+def check(app: App, words: Sequence[str], code: int, out: str, err: str) -> None:
     """Assert that what a command line printed is as its schemas say."""
     format = format_typed(words)
     if format not in ("json", "jsonl"):
         return
     if code not in SILENT and err:
         _hold(json.loads(err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
-    command = Typed.command
+    command = vars(app).get(_COMMAND)
     is_api_list = command == "api" and "--list" in words
     if command is None or (command in NOT_OURS and not is_api_list) or command in NOT_YET:
         return
@@ -77,5 +75,5 @@ def _hold(value: Any, names: tuple[str, ...], command: str, *, in_lines: bool) -
         reasons = [f"{each.json_path}: {each.message[:300]}" for each in wrong.context or (wrong,)]
         raise AssertionError(f"`{command}` prints what `qoder schema output` does not: {reasons}")
     for item in value if isinstance(value, list) else [value]:
-        derived = set(item.get("derived") or ()) if "object" not in names else set()
+        derived = set(item.get("derived") or ()) if isinstance(item, dict) else set()
         assert derived <= {*Derived.__annotations__, "turn"}, f"`{command}` derives what is not declared: {derived}"
