@@ -48,7 +48,7 @@ def test_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:
 
 def test_recipes_are_all_found() -> None:
     assert len(RECIPES) == WRITTEN.count("<!-- recipe:") > 8
-    assert len(JOBS) == WRITTEN.count("<!-- job:") == 5
+    assert len(JOBS) == WRITTEN.count("<!-- job:") == 6
 
 
 def fast(script: str) -> str:
@@ -243,3 +243,18 @@ def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, m
     words = [world.start("dep_demo").id if word == "drun_…" else word for word in shlex.split(line)[1:]]
     ran = qoder(*words)
     assert ran.code == 0, ran.err
+
+
+def test_recipe_pre_commit_refuses_a_broken_file_without_a_server(tmp_path: Path) -> None:
+    put_files(tmp_path, "qoder schema --check policy.yaml")
+    [local] = yaml.safe_load(JOBS["pre-commit"])["repos"]
+    shell = Shell(tmp_path).quick()
+
+    def codes() -> list[int]:
+        return [shell.start(*shlex.split(hook["entry"])).end().code for hook in local["hooks"]]
+
+    assert codes() == [0, 0]
+    for name in ("deployments/nightly.md", "policy.yaml"):
+        file = tmp_path / name
+        file.write_text(file.read_text().replace("name: ", "nam: ").replace("run: ", "rum: "))
+    assert codes() == [2, 2]
