@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,6 +25,7 @@ from qoder_cli.cli.options import (
     everywhere,
     named_at,
     refuse_tokens,
+    require_allowed,
     show_help,
     unfolded,
 )
@@ -90,6 +91,11 @@ class Command(TyperCommand):
         refuse_tokens(ctx)
         complete_ids(ctx)
         return left
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, unless the settings do not allow what it is for. Raises UsageError."""
+        require_allowed(ctx.obj, ctx.command_path.partition(" ")[2])
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the usage line's words, without typer's braces."""
@@ -351,7 +357,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
         try:
             try:
                 tree = command_tree(app.program)
-                with tree.make_context(app.program, list(words), obj=app) as ctx:
+                with tree.make_context(app.program, list(words), obj=app) as ctx, _notifying(app):
                     try:
                         code = _shown(tree.invoke(ctx), app)
                     except Signalled as signalled:
@@ -369,6 +375,27 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     with suppress(Exception):  # all has been said
         app.close()
     return code
+
+
+@contextmanager
+def _notifying(app: App) -> Iterator[None]:
+    """Run the command of --notify after this block, in which all is printed but the error, if it waited for runs."""
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        failure = raised
+        raise
+    finally:
+        if app.flags.may_notify and app.tracked.awaits:
+            try:
+                from qoder_cli.cli.ending import notify_of_end
+
+                notify_of_end(app, failure)
+            except Signalled:
+                pass  # all has been said: it ends only the wait for that command
+            except Exception as bug:
+                app.progress.warn(f"--notify: {type(bug).__name__}: {bug}")
 
 
 def _shown(happened: Any, app: App) -> int:

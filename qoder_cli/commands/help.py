@@ -1,5 +1,6 @@
 """`qoder help`: topics that are made from the code itself, and pages that people wrote."""
 
+import json
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ def help(
     topic: Text = argument("TOPIC", _TOPIC, values.topics, default=None),
     verb: Texts = typer.Argument(None, metavar="VERB", hidden=True, autocompletion=values.verbs),
     man: bool = flag("--man", "Print the man page instead, in roff."),
+    skill: bool = flag("--skill", "With agents: print the page as a SKILL.md."),
 ) -> None:
     """Show help for a command, or a page of the manual.
 
@@ -39,9 +41,15 @@ def help(
       qoder help deploy run
       qoder help deploy run --man | man -l -
       qoder help --json | jq -r '.commands[].usage'
+      qoder help agents --skill > SKILL.md
       qoder help run wait --json | jq .commands[0].options"""
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
+    if skill:
+        if words != ["agents"] or man or app.output.is_json:
+            raise UsageError("--skill only works with the page agents", hint="print it: qoder help agents --skill")
+        app.out.write_exactly(skill_of_agents())
+        return
     is_topic = len(words) == 1 and topic in TOPICS
     is_written = topic in PAGES or (topic == "exit-codes" and not app.output.is_json)
     if len(words) == 1 and is_written and not man:
@@ -76,6 +84,14 @@ def _show_page(app: App, name: str) -> None:
         app.out.write_exactly(written.rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color))
     else:
         app.out.write_exactly(text)
+
+
+def skill_of_agents() -> str:
+    """Return the page for an agent that operates qoder as the SKILL.md of an agent's own harness."""
+    from qoder_cli.help import written
+
+    about = "Run Qoder Cloud Agents deployments with the command qoder: start, wait, read the outcome, retry."
+    return f"---\nname: qoder\ndescription: {json.dumps(about)}\n---\n\n{written.page('agents')}"
 
 
 def man_pages() -> dict[str, str]:
@@ -177,8 +193,11 @@ the end:
 {_words(columns["run"])}
 {_words(columns["deployment"])}
 Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
-For JSON, jq does this. Every list takes --watch [D]: on a terminal it is drawn again every D, in
-a pipe each row is printed once, and again when it changes (as table, jsonl or ids).
+For JSON, jq does this. --sort COLUMN sorts the rows that are listed, in every format;
+COLUMN:desc puts the largest first. --watch [D] looks again: on a terminal the list is drawn again every D, in
+a pipe each row is printed once, and again when it changes (as table, csv, jsonl or ids).
+
+With -o csv a text that a spreadsheet would run as a formula gets a ' before it.
 
 A run that could not be found has an empty `id`, and the typed word is in the `deployment`
 column, unless it is the id of a run or a session.
@@ -192,6 +211,13 @@ With JSON output the last line of stderr is `{{"error": {{…}}}}` whenever the 
 0 or 141, always with all of these keys:
 
 {_listed(KEYS["error"], 17)}
+--notify COMMAND runs a command when a wait is over: its words are read as a shell would, but no
+shell expands them. It gets the JSON of the run on its stdin (of several, the array), and in
+QODER_EVENT `ended`, `asks` (the agent waits for an answer) or `lost` (the wait is over, and the
+run is not, as far as is known). Where a wait goes on after an ask, the command runs then, too. It
+gets no token and 10 seconds, of which qoder waits one; it never changes the exit code.
+`qoder config set notify COMMAND` runs it for every command that waits.
+
 With --ci GitHub Actions gets these as outputs of the step, a table in its summary and an
 annotation of a failure. GitLab gets them in the file qoder.env, for
 artifacts:reports:dotenv, as QODER_RUN_ID and so on (for several runs QODER_RUN_IDS, separated

@@ -45,7 +45,7 @@ def upload(
     where = app.client.settings.whereabouts
     skill = skills.find(app, name)
     if skill is None:
-        app.progress.note(f"creating skill {name} ({counted(len(files), 'file')}) {where}")
+        app.progress.note(f"creating skill {name} ({counted(len(files), 'file')}){where}")
         show(app, _SKILL, skills.upload(app, name, files, None, fields))
         return
     id = str(skill["id"])
@@ -55,7 +55,7 @@ def upload(
     if skills.is_same(app, skill, files):
         app.progress.note(f"version {skills.newest(skill)} of {name} ({id}) has these files; nothing was sent")
     else:
-        app.progress.note(f"adding a version to skill {name} ({id}) {where}")
+        app.progress.note(f"adding a version to skill {name} ({id}){where}")
         version = skills.upload(app, name, files, skill, fields)["version"]
         app.progress.note(f"{name} has version {version}")
         skill = {**skill, "latest_version": version}

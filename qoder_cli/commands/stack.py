@@ -159,13 +159,13 @@ def _run(
         show()
         if yes or not is_open:
             if is_open:
-                app.progress.note(f"applying {showing.in_words(plan)} {app.client.settings.whereabouts}")
+                app.progress.note(f"applying {showing.in_words(plan)}{app.client.settings.whereabouts}")
             return _apply(app, planner, plan, folder, turn)
     if not app.may_ask:
         raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or preview with qoder diff")
     if error := blocked(plan):
         raise error
-    question = f"Apply: {showing.in_words(plan)} {app.client.settings.whereabouts}?"
+    question = f"Apply: {showing.in_words(plan)}{app.client.settings.whereabouts}?"
     if not confirmed(app, question, nothing="nothing was applied"):
         raise UsageError("cancelled; nothing was applied")
     with turn_of(app, folder.stack) as turn:

@@ -19,7 +19,7 @@ from qoder_cli.nouns.edits.difference import FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.thing import Raw
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun
-from qoder_cli.output.cells import Moment, cell
+from qoder_cli.output.cells import Moment
 from qoder_cli.output.screen import inert
 
 PAUSED = "paused"  # what a change of that is called
@@ -98,7 +98,9 @@ def show_changes(app: App, steps: Sequence[DeploymentStep]) -> None:
         if fires := _fires(app, schedule):
             when = ", once it is unpaused" if step.will_be_paused else ""
             heading = f"fires {words_of(schedule)}{when}; next, in local time ({local_zone_name()}):"
-            shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires]
+            from qoder_cli.output.tables import cell
+
+            shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text.plain}" for fire in fires]
             app.err.print("".join(f"  {line}\n" for line in (inert(heading), *shown)))
 
 

@@ -265,11 +265,11 @@ class Client:
         """Return one request, to be sent by its `start`; `timeout` is its limit, and each of its steps', in seconds.
 
         A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises
-        UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
+        UsageError, before anything is sent, for a write where only reading is allowed.
         """
         if method != "GET" and self.settings.read_only:
             raise UsageError(
-                f"QODER_READ_ONLY is set: {method} {path} was not sent", hint="to allow writes, unset QODER_READ_ONLY"
+                f"{self.settings.read_only}: {method} {path} was not sent", hint=self.settings.allowed.remedy
             )
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()

@@ -63,7 +63,7 @@ class PostgresKeys:
     connection that nobody uses is closed at once: a hundred jobs that wait must not fill the server.
     """
 
-    def __init__(self, url: str, patience: Patience, *, read_only: bool = False) -> None:
+    def __init__(self, url: str, patience: Patience, *, read_only: str = "") -> None:
         try:
             import psycopg
         except ImportError as error:
@@ -122,8 +122,7 @@ class PostgresKeys:
         """Return the rows of one statement, which is one transaction. Raises Lost for a write, StoreAway, Signalled."""
         if is_write and self._read_only:
             raise UsageError(
-                f"QODER_READ_ONLY is set: nothing was written to {self.shown}",
-                hint="to allow writes, unset QODER_READ_ONLY",
+                f"{self._read_only}: nothing was written to {self.shown}", hint="to allow writes, change that setting"
             )
         with self._to_itself():
             try:

@@ -49,9 +49,7 @@ class Judged(NamedTuple):
 
 def opened(app: App, path: str) -> Policy:
     """Return the policy in a file, to answer by, for the deployments that it names. Raises UsageError, ApiError."""
-    if app.settings.read_only:
-        why = "QODER_READ_ONLY is set, but a policy approves and denies calls"
-        raise UsageError(why, hint="unset it, or omit the policy")
+    app.settings.allowed.check("answer", "a policy, which approves and denies calls,")
     guard_of(app)
     return with_ids(app, loaded(app, path))
 

@@ -14,6 +14,7 @@ from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import is_token
 from qoder_cli.settings.account import VARIABLES as ACCOUNT_VARIABLES
 from qoder_cli.settings.account import Account, account_of
+from qoder_cli.settings.allowed import ALL, Allowed, allowed_by
 from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
 from qoder_cli.settings.values import (
     LONGEST_TOKEN,
@@ -21,7 +22,6 @@ from qoder_cli.settings.values import (
     Flags,
     host_of,
     is_loopback,
-    is_on,
     origin,
     read_base_url,
     read_region,
@@ -62,10 +62,12 @@ class Settings:
     account: Account | None = None  # whose key is exchanged for a token, if there is no other
     workspace_id: str | None = None
     keys: Found | None = None  # where idempotency keys are kept, as written; None for this machine
+    notify: Found | None = None  # the command to run when a wait is over, as written
     policy: Found | None = None  # the file of the policy that refuses what it denies
     request_timeout: float | None = None
     sandbox: bool = False
-    read_only: bool = False
+    allowed: Allowed = ALL
+    is_reading: bool = False  # the command is one that reads
     warnings: tuple[str, ...] = ()
     advice: str = ""
 
@@ -82,9 +84,19 @@ class Settings:
         return host_of(self.server.value)
 
     @property
+    def read_only(self) -> str:
+        """Why nothing but reading is allowed; empty if writes are."""
+        if self.allowed.level == "read" or (self.is_reading and self.allowed.level != "all"):
+            return self.allowed.why
+        return ""
+
+    @property
     def whereabouts(self) -> str:
-        """Where a write goes, for the note before it is sent."""
-        return f"(profile {self.profile}, {self.host})"
+        """Where a write goes, behind what is said before it is sent: what is not the default, after a space."""
+        parts = [] if self.profile == DEFAULT_PROFILE else [f"profile {self.profile}"]
+        if self.host != host_of(REGIONS["global"]):
+            parts.append(self.host)
+        return f" ({', '.join(parts)})" if parts else ""
 
     @property
     def asked(self) -> str:
@@ -146,6 +158,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
     elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
+    notify = Found(kept["notify"], file.key(name, "notify")) if kept.get("notify") else None
     policy = None
     if saved := kept.get("policy"):
         policy = Found(saved, file.key(name, "policy"))
@@ -170,10 +183,12 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         account=account,
         workspace_id=workspace,
         keys=keys,
+        notify=notify,
         policy=policy,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
-        read_only=is_on(env, "QODER_READ_ONLY"),
+        allowed=allowed_by(env).narrowed(kept.get("allow"), file.key(name, "allow")),
+        is_reading=flags.purpose == "read",
         warnings=(*file.warnings, *warnings),
         advice=advice or _advice(token, flags, env),
     )

@@ -389,7 +389,7 @@ def test_deploy_apply_says_that_a_status_is_ignored(desk: Desk) -> None:
     assert "`status` is ignored; use `deploy pause` and `deploy unpause`" in ran.err
     ran = desk.apply_these({**json.loads(shown), "description": "New"}, {"name": "demo"})
     first, *_, note, done = ran.err.splitlines()
-    assert first == f"applying 1 change: change paused (profile default, {HOST})"
+    assert first == f"applying 1 change: change paused ({HOST})"
     assert ("`status` is ignored" in note, done) == (True, "changed paused (dep_paused)")
 
 
@@ -401,7 +401,7 @@ def test_deploy_apply_shows_what_differs_before_it_is_done(desk: Desk) -> None:
     assert (
         "\n".join(shown)
         == f"""\
-applying 2 changes: create new, change weekly (profile default, {HOST})
+applying 2 changes: create new, change weekly ({HOST})
 weekly ({weekly.id})
   ~ description: "Old words" -> null
   - metadata.a: "1"
@@ -470,7 +470,7 @@ def test_deploy_apply_prints_what_became_of_each(desk: Desk) -> None:
     ]
     desk.qoder.terminal = True
     drawn = [line.split() for line in desk.apply(file, "--dry-run").out.splitlines()]
-    assert [row[:3] for row in drawn[1:3]] == [["weekly", weekly.id, "unchanged"], ["dep_gone", "-", "failed"]]
+    assert [row[:3] for row in drawn[1:3]] == [["weekly", "unchanged", "-"], ["dep_gone", "failed", "-"]]
 
 
 def test_deploy_apply_dry_run_shows_what_would_be_done_also_where_read_only(desk: Desk) -> None:
@@ -513,7 +513,7 @@ def test_deploy_apply_in_a_script_needs_a_yes(desk: Desk) -> None:
 def test_deploy_apply_asks_a_person_having_shown_what_differs(desk: Desk, questions: Callable[..., list[str]]) -> None:
     asked = questions(True)
     ran = desk.apply_these(NEW, {"name": "demo", "description": "New"}, {"name": "minute"}, yes=False)
-    assert asked == [f"Create 1 and change 1 (profile default, {HOST})?"]
+    assert asked == [f"Create 1 and change 1 ({HOST})?"]
     assert (ran.code, len(desk.writes)) == (0, 2)
     assert ran.err.index('  + name: "weekly"') < ran.err.index("created weekly")
 

@@ -154,7 +154,7 @@ def test_doctor_says_what_restricts_commands(qoder: Qoder, tmp_path: Path) -> No
     enter_sandbox(qoder, tmp_path)
     qoder.env["QODER_READ_ONLY"] = "1"
     findings = looked(qoder, "--offline")
-    assert "only reads" in findings["read_only"]["found"]
+    assert findings["allowed"]["found"] == "read, QODER_READ_ONLY"
     assert "nothing real" in findings["inside_sandbox"]["found"]
     assert findings["proxy"]["found"] == "none (local server)"
 

@@ -9,9 +9,10 @@ import pytest
 from qoder_cli.cli.options import _FOR_TOKENS
 from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.wire import Generation
+from qoder_cli.settings.allowed import LEVELS, Level
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks
-from tests.contract.lines import Command
+from tests.contract.lines import JUDGES, Command
 from tests.contract.scene import Answer, Lie, Played, Scene, check_ending, usual
 
 CLAUSES = Clauses()
@@ -163,6 +164,44 @@ def read_only_reads(scene: Scene) -> None:
     assert scene.run("--json").code == usual(scene.command.name).code
 
 
+def needs(command: Command) -> Level:
+    """Return what a command needs, said here once more: whatever writes, beside what is named, needs all."""
+    if command.name in ("deploy run", "deploy run in a fleet", "run retry", "run cancel", "session cancel"):
+        return "run"
+    if command.name.split()[1:] in (["approve"], ["deny"], ["answer"], ["send"], ["chat"]):
+        return "answer"
+    return "all" if command.writes or command.name in SETTERS else "read"
+
+
+BY_OPTION = ("api POST", "session files --add")  # commands that read, but for their options
+SETTERS = ("auth login", "auth logout", "auth switch", "auth token", "config set", "config unset")
+
+
+@CLAUSES.add("allowed", lambda command: needs(command) != "all" and command.name != "sandbox")
+def what_is_allowed_does_what_it_does(scene: Scene) -> None:
+    scene.env["QODER_ALLOW"] = needs(scene.command)
+    assert scene.run("--json").code == usual(scene.command.name).code
+
+
+@CLAUSES.add("not allowed", lambda command: needs(command) != "read")
+def what_is_not_allowed_sends_nothing(scene: Scene) -> None:
+    level = needs(scene.command)
+    scene.env["QODER_ALLOW"] = LEVELS[LEVELS.index(level) - 1]
+    ran = scene.run("--json")
+    if scene.env["QODER_ALLOW"] == "read" or scene.command.name in BY_OPTION:  # refused at the first write
+        assert (ran.code, scene.writes) == (2, [])
+    else:
+        is_usage_error(scene, ran)
+        assert f"needs {level!r}; nothing was sent" in ran.error["message"]
+    assert "QODER_ALLOW allows only" in ran.error["message"]
+
+
+@CLAUSES.add("allowed is misspelt", where_it_asks)
+def a_misspelt_level_sends_nothing(scene: Scene) -> None:
+    scene.env["QODER_ALLOW"] = "al"
+    is_usage_error(scene, scene.run("--json"))
+
+
 @CLAUSES.add("no token", where_it_asks)
 def without_a_token_nothing_is_sent(scene: Scene) -> None:
     del scene.env["QODER_PAT"]
@@ -184,7 +223,12 @@ def a_token_that_is_refused_is_4(scene: Scene) -> None:
     assert "token" in f"{ran.error['message']} {ran.error['hint']}"
 
 
-@CLAUSES.add("no yes", lambda command: "--yes" in shlex.split(command.line or ""))
+def would_ask(command: Command) -> bool:
+    """Where all is well, a line that judges has nothing to ask about."""
+    return "--yes" in shlex.split(command.line or "") and command.name not in JUDGES
+
+
+@CLAUSES.add("no yes", would_ask)
 def without_a_yes_nothing_is_written_in_a_script(scene: Scene) -> None:
     ran = scene.run("--json", words=[word for word in scene.words if word != "--yes"])
     assert (ran.code, ran.out, scene.writes) == (2, "", [])

@@ -199,7 +199,7 @@ def test_deploy_apply_asks_a_person(tmp_path: Path, typed: str, code: int) -> No
         sandbox("current") as server,
         Terminal(Shell(tmp_path, server), "qoder", "deploy", "apply", "-f", folder) as terminal,
     ):
-        terminal.shows('+ description: "New"').shows("Create 1 (profile")
+        terminal.shows('+ description: "New"').shows("Create 1 (127.0.0.1")
         terminal.reply(typed)
         assert terminal.end() == code
         assert ("weekly" in descriptions(server)) == (code == 0)

@@ -36,6 +36,7 @@ ROOMS = (
     "http",
     "local",
     "settings",
+    "input",
     "output",
     "base",
 )

@@ -73,7 +73,7 @@ def apply(
             raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
         elif is_open:
             if yes:
-                app.progress.note(f"applying {_named_in_words(steps)} {app.client.settings.whereabouts}")
+                app.progress.note(f"applying {_named_in_words(steps)}{app.client.settings.whereabouts}")
             if not (yes and app.progress.is_quiet):
                 show_changes(app, steps)
         _warn_of_ignored(app, steps, paths)
@@ -91,7 +91,7 @@ def apply(
             return _apply(app, steps)
     if not app.may_ask:
         raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
-    question = f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"
+    question = f"{_in_words(steps).capitalize()}{app.client.settings.whereabouts}?"
     if not confirmed(app, question, nothing="nothing was applied"):
         raise UsageError("cancelled; nothing was applied")
     with turn(app):

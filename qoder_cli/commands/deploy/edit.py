@@ -166,7 +166,7 @@ def _write(app: App, step: "DeploymentStep", *, dry_run: bool, doing: str) -> No
     if not step.changes:
         app.progress.note(f"{step.label} is already up to date")
     elif not dry_run:
-        app.progress.note(f"{doing} {step.label} {app.client.settings.whereabouts}")
+        app.progress.note(f"{doing} {step.label}{app.client.settings.whereabouts}")
     if not app.progress.is_quiet:
         show_changes(app, [step])
     warn_of_plan(app, [step])
