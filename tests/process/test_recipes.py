@@ -224,7 +224,10 @@ def _examples() -> list[str]:
     lines = [line for line in lines if line.startswith("qoder ") and not re.search("auth login|db.example.com", line)]
     lines = [f"{line} --yes" if re.search("run cancel|apply -f deployments", line) else line for line in lines]
     return [
-        line.replace("dep_…", "dep_demo").replace("$key", "nightly").replace("--all -q |", "-n 3 -q |")
+        line.replace("dep_…", "dep_demo")
+        .replace("$key", "nightly")
+        .replace(" NAME", " nightly-report")
+        .replace("--all -q |", "-n 3 -q |")
         for line in lines
     ]
 
