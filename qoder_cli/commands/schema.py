@@ -33,7 +33,7 @@ def schema(
     `qoder init` does that. A skill is a folder of files, and has no schema.
 
     --check lists what files and folders declare, or exits 2 with every problem,
-    its file and line. A variable that is not set is no problem.
+    its file and line. The variables in them need not be set.
 
     Examples:
       qoder schema agent
