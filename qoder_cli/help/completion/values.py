@@ -67,11 +67,6 @@ def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
     return words_of(key)
 
 
-def outputs(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Offer what is printed, behind `output`."""
-    return words_of("printed") if ctx.params.get("kind") == "output" else []
-
-
 def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
     """Offer the newest runs, and `last`."""
     from qoder_cli.base.times import local_time
@@ -165,6 +160,13 @@ files, folders = _left_to_the_shell(FILES), _left_to_the_shell(FOLDERS)
 def policy_files(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Offer files."""
     return files(incomplete)
+
+
+def kinds_or_files(ctx: typer.Context, incomplete: str) -> list[Any]:
+    """Offer the kinds that files declare, and behind `output` what is printed; with --check files."""
+    if ctx.params.get("check"):
+        return list(files(incomplete))
+    return words_of("printed" if ctx.params.get("words") else "kind")
 
 
 def ways_to_ask(ctx: typer.Context, incomplete: str) -> list[Offer]:
