@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -19,13 +19,21 @@ _WORDS = argument(
 )
 
 
+class DeclaredData(TypedDict):
+    """What a file declares."""
+
+    kind: Annotated[str, "what it is"]
+    name: Annotated[str, "its name"]
+    file: Annotated[str, "file and line"]
+
+
 def schema(
     app: App,
     words: Texts = _WORDS,
     update: bool = flag("--update", "For a file that updates one: nothing is required."),
     check: bool = flag("--check", "Check files as `qoder apply` does, without a server or a token."),
 ) -> None:
-    """Print the JSON Schema of what a file may hold or a command prints, or check files.
+    """Print the JSON Schema of a file or an output, or check files.
 
     It is for files that `qoder apply` and -f FILE read, as of JSON Schema
     2020-12, complete in itself; -f takes no paths, and no fields of a folder
@@ -64,7 +72,7 @@ def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
         app.out.write(jsontext.dump(_output(words[1:]), indent=2) + "\n")
         return
     kinds = in_files()
-    hint = f"use one of {', '.join(kinds)}; for what is printed: qoder schema output NAME; to check files: qoder schema --check PATH..."
+    hint = f"use one of {', '.join(kinds)}, or `output NAME`; to check files: qoder schema --check PATH..."
     if len(words) != 1:
         raise UsageError("one KIND is needed", hint=hint)
     [kind] = words
@@ -99,5 +107,7 @@ def _check(app: App, paths: Sequence[str]) -> None:
         raise UsageError(f"{', '.join(paths)}: nothing is declared here", hint="start with: qoder init")
     for warning in declared.warnings:
         app.progress.warn(warning)
-    rows = [{"kind": kind_of(thing), "name": thing.name, "file": thing.place} for thing in declared.things]
-    app.output.records(rows, id="name")
+    rows: list[DeclaredData] = [
+        {"kind": kind_of(thing), "name": thing.name, "file": thing.place} for thing in declared.things
+    ]
+    app.output.records([dict(row) for row in rows], id="name")

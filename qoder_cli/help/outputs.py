@@ -84,6 +84,7 @@ OUTPUTS = {
     "session": Output(
         "a session, or several", (*_SESSIONS, *_SESSION_ANSWERS), "base.model:SessionData", "runs.ending:AnySession"
     ),
+    "schema": Output("with --check, what is declared", ("schema",), each="commands.schema:DeclaredData"),
     "init": Output("a file each", ("init",), each="commands.init:FileData"),
     "help": Output("the reference, or a part", ("help",), "help.reference:Reference"),
     "page": Output("with PAGE", ("help",), "help.reference:PageData"),

@@ -9,15 +9,15 @@ from jsonschema import Draft202012Validator
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
-from qoder_cli.base.model import Derived
+from qoder_cli.base.model import Run, RunData
 from qoder_cli.base.shapes import schema_of
 from qoder_cli.cli.main import Command
 from qoder_cli.help import outputs
 from qoder_cli.output.screen import format_typed
 
 SILENT = (Exit.OK, Exit.CLOSED_PIPE)
-# What prints JSON that is not ours: a response as it came, a schema, what runs inside.
-NOT_OURS = ("api", "schema", "sandbox")
+# What prints a response as it came, a schema, or what runs inside; and the option with which it is ours.
+NOT_OURS = {"api": "--list", "schema": "--check", "sandbox": ""}
 NOT_YET = ("apply", "diff", "export", "deploy apply", "deploy create", "deploy update", "deploy export")
 
 
@@ -32,7 +32,25 @@ def _noted(invoke: Any) -> Any:
     return noted
 
 
+_undeclared: set[str] = set()
+
+
+def noting(as_json: Any) -> Any:
+    """Return `Run.as_json`, which notes fields that neither the server sent nor a type declares.
+
+    The schema of a run, which has all that was sent, has room for these, too.
+    """
+
+    def noted(run: Run) -> dict[str, Any]:
+        data: dict[str, Any] = as_json(run)
+        _undeclared.update(data.keys() - run.raw.keys() - RunData.__annotations__.keys() - {"turn"})
+        return data
+
+    return noted
+
+
 Command.invoke = _noted(Command.invoke)  # type: ignore[method-assign]
+Run.as_json = noting(Run.as_json)  # type: ignore[method-assign]
 
 
 @cache
@@ -44,14 +62,17 @@ def _validator(names: tuple[str, ...], in_lines: bool) -> Draft202012Validator:
 
 def check(app: App, words: Sequence[str], code: int, out: str, err: str) -> None:
     """Assert that what a command line printed is as its schemas say."""
+    undeclared = sorted(_undeclared)
+    _undeclared.clear()
+    assert undeclared == [], f"the JSON of a run has fields that are not declared: {undeclared}"
     format = format_typed(words)
     if format not in ("json", "jsonl"):
         return
     if code not in SILENT and err:
         _hold(json.loads(err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
     command = vars(app).get(_COMMAND)
-    is_api_list = command == "api" and "--list" in words
-    if command is None or (command in NOT_OURS and not is_api_list) or command in NOT_YET:
+    is_ours = command not in NOT_OURS or NOT_OURS[command] in words
+    if command is None or command in NOT_YET or not is_ours:
         return
     names = tuple(outputs.outputs_of(command))
     assert names or not out, f"no output is declared for `{command}`, which printed {out[:200]!r}"
@@ -74,6 +95,3 @@ def _hold(value: Any, names: tuple[str, ...], command: str, *, in_lines: bool) -
     for wrong in _validator(names, in_lines).iter_errors(value):
         reasons = [f"{each.json_path}: {each.message[:300]}" for each in wrong.context or (wrong,)]
         raise AssertionError(f"`{command}` prints what `qoder schema output` does not: {reasons}")
-    for item in value if isinstance(value, list) else [value]:
-        derived = set(item.get("derived") or ()) if isinstance(item, dict) else set()
-        assert derived <= {*Derived.__annotations__, "turn"}, f"`{command}` derives what is not declared: {derived}"
