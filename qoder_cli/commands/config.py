@@ -91,7 +91,7 @@ class OneSetting(TypedDict, total=False):
     keys: Annotated[str, "the store of keys that machines share"]
     policy: Annotated[str, "the guard: a file of rules"]
     notify: Annotated[str, "the command to run when a wait is over"]
-    allow: Annotated[str, "what is allowed: read, run, answer or all"]
+    allow: Annotated[str, "what is allowed, as QODER_ALLOW has it"]
     path: Annotated[str, "path of the config file"]
 
 

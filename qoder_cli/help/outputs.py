@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from qoder_cli.base.shapes import DIALECT, keys_of, schema_of
 from qoder_cli.help.documented import APPLY, CI, Named
 
+_NAMED = 3  # commands that a title names
+
 
 class Output(NamedTuple):
     """A kind of output. `commands` are words, or end in ` *` for those that no other row names.
@@ -31,7 +33,8 @@ class Output(NamedTuple):
         """What it is, in help and as the title of its schema."""
         if not self.commands:
             return f"JSON on standard error: {self.about}"
-        return f"JSON of {', '.join(f'`{words}`' for words in self.commands)}: {self.about}"
+        more = ", …" if len(self.commands) > _NAMED else ""
+        return f"JSON of {', '.join(f'`{words}`' for words in self.commands[:_NAMED])}{more}: {self.about}"
 
 
 _RUNS = ("deploy run", "run get", "run wait", "run result", "run retry", "run cancel")

@@ -173,7 +173,8 @@ class Report:
     not_decided: Annotated[int, "fires and runs that cannot be judged yet"]
     needs_you: Annotated[
         list[NeedsYou],
-        "kind waits (run, session, since, calls), paused (error_type, message, then) or credential (run, message)",
+        "kind waits (run, session, since, calls), paused (error_type, message, then) or credential (run, message);"
+        " like those below with deployment, deployment_name and next, the command to type next as words",
     ] = field(default_factory=list)
     did_not_happen: Annotated[
         list[DidNotHappen],

@@ -480,9 +480,9 @@ class Answered(TypedDict):
 
     run_id: Annotated[str | None, "run id, where one was named, or null"]
     session_id: Annotated[str, "session id"]
-    calls: Annotated[list[AnsweredCall], "each call that was answered: call and answer"]
+    calls: Annotated[list[AnsweredCall], "each call, and what was done with it"]
     still_waiting: Annotated[list[str], "ids of the calls that still wait"]
-    events: Annotated[list[dict[str, Any]], "the events that the server made of it"]
+    events: Annotated[list[dict[str, Any]], "what the server made of it"]
 
 
 def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str], events: Events) -> None:

@@ -110,7 +110,7 @@ def test_an_undeclared_field_of_a_run_fails_a_test(qoder: Qoder, monkeypatch: py
     qoder.wire.on("GET", "/deployment_runs/drun_1", RUN)
     as_json = Run.as_json
     monkeypatch.setattr(Run, "as_json", printed.noting(lambda run: more(as_json(run))))
-    with pytest.raises(AssertionError, match="not declared: .'added'"):
+    with pytest.raises(AssertionError, match=r"not declared: .'added'"):
         qoder("run", "get", "drun_1", "--json")
 
 
