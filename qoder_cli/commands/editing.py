@@ -13,8 +13,8 @@ from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import filled, mapping
 from qoder_cli.base.words import few
 from qoder_cli.cli.options import Text, flag, option, options_typed, several
-from qoder_cli.files import body
 from qoder_cli.help.completion import values
+from qoder_cli.nouns import bodies
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
 from qoder_cli.nouns.edits.thing import archived, read, target_of
@@ -77,7 +77,7 @@ class OutcomeOptions(NamedTuple):
         if not content.strip() or len(content) > LONGEST_RUBRIC:
             raise UsageError(f"--rubric has {len(content):,} characters; 1 to {LONGEST_RUBRIC:,} are taken")
         for name, value in (("--outcome", self.outcome), ("--rubric", content)):
-            body.check_typed(name, value, is_prompt=True)
+            bodies.check_typed(name, value, is_prompt=True)
         rubric = {"type": "text", "content": content}
         about = {"type": "user.define_outcome", "description": self.outcome, "rubric": rubric}
         return [{**about, **filled({"max_iterations": self.max_iterations})}]
@@ -104,8 +104,8 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
     """Return the body from file, `plain` options, `own` fields. Raises UsageError."""
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
-        options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))
-    return body.body_of(app, noun, verb, options, file=typed.get("file"))
+        options["metadata"] = bodies.metadata_change(typed["metadata"], typed.get("remove_metadata"))
+    return bodies.body_of(app, noun, verb, options, file=typed.get("file"))
 
 
 def budget_of(typed: str | None, is_none: bool = False) -> Raw:

@@ -10,9 +10,9 @@ from qoder_cli.cli.options import Text, Texts, argument, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.editing import METADATA
 from qoder_cli.commands.file import FOLDER
-from qoder_cli.files import skill as skills
-from qoder_cli.files.body import pairs
 from qoder_cli.help.completion import values
+from qoder_cli.nouns import skills
+from qoder_cli.nouns.bodies import pairs
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.files import prepare_folder
 from qoder_cli.nouns.named import read_one

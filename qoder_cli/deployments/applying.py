@@ -12,11 +12,11 @@ from qoder_cli.base.errors import OutcomeUnknown, QoderError, Rejected, Signalle
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
-from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
 from qoder_cli.deployments.planning import changing
 from qoder_cli.deployments.step import PAUSED, DeploymentStep
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.nouns.deployments import PAUSE, UNPAUSE
 from qoder_cli.nouns.edits.step import Applied, apply, failed, give_up, look_again, result_of
 from qoder_cli.nouns.edits.thing import Raw, read, target_of
 from qoder_cli.nouns.edits.verbs import Change, ending

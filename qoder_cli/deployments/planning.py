@@ -13,13 +13,22 @@ from qoder_cli.base.marks import KEY, MOST_KEYS
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import few
-from qoder_cli.deployments.form import FORM, REPINNING, secrets_of
+from qoder_cli.deployments.load import Declared, missing_for_create
 from qoder_cli.deployments.lookup import alive, find_deployment, of_pages, read_all, read_pages
+from qoder_cli.deployments.references import put
 from qoder_cli.deployments.step import DeploymentStep, step_for
-from qoder_cli.files.load import Declared, missing_for_create
-from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
-from qoder_cli.files.references import put
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.deployments import (
+    EMPTY,
+    FORM,
+    NAMED,
+    REPINNING,
+    RESERVED,
+    TOKENS,
+    WRITE_ONLY,
+    secrets_of,
+    settable,
+)
 from qoder_cli.nouns.edits.step import Applied
 from qoder_cli.nouns.edits.thing import Raw, archived
 from qoder_cli.nouns.named import Names

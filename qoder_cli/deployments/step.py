@@ -10,10 +10,9 @@ from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.times import local_zone_name
-from qoder_cli.deployments.form import FORM, secrets_of
+from qoder_cli.deployments.load import Declared
 from qoder_cli.deployments.lookup import alive, read_all
-from qoder_cli.files.load import Declared
-from qoder_cli.files.normal import WRITE_ONLY
+from qoder_cli.nouns.deployments import FORM, WRITE_ONLY, secrets_of
 from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.difference import FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.thing import Raw

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.files.body import check_typed, pairs, refuse_ours
+from qoder_cli.nouns.bodies import check_typed, pairs, refuse_ours
 
 if TYPE_CHECKING:
-    from qoder_cli.files.load import Declared
+    from qoder_cli.deployments.load import Declared
 
 ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for the one it has
 
@@ -41,8 +41,8 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
         hint = "e.g. agent_1@3; leave @ out for the latest"
         raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     if fields.get("message") == "-":
+        from qoder_cli.deployments.load import STDIN
         from qoder_cli.files.documents import read
-        from qoder_cli.files.load import STDIN
         from qoder_cli.files.tree import Problem
 
         try:
@@ -79,7 +79,7 @@ def metadata_of(
 
 def declare_fields(fields: Mapping[str, Any]) -> "Declared":
     """Return the fields, checked like a file's. Raises UsageError, naming options."""
-    from qoder_cli.files.load import declare
+    from qoder_cli.deployments.load import declare
 
     for field, value in fields.items():
         check_typed(OPTIONS[field], value, is_prompt=field == "message")

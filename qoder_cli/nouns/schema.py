@@ -1,6 +1,6 @@
 """What a body may hold, in one vocabulary: classes of annotated fields, and what marks them.
 
-`files.check` tells what is wrong in a file by it, the sandbox refuses by it, and options, JSON Schema and
+`nouns.checking` tells what is wrong in a file by it, the sandbox refuses by it, and options, JSON Schema and
 generated bodies are made from it. pydantic reads it, and is imported only when something is checked.
 
     class Schedule(Fields):

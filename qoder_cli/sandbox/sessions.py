@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from qoder_cli.files.normal import assignments
+from qoder_cli.nouns.parts import assignments
 from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import Thing, stamp
 from qoder_cli.sandbox.scripts import Beat, Session, TimedBeat, answer_to, echo

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 from qoder_cli.base import cron
-from qoder_cli.files.normal import assignments
+from qoder_cli.nouns.parts import assignments
 from qoder_cli.sandbox.records import ENVIRONMENT, ID_LENGTH, LAYOUTS, PROMPT, TITLE, Thing, base36, stamp
 from qoder_cli.sandbox.references import Unusable, references
 from qoder_cli.sandbox.samples import (

@@ -12,13 +12,12 @@ from qoder_cli.base.ids import a
 from qoder_cli.base.model import mapping
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments import applying as deployments
+from qoder_cli.deployments.references import FILE
 from qoder_cli.deployments.step import DeploymentStep
-from qoder_cli.files import skill as skills
-from qoder_cli.files.references import FILE
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.local.made import Creation
-from qoder_cli.nouns import files, secrets
+from qoder_cli.nouns import files, secrets, skills
 from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.create import creating as creating_once
 from qoder_cli.nouns.edits.forms import form_of

@@ -19,11 +19,10 @@ from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import NAMES, names_token
 from qoder_cli.base.words import few
-from qoder_cli.files import skill as skills
-from qoder_cli.files.export import notes_of, short_forms
-from qoder_cli.files.normal import settable
+from qoder_cli.deployments.commented import notes_of, short_forms
 from qoder_cli.files.yamlwrite import comment, entry
-from qoder_cli.nouns import memories
+from qoder_cli.nouns import memories, skills
+from qoder_cli.nouns.deployments import settable
 from qoder_cli.nouns.edits.forms import form_with
 from qoder_cli.nouns.files import safe_name
 from qoder_cli.nouns.parts import RESERVED, VARIABLES

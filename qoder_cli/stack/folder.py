@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.files.documents import FRONT, beginning, has_front_matter, read, trees
-from qoder_cli.files.skill import MAIN
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.skills import MAIN
 
 # The folder of each kind, in the order in which things are made, and the `type` of one.
 FOLDERS = {

@@ -6,9 +6,8 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, NotFound
 from qoder_cli.base.model import mapping, text
-from qoder_cli.files import skill as skills
 from qoder_cli.http.readback import says_whether_more
-from qoder_cli.nouns import memories
+from qoder_cli.nouns import memories, skills
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, path_of

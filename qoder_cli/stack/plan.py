@@ -11,16 +11,15 @@ from qoder_cli.base.model import Deployment, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import few
-from qoder_cli.deployments.form import FORM as DEPLOYMENTS
+from qoder_cli.deployments.load import Declared as DeclaredDeployment
 from qoder_cli.deployments.planning import changing, creating, problems_of
+from qoder_cli.deployments.references import FILE, Reference, put
 from qoder_cli.deployments.step import DeploymentStep
-from qoder_cli.files import normal
-from qoder_cli.files import skill as skills
-from qoder_cli.files.load import Declared as DeclaredDeployment
-from qoder_cli.files.references import FILE, Reference, put
 from qoder_cli.files.tree import BadFiles, Path
 from qoder_cli.local.made import LAGS, Creation, recent
-from qoder_cli.nouns import memories
+from qoder_cli.nouns import deployments as normal
+from qoder_cli.nouns import memories, skills
+from qoder_cli.nouns.deployments import FORM as DEPLOYMENTS
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets, differing
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.step import Step

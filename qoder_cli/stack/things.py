@@ -9,12 +9,7 @@ from typing import Any
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import mapping
-from qoder_cli.files import normal
-from qoder_cli.files import skill as skills
-from qoder_cli.files.check import check_body
-from qoder_cli.files.documents import Document, documents_of
-from qoder_cli.files.load import Filler
-from qoder_cli.files.references import (
+from qoder_cli.deployments.references import (
     FILE,
     STAND_IN,
     Reference,
@@ -25,7 +20,12 @@ from qoder_cli.files.references import (
     reference,
     version_number,
 )
-from qoder_cli.files.tree import BadFiles, Node, Path, Problem, problems_of_hidden, spelled, tokens_in
+from qoder_cli.files.documents import Document, documents_of
+from qoder_cli.files.filling import Filler
+from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
+from qoder_cli.nouns import deployments as normal
+from qoder_cli.nouns import skills
+from qoder_cli.nouns.checking import check_body, problems_of_hidden, tokens_in
 from qoder_cli.nouns.files import check_name, read_text
 from qoder_cli.nouns.parts import VARIABLES
 from qoder_cli.nouns.schema import Reader

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment
-from qoder_cli.files.export import export
-from qoder_cli.files.load import load
-from qoder_cli.files.normal import settable
+from qoder_cli.deployments.commented import export
+from qoder_cli.deployments.load import load
+from qoder_cli.nouns.deployments import settable
 from qoder_cli.output.screen import Screen, commandless
 from tests.conftest import Qoder, examples
 from tests.support.deployments import PLAIN

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment
-from qoder_cli.files.load import load
-from qoder_cli.files.normal import EMPTY, settable, spelled_out
+from qoder_cli.deployments.load import load
 from qoder_cli.http.redact import by_name
+from qoder_cli.nouns.deployments import EMPTY, settable, spelled_out
 from qoder_cli.nouns.schema import Fields, Reader, check, fields_of, inside, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
 from qoder_cli.stack.schema import DECLARED, schema_of

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.files.body import body_of, metadata_change, pairs
 from qoder_cli.nouns import parts
 from qoder_cli.nouns.agent import Model, Tools
+from qoder_cli.nouns.bodies import body_of, metadata_change, pairs
 from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, ByType, Fields, OrText, Reader, Where, check, like
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import examples

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import CannotBe, NoResponse, OutcomeUnknown, QoderError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment, Resource, mapping
-from qoder_cli.deployments.form import FORM, LATEST, REPINNING
-from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
+from qoder_cli.nouns.deployments import FORM, LATEST, REPINNING, SETTABLE, comparable, settable, spelled_out
 from qoder_cli.nouns.edits.difference import (
     ABSENT,
     HIDDEN,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.jsontext import Number
+from qoder_cli.deployments.load import Declared, load, missing_for_create
 from qoder_cli.files import yamlread
-from qoder_cli.files.load import Declared, load, missing_for_create
 from tests.conftest import examples
 
 NIGHTLY = """\

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.form import FORM
+from qoder_cli.deployments.commented import export
+from qoder_cli.deployments.load import Declared, load, missing_for_create
 from qoder_cli.files import yamlread
-from qoder_cli.files.export import export
-from qoder_cli.files.load import Declared, load, missing_for_create
-from qoder_cli.files.normal import EMPTY, REQUIRED, comparable, settable
+from qoder_cli.nouns.deployments import EMPTY, FORM, REQUIRED, comparable, settable
 from qoder_cli.nouns.edits.difference import difference
 from tests.conftest import examples
 from tests.support.deployments import DEPLOYMENTS, PLAIN

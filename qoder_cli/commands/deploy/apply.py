@@ -54,9 +54,9 @@ def apply(
       qoder deploy export dep_minute | qoder deploy apply - --yes
       qoder deploy export dep_minute | qoder deploy apply - --exit-status"""
     from qoder_cli.deployments.applying import turn
+    from qoder_cli.deployments.load import load
     from qoder_cli.deployments.planning import look_again, plan
     from qoder_cli.deployments.step import show_changes
-    from qoder_cli.files.load import load
     from qoder_cli.nouns.edits.step import without_writing
 
     if not (paths := [*(more_files or ()), *(files or ())]):
@@ -100,8 +100,8 @@ def apply(
 
 
 def _warn_of_ignored(app: App, steps: Sequence["DeploymentStep"], paths: Sequence[str]) -> None:
+    from qoder_cli.deployments.load import folders_in
     from qoder_cli.deployments.step import warn_of_plan
-    from qoder_cli.files.load import folders_in
 
     for path in paths:
         if folders := folders_in(path):

@@ -22,8 +22,8 @@ from qoder_cli.commands.editing import (
 )
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
-from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
+from qoder_cli.nouns.deployments import settable
 from qoder_cli.nouns.shown import show
 from qoder_cli.sessions.answers import message
 
@@ -72,8 +72,8 @@ def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Maki
       echo Report | qoder deploy create --name b --agent writer@3 -m - \\
         --env default --schedule '0 2 * * *' --timezone UTC --budget 5"""
     from qoder_cli.deployments.applying import turn
+    from qoder_cli.deployments.load import missing_for_create
     from qoder_cli.deployments.planning import creating, with_ids
-    from qoder_cli.files.load import missing_for_create
 
     making.check()
     fields = _with_goal(read_fields(app, typed._asdict()), goal.event(app), ())

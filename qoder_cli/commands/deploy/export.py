@@ -4,13 +4,14 @@ from collections import Counter
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError, first_by_rank
+from qoder_cli.base.places import spelled
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import REDACTED
 from qoder_cli.base.words import few
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list, named
 from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment
-from qoder_cli.files.normal import settable
-from qoder_cli.files.tree import hidden_in, spelled
+from qoder_cli.nouns.checking import hidden_in
+from qoder_cli.nouns.deployments import settable
 
 _NAMED = 5  # places that a warning names
 
@@ -26,7 +27,7 @@ def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = A
     Examples:
       qoder deploy export nightly-report > /tmp/nightly-report.yaml
       qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml"""
-    from qoder_cli.files.export import export as as_file
+    from qoder_cli.deployments.commented import export as as_file
 
     found = deployment_ids_of(named(deployments, app, what="deployments", allow_empty=allow_empty), app)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):

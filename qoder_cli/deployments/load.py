@@ -15,18 +15,18 @@ from typing import IO, Any
 from qoder_cli.base import jsontext
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.tokens import NAMES
+from qoder_cli.deployments.references import FILE, Reference, name_in, refs_by_path
 from qoder_cli.files import jsonread
-from qoder_cli.files.check import check
-from qoder_cli.files.documents import LONGEST, documents_of, has_front_matter, read, trees
-from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
-from qoder_cli.files.references import FILE, Reference, name_in, refs_by_path
-from qoder_cli.files.tree import BadFiles, Node, Path, Problem, problems_of_hidden, spelled, tokens_in
+from qoder_cli.files.documents import documents_of, has_front_matter, read, trees
+from qoder_cli.files.filling import DOLLAR, Filler
+from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
+from qoder_cli.nouns.checking import check, problems_of_hidden, tokens_in
+from qoder_cli.nouns.deployments import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
 
 STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json", ".md")
 MOST_PROBLEMS = 1000  # reported of one file
 _SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
-_DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 
 
 @dataclass(frozen=True)
@@ -279,53 +279,5 @@ def _named(value: Any, path: Path) -> Iterator[str]:
 def _names_variable(node: Node) -> bool:
     """Return whether a text in a tree has a `${VAR}`."""
     if isinstance(node.content, str):
-        return any(found[1] for found in _DOLLAR.finditer(node.content))
+        return any(found[1] for found in DOLLAR.finditer(node.content))
     return any(_names_variable(child) for _, child in node.items())
-
-
-@dataclass
-class Filler:
-    """Fills in the variables of one deployment; adds what is wrong to `problems`."""
-
-    env: Mapping[str, str]
-    problems: list[Problem]
-    _room: int = LONGEST  # characters; what aliases repeat counts each time
-
-    def fill(self, node: Node, path: Path) -> Node:
-        """Return the tree, filled in. Raises Problem if it gets too long."""
-        content = node.content
-        if isinstance(content, dict):
-            return Node(node.line, {key: self.fill(child, (*path, key)) for key, child in content.items()})
-        if isinstance(content, list):
-            return Node(node.line, [self.fill(child, (*path, index)) for index, child in enumerate(content)])
-        if not isinstance(content, str):
-            return node
-        self._take(len(content), node.line)
-        is_filled = any(found[1] and self.env.get(found[1]) for found in _DOLLAR.finditer(content))
-        return Node(node.line, _DOLLAR.sub(lambda found: self._value(found, node.line, path), content), is_filled)
-
-    def _value(self, found: re.Match[str], line: int, path: Path) -> str:
-        """Return the text for one `$…`; nothing if it is wrong."""
-        name, default = found[1], found[2]
-        value = self.env.get(name or "", "")  # an empty variable is not set
-        wrong = ""
-        if found[0] == "$${":
-            value = "${"
-        elif name is None:
-            wrong = "${ must be followed by a name: ${NAME} or ${NAME:-text}; write $${ for a literal ${"
-        elif default and "${" in default:
-            wrong = f"the default of {name} cannot contain a variable"
-        elif not value and default is None:
-            wrong = f"{name} is not set; set it, or give a default: ${{{name}:-text}}"
-        elif any("\ud800" <= character <= "\udfff" for character in value):
-            wrong = f"{name} is not UTF-8"
-        if wrong:
-            self.problems.append(Problem(wrong, line=line, path=path))
-            return ""
-        self._take(len(value or default or ""), line)
-        return value or default or ""
-
-    def _take(self, characters: int, line: int) -> None:
-        self._room -= characters
-        if self._room < 0:
-            raise Problem("larger than 4 MB after expansion", line=line)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.tokens import names_token
-from qoder_cli.files import normal
 from qoder_cli.files.documents import documents_of
 from qoder_cli.files.tree import Node, Path, Problem
+from qoder_cli.nouns import deployments as normal
 from qoder_cli.nouns.table import NOUNS
 
 Raw = dict[str, Any]

@@ -6,8 +6,8 @@ from typing import Any
 from qoder_cli.base.cron import words_of
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, mapping
-from qoder_cli.files.normal import assignments, settable
 from qoder_cli.files.yamlwrite import comment, entry
+from qoder_cli.nouns.deployments import assignments, settable
 
 # In reading order; `message` replaces `initial_events` if it can.
 ORDER = (

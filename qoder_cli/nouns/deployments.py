@@ -12,7 +12,7 @@ What has an unexpected type stays as it is, for the models to refuse.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from typing import Any, get_args
 
@@ -20,14 +20,19 @@ from qoder_cli.base.ids import with_version
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.base.places import spelled
 from qoder_cli.nouns.deploy import Deployment as Schema
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, by_key, metadata
+from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.parts import RESERVED as RESERVED
 from qoder_cli.nouns.parts import VARIABLES as VARIABLES
 from qoder_cli.nouns.parts import Resource
 from qoder_cli.nouns.parts import assignments as assignments
 from qoder_cli.nouns.schema import fields_of, inside
 
-EMPTY: dict[str, Any] = {
+Raw = dict[str, Any]
+
+EMPTY: Raw = {
     "description": None,
     "environment_variables": "",
     "schedule": None,
@@ -199,3 +204,77 @@ _NORMAL: dict[str, Callable[[Any], Any]] = {
     "initial_events": lambda value: [_event(each) for each in value] if isinstance(value, list) else value,
     "budget": _budget,
 }
+
+
+# How they are compared. An agent named without a version stays pinned: its bare id would pin the latest.
+
+LATEST = "latest"  # stands for an agent's newest version
+
+
+def secrets_of(wanted: Mapping[str, Any]) -> list[FieldChange]:
+    """Return the secrets of resources as changes: no server shows them."""
+    return [
+        FieldChange(spelled(("resources", index, name)), ABSENT, resource[name])
+        for index, resource in enumerate(wanted.get("resources", []))
+        for name in WRITE_ONLY
+        if resource.get(name)
+    ]
+
+
+def _agent_differs(before: Any, after: Any) -> Iterator[FieldChange] | None:
+    if not isinstance(after, str) or before is ABSENT:
+        return None
+    pinned = _pin(before)
+    is_other = pinned.get("id") != after
+    return iter([FieldChange("agent.id", pinned.get("id", ABSENT), after)] if is_other else [])
+
+
+def _agent_anew(before: Any, after: Any) -> Iterator[FieldChange] | None:
+    if not isinstance(after, str) or _pin(before).get("id") != after:
+        return _agent_differs(before, after)
+    return iter([FieldChange("agent.version", _pin(before).get("version", ABSENT), LATEST)])
+
+
+def _pin(agent: Any) -> dict[str, Any]:
+    return {"id": agent} if isinstance(agent, str) else mapping(agent)
+
+
+def _variables(before: Any, after: Any) -> Iterator[FieldChange] | None:
+    had, has = _by_name(before), _by_name(after)
+    if had is None or has is None:
+        return None
+    return by_key(VARIABLES, had, has)
+
+
+def _by_name(variables: Any) -> dict[str, str] | None:
+    """Return a text of variables by name; None if one repeats or is malformed."""
+    if variables is ABSENT:
+        return {}
+    pairs = assignments(variables) if isinstance(variables, str) else None
+    if pairs is not None and len(dict(pairs)) == len(pairs):
+        return dict(pairs)
+    return None
+
+
+FORM = Form(
+    lambda raw: settable(Deployment(raw)),
+    comparable,
+    {"agent": _agent_differs, "metadata": metadata, VARIABLES: _variables},
+    filled_in,
+    is_exact=True,
+    is_read_back=True,
+)
+REPINNING = FORM._replace(own={**FORM.own, "agent": _agent_anew})  # an agent without a version is to get its latest
+
+
+# Pausing one, and letting it run again.
+
+
+def _is(state: str) -> Callable[[Raw], bool]:
+    return lambda raw: Deployment(raw).state == state
+
+
+PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_is("paused"), can_be_undone=True)
+UNPAUSE = Change(
+    "unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"), can_be_undone=True
+)

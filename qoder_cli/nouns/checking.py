@@ -1,10 +1,13 @@
 """Tell what is wrong in a file: by the schema of its noun, with the line and the field."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from qoder_cli.base.tokens import NAMES, REDACTED, names_token
 from qoder_cli.files.tree import Node, Path, Problem
+from qoder_cli.http.redact import by_shape
 from qoder_cli.nouns.deploy import InFile
 from qoder_cli.nouns.schema import Fields, Reader, Violation, fields_of, inside
 from qoder_cli.nouns.schema import check as check_by_schema
@@ -109,3 +112,57 @@ def _unknown(cls: type[Fields], path: Path) -> str:
     if near:
         return f"unknown field; did you mean {near[0]}?"
     return "unknown field"
+
+
+# Fields that may hold a token: what an agent reads, or a shell runs. So may what goes by the name of a secret.
+_FOR_TOKENS = frozenset(("content", "initial_events", "instructions", "message", "setup_script", "system", "text"))
+_SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
+
+
+def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
+    """Yield the places of a file where a token stands and something else belongs; none is shown."""
+    for step, child in node.items():
+        path = (*at, step)
+        if isinstance(step, str) and names_token(step):
+            yield Problem("has a key that is a token", line=child.line, path=at)
+        elif str(step) in _FOR_TOKENS or _SECRET_NAME.search(str(step)):
+            continue
+        elif isinstance(child.content, str):
+            is_url = str(step).endswith("url")
+            if names_token(child.content) or (is_url and by_shape(child.content) != child.content):
+                what = "holds a password or a token" if is_url else "is, or holds, a token"
+                hint = "set it in the field for tokens, or put it into a vault"
+                yield Problem(f"{what}; {hint}", line=child.line, path=path)
+        else:
+            yield from tokens_in(child, path)
+
+
+def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:
+    """Yield the places of a JSON value, or of a tree, where a secret was hidden."""
+    content = value
+    if isinstance(value, Node):
+        content = value.content
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    if isinstance(content, dict):
+        for step, child in content.items():
+            if isinstance(step, str) and REDACTED in step:
+                yield at
+            yield from hidden_in(child, (*at, step))
+    elif isinstance(content, str) and REDACTED in content:
+        yield at
+
+
+def problems_of_hidden(node: Node, at: Path = (), *, ignored: Collection[str] = ()) -> Iterator[Problem]:
+    """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so.
+
+    What is `ignored` is not sent.
+    """
+    for path in hidden_in(node):
+        if path[:1] and path[0] in ignored:
+            continue
+        there = node
+        for step in path:
+            there = there.child(step) or there
+        what = f"has {REDACTED} in place of a secret; write what belongs there, or ${{NAME}} for a variable"
+        yield Problem(what, line=there.line, path=(*at, *path))

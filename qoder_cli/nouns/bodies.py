@@ -13,7 +13,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.tokens import names_token
-from qoder_cli.files.tree import BadFiles, Node, Problem, problems_of_hidden, tokens_in
+from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.nouns.checking import problems_of_hidden, tokens_in
 from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
 from qoder_cli.nouns.table import Noun, Operation, operation
@@ -57,7 +58,7 @@ def body_of(
 
 def _check_options(wanted: Operation, typed: Raw, named: Mapping[str, str]) -> None:
     """Raise UsageError for what options say and the schema refuses, as it would in a file."""
-    from qoder_cli.files.check import problems_of
+    from qoder_cli.nouns.checking import problems_of
 
     if not typed:
         return
@@ -121,7 +122,7 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
 def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     """Return what a file says. Raises BadFiles, with every problem in it."""
     from qoder_cli.files.documents import read, trees
-    from qoder_cli.files.load import Filler
+    from qoder_cli.files.filling import Filler
 
     problems: list[Problem] = []
     body: Raw = {}
@@ -171,7 +172,7 @@ def _settable(app: App, noun: Noun, document: Node, wanted: Operation, file: str
 
 def _wrong(document: Node, wanted: Operation, body: Raw) -> list[Problem]:
     """Return what is wrong with a body that a document says."""
-    from qoder_cli.files.check import check_body
+    from qoder_cli.nouns.checking import check_body
 
     problems = check_body(schema_of(wanted), body, document, Reader("file", null_clears=wanted.id.endswith(".update")))
     for problem in problems:
