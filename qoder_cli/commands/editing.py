@@ -19,8 +19,9 @@ from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
 from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.named import Names, read_named
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, show
-from qoder_cli.nouns.table import Noun, operation, words_of
+from qoder_cli.nouns.table import operation, words_of
 from qoder_cli.nouns.taken import holders
 from qoder_cli.output.results import last_words
 
@@ -164,7 +165,7 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
 
     Warns where it is not as the step wants it. Raises Rejected, UsageError, ApiError.
     """
-    if making.allow_duplicate or not name or not noun.has_name:
+    if making.allow_duplicate or not name or not noun.naming.has_name:
         return None
     try:
         [found] = holders(app, noun, name)

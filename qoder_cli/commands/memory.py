@@ -44,7 +44,7 @@ def ls(
     Examples:
       qoder memory ls project
       qoder memory ls project notes/ --json"""
-    view = View(app, viewing, memories.ENTRY.columns)
+    view = View(app, viewing, memories.ENTRY.listing.columns)
     wanted = rows_wanted(limit, all=all)
     query: Raw = {}
     if folder := (prefix or "").lstrip("/"):
@@ -95,7 +95,7 @@ def history(
     Examples:
       qoder memory history project conventions.md
       qoder memory history project --json"""
-    view = View(app, viewing, memories.VERSION.columns)
+    view = View(app, viewing, memories.VERSION.listing.columns)
     wanted = rows_wanted(limit, all=all)
     typed = None if path is None else memories.checked(path)
     if version is not None and (typed or limit or all or any(viewing)):

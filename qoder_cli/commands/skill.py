@@ -86,7 +86,7 @@ def download(
     name = text(found.get("name")) or name_of(raw) or id
     path = skills.unpack(skills.content_of(app, id, str(number)), name, folder)
     app.progress.note(f"saved {path}")
-    shown = {**fields(found, ("id", *_SKILL.numbered)), "path": str(path)}
+    shown = {**fields(found, ("id", *_SKILL.listing.numbered)), "path": str(path)}
     app.output.record(shown, data={**found, "path": str(path)}, id=str(found.get("id")))
 
 

@@ -146,7 +146,7 @@ def name_in(path: str, words: str) -> str:
     noun = NOUNS[words]
     if not os.path.exists(path):
         raise Problem(f"{os.path.normpath(path)} does not exist")
-    found = [each.node.child(noun.named_by) for each in documents_of(path, [])]
+    found = [each.node.child(noun.naming.named_by) for each in documents_of(path, [])]
     names = [each.content for each in found if each is not None and isinstance(each.content, str)]
     if len(names) != 1 or len(found) != 1:
         raise Problem(f"{os.path.normpath(path)} does not declare one {noun.called} with a name; write its name here")

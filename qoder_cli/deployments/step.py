@@ -16,8 +16,9 @@ from qoder_cli.nouns.deployments import FORM, WRITE_ONLY, secrets_of
 from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.difference import FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.thing import Raw
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, Noun
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.cells import Moment, cell
 from qoder_cli.output.screen import inert
 

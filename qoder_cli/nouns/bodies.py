@@ -15,9 +15,10 @@ from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files.tree import BadFiles, Node, Problem
 from qoder_cli.nouns.checking import problems_of_hidden, tokens_in
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
-from qoder_cli.nouns.table import Noun, Operation, operation
+from qoder_cli.nouns.table import Operation, operation
 from qoder_cli.nouns.table import body_of as schema_of
 
 Raw = dict[str, Any]
@@ -161,7 +162,7 @@ def _settable(app: App, noun: Noun, document: Node, wanted: Operation, file: str
     plain = document.plain()
     body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
     if wanted == operation(noun, "create"):
-        for field, value in noun.absent.items():
+        for field, value in noun.holds.absent.items():
             body.setdefault(field, value)
     if ignored := [field for field in plain if field not in wanted.body]:
         app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")

@@ -16,7 +16,8 @@ from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.files import UNSEEN
-from qoder_cli.nouns.table import NOUNS, Noun, path_of
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.table import NOUNS, path_of
 
 LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")

@@ -8,7 +8,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.words import counted
-from qoder_cli.nouns.table import Noun
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 
 Raw = dict[str, Any]
@@ -173,17 +173,17 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
 
 def row_of(noun: Noun, columns: Sequence[str], app: App) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
     """Return what makes a row, and its columns as they get room."""
-    row = noun.row
+    row = noun.listing.row
     if row:
-        return lambda raw: row(raw, app), noun.first
+        return lambda raw: row(raw, app), noun.listing.first
     return (lambda raw: fields(raw, columns)), columns
 
 
 def sheet_of(noun: Noun, raw: Raw, app: App) -> Fields:
     """Return all that a thing shows."""
-    if noun.sheet:
-        return noun.sheet(raw, app)
-    return fields(raw, (*noun.columns, *noun.more))
+    if noun.listing.sheet:
+        return noun.listing.sheet(raw, app)
+    return fields(raw, (*noun.listing.columns, *noun.listing.more))
 
 
 def name_of(raw: Raw) -> str | None:
@@ -196,7 +196,7 @@ def name_of(raw: Raw) -> str | None:
 
 def called(noun: Noun, raw: Raw) -> str:
     """Return a thing as a question names it: noun, name, id."""
-    name = name_of(raw) if noun.has_name else text(raw.get("title"))
+    name = name_of(raw) if noun.naming.has_name else text(raw.get("title"))
     if name:
         return f"{noun.called} '{name}' ({raw.get('id')})"
     return f"{noun.called} {raw.get('id')}"

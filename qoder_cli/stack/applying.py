@@ -24,8 +24,9 @@ from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Action, Applied, give_up, result_of, without_writing
 from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, ending
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, Noun, operation
+from qoder_cli.nouns.table import NOUNS, operation
 from qoder_cli.nouns.taken import once_listed
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.items import Doomed, Item, StackPlan, ThingStep

@@ -25,9 +25,10 @@ from qoder_cli.nouns import memories, skills
 from qoder_cli.nouns.deployments import settable
 from qoder_cli.nouns.edits.forms import form_with
 from qoder_cli.nouns.files import safe_name
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import RESERVED, VARIABLES
 from qoder_cli.nouns.shown import found_at, name_of
-from qoder_cli.nouns.table import NOUNS, Noun, operation
+from qoder_cli.nouns.table import NOUNS, operation
 from qoder_cli.output.yamltext import Unquoted, has_hidden
 from qoder_cli.stack.folder import FOLDERS, KINDS, ROOT_FILE, TYPE_OF
 from qoder_cli.stack.lists import ServerLists

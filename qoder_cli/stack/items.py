@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from qoder_cli.nouns.edits.step import Applied, Step
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import Noun
 from qoder_cli.stack.things import Declaration
 
 Raw = dict[str, Any]

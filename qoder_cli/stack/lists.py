@@ -9,8 +9,9 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns import memories, skills
 from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, Noun, has_id, path_of
+from qoder_cli.nouns.table import NOUNS, has_id, path_of
 from qoder_cli.nouns.taken import holders
 from qoder_cli.stack.marks import STACK, owner_of
 

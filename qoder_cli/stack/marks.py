@@ -13,8 +13,9 @@ from qoder_cli.base.marks import MOST_KEYS, without_ours
 from qoder_cli.base.model import mapping, text
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form
 from qoder_cli.nouns.edits.step import Step
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import Noun, operation
+from qoder_cli.nouns.table import operation
 from qoder_cli.stack.folder import TYPE_OF
 
 Raw = dict[str, Any]

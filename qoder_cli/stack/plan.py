@@ -24,9 +24,10 @@ from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets,
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import archived
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.secrets import PLACES, SECRET_FIELDS, without_secret
 from qoder_cli.nouns.shown import found_at, name_of
-from qoder_cli.nouns.table import NOUNS, Noun, operation
+from qoder_cli.nouns.table import NOUNS, operation
 from qoder_cli.stack.folder import KINDS, WHAT
 from qoder_cli.stack.items import Doomed, Item, Options, StackPlan, ThingStep, ToCome
 from qoder_cli.stack.lists import ServerLists

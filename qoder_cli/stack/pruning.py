@@ -6,8 +6,9 @@ from typing import Any
 from qoder_cli.base.errors import Rejected
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.words import counted, few
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, Noun
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.stack.folder import KINDS
 from qoder_cli.stack.items import Doomed, Item
 from qoder_cli.stack.lists import ServerLists

@@ -27,9 +27,10 @@ from qoder_cli.nouns import deployments as normal
 from qoder_cli.nouns import skills
 from qoder_cli.nouns.checking import check_body, problems_of_hidden, tokens_in
 from qoder_cli.nouns.files import check_name, read_text
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import VARIABLES
 from qoder_cli.nouns.schema import Reader
-from qoder_cli.nouns.table import NOUNS, Noun, of_file
+from qoder_cli.nouns.table import NOUNS, of_file
 from qoder_cli.stack.folder import TYPE_OF, WHAT, Folder, Source, entries_of
 from qoder_cli.stack.marks import content_digest
 

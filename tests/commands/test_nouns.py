@@ -42,7 +42,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("noun", COLUMNS)
 def test_list_in_a_pipe_keeps_its_columns(noun: str) -> None:
-    assert " ".join(NOUNS[noun].columns).startswith(COLUMNS[noun])
+    assert " ".join(NOUNS[noun].listing.columns).startswith(COLUMNS[noun])
 
 
 ASKS, ALLOWS = ({"permission_policy": {"type": kind}} for kind in ("always_ask", "always_allow"))

@@ -8,7 +8,8 @@ from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
 from qoder_cli.nouns.edits.difference import Form, metadata
 from qoder_cli.nouns.edits.thing import Raw
-from qoder_cli.nouns.table import Noun, operation
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.table import operation
 
 CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
 _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # of a toolset's tools
@@ -18,7 +19,7 @@ _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # 
 def form_of(noun: Noun) -> Form:
     """Return how a noun's things are compared."""
     written = operation(noun, "update") or operation(noun, "create")
-    return form_with(written.body if written else ())._replace(moves=noun.moves)
+    return form_with(written.body if written else ())._replace(moves=noun.holds.moves)
 
 
 def form_with(fields: tuple[str, ...]) -> Form:

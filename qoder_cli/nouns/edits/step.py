@@ -19,8 +19,9 @@ from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.difference import FieldChange, Form, Secrets, difference, differing, lines_of, missing, same
 from qoder_cli.nouns.edits.thing import Raw, Target, archived, read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import Noun, operation, words_of
+from qoder_cli.nouns.table import operation, words_of
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Result
 

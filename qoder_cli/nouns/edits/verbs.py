@@ -22,8 +22,8 @@ from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, read
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
-from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
@@ -194,8 +194,8 @@ class Changes:
             self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
 
     def _print(self, named: Sequence[Named]) -> None:
-        is_whole = self.noun.row is not None
-        columns = self.noun.columns if is_whole else ("id", "name", "status")
+        is_whole = self.noun.listing.row is not None
+        columns = self.noun.listing.columns if is_whole else ("id", "name", "status")
         whole, first = row_of(self.noun, columns, self.app)
 
         def row(result: Result[Resource]) -> Fields:
