@@ -16,7 +16,7 @@ from qoder_cli.cli.options import Text, flag, option, options_typed, several
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import bodies
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
+from qoder_cli.nouns.edits.step import Applied, Job, Origin, Step, planned
 from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.named import Names, read_named
 from qoder_cli.nouns.noun import Noun
@@ -134,22 +134,20 @@ def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
-    step.plan()
-    step.body = body  # empty values, too
-    write(app, step)
+    write(app, planned(step))
 
 
 def write(app: App, step: Step) -> Raw:
     """Do a step's write, print the thing, also where it ends early, and return it. Raises what decides the code."""
-    applied = None
+    applied, job = None, Job(app, step)
     try:
-        applied = apply(app, step)
+        applied = job.do()
         if applied.found is not None and applied.is_fine:
             show(app, step.noun, applied.found.raw)
     except Signalled as signalled:
-        raise _stopped(app, applied or give_up(step), signalled) from None
+        raise _stopped(app, applied or job.given_up(), signalled) from None
     except InternalError as unwritten:  # a full disk does not undo it
-        applied = applied or give_up(step)
+        applied = applied or job.given_up()
         message = f"{applied.label} was {applied.became}, but {unwritten.message}"
         look = None
         if applied.found:
@@ -228,8 +226,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     if "metadata" in wanted:
         labels = {**without_ours(had), **(wanted["metadata"] or {})}
         wanted = wanted | {"metadata": {key: value for key, value in labels.items() if value is not None}}
-    step = Step(noun=noun, form=form_of(noun), wanted=wanted, current=current, parents=parents)
-    step.plan()
+    step = planned(Step(noun=noun, form=form_of(noun), wanted=wanted, current=current, parents=parents))
     if not step.is_open:
         app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
@@ -242,5 +239,6 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
         show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return {}
     if "-" not in ctx.params.values():  # standard input was read
-        step.again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
+        again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
+        step = step.with_(origin=Origin(again=again))
     return write(app, step)

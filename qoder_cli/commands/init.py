@@ -57,7 +57,7 @@ def init(
     from qoder_cli.stack.start import TEMPLATES, commands_for, files_of, name_of_stack, put
 
     chosen = TEMPLATES[template]
-    path = prepare_folder(folder)
+    path = prepare_folder(folder, "DIR")
     written, kept = put(path, files_of(template, name_of_stack(path, template)), is_forced=force)
     for name in kept:
         app.progress.note(f"{path / name} is kept as it is")

@@ -9,7 +9,7 @@ from qoder_cli.nouns.table import NOUNS, in_files, of_file
 
 def schema(
     app: App,
-    kind: str = argument("KIND", "deploy, agent, env, vault, memory or dream.", values.one_of("kind")),
+    kind: str = argument("KIND", "agent, deployment, environment, memory_store, vault …", values.one_of("kind")),
     update: bool = flag("--update", "For a file that updates one: nothing is required."),
 ) -> None:
     """Print the JSON Schema of what a file may hold.
@@ -23,15 +23,15 @@ def schema(
 
     Examples:
       qoder schema agent
-      qoder schema deploy --update > deploy.schema.json"""
+      qoder schema deployment --update > deployment.schema.json"""
     from qoder_cli.base import jsontext
     from qoder_cli.nouns.schema import json_schema
-    from qoder_cli.stack.schema import DECLARED, schema_of
+    from qoder_cli.stack.schema import schema_of
 
-    kinds = in_files()
-    if kind not in kinds:
-        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(kinds)}")
-    found = json_schema(of_file(NOUNS[kind], is_new=not update))
-    if kind in DECLARED and not update:
-        found = schema_of(kind)
+    nouns = [NOUNS[words] for words in in_files()]
+    noun = next((noun for noun in nouns if kind in (noun.words, noun.type, noun.operations)), None)
+    if noun is None:
+        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(noun.type for noun in nouns)}")
+    is_of_folder = noun.kind is not None and noun.kind.is_declared and not update
+    found = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=not update))
     app.out.write(jsontext.dump(found, indent=2) + "\n")

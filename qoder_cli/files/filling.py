@@ -3,14 +3,41 @@
 `${VAR:-text}` is the text if VAR is unset or empty. `$${` is `${`; any other `$` is a `$`.
 """
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from qoder_cli.files.documents import LONGEST
 from qoder_cli.files.tree import Node, Path, Problem
 
 DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
+
+
+# Begins what stands for a variable that is not set; no file can have it.
+_UNSET = f"\ue000{os.urandom(4).hex()}:"
+
+
+def is_unset(value: Any) -> bool:
+    """Return whether a value is a text in which a variable is not set."""
+    return isinstance(value, str) and _UNSET in value
+
+
+def unset_in(value: Any) -> list[str]:
+    """Return the names of the variables in a text that are not set."""
+    return re.findall(f"{_UNSET}(\\w+)\ue001", value) if is_unset(value) else []
+
+
+def as_written(value: Any) -> Any:
+    """Return a JSON value with `${NAME}` for each variable that is not set, as its file has it."""
+    if isinstance(value, dict):
+        return {key: as_written(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_written(item) for item in value]
+    if is_unset(value):
+        return re.sub(f"{_UNSET}(\\w+)\ue001", r"${\1}", value)
+    return value
 
 
 @dataclass
@@ -19,6 +46,8 @@ class Filler:
 
     env: Mapping[str, str]
     problems: list[Problem]
+    may_lack: bool = False  # then a stand-in is in place of what is not set, and `unset` has the names
+    unset: list[str] = field(default_factory=list)
     _room: int = LONGEST  # characters; what aliases repeat counts each time
 
     def fill(self, node: Node, path: Path) -> Node:
@@ -31,7 +60,7 @@ class Filler:
         if not isinstance(content, str):
             return node
         self._take(len(content), node.line)
-        is_filled = any(found[1] and self.env.get(found[1]) for found in DOLLAR.finditer(content))
+        is_filled = any(found[1] and (self.may_lack or self.env.get(found[1])) for found in DOLLAR.finditer(content))
         return Node(node.line, DOLLAR.sub(lambda found: self._value(found, node.line, path), content), is_filled)
 
     def _value(self, found: re.Match[str], line: int, path: Path) -> str:
@@ -45,6 +74,9 @@ class Filler:
             wrong = "${ must be followed by a name: ${NAME} or ${NAME:-text}; write $${ for a literal ${"
         elif default and "${" in default:
             wrong = f"the default of {name} cannot contain a variable"
+        elif not value and default is None and self.may_lack:
+            self.unset.append(name)
+            value = f"{_UNSET}{name}\ue001"
         elif not value and default is None:
             wrong = f"{name} is not set; set it, or give a default: ${{{name}:-text}}"
         elif any("\ud800" <= character <= "\udfff" for character in value):

@@ -8,6 +8,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.places import Path as Path
 from qoder_cli.base.places import spelled as spelled
+from qoder_cli.base.tokens import without_tokens
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.output.screen import inert
 
@@ -40,16 +41,20 @@ class Problem(Exception):
 
 
 class BadFiles(UsageError):
-    """Files with problems. `message` has a line for each, already inert."""
+    """Files with problems: for people the first of them, a line each, already inert; in JSON all."""
 
     has_lines = True
 
-    def __init__(self, problems: Sequence[str], what: str = "deployment files") -> None:
+    def __init__(self, problems: Sequence[str], what: str = "the files") -> None:
         count = counted(len(problems), "problem")
-        lines = [f"{count} in {what}; nothing was sent", *problems[:SHOWN]]
+        lines = [f"{count} in {what}; nothing was sent", *problems]
+        self.all = "\n".join(lines)
         if len(problems) > SHOWN:
-            lines.append(f"and {len(problems) - SHOWN} more")
+            lines[SHOWN + 1 :] = [f"and {len(problems) - SHOWN} more"]
         super().__init__("\n".join(lines))
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "message": without_tokens(self.all)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 from qoder_cli.base.tokens import NAMES, REDACTED, names_token
+from qoder_cli.files.filling import is_unset
 from qoder_cli.files.tree import Node, Path, Problem
 from qoder_cli.http.redact import by_shape
-from qoder_cli.nouns.deploy import InFile
 from qoder_cli.nouns.schema import Fields, Reader, Violation, fields_of, inside
 from qoder_cli.nouns.schema import check as check_by_schema
 
@@ -33,48 +34,56 @@ _WORDS = {
 }
 
 
-def check(fields: Mapping[str, Any], tree: Node, *, at: Path = ()) -> list[Problem]:
-    """Return all problems of a deployment in normal form, as `check_body` does; `at` is its place in the document."""
-    return check_body(InFile, fields, tree, Reader("file"), at=at)
-
-
 def check_body(
-    cls: type[Fields], fields: Mapping[str, Any], tree: Node, reader: Reader, *, at: Path = ()
+    cls: type[Fields],
+    fields: Mapping[str, Any],
+    tree: Node,
+    reader: Reader,
+    shorts: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Problem]:
     """Return all problems of a body, with lines and fields of the file.
 
-    `tree` is what the fields came from, which knows the lines. No problem shows anything that came from a variable.
+    `tree` is what the fields came from, which knows the lines; it may have the `shorts` of fields. No problem shows
+    anything that came from a variable.
     """
     _, found = check_by_schema(cls, dict(fields), reader, most=_MOST)
-    return [_problem(cls, each, tree, at) for each in found]
+    return [*filter(None, (_problem(cls, each, tree, shorts) for each in found))]
 
 
 def problems_of(cls: type[Fields], fields: Mapping[str, Any], reader: Reader) -> list[tuple[str, str]]:
     """Return all problems of fields that stand in no file: where each is, and what it is."""
-    tree = _tree_of(dict(fields))
-    found = (_problem(cls, each, tree, ()) for each in check_by_schema(cls, dict(fields), reader, most=_MOST)[1])
-    return [(each.path, each.text) for each in found]
+    tree = tree_of(dict(fields))
+    return [(each.path, each.text) for each in check_body(cls, fields, tree, reader)]
 
 
-def _tree_of(value: Any) -> Node:
+def tree_of(value: Any) -> Node:
+    """Return a JSON value that stands in no file as a tree."""
     if isinstance(value, dict):
-        return Node(0, {str(key): _tree_of(each) for key, each in value.items()})
+        return Node(0, {str(key): tree_of(each) for key, each in value.items()})
     if isinstance(value, list):
-        return Node(0, [_tree_of(each) for each in value])
+        return Node(0, [tree_of(each) for each in value])
     return Node(0, value)
 
 
-def _problem(cls: type[Fields], found: Violation, tree: Node, at: Path) -> Problem:
-    """Return the problem, at its place in the file, which may have a short form."""
+def _problem(cls: type[Fields], found: Violation, tree: Node, shorts: Mapping[str, str]) -> Problem | None:
+    """Return the problem, at its place in the file; None of a variable that is not set."""
     path: Path = ()
     node = tree
     for step in found.path:
-        if child := node.child(step):
-            node = child
-            path += (step,)
+        for name in (step, shorts.get(str(step), "")):
+            if child := node.child(name):
+                node = child
+                path += (name,)
+                break
+    if _has_unset(node):
+        return None
     if found.kind == "missing" and isinstance(node.content, dict):
         path += found.path[-1:]
-    return Problem(_in_words(cls, found, path, node), line=node.line, path=(*at, *path))
+    return Problem(_in_words(cls, found, path, node), line=node.line, path=path)
+
+
+def _has_unset(node: Node) -> bool:
+    return is_unset(node.content) or any(_has_unset(child) for _, child in node.items())
 
 
 def _in_words(cls: type[Fields], found: Violation, path: Path, node: Node) -> str:
@@ -165,4 +174,4 @@ def problems_of_hidden(node: Node, at: Path = (), *, ignored: Collection[str] = 
         for step in path:
             there = there.child(step) or there
         what = f"has {REDACTED} in place of a secret; write what belongs there, or ${{NAME}} for a variable"
-        yield Problem(what, line=there.line, path=(*at, *path))
+        yield Problem(what, line=there.line, path=path)

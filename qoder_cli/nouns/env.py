@@ -1,7 +1,11 @@
 """Environments, and the work queue of those that are self-hosted (help/pages/api.md#environments)."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from qoder_cli.base.model import mapping
+from qoder_cli.nouns.how import How
+from qoder_cli.nouns.noun import Kind
 from qoder_cli.nouns.parts import Description, Metadata, Name, Names
 from qoder_cli.nouns.schema import UNSET, ByType, Fields, Size
 from qoder_cli.nouns.table import noun
@@ -74,6 +78,12 @@ noun(
     kept={"name": "", "description": "", "metadata": {}, "config": {}, "scope": "organization"},
     deleted="The API refuses while any session, even a deleted one, refers to the environment.",
     body=Environment,
+    kind=Kind(
+        rank=1,
+        text="description",
+        filled={"config": {"type": "cloud", "networking": {"type": "limited"}}, "scope": "organization"},
+        how="env",
+    ),
 )
 noun(
     *("env work", "environments.work"),
@@ -89,3 +99,12 @@ noun(
     dated="created_at",
     bodies={"stop": _Stop},
 )
+
+
+def _remarks(lists: Any, step: Any, *declared: Any) -> Iterator[str]:
+    config = mapping(step.wanted.get("config"))
+    if step.current is None and config.get("type", "cloud") == "cloud" and "networking" not in config:
+        yield "its network is limited: without `networking` nothing outside can be reached"
+
+
+HOW = How(remarks=_remarks)

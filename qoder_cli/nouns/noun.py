@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
+from qoder_cli.base.places import Path
 from qoder_cli.nouns.schema import Fields
 
 Raw = dict[str, Any]
@@ -90,6 +91,31 @@ class Sandboxed:
     samples: tuple[Mapping[str, Any], ...] = ()  # there from the start
 
 
+class Refers(NamedTuple):
+    """A place of a body that names another thing by its id; a file may have its name or its path there."""
+
+    at: Path  # `*` is any item of a list
+    noun: str
+    pins: str = ""  # the type of an object with id and version, where the place has one
+    key: str = "id"  # of the id in that object
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a thing of a noun is in a folder; its folder is called as its operations are."""
+
+    rank: int  # what has a lower one is made first
+    text: str = ""  # the field that the text below the front matter is
+    main: str = ""  # the file that makes a folder one of it
+    refers: tuple[Refers, ...] = ()
+    below: str = ""  # the noun of what it holds: of the field called as these are, else of the texts in its folder
+    filled: Mapping[str, Any] = field(default_factory=dict)  # what the server fills in, in normal form; None: anything
+    is_written_once: bool = False  # what is there stays as it is
+    is_declared: bool = True  # whether files of a folder declare it; else other things bring it along
+    refused: str = ""  # what to do where the API refuses a change of one
+    how: str = ""  # the module beside this one that has `HOW`, where it does anything otherwise than others
+
+
 @dataclass(frozen=True, eq=False)
 class Noun:
     """A kind of thing; each noun is in a file of its own beside this one."""
@@ -103,6 +129,7 @@ class Noun:
     help: Help
     holds: Holds
     sandbox: Sandboxed
+    kind: Kind | None = None  # of what can stand in a folder
 
     @property
     def prefix(self) -> str:

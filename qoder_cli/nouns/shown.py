@@ -14,6 +14,7 @@ from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 Raw = dict[str, Any]
 
 NAMES = ("name", "display_title", "display_name", "filename", "secret_name", "auth.secret_name")
+KNOWN_BY = (*NAMES, "auth.mcp_server_url")  # which tells a credential from others that has no name
 
 
 Look = Callable[[Any], Any]  # makes what is shown of a value; None keeps it absent
@@ -188,10 +189,16 @@ def sheet_of(noun: Noun, raw: Raw, app: App) -> Fields:
 
 def name_of(raw: Raw) -> str | None:
     """Return a thing's name, or None."""
-    for key in NAMES:
-        if name := text(found_at(raw, key)):
-            return name
-    return None
+    return _first_at(raw, NAMES)
+
+
+def known_as(raw: Raw) -> str | None:
+    """Return a thing's name, or what it is for; None if it has neither."""
+    return _first_at(raw, KNOWN_BY)
+
+
+def _first_at(raw: Raw, keys: Sequence[str]) -> str | None:
+    return next((value for key in keys if (value := text(found_at(raw, key)))), None)
 
 
 def called(noun: Noun, raw: Raw) -> str:

@@ -140,6 +140,13 @@ def body_of(operation: Operation) -> type[Fields]:
     return body(noun.holds.bodies.get(verb, noun.holds.body), operation.body, needed, cleared)
 
 
+@cache
+def in_folders() -> dict[str, Noun]:
+    """Return the nouns whose things files of a folder declare, by the names of their folders, in order."""
+    declared = [noun for noun in NOUNS.values() if noun.kind is not None and noun.kind.is_declared]
+    return {noun.operations: noun for noun in sorted(declared, key=lambda noun: noun.kind.rank if noun.kind else 0)}
+
+
 def in_files() -> list[str]:
     """Return the words of the nouns that files declare."""
     return [words for words, noun in NOUNS.items() if noun.holds.takes_file and _created(noun)]

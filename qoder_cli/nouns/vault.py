@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
+from qoder_cli.nouns.noun import Kind
 from qoder_cli.nouns.parts import Metadata, Name, Names, Text
-from qoder_cli.nouns.schema import SECRET, UNSET, ByType, Fields
+from qoder_cli.nouns.schema import KEPT, SECRET, UNSET, ByType, Fields
 from qoder_cli.nouns.table import noun
 
 Secret = Annotated[str, SECRET, "Never shown again."]
@@ -79,12 +80,12 @@ class _OAuth(_NewOAuth):
     mcp_server_url: Text
 
 
-class Credential(Fields):
+class Credential(Fields, unknown="refused"):
     """A credential."""
 
     auth: Annotated[_Bearer | _Variable | _OAuth, ByType(), "The secret, and what it is for."]
-    display_name: Name
-    metadata: Metadata
+    display_name: Name = KEPT
+    metadata: Metadata = KEPT
 
 
 class _CredentialUpdate(Fields):
@@ -92,6 +93,16 @@ class _CredentialUpdate(Fields):
 
     auth: Annotated[_NewBearer | _NewVariable | _NewOAuth, ByType()]
     metadata: Metadata
+
+
+class InFile(Fields, unknown="refused"):
+    """A vault, with the credentials in it."""
+
+    display_name: Name
+    metadata: Metadata = KEPT
+    credentials: Annotated[
+        list[Credential], "Its credentials; write ${NAME} for each secret, and set that variable."
+    ] = KEPT
 
 
 noun(
@@ -105,6 +116,8 @@ noun(
     named_by="display_name",
     kept={"display_name": "", "metadata": {}},
     body=Vault,
+    in_file=InFile,
+    kind=Kind(rank=3, below="vault credential"),
 )
 noun(
     *("vault credential", "vaults.credentials"),
@@ -119,5 +132,11 @@ noun(
     kept={"vault_id": "", "display_name": None, "auth": {}, "metadata": {}},
     takes_file=False,
     body=Credential,
+    kind=Kind(
+        rank=3,
+        is_declared=False,
+        refused="the API may not replace secrets; delete it, then add it",
+        how="secrets",
+    ),
     bodies={"update": _CredentialUpdate},
 )

@@ -51,7 +51,6 @@ EXEMPT = (
         _RAW,
         "it prints a response as it came, in every format",
     ),
-    Row(("input",), ("deploy export",), "its JSON is a file for deploy apply"),
     Row(("empty input allowed", "input"), ("run logs --follow",), "it takes one run"),
     Row(
         (

@@ -6,32 +6,46 @@ from typing import Any
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
-from qoder_cli.nouns.edits.difference import Form, metadata
+from qoder_cli.base.places import spelled
+from qoder_cli.nouns.edits.difference import ABSENT, CONDITIONS, FieldChange, Form, metadata
 from qoder_cli.nouns.edits.thing import Raw
+from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.schema import Fields, secrets_in, without
 from qoder_cli.nouns.table import operation
 
-CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
 _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # of a toolset's tools
 
 
 @cache
 def form_of(noun: Noun) -> Form:
     """Return how a noun's things are compared."""
+    if (form := how_of(noun).form) is not None:
+        return form
     written = operation(noun, "update") or operation(noun, "create")
-    return form_with(written.body if written else ())._replace(moves=noun.holds.moves)
+    return form_with(written.body if written else (), noun.holds.body)._replace(moves=noun.holds.moves)
 
 
-def form_with(fields: tuple[str, ...]) -> Form:
-    """Return how things are compared of which these fields can be set."""
+def form_with(fields: tuple[str, ...], body: type[Fields] = Fields) -> Form:
+    """Return how things are compared of which these fields can be set; secrets of the body are not."""
 
     def settable(raw: Raw) -> Raw:
-        found = normal({name: raw.get(name) for name in fields})
+        found = without_secrets({name: raw.get(name) for name in fields})
         if "metadata" in fields:
             found["metadata"] = without_ours(mapping(raw.get("metadata")))
         return found
 
-    return Form(settable, normal, own={"metadata": metadata})
+    def without_secrets(values: Raw) -> Raw:
+        stripped: Raw = without(normal(values), secrets_in(body, values))
+        return stripped
+
+    return Form(settable, without_secrets, own={"metadata": metadata})
+
+
+def unseen(noun: Noun, fields: Raw) -> list[FieldChange]:
+    """Return the secrets in fields as changes: no server shows what it has."""
+    paths = secrets_in(noun.holds.body, fields)
+    return [FieldChange(spelled(path), ABSENT, value, is_secret=True) for path, value in paths if value]
 
 
 def normal(fields: Raw) -> Raw:

@@ -16,7 +16,7 @@ from qoder_cli.base.errors import (
     UsageError,
 )
 from qoder_cli.base.ids import called
-from qoder_cli.base.model import Resource, text
+from qoder_cli.base.model import Deployment, Resource, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.readback import Sent, object_write
@@ -59,8 +59,17 @@ def _is_deleted(raw: Raw) -> bool:
     return str(raw.get("type")).endswith("_deleted")
 
 
+def _has_state(state: str) -> Callable[[Raw], bool]:
+    return lambda raw: Deployment(raw).state == state
+
+
 ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archived")
 DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted", shows=_is_deleted)
+PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_has_state("paused"), can_be_undone=True)
+UNPAUSE = Change(
+    "unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_has_state("active"), can_be_undone=True
+)
+BY_VERB = {change.verb: change for change in (ARCHIVE, DELETE, PAUSE, UNPAUSE)}
 
 
 def writing(
