@@ -106,6 +106,10 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
         options["metadata"] = bodies.metadata_change(typed["metadata"], typed.get("remove_metadata"))
+    if file := typed.get("file"):
+        from qoder_cli.stack.fence import check_file
+
+        check_file(app, file)
     return bodies.body_of(app, noun, verb, options, file=typed.get("file"))
 
 
@@ -213,6 +217,14 @@ def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bo
     return current
 
 
+def note_owner(app: App, step: Step) -> None:
+    """Say that a thing which a step changes is declared by the files of a stack."""
+    from qoder_cli.nouns.edits.owner import owner_of
+
+    if step.current is not None and (stack := owner_of(step.noun, step.current)):
+        app.progress.note(f"{step.label} belongs to the stack {stack}, whose next apply may undo this")
+
+
 def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: str, dry_run: bool) -> Raw:
     """Make a thing as wanted, print it, and return it as it is then; empty if nothing was sent.
 
@@ -231,6 +243,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
         app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
         return {}
+    note_owner(app, step)
     if not dry_run:
         app.progress.note(f"updating {step.target.called} {app.client.settings.whereabouts}")
     if not app.progress.is_quiet:  # stdout has the thing

@@ -123,9 +123,13 @@ def _unknown(cls: type[Fields], path: Path) -> str:
     return "unknown field"
 
 
-# Fields that may hold a token: what an agent reads, or a shell runs. So may what goes by the name of a secret.
 _FOR_TOKENS = frozenset(("content", "initial_events", "instructions", "message", "setup_script", "system", "text"))
 _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
+
+
+def is_for_tokens(field: str) -> bool:
+    """Return whether a token may stand in a field: an agent reads it, a shell runs it, or it is named as a secret."""
+    return field in _FOR_TOKENS or _SECRET_NAME.search(field) is not None
 
 
 def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
@@ -134,7 +138,7 @@ def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
         path = (*at, step)
         if isinstance(step, str) and names_token(step):
             yield Problem("has a key that is a token", line=child.line, path=at)
-        elif str(step) in _FOR_TOKENS or _SECRET_NAME.search(str(step)):
+        elif is_for_tokens(str(step)):
             continue
         elif isinstance(child.content, str):
             is_url = str(step).endswith("url")

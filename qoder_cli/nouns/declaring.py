@@ -28,7 +28,7 @@ _SECRETS = (
     *("token", "secret_value", "access_token", "refresh_token", "client_secret"),
     *("authorization_token", "password"),
 )
-_SERVERS = "created_at"  # what only an object of the API has
+_SERVERS = frozenset(("created_at", "archived_at"))  # which only an object of the API has
 _SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
 
 
@@ -49,7 +49,7 @@ def fill(document: Document, noun: Noun, filler: Filler) -> Filled:
     written, problems = document.node, filler.problems
     if not isinstance(written.content, dict):
         raise Problem(f"must be the fields of the {noun.called}", line=written.line)
-    is_servers = _SERVERS in written.content
+    is_servers = not _SERVERS.isdisjoint(written.content)
     node = written if is_servers else filler.fill(written, ())
     if document.text is not None:  # in which no variable is filled in: it may be a script
         text = _text_below(document, noun, problems)
@@ -121,13 +121,13 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
     problems, before = filler.problems, len(filler.problems)
     read = fill(document, noun, filler)
     node, schema = read.node, of_file(noun, is_new=True)
-    fields = settable(noun, read.fields) if read.is_servers else read.fields
+    created = operation(noun, "create")
+    assert created is not None  # each kind of a folder has one
+    fields = settable(noun, read.fields, ("id", *created.body)) if read.is_servers else read.fields
     id = _id_in(noun, fields.pop("id", None), node, problems)
     fields = how_of(noun).spell(fields)
     refs = tuple(references(noun, fields, node, problems))
     add_problems(problems, wrong_in(read, fields, schema, Reader("file"), shorts=shorts_of(noun)))
-    created = operation(noun, "create")
-    assert created is not None  # each kind of a folder has one
     own = {name: fields.pop(name) for name in [*fields] if name not in created.body and name in fields_of(schema)}
     named_by = noun.naming.named_by
     name = fields.get(named_by, id)
@@ -179,10 +179,8 @@ def _held(holder: Declaration, held: Sequence[Any], node: Node) -> Iterator[Decl
         )
 
 
-def settable(noun: Noun, fields: Raw) -> Raw:
-    """Return what of an object of the API can be set, and its id."""
-    created = operation(noun, "create")
-    names = ("id", *(created.body if created else ()))
+def settable(noun: Noun, fields: Raw, names: Sequence[str]) -> Raw:
+    """Return the fields of these names of an object of the API, without what only the server sets in them."""
     values = {name: fields[name] for name in names if fields.get(name) is not None}
     if isinstance(values.get("metadata"), dict):
         values["metadata"] = labels_of(values)

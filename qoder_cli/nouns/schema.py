@@ -463,6 +463,8 @@ class ByType(NamedTuple):
         if self.judge not in (None, info.context.where):
             return value
         if self.default and not is_server:
+            if not value:
+                raise ValueError("is empty, and the API refuses that; give it a type")
             value = {"type": self.default, **value}
         if "type" not in value:
             if not is_server:

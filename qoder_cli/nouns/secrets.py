@@ -22,6 +22,7 @@ from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.schema import secrets_in, without
 from qoder_cli.nouns.shown import found_at, known_as, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
+from qoder_cli.nouns.vault import HOST
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
@@ -29,8 +30,6 @@ PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --variable < FILE, or use
 _CREDENTIAL = NOUNS["vault credential"]
 _SET = ("auth", "display_name", "metadata")  # what of one can be set
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
-# Unlike those of environments, these may be * or have an underscore, as names of services have.
-_HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (help/pages/api.md#vaults)
@@ -73,7 +72,7 @@ def server(url: str) -> str:
 
 def host(name: str) -> str:
     """Return a host to which the secret may go. Raises UsageError."""
-    if not _HOST.fullmatch(refuse_secret(name, "--allow-host")):
+    if not re.fullmatch(HOST, refuse_secret(name, "--allow-host")):
         hint = "e.g. --allow-host api.github.com"
         raise UsageError(f"--allow-host: {name[:60]!r} is not a host", hint=hint)
     return name

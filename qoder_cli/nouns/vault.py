@@ -3,10 +3,12 @@
 from typing import Annotated, Any, Literal
 
 from qoder_cli.nouns.noun import Kind
-from qoder_cli.nouns.parts import Metadata, Name, Names, Text
-from qoder_cli.nouns.schema import KEPT, SECRET, UNSET, ByType, Fields
+from qoder_cli.nouns.parts import Metadata, Name, Text
+from qoder_cli.nouns.schema import KEPT, SECRET, UNSET, ByType, Fields, like
 from qoder_cli.nouns.table import noun
 
+# Unlike those of environments, these may be * or have an underscore, as names of services have.
+HOST = r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?"
 Secret = Annotated[str, SECRET, "Never shown again."]
 
 
@@ -21,7 +23,7 @@ class _AllowedHosts(Fields):
     """Where the secret may go."""
 
     type: Literal["unrestricted", "limited"]
-    allowed_hosts: Names = UNSET
+    allowed_hosts: list[Annotated[str, like(HOST, "is not a host")]] = UNSET
 
 
 class _NewClient(Fields, unknown="open"):

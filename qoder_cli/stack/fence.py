@@ -8,9 +8,10 @@ from pathlib import Path
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.files.documents import STDIN
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.settings.values import REGIONS, host_of, read_base_url
-from qoder_cli.stack.folder import ROOT_FILE, Folder, settings_in
+from qoder_cli.stack.folder import ROOT_FILE, Folder, root_above, settings_in
 
 _NOUN = "stack folder"  # what this machine remembers it as
 _URL = re.compile(r'\[remote "[^"]*"\][^\[]*?^\s*url\s*=\s*(.+)$', re.MULTILINE)
@@ -40,6 +41,13 @@ def check(app: App, folder: Folder) -> None:
             f"this stack lives in another workspace than this command would use ({ROOT_FILE}); nothing was sent",
             hint=f"pass --workspace {fence.workspace_id}",
         )
+
+
+def check_file(app: App, file: str) -> None:
+    """Raise UsageError if a single file lies in the folder of a stack that lives elsewhere."""
+    if file != STDIN and (root := root_above(file)) is not None:
+        stack, fence = settings_in(root)
+        check(app, Folder(root, stack=stack, fence=fence))
 
 
 # Two folders of one name would each prune what the other declares.

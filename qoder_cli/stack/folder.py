@@ -60,8 +60,8 @@ class Folder:
 
 def find(paths: Sequence[str]) -> Folder:
     """Return the files that paths mean, folders with all that is below. Raises BadFiles if a root cannot be read."""
-    roots = {os.path.realpath(root): root for path in paths if (root := _root_above(path)) is not None}
-    if len(roots) > 1 or (roots and any(_root_above(path) is None for path in paths)):
+    roots = {os.path.realpath(root): root for path in paths if (root := root_above(path)) is not None}
+    if len(roots) > 1 or (roots and any(root_above(path) is None for path in paths)):
         raise BadFiles([f"{' and '.join(paths)} belong to different stacks; apply one at a time"])
     root = next(iter(roots.values()), None) or _shared_by(paths)
     stack, fence = settings_in(root) if roots else (None, Fence())
@@ -74,7 +74,7 @@ def find(paths: Sequence[str]) -> Folder:
     return Folder(root, [*sources.values()], stack, fence, is_whole, finder.skipped, finder.problems)
 
 
-def _root_above(path: str) -> str | None:
+def root_above(path: str) -> str | None:
     """Return the folder, this one or one above, that has a qoder.yaml."""
     folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
     while True:

@@ -169,9 +169,9 @@ def why_changed(lists: ServerLists, stack: str | None, noun: Noun, raw: Raw) -> 
 
 def _uncompared(candidate: Candidate) -> Iterator[str]:
     """Yield which fields were not compared with what was applied."""
-    if how_of(candidate.noun).differs is None:
-        if names := [name for name, was in recorded(candidate.raw).items() if not was]:
-            yield f"not compared with what was applied: {', '.join(names)}"
+    names = [name for name, was in recorded(candidate.raw).items() if not was]
+    if names and how_of(candidate.noun).differs is None:
+        yield f"not compared with what was applied: {', '.join(names)}"
 
 
 def _is_filled_in(noun: Noun, name: str, value: Any) -> bool:

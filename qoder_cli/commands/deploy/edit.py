@@ -175,6 +175,8 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
         app.progress.note(f"{step.label} is already up to date")
     elif not dry_run:
         app.progress.note(f"{doing} {step.label} {app.client.settings.whereabouts}")
+    if step.is_open:
+        editing.note_owner(app, step)
     if not app.progress.is_quiet and step.is_open:
         _show_changes(app, step)
     _warn(app, step)
