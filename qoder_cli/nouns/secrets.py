@@ -314,6 +314,8 @@ def _find(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[R
     place = PLACES.get(str(auth.get("type")), PLACES[BEARER])
     aim, rows = found_at({"auth": auth}, place), lists.rows(_CREDENTIAL, *parents)
     same = [row for row in rows if found_at(row, "auth.type") == auth.get("type") and found_at(row, place) == aim]
+    if len(same) > 1:  # then its name says which of them is meant
+        same = [row for row in same if row.get("display_name") == declared.fields.get("display_name")] or same
     return same or [row for row in rows if name_of(row) == declared.name and found_at(row, place) is None]
 
 

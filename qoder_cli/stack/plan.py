@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Rejected, first_by_rank
 from qoder_cli.base.ids import nearest
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.words import few
 from qoder_cli.files.filling import unset_in
@@ -514,13 +514,16 @@ def _means(step: Step, name: str, wanted: Any, there: Any) -> bool:
 
 
 def _pinned_there(current: Raw, ref: Reference, id: str) -> Any:
-    """Return the version that is pinned now of the thing with an id, in the list or the field of a place."""
+    """Return the version that is pinned now of the thing with an id: at a place, else anywhere in the list there."""
     where: Any = current
+    pins: list[Any] = []
     for step in ref.at:
         if isinstance(step, int):
-            break
-        where = mapping(where).get(step)
-    for entry in where if isinstance(where, list) else [where]:
+            pins = array(where)
+            where = next(iter(pins[step : step + 1]), None)
+        else:
+            where = mapping(where).get(step)
+    for entry in (where, *pins):
         if mapping(entry).get(ref.key) == id:
             return mapping(entry).get("version")
     return None

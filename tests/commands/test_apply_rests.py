@@ -1,5 +1,6 @@
 """Coming to rest: after an apply `diff` finds nothing and a second apply writes nothing, whatever a server adds."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,11 +103,8 @@ def adds(raw: Raw) -> None:
             auth["networking"] = {"allowed_hosts": [], **auth["networking"]}
 
 
-def rests(team: Team, files: Raw, *, stack: bool) -> None:
-    """Apply files once, and then find nothing to do."""
-    team.write({**({"qoder.yaml": "stack: s"} if stack else {}), **files})
-    first = team.apply("--json")
-    assume(first.code == 0)  # the sandbox refuses more than this program knows to be wrong
+def find_at_rest(team: Team) -> None:
+    """Find nothing to do, and do nothing, where all was applied."""
     ran = team("diff")
     assert ran.code == 0, ran.out + ran.err
     again = team.apply("--json")
@@ -122,4 +120,31 @@ def test_apply_comes_to_rest_with_every_field(
     fields = data.draw(declared(words))
     team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("rests"))
     team.service.defaults = adds if data.draw(st.booleans()) else None
-    rests(team, {f"{words}/x.yaml": fields}, stack=data.draw(st.booleans()))
+    team.write({**({"qoder.yaml": "stack: s"} if data.draw(st.booleans()) else {}), f"{words}/x.yaml": fields})
+    assume(team.apply().code == 0)  # the sandbox refuses more than this program knows to be wrong
+    find_at_rest(team)
+
+
+BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
+ROSTER = {"type": "coordinator", "agents": ["writer@1", "writer"]}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"agents/x.yaml": {"name": "x", "model": "auto", "multiagent": ROSTER}},
+        {
+            "vaults/x.yaml": {
+                "display_name": "x",
+                "credentials": [{"auth": BEARER}, {"auth": BEARER, "display_name": "y"}],
+            }
+        },
+    ],
+)
+def test_apply_comes_to_rest_where_one_thing_is_named_twice(
+    qoder: Qoder, served_by: Generation, tmp_path: Path, files: Raw
+) -> None:
+    team = Team(qoder, Things(qoder, served_by), tmp_path)
+    team.write({"qoder.yaml": "stack: s", **files})
+    team.applied()
+    find_at_rest(team)
