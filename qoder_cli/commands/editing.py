@@ -78,7 +78,7 @@ class OutcomeOptions(NamedTuple):
         if not content.strip() or len(content) > LONGEST_RUBRIC:
             raise UsageError(f"--rubric has {len(content):,} characters; 1 to {LONGEST_RUBRIC:,} are taken")
         for name, value in (("--outcome", self.outcome), ("--rubric", content)):
-            bodies.check_typed(name, value, is_prompt=True)
+            bodies.check_typed(name, "text", value)
         rubric = {"type": "text", "content": content}
         about = {"type": "user.define_outcome", "description": self.outcome, "rubric": rubric}
         return [{**about, **filled({"max_iterations": self.max_iterations})}]

@@ -130,7 +130,7 @@ def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MES
     if message is None and not app.is_piped_into:
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
     content = text_of("-" if message is None else message, stdin=app.stdin, option="-m")
-    check_typed("-m", content, is_prompt=True)
+    check_typed("-m", "content", content)
     if len(content.encode()) > memories.LARGEST:
         raise UsageError(f"-m: more than {memories.LARGEST // 2**10} KB", hint="split it into several memories")
     if "\0" in content:

@@ -91,7 +91,7 @@ def declare_fields(fields: Mapping[str, Any]) -> "Declaration":
     from qoder_cli.nouns.table import NOUNS
 
     for field, value in fields.items():
-        check_typed(OPTIONS[field], value, is_prompt=field == "message")
+        check_typed(OPTIONS[field], field, value)
     noun, tree = NOUNS["deploy"], tree_of(dict(fields))
     spelled, problems = how_of(noun).spell(deepcopy(dict(fields))), list[Any]()
     refs = tuple(references(noun, spelled, tree, problems))

@@ -12,7 +12,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.marks import is_ours
 from qoder_cli.files.tree import BadFiles, Problem
-from qoder_cli.nouns.checking import is_for_tokens, tokens_in, tree_of
+from qoder_cli.nouns.checking import tokens_in, tree_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
@@ -41,7 +41,7 @@ def body_of(
     named |= {field: option.name for field, option in options_by_field.items() if option and field in options}
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
-        check_typed(named[field], value, is_prompt=is_for_tokens(field))
+        check_typed(named[field], field, value)
     fields = {} if file is None else _of_file(app, noun, wanted, file)
     body = fields | typed
     if "metadata" in fields and "metadata" in typed:
@@ -95,10 +95,10 @@ def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) 
     return dict.fromkeys(removed or ()) | pairs(typed) or None
 
 
-def check_typed(option: str, value: Any, *, is_prompt: bool = False) -> None:
-    """Raise UsageError for non-UTF-8 and, except in prompts, for a token."""
+def check_typed(option: str, field: str, value: Any) -> None:
+    """Raise UsageError for non-UTF-8 and for a token where a field has none, as in a file."""
     text = json.dumps(value, ensure_ascii=False)
-    if not is_prompt and any(tokens_in(tree_of({"": value}))):
+    if any(tokens_in(tree_of({field: value}))):
         raise UsageError(f"{option}: a token was given; nothing was sent", hint="set QODER_PAT to it")
     try:
         text.encode()

@@ -123,13 +123,17 @@ def _unknown(cls: type[Fields], path: Path) -> str:
     return "unknown field"
 
 
-_FOR_TOKENS = frozenset(("content", "initial_events", "instructions", "message", "setup_script", "system", "text"))
+# Where a token may stand: an agent reads it, or a shell runs it. So may it in what is named as a secret.
+_FOR_TOKENS: tuple[str, ...] = (
+    "content",
+    "environment_variables",
+    "headers",
+    "initial_events",
+    "instructions",
+    "message",
+)
+_FOR_TOKENS += ("setup_script", "system", "text")
 _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
-
-
-def is_for_tokens(field: str) -> bool:
-    """Return whether a token may stand in a field: an agent reads it, a shell runs it, or it is named as a secret."""
-    return field in _FOR_TOKENS or _SECRET_NAME.search(field) is not None
 
 
 def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
@@ -138,16 +142,16 @@ def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
         path = (*at, step)
         if isinstance(step, str) and names_token(step):
             yield Problem("has a key that is a token", line=child.line, path=at)
-        elif is_for_tokens(str(step)):
+        elif step in _FOR_TOKENS and "metadata" not in at:
             continue
-        elif isinstance(child.content, str):
+        elif not isinstance(child.content, str):
+            yield from tokens_in(child, path)
+        elif "metadata" in at or not _SECRET_NAME.search(str(step)):  # everyone sees metadata
             is_url = str(step).endswith("url")
             if names_token(child.content) or (is_url and by_shape(child.content) != child.content):
                 what = "holds a password or a token" if is_url else "is, or holds, a token"
                 hint = "set it in the field for tokens, or put it into a vault"
                 yield Problem(f"{what}; {hint}", line=child.line, path=path)
-        else:
-            yield from tokens_in(child, path)
 
 
 def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:

@@ -102,8 +102,10 @@ def wrong_in(
 ) -> Iterator[Problem]:
     """Yield what is wrong with a document: by its schema, tokens where something else belongs, hidden secrets."""
     yield from check_body(schema, fields, read.node, reader, shorts)
-    if not read.is_servers:
-        yield from tokens_in(read.node)
+    sent = read.node
+    if read.is_servers:
+        sent = Node(sent.line, {name: child for name, child in _fields_of(sent).items() if name in fields})
+    yield from tokens_in(sent)
     yield from problems_of_hidden(read.written, ignored=ignored)
 
 

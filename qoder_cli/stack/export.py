@@ -22,7 +22,7 @@ from qoder_cli.base.words import few
 from qoder_cli.files.yamlwrite import comment, entry
 from qoder_cli.nouns.declaring import field_of_held, places_of, shorts_of
 from qoder_cli.nouns.edits.forms import form_of, form_with
-from qoder_cli.nouns.edits.owner import digest, owner_of
+from qoder_cli.nouns.edits.owner import is_filled_in, owner_of, recorded
 from qoder_cli.nouns.files import safe_name
 from qoder_cli.nouns.how import Unexportable, how_of
 from qoder_cli.nouns.lists import ServerLists
@@ -379,18 +379,17 @@ def _short_of(noun: Noun, name: str) -> str:
 
 
 def _plain(noun: Noun, raw: Raw) -> Raw:
-    """Return what can be set of a thing, in normal form, but for what the server filled in."""
+    """Return what can be set of a thing, in normal form, but for what the server filled in and no file set."""
     created = operation(noun, "create")
     assert created is not None  # each kind of a folder has one
     fields = deepcopy({**form_with(created.body).settable(raw), **form_of(noun).settable(raw)})
     if "metadata" in fields:
         fields["metadata"] = labels_of(raw)
-    filled = noun.kind.filled if noun.kind else {}
-    order = [noun.naming.named_by, *created.body]
+    noted, order = recorded(raw), [noun.naming.named_by, *created.body]
     return {
         name: fields[name]
         for name in dict.fromkeys(order)
-        if fields.get(name) not in (None, "", [], {}) and digest(fields[name]) != digest(filled.get(name))
+        if fields.get(name) not in (None, "", [], {}) and (name in noted or not is_filled_in(noun, name, fields[name]))
     }
 
 

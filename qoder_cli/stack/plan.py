@@ -25,6 +25,7 @@ from qoder_cli.nouns.edits.owner import (
     content_digest,
     digest,
     has_room,
+    is_filled_in,
     mark_of,
     owner_of,
     record_of,
@@ -412,8 +413,8 @@ class Planner:
                 remarks.append(f"{name} is no longer in the file; it is kept, for nothing tells who set it")
             elif not is_same:
                 remarks.append(f"{name} is no longer in the file, but was changed outside since ({since}); it is kept")
-            else:
-                cleared[name] = {} if name == "metadata" else deepcopy(form.empty.get(name))
+            elif not is_filled_in(noun, name, value):
+                cleared[name] = _cleared_value(step, name)
         return cleared
 
     def _marked(self, step: Step, declared: Declaration, fields: Raw, remarks: list[str]) -> Step:
@@ -505,6 +506,14 @@ def _twice(items: Sequence[Planned]) -> Iterator[str]:
         if other is not item and other.declared is not None:
             what = f"is the same {item.step.noun.called} as {other.declared.place} ({item.step.current['id']})"
             yield item.declared.place.problem(what)
+
+
+def _cleared_value(step: Step, name: str) -> Any:
+    """Return what empties a field: what the server would have filled in, where it cannot be without one."""
+    filled = step.noun.kind.filled if step.noun.kind else {}
+    if name == "metadata":
+        return {}
+    return deepcopy(filled.get(name, step.form.empty.get(name)))
 
 
 def _means(step: Step, name: str, wanted: Any, there: Any) -> bool:

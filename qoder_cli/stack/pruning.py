@@ -16,7 +16,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.owner import digest, name_in_mark, owner_of, recorded
+from qoder_cli.nouns.edits.owner import digest, is_filled_in, name_in_mark, owner_of, recorded
 from qoder_cli.nouns.edits.step import Origin, Send, Step
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import how_of
@@ -161,7 +161,7 @@ def why_changed(lists: ServerLists, stack: str | None, noun: Noun, raw: Raw) -> 
         return "its mark does not say what was applied"
     for name in {**there, **noted}:
         value, was = there.get(name), noted.get(name)
-        is_new = was is None and value not in (None, "", [], {}) and not _is_filled_in(noun, name, value)
+        is_new = was is None and value not in (None, "", [], {}) and not is_filled_in(noun, name, value)
         if (was and was != digest(value)) or (is_new and name != noun.naming.named_by):
             return f"changed outside since: {name}"
     return _why_held(lists, stack, noun, str(raw["id"]))
@@ -172,12 +172,6 @@ def _uncompared(candidate: Candidate) -> Iterator[str]:
     names = [name for name, was in recorded(candidate.raw).items() if not was]
     if names and how_of(candidate.noun).differs is None:
         yield f"not compared with what was applied: {', '.join(names)}"
-
-
-def _is_filled_in(noun: Noun, name: str, value: Any) -> bool:
-    """Return whether the server fills a field in with this value."""
-    filled = noun.kind.filled if noun.kind else {}
-    return name in filled and (filled[name] is None or digest(filled[name]) == digest(value))
 
 
 def _why_held(lists: ServerLists, stack: str | None, noun: Noun, id: str) -> str:

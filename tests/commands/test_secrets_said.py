@@ -194,7 +194,7 @@ TOKENS = [
     "sk_live_Abcdefghij012345",
 ]
 PLACES = [
-    *(f"env create --name a {more}" for more in ("--pip {}", "--allow-host {}")),
+    *(f"env create --name a {more}" for more in ("--pip {}", "--allow-host {}", "--metadata my_token={}")),
     *(f"agent create --name a --model auto {more}" for more in ("--tools Bash,{}", "--ask {}")),
     *(f"agent create --name a --model auto --mcp docs=https://{more}" for more in ("me:{}@x.example", "x/?x={}")),
     *("run list --status {}", "deploy get {} --json", "{} list", "deploy pause -", "deploy run -"),
@@ -220,6 +220,8 @@ def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder, url: str) -> None
     assert "a URL must not hold a password or a token" in ran.err
 
 
+BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
+CREDENTIAL = {"auth": BEARER}
 IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "agent": (("agent", "create"), {"name": "a", "model": "auto", "tools": [{"name": TOKENS[3]}]}, "tools[0].name"),
     "url": (
@@ -235,6 +237,26 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
         ("apply", "--yes"),
         {**FILE, "resources": [{"type": "git_repository", "url": f"https://me:{TOKENS[5]}@x.example/a"}]},
         "resources[0].url",
+    ),
+    "label": (("apply", "--yes"), {**FILE, "metadata": {"github_token": TOKENS[2]}}, "metadata.github_token"),
+    "object": (
+        ("apply", "--yes"),
+        {**FILE, "created_at": "2026-06-14T08:53:32Z", "metadata": {"team": TOKENS[1]}},
+        "metadata.team",
+    ),
+    "credential": (
+        ("apply", "--yes"),
+        {"type": "vault", "display_name": "a", "credentials": [{**CREDENTIAL, "display_name": TOKENS[2]}]},
+        "credentials[0].display_name",
+    ),
+    "server": (
+        ("apply", "--yes"),
+        {
+            "type": "vault",
+            "display_name": "a",
+            "credentials": [{"auth": {**BEARER, "mcp_server_url": "https://a:b@c"}}],
+        },
+        "credentials[0].auth.mcp_server_url",
     ),
 }
 

@@ -35,6 +35,8 @@ _MOST_COMPARED = 4000  # lines; comparing more takes seconds
 # What tells which item of a list is which, besides its `type`: the first that it has.
 _IDENTITIES = ("id", "name", "skill_id", "file_id", "memory_store_id", "mcp_server_name", "url")
 
+_PINNED = frozenset(("id", "skill_id"))  # one of which says what a version is of
+
 
 class Secrets:
     """The places of variables filled from `${VAR}`, and of tokens of resources.
@@ -236,6 +238,8 @@ def _by_field(form: Form, path: Path, had: Raw, has: Raw, *, loosely: bool) -> l
     one, other = {**form.filled_in(had), **had}, {**form.filled_in(has), **has}
     found = []
     for key in dict.fromkeys((*had, *has)):
+        if key == "version" and key not in has and not _PINNED.isdisjoint(has):
+            continue  # it was left open, and the server pins it
         is_in_both = key in had and key in has
         may_differ = is_in_both or _meaning(one.get(key)) != _meaning(other.get(key))
         if may_differ and (key in has or not loosely):
@@ -295,9 +299,19 @@ def _means(before: Any, after: Any, *, loosely: bool) -> bool:
     return bool(_meaning(before) == _meaning(after))
 
 
+def is_nothing(value: Any) -> bool:
+    """Return whether a value says nothing: it is empty, or has only empty lists, as where nothing is installed.
+
+    An object that has an empty text or object says something: that such a variable, or such a field, is there.
+    """
+    if isinstance(value, dict):
+        return all(item == [] for item in value.values())
+    return value is ABSENT or value in (None, "", [])
+
+
 def _meaning(value: Any) -> Any:
     """Return the same for the same meaning: 1.0 is 1, empty is nothing, true is not 1."""
-    if value is ABSENT or value in (None, "", [], {}):
+    if is_nothing(value):
         return None
     if isinstance(value, int | float | Number):
         with suppress(InvalidOperation):  # an exponent beyond all bounds, or a bool

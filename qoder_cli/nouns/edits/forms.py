@@ -64,6 +64,14 @@ def _model(model: Any) -> Any:
     return model
 
 
+def _roster(multiagent: Any) -> Any:
+    """Return agents that work together, each as an object."""
+    if not isinstance(multiagent, dict) or not isinstance(multiagent.get("agents"), list):
+        return multiagent
+    agents = [{"type": "agent", "id": each} if isinstance(each, str) else each for each in multiagent["agents"]]
+    return {**multiagent, "agents": agents}
+
+
 def _tools(tools: Any) -> Any:
     """Return tools without what is so by default."""
     found = list(tools) if isinstance(tools, list) else []
@@ -91,4 +99,5 @@ def _config(config: Any) -> Any:
     return _network(config)
 
 
-_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "config": _config, "auth": _network}
+_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "multiagent": _roster}
+_NORMAL |= {"config": _config, "auth": _network}

@@ -11,7 +11,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import MOST_KEYS, without_ours
 from qoder_cli.base.model import mapping, text
-from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, is_nothing
 from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import KNOWN_BY, found_at
@@ -51,7 +51,7 @@ def _mark_in(noun: Noun, raw: Raw) -> tuple[str, str, str]:
 
 def digest(value: Any) -> str:
     """Return what tells one value of a field from another; empty is nothing."""
-    if value in ("", [], {}):
+    if is_nothing(value):
         value = None
     return sha256(jsontext.dump(_sorted(value)).encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
@@ -67,7 +67,7 @@ def content_digest(files: Mapping[str, bytes]) -> str:
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value) if value[key] not in (None, "", [], {})}
+        return {key: _sorted(value[key]) for key in sorted(value) if not is_nothing(value[key])}
     if isinstance(value, list):
         return [_sorted(each) for each in value]
     if isinstance(value, Number | float):
@@ -96,6 +96,17 @@ def _noted(record: str) -> dict[str, str]:
     return {name: value for name, _, value in (each.partition("=") for each in record.split())}
 
 
+def _names_set(record: str) -> set[str]:
+    """Return the fields that a record says were set to something."""
+    return {name for name, was in _noted(record).items() if was != digest(None)}
+
+
+def is_filled_in(noun: Noun, name: str, value: Any) -> bool:
+    """Return whether the server fills a field in with this value, where nobody sets it."""
+    filled = noun.kind.filled if noun.kind else {}
+    return name in filled and (filled[name] is None or digest(filled[name]) == digest(value))
+
+
 def has_room(metadata: Raw) -> bool:
     """Return whether both marks can be added to metadata, and the one that settles a lost response."""
     return len(without_ours(metadata)) + 3 <= MOST_KEYS
@@ -122,7 +133,7 @@ def with_marks(step: Step, marks: Raw) -> Step:
         step = step.with_(wanted={**step.wanted, "metadata": labels})
     step = step.with_(form=marked(step.form))
     missing = {key: value for key, value in marks.items() if before.get(key) != value}
-    has_news = _noted(str(before.get(APPLIED))).keys() != _noted(marks[APPLIED]).keys()  # else only spelled otherwise
+    has_news = _names_set(str(before.get(APPLIED))) != _names_set(marks[APPLIED])  # else only spelled otherwise
     if not missing or (missing.keys() == {APPLIED} and not step.changes and not has_news):
         return step
     if step.current is not None and (STACK in missing or not step.changes):
