@@ -95,6 +95,9 @@ def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: Ho
             plan = plan.refusing_adoption(stack, options)
         if (plan.is_open and asks) or not app.progress.is_quiet:
             plan_text.show(app.err, plan, verbose=how.verbose)
+        else:
+            for line in plan_text.kept_of(plan):
+                app.progress.warn(line)
         if not asks and (error := plan.blocked):
             message = f"{error.message.removesuffix('; nothing was changed')}; nothing was applied"
             raise error.with_(message=message, next=error.next or _next_to(error, again))

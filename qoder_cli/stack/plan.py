@@ -345,7 +345,10 @@ class Planner:
         name = ref.target.name if ref.target else ref.name
         rows = self.lists.named(ref.noun, name)
         if len(rows) != 1:
-            self._problems.append(declared.place.problem(self._why_not(ref.noun, name, rows), ref.at, ref.line))
+            what = self._why_not(ref.noun, name, rows)
+            if ref.target is not None and not rows:
+                what = f"no {ref.noun.called} is named {name!r} on the server yet; apply {ref.target.place.file}, too"
+            self._problems.append(declared.place.problem(what, ref.at, ref.line))
             return ToCome(name), None
         version = None
         if self.options.repin and ref.pins:
@@ -359,7 +362,7 @@ class Planner:
         names = [known for known in map(name_of, self.lists.rows(noun)) if known]
         names += [each.name for each in self.reading.things if each.noun is noun]
         near = nearest(name, names)
-        also = f"; did you mean {near[0]!r}?" if near else ", neither in the folder nor on the server"
+        also = f"; did you mean {near[0]!r}?" if near else ", neither in these files nor on the server"
         return f"no {noun.called} is named {name!r}{also}"
 
     def _check_required(self, declared: Declaration, fields: Raw) -> None:

@@ -109,7 +109,12 @@ def remarks_of(items: Sequence[Planned]) -> Iterator[str]:
         yield from (inert(f"{kind_of(item.step.noun)} {item.step.name}: {line}") for line in (*about, *item.remarks))
 
 
-def notes_of(plan: Plan) -> Iterator[str]:
-    """Yield what is said of the whole: what stays that no file declares, and why."""
+def kept_of(plan: Plan) -> Iterator[str]:
+    """Yield what stays that no file declares, and why."""
     yield from (inert(f"{kept.label} is kept: {kept.why}") for kept in plan.kept)
+
+
+def notes_of(plan: Plan) -> Iterator[str]:
+    """Yield what is said of the whole."""
+    yield from kept_of(plan)
     yield from map(inert, plan.notes)

@@ -140,6 +140,14 @@ def test_apply_never_takes_a_pin_back_to_an_older_version_that_a_stale_list_show
 # What is cleared, and what is kept.
 
 
+def test_apply_says_what_to_apply_too_where_a_path_leads_to_what_is_not_there_yet(team: Team) -> None:
+    team.write(THREE)
+    ran = team.qoder("apply", str(team.folder / "deployments"), "--yes")
+    assert (ran.code, team.writes) == (2, [])
+    assert "no agent is named 'reporter' on the server yet; apply " in ran.err
+    assert "agents/reporter.md, too" in ran.err
+
+
 def test_apply_clears_what_left_the_file_and_keeps_what_others_set(team: Team) -> None:
     team.write(THREE)
     team.applied()
@@ -332,6 +340,8 @@ def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team:
     assert "environment old" in ran.err
     assert "is kept: deployment theirs uses it" in ran.err
     assert [each.split("/")[1] for each in team.writes] == ["deployments", "agents"]
+    quiet = team.apply("--prune", "--no-progress")
+    assert (quiet.code, quiet.err.startswith("warning: environment old (")) == (0, True)
     team.service.change(f"/deployments/{made['id']}/archive", {})
     team.applied("--prune")
     assert [each.split("/")[1] for each in team.writes] == ["environments"]

@@ -135,7 +135,7 @@ def test_apply_of_a_file_tells_names_of_nothing_or_of_two_with_their_lines(desk:
         r"a.yaml:3: agent: 2 agents are named 'twin' \(agent_\w+, agent_\w+\); write the id of one$", lines[1]
     )
     assert "a.yaml:4: environment_id: no environment is named 'defaults'; did you mean 'default'?" in lines[2]
-    assert "a.yaml:11: vault_ids[0]: no vault is named 'nothing', neither in the folder nor on the server" in lines[3]
+    assert "a.yaml:11: vault_ids[0]: no vault is named 'nothing', neither in these files nor on the server" in lines[3]
 
 
 def test_apply_of_a_file_renames_what_has_an_id(desk: Desk) -> None:
