@@ -1,6 +1,7 @@
 """What the server has: each kind listed once, whole, and found by id or name."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from qoder_cli.app import App
@@ -23,6 +24,10 @@ class ServerLists:
     def __init__(self, app: App) -> None:
         self.app = app
         self._kept: dict[Any, Any] = {}
+        self.pages = cache(self._pages)
+        self.rows = cache(self._rows)
+        self._ids = cache(self._by_id)
+        self._names = cache(self._by_name)
 
     def once(self, key: Any, ask: Callable[[], Any]) -> Any:
         """Return what `ask` returned when it was first asked under this key."""
@@ -30,12 +35,8 @@ class ServerLists:
             self._kept[key] = ask()
         return self._kept[key]
 
-    def pages(self, noun: Noun, *parents: str) -> list[Raw]:
-        """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may not be whole."""
-        pages: list[Raw] = self.once(("pages", noun, *parents), lambda: self._pages(noun, *parents))
-        return pages
-
     def _pages(self, noun: Noun, *parents: str) -> list[Raw]:
+        """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may not be whole."""
         try:
             pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
         except AuthError as error:
@@ -45,12 +46,8 @@ class ServerLists:
             raise NoResponse(why, hint="try again, or check the base URL: qoder doctor")
         return pages
 
-    def rows(self, noun: Noun, *parents: str) -> list[Raw]:
-        """Return what is listed and not archived, each once. Raises ApiError, also for what is no thing of the kind."""
-        rows: list[Raw] = self.once(("rows", noun, *parents), lambda: self._rows(noun, *parents))
-        return rows
-
     def _rows(self, noun: Noun, *parents: str) -> list[Raw]:
+        """Return what is listed and not archived, each once. Raises ApiError, also for what is no thing of the kind."""
         rows: dict[str, Raw] = {}
         for page in self.pages(noun, *parents):
             for row in map(mapping, page["data"]):
@@ -64,13 +61,14 @@ class ServerLists:
 
     def of_id(self, noun: Noun, id: str) -> Raw | None:
         """Return what is listed under an id."""
-        by_id: dict[str, Raw] = self.once(("ids", noun), lambda: {str(row["id"]): row for row in self.rows(noun)})
-        return by_id.get(id)
+        return self._ids(noun).get(id)
+
+    def _by_id(self, noun: Noun) -> dict[str, Raw]:
+        return {str(row["id"]): row for row in self.rows(noun)}
 
     def named(self, noun: Noun, name: str) -> list[Raw]:
         """Return what of ours is listed under a name. Raises ApiError."""
-        by_name: dict[str | None, list[Raw]] = self.once(("names", noun), lambda: self._by_name(noun))
-        return by_name.get(name, [])
+        return self._names(noun).get(name, [])
 
     def _by_name(self, noun: Noun) -> dict[str | None, list[Raw]]:
         names: dict[str | None, list[Raw]] = {}
