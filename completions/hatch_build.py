@@ -12,10 +12,15 @@ class ManPages(BuildHookInterface):  # type: ignore[type-arg]  # no configuratio
     """Adds `share/man/man1` to the wheel, which is where `man` looks beside the `bin` of an environment on PATH."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Write the pages into a folder that lives until the wheel is built. An editable install has none."""
+        """Write the pages into a folder that lives until the wheel is built. An editable install has none.
+
+        Ends with a line that says so where this Python is too old, for pip asks for the wheel before it looks.
+        """
+        sys.path.insert(0, self.root)
+        import qoder_cli as qoder_cli
+
         if version == "editable":
             return
-        sys.path.insert(0, self.root)
         from qoder_cli.commands.help import man_pages
 
         self._folder = TemporaryDirectory()

@@ -89,7 +89,8 @@ class Replies:
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls, with what said that they wait
     refused: Counter[str] = field(default_factory=Counter)  # how often the answer to a call was
     notes: set[str] = field(default_factory=set)  # what was said of calls that nobody answered here
-    has_any: bool = False
+    early: list[str] = field(default_factory=list)  # what was typed before a question could be read
+    guards: list[Any] = field(default_factory=list)  # the one policy.rules.Policy of the profile, once it is read
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -276,7 +277,7 @@ class App:
 
     def wait_again(self, *runs: str) -> list[str]:
         """Return the command that resumes this wait."""
-        return self.command(noun(runs[0]), "wait", *runs, *self.flags.wait_options)
+        return self.command(noun(runs[0]), self.flags.wait_verb, *runs, *self.flags.wait_options)
 
     def looking(self, *words: str) -> list[str]:
         """Return a command to look with, as a table even with -q."""

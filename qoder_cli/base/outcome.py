@@ -18,6 +18,14 @@ FINAL = frozenset({"completed", "failed", "skipped"})
 
 RUNNING = "session.status_running"
 ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")  # after which a session rests
+# Of a thread; the main one has them too (help/pages/api.md#threads).
+THREAD_RUNNING = "session.thread_status_running"
+THREAD_STATUSES = (
+    THREAD_RUNNING,
+    "session.thread_status_idle",
+    "session.thread_status_rescheduled",
+    "session.thread_status_terminated",
+)
 # Asked for with `types[]`, and filtered again here: a server may ignore the filter.
 ENDING_EVENTS = (RUNNING, *ENDS, "session.error")
 # What a person sends in answer to a call that waits, with the field that names the call.

@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -106,3 +106,39 @@ def refuse_outside(path: Path, env: Mapping[str, str]) -> None:
         f"{path} is outside the folder of this sandbox; nothing was sent or written",
         hint="run it outside the sandbox, or keep QODER_CONFIG and QODER_STATE_DIR as `qoder sandbox` sets them",
     )
+
+
+def writable_by_others(path: str) -> Iterator[Path]:
+    """Yield the file and the folders above it that others may write: they can change the file, or replace it.
+
+    What cannot be looked at is one of them.
+    """
+    if sys.platform == "win32":
+        return
+    whole = Path(os.path.abspath(path))
+    for each in (whole, *whole.parents):
+        try:
+            about = os.stat(each)
+        except OSError:
+            yield each
+            continue
+        if stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX:
+            continue  # there everybody can only replace what is theirs
+        is_anothers = about.st_uid not in (0, os.geteuid()) and os.geteuid() != 0
+        is_shared = bool(about.st_mode & stat.S_IWGRP) and not _is_private(about)
+        if is_anothers or is_shared or about.st_mode & stat.S_IWOTH:
+            yield each
+
+
+def _is_private(about: os.stat_result) -> bool:
+    """Return whether the group of a file is its owner's own, which many systems give to each user."""
+    if sys.platform == "win32":
+        return False
+    import grp
+    import pwd
+
+    try:
+        owner, group = pwd.getpwuid(about.st_uid).pw_name, grp.getgrgid(about.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == owner and not set(group.gr_mem) - {owner}

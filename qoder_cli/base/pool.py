@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -94,9 +94,12 @@ class Task(Generic[R]):
             self._has_ended = True
             self._end.put(None)
 
-    def wait(self, seconds: float) -> bool:
-        """Return whether the call has ended, after at most so many seconds. Raises Signalled."""
-        with signals.waiting():
+    def wait(self, seconds: float, *, heeds_signals: bool = True) -> bool:
+        """Return whether the call has ended, after at most so many seconds. Raises Signalled.
+
+        Unless it heeds signals, one that comes within `signals.deferred` is raised later.
+        """
+        with signals.waiting() if heeds_signals else nullcontext():
             while seconds > 0 and not self._has_ended:
                 try:
                     next_of(self._end, min(seconds, _LONGEST_WAIT))

@@ -67,6 +67,11 @@ def waiting() -> Iterator[None]:
         _waits.pop()
 
 
+def has_come() -> bool:
+    """Return whether a signal has come: the command is about to end."""
+    return bool(_seen)
+
+
 def begin_last_words() -> None:
     """Mark that the command only says how it ended: a first signal is too late."""
     _last_words.append(True)

@@ -25,6 +25,8 @@ def conclude(app: App, ended: "Ended | Conductor") -> None:
         if run is not None:
             failure = _print(app, run, with_message=ended.with_message)
             error = error or failure
+        elif ended.going is not None and app.output.is_json:
+            app.output.record({}, data=ended.as_json())
     except Signalled as signalled:
         if run is None or is_going(run):
             raise

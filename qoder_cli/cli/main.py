@@ -25,6 +25,7 @@ from qoder_cli.cli.options import (
     everywhere,
     named_at,
     refuse_tokens,
+    require_allowed,
     show_help,
     unfolded,
 )
@@ -90,6 +91,11 @@ class Command(TyperCommand):
         refuse_tokens(ctx)
         complete_ids(ctx)
         return left
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, unless the settings do not allow what it is for. Raises UsageError."""
+        require_allowed(ctx.obj, ctx.command_path.partition(" ")[2])
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the usage line's words, without typer's braces."""

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, Signature, signature
@@ -20,6 +21,7 @@ from qoder_cli.base.errors import Interrupted, UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import names_token
 from qoder_cli.output.screen import Format, Screen, inert
+from qoder_cli.settings.allowed import READ_ONLY_VARIABLE, allowed_by, purpose_of
 from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
@@ -227,6 +229,8 @@ def when_asked(
         if policy is not None:
             raise UsageError("--on-ask policy=FILE and --policy are the same", hint="pass only one of them")
     asked = _when_asked(app, typed, follow=follow, several=several)
+    if asked == "prompt":
+        require_guard(app)
     if file is None:
         return asked, None
     from qoder_cli.sessions.by_policy import opened
@@ -234,16 +238,26 @@ def when_asked(
     return asked, opened(app, file)
 
 
+def require_guard(app: App) -> None:
+    """Read the policy that the profile names, if it names one. Raises UsageError where it cannot be used."""
+    if app.settings.policy is not None:
+        from qoder_cli.sessions.guard import guard_of
+
+        guard_of(app)
+
+
 def _when_asked(app: App, typed: str | None, *, follow: bool, several: bool) -> OnAsk:
     if typed is not None and typed not in get_args(OnAsk):
         ways = ", ".join(get_args(OnAsk))
         raise UsageError(f"--on-ask takes {ways} or policy=FILE, not {inert(typed)!r}", hint="pass one of these")
+    if typed == "prompt":
+        app.settings.allowed.check("answer", "--on-ask prompt")
     if typed == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
         raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
     if typed is not None:
         return cast(OnAsk, typed)
-    prompts = follow and not several and app.may_ask
+    prompts = follow and not several and app.may_ask and app.settings.allowed.permits("answer")
     return "prompt" if prompts else "stop"
 
 
@@ -299,7 +313,7 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
 # Parameters that may hold a token: what an agent reads, a shell runs or a raw request has, and variables; `config set`
 # says itself what becomes of one.
 _FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "reply"))
-_FOR_TOKENS |= {"setup", "system", "text_fields", "value", "variables"}
+_FOR_TOKENS |= {"outcome", "rubric", "setup", "system", "text_fields", "value", "variables"}
 _PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths", "policy"))
 
 
@@ -320,6 +334,24 @@ def refuse_tokens(ctx: Any) -> None:
                     f"{called}: a token was given; nothing was sent",
                     hint="set QODER_PAT to it, or put it into a vault: qoder vault put",
                 )
+
+
+def require_allowed(app: App, command: str) -> None:
+    """Raise UsageError for a command, by its words, that QODER_ALLOW or the profile's `allow` does not allow.
+
+    Where only reading is allowed, commands that write still read, up to the first write: some have a --dry-run.
+    """
+    purpose = app.flags.purpose = purpose_of(command)
+    allowed = allowed_by(app.env)
+    if purpose == "set up":
+        from qoder_cli.settings.config import resolve
+
+        with suppress(UsageError):  # what these commands repair
+            allowed = resolve(app.flags, app.env, may_create=True).allowed
+        if allowed.source != READ_ONLY_VARIABLE:
+            allowed.check(purpose, f"`{app.program} {command}`")
+    elif purpose not in ("read", "wait") and app.settings.allowed.level != "read":
+        app.settings.allowed.check(purpose, f"`{app.program} {command}`")
 
 
 _SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]*)…(?P<tail>[\w.~-]*)(?P<behind>(?:@\w+)?)", re.ASCII)

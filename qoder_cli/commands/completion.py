@@ -8,13 +8,13 @@ from pathlib import Path
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import refuse_outside, replace_file
-from qoder_cli.cli.options import argument, flag
+from qoder_cli.cli.options import Text, argument, flag
 from qoder_cli.help.completion import SHELLS, SIGNATURE, places, script, values
 
 
 def completion(
     app: App,
-    shell: str = argument("SHELL", "bash, zsh, fish or powershell.", values.one_of("shell")),
+    shell: Text = argument("SHELL", "bash, zsh, fish or powershell.", values.one_of("shell"), default=None),
     install: bool = flag("--install", "Install it in the standard location."),
 ) -> None:
     """Print or install a shell completion script.
@@ -23,8 +23,9 @@ def completion(
     seen by earlier commands with this profile. It never contacts the server.
 
     --install writes it to the standard location for bash (needs the package
-    bash-completion), zsh or fish; a file there that qoder did not write is
-    kept as FILE.bak. Otherwise add one line to your shell's startup file:
+    bash-completion), zsh or fish, without SHELL for the one in $SHELL; a file
+    there that qoder did not write is kept as FILE.bak.
+    Otherwise add one line to your shell's startup file:
       ~/.bashrc                   eval "$(qoder completion bash)"
       ~/.zshrc, below compinit    eval "$(qoder completion zsh)"
       config.fish                 qoder completion fish | source
@@ -33,6 +34,8 @@ def completion(
     Examples:
       qoder completion bash --install
       qoder completion zsh > _qoder"""
+    if shell is None:
+        shell = _shell_in_use(app, install=install)
     if shell not in SHELLS:
         raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
     text = script(shell)
@@ -48,6 +51,18 @@ def completion(
         _write(app, path, text)
         app.progress.note(f"wrote {path}")
     app.progress.note(_what_is_left(shell, paths[0]))
+
+
+def _shell_in_use(app: App, *, install: bool) -> str:
+    """Return the name of the shell that $SHELL names, to install the script for it. Raises UsageError."""
+    if not install:
+        raise UsageError("missing argument SHELL", hint=f"use one of {', '.join(SHELLS)}")
+    name = Path(app.env.get("SHELL", "")).name
+    if name not in SHELLS:
+        shells = ", ".join(SHELLS)
+        why = f"$SHELL names {name}, for which there is no completion script" if name else "$SHELL is not set"
+        raise UsageError(why, hint=f"name your shell: qoder completion SHELL --install, with one of {shells}")
+    return name
 
 
 def _write(app: App, path: Path, text: str) -> None:

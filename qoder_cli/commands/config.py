@@ -1,5 +1,6 @@
 """`qoder config`: the config file. Of variables, QODER_CONFIG and QODER_PROFILE count."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ from qoder_cli.cli.options import Text, argument
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
+from qoder_cli.settings.allowed import read_level
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
 from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
 from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
@@ -28,14 +30,23 @@ def _read_keys(text: str, *, source: str) -> str:
     return text.strip()
 
 
+def _read_policy(text: str, *, source: str) -> str:
+    """Return the path of a policy as it is saved: whole, wherever a command is run. Raises UsageError."""
+    if not os.path.isabs(text):
+        raise UsageError(f"{source} must be a whole path", hint=f"write {os.path.abspath(text)}")
+    return text
+
+
 # How a value on the command line is checked and spelled: a token is never one.
 _READERS: dict[str, Callable[..., str]] = {
     "region": read_region,
     "base_url": read_base_url,
     "workspace_id": read_workspace,
     "keys": _read_keys,
+    "policy": _read_policy,
+    "allow": read_level,
 }
-_KEYS = "region, base_url, workspace_id, keys, token; or profiles.NAME.KEY."
+_KEYS = "region, base_url, workspace_id, keys, policy, allow, token; or profiles.NAME.KEY."
 _KEY = argument("KEY", _KEYS, values.one_of("key"))
 _KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setting"))
 _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)

@@ -1,5 +1,6 @@
 """`qoder help`: topics that are made from the code itself, and pages that people wrote."""
 
+import json
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ def help(
     topic: Text = argument("TOPIC", _TOPIC, values.topics, default=None),
     verb: Texts = typer.Argument(None, metavar="VERB", hidden=True, autocompletion=values.verbs),
     man: bool = flag("--man", "Print the man page instead, in roff."),
+    skill: bool = flag("--skill", "With agents: print the page as a SKILL.md."),
 ) -> None:
     """Show help for a command, or a page of the manual.
 
@@ -39,9 +41,15 @@ def help(
       qoder help deploy run
       qoder help deploy run --man | man -l -
       qoder help --json | jq -r '.commands[].usage'
+      qoder help agents --skill > SKILL.md
       qoder help run wait --json | jq .commands[0].options"""
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
+    if skill:
+        if words != ["agents"] or man or app.output.is_json:
+            raise UsageError("--skill only works with the page agents", hint="print it: qoder help agents --skill")
+        app.out.write_exactly(skill_of_agents())
+        return
     is_topic = len(words) == 1 and topic in TOPICS
     is_written = topic in PAGES or (topic == "exit-codes" and not app.output.is_json)
     if len(words) == 1 and is_written and not man:
@@ -76,6 +84,14 @@ def _show_page(app: App, name: str) -> None:
         app.out.write_exactly(written.rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color))
     else:
         app.out.write_exactly(text)
+
+
+def skill_of_agents() -> str:
+    """Return the page for an agent that operates qoder as the SKILL.md of an agent's own harness."""
+    from qoder_cli.help import written
+
+    about = "Run Qoder Cloud Agents deployments with the command qoder: start, wait, read the outcome, retry."
+    return f"---\nname: qoder\ndescription: {json.dumps(about)}\n---\n\n{written.page('agents')}"
 
 
 def man_pages() -> dict[str, str]:

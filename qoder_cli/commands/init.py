@@ -11,6 +11,7 @@ from qoder_cli.base.errors import Exit
 from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.help.completion import values
 
+SKILL = ".agents/skills/qoder/SKILL.md"  # for an agent that works in the folder; `apply` reads no hidden folders
 # What runs inside of the sandbox: lines of words, each with the exit codes that are well.
 _INSIDE = """
 import json, shlex, subprocess, sys
@@ -42,10 +43,11 @@ def init(
 
     Writes a few commented files: hello (an agent and its deployment), report
     (with a skill and memories), review (two agents) or approve (an agent that
-    asks, and a policy); the schemas for your editor; and CI jobs for GitHub
-    and GitLab that show what a request would change, and apply it once it is
-    merged. Prints the three commands to type next; --sandbox runs them without
-    a token, and shows on stderr what they print.
+    asks, and a policy); the schemas for your editor; CI jobs for GitHub and
+    GitLab that show what a request would change, and apply it once it is
+    merged; and a SKILL.md for an agent that operates qoder. Prints the three
+    commands to type next; --sandbox runs them without a token, and shows on
+    stderr what they print.
 
     Sends nothing. If one of the files is there already, nothing is written:
     exits 6 and names it; --force replaces it. A .gitignore stays.
@@ -53,12 +55,14 @@ def init(
     Examples:
       qoder init
       qoder init reports --template report"""
+    from qoder_cli.commands.help import skill_of_agents
     from qoder_cli.nouns.files import prepare_folder
     from qoder_cli.stack.start import TEMPLATES, commands_for, files_of, name_of_stack, put
 
     chosen = TEMPLATES[template]
     path = prepare_folder(folder, "DIR")
-    written, kept = put(path, files_of(template, name_of_stack(path, template)), is_forced=force)
+    begun = {**files_of(template, name_of_stack(path, template)), SKILL: skill_of_agents().encode()}
+    written, kept = put(path, begun, is_forced=force)
     for name in kept:
         app.progress.note(f"{path / name} is kept as it is")
     rows = [{"file": str(path / each), "action": "written"} for each in written]

@@ -25,13 +25,14 @@ _STORE = option("--store", "STORE", "memory (default), or postgresql://HOST/DATA
 _FOR_AGENTS = "Idempotency keys of qoder on several machines. Give it to no agent, and change nothing in it by hand."
 
 
-def init(app: App, store: Text = _STORE) -> None:
+def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
     """Make a store of idempotency keys that machines share.
 
     Makes a memory store in this account, or the table in a PostgreSQL
     database, tests that it refuses what it must refuse, and prints what to
     set on each machine. Run it once: two stores would be two sets of keys.
-    Exits 6 if the store cannot keep keys. See `qoder help many-machines`.
+    Where there is one, asks first; scripts need --yes. Exits 6 if the store
+    cannot keep keys. See `qoder help many-machines`.
 
     Examples:
       qoder key init
@@ -43,6 +44,12 @@ def init(app: App, store: Text = _STORE) -> None:
     name = str(store)
     if name != "memory":
         name = checked(name, source="--store")
+    if not yes and (existing := _other_stores(app, name)):
+        listed = " and ".join(existing)
+        question = f"{listed} is a store of keys already, and keys of one do not count in another. Make another?"
+        why = f"there is a store of keys already: {listed}"
+        _confirm(app, question, why, yes=False, hint="use that one, or confirm another with --yes")
+    if name != "memory":
         keys = opened(app, name)
         app.shared_keys.append(keys)
         create = getattr(keys, "create", None)
@@ -265,12 +272,31 @@ def _warn_of_runs(app: App, entries: Sequence[Entry]) -> None:
         app.progress.warn(f"these runs may have been started by an unconfirmed attempt: {listed}")
 
 
-def _confirm(app: App, question: str, why: str, *, yes: bool) -> None:
+def _other_stores(app: App, name: str) -> list[str]:
+    """Return the stores of keys beside the one to be made: that of the settings, and for memory those of the account.
+
+    Raises AuthError, ApiError, NoResponse where the account's list may not be whole.
+    """
+    from qoder_cli.keys.opening import named, shown
+
+    stores = set()
+    with suppress(UsageError):  # what the settings name is no store: to make one is the way out
+        stores = {shown(named(app.settings.keys))} - {"", shown(name)}  # by another user it is the same database
+    if name == "memory":
+        from qoder_cli.keys.memstore import stores_of_account
+
+        stores |= stores_of_account(app.client)
+    return sorted(stores)
+
+
+def _confirm(
+    app: App, question: str, why: str, *, yes: bool, hint: str = "check the runs, then confirm with --yes"
+) -> None:
     """Ask a person, unless `yes`, whether what may have happened may be repeated. Raises UsageError, with the why."""
     if yes:
         return
     if not app.may_ask:
-        raise UsageError(f"this requires confirmation: {why}", hint="check the runs, then confirm with --yes")
+        raise UsageError(f"this requires confirmation: {why}", hint=hint)
     if not confirmed(app, question, nothing="nothing was changed"):
         raise UsageError("nothing was changed")
 

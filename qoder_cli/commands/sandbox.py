@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.extras import command_for
 from qoder_cli.base.plainfile import seal
 from qoder_cli.cli.options import Texts, argument, option, several
 from qoder_cli.help import NOUNS
@@ -127,9 +128,8 @@ def _listen(app: App, generation: Generation, speed: float, port: int, orders: l
     try:
         from qoder_cli.sandbox.server import listen
     except ModuleNotFoundError:
-        command = shlex.join([sys.executable or "python3", "-m", "pip", "install", "starlette", "uvicorn"])
         why = "the sandbox needs starlette and uvicorn, which are not installed"
-        raise UsageError(why, hint=f"install them: {command}") from None
+        raise UsageError(why, hint=f"install them: {command_for('sandbox')}") from None
     faults = Faults(*orders)
     try:
         server = listen(World(generation=generation, speed=speed), faults=faults, port=port)

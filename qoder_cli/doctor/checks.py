@@ -99,8 +99,8 @@ def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
         given = places((WORKSPACE_VARIABLE,), "workspace_id", options=("workspace",))
         counting = [each for each in given if each != WORKSPACE_VARIABLE or flags.profile is None]
         yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or given)[0], given)}")
-    if resolved.read_only:
-        yield Finding("read_only", "QODER_READ_ONLY is set: only reads are allowed")
+    if resolved.allowed.level != "all":
+        yield Finding("allowed", f"{resolved.allowed.level}, {resolved.allowed.source}")
     if resolved.sandbox:
         yield Finding("inside_sandbox", "QODER_SANDBOX is set: nothing real can be reached")
 

@@ -25,10 +25,28 @@ _TAG = "tag:yaml.org,2002:"
 _TAGS = (None, "!", f"{_TAG}str", f"{_TAG}seq", f"{_TAG}map")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # let through by PyYAML's own parser only
 _NOT_YAML = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Line ends for some readers only, and what shows a line in another order: what a reviewer sees, in comments too, would
+# not be what is read.
+_UNCLEAR = re.compile("\r(?!\n)|[\x85\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def refuse_unclear(text: str) -> None:
+    """Raise Problem for a character with which a file is not read as it is seen."""
+    if found := _UNCLEAR.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        code = ord(found[0])
+        what = (
+            "a line end for some readers only"
+            if code in (0x0D, 0x85, 0x2028, 0x2029)
+            else "which changes the order of what is seen"
+        )
+        written = f"in double quotes, write it as \\u{code:04x}"
+        raise Problem(f"has the character U+{code:04X}, {what}; {written}", line=line)
 
 
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
     """Yield a YAML text's documents; what leaves the rest readable goes to `problems`."""
+    refuse_unclear(text)
     if found := _NOT_YAML.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise Problem(f"not YAML: contains the control character U+{ord(found[0]):04X}", line=line)

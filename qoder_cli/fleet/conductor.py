@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, Signalled, WaitTimeout
+from qoder_cli.base.errors import Signalled, WaitTimeout
 from qoder_cli.output.board import Line, board
 from qoder_cli.runs.awaiting import not_started, printed
 from qoder_cli.runs.ending import Ended
@@ -64,9 +64,12 @@ class Conductor:
 
     def put(self, number: int, item: Ended) -> None:
         """Take the result for a place, once, and print what can be printed."""
-        item = self._excused(item).with_(typed=self._typed[number])
+        found_going = item.with_(typed=self._typed[number])
+        item = self._excused(found_going)
         if self.printed.of(number) is None:
             self._app.tracked.ended(item, number=number)
+            if item.going is not None:
+                self._app.progress.warn(found_going.message)
             if len(self._typed) > 1:
                 self._warnings.add(item)
         self._failed = self._failed or self.is_fatal(item)
@@ -77,9 +80,8 @@ class Conductor:
         return self.plan.fail_fast and item.attempted and self._excused(item).error is not None
 
     def _excused(self, item: Ended) -> Ended:
-        is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
-        if is_skipped and self.plan.on_skip == "ok":
-            return item.with_(error=None)
+        if self.plan.on_skip == "ok":
+            return item.excused()
         return item
 
     def _lines(self) -> Iterator[Line]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, QoderError
+from qoder_cli.base.model import Run
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.fleet.conductor import Conductor, Plan
@@ -38,6 +40,7 @@ class Launches:
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
         self._results: dict[int, Launched] = {}
+        self._said: set[int] = set()
 
     @property
     def left(self) -> int:
@@ -57,12 +60,8 @@ class Launches:
     def _accept(self, number: int, launched: Launched) -> None:
         """Report the result of an order."""
         item, polled = launched
-        if polled is not None:
-            run_id = polled.observer.run_id
-            order = self.orders[number]
-            of = f"of {order.typed}" if order.retry_of is None else f"retries {order.retry_of}"
-            self._app.progress.change(f"run {run_id} {of}")
-            self._app.tracked.begun(run_id, polled.session_id, number=number)
+        if polled is not None and polled.run is not None:
+            self._say(number, polled.run)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)
             self._wait.add(polled)
@@ -71,10 +70,22 @@ class Launches:
         if self.left == 1:  # it was the last
             self._app.tracked.announce()
 
+    def _say(self, number: int, run: Run) -> None:
+        """Say, once, which run was started: before it is waited for, and before a store of keys is told."""
+        if number in self._said:
+            return
+        self._said.add(number)
+        order = self.orders[number]
+        of = f"of {order.typed}" if order.retry_of is None else f"retries {order.retry_of}"
+        self._app.progress.change(f"run {run.id} {of}")
+        self._app.tracked.begun(run.id, run.session_id, number=number)
+
     def _given_up(self, number: int) -> Launched:
         trigger = self._under_way.get(number)  # read first: a trigger that left it has a result
         if number in self._results:
             return self._results[number]
+        if trigger is not None and trigger.run is not None:  # it stands; a store of keys was still to be told of it
+            return self._started(number, trigger.run)
         if trigger is None or not trigger.write.may_have_acted:
             return not_started(self.orders[number].typed), None
         error = trigger.doubt("it was stopped before the response came", None, may_repeat=True)
@@ -82,14 +93,17 @@ class Launches:
 
     def _launch(self, number: int) -> Launched:
         order, typed, polled = self.orders[number], self.orders[number].typed, None
-        trigger = self._under_way[number] = trigger_for(self._app, order, pace=self._pace)
+
+        def on_known(run: Run) -> None:
+            self._wait.streams.inbox.put(partial(self._say, number, run))
+
+        trigger = self._under_way[number] = trigger_for(self._app, order, pace=self._pace, on_known=on_known)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
                 item = Ended(typed, going, already_going(going, self._app))
             else:
                 run = trigger.start()
-                polled = PolledRun(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
-                item = self._item(polled)
+                item, polled = self._started(number, run)
         except Closed:
             item = not_started(typed)
         except QoderError as error:
@@ -111,6 +125,11 @@ class Launches:
                 item = self._item(polled)
         self._under_way.pop(number, None)
         return item, polled
+
+    def _started(self, number: int, run: Run) -> tuple[Ended, PolledRun]:
+        observer = Observer(self._app.client, run.id, run=run, adopted=run.adopted)
+        polled = PolledRun(observer, label=self.orders[number].typed)
+        return self._item(polled), polled
 
     def _item(self, polled: PolledRun) -> Ended:
         """Return the result for a run not waited for: an error if it ended badly."""

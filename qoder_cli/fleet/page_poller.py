@@ -6,11 +6,12 @@ itself, and so is every run from time to time, because a list may hide what happ
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -27,7 +28,7 @@ from qoder_cli.sessions.log import LAGGING
 
 PAGE = 100  # rows
 BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit
-BATCH = 40  # runs read by themselves in one call
+BATCH = 100  # runs whose sessions are read in one call: a page of the list then confirms their ends
 AT_A_TIME = 8  # requests
 FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
 UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
@@ -292,6 +293,9 @@ class _PageReader:
             polled.observer.take(run)
         elif text(row.get("status")) in _MOVING:
             record.rested = None
+            if self._unread_for(polled) >= polled.observer.take_working(row):
+                self.unread[polled] = False
+                return False
             if not _needs_session(polled):
                 record.read = self._now  # session and status agree
         elif rests != record.rested or self._unread_for(polled) >= record.pause:
@@ -324,7 +328,7 @@ class _PageReader:
             if enough:
                 return enough[0]
             try:
-                polled.observer.look(within=self._longest_request())
+                polled.observer.look(within=self._longest_request(), confirms=False)
             except ApiError as error:
                 if error.retry_after or ((self._runs.down or self._sessions.down) and isinstance(error, Unavailable)):
                     enough.append(error)
@@ -332,7 +336,39 @@ class _PageReader:
             return None
 
         looks = in_order(look, runs, at_a_time=AT_A_TIME, is_late=self._must_stop)
-        for polled, error in zip(runs, looks, strict=True):
+        yield from self._judged(zip(runs, looks, strict=True), errors)
+        unconfirmed = [polled for polled in runs if polled.observer.unconfirmed is not None]
+        rows = self._rows_of(unconfirmed)
+
+        def confirm(polled: PolledRun) -> ApiError | None:
+            try:
+                polled.observer.confirm(rows.get(polled.observer.run_id), within=self._longest_request())
+            except ApiError as error:
+                return error
+            return None
+
+        confirmations = in_order(confirm, unconfirmed, at_a_time=AT_A_TIME, is_late=self._must_stop)
+        yield from self._judged(zip(unconfirmed, confirmations, strict=True), errors)
+
+    def _rows_of(self, runs: Runs) -> dict[str, Run]:
+        """Return runs as their list shows them now, by id: of some that it does not show, and of one alone, nothing."""
+        rows: dict[str, Run] = {}
+        for cluster in _clusters_of(runs):
+            wanted = {polled.observer.run_id for _, polled in cluster}
+            if len(wanted) == 1 or self._runs.is_refused:
+                continue
+            with suppress(ApiError):
+                for page in islice(self._pages(self._runs, self._runs.window(cluster)), len(cluster) // 2):
+                    rows |= {run.id: run for row in page if (run := Run.read(row)) and run.id in wanted}
+                    if wanted <= rows.keys():
+                        break
+        return rows
+
+    def _judged(self, looks: Iterable[tuple[PolledRun, ApiError | None]], errors: list[ApiError]) -> Iterator[Reading]:
+        """Yield what looks brought, but of runs that are not confirmed yet."""
+        for polled, error in looks:
+            if polled.observer.unconfirmed is not None:
+                continue
             record = self._record(polled)
             record.read = self._now
             record.pause = min(record.pause * 2, LONGEST_REST)

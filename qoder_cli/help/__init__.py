@@ -30,7 +30,7 @@ NOUNS = {
     "doctor": ("Diagnose setup problems", "qoder_cli.commands.doctor:doctor"),
     "sandbox": ("Run commands against a local fake server", "qoder_cli.commands.sandbox:sandbox"),
     "completion": ("Print or install shell completion", "qoder_cli.commands.completion:completion"),
-    "help": ("Help topics: recipes, ci, approvals, exit-codes and more", "qoder_cli.commands.help:help"),
+    "help": ("Help topics: recipes, ci, approvals; for AI agents: agents", "qoder_cli.commands.help:help"),
 }
 
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these

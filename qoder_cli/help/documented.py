@@ -84,6 +84,7 @@ PAGES = {
     "many-machines": "one idempotency key, one run, on every machine",
     "nightly": "the report of a night, sent by cron or CI",
     "approvals": "what to do when the agent asks",
+    "agents": "for an AI agent that operates qoder",
     "policies": "rules in a file that decide while nobody is there",
     "sessions": "talk with an agent, with or without a deployment",
     "stack": "a whole folder: agents, deployments and all they need",
@@ -111,6 +112,7 @@ QODER_STATE_DIR  folder for local state: the runs that were started, and the nam
 STATE_DIRECTORY  the same, as systemd sets it for a service, if QODER_STATE_DIR is not set
 QODER_REPO_TOKEN  token of the repositories that a session is given with --repo
 QODER_READ_ONLY  set to 1: refuse everything but reading
+QODER_ALLOW  what an agent may do with qoder: `read`, `run`, `answer` or `all` (`qoder help agents`)
 QODER_NO_PROGRESS  set to 1: print only warnings and errors on stderr
 QODER_BELL  set to 1: same as --bell
 QODER_NO_INPUT, CI  set to 1 or anything but 0: never prompt
@@ -127,6 +129,7 @@ NO_PROXY  hosts that bypass the proxy; this machine always does
 SSL_CERT_FILE, SSL_CERT_DIR  certificates to trust
 XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME  folders of config, state and completion, on systems that have them
 HOME  home folder, for the same without these
+SHELL  shell that `completion --install` is for, if none is named
 PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
 """)
 
@@ -208,17 +211,17 @@ policy  with --policy: an object with the keys `answer`, line, rule and why of p
 
 policy_check:
 file, sha256  the policy, and the SHA-256 of what is in it
-rules  how many it has
 deployments  those that it names
-remarks  what is worth knowing: objects with line, rule and remark
+rules  each rule: an object with line, rule, says (what it means) and warnings (what it opens that it does not say)
+opens  in a table: the warnings
 
 policy_test:
 answer  allow, deny, or ask: left for a person
 calls, runs  how many calls of past runs that is about, and how many runs had them
 line, rule  the rule that decides, or null
 example  the first of these calls
-why  why no rule decides, if something can be said; of a deny, that the command is not simple
-suggestion  a rule that would allow these calls, as YAML, or null
+group  the command or tool of calls that are left for a person, or null
+why  why it is left for a person, or null
 case, expected  with --call and --expect: the place in the file, and what it expects, or null
 
 policy_log:

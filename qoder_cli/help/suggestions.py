@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.ids import a, nearest
+from qoder_cli.base.ids import LAST, a, deployment_of, nearest
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.help import ALIKE, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.http.redact import by_shape
@@ -17,6 +17,8 @@ _RUNS = "to list runs: `qoder run list`"
 _LOGS = "to read the log of a run: `qoder run logs RUN`; DEPLOYMENT@last is the latest run of a deployment"
 _FOLLOW = "to follow a run to its end: `qoder run wait RUN --follow`; DEPLOYMENT@last is the latest of a deployment"
 _START = "to start a run: `qoder deploy run DEPLOYMENT`"
+_RETRY = "to start a failed run once more: `qoder run retry RUN`; DEPLOYMENT@last is the latest run of a deployment"
+_GET = "to show a run: `qoder run get RUN`"
 _PREVIEW = "to preview the changes of files: `qoder diff FILE`; of a whole folder: `qoder diff`"
 _PUT = "to store a secret: `qoder vault put VAULT NAME`"
 _PROFILES = "to list profiles: `qoder config list`"
@@ -33,7 +35,8 @@ _FIRST = "the noun comes first: qoder NOUN VERB; for a list of commands: `qoder 
 _JQ = "pipe JSON to jq: --json | jq FILTER"
 
 # Words that say one thing in other tools. What is said is looked for within the noun that was typed, never in another.
-START = ("start", "trigger", "retry", "rerun", "restart", "launch", "invoke", "dispatch")
+START = ("start", "trigger", "launch", "invoke", "dispatch")
+RETRY = ("retry", "rerun", "restart", "relaunch", "retrigger", "resubmit", "redo", "repeat", "replay", "again")
 STOP = ("stop", "kill", "abort", "terminate", "end", "halt", "interrupt", "cancel")
 DELETE = ("delete", "rm", "remove", "del", "destroy", "erase", "purge")
 RESTORE = ("unarchive", "restore", "undelete", "recover")
@@ -149,6 +152,10 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
     root, path = context.find_root(), context.command_path
     noun, typed = path.removeprefix(root.info_name).strip(), words[0]
     verb = VERBS_UNDERSTOOD.get(typed, typed)
+    if typed.replace("-", "") in RETRY or (typed in START and any(map(_names_a_run, words[1:]))):
+        verb = "retry"  # a run is meant, and no new start beside it
+    if _names_a_run(typed) and noun in ("", "run", "deploy"):
+        return _GET
     help = f"for a list of commands: {path} --help"
     if noun:
         if hint := _behind(noun, verb, names, path) or _near(typed, names, path):
@@ -174,6 +181,8 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
     if hint := COMMANDS.get(typed):
         return hint
     owners = [name for name, verbs in groups.items() if verb in verbs]
+    if verb == "retry":
+        return _RETRY
     if verb in START:
         return _START
     if verb in STOP:
@@ -197,11 +206,17 @@ def _noun_in(words: Sequence[str]) -> str | None:
     return None
 
 
+def _names_a_run(word: str) -> bool:
+    return word in LAST or deployment_of(word) != "" or word.startswith(KINDS_OF_NOUNS["run"].prefix)
+
+
 def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | None:
     """Return what a verb means that a noun lacks, None if it means nothing there."""
     if hint := COMMANDS.get(f"{noun} {verb}"):
         return hint
     see = f"see: {path} --help"
+    if noun in ("run", "deploy") and verb == "retry":
+        return _RETRY
     if noun in ("run", "deploy") and (verb in START or not _is_word(verb)):
         return f"{_START}; for a list of commands: {path} --help"
     kind = KINDS_OF_NOUNS.get(noun)
@@ -253,7 +268,7 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
 
 def _is_word(typed: str) -> bool:
     """Return whether a word may be a verb: no id and no name with a sign or a digit in it."""
-    verbs = {*START, *STOP, *DELETE, *RESTORE, *CHANGE, *DESTRUCTIVE}
+    verbs = {*START, *RETRY, *STOP, *DELETE, *RESTORE, *CHANGE, *DESTRUCTIVE}
     return typed.isalpha() or not verbs.isdisjoint(re.split("[^a-z]+", typed.lower()))
 
 

@@ -117,7 +117,7 @@ class Resolver:
         """Return a run with what it waits for, if its session can be read."""
         if len(self._failures) < GIVE_UP_AFTER:
             try:
-                return with_asks(self._client, run)
+                return with_asks(self._client, run, threads=False)
             except ApiError as error:
                 if isinstance(error, NotFound) and error.enveloped:
                     return run  # what is gone asks nothing

@@ -1,6 +1,5 @@
 """The token of a service account: got for its key when it is needed, renewed early, kept in memory alone."""
 
-import math
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,12 +7,14 @@ from typing import Any, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import AuthError, UsageError
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.times import Clock
+from qoder_cli.base.pool import Task
+from qoder_cli.base.times import Clock, Instant, span
 from qoder_cli.http.answers import Answer, no_response
 from qoder_cli.settings.account import LONGEST_TTL, TTL, Account
 from qoder_cli.settings.values import host_of, read_token
 
 EARLY = 60.0  # seconds before its end at which a token is renewed; of one that lives short, half is used
+EXCHANGE_WITHIN = 30.0  # seconds
 _DEFAULT_LIFE = 300  # seconds that a token counts as good if the response does not say
 _HINT = "check the key, and that it is of this region: qoder auth status"
 
@@ -26,10 +27,10 @@ class ServiceToken(NamedTuple):
 
 
 class AccountTokens:
-    """Exchanges a key for tokens. Several threads may ask; one exchange is made.
+    """Exchanges a key for tokens. Several threads may ask; one exchange is made, and whoever waits for it can leave.
 
     `send` makes one POST to a URL, with these headers and this JSON alone, and follows no redirect. `keep` hears of
-    each token, to keep it out of all that is printed.
+    each token, and each new key, to keep it out of all that is printed.
     """
 
     def __init__(
@@ -40,22 +41,60 @@ class AccountTokens:
         keep: Callable[[str], object],
     ) -> None:
         self._account, self._clock, self._send, self._keep = account, clock, send, keep
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # never held while anything is waited for
         self._token = ""
-        self._until = -math.inf  # on the monotonic clock: the machine's own may be wrong by hours
+        self._good_for = 0.0  # seconds since it was asked for
+        self._asked = Instant.now(clock)  # by both clocks: one stands still while the machine sleeps
+        self._is_trusted = True  # whether another is got if the API refuses it
+        self._was_refused = False  # the one before, early
+        self._exchange: Task[str] | None = None  # while one is under way
 
     def current(self) -> str:
-        """Return a token that is good for some time. Raises ApiError."""
+        """Return a token that is good for some time. Raises ApiError, after 30 s at most; Signalled."""
         with self._lock:
-            if self._clock.monotonic() >= self._until:
-                asked = self._clock.monotonic()
-                found = self.exchange()
-                self._token = found.value
-                self._until = asked + max(found.seconds - EARLY, found.seconds / 2)
-            return self._token
+            if self._asked.age(self._clock) < self._good_for:
+                return self._token
+            exchange = self._exchange
+            if exchange is None:
+                exchange = self._exchange = Task(self._renew, within=EXCHANGE_WITHIN).start()
+        if not exchange.wait(exchange.within):
+            why = f"{host_of(self._account.url)} gave no token within {span(exchange.within)}"
+            raise no_response(why, sent=False)
+        return exchange.value
+
+    def accepted(self, token: str) -> None:
+        """Note that the API has accepted a token."""
+        with self._lock:
+            self._is_trusted = self._is_trusted or token == self._token
+
+    def refused(self, token: str) -> bool:
+        """Note that the API has refused a token, which may have ended early. Return whether to try another.
+
+        Not so where it replaced one that was refused, and was never accepted: the next would be refused as well.
+        """
+        with self._lock:
+            if token == self._token and self._is_trusted:
+                self._good_for, self._was_refused = 0.0, True
+            return token != self._token or self._is_trusted
+
+    def _renew(self) -> str:
+        try:
+            asked = Instant.now(self._clock)
+            found = self.exchange()
+            with self._lock:
+                self._token, self._asked = found.value, asked
+                self._good_for = max(found.seconds - EARLY, found.seconds / 2)
+                self._is_trusted, self._was_refused = not self._was_refused, False
+            return found.value
+        finally:
+            with self._lock:
+                self._exchange = None
 
     def exchange(self, ttl: int = TTL) -> ServiceToken:
         """Return a new token for so many seconds. Raises AuthError for a key that is refused, ApiError."""
+        before, self._account = self._account, self._account.renewed()
+        if self._account != before:
+            self._keep(self._account.key)
         host = host_of(self._account.url)
         wanted = {"grant_type": "client_credentials", "audience": "qoder", "scope": "qca.access", "ttl_seconds": ttl}
         headers = {"authorization": f"Bearer {self._account.key}", "content-type": "application/json"}

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -160,6 +160,7 @@ class Client:
             headers["authorization"] = f"Bearer {settings.token}"
         connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=headers)
         trust = _trust(settings.base_url) if transport is None else True
+        self.account = self._account_tokens()
         self._http = dict.fromkeys(("reads", "writes"), connect(verify=trust))
         # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
         if transport is None:
@@ -228,10 +229,10 @@ class Client:
                     raise
                 self._wait_to_retry(error, tries, began)
 
-    def patiently(self, ask: Callable[[], T]) -> T:
+    def patiently(self, ask: Callable[[], T], *, within: float | None = None) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
 
-        At most 5 tries in 30 s: after 0.5 s, doubling, or as Retry-After says. Raises ApiError.
+        At most 5 tries in 30 s, or `within` so many: after 0.5 s, doubling, or as Retry-After says. Raises ApiError.
         """
         began, tries = self.clock.monotonic(), 0
         while True:
@@ -239,12 +240,12 @@ class Client:
                 return ask()
             except ApiError as error:
                 tries += 1
-                self._wait_to_retry(error, tries, began)
+                self._wait_to_retry(error, tries, began, within)
 
-    def _wait_to_retry(self, error: ApiError, tries: int, began: float) -> None:
+    def _wait_to_retry(self, error: ApiError, tries: int, began: float, within: float | None = None) -> None:
         """Wait until a read may be tried again; raise its error if it may not."""
         spent = self.clock.monotonic() - began
-        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
+        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter(), within=within)
         if wait is None:
             raise error
         self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
@@ -264,11 +265,11 @@ class Client:
         """Return one request, to be sent by its `start`; `timeout` is its limit, and each of its steps', in seconds.
 
         A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises
-        UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
+        UsageError, before anything is sent, for a write where only reading is allowed.
         """
         if method != "GET" and self.settings.read_only:
             raise UsageError(
-                f"QODER_READ_ONLY is set: {method} {path} was not sent", hint="to allow writes, unset QODER_READ_ONLY"
+                f"{self.settings.read_only}: {method} {path} was not sent", hint=self.settings.allowed.remedy
             )
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()
@@ -292,13 +293,40 @@ class Client:
         return pending
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
-        """Return a request. Raises NoResponse for an id or a cursor of the server that no URL can hold."""
-        if self.account is not None:
-            parts["headers"] = {**parts.get("headers", {}), "authorization": f"Bearer {self.account.current()}"}
+        """Return a request. Raises NoResponse for an id or a cursor of the server that no URL can hold.
+
+        That of a write has its token: if there is none, nothing was sent. That of a read gets it when it is sent.
+        """
         try:
-            return self._http["reads"].build_request(method, self.settings.base_url + path, **parts)
+            request = self._http["reads"].build_request(method, self.settings.base_url + path, **parts)
         except (httpx.InvalidURL, UnicodeError) as error:
             raise no_response(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
+        if self.account is not None and method != "GET":
+            _put_token(request, self.account.current())
+        return request
+
+    def _sent(self, http: httpx.Client, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its response, with the body still to come.
+
+        The token of a service account may end early, as while a machine sleeps or when keys are rotated. A read that is
+        refused then is sent once more with a new one. A write never is.
+        """
+        account = self.account
+        if account is None:
+            return http.send(request, stream=True)
+        is_read = request.method == "GET"
+        if is_read:
+            _put_token(request, account.current())
+        token = _token_of(request)
+        response = http.send(request, stream=True)
+        if response.status_code == 401 and account.refused(token) and is_read:
+            response.close()
+            token = account.current()
+            _put_token(request, token)
+            response = http.send(request, stream=True)
+        if response.is_success:
+            account.accepted(token)
+        return response
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
         """Send a request and return the response, within so many seconds, else its own limit. Raises ApiError."""
@@ -333,7 +361,7 @@ class Client:
             self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()
         with self._transport_failures():
-            response = self._http["reads"].send(request, stream=True)
+            response = self._sent(self._http["reads"], request)
         self._note_clock(response.headers, asked)
         try:
             is_accepted = 200 <= response.status_code < 300
@@ -365,9 +393,8 @@ class Client:
                 raise
             raise no_response("the command has ended", sent=False, retryable=False) from failure
 
-    @cached_property
-    def account(self) -> "AccountTokens | None":
-        """What gets tokens for the key of a service account; None if there is another token."""
+    def _account_tokens(self) -> "AccountTokens | None":
+        """Return what gets tokens for the key of a service account; None if there is another token."""
         if self.settings.account is None:
             return None
         from qoder_cli.http.account import AccountTokens
@@ -418,7 +445,7 @@ class Client:
             self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()
         with self._transport_failures():
-            response = http.send(request, stream=True)
+            response = self._sent(http, request)
             kept = is_kept(response.headers, self.on_server_clock(asked))
             if not kept:
                 self._note_clock(response.headers, asked)
@@ -559,6 +586,14 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
     parts = [(name, (file_name, content)) for name, file_name, content in files]
     request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
     return request.read(), request.headers["content-type"]
+
+
+def _put_token(request: httpx.Request, token: str) -> None:
+    request.headers["authorization"] = f"Bearer {token}"
+
+
+def _token_of(request: httpx.Request) -> str:
+    return str(request.headers["authorization"]).removeprefix("Bearer ")
 
 
 def _why_not(failure: Exception) -> str:

@@ -57,12 +57,17 @@ class Pace:
             self.is_closed = True
 
 
-def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:
-    """Return the seconds to wait before retrying; None if that is pointless, or enough."""
+def next_try(error: ApiError, *, tries: int, spent: float, jitter: float, within: float | None = None) -> float | None:
+    """Return the seconds to wait before retrying; None if that is pointless, or enough.
+
+    All tries take 30 s, or one pause that the server asked for; no more than `within` seconds where that is given.
+    """
     wait = error.retry_after
     if wait is None:
         wait = 0.5 * 2 ** (tries - 1) * jitter
     in_time = spent + wait <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < wait <= LONGEST_RETRY_AFTER)
+    if within is not None:
+        in_time = spent + wait < within
     if error.retryable and tries < TRIES and in_time:
         return wait
     return None

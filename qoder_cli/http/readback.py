@@ -13,6 +13,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoResponse, OutcomeUnknown, Signalled
 from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.http.answers import Answer, Pending
+from qoder_cli.http.betas import headers_for
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
 
@@ -62,7 +63,7 @@ def object_write(
     never will be so, OutcomeUnknown when it cannot be told from someone else's. `find` is None where nothing would
     show the change: then a 5xx leaves it unknown, too. `look` is the command to look with.
     """
-    headers = {"idempotency-key": str(uuid.uuid4())}
+    headers = {"idempotency-key": str(uuid.uuid4()), **headers_for(sent.body)}
 
     def request() -> Pending:
         at_attempt()

@@ -16,18 +16,30 @@ from qoder_cli.http.answers import Pending, answer_to
 from qoder_cli.http.client import Client
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
+from qoder_cli.keys.patience import AT_A_SIGNAL, SHORTEST, Patience
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
 from qoder_cli.nouns.memories import sha256_of
 
 STORE_NAME = "qoder-keys"  # of each store that was made for this
 _VIEW = {"view": "full"}
+Left = Callable[[], float]  # tells the seconds that are left
 _GONE = (404, 409)
+
+
+def stores_of_account(client: Client) -> set[str]:
+    """Return the ids of the account's stores of keys, by their name. Raises ApiError, NoResponse (list cut short)."""
+    pages = list(client.pages("/memory_stores", {"limit": 100}, fresh=True))
+    rows = [mapping(row) for page in pages for row in page["data"]]
+    if not pages or not says_whether_more(pages[-1]) or not all(isinstance(row.get("id"), str) for row in rows):
+        raise NoResponse("the list of memory stores may not be whole; nothing was sent", hint="try again")
+    return {row["id"] for row in rows if row.get("name") == STORE_NAME and not row.get("archived_at")}
 
 
 class MemoryKeys:
     """Keys in the memory store with this id."""
 
-    def __init__(self, client: Client, id: str) -> None:
+    def __init__(self, client: Client, id: str, patience: Patience) -> None:
+        self.patience = patience
         self._client = client
         self._path = f"/memory_stores/{segment(id)}/memories"
         self._id = id
@@ -64,24 +76,24 @@ class MemoryKeys:
         return answer is not None
 
     def read(self, name: str) -> StoredKey | None:
-        with self._usable():
+        with self._usable() as left:
             if id := self._ids.get(name):
                 with suppress(NotFound):
-                    return self._found(self._client.get(f"{self._path}/{segment(id)}", _VIEW, fresh=True))
+                    return self._found(self._get(f"{self._path}/{segment(id)}", left, _VIEW))
                 del self._ids[name]
             query = {"path_prefix": f"{FOLDER}{name}", "limit": 100, **_VIEW}
-            for row in filter(_is_memory, self._rows(query)):
+            for row in filter(_is_memory, self._rows(query, left)):
                 if row.get("path") == f"{FOLDER}{name}":
                     with suppress(NotFound):
-                        found = self._whole(row)
+                        found = self._whole(row, left)
                         self._ids[name] = found.id
                         return found
             return None
 
     def entries(self) -> list[StoredKey]:
-        with self._usable():
-            rows = self._rows({"path_prefix": FOLDER, "limit": 100, **_VIEW}, must_be_whole=True)
-            return [self._whole(row) for row in rows]
+        with self._usable() as left:
+            rows = self._rows({"path_prefix": FOLDER, "limit": 100, **_VIEW}, left, must_be_whole=True)
+            return [self._whole(row, left) for row in rows]
 
     def close(self) -> None:
         """Do nothing: the client is another's."""
@@ -91,11 +103,11 @@ class MemoryKeys:
 
         One that cannot be seen is left to the write: a list of stores may lag.
         """
-        with self._checking, self._usable():
+        with self._checking, self._usable() as left:
             if self._is_checked:
                 return
             with suppress(NotFound):
-                store = mapping(self._client.get(f"/memory_stores/{segment(self._id)}", fresh=True))
+                store = mapping(self._get(f"/memory_stores/{segment(self._id)}", left))
                 if store.get("archived_at"):
                     raise StoreAway(f"the store of keys {self._id} is archived", hint="make another: qoder key init")
                 name = text(store.get("name"))
@@ -106,17 +118,26 @@ class MemoryKeys:
                     )
             self._is_checked = True
 
-    def _rows(self, query: dict[str, Any], *, must_be_whole: bool = False) -> list[dict[str, Any]]:
-        pages = list(self._client.pages(self._path, query, fresh=True))
+    def _get(self, path: str, left: Left, query: dict[str, Any] | None = None) -> Any:
+        def get() -> Any:
+            return self._client.get(path, query, within=left(), retry=False, fresh=True)
+
+        return self._client.patiently(get, within=left())
+
+    def _rows(self, query: dict[str, Any], left: Left, *, must_be_whole: bool = False) -> list[dict[str, Any]]:
+        def get() -> list[dict[str, Any]]:
+            return list(self._client.pages(self._path, query, within=left(), retry=False, fresh=True))
+
+        pages = self._client.patiently(get, within=left())
         rows = [mapping(row) for page in pages for row in page["data"]]
         if must_be_whole and not (says_whether_more(pages[-1]) and all(map(_is_memory, rows))):
             raise NoResponse("the list of keys may not be whole")
         return rows
 
-    def _whole(self, row: dict[str, Any]) -> StoredKey:
+    def _whole(self, row: dict[str, Any], left: Left) -> StoredKey:
         """Return what a row of a list stands for. Raises NotFound if it is gone, or not shown yet."""
         if not text(row.get("content")):
-            row = mapping(self._client.get(f"{self._path}/{segment(str(row['id']))}", _VIEW, fresh=True))
+            row = mapping(self._get(f"{self._path}/{segment(str(row['id']))}", left, _VIEW))
         return self._found(row)
 
     def _found(self, raw: Any) -> StoredKey:
@@ -129,8 +150,10 @@ class MemoryKeys:
         """Return the answer to a write, None if it was refused. Raises Lost, ApiError."""
 
         def once() -> dict[str, Any] | None:
+            request = prepare().start()
             try:
-                answer = answer_to(prepare().start())
+                request.wait(min(AT_A_SIGNAL, left()), heeds_signals=False)
+                answer = answer_to(request, left())
                 if reads:
                     return mapping(self._client.understand(answer))
                 self._client.accept(answer)
@@ -151,10 +174,14 @@ class MemoryKeys:
                     raise StoreAway(why, hint="use the id that qoder key init printed", cause=error) from error
                 if meaning_of(error) is Meaning.REFUSED:
                     raise away(self.shown, error) from error
+                if not request.wait(0.0):
+                    self.patience.note_silence()
                 raise Lost from error
 
-        with self._usable():
-            return self._client.patiently(once)
+        with self._usable() as left:
+            written = self._client.patiently(once, within=left())
+            self.patience.note_answer()
+            return written
 
     def _put(self, record: KeyRecord, raw: dict[str, Any]) -> StoredKey:
         """Return what an answer says was written. Raises Lost if it says something else."""
@@ -165,13 +192,21 @@ class MemoryKeys:
         return StoredKey(id, record, record.content)
 
     @contextmanager
-    def _usable(self) -> Iterator[None]:
-        """Turn errors of the server into those of the store; errors of the token stay as they are."""
+    def _usable(self) -> Iterator[Left]:
+        """Turn errors of the server into those of the store; errors of the token stay as they are.
+
+        Yield what tells the seconds that are left for one reading or writing.
+        """
+        if self.patience.is_over:
+            raise away(self.shown, NoResponse("it did not respond"))
+        left = self.patience.begin()
         try:
-            yield
+            yield left
         except (AuthError, StoreAway):
             raise
         except ApiError as error:
+            if left() <= SHORTEST:
+                self.patience.note_silence()
             raise away(self.shown, error) from error
 
 

@@ -6,6 +6,7 @@ import threading
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import without_tokens
+from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.record import KeyStore
 from qoder_cli.settings.config import KEYS_VARIABLE, Found
 
@@ -60,15 +61,16 @@ def shared_store(app: App) -> KeyStore:
 
 def opened(app: App, name: str) -> KeyStore:
     """Return the store of this name. Raises UsageError without psycopg, AuthError."""
+    patience = Patience(app.clock)
     if is_memory_store(name):
         from qoder_cli.keys.memstore import MemoryKeys
 
-        return MemoryKeys(app.client, name)
+        return MemoryKeys(app.client, name, patience)
     from qoder_cli.keys.postgres import PostgresKeys, passwords
 
     if secrets := passwords(name):
         app.keep_secrets(name, *secrets)
-    return PostgresKeys(name, read_only=app.settings.read_only)
+    return PostgresKeys(name, patience, read_only=app.settings.read_only)
 
 
 def check_shared(app: App, *, is_required: bool) -> None:

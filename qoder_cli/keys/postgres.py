@@ -1,19 +1,37 @@
 """Keys in a PostgreSQL database: one row each. A primary key and row locks decide every write in one place."""
 
+import re
 import threading
+import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from qoder_cli.base.errors import QoderError, Unavailable, UsageError
+from qoder_cli.base import signals
+from qoder_cli.base.errors import QoderError, Signalled, Unavailable, UsageError
+from qoder_cli.base.extras import command_for
+from qoder_cli.base.polling import doubling
+from qoder_cli.base.pool import TICK, Late, Task, begin
+from qoder_cli.base.times import span
+from qoder_cli.keys.patience import ANSWER_WITHIN, AT_A_SIGNAL, CONNECT_WITHIN, Patience
 from qoder_cli.keys.record import KeyRecord, Lost, StoredKey, away, found_of
 
 if TYPE_CHECKING:
     import psycopg
 
+    Connection: TypeAlias = psycopg.Connection[Any]
+
+T = TypeVar("T")
+
 _HIDDEN = "postgresql://…"
-CONNECT_WITHIN = 10  # seconds
-ANSWER_WITHIN = 15  # seconds for one statement
+IDLE_FOR = 0.2  # seconds that a connection is kept for the next statement
+# What a server says that has no connection left. libpq tells no code of it; in other languages it is not recognised.
+_CROWDED = "too many (clients|connections)|connection slots are reserved|no more connections allowed"
+# Of a connection that was left behind: the system ends it once the other side is gone, so that none is held in a wait.
+_LEFT_BEHIND = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 15_000}
 _TABLE = """CREATE TABLE IF NOT EXISTS qoder_keys (
     name TEXT PRIMARY KEY,
     id TEXT NOT NULL,
@@ -24,27 +42,41 @@ _MOVE = "UPDATE qoder_keys SET content = %s WHERE name = %s AND id = %s AND cont
 _FREE = "DELETE FROM qoder_keys WHERE name = %s AND id = %s AND content = %s RETURNING id"
 _READ = "SELECT id, content FROM qoder_keys WHERE name = %s"
 _LIST = "SELECT id, content FROM qoder_keys ORDER BY name"
-# A commit is on the disk before it is told; a statement that hangs is not waited for.
-_SETUP = f"SET synchronous_commit = on; SET statement_timeout = '{ANSWER_WITHIN}s'; SET lock_timeout = '5s'"
+# A commit is on the disk before it is told. A server that is alive gives up sooner than we do.
+_SETUP = "SET synchronous_commit = on; SET statement_timeout = '12s'; SET lock_timeout = '5s'"
+
+
+@contextmanager
+def _closed_on_failure(connection: "Connection") -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 class PostgresKeys:
-    """Keys in the database of a URL. Threads may share it: one connection, one statement at a time."""
+    """Keys in the database of a URL. Threads may share it: one statement at a time, over one connection.
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    Statements run, and connections are made, in threads of their own: where a server says nothing, libpq waits for
+    ever. Whoever has waited long enough leaves such a thread behind with its connection, and makes another. A
+    connection that nobody uses is closed at once: a hundred jobs that wait must not fill the server.
+    """
+
+    def __init__(self, url: str, patience: Patience, *, read_only: str = "") -> None:
         try:
             import psycopg
         except ImportError as error:
-            hint = "install it: pipx install 'qoder-cli[postgres]', or uv tool install 'qoder-cli[postgres]'"
-            raise UsageError(
-                "a store of keys in PostgreSQL needs psycopg, which is not installed", hint=hint
-            ) from error
+            why = "a store of keys in PostgreSQL needs psycopg, which is not installed"
+            raise UsageError(why, hint=f"install it: {command_for('postgres')}") from error
+        self.patience = patience
+        self.shown = without_password(url)
         self._psycopg = psycopg
         self._url = url
         self._read_only = read_only
-        self._lock = threading.Lock()
-        self._connection: psycopg.Connection[Any] | None = None
-        self.shown = without_password(url)
+        self._turn = threading.Lock()  # held by the thread that asks, never by one that hangs
+        self._idle: Connection | None = None
+        self._uses = 0  # statements that were answered
 
     def create(self) -> None:
         """Make the table, unless it is there. Raises QoderError."""
@@ -75,62 +107,148 @@ class PostgresKeys:
         return [self._found(row) for row in self._rows(_LIST)]
 
     def close(self) -> None:
-        with self._lock:
-            self._drop()
+        if self._turn.acquire(blocking=False):
+            try:
+                idle, self._idle = self._idle, None
+                if idle is not None:
+                    idle.close()
+            finally:
+                self._turn.release()
 
     def _found(self, row: tuple[Any, ...]) -> StoredKey:
         return found_of(str(row[0]), str(row[1]), where=f"{row[0]} in {self.shown}")
 
     def _rows(self, statement: str, *values: str, is_write: bool = False) -> list[tuple[Any, ...]]:
-        """Return the rows of one statement, which is one transaction. Raises Lost for a write, StoreAway."""
+        """Return the rows of one statement, which is one transaction. Raises Lost for a write, StoreAway, Signalled."""
         if is_write and self._read_only:
             raise UsageError(
-                f"QODER_READ_ONLY is set: nothing was written to {self.shown}",
-                hint="to allow writes, unset QODER_READ_ONLY",
+                f"{self._read_only}: nothing was written to {self.shown}", hint="to allow writes, change that setting"
             )
-        errors = self._psycopg.Error
-        with self._lock:
-            fresh = self._connection is None
+        with self._to_itself():
             try:
-                cursor = self._connected().execute(statement.encode(), values)
-                return cursor.fetchall() if cursor.description else []
-            except errors as error:
-                was_sent = self._connection is not None
-                is_over = self._connection is None or self._connection.closed or self._connection.broken
-                self._drop()
-                if was_sent and is_over and not is_write and not fresh:
-                    return self._again(statement, *values)  # a connection that has idled may have been closed
-                refused = isinstance(error, self._psycopg.errors.ReadOnlySqlTransaction) or (
-                    error.sqlstate is not None and error.sqlstate[:2] in ("42", "25", "28", "3D", "53")
-                )
-                if was_sent and is_write and not refused:
+                return self._answered(statement, values, is_write=is_write)
+            except self._psycopg.Error as error:
+                if is_write and self._is_refusal(error):
+                    raise self._away(error) from None
+                if is_write:
                     raise Lost from None
+            try:  # a reading once more: its connection may have broken
+                return self._answered(statement, values)
+            except self._psycopg.Error as error:
                 raise self._away(error) from None
 
-    def _again(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
+    @contextmanager
+    def _to_itself(self) -> Iterator[None]:
+        """Have the connection to oneself. Raises StoreAway, Signalled."""
+        within = self.patience.left(ANSWER_WITHIN)
+        if not self._turn.acquire(blocking=False):
+            with signals.waiting():
+                has_turn = self._turn.acquire(timeout=within)
+            if not has_turn:
+                raise self._silent(within)
         try:
-            return self._connected().execute(statement.encode(), values).fetchall()
-        except self._psycopg.Error as error:
-            self._drop()
-            raise self._away(error) from None
+            if self.patience.is_over:
+                raise self._silent()
+            yield
+        finally:
+            self._turn.release()
 
-    def _connected(self) -> "psycopg.Connection[Any]":
-        if self._connection is None:
-            connection = self._psycopg.connect(
-                self._url, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_WITHIN
-            )
+    def _connected(self) -> "Connection":
+        """Return a new connection. Where others have all that the server allows, wait for one. Raises StoreAway."""
+        clock = self.patience.clock
+        until = clock.monotonic() + self.patience.left(ANSWER_WITHIN)
+        for pause in doubling(0.05, 1.0):
+            within = self.patience.left(CONNECT_WITHIN)
             try:
-                connection.execute(_SETUP.encode())
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
+                return self._within(within, self._connect)
+            except (Late, self._psycopg.errors.ConnectionTimeout):
+                self.patience.note_silence()
+                raise self._silent(within) from None
+            except self._psycopg.Error as error:
+                if not re.search(_CROWDED, str(error)) or clock.monotonic() + pause > until:
+                    raise self._away(error) from None
+            clock.sleep(pause * clock.jitter())
+        raise AssertionError("the pauses have no end")
 
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+    def _connect(self, commit: Callable[[], None]) -> "Connection":
+        given = self._psycopg.conninfo.conninfo_to_dict(self._url)
+        hosts = str(given.get("host") or "").count(",") + 1
+        timeout = max(int(CONNECT_WITHIN / hosts), 2)
+        settings: dict[str, Any] = {**_LEFT_BEHIND, **given, "connect_timeout": timeout}
+        connection = self._psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
+        with _closed_on_failure(connection):
+            connection.execute(_SETUP.encode())
+            commit()
+        return connection
+
+    def _answered(self, statement: str, values: Sequence[str], *, is_write: bool = False) -> list[tuple[Any, ...]]:
+        """Return the rows that the server answers. Raises psycopg's Error, Lost for a write, StoreAway, Signalled."""
+        idle, self._idle = self._idle, None
+        connection = idle or self._connected()
+
+        def execute(commit: Callable[[], None]) -> list[tuple[Any, ...]]:
+            with _closed_on_failure(connection):
+                cursor = connection.execute(statement.encode(), values)
+                rows = cursor.fetchall() if cursor.description else []
+                commit()
+            return rows
+
+        within, undisturbed = self.patience.left(ANSWER_WITHIN), 0.0
+        if is_write:
+            undisturbed = AT_A_SIGNAL
+        try:
+            rows = self._within(within, execute, undisturbed=undisturbed)
+        except Late:
+            self.patience.note_silence()
+            if is_write:  # it may still be done, at any later time
+                raise Lost from None
+            raise self._silent(within) from None
+        if is_write:
+            self.patience.note_answer()
+        self._idle, self._uses = connection, self._uses + 1
+        begin(partial(self._close_later, self._uses))
+        return rows
+
+    def _is_refusal(self, error: "psycopg.Error") -> bool:
+        """Return whether an error means that the statement was not done, and will not be."""
+        refuses = isinstance(error, self._psycopg.errors.ReadOnlySqlTransaction)
+        return refuses or (error.sqlstate is not None and error.sqlstate[:2] in ("42", "25", "28", "3D", "53"))
+
+    def _within(self, seconds: float, call: Callable[[Callable[[], None]], T], *, undisturbed: float = 0.0) -> T:
+        """Return what a call in a thread of its own returns. Raises its failure, Signalled; Late after so many seconds.
+
+        The call gets a function that raises Late once nobody waits any more: what it has made then is for nobody.
+        """
+        task, came_before = Task(lambda: call(task.commit)), signals.has_come()
+        until = time.monotonic() + seconds
+        task.start()  # not above: the call needs the name
+        try:
+            has_ended = task.wait(min(undisturbed, seconds), heeds_signals=False)
+            while not has_ended and (left := until - time.monotonic()) > 0:
+                has_ended = task.wait(min(left, TICK))
+                if signals.has_come() and not came_before:  # only the main thread is told of it
+                    break
+        except Signalled:
+            task.give_up()
+            if undisturbed:
+                self.patience.note_silence()
+            raise
+        if not has_ended:
+            task.give_up()
+            if not task.is_committed:
+                raise Late
+        return task.result()
+
+    def _close_later(self, use: int) -> None:
+        """Close the connection unless it is used again in a moment."""
+        time.sleep(IDLE_FOR)
+        if use == self._uses:
+            self.close()
+
+    def _silent(self, within: float | None = None) -> QoderError:
+        """Return the error that nothing was heard from the database, for so many seconds or before."""
+        when = "" if within is None else f" within {span(within)}"
+        return away(self.shown, Unavailable(f"it did not respond{when}"))
 
     def _away(self, error: Exception) -> QoderError:
         """Return the error that the database cannot be used, in words that never have the URL's password."""

@@ -6,9 +6,10 @@
               again, but the one run that can only be its own may be adopted
     started   its run is the answer
 
-Each step is one write that the store refuses unless what was read is still there. A write that was refused or lost is
-settled by reading: our own uuid means that it was done. That may be repeated at will, unlike a trigger. What frees a
-key is only the certainty that nothing was started. `tests/unit/test_keys.py` explores every history of two commands.
+Each step is one write that the store refuses unless what was read is still there. A write that was refused or lost, as
+where a store is silent, is settled by reading: our own uuid means that it was done. That may be repeated at will,
+unlike a trigger. What frees a key is only the certainty that nothing was started. `tests/unit/test_keys.py` explores
+every history of two commands.
 """
 
 from collections.abc import Generator, Sequence
@@ -121,7 +122,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             continue
         there = found.record
         if there.state == "free":
-            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
+            found = (yield Move(found, there.used_again(mine))) or (yield Read())
             tries += 1
             continue
         if there.deployment != mine.deployment:
@@ -129,7 +130,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
                 return KeyVerdict("answered", found)
-            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
+            found = (yield Move(found, there.used_again(mine))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
             found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
@@ -139,7 +140,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             if seen != found:
                 found = seen
                 continue
-            found = (yield Move(found, mine._replace(before=there.before))) or (yield Read())
+            found = (yield Move(found, there.used_again(mine))) or (yield Read())
         else:
             seen = yield Watch(found, ABANDONED)
             if seen != found:
@@ -189,9 +190,9 @@ def _note(found: StoredKey, run: Started) -> Steps:
 
 def _free(found: StoredKey) -> Steps:
     """Free the key of a trigger that certainly started nothing."""
-    freed = found.record.freed
+    unused = found.record.unused
     for _ in range(_LAST_TRIES):
-        if (yield Free(found) if freed is None else Move(found, freed)):
+        if (yield Free(found) if unused is None else Move(found, unused)):
             return KeyVerdict("triggered")
         read = yield Read()
         if read == UNREAD:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import QoderError, Unavailable
 from qoder_cli.base.model import mapping, text
+from qoder_cli.keys.patience import Patience
 
 FOLDER = "keys/"
 State = Literal["claimed", "sending", "started", "free", "applying"]
@@ -44,6 +45,7 @@ class KeyRecord(NamedTuple):
     sent: float | None = None  # when it became `sending`, in unix seconds of the service's clock
     at: str = ""  # when it was written, a turn when it began, by its writer's clock: for people only
     before: tuple[str, ...] = ()  # earlier runs of the key, which failed, or for which it was freed; oldest first
+    freed_after: str = ""  # the run, or the owner of the claim, after which it was freed or its run failed last
     machine: str = ""  # who has the turn: for people only
     beat: int = 0  # how often the owner of a turn was heard of
 
@@ -58,9 +60,23 @@ class KeyRecord(NamedTuple):
         return self.before if self.run is None or self.adopted else (*self.before, self.run)
 
     @property
+    def unused(self) -> "KeyRecord | None":
+        """What is kept of the key once nothing was started under it; None for nothing."""
+        return self._replace(state="free") if self.before or self.freed_after else None
+
+    @property
     def freed(self) -> "KeyRecord | None":
-        """What is kept of the key once it is free; None for nothing."""
-        return self._replace(state="free") if self.run is not None or self.before else None
+        """What is kept of the key once a person has freed it, whatever was started under it; None for nothing."""
+        if self.state in ("sending", "started"):
+            return self._replace(state="free", freed_after=self.run or self.owner)
+        return self.unused
+
+    def used_again(self, claim: "KeyRecord") -> "KeyRecord":
+        """Return a claim of the key, which is free, or only claimed, or whose run failed, with what came before."""
+        freed_after = self.freed_after
+        if self.state == "started":
+            freed_after = self.run or ""
+        return claim._replace(before=self.runs, freed_after=freed_after)
 
     @property
     def content(self) -> str:
@@ -93,6 +109,7 @@ class KeyRecord(NamedTuple):
             at=str(raw.get("at") or ""),
             machine=str(raw.get("machine") or ""),
             before=tuple(map(str, before)) if isinstance(before, list) else (),
+            freed_after=str(raw.get("freed_after") or ""),
             beat=int(beat) if beat.isdecimal() else 0,
         )
 
@@ -107,6 +124,8 @@ class StoredKey(NamedTuple):
 
 class KeyStore(Protocol):
     """Where keys are kept. Every method raises QoderError if the store cannot be used; writes raise Lost, too."""
+
+    patience: Patience
 
     @property
     def shown(self) -> str:

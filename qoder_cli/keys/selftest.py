@@ -1,10 +1,10 @@
 """Does a store keep its promise? What can be seen of that from one machine."""
 
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from qoder_cli.base.errors import Rejected
+from qoder_cli.base.errors import QoderError, Rejected
+from qoder_cli.base.pool import in_order
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoredKey
 
 _AT_ONCE = 4
@@ -30,15 +30,14 @@ def check(store: KeyStore) -> None:
             broken.append("it changes a key that another command has changed since")
         if store.free(found):
             broken.append("it removes a key that another command has changed since")
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            taken = [each for each in pool.map(store.take, rivals) if each is not None]
+        taken = [each for each in in_order(store.take, rivals, at_a_time=_AT_ONCE) if each is not None]
         if len(taken) != 1:
             broken.append(f"of {_AT_ONCE} commands at once {len(taken)} take one key")
     except Lost:
         raise Rejected("the self-test of the store did not end: a response was lost", hint="try again") from None
     finally:
-        for name in (first.name, rivals[0].name):
-            with suppress(Lost):
+        with suppress(Lost, QoderError):  # what is wrong is known; who reads the keys sees that these are of a test
+            for name in (first.name, rivals[0].name):
                 _remove(store, store.read(name))
     if broken:
         raise _unsafe(store, broken)

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 NAME = "state.db"
 ABOUT = 60.0  # seconds; a run this much older than the attempt may still be its own
-VERSION = 4  # of the tables; kept in the file as its `user_version`
+VERSION = 5  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
@@ -59,6 +59,12 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
 CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run) WHERE run IS NOT NULL;
 CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (at);
+CREATE TABLE IF NOT EXISTS freed (
+    host TEXT NOT NULL,
+    key TEXT NOT NULL,
+    after TEXT NOT NULL,
+    PRIMARY KEY (host, key)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sightings (
     attempt TEXT NOT NULL,
     run TEXT NOT NULL,
@@ -273,9 +279,11 @@ class Store:
     def free_key(self, key: str, *, host: str) -> None:
         """Let a key start a run again, by a person's decision: what is open under it counts as nothing started.
 
-        Its runs stay known as started here.
+        Its runs stay known as started here, and `freed_after` says which was the newest.
         """
         statements = (
+            "INSERT OR REPLACE INTO freed SELECT host, key, COALESCE(run, id) FROM attempts"
+            " WHERE key = :key AND host = :host ORDER BY number DESC LIMIT 1",
             "UPDATE attempts SET is_nothing = 1 WHERE key = :key AND host = :host AND run IS NULL",
             "UPDATE attempts SET key = '' WHERE key = :key AND host = :host",
         )
@@ -286,6 +294,11 @@ class Store:
                 connection.execute(statement, values)
 
         self.write(free, insist=True)
+
+    def freed_after(self, key: str, *, host: str) -> str:
+        """Return the newest run, or else attempt, that a key had when it was freed last; empty if it never was."""
+        rows = self.read("SELECT CAST(after AS TEXT) FROM freed WHERE key = ? AND host = ?", (key, host))
+        return rows[0][0] if rows else ""
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
         """Adopt a run from the list. Return whether it is this attempt's alone."""

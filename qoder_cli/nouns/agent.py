@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from qoder_cli.base.model import array, mapping
 from qoder_cli.nouns.how import How
 from qoder_cli.nouns.noun import Kind, Refers
-from qoder_cli.nouns.parts import Description, Metadata, Name, Names, Text
-from qoder_cli.nouns.schema import UNSET, ByType, Fields, Range, ServerWords, Short, Shown, Size, must
+from qoder_cli.nouns.parts import Description, Metadata, Name, Names, Text, Url
+from qoder_cli.nouns.schema import UNSET, ByType, Fields, Range, Rule, ServerWords, Short, Shown, Size, must
 from qoder_cli.nouns.table import noun
 
 
@@ -70,7 +70,13 @@ class _McpServer(Fields):
 
     name: Text
     type: Literal["url"]
-    url: Text
+    url: Url
+
+
+def _named_once(servers: list[dict[str, Any]]) -> None:
+    names = [server.get("name") for server in servers]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError("has two of one name", f"has two of the name {twice[0]}")
 
 
 class _UsedSkill(Fields):
@@ -85,14 +91,14 @@ Tools = Annotated[
     list[Annotated[_Toolset | _McpToolset | _CustomTool, ByType(newer=True)]],
     "What the agent can use; none if left out.",
 ]
-Servers = Annotated[list[_McpServer], "MCP servers; each needs an mcp_toolset among the tools."]
+Servers = Annotated[list[_McpServer], Rule(_named_once), "MCP servers; each needs an mcp_toolset among the tools."]
 Skills = Annotated[list[_UsedSkill], "Skills."]
 
 
 class _Roster(Fields, unknown="open"):
     """Agents that this one may have work for it, and an adviser."""
 
-    type: Literal["coordinator"] = UNSET
+    type: Literal["coordinator"]
     agents: Annotated[list[Any], Size(1, 21)]
 
 

@@ -83,6 +83,13 @@ def unusable(servers: Any, tools: Any) -> list[str]:
     return [str(each.get("name")) for each in _entries(servers) if each.get("name") not in there]
 
 
+def missing_servers(servers: Any, tools: Any) -> list[str]:
+    """Return the names of servers that tools are of, and that are not there: the API refuses such tools."""
+    there = [each.get("name") for each in _entries(servers)]
+    named = [each.get("mcp_server_name") for each in _entries(tools) if each.get("type") == "mcp_toolset"]
+    return [str(name) for name in named if name not in there]
+
+
 def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
     """Return MCP servers' URLs by name. Raises UsageError."""
     from qoder_cli.http.redact import by_shape

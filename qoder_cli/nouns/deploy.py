@@ -15,6 +15,7 @@ from qoder_cli.nouns.parts import (
     Resources,
     SystemMessage,
     Text,
+    TextBlocks,
     UserMessage,
     VariablesText,
     Vaults,
@@ -25,7 +26,6 @@ from qoder_cli.nouns.schema import (
     ByServer,
     ByType,
     Fields,
-    OrText,
     Range,
     Rule,
     Short,
@@ -96,19 +96,20 @@ class _DeployedAgent(Fields, unknown="refused"):
     version: Annotated[int, Range(1)] = UNSET
 
 
-_Content = Annotated[Blocks, OrText("server")]  # older servers' are texts
+# In a file a text will do: it is sent as a block. A server takes only blocks, although older ones show texts.
+_OR_TEXT = Shown({"anyOf": [{"type": "string", "minLength": 1}]})
 
 
 class _UserMessage(UserMessage):
     """A message of the user."""
 
-    content: _Content
+    content: Annotated[Blocks, _OR_TEXT]
 
 
 class _SystemMessage(SystemMessage):
     """Instructions for the agent, besides the messages of the user."""
 
-    content: _Content
+    content: Annotated[TextBlocks, _OR_TEXT]
 
 
 _Event = Annotated[

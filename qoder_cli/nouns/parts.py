@@ -18,6 +18,7 @@ from qoder_cli.nouns.schema import (
     Range,
     Reader,
     Rule,
+    ServerWords,
     Shown,
     Size,
     id_of,
@@ -29,8 +30,10 @@ VARIABLES = "environment_variables"
 RESERVED = "cas_config"  # the server's own key in metadata (help/pages/api.md#deployments)
 NOT_THEIRS = "is a key of qoder's own, which tells who created this; remove it"
 ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # of a file; the server takes fewer
+IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 # Names that the service sets itself are refused (help/pages/api.md#sessions).
-VARIABLE = r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*"
+VARIABLE = rf"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z){IDENTIFIER}"
+UPLOADS = "/mnt/session/uploads/"  # where a file is mounted by default (help/pages/api.md#resources)
 
 _ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
 
@@ -58,6 +61,7 @@ Title = Annotated[str, Option("--title", "TEXT"), "Title."]
 Description = Annotated[str, Option("--description", "TEXT"), "Description."]
 Given = Annotated[Any, must(bool, "must be given", where="server")]
 Names = list[str]
+Url = Annotated[str, like(r"https?://[^\s/?#]\S*", "must be a URL, such as https://mcp.example.com/mcp")]
 
 # Metadata.
 
@@ -135,8 +139,8 @@ class _Variables(NamedTuple):
             raise ValueError("must be NAME=VALUE pairs, each on a line of its own or with ; between them")
         if isinstance(value, str) and not is_server and _has_shell(value):
             raise ValueError("must not contain comments or `export`; remove them, or write a mapping")
-        if is_server and not _allowed(value):
-            raise ValueError("must have names that are allowed, and texts")
+        if is_server:
+            _check_variables(value)
         return value if is_server or isinstance(value, str) else handler(value)
 
 
@@ -145,12 +149,21 @@ def _has_shell(variables: str) -> bool:
     return any(re.match(r"#|export\s", name) for name, _ in assignments(variables) or ())
 
 
-def _allowed(variables: Any) -> bool:
-    """Return whether a server takes the names of variables, and all values are texts."""
+def _check_variables(variables: Any) -> None:
+    """Raise ValueError for a name that a server does not take, or a value that is no text."""
     pairs = variables
     if isinstance(variables, str):
-        pairs = dict(assignments(variables) or _lines(variables) or ())
-    return all(re.fullmatch(VARIABLE, name) and isinstance(value, str) for name, value in pairs.items())
+        pairs = variables_in(variables)
+    for name, value in pairs.items():
+        if not re.fullmatch(VARIABLE, name):
+            raise ValueError(f"cannot have the name {name!r}")
+        if not isinstance(value, str):
+            raise ValueError(f"must have a text for {name}")
+
+
+def variables_in(text: str) -> dict[str, str]:
+    """Return the variables that a server reads in a text; none if it is malformed."""
+    return dict(assignments(text) or _lines(text) or ())
 
 
 def _lines(variables: str) -> dict[str, str] | None:
@@ -218,12 +231,25 @@ class MemoryStore(Fields):
 
     type: Literal["memory_store"]
     memory_store_id: Given = NEEDED_THERE
-    access: Any = UNSET
-    instructions: Any = UNSET
+    access: Annotated[str, ServerWords(("read_write", "read_only"))] = UNSET
+    instructions: Annotated[str, Size(most=4096), "What the memories are for."] = UNSET
+
+
+def _mounted_once(resources: list[dict[str, Any]]) -> None:
+    taken = set[str]()
+    for resource in resources:
+        path, file_id = resource.get("mount_path"), resource.get("file_id")
+        if path is None and isinstance(file_id, str):
+            path = f"{UPLOADS}{file_id}"
+        if not isinstance(path, str):
+            continue
+        if path in taken:
+            raise ValueError("has two at the same path", f"has two at the path {path}")
+        taken.add(path)
 
 
 Resource = Annotated[MountedFile | GithubRepository | GitRepository | MemoryStore, ByType()]
-Resources = Annotated[list[Resource], Size(most=500), "Files, repositories and memory stores."]
+Resources = Annotated[list[Resource], Size(most=500), Rule(_mounted_once), "Files, repositories and memory stores."]
 Vaults = Annotated[list[Annotated[str, id_of("vault_")]], Size(most=50), "Ids of vaults."]
 EnvironmentId = Annotated[str, id_of("env_"), "Id of an environment."]
 
@@ -242,6 +268,7 @@ class Block(Fields, unknown="open"):
 
 
 Blocks = Annotated[list[Annotated[TextBlock | Block, ByType()]], Size(1)]
+TextBlocks = Annotated[list[TextBlock], Size(1)]
 
 
 class UserMessage(Fields):
@@ -255,7 +282,7 @@ class SystemMessage(Fields):
     """Instructions for the agent, besides the messages of the user."""
 
     type: Literal["system.message"]
-    content: Blocks
+    content: TextBlocks
 
 
 class _TextRubric(Fields):

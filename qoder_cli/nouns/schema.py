@@ -405,25 +405,6 @@ class Short(NamedTuple):
         return value
 
 
-class OrText(NamedTuple):
-    """What may be a text as well, for one of the readers."""
-
-    where: Where
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_wrap_validator_function(self._either, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        return {"anyOf": [{"type": "string", "minLength": 1}, handler(schema)]}
-
-    def _either(self, value: Any, handler: Any, info: Any) -> Any:
-        if isinstance(value, str) and value and info.context.where == self.where:
-            return value
-        return handler(value)
-
-
 class ByType(NamedTuple):
     """A union discriminated by `type`. A last class without types of its own takes every other type.
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from qoder_cli.nouns.noun import Kind
-from qoder_cli.nouns.parts import Metadata, Name, Text
+from qoder_cli.nouns.parts import IDENTIFIER, Metadata, Name, Text, Url
 from qoder_cli.nouns.schema import KEPT, SECRET, UNSET, ByType, Fields, like
 from qoder_cli.nouns.table import noun
 
@@ -19,20 +19,44 @@ class Vault(Fields):
     metadata: Metadata
 
 
+class _AnyHost(Fields):
+    """The secret may go anywhere."""
+
+    type: Literal["unrestricted"]
+
+
 class _AllowedHosts(Fields):
     """Where the secret may go."""
 
-    type: Literal["unrestricted", "limited"]
-    allowed_hosts: list[Annotated[str, like(HOST, "is not a host")]] = UNSET
+    type: Literal["limited"]
+    allowed_hosts: list[Annotated[str, like(HOST, "is not a host")]]
+
+
+Hosts = Annotated[_AnyHost | _AllowedHosts, ByType()]
 
 
 class _NewClient(Fields, unknown="open"):
     client_secret: Secret = UNSET
 
 
-class _Refresh(Fields, unknown="open"):
+class _Client(_NewClient, unknown="open"):
+    """How the client shows who it is."""
+
+    type: Literal["none", "client_secret_basic", "client_secret_post"]
+
+
+class _NewRefresh(Fields, unknown="open"):
     refresh_token: Secret = UNSET
     token_endpoint_auth: _NewClient = UNSET
+
+
+class _Refresh(_NewRefresh, unknown="open"):
+    """How a new access token is had."""
+
+    client_id: Text
+    refresh_token: Annotated[Text, SECRET]
+    token_endpoint: Url
+    token_endpoint_auth: _Client
 
 
 class _NewBearer(Fields):
@@ -46,7 +70,7 @@ class _Bearer(_NewBearer):
     """A token for an MCP server."""
 
     token: Annotated[Text, SECRET]
-    mcp_server_url: Text
+    mcp_server_url: Url
 
 
 class _NewVariable(Fields):
@@ -54,16 +78,16 @@ class _NewVariable(Fields):
 
     type: Literal["environment_variable"]
     secret_value: Secret = UNSET
-    networking: _AllowedHosts = UNSET
+    networking: Hosts = UNSET
     injection_location: Any = UNSET
 
 
 class _Variable(_NewVariable):
     """An environment variable."""
 
-    secret_name: Text
+    secret_name: Annotated[str, like(IDENTIFIER, "must be the name of a variable: letters, digits and _")]
     secret_value: Annotated[Text, SECRET]
-    networking: _AllowedHosts
+    networking: Hosts
 
 
 class _NewOAuth(Fields):
@@ -72,14 +96,15 @@ class _NewOAuth(Fields):
     type: Literal["mcp_oauth"]
     access_token: Secret = UNSET
     expires_at: Any = UNSET
-    refresh: _Refresh = UNSET
+    refresh: _NewRefresh = UNSET
 
 
 class _OAuth(_NewOAuth):
     """An OAuth token for an MCP server."""
 
     access_token: Annotated[Text, SECRET]
-    mcp_server_url: Text
+    mcp_server_url: Url
+    refresh: _Refresh = UNSET
 
 
 class Credential(Fields, unknown="refused"):

@@ -207,7 +207,7 @@ class Editor:
 
         @keys.add("c-c")
         @keys.add("c-\\")
-        @keys.add("c-d", filter=Condition(lambda: not self._session.default_buffer.text))
+        @keys.add("c-d")
         def _(event: "KeyPressEvent") -> None:
             self._leave(Leave.FOR_GOOD)
 

@@ -1,6 +1,7 @@
-"""Ask a person at a terminal. Only what is typed after the question, line by line, is a reply to it."""
+"""Ask a person at a terminal. Only what is typed once the question could be read, line by line, is a reply to it."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,26 +13,40 @@ from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.pool import Late
 from qoder_cli.output.screen import Screen
 
-PASTED = 0.05  # seconds; what follows a line sooner was pasted with it
-UNREAD = 0.5  # seconds after a reply; what is typed sooner is none to a question that follows
+PASTED = 0.05  # seconds; what follows a key or a line sooner was pasted with it
+READ_WITHIN = 0.5  # seconds that a question is on the screen before a key can be a reply to it
 _TRIES = 3
 _TICK = 0.25  # seconds between two looks at the clock, and for a signal
+_MOST_READ = 1024  # bytes of a terminal's line in one reading
 _MOST_PIECES = 100  # of one paste that are dropped
+_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)  # what an arrow or a paste sends
 
 
 Left = Callable[[], float]  # the seconds until a deadline
 
 
 def line_of(
-    stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, fix: str = "", left: Left | None = None
+    stdin: IO[str] | None,
+    screen: Screen,
+    prompt: str,
+    *,
+    nothing: str,
+    fix: str = "",
+    left: Left | None = None,
+    early: Callable[[str], object] | None = None,
 ) -> str:
     """Return the line that a person types. Raises UsageError if none comes: `nothing` says what is so then, and `fix`
     what to type. Raises Late if no time is `left`; on Windows once a line was typed.
+
+    With `early`, what is typed before the prompt could be read is no part of the line; `early` gets it.
     """
     from qoder_cli.output.keyboard import keys
 
     try:
-        screen.show(prompt)
+        if early is None:
+            screen.show(prompt)
+        else:
+            early(_taken(stdin, ask=lambda: screen.show(prompt)))
         with keys(shown=True), signals.waiting():
             line = _next_line(stdin, left) if stdin else ""
             if left is not None and left() <= 0:
@@ -64,10 +79,10 @@ def _next_line(stdin: IO[str], left: Left | None) -> str:
         if left is not None and (seconds := min(left(), _TICK)) <= 0:
             raise Late
         if is_ready(stdin, within=seconds):
-            piece = os.read(stdin.fileno(), 1024)
-            if not piece:
-                break
+            piece = os.read(stdin.fileno(), _MOST_READ)
             line += piece
+            if len(piece) < _MOST_READ and not piece.endswith(b"\n"):  # Ctrl-D, perhaps behind a text
+                break
     return line.decode(getattr(stdin, "encoding", None) or "utf-8", "replace")
 
 
@@ -80,37 +95,37 @@ def choice_of(
     nothing: str,
     default: str = "",
     left: Left | None = None,
+    early: Callable[[str], object] = lambda text: None,
 ) -> str:
     """Return the first letter of the choice that a person types; `default` for an empty line, if there is one.
 
-    Pasted lines are none. Raises UsageError without a choice, Late if no time is `left`.
+    Pasted lines are none. `early` gets what was typed before the question could be read, unless it is a choice.
+    Raises UsageError without a choice, Late if no time is `left`.
     """
     fix = "type one of the letters in brackets"
     letters = {word: word[0] for whole in choices.split() for word in (whole, whole[0])}
     if default:
         letters[""] = default
+
+    def keep(text: str) -> None:
+        if text.strip().lower() not in ("", *letters):
+            early(text)
+
     for _ in range(_TRIES):
-        line = fresh_line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left)
+        line = line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left, early=keep)
         reply = line.strip().lower()
-        if _drops_what_was_typed(stdin):
+        if _taken(stdin):
             screen.print("pasted text is not accepted; type the reply\n")
         elif reply in letters:
             return letters[reply]
     raise UsageError(f"no choice was made; {nothing}", hint=fix)
 
 
-def fresh_line_of(
-    stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, fix: str = "", left: Left | None = None
-) -> str:
-    """Return the line typed after this prompt, and not before. Raises UsageError if none comes, Late."""
-    _drops_what_was_typed(stdin)
-    return line_of(stdin, screen, prompt, nothing=nothing, fix=fix, left=left)
-
-
 def reason_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, left: Left | None = None) -> str:
     """Return a line of free text; more lines that were pasted with it are dropped. Raises as `line_of` does."""
-    reply = fresh_line_of(stdin, screen, prompt, nothing=nothing, left=left)
-    _drops_what_was_typed(stdin)  # else it would be left to the shell
+    _taken(stdin)
+    reply = line_of(stdin, screen, prompt, nothing=nothing, left=left)
+    _taken(stdin)  # else it would be left to the shell
     return reply.strip()
 
 
@@ -123,28 +138,39 @@ def interrupted_with(nothing: str) -> Iterator[None]:
         raise signalled.in_words(f"interrupted; {nothing}") from None
 
 
-def _drops_what_was_typed(stdin: IO[str] | None) -> bool:
-    """Drop the keys that wait, and those that follow at once, as of a paste. Return whether there were any."""
+def _taken(stdin: IO[str] | None, *, ask: Callable[[], object] | None = None) -> str:
+    """Take the keys that wait, unseen, with all that is pasted with them; if it is to `ask`, those typed before that
+    could be read, too. Return their text, without what moves a cursor.
+    """
     if stdin is None or not stdin.isatty():
-        return False
+        if ask is not None:
+            ask()
+        return ""
     from qoder_cli.output.keyboard import is_ready, keys
 
-    dropped = False
-    with keys(shown=True, one_by_one=True) as typed, suppress(OSError):  # else half a line would stay
+    pieces: list[bytes] = []
+
+    def take(within: float) -> None:
+        until = time.monotonic() + within
         for _ in range(_MOST_PIECES):
-            if not is_ready(stdin, within=PASTED) or not typed():
+            if not (is_ready(stdin, within=max(until - time.monotonic(), PASTED)) and (piece := typed())):
                 break
-            dropped = True
-    return dropped
+            pieces.append(piece)
+
+    with keys(shown=False, one_by_one=True) as typed, signals.waiting(), suppress(OSError):  # else half a line stays
+        take(0.0)
+        if ask is not None:
+            ask()
+            take(READ_WITHIN)
+    return _text_of(b"".join(pieces))
 
 
-def drop_what_is_typed(stdin: IO[str] | None) -> None:
-    """Drop what is typed for a moment, unseen: it was meant for what came before."""
-    from qoder_cli.output.keyboard import is_ready, keys
-
-    if stdin is None or not stdin.isatty():
-        return
-    until = time.monotonic() + UNREAD
-    with keys(shown=False, one_by_one=True) as typed, signals.waiting(), suppress(OSError):
-        while is_ready(stdin, within=max(until - time.monotonic(), 0.0)) and typed():
-            pass
+def _text_of(typed: bytes) -> str:
+    """Return what keys write: no arrows, and without what a backspace takes away."""
+    text = ""
+    for character in _ESCAPE.sub("", typed.decode("utf-8", "replace")).replace("\r", "\n"):
+        if character in "\x7f\b":
+            text = text[:-1]
+        elif character.isprintable() or character in "\n\t":
+            text += character
+    return text

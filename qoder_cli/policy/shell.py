@@ -1,21 +1,21 @@
-"""Read a shell command that is simple: one command of plain and single-quoted words. Nothing else is read.
-
-What is allowed must mean the same to every shell that may get it, so the characters are a short list, and what a shell
-takes for more than the name of a program is no simple command.
-"""
+"""Read a command as the words that every shell sees. What shells read differently, or as more, is not read."""
 
 import re
-from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 LONGEST = 10_000  # characters
-_PLAIN = r"A-Za-z0-9_@%+=:,./\-"
-CHARACTERS = "letters, digits and _ @ % + = : , . / -"
-# `=` and `%` begin words that some shells expand.
-_WORD = re.compile(rf"'(?P<quoted>[{_PLAIN} ]+)'|(?P<plain>[A-Za-z0-9_@+:,./\-][{_PLAIN}]*)", re.ASCII)
-_BARE = re.sub(r"\?P<\w+>", "?:", _WORD.pattern)
-_COMMAND = re.compile(rf" *(?:{_BARE})(?: +(?:{_BARE}))* *", re.ASCII)
-_FIRST = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_+./-]*", re.ASCII)
-_PARTS = re.compile(r"[^\s=:,@%+]+")
+# A word is pieces without a blank between them. `~` is plain as in HEAD~1, but not where it may stand for a home.
+_PIECE = re.compile(
+    r"(?P<plain>[A-Za-z0-9_@%+=:,./^-](?:(?<![:=])~|[A-Za-z0-9_@%+=:,./^-])*+)"
+    r"|'(?P<single>[^'\0]*)'"
+    r'|"(?P<double>[ #%-\[\]^_a-~]*)"'
+)
+_TOKEN = re.compile(
+    r" *(?:(?P<quiet>(?<= )(?:2>&1|2?> ?/dev/null)(?=[ \n;|&]|\Z))|(?P<join>&&|\|\||[;|\n])"
+    rf"|(?P<word>(?:{re.sub('[?]P<[a-z]+>', '?:', _PIECE.pattern)})++))"
+)
+_EXPANDED = re.compile(r"""(?:''|"")*[=^]""")  # by zsh, to the path of a program
+_PROGRAM = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_+./-]*", re.ASCII)
 
 # Words with which bash, zsh, ksh or fish begin something else than one program with its words, ...
 _KEYWORDS = """
@@ -31,64 +31,173 @@ _BUILTINS = """
     block commandline emit funced funcsave prevd nextd"""
 RESERVED = frozenset(f"{_KEYWORDS} {_BUILTINS}".split())
 
-# Programs that run what their words say.
-_RUNNERS = """
-    sh bash zsh dash ksh fish env xargs sudo doas su nohup nice timeout watch parallel find ssh python python3 perl ruby
-    node deno bun php lua awk gawk sed make git docker kubectl npx npm pnpm yarn uv uvx busybox setsid stdbuf strace
-    script tmux screen"""
-RUNNERS = frozenset(_RUNNERS.split())
+_NUMBER = re.compile(r"\d+(?:\.\d+)?[smhd]?", re.ASCII)
+_LAUNCHERS = {
+    ("python", "-m"): "python",
+    ("python3", "-m"): "python",
+    ("uv", "run"): "python",
+    ("poetry", "run"): "python",
+    ("npx",): "node",
+}
+_MOVES = re.compile(
+    r"(?<![\w./-])(?:cd|chdir|pushd|popd|eval|source|exec)(?![\w./-])|(?:^|[;&|({`\n])\s*[.$](?=[\s\w({])"
+)
+
+Words = tuple[str, ...]
 
 
-def words_of(command: str) -> tuple[str, ...] | None:
-    """Return the words of a simple command, unquoted; None if it is not simple."""
-    words = words_of_any(command)
-    return None if words is None or words[0].lower() in RESERVED else words
+class Unreadable(ValueError):
+    """A command that is not read; the text says why, for people."""
 
 
-def words_of_any(command: str) -> tuple[str, ...] | None:
-    """Return the words of a command, also of one that the shell itself understands; None if it has other signs."""
-    if len(command) > LONGEST or not _COMMAND.fullmatch(command):
-        return None
-    found = [*_WORD.finditer(command)]
-    first = found[0]["plain"]
-    if first is None or not _FIRST.fullmatch(first):
-        return None
-    return tuple(match["quoted"] or match["plain"] for match in found)
+class Command(NamedTuple):
+    """One command of a chain, and what joins it to the one before: nothing, `&&`, `||`, `;`, `|` or a line break."""
+
+    words: Words
+    join: str = ""
 
 
-def begins(command: Sequence[str], rule: Sequence[str]) -> bool:
-    """Return whether a command begins with the words of a rule."""
-    return tuple(command[: len(rule)]) == tuple(rule)
+class Chain(NamedTuple):
+    """What a command text does, without a `cd` to the folder in which it begins; `cd` is where that goes."""
+
+    commands: tuple[Command, ...]
+    cd: str | None = None
+
+    @property
+    def is_in_cd(self) -> bool:
+        """Whether each command runs only where the `cd` before it went well."""
+        return self.cd is not None and all(command.join in ("", "&&", "|") for command in self.commands)
 
 
-def lowered(words: Sequence[str]) -> tuple[str, ...]:
-    """Return words as a deny compares them: without case, the program without its folder."""
-    return tuple(word.lower().rpartition("/")[2] if n == 0 else word.lower() for n, word in enumerate(words))
+def chain_of(text: str) -> Chain:
+    """Return the commands of a text. Raises Unreadable."""
+    commands = _commands_of(text)
+    first, cd = commands[0].words, None
+    if first[0] == "cd" and len(first) == 2 and [command.join for command in commands[1:2]] == ["&&"]:
+        cd, commands = first[1], [commands[1]._replace(join=""), *commands[2:]]
+    for name in (command.words[0] for command in commands):
+        if name == "cd":
+            raise Unreadable("it changes the folder: only `cd WORK && …` is read")
+        if name.lower() in RESERVED:
+            raise Unreadable(f"{name} is a word of the shell itself")
+    return Chain(tuple(commands), cd)
 
 
-def may_hold(command: Sequence[str], rule: Sequence[str]) -> bool:
-    """Return whether the words of a rule stand anywhere in a command, in their order: `env git -C x push`."""
-    pieces = _parts(command)
-    if all(any(_may_be(piece, part) for piece in pieces) for part in _parts(rule)):
-        return True
-    wanted = one_spaced(lowered(rule))
-    texts = [one_spaced([word]).lower() for word in command if " " in word]
-    return any(wanted in text for text in texts)  # which another program may run: sed '1egit push'
+def words_of(text: str) -> Words:
+    """Return the words of a text that is one command. Raises Unreadable."""
+    chain = chain_of(text)
+    if len(chain.commands) > 1 or chain.cd is not None:
+        raise Unreadable("it is more than one command")
+    return chain.commands[0].words
 
 
-def one_spaced(words: Sequence[str]) -> str:
-    """Return words as a text with one space between them, also where a quoted word has more."""
-    return " ".join(" ".join(words).split())
+def _commands_of(text: str) -> list[Command]:
+    if len(text) > LONGEST:
+        raise Unreadable(f"it has more than {LONGEST:,} characters")
+    text = text.strip(" \n")
+    commands: list[Command] = []
+    words: list[str] = []
+    join, at, is_quiet = "", 0, False
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        if token is None or (is_quiet and token["word"]):
+            raise Unreadable(f"it has {_sign(text[at:].lstrip(' ')[0])}")
+        at = token.end()
+        if token["word"]:
+            words.append(_word(token["word"], is_first=not words))
+        elif token["quiet"] and words:
+            is_quiet = True
+        elif words:
+            commands.append(Command(tuple(words), join))
+            words, join, is_quiet = [], token["join"], False
+        elif token["join"] != "\n":
+            raise Unreadable("a command is missing")
+    if words:
+        commands.append(Command(tuple(words), join))
+    elif join != ";":
+        raise Unreadable("a command is missing")
+    return commands
 
 
-def _may_be(piece: str, part: str) -> bool:
-    """Return whether a piece of a command is one of a rule, or is glued to options before it: `env '-Sgit push'`."""
-    is_glued = piece.startswith("-") and not piece.startswith("--") and len(piece) > len(part) + 1
-    return piece == part or (is_glued and piece.endswith(part))
+def _word(written: str, *, is_first: bool) -> str:
+    """Return a word as a program gets it. Raises Unreadable for one that shells read differently."""
+    if is_first and not _PROGRAM.fullmatch(written):
+        raise Unreadable("it does not begin with the plain name of a program")
+    if written != "=" and _EXPANDED.match(written):
+        raise Unreadable("a word begins with = or ^")
+    return "".join(str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written))
 
 
-def _parts(words: Sequence[str]) -> Iterator[str]:
-    """Yield the pieces of words, without case; of a path the last part."""
+def _sign(character: str) -> str:
+    if character in "'\"":
+        return "quotes without an end, or double quotes around $, !, a backtick or a backslash"
+    if character.isprintable() and character.isascii():
+        return f"{character} outside single quotes"
+    return f"U+{ord(character):04X} outside single quotes"
+
+
+def untimed(words: Words) -> Words:
+    """Return a command without a `timeout 60` before it."""
+    if words[0] == "timeout" and len(words) > 2 and _NUMBER.fullmatch(words[1]):
+        return words[2:]
+    return words
+
+
+def unwrapped(words: Words) -> tuple[Words, set[str]]:
+    """Return a command without what only starts it, such as `timeout 60`; and what does: `python`, or `node`."""
+    launchers: set[str] = set()
+    for _ in range(3):
+        words = untimed(words)
+        launcher = next((start for start in _LAUNCHERS if words[: len(start)] == start), None)
+        if words[:2] == ("git", "--no-pager") and len(words) > 2:
+            words = ("git", *words[2:])
+        elif launcher is not None and len(words) > len(launcher):
+            launchers.add(_LAUNCHERS[launcher])
+            words = words[len(launcher) :]
+        else:
+            break
+    return words, launchers
+
+
+def may_move(text: str) -> bool:
+    """Return whether a command that is not read may leave the shell in another folder, for calls that come later."""
+    return _MOVES.search(unquoted(text)) is not None
+
+
+def unquoted(text: str) -> str:
+    """Return a command that is not read without quotes and backslashes."""
+    return re.sub(r"[\"'\\]", "", text)
+
+
+# As a deny looks at it.
+
+_PIECES = re.compile(r"[^\s=:,/;&|<>(){}`\"']+")
+_LONGEST_GLUED = 200  # characters of an option with what is glued to it
+
+
+def pieces(text: str) -> list[str]:
+    """Return all that may be a word of a command in a text, in order: what stands between separators, and each letter
+    of short options, also what may be glued to one: `-Sgit` may be -S and git.
+    """
+    found: list[str] = []
+    for piece in _PIECES.findall(text.casefold()):
+        found.append(piece)
+        if piece.startswith("-") and not piece.startswith("--") and len(piece) < _LONGEST_GLUED:
+            found += [f"-{letter}" for letter in piece[1:]]
+            found += [piece[start:] for start in range(1, len(piece))]
+    return found
+
+
+def may_hold(text_pieces: list[str], words: Words) -> bool:
+    """Return whether words may stand somewhere among pieces, in their order; letters of short options in any."""
+    at = 0
     for word in words:
-        for piece in _PARTS.findall(word.lower()):
-            yield piece.rpartition("/")[2] or piece
+        for piece in _PIECES.findall(word.casefold()):
+            is_short = piece.startswith("-") and not piece.startswith("--")
+            if is_short and all(f"-{letter}" in text_pieces for letter in piece[1:]):
+                continue
+            try:
+                at = text_pieces.index(piece, at) + 1
+            except ValueError:
+                return False
+    return True

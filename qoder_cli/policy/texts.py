@@ -1,19 +1,12 @@
-"""What a text says to who reads it, and in how many ways a tool may take it."""
+"""In how many ways a text may be taken."""
 
 import unicodedata
 from functools import lru_cache
+from urllib.parse import unquote
 
-from qoder_cli.output.visible import hides, visible
+from qoder_cli.output.visible import hides
 
-_KEPT = 4  # texts that many rules look at, one rule after the other
-_LAYOUT = str.maketrans("", "", "\n\t\r")
-
-
-@lru_cache(_KEPT)
-def is_readable(text: str, *, may_have_layout: bool = False) -> bool:
-    """Return whether all of a text can be seen; line breaks and tabs only where they belong."""
-    seen = text.translate(_LAYOUT) if may_have_layout else text
-    return visible(seen) == seen
+_KEPT = 8  # texts that many rules look at, one rule after the other
 
 
 def folded(text: str) -> str:
@@ -21,22 +14,12 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def has_plain_case(letter: str) -> bool:
-    """Return whether a search that ignores case finds a letter in each case: not ß (SS), nor ς, which is a σ."""
-    lowest = letter.casefold()
-    return len(lowest) == 1 and lowest in (letter, letter.lower(), letter.upper())
-
-
 @lru_cache(_KEPT)
-def forms(text: str) -> frozenset[str]:
-    """Return a text in each way that a tool may take it: as it is, in plain letters, without what is not seen.
-
-    They are for a search that ignores case; what has only another case is left out.
-    """
-    if text.isascii() and text.isprintable():
-        return frozenset((text,))
-    seen = "".join(one for one in text if not hides(one))
-    plain = {unicodedata.normalize("NFKC", each) for each in (text, seen)}
-    plain |= {each.replace("\u3002", ".") for each in plain}  # as in the name of a host
-    longer = {each.casefold() for each in plain if len(each.casefold()) != len(each)}  # as that of ß is
-    return frozenset((text, seen, *plain, *longer))
+def folded_forms(text: str) -> frozenset[str]:
+    """Return a text in each way that it may be taken, folded: as it is, without what is not seen, percent-decoded."""
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return frozenset((text.lower(),))
+    seen = "".join(one for one in text if not hides(one) and one.isprintable())
+    forms = {form for one in (text, seen) for form in (one, unquote(one), unquote(unquote(one)))}
+    # The stop of an ideographic text separates the parts of a host's name, too.
+    return frozenset(folded(form).replace("\u3002", ".") for form in forms)

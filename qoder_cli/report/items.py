@@ -16,7 +16,8 @@ from qoder_cli.deployments.findings import PAUSED_BY
 from qoder_cli.history.usage import percentile
 from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
 from qoder_cli.report.reading import IN_A_ROW, Night, newest_first
-from qoder_cli.sessions.asks import Call, in_a_line
+from qoder_cli.sessions.asks import Call
+from qoder_cli.sessions.transcript import in_a_line
 from qoder_cli.settings.values import repeated
 
 URGENT = ("needs_you", "did_not_happen", "failed")

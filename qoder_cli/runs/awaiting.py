@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -39,6 +39,9 @@ from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.wait import Pauses, PolledRun, RunPoller, Wait
 from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.stream import Streams
+
+if TYPE_CHECKING:
+    from qoder_cli.sessions.showing import Showing
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 # The order in which columns get room on a terminal.
@@ -98,12 +101,15 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
     return item
 
 
-def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
-    """Wait until a run has ended or the wait is over. Return its outcome; its final message is read later."""
+def wait_for(app: App, observer: Observer, wanted: Wanted, *, showing: "Showing | None" = None) -> Ended:
+    """Wait until a run has ended or the wait is over. Return its outcome; its final message is read later.
+
+    `showing` shows the session's events, if not --follow does.
+    """
     polled, now = PolledRun(observer), wanted._replace(result=False)
     observer.asks_a_person = wanted.on_ask == "prompt" or wanted.policy is not None
     try:
-        deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)
+        deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted, showing=showing)
         poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))
         wait = Wait(app, poller, streams, deadline, on_ask=at_ask(app, wanted, deadline))
         wait.until_over([polled], partial(_status, polled))  # its id is in the line above
@@ -132,13 +138,12 @@ def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer],
     return partial(unanswered, wanted=wanted, app=app, left=left)
 
 
-def streams_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> Streams:
-    """Return the streams of a wait, which show events if --follow is given."""
-    showing = None
+def streams_of(app: App, wanted: Wanted, *, labels: Sequence[str] = (), showing: "Showing | None" = None) -> Streams:
+    """Return the streams of a wait, with what shows their events: beside the wait, if --follow is given."""
     if wanted.follow:
-        from qoder_cli.sessions.showing import Showing
+        from qoder_cli.sessions.showing import ShowingBeside
 
-        showing = Showing(app, labels)
+        showing = ShowingBeside(app, labels)
     return Streams(app.client, inbox=SimpleQueue(), showing=showing)
 
 

@@ -1,5 +1,6 @@
 """The error that ends a command, by how its run stands, with the next command."""
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,9 +66,24 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ended(Result[Run]):
-    """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed."""
+    """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed.
+
+    `going` is the run, or the session, because of which none was started, where --on-skip accepts that.
+    """
 
     with_message: bool = False
+    going: str | None = None
+
+    def excused(self) -> "Ended":
+        """Return this as --on-skip ok has it: without an error if the run was skipped, or not started beside another.
+
+        That other run is somebody else's result, so it is named here and not printed.
+        """
+        if not isinstance(self.error, RunSkipped):
+            return self
+        if self.found is None or is_going(self.found):
+            return self.with_(found=None, error=None, going=self.error.run_id or self.error.session_id)
+        return self.with_(error=None)
 
     @property
     def run_id(self) -> str | None:
@@ -92,9 +108,14 @@ class Ended(Result[Run]):
     def status(self) -> str:
         if self.found is not None:
             return self.found.status or "gone"
-        if not self.attempted:
+        if not self.attempted or self.going:
             return "not_started"
         return self.error.type_name if self.error else "pending"
+
+    def as_json(self) -> dict[str, Any]:
+        if self.going is None:
+            return super().as_json()
+        return {"id": None, "input": without_tokens(self.typed), "exit_code": self.exit_code, "going": self.going}
 
     def row(self) -> "Fields":
         from qoder_cli.output.views import missing_row, run_row
@@ -155,7 +176,7 @@ def ending_error(run: Run, app: App) -> QoderError | None:
         case Exit.RUN_SKIPPED:
             return RunSkipped(
                 f"run {run.id} was skipped: too many runs of this deployment at once",
-                hint="start a new run when another one has finished",
+                hint=f"start it once more when another one has finished: {_again(run, app)}",
                 **about,
             )
     if run.session_id and run.error_type == "budget_reached":
@@ -166,12 +187,16 @@ def ending_error(run: Run, app: App) -> QoderError | None:
     elif run.session_id:
         about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
-        setup = app.looking("deploy", "get", run.deployment_id)
         about |= {
-            "hint": "fix the problem named in the error, then start a new run; to see the deployment's setup",
-            "next": setup,
+            "hint": f"fix the problem named in the error, then: {_again(run, app)}; to see the deployment's setup",
+            "next": app.looking("deploy", "get", run.deployment_id),
         }
     return RunFailed(_failure(run, app), **about)
+
+
+def _again(run: Run, app: App) -> str:
+    """Return the command that starts it once more, whoever else does so, too."""
+    return shlex.join(app.command("run", "retry", run.id))
 
 
 def accepted_error(run: Run, app: App) -> QoderError | None:
@@ -236,6 +261,9 @@ def unanswered(
     except Late:
         app.progress.note("no reply came in time; nothing was sent", always=True)
         return None
+    except Signalled as signalled:
+        next = app.command(noun(run.id), "approve", run.id)
+        return stopped_waiting(signalled, run.id, run, app).with_(hint="to answer what the agent asks", next=next)
     except QoderError as error:
         return _unanswerable(error, run, observer, app)
     observer.forget_asks()

@@ -154,7 +154,7 @@ def dated(client: Client, attempt: Attempt) -> Attempt:
     return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
 
 
-def _may_have_started(attempt: Attempt, created: float | None) -> bool:
+def may_have_started(attempt: Attempt, created: float | None) -> bool:
     """Return whether an attempt may have started a run created then, on the server's clock, by the narrow test."""
     if created is None or attempt.ahead is None:
         return False
@@ -233,7 +233,7 @@ class _Search:
         self._check_rivals(run)
         self._others.check(run)
         created = self._created(run)
-        may_have = [attempt for attempt in self._attempts() if _may_have_started(attempt, created)]
+        may_have = [attempt for attempt in self._attempts() if may_have_started(attempt, created)]
         if not may_have:  # what was read since then told more of the server's clock
             raise OutcomeUnknown(f"run {run.id} may be it, but that is not certain enough to adopt it")
         if not self._store.claim(may_have[-1], run.id):  # the newest of them
@@ -269,7 +269,7 @@ class _Search:
         return is_manual and is_free and self._in_time(self._created(run))
 
     def _in_time(self, created: float | None) -> bool:
-        return any(_may_have_started(attempt, created) for attempt in self._attempts())
+        return any(may_have_started(attempt, created) for attempt in self._attempts())
 
     def _check_rivals(self, run: Run) -> None:
         """Raise OutcomeUnknown if an open trigger of another command may have started the run."""

@@ -31,6 +31,7 @@ from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.state import (
     AT_WORK,
     DISAGREEMENT_AFTER,
+    THREADS_EVERY,
     SessionReading,
     SessionState,
     TurnJudge,
@@ -85,6 +86,7 @@ class Observer:
         self._rest_heard = False  # whether its session was heard to rest, and not read since
         self._replied_at = -math.inf  # when an ask was last assumed to be answered
         self._warned: set[str] = set()
+        self.unconfirmed: tuple[Run, SessionReading] | None = None  # what a session told, before the run is read again
         self.run: Run | None = None
         self.ended = False
         if run is not None:
@@ -122,19 +124,20 @@ class Observer:
 
     def forget_asks(self) -> None:
         """Assume that the ask was answered: if it still stands, it counts as new."""
-        self.state.asks = None
+        self.state.forget_asks()
         self._replied_at = self._client.clock.monotonic()
 
     def note_rest(self) -> None:
         """Take note that its session was heard to rest, perhaps to ask."""
         self._rest_heard = True
 
-    def look(self, *, within: float | None = None, retry: bool = False) -> Run:
+    def look(self, *, within: float | None = None, retry: bool = False, confirms: bool = True) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
 
-        Before its session decides, the run is read again: it may name another session by now.
+        Before its session decides, the run is read again: it may name another session by now. Unless this look itself
+        `confirms` so, it leaves that to `confirm`.
         """
-        raw = Run(self.run.raw) if self.run else None
+        raw, self.unconfirmed = Run(self.run.raw) if self.run else None, None
         is_read = False
         if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
             raw, is_read = self._read_run(within, retry), True
@@ -145,11 +148,12 @@ class Observer:
             reading = self._session_of(raw).ask(within=within, retry=retry)
             if reading.ending is None and reading.error is None and not reading.is_silent:
                 return self._take_reading(raw, reading)
+            if not (is_read or confirms):
+                self.unconfirmed = raw, reading
+                return self._shown()
             again = raw if is_read else self._read_again(raw, within, retry)
             if again.session_id == raw.session_id and standing(again) is Standing.ASK_SESSION:
-                if reading.is_silent and reading.ending is None and reading.error is None:
-                    reading = self._if_archived(raw, reading, within)
-                return self._take_reading(raw, reading)
+                return self._take_confirmed(raw, reading, within)
             raw, is_read = again, False
         else:
             raise NoResponse(f"run {self.run_id} names another session each time it is read")
@@ -157,7 +161,29 @@ class Observer:
             self._check_session(raw, within, retry)
         else:
             self._warn_if_unrecognised(raw)
-        assert self.run is not None  # it was put there above
+        return self._shown()
+
+    def confirm(self, again: Run | None, *, within: float | None = None) -> Run:
+        """Take what its session told, if the run still names that session: as a list shows it now, or it is read again.
+
+        Raises ApiError.
+        """
+        assert self.unconfirmed is not None  # it is called after a look that left that open
+        (run, reading), self.unconfirmed = self.unconfirmed, None
+        if again is None:
+            again = self._read_again(run, within, retry=False)
+        if again.session_id == run.session_id and standing(again) is Standing.ASK_SESSION:
+            return self._take_confirmed(run, reading, within)
+        self._put(again)
+        return self.look(within=within)
+
+    def _take_confirmed(self, run: Run, reading: SessionReading, within: float | None) -> Run:
+        if reading.is_silent and reading.ending is None and reading.error is None:
+            reading = self._if_archived(run, reading, within)
+        return self._take_reading(run, reading)
+
+    def _shown(self) -> Run:
+        assert self.run is not None  # it was put there before
         return self.run
 
     def _if_archived(self, run: Run, reading: SessionReading, within: float | None) -> SessionReading:
@@ -178,8 +204,7 @@ class Observer:
             self._conclude(run, reading.ending)
         elif self.state.asks:
             self._keep(apply_asks(run, self.state.asks[0]))
-        assert self.run is not None  # it was put there before
-        return self.run
+        return self._shown()
 
     def _put(self, run: Run) -> None:
         """Keep a reading, with what its session waits for."""
@@ -199,6 +224,15 @@ class Observer:
         """Take a session at rest from a list, which saves asking what it used; None if the session has gone on."""
         self._session = session
 
+    def take_working(self, session: dict[str, Any]) -> float:
+        """Take a session at work from a list. Return after how many seconds to look whether a sub-agent asks."""
+        self.state.sub_agents.note(session)
+        if self.state.asks is not None:
+            return ASKS_FOR
+        if self.state.sub_agents.are_there:
+            return THREADS_EVERY
+        return math.inf
+
     def reread(self, run: Run) -> bool:
         """Ask the session of a run from a list once. Return whether the run has ended. Raises ApiError."""
         try:
@@ -215,8 +249,7 @@ class Observer:
         if self.adopted or standing(started) is Standing.HALF_WRITTEN:
             with suppress(ApiError):
                 return self.read_once()
-        assert self.run is not None  # that which was started, at least
-        return self.run
+        return self._shown()
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""

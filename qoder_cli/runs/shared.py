@@ -1,13 +1,13 @@
 """One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
 
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base import signals
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
@@ -39,40 +39,45 @@ from qoder_cli.keys.protocol import (
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import dated, look_for_run, others_in
+from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
 from qoder_cli.runs.trigger import Order, Trigger
 
 
 class SharedTrigger(Trigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
-    def __init__(self, app: App, order: Order, keys: KeyStore, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        order: Order,
+        keys: KeyStore,
+        *,
+        pace: Pace | None = None,
+        on_known: Callable[[Run], None] = lambda run: None,
+    ) -> None:
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
         self._claim = KeyRecord(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
-        super().__init__(app, order, pace=pace, others=others_in(keys, self._claim, app.clock))
+        others = others_in(keys, self._claim, app.clock)
+        super().__init__(app, order, pace=pace, others=others, on_known=on_known)
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: Instant | None = None
         self._triggered = False
+        self._is_stopped = False  # by a signal, while the store was told of the trigger
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
         self._before: tuple[str, ...] = ()  # earlier runs under the key
+        self._freed_in_store = ""  # what the store says that it was freed after
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; never with the command that repeats it."""
         return super().doubt(why, cause, False)
 
-    def start(self) -> Run:
-        with signals.deferred(), self._key_to_itself():
-            run = self._by_protocol()
-        self._note_retry(run)
-        return run
-
-    def _by_protocol(self) -> Run:
+    def _start(self) -> Run:
         client = self._app.client
         client.prepare("POST", f"/deployments/{segment(self._order.deployment_id)}/run")  # is writing forbidden?
         steps = start_once(self._claim, until_completed=self._order.until_completed)
@@ -93,16 +98,16 @@ class SharedTrigger(Trigger):
             raise
 
     def _let_go(self, claim: StoredKey) -> None:
-        freed = claim.record.freed
-        if freed is None:
+        unused = claim.record.unused
+        if unused is None:
             self._keys.free(claim)
         else:
-            self._keys.move(claim, freed)
+            self._keys.move(claim, unused)
 
     def _do(self, step: Step) -> Any:
         match step:
             case protocol.SendTrigger(found):
-                self._before = found.record.before
+                self._before, self._freed_in_store = found.record.before, found.record.freed_after
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -112,13 +117,17 @@ class SharedTrigger(Trigger):
                 return verdict(fill_status(self._reread(self._entry_of(found.record)))) is Exit.RUN_FAILED
         if not self._triggered:
             return self._ask(step)
+        unanswered = UNREAD if isinstance(step, protocol.Read) else None
+        if self._is_stopped:
+            return unanswered
         try:
             return self._ask(step)
         except Signalled as signalled:  # the run stands: `_run_of` raises this
+            self._is_stopped = True
             self._failure = self._failure or signalled
         except QoderError as error:  # the run stands, whatever becomes of the store
             self._app.client.progress.note(error.message)
-        return UNREAD if isinstance(step, protocol.Read) else None
+        return unanswered
 
     def _ask(self, step: Step) -> Any:
         """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""
@@ -144,7 +153,8 @@ class SharedTrigger(Trigger):
     def _move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
         store, host = self._app.store, self._claim.host
         if record.state == "sending":
-            if any(entry.run in record.before for entry in store.of_key(self._key, host=host)):
+            earlier = (*record.before, record.freed_after)
+            if any(entry.run in earlier for entry in store.of_key(self._key, host=host)):
                 store.free_key(self._key, host=host)
             if (run := self._started_before()) is not None:  # what this machine knows of the key, from before
                 started = record._replace(state="started", run=run.id, adopted=run.adopted)
@@ -195,15 +205,12 @@ class SharedTrigger(Trigger):
         return found
 
     @property
-    def _sent_key(self) -> str:
-        """The key that the server gets: another one after an earlier run under ours, or it may answer with that."""
-        if not self._before:
-            return self._key
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._before[-1]}"))
+    def _freed_after(self) -> str:
+        return self._freed_in_store or super()._freed_after
 
     def _read(self, answer: Answer) -> Run:
         run = super()._read(answer)
-        if run.id in self._before:
+        if run.id in (*self._before, self._freed_in_store):
             raise NoResponse(f"the response is an earlier run under the key ({run.id})")
         return run
 
@@ -218,12 +225,13 @@ class SharedTrigger(Trigger):
     def _send(self) -> Any:
         self._triggered = True
         try:
-            run = self.write.send().value
+            self.write.send()
         except BaseException as failure:  # signals, too: the store is to know
             self._failure = failure
-            if self.write.result is not None:
-                return Started(self.write.result.value.id, self.write.result.value.adopted)
+        if self.write.result is None:
             return UNKNOWN if self.write.may_have_acted else NOTHING
+        run = self.write.result.value
+        self._tell(run)  # before the store, which may not answer
         return Started(run.id, run.adopted)
 
     def _look(self, found: StoredKey) -> Started | None:
@@ -233,6 +241,8 @@ class SharedTrigger(Trigger):
         if attempt is None:
             self._why = "nothing shows when it was sent"
             return None
+        if (run_id := self._started_here(attempt)) is not None:
+            return Started(run_id)
         client.progress.note(f"{self._abandoned(found)}; looking for its run")
         try:
             run = look_for_run(
@@ -250,6 +260,15 @@ class SharedTrigger(Trigger):
             return None
         client.progress.warn(f"adopted run {run.id}: it is the only run started since")
         return Started(run.id, adopted=True)
+
+    def _started_here(self, attempt: Attempt) -> str | None:
+        """Return the run that a command of this machine started in an attempt, if it could not tell the store of it."""
+        for entry in self._app.store.of_key(self._key, host=attempt.host):
+            own = dated(self._app.client, entry.attempt)
+            is_known = entry.run and not entry.adopted and own.deployment == attempt.deployment
+            if is_known and may_have_started(attempt, own.at + (own.ahead or 0.0)):
+                return entry.run
+        return None
 
     def _attempt_of(self, record: KeyRecord) -> Attempt | None:
         """Return a trigger of another command as one of this machine, on our clock; None if its time is not known."""

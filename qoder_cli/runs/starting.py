@@ -1,9 +1,12 @@
 """Start one run, and wait for it if that is wanted."""
 
+from collections.abc import Callable
+
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, Signalled
 from qoder_cli.base.model import Run
+from qoder_cli.base.times import Deadline, Limits
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
@@ -12,14 +15,28 @@ from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.trigger import Order, Trigger
 
 
-def trigger_for(app: App, order: Order, *, pace: Pace | None = None) -> Trigger:
-    """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError."""
+def trigger_for(
+    app: App,
+    order: Order,
+    *,
+    pace: Pace | None = None,
+    on_known: Callable[[Run], None] = lambda run: None,
+    limits: Limits | None = None,
+) -> Trigger:
+    """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
+
+    `on_known` hears of the run as soon as it is known; a store is not waited for longer than the `limits` allow.
+    """
     if order.key is None or app.settings.keys is None:
-        return Trigger(app, order, pace=pace)
+        return Trigger(app, order, pace=pace, on_known=on_known)
     from qoder_cli.keys.opening import shared_store
     from qoder_cli.runs.shared import SharedTrigger
 
-    return SharedTrigger(app, order, shared_store(app), pace=pace)
+    keys = shared_store(app)
+    if limits is not None:
+        keys.patience.deadline = Deadline(app.clock, limits)
+        keys.patience.deadline.start()
+    return SharedTrigger(app, order, keys, pace=pace, on_known=on_known)
 
 
 def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
@@ -31,7 +48,16 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
     if order.retry_of is not None:
         what = f"{order.deployment_id} once more, for {order.retry_of}"
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
-    trigger = trigger_for(app, order)
+    known_at = app.clock.monotonic()
+
+    def on_known(run: Run) -> None:
+        nonlocal known_at
+        known_at = app.clock.monotonic()
+        app.progress.note(f"run {run.id} of {order.deployment_id}")
+        app.tracked.begun(run.id, run.session_id)
+        remember_runs(app.store, app.settings, [run])
+
+    trigger = trigger_for(app, order, on_known=on_known, limits=wanted and wanted.limits)
     try:
         run = trigger.start()
     except Signalled as signalled:
@@ -46,13 +72,11 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
         ) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
-    app.progress.note(f"run {run.id} of {order.deployment_id}")
-    app.tracked.begun(run.id, run.session_id)
-    remember_runs(app.store, app.settings, [run])
     if wanted is None:
         return _accepted(app, run)
     from qoder_cli.runs.awaiting import wait_for
 
+    wanted = wanted.since(known_at, app.clock)
     return wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
 
 

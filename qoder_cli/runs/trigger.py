@@ -11,7 +11,7 @@ import math
 import re
 import shlex
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
@@ -69,12 +69,20 @@ class Order(NamedTuple):
 
 
 class Trigger:
-    """One run to start, once. `run` is set as soon as it is known.
+    """One run to start, once. `run` is set as soon as it is known, and `on_known` is told, which raises nothing.
 
     With `others`, several machines share the key (`shared`): what may have acted is never sent again.
     """
 
-    def __init__(self, app: App, order: Order, *, pace: Pace | None = None, others: Others | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        order: Order,
+        *,
+        pace: Pace | None = None,
+        others: Others | None = None,
+        on_known: Callable[[Run], None] = lambda run: None,
+    ) -> None:
         recovery = Recovery(
             self.doubt,
             settle=self._settle,
@@ -90,6 +98,8 @@ class Trigger:
         self._app = app
         self._order = order
         self._others = others
+        self._on_known = on_known
+        self._is_told = False
         self._key = order.key or str(uuid.uuid4())
         self._first_under_key: Attempt | None = None  # of an earlier command
         self._open_under_key: list[Attempt] = []  # of earlier commands, oldest first
@@ -107,22 +117,40 @@ class Trigger:
         `run` and `write` then say what is known.
         """
         with signals.deferred(), self._key_to_itself():
-            run = self._started_before()
-            if run is None:
-                run = self.write.send().value
-        self._note_retry(run)
+            run = self._start()
+            self._tell(run)
         return run
 
-    def _note_retry(self, run: Run) -> None:
-        if self._order.retry_of is not None:
-            self._app.tracked.retries[run.id] = self._order.retry_of
+    def _start(self) -> Run:
+        run = self._started_before()
+        if run is None:
+            run = self.write.send().value
+        return run
+
+    def _tell(self, run: Run) -> None:
+        """Tell which run it is, once."""
+        if not self._is_told:
+            self._is_told = True
+            if self._order.retry_of is not None:
+                self._app.tracked.retries[run.id] = self._order.retry_of
+            self._on_known(run)
 
     # The write.
 
     @property
     def _sent_key(self) -> str:
-        """The key that the server gets."""
-        return self._key
+        """The key that the server gets: another one once it was freed, or the server may answer with its old run."""
+        freed_after = self._freed_after
+        if not freed_after:
+            return self._key
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{freed_after}"))
+
+    @property
+    def _freed_after(self) -> str:
+        """What was started under the key, or may have been, when it was freed last; empty if it never was."""
+        if self._order.key is None:
+            return ""
+        return self._app.store.freed_after(self._key, host=self._app.client.settings.host)
 
     def _request(self) -> Pending:
         client, path = self._app.client, f"/deployments/{segment(self._order.deployment_id)}/run"

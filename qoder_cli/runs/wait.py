@@ -312,6 +312,7 @@ class Wait:
                         self._note_time()
                         for reading in self.poller.poll(going, total=len(self.runs), must_stop=self._must_stop):
                             self._judge(reading)
+            self._take_in_news()  # which may have events that are to be shown
         finally:
             self.streams.close()
 
@@ -368,11 +369,14 @@ class Wait:
     def _must_stop(self) -> bool:
         """Take in news during a request. Return whether to abandon it."""
         self._note_time()
+        self._take_in_news()
+        self.app.progress.beat()
+        return self.deadline.is_past or self._has_enough()
+
+    def _take_in_news(self) -> None:
         inbox = self.streams.inbox
         while not inbox.empty() and (news := self.app.clock.receive(inbox, 0.0)) is not None:
             self._receive(news)
-        self.app.progress.beat()
-        return self.deadline.is_past or self._has_enough()
 
     def _receive(self, news: Any) -> None:
         """Take in news, and wake the runs that it is about."""

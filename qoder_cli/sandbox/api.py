@@ -33,6 +33,8 @@ ERROR_TYPES = {
     529: "overloaded_error",
 }
 
+_SEARCH = "/search"  # operations that are not served here, whose path is like that of an object
+
 _of_path = lru_cache(1000)(of_path)
 _METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where called otherwise
 
@@ -79,7 +81,7 @@ def find(request: Request) -> tuple[Operation, list[str]]:
     """
     path = request.path.removeprefix(BASE_PATH)
     for operation in _of_path(path) if path != request.path else ():
-        if operation.method == request.method:
+        if operation.method == request.method and not path.endswith(_SEARCH):
             parts = zip(operation.path.split("/"), path.split("/"), strict=True)
             return operation, [unquote(word) for part, word in parts if part.startswith("{")]
     raise Refusal(501, f"The sandbox does not serve {request.method} {request.path}.")

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from qoder_cli.http.betas import headers_for
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
+from qoder_cli.sandbox.references import check_tools
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
 from qoder_cli.sandbox.world import Deployment, Run
@@ -33,6 +35,12 @@ class _Deployments(Things):
 
     def make(self, call: OperationCall, fields: Shape) -> Thing:
         return call.world.add_deployment(at=call.now, **fields)
+
+    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
+        """Let the next runs do what its agent does now."""
+        deployment = call.world.deployments[thing.id]
+        if deployment.before and deployment.before["agent"] != deployment.fields["agent"]:
+            deployment.behaviour = call.world.behaviour(deployment.fields["agent"])
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a deployment (help/pages/api.md#deployments)."""
@@ -147,7 +155,6 @@ def _cas_config(deployment: Deployment) -> Shape:
     return {"config": config, "session_strategy": "new_session", "stats": stats}
 
 
-_TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
 _LIMITED = {"type": "limited", "allow_mcp_servers": False, "allow_package_managers": False, "allowed_hosts": []}
 _PROBED = {"status_code": 200, "content_type": "application/json", "body": "{}", "body_truncated": False}
 _RECLAIM = 5000  # ms until unacknowledged work goes to another worker
@@ -157,12 +164,10 @@ _POLLING = 30  # seconds for which a worker counts as polling
 @of("agents")
 class _Agents(Things):
     def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
-        for n, tool in enumerate(fields.get("tools") or ()):
-            named = [*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ())]
-            named += [config["name"] for config in tool.get("configs") or ()]
-            for name in named if tool["type"] == "agent_toolset_20260401" else ():
-                if name.lower().replace("_", "") not in _TOOLS:
-                    raise invalid(f'Unknown tool "{name}".', f"tools.{n}")
+        asked = call.request.headers.get("x-qoder-beta", "")
+        if missing := set(headers_for(fields).values()) - set(map(str.strip, asked.split(","))):
+            raise invalid(f"The browser toolset needs the header x-qoder-beta: {missing.pop()}", "tools")
+        check_tools((old.fields if old else {}) | fields)
         if old is None:
             return
         given, now = fields.get("version"), old.fields["version"]
@@ -290,6 +295,10 @@ class _Vaults(Things):
 
 @of("vaults.credentials")
 class _Credentials(Things):
+    def guard(self, call: OperationCall) -> None:
+        if call.verb in ("create", "update"):
+            KINDS["vaults"].unarchived(call)
+
     def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
         """Merge `auth` in an update, without secrets. Its type cannot change."""
         if "auth" not in fields:

@@ -227,7 +227,7 @@ class _Memories(_Viewed):
         if path is not None and not _is_relative(path):
             raise invalid("path must be relative.", "path")
         if any(each is not old and each.fields["path"] == path for each in _memories(call.world, call.ids[0])):
-            raise Refusal(409, "A memory with this path already exists.")
+            raise Refusal(409, "A memory with this path already exists.", type="invalid_request_error")
         if "content" in fields:
             fields.update(_measured(fields["content"]))
 
@@ -272,7 +272,8 @@ def _memories(world: World, store_id: str) -> list[Thing]:
 
 def _refuse_stale(memory: Thing, sha256: str | None) -> None:
     if sha256 not in (None, memory.fields["content_sha256"]):
-        raise Refusal(409, "The memory has other content now: content_sha256 does not match.")
+        message = "The memory has other content now: content_sha256 does not match."
+        raise Refusal(409, message, type="invalid_request_error")  # help/pages/api.md#memory
 
 
 def _measured(content: str) -> Shape:

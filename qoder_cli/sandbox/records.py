@@ -70,6 +70,7 @@ _ROWS = (
     LAYOUTS["deployments"]._replace(empty=LAYOUTS["deployments"].empty | _OF_DEMO),
     LAYOUTS["deployment_runs"]._replace(what="deployments.runs"),
     LAYOUTS["sessions"]._replace(digits=6),
+    LAYOUTS["models"]._replace(dated=()),
     Layout("sessions.events", "event", "evt", {}, order="asc"),
     Layout("sessions.threads.events", "event", "evt", {}, order="asc"),
     Layout("sessions.resources", "session_resource", "sesr", {}, order="asc"),

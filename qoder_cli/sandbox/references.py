@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from qoder_cli.sandbox.wire import Refusal, Shape
+from qoder_cli.nouns.agents import missing_servers
+from qoder_cli.sandbox.wire import Refusal, Shape, invalid
 
 _ONE = {"environment_id": "environments", "file_id": "files", "memory_store_id": "memory_stores"}
 _MANY = {"vault_ids": "vaults", "session_ids": "sessions"}
@@ -22,6 +23,8 @@ class Unusable(NamedTuple):
 
     def as_refusal(self) -> Refusal:
         called = self.kind.replace("_", " ").capitalize()
+        if self.kind == "model":  # as of an unknown tool (help/pages/api.md#agents)
+            return invalid(f"Unknown model {self.id}.", self.at)
         if self.state == "archived":
             return Refusal(409, f"{called} {self.id} is archived.", param=self.at)
         return Refusal(404, f"{called} {self.id} not found.", param=self.at)
@@ -43,6 +46,8 @@ def references(fields: Shape, at: str = "") -> Iterator[Reference]:
             yield path, _ONE[name], value
         elif name in _MANY and isinstance(value, list):
             yield from ((f"{path}.{n}", _MANY[name], id) for n, id in enumerate(value) if isinstance(id, str))
+        elif name == "model":
+            yield from _model(value, path)
         elif name == "agent" and isinstance(value, dict):
             yield from _agent(value, path)
         elif name == "agents" and isinstance(value, list):  # of a coordinator
@@ -67,8 +72,29 @@ def _agent(agent: Shape, path: str) -> Iterator[Reference]:
         yield f"{path}.id", "agents", id
         if version is not None:
             yield f"{path}.version", f"agents of {id}", str(version)
-    if "skills" in agent:
-        yield from references({"skills": agent["skills"]}, path)
+    yield from references({name: agent[name] for name in ("model", "skills") if name in agent}, path)
+
+
+def _model(model: Any, path: str) -> Iterator[Reference]:
+    id = model.get("id") if isinstance(model, dict) else model
+    if isinstance(id, str):
+        yield path, "models", id
+
+
+_TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
+
+
+def check_tools(agent: Shape, at: str = "tools") -> None:
+    """Raise Refusal for a tool that nobody knows, and for those of a server that the agent has not."""
+    tools = agent.get("tools") or ()
+    for n, tool in enumerate(tools):
+        named = [*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ())]
+        named += [config["name"] for config in tool.get("configs") or ()]
+        for name in named if tool["type"] == "agent_toolset_20260401" else ():
+            if name.lower().replace("_", "") not in _TOOLS:
+                raise invalid(f'Unknown tool "{name}".', f"{at}.{n}")
+    for name in missing_servers(agent.get("mcp_servers"), tools):
+        raise invalid(f'No MCP server of the agent is named "{name}".', at)
 
 
 def _skill(skill: Any, path: str) -> Iterator[Reference]:

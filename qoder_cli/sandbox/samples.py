@@ -20,7 +20,6 @@ from qoder_cli.sandbox.scripts import (
 )
 
 _REPORT = "Status report: 2 commits since yesterday. Uploads are retried once. All checks pass."
-_ARCHIVED = ("environment_archived_error", "The deployment's environment is archived.")
 _REJECTED = ("session_creation_rejected_error", "Too many of its runs are running.")
 
 DEMO = Behaviour(turn(seconds=3, message=_REPORT))
@@ -58,7 +57,6 @@ class Preset:
 
 
 _MINUTE = Behaviour(turn(seconds=60, steps=9, message=_REPORT))
-_BUDGET = Behaviour(turn(seconds=3, reason="budget_reached"))
 _SLOW = Behaviour(turn(seconds=8, start=5, message=_REPORT, idles=True))
 _STATUS, _PUSH, _CLEAN = call("git status"), call("git push origin main"), call("rm -rf build")
 _ASK = Behaviour(asking(_PUSH, seconds=2))
@@ -90,14 +88,14 @@ PRESETS = (
     Preset("minute", "Completes in 60 s.", _MINUTE),
     Preset("fail", _FAILS, Behaviour(exhausted(seconds=3))),
     Preset("terminated", "Fails in 3 s: an error terminates its session.", Behaviour(terminated(seconds=3))),
-    Preset("nostart", _NEVER_STARTS, Behaviour(error=_ARCHIVED), more={"environment_id": RETIRED}),
+    Preset("nostart", _NEVER_STARTS, more={"environment_id": RETIRED}),
     Preset("skip", _SKIPS, Behaviour(error=_REJECTED, skipped=True)),
     Preset("ask", "Asks after 2 s whether it may push; once answered, completes in 1 s.", _ASK, tools=_ASKING_TOOLS),
     Preset("askmany", "Asks after 2 s about three calls at once, as ask.", _ASK_MANY, tools=_ASKING_TOOLS),
     Preset("askthrice", "Asks three times, about a call each, as ask.", _ASK_THRICE, tools=_ASKING_TOOLS),
     Preset("selfask", _ASKS_ITSELF, _SELF_ASK, tools=_ASKING_TOOLS),
     Preset("custom", _CALLS, _CUSTOM, tools=_CUSTOM_TOOLS),
-    Preset("budget", "Fails in 3 s: its credit budget is used up.", _BUDGET, more=_THIRTY_CENTS),
+    Preset("budget", "Fails in 3 s: its budget of 0.30 credits is used up.", more=_THIRTY_CENTS),
     Preset("silent", "Completes in 3 s without any message.", Behaviour(turn(seconds=3))),
     Preset("file", "Completes in 3 s, and delivers a file: status.md.", _DELIVERING),
     Preset("slow", _WAITS, _SLOW),
@@ -135,12 +133,26 @@ _SKILLS = ("List the merged changes.", "List the merged changes, grouped by labe
 _OPEN, _OF_WORK = {"type": "unrestricted"}, {"type": "session", "id": WORKED}
 _HEAD = "---\nname: release-notes\ndescription: Writes release notes.\n---\n"
 _NOTES = "# Notes\n\nUploads are retried once.\n"
+_MODEL: Fields = {
+    "source": "system",
+    "is_enabled": True,
+    "is_new": False,
+    "default_context_window": 200_000,
+    "available_context_windows": [200_000],
+    "max_input_tokens": 200_000,
+}
+_LEVELS: Fields = {"efforts": ["low", "medium", "high"], "default_effort": "medium"}
+_MODELS: dict[str, Fields] = {
+    "auto": {"display_name": "Auto", "price_factor": 1.0},
+    "ultimate": {"display_name": "Ultimate", "price_factor": 1.6, **_LEVELS},
+}
 _MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md": "Ask the team.\n"}
 
 
 def samples() -> Iterator[tuple[str, str, Fields]]:
     """Yield things: their kind, the id of what holds them, their fields."""
     yield from ((noun.operations, "", dict(each)) for noun in NOUNS.values() for each in noun.sandbox.samples)
+    yield from (("models", "", {"id": id, **_MODEL, **own}) for id, own in _MODELS.items())
     model = {"id": "ultimate"}
     for preset in {each.agent: each for each in reversed(PRESETS)}.values():
         about = "Rehearses; nothing it does is real."

@@ -3,8 +3,9 @@
 A turn has the usual order (help/pages/api.md#events): running, user's message, work, idle.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2s
 from typing import Any, Literal
@@ -50,6 +51,7 @@ class Artifact:
 
 
 DELIVERS = "agent.artifact_delivered"
+COSTS = Decimal("0.17")  # credits, of each event of the agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Behaviour:
     then: tuple[Script, ...] = ()  # the calls of each question
     error: tuple[str, str] | None = None
     skipped: bool = False
+
+    @property
+    def asks(self) -> bool:
+        return any(beat.fields.get("stop_reason", {}).get("type") == "requires_action" for beat in self.script)
 
 
 WORK = "session.status_running"
@@ -291,13 +297,37 @@ class Session(Thing):
         if not self.initial_events:
             return []
         beats = turn_of(self.behaviour.script, self.initial_events, heard=self.fields["deployment_id"] is None)
+        beats = self._within_budget(beats, spent=0)
         return [TimedBeat(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(beats)]
 
     def break_off(self, now: float, *beats: Beat) -> None:
         """Let only `beats` happen after `now`."""
         self.moments[:] = self.past(now)
-        for beat in beats:
+        for beat in self._within_budget(beats, spent=self.worked(now)):
             self.moments.append(TimedBeat(now + beat.at / self.speed, len(self.moments), beat))
+
+    def worked(self, now: float) -> int:
+        """Return how many events of the agent there are."""
+        return sum(moment.beat.type.startswith("agent.") for moment in self.past(now))
+
+    def _within_budget(self, beats: Iterable[Beat], *, spent: int) -> Iterator[Beat]:
+        """Yield beats until the budget is used up; what the agent would do then, it does not, and the turn stops.
+
+        `spent` is the number of the agent's events before.
+        """
+        most = Decimal((self.fields["budget"] or {}).get("max_credit_cost", "Infinity"))
+        is_over = False
+        for beat in beats:
+            is_work = beat.type.startswith("agent.")
+            is_over = is_over or (is_work and spent * COSTS >= most)
+            if not is_over:
+                spent += is_work
+                yield beat
+            elif not is_work:
+                stops = "stop_reason" in beat.fields
+                yield replace(beat, fields=idle("budget_reached")) if stops else beat
+                if beat.type == "session.status_idle":
+                    return
 
     def cancel(self, now: float, *events: Beat) -> bool:
         """Stop the turn; return whether one was going. `events` happen either way."""

@@ -4,10 +4,11 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from qoder_cli.nouns.parts import assignments
+from qoder_cli.nouns.parts import variables_in
 from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import Thing, stamp
-from qoder_cli.sandbox.scripts import Beat, Session, TimedBeat, answer_to, echo
+from qoder_cli.sandbox.references import check_tools
+from qoder_cli.sandbox.scripts import COSTS, Beat, Session, TimedBeat, answer_to, echo
 from qoder_cli.sandbox.wire import Refusal, Shape, Step, encode, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 
@@ -103,24 +104,21 @@ def _session(call: OperationCall) -> Session:
 @of("sessions")
 class _Sessions(Things):
     def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
-        if "environment_variables" in fields:
-            fields["environment_variables"] = self._variables(call, fields["environment_variables"] or {})
+        if "environment_variables" in fields:  # a text or an object (help/pages/api.md#sessions)
+            variables = fields["environment_variables"] or {}
+            fields["environment_variables"] = variables_in(variables) if isinstance(variables, str) else variables
+        world, agent = call.world, fields.get("agent", {})
+        if old is None:
+            fields["agent"] = world.snapshot(world.pinned(agent))
+        else:
+            fields["agent"] = old.fields["agent"] | agent
+        if {"tools", "mcp_servers"} & agent.keys():
+            check_tools(fields["agent"], "agent.tools")
         if old is not None:
-            fields |= {"agent": old.fields["agent"] | fields.get("agent", {})}
             return
-        world = call.world
-        fields["agent"] = world.pinned(fields["agent"])
         world.refuse_on_own_hosts(fields)
         resources = fields.get("resources") or ()
         fields["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
-
-    def _variables(self, call: OperationCall, given: Shape | str) -> Shape:
-        """Return variables as kept. Older servers take text, newer ones an object."""
-        if given and type(given) is not {True: str, False: dict}[call.legacy]:
-            raise invalid("environment_variables: the other kind is expected.", "environment_variables")
-        if isinstance(given, str):
-            return dict(assignments(given) or ())
-        return given
 
     def make(self, call: OperationCall, fields: Shape) -> Thing:
         return call.world.add_session(at=call.now, **fields)
@@ -144,11 +142,11 @@ class _Sessions(Things):
         past, shape = thing.past(call.now), super().show(call, thing)
         started, last = thing.starts(), past[-1].at if past else thing.created
         active = max(0.0, last - (last if started is None else started))
-        worked = sum(moment.beat.type.startswith("agent.") for moment in past)
+        credits = thing.worked(call.now) * COSTS
         shape |= {
             "status": self.status(call, thing),
             "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - thing.created, 9)},
-            "usage": {"total_credits": worked * 17 / 100 if worked else 0},
+            "usage": {"total_credits": float(credits) if credits else 0},
             "updated_at": stamp(max(last, thing.changed), digits=6),
         }
         return shape
@@ -306,10 +304,4 @@ class _Resources(Things):
 @of("models")
 class _Models(Things):
     def page(self, call: OperationCall) -> Reply:
-        window = {"default_context_window": 200_000, "available_context_windows": [200_000]}
-        window["max_input_tokens"] = 200_000
-        shape = {"type": "model", "source": "system", "is_enabled": True, "is_new": False, **window}
-        levels = {"efforts": ["low", "medium", "high"], "default_effort": "medium"}
-        auto = {"id": "auto", "display_name": "Auto", "price_factor": 1.0, **shape}
-        ultimate = {"id": "ultimate", "display_name": "Ultimate", "price_factor": 1.6, **shape, **levels}
-        return {"data": [auto, ultimate], "has_more": False}
+        return {"data": [model.fields for model in self.things(call).values()], "has_more": False}

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 from qoder_cli.base import cron
-from qoder_cli.nouns.parts import assignments
+from qoder_cli.nouns.parts import UPLOADS, variables_in
 from qoder_cli.sandbox.records import ENVIRONMENT, ID_LENGTH, LAYOUTS, PROMPT, TITLE, Thing, base36, stamp
 from qoder_cli.sandbox.references import Unusable, references
 from qoder_cli.sandbox.samples import (
@@ -217,12 +217,23 @@ class World:
         environment = self.thing("environments", environment_id)
         return environment is not None and environment.fields["config"]["type"] == "self_hosted"
 
-    def _behaviour(self, agent_id: str) -> Behaviour:
-        """Return how an agent's sessions behave: as it did from the start, else by its tools."""
-        agent, from_start = self.thing("agents", agent_id), behaviour_of(agent_id)
-        if agent is None or (from_start and agent.fields["version"] == 1):
-            return from_start or DEMO
-        return behaviour_with(agent.fields["tools"]) or from_start or DEMO
+    def snapshot(self, agent: Shape) -> Shape:
+        """Return a pinned agent with what a session keeps of it, and what the session has instead."""
+        version = self.thing(f"agents/{agent['id']}/versions", str(agent["version"]))
+        whole = LAYOUTS["agents"].empty | (version.fields if version else {})
+        return {"id": agent["id"]} | {name: whole[name] for name in _SNAPSHOT} | agent
+
+    def behaviour(self, agent: Shape) -> Behaviour:
+        """Return how a pinned agent behaves: as from the start with the tools that it had, else by its tools."""
+        from_start, first = behaviour_of(agent["id"]), self.thing(f"agents/{agent['id']}/versions", "1")
+        tools = self.snapshot(self.pinned(agent))["tools"]
+        if from_start and (first is None or tools == first.fields["tools"]):
+            return from_start
+        if asking := behaviour_with(tools):
+            return asking
+        if from_start is None or from_start.asks:
+            return DEMO
+        return from_start
 
     # Acts: what requests, other people and the schedule do.
 
@@ -233,7 +244,7 @@ class World:
         if at is None:
             at = self.now()
         deployment = self._add(Deployment, "deployments", at=at, **fields)
-        deployment.behaviour = behaviour or self._behaviour(deployment.fields["agent"]["id"])
+        deployment.behaviour = behaviour or self.behaviour(deployment.fields["agent"])
         deployment.replan(self.now())
         return deployment
 
@@ -246,11 +257,8 @@ class World:
         **fields: Any,
     ) -> Session:
         """Add a session, created `at`."""
-        agent = fields["agent"]
-        behaviour = behaviour or self._behaviour(agent["id"])
-        version = self.thing(f"agents/{agent['id']}/versions", str(agent["version"]))
-        whole = LAYOUTS["agents"].empty | (version.fields if version else {})
-        fields["agent"] = {"id": agent["id"]} | {name: whole[name] for name in _SNAPSHOT} | agent
+        fields["agent"] = self.snapshot(fields["agent"])
+        behaviour = behaviour or self.behaviour(fields["agent"])
         if not behaviour.script:
             behaviour = DEMO
         make = partial(Session, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
@@ -262,7 +270,7 @@ class World:
     def new_resource(self, fields: dict[str, Any], *, at: float) -> dict[str, Any]:
         resource = {"id": self.new_id("sesr"), **fields, "created_at": stamp(at), "updated_at": stamp(at)}
         if "file_id" in fields:
-            resource.setdefault("mount_path", f"/mnt/session/uploads/{fields['file_id']}")
+            resource.setdefault("mount_path", f"{UPLOADS}{fields['file_id']}")
         return resource
 
     def start(
@@ -298,7 +306,7 @@ class World:
             run.session = self.add_session(
                 at=at,
                 behaviour=behaviour,
-                environment_variables=dict(assignments(fields["environment_variables"]) or ()),
+                environment_variables=variables_in(fields["environment_variables"]),
                 resources=[self.new_resource(resource, at=at) for resource in fields["resources"]],
                 initial_events=fields["initial_events"] or PROMPT,
                 title=TITLE,

@@ -37,7 +37,7 @@ from qoder_cli.sessions.deciding import answers_in, decided, show_context
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.numbering import check, resolved
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
-from qoder_cli.sessions.state import session_of, session_taking_messages
+from qoder_cli.sessions.state import names_agents, session_of, session_taking_messages
 from qoder_cli.sessions.story import events_so_far
 
 AT_A_TIME = 8  # sessions
@@ -120,7 +120,7 @@ def in_targets(app: App, targets: Iterable[TypedSession]) -> Iterator[list[Waiti
     """Yield what waits in each session. Raises QoderError."""
     for target in [*targets]:
         session = session_of(app, target.session_id)
-        yield waiting_in(app, target, look(app.client, target.session_id, behind=True), session)
+        yield waiting_in(app, target, look(app.client, target.session_id), session)
 
 
 def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
@@ -136,7 +136,8 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
         id = str(session["id"])
         try:
-            return waiting_in(app, TypedSession(id), look(app.client, id, behind=True), session)
+            asked = look(app.client, id, threads=names_agents(session))
+            return waiting_in(app, TypedSession(id), asked, session)
         except ApiError as error:
             return error
 
@@ -259,7 +260,7 @@ def decide(
     """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
         calls, bound = resolved(app, target.session_id, calls)
-        asked = look(app.client, target.session_id, until=calls, behind=True)
+        asked = look(app.client, target.session_id, until=calls)
         check(app, asked, bound)
         chosen_calls = chosen(app, target, asked, calls, verb)
         asked.refuse_unclear(app.progress)
@@ -313,6 +314,7 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
     done, calls = decision.done, [call.id for call, _ in answers]
     goes_on = target.run is not None and is_going(target.run)
     events: Events = []
+    otherwise: list[str] = []  # answered by somebody else just before, and not alike
     with _in_session(target):
         turn = _before(app, target) if waits and answers and not goes_on else None
         if answers:
@@ -323,12 +325,18 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
                 app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id} {where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
+            done = {id: word for id, word in done.items() if id not in write.answered_before}
+            otherwise = [id for id, is_alike in write.answered_before.items() if not is_alike]
             if not events:
                 done = dict.fromkeys(done, "answered")
                 app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
         still = [id for id in asked.waiting if id not in calls]
         if still:
             app.progress.note(f"these still wait: {_listed(still)}")
+        if otherwise:
+            _show(app, target, done, still, events)
+            why = f"{_listed(otherwise)} no longer waited: {asked.became_of(otherwise[0])}; the rest was sent"
+            raise Rejected(why, hint="to wait for the agent", next=target.command(app, "wait"), run_state="going")
         if waits is not None:
             return waits.follows(target, turn, events)
         _show(app, target, done, still, events)
@@ -339,7 +347,7 @@ def with_result(app: App, target: TypedSession, typed: str, result: str, *, is_e
     """Return what gives a custom tool's call its result; ask about one named by a number. Raises QoderError."""
     with _in_session(target):
         [id], bound = resolved(app, target.session_id, [typed])
-        asked = look(app.client, target.session_id, until=[id], behind=True)
+        asked = look(app.client, target.session_id, until=[id])
         check(app, asked, bound)
         [call] = chosen(app, target, asked, [id], "answer")
         if bound:
@@ -397,7 +405,7 @@ def _say_now(
     except Rejected as error:
         if error.http_status != 409:
             raise
-        if look(app.client, target.session_id).open is None:
+        if look(app.client, target.session_id, main_only=True).open is None:
             next = to_say.again(app, target, "--when-idle")
             raise error.with_(hint="to send it once the agent is idle", next=next) from error
         next = target.command(app, "pending")
@@ -408,11 +416,11 @@ def _say_when_idle(
     app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, waits: Waits, *, began: float, stays: bool
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
-    if to_say.interrupts and look(app.client, target.session_id).is_busy:
+    if to_say.interrupts and look(app.client, target.session_id, main_only=True).is_busy:
         interruption(app, target.session_id).deliver()
     refusals, refused = 0, None
     while True:
-        if look(app.client, target.session_id).is_busy:
+        if look(app.client, target.session_id, main_only=True).is_busy:
             # Whatever it was interrupted in may have ended by itself: what counts is that it rests.
             waited = app.clock.monotonic()
             waits.rests(target.session_id)

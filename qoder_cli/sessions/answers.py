@@ -23,6 +23,7 @@ from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, mes
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
+SHOWS_AFTER = 1.0  # seconds after which a replica is looked at again
 EVENT_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
 INTERRUPTION_RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
@@ -181,7 +182,7 @@ class Delivery:
 
     def may_be_hidden(self) -> bool:
         """Return whether the message may be there unseen: the replicas do not even show yet why it was refused."""
-        newest = event_at(look(self._client, self.session_id).newest)
+        newest = event_at(look(self._client, self.session_id, main_only=True).newest)
         is_behind = newest is None or newest < self._began - _DATES_DIFFER
         return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
 
@@ -191,7 +192,7 @@ class Delivery:
     def _is_busy_since_before(self) -> bool:
         """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
         with suppress(ApiError):
-            asked = look(self._client, self.session_id, retry=False)
+            asked = look(self._client, self.session_id, retry=False, main_only=True)
             at = event_at(asked.newest)
             return asked.is_busy and at is not None and at < self._began - _DATES_DIFFER
         return False
@@ -219,47 +220,94 @@ class Delivery:
 
 
 class Answers:
-    """Answers to waiting calls, in one request. Before each attempt they must still wait."""
+    """Answers to waiting calls, in one request. Before each attempt they must still wait.
+
+    Where the API refuses them because somebody was faster with some, the rest is sent: `answered_before` has those that
+    were left out, each with whether it was answered alike.
+    """
 
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+        app.settings.allowed.check("answer", "answering a call")
         self.asked = asked
+        self.answered_before: dict[str, bool] = {}
         self._app = app
         self._calls = [call for call, _ in answers]
-        self._ids = [call.id for call in self._calls]
         self._events = [event for _, event in answers]
-        self._key = str(uuid.uuid4())
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
-        self._not_sent = "; nothing was sent"
         self._recorded = ""  # what the server made of one, if it is not what was sent
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a write of its own, of which nothing is sent yet."""
+        app, session_id = self._app, self.asked.session_id
+        self._key = str(uuid.uuid4())
+        self._not_sent = "; nothing was sent"
         what = f"what was said to {', '.join(self._ids)}"
-        recovery = by_events(app, asked.session_id, what, self._find)
+        recovery = by_events(app, session_id, what, self._find)
 
         def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
             unknown = recovery.doubt(why, cause, may_repeat)
             if not self._recorded:
                 return unknown
-            stop = app.command("session", "cancel", asked.session_id)
+            stop = app.command("session", "cancel", session_id)
             return unknown.with_(message=self._recorded, hint="to stop the agent", next=stop)
 
         self._write = Write(app.client, self._request, self._read, recovery._replace(doubt=doubt))
+
+    @property
+    def _ids(self) -> list[str]:
+        return [call.id for call in self._calls]
 
     def deliver(self) -> Events:
         """Send them and return the events accepted, or none if lost and nothing waits.
 
         If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
-        with self._write.in_words():
-            try:
-                events = self._write.send().value
-            except Rejected as error:
-                is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
-                if not (is_of_form and self._in_older_form()):
-                    if better := self._explained(error):
-                        raise better from error
-                    raise
-                events = self._write.send().value
+        if self._app.settings.policy is not None:
+            from qoder_cli.sessions.guard import refuse_guarded
+
+            allowed = [call for call, event in zip(self._calls, self._events, strict=True) if not is_denial(event)]
+            refuse_guarded(self._app, self.asked.session_id, allowed)
+        events: Events | None = None
+        while events is None:
+            with self._write.in_words():
+                try:
+                    events = self._write.send().value
+                except Rejected as error:
+                    is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
+                    if not (is_of_form and self._in_older_form()) and not self._left_out_answered(error):
+                        raise (self._explained(error) or error) from error.__cause__
         self._app.replies.answered |= {id: self._asked_by.get(id) for id in self._ids}
         return events
+
+    def _left_out_answered(self, error: Rejected) -> bool:
+        """Leave out the calls that somebody answered before. Return whether some of the others are to be sent again.
+
+        The API refused all of them, so those that wait as before have no answer. A replica that lags may show that of
+        a call that has one: they are looked at again a second later.
+        """
+        if error.http_status is None or len(self._calls) == 1:
+            return False
+        for pause in (0.0, SHOWS_AFTER):
+            self._app.clock.sleep(pause)
+            try:
+                self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
+            except ApiError:
+                return False
+            answered = {call.id: event for call in self._calls if (event := self.asked.answer_to(call.id)) is not None}
+            gone = {id for id in answered if id not in self.asked.waiting}
+            waiting = {call.id: call.shown for call in self.asked.calls}
+            left = [call for call in self._calls if call.id not in gone]
+            if not gone or not left or any(waiting.get(call.id) != call.shown for call in left):
+                return False
+        for ours in [event for event in self._events if _call_of(event) in gone]:
+            id = _call_of(ours)
+            self.answered_before[id] = _agrees(answered[id], ours)
+            self._app.progress.warn(f"{id} no longer waits: {self.asked.became_of(id)}; sending the rest")
+            self._events.remove(ours)
+        self._calls = left
+        self._begin()
+        return True
 
     @property
     def is_open_or_done(self) -> bool:
@@ -278,7 +326,7 @@ class Answers:
         if error.http_status is None:
             return None
         with suppress(ApiError):
-            self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
+            self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
         if len(self._events) > 1 and any(map(self._shown_of, self._events)):
             return self._write.unknown("some of it is among the session's events", cause=error)
         if gone := self._gone():
@@ -287,7 +335,7 @@ class Answers:
 
     def _request(self) -> Pending:
         """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
-        self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
+        self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
         self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
@@ -302,7 +350,7 @@ class Answers:
         named = set(map(_call_of, self._events))
         asked_by = {self._asked_by[id] for id in named}
         client, id, until = self._app.client, self.asked.session_id, [*named, *asked_by]
-        self.asked = asked = look(client, id, until=until, retry=False, behind=True)
+        self.asked = asked = look(client, id, until=until, retry=False)
         found = list(filter(None, map(self._shown_of, self._events)))
         if len(found) == len(named):
             return found
@@ -366,6 +414,11 @@ class Answers:
             event["decision"] = _OLDER_FORM[event.pop("result")]
         self._key = str(uuid.uuid4())  # a server may repeat its answer to the old one
         return True
+
+
+def is_denial(event: dict[str, Any]) -> bool:
+    """Return whether an event denies a call."""
+    return "deny" in _results(event)
 
 
 def _call_of(event: dict[str, Any]) -> str:

@@ -6,19 +6,22 @@ id nobody could type.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
-from qoder_cli.base.errors import NoResponse
-from qoder_cli.base.model import Run, text
+from qoder_cli.base.errors import ApiError, NoResponse
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import (
     ENDS,
     REPLIES,
     RUNNING,
+    THREAD_RUNNING,
+    THREAD_STATUSES,
     Asks,
     apply_asks,
     event_at,
@@ -36,14 +39,15 @@ from qoder_cli.base.words import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import Events, Log, in_order
-from qoder_cli.sessions.transcript import called
+from qoder_cli.sessions.transcript import called, in_a_line
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
     from qoder_cli.output.progress import Progress
-    from qoder_cli.policy.match import Verdict
+    from qoder_cli.policy.deciding import Verdict
 
 READ_WITHIN = 10.0  # seconds for one reading back
+_NO_THREADS = (404, 405, 501)  # how a server without threads answers
 
 KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
 STATUSES = (RUNNING, *ENDS)
@@ -51,13 +55,6 @@ STATUSES = (RUNNING, *ENDS)
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
 DONE = {"allow": "approved", "approve": "approved", "deny": "denied"}  # what an answer says, in either form, did
 DOING = {"approved": "approving", "denied": "denying", "answered": "answering"}
-# Of a thread; the main one has them too (help/pages/api.md#threads).
-THREAD_STATUSES = (
-    "session.thread_status_running",
-    "session.thread_status_idle",
-    "session.thread_status_rescheduled",
-    "session.thread_status_terminated",
-)
 _ASKED_FOR = (*STATUSES, *THREAD_STATUSES, *KINDS, *ANSWERS)
 
 
@@ -182,11 +179,18 @@ class Asked:
 
 
 def look(
-    client: "Client", session_id: str, *, until: Collection[str] = (), retry: bool = True, behind: bool = False
+    client: "Client",
+    session_id: str,
+    *,
+    until: Collection[str] = (),
+    retry: bool = True,
+    main_only: bool = False,
+    threads: bool = True,
 ) -> Asked:
     """Return what a session waits for, read back to the keys `until`. Raises ApiError.
 
-    With `behind`, also what sub-agents wait for while the main thread works on.
+    Unless it is to be of the main agent alone (`main_only`), also what sub-agents wait for while that works on. The
+    `threads` are listed then, or if an event names a second one: what they tell may stand in their own logs only.
     """
     within = None if retry else READ_WITHIN
     log = Log(client, session_id, exact=True)
@@ -197,15 +201,72 @@ def look(
         events += portion
         if _is_enough(events, until):
             break
-    if behind and Asked(session_id, events=events).newest.get("type") == RUNNING:
+    is_behind = not main_only and Asked(session_id, events=events).newest.get("type") == RUNNING
+    if is_behind:
         of_threads = log.back(THREAD_STATUSES, within=within, retry=retry, on_event=met.append)
         read = set(map(event_key, events))
         events = _with_threads(events, chain.from_iterable(of_threads))
+        known = {text(stop.get("session_thread_id")) for stop, _ in _newest_of_threads(events)}
+        if threads or len(known) > 1:
+            for told in _told_by_threads(client, session_id, known, met.append, within=within, retry=retry):
+                events = _with_threads(events, told)
+                read.update(map(event_key, told))
         needed = _needed(events)
         while not needed <= read and (older := next(portions, None)) is not None:
             events = _with_threads(events, older)
             read.update(map(event_key, older))
-    return _asked(session_id, events, _readable(session_id, met), behind=behind)
+    return _asked(session_id, events, _readable(session_id, met), is_behind=is_behind)
+
+
+def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, Any]]:
+    """Return the threads of a session (help/pages/api.md#threads); none on a server without them. Raises ApiError."""
+    try:
+        pages = client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}, **how)
+        return [mapping(row) for page in pages for row in page["data"]]
+    except ApiError as error:
+        if error.http_status in _NO_THREADS:
+            return []
+        raise
+
+
+def _told_by_threads(
+    client: "Client",
+    session_id: str,
+    known: Collection[str | None],
+    on_event: Callable[[dict[str, Any]], None],
+    *,
+    within: float | None,
+    retry: bool,
+) -> Iterator[Events]:
+    """Yield what threads at rest tell in logs of their own, newest first, but for those `known` by the session's log.
+
+    Each is read back to its newest status, and the calls that this names. Raises ApiError.
+    """
+    for thread in threads_of(client, session_id, within=within, retry=retry, fresh=True):
+        id = text(thread.get("id"))
+        is_main = thread.get("parent_thread_id") is None
+        if id and not is_main and id not in known and thread.get("status") == "idle":
+            yield _told_by_thread(Log(client, session_id, thread=id, exact=True), id, on_event, within, retry)
+
+
+def _told_by_thread(
+    log: Log, id: str, on_event: Callable[[dict[str, Any]], None], within: float | None, retry: bool
+) -> Events:
+    told: Events = []
+    for portion in log.back(within=within, retry=retry, on_event=lambda event: on_event(_of_thread_named(id, event))):
+        told += [_of_thread_named(id, event) for event in portion if event.get("type") in _ASKED_FOR]
+        stops = [event for event in told if event.get("type") in THREAD_STATUSES]
+        if stops and (not is_asking(stops[0]) or set(map(event_key, told)) >= _needed(told)):
+            break
+    return told
+
+
+def _of_thread_named(id: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a thread's own log, which need not name it, as the session's log would show it."""
+    shown = {"session_thread_id": id, **event}
+    if isinstance(event, jsontext.Repeated):
+        return jsontext.Repeated(shown)
+    return shown
 
 
 def _readable(session_id: str, events: Events) -> dict[str, Call]:
@@ -238,11 +299,10 @@ def _with_threads(events: Events, older: Iterable[dict[str, Any]]) -> Events:
     return in_order([*reversed([*older]), *reversed(events)])[::-1]
 
 
-def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind: bool) -> Asked:
+def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, is_behind: bool) -> Asked:
     newest = next(((event, n) for n, event in enumerate(events) if event.get("type") in STATUSES), None)
     if newest is None:
         return Asked(session_id, events=events)
-    is_behind = behind and newest[0].get("type") == RUNNING
     stops = _newest_of_threads(events) if is_behind else [newest]
     is_unclear = any(stops_unreadably(event) for event, _ in stops)
     asking = [stop for stop in stops if is_asking(stop[0])]
@@ -283,7 +343,7 @@ def _needed(events: Events) -> set[str]:
     for stop, place in _newest_of_threads(events):
         if not is_asking(stop):
             continue
-        starts = (event for event in _of_thread(stop, events[place:]) if event.get("type") == THREAD_STATUSES[0])
+        starts = (event for event in _of_thread(stop, events[place:]) if event.get("type") == THREAD_RUNNING)
         needed.update(waiting_calls(stop) or [event_key(next(starts, {}))])
     return needed
 
@@ -297,7 +357,7 @@ def _turn(stop: dict[str, Any], events: Events) -> Events:
     """Return what a session, or the thread of a thread's status, did since it last started; newest first."""
     start = RUNNING
     if stop.get("type") in THREAD_STATUSES:
-        start, events = THREAD_STATUSES[0], _of_thread(stop, events)
+        start, events = THREAD_RUNNING, _of_thread(stop, events)
     return events[: next((n for n, event in enumerate(events) if event.get("type") == start), len(events))]
 
 
@@ -322,15 +382,6 @@ def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
-def in_a_line(given: Any) -> str:
-    """Return a call's input as a row shows it: the only text in it, or JSON."""
-    values = list(given.values()) if isinstance(given, dict) else [given]
-    is_bare = len(values) == 1 and isinstance(values[0], str) and not jsontext.reads_as_json(values[0])
-    if is_bare:
-        return str(values[0])
-    return jsontext.dump(given)
-
-
 # The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
 COLUMNS = (
     *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
@@ -340,7 +391,7 @@ FIRST = (
     *("number", "name", "length", "input", "kind", "waits", "session"),
     *("deployment", "call", "run", "asked", "credits"),
 )
-_MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
+_MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
 
 
 @dataclass(frozen=True)
@@ -357,10 +408,11 @@ class Waiting:
     verdict: "Verdict | None" = None  # what a policy says of it
 
     def drawn_row(self, now: float) -> Fields:
-        """Return the row for a terminal, with the number first."""
-        return {"number": self.number, **self.row(now)}
+        """Return the row for a terminal, with the number first and the beginning of the input."""
+        return {"number": self.number, **self.row(now, most=_MOST_DRAWN)}
 
-    def row(self, now: float) -> Fields:
+    def row(self, now: float, *, most: int | None = None) -> Fields:
+        """Return the row, with the whole input or its first characters: a call is never cut in a pipe."""
         deployment, call = self.deployment_id, self.call
         row: Fields = {
             "run": self.run_id and Id(self.run_id),
@@ -379,8 +431,11 @@ class Waiting:
             row["policy"] = self.verdict.in_words
         if call:
             input = in_a_line(call.input)
-            name, given = Words(visible(call.name), least=14), Words(visible(shortened(input, _MOST_SHOWN)), least=12)
-            row |= {"kind": call.kind, "name": name, "input": given, "length": len(input)}
+            given = input
+            if most is not None:
+                given = shortened(input, most)
+            row |= {"kind": call.kind, "name": Words(visible(call.name), least=14)}
+            row |= {"input": Words(visible(given), least=12), "length": len(input)}
             server, thread = text(call.event.get("mcp_server_name")), call.thread
             row |= {"mcp_server_name": server and Words(visible(server)), "thread": thread and Words(visible(thread))}
             row["input_sha256"] = call.sha256
@@ -424,9 +479,12 @@ class Waiting:
         }
 
 
-def with_asks(client: "Client", run: Run) -> Run:
-    """Return a run with its waiting calls: its status does not show them. Raises ApiError."""
+def with_asks(client: "Client", run: Run, *, threads: bool = True) -> Run:
+    """Return a run with its waiting calls: its status does not show them. Raises ApiError.
+
+    The `threads` of its session are listed then, as by `look`.
+    """
     if run.raw.get("status") is None or not run.session_id or not is_going(run):
         return run
-    still = look(client, run.session_id, retry=False).open
+    still = look(client, run.session_id, retry=False, threads=threads).open
     return run if still is None else apply_asks(run, still)

@@ -12,20 +12,22 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, Rejected, UsageError
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import text
+from qoder_cli.base.outcome import REPLIES
 from qoder_cli.base.words import few, shortened
 from qoder_cli.local import decided
 from qoder_cli.local.decided import PolicyDecision
-from qoder_cli.nouns.named import Names
-from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.visible import visible
-from qoder_cli.policy.match import Subject, Verdict, decide
-from qoder_cli.policy.rules import Policy, load
-from qoder_cli.sessions.answers import Answers, confirmation
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, in_a_line, look
+from qoder_cli.policy.calls import BASH, Subject, called
+from qoder_cli.policy.deciding import Verdict, decide, may_move
+from qoder_cli.policy.rules import Policy
+from qoder_cli.sessions.answers import Answers, confirmation, is_denial
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, look, threads_of
+from qoder_cli.sessions.guard import guard_of, guarded, loaded, subject_of, with_ids
+from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
+from qoder_cli.sessions.transcript import in_a_line
 
 LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a command that was killed
 SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
@@ -33,6 +35,7 @@ MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
 _LISTED = 10  # ids in a message
 NO_RULE = "no rule fits"
+_SAYS_WHERE = ("agent.tool_use", "user.tool_confirmation")
 _HIDES = "it holds a secret of yours, or what stands for one"
 
 
@@ -46,63 +49,86 @@ class Judged(NamedTuple):
 
 def opened(app: App, path: str) -> Policy:
     """Return the policy in a file, to answer by, for the deployments that it names. Raises UsageError, ApiError."""
-    if app.settings.read_only:
-        why = "QODER_READ_ONLY is set, but a policy approves and denies calls"
-        raise UsageError(why, hint="unset it, or omit the policy")
+    app.settings.allowed.check("answer", "a policy, which approves and denies calls,")
+    guard_of(app)
     return with_ids(app, loaded(app, path))
 
 
-def with_ids(app: App, policy: Policy) -> Policy:
-    """Return a policy with the ids of its deployments in place of their names. Raises UsageError, ApiError."""
-    names = Names(app)
-    return replace(policy, deployments=tuple(names.id_of(NOUNS["deploy"], each) for each in policy.deployments))
+def judged(
+    app: App, policy: Policy, asked: Asked, session: Mapping[str, Any], *, is_past: bool = False
+) -> list[Judged]:
+    """Return what a policy says of each call that waits in a session, {} if that cannot be read.
 
-
-def loaded(app: App, path: str) -> Policy:
-    """Return the policy in a file, with warnings said. Raises BadFiles."""
-    if path == "-":
-        raise UsageError("a policy must be a file", hint="write it to a file first")
-    policy = load(path)
-    for warning in policy.warnings:
-        app.progress.warn(warning)
-    return policy
-
-
-def subject_of(call: Call, session: Mapping[str, Any], *, is_main: bool) -> Subject:
-    """Return what a policy looks at of a call in a session."""
-    server = text(call.event.get("mcp_server_name"))
-    schema = frozenset(_fields_of_tool(call, server, session))
-    return Subject(call.kind, str(call.event.get("name")), call.input, server, is_main, schema)
-
-
-def _fields_of_tool(call: Call, server: str | None, session: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields of a tool's input, where the session's agent says them (help/pages/api.md#agents)."""
-    for toolset in map(mapping, array(mapping(session.get("agent")).get("tools"))):
-        if server is None or toolset.get("mcp_server_name") != server:
-            continue
-        for tool in map(mapping, (*array(toolset.get("tools")), *array(toolset.get("configs")))):
-            if tool.get("name") == call.event.get("name"):
-                yield from mapping(mapping(tool.get("input_schema")).get("properties"))
-
-
-def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -> list[Judged]:
-    """Return what a policy says of each call that waits in a session, {} if that cannot be read."""
+    With `is_past`, the calls are all that were made in it, oldest first.
+    """
     deployment = text(session.get("deployment_id"))
     is_for_it = not policy.deployments or deployment in policy.deployments
     main: set[str] = set()
     if any(call.thread for call in asked.calls):
         main = main_threads(app, asked.session_id)
-    found = []
+    judgements = []
     for call in asked.calls:
         subject = subject_of(call, session, is_main=call.thread is None or call.thread in main)
-        if not is_for_it:
-            verdict = Verdict("ask", None, "the policy is for other deployments")
-        else:
+        if is_for_it:
             verdict = decide(policy, subject)
-        if verdict.answer != "deny" and hides_secret(app, call):
-            verdict = Verdict("ask", None, _HIDES)
-        found.append(Judged(call, subject, verdict))
-    return found
+        else:
+            verdict = Verdict("ask", (), "the policy is for other deployments")
+        judgements.append(Judged(call, subject, verdict))
+    placed = _where_the_shell_is(app, policy, asked, judgements, is_past=is_past)
+    return [judgement._replace(verdict=_kept(app, judgement, session)) for judgement in placed]
+
+
+def _kept(app: App, judgement: Judged, session: Mapping[str, Any]) -> Verdict:
+    """Return what a policy says, unless it is more than it may."""
+    if hides_secret(app, judgement.call):
+        return Verdict("ask", (), _HIDES)
+    if judgement.verdict.answer == "allow" and (denial := guarded(app, judgement.call, session)):
+        return Verdict("ask", (), f"in the profile's policy, {denial.in_words}")
+    return judgement.verdict
+
+
+def _where_the_shell_is(
+    app: App, policy: Policy, asked: Asked, judgements: Sequence[Judged], *, is_past: bool
+) -> list[Judged]:
+    """Return judgements that hold where the shell has left its folder, if it may have."""
+    elsewhere = [decide(policy, replace(each.subject, in_work=False)) for each in judgements]
+    depends = any(
+        each.verdict.answer == "allow" != other.answer for each, other in zip(judgements, elsewhere, strict=True)
+    )
+    if not depends:
+        return [*judgements]
+    has_moved = not is_past and _has_moved(app, policy, asked, judgements)
+    placed = []
+    for judgement, other in zip(judgements, elsewhere, strict=True):
+        placed.append(judgement._replace(verdict=other) if has_moved else judgement)
+        has_moved = has_moved or (is_past and may_move(policy, judgement.subject))
+    return placed
+
+
+def _has_moved(app: App, policy: Policy, asked: Asked, judgements: Sequence[Judged]) -> bool:
+    """Return whether a call of a session may have left its shell in another folder, or may before these are run.
+
+    A call that was denied did not run, nor will one that is about to be.
+    """
+    stopped = {each.call.id for each in judgements if each.verdict.answer == "deny"}
+    movers: set[str] = set()
+    try:
+        for events in Log(app.client, asked.session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
+            for event in events:
+                if event.get("type") in REPLIES and is_denial(event):
+                    stopped.add(str(event.get("tool_use_id")))
+                elif event.get("type") == "agent.tool_use" and _moves(policy, asked.session_id, event):
+                    movers.add(str(event.get("id")))
+    except ApiError:
+        return True
+    return not movers <= stopped
+
+
+def _moves(policy: Policy, session_id: str, event: dict[str, Any]) -> bool:
+    call = Call.of(session_id, {"id": "", **event})
+    if not call.is_readable and called(call.name) == BASH:
+        return True
+    return may_move(policy, subject_of(call, {}, is_main=True))
 
 
 def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[Waiting]:
@@ -112,7 +138,7 @@ def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[
     if calls:
         asked = Asked(calls[0].session_id, calls)
         verdicts = {each.call.id: each.verdict for each in judged(app, policy, asked, waiting[0].session)}
-    unread = Verdict("ask", None, "it cannot be read in full")
+    unread = Verdict("ask", (), "it cannot be read in full")
     return [replace(each, verdict=verdicts.get(each.id, unread)) for each in waiting]
 
 
@@ -122,8 +148,7 @@ def main_threads(app: App, session_id: str) -> set[str]:
     """
     rows: list[dict[str, Any]] = []
     with suppress(ApiError):  # then none is
-        pages = app.client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100})
-        rows = [mapping(row) for page in pages for row in page["data"]]
+        rows = threads_of(app.client, session_id)
     found = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
     return found if len(found) == 1 else set()
 
@@ -159,7 +184,7 @@ def _to_send(
     """Return what is to be sent, and the calls that are left for a person."""
     to_send, left = list[Judged](), list[str]()
     for judgement in found:
-        id, (answer, _, why) = judgement.call.id, judgement.verdict
+        id, answer, why = judgement.call.id, judgement.verdict.answer, judgement.verdict.why
         if (before := noted.get(id)) is not None:
             if before.asked_by == asked.asked_by[id]:
                 app.progress.note(f"{named(id)} was answered, which does not show yet")
@@ -238,7 +263,9 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
-    decided.mark(store, settings, session_id, ids, "sent" if events else "gone")
+    gone = [id for id in ids if id in write.answered_before or not events]
+    decided.mark(store, settings, session_id, gone, "gone")
+    decided.mark(store, settings, session_id, [id for id in ids if id not in gone], "sent")
 
 
 @contextmanager
@@ -257,8 +284,8 @@ def _event(judgement: Judged) -> dict[str, Any]:
 
 
 def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id: str) -> PolicyDecision:
-    call, _, (answer, rule, _) = judgement
-    assert rule is not None  # what is answered is so by a rule
+    call, verdict = judgement.call, judgement.verdict
+    data = verdict.data
     given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())
     return PolicyDecision(
@@ -270,9 +297,9 @@ def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id:
         asked_by=asked.asked_by[call.id],
         name=visible(app.err.veiled(call.name)),
         input=given,
-        answer=answer,
-        rule=rule.text,
-        line=rule.line,
+        answer=verdict.answer,
+        rule=data["rule"],
+        line=data["line"],
         file=file,
         policy_sha256=policy.sha256,
     )

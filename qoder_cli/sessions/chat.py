@@ -14,11 +14,10 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, QoderError, Rejected, Signalled, UsageError
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, stop_reason
+from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, THREAD_STATUSES, is_asking
 from qoder_cli.base.pool import Task, begin, throw
 from qoder_cli.output.editor import Editor, Leave
 from qoder_cli.output.keyboard import keys
-from qoder_cli.output.prompt import drop_what_is_typed
 from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import KINDS, Asked, look
 from qoder_cli.sessions.deciding import prompted
@@ -84,6 +83,7 @@ class Activity:
         self.seen_at = 0.0
         self.is_left_open = False  # whether a person was asked, and what waits is for somebody else to answer
         self._asks_a_person = False  # whether the newest call says so
+        self._asking_threads: set[object] = set()  # those that stopped to ask, while the main agent may work
         self._sent: set[str] = set()  # our newest message, while no event shows that the agent has it
 
     def send(self, ids: set[str], now: float) -> None:
@@ -99,11 +99,17 @@ class Activity:
             return
         if kind in KINDS:
             self._asks_a_person = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
+        if kind in THREAD_STATUSES:
+            self._asking_threads.discard(event.get("session_thread_id"))
+        if is_asking(event) and kind in THREAD_STATUSES:
+            self._asking_threads.add(event.get("session_thread_id"))
         if kind == RUNNING:
             self._rest(is_busy=True)
+            if self._asking_threads:
+                self.asks_at = now + ASKS_FOR
         elif kind in ("user.tool_confirmation", "user.custom_tool_result"):
             self._rest(is_busy=self.is_busy)
-        elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
+        elif is_asking(event):
             self._rest(is_busy=True)
             # The agent may continue by itself after a call that does not say so.
             self.asks_at = now + (0 if self._asks_a_person else ASKS_FOR)
@@ -183,12 +189,13 @@ class Chat:
     def _answer(self) -> bool:
         """Ask about pending calls and send the answers. Return False to end the chat. Raises Signalled, ApiError."""
         self.activity.asks_at = math.inf
-        if self._editor.draft:
-            drop_what_is_typed(self._app.stdin)  # it belongs to the message
         try:
             self.activity.is_left_open = not prompted(self._app, self._id)
         except UsageError:
             return False
+        finally:  # what was typed until the question could be read belongs to the message
+            self._editor.draft += "".join(self._app.replies.early).rstrip("\n")
+            self._app.replies.early.clear()
         return True
 
     def _look(self) -> None:

@@ -8,17 +8,16 @@ from typing import Any
 from qoder_cli.base.errors import ApiError, AuthError, NotFound
 from qoder_cli.base.times import SUSPENDED
 from qoder_cli.sessions.log import LAGGING, LONGEST_PAUSE, LONGEST_SILENCE, Events, Log
-from qoder_cli.sessions.stream import SILENT, Feed, News
+from qoder_cli.sessions.stream import SILENT, Feed, News, polled_instead
 
 FIRST_PAUSE = 1.0  # seconds between two reads of the list, doubling while nothing is new
 
 
 class Follower:
-    """Returns a log's new events: heard from its stream, or read from its list what that missed.
+    """Returns a log's new events, as its stream tells them, or its list what that missed.
 
-    A wait that listens to the stream itself says what it hears (`hear`), and when to `read_on`. Else the follower opens
-    a stream (`batches`), and reads the list when that begins, and every few seconds while none is open or it has been
-    silent for 60 s; `preview` gets messages being written.
+    The list is read when a stream begins, and every few seconds while none is open or it has been silent for 60 s;
+    `preview` gets messages being written.
     """
 
     def __init__(self, log: Log, *, preview: Callable[[dict[str, Any]], None] | None = None) -> None:
@@ -26,7 +25,6 @@ class Follower:
         self._preview = preview
         self._clock = log.client.clock
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._follows_on = False  # whether the stream continues after the log's last event
         self._has_noted = False  # whether a note said that there is no stream
         self.delivers = False  # whether a stream is open that tells of events
         self._is_behind = False  # whether the list could not be read: it may have what no stream tells of
@@ -39,7 +37,6 @@ class Follower:
 
         Raises AuthError, NotFound after 30 s, any ApiError that lasts 5 minutes.
         """
-        self._follows_on = True
         deltas = ("agent.message",) if self._preview else ()
         feed = Feed(self._log, inbox=self._inbox, deltas=deltas)
         feed.start()
@@ -63,29 +60,23 @@ class Follower:
             self.delivers = False
         elif news.kind == "heard":
             self.delivers = True
-            yield self.hear(news.event)
+            yield self._log.hear(news.event, is_next=not self._is_behind)
         elif news.kind == "preview" and self._preview:
             self._preview(news.event)
         elif news.kind == "down":
             self.delivers = False
             self._due = self._clock.monotonic() + self._pause
             if news.error and not self._has_noted:
-                broke = f"the event stream broke ({news.error.message})"
-                why = "there is no event stream" if news.for_good else broke
-                self._log.client.progress.note(f"{why}; falling back to polling")
+                self._log.client.progress.note(polled_instead(news.error, for_good=news.for_good))
                 self._has_noted = True
         if self.delivers:
             self._pause, self._failing_since = FIRST_PAUSE, None
         if self.delivers and not self._is_behind:
             self._due = self._clock.monotonic() + SILENT
         if news is None or news.kind in ("up", "gap"):
-            yield from self.read_on()
+            yield from self._read_on()
 
-    def hear(self, event: dict[str, Any]) -> Events:
-        """Return an event of the stream, if it is new."""
-        return self._log.hear(event, is_next=self._follows_on and not self._is_behind)
-
-    def read_on(self) -> Iterator[Events]:
+    def _read_on(self) -> Iterator[Events]:
         """Yield the list's newer events. A read that fails is repeated later."""
         found = False
         try:

@@ -16,7 +16,8 @@ from qoder_cli.base.errors import ApiError, Rejected, UsageError
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.local.numbered import Numbered, keep, kept
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.asks import Asked, Call, Waiting, in_a_line, look
+from qoder_cli.sessions.asks import Asked, Call, Waiting, look
+from qoder_cli.sessions.transcript import in_a_line
 
 LONGEST_NAME = 40  # characters of a tool's name in a line
 MOST_LISTED = 10  # calls that the end of a wait lists
@@ -97,19 +98,25 @@ def _keep(app: App, session_id: str, calls: Sequence[Call]) -> bool:
 
 
 def list_waiting(app: App, session_id: str, id: str) -> None:
-    """List what waits in a session, for a person, where waiting for the run or session `id` ends with it."""
-    if not app.may_ask or app.progress.is_quiet:
+    """List what waits in a session, where waiting for the run or session `id` ends with it.
+
+    A person who may be asked gets numbers, and as much of each call as fits a line; anybody else the whole calls.
+    """
+    if app.progress.is_quiet:
         return
     with suppress(ApiError):
         calls = look(app.client, session_id, retry=False).calls
+        if not app.may_ask:
+            for call in calls:
+                name, given = (visible(app.err.veiled(text)) for text in (call.name, in_a_line(call.input)))
+                app.progress.note(f"  {call.id}  {name}  {given}")
+            return
         if not calls or not _keep(app, session_id, calls):
             return
         width = get_terminal_size().columns
         for number, call in enumerate(calls[:MOST_LISTED], 1):
-            words = (app.err.veiled(each) for each in (call.name, in_a_line(call.input)))
-            name, given = (
-                visible(shortened(each, most)) for each, most in zip(words, (LONGEST_NAME, width), strict=True)
-            )
+            name = visible(shortened(app.err.veiled(call.name), LONGEST_NAME))
+            given = visible(shortened(app.err.veiled(in_a_line(call.input)), width))
             app.progress.note(shortened(f"  {number}  {name}  {given}", width - 1))
         if len(calls) > MOST_LISTED:
             app.progress.note(f"  … {len(calls) - MOST_LISTED} more")

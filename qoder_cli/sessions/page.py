@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
 from qoder_cli.output.grid import columns, cut, wrapped
 from qoder_cli.output.screen import Screen, inert_lines, terminal_width
@@ -11,6 +11,7 @@ from qoder_cli.sessions.log import message_text
 from qoder_cli.sessions.transcript import entry
 
 _ORDINARY = (RUNNING, "user.interrupt", "user.tool_confirmation")  # not worth a line
+_REMEMBERED = 100  # messages
 _LONGEST_PREVIEW = 4_000  # characters, of which the newest rows are shown
 
 
@@ -22,12 +23,14 @@ class Page:
         self._id: str | None = None  # of the message being written
         self._parts: list[tuple[str, str]] = []  # of it, each with its block
         self._cut_short = ("", "")  # the last message shown that was not whole: its id and text
+        self._whole: dict[str, None] = {}  # messages shown whole: a list may be faster than the stream that writes them
 
     def show(self, event: dict[str, Any]) -> str:
         """Return the lines of an event; none if it says nothing new, or is a part of a message."""
         kind = str(event.get("type"))
         if kind == "event_start":
-            self._id, self._parts = text(mapping(event.get("event")).get("id")), []
+            id = text(mapping(event.get("event")).get("id"))
+            self._id, self._parts = None if id in self._whole else id, []
             return ""
         if kind == "event_delta":
             self._add(event)
@@ -60,6 +63,7 @@ class Page:
         id, message = str(event.get("id")), message_text(event)
         if id == self._id:
             self._id, self._parts = None, []
+        is_new(id, self._whole, most=_REMEMBERED)
         if self._cut_short == (id, message):
             return ""
         return _lines(message)

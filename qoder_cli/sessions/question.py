@@ -13,7 +13,7 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.tokens import REDACTED
 from qoder_cli.base.words import shortened
-from qoder_cli.output.prompt import Left, choice_of, drop_what_is_typed, reason_of
+from qoder_cli.output.prompt import Left, choice_of, reason_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import pictures, quoted, visible, widest
 from qoder_cli.sessions.asks import Call
@@ -55,8 +55,6 @@ def _picture(app: App, call: Call) -> _Picture:
 
 def show_call(app: App, call: Call) -> str:
     """Show a call with its input. Return what a question has to say of a long one: its tool and length."""
-    if app.replies.has_any:  # to a call before: what is still being typed is meant for that
-        drop_what_is_typed(app.stdin)
     rows, length, _ = _picture(app, call)
     app.err.show("".join(f"{row}\n" for row in rows))
     if len(rows) < get_terminal_size().lines:
@@ -130,9 +128,8 @@ def named(text: str) -> str:
 
 def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> str:
     """Return the first letter of the choice a person types now. Raises UsageError, Late."""
-    reply = choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left)
-    app.replies.has_any = True
-    return reply
+    early = app.replies.early.append
+    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left, early=early)
 
 
 def reason(app: App, *, left: Left | None = None) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 from qoder_cli.app import App
@@ -14,7 +13,6 @@ from qoder_cli.base.outcome import event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width
-from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.transcript import Margin, Passage, Transcript, entry
@@ -82,7 +80,7 @@ class Printer:
             self._output.screen.write(written)
 
     def _written(self, event: Event) -> str:
-        shown = entry(event, everything=bool(self._selection.types))
+        shown = entry(event, everything=bool(self._selection.types), whole=not self._output.screen.is_terminal)
         if shown:
             return self._transcript.write(shown, at=event_time(event))
         return ""
@@ -93,34 +91,68 @@ class Printer:
 
 
 class Showing:
-    """Shows sessions' events on stderr: from streams, and from lists what they missed."""
+    """Shows the events of sessions as a wait hears them from streams, and from lists what they missed, each once.
+
+    The stream of a session begins where its `log` was read to.
+    """
+
+    def __init__(self) -> None:
+        self._logs: dict[str, Log] = {}
+        self._current: set[str] = set()  # sessions whose list was read when it was last tried: a stream goes on from it
+
+    def new_log(self, session_id: str) -> Log:
+        """Return the log of a session, of which nothing was read."""
+        raise NotImplementedError
+
+    def write(self, events: Events, session_id: str) -> None:
+        """Show events of a session."""
+        raise NotImplementedError
+
+    def name(self, session_id: str, label: str) -> None:
+        """Take note of what a session is called."""
+
+    def log(self, session_id: str) -> Log:
+        """Return the log of a session as far as it was shown."""
+        if session_id not in self._logs:
+            self._logs[session_id] = self.new_log(session_id)
+        return self._logs[session_id]
+
+    def hear(self, event: Event, *, session_id: str) -> None:
+        """Show an event of a stream, unless it was shown before."""
+        self.write(self.log(session_id).hear(event, is_next=session_id in self._current), session_id)
+
+    def catch_up(self, session_id: str) -> None:
+        """Show what is new in the list. What cannot be read now is read next time."""
+        with suppress(ApiError):
+            self.read_on(session_id)
+
+    def read_on(self, session_id: str, *, retry: bool = False) -> None:
+        """Show what is new in the list; `retry` sends what fails again. Raises ApiError."""
+        self._current.discard(session_id)
+        for new in self.log(session_id).on(retry=retry):
+            self.write(new, session_id)
+        self._current.add(session_id)
+
+
+class ShowingBeside(Showing):
+    """Shows the events of sessions on standard error, beside a wait; each line begins with one of the `labels`."""
 
     def __init__(self, app: App, labels: Iterable[str] = ()) -> None:
+        super().__init__()
         self._app = app
         self._margin = Margin(app.err, labels)
         self._transcript = Transcript(width=self._margin.room, styled=app.err.styled)
         self._names: dict[str, str] = {}
-        self._followers: dict[str, Follower] = {}
+
+    def new_log(self, session_id: str) -> Log:
+        return Log(self._app.client, session_id)
 
     def name(self, session_id: str, label: str) -> None:
-        """Begin a session's lines with this label, instead of its id."""
         self._names[session_id] = label
 
-    def hear(self, event: Event, *, session_id: str) -> None:
-        """Show an event, unless it was shown before or is bookkeeping."""
-        self._show([self._follower(session_id).hear(event)], session_id)
-
-    def catch_up(self, session_id: str) -> None:
-        """Show new events from the list. What cannot be read now is read next time."""
-        with suppress(ApiError):
-            self._show(self._follower(session_id).read_on(), session_id)
-
-    def _follower(self, session_id: str) -> Follower:
-        return self._followers.setdefault(session_id, Follower(Log(self._app.client, session_id)))
-
-    def _show(self, batches: Iterable[Events], session_id: str) -> None:
-        for event in chain.from_iterable(batches):
-            if shown := entry(event):
+    def write(self, events: Events, session_id: str) -> None:
+        for event in events:
+            if shown := entry(event, whole=not self._app.err.is_terminal):
                 written = self._transcript.write(shown, at=event_time(event))
                 label = self._names.get(session_id, session_id)
                 self._app.progress.show(self._margin.beside(written, label))

@@ -1,14 +1,15 @@
 """A session as the server shows it, how it stands as its log shows it, and for how long."""
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping
-from qoder_cli.base.outcome import NO_WORK, SESSION_ARCHIVED, SESSION_DELETED, Asks, Ending, Rest
+from qoder_cli.base.outcome import ASKS_FOR, NO_WORK, SESSION_ARCHIVED, SESSION_DELETED, Asks, Ending, Rest
 from qoder_cli.base.times import unix
 from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.story import Story, read_story
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 DISAGREEMENT_AFTER = 60.0  # seconds for which a session may contradict what else is told, and between two looks at it
 AT_WORK = ("running", "rescheduling", "canceling")  # what a session says of itself while it works
 GONE_READS = 3  # 404s needed, besides the time, before a session counts as deleted
+THREADS_EVERY = 60.0  # seconds between two listings of a session's threads
 SILENT = 60.0  # seconds without news of a session after which its run is read again, and between two such readings
 
 
@@ -29,6 +31,11 @@ def read_session(client: "Client", id: str, **how: Any) -> dict[str, Any]:
     if found.get("id") not in (None, id):
         raise NoResponse(f"the response is not session {id}")
     return found
+
+
+def names_agents(session: Mapping[str, Any]) -> bool:
+    """Return whether the agent of a session has others to work for it."""
+    return bool(mapping(session.get("agent")).get("multiagent"))
 
 
 def session_of(app: "App", id: str) -> dict[str, Any]:
@@ -52,6 +59,57 @@ def session_taking_messages(app: "App", id: str) -> dict[str, Any]:
     return session
 
 
+@dataclass(eq=False, repr=False)
+class SubAgents:
+    """What the agents ask that work for a session's agent, while that works on.
+
+    An event that says so is looked into at once. Once a minute, if there are others, their threads are listed: what
+    they tell may stand in logs of their own (help/pages/api.md#threads). Times are the monotonic clock's.
+    """
+
+    known_since: float  # since when it is unknown, or known, whether there are others
+    are_there: bool | None = None
+    asks: Asks | None = None  # as of the newest look
+    _looked: float = -math.inf
+    _told: frozenset[str] = frozenset()  # the events that said so, as of then
+
+    def look(self, log: Log, story: Story) -> bool:
+        """Look what they ask, if that is due. Return whether it was read; what cannot be read now is read next time."""
+        now = log.client.clock.monotonic()
+        if story.has_threads:
+            self.are_there = True
+        if self.are_there is None and now - self.known_since >= THREADS_EVERY:
+            self.known_since = now
+            with suppress(ApiError):
+                self.note(read_session(log.client, log.session_id, retry=False))
+        pause = THREADS_EVERY
+        if self.asks is not None:
+            pause = ASKS_FOR
+        is_due = (self.are_there or self.asks is not None) and now - self._looked >= pause
+        if not is_due and story.asking_threads == self._told:
+            return False
+        from qoder_cli.sessions.asks import look
+
+        self._looked = now
+        ways = [False]
+        if is_due:
+            ways = [True, False]  # where threads cannot be listed, the session's log tells of some
+        for threads in ways:
+            with suppress(ApiError):
+                self.asks = look(log.client, log.session_id, retry=False, threads=threads).open
+                self._told = story.asking_threads
+                return True
+        return False
+
+    def note(self, session: Mapping[str, Any]) -> None:
+        """Take note of a session: whether its agent has others."""
+        self.are_there = self.are_there or names_agents(session)
+
+    def forget(self) -> None:
+        """Assume that what they ask was answered. It is looked at again."""
+        self.asks, self._looked, self._told = None, -math.inf, frozenset()
+
+
 class SessionReading(NamedTuple):
     """What a session tells of its run: its first ending, or the API's own 404; `is_silent`: no news for a minute."""
 
@@ -65,19 +123,19 @@ class TurnJudge:
 
     def __init__(self, client: "Client", session: dict[str, Any]) -> None:
         self._client = client
-        self._session = session
+        self.read = session  # as it was read last
         self._read_at = client.clock.monotonic()
         self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
 
     def session(self, within: float | None) -> dict[str, Any]:
         """Return the session, read again if that is due and possible."""
         if self._client.clock.monotonic() - self._read_at < DISAGREEMENT_AFTER:
-            return self._session
-        return self.reread(within) or self._session
+            return self.read
+        return self.reread(within) or self.read
 
     def reread(self, within: float | None) -> dict[str, Any] | None:
         """Return the session, read now; None if it cannot be."""
-        id = str(self._session["id"])
+        id = str(self.read["id"])
         with suppress(ApiError):
             session = read_session(self._client, id, within=within, retry=False)
             if session.get("id") == id:
@@ -121,6 +179,12 @@ class SessionState:
     events: int = 0  # how many its story has
     quiet_since: float = -math.inf  # when there were last more of them, or its run was read whether it still names it
     checked: float = -math.inf  # when it was last read because its run's status does not move
+    sub_agents: SubAgents = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sub_agents = SubAgents(self.log.client.clock.monotonic())
+        if self.judge is not None:
+            self.sub_agents.note(self.judge.read)
 
     def ask(self, *, within: float | None, retry: bool) -> SessionReading:
         """Read what it tells of its run. Raises ApiError, but for a 404 of the API's own, which is returned."""
@@ -151,9 +215,13 @@ class SessionState:
         if len(self.story.events) != self.events:
             self.events, self.quiet_since = len(self.story.events), now
         asks, rest = self.story.asks, self.story.rest
+        is_read, is_behind = True, asks is None and self.story.ending is None and self.story.judged.worked
+        if is_behind:
+            is_read = self.sub_agents.look(self.log, self.story)
+            asks = self.sub_agents.asks
         if asks is None:
             self.asks = None
-        elif self.asks is None or self.asks[0].key != asks.key:
+        elif self.asks is None or not _is_still(asks, self.asks[0], is_behind=is_behind):
             self.asks = asks, now
         else:
             self.asks = asks, self.asks[1]  # some calls may be answered by now
@@ -161,4 +229,16 @@ class SessionState:
             self.rests = None
         elif self.rests is None or self.rests[0].key != rest.key:
             self.rests = rest, now
-        self.asked_until, self.missing = now, None
+        self.missing = None
+        if is_read:
+            self.asked_until = now
+
+    def forget_asks(self) -> None:
+        """Assume that what it waits for was answered: if it still waits, it counts as new."""
+        self.asks = None
+        self.sub_agents.forget()
+
+
+def _is_still(asks: Asks, before: Asks, *, is_behind: bool) -> bool:
+    """Return whether an ask goes on: of sub-agents, whichever asked last, while one of the calls still waits."""
+    return asks.key == before.key or (is_behind and not set(asks.event_ids).isdisjoint(before.event_ids))

@@ -12,12 +12,14 @@ from qoder_cli.base.outcome import (
     ENDS,
     REPLIES,
     RUNNING,
+    THREAD_STATUSES,
     Asks,
     Ending,
     Placed,
     Rest,
     event_at,
     event_key,
+    is_asking,
     judge,
 )
 from qoder_cli.base.times import unix
@@ -34,7 +36,8 @@ class Story:
     """The events that tell how a run or a turn went, judged again whenever more are added.
 
     Each counts once, in the order in which it was added; where times contradict that, they decide. What is older than
-    `since` (unix seconds) does not count. Of the agent's events in a row, only the first and the last are kept.
+    `since` (unix seconds) does not count. Of the agent's events in a row, only the first and the last are kept, and of
+    each thread its newest status: it ends nothing, but a sub-agent may ask while the main agent works.
     """
 
     def __init__(
@@ -45,9 +48,9 @@ class Story:
         before: Collection[str] = (),
         after: Collection[str] = (),
     ) -> None:
-        self.types: Sequence[str] = (*ENDING_EVENTS, *REPLIES)  # what it takes in, besides the agent's own
+        self.types: Sequence[str] = (*ENDING_EVENTS, *REPLIES, *THREAD_STATUSES)  # taken in, besides the agent's own
         if is_turn:
-            self.types = (*ENDING_EVENTS, *SENT)
+            self.types = (*ENDING_EVENTS, *SENT, *THREAD_STATUSES)
         self.is_latest = is_turn and not after  # whether it is the latest turn, which may have begun long ago
         self._is_turn = is_turn
         self._since = since
@@ -55,13 +58,14 @@ class Story:
         self._after = frozenset(after)
         self._kept: dict[str, Placed] = {}
         self._left_out = set[str]()  # work between other work, which says nothing new
+        self._threads: dict[str | None, Placed] = {}  # the newest status of each
         self._complete = frozenset[str]()  # events before which no work was left out
         self.judged = judge([])
 
     def copy(self) -> "Story":
         """Return an independent copy."""
         other = copy(self)
-        other._kept, other._left_out = dict(self._kept), set(self._left_out)
+        other._kept, other._left_out, other._threads = dict(self._kept), set(self._left_out), dict(self._threads)
         return other
 
     def add(self, events: Iterable[object]) -> None:
@@ -142,6 +146,16 @@ class Story:
         return self.judged.asks
 
     @property
+    def asking_threads(self) -> frozenset[str]:
+        """The keys of the events at which threads stopped to ask, and have not gone on since."""
+        return frozenset(placed.key for placed in self._threads.values() if is_asking(placed.event))
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether an event names another thread than that of the main agent."""
+        return len(self._threads) > 1
+
+    @property
     def unworked(self) -> Placed | None:
         """The event since which the session has rested without having worked on the message; None if it did."""
         ordered, judged = self._ordered(), self.judged
@@ -161,11 +175,19 @@ class Story:
         key, kind = event_key(event), text(event.get("type")) or ""
         if key in self._kept or key in self._left_out or key in self._before or not self.is_since(at):
             return
-        if kind in self.types or key in self._after:
+        if kind in THREAD_STATUSES:
+            self._keep_thread(Placed(key, kind, at, event))
+        elif kind in self.types or key in self._after:
             self._kept[key] = Placed(key, kind, at, event)
         elif kind.startswith("agent."):
             self._leave_out_between(at)
             self._kept[key] = Placed(key, kind, at, {})
+
+    def _keep_thread(self, status: Placed) -> None:
+        thread = text(status.event.get("session_thread_id"))
+        newest = self._threads.get(thread)
+        if newest is None or newest.at is None or status.at is None or status.at >= newest.at:
+            self._threads[thread] = status
 
     def _leave_out_between(self, at: float | None) -> None:
         """Drop the last of several agent events in a row if the event at this time is not older: it decides nothing."""

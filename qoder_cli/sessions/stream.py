@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoResponse, NotFound
 from qoder_cli.base.model import filled, is_new, mapping, text
-from qoder_cli.base.outcome import ENDS, event_key
+from qoder_cli.base.outcome import ENDS, event_key, is_asking
 from qoder_cli.base.pool import begin
 from qoder_cli.sessions.log import REMEMBERED, Log
 from qoder_cli.sessions.story import Story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
+    from qoder_cli.sessions.showing import Showing
 
 PAUSES = (5.0, 15.0, 45.0)  # seconds before reopening the stream; the last one repeats
 HEALTHY_AFTER = 5.0  # seconds a stream must last to reset the pauses
@@ -196,13 +197,14 @@ class _Stream:
 
 
 class Streams:
-    """Follows the streams of a few sessions: says which to poll now; a `showing.Showing` shows events."""
+    """Follows the streams of a few sessions: says which to poll now; `showing` shows events."""
 
-    def __init__(self, client: "Client", *, inbox: "queue.SimpleQueue[Any]", showing: Any = None) -> None:
+    def __init__(self, client: "Client", *, inbox: "queue.SimpleQueue[Any]", showing: "Showing | None" = None) -> None:
         self._client = client
         self._showing = showing
         self.inbox = inbox
         self._streams: dict[str | None, _Stream] = {}
+        self._has_noted = False  # whether a note said that a stream is missing
 
     def follow(self, log: Log, story: Story, *, name: str | None, is_over: bool) -> None:
         """Open the stream of a session if there is room; close it once what is waited for is over."""
@@ -216,6 +218,8 @@ class Streams:
             if stream is not None:
                 stream.feed.stop()
         elif stream is None and sum(not stream.feed.stopped for stream in self._streams.values()) < MOST_FEEDS:
+            if self._showing:
+                log = self._showing.log(session_id)  # which was read further
             feed = Feed(log, inbox=self.inbox)
             self._streams[session_id] = _Stream(feed, story=story.copy())
             feed.start()
@@ -245,6 +249,9 @@ class Streams:
                 return news.session_id, False
             case "down":
                 stream.delivers = False
+                if self._showing and news.error is not None and not self._has_noted:
+                    self._client.progress.note(polled_instead(news.error, for_good=news.for_good))
+                    self._has_noted = True
                 if was_open:
                     return news.session_id, False
             case "heard":
@@ -254,13 +261,21 @@ class Streams:
                 asked = stream.story.asks
                 stream.story.add([news.event])
                 is_answered = self._showing is not None and asked is not None and stream.story.asks is None
-                is_news = news.event.get("type") in ENDS or is_answered
+                is_news = news.event.get("type") in ENDS or is_asking(news.event) or is_answered
                 return (news.session_id if is_news else None), stream.story.ending is not None
         return None, False
 
     def close(self) -> None:
         for stream in self._streams.values():
             stream.feed.stop()
+
+
+def polled_instead(error: ApiError, *, for_good: bool) -> str:
+    """Return the note that a session is polled, because of the error that ended its stream, perhaps `for_good`."""
+    why = f"the event stream broke ({error.message})"
+    if for_good:
+        why = "there is no event stream"
+    return f"{why}; falling back to polling"
 
 
 def frames(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:

@@ -10,10 +10,11 @@ from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.words import shortened
 from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
+from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import message_text
 
-RESULT_LIMIT = 2000  # characters shown of a tool's output
-INPUT_LIMIT = 100  # characters shown of a tool's input
+RESULT_LIMIT = 2000  # characters of a tool's output on a terminal
+INPUT_LIMIT = 100  # characters of a tool's input on a terminal
 _LABELS_WIDTH = 8
 WIDEST_LABEL = 24  # columns of a label, and at most a quarter of the terminal
 _BAR = " | "
@@ -32,9 +33,16 @@ class Passage(NamedTuple):
     style: str = ""
 
 
-def entry(event: dict[str, Any], *, everything: bool = False) -> Passage | None:
-    """Return the passage of an event; None for bookkeeping, unless `everything` is wanted."""
+def entry(event: dict[str, Any], *, everything: bool = False, whole: bool = False) -> Passage | None:
+    """Return the passage of an event; None for bookkeeping, unless `everything` is wanted.
+
+    Unless the `whole` of it is wanted, a call and its result are cut: nobody decides by what was cut in a pipe.
+    """
     kind = text(event.get("type")) or ""
+    if kind in _CALLS:
+        return _tool_call(event, whole=whole)
+    if kind in _RESULTS:
+        return _tool_result(event, whole=whole)
     if kind in _ENTRIES:
         return _ENTRIES[kind](event)
     if kind.startswith(BOOKKEEPING) and not everything:
@@ -85,27 +93,29 @@ def called(event: dict[str, Any]) -> str:
     return (f"{server}/" if server else "") + (text(event.get("name")) or "(unnamed tool)")
 
 
-def _tool_call(event: dict[str, Any]) -> Passage:
-    permission = _PERMISSION.get(str(event.get("evaluated_permission")), "")
-    return Passage("tool", f"{inert(called(event))} {short(event.get('input'))}".rstrip() + permission)
-
-
-def short(given: object) -> str:
-    """Return a tool's input in one line: the only text in it, or JSON."""
+def in_a_line(given: Any) -> str:
+    """Return a call's input as a row shows it: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
-    only = values[0] if len(values) == 1 else None
-    shown = ""
-    if isinstance(only, str):
-        shown = only
-    elif given:
-        shown = jsontext.dump(given)
-    line = inert(" ".join(shown[: 10 * INPUT_LIMIT].split()))
-    return shortened(line, INPUT_LIMIT)
+    is_bare = len(values) == 1 and isinstance(values[0], str) and not jsontext.reads_as_json(values[0])
+    if is_bare:
+        return str(values[0])
+    return jsontext.dump(given)
 
 
-def _tool_result(event: dict[str, Any]) -> Passage:
+def _tool_call(event: dict[str, Any], *, whole: bool) -> Passage:
+    permission, shown = _PERMISSION.get(str(event.get("evaluated_permission")), ""), ""
+    if given := event.get("input"):
+        shown = in_a_line(given)
+    if whole:
+        shown = visible(shown)
+    else:
+        shown = shortened(inert(" ".join(shown[: 10 * INPUT_LIMIT].split())), INPUT_LIMIT)
+    return Passage("tool", f"{inert(called(event))} {shown}".rstrip() + permission)
+
+
+def _tool_result(event: dict[str, Any], *, whole: bool) -> Passage:
     shown = message_text(event, kinds=True) or "(empty)"
-    if len(shown) > RESULT_LIMIT:
+    if len(shown) > RESULT_LIMIT and not whole:
         left_out = len(shown) - RESULT_LIMIT
         shown = f"{shown[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
     if event.get("is_error") is True:
@@ -158,6 +168,8 @@ def _outcome(event: dict[str, Any]) -> Passage:
     return Passage("outcome", ": ".join(filter(None, parts)))
 
 
+_CALLS = ("agent.tool_use", "agent.mcp_tool_use", "agent.custom_tool_use")
+_RESULTS = ("agent.tool_result", "agent.mcp_tool_result", "user.tool_result", "user.custom_tool_result")
 _ENTRIES: dict[str, Callable[[dict[str, Any]], Passage]] = {
     "user.message": _spoken("user"),
     "user.interrupt": lambda event: Passage("user", "(interrupts)"),
@@ -165,9 +177,6 @@ _ENTRIES: dict[str, Callable[[dict[str, Any]], Passage]] = {
     "user.define_outcome": lambda event: Passage("user", f"wants: {text(event.get('description')) or '(an outcome)'}"),
     "system.message": _spoken("system"),
     "agent.message": _spoken("agent"),
-    **dict.fromkeys(("agent.tool_use", "agent.mcp_tool_use", "agent.custom_tool_use"), _tool_call),
-    **dict.fromkeys(("agent.tool_result", "agent.mcp_tool_result"), _tool_result),
-    **dict.fromkeys(("user.tool_result", "user.custom_tool_result"), _tool_result),
     "agent.artifact_delivered": _file,
     **dict.fromkeys(("agent.thread_message_sent", "agent.thread_message_received"), _thread_message),
     "session.error": _error,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from qoder_cli.base.errors import UsageError
@@ -22,9 +23,17 @@ class Account(NamedTuple):
     key: str
     source: str
     url: str
+    path: str = ""  # of the file that has the key
 
     def __repr__(self) -> str:
         return f"Account({self.source})"
+
+    def renewed(self) -> "Account":
+        """Return it with the key that its file has now, for keys are rotated; as it is if that cannot be read."""
+        if self.path:
+            with suppress(UsageError):
+                return self._replace(key=_key_in(self.path))
+        return self
 
 
 def account_of(env: Mapping[str, str], base_url: str, *, has_region: bool) -> Account | None:
@@ -32,18 +41,26 @@ def account_of(env: Mapping[str, str], base_url: str, *, has_region: bool) -> Ac
     source = next((name for name in VARIABLES if env.get(name)), None)
     if source is None:
         return None
-    text = env[source]
+    path = ""
     if source == KEY_FILE:
-        try:
-            text = read_typed(os.path.expanduser(text), None, LONGEST_TOKEN + 3).decode("latin-1")
-        except (OSError, ValueError) as error:
-            hint = "set it to the path of a file that contains only the key"
-            raise UsageError(f"cannot read the file of {KEY_FILE}: {reason_of(error)}", hint=hint) from None
-    key = read_token(text, source=source)
+        path = os.path.expanduser(env[source])
+        key = _key_in(path)
+    else:
+        key = read_token(env[source], source=source)
     if is_loopback(host_of(base_url)):
-        return Account(key, source, origin(base_url) + _PATH)
+        return Account(key, source, origin(base_url) + _PATH, path)
     region = next((name for name, url in REGIONS.items() if url == base_url), None)
     if region is None or not has_region:
         hint = "set QODER_REGION to global or cn"
         raise UsageError(f"{source} needs a region, which decides where the key is sent; nothing was sent", hint=hint)
-    return Account(key, source, f"https://{_HOSTS[region]}{_PATH}")
+    return Account(key, source, f"https://{_HOSTS[region]}{_PATH}", path)
+
+
+def _key_in(path: str) -> str:
+    """Return the key in a file. Raises UsageError."""
+    try:
+        text = read_typed(path, None, LONGEST_TOKEN + 3).decode("latin-1")
+    except (OSError, ValueError) as error:
+        hint = "set it to the path of a file that contains only the key"
+        raise UsageError(f"cannot read the file of {KEY_FILE}: {reason_of(error)}", hint=hint) from None
+    return read_token(text, source=KEY_FILE)

@@ -14,6 +14,7 @@ from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import is_token
 from qoder_cli.settings.account import VARIABLES as ACCOUNT_VARIABLES
 from qoder_cli.settings.account import Account, account_of
+from qoder_cli.settings.allowed import ALL, Allowed, allowed_by
 from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
 from qoder_cli.settings.values import (
     LONGEST_TOKEN,
@@ -21,7 +22,6 @@ from qoder_cli.settings.values import (
     Flags,
     host_of,
     is_loopback,
-    is_on,
     origin,
     read_base_url,
     read_region,
@@ -62,9 +62,11 @@ class Settings:
     account: Account | None = None  # whose key is exchanged for a token, if there is no other
     workspace_id: str | None = None
     keys: Found | None = None  # where idempotency keys are kept, as written; None for this machine
+    policy: Found | None = None  # the file of the policy that refuses what it denies
     request_timeout: float | None = None
     sandbox: bool = False
-    read_only: bool = False
+    allowed: Allowed = ALL
+    is_reading: bool = False  # the command is one that reads
     warnings: tuple[str, ...] = ()
     advice: str = ""
 
@@ -79,6 +81,13 @@ class Settings:
     @cached_property
     def host(self) -> str:
         return host_of(self.server.value)
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing but reading is allowed; empty if writes are."""
+        if self.allowed.level == "read" or (self.is_reading and self.allowed.level != "all"):
+            return self.allowed.why
+        return ""
 
     @property
     def whereabouts(self) -> str:
@@ -145,6 +154,9 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
     elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
+    policy = None
+    if saved := kept.get("policy"):
+        policy = Found(saved, file.key(name, "policy"))
     advice = ""
     account = None
     if token is None and has_account:
@@ -166,9 +178,11 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         account=account,
         workspace_id=workspace,
         keys=keys,
+        policy=policy,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
-        read_only=is_on(env, "QODER_READ_ONLY"),
+        allowed=allowed_by(env).narrowed(kept.get("allow"), file.key(name, "allow")),
+        is_reading=flags.purpose == "read",
         warnings=(*file.warnings, *warnings),
         advice=advice or _advice(token, flags, env),
     )

@@ -11,6 +11,7 @@ from typing import Literal
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import is_token, without_tokens
 from qoder_cli.output.screen import Format
+from qoder_cli.settings.allowed import Purpose
 
 # The choices of options of `deploy run`.
 OnLost = Literal["adopt", "resend", "fail"]  # when the response to the trigger is lost
@@ -65,8 +66,10 @@ class Flags:
     no_input: bool = False
     debug: bool = False
     yes: bool = False
+    purpose: Purpose = "all"  # what the command is for
     on_leave: OnLeave = "detach"  # what becomes of a run that a timeout or a signal leaves going
-    wait_options: tuple[str, ...] = ()  # as words, for a command that waits on
+    wait_verb: str = "wait"  # of a command that waits on
+    wait_options: tuple[str, ...] = ()  # its options, as words
 
 
 def repeated(flags: Flags, *, output: Format = "table") -> list[str]:

@@ -89,7 +89,7 @@ def commands(noun: str) -> dict[str, list[str]]:
 
 
 GOALS = [
-    ("time", AGAINST_SDK, 0.2),
+    ("time", AGAINST_SDK, 0.15),
     ("time", AGAINST_CURL, 0.4),
     ("memory", HUNDRED, 1.2),
     ("time", AGAINST_BARE, None),

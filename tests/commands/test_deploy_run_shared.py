@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from email.utils import formatdate
@@ -15,6 +16,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.keys import patience
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
 from qoder_cli.runs.starting import trigger_for
@@ -365,18 +367,32 @@ def freed(machines: Machines, *faults: str, is_claimed: bool = False) -> str:
     machines.clock.time += 3600
     [old] = machines.runs
     if is_claimed:
-        with closing(machines.store()) as keys:
-            found = keys.read(claim("claimed").name)
-            assert found
-            assert keys.move(found, claim("claimed", before=(old,)))
+        claim_again(machines)
     return old
+
+
+def claim_again(machines: Machines) -> None:
+    """Leave what a command leaves behind that was killed once it had claimed a key that is free."""
+    with closing(machines.store()) as keys:
+        found = keys.read(claim("claimed").name)
+        assert found
+        assert keys.move(found, found.record.used_again(claim("claimed")))
 
 
 @pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])
 def test_deploy_run_under_a_freed_key_forgets_its_old_run(machines: Machines, faults: tuple[str, ...]) -> None:
     freed(machines, *faults, is_claimed=not faults)
-    machines.world.honour_key = not faults
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_starts_another_run_under_a_key_that_was_freed_in_doubt_where_the_server_honours_keys(
+    machines: Machines,
+) -> None:
+    machines.world.honour_key = True
+    assert machines.machine("a", "trigger:drop-after", "list:503*99")(*NIGHT).code == 9
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    assert [seen(machines.machine(name)(*NIGHT)) for name in "cb"] == [(0, machines.runs[-1])] * 2
     assert len(machines.runs) == 2
 
 
@@ -498,7 +514,7 @@ def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_th
 def test_key_free_frees_no_key_used_meanwhile(machines: Machines, questions: Callable[..., list[str]]) -> None:
     def meanwhile() -> None:
         assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
-        leave(machines, "claimed")
+        claim_again(machines)
 
     leave(machines, "sending")
     questions(meanwhile)
@@ -631,7 +647,7 @@ def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatc
     for several in ((), ("dep_slow", "--wait")):
         ran = machines.machine("a")(*NIGHT, *several)
         assert (ran.code, machines.sent) == (2, [])
-        assert "qoder-cli[postgres]" in ran.error["hint"]
+        assert "install 'psycopg[binary]'" in ran.error["hint"]
 
 
 def test_deploy_run_claims_no_key_where_nothing_may_be_written(machines: Machines) -> None:
@@ -701,10 +717,69 @@ def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path
 
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:
     machines = Machines(tmp_path, "")
-    ran = machines.machine("a")("key", "init", "--json")
+    ran = machines.machine("a")("key", "init", "--yes", "--json")
     made, machines.keys = ran.json, ran.json["store"]
     assert "keeps this promise if the service decides its writes in one place\n" in ran.err
     assert ran.err.endswith(f"set it on every machine: QODER_KEYS={machines.keys}\n")
     assert made == {"store": machines.keys, "variable": f"QODER_KEYS={machines.keys}", "tested": True}
     assert [machines.machine(name)(*NIGHT).code for name in "ab"] == [0, 0]
     assert (machines.triggers, len(machines.runs)) == (1, 1)
+
+
+def test_key_init_names_the_store_that_exists_and_asks(tmp_path: Path, database: str) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_9", name="qoder-keys")
+    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_8", name="notes")
+    refused = machines.machine("a")("key", "init")
+    assert (refused.code, "POST /memory_stores" in machines.sent) == (2, False)
+    assert f"there is a store of keys already: memstore_9 and {MEMORY_STORE}\n" in refused.err
+    assert "hint: use that one, or confirm another with --yes" in refused.err
+    machines.keys = "memstore_?"  # a setting that names nothing keeps nobody from making one
+    assert f"already: memstore_9 and {MEMORY_STORE}\n" in machines.machine("a")("key", "init").err
+    assert machines.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0
+    machines.keys = MEMORY_STORE
+    assert machines.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0  # tests it again
+    assert machines.machine("a")("key", "init", "--store", database).code == 2
+    assert machines.machine("a")("key", "init", "--yes").code == 0
+
+
+@pytest.mark.parametrize("cut", [{}, {"has_more": "no"}, {"has_more": False, "data": [{"name": "qoder-keys"}]}])
+def test_key_init_makes_no_store_where_the_list_of_stores_may_be_cut(tmp_path: Path, cut: dict[str, Any]) -> None:
+    def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        if request.method != "GET" or not request.url.path.endswith("/memory_stores"):
+            return answer()
+        return httpx.Response(200, json={"data": [], **cut})
+
+    machines = Machines(tmp_path, "")
+    ran = machines.machine("a", lie=lie)("key", "init", "--json")
+    assert (ran.code, ran.out, "POST /memory_stores" in machines.sent) == (7, "", False)
+
+
+SILENT: dict[str, tuple[str, int, str]] = {
+    # The request of the memory store that is not answered: the exit code, and what is said.
+    "claim": ("POST /memories", 7, "nothing was sent"),
+    "read": ("GET /memories", 7, "nothing was sent"),
+    "started": ("POST /memories/", 0, "could not be told what came of the key 'night-1'"),
+}
+
+
+@pytest.mark.parametrize("what", SILENT)
+def test_deploy_run_leaves_a_memory_store_that_is_silent(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, code, said = SILENT[what]
+    monkeypatch.setattr(patience, "ANSWER_WITHIN", 0.3)
+    machines, over = Machines(tmp_path, MEMORY_STORE), threading.Event()
+    if what == "read":
+        leave(machines, "claimed")
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        is_it = f"{request.method} {request.url.path}".replace(f"/api/v1/cloud/memory_stores/{MEMORY_STORE}", "")
+        if is_it.startswith(asked) and (machines.triggers or what != "started"):
+            over.wait(30)
+        return truth()
+
+    ran = machines.machine("a", lie=lie)(*NIGHT, "--request-timeout", "30s")
+    over.set()
+    assert (ran.code, machines.triggers, said in ran.err) == (code, 1 if code == 0 else 0, True), ran.err
+    assert code == 7 or seen(ran) == (0, machines.runs[0])

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from qoder_cli.local import store
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
+from tests.support.inprocess import WorldTransport
 from tests.support.one_run import TRIGGER
 from tests.support.triggers import ADOPTED, CUT, NIGHT, at, fresh, killed, lost_twice, seen, shows, shows_ours
 
@@ -53,6 +56,30 @@ def test_key_free_frees_a_key_whose_run_is_known_and_says_which(qoder: Qoder) ->
     assert qoder(*NIGHT, "-q").out == "drun_7\n"
     qoder.wire.on("GET", "/deployment_runs/drun_7", {**fresh(7), "status": "completed"})
     assert qoder("run", "wait", "last", "-q").out == "drun_7\n"
+
+
+HONOURED: dict[str, tuple[tuple[str, ...], int]] = {
+    # What became of the start under the key that is freed: faults, and its exit code.
+    "known": ((), 0),
+    "adopted": (("trigger:drop-after",), 0),
+    "in doubt": (("trigger:drop-after", "list:503*99"), 9),
+}
+
+
+@pytest.mark.parametrize("what", HONOURED)
+def test_key_free_lets_the_key_start_a_run_again_where_the_server_honours_it(
+    qoder: Qoder, world: World, what: str
+) -> None:
+    """Such a server answers a key that it knows with the run that it has."""
+    faults, code = HONOURED[what]
+    world.honour_key, line = True, (*NIGHT[:2], "dep_demo", *NIGHT[3:], "-q")
+    qoder.transport = WorldTransport(world, faults=Faults(*faults), sleep=qoder.clock.sleep)
+    assert qoder(*line).code == code
+    qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep)
+    for count in (2, 3):
+        assert qoder("key", "free", "night-1", "--yes").code == 0
+        assert [qoder(*line).out for _ in range(2)] == [f"{world.started()[-1].id}\n"] * 2
+        assert len(world.started()) == count
 
 
 def test_key_free_names_what_another_start_under_the_key_may_have_started(qoder: Qoder) -> None:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.local import decided
@@ -16,9 +17,11 @@ from tests.support.things import ok, refusal
 from tests.support.wire import page
 
 RULES = """\
-rules:
-  - allow: Bash(echo 1)
-  - deny: Bash(echo 2)
+work: /repo
+allow:
+  - run: echo 1
+deny:
+  - run: echo 2
     because: not two
 """
 WAIT = ("run", "wait", "drun_1", "--json")
@@ -41,13 +44,12 @@ def reply(number: int, result: str, **more: str) -> Event:
     return {"type": "user.tool_confirmation", "tool_use_id": f"evt_{number}", "result": result, **more}
 
 
-def test_run_wait_by_a_policy_tells_the_agent_that_a_command_is_not_simple(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
-    server.asks("sess_1", call(1, input={"command": "echo 1 | sh"}))
+def test_run_wait_by_a_policy_tells_the_agent_which_rule_denies(qoder: Qoder, server: Asking, policy: Path) -> None:
+    policy.write_text("deny: [{run: echo 2}]")
+    server.asks("sess_1", call(2))
     qoder(*by(policy))
     [event] = server.sent[0]["events"]
-    assert event["deny_message"].startswith("not two The command is not simple: ")
+    assert event["deny_message"] == "A rule denies this: run: echo 2"
 
 
 def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
@@ -63,15 +65,15 @@ def test_run_wait_by_a_policy_sends_only_what_it_decides(qoder: Qoder, server: A
     assert server.sent == [{"events": [reply(1, "allow"), reply(2, "deny", deny_message="not two")]}]
     assert ran.json["requires_action"] == {"event_ids": ["evt_3"]}
     hash = sha256(policy.read_bytes()).hexdigest()
-    assert f"{policy} {hash[:12]} line 2 allows Bash echo 1 (evt_1)\n" in ran.err
-    assert f"{policy} {hash[:12]} line 3 denies Bash echo 2 (evt_2)\n" in ran.err
+    assert f"{policy} {hash[:12]} line 3 allows Bash echo 1 (evt_1)\n" in ran.err
+    assert f"{policy} {hash[:12]} line 5 denies Bash echo 2 (evt_2)\n" in ran.err
     [denied, allowed] = sorted(qoder("policy", "log", "--json").json, key=lambda one: str(one["answer"] == "allow"))
-    wanted = {"run": "drun_1", "session": "sess_1", "call": "evt_1", "rule": "allow Bash(echo 1)", "line": 2}
+    wanted = {"run": "drun_1", "session": "sess_1", "call": "evt_1", "rule": "allow run: echo 1", "line": 3}
     wanted |= {"file": str(policy), "policy_sha256": hash, "state": "sent", "input": "echo 1", "name": "Bash"}
     assert {name: allowed[name] for name in wanted} == wanted
-    assert (denied["call"], denied["rule"]) == ("evt_2", "deny Bash(echo 2)")
+    assert (denied["call"], denied["rule"]) == ("evt_2", "deny run: echo 2")
     log, one = qoder("policy", "log"), qoder("policy", "log", "--limit", "1")
-    assert "\tdrun_1\tsess_1\tevt_1\tBash\techo 1\tallow\tallow Bash(echo 1)\t2\t" in log.out
+    assert "\tdrun_1\tsess_1\tevt_1\tBash\techo 1\tallow\tallow run: echo 1\t3\t" in log.out
     assert (log.err, one.out.count("\n"), one.err) == ("", 1, "1 shown, more match; --all shows them\n")
 
 
@@ -105,7 +107,7 @@ def test_run_wait_with_on_ask_wait_leaves_the_rest_to_somebody_else(qoder: Qoder
     server.late.append(lambda: setattr(server, "lag", 40.0))
     ran = qoder(*WAIT, "--on-ask", "wait", "--policy", str(policy), "--timeout", "1m")
     assert (ran.code, len(server.sent), ran.err.count("left for a person: ")) == (124, 1, 1)
-    assert ("evt_1 was answered, which" in ran.err, "(evt_3): no rule fits\n" in ran.err) == (True, True)
+    assert ("evt_1 was answered, which" in ran.err, "(evt_3): no `read` covers it\n" in ran.err) == (True, True)
     assert ran.error["next"][-4:] == ["--policy", str(policy), "-o", "json"]
 
 
@@ -122,7 +124,7 @@ def test_run_wait_by_a_policy_decides_nothing_in_another_deployment(qoder: Qoder
 def test_run_wait_reads_the_policy_once(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1))
     hash = sha256(policy.read_bytes()).hexdigest()
-    server.lie = lambda request, answer: (policy.write_text("rules: [{deny: '*'}]"), answer())[1]
+    server.lie = lambda request, answer: (policy.write_text("deny: [{tool: '*'}]"), answer())[1]
     assert (qoder(*by(policy)).code, server.sent) == (0, [{"events": [reply(1, "allow")]}])
     assert [one["policy_sha256"] for one in qoder("policy", "log", "--json").json] == [hash]
 
@@ -315,6 +317,20 @@ def test_run_wait_by_a_policy_looks_again_where_what_waits_cannot_be_read(
     assert (ran.code, len(server.sent), "what the agent waits for cannot be read: " in ran.err) == (0, 1, True), ran.err
 
 
+@pytest.mark.parametrize("theirs", ["deny", "allow"])
+def test_run_wait_by_a_policy_sends_the_rest_where_a_colleague_was_faster_with_one_of_two(
+    qoder: Qoder, server: Asking, policy: Path, theirs: str
+) -> None:
+    server.asks("sess_1", call(1), call(2))
+    server.faults.add("send:400")
+    server.meanwhile.append(lambda: server.colleague("evt_1", theirs))
+    ran = qoder(*by(policy))
+    assert (ran.code, "evt_1 no longer waits: it was" in ran.err) == (0, True), ran.err
+    assert server.ours == {"evt_2": 1}
+    states = {row["call"]: row["state"] for row in qoder("policy", "log", "--json").json}
+    assert states == {"evt_1": "gone", "evt_2": "sent"}
+
+
 # Whose call it is, and what it hides.
 
 
@@ -336,7 +352,7 @@ def test_run_wait_by_a_policy_allows_the_fields_that_the_agent_says_of_a_servers
     field: str,
     code: int,
 ) -> None:
-    policy.write_text("rules: [{allow: mcp__git__Frob}, {allow: Frob}]")
+    policy.write_text("allow: [{tool: mcp__git__Frob}]")
     kind = "agent.mcp_tool_use" if of_call else "agent.tool_use"
     server.asks("sess_1", call(1, "Frob", kind, mcp_server_name=of_call, input={"n": 1}))
     configs = [{"name": tool, "input_schema": {"properties": {field: {}}}}]
@@ -369,14 +385,12 @@ def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
 def test_run_wait_by_a_policy_leaves_a_call_with_a_secret_to_a_person(
     qoder: Qoder, server: Asking, policy: Path
 ) -> None:
-    policy.write_text("rules: [{allow: Bash(echo:*)}]")
     secret = qoder.env["QODER_PAT"]
     server.asks("sess_1", call(1, input={"command": f"echo {secret}"}))
-    ran = qoder(*by(policy))
-    assert (ran.code, server.sent, secret in ran.err) == (11, [], False)
-    policy.write_text("rules: [{deny: Bash(echo:*)}]")
-    ran = qoder(*by(policy))
-    assert (ran.code, len(server.sent), secret in ran.err + qoder("policy", "log").out) == (0, 1, False)
+    for rules in ("work: /\nallow: [{read: /}]", "deny: [{tool: Bash}]"):
+        policy.write_text(rules)
+        ran = qoder(*by(policy))
+        assert (ran.code, server.sent, secret in ran.err) == (11, [], False)
 
 
 # Beforehand, and afterwards.
@@ -384,34 +398,34 @@ def test_run_wait_by_a_policy_leaves_a_call_with_a_secret_to_a_person(
 
 def test_deploy_run_by_a_policy_completes_with_nobody_there(qoder: Qoder, world: World, tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
-    rules = "rules: [{allow: Bash(git status)}, {deny: Bash(git push:*), because: no}, {deny: Bash(rm:*)}]"
+    rules = "work: /repo\nallow: [{run: git status}]\ndeny: [{run: git push, because: no}, {run: rm}]"
     policy.write_text(f"{rules}\ndeployments: [askmany]")
     ran = qoder("deploy", "run", "dep_askmany", "--wait", "--result", "--on-ask", f"policy={policy}")
     assert (ran.code, ran.out.splitlines()[:2]) == (
         0,
         ["I ran 'git status'.", "I did not run 'git push origin main': no"],
     )
-    for deployment, calls in (("askmany", [(1, "allow", 1), (1, "deny", 2)]), ("demo", [])):
+    for deployment, calls in (("askmany", [(2, "allow", 1), (3, "deny", 1), (3, "deny", 1)]), ("demo", [])):
         policy.write_text(f"{rules}\ndeployments: [{deployment}]")
         tested = qoder("policy", "test", str(policy), "--since", "1d", "--json").json
         assert [(row["line"], row["answer"], row["calls"]) for row in tested] == calls
 
 
-def test_policy_test_groups_what_no_rule_fits_by_what_would(qoder: Qoder, server: Asking, policy: Path) -> None:
+def test_policy_test_counts_what_is_left_for_a_person_by_command(qoder: Qoder, server: Asking, policy: Path) -> None:
     log = [call(number, input={"command": f"git log -{number}"}) for number in (4, 5)]
-    odd = [call(6, input={"command": "a | b"}), call(7, kind="agent.custom_tool_use", name="lookup")]
+    odd = [call(6, input={"command": "a $b"}), call(7, kind="agent.custom_tool_use", name="lookup")]
     tool = call(8, "get_x", kind="agent.mcp_tool_use", mcp_server_name="hub", input={"a": 1})
     server.asks("sess_1", call(1), *log, *odd, tool, {**call(9), "name": 7})
     for words in (("drun_1",), ("sess_1",), ("--since", "1d", "dep_1")):
         rows = qoder("policy", "test", str(policy), *words, "--json").json
-        found = {row["example"]: (row["answer"], row["line"], row["calls"], row["suggestion"]) for row in rows}
+        found = {row["example"]: (row["answer"], row["line"], row["calls"], row["group"]) for row in rows}
         assert found == {
-            "Bash: echo 1": ("allow", 2, 1, None),
-            "Bash: a | b": ("deny", 3, 1, None),
-            "Bash: git log -4": ("ask", None, 2, "allow: Bash(git log:*)"),
-            "lookup: echo 7": ("ask", None, 1, None),
+            "Bash: echo 1": ("allow", 3, 1, None),
+            "Bash: a $b": ("ask", None, 1, "a command that cannot be read"),
+            "Bash: git log -4": ("ask", None, 2, "git log"),
+            "lookup: echo 7": ("ask", None, 1, "lookup"),
             None: ("ask", None, 1, None),  # what cannot be read
-            'hub/get_x: {"a":1}': ("ask", None, 1, '{"allow":"mcp__hub__get_x","keys":["a"]}'),
+            'hub/get_x: {"a":1}': ("ask", None, 1, "hub/get_x"),
         }
     assert server.sent == []
 
@@ -422,7 +436,7 @@ def test_policy_test_expects_decisions_and_exits_8_where_one_differs(qoder: Qode
     assert qoder("policy", "test", str(policy), "--expect", str(cases)).code == 0
     cases.write_text(f"{cases.read_text()}- {{command: echo 2, answer: allow}}\n")
     ran = qoder("policy", "test", str(policy), "--expect", str(cases), "--json")
-    assert (ran.code, ran.json[2]["answer"], ran.json[2]["line"]) == (8, "deny", 3)
+    assert (ran.code, ran.json[2]["answer"], ran.json[2]["line"]) == (8, "deny", 5)
     given = json.dumps({"name": "Bash", "input": {"command": "echo 1"}})
     [row] = qoder("policy", "test", str(policy), "--call", given, "--json").json
     assert row["answer"] == "allow"
@@ -483,28 +497,42 @@ def test_policy_test_looks_at_no_other_run_than_was_named(qoder: Qoder, policy: 
 def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1), call(2), call(3))
     shown = qoder("run", "pending", "drun_1", "--policy", str(policy))
-    assert [line.split("\t")[-1] for line in shown.out.splitlines()] == ["allow (line 2)", "deny (line 3)", "ask"]
+    assert [line.split("\t")[-1] for line in shown.out.splitlines()] == ["allow (line 3)", "deny (line 5)", "ask"]
     rows = qoder("run", "pending", "--policy", str(policy), "--json").json
     assert [(row["policy"]["answer"], row["policy"]["line"]) for row in rows] == [
-        ("allow", 2),
-        ("deny", 3),
+        ("allow", 3),
+        ("deny", 5),
         ("ask", None),
     ]
     assert "policy" not in qoder("run", "pending", "--json").json[0]
 
 
-def test_policy_check_says_what_a_policy_has_and_what_never_decides(qoder: Qoder, policy: Path) -> None:
-    policy.write_text(f"{RULES}  - allow: Bash(echo 2)\ndeployments: [nightly]\n")
-    found = qoder("policy", "check", str(policy), "--json").json
-    remarked = [each["line"] for each in found["remarks"]]
-    assert (found["rules"], found["deployments"], remarked) == (3, ["nightly"], [5])
-    assert f"line 5: allow Bash(echo 2): {found['remarks'][0]['remark']}" in qoder("policy", "check", str(policy)).out
-    assert found["sha256"] == sha256(policy.read_bytes()).hexdigest()
+def test_policy_check_reads_each_rule_aloud(qoder: Qoder, policy: Path) -> None:
+    policy.write_text(f"{RULES}deployments: [nightly]\n")
+    checked = qoder("policy", "check", str(policy), "--json").json
+    assert [(rule["line"], rule["rule"]) for rule in checked["rules"]] == [
+        (3, "allow run: echo 1"),
+        (5, "deny run: echo 2"),
+    ]
+    assert checked["deployments"] == ["nightly"]
+    says = f"line 3: allow run: echo 1: {checked['rules'][0]['says']}"
+    assert says in qoder("policy", "check", str(policy)).out
+    assert checked["sha256"] == sha256(policy.read_bytes()).hexdigest()
     policy.chmod(0o622)
     assert "others may write" in qoder("policy", "check", str(policy)).err
-    policy.write_text("rules: [{alow: Bash}]")
+    policy.write_text("allow: [{reed: /x}]")
     ran = qoder("policy", "check", str(policy))
-    assert (ran.code, "policy.yaml:1: rules[0].alow: unknown field; did you mean allow?" in ran.err) == (2, True)
+    assert (ran.code, "policy.yaml:1: allow[0].reed: unknown field; did you mean read?" in ran.err) == (2, True)
+
+
+def test_policy_check_strict_exits_8_where_a_rule_opens_more(qoder: Qoder, policy: Path) -> None:
+    assert qoder("policy", "check", str(policy), "--strict").code == 0
+    policy.write_text("work: /repo\nallow: [{run: npm test}, {write: /repo}]")
+    ran = qoder("policy", "check", str(policy), "--strict", "--json")
+    [npm, write] = ran.json["rules"]
+    assert (ran.code, len(npm["warnings"]), write["warnings"]) == (8, 1, [])
+    assert "runs the scripts of package.json" in npm["says"]
+    assert qoder("policy", "check", str(policy)).code == 0
 
 
 def test_run_wait_prompts_about_what_a_policy_leaves(
@@ -516,3 +544,174 @@ def test_run_wait_prompts_about_what_a_policy_leaves(
     server.asks("sess_1", call(1), call(3))
     assert qoder(*WAIT, "--on-ask", "prompt", "--policy", str(policy)).code == 0
     assert server.sent == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]
+
+
+# Where the shell is.
+
+
+def run_before(server: Asking, command: str, *, denied: bool = False) -> None:
+    """Let the agent of a session have run a command, or tried to, a while ago."""
+    before = call(90, input={"command": command})
+    answer = {"type": "user.tool_confirmation", "tool_use_id": "evt_90", "result": "deny" if denied else "allow"}
+    server.tell(server.sessions["sess_1"], server.world.now() - 58, before, answer)
+
+
+@pytest.mark.parametrize(
+    ("command", "denied", "code"),
+    [
+        *(("cd /tmp", False, 11), ("cd /tmp && ls", False, 11), ("x; c'd' y", False, 11), ("$X y", False, 11)),
+        *(
+            ("cd /tmp", True, 0),
+            ("cd /repo && ls", False, 0),
+            ("grep cd x", False, 0),
+            ("for f in *; do ls; done", False, 0),
+        ),
+    ],
+)
+@pytest.mark.few(4)
+def test_run_wait_by_a_policy_allows_no_command_where_the_shell_may_be_elsewhere(
+    qoder: Qoder, server: Asking, policy: Path, command: str, denied: bool, code: int
+) -> None:
+    server.asks("sess_1", call(1))
+    run_before(server, command, denied=denied)
+    ran = qoder(*by(policy))
+    assert (ran.code, "the shell may be in another folder since an earlier call" in ran.err) == (code, code == 11), (
+        ran.err
+    )
+
+
+def test_run_wait_by_a_policy_counts_a_cd_that_waits_beside(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(4, input={"command": "cd /tmp && echo 9"}), call(1))
+    assert (qoder(*by(policy)).code, server.sent) == (11, [])
+    policy.write_text(f"{RULES}  - run: echo 9\n")
+    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
+
+
+def test_run_wait_by_a_policy_allows_no_command_where_the_past_cannot_be_read(
+    qoder: Qoder, server: Asking, policy: Path
+) -> None:
+    server.asks("sess_1", call(1))
+
+    def told(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        asks_for = request.url.params.get_list("types[]")
+        return refusal(500, "api_error", "no") if asks_for == ["agent.tool_use", "user.tool_confirmation"] else answer()
+
+    server.lie = told
+    ran = qoder(*by(policy))
+    assert (ran.code, server.sent) == (11, [])
+    assert "the shell may be in another folder" in ran.err
+
+
+def test_policy_test_knows_where_the_shell_was(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1), call(4, input={"command": "cd /tmp"}), call(1, id="evt_5"))
+    rows = qoder("policy", "test", str(policy), "drun_1", "--json").json
+    assert sorted((row["answer"], row["calls"]) for row in rows) == [("allow", 1), ("ask", 1), ("ask", 1)]
+
+
+# The policy of a profile.
+
+
+@pytest.fixture
+def guard(qoder: Qoder, tmp_path: Path) -> Path:
+    """A policy that the profile names."""
+    file, config = tmp_path / "guard.yaml", tmp_path / "guarded.toml"
+    file.write_text("deny: [{run: echo 2}, {path: /secrets}, {tool: lookup}]\n")
+    file.chmod(0o600)
+    config.write_text(f'[profiles.default]\npolicy = "{file}"\n')
+    config.chmod(0o600)
+    qoder.env["QODER_CONFIG"] = str(config)
+    return file
+
+
+REFUSED_BY_GUARD: dict[str, Event] = {
+    "denied": call(2),
+    "perhaps": call(1, input={"command": "sh -c 'echo 2'"}),
+    "unreadable": call(1, input={"command": "cat $X /secrets/key"}),
+    "another tool": call(1, "Read", input={"path": "/Secrets/key"}),
+    "a custom tool": call(1, "lookup", kind="agent.custom_tool_use"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_GUARD)
+def test_run_approve_refuses_what_the_policy_of_the_profile_denies(
+    qoder: Qoder, server: Asking, guard: Path, name: str
+) -> None:
+    asked = REFUSED_BY_GUARD[name]
+    server.asks("sess_1", asked)
+    words: tuple[str, ...] = ("approve", "drun_1", asked["id"], "--yes")
+    if name == "a custom tool":
+        words = ("answer", "drun_1", asked["id"], "--with", "x")
+    ran = qoder("run", *words, "--json")
+    assert (ran.code, server.sent, str(guard) in ran.error["message"]) == (6, [], True), ran.err
+    assert "line 1 " in ran.error["message"]
+    if name != "a custom tool":
+        assert qoder("run", "deny", "drun_1", asked["id"], "--yes").code == 0
+
+
+def test_run_approve_allows_what_the_policy_of_the_profile_does_not_deny(
+    qoder: Qoder, server: Asking, guard: Path
+) -> None:
+    server.asks("sess_1", call(1))
+    assert (qoder("run", "approve", "drun_1", "--all", "--yes").code, len(server.sent)) == (0, 1)
+
+
+def test_a_policy_of_a_profile_is_for_the_deployments_that_it_names(qoder: Qoder, server: Asking, guard: Path) -> None:
+    server.asks("sess_1", call(2))
+    text = guard.read_text()
+    guard.write_text(f"{text}deployments: [dep_1]\n")
+    assert qoder("run", "approve", "drun_1", "--all", "--yes").code == 6
+    guard.write_text(f"{text}deployments: [dep_2]\n")
+    assert qoder("run", "approve", "drun_1", "--all", "--yes").code == 0
+
+
+def test_run_wait_by_a_policy_allows_nothing_that_the_profiles_denies(
+    qoder: Qoder, server: Asking, policy: Path, guard: Path
+) -> None:
+    policy.write_text("work: /repo\nallow: [{run: echo 1}, {run: echo 2}]")
+    server.asks("sess_1", call(1), call(2))
+    ran = qoder(*by(policy))
+    assert (ran.code, server.sent) == (11, [{"events": [reply(1, "allow")]}])
+    assert "in the profile's policy, line 1 denies it: deny run: echo 2" in ran.err
+
+
+def test_a_missing_or_broken_policy_of_a_profile_stops_what_it_guards(
+    qoder: Qoder, server: Asking, policy: Path, guard: Path
+) -> None:
+    server.asks("sess_1", call(1))
+    guarded = (
+        ("run", "approve", "drun_1", "--all", "--yes"),
+        ("run", "answer", "drun_1", "evt_1", "--with", "x"),
+        by(policy),
+    )
+    for break_it in (lambda: guard.write_text("rules: []"), guard.unlink):
+        break_it()
+        assert [qoder(*words).code for words in guarded] == [2, 2, 2]
+        assert server.requests == []
+    assert qoder("run", "deny", "drun_1", "--all", "--yes").code == 0
+
+
+def test_config_set_policy_takes_a_whole_path(qoder: Qoder, guard: Path) -> None:
+    assert qoder("config", "set", "policy", "guard.yaml").code == 2
+    assert qoder("config", "set", "policy", str(guard)).code == 0
+    assert qoder("config", "get", "policy").out == f"{guard}\n"
+
+
+def test_run_wait_says_that_no_shell_replaces_the_home(qoder: Qoder, server: Asking) -> None:
+    ran = qoder(*WAIT, "--on-ask", "policy=~/policy.yaml")
+    assert (ran.code, server.requests, "no shell replaces the ~" in ran.err) == (2, [], True)
+
+
+def test_run_wait_prompts_again_where_the_policy_of_the_profile_refuses(
+    qoder: Qoder,
+    server: Asking,
+    guard: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    questions: Callable[..., list[str]],
+) -> None:
+    questions()
+    answers = iter("yn")
+    monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
+    server.asks("sess_1", call(2))
+    ran = qoder(*WAIT, "--on-ask", "prompt")
+    assert (ran.code, server.sent) == (0, [{"events": [reply(2, "deny")]}])
+    assert f"warning: evt_2: in the profile's policy ({guard}), line 1 denies it: deny run: echo 2" in ran.err

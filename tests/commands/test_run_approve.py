@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
-from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
+from qoder_cli.sessions.transcript import in_a_line
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import RUNNING, SEND, Asking, Event, Events, call, otherwise, says, sha256_of
 from tests.support.cells import checkerboard
@@ -189,9 +189,17 @@ CASES: dict[str, Case] = {
         ONE, ALL, 6, ["evt_1 allow"], "", meanwhile(lambda server: server.colleague("evt_1"), "429")
     ),
     "two, refused": Case(TWO, ALL, 6, ["evt_1 allow", "evt_2 allow"], "", meanwhile(nothing, "400")),
-    "two, refused, and one is there": Case(
-        *(TWO, ALL, 9, ["evt_1 allow", "evt_2 allow"], "some of it is among the session's events"),
+    "a colleague is faster with one of two": Case(
+        *(TWO, ALL, 0, ["evt_1 allow", "evt_2 allow", "evt_2 allow"], "evt_1 no longer waits: it was approved at"),
         meanwhile(lambda server: server.colleague("evt_1"), "400"),
+    ),
+    "a colleague is faster with one of two, and denies it": Case(
+        *(TWO, ALL, 6, ["evt_1 allow", "evt_2 allow", "evt_2 allow"], "evt_1 no longer waited: it was denied at"),
+        meanwhile(lambda server: server.colleague("evt_1", "deny"), "409"),
+    ),
+    "colleagues are faster with both": Case(
+        *(TWO, ALL, 9, ["evt_1 allow", "evt_2 allow"], "some of it is among the session's events"),
+        meanwhile(lambda server: list(map(server.colleague, ("evt_1", "evt_2"))), "400"),
     ),
     "lost, and a replica has not heard of the question": Case(
         ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(events_after(unasked), "drop-before")

@@ -77,7 +77,7 @@ def test_run_cancel_exits_9_where_it_is_not_seen_to_come_true(
 ) -> None:
     qoder.wire.on(*RUN, LEGACY, read, repeat=True).on(*CANCEL, answer)
     if run_state == "going":
-        qoder.wire.on(*EVENTS, page(*WORK))
+        qoder.wire.on(*EVENTS, page(*WORK)).may("GET", "/sessions/sess_1", {})
     ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
     assert (ran.code, ran.error["next"]) == (9, ["qoder", "run", "wait", "drun_1", "-o", "json"])
     assert (ran.error["message"].startswith(message), ran.error["run_state"]) == (True, run_state)

@@ -29,18 +29,15 @@ LOOKS: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "user.tool_confirmation", "result": "deny", "deny_message": "No."}, "user", "deny: No."),
     ({"type": "user.define_outcome", "description": "A report"}, "user", "wants: A report"),
     ({"type": "system.message", "content": text("Be brief.")}, "system", "Be brief."),
-    ({"type": TOOL, "name": "Bash", "input": {"command": "ls\n  -l"}}, "tool", "Bash ls -l"),
+    ({"type": TOOL, "name": "Bash", "input": {"command": "ls\n  -l"}}, "tool", "Bash ls\\n  -l"),
     ({"type": TOOL, "name": "Edit", "input": {"a": 1, "b": "x"}}, "tool", 'Edit {"a":1,"b":"x"}'),
-    ({"type": TOOL, "name": "Bash", "input": {"c": "x" * 300}}, "tool", f"Bash {'x' * 100}…"),
+    ({"type": TOOL, "name": "Bash", "input": {"c": "x" * 300}}, "tool", f"Bash {'x' * 300}"),
     ({"type": TOOL, "name": "Bash", "evaluated_permission": "ask"}, "tool", "Bash (waiting for approval)"),
     ({"type": "agent.mcp_tool_use", "mcp_server_name": "db", "name": "ask", "input": {}}, "tool", "db/ask"),
     ({"type": "agent.custom_tool_use", "name": "t", "input": "words"}, "tool", "t words"),
     ({"type": "agent.tool_result", "content": text("ok")}, "result", "ok"),
     ({"type": "agent.tool_result", "content": text("no"), "is_error": True}, "failed", "no"),
-    (
-        {"type": "agent.tool_result", "content": text("x" * 2000 + "y" * 3431)},
-        *("result", "x" * 2000 + "\n… 3,431 more characters (use -o jsonl)"),
-    ),
+    ({"type": "agent.tool_result", "content": text("x" * 2000 + "y" * 3431)}, "result", "x" * 2000 + "y" * 3431),
     (
         {"type": "agent.artifact_delivered", "file_id": "file_1", "original_filename": "a.txt", "size": 1234},
         *("file", "a.txt (1,234 bytes, file_1)"),
@@ -84,6 +81,26 @@ def test_run_logs_in_a_pipe_shows_time_who_and_text(qoder: Qoder) -> None:
     expected = "\n".join([*shown, "-\tevent\todd", "-\tcredits\t0.42"]) + "\n"
     assert ran.out.replace("\n\t\t", "\n").splitlines() == expected.splitlines()
     assert (ran.code, ran.err) == (0, "")
+
+
+CUT: list[tuple[dict[str, Any], str]] = [
+    ({"type": TOOL, "name": "Bash", "input": {"command": "ls\n  -l"}}, "Bash ls -l"),
+    ({"type": TOOL, "name": "Bash", "input": {"c": "x" * 300}}, f"Bash {'x' * 100}…"),
+    (
+        {"type": "agent.tool_result", "content": text("x" * 2000 + "y" * 3431)},
+        f"{'x' * 2000} … 3,431 more characters (use -o jsonl)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "shown"), CUT)
+def test_run_logs_cuts_long_calls_and_results_on_a_terminal_only(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, event: dict[str, Any], shown: str
+) -> None:
+    monkeypatch.setattr("qoder_cli.sessions.showing.terminal_width", lambda: 3000)
+    qoder.terminal = True
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(event)).on(*SESSION, {})
+    assert " ".join(qoder("run", "logs", "drun_1").out.split()).endswith(shown)
 
 
 def test_run_logs_of_a_type_shows_bookkeeping_too_and_filters_again(qoder: Qoder) -> None:

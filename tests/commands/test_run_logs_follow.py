@@ -99,7 +99,7 @@ def test_run_logs_follow_leaves_a_run_that_asks_unless_told_otherwise(qoder: Qod
     assert (ran.code, ran.error["type"], ran.error["run_state"]) == (11, "needs_answer", "going")
     assert ran.error["next"][1:3] == ["run", "pending"]
     assert 15 <= qoder.clock.time - began < 30
-    (policy := tmp_path / "policy.yaml").write_text("rules:\n  - allow: Read\n")
+    (policy := tmp_path / "policy.yaml").write_text("allow: [{read: /data}]")
     policy.chmod(0o600)
     for run, pauses, words in (("dep_ask", 40, ["--on-ask", "wait"]), ("dep_slow", 1, ["--policy", str(policy)])):
         place = Place(qoder, "current", "stream:501*inf", run=run)
@@ -401,10 +401,20 @@ def test_run_logs_follow_does_not_rely_on_a_stream_that_is_silent(qoder: Qoder) 
     assert max(qoder.clock.slept) == 5.0
 
 
+def lists(qoder: Qoder, *, judged: list[Any], shown: list[Any]) -> None:
+    """Answer in turn what asks for the events that tell how a run goes, and what asks for all of them."""
+
+    def answer(request: httpx.Request) -> Any:
+        answers = judged if "types[]" in request.url.params else shown
+        return answers.pop(0) if answers[1:] else answers[0]
+
+    qoder.wire.on(*EVENTS, answer, repeat=True)
+
+
 def test_run_logs_follow_does_not_wait_for_what_the_session_does_after_the_run(qoder: Qoder) -> None:
     later = [event("status_running", 30), event("status_terminated", 31)]
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page(idle("end_turn"), *later), page())
-    qoder.wire.on(*SESSION, {}, {})
+    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*SESSION, {}, {})
+    lists(qoder, judged=[page(*WORK), page(*WORK, idle("end_turn"), *later)], shown=[page(*WORK), page()])
     assert qoder("run", "logs", "drun_1", "-f").code == 0
 
 
@@ -415,7 +425,8 @@ def test_run_logs_follow_ends_by_the_servers_own_word_where_no_event_does(qoder:
 
 
 def test_run_logs_follow_sees_the_end_where_it_has_not_read_the_beginning(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, LEGACY, LEGACY, DONE).on(*EVENTS, page(*WORK[::-1]), page(idle("end_turn")), page())
+    qoder.wire.on(*RUN, LEGACY, LEGACY, DONE)
+    lists(qoder, judged=[page()], shown=[page(*WORK[::-1]), page(idle("end_turn")), page()])
     assert qoder("run", "logs", "drun_1", "--follow", "--tail", "0", "-q").out == "evt_status_idle_23\n"
     assert sum(qoder.clock.slept) < 2
 
@@ -430,12 +441,21 @@ def test_run_logs_follow_of_one_type_leaves_soon_after_the_end_where_there_is_no
 
 
 def test_run_logs_follow_says_how_to_go_on_after_ctrl_c(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page(), page(says("Hello.", 8)))
-    leave(qoder, 1)
+    qoder.wire.on(*RUN, CURRENT)
+    lists(qoder, judged=[page(*WORK)], shown=[page(*WORK), page(says("Hello.", 8)), page()])
+    leave(qoder, 3)
     ran = qoder(*FOLLOW)
     assert (ran.code, ran.error["run_state"], ran.error["session_id"]) == (130, "going", "sess_1")
     assert ran.error["next"] == ["qoder", *FOLLOW]
     assert lines_of(ran)[-1] == says("Hello.", 8)
+
+
+def test_run_logs_follow_prints_no_run_where_it_shows_no_event(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT)
+    lists(qoder, judged=[page(*WORK)], shown=[(503, {})])
+    leave(qoder, 1)
+    ran = qoder(*FOLLOW)
+    assert (ran.code, ran.out) == (130, "")
 
 
 # What the list is answered with after its first pages; exit code, state of the run, and seconds that were slept.

@@ -177,7 +177,7 @@ def unattended(qoder: Qoder, server: Asking) -> None:
     qoder.env["CI"] = "true"
 
 
-@pytest.mark.parametrize("why", [unwritable, unreadable, unattended], ids=lambda why: why.__name__)
+@pytest.mark.parametrize("why", [unwritable, unreadable], ids=lambda why: why.__name__)
 def test_run_wait_lists_no_calls_by_numbers_that_stand_for_none(
     qoder: Qoder, server: Asking, why: Callable[[Qoder, Asking], None]
 ) -> None:
@@ -185,6 +185,16 @@ def test_run_wait_lists_no_calls_by_numbers_that_stand_for_none(
     why(qoder, server)
     ran = qoder(*STOP)
     assert (ran.code, BY_NUMBER in ran.err, "echo 1" in ran.err) == (11, False, False)
+
+
+def test_run_wait_shows_the_whole_of_each_call_where_nobody_is_asked(qoder: Qoder, server: Asking) -> None:
+    command = "git fetch\n" + "&& true " * 50 + "&& rm -rf /srv"
+    server.asks("sess_1", call(1), call(2, input={"command": command}))
+    unattended(qoder, server)
+    ran = qoder(*STOP)
+    assert (ran.code, BY_NUMBER in ran.err) == (11, False)
+    lines = [line for line in ran.err.splitlines() if line.startswith("  ")]
+    assert lines == ["  evt_1  Bash  echo 1", f"  evt_2  Bash  {command}".replace("\n", "\\n")]
 
 
 def test_run_wait_without_progress_neither_lists_calls_nor_keeps_their_numbers(qoder: Qoder, server: Asking) -> None:

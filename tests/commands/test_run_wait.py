@@ -336,8 +336,8 @@ def test_run_wait_asks_the_session_of_a_run_once_a_minute_or_more_often_for_a_po
     qoder: Qoder, tmp_path: Path, every: int, asks: list[Any], on_ask: str
 ) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_text("rules: [{deny: Bash}]")
-    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, *asks), repeat=True)
+    policy.write_text("deny: [{tool: Bash}]")
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*WORK, *asks), repeat=True).may(*SESSION, {})
     assert qoder(*WAIT, "--timeout", "10m", "--on-ask", on_ask.format(policy)).code == 124
     assert 480 <= every * sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 720
 
@@ -387,6 +387,7 @@ def test_run_wait_does_not_take_the_first_sessions_ending_for_the_runs(qoder: Qo
     other = {**LEGACY, "session_id": "sess_2"}
     qoder.wire.on(*RUN, timeline(qoder, (0, LEGACY), (100, other)), repeat=True).on(*EVENTS, page(*TURN), repeat=True)
     qoder.wire.on("GET", "/sessions/sess_2/events", page(*WORK), repeat=True)
+    qoder.wire.may("GET", "/sessions/sess_2", {})
     ran = qoder(*WAIT, "--timeout", "10m")
     assert (ran.code, ran.json["status"]) == (124, "running")
 

@@ -98,6 +98,14 @@ def test_run_wait_of_many_costs_a_page_a_check_and_two_requests_for_each_that_en
     assert 0 <= min(crowd.delays()) <= max(crowd.delays()) <= 6 + 2
 
 
+def test_run_wait_of_many_that_end_together_costs_a_request_each_and_a_page(current: Crowd) -> None:
+    current.wait(current.begin(20, seconds=40, every=0.0))
+    assert current.codes == {0: 20}
+    assert len(current.asked_for("/events")) == 20
+    assert len(current.server.asked) - lists_asked(current) == 20
+    assert lists_asked(current, "/deployment_runs") <= 2 * pages(20)
+
+
 def test_run_wait_of_many_reads_only_pages_while_nothing_changes(crowd: Crowd) -> None:
     crowd.wait(crowd.begin(15, seconds=600, every=0.6), "--timeout", "58")
     assert (crowd.code, crowd.codes) == (124, {124: 15})

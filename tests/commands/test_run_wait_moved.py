@@ -50,6 +50,7 @@ def test_run_wait_reports_how_the_session_ended_that_the_run_names_last(
         qoder.wire.on(*RUN, CURRENT)
     qoder.wire.on(*RUN, MOVED, repeat=True).on(*EVENTS, page(*WORK), FIRST[first], repeat=True)
     qoder.wire.on(*OTHER_EVENTS, events, repeat=True).on(*OTHER, {"id": "sess_2", "usage": {"total_credits": 2}})
+    qoder.wire.may(*SESSION, {})
     ran = qoder(*words, "--json")
     assert (ran.code, ran.json["status"], ran.json["session_id"]) == (code, status, "sess_2")
     assert ran.json["usage"] == {"total_credits": 2}
@@ -57,7 +58,7 @@ def test_run_wait_reports_how_the_session_ended_that_the_run_names_last(
 
 def test_run_wait_reads_a_run_again_once_before_it_believes_its_session(qoder: Qoder) -> None:
     pages = [page(*WORK, *(event("error", id=f"evt_x{m}") for m in range(n))) for n in range(30)]  # it is never silent
-    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, *pages, page(*WORK, END)).on(*RUN, CURRENT).on(*SESSION, {})
+    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, *pages, page(*WORK, END)).on(*RUN, CURRENT).on(*SESSION, {}, {})
     assert qoder(*DEPLOY).code == 0
     assert sum(request.url.path.endswith(RUN[1]) for request in qoder.wire.requests) == 1
     qoder.wire.told.clear()  # and what only shows it does not
@@ -155,6 +156,7 @@ def test_run_logs_follow_goes_on_in_the_session_that_the_run_names_now(qoder: Qo
     qoder.wire.on(*RUN, CURRENT).on(*RUN, MOVED, repeat=True)
     qoder.wire.on(*EVENTS, page(*WORK, says("first", 8)), repeat=True)
     qoder.wire.on(*OTHER_EVENTS, page(*WORK, says("second", 9), END), repeat=True).on(*OTHER, {}, repeat=True)
+    qoder.wire.may(*SESSION, {})
     ran = qoder("run", "logs", "drun_1", "--follow")
     assert (ran.code, "first" in ran.out, "second" in ran.out) == (0, True, True)
-    assert "run drun_1 now has session sess_2; following that one" in ran.err
+    assert "the run now has session sess_2; following that one" in ran.err

@@ -286,6 +286,14 @@ def test_apply_shows_names_and_messages_as_they_are(desk: Desk) -> None:
     assert not names_token(texts["name"])
 
 
+def test_session_new_takes_an_outcome_and_a_rubric_that_talk_of_tokens_as_a_message_does(qoder: Qoder) -> None:
+    text = "Rotate ghp_Abcdefghij0123456789 now."
+    words = ("session", "new", "--agent", "agent_1", "--env", "env_1")
+    qoder.wire.on("POST", "/sessions", {"id": "sess_1", "type": "session"})
+    assert qoder(*words, "-m", text, "--outcome", text, "--rubric", text).code == 0
+    assert qoder.wire.requests[-1].content.decode().count(text) == 3
+
+
 # Our own token, which a server repeats, however spelled: of another shape than a personal access token, which is hidden
 # by that; without a word of the messages around it.
 

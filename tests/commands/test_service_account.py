@@ -1,6 +1,8 @@
 """The key of a service account: exchanged for a token, which is renewed in time, and neither is ever printed."""
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,7 +10,8 @@ import pytest
 
 from tests.conftest import Qoder
 from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER
-from tests.support.wire import page
+from tests.support.triggers import fresh
+from tests.support.wire import FakeClock, page
 
 KEY = "sak-0123456789-secret"
 EXCHANGE = ("POST", "/api/v1/serviceToken/exchange")
@@ -93,6 +96,134 @@ def test_deploy_run_is_unknown_where_a_token_for_sending_it_again_is_refused(qod
     qoder.wire.may("GET", "/deployments/dep_1/runs", page())
     ran = qoder("deploy", "run", "dep_1", "--on-lost", "resend", "--json")
     assert ran.code == 9
+
+
+class Api:
+    """An exchange, and an API that knows only the newest token, until that ends early."""
+
+    def __init__(self, qoder: Qoder, *, renews: bool = True) -> None:
+        self.sent: list[str] = []  # the tokens that came, with the method that they came with
+        self.exchanges = 0
+        self._renews = renews
+        self._is_over = False
+        qoder.wire.may(*EXCHANGE, self._exchange)
+
+    def end(self) -> None:
+        """Let the token end, long before its time."""
+        self._is_over = True
+
+    def _exchange(self, request: httpx.Request) -> Any:
+        self.exchanges += 1
+        self._is_over = self._is_over and not self._renews
+        return token(self.exchanges)
+
+    def says(self, *answers: Any) -> list[Any]:
+        """Return what answers requests in turn; a function is called as its request comes."""
+        return [partial(self._say, answer) for answer in answers]
+
+    def _say(self, answer: Any, request: httpx.Request) -> Any:
+        bearer = request.headers["authorization"].removeprefix("Bearer eyJ.token-")
+        self.sent.append(f"{request.method} {bearer}")
+        answer = answer() if callable(answer) else answer
+        if self._is_over or bearer != str(self.exchanges):
+            return 401, {"type": "error", "error": {"type": "authentication_error", "message": "Invalid token."}}
+        return answer
+
+
+DEPLOYMENT = {"type": "deployment", "id": "dep_1", "name": "nightly", "status": "active"}
+
+
+def test_service_account_token_that_ends_early_is_renewed_for_a_read(qoder: Qoder) -> None:
+    api = Api(qoder)
+    first, second = page(DEPLOYMENT, more=True), page({**DEPLOYMENT, "id": "dep_2"})
+    qoder.wire.on("GET", "/deployments", *api.says(first, api.end, second))
+    ran = qoder("deploy", "list", "--all", "--json")
+    assert ([row["id"] for row in ran.json], ran.code) == (["dep_1", "dep_2"], 0)
+    assert (api.sent, api.exchanges) == (["GET 1", "GET 1", "GET 2"], 2)
+
+
+@pytest.mark.parametrize("was_accepted", [True, False])
+def test_service_account_token_is_not_renewed_again_and_again(qoder: Qoder, was_accepted: bool) -> None:
+    api = Api(qoder, renews=False)
+    answers = [page(DEPLOYMENT, more=True)] * was_accepted + [api.end] * 2
+    qoder.wire.on("GET", "/deployments", *api.says(*answers))
+    ran = qoder("deploy", "list", "--all", "--json")
+    assert (ran.code, api.exchanges) == (4, 2)
+
+
+def test_deploy_run_never_repeats_a_start_that_was_refused_for_its_token(qoder: Qoder) -> None:
+    api = Api(qoder)
+    qoder.wire.on("GET", "/deployments", *api.says(page(DEPLOYMENT)))
+    qoder.wire.on(*TRIGGER, *api.says(api.end)).may("GET", "/deployments/dep_1", *api.says(DEPLOYMENT))
+    ran = qoder("deploy", "run", "nightly", "--json")
+    assert (ran.code, ran.error["run_state"]) == (4, "none")
+    assert [each for each in api.sent if each.startswith("POST")] == ["POST 1"]
+
+
+def test_deploy_run_of_several_starts_the_next_with_a_new_token(qoder: Qoder) -> None:
+    api, qoder.clock.patience = Api(qoder), 20.0
+    qoder.wire.on("POST", "/deployments/*/run", *api.says(fresh(6), api.end, {**fresh(7), "deployment_id": "dep_3"}))
+    line = "deploy run dep_1 dep_2 dep_3 --parallel 1 --json"
+    ran = qoder(*line.split())
+    assert [item["exit_code"] for item in ran.json] == [0, 4, 0]
+    assert [each for each in api.sent if each.startswith("POST")] == ["POST 1", "POST 1", "POST 2"]
+
+
+def test_run_wait_goes_on_though_the_token_ends_early(qoder: Qoder) -> None:
+    api = Api(qoder)
+    qoder.wire.on(*RUN, *api.says(LEGACY, LEGACY, api.end, LEGACY, DONE)).may(*EVENTS, *api.says(page()))
+    assert qoder("run", "wait", "drun_1", "--json").code == 0
+    assert api.exchanges == 2
+
+
+@pytest.mark.parametrize("reads", [1, 5])
+def test_service_account_that_is_refused_costs_one_more_exchange_for_all_reads(qoder: Qoder, reads: int) -> None:
+    api = Api(qoder, renews=False)
+    api.end()
+    qoder.wire.may("GET", "/deployments/*", *api.says(None))
+    ran = qoder("deploy", "run", *(f"dep_{n}" for n in range(reads)), "--dry-run", "--json")
+    assert (ran.code, api.exchanges) == (4, 2)
+
+
+def test_service_account_key_that_is_rotated_is_read_again_from_its_file(qoder: Qoder, tmp_path: Path) -> None:
+    key, asked = tmp_path / "key", list[str]()
+    key.write_text(f"{KEY}\n")
+    del qoder.env["QODER_SA_KEY"]
+    qoder.env["QODER_SA_KEY_FILE"] = str(key)
+
+    def exchange(request: httpx.Request) -> Any:
+        asked.append(request.headers["authorization"].removeprefix("Bearer "))
+        key.write_text("sak-another-9876543210" if len(asked) == 1 else "two words")
+        return token(len(asked), expires_in=300)
+
+    echo = page({**DEPLOYMENT, "name": "sak-another-9876543210"})
+    qoder.wire.may(*EXCHANGE, exchange).on(*RUN, *[LEGACY] * 30, DONE).may(*EVENTS, page())
+    qoder.wire.may("GET", "/deployments", echo)
+    ran = qoder("run", "wait", "drun_1", "--interval", "30s", "--debug")
+    assert (ran.code, asked[:3]) == (0, [KEY, "sak-another-9876543210", "sak-another-9876543210"])
+    assert "sak-another" not in ran.out + ran.err
+
+
+class Suspended(FakeClock):
+    """The clocks of a machine that sleeps: one stands still meanwhile."""
+
+    asleep = 0.0
+
+    def now(self) -> float:
+        return self.time + self.asleep
+
+
+def test_service_account_token_is_renewed_after_the_machine_was_asleep(qoder: Qoder) -> None:
+    clock, api = Suspended(), Api(qoder)
+    qoder.clock = clock
+
+    def sleep() -> dict[str, Any]:
+        clock.asleep = 7200.0
+        return LEGACY
+
+    qoder.wire.on(*RUN, *api.says(LEGACY, sleep, DONE)).may(*EVENTS, *api.says(page()))
+    assert qoder("run", "wait", "drun_1", "--json").code == 0
+    assert (api.exchanges, api.sent[-1]) == (2, "GET 2")
 
 
 def test_service_account_needs_a_region(qoder: Qoder) -> None:

@@ -229,10 +229,7 @@ def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Th
     assert b"qoder_key" in uploaded
     [file] = (id for id in service.world.things["files"] if id not in before)
     sent = body_of(service)
-    if service.world.generation == "legacy":
-        assert sent.pop("environment_variables") == "DAY=1\nPATHS=a;b"
-    else:
-        assert sent.pop("environment_variables") == {"DAY": "1", "PATHS": "a;b"}
+    assert sent.pop("environment_variables") == {"DAY": "1", "PATHS": "a;b"}
     token = qoder.env["QODER_REPO_TOKEN"]
     assert sent == {
         "agent": {"id": WRITER, "type": "agent_with_overrides", "version": 3, "model": "ultimate"},
@@ -378,7 +375,7 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     more = ("--var", "MONTH=6", "--budget", "5", "--model", "ultimate")
     assert qoder("session", "new", "--like", id, "--title", "again", *more).code == 0
     sent = body_of(service)
-    assert sent.pop("environment_variables") in ({"DAY": "1", "MONTH": "6"}, "DAY=1;MONTH=6")
+    assert sent.pop("environment_variables") == {"DAY": "1", "MONTH": "6"}
     same["agent"] |= {"type": "agent_with_overrides", "model": "ultimate"}
     same["budget"]["max_credit_cost"] = "5.00"
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
@@ -407,7 +404,6 @@ def test_session_new_says_what_is_no_variable_or_repository_and_no_secret(qoder:
     assert (ran.code, says in ran.err, "hunter2" in ran.err) == (2, True, False)
 
 
-@pytest.mark.parametrize("served_by", ["legacy"])
 @pytest.mark.parametrize(
     ("typed", "text"),
     [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=1\r",), 6), (("A=1\n2",), 6)],
@@ -415,6 +411,7 @@ def test_session_new_says_what_is_no_variable_or_repository_and_no_secret(qoder:
 def test_session_new_sends_variables_as_text_where_a_server_wants_that(
     qoder: Qoder, service: Things, typed: tuple[str, ...], text: str | int
 ) -> None:
+    service.never = [refusal(400, "invalid_request_error", "environment_variables: must be a text.")]
     ran = qoder(*NEW, "--env", "default", *(word for one in typed for word in ("--var", one)))
     sent = service.sent[-1]["environment_variables"]
     assert (sent if ran.code == 0 else ran.code, len(service.writes)) == (text, 1 if text == 6 else 2)
@@ -657,6 +654,8 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("One "), message("Another.")), "Another.\n"),
     ((START, delta("One"), RESTS, message("One")), "One\n"),
     ((START, delta("One"), RESTS, message("One two.")), "One\nOne two.\n"),
+    ((message("One two."), RESTS, START, delta("One "), delta("two.")), "One two.\n"),  # the list was faster
+    ((START, delta("One "), message("One two."), START, delta("One "), RESTS), "One two.\n"),
     ((message("One."), message("Two.")), "One.\nTwo.\n"),
     ((delta("lost"), message("One.")), "One.\n"),
     ((START, delta("a\x1b[2Jb\u202e")), "a\\u001b[2Jb\\u202e\n"),
@@ -727,7 +726,9 @@ OF_A_THREAD = {**ASKS, "type": "session.thread_status_idle"}
         ([RUNS, CUSTOM, ASKS], 5.0),
         *((events, 5.0 + ASKS_FOR) for events in ([ASKS], [RUNS, CALL, ASKS])),
         ([RUNS, MAY_ASK, CALL, ASKS], 5.0 + ASKS_FOR),
-        ([RUNS, MAY_ASK, OF_A_THREAD], math.inf),
+        ([RUNS, MAY_ASK, OF_A_THREAD], 5.0),
+        ([RUNS, MAY_ASK, OF_A_THREAD, RUNS], 5.0 + ASKS_FOR),  # the main agent works on
+        ([RUNS, MAY_ASK, OF_A_THREAD, {"type": "session.thread_status_running"}, RUNS], math.inf),
         ([RUNS, MAY_ASK, RESTS], math.inf),
         ([RUNS, MAY_ASK, ASKS, RUNS], math.inf),
         ([RUNS, MAY_ASK, ASKS, {"type": "user.tool_confirmation"}], math.inf),

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -210,12 +209,6 @@ def test_store_is_for_its_owner_alone(tmp_path: Path, silent: SilentInput) -> No
     assert modes == {"state": 0o700, **dict.fromkeys(files, 0o600)}
 
 
-def test_store_imports_sqlite_only_when_it_is_used(tmp_path: Path) -> None:
-    script = "print('sqlite3' in sys.modules); begin('k'); print('sqlite3' in sys.modules, 'fcntl' in sys.modules)"
-    command = [sys.executable, "-c", HEAD + script, str(tmp_path)]
-    assert subprocess.run(command, capture_output=True, text=True).stdout.splitlines() == ["False", "True False"]
-
-
 PLACES = [
     ({"STATE_DIRECTORY": "/var/lib/nightly"}, "/var/lib/nightly"),
     ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "/var/lib/a"),
@@ -235,20 +228,6 @@ def test_store_is_where_the_environment_says(env: dict[str, str], folder: str, m
 
 # Many at once.
 
-MANY = 12
-
-
-@pytest.mark.more  # commands in many processes do so too
-def test_store_loses_nothing_to_many_processes_at_once(tmp_path: Path) -> None:
-    script = """
-store._patience = 60.0  # how fast this machine is does not count here
-for n in range(5):
-    store.record_run(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
-"""
-    processes = [in_python(script, tmp_path, number) for number in range(MANY)]
-    assert [said_by(process) for process in processes] == [[]] * MANY
-    assert sorted(known(tmp_path)) == sorted((str(m), f"drun_{m}_{n}") for m in range(MANY) for n in range(5))
-
 
 def test_store_lets_one_of_many_processes_claim_a_run(tmp_path: Path, silent: SilentInput) -> None:
     script = "store._patience = 60.0; a = begin('k'); print('begun', flush=True)\n"
@@ -258,19 +237,6 @@ def test_store_lets_one_of_many_processes_claim_a_run(tmp_path: Path, silent: Si
     silent.end()
     assert sorted(said_by(process)[1] for process in processes) == ["False"] * 7 + ["True"]
     assert [run for _, run in known(tmp_path) if run] == ["drun_1"]
-
-
-def test_store_is_shared_by_threads(store: Store, tmp_path: Path) -> None:
-    def trigger(number: int) -> None:
-        for each in range(20):
-            store.record_run(begin(store, f"{number}"), f"drun_{number}_{each}")
-            assert len(store.of_key(f"{number}", host=HOST)) == each + 1
-
-    threads = [threading.Thread(target=trigger, args=(number,)) for number in range(16)]
-    for step in (threading.Thread.start, threading.Thread.join):
-        for thread in threads:
-            step(thread)
-    assert len(set(known(tmp_path / "state"))) == 16 * 20
 
 
 # Killed.
@@ -450,28 +416,27 @@ def shared() -> Iterator[Path]:
 
 
 @posix
-def test_store_that_can_only_be_read_is_read(shared: Path) -> None:
+@pytest.mark.parametrize(
+    ("modes", "why", "known"),
+    [
+        ((0o444, 0o555), "written (attempt to write a readonly database)", ["drun_0"]),
+        ((0, 0o777), "read (unable to open database file)", []),
+    ],
+    ids=["read-only", "another user's"],
+)
+def test_store_that_cannot_be_written_is_one_warning(
+    shared: Path, modes: tuple[int, int], why: str, known: list[str]
+) -> None:
     with closing(store_in(shared)) as store:
         store.record_run(begin(store, "earlier"), "drun_0")
-    (shared / "state.db").chmod(0o444)
-    shared.chmod(0o555)
-    runs = "store.last(profile='p', host='api.qoder.com').run, store.of_key('earlier', host='api.qoder.com')[0].run"
-    script = f"{UNPRIVILEGED}unprivileged(); print({runs})\n{ALL_OF_IT}"
-    [said, warning, done] = said_by(in_python(script, shared))
-    assert (said, done) == ("drun_0 drun_0", "done")
-    assert "cannot be written (attempt to write a readonly database)" in warning
+    for path, mode in zip((shared / "state.db", shared), modes, strict=True):
+        path.chmod(mode)
+    runs = "[entry.run for entry in store.of_key('earlier', host='api.qoder.com')]"
+    script = f"{UNPRIVILEGED}unprivileged(); earlier = {runs}\n{ALL_OF_IT}\nprint(earlier)"
+    [warning, done, earlier] = said_by(in_python(script, shared))
+    assert (done, earlier) == ("done", str(known))
+    assert f"cannot be {why}" in warning
     assert [path.name for path in shared.iterdir()] == ["state.db"]
-
-
-@posix
-def test_store_of_another_user_is_one_warning(shared: Path) -> None:
-    with closing(store_in(shared)) as store:
-        begin(store)
-    (shared / "state.db").chmod(0)
-    shared.chmod(0o777)
-    [warning, done] = said_by(in_python(f"{UNPRIVILEGED}unprivileged()\n{ALL_OF_IT}", shared))
-    assert done == "done"
-    assert "cannot be written (unable to open database file)" in warning
 
 
 @pytest.mark.parametrize("for_readers_too", [False, True])

@@ -9,6 +9,7 @@ import pytest
 from qoder_cli.cli.options import _FOR_TOKENS
 from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.wire import Generation
+from qoder_cli.settings.allowed import LEVELS, Level
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks
 from tests.contract.lines import Command
@@ -161,6 +162,44 @@ def read_only_refuses_every_write(scene: Scene) -> None:
 def read_only_reads(scene: Scene) -> None:
     scene.env["QODER_READ_ONLY"] = "1"
     assert scene.run("--json").code == usual(scene.command.name).code
+
+
+def needs(command: Command) -> Level:
+    """Return what a command needs, said here once more: whatever writes, beside what is named, needs all."""
+    if command.name in ("deploy run", "deploy run in a fleet", "run retry", "run cancel", "session cancel"):
+        return "run"
+    if command.name.split()[1:] in (["approve"], ["deny"], ["answer"], ["send"], ["chat"]):
+        return "answer"
+    return "all" if command.writes or command.name in SETTERS else "read"
+
+
+BY_OPTION = ("api POST", "session files --add")  # commands that read, but for their options
+SETTERS = ("auth login", "auth logout", "auth switch", "auth token", "config set", "config unset")
+
+
+@CLAUSES.add("allowed", lambda command: needs(command) != "all" and command.name != "sandbox")
+def what_is_allowed_does_what_it_does(scene: Scene) -> None:
+    scene.env["QODER_ALLOW"] = needs(scene.command)
+    assert scene.run("--json").code == usual(scene.command.name).code
+
+
+@CLAUSES.add("not allowed", lambda command: needs(command) != "read")
+def what_is_not_allowed_sends_nothing(scene: Scene) -> None:
+    level = needs(scene.command)
+    scene.env["QODER_ALLOW"] = LEVELS[LEVELS.index(level) - 1]
+    ran = scene.run("--json")
+    if scene.env["QODER_ALLOW"] == "read" or scene.command.name in BY_OPTION:  # refused at the first write
+        assert (ran.code, scene.writes) == (2, [])
+    else:
+        is_usage_error(scene, ran)
+        assert f"needs {level!r}; nothing was sent" in ran.error["message"]
+    assert "QODER_ALLOW allows only" in ran.error["message"]
+
+
+@CLAUSES.add("allowed is misspelt", where_it_asks)
+def a_misspelt_level_sends_nothing(scene: Scene) -> None:
+    scene.env["QODER_ALLOW"] = "al"
+    is_usage_error(scene, scene.run("--json"))
 
 
 @CLAUSES.add("no token", where_it_asks)

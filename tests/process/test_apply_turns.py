@@ -212,7 +212,7 @@ def test_apply_asks_a_person(tmp_path: Path, typed: str, code: int) -> None:
         Terminal(Shell(tmp_path, server), "qoder", "apply", folder) as terminal,
     ):
         terminal.shows("create deployment weekly").shows("1 to create?")
-        terminal.type(typed)
+        terminal.reply(typed)
         assert terminal.end() == code
         assert ("weekly" in descriptions(server)) == (code == 0)
 

@@ -3,7 +3,6 @@
 import re
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,17 @@ import pytest
 from tests.conftest import TOKEN
 from tests.support.asking import ASKED, Asking, call, on_real_time, sha256_of
 from tests.support.cells import ALL_CELLS, checkerboard
-from tests.support.processes import IMPATIENT, PATIENCE, Hooked, Shell, Terminal, asked_again, served, until
+from tests.support.processes import (
+    IMPATIENT,
+    PATIENCE,
+    SLOWLY_READ,
+    Hooked,
+    Shell,
+    Terminal,
+    asked_again,
+    served,
+    until,
+)
 
 APPROVE = ("qoder", "session", "approve", "sess_1")
 WAIT = ("qoder", "run", "wait", "drun_1", "--follow")
@@ -59,7 +68,7 @@ def sent(server: Asking) -> list[str]:
 
 def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type("y\n")
+        terminal.shows(ASKED).reply("y\n")
         assert terminal.end() == 0
     assert "  │   echo 1" in terminal.screen
     assert "the agent asks to run Bash (tool, evt_1):" in terminal.screen
@@ -74,7 +83,7 @@ def test_session_approve_takes_nothing_else_for_an_answer(
 ) -> None:
     with Terminal(shell, "qoder", "session", verb, "sess_1") as terminal:
         for number, reply in enumerate(replies, 1):
-            asked_again(terminal, "allow?", number).type(reply)
+            asked_again(terminal, "allow?", number).reply(reply)
         assert terminal.end() == 2
     assert server.sent == []
     assert "type one of the letters in brackets" in terminal.raw
@@ -88,10 +97,10 @@ def test_session_approve_takes_nothing_else_for_an_answer(
 def test_question_is_not_answered_by_a_paste(hasty: Shell, server: Asking, words: tuple[str, ...], pasted: str) -> None:
     question = ASKED if words is APPROVE else STOP
     with Terminal(hasty, *words) as terminal:
-        asked_again(terminal, question, 1).type(pasted)
+        asked_again(terminal, question, 1).reply(pasted)
         asked_again(terminal, question, 2)
         assert server.sent == []
-        terminal.type("n\n")
+        terminal.reply("n\n")
         assert terminal.end() == 0
     assert sent(server) == ["deny"]
     assert "pasted text is not accepted" in terminal.raw
@@ -122,7 +131,7 @@ def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Sh
     has_ended = threading.Event()
     server.late.append(lambda: has_ended.wait(PATIENCE))
     with Terminal(shell.hurry(IMPATIENT), *APPROVE) as terminal:
-        terminal.shows(ASKED).type("y\n")
+        terminal.shows(ASKED).reply("y\n")
         until(lambda: server.taken, "the answer")
         if how == "ctrl-c":
             terminal.type("\x03")
@@ -145,7 +154,9 @@ def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Sh
         (WAIT, "y\n", ["allow"], 0),
         ((*WAIT[:4], "--on-ask", "prompt", "--no-progress"), "yes\n", ["allow"], 0),
         (WAIT, "\x04", [], 11),
+        (WAIT, "y\x04", [], 11),
         (LOGS, "y\n", ["allow"], 0),
+        (LOGS, "\x04", [], 11),
     ],
 )
 @pytest.mark.few(2)
@@ -153,7 +164,7 @@ def test_run_wait_asks_and_goes_on(
     hasty: Shell, server: Asking, words: tuple[str, ...], keys: str, result: list[str], code: int
 ) -> None:
     with Terminal(hasty, *words) as terminal:
-        terminal.shows(STOP).type(keys)
+        terminal.shows(STOP).reply(keys)
         assert terminal.end() == code, terminal.screen
     assert sent(server) == result
     assert sum("echo 1" in line and "│" in line for line in terminal.screen) == 1
@@ -162,29 +173,34 @@ def test_run_wait_asks_and_goes_on(
 def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(hasty: Shell, server: Asking) -> None:
     server.asks("sess_1", call(1), call(2))
     with Terminal(hasty, *PROMPT, "--timeout", "1h") as terminal:
-        terminal.shows(STOP).type("w\n")
-        terminal.shows("why not?").type("not on a Früday\ny\n")
+        terminal.shows(STOP).reply("w\n")
+        terminal.shows("why not?").reply("not on a Früday\ny\n")
         asked_again(terminal, STOP, 2)
         assert server.sent == []
-        terminal.type("n\n")
+        terminal.reply("n\n")
         assert terminal.end() == 0
     assert sent(server) == ["deny", "deny"]
     assert server.sent[0]["events"][0]["deny_message"] == "not on a Früday"
     assert any("why not? not on a Fr" in line for line in terminal.screen)  # what is typed is seen
 
 
-def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(hasty: Shell, server: Asking) -> None:
-    with Terminal(hasty, *WAIT) as terminal:
+@pytest.mark.parametrize("words", [WAIT, LOGS])
+def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(
+    hasty: Shell, server: Asking, words: tuple[str, ...]
+) -> None:
+    with Terminal(hasty, *words) as terminal:
         terminal.shows(STOP).type("\x03")
         assert terminal.end() == -signal.SIGINT
     assert server.sent == []
-    assert any("stopped waiting; run drun_1 keeps running" in line for line in terminal.screen)
+    said = " ".join(terminal.screen)
+    assert "stopped waiting; run drun_1 keeps running" in said
+    assert "hint: to answer what the agent asks: qoder run approve drun_1" in said
 
 
 def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Asking) -> None:
     server.lag, server.lenient = 0.05, True
     with Terminal(hasty, *WAIT) as terminal:
-        terminal.shows(STOP).type("y\n")
+        terminal.shows(STOP).reply("y\n")
         assert terminal.end() == 0
     assert (server.ours, terminal.raw.count(STOP)) == ({"evt_1": 1}, 1)
 
@@ -200,7 +216,7 @@ def test_run_wait_does_not_end_as_if_nothing_was_started(
         server.faults.add(f"send:{fails}")
     with Terminal(hasty, *WAIT) as terminal:
         for number, reply in enumerate(replies, 1):
-            asked_again(terminal, STOP, number).type(reply)
+            asked_again(terminal, STOP, number).reply(reply)
         assert terminal.end() == code, terminal.screen
     assert any("drun_1 waits for an answer" in line for line in terminal.screen) or fails in ("", "500")
     assert bool(server.sent) == bool(fails)
@@ -209,7 +225,7 @@ def test_run_wait_does_not_end_as_if_nothing_was_started(
 def test_run_wait_drops_no_yes_because_a_call_of_a_custom_tool_follows(hasty: Shell, server: Asking) -> None:
     server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
     with Terminal(hasty, *WAIT) as terminal:
-        terminal.shows(STOP).type("y\n")
+        terminal.shows(STOP).reply("y\n")
         assert terminal.end() == 11
     assert server.taken == {"evt_1": 1}
 
@@ -224,7 +240,7 @@ def test_session_approve_keeps_hostile_text_behind_a_margin(shell: Shell, server
     given = {"command": HOSTILE, "a\nb": {"c": "\x07"}}
     server.asks("sess_1", call(1, name="Bash\x1b[2J" + "x" * 5_000, input=given))
     with Terminal(shell, *APPROVE, env={"NO_COLOR": "1"}) as terminal:
-        terminal.shows("characters? [y]es [n]o").type("\x04")
+        terminal.shows("characters? [y]es [n]o").reply("\x04")
         assert terminal.end() == 2
     shown = terminal.raw.replace("\r\n", "\n")
     assert not {"\x1b", "\x07", "\u202e", "\u200b", "\r"} & set(shown)
@@ -250,7 +266,7 @@ AS_IT_IS = [
 def test_question_shows_a_call_as_it_is(hasty: Shell, server: Asking, words: tuple[str, ...]) -> None:
     server.asks("sess_1", call(1, input={"command": "\n".join(AS_IT_IS)}))
     with Terminal(hasty, *words, columns=200) as terminal:
-        terminal.shows("[y]es").type("\x04")
+        terminal.shows("[y]es").reply("\x04")
         terminal.end()
     assert [f"  │   {line}" for line in AS_IT_IS if f"  │   {line}" not in terminal.screen] == []
 
@@ -259,7 +275,7 @@ def test_session_approve_lets_no_name_draw_a_question(shell: Shell, server: Aski
     name = "x" * (80 - len("the agent asks to run ")) + "approve evt_9? [y]es [n]o y"
     server.asks("sess_1", call(1, name=name, session_thread_id="sthr_1" + " " * 60 + "allow? [y]es"))
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type("\x04")
+        terminal.shows(ASKED).reply("\x04")
         assert terminal.end() == 2
     assert [line for line in terminal.screen if "[y]es" in line and not line.startswith(("  ┆ ", ASKED))] == []
     assert all(len(line) <= 80 for line in terminal.screen if line.startswith(MARGINS))
@@ -273,7 +289,7 @@ def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Asking
     given = {"command": "\n".join(lines), "  /tmp": "a", "timeout": {"timeout": "1"}, "path ok": ["timeout"]}
     server.asks("sess_1", call(1, input=given))
     with Terminal(shell, *APPROVE, columns=columns, rows=60) as terminal:
-        terminal.shows(ASKED).type("\x04")
+        terminal.shows(ASKED).reply("\x04")
         assert terminal.end() == 2
     assert fields_drawn(terminal.screen) == ["command", '"  /tmp"', "timeout", '"path ok"']
     rows = [line for line in terminal.screen if line.startswith("  ┆ ")]
@@ -285,7 +301,7 @@ def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Askin
     given = {"command": "ls\xa0\u3000x\u2800\u3164r\u0338m\ufe0f", "Räume": "界"}
     server.asks("sess_1", call(1, name="Ba\u200bsh", input=given))
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type("\x04")
+        terminal.shows(ASKED).reply("\x04")
         assert terminal.end() == 2
     assert "  │   ls\\u00a0\\u3000x\\u2800\\u3164r\\u0338m\\ufe0f" in terminal.screen
     assert "the agent asks to run Ba\\u200bsh (tool, evt_1):" in terminal.screen
@@ -324,7 +340,7 @@ def test_question_is_not_asked_of_a_call_with_our_secret(
     assert server.sent == []
     if words is WAIT or ALL_CELLS:
         with Terminal(hasty, "qoder", "session", "deny", "sess_1") as terminal:
-            terminal.shows("allow? [n]o").type("n\n")
+            terminal.shows("allow? [n]o").reply("n\n")
             assert terminal.end() == 0
         assert sent(server) == ["deny"]
 
@@ -368,7 +384,7 @@ def test_run_approve_shows_all_of_a_call_that_it_asks_about(shell: Shell, server
     name = "N" * 300 + "rm"
     server.asks("sess_1", call(1, name=name, input={"command": "echo ok\n" * 1_900 + "rm -rf /"}))
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows("characters? [y]es [n]o").type("y\n")
+        terminal.shows("characters? [y]es [n]o").reply("y\n")
         assert terminal.end() == 0
     assert "  │   rm -rf /" in terminal.screen
     assert name in "".join(terminal.screen).replace("  ┆     ", "")
@@ -392,14 +408,14 @@ Clock.monotonic = lambda self: 120.0 * os.path.exists("later")
 """
 
 
-@pytest.mark.parametrize("typed", [[], ["y\x04"], ["w\n", "it is late"], ["y\n"]])
+@pytest.mark.parametrize("typed", [[], ["y"], ["w\n", "it is late"], ["y\n"]])
 @pytest.mark.few(2)
 def test_run_wait_ends_at_its_timeout_while_it_asks(shell: Shell, server: Asking, typed: list[str]) -> None:
     server.asks("sess_1", call(1), call(2))
     with Terminal(shell.hurry(LATER), *PROMPT, "--timeout", "1m") as terminal:
         terminal.shows(STOP)
         for number, keys in enumerate(typed):
-            terminal.shows("why not?" if number else STOP).type(keys)
+            terminal.shows("why not?" if number else STOP).reply(keys)
         (shell.home / "later").touch()
         assert terminal.end() == 124, terminal.screen
     assert server.sent == []
@@ -415,16 +431,14 @@ def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Askin
 
 @pytest.mark.parametrize("words", [PROMPT, APPROVE])
 @pytest.mark.few(1)
-def test_run_approve_takes_no_typing_just_after_a_reply(shell: Shell, server: Asking, words: tuple[str, ...]) -> None:
+def test_question_takes_no_key_from_before_it_could_be_read(
+    shell: Shell, server: Asking, words: tuple[str, ...]
+) -> None:
     asks = STOP if words is PROMPT else "[y]es [n]o"
     server.asks("sess_1", call(1), call(2))
-    with Terminal(shell.hurry("prompt.UNREAD = 0.5"), *words) as terminal:
-        terminal.shows(asks).type("y\n")
-        time.sleep(0.15)  # a person who holds the key, or types for the next question before it is there
-        assert "(tool, evt_2)" not in terminal.raw
-        terminal.type("y\n")
-        asked_again(terminal, asks, 2)
-        assert server.sent == []
-        terminal.type("n\n")
+    with Terminal(shell.hurry(SLOWLY_READ), *words) as terminal:
+        for number, reply in enumerate(("y\n", "n\n"), 1):
+            asked_again(terminal, asks, number).type("y\n")
+            terminal.has_read(shell.home).reply(reply)
         terminal.end()
-    assert [event["tool_use_id"] for event in server.sent[0]["events"] if event["result"] == "allow"] == ["evt_1"]
+    assert [event["result"] for event in server.sent[0]["events"]] == ["allow", "deny"]

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +15,11 @@ import pyte
 import pytest
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import Request, Step, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.support.cells import ALL_CELLS, checkerboard
-from tests.support.processes import HASTE, Shell, Terminal, sandbox, until
+from tests.support.processes import HASTE, SLOWLY_READ, Shell, Terminal, sandbox, served, until
 
 PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_text("utf-8")
 [RECIPE] = re.findall(r"<!-- typed: chat -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -256,7 +257,12 @@ def test_session_chat_refuses_a_terminal_whose_cursor_cannot_move(shell: Shell, 
 
 
 class Stutter(Faults):
-    """Says each part of a message twice on event streams."""
+    """Says each part of a message twice on event streams, and what has the `last` words only once that is `awaited`."""
+
+    def __init__(self, last: bytes) -> None:
+        super().__init__()
+        self._last = last
+        self.awaited = threading.Event()
 
     def answer(self, world: World, request: Request) -> WireResponse:
         """Return the answer."""
@@ -267,20 +273,28 @@ class Stutter(Faults):
 
     def _twice(self, steps: Iterator[Step]) -> Iterator[Step]:
         for step in steps:
-            yield step
-            if isinstance(step, bytes) and b"event_delta" in step:
+            if not isinstance(step, bytes) or b"event_delta" not in step:
                 yield step
+                continue
+            while self._last in step and not self.awaited.is_set():
+                yield 0.005
+            yield from (step, step)
 
 
-def test_session_chat_shows_repeated_parts_once(shell: Shell, server: Server, tmp_path: Path) -> None:
-    stuttering = serve(World(generation="current", speed=HASTE / 10), faults=Stutter())
-    with Chat(shell.enter(stuttering), *new("demo-agent")) as terminal:
-        terminal.enters("one two three four five six seven eight nine ten").shows("nine ten")
+def test_session_chat_shows_repeated_parts_once(shell: Shell) -> None:
+    stutter = Stutter(b"nine ten")
+    with (
+        served(World(generation="current", speed=HASTE), stutter) as server,
+        Chat(shell.enter(server), *new("demo-agent")) as terminal,
+    ):
+        terminal.enters("one two three four five six seven eight nine ten")
+        terminal.ends_in("You said: one two three four five six", WORKS, ">")  # while it is being written
+        stutter.awaited.set()
+        terminal.shows("You said: one two three four five six seven eight nine ten")
         assert terminal.ends() == 0
-    assert re.findall(r"(?:four five|eight nine)(?= +(?:four|eight))", terminal.raw) == []
-    assert terminal.raw.count("You said: one") > 1  # while it is being written, too
-    assert terminal.screen.count("You said: one two three four five six seven eight nine ten") == 1
-    stuttering.stop()
+    assert [line for line in terminal.screen if line.startswith("You said: ")] == [
+        "You said: one two three four five six seven eight nine ten"
+    ]
 
 
 def printed_modes(terminal: Chat) -> list[str]:
@@ -351,15 +365,43 @@ def test_session_chat_asks_what_the_agent_asks_and_keeps_what_is_typed(shell: Sh
     with Chat(shell.hurry(), *new("agent_ask")) as terminal:
         terminal.at_prompt().type("half a mes")
         assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
-        terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal")
-        terminal.type("y\n")
+        terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal").reply("y\n")
         terminal.shows("I ran 'git push origin main'.").ends_in("> half a mes").type("sage")
         terminal.ends_in("> half a message").type_enter()
         until(lambda: terminal.raw.count("allow?") == 2, "the second question")
-        terminal.type("\x04")
+        terminal.reply("\x04")
         assert terminal.end() == 0
     assert "the agent keeps working" in terminal.raw
     assert messages(server) == ["Push.", "half a message"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"), [(" of July\r", " of July"), ("sage\x7f\x1b[D\x1b[200~x\x1b[201~", "sagx"), ("y\r", "")]
+)
+def test_session_chat_keeps_what_is_typed_before_its_question_could_be_read(
+    shell: Shell, server: Server, typed: str, kept: str
+) -> None:
+    with Chat(shell.hurry(SLOWLY_READ), *new("agent_ask")) as terminal:
+        terminal.at_prompt().type("half a mes")
+        assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
+        terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal").type(typed)
+        terminal.has_read(shell.home).reply("n\n").ends_in(f"> half a mes{kept}").type("\x04")
+        assert terminal.end() == 0
+    assert [fields["result"] for fields in sent(server, "user.tool_confirmation")] == ["deny"]
+    assert "this message was not sent" in terminal.screen
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_session_chat_is_left_with_ctrl_d_behind_a_text(shell: Shell, server: Server, asks: bool) -> None:
+    with Chat(shell.hurry(), *new("agent_ask", *(["-m", "Push."] if asks else []))) as terminal:
+        if asks:
+            terminal.shows("allow?").reply("y\x04")
+        else:
+            terminal.at_prompt().type("half a mes")
+            terminal.ends_in("> half a mes").type("\x04")
+        assert terminal.end() == 0
+    assert sent(server, "user.tool_confirmation") == []
+    assert asks or "this message was not sent" in terminal.screen
 
 
 def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell, server: Server) -> None:

@@ -68,10 +68,10 @@ def test_run_approve_takes_the_number_of_a_call_that_pending_showed(shell: Shell
     assert "to decide on one by its number: qoder run approve drun_1 1" in shown(shell, *PENDING)
     server.colleague("evt_1")
     with Terminal(shell, "qoder", "run", verb, "drun_1", "3", "2") as terminal:
-        terminal.shows("(tool, evt_2):").shows("allow?").type("w\n")
-        terminal.shows("why not?").type("no\n")
+        terminal.shows("(tool, evt_2):").shows("allow?").reply("w\n")
+        terminal.shows("why not?").reply("no\n")
         terminal.shows("(tool, evt_3):")
-        asked_again(terminal, "allow?", 2).type("n\n")
+        asked_again(terminal, "allow?", 2).reply("n\n")
         assert terminal.end() == 0
     assert said(server) == ["evt_2 deny", "evt_3 deny"]
 
@@ -80,7 +80,7 @@ def test_run_wait_numbers_what_it_ends_with(shell: Shell, server: Asking) -> Non
     told = shown(shell, *FOLLOW, "--on-ask", "stop", code=11)
     assert "2  Bash  echo 2" in told
     with Terminal(shell, *SECOND) as terminal:
-        terminal.shows("(tool, evt_2):").shows(ASKED).type("y\n")
+        terminal.shows("(tool, evt_2):").shows(ASKED).reply("y\n")
         assert terminal.end() == 0
     assert said(server) == ["evt_2 allow"]
 
@@ -93,7 +93,9 @@ def test_session_answer_of_a_number_shows_the_call_and_asks(shell: Shell, server
     for reply, code in (("n\n", 2), ("\x04", 2), ("y\n", 0)) if ALL_CELLS else (("n\n", 2), ("y\n", 0)):
         assert server.sent == []
         with Terminal(shell, *answer) as terminal:
-            terminal.shows("(custom, evt_2):").shows('answer it with "green\\n" (6 characters)? [y]es [n]o').type(reply)
+            terminal.shows("(custom, evt_2):").shows('answer it with "green\\n" (6 characters)? [y]es [n]o').reply(
+                reply
+            )
             assert terminal.end() == code
     assert server.taken == {"evt_2": 1}
 
@@ -162,7 +164,7 @@ def test_run_pending_shows_no_numbers_that_it_cannot_keep(shell: Shell, server: 
     assert "to decide on one" not in told
     assert [line[:1] for line in told.splitlines() if "echo" in line] == ["-"] * 4
     with Terminal(shell, *SECOND) as terminal:  # of the list that showed numbers
-        terminal.shows("(tool, evt_2):").shows(ASKED).type("\x04")
+        terminal.shows("(tool, evt_2):").shows(ASKED).reply("\x04")
         assert terminal.end() == 2
 
 
@@ -196,7 +198,7 @@ def test_question_means_the_same_wherever_it_is_asked(
     replies = letters.split(" ")
     with Terminal(shell, *words) as terminal:
         for number, letter in enumerate(replies, 1):
-            asked_again(terminal, ASKED, number).type(letter if letter == "\x04" else f"{letter}\n")
+            asked_again(terminal, ASKED, number).reply(letter if letter == "\x04" else f"{letter}\n")
         assert terminal.end() == (0 if LETTERS[letters] else 11 if words is FOLLOW else 2), terminal.screen
     assert said(server) == LETTERS[letters]
     assert len(server.sent) <= 1
@@ -215,7 +217,7 @@ def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_
             otherwise(server)
         else:
             server.colleague("evt_2", "deny")
-        terminal.type("a\n")
+        terminal.reply("a\n")
         assert terminal.end() == 6
     assert server.sent == []
 
@@ -235,7 +237,7 @@ def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
     server.tell(session, server.world.now() - 58.5, says("Before."), says(SAYS), apart=1)
     assert shell.qoder("deploy", "get", "dep_1").code == 0  # where this machine sees its name
     with Terminal(shell, *words) as terminal:
-        terminal.shows(ASKED).type("\x04")
+        terminal.shows(ASKED).reply("\x04")
         terminal.end()
     screen = terminal.screen
     first = screen.index('deployment "nightly" (dep_1)')
@@ -268,7 +270,7 @@ def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell,
         AROUND[told](asked, answer) if asked.url.params.get_list("types[]") == ["agent.message"] else answer()
     )
     with Terminal(shell, "qoder", "session", "approve", "sess_1") as terminal:
-        terminal.shows(told).shows(ASKED).type("y\n")
+        terminal.shows(told).shows(ASKED).reply("y\n")
         assert terminal.end() == 0
     assert said(server) == ["evt_1 allow"]
 
@@ -284,7 +286,7 @@ def test_question_breaks_no_id_in_two(shell: Shell, server: Asking, columns: int
     server.instead[f"GET /deployments/{ids['dep']}"] = [ok({"id": ids["dep"], "name": "nightly-report-" * 4})]
     assert shell.qoder("deploy", "get", ids["dep"]).code == 0
     with Terminal(shell, "qoder", "session", "approve", ids["sess"], columns=columns) as terminal:
-        terminal.shows(ASKED).type("\x04")
+        terminal.shows(ASKED).reply("\x04")
         assert terminal.end() == 2
     screen = terminal.screen[: terminal.screen.index("  │ command")]
     assert [id for id in ids.values() if not any(id in line for line in screen)] == []
@@ -296,7 +298,7 @@ def test_question_breaks_no_id_in_two(shell: Shell, server: Asking, columns: int
 
 def test_run_wait_asks_at_once_where_the_session_has_waited_long_enough(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *FOLLOW) as terminal:
-        terminal.shows(ASKED).type("\x04")
+        terminal.shows(ASKED).reply("\x04")
         assert terminal.end() == 11
     assert "asks in" not in terminal.raw
 
@@ -314,7 +316,7 @@ def test_deploy_run_says_when_it_asks(tmp_path: Path, generation: Any, term: str
         if command.startswith("run"):
             shell.qoder("deploy", "run", "dep_ask")
         with Terminal(shell, "qoder", *command.split(), env={"TERM": term}) as terminal:
-            terminal.shows("asks in 1").shows("s, unless it continues by itself").shows(ASKED).type("y\n")
+            terminal.shows("asks in 1").shows("s, unless it continues by itself").shows(ASKED).reply("y\n")
             assert terminal.end() == 0
     if term == "dumb":
         assert terminal.raw.count("asks in") == 1

@@ -128,7 +128,7 @@ def test_help_has_examples_that_talk_and_work_on_a_terminal(tmp_path: Path, line
             if line in ASKING:
                 terminal.shows("Token for").type(f"{shell.env['QODER_PAT']}\n")
             elif "approve" in words:
-                terminal.shows("[y]es [n]o").type("y\n")
+                terminal.shows("[y]es [n]o").reply("y\n")
             else:
                 until(lambda: "\x1b[?2004h" in terminal.raw, "the editor: it takes pasted lines")
                 terminal.type("\x04")

@@ -51,14 +51,32 @@ def test_run_retry_in_20_processes_at_once_starts_one_run(tmp_path: Path) -> Non
     assert {(one.code, one.json["id"], one.json["retry_of"]) for one in ended} == {(1, started[0], old)}
 
 
-def test_deploy_run_finds_its_key_free_when_the_process_that_had_it_was_killed(alone: Shell) -> None:
-    with sandbox("current", "trigger:hang-after", honour_key=False) as server:
-        killed = alone.enter(server).begin(*KEYED)
-        until(server.world.started, "a run")
-        killed.signal(signal.SIGKILL).last()
-        ended = alone.qoder(*KEYED, prologue=HASTY_LOOKS)
-        assert (ended.code, ended.json["adopted"]) == (0, True)
-        assert [ended.json["id"]] == [run.id for run in server.world.started()]
+# Kills the process before or after one of its steps, whichever thread takes it.
+KILLED = """
+import os
+from qoder_cli.http.client import Client
+from qoder_cli.local.store import Store
+from qoder_cli.output.data import Output
+step = {step}
+def killed(*given, **more):
+    {before} or step(*given, **more)
+    os.kill(os.getpid(), 9)
+{step} = killed
+"""
+STEPS = ("Store.begin", "Client._exchange", "Store.record_run", "Output.record")
+
+
+@pytest.mark.parametrize(("step", "before", "generation"), checkerboard(STEPS, (True, False), GENERATIONS))
+def test_deploy_run_that_is_killed_at_any_step_starts_none_twice(
+    step: str, before: bool, generation: Generation, alone: Shell
+) -> None:
+    with sandbox(generation, honour_key=False) as server:
+        shell = alone.enter(server)
+        killed = shell.begin(*KEYED, prologue=KILLED.format(step=step, before=before))
+        assert killed.last()[0] == -signal.SIGKILL
+        ended = shell.qoder(*KEYED, prologue=HASTY_LOOKS)
+        assert (ended.code, [ended.json["id"]]) == (0, [run.id for run in server.world.started()])
+        assert shell.qoder("run", "get", "last", "-q").out.split() == [ended.json["id"]]
 
 
 # The network.
@@ -151,8 +169,9 @@ def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell
         ("deploy run dep_demo --follow", "pydantic prompt_toolkit asyncio"),
         ("session chat --help", "httpx pydantic rich prompt_toolkit asyncio"),
         ("run pending", "pydantic prompt_toolkit asyncio"),
+        ("api --list run", "httpx pydantic rich sqlite3 qoder_cli.http.client"),
         ("--version", "httpx pydantic rich qoder_cli.http.client"),
-        ("--help", "httpx pydantic rich qoder_cli.commands.deploy"),
+        ("--help", "httpx pydantic rich sqlite3 qoder_cli.commands.deploy"),
         ("deploy run --help", "httpx pydantic rich qoder_cli.http.client"),
     ],
 )

@@ -21,10 +21,12 @@ from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.network import listening
+from tests.support.cells import checkerboard
+from tests.support.network import Break, breaking, listening
 from tests.support.nursery import PATIENCE
 from tests.support.wire import FakeClock
 
@@ -161,7 +163,7 @@ HEADERS = [
     ("words", "content", "printed"),
     [
         ("deploy run dep_1 -q", RUN, "drun_1\n"),
-        ("api GET /deployments/dep_1 -i -q", b'{"id": "dep_1"}', "dep_1\n"),
+        ("api GET /deployments/dep_1 -i", b'{"id": "dep_1"}', 'filename="résumé.zip"\n'),
         ("doctor -q", b'{"data": [], "has_more": false}', "access\n"),
     ],
 )
@@ -210,6 +212,29 @@ def test_deploy_run_reads_a_compressed_answer(online: Callable[..., Ran]) -> Non
     with listening(answer(gzip.compress(RUN), b"content-encoding: gzip")) as (port, heard):
         assert online("deploy run dep_1 -q", QODER_BASE_URL=f"http://127.0.0.1:{port}").out == "drun_1\n"
     assert b"accept-encoding: gzip, deflate\r\n" in heard[0].lower()
+
+
+# Connections that break.
+
+# Bytes: none, in the headers, around the end of them, and in the answer's body.
+BREAKS = checkerboard(("cut", "reset", "half-close", "stall"), ("out", "in"), (0, 190, 417, 560))
+
+
+@pytest.mark.parametrize("fault", [Break(*each) for each in BREAKS], ids=lambda fault: "-".join(map(str, fault)))
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.few(8)
+def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
+    qoder: Qoder, online: Callable[..., Ran], fault: Break, generation: Generation
+) -> None:
+    world = World(clock=qoder.clock.now, generation=generation, honour_key=False, token=TOKEN)
+    words = "deploy run dep_demo --json --idempotency-key k --request-timeout"
+    with serve(world) as server, breaking(server.port, fault) as port:
+        for patience in ("0.25s", "5s"):
+            ran = online(words, patience, QODER_BASE_URL=f"http://127.0.0.1:{port}/api/v1/cloud")
+            with world.lock:
+                started = [run.id for run in world.started()]
+            assert ran.code == 9 or started == ([ran.json["id"]] if ran.code == 0 else [])
+    assert len(started) <= 1
 
 
 # The client and its connections.

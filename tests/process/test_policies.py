@@ -10,10 +10,12 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.processes import DelayedAnswers, Shell, sandbox, until
 
 POLICY = """\
-rules:
-  - allow: Bash(git status)
-  - deny: Bash(git push:*)
-  - deny: Bash(rm:*)
+work: /repo
+allow:
+  - run: git status
+deny:
+  - run: git push
+  - run: rm
 """
 
 

@@ -1,5 +1,6 @@
 """What `qoder sandbox` serves, and what it refuses: one table, by where a body is sent, and the field that is named."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -108,6 +109,8 @@ def test_sandbox_lists_refuse_a_wrong_limit_and_two_cursors(current: Desk, opera
         "GET /environments/env_1/",
         "PUT /deployments/dep_demo",
         "DELETE /agents/agent_1",  # the API has it (help/pages/api.md#operations)
+        "POST /agents/search",  # the same
+        "POST /memory_stores/memstore_project/memories/search",
         "GET /webhook_endpoints",  # the same
         "GET /deployments/dep_demo/run",
         "GET http://sandbox/api/v1/forward/sessions",
@@ -180,17 +183,34 @@ def test_sandbox_refuses_a_status_together_with_archived_ones(current: Desk) -> 
     assert current.refused("GET", "/deployments", params=both) == wrong
 
 
-EVENT = {"type": "user.message", "content": "Report."}
+EVENT = said("Report.")
 RUBRIC = {"type": "text", "content": "x"}
 OUTCOME = {"type": "user.define_outcome", "description": "green", "rubric": RUBRIC}
 CRON = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
 BUDGET = {"type": "limit", "max_credit_cost": "1.00"}
 FILE = {"type": "file", "file_id": "file_notes"}
+GIT = {"type": "git_repository", "url": "https://git.example.com/a"}
 TOOLSET = {"type": "agent_toolset_20260401"}
-SYSTEM = {"type": "system.message", "content": "x"}
+UPLOADED = "/mnt/session/uploads/file_notes"
+SYSTEM = {"type": "system.message", "content": [{"type": "text", "text": "x"}]}
+BROWSER = {"type": "browser_toolset_20260714"}
+TEAM = {"type": "coordinator"}
+BETA = "browser-use-2026-07-14"
+OF_DOCS = {"type": "mcp_toolset", "mcp_server_name": "docs"}
+DOCS = {"name": "docs", "type": "url", "url": "https://docs.example.com/mcp"}
+NOT_URLS = ("docs", "docs.example.com", "ftp://docs.example.com/", "https://", "https:///mcp", "https://a b/", "")
+OPEN = {"type": "unrestricted"}
+CLIENT: dict[str, Any] = {"client_id": "c", "refresh_token": "r", "token_endpoint": "https://a.example/"}
+CLIENT |= {"token_endpoint_auth": {"type": "none"}}
+NO_CLIENTS: dict[str, dict[str, Any]] = {
+    "client_id": {"client_id": None},
+    "token_endpoint": {"token_endpoint": "a.example"},
+    "token_endpoint_auth.type": {"token_endpoint_auth": {"type": "basic"}},
+}
 CUSTOM = {"type": "custom", "name": "page", "description": "Pages.", "input_schema": {"type": "object"}}
 VARIABLE = {"type": "environment_variable", "secret_name": "A", "secret_value": "s"}
-NOT_NAMES = ("QODER_X", "CAW_X", "SERVER_ENDPOINT", "USER_ID", "WORK_DIR", "9A", "A B", "")
+NO_NAMES = ("1A", "A-B", "A B", "")
+NOT_NAMES = (*NO_NAMES, "QODER_X", "CAW_X", "SERVER_ENDPOINT", "USER_ID", "WORK_DIR")
 NOT_VARIABLES = ("A=1;FLAG", *(f"{name}=1" for name in NOT_NAMES))
 NOT_COSTS = ("0.00", "1.234", "-1", "1e3", "9" * 13, 5)
 NO_POLICY = {"permission_policy": {"type": "always"}}
@@ -229,6 +249,8 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"initial_events": [EVENT] * 51}, "initial_events"),
         (event(type="agent.message"), "initial_events.0.type"),
         (event(type="system.message", content=[]), "initial_events.0.content"),
+        *((event(**message | {"content": "Report."}), "initial_events.0.content") for message in (EVENT, SYSTEM)),
+        (event(type="system.message", content=[{"type": "image"}]), "initial_events.0.content.0.text"),
         (event(**EVENT, text="x"), "initial_events.0.text"),
         (event(type="user.define_outcome", description="green"), "initial_events.0.rubric"),
         (event(**OUTCOME | {"rubric": "free text"}), "initial_events.0.rubric"),
@@ -254,6 +276,10 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"resources": [{"type": "git_repository"}]}, "resources.0.url"),
         ({"resources": [{"type": "memory_store"}]}, "resources.0.memory_store_id"),
         ({"resources": [{**FILE, "path": "/a"}]}, "resources.0.path"),
+        ({"resources": [FILE, FILE]}, "resources"),
+        ({"resources": [{**FILE, "mount_path": "/a"}, {**GIT, "mount_path": "/a"}]}, "resources"),
+        ({"resources": [{**STORE, "access": "root"}]}, "resources.0.access"),
+        ({"resources": [{**STORE, "instructions": "x" * 4097}]}, "resources.0.instructions"),
         ({"resources": [FILE] * 501}, "resources"),
         ({"vault_ids": ["vault_team"] * 51}, "vault_ids"),
         ({"vault_ids": ["env_1"]}, "vault_ids.0"),
@@ -268,7 +294,12 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"environment_id": "env_workers", "environment_variables": {"A": "1"}}, "environment_variables"),
         ({"environment_id": "env_workers", "resources": [FILE]}, "resources"),
         ({"initial_events": [{**OUTCOME, "max_iterations": 21}]}, "initial_events.0.max_iterations"),
-        ({"initial_events": [EVENT]}, "initial_events.0.content"),
+        ({"initial_events": [EVENT | {"content": "Report."}]}, "initial_events.0.content"),
+        ({"environment_variables": "1A=1"}, "environment_variables"),
+        ({"resources": [FILE, {**FILE, "mount_path": UPLOADED}]}, "resources"),
+        (agent(type="agent_with_overrides", model="gpt-99"), "agent.model"),
+        (agent(type="agent_with_overrides", tools=[OF_DOCS]), "agent.tools"),
+        (agent(type="agent_with_overrides", tools=[{**TOOLSET, "enabled_tools": ["Fly"]}]), "agent.tools.0"),
         ({"initial_events": [said(".")] * 51}, "initial_events"),
         (agent(type="agent_with_overrides", mcp_servers=[5]), "agent.mcp_servers.0"),
         ({"budget": {"type": "limit"}}, "budget.max_credit_cost"),
@@ -276,6 +307,11 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
     "/agents": [
         ({"model": 3}, "model"),
         ({"model": {"effort": "low"}}, "model.id"),
+        *(({"model": model}, "model") for model in ("gpt-99", {"id": "gpt-99"})),
+        ({"tools": [BROWSER]}, "tools"),
+        *(({"tools": [OF_DOCS], "mcp_servers": servers}, "tools") for servers in ([], [{**DOCS, "name": "wiki"}])),
+        ({"tools": [OF_DOCS], "mcp_servers": [DOCS, {**DOCS, "url": "https://b.example/"}]}, "mcp_servers"),
+        *(({"mcp_servers": [{**DOCS, "url": url}]}, "mcp_servers.0.url") for url in NOT_URLS),
         ({"tools": {}}, "tools"),
         ({"tools": [{"type": "bash"}]}, "tools.0.type"),
         ({"tools": [{"type": "custom", "name": "x"}]}, "tools.0.description"),
@@ -284,7 +320,9 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"tools": [{**TOOLSET, "configs": [1]}]}, "tools.0.configs.0"),
         *(({"tools": [{**TOOLSET, **where}]}, f"tools.0.{at}") for at, where in POLICIES.items()),
         ({"tools": [{"type": "mcp_toolset"}]}, "tools.0.mcp_server_name"),
-        *(({"multiagent": {"agents": agents}}, "multiagent.agents") for agents in ([], ["agent_1"] * 22)),
+        *(({"multiagent": {**TEAM, "agents": agents}}, "multiagent.agents") for agents in ([], ["agent_1"] * 22)),
+        ({"multiagent": {"agents": ["agent_writer"]}}, "multiagent.type"),
+        ({"multiagent": {**TEAM, "agents": [{"type": "advisor", "model": "gpt-99"}]}}, "multiagent.agents.0.model"),
         ({"multiagent": {"type": "team", "agents": ["agent_1"]}}, "multiagent.type"),
         ({"mcp_servers": [5]}, "mcp_servers.0"),
         ({"mcp_servers": [{"name": "docs", "type": "sse", "url": "https://a.example"}]}, "mcp_servers.0.type"),
@@ -317,10 +355,15 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"auth": {**BEARER, "secret_name": "A"}}, "auth.secret_name"),
         ({"auth": VARIABLE}, "auth.networking"),
         ({"auth": {**VARIABLE, "networking": {"type": "open"}}}, "auth.networking.type"),
+        ({"auth": {**VARIABLE, "networking": {"type": "limited"}}}, "auth.networking.allowed_hosts"),
+        *(({"auth": {**VARIABLE, "networking": OPEN, "secret_name": name}}, "auth.secret_name") for name in NO_NAMES),
+        *(({"auth": {**BEARER, "mcp_server_url": url}}, "auth.mcp_server_url") for url in NOT_URLS),
+        *(({"auth": {**OAUTH, "refresh": CLIENT | wrong}}, f"auth.refresh.{at}") for at, wrong in NO_CLIENTS.items()),
     ],
     "/dreams": [
         ({"inputs": []}, "inputs"),
         ({"inputs": ["memstore_project"]}, "inputs.0"),
+        ({"model": "gpt-99"}, "model"),
         ({"inputs": [{"type": "sessions"}], "output_behavior": {"x": 1}}, "output_behavior.type"),
     ],
     "/memory_stores": [({"name": None}, "name"), ({"metadata": SEVENTEEN}, "metadata")],
@@ -402,6 +445,49 @@ def test_sandbox_gives_own_hosts_neither_resources_nor_variables(desk: Desk, mor
         said = {"A": "1"} if (path, value, desk.generation) == ("/sessions", "A=1", "current") else value
         body = BODIES[path] | OWN_HOSTS | {name: said}
         assert desk.refused("POST", path, json=body) == (400, "invalid_request_error", name)
+
+
+INVALID = (400, "invalid_request_error")
+
+
+def test_sandbox_wants_a_header_for_the_browser_toolset(desk: Desk) -> None:
+    writes = {"/agents": BODIES["/agents"], "/agents/agent_writer": {"version": 3}}
+    for path, body in writes.items():
+        written = {**body, "tools": [TOOLSET, BROWSER]}
+        for headers in ({}, {"x-qoder-beta": "other-2026-01-01"}):
+            assert desk.refused("POST", path, json=written, headers=headers) == (*INVALID, "tools")
+        assert desk.post(path, written, **{"x-qoder-beta": f"other-2026-01-01, {BETA}"}).is_success
+    assert desk.post("/agents/agent_writer", {"version": 4, "name": "author"}).is_success  # it is not written again
+
+
+def test_sandbox_knows_the_servers_of_an_agent_when_its_tools_are_changed(desk: Desk) -> None:
+    path = "/agents/agent_writer"
+    assert desk.refused("POST", path, json={"version": 3, "tools": [OF_DOCS]}) == (*INVALID, "tools")
+    desk.done(path, version=3, tools=[OF_DOCS], mcp_servers=[DOCS])
+    desk.done(path, version=4, tools=[TOOLSET, OF_DOCS])
+    assert desk.refused("POST", path, json={"version": 5, "mcp_servers": []}) == (*INVALID, "tools")
+
+
+def test_sandbox_takes_no_body_of_more_than_32_mb(desk: Desk) -> None:
+    largest = json.dumps(BODIES["/agents"] | {"system": ""}).encode()
+    largest = largest.replace(b'""', b'"%s"' % (b"x" * (32_000_000 - len(largest))))
+    assert desk.refused("POST", "/agents", content=largest + b" ") == (*INVALID, None)
+    assert desk.http.post("/agents", content=largest).is_success
+
+
+def test_sandbox_puts_no_credential_into_an_archived_vault(desk: Desk) -> None:
+    desk.done("/vaults/vault_team/archive")
+    changed = {"auth": {"type": "environment_variable", "secret_value": "s"}}
+    for path, body in ((KEYS, BODIES[KEYS]), (f"{KEYS}/vcred_github", changed)):
+        assert desk.refused("POST", path, json=body) == (409, "conflict_error", None)
+    assert desk.ids(KEYS) == ["vcred_github"]
+    assert desk.status(f"{KEYS}/vcred_github", "DELETE") == 200
+
+
+def test_sandbox_mounts_a_file_at_two_paths(desk: Desk) -> None:
+    twice = [FILE, {**FILE, "mount_path": "/data/notes.md"}]
+    resources = desk.made("/sessions", resources=twice)["resources"]
+    assert [resource["mount_path"] for resource in resources] == [UPLOADED, "/data/notes.md"]
 
 
 def test_sandbox_says_what_is_missing_and_what_nobody_knows(desk: Desk) -> None:

@@ -45,12 +45,12 @@ def test_sandbox_sessions_are_as_their_agent_and_as_it_is_changed_for_them(desk:
     assert (overrides | {"type": "agent", "name": "demo-agent"}).items() <= shown.items()
 
 
-def test_sandbox_takes_variables_as_each_generation_wants_them(desk: Desk) -> None:
-    right, wrong = ({"A": "1", "B": "x=y"}, "A=1;B=x=y")[:: 1 if desk.generation == "current" else -1]
-    session = desk.made("/sessions", environment_variables=right)
+@pytest.mark.parametrize("variables", [{"A": "1", "B": "x=y"}, "A=1;B=x=y", "A=1\nB=x=y"])
+def test_sandbox_takes_variables_of_a_session_as_text_and_as_object(desk: Desk, variables: Any) -> None:
+    session = desk.made("/sessions", environment_variables=variables)
     assert session["environment_variables"] == {"A": "1", "B": "x=y"}
-    body = BODIES["/sessions"] | {"environment_variables": wrong}
-    assert desk.refused("POST", "/sessions", json=body)[2] == "environment_variables"
+    path = f"/sessions/{desk.made('/sessions')['id']}"
+    assert desk.done(path, environment_variables=variables)["environment_variables"] == {"A": "1", "B": "x=y"}
 
 
 def test_sandbox_changes_of_a_session_what_an_update_names(desk: Desk) -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -21,11 +20,9 @@ import pytest
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support import swarm
 from tests.support.cells import ALL_CELLS, MORE, checkerboard
-from tests.support.hostile import Server
 from tests.support.machines import lacks_postgres
 from tests.support.nursery import ENVIRONMENT, nursery
-from tests.tools import keys, many, mutations, nights, proxy, pruned, stack
-from tests.tools.many import Sandbox
+from tests.tools import keys, mutations, nights, pruned, stack
 from tests.tools.playing import alone, wrong
 
 # Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open: two
@@ -75,57 +72,6 @@ def tools() -> Tools:
             return code, file.read().decode()
 
     return play
-
-
-MANY = (
-    (many.Cell(Sandbox(("trigger:drop-after",), "current", False), "all"), 0),
-    (many.Cell(Sandbox(("trigger:late=3",), "legacy", False)), 0),
-    (many.Cell(Sandbox(("trigger:503*2",), "current", False), on_lost="resend"), 0),
-    (many.Cell(Sandbox(("trigger:act-503-bare",), "legacy", False), "all", "resend"), 0),
-    (many.Cell(Sandbox(("trigger:429=2",), "current", True)), 0),
-    (many.Cell(Sandbox(("trigger:hang-after", "any:half-written=3"), "legacy", False)), 0),
-    (many.Cell(Sandbox(("trigger:drop-before",), "current", True)), 17),
-    (many.Cell(Sandbox(("trigger:drop-after", "trigger:stranger"), "legacy", False)), 17),
-    (many.Cell(Sandbox(("session:garbage*5",), "current", True), "all"), 0),
-    (many.Cell(Server(answer="500", date=2.0), on_lost="resend"), None),
-    (many.Cell(Server("legacy", answer="500", created="null")), None),
-    (many.Cell(Server(answer="404 html", order="oldest")), None),
-    (many.Cell(Server(script="idle at first", telling="newest first")), None),
-    (many.Cell(Server(script="completes, chats on, fails", telling="shuffled")), None),
-    (many.Cell(Server(answer="kept", acts=None)), None),
-    (many.Cell(Server("legacy", answer="404 html", created="1970")), None),
-    (many.Cell(Server("legacy", answer="500", foreign="instead")), None),
-    (many.Cell(Server(script="asks, and goes on", session="moves, failed")), None),
-)
-
-
-@pytest.mark.parametrize(("cell", "unknown"), MANY if ALL_CELLS else MANY[:1], ids=str)
-def test_deploy_run_of_fifty_at_once_starts_none_twice_and_loses_none(cell: many.Cell, unknown: int | None) -> None:
-    played = alone(many.play, cell)
-    assert played.wrong == {}
-    assert len(played.codes) == 50
-    assert unknown in (None, len(played.open))  # how many ended in exit 9
-
-
-@pytest.mark.parametrize(("generation", "places"), [("legacy", (0, 560)), ("current", (190, 417))])
-def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
-    generation: Any, places: tuple[int, ...]
-) -> None:
-    # Bytes: nothing at all, in the headers, around the end of them, and in the answer's body.
-    every = checkerboard(proxy.WAYS, proxy.HOWS, places)[:: 1 if ALL_CELLS else 2]
-    cells = [proxy.Cell(generation, how, way, n) for way, how, n in every]
-    with proxy.bench(generation) as bench:
-        played = {str(cell): alone(bench.play, cell) for cell in cells}
-    assert {cell: one.wrong for cell, one in played.items() if one.wrong} == {}
-    assert {0, 9} <= {one.codes[0] for one in played.values()}
-
-
-@MORE
-@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 tells a tracer of few instructions")
-def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice(tools: Tools) -> None:
-    sample = "30" if ALL_CELLS else "3"
-    code, told = tools("steps", "--sample", sample, "--workers", "1")
-    assert (code, f"{sample} cells" in told) == (0, True), told
 
 
 @MORE
@@ -184,7 +130,14 @@ def test_key_init_refuses_a_store_that_breaks_its_promise_or_else_runs_that_star
     assert "twice" in {broken.promise for one in played["halves"] for broken in one.broken}
 
 
-@pytest.mark.parametrize("crowd", [("--store", "memory", "lag"), ("--store", "postgresql", "restart and cut")])
+CROWDS = (
+    ("--store", "memory", "lag"),
+    ("--store", "postgresql", "restart and cut"),
+    ("--store", "postgresql", "silence"),
+)
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
 @MORE
 def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     crowd: tuple[str, ...], tools: Tools
@@ -275,7 +228,7 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others(mutan
 @MORE
 def test_mutations_are_noticed_in_the_processes_of_a_test(mutants: mutations.Nursery) -> None:
     file, name, base = "local/store.py", "Store.record_run", ast.unparse(mutations.tree("local/store.py"))
-    [test] = [one for one in mutants.tests if "loses_nothing_to_many_processes" in one]
+    [test] = [one for one in mutants.tests if "after_kill_9_at_any_moment" in one]
     [(_, is_bad, called)] = mutants.ask([test], None).values()
     source = mutations.applied(file, dict(mutations.named(file))[name], "drop self.write(A, insist=True)")
     fate, by = mutants.ask([test], (file, name, source, base))

@@ -3,6 +3,8 @@
 Breadth first, so that what is found is a shortest history. A command is what it was told so far: what it does next
 follows from that alone. In each state every command may go on, be killed, or be told that its write was lost, and then
 the write was done, was not, or is done at any later time. A trigger may be refused, or be lost in the same three ways.
+Where the store says nothing to a read, or cannot be reached, the command gives up before the trigger, and may let go of
+its claim; afterwards it goes on without the store.
 """
 
 from collections import Counter, deque
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 from qoder_cli.keys.protocol import (
     NOTHING,
     UNKNOWN,
+    UNREAD,
     Free,
     HasFailed,
     KeyVerdict,
@@ -53,6 +56,7 @@ class Command(NamedTuple):
     told: tuple[Any, ...] = ()
     looking: bool = False
     dead: bool = False
+    away: bool = False  # it gave up, because the store was silent
 
 
 class State(NamedTuple):
@@ -138,7 +142,8 @@ class Explorer:
         return doing(number, self.o.keys[number], self.o.until, state.commands[number].told)
 
     def is_alive(self, state: State, number: int) -> bool:
-        return not state.commands[number].dead and not isinstance(self._doing(state, number), KeyVerdict)
+        command = state.commands[number]
+        return not (command.dead or command.away or isinstance(self._doing(state, number), KeyVerdict))
 
     # What may happen.
 
@@ -163,8 +168,10 @@ class Explorer:
         if state.frees:
             for key, slot in enumerate(state.slots):
                 if slot is not None and slot.record.state == "sending" and self._was_told(state, key):
-                    freed = (*state.slots[:key], None, *state.slots[key + 1 :])
-                    yield f"a person frees key {key}", state._replace(slots=freed, frees=state.frees - 1, decided=True)
+                    freed = slot.record.freed
+                    assert freed is not None
+                    done = self._write(state, Move(slot, freed), key)[0]
+                    yield f"a person frees key {key}", done._replace(frees=state.frees - 1, decided=True)
 
     def _was_told(self, state: State, key: int) -> bool:
         """Whether a command ended in 9 for a key: only then a person thinks of freeing it."""
@@ -193,6 +200,7 @@ class Explorer:
 
     def _step(self, state: State, number: int) -> Iterator[tuple[str, State]]:
         step, key, me = self._doing(state, number), self.o.keys[number], state.commands[number]
+        has_sent = any(isinstance(one, SendTrigger) for one in self._done(number, me.told))
 
         def told(state: State, answer: Any, **how: Any) -> State:
             return _put(state, number, Command((*me.told, answer), **how))
@@ -209,7 +217,13 @@ class Explorer:
                     yield f"{said}: lost, not done", told(less, refused)
                     late = tuple(sorted((*less.late, ("write", step, key)), key=repr))
                     yield f"{said}: lost, late", told(less._replace(late=late), refused)
+                    if not has_sent:
+                        yield from self._gives_up(less, number, f"{said}: not reached")
             case Read() | Watch():
+                if state.faults and has_sent:
+                    yield f"{said}: silence", told(state._replace(faults=state.faults - 1), UNREAD)
+                elif state.faults:
+                    yield from self._gives_up(state._replace(faults=state.faults - 1), number, f"{said}: silence")
                 old = state.seen if self.o.stale else ()
                 for shown in dict.fromkeys((state.slots[key], *old)):
                     if isinstance(step, Read) or shown != step.found:
@@ -237,6 +251,32 @@ class Explorer:
             case HasFailed():
                 has = step.found.record.run is not None and int(step.found.record.run) in state.failed
                 yield f"{said}: {has}", told(state, has)
+
+    def _gives_up(self, state: State, number: int, said: str) -> Iterator[tuple[str, State]]:
+        """Let a command end that has sent nothing, as the program does: it may let go of its claim, or try to."""
+        me, key = state.commands[number], self.o.keys[number]
+        state = _put(state, number, me._replace(away=True))
+        yield f"{said}, gives up", state
+        claim = self._unused_claim(number, me.told)
+        if claim is not None:
+            unused = claim.record.unused
+            step = Free(claim) if unused is None else Move(claim, unused)
+            yield f"{said}, lets go", self._write(state, step, key)[0]
+            if state.faults:
+                late = tuple(sorted((*state.late, ("write", step, key)), key=repr))
+                yield f"{said}, lets go, late", state._replace(late=late, faults=state.faults - 1)
+
+    def _unused_claim(self, number: int, told: tuple[Any, ...]) -> StoredKey | None:
+        """Return a command's own claim, as far as it was told of one."""
+        claim: StoredKey | None = None
+        for step, answer in zip(self._done(number, told), told, strict=True):
+            if isinstance(step, Take) or (isinstance(step, Move) and step.record.state == "claimed"):
+                claim = answer
+        return claim
+
+    def _done(self, number: int, told: tuple[Any, ...]) -> list[Any]:
+        """Return the steps that a command has made."""
+        return [doing(number, self.o.keys[number], self.o.until, told[:n]) for n in range(len(told))]
 
     def _may_go_on(self, state: State, step: Watch) -> bool:
         """Whether the owner of what is watched is alive: it goes on before it seems abandoned."""
@@ -274,6 +314,11 @@ class Explorer:
     def _check_ended(self, state: State, number: int, key: int) -> None:
         verdict = self._doing(state, number)
         told = state.commands[number].told
+        if state.commands[number].away:
+            self.seen.verdicts["away"] += 1
+            if any(run[0] == number for run in state.runs):
+                self._wrong("gave up, and a run was started", state)
+            return
         self.seen.verdicts[verdict.how] += 1
         own = [str(n) for n, run in enumerate(state.runs) if run[0] == number]
         faultless = (state.faults, state.crashes, self.o.slow) == (self.o.faults, self.o.crashes, False)

@@ -360,14 +360,7 @@ class Post:
 class Hostile(httpx.BaseTransport):
     """The server. `now` is true time, `let_pass` is called for the seconds that something takes."""
 
-    def __init__(
-        self,
-        server: Server,
-        *,
-        now: Callable[[], float],
-        let_pass: Callable[[float], None],
-        only: frozenset[str] | None = None,
-    ) -> None:
+    def __init__(self, server: Server, *, now: Callable[[], float], let_pass: Callable[[float], None]) -> None:
         self.server = server
         self.command = 0  # of which the requests that come now are
         self.runs: list[Run] = []
@@ -381,7 +374,6 @@ class Hostile(httpx.BaseTransport):
         self.lock = threading.RLock()
         self._now = now
         self._let_pass = let_pass
-        self._only = only  # the deployments of which it is bad; of all, when None
         self._late: list[tuple[float, Run, Post | None]] = []
         self._began = now()
         self._reads = 0
@@ -405,9 +397,6 @@ class Hostile(httpx.BaseTransport):
 
     def is_visible(self, run: Run, now: float) -> bool:
         return run.since + float(self.server.lag) <= now
-
-    def bad(self, deployment: str) -> bool:
-        return self._only is None or deployment in self._only
 
     def _add(self, deployment: str, origin: Any, since: float, script: Script, post: Post | None = None) -> Run:
         run = Run(f"drun_{len(self.runs) + 1:032x}", deployment, origin, since, script, delay=self._delay)
@@ -507,7 +496,7 @@ class Hostile(httpx.BaseTransport):
         answer = "ok"
         if server.answer != "another's" or self._earlier(post):
             answered = self._answered[deployment] = self._answered.get(deployment, 0) + 1
-            answer = server.answer if answered <= server.times and self.bad(deployment) else "ok"
+            answer = server.answer if answered <= server.times else "ok"
         if answer == "ok":
             run = self._act(post, 0.0)
             if run is None:  # under this key one is on its way

@@ -2,7 +2,7 @@
 
 Each host has a state folder of its own, and uses its keys one after the other, as cron does: what ended in another exit
 code than 0 and 9 is tried again. Each key is used by two of them, one more by many at the same moment. The server is
-restarted meanwhile, and its network cut, by a proxy of ours. All clocks hurry alike.
+restarted meanwhile, and its network cut, or silent on some connections, by a proxy of ours. All clocks hurry alike.
 """
 
 import asyncio
@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
+from qoder_cli.keys import patience, postgres
+from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.postgres import PostgresKeys
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
@@ -47,7 +49,7 @@ class Crowd(NamedTuple):
     """So many hosts and keys; so many hosts at once on one more key; and what happens meanwhile."""
 
     store: str
-    trouble: str = ""  # restart, cut, lag
+    trouble: str = ""  # restart, cut, silence, lag
     hosts: int = 50
     keys: int = 1000
     at_once: int = 20
@@ -70,10 +72,10 @@ def play(crowd: Crowd, folder: Path) -> Came:
         keys, server, proxy = MEMORY_STORE, None, None
         if crowd.store == "postgresql":
             server = stack.enter_context(closing(PostgresServer()))
-            store = PostgresKeys(server.url())
+            store = PostgresKeys(server.url(), Patience(_CLOCK))
             store.create()
             store.close()
-            proxy = Proxy(server.port, cuts="cut" in crowd.trouble)
+            proxy = Proxy(server.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
             keys = server.url(proxy.port)
         url = stack.enter_context(_service(crowd, folder))
         hosts = [_forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
@@ -137,6 +139,8 @@ def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
     state = folder / f"host-{number}"
     env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
     env["QODER_CONFIG"] = str(state / "config.toml")
+    for module in (patience, postgres):
+        vars(module).update(CONNECT_WITHIN=5.0 / HASTE, ANSWER_WITHIN=15.0 / HASTE)
     until((folder / "go").exists, "the others")
     with open(folder / f"host-{number}.said", "w") as said:
         for key in _keys_of(crowd, number):
@@ -230,9 +234,12 @@ def _forked(work: Callable[[], object]) -> int:
 
 
 class Proxy:
-    """A network before the server of a port. If it `cuts`, each connection breaks after so many messages."""
+    """A network before the server of a port. If it `cuts`, each connection breaks after so many messages.
 
-    def __init__(self, port: int, *, cuts: bool) -> None:
+    If it `silences`, some say nothing any more after so many.
+    """
+
+    def __init__(self, port: int, *, cuts: bool, silences: bool = False) -> None:
         self.said = 0  # messages
         self._to = port
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=200)
@@ -240,6 +247,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._chance = random.Random(1)
         self._most = 80 if cuts else None
+        self._silences = silences
 
     def start(self) -> None:
         """Let what is said through from now on, in a thread that ends with the process."""
@@ -252,6 +260,9 @@ class Proxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = math.inf if self._most is None else self._chance.randrange(2, self._most)
+        heard: float = math.inf
+        if self._silences and self._chance.random() < 0.1:
+            heard = self._chance.randrange(12)
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._to)
         except OSError:
@@ -259,11 +270,14 @@ class Proxy:
             return
 
         async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            nonlocal left
+            nonlocal left, heard
             with suppress(OSError):
                 while left > 0 and (data := await source.read(65_536)):
                     self.said += 1
                     left -= 1
+                    heard -= 1
+                    if heard < 0:
+                        continue
                     if left > 0 or self._chance.random() < 0.5:  # the last one may be lost on the way
                         target.write(data)
                         await target.drain()

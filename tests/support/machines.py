@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,7 +40,7 @@ def lacks_postgres() -> str | None:
 class PostgresServer:
     """A server in a folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_connections: int = 200) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="qoder-postgres-", dir="/tmp"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -49,7 +50,8 @@ class PostgresServer:
             shutil.chown(self._folder, _AS)
             self._user = _AS
         self._run("initdb", "-D", self._data, "-U", "qoder", "--auth=trust", "-E", "UTF8", "--locale=C")
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._folder} -c fsync=off -c max_connections=200"
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._folder} -c fsync=off"
+        options += f" -c max_connections={max_connections}"
         self._control("start", "-w", "-o", options, "-l", str(self._folder / "log"))
 
     def url(self, port: int | None = None) -> str:
@@ -60,7 +62,22 @@ class PostgresServer:
         """Stop it, `fast` or `immediate` as a crash, and start it again."""
         self._control("restart", "-w", "-m", how, "-l", str(self._folder / "log"))
 
+    def freeze(self) -> None:
+        """Stop all its processes, as a machine that is suspended."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, signum: int) -> None:
+        first = int((Path(self._data) / "postmaster.pid").read_text().split()[0])
+        os.kill(first, signum)
+        for child in (Path("/proc") / str(first) / "task" / str(first) / "children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signum)
+
     def close(self) -> None:
+        self.thaw()
         with suppress(subprocess.CalledProcessError):
             self._control("stop", "-m", "immediate")
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -46,6 +46,7 @@ class DelayedAnswers(Faults):
     def __init__(self, *faults: str, first: int = 1) -> None:
         super().__init__(*faults)
         self.released = threading.Event()
+        self.is_holding = False
         self._first = first
         self._writes = 0
 
@@ -55,6 +56,7 @@ class DelayedAnswers(Faults):
         if request.method == "POST":
             self._writes += 1
             if self._writes >= self._first and not self.released.is_set():
+                self.is_holding = True
                 return replace(answer, stream=_delayed(answer.body, self.released))
         return answer
 
@@ -128,11 +130,22 @@ from qoder_cli.base.times import Clock
 from qoder_cli.http import answers
 from qoder_cli.output import prompt
 answers.CLOCKS_DIFFER = 1e9  # the server's clock does not hurry along
-prompt.PASTED, prompt.UNREAD = prompt.PASTED / 20, prompt.UNREAD / 20
+prompt.PASTED, prompt.READ_WITHIN = prompt.PASTED / 20, prompt.READ_WITHIN / 20
 sleep, receive = Clock.sleep, Clock.receive
 Clock.monotonic = lambda self: 20 * time.monotonic()
 Clock.sleep = lambda self, seconds: sleep(self, seconds / 20)
 Clock.receive = lambda self, inbox, seconds: receive(self, inbox, seconds / 20)
+"""
+
+
+# A question could be read only once a file is there: until then no key is a reply to it.
+SLOWLY_READ = """
+import os
+from qoder_cli.output import keyboard
+prompt.READ_WITHIN, is_ready = 3600.0, keyboard.is_ready
+keyboard.is_ready = lambda stream, *, within: (within < 60 or not os.path.exists("read")) and is_ready(
+    stream, within=within
+)
 """
 
 
@@ -431,6 +444,25 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
+
+    def has_read(self, home: Path) -> Self:
+        """Let the question on the screen have been read, of a program that is SLOWLY_READ; return itself."""
+        (home / "read").touch()
+        self.type("\0")  # what waits for a key looks again
+        until(lambda: self._takes_lines() or self.process.poll() is not None, "a question that takes replies")
+        (home / "read").unlink()
+        return self
+
+    def reply(self, keys: str) -> Self:
+        """Type a reply to the question on the screen once it counts, and return itself."""
+        until(lambda: self._takes_lines() or self.process.poll() is not None, "a question that takes replies")
+        self.type(keys)
+        return self
+
+    def _takes_lines(self) -> bool:
+        """Return whether lines are read and echoed, as by a question that could be read by now."""
+        wanted = termios.ECHO | termios.ICANON
+        return bool(termios.tcgetattr(self._master)[3] & wanted == wanted)
 
     def hang_up(self) -> None:
         """Take the terminal away, as when its window is closed."""

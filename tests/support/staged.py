@@ -20,7 +20,7 @@ FILES = {
     "data.csv": "month,runs\n6,30\n",
     "build.json": '{"build": 512}\n',
     "release-notes/SKILL.md": "---\nname: release-notes\ndescription: Writes them.\n---\n",
-    "policy.yaml": "rules:\n  - allow: Bash(git status)\n",
+    "policy.yaml": "work: /repo\nallow:\n  - run: git status\n",
     "policy.tests.yaml": "- {command: git status, answer: allow}\n",
     "lookup.sh": "#!/bin/sh\necho build 512 is green\n",
 }

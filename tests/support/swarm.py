@@ -4,7 +4,8 @@ The program is the real one, from the trigger down to httpx or to the statements
 which one goes on at a time, until it asks the network or sleeps; the stage has the time, and nobody waits really. Each
 machine has a clock (off, fast or slow), a state folder and a network that loses, delays, repeats and reorders. It may
 be stopped for minutes at a step, or killed there: it does nothing any more then. Reads of a memory store may be old; a
-database does each statement at once, as PostgreSQL does, and is restarted now and then.
+database does each statement at once, as PostgreSQL does, and is restarted now and then. It may also say nothing: to one
+statement, or to all while it is frozen; what it was sent then is done when it goes on.
 """
 
 import heapq
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import httpx
@@ -30,11 +31,12 @@ from httpx._urlparse import urlparse
 from qoder_cli.app import App
 from qoder_cli.base import pool
 from qoder_cli.base.errors import Exit, QoderError
-from qoder_cli.base.pool import begin
+from qoder_cli.base.pool import Late, begin
 from qoder_cli.base.times import Clock
 from qoder_cli.commands.key import free
-from qoder_cli.keys import selftest
+from qoder_cli.keys import postgres, selftest
 from qoder_cli.keys.opening import opened
+from qoder_cli.keys.patience import ANSWER_WITHIN, CONNECT_WITHIN, Patience
 from qoder_cli.keys.postgres import PostgresKeys
 from qoder_cli.keys.record import KeyStore
 from qoder_cli.output.screen import Screen
@@ -291,7 +293,7 @@ class Network(httpx.BaseTransport):
         self._machine.step()
         if answer is None or fate == "unheard":
             if chance.random() < 0.3:
-                stage.pause(60.0)
+                stage.pause(ANSWER_WITHIN if f"/{_MEMORIES}" in wire.path else 60.0)
                 self._machine.step()
                 raise httpx.ReadTimeout("The read operation timed out", request=request)
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
@@ -311,29 +313,46 @@ def _told(answer: WireResponse) -> httpx.Response:
     return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
 
 
+class _Silence(Exception):
+    """Nothing is answered."""
+
+
 class Keys(PostgresKeys):
     """The real store, on connections of the stage; `is_direct` if nothing happens to them."""
 
     def __init__(self, machine: Machine, *, is_direct: bool = False) -> None:
-        super().__init__(DATABASE)
+        super().__init__(DATABASE, Patience(machine))
         self._machine = machine
         self._is_direct = is_direct
+        self._used_at = 0.0
 
-    def _connected(self) -> Any:
-        if self._connection is None:
-            made = _Connection(self._machine, self._is_direct)
-            made.reach()
-            self._connection = cast(Any, made)
-        return self._connection
+    def _rows(self, statement: str, *values: str, is_write: bool = False) -> list[tuple[Any, ...]]:
+        stage = self._machine.history.stage
+        if stage.now - self._used_at > postgres.IDLE_FOR:
+            self.close()
+        try:
+            return super()._rows(statement, *values, is_write=is_write)
+        finally:
+            self._used_at = stage.now
+
+    def _connect(self, commit: Callable[[], None]) -> Any:
+        made = _Connection(self._machine, self._is_direct)
+        made.reach()
+        return made
+
+    def _within(self, seconds: float, call: Callable[[Callable[[], None]], Any], *, undisturbed: float = 0.0) -> Any:
+        """Do it in the thread of the machine, which waits as long as it would."""
+        try:
+            return call(lambda: None)
+        except _Silence:
+            self._machine.sleep(seconds)
+            raise Late from None
 
 
 class _Connection:
     """A connection to the database, over a network that breaks."""
 
-    broken = False
-
     def __init__(self, machine: Machine, is_direct: bool) -> None:
-        self.closed = False
         self.description = True
         self._machine = machine
         self._is_direct = is_direct
@@ -347,13 +366,14 @@ class _Connection:
         history = self._machine.history
         history.stage.pause(history.latency())
         self._check()
+        if self._thaw(CONNECT_WITHIN) is not None or history.chance.random() < history.trouble / 10:
+            raise _Silence
         if history.chance.random() < history.trouble / 3:
             raise self._lost()
 
     def _lost(self) -> Exception:
         import psycopg
 
-        self.closed = True
         return psycopg.OperationalError("server closed the connection unexpectedly")
 
     def _check(self) -> None:
@@ -361,6 +381,17 @@ class _Connection:
         history = self._machine.history
         if any(self._opened <= ends and begins <= history.stage.now for begins, ends in history.down):
             raise self._lost()
+
+    def _thaw(self, within: float) -> float | None:
+        """Wait while the database is frozen; if that is too long, return the seconds until it goes on at once."""
+        history = self._machine.history
+        left = max(
+            (ends - history.stage.now for begins, ends in history.frozen if begins <= history.stage.now), default=0
+        )
+        if left < within:
+            history.stage.pause(max(left, 0.0))
+            return None
+        return left
 
     def execute(self, statement: bytes, values: tuple[str, ...] = ()) -> "_Connection":
         import psycopg
@@ -377,8 +408,11 @@ class _Connection:
             fate = chance.choice(("never", "late", "unheard", "unheard", "canceled", "slow"))
         stage.pause(chance.uniform(1, 14) if fate == "slow" else history.latency())
         self._check()
+        if (left := self._thaw(ANSWER_WITHIN)) is not None:
+            stage.at(left + chance.uniform(0, 1), act)
+            raise _Silence
         if fate == "late":  # that its client is gone is noticed at the end of a statement only
-            stage.at(chance.uniform(0, 20), act)
+            stage.at(_late(chance), act)
         elif fate == "canceled":
             raise psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
         elif fate != "never":
@@ -387,17 +421,14 @@ class _Connection:
         machine.step()
         self._check()
         if fate in ("late", "never", "unheard"):
-            if chance.random() < 0.3:
-                stage.pause(15.0)
-                machine.step()
-            raise self._lost()
+            raise _Silence if chance.random() < 0.5 else self._lost()
         return self
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         return self._rows
 
     def close(self) -> None:
-        self.closed = True
+        """Do nothing: it is no more than this."""
 
 
 @dataclass
@@ -412,6 +443,7 @@ class History:
     started: list[tuple[str, str, str, float]] = field(default_factory=list)  # key, machine, run, when
     written: list[tuple[str, float]] = field(default_factory=list)  # by which apply, and when
     down: list[tuple[float, float]] = field(default_factory=list)  # when the database is, from and to
+    frozen: list[tuple[float, float]] = field(default_factory=list)  # the same
 
     def __post_init__(self) -> None:
         chance = self.chance = random.Random(f"{self.cell}")
@@ -431,6 +463,9 @@ class History:
         if chance.random() < 0.3:
             begins = self.stage.now + chance.uniform(0, 60)
             self.down.append((begins, begins + chance.uniform(0, 20)))
+        if self.cell.store == "postgresql" and chance.random() < 0.3:
+            begins = self.stage.now + chance.uniform(0, 60)
+            self.frozen.append((begins, begins + chance.choice((chance.uniform(0, 30), chance.uniform(30, 900)))))
         count, names = chance.choice((2, 2, 2, 3, 3, 4, 6)), chance.choice((1, 1, 1, 2))
         spread = chance.choice((0.0, 0.3, 30.0, 400.0))
         for number in range(count):
@@ -459,6 +494,7 @@ class History:
         """Let nothing go wrong from now on."""
         self.trouble = self.lag = 0.0
         self.down = []
+        self.frozen = []
         if self.cell.breaks == "halves":
             self.halves[0] = self.halves[1] = {**self.halves[0], **self.halves[1]}
 
@@ -583,6 +619,7 @@ def play(cell: Cell, folder: Path) -> Ended:
 # less often, and httpx takes no URL apart twice.
 _FASTER: tuple[tuple[Any, str, Any], ...] = (
     (pool, "begin", lambda work: work()),
+    (postgres, "begin", lambda work: None),
     (shared, "LOOKS", (0.5, 2.0, 10.0, 30.0)),
     (turns, "LOOKS", (0.5, 2.0, 10.0, 30.0)),
     (_urls, "urlparse", lru_cache(1000)(urlparse)),

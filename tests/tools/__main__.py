@@ -9,20 +9,7 @@ from typing import Any
 from tests.tools.playing import play_tool
 
 TOOLS = (
-    *(
-        "matrix",
-        "many",
-        "answers",
-        "objects",
-        "servers",
-        "proxy",
-        "steps",
-        "spellings",
-        "stack",
-        "pruned",
-        "keys",
-        "nights",
-    ),
+    *("matrix", "servers", "answers", "objects", "stack", "pruned", "keys", "nights"),
     *("compare", "mutations", "generate", "pages", "pictures"),
 )
 

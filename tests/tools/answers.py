@@ -40,7 +40,10 @@ COMMANDS = {
     "send": ("send", "sess_1", "-m", "hello", "--wait"),
     "send --when-idle": ("send", "sess_1", "-m", "hello", "--when-idle"),
 }
-POLICIES = {"policy allows": "{allow: Bash(echo 1)}", "policy denies": "{deny: Bash(echo 1), because: no}"}
+POLICIES = {
+    "policy allows": "work: /repo\nallow: [{run: echo 1}]",
+    "policy denies": "deny: [{run: echo 1, because: no}]",
+}
 NOT_SENT = ("refused", "drop-before", "hang-before", "429", "400", "403", "404", "409", "500", "503", "html")
 DONE = ("drop-after", "hang-after", "act-500", "act-503", "act-html", "truncated", "garbage", "list")
 FAULTS = {  # as the sandbox has them
@@ -112,7 +115,7 @@ def play(cell: Cell, folder: Path) -> Played:
 def _play_policy(cell: Cell, server: Asking, folder: Path) -> Played:
     """Wait by a policy that decides about the first call and not about the second; then once more, as cron would."""
     policy = folder / "policy.yaml"
-    policy.write_text(f"rules: [{POLICIES[cell.command]}]")
+    policy.write_text(POLICIES[cell.command])
     policy.chmod(0o600)
     words = ("run", *COMMANDS[cell.command], "--on-ask", f"policy={policy}", "--timeout", "10m", "--json")
     is_over = cell.blur == "a sub-agent asks"  # the run had ended before, so that nobody waits for an answer

@@ -27,32 +27,17 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def with_exit_codes(text: str) -> str:
-    """Return the page of exit codes with its table made anew."""
-    return _with(text, "exit codes", exit_codes())
-
-
-def with_first_run(text: str) -> str:
-    """Return the README with what its first command prints, where there are terminals as POSIX has them."""
-    if os.name != "posix":
-        return text
-    from tests.tools.first_run import first_run
-
-    return _with(text, "first run", first_run())
-
-
-def _with(text: str, name: str, made: str) -> str:
-    """Return a text with the part between its markers replaced. Raises ValueError without them."""
-    before, begin, rest = text.partition(f"<!-- {name}: begin")
-    comment, newline, rest = rest.partition("\n")
-    _, end, after = rest.partition(f"<!-- {name}: end -->")
-    if not end:
-        raise ValueError(f"no markers of {name}")
-    return f"{before}{begin}{comment}{newline}{made}{end}{after}"
+    """Return the page of exit codes with its table, between the markers, made anew."""
+    before, begin, rest = text.partition("<!-- exit codes: begin")
+    comment = rest.partition("\n")[0]
+    _, end, after = rest.partition("<!-- exit codes: end -->")
+    assert all((begin, end)), "no markers of the exit codes"
+    return f"{before}{begin}{comment}\n{exit_codes()}{end}{after}"
 
 
 def write() -> None:
-    for path, make in ((README, with_first_run), (PAGES / "exit-codes.md", with_exit_codes)):
-        path.write_text(make(path.read_text("utf-8")), "utf-8", newline="\n")
+    page = PAGES / "exit-codes.md"
+    page.write_text(with_exit_codes(page.read_text("utf-8")), "utf-8", newline="\n")
     for name, script in completions.scripts().items():
         (completions.FOLDER / name).write_text(script, "utf-8", newline="\n")
     if os.name == "posix":

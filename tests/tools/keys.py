@@ -37,7 +37,13 @@ MANY = 20_000  # histories of each store
 _APPLYING = 10  # beside each so many runs, a stack is applied
 _BROKEN = 100  # one of so many more has a store that is made to break its promise
 _STORE = "memstore_keys"
-CROWDS = (("postgresql", ""), ("postgresql", "restart and cut"), ("memory", ""), ("memory", "lag"))
+CROWDS = (
+    ("postgresql", ""),
+    ("postgresql", "restart and cut"),
+    ("postgresql", "silence"),
+    ("memory", ""),
+    ("memory", "lag"),
+)
 EVERY: dict[str, Options] = {
     "2 commands, 3 faults": Options(faults=3, crashes=0),
     "2 commands, 2 faults, 1 kill": Options(),
@@ -384,9 +390,10 @@ class _database:
         url = os.environ.get("QODER_TEST_POSTGRES")
         if not url:
             raise SystemExit("set QODER_TEST_POSTGRES to the URL of an empty database, or give --store memory")
+        from qoder_cli.keys.patience import Patience
         from qoder_cli.keys.postgres import PostgresKeys
 
-        keys = PostgresKeys(url)
+        keys = PostgresKeys(url, Patience(_CLOCK))
         keys.create()
         keys.close()
         self._cutter = os.fork() if self._cell.trouble else 0

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,12 +23,11 @@ from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
 from tests.support.wire import FakeClock
-from tests.tools.mistakes import MISTAKES
 
 FOLDER = Path(__file__).parents[1] / "shown"
 TOKEN = "pt-0123456789abcdef"
 AGENT = {"id": "agent_019ec0ffee007000800000000000a9e2", "type": "agent", "version": 3}
-BEHAVIOURS = {preset.word: preset.behaviour for preset in PRESETS}
+LIKE = {preset.word: preset for preset in PRESETS}
 CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
 MINUTES = 60
 NARROW = 80  # columns
@@ -60,7 +60,6 @@ class Desk:
         self.world = (make or world_with_history)(self.clock, kind)
         last = list(self.world.runs.values())[-4]
         self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
-        self.ids |= {"deployment": last.deployment.id, "other": next(iter(self.world.deployments))}
         self.env = {
             "QODER_PAT": TOKEN,
             "QODER_BASE_URL": "https://api.qoder.com/api/v1/cloud",
@@ -115,7 +114,8 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
     made = {}
     for number, (name, word) in enumerate(DEPLOYMENTS.items()):
         clock.time -= (40 - number) * 86400  # ids begin with the time
-        made[name] = world.add_deployment(name=name, agent=dict(AGENT), behaviour=BEHAVIOURS[word])
+        like = LIKE[word]
+        made[name] = world.add_deployment(name=name, agent=dict(AGENT), behaviour=like.behaviour, **like.more)
         clock.time += (40 - number) * 86400
     for ago, name in RUNS:
         clock.time -= ago * MINUTES
@@ -137,6 +137,7 @@ def columns(width: int) -> Iterator[None]:
     settings |= {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
     settings |= {"sysconfig.get_path": lambda name: f"/opt/{name}", "sys.executable": "/opt/python"}
     settings |= {"qoder_cli.doctor.checks.__file__": "/opt/qoder_cli/doctor/checks.py"}
+    settings |= {"qoder_cli.doctor.checks.__version__": "0.1.0"}
     with ExitStack() as stack:
         for name, value in settings.items():
             stack.enter_context(patch(name, value))
@@ -150,12 +151,16 @@ def titled(title: str, rule: str = "=") -> str:
 
 
 def mistakes() -> str:
-    """Return what is said to each of the mistakes; ids of requests are not the same twice."""
+    """Return the page of mistakes, whose lines are typed again; ids of requests are not the same twice."""
+    lines = (FOLDER / "mistakes.txt").read_text("utf-8").splitlines()
     text = MADE
     with TemporaryDirectory() as folder:
-        for about, lines in MISTAKES.items():
-            desk = Desk(folder)
-            text += titled(about, "-") + "".join(f"\n{desk.said(line)}" for line in lines)
+        for line, following in pairwise([*lines, ""]):
+            if following and set(following) == {"-"}:
+                desk = Desk(folder)
+                text += titled(line, "-")
+            elif line.startswith("$ "):
+                text += f"\n{desk.said(line.removeprefix('$ '), named=False)}"
     return re.sub(r"(request id:? |\"request_id\":\")[0-9a-f-]{36}", r"\1…", text)
 
 

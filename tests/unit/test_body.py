@@ -14,7 +14,7 @@ from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.nouns import parts
 from qoder_cli.nouns.agent import Model, Tools
 from qoder_cli.nouns.bodies import body_of, metadata_change, pairs
-from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, ByType, Fields, OrText, Reader, Where, check, like
+from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, ByType, Fields, Reader, Where, check, like
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import examples
 
@@ -159,7 +159,6 @@ class Plan(Fields):
     model: Model = UNSET
     resources: parts.Resources = UNSET
     tools: Tools = UNSET
-    content: Annotated[list[str], OrText("server")] = UNSET
     budget: parts.Budget = UNSET
     config: Annotated[Cloud | House, ByType(default="cloud")] = UNSET
     event: Annotated[Cloud | House, ByType(whole="cloud or house")] = UNSET
@@ -198,7 +197,6 @@ class Plan(Fields):
         ("unheard", 1, "file"),
         ("tools", [{"type": "computer_use"}], "file"),
         ("tools", [{"type": "customs"}], ""),
-        *(("content", value, takers) for value, takers in (("x", "server"), ("", ""), (["x"], "file server"), (5, ""))),
     ],
     ids=str,
 )

@@ -10,8 +10,10 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.http.client import Client
 from qoder_cli.output.screen import Screen
-from qoder_cli.sessions.log import Log
+from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.showing import Showing
 from qoder_cli.sessions.story import Story
 from qoder_cli.sessions.stream import Feed, News, Streams
 from tests.conftest import TOKEN
@@ -66,20 +68,28 @@ def test_run_logs_follow_resumes_after_the_last_event_that_a_header_can_name() -
     assert [request.headers.get("last-event-id") for request in wire.requests] == [None, "evt_1"]
 
 
-class Showing:
-    """Shows nothing, to somebody; notes what it is asked."""
+class Unseen(Showing):
+    """Shows nothing, to somebody; notes how often the list was to be read."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+        self.reads = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *given, **named: self.asked.append(name)
+    def new_log(self, session_id: str) -> Log:
+        return Log(self._client, session_id)
+
+    def write(self, events: Events, session_id: str) -> None:
+        pass
+
+    def catch_up(self, session_id: str) -> None:
+        self.reads += 1
 
 
 @pytest.mark.parametrize("is_shown", [True, False])
 def test_session_is_read_at_once_where_its_stream_says_that_it_rests_or_was_answered(is_shown: bool) -> None:
     app = app_at(Wire(), FakeClock())
-    streams = Streams(app.client, inbox=queue.SimpleQueue(), showing=Showing() if is_shown else None)
+    streams = Streams(app.client, inbox=queue.SimpleQueue(), showing=Unseen(app.client) if is_shown else None)
     streams.follow(Log(app.client, "sess_1"), Story(), name=None, is_over=False)
     asks = {"type": "session.status_idle", "stop_reason": {"type": "requires_action", "event_ids": ["evt_9"]}}
     says = {"type": "agent.message"}
@@ -119,17 +129,18 @@ def test_run_wait_of_many_opens_eight_streams(silent: Wire) -> None:
 
 
 def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(silent: Wire) -> None:
-    clock, showing = FakeClock(), Showing()
+    clock = FakeClock()
     app = app_at(silent, clock)
+    showing = Unseen(app.client)
     streams, log = Streams(app.client, inbox=queue.SimpleQueue(), showing=showing), Log(app.client, "sess_1")
 
     def reads(*kinds: Any, after: float = 0.0, is_over: bool = False) -> tuple[bool, bool]:
-        showing.asked.clear()
+        before = showing.reads
         for kind in kinds:
             streams.receive(News(kind, "sess_1", {"type": "agent.message"}))
         clock.time += after
         streams.follow(log, Story(), name=None, is_over=is_over)
-        return "catch_up" in showing.asked, streams.is_open("sess_1")
+        return showing.reads > before, streams.is_open("sess_1")
 
     assert reads() == (True, False)
     assert reads("up") == (True, True)

@@ -8,7 +8,8 @@ import pytest
 
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, Unavailable
 from qoder_cli.sessions.follower import Follower
-from qoder_cli.sessions.log import Log
+from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.showing import Showing
 from tests.support.wire import FakeClock
 
 OWN = {"enveloped": True}  # an error in the API's own envelope
@@ -92,8 +93,33 @@ def test_run_logs_follow_reads_the_list_when_it_is_due(name: str) -> None:
     assert previews == [{"id": "x"}] * ("preview:x" in script)
 
 
-def test_run_wait_follow_reads_on_from_its_list_whatever_its_stream_says() -> None:
-    client: Any = Script("", "")
-    follower = Follower(Log(client, "sess_1"))
-    follower.hear({"id": "a"})
-    assert ([*follower.read_on()], client.reads) == ([[]], ["0@"])
+class Unseen(Showing):
+    """Shows a session to nobody."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__()
+        self._client = client
+
+    def new_log(self, session_id: str) -> Log:
+        return Log(self._client, session_id)
+
+    def write(self, events: Events, session_id: str) -> None:
+        pass
+
+
+def test_run_wait_follow_reads_on_from_its_list_and_from_what_a_stream_says_after_it() -> None:
+    client: Any = Script("", "b, busy, c, d")
+    showing = Unseen(client)
+
+    def hear(id: str) -> None:
+        showing.hear({"id": id}, session_id="sess_1")
+        showing.catch_up("sess_1")
+
+    hear("a")  # the list was not read before: what is in it may be older
+    assert client.reads == ["0@"]
+    hear("x")
+    assert client.reads[1:] == ["0@x"]
+    hear("y")  # the list could not be read: it may have more than what was heard
+    assert client.reads[2:] == ["0@x"]
+    hear("z")
+    assert client.reads[3:] == ["0@z"]

@@ -49,7 +49,8 @@ def _name(path: Path) -> str:
     return ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {_name(path): path for path in HOUSE.rglob("*.py")}
+# `_version.py` is written where the package is built or installed.
+MODULES = {_name(path): path for path in HOUSE.rglob("*.py") if path.name != "_version.py"}
 
 
 @cache

@@ -86,8 +86,8 @@ def _decider(app: App, path: str | None) -> HasRule:
     """Return whether the policy in a file, if one is given, has a rule about a tool. Raises BadFiles."""
     if path is None:
         return lambda *_: False
-    from qoder_cli.policy.match import has_rule_about
-    from qoder_cli.sessions.by_policy import loaded
+    from qoder_cli.policy.deciding import has_rule_about
+    from qoder_cli.sessions.guard import loaded
 
     policy = loaded(app, path)
 

@@ -126,9 +126,12 @@ def run(
         from qoder_cli.runs.starting import start_one
 
         ended = start_one(app, order, wanted)
-    if on_skip != "ok" or not isinstance(ended.error, RunSkipped):
-        return ended
-    return ended.found and ended.with_(error=None)
+    if on_skip == "ok":
+        excused = ended.excused()
+        if excused.going is not None:
+            app.progress.warn(ended.message)
+        return excused
+    return ended
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
@@ -145,4 +148,4 @@ def _going(app: App, order: "Order") -> "Ended | None":
         return Ended(order.typed, None, skipped)
     if going is None:
         return None
-    return Ended(going.id, going, already_going(going, app))
+    return Ended(order.typed, going, already_going(going, app))

@@ -65,6 +65,8 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     typed = named(runs, app, allow_empty=allow_empty)
     if not yes and not app.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
+    if not all(word.startswith(("drun_", "sess_")) for word in typed):
+        app.settings.allowed.check("answer", "cancelling by another word than an id")
     as_list = is_list(runs)
     ids_by_word: names.Found = {}
     if is_of_sessions(ctx):

@@ -41,8 +41,8 @@ def logs(
     """Show what the agent said and did.
 
     When piped, each line is time, speaker and text separated by tabs;
-    continuation lines start with two tabs. Tool results are cut at 2,000
-    characters and housekeeping events are hidden unless selected with --type;
+    continuation lines start with two tabs. On a terminal, long calls and their
+    results are cut. Housekeeping events are hidden unless selected with --type;
     -o jsonl prints every event unchanged. Exits 0 whatever the run's outcome.
     On a terminal RUN defaults to `last`.
 
@@ -64,8 +64,9 @@ def logs(
     for name, typed_value in (("--on-ask", on_ask), ("--policy", policy)):
         if typed_value is not None and not follow:
             raise UsageError(f"{name} only works with --follow", hint="add --follow")
-    if on_ask is not None or policy is not None:
-        app.flags.wait_options = words_to_wait(on_ask=on_ask, policy=policy)
+    if follow:
+        app.flags.wait_verb = "logs"
+        app.flags.wait_options = ("--follow", *words_to_wait(on_ask=on_ask, policy=policy))
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")

@@ -43,16 +43,11 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
     return f"{noun(run_id)} {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
 
 
-def following(app: App, run: Run, error: QoderError) -> QoderError:
-    """Return an error about a run that is still going, with the command to follow it."""
-    again = app.command(noun(run.id), "logs", run.id, "--follow", *app.flags.wait_options)
-    return going_on(error.with_(next=error.next or again), run, app)
-
-
 def _without_session(app: App, run: Run) -> QoderError:
     if is_going(run):
         words = f"run {run.id} ({run.status}) has no session yet, so it has no events"
-        return following(app, run, NotYet(words, hint="to wait for them"))
+        again = app.command(noun(run.id), "logs", run.id, "--follow")
+        return going_on(NotYet(words, hint="to wait for them", next=again), run, app)
     why = ": ".join(filter(None, (run.error_type, run.error_message))) or run.status or "it never started"
     return NotFound(
         f"run {run.id} has no session, so it has no events: {why}",

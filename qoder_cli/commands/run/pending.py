@@ -35,7 +35,7 @@ def pending(
     """List the calls that wait for an answer.
 
     Without RUN it looks at all sessions of the last 24 hours that have not
-    ended, with one request each (two where the agent works: a sub-agent may
+    ended, with one request each (more where the agent works: a sub-agent may
     ask), and says how many those were. On a terminal the calls of each session
     are numbered: `approve last 2` shows call 2 again, and asks.
     In JSON each call has its whole input, an `input_sha256`, and under `answer`
@@ -59,7 +59,7 @@ def pending(
     any_waits = False
     rules = None
     if policy is not None:
-        from qoder_cli.sessions.by_policy import loaded, with_ids
+        from qoder_cli.sessions.guard import loaded, with_ids
 
         rules = with_ids(app, loaded(app, policy))
 

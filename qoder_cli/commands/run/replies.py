@@ -19,6 +19,7 @@ from qoder_cli.cli.options import (
     one_named,
     option,
     options_typed,
+    require_guard,
     wanted_of,
 )
 
@@ -55,12 +56,13 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
 
     Examples:
       qoder run approve last
-      qoder run approve last --all --yes --wait --result
-      qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
+      qoder run approve last evt_1 --input-sha256 HEX --yes --wait --result
+      qoder session approve sess_demo --all --yes"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
 
     run, wanted, how = _options_of(app, run, chosen, waiting, "approve")
+    require_guard(app)
     target = target_of(run, app)
     return deliver(app, target, decide(app, target, verb="approve", because=None, **how), waits_of(app, wanted))
 
@@ -142,6 +144,7 @@ def answer(
     from qoder_cli.sessions.numbering import require_question
 
     wanted = wanted_of(app, waiting)
+    require_guard(app)
     _require_run(run, "answer")
     require_question(app, [call])
     text = text_of(reply, stdin=app.stdin, option="--with")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
-from qoder_cli.cli.options import SESSION_OR_LAST, Later, Text, or_last
+from qoder_cli.cli.options import SESSION_OR_LAST, Later, Text, or_last, require_guard
 from qoder_cli.commands import generic
 from qoder_cli.commands.session.alike import VERBS, of_session
 from qoder_cli.nouns.table import NOUNS
@@ -62,6 +62,7 @@ def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
     from qoder_cli.sessions.chat import require_terminal
 
     require_terminal(app)
+    require_guard(app)
     open_chat(app, target_of(or_last(run, app, of_sessions=True), app).session_id)
 
 

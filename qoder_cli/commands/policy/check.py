@@ -1,0 +1,183 @@
+"""`qoder policy check`: read the rules of a policy aloud, what each means, and what it opens beside that."""
+
+import shlex
+from typing import NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import NotYet
+from qoder_cli.base.words import counted
+from qoder_cli.cli.options import argument, flag
+from qoder_cli.help.completion import values
+from qoder_cli.policy import programs
+from qoder_cli.policy.calls import BASH, Subject
+from qoder_cli.policy.deciding import decide
+from qoder_cli.policy.paths import Place, is_inside, place, spelled
+from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.shell import unwrapped
+
+FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files)
+
+# Where programs, what they load, and their configs lie.
+_OF_PROGRAMS = ("/bin", "/sbin", "/usr", "/opt", "/etc", "/lib", "/lib64", "/proc", "/sys", "/dev", "/root", "/home")
+
+
+class Remark(NamedTuple):
+    """What a rule means, in a sentence, and what it opens that its words do not say."""
+
+    rule: Rule
+    says: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> dict[str, object]:
+        return {"line": self.rule.line, "rule": self.rule.text, "says": self.says, "warnings": [*self.warnings]}
+
+
+def aloud(policy: Policy) -> list[Remark]:
+    """Return what each rule of a policy means and opens, in the order of the file."""
+    return [_remark(policy, rule) for rule in policy.rules]
+
+
+def _remark(policy: Policy, rule: Rule) -> Remark:
+    if not rule.allows:
+        return Remark(rule, _denied(rule))
+    for deny in policy.denying("path"):
+        if rule.place and is_inside(rule.place, deny.place):
+            return Remark(rule, "allows nothing", (f"never allows anything: line {deny.line} denies {deny.value}",))
+    match rule.verb:
+        case "read":
+            return Remark(rule, "; ".join(_reading(policy, rule)), tuple(_of_reading(rule)))
+        case "write":
+            says = (
+                f"allows Write, Edit, mkdir, touch, cp, mv, rm and tee in {rule.value} and below, but for hidden names"
+            )
+            return Remark(rule, says, tuple(_of_writing(rule)))
+        case "run":
+            return Remark(rule, "; ".join(_running(policy, rule)), tuple(_of_running(policy, rule)))
+        case "fetch":
+            below = " and of the hosts below it" if rule.site.host.startswith("*.") else ""
+            says = f"allows WebFetch of https://{rule.site.written}{below}; a page may lead elsewhere"
+            is_wide = below and "." not in rule.site.name
+            return Remark(rule, says, (f"covers every host in .{rule.site.name}",) if is_wide else ())
+        case "search":
+            return Remark(rule, "allows WebSearch, which sends what is searched for")
+    server, _, tool = rule.value.removeprefix("mcp__").partition("__")
+    fields = "those of its input_schema" if rule.fields is None else ", ".join(sorted(rule.fields))
+    warnings = (f"covers every tool that {server} has, or will have",) if tool == "*" else ()
+    return Remark(rule, f"allows {tool} of the MCP server {server}, with the fields {fields}", warnings)
+
+
+def _denied(rule: Rule) -> str:
+    """Return what a deny means."""
+    meaning = {
+        "run": f"denies a command that begins with `{rule.value}`; one with these words elsewhere",
+        "path": f"denies what names {rule.value} or what is below it; what may reach it",
+        "fetch": f"denies WebFetch of {rule.value} and below; any other call that has it",
+        "tool": f"denies tools called {rule.value}, built in or of a server; one in other capitals",
+        "text": "denies a call with this in a value; one that has it written otherwise",
+    }
+    return f"{meaning[rule.verb]} is left for a person"
+
+
+def _reading(policy: Policy, rule: Rule) -> list[str]:
+    says = [f"allows Read, Grep, Glob, and programs that only read, in {rule.value} and below"]
+    work = policy.work
+    if below := [deny for deny in policy.denying("path") if is_inside(deny.place, rule.place)]:
+        says.append(f"what looks through folders above {below[0].value} (Grep, grep -r, find) is left for a person")
+    if work is not None and is_inside(work, rule.place):
+        top = f"{spelled(work)}, which is taken for the top of its repository,"
+        says.append(f"git shows what {top} and its history hold, and starts what its config names")
+        if any(is_inside(deny.place, work) for deny in below):
+            says[-1] = f"what prints the repository (git diff, git show) is left for a person; {says[-1]}"
+        if writing := _writes(policy, work):
+            says.append(f"if that is in {writing.value}, which line {writing.line} covers, the agent can change it")
+    return says
+
+
+def _of_reading(rule: Rule) -> list[str]:
+    if rule.place[:1] in ((), ("proc",)):
+        return ["covers /proc, where other programs show their variables and files"]
+    return []
+
+
+def _of_writing(rule: Rule) -> list[str]:
+    warnings = []
+    if own := [folder for folder in _OF_PROGRAMS if _overlap(rule.place, place(folder))]:
+        warnings.append(f"covers {', '.join(own)}, or a part: there are programs and their configs")
+    if ".git" in rule.place:
+        warnings.append("covers git's config, so no command of git is allowed")
+    elif any(part.startswith(".") for part in rule.place):
+        warnings.append("covers a hidden folder, where programs keep their configs")
+    return warnings
+
+
+def _running(policy: Policy, rule: Rule) -> list[str]:
+    row = programs.row_of(unwrapped(rule.words)[0])
+    says = [f"allows exactly this command, in {spelled(policy.work or ())}"]
+    if rule.more:
+        says = [f"allows {' '.join(rule.words)}, operands inside `read`, and harmless options"]
+    if row is None:
+        says.append("`qoder` does not know what it does")
+    elif row.runs:
+        says.append(f"runs {row.runs}")
+    if row is not None and row.note:
+        says.append(row.note)
+    if rule.more and row is not None and row.launched == "python":
+        says.append("behind `python -m`, `uv run` or `poetry run`, too, which run and install what work says")
+    if (row is None or row.rule == "run") and (deny := next(policy.denying("path"), None)):
+        says.append(f"it may open {deny.value} by itself, whatever line {deny.line} denies")
+    return says
+
+
+def _of_running(policy: Policy, rule: Rule) -> list[str]:
+    warnings = []
+    words = unwrapped(rule.words)[0]
+    row, work = programs.row_of(words), policy.work or ()
+    writing = _writes(policy, work)
+    if "/" in words[0]:
+        writing = _writes(policy, place(words[0], work)) or writing
+    if writing is not None and (row is None or row.runs):
+        warnings.append(f"line {writing.line} covers files in {writing.value}, so the agent can change what this runs")
+    if not rule.more:
+        verdict = decide(policy, Subject("tool", BASH, {"command": shlex.join(rule.words)}))
+        if verdict.answer != "allow":
+            warnings.append(f"never allows anything: {verdict.why or verdict.data['rule']}")
+    elif row is not None and row.rule == "read" and not any(policy.allowing("read")):
+        warnings.append("never allows anything: its operands must be inside `read`, and there is none")
+    return warnings
+
+
+def _writes(policy: Policy, folder: Place) -> Rule | None:
+    """Return a rule by which the agent can write in a folder."""
+    return next((rule for rule in policy.allowing("write") if _overlap(rule.place, folder)), None)
+
+
+def _overlap(one: Place, other: Place) -> bool:
+    return is_inside(one, other) or is_inside(other, one)
+
+
+def check(
+    app: App,
+    file: str = FILE,
+    strict: bool = flag("--strict", "Exit 8 if a rule opens more than it seems to."),
+) -> None:
+    """Check a policy: every problem, with its line; then each rule in plain words.
+
+    Each rule is read aloud with what it opens: that the agent can change what a
+    command runs, for example. Exits 2 if the policy cannot be used. See
+    `qoder help policies`.
+
+    Examples:
+      qoder policy check policy.yaml
+      qoder policy check policy.yaml --strict"""
+    from qoder_cli.sessions.guard import loaded
+
+    policy = loaded(app, file)
+    remarks = aloud(policy)
+    lines = [f"line {each.rule.line}: {each.rule.text}: {each.says}" for each in remarks]
+    opened = [f"line {each.rule.line}: {warning}" for each in remarks for warning in each.warnings]
+    about = {"file": file, "sha256": policy.sha256, "deployments": [*policy.deployments]}
+    data = {**about, "rules": [each.data for each in remarks]}
+    app.output.record({**about, "rules": lines, "opens": opened}, data=data, id=policy.sha256)
+    if strict and opened:
+        raise NotYet(f"{counted(len(opened), 'warning')} in {file}", hint="see what the rules open, above")

@@ -1,0 +1,59 @@
+"""`qoder policy log`: what policies have decided on this machine."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.app import App
+from qoder_cli.base.times import utc_text
+from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.output.cells import Fields, Id, Moment, Words
+from qoder_cli.output.data import Rows
+from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
+
+if TYPE_CHECKING:
+    from qoder_cli.local.decided import PolicyDecision
+
+_OF_LOG = ("at", "run", "session", "call", "name", "input", "answer", "rule", "line", "file", "policy_sha256", "state")
+_FIRST_OF_LOG = ("at", "answer", "name", "input", "line", "rule", "run", "state", "session", "call", "policy_sha256")
+
+
+def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewing) -> None:
+    """List the decisions of policies on this machine, newest first.
+
+    Each decision has the rule, its line, the file and the SHA-256 of what was in
+    it then. State: sending (the command was stopped in between, or the response
+    was lost), sent, gone (it was lost, and the call waits no longer).
+
+    Examples:
+      qoder policy log
+      qoder policy log --all -o jsonl"""
+    from qoder_cli.local.decided import all_of
+
+    wanted = rows_wanted(limit, all=all, bounded=False)
+    view = View(app, viewing, _OF_LOG)
+
+    def look() -> None:
+        found = all_of(app.store, app.settings)
+        shown = found if wanted is None else found[:wanted]
+        rows = Rows["PolicyDecision"](app.output, fields=_logged, data=_log_data, id="call", first=_FIRST_OF_LOG)
+        with rows:
+            rows.show(shown)
+        if len(shown) < len(found):
+            app.progress.note(f"{len(shown)} shown, more match; --all shows them")
+        elif not found:
+            app.progress.note("no policy has decided anything on this machine")
+
+    view.show(look)
+
+
+def _log_data(decision: "PolicyDecision") -> dict[str, Any]:
+    at = utc_text(datetime.fromtimestamp(decision.at, UTC))
+    return {**decision._asdict(), "at": at, "run": decision.run or None}
+
+
+def _logged(decision: "PolicyDecision") -> Fields:
+    data = _log_data(decision)
+    ids: Iterator[tuple[str, Any]] = ((name, data[name] and Id(data[name])) for name in ("run", "session", "call"))
+    texts = {name: Words(data[name], least=12) for name in ("name", "input", "rule", "file")}
+    return {name: {**data, **dict(ids), **texts, "at": Moment(data["at"])}[name] for name in _OF_LOG}

@@ -1,0 +1,298 @@
+"""`qoder policy test`: try a policy on calls of the past, and on calls for which the answer is known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import NotYet, UsageError
+from qoder_cli.base.words import counted, shortened
+from qoder_cli.cli.options import Text, Texts, argument, named, option
+from qoder_cli.commands.policy.check import FILE
+from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.help.completion import values
+from qoder_cli.output.cells import Fields, Words
+from qoder_cli.output.data import Rows
+from qoder_cli.output.visible import visible
+from qoder_cli.policy.calls import Subject
+from qoder_cli.policy.deciding import Verdict, decide
+from qoder_cli.policy.programs import row_of
+from qoder_cli.policy.rules import Policy
+from qoder_cli.policy.shell import unwrapped
+
+_LARGEST_CALL = 4 * 2**20  # characters
+_FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
+_OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
+_ANSWERS = ("allow", "deny", "ask")
+_OF_CASE = ("command", "name", "kind", "mcp_server_name", "input", "thread", "answer")
+_KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}  # by `type`
+_DECIDING = ("name", "kind", "type", "mcp_server_name", "input", "thread", "session_thread_id")
+# What else `pending` prints of a call, and what else its event has.
+_OTHER = (
+    *("run_id", "session_id", "deployment_id", "deployment_name", "call", "input_sha256", "asked_at", "credits"),
+    *("answer", "run", "session", "deployment", "asked", "waits", "length", "number", "policy"),
+    *("id", "created_at", "processed_at", "evaluated_permission"),
+)
+_LONGEST = 200  # characters of an example
+
+
+@dataclass
+class Case:
+    """A call, the answer that is expected, and what the policy says of it."""
+
+    number: int
+    subject: Subject
+    expected: str | None = None
+    verdict: Verdict = field(default_factory=lambda: Verdict("ask"))
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.expected is not None and self.expected != self.verdict.answer
+
+    def row(self) -> dict[str, Any]:
+        return {"case": self.number, "expected": self.expected, **self.verdict.data}
+
+
+def _decided(policy: Policy, case: Case) -> Case:
+    """Return a case with what the policy says. Which deployments it is for does not matter here."""
+    case.verdict = decide(policy, case.subject)
+    return case
+
+
+def subject_of_json(call: Any) -> Subject:
+    """Return a call from the JSON that `pending` prints of one, or from its event. Raises UsageError.
+
+    Nothing in it is passed over that might make another call of it.
+    """
+    if not isinstance(call, dict) or isinstance(call, jsontext.Repeated):
+        raise UsageError("a call must be an object with `name` and `input`, each field once")
+    if unknown := [name for name in call if name not in (*_DECIDING, *_OTHER)]:
+        raise UsageError(f"a call has no field {unknown[0]}; what decides is {', '.join(_DECIDING)}")
+    server, name = call.get("mcp_server_name"), call.get("name")
+    kind = call.get("kind", "mcp" if server else "tool")
+    if "type" in call:
+        of_type = _KINDS.get(str(call["type"]))
+        kind = of_type if of_type == call.get("kind", of_type) else None
+    if not name or not isinstance(name, str) or not isinstance(server, str | None) or kind not in _KINDS.values():
+        raise UsageError("a call must have a `name`, and a `kind` of tool, mcp or custom")
+    is_main = call.get("thread") is None and call.get("session_thread_id") is None
+    return Subject(kind, name, call.get("input"), server, is_main=is_main)
+
+
+def cases(path: str) -> list[Case]:
+    """Return the cases in a file: a list of calls with `answer`. Raises BadFiles."""
+    from qoder_cli.files.documents import read, trees
+
+    problems: list[Problem] = []
+    found: list[Case] = []
+    try:
+        documents = [*trees(path, read(path, stdin=None), problems)]
+        items = documents[0].content if len(documents) == 1 else None
+        if not isinstance(items, list) or not items:
+            raise Problem("must be a list of calls, each with `answer`", line=1)
+        for number, node in enumerate(items, 1):
+            try:
+                found.append(_case(number, node))
+            except Problem as problem:
+                problems.append(problem)
+    except Problem as problem:
+        problems.append(problem)
+    if problems:
+        located = [problem.located(path) for problem in sorted(problems, key=lambda problem: problem.line)]
+        raise BadFiles(located, "the expected answers")
+    return found
+
+
+def _case(number: int, node: Node) -> Case:
+    """Return a case. Raises Problem."""
+    at = (number - 1,)
+    if not isinstance(node.content, dict):
+        raise Problem("must be a call with `answer`", line=node.line, path=at)
+    for name, child in node.content.items():
+        if name not in _OF_CASE:
+            raise Problem(f"unknown field; there are {', '.join(_OF_CASE)}", line=child.line, path=(*at, name))
+    fields = node.plain()
+    if fields.get("answer") not in _ANSWERS:
+        raise Problem(f"must be one of {', '.join(_ANSWERS)}", line=node.line, path=(*at, "answer"))
+    if ("command" in fields) is ("name" in fields):
+        raise Problem("must have either `command`, or `name` and `input`", line=node.line, path=at)
+    if "command" in fields:
+        fields |= {"name": "Bash", "input": {"command": fields.pop("command")}}
+    try:
+        return Case(number, subject_of_json(fields), fields["answer"])
+    except UsageError as error:
+        raise Problem(error.message, line=node.line, path=at) from None
+
+
+@dataclass
+class _Count:
+    """Calls that count as one row."""
+
+    verdict: Verdict
+    group: str = ""
+    calls: int = 0
+    runs: set[str] = field(default_factory=set)
+    example: str = ""
+
+
+class Tally:
+    """What a policy would have decided of many calls, counted by rule; what is left for a person, by command."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._counts: dict[tuple[str, ...], _Count] = {}
+
+    def add(self, run_id: str, subject: Subject, verdict: Verdict) -> None:
+        """Count a call."""
+        group = "" if verdict.rules else _group_of(subject)
+        key = (verdict.answer, verdict.in_words, str(verdict.data["rule"]), group)
+        count = self._counts.setdefault(key, _Count(verdict, group))
+        count.example = count.example or shortened(_in_a_line(subject), _LONGEST)
+        self._count(count, run_id, 1)
+
+    def add_unreadable(self, run_id: str, calls: int) -> None:
+        """Count calls that cannot be read."""
+        if calls:
+            unread = _Count(Verdict("ask", (), "it cannot be read in full"))
+            self._count(self._counts.setdefault(("unread",), unread), run_id, calls)
+
+    def _count(self, count: _Count, run_id: str, calls: int) -> None:
+        self.calls += calls
+        count.calls += calls
+        count.runs.add(run_id)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a row for each rule, in the order of the file, and then for each group, the largest first."""
+
+        def order(count: _Count) -> tuple[int, int]:
+            return (0, count.verdict.rules[0].line) if count.verdict.rules else (1, -count.calls)
+
+        for count in sorted(self._counts.values(), key=order):
+            data = count.verdict.data
+            yield {
+                "answer": data["answer"],
+                "calls": count.calls,
+                "runs": len(count.runs),
+                "line": data["line"],
+                "rule": data["rule"],
+                "group": count.group or None,
+                "example": count.example or None,
+                "why": data["why"],
+            }
+
+
+def _group_of(subject: Subject) -> str:
+    """Return what calls that are left for a person are counted by: the program with its subcommand, or the tool."""
+    if subject.command is None:
+        return f"{subject.server}/{subject.name}" if subject.server else subject.name
+    if not subject.commands:
+        return "a command that cannot be read"
+    words = unwrapped(subject.commands[0])[0]
+    row = row_of(words)
+    return row.name if row is not None else words[0]
+
+
+def _in_a_line(subject: Subject) -> str:
+    given = subject.input
+    if isinstance(given, dict) and isinstance(given.get("command"), str):
+        given = given["command"]
+    name = f"{subject.server}/{subject.name}" if subject.server else subject.name
+    return f"{name}: {given if isinstance(given, str) else jsontext.dump(given)}"
+
+
+def try_out(
+    app: App,
+    file: str = FILE,
+    what: Texts = argument("RUN|DEPLOYMENT...", "Runs; with --since, deployments (default: all).", default=None),
+    since: Text = option("--since", "WHEN", "All runs created since, e.g. 30d or a date."),
+    call: Text = option("--call", "JSON", "One call, as `pending --json` prints it, or its event."),
+    expect: Text = option("--expect", "FILE", "Calls, each with the decision that you expect.", values.policy_files),
+) -> None:
+    """Show what a policy would have decided.
+
+    Reads every call that agents made or asked for in past runs, and prints how
+    many each rule decides. What is left for a person is counted by command.
+
+    --expect reads a list of calls, each with `answer: allow`, `deny` or `ask`,
+    and either `command`, or `name` and `input`; exits 8 if one differs, so
+    that CI can test a policy. With it, and with --call, no server is needed.
+    Nothing is approved or denied.
+
+    Examples:
+      qoder policy test policy.yaml --since 30d
+      qoder policy test policy.yaml last
+      qoder policy test policy.yaml --expect policy.tests.yaml"""
+    from qoder_cli.sessions.guard import loaded
+
+    given = [name for name, value in (("--call", call), ("--expect", expect), ("--since", since)) if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} and {given[1]} cannot be used together", hint="pass only one of them")
+    if call is not None or expect is not None:
+        if what:
+            raise UsageError(f"{given[0]} needs no runs", hint="leave them out")
+        return _test_cases(app, loaded(app, file), call, expect)
+    if not what and since is None:
+        raise UsageError("name runs, or say --since", hint="for example --since 30d")
+    return _test_runs(app, loaded(app, file), what or [], since)
+
+
+def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) -> None:
+    if expect is not None:
+        found = [_decided(policy, case) for case in cases(expect)]
+    else:
+        found = [_decided(policy, Case(1, subject_of_json(_parsed(str(call)))))]
+    rows = Rows[Case](app.output, fields=lambda case: case.row(), data=lambda case: case.row(), first=_OF_CASES)
+    with rows:
+        rows.show(found)
+    wrong = [case for case in found if case.is_wrong]
+    if wrong:
+        which = ", ".join(str(case.number) for case in wrong[:10])
+        raise NotYet(
+            f"{len(wrong)} of {len(found)} decisions differ from those expected: {which}", hint="see the list above"
+        )
+    if expect is not None:
+        app.progress.note(f"{len(found)} decisions as expected")
+
+
+def _parsed(call: str) -> Any:
+    """Return the JSON of a call. Raises UsageError."""
+    if len(call) > _LARGEST_CALL:
+        raise UsageError("--call is too long")
+    try:
+        return jsontext.parse(call, exact=True)
+    except ValueError:
+        hint = """for example --call '{"name": "Bash", "input": {"command": "git status"}}'"""
+        raise UsageError("--call is not JSON", hint=hint) from None
+
+
+def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> None:
+    from qoder_cli.deployments.lookup import deployment_id_of
+    from qoder_cli.history import past
+    from qoder_cli.sessions.by_policy import judged
+    from qoder_cli.sessions.guard import with_ids
+
+    policy = with_ids(app, policy)
+    if since is None:
+        found = past.of_runs(app, named(what, app))
+    else:
+        start = app.when(since, option="--since")
+        found = past.since(app, start, [deployment_id_of(each, app) for each in what] or policy.deployments)
+    tally, looked = Tally(), 0
+    with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
+        for run in found:
+            looked += 1
+            app.progress.beat()
+            for judgement in judged(app, policy, run.asked, run.session, is_past=True):
+                tally.add(run.run_id, judgement.subject, judgement.verdict)
+            tally.add_unreadable(run.run_id, len(run.asked.unreadable))
+    with Rows[dict[str, Any]](
+        app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")
+    ) as rows:
+        rows.show(list(tally.rows()))
+    app.progress.note(f"looked at {counted(looked, 'run')} with {counted(tally.calls, 'call')}; nothing was sent")
+
+
+def _tallied(row: dict[str, Any]) -> Fields:
+    texts = {name: row[name] and Words(visible(str(row[name])), least=12) for name in ("rule", "group", "example")}
+    return {**row, **texts}

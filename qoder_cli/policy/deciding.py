@@ -1,0 +1,290 @@
+"""Decide about a call by a policy. Pure: nothing is read, sent or remembered.
+
+A call is allowed where an allow covers each part of it and no deny may mean any. What cannot be read, or is not known,
+is left for a person.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any, Literal, NamedTuple
+
+from qoder_cli.base import jsontext
+from qoder_cli.policy import programs, shell
+from qoder_cli.policy.calls import BASH, LONGEST, TOOLS, Subject, Tool, is_of_kind
+from qoder_cli.policy.denying import Fit, denied, names_tool
+from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, is_plain, place, spelled
+from qoder_cli.policy.programs import NotCovered, Row, Use
+from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.shell import Chain, Unreadable, Words, unwrapped
+from qoder_cli.policy.texts import folded
+
+Answer = Literal["allow", "deny", "ask"]
+_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+
+
+class Verdict(NamedTuple):
+    """What a policy says of a call: allow, deny, or ask a person; by which rules, and why, for people."""
+
+    answer: Answer
+    rules: tuple[Rule, ...] = ()
+    why: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """What it comes to, for a column."""
+        lines = ", ".join(str(rule.line) for rule in self.rules)
+        return f"{self.answer} (line {lines})" if lines else self.answer
+
+    @property
+    def because(self) -> str | None:
+        """The reason of a deny, for the agent."""
+        if self.answer != "deny":
+            return None
+        rule = self.rules[0]
+        return rule.because or f"A rule denies this: {rule.verb}: {rule.value}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What it comes to, for JSON."""
+        line = next((rule.line for rule in self.rules), None)
+        rules = "; ".join(rule.text for rule in self.rules) or None
+        return {"answer": self.answer, "line": line, "rule": rules, "why": self.why or None}
+
+
+def decide(policy: Policy, subject: Subject) -> Verdict:
+    """Return what a policy says of a call. Which deployments it is for, the caller knows."""
+    if subject.kind not in ("tool", "mcp"):
+        return Verdict("ask", (), "a custom tool takes a result, which no rule gives")
+    if denial := denied(policy, subject):
+        return Verdict("deny", (denial.rule,)) if denial.fit is Fit.YES else Verdict("ask", (), denial.in_words)
+    try:
+        return Verdict("allow", tuple(dict.fromkeys(_Covering(policy, subject).rules())))
+    except NotCovered as error:
+        return Verdict("ask", (), str(error))
+
+
+def may_move(policy: Policy, subject: Subject) -> bool:
+    """Return whether a call may leave the shell in another folder than `work`, for calls that come later."""
+    chain = subject.chain
+    if isinstance(chain, Unreadable):
+        return shell.may_move(subject.command or "")
+    if chain is None:
+        return subject.tool is TOOLS[BASH]
+    return chain.cd is not None and (not chain.cd.startswith("/") or place(chain.cd) != policy.work)
+
+
+def has_rule_about(
+    policy: Policy, kind: str, name: str, server: str | None = None, *, deployment: Collection[str] = ()
+) -> bool:
+    """Return whether a policy has a rule about a tool: whether some call of it is decided without a person.
+
+    `kind` is that of its calls: tool, mcp or custom. `deployment` are the id and the name of the deployment.
+    """
+    subject = Subject(kind, name, {}, server)
+    is_for_it = not policy.deployments or not set(policy.deployments).isdisjoint(deployment)
+    if kind not in ("tool", "mcp") or not is_for_it:
+        return False
+    if any(names_tool(rule, subject) for rule in policy.denying("tool")):
+        return True
+    if subject.tool is None:
+        return any(rule.is_tool(subject.server, subject.name) for rule in policy.allowing("tool"))
+    if subject.tool.rule == "run":
+        return any(rule.verb in ("run", "read", "write") for rule in policy.rules)
+    return any(policy.allowing(subject.tool.rule))
+
+
+class _Covering:
+    """The allows of a policy, beside one call. Its methods raise NotCovered."""
+
+    def __init__(self, policy: Policy, subject: Subject) -> None:
+        self._policy = policy
+        self._subject = subject
+        self._work = policy.work if subject.in_work else None
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield the rules that cover the call, part by part."""
+        subject, tool = self._subject, self._subject.tool
+        if not (subject.is_main or self._policy.all_agents):
+            raise NotCovered("another agent's thread makes the call; `agents: all` allows that")
+        if not isinstance(subject.input, dict) or jsontext.is_repeated(subject.input):
+            raise NotCovered("the input is not an object, or names a field twice")
+        if any(len(text) > LONGEST for text in subject.values):
+            raise NotCovered("its input is too long")
+        if not all(_NAME.fullmatch(name) for name in (subject.name, subject.server) if name is not None):
+            raise NotCovered("the name of its tool or server has other characters than letters, digits, _ . -")
+        if subject.kind == "mcp":
+            yield self._tool_of_server()
+            return
+        if tool is None:
+            raise NotCovered(f"no rule is about {subject.name}")
+        _check_fields(subject, tool)
+        if tool is TOOLS[BASH]:
+            yield from self._commands()
+        elif tool.rule in ("read", "write"):
+            yield self._file(tool)
+        else:
+            yield self._page(tool)
+
+    def _tool_of_server(self) -> Rule:
+        why = "no rule is about this tool"
+        for rule in self._policy.allowing("tool"):
+            if not rule.is_tool(self._subject.server, self._subject.name):
+                continue
+            fields = self._subject.schema if rule.fields is None else rule.fields
+            unnamed = next((name for name in self._subject.input if name not in fields), None)
+            if unnamed is None and all(map(_is_plain_value, self._subject.input.values())):
+                return rule
+            why = f"line {rule.line} does not name its field {_quoted(unnamed)}"
+            if unnamed is None:
+                why = f"line {rule.line} is for text, numbers, true, false, null, and lists of these"
+        raise NotCovered(why)
+
+    def _page(self, tool: Tool) -> Rule:
+        for rule in self._policy.allowing(tool.rule):
+            if tool.rule == "search" or any(map(rule.site.allows, self._subject.named("url"))):
+                return rule
+        raise NotCovered("no `search: web` is there" if tool.rule == "search" else "no `fetch` covers its address")
+
+    def _file(self, tool: Tool) -> Rule:
+        """Return the rule that covers the path of a tool."""
+        paths = self._subject.named("path") or ["."] * tool.goes_down
+        if len(paths) != 1:
+            raise NotCovered("it names no path, or two")
+        if not is_plain(paths[0]):
+            raise NotCovered("its path has other characters than letters, digits, blanks and a few signs")
+        begins, chooses = ([*map(beginning, self._subject.named(kind))] for kind in ("pattern", "filter"))
+        if None in (*begins, *chooses):
+            raise NotCovered("its pattern may lead out of the folder")
+        at = self._place(paths[0])
+        if tool.rule == "write":
+            return self._writing(at)
+        if tool.goes_down:
+            self._check_below(place("/".join(map(str, begins)), at))
+        return self._reading(at)
+
+    # Paths.
+
+    def _place(self, path: str) -> Place:
+        """Return the place of a path as typed; a relative one needs a certain folder."""
+        if path.startswith("/"):
+            return place(path)
+        if self._work is None:
+            raise NotCovered(self._why_nowhere)
+        return place(path, self._work)
+
+    @property
+    def _why_nowhere(self) -> str:
+        if self._policy.work is None:
+            return "it depends on the folder of the shell, and the policy has no `work`"
+        return "the shell may be in another folder since an earlier call"
+
+    def _reading(self, at: Place) -> Rule:
+        for rule in self._policy.allowing("read"):
+            if is_inside(at, rule.place):
+                return rule
+        raise NotCovered(f"no `read` covers {spelled(at)}")
+
+    def _writing(self, at: Place) -> Rule:
+        for rule in self._policy.allowing("write"):
+            if is_inside(at, rule.place) and not any(map(_is_kept, at[len(rule.place) :])):
+                return rule
+        raise NotCovered(f"no `write` covers {spelled(at)}")
+
+    def _check_below(self, folder: Place) -> None:
+        """Refuse to go down to a denied path."""
+        above = folded_place(spelled(folder))
+        for deny in self._policy.denying("path"):
+            if is_inside(folded_place(deny.value), above):
+                raise NotCovered(f"line {deny.line} denies a path below {spelled(folder)}: {deny.value}")
+
+    # Commands.
+
+    def _commands(self) -> Iterator[Rule]:
+        chain, work = self._subject.chain, self._policy.work
+        if not isinstance(chain, Chain):
+            raise NotCovered(f"its command cannot be read: {chain}")
+        if chain.cd is not None and (not chain.cd.startswith("/") or work is None or place(chain.cd) != work):
+            raise NotCovered("it changes the folder: only `cd WORK && …` is read")
+        if chain.is_in_cd:
+            self._work = work
+        for command in chain.commands:
+            yield from self._command(command.words)
+
+    def _command(self, words: Words) -> Iterator[Rule]:
+        """Yield the rules that cover one command of a chain."""
+        program, launchers = unwrapped(words)
+        row = programs.row_of(program)
+        is_itself = row is not None and launchers <= {row.launched}
+        runs = sorted(self._policy.allowing("run"), key=lambda rule: rule.more)
+        rule = next((rule for rule in runs if rule.is_command(words, program if is_itself else ())), None)
+        if rule is not None and self._work is None:
+            raise NotCovered(self._why_nowhere)
+        if rule is not None:
+            yield rule
+        if rule is None or rule.more:
+            if row is None or (rule is None and row.rule == "run"):
+                raise NotCovered(f"no rule covers {_quoted(' '.join(program[:3]))}")
+            if not is_itself:
+                raise NotCovered(f"{row.name} may be another program behind {words[0]}")
+            yield from self._use(row, programs.use_of(row, program), is_named=rule is not None)
+
+    def _use(self, row: Row, use: Use, *, is_named: bool) -> Iterator[Rule]:
+        """Yield the rules that cover what a command does, which a `run` may have named."""
+        reads = [self._place(path) for path in (*use.reads, *["."] * use.is_in_work)]
+        moves, writes = ([self._place(path) for path in paths] for paths in (use.moves, use.writes))
+        if row.is_of_git:
+            yield self._git(row)
+        yield from map(self._reading, reads)
+        yield from map(self._writing, (*moves, *writes))
+        if moves:
+            self._check_moved((*moves, *writes))
+        if use.goes_down:
+            for folder in (*reads, *moves, *writes, *[self._place(".")] * row.is_of_git):
+                self._check_below(folder)
+        if not (is_named or reads or moves or writes or row.is_of_git):
+            if not any(self._policy.allowing(row.rule)):
+                raise NotCovered(f"no `{row.rule}` covers it")
+            yield next(self._policy.allowing(row.rule))
+
+    def _git(self, row: Row) -> Rule:
+        """Return the rule for the repository, which git reads as a whole, its config included."""
+        for rule in self._policy.allowing("write"):
+            if ".git" in map(folded, rule.place):
+                raise NotCovered(f"line {rule.line} covers git's config, which can start programs")
+        try:
+            return self._reading(self._place("."))
+        except NotCovered as error:
+            raise NotCovered(f"{row.name} needs `read` on all of `work`: {error}") from None
+
+    def _check_moved(self, places: Collection[Place]) -> None:
+        """Refuse to move, or replace, a folder that a rule names, or one above."""
+        named = [*filter(None, (self._policy.work, *(rule.place for rule in self._policy.rules)))]
+        for at in places:
+            if any(is_inside(each, at) for each in named):
+                raise NotCovered(f"it moves {spelled(at)}, which a rule names, or a folder above")
+
+
+def _check_fields(subject: Subject, tool: Tool) -> None:
+    """Raise NotCovered for fields that are not known, or of another type."""
+    for name, value in subject.input.items():
+        if name not in tool.fields:
+            raise NotCovered(f"it has {_quoted(name)}, which is not known of this tool")
+        if not is_of_kind(value, tool.fields[name]):
+            raise NotCovered(f"its {name} is not of the type that is known")
+
+
+def _is_plain_value(value: Any) -> bool:
+    """Return whether a value is text, a number, true, false, null, or a list of such."""
+    if isinstance(value, list):
+        return all(_is_plain_value(each) and not isinstance(each, list) for each in value)
+    return value is None or isinstance(value, str | int | jsontext.Number)
+
+
+def _is_kept(part: str) -> bool:
+    """Return whether a name is none that `write` covers: hidden, or what a repository is made of."""
+    return part.startswith(".") or folded(part) == "head" or folded(part).endswith(".git")
+
+
+def _quoted(text: str | None) -> str:
+    """Return another's text for a message, if it can be seen."""
+    return text if text and text.isascii() and text.isprintable() and len(text) < 60 else "what cannot be shown"

@@ -1,0 +1,204 @@
+"""What the denies of a policy mean of a call: plainly, perhaps, or not at all. Perhaps is wide: it asks a person."""
+
+import re
+from collections.abc import Iterator
+from enum import IntEnum
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import NamedTuple
+
+from qoder_cli.policy import programs
+from qoder_cli.policy.calls import LONGEST, Subject, called
+from qoder_cli.policy.paths import LONGEST as LONGEST_PATH
+from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, may_be_anywhere, place, spelled
+from qoder_cli.policy.programs import Use
+from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.shell import Chain, Words, may_hold, pieces, unwrapped
+from qoder_cli.policy.texts import folded, folded_forms
+
+_APART = re.compile(r"[\s;&|<>(){}`\"']+")
+_WILD = re.compile(r"[*?\[{$`\\]")
+_MOST_STARTS = 50  # of paths in one word; what has more may be anything
+
+
+class Fit(IntEnum):
+    """Whether a deny means a call."""
+
+    NO = 0
+    MAYBE = 1
+    YES = 2
+
+
+class Denial(NamedTuple):
+    """A deny that means a call, or may."""
+
+    rule: Rule
+    fit: Fit
+
+    @property
+    def in_words(self) -> str:
+        """What it does to the call."""
+        doing = "denies it" if self.fit is Fit.YES else "may mean to deny it"
+        return f"line {self.rule.line} {doing}: {self.rule.text}"
+
+
+def denied(policy: Policy, subject: Subject) -> Denial | None:
+    """Return the deny that most plainly means a call, of whatever kind of tool, or may."""
+    reader = _Reader(policy, subject)
+    denials = [Denial(rule, reader.fit(rule)) for rule in policy.rules if not rule.allows]
+    return max((each for each in denials if each.fit), key=lambda each: (each.fit, -each.rule.line), default=None)
+
+
+def names_tool(rule: Rule, subject: Subject) -> Fit:
+    """Return whether a deny names the tool of a call, by any of its names."""
+    bare = subject.name.removeprefix(f"mcp__{subject.server}__")
+    names = [subject.name, bare, called(subject.name) if subject.kind == "tool" else f"mcp__{subject.server}__{bare}"]
+    if any(fnmatchcase(name, rule.value) for name in names):
+        return Fit.YES
+    globs = [folded(rule.value), folded(called(rule.value))]
+    return Fit.MAYBE if any(fnmatchcase(folded(name), glob) for glob in globs for name in names) else Fit.NO
+
+
+class _Reader:
+    """A call, read once for all denies."""
+
+    def __init__(self, policy: Policy, subject: Subject) -> None:
+        self._policy = policy
+        self._subject = subject
+        self._work = policy.work or ()
+        self._is_long = any(len(text) > LONGEST for text in subject.values)
+
+    def fit(self, rule: Rule) -> Fit:
+        if rule.verb == "tool":
+            return names_tool(rule, self._subject)
+        if self._is_meant(rule):
+            return Fit.YES
+        return Fit.MAYBE if self._may_be_meant(rule) else Fit.NO
+
+    def _is_meant(self, rule: Rule) -> bool:
+        subject = self._subject
+        match rule.verb:
+            case "run":  # a command that begins so, behind what only starts it
+                commands = [each for words in subject.commands for each in (words, unwrapped(words)[0])]
+                return any(words[: len(rule.words)] == rule.words for words in commands)
+            case "path":
+                return any(is_inside(place(path, self._work), rule.place) for path in self._opened)
+            case "fetch":
+                return any(map(rule.site.denies, subject.named("url")))
+        return any(rule.value in text for text in subject.texts)
+
+    def _may_be_meant(self, rule: Rule) -> bool:
+        match rule.verb:
+            case "run":
+                return self._is_long or may_hold(self._pieces, rule.words)
+            case "path":
+                inner = tuple(map(folded, rule.place))
+                if self._is_long or any(name.may_be_in(inner, is_placed=self._is_placed) for name in self._names):
+                    return True
+                # Its blanks are no ends of words.
+                return " " in rule.value and any(
+                    spelled(inner) in form for text in self._suspects for form in folded_forms(text)
+                )
+        wanted = folded_forms(rule.site.written if rule.verb == "fetch" else rule.value)
+        texts = [*self._subject.texts, *self._subject.unread]
+        return any(one in form for text in texts for form in folded_forms(text) for one in wanted)
+
+    @cached_property
+    def _pieces(self) -> list[str]:
+        """All that may be a word of a command, in order."""
+        texts = self._others
+        if self._subject.command is not None:
+            texts = [*self._subject.unread, *map(" ".join, self._subject.commands)]
+        return [piece for text in texts for piece in pieces(text)]
+
+    @property
+    def _others(self) -> list[str]:
+        """The values that may be anything: of a tool that is not built in."""
+        return self._subject.values if self._subject.tool is None else []
+
+    @cached_property
+    def _is_placed(self) -> bool:
+        """Whether relative paths certainly begin in `work`."""
+        chain = self._subject.chain
+        is_read = chain is None or (
+            isinstance(chain, Chain) and (chain.cd is None or place(chain.cd, self._work) == self._policy.work)
+        )
+        return self._policy.work is not None and self._subject.in_work and is_read
+
+    @cached_property
+    def _opened(self) -> list[str]:
+        """The paths that the call plainly names: a tool's, and operands of programs of the table."""
+        subject = self._subject
+        opened = subject.named("path")
+        if patterns := subject.named("pattern"):
+            folders = opened or ["."]
+            opened = [f"{folder}/{beginning(pattern) or ''}" for folder in folders for pattern in patterns]
+        opened += [path for _, use in self._uses for path in (*use.reads, *use.writes, *use.moves)]
+        return [path for path in opened if self._is_placed or path.startswith("/")]
+
+    @cached_property
+    def _uses(self) -> list[tuple[Words, Use]]:
+        """The commands, each with what it names, as far as the table knows it."""
+        uses = []
+        for words in self._subject.commands:
+            program = unwrapped(words)[0]
+            try:
+                uses.append((words, programs.use_of(programs.row_of(program), program)))
+            except programs.NotCovered:
+                uses.append((words, Use()))
+        return uses
+
+    @cached_property
+    def _names(self) -> list["_Name"]:
+        """All that may be a path."""
+        return [name for text in self._suspects for name in _names_in(text, self._work)]
+
+    @property
+    def _suspects(self) -> list[str]:
+        """The texts in which a path may be named."""
+        subject, chain = self._subject, self._subject.chain
+        texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
+        for words, use in self._uses:  # a pattern is no path, but the same word may stand there as one
+            texts += [*(word for word in words if word not in use.texts), *use.reads, *use.writes, *use.moves]
+        texts += [chain.cd or ""] if isinstance(chain, Chain) else subject.unread
+        return texts
+
+
+class _Name(NamedTuple):
+    """What may be a path; with `is_cut` only the beginning of one, before a wildcard."""
+
+    place: Place
+    is_cut: bool
+
+    def may_be_in(self, folder: Place, *, is_placed: bool) -> bool:
+        """Return whether it may be in a folder; where its beginning is not certain, by the folder's name alone."""
+        if is_inside(self.place, folder) or may_be_anywhere(self.place):
+            return True
+        if not is_placed and folder[-1:] != () and folder[-1] in self.place:
+            return True
+        depth = len(self.place)
+        is_above = self.is_cut and self.place[:-1] == folder[: depth - 1] and depth <= len(folder)
+        return is_above and depth > 0 and folder[depth - 1].startswith(self.place[-1])
+
+
+def _names_in(text: str, work: Place) -> Iterator[_Name]:
+    """Yield what may be a path in a text: the whole, each part of it, and what stands behind `=`, `:` and `-x`.
+
+    Each as it begins in `work`, and as it begins at the root.
+    """
+    for form in folded_forms(text):
+        for name in {form, *_APART.split(form)}:
+            if len(name) > LONGEST_PATH:
+                continue  # a part of it may be one
+            starts = {0, *(match.end() for match in re.finditer("[=:,@]", name))}
+            if name.startswith("-"):
+                starts |= {2, max(name.find("/"), 0)}
+            if len(starts) > _MOST_STARTS:
+                yield _Name(("dev", "fd"), is_cut=False)
+                continue
+            for rest in (name[start:] for start in starts):
+                path = _WILD.split(rest, maxsplit=1)[0]
+                if path:
+                    is_cut = path != rest and not path.endswith("/")
+                    yield _Name(folded_place(path, work), is_cut)
+                    yield _Name(folded_place(f"/{path}"), is_cut)

@@ -1,0 +1,252 @@
+"""Read a policy from its file. Nothing is guessed: what cannot be read is a problem with its line."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from qoder_cli.base.plainfile import writable_by_others
+from qoder_cli.files.documents import read, trees
+from qoder_cli.files.tree import BadFiles, Node, Path, Problem
+from qoder_cli.files.yamlread import refuse_unclear
+from qoder_cli.policy import programs, shell
+from qoder_cli.policy.calls import TOOLS, called
+from qoder_cli.policy.hosts import Site
+from qoder_cli.policy.paths import is_plain, place
+from qoder_cli.policy.rules import MCP, Policy, Rule
+from qoder_cli.policy.shell import Unreadable, unwrapped
+from qoder_cli.policy.texts import folded_forms
+
+MOST_RULES = 1_000
+LONGEST_REASON = 1_000  # characters
+_LONGEST_VALUE = 10_000
+_FIELDS = ("work", "allow", "deny", "agents", "deployments")
+_VERBS = {
+    "allow": ("read", "write", "run", "fetch", "search", "tool"),
+    "deny": ("run", "path", "fetch", "tool", "text"),
+}
+_MORE = " *"
+_OF_SERVER = re.compile(rf"{MCP}(?:(?!__)[^*])+__(?!_)(?:(?!__)[^*])*(?:[^*_]|\*)")
+# What is typed out of habit, at the top, in an allow or in a deny; and what is meant here.
+_HABITS = """
+rules permissions: write `allow:` and `deny:`, each a list of rules
+ask default: leave it out: what no rule covers is left for a person
+cwd folder dir root workdir: write `work: /repo`
+when match regex pattern: write what may be done to what; there are no patterns
+keys params arguments inputs: write `fields: [owner, repo]`, with `tool`
+threads thread agent subagents: write `agents: all` beside `allow` and `deny`
+reason message why: write `because`, with a deny
+bash shell command cmd exec: write `run: git status`
+url host domain web webfetch http: write `fetch: docs.example.com`
+websearch: write `search: web`
+edit create delete: write `write: /repo/reports`
+file files glob grep view: write `read: /repo`, or in a deny `path: /repo`
+mcp server tools: write `tool: mcp__github__get_issue`
+contains word secret: write `text: id_rsa`, in a deny
+deny.read deny.write: write `path:`, which denies both
+deny.search: write `tool: WebSearch`
+deny.fields: leave it out: a deny is for every call of the tool
+allow.path: write `read:` or `write:`
+allow.text: move it to `deny`
+allow.because: leave it out: an approval has no reason
+"""
+
+
+def load(path: str) -> Policy:
+    """Return the policy in a file. Raises BadFiles with all its problems."""
+    problems: list[Problem] = []
+    policy = None
+    try:
+        text = read(path, stdin=None)
+        refuse_unclear(text)
+        documents = [*trees(path, text, problems)]
+        if len(documents) != 1 or not isinstance(documents[0].content, dict):
+            raise Problem("must be one mapping with `allow` and `deny`", line=1)
+        policy = _policy(path, text, documents[0], problems)
+    except Problem as problem:
+        problems.append(problem)
+    if problems or policy is None:
+        by_line = sorted(problems, key=lambda problem: problem.line)
+        raise BadFiles([problem.located(path) for problem in by_line], "the policy")
+    return policy
+
+
+def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Policy:
+    def gathered(read: Callable[..., Any], *about: Any) -> Any:
+        """Return what is read; keep what is wrong with it, and return None."""
+        try:
+            return read(*about)
+        except Problem as problem:
+            problems.append(problem)
+
+    for name, child in document.items():
+        if name not in _FIELDS:
+            problems.append(_unknown(str(name), child, (name,), _FIELDS))
+    rules = [
+        gathered(_rule, node, side, (side, number))
+        for side in _VERBS
+        for number, node in enumerate(gathered(_listed, document, side) or ())
+    ]
+    work, agents = (gathered(_text, document, name, ()) for name in ("work", "agents"))
+    if work is not None and (why := _not_a_path(work)):
+        problems.append(_problem(document, "work", (), why))
+    if agents not in (None, "all"):
+        problems.append(_problem(document, "agents", (), "must be all, or left out: then it is for the main agent"))
+    deployments = gathered(_texts, document, "deployments", ()) or ()
+    commands = [rule.line for rule in rules if rule is not None and rule.allows and rule.verb == "run"]
+    if "work" not in document.plain() and commands:
+        what = "needs `work`, the folder in which commands run: write `work: /repo` at the top"
+        problems.append(Problem(what, line=min(commands)))
+    if not rules and not problems:
+        problems.append(Problem("has no rules: write `allow:` and `deny:`, each a list", line=document.line))
+    if problems:
+        raise problems.pop()
+    warnings = [
+        f"others may write {each}, and so decide what is approved; to prevent it: chmod go-w {each}"
+        for each in writable_by_others(path)
+    ]
+    ordered = tuple(sorted(rules, key=lambda rule: rule.line))
+    place_of_work = None if work is None else place(work)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return Policy(path, sha256, ordered, place_of_work, agents is not None, deployments, tuple(warnings))
+
+
+def _problem(node: Node, name: str, at: Path, what: str) -> Problem:
+    child = node.child(name)
+    return Problem(what, line=node.line if child is None else child.line, path=(*at, name))
+
+
+def _unknown(name: str, node: Node, at: Path, names: tuple[str, ...], side: str = "") -> Problem:
+    habits = [line.partition(": ") for line in _HABITS.strip().splitlines()]
+    meant = {f"{side}.{name}", name.lower().replace("_", "")}
+    advice = next((what for words, _, what in habits if meant & {*words.split()}), "")
+    if near := get_close_matches(name.lower(), names, n=1):
+        advice = advice or f"did you mean {near[0]}?"
+    return Problem(f"unknown field; {advice or 'known are ' + ', '.join(names)}", line=node.line, path=at)
+
+
+def _listed(document: Node, side: str) -> list[Node]:
+    child = document.child(side)
+    items = child.content if child is not None and isinstance(child.content, list) else []
+    if child is not None and not 0 < len(items) <= MOST_RULES:
+        raise _problem(document, side, (), f"must be a list of rules, at most {MOST_RULES:,}")
+    return items
+
+
+def _text(node: Node, name: str, at: Path, most: int = _LONGEST_VALUE) -> str | None:
+    """Return a text that may be missing, but not empty. Raises Problem."""
+    child = node.child(name)
+    if child is None:
+        return None
+    text = child.content
+    if not isinstance(text, str) or not text.strip() or text != text.strip() or len(text) > most:
+        raise _problem(node, name, at, f"must be text of at most {most:,} characters; put it in quotes")
+    return text
+
+
+def _texts(node: Node, name: str, at: Path) -> tuple[str, ...] | None:
+    """Return the texts of a list that may be missing, but not empty. Raises Problem."""
+    child = node.child(name)
+    if child is None:
+        return None
+    items = child.content if isinstance(child.content, list) else []
+    if not items or not all(isinstance(item.content, str) and item.content.strip() for item in items):
+        raise _problem(node, name, at, "must be a list of texts, such as [one, two]")
+    return tuple(str(item.content) for item in items)
+
+
+def _rule(node: Node, side: str, at: Path) -> Rule:
+    """Return a rule. Raises Problem."""
+    verbs = _VERBS[side]
+    example = f"must be a rule, such as `{verbs[0]}: {'/repo' if side == 'allow' else 'git push'}`"
+    if not isinstance(node.content, dict):
+        raise Problem(f"{example}{_of_old(node.content)}", line=node.line, path=at)
+    named = [name for name in node.content if name in verbs]
+    others = ("because",) if side == "deny" else ("fields",) if named == ["tool"] else ()
+    for name, child in node.content.items():
+        if name not in (*verbs, *others):
+            raise _unknown(name, child, (*at, name), (*verbs, *others), side)
+    if len(named) != 1:
+        raise Problem(f"must have one of {', '.join(verbs)}", line=node.line, path=at)
+    [verb] = named
+    value = _text(node, verb, at) or ""
+    fields = _texts(node, "fields", at)
+    because = _text(node, "because", at, LONGEST_REASON)
+    try:
+        meaning = _meaning(verb, value, allows=side == "allow")
+    except ValueError as error:
+        raise _problem(node, verb, at, str(error)) from None
+    names = None if fields is None else frozenset(fields)
+    return Rule(side == "allow", verb, value, node.line, because, names, **meaning)
+
+
+def _of_old(text: object) -> str:
+    """Return what is written in place of a pattern, such as Bash(git log:*)."""
+    tool, bracket, inside = str(text).rstrip(")").partition("(")
+    if not bracket or called(tool) not in TOOLS:
+        return ""
+    return f"; for {text} write `{TOOLS[called(tool)].rule}: {inside.replace(':*', _MORE).removesuffix('/**')}`"
+
+
+def _not_a_path(path: str) -> str:
+    """Return why a text is no folder or file of a rule; empty if it is one."""
+    if "*" in path:
+        return "must have no *: a rule is for all that is below its path"
+    if not path.startswith("/"):
+        return "must be a whole path, from / on, such as /repo"
+    if not is_plain(path) or {".", ".."} & {*path.split("/")}:
+        return "must be a plain path of letters, digits and blanks, without . and .., such as /repo/reports"
+    return ""
+
+
+def _meaning(verb: str, value: str, *, allows: bool) -> dict[str, Any]:
+    """Return what the value of a rule means, by the fields of `Rule`. Raises ValueError, in words for people."""
+    match verb:
+        case "read" | "write" | "path":
+            if why := _not_a_path(value):
+                raise ValueError(why)
+            return {"place": place(value)}
+        case "run":
+            return _command(value, allows=allows)
+        case "fetch":
+            return {"site": Site.of(value)}
+        case "search" if value != "web":
+            raise ValueError("must be web: `search: web`")
+        case "text" if not all(form.strip() for form in folded_forms(value)):
+            raise ValueError("must have letters that can be looked for")
+        case "tool":
+            _check_tool(value, allows=allows)
+    return {}
+
+
+def _command(value: str, *, allows: bool) -> dict[str, Any]:
+    more, command = value.endswith(_MORE), value.removesuffix(_MORE).rstrip()
+    if command.endswith(":*"):
+        raise ValueError(f"write `run: {command.removesuffix(':*')} *`, with a blank before the *")
+    if more and not allows:
+        raise ValueError(f"leave out the *: `run: {command}` denies every command that begins so")
+    try:
+        words = shell.words_of(command)
+    except Unreadable as error:
+        only = "; * stands only at the end, behind a blank" if "*" in command else ""
+        raise ValueError(f"cannot be read as one command of plain or quoted words: {error}{only}") from None
+    program, launchers = unwrapped(words)
+    row = programs.row_of(program)
+    if more and row is None:
+        near = "".join(f"; known are {', '.join(names)}" for names in [programs.nearest_rows(program)] if names)
+        why = f"`qoder` does not know what the options of {words[0]} do, so * cannot stand behind {command}"
+        raise ValueError(f"{why}{near}; without it, exactly this command is allowed")
+    if more and row is not None and not launchers <= {row.launched}:
+        raise ValueError(f"{row.name} may be another program behind {words[0]}; write `run: {row.name} *`")
+    return {"words": words, "more": more}
+
+
+def _check_tool(value: str, *, allows: bool) -> None:
+    """Raise ValueError for what names no tool."""
+    if not re.fullmatch(r"[A-Za-z0-9_.*-]+", value, re.ASCII):
+        raise ValueError("must be the name of a tool: letters, digits, _ . - and *")
+    if allows and called(value) in TOOLS:
+        raise ValueError(f"{value} is a built-in tool: write a rule with `{TOOLS[called(value)].rule}`")
+    if allows and not _OF_SERVER.fullmatch(value):
+        raise ValueError("must name a server and its tool, with * only at the end: mcp__github__get_*")

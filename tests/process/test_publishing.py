@@ -1,0 +1,216 @@
+"""What publishes the program, and what is published beside it: workflows, and the action that starts a run."""
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
+
+from qoder_cli.sandbox.wire import Generation
+from tests.support.processes import BIN, Going, Shell, sandbox, until
+
+GITHUB = Path(__file__).parents[2] / ".github"
+WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
+ACTION = GITHUB / "actions/run/action.yml"
+Access = dict[Literal["contents", "id-token", "packages"], Literal["read", "write"]]
+
+
+class Strict(BaseModel, extra="forbid"):
+    """A mapping of a workflow: these keys and no others."""
+
+
+class Step(Strict):
+    id: str | None = None
+    name: str | None = None
+    if_: str | None = Field(None, alias="if")
+    uses: str | None = Field(None, pattern=r"^[\w-]+/[\w/-]+@[0-9a-f]{40}$")
+    with_: dict[str, str] | None = Field(None, alias="with")
+    run: str | None = None
+    shell: Literal["bash"] | None = None
+    env: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def does_one_thing(self) -> "Step":
+        assert (self.uses is None) != (self.run is None), "uses, or run"
+        return self
+
+
+class Strategy(Strict):
+    fail_fast: Literal["true", "false"] = Field("true", alias="fail-fast")
+    matrix: dict[str, list[str]]
+
+
+class Job(Strict):
+    name: str
+    if_: str | None = Field(None, alias="if")
+    needs: str | list[str] = []
+    runs_on: str = Field(alias="runs-on", pattern=r"^(ubuntu|macos|windows)-\d|^\$\{\{ matrix\.system \}\}$")
+    timeout: int = Field(alias="timeout-minutes", le=30)
+    environment: str | None = None
+    permissions: Access | None = None
+    strategy: Strategy | None = None
+    steps: list[Step] = Field(min_length=1)
+
+
+class Concurrency(Strict):
+    group: str
+    cancel: Literal["true", "false"] = Field("false", alias="cancel-in-progress")
+
+
+class Workflow(Strict):
+    name: str
+    on: dict[Literal["pull_request", "push", "workflow_dispatch"], Any]
+    permissions: dict[Literal["contents"], Literal["read"]]
+    concurrency: Concurrency | None = None
+    jobs: dict[str, Job]
+
+
+class Input(Strict):
+    description: str
+    required: Literal["true"] | None = None
+    default: str | None = None
+
+
+class Output(Strict):
+    description: str
+    value: str
+
+
+class Composite(Strict):
+    using: Literal["composite"]
+    steps: list[Step]
+
+
+class Action(Strict):
+    name: str
+    description: str
+    inputs: dict[str, Input]
+    outputs: dict[str, Output]
+    runs: Composite
+
+
+def read(path: Path) -> Any:
+    # Without YAML's own types: `on` is no boolean, 3.10 no number.
+    return yaml.load(path.read_text("utf-8"), yaml.BaseLoader)
+
+
+def steps_of(path: Path) -> Iterator[dict[str, Any]]:
+    document = read(path)
+    for job in document["jobs"].values() if "jobs" in document else [document["runs"]]:
+        yield from job["steps"]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+def test_workflows_have_the_keys_that_github_knows(path: Path) -> None:
+    TypeAdapter(Action if path == ACTION else Workflow).validate_python(read(path))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_need_only_jobs_that_they_have(path: Path) -> None:
+    jobs = read(path)["jobs"]
+    for job in jobs.values():
+        needed = job.get("needs", [])
+        assert {needed} if isinstance(needed, str) else {*needed} <= {*jobs}
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+def test_workflows_pass_values_to_shells_in_variables_only(path: Path) -> None:
+    for step in steps_of(path):
+        assert "${{" not in step.get("run", "")
+        assert subprocess.run(["bash", "-n"], input=step.get("run", ""), text=True).returncode == 0
+        assert not any("secrets." in value for value in step.get("with", {}).values())
+
+
+def test_workflows_name_the_release_of_each_action_that_they_pin() -> None:
+    for path in WORKFLOWS:
+        for line in path.read_text("utf-8").splitlines():
+            assert "uses:" not in line or re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+
+def start_action(shell: Shell, folder: Path, **inputs: str) -> Going:
+    """Start the action's second step, as a runner does, with the program of this environment."""
+    place = folder / "qoder/bin"
+    place.mkdir(parents=True)
+    (place / "qoder-cli").symlink_to(BIN / "qoder-cli")
+    action = read(ACTION)
+    given = {name: about.get("default", "") for name, about in action["inputs"].items()}
+    given |= {name.replace("_", "-"): value for name, value in inputs.items()}
+    [step] = [step for step in action["runs"]["steps"] if step.get("id") == "run"]
+    env = {name: given[re.fullmatch(r"\$\{\{ inputs\.(.+) \}\}", value)[1]] for name, value in step["env"].items()}  # type: ignore[index]
+    env |= {"RUNNER_TEMP": str(folder), "GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(folder / "output")}
+    script = folder / "step.sh"
+    script.write_text(step["run"])
+    # What `shell: bash` of a composite action stands for.
+    return shell.start("bash", "--noprofile", "--norc", "-eo", "pipefail", str(script), env=env)
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Return what a step said in GITHUB_OUTPUT; a value of many lines stands between two equal marks."""
+    said: dict[str, str] = {}
+    lines = iter((folder / "output").read_text().splitlines() if (folder / "output").exists() else [])
+    for line in lines:
+        name, mark = re.fullmatch(r"(\w+)(?:=|<<)(.*)", line).groups()  # type: ignore[union-attr]
+        is_long = f"{name}<<" in line
+        said[name] = "\n".join(iter(lambda: next(lines), mark)) if is_long else mark
+    return said
+
+
+@pytest.mark.parametrize("generation", ["legacy", "current"])
+@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
+def test_action_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int, generation: Generation) -> None:
+    with sandbox(generation) as server:
+        ended = start_action(Shell(tmp_path, server).quick().hurry(), tmp_path, deployment=deployment).end()
+        [run] = server.world.started()
+    said = outputs(tmp_path)
+    assert (ended.code, said["run_id"]) == (code, run.id), ended.err
+    assert said["status"] == ("failed" if code else "completed")
+    assert {about["value"] for about in read(ACTION)["outputs"].values()} == {
+        f"${{{{ steps.run.outputs.{name} }}}}" for name in ("run_id", "status", "result")
+    }
+    assert code or said["result"].startswith("Status report")
+
+
+def test_action_starts_one_run_for_a_job_that_is_retried(tmp_path: Path) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        for folder in (tmp_path / "one", tmp_path / "two"):
+            ended = start_action(shell, folder, deployment="nightly-report", idempotency_key="a-day").end()
+            assert ended.code == 0, ended.err
+        assert len(server.world.started()) == 1
+
+
+@pytest.mark.parametrize("on_leave", ["cancel", "detach"])
+def test_action_whose_job_is_cancelled_does_what_on_leave_says(tmp_path: Path, on_leave: str) -> None:
+    with sandbox("current") as server:
+        step = start_action(Shell(tmp_path, server), tmp_path, deployment="nightly-report", on_leave=on_leave)
+        until(lambda: "run_id" in outputs(tmp_path), "the run's id in the outputs")
+        ended = step.signal(signal.SIGINT).end()
+        assert ended.code == -signal.SIGINT, ended.err
+        cancels = [seen for seen in server.world.requests if seen.path.endswith("/cancel")]
+        assert len(cancels) == (on_leave == "cancel")
+
+
+@pytest.mark.parametrize(
+    "deployment",
+    [
+        "$(touch caught)",
+        "`touch caught`",
+        '"; touch caught; "',
+        "--help",
+        "-o csv",
+        "x\n::set-output name=a::b",
+        "' || touch caught #",
+    ],
+)
+def test_action_takes_a_hostile_name_for_a_name(tmp_path: Path, deployment: str) -> None:
+    with sandbox("current") as server:
+        ended = start_action(Shell(tmp_path, server).quick(), tmp_path, deployment=deployment).end()
+        assert ended.code not in (0, 1), ended.out
+        assert not server.world.started()
+    assert not [*tmp_path.rglob("caught")]
+    assert not [line for line in (ended.out + ended.err).splitlines() if line.startswith("::set-output")]

@@ -1,0 +1,297 @@
+"""A shared store of keys that says nothing: a real PostgreSQL server behind a network that goes silent, or frozen."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.server import Server
+from qoder_cli.sandbox.wire import GENERATIONS, Generation, Request, WireResponse
+from qoder_cli.sandbox.world import World
+from tests.support import stacks
+from tests.support.cells import checkerboard
+from tests.support.machines import PostgresServer, lacks_postgres
+from tests.support.processes import HASTY_LOOKS, DelayedAnswers, Going, Shell, sandbox, served, until
+from tests.support.silence import Moment, SilentNetwork
+
+MOMENTS: dict[str, Moment] = {
+    "at the connection": Moment("connection"),
+    "after the login": Moment("login"),
+    "a claim is lost": Moment("statement", b"INSERT"),
+    "a claim is made": Moment("statement", b"INSERT", "done"),
+    "a claim is half answered": Moment("statement", b"INSERT", "half answered"),
+    "sending is lost": Moment("statement", b'"sending"'),
+    "sending is noted": Moment("statement", b'"sending"', "done"),
+}
+AFTER_THE_START: dict[str, Moment] = {
+    "the run is lost": Moment("statement", b'"started"'),
+    "the run is noted": Moment("statement", b'"started"', "done"),
+    "the run is half answered": Moment("statement", b'"started"', "half answered"),
+}
+SIGNALS: dict[int, int] = {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 128 + signal.SIGTERM}
+FOR_EVER = """
+from qoder_cli.keys import patience, postgres
+for module in (patience, postgres):
+    module.CONNECT_WITHIN = module.ANSWER_WITHIN = 3600.0  # whatever ends then was not ended by them
+"""
+# As soon as a file says that the store is silent, so that no answer can come any more, the time flies.
+HASTY = """
+import os, time
+real, began = time.monotonic, []
+def monotonic():
+    now = real()
+    if not began and os.path.exists({file!r}):
+        began.append(now)
+    return now + 100 * (now - began[0]) if began else now
+time.monotonic = monotonic
+"""
+# What others seem to have left behind is so after a moment.
+SOON = f"from qoder_cli.keys import protocol; protocol.STALE_CLAIM, protocol.ABANDONED = 0.1, 0.2\n{HASTY_LOOKS}\n"
+NIGHT = ("deploy", "run", "dep_slow", "--idempotency-key", "night-1", "--json")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    if (missing := lacks_postgres()) is not None:
+        pytest.skip(f"{missing} is not installed")
+    pytest.importorskip("psycopg")
+    with closing(PostgresServer()) as server:
+        yield server
+
+
+class Night:
+    """Someone who starts a run with a store of keys, and a sandbox."""
+
+    def __init__(self, folder: Path, server: Server, postgres: PostgresServer) -> None:
+        self.server = server
+        self.postgres = postgres
+        self.shell = Shell(folder, server)
+        self.silence = folder / "silence"  # there once the store is silent
+        self.hasty = HASTY.format(file=str(self.silence))
+        assert self.shell.qoder("key", "init", "--store", postgres.url()).code == 0
+        for key in self.shell.qoder("key", "list", "-q", env={"QODER_KEYS": postgres.url()}).out.split():
+            assert self.with_store("key", "free", key, "--yes").end().code == 0
+
+    def with_store(self, *words: str, port: int | None = None, prologue: str = "") -> Going:
+        return self.shell.begin(*words, env={"QODER_KEYS": self.postgres.url(port)}, prologue=prologue)
+
+    @contextmanager
+    def silent(self, moment: Moment) -> Iterator["partial[Going]"]:
+        """Begin commands over a network that goes silent."""
+        self.silence.unlink(missing_ok=True)
+        with closing(SilentNetwork(self.postgres.port, moment, self.silence)) as network:
+            self.port = network.port
+            yield partial(self.with_store, port=network.port)
+
+    @property
+    def runs(self) -> list[str]:
+        with self.server.world.lock:
+            return [run.id for run in self.server.world.started()]
+
+
+@pytest.fixture
+def night(tmp_path: Path, postgres: PostgresServer, generation: Generation) -> Iterator[Night]:
+    with sandbox(generation, honour_key=False, speed=1.0) as server:
+        yield Night(tmp_path, server, postgres)
+
+
+@pytest.fixture
+def generation() -> Generation:
+    return "current"
+
+
+@pytest.mark.parametrize(("moment", "generation"), checkerboard(MOMENTS, GENERATIONS))
+def test_deploy_run_exits_7_where_the_store_is_silent_before_the_start(night: Night, moment: str) -> None:
+    with night.silent(MOMENTS[moment]) as begin:
+        ended = begin(*NIGHT, prologue=night.hasty).end()
+    assert (ended.code, ended.out, night.runs) == (7, "", [])
+    assert "did not respond within" in ended.error["message"]
+    assert "nothing was sent" in ended.error["message"]
+
+
+@pytest.mark.parametrize(("moment", "generation"), checkerboard(AFTER_THE_START, GENERATIONS))
+def test_deploy_run_returns_its_run_where_the_store_is_silent_after_the_start(night: Night, moment: str) -> None:
+    with night.silent(AFTER_THE_START[moment]) as begin:
+        ended = begin(*NIGHT, prologue=night.hasty).end()
+    assert (ended.code, [ended.json["id"]]) == (0, night.runs)
+    assert "could not be told what came of the key 'night-1'" in ended.err
+    assert "nothing was sent" not in ended.err
+
+
+@pytest.mark.parametrize(("moment", "signum"), checkerboard(MOMENTS, SIGNALS))
+def test_deploy_run_heeds_a_signal_while_the_store_is_silent_before_the_start(
+    night: Night, moment: str, signum: int
+) -> None:
+    with night.silent(MOMENTS[moment]) as begin:
+        going = begin(*NIGHT, prologue=FOR_EVER).says("starting a run")
+        until(night.silence.exists, "silence")
+        ended = going.signal(signum).end()
+    assert (ended.code, ended.out, night.runs) == (SIGNALS[signum], "", [])
+    assert ended.error["message"] == "interrupted; nothing was started"
+
+
+@pytest.mark.parametrize(("moment", "signum", "generation"), checkerboard(AFTER_THE_START, SIGNALS, GENERATIONS))
+def test_deploy_run_says_its_run_and_heeds_a_signal_while_the_store_is_silent_after_the_start(
+    night: Night, moment: str, signum: int
+) -> None:
+    with night.silent(AFTER_THE_START[moment]) as begin:
+        going = begin(*NIGHT, "--wait", prologue=FOR_EVER).says("run drun_")
+        until(night.silence.exists, "silence")
+        assert night.runs[0] in going.err
+        ended = going.signal(signum).end()
+    assert (ended.code, [ended.json["id"]], [ended.error["run_id"]]) == (SIGNALS[signum], night.runs, night.runs)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_run_waits_no_longer_than_its_timeout_for_a_silent_store(night: Night) -> None:
+    for moment, code in ((MOMENTS["sending is noted"], 7), (AFTER_THE_START["the run is noted"], 124)):
+        with night.silent(moment) as begin:
+            ended = begin(
+                *NIGHT[:4], f"night-{code}", "--json", "--wait", "--timeout", "30s", prologue=FOR_EVER + night.hasty
+            ).end()
+        assert ended.code == code, ended.err
+
+
+class Holding(DelayedAnswers):
+    """Holds back the answer to the memory that names the run."""
+
+    def answer(self, world: World, request: Request) -> WireResponse:
+        if b"started" in request.body:
+            return super().answer(world, request)
+        return Faults.answer(self, world, request)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_run_says_its_run_and_heeds_a_signal_while_a_memory_store_is_silent(
+    tmp_path: Path, generation: Generation
+) -> None:
+    with sandbox(generation, honour_key=False, delayed=(holding := Holding())) as server:
+        shell = Shell(tmp_path, server)
+        store = shell.qoder("key", "init", "-q").out.strip()
+        going = shell.begin(*NIGHT, "--wait", env={"QODER_KEYS": store}).says("run drun_")
+        until(lambda: holding.is_holding, "silence")
+        ended = going.signal(signal.SIGINT).end()
+        [run] = server.world.started()
+    assert (ended.code, ended.json["id"], ended.error["run_id"]) == (-signal.SIGINT, run.id, run.id)
+
+
+NEXT: dict[str, tuple[int, bool]] = {
+    # What the next command under the key comes to, once the store answers again: its code; whether another machine
+    # adopts the run that this one knows.
+    "a claim is lost": (0, False),
+    "a claim is made": (0, False),
+    "sending is lost": (0, False),
+    "sending is noted": (9, False),
+    "the run is lost": (0, True),
+    "the run is noted": (0, False),
+}
+
+
+@pytest.mark.parametrize(("moment", "is_another"), checkerboard(NEXT, (False, True)))
+def test_deploy_run_starts_no_second_run_once_the_store_answers_again(
+    night: Night, moment: str, is_another: bool
+) -> None:
+    with night.silent({**MOMENTS, **AFTER_THE_START}[moment]) as begin:
+        first = begin(*NIGHT, prologue=night.hasty).end()
+    started, (code, is_adopted) = night.runs, NEXT[moment]
+    assert first.code == (0 if started else 7)
+    if is_another:
+        night.shell.env["QODER_STATE_DIR"] += "/another-machine"
+    ended = night.with_store(*NIGHT, prologue=SOON).end()
+    assert (ended.code, len(night.runs)) == (code, 0 if code == 9 else 1), ended.err
+    assert code == 9 or ended.json["id"] == night.runs[0]
+    assert code == 9 or ended.json.get("adopted", False) == (is_adopted and is_another)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_run_of_several_heeds_a_signal_while_the_store_is_silent(night: Night) -> None:
+    words = ("deploy", "run", "dep_slow", "dep_ask", "--idempotency-key", "night", "--json", "--wait")
+    with night.silent(AFTER_THE_START["the run is lost"]) as begin:
+        going = begin(*words, "--parallel", "1", prologue=FOR_EVER).says("run drun_")
+        until(night.silence.exists, "silence")
+        ended = going.signal(signal.SIGTERM).end()
+    assert (ended.code, [each["id"] for each in ended.json]) == (143, [*night.runs, None])
+    assert ended.json[0]["exit_code"] == 143
+
+
+OTHERS = {
+    "key list --json": 7,
+    "key get night-1 --json": 7,
+    "key free night-1 --yes --json": 7,
+    "key init --store {url} --json": 7,
+    "run retry --all-failed dep_fail --since 1d --json": 7,
+    "apply {folder} --yes --json": 7,
+    "doctor --json": 7,
+    "doctor --probe --json": 7,
+}
+
+
+@pytest.mark.parametrize(("line", "moment"), checkerboard(OTHERS, ("at the connection", "after the login")))
+def test_other_commands_leave_a_silent_store_soon_and_at_a_signal(night: Night, line: str, moment: str) -> None:
+    folder = night.shell.home / "folder"
+    stacks.write(folder, {"qoder.yaml": "stack: reports\n", "environments/build.yaml": "name: build\n"})
+    for prologue, code in ((night.hasty, OTHERS[line]), (FOR_EVER, 143)):
+        with night.silent(MOMENTS[moment]) as begin:
+            url = night.postgres.url(night.port)
+            going = begin(*line.format(url=url, folder=folder).split(), prologue=prologue)
+            if code == 143:
+                until(night.silence.exists, "silence")
+                going.signal(signal.SIGTERM)
+            assert going.end().code == code, going.err
+
+
+class Freezing(Faults):
+    """Freezes a database as a run is started, and says so in a file."""
+
+    def __init__(self, postgres: PostgresServer, file: Path) -> None:
+        super().__init__()
+        self._postgres = postgres
+        self._file = file
+
+    def answer(self, world: World, request: Request) -> WireResponse:
+        answer = super().answer(world, request)
+        if request.path.endswith("/run") and request.method == "POST":
+            self._postgres.freeze()
+            self._file.touch()
+        return answer
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_run_survives_a_database_that_is_frozen_as_the_run_starts(
+    tmp_path: Path, postgres: PostgresServer, generation: Generation
+) -> None:
+    with served(World(generation=generation, honour_key=False), Freezing(postgres, tmp_path / "silence")) as server:
+        night = Night(tmp_path, server, postgres)
+        try:
+            ended = night.with_store(*NIGHT, prologue=night.hasty).end()
+        finally:
+            postgres.thaw()
+        assert (ended.code, [ended.json["id"]]) == (0, night.runs)
+        again = night.with_store(*NIGHT, prologue=SOON).end()
+        assert (again.code, [again.json["id"]]) == (0, night.runs)
+
+
+def test_deploy_run_holds_no_connection_while_it_waits(tmp_path: Path) -> None:
+    """More commands than the server has connections: all start their run, and none has a connection then."""
+    if (missing := lacks_postgres()) is not None:
+        pytest.skip(f"{missing} is not installed")
+    psycopg = pytest.importorskip("psycopg")
+    count = 16
+    with closing(PostgresServer(max_connections=6)) as postgres, sandbox("current", honour_key=False) as server:
+        night = Night(tmp_path, server, postgres)
+        words = ("deploy", "run", "dep_ask", "--on-ask", "wait", "--wait", "--json", "--idempotency-key")
+        going = [night.with_store(*words, f"key-{number}") for number in range(count)]
+        until(lambda: len(night.runs) == count, "all runs")
+        with psycopg.connect(postgres.url(), autocommit=True) as admin:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            until(lambda: admin.execute(query).fetchone() == (1,), "no connection but this one")
+        assert [each.process.poll() for each in going] == [None] * count
+        assert [each.signal(signal.SIGTERM).end().code for each in going] == [143] * count
+        states: Any = json.loads(night.with_store("key", "list", "--json").end().out)
+        assert {each["state"] for each in states} == {"started"}
