@@ -16,7 +16,7 @@ from qoder_cli.files.filling import unset_in
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.local.made import LAGS, Creation, recent
 from qoder_cli.nouns.declared import Declaration, Reference
-from qoder_cli.nouns.declaring import put
+from qoder_cli.nouns.declaring import places_of, put
 from qoder_cli.nouns.edits.difference import Secrets, differing
 from qoder_cli.nouns.edits.forms import form_of, unseen
 from qoder_cli.nouns.edits.owner import (
@@ -432,8 +432,7 @@ class Planner:
             return step
         unseen_places = {change.path for change in unseen(noun, fields)}  # which are compared by nobody
         untold = {re.split(r"[.\[]", place)[0] for place in declared.secrets - unseen_places}
-        pinned = [str(refers.at[0]) for refers in noun.kind.refers if refers.pins] if noun.kind else []
-        untold |= {name for name in pinned if isinstance(fields.get(name), str)}  # the server shows the version, too
+        untold |= set(_left_open(noun, fields))
         record = record_of(form.normal({name: fields[name] for name in fields if name in written.body}), untold)
         name = declared.name
         if name == declared.own.get("id"):  # the file does not name it
@@ -509,6 +508,14 @@ def _twice(items: Sequence[Planned]) -> Iterator[str]:
         if other is not item and other.declared is not None:
             what = f"is the same {item.step.noun.called} as {other.declared.place} ({item.step.current['id']})"
             yield item.declared.place.problem(what)
+
+
+def _left_open(noun: Noun, fields: Raw) -> Iterator[str]:
+    """Yield the fields that pin something and leave the version open: the server shows the one that it took."""
+    for refers in noun.kind.refers if noun.kind else ():
+        for holder, key, at in places_of(refers, fields):
+            if refers.pins and not mapping(holder[key]).get("version"):
+                yield str(at[0])
 
 
 def _cleared_value(step: Step, name: str) -> Any:

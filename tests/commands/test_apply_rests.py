@@ -156,6 +156,23 @@ def test_apply_comes_to_rest_where_fields_left_a_file(
 @pytest.mark.parametrize("words", KINDS)
 @examples(1)
 @given(data=st.data())
+def test_apply_prunes_what_it_made_whatever_a_server_adds(
+    qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
+) -> None:
+    fields = data.draw(declared(words))
+    team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("pruned"))
+    team.service.defaults = adds if data.draw(st.booleans()) else None
+    team.write({"qoder.yaml": "stack: s", f"{words}/x.yaml": fields, "environments/y.yaml": "name: y\n"})
+    apply(team)
+    (team.folder / words / "x.yaml").unlink()
+    ran = team.apply("--prune", "--prune-all", "--json")
+    assert (ran.code, [row["action"] for row in ran.json]) == (0, ["unchanged", "archived"]), ran.err
+    find_at_rest(team)
+
+
+@pytest.mark.parametrize("words", KINDS)
+@examples(1)
+@given(data=st.data())
 def test_export_of_a_stack_comes_to_rest(
     qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
 ) -> None:
