@@ -25,6 +25,13 @@ AGENTS = ["agent_writer", WRITER, {**WRITER, "version": 2}]
 RELEASE_NOTES = {"type": "custom", "skill_id": "skill_release_notes"}
 SKILLS = [RELEASE_NOTES, {**RELEASE_NOTES, "version": "1"}, {"type": "qoder", "skill_id": "pdf"}]
 MANAGERS = ("apt", "cargo", "gem", "go", "npm", "pip")
+TOOLS: list[Raw] = [
+    {"type": "agent_toolset_20260401"},
+    {"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_ask"}}},
+    {"type": "agent_toolset_20260401", "configs": [{"name": "Bash", "enabled": False}]},
+    {"type": "custom", "name": "look_up", "description": "Looks up", "input_schema": {"type": "object"}},
+]
+SERVERS: list[Raw] = [{"type": "url", "name": "docs", "url": "https://mcp.example.com/mcp"}]
 RESOURCES: list[Raw] = [
     {"type": "file", "file_id": "file_notes"},
     {"type": "file", "file_id": "file_notes", "mount_path": "/mnt/a"},
@@ -35,6 +42,9 @@ RESOURCES: list[Raw] = [
 ]
 # What of a drawn body has to be there already.
 KNOWN: dict[str, st.SearchStrategy[Any]] = {
+    "model": st.sampled_from(["auto", "ultimate", {"id": "auto"}, {"id": "ultimate", "effort": "high"}]),
+    "tools": st.lists(st.sampled_from(TOOLS), max_size=2, unique_by=lambda tool: tool["type"]),
+    "mcp_servers": st.sampled_from([SERVERS, []]),
     "agent": st.sampled_from([*AGENTS, "writer", "writer@2", {"name": "writer", "version": 1}]),
     "skills": st.lists(st.sampled_from(SKILLS), max_size=2, unique_by=str),
     "multiagent": st.lists(st.sampled_from([*AGENTS, "writer", "writer@1"]), min_size=1, max_size=2, unique_by=str).map(
