@@ -71,7 +71,7 @@ def _broke_down(failure: Exception, app: Any) -> int:
             error = error.with_(next=app.wait_again(*app.tracked.run_ids))
     with suppress(Exception):
         if app.tracked.run and app.output.is_json and not app.out.has_written:
-            app.show_run(app.tracked.run)
+            app.print_run(app.tracked.run)
     try:
         app.report(error)
     except Exception:

@@ -54,6 +54,9 @@ class Tracked:
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
+    awaits: bool = False  # whether a wait for them has begun
+    told: set[tuple[str, ...]] = field(default_factory=set)  # asks of which --notify has told
+    said: bool = False  # whether a terminal was told the one run's id and deployment a moment ago
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Record a run that is about to be waited for."""
@@ -285,17 +288,13 @@ class App:
             return [self.program, *words, *repeated(self.flags)]
         return self.command(*words)
 
-    def show_run(self, run: "Run", **more: Any) -> None:
+    def print_run(self, run: "Run", fields: "Fields | None" = None) -> None:
+        """Print a run with these fields, as JSON without any. Raises InternalError, which names it."""
         from qoder_cli.base.outcome import is_going
 
         run = self.named(run)
-        fields: Fields = {}
-        if self.output.format == "table":
-            from qoder_cli.output.views import run_fields, turn_fields
-
-            fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
         try:
-            self.output.record(fields, data=run.as_json(), id=run.id)
+            self.output.record(fields or {}, data=run.as_json(), id=run.id)
         except InternalError as error:  # a full disk does not make the run unknown
             run_state = "going" if is_going(run) else "ended"
             raise error.with_(run_id=run.id, session_id=run.session_id, run_state=run_state) from error

@@ -63,7 +63,7 @@ class RawCall:
         if request.is_write and not self._announced:
             self._announced = True
             again = f"; retried with the key {request.key} if no response comes" if request.key else ""
-            client.progress.note(f"{request} {client.settings.whereabouts}{again}")
+            client.progress.note(f"{request}{client.settings.whereabouts}{again}")
         return pending
 
     def _read(self, answer: Answer) -> Answer:

@@ -175,12 +175,21 @@ class ApiError(QoderError):
         """The seconds to pause, as far as the server's request is heeded."""
         return min(self.retry_after or 0.0, LONGEST_RETRY_AFTER)
 
+    @property
+    def is_logged_out(self) -> bool:
+        """Whether nobody is logged in, so that no other request would be answered either."""
+        return False
+
     def about(self, what: str) -> Self:
         return self.with_(message=f"{what}: {self.message}")
 
 
 class AuthError(ApiError):
     exit = Exit.AUTH
+
+    @property
+    def is_logged_out(self) -> bool:
+        return self.http_status != 403
 
 
 class NotFound(ApiError):

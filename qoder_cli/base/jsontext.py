@@ -7,7 +7,7 @@ Here a number that Python would write differently keeps its text.
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 DEEPEST = 200  # levels; deeper documents are refused, so that nothing after the parser can overflow the stack
@@ -86,6 +86,15 @@ def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False, is_
     if "##" in text:
         return _COMMAND.sub(_escape, text)
     return text
+
+
+def declared(value: Any) -> Any:
+    """Return the JSON of a value of a declared type, a dataclass: its fields, and so on within them."""
+    if is_dataclass(value) and not isinstance(value, Number | type):
+        return {each.name: declared(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, list):
+        return list(map(declared, value))
+    return value
 
 
 def _marked(number: Number) -> str:

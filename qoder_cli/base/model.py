@@ -35,7 +35,7 @@ def array(value: object) -> list[Any]:
     return []
 
 
-_OLDEST = 1_577_836_800.0  # the beginning of 2020, in unix seconds: the API is younger
+OLDEST = 1_577_836_800.0  # the beginning of 2020, in unix seconds: the API is younger
 
 
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def created_at(raw: Mapping[str, Any]) -> float | None:
     A time before 2020 is none: nobody filled it in.
     """
     created = unix(raw.get("created_at"))
-    if created is not None and created >= _OLDEST:
+    if created is not None and created >= OLDEST:
         return created
     return None
 

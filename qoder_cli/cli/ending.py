@@ -1,16 +1,30 @@
 """What a command came to, however it ended, turned into output and the error that decides the exit code."""
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, InternalError, Interrupted, QoderError, ReaderGone, RunState, Signalled
+from qoder_cli.base.errors import (
+    ApiError,
+    InternalError,
+    Interrupted,
+    LostSight,
+    NeedsAnswer,
+    OutcomeUnknown,
+    QoderError,
+    ReaderGone,
+    RunState,
+    Signalled,
+    broken_down,
+)
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, is_going
 from qoder_cli.runs.ending import Ended, Wanted, beside_record, leave_run, naming, stopped_waiting, unread, unreadable
 
 if TYPE_CHECKING:
     from qoder_cli.fleet.conductor import Conductor
+    from qoder_cli.runs.notify import Event
 
 
 def conclude(app: App, ended: "Ended | Conductor") -> None:
@@ -52,8 +66,16 @@ def _print(app: App, run: Run, *, with_message: bool) -> QoderError | None:
         except ApiError as failure:
             error = unreadable(run, failure, app, Wanted(result=True))
     if not with_message or app.output.is_json:
-        app.show_run(run)
+        _show(app, run)
     return error
+
+
+def _show(app: App, run: Run) -> None:
+    if app.output.format != "table":  # nothing more is imported for data
+        return app.print_run(run)
+    from qoder_cli.nouns.views import show_run
+
+    show_run(app, run)
 
 
 def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
@@ -61,7 +83,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
     run = fill_status(run)
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            app.show_run(run)
+            _show(app, run)
     if not is_going(run):
         return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
     return leave_run(stopped_waiting(signalled, run.id, run, app), run, app)
@@ -79,5 +101,33 @@ def complete(error: QoderError, run: Run, app: App) -> QoderError:
         error = error.with_(**naming(run, run_state))
     if app.output.is_json and not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
-            app.show_run(run)
+            app.print_run(run)
     return error
+
+
+def notify_of_end(app: App, failure: Exception | None) -> None:
+    """Tell what became of the runs that were waited for. `failure` ends the command, if anything does."""
+    from qoder_cli.runs.notify import notify
+
+    tracked = app.tracked
+    if failure is not None and not isinstance(failure, QoderError | ReaderGone):
+        failure = broken_down(failure, tracked.run_ids)
+    error = failure if isinstance(failure, QoderError) else None
+    if isinstance(tracked.typed, str):
+        item = tracked.items.get(0) or Ended(tracked.typed, tracked.run, error)
+        data: Any = item.as_json() if item.found is None else app.named(item.found).as_json()
+        notify(app, _event([item]), data)
+    else:
+        items = [
+            tracked.items.get(number) or Ended(typed, None, error, attempted=number in tracked.ids)
+            for number, typed in enumerate(tracked.typed)
+        ]
+        notify(app, _event(items), [item.named(app).as_json() for item in items])
+
+
+def _event(items: Sequence[Ended]) -> "Event":
+    if any(isinstance(item.error, NeedsAnswer) for item in items):
+        return "asks"
+    if any(item.goes_on or isinstance(item.error, OutcomeUnknown | LostSight) for item in items):
+        return "lost"
+    return "ended"

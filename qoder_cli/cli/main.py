@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -357,7 +357,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
         try:
             try:
                 tree = command_tree(app.program)
-                with tree.make_context(app.program, list(words), obj=app) as ctx:
+                with tree.make_context(app.program, list(words), obj=app) as ctx, _notifying(app):
                     try:
                         code = _shown(tree.invoke(ctx), app)
                     except Signalled as signalled:
@@ -375,6 +375,27 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     with suppress(Exception):  # all has been said
         app.close()
     return code
+
+
+@contextmanager
+def _notifying(app: App) -> Iterator[None]:
+    """Run the command of --notify after this block, in which all is printed but the error, if it waited for runs."""
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        failure = raised
+        raise
+    finally:
+        if app.flags.may_notify and app.tracked.awaits:
+            try:
+                from qoder_cli.cli.ending import notify_of_end
+
+                notify_of_end(app, failure)
+            except Signalled:
+                pass  # all has been said: it ends only the wait for that command
+            except Exception as bug:
+                app.progress.warn(f"--notify: {type(bug).__name__}: {bug}")
 
 
 def _shown(happened: Any, app: App) -> int:

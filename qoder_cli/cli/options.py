@@ -172,6 +172,10 @@ ON_ASK = option("--on-ask", "HOW", _ON_ASK, _offered("ways_to_ask"))
 POLICY = option("--policy", "FILE", "Rules that decide first; --on-ask is for the rest.", _offered("policy_files"))
 
 
+_NOTIFY = "Run COMMAND when the wait is over, or the agent asks: JSON on its stdin (see qoder help output)."
+NOTIFY = option("--notify", "COMMAND", _NOTIFY)
+
+
 class WaitOptions(NamedTuple):
     """What to wait for, as typed. These are the options, too."""
 
@@ -181,6 +185,7 @@ class WaitOptions(NamedTuple):
     timeout: Text = TIMEOUT
     on_ask: Text = ON_ASK
     policy: Text = POLICY
+    notify: Text = NOTIFY
 
 
 def wanted_of(
@@ -204,14 +209,20 @@ def wanted_of(
     if several:
         import_module("qoder_cli.cli.several")
 
-    typed, follow, result, timeout, on_ask, policy = waiting
+    typed, follow, result, timeout, on_ask, policy, notify = waiting
     wait = wait or typed or follow or result
-    for option, given in (("--require-satisfied", require_satisfied), ("--on-ask", on_ask), ("--policy", policy)):
-        if given and not wait:
+    given = {"--require-satisfied": require_satisfied, "--on-ask": on_ask, "--policy": policy, "--notify": notify}
+    for option, value in given.items():
+        if value and not wait:
             raise UsageError(f"{option} only works with --wait", hint="add --wait")
+    app.flags.may_notify = wait
+    if notify is not None:
+        from qoder_cli.runs.notify import check_command
+
+        check_command(app, notify)
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
     app.flags.wait_options = words_to_wait(
-        result=result, require_satisfied=require_satisfied, on_ask=on_ask, policy=policy
+        result=result, require_satisfied=require_satisfied, on_ask=on_ask, policy=policy, notify=notify
     )
     asked, rules = when_asked(app, on_ask, policy, follow=follow, several=several)
     if wait:
@@ -282,7 +293,12 @@ CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, expose_value=
 
 
 def words_to_wait(
-    *, result: bool = False, require_satisfied: bool = False, on_ask: str | None = None, policy: str | None = None
+    *,
+    result: bool = False,
+    require_satisfied: bool = False,
+    on_ask: str | None = None,
+    policy: str | None = None,
+    notify: str | None = None,
 ) -> tuple[str, ...]:
     """Return the options that a command to resume this wait needs."""
     words = ["--result"] if result else []
@@ -292,6 +308,8 @@ def words_to_wait(
         words += written("--on-ask", on_ask)
     if policy:
         words += written("--policy", policy)
+    if notify:
+        words += written("--notify", notify)
     return tuple(words)
 
 
@@ -354,7 +372,7 @@ def require_allowed(app: App, command: str) -> None:
         app.settings.allowed.check(purpose, f"`{app.program} {command}`")
 
 
-_SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]*)…(?P<tail>[\w.~-]*)(?P<behind>(?:@\w+)?)", re.ASCII)
+_SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]+?)(?:…|\.{3})(?P<behind>(?:@\w+)?)", re.ASCII)
 _TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
 
 
@@ -367,25 +385,26 @@ def complete_ids(ctx: Any) -> None:
             continue
         if isinstance(value, str):
             ctx.params[param.name] = whole_id(value, ctx.obj)
-        elif isinstance(value, list | tuple) and any("…" in str(word) for word in value):
+        elif isinstance(value, list | tuple):
             ctx.params[param.name] = [whole_id(word, ctx.obj) for word in value]
 
 
 def whole_id(typed: str, app: App) -> str:
     """Return the id of which a table showed this part, and say it; any other word unchanged. Raises UsageError.
 
-    What this machine has seen may not be all that fits: nothing is done to it with --yes, where nobody looks at it.
+    Three dots are as good as the `…` of a table, which not every keyboard and terminal has. What this machine has seen
+    may not be all that fits: nothing is done to it with --yes, where nobody looks at it.
     """
-    if "…" not in typed or (match := _SHORTENED.fullmatch(typed)) is None:
+    if (match := _SHORTENED.fullmatch(typed)) is None:
         return typed
     from qoder_cli.base.kinds import KINDS_OF_IDS
     from qoder_cli.base.words import few
     from qoder_cli.local.remembered import ids_shortened_to
 
-    head, tail, behind = match["head"], match["tail"], match["behind"]
-    if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS or (head in KINDS_OF_IDS and not tail):
+    head, behind = match["head"], match["behind"]
+    if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS:
         return typed
-    match ids_shortened_to(app.store, app.settings.host, head, tail):
+    match ids_shortened_to(app.store, app.settings.host, head):
         case [_] if app.flags.yes:
             why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
             raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
@@ -452,7 +471,7 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
 
 def confirmed(app: App, question: str, *, nothing: str) -> bool:
     """Return whether a person says yes. Raises UsageError, or Interrupted, which say that `nothing` was done."""
-    from qoder_cli.output.prompt import choice_of, interrupted_with
+    from qoder_cli.input.prompt import choice_of, interrupted_with
 
     with interrupted_with(nothing):
         asked = f"{inert(question)} [y/N]:"
@@ -468,7 +487,7 @@ def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
             raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
     from getpass import getpass
 
-    from qoder_cli.output.prompt import interrupted_with
+    from qoder_cli.input.prompt import interrupted_with
 
     try:
         with interrupted_with("nothing was saved"):

@@ -1,35 +1,24 @@
 """What a command about several runs came to: the rest printed, a summary, and the error that decides the exit code."""
 
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import timedelta
-from decimal import Decimal, InvalidOperation
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, Signalled
-from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.times import parse_timestamp, span, utc_text
+from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, Signalled
+from qoder_cli.base.times import span
 from qoder_cli.base.words import counted
 from qoder_cli.fleet.conductor import Conductor, Restart
 from qoder_cli.local.remembered import remember_runs
-from qoder_cli.local.store import keep
 from qoder_cli.output import results
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.ending import Ended
 
 _STARTS_NOTHING = (Exit.USAGE, Exit.AUTH, Exit.NOT_FOUND, Exit.REJECTED, Exit.UNAVAILABLE)
 _WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # None: it was not attempted
-LONGEST_HINT = 1000  # characters of a command in a hint
-LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
-IDS = "ids.txt"  # in the state folder
-MOST_PAGES = 5  # of sessions, to learn the costs of runs
-_MOST_DIGITS = 18  # of an amount of credits, before the point or behind it
-_WITHIN = 2.0  # seconds, then no more pages are read
+LONGEST_LINE = 100  # characters of a command in a hint
 
 
 def conclude_all(app: App, runs: Conductor) -> None:
@@ -38,11 +27,11 @@ def conclude_all(app: App, runs: Conductor) -> None:
     remember_runs(app.store, app.settings, [item.found for item in items if item.found])
     try:
         runs.printed.end()
-        _sum_up(app, runs, items, ask=not runs.signalled and runs.printed.broken is None)
+        _sum_up(app, runs, items)
     except Signalled as signalled:
         runs.signalled = signalled
         runs.printed.end()
-        _sum_up(app, runs, items, ask=False)
+        _sum_up(app, runs, items)
     error = deciding_error(items)
     if runs.signalled:
         error = runs.signalled.in_words("stopped")
@@ -59,59 +48,13 @@ def conclude_all(app: App, runs: Conductor) -> None:
     raise last_words(app, error, items, verb=verb, restart=runs.restart)
 
 
-def _sum_up(app: App, runs: Conductor, items: Sequence[Ended], *, ask: bool) -> None:
-    """Print counts, time and cost; costs are requested only if `ask`."""
+def _sum_up(app: App, runs: Conductor, items: Sequence[Ended]) -> None:
+    """Print counts and time."""
     if app.progress.is_quiet or len(items) < 2:
         return
-    counts = Counter(item.status.replace("_", " ") for item in items)
+    counts = Counter(item.stands for item in items)
     went = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    parts = [went, f"in {span(app.clock.monotonic() - runs.began)}"]
-    if runs.plan.wait and (cost := _cost(app, items, ask=ask)):
-        parts.append(cost)
-    app.progress.note(f"{len(items)} runs: " + " · ".join(parts))
-
-
-def _cost(app: App, items: Sequence[Ended], *, ask: bool) -> str | None:
-    """Return the credits that the runs used, in words; None if no session says."""
-    runs = {item.found.session_id: item.found for item in items if item.found is not None and item.found.session_id}
-    credits_of: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
-    silent = runs.keys() - credits_of.keys()
-    if silent and ask:
-        credits_of |= _asked(app, silent, [run.raw.get("created_at") for run in runs.values()])
-    amounts: list[Decimal] = []
-    for credits in credits_of.values():
-        with suppress(InvalidOperation, ValueError):
-            amounts += filter(_is_amount, [Decimal(str(credits))])
-    if not amounts:
-        return None
-    total = f"{sum(amounts, Decimal(0)).normalize():f} credits"
-    if len(amounts) < len(runs):
-        return f"at least {total}"
-    return total
-
-
-def _is_amount(number: Decimal) -> bool:
-    """Return whether a number can be credits: others cannot be added up, or are millions of digits."""
-    return number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS
-
-
-def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
-    """Return credits by session id, as far as the list of sessions shows them."""
-    credits_of: dict[str, object] = {}
-    until = app.clock.monotonic() + _WITHIN
-    query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
-    with suppress(ApiError, OverflowError):  # Overflow: the calendar's edge
-        if moments := [moment for at in created if (moment := parse_timestamp(at))]:
-            query["created_at[gte]"] = utc_text(min(moments) - timedelta(minutes=1))
-            query["created_at[lte]"] = utc_text(max(moments) + timedelta(minutes=1))
-        pages = app.client.pages("/sessions", query, within=_WITHIN, retry=False)
-        for page in islice(pages, MOST_PAGES):
-            for row in map(mapping, page["data"]):
-                if (id := text(row.get("id"))) in sessions:
-                    credits_of[str(id)] = Run(row).credits
-            if len(credits_of) == len(sessions) or app.clock.monotonic() > until:
-                break
-    return credits_of
+    app.progress.note(f"{len(items)} runs: {went} · in {span(app.clock.monotonic() - runs.began)}")
 
 
 def last_words(
@@ -157,7 +100,7 @@ def last_words(
         if again:
             not_started = f"{counted(len(left), 'was', 'were')} not started"
             command = shlex.join(again)
-            if len(command) <= LONGEST_HINT:
+            if len(command) <= LONGEST_LINE:
                 not_started = f"{not_started}; to start them: {command}"
             hints.append(not_started)
         fields = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
@@ -168,7 +111,7 @@ def last_words(
     elif unknown:
         fields = {"next": app.looking("run", "list"), "hint": hints[0]}
     if fields["next"] and not app.output.is_json:
-        fields["shell"] = _shortened(fields["next"], app)
+        fields["shell"] = _in_one_line(fields["next"], items, app)
     if several:
         fields |= {"run_id": None, "session_id": None}
     if any(item.is_unknown or (item.error and item.error.run_state == "unknown") for item in items):
@@ -180,16 +123,17 @@ def last_words(
     return results.last_words(error, *parts, is_unknown=bool(unknown), **fields)
 
 
-def _shortened(command: Sequence[str], app: App) -> str | None:
-    """Return a command with its ids in a file, if too long for a line; else None."""
+def _in_one_line(command: Sequence[str], items: Sequence[Ended], app: App) -> str | None:
+    """Return a command in words for one line, if it is too long for that; else None.
+
+    The newest runs of this machine are named by their number, if they are those that were started here.
+    """
     if len(shlex.join(command)) <= LONGEST_LINE:
         return None
     ids = list(takewhile(lambda word: not word.startswith("-"), command[3:]))
-    short = shlex.join([*command[:3], "-", *command[3 + len(ids) :]])
-    try:
-        path = shlex.quote(str(keep(app.env, IDS, "".join(f"{id}\n" for id in ids))))
-    except (OSError, RuntimeError):
-        return None
-    if sys.platform == "win32":
-        return f"type {path} | {short}"
-    return f"{short} < {path}"
+    options = command[3 + len(ids) :]
+    runs = {item.run_id for item in items if item.run_id}
+    newest = app.store.newest_runs(len(runs), profile=app.settings.profile, host=app.settings.host)
+    if command[1:3] == ["run", "wait"] and set(newest) == runs:
+        return shlex.join([*command[:3], "--last", str(len(runs)), *options])
+    return " ".join([*command[:3], "RUN..." if command[1] == "run" else "DEPLOYMENT...", shlex.join(options)]).rstrip()

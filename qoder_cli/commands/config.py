@@ -14,7 +14,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.allowed import read_level
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
-from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
+from qoder_cli.settings.configfile import DEFAULT_PROFILE, KEYS, ConfigFile, change, load, locate
 from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
 
 
@@ -28,6 +28,13 @@ def _read_keys(text: str, *, source: str) -> str:
         why = f"{source}: passwords cannot be passed as arguments: they would end up in your shell history"
         raise UsageError(why, hint="put it into ~/.pgpass, or set PGPASSWORD")
     return text.strip()
+
+
+def _read_notify(text: str, *, source: str) -> str:
+    from qoder_cli.runs.notify import words_of
+
+    words_of(text, source=source)
+    return text
 
 
 def _read_policy(text: str, *, source: str) -> str:
@@ -44,9 +51,10 @@ _READERS: dict[str, Callable[..., str]] = {
     "workspace_id": read_workspace,
     "keys": _read_keys,
     "policy": _read_policy,
+    "notify": _read_notify,
     "allow": read_level,
 }
-_KEYS = "region, base_url, workspace_id, keys, policy, allow, token; or profiles.NAME.KEY."
+_KEYS = "region, base_url, workspace_id, keys, policy, notify, allow, token; or profiles.NAME.KEY."
 _KEY = argument("KEY", _KEYS, values.one_of("key"))
 _KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setting"))
 _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)
@@ -79,22 +87,24 @@ def _look(app: App) -> None:
         app.progress.note(f"no settings yet ({without_tokens(where)})")
 
 
-def get(app: App, key: str = _KEY) -> None:
+def get(app: App, typed: str = _KEY) -> None:
     """Print one value of the config file.
 
-    Reads profile `default` unless --profile is given. Tokens are masked. Exits
-    5 if it is not set.
+    Reads the profile in use, and names it on stderr. Tokens are masked. Exits 5
+    if it is not set.
 
     Examples:
       qoder config get region
       qoder config get profiles.work.base_url"""
     file = _file(app)
-    profile, key = _address(app, key, file)
+    profile, key = _address(app, typed, file)
     value = file.profile(profile).get(key)
     if value is None:
         raise NotFound(f"{file.key(profile, key)} is not set", hint="list the settings: qoder config list")
     if key == "token":
         app.progress.note("note: tokens are always masked")
+    if not typed.startswith("profiles.") and (profile != DEFAULT_PROFILE or app.err.is_terminal):
+        app.progress.note(f"note: this is what profile {profile} has")
     _print(app, key, _shown(key, value))
 
 

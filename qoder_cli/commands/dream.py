@@ -66,7 +66,7 @@ def create(
     if not wait or dry_run:
         editing.create(app, _DREAM, body, editing.Making(False, False, dry_run))
         return
-    app.progress.note(f"creating the dream {app.client.settings.whereabouts}")
+    app.progress.note(f"creating the dream{app.client.settings.whereabouts}")
     dream = creating(app, _DREAM, body).deliver().raw
     app.progress.note(f"dream {dream['id']} has begun")
     _wait(app, dream, limits)

@@ -133,11 +133,11 @@ def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
         show(app, noun, found)
         return
     if making.dry_run:
-        app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
+        app.progress.note(f"the {noun.called} that would be created{app.client.settings.whereabouts}")
         show(app, noun, by_name(body))
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
-    app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
+    app.progress.note(f"creating the {called}{app.client.settings.whereabouts}")
     write(app, planned(step))
 
 
@@ -245,7 +245,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
         return {}
     note_owner(app, step)
     if not dry_run:
-        app.progress.note(f"updating {step.target.called} {app.client.settings.whereabouts}")
+        app.progress.note(f"updating {step.target.called}{app.client.settings.whereabouts}")
     if not app.progress.is_quiet:  # stdout has the thing
         app.err.print("".join(f"  {line}\n" for line in step.lines()))
     if dry_run:

@@ -27,9 +27,9 @@ from qoder_cli.cli.options import (
     option,
     several,
 )
-from qoder_cli.commands.run.list import ALWAYS, ROUNDED, Window
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
+from qoder_cli.history.window import ALWAYS, ROUNDED, Window
 from qoder_cli.local.remembered import MOST_KEPT, remember
 from qoder_cli.nouns.edits.thing import Target, target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending

@@ -193,8 +193,11 @@ the end:
 {_words(columns["run"])}
 {_words(columns["deployment"])}
 Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
-For JSON, jq does this. Every list takes --watch [D]: on a terminal it is drawn again every D, in
-a pipe each row is printed once, and again when it changes (as table, jsonl or ids).
+For JSON, jq does this. --sort COLUMN sorts the rows that are listed, in every format;
+COLUMN:desc puts the largest first. --watch [D] looks again: on a terminal the list is drawn again every D, in
+a pipe each row is printed once, and again when it changes (as table, csv, jsonl or ids).
+
+With -o csv a text that a spreadsheet would run as a formula gets a ' before it.
 
 A run that could not be found has an empty `id`, and the typed word is in the `deployment`
 column, unless it is the id of a run or a session.
@@ -208,6 +211,13 @@ With JSON output the last line of stderr is `{{"error": {{…}}}}` whenever the 
 0 or 141, always with all of these keys:
 
 {_listed(KEYS["error"], 17)}
+--notify COMMAND runs a command when a wait is over: its words are read as a shell would, but no
+shell expands them. It gets the JSON of the run on its stdin (of several, the array), and in
+QODER_EVENT `ended`, `asks` (the agent waits for an answer) or `lost` (the wait is over, and the
+run is not, as far as is known). Where a wait goes on after an ask, the command runs then, too. It
+gets no token and 10 seconds, of which qoder waits one; it never changes the exit code.
+`qoder config set notify COMMAND` runs it for every command that waits.
+
 With --ci GitHub Actions gets these as outputs of the step, a table in its summary and an
 annotation of a failure. GitLab gets them in the file qoder.env, for
 artifacts:reports:dotenv, as QODER_RUN_ID and so on (for several runs QODER_RUN_IDS, separated

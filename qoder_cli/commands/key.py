@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotFound, Rejected, UsageError
+from qoder_cli.base.errors import NotFound, OutcomeUnknown, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import check_key
 from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import YES, Text, argument, confirmed, option
@@ -60,7 +60,7 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
         from qoder_cli.nouns.edits.create import creating
         from qoder_cli.nouns.table import NOUNS
 
-        app.progress.note(f"creating the memory store {STORE_NAME} {app.client.settings.whereabouts}")
+        app.progress.note(f"creating the memory store {STORE_NAME}{app.client.settings.whereabouts}")
         body = {"name": STORE_NAME, "description": _FOR_AGENTS}
         name = creating(app, NOUNS["memory"], body).deliver().id
         keys = opened(app, name)
@@ -119,8 +119,9 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     deployment's runs include none of yours. It changes only what this machine
     remembers, and the shared store, if there is one (QODER_KEYS): no run is
     stopped. Asks first; scripts need --yes. Exits 5 if the key was not used,
-    6 while a command uses it. The key `stack NAME` is the turn to apply that
-    stack: once it is freed, the next `apply` begins, and this one stops.
+    6 while a command uses it, 9 if the store does not say whether it did it.
+    The key `stack NAME` is the turn to apply that stack: once it is freed,
+    the next `apply` begins, and this one stops.
 
     Examples:
       qoder key free nightly-2026-06-14 --yes"""
@@ -132,9 +133,9 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
         found = keys and _found(app, keys, key)
         if not entries and not found:
             raise _not_used(app, key, keys)
-        _warn_of_runs(app, entries)
         if found:
             _warn_of_shared(app, found)
+        _warn_of_runs(app, entries, named=found.record.run if found else None)
         if found and found.record.state == "applying":
             _confirm(app, f"End {key}? Another `apply` can begin.", "a machine may be applying it", yes=yes)
         else:
@@ -217,15 +218,22 @@ def _warn_of_shared(app: App, found: "StoredKey") -> None:
 
 
 def _free_shared(app: App, keys: "KeyStore", found: "StoredKey") -> None:
-    """Free the key in the store, as it was read. Raises Rejected if it has changed since, QoderError."""
+    """Free the key in the store, as it was read. Raises Rejected if it has changed since, OutcomeUnknown."""
     from qoder_cli.keys.record import Lost
 
-    is_freed, freed = False, found.record.freed
-    with suppress(Lost):
+    key, freed = found.record.key, found.record.freed
+    look: dict[str, Any] = {"hint": "to see how it is now", "next": app.command("key", "get", key)}
+    try:
         is_freed = keys.free(found) if freed is None else keys.move(found, freed) is not None
-    if not is_freed and _found(app, keys, found.record.key) is not None:
-        why = f"the key {found.record.key!r} was not freed: a command uses it, or the store was not reached"
-        raise Rejected(why, hint="to see how it is now: qoder key get KEY")
+        is_used = not is_freed and _found(app, keys, key) is not None
+    except Lost:
+        try:
+            is_used = _found(app, keys, key) is not None
+        except QoderError as error:
+            raise OutcomeUnknown(f"unknown whether the key {key!r} was freed: {error.message}", **look) from error
+    if is_used:
+        why = f"the key {key!r} was not freed: a command uses it, or the store was not reached"
+        raise Rejected(why, **look)
 
 
 def forget_newest(app: App, *, yes: bool) -> None:
@@ -262,10 +270,11 @@ def _to_itself(app: App, key: str) -> Iterator[None]:
         app.store.release_key(key, host=host)
 
 
-def _warn_of_runs(app: App, entries: Sequence[Entry]) -> None:
-    """Name the runs that these attempts started, or may have started."""
+def _warn_of_runs(app: App, entries: Sequence[Entry], *, named: str | None = None) -> None:
+    """Name the runs that these attempts started, or may have started, but for one that was `named` before."""
     sighted = app.store.sighted([entry.attempt for entry in entries if entry.open])
-    if runs := [entry.run for entry in entries if entry.run]:
+    runs = [entry.run for entry in entries if entry.run]
+    if runs and runs[-1] != named:
         app.progress.warn(f"it started run {runs[-1]}")
     if sighted:
         listed = ", ".join(sorted(sighted)[:_LISTED])

@@ -1,85 +1,152 @@
-"""`qoder report`: what became of the night."""
+"""`qoder report`: one page about the night."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotYet, QoderError, Unavailable, first_by_rank
-from qoder_cli.cli.options import Texts, argument, flag, option
+from qoder_cli.base.errors import QoderError, UsageError
+from qoder_cli.base.jsontext import declared
+from qoder_cli.base.polling import poll
+from qoder_cli.cli.judging import conclude
+from qoder_cli.cli.options import Text, Texts, argument, flag, option
 from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:
-    from qoder_cli.report.items import Report
+    from qoder_cli.history.nights import Night
+    from qoder_cli.report.entries import Report
 
 _OF = argument("DEPLOYMENT...", "Only these deployments (ids or names).", values.deployments, default=None)
-_SINCE = option("--since", "WHEN", "From when: an age (90m, 7d, 2w), a date or an RFC 3339 time.", default="1d")
-_NEW = flag("--new", "Tell only what no `report --new` of this machine told before.")
+_SINCE = "From when: an age (90m, 7d, 2w), a date or an RFC 3339 time; of --new, only the first time."
+_NEW = "Tell only what no `report --new` of this reader told before, from where the last one ended."
+_READER = "With --new: who reads it. Each name has a memory of its own."
+_ALL = flag("--all", "Ask all sessions, however many, and look at all runs of the last 30 days.")
+_URGENT = "the report has something that needs you, did not happen or failed"
+_JUST_NOW = "something failed or did not happen just now: the next report tells of it"
+_LONGEST_READER = 64  # characters
+_PAUSE = 1.0  # seconds between two looks whether another report has ended
 
 
 def report(
     app: App,
     deployments: Texts = _OF,
-    since: str = _SINCE,
+    since: str = option("--since", "WHEN", _SINCE, default="1d"),
+    until: Text = option("--until", "WHEN", "To when; now without it."),
     exit_status: bool = flag("--exit-status", "Exit 8 if anything needs you, did not happen or failed."),
-    new: bool = _NEW,
+    new: bool = flag("--new", _NEW),
+    reader: Text = option("--reader", "NAME", _READER),
+    all: bool = _ALL,
 ) -> None:
     """Tell on one page what needs you, what did not happen, what failed.
 
     Also runs that completed but left no message, tool call or file; what ran,
-    how long and for how many credits, with the runs of the time before; and
-    the next fires. A fire of a schedule is missed if no run came of it within 15
-    minutes. Where a deployment was changed, paused or archived since, or a
-    list could not be read whole, it says that it cannot tell.
+    how long and for how many credits; and the next fires. It tells what lasts
+    (a run waits, a deployment is paused) and what happened in the span,
+    whenever the run was created: reports whose spans meet tell each thing
+    once. A fire of a schedule is missed if no run came of it within 15
+    minutes; it is judged a minute later. What cannot be told, or was not
+    read, is said.
+
+    --new remembers on this machine what it told, for each reader and each
+    choice of deployments. It begins where the last one ended, however long
+    ago, and prints nothing if nothing is new.
+
     The page is plain text, also in a pipe; -o markdown is for a comment, -q
-    prints ids, of runs where there is one. JSON is one object. --new prints
-    nothing where nothing is new. With --exit-status, what could not be read is
-    an error too, if nothing else is to tell.
+    prints ids, of runs where there is one. JSON is one object. With
+    --exit-status the code is 7 if nothing is wrong but something was not read.
 
     Examples:
       qoder report
       qoder report nightly-report --since 7d -o markdown
-      qoder report --new"""
+      qoder report --new --reader team"""
     from qoder_cli.deployments.lookup import deployment_ids_of
-    from qoder_cli.local.reported import note_reported, reported
-    from qoder_cli.report.items import report_of
-    from qoder_cli.report.reading import read_night
+    from qoder_cli.history.nights import ReportOptions, read_night
+    from qoder_cli.local.reports import ReportMemory
+    from qoder_cli.report.telling import tell
 
-    found = deployment_ids_of(deployments, app) if deployments else []
-    for id in found:
+    app.output.refuse_csv("a report")
+    name = _reader(reader, new=new, until=until)
+    ids = deployment_ids_of(deployments, app) if deployments else []
+    for id in ids:
         if isinstance(id, QoderError):
             raise id
-    night = read_night(app, list(dict.fromkeys(map(str, found))), since)
-    whole = shown = report_of(app, night)
-    if new:
-        reported_keys = reported(app.store, app.settings, [item.key for item in whole.items])
-        shown = whole.only(lambda key: key not in reported_keys)
-    if not new or shown.items:
-        _print(app, shown, is_news=new)
-    if new and shown.items:
-        keys = [item.key for item in shown.items]
-        if not note_reported(app.store, app.settings, keys, at=app.clock.now()):
-            app.progress.warn("what was reported cannot be noted on this machine: the next --new tells it again")
-    for problem in night.problems if app.output.format == "id" or app.output.is_json else ():
-        app.progress.warn(f"{problem.what} not read whole: {problem.message}")
-    if not exit_status:
-        return
-    if shown.is_urgent:
-        raise NotYet("the report has something that needs you, did not happen or failed", hint="see the page")
-    if error := first_by_rank(problem.error for problem in night.problems if problem.error):
-        raise error
-    if whole.is_unread:
-        raise Unavailable("not everything could be read", hint="see the page")
+    options = ReportOptions(list(dict.fromkeys(map(str, ids))), since, until, is_news=new, asks_all=all)
+    remembered = ReportMemory(app.store, app.settings, name if new else None, options.deployments)
+    with _turn(app, remembered.name, new=new):
+        memory = remembered.read()
+        night = read_night(app, options, memory)
+        told = tell(app, night, options, memory, remembered, name)
+        if not new or not told.is_empty:
+            _print(app, told.report, night)
+        is_noted = remembered.note(told.memory, told.keys, at=night.now)
+    if new and not told.is_empty and not is_noted:
+        app.progress.warn("what was told cannot be noted on this machine: the next --new tells it again")
+    if exit_status or not new or not told.is_empty:
+        finding = _JUST_NOW if told.just_now else None
+        conclude(
+            app,
+            finding=_URGENT if told.report.is_urgent else finding,
+            unseen=told.unseen,
+            judges=exit_status,
+            hint="see the page",
+        )
 
 
-def _print(app: App, shown: "Report", *, is_news: bool) -> None:
-    from qoder_cli.report.page import ReportPage, as_markdown, as_text
+def _reader(name: str | None, *, new: bool, until: str | None) -> str:
+    """Return the name of a reader as typed, empty without one. Raises UsageError."""
+    if new and until is not None:
+        raise UsageError("--new tells all until now: it takes no --until", hint="give only one of them")
+    if name is None:
+        return ""
+    if not new:
+        raise UsageError("--reader only works with --new", hint="add --new")
+    if not name.strip() or len(name) > _LONGEST_READER or not name.isprintable():
+        raise UsageError(f"--reader: {name[:_LONGEST_READER]!a} is not a name", hint="use for example: team")
+    return name.strip()
+
+
+@contextmanager
+def _turn(app: App, memory: str, *, new: bool) -> Iterator[None]:
+    """Let one report of a reader run at a time on this machine. Raises Signalled while it waits."""
+    store, host = app.store, app.settings.host
+
+    def has_turn() -> bool:
+        app.progress.beat()
+        return take()
+
+    take = partial(store.take_turn, f"report {memory}", host=host)
+    if new and not take():
+        status = "another report of this reader is under way; waiting for it"
+        app.progress.note(status)
+        with app.progress.waiting(status, leaving="nothing is changed"):
+            poll(has_turn, app.clock, pauses=repeat(_PAUSE), is_enough=bool)
+    try:
+        yield
+    finally:
+        if new:
+            store.end_turn(f"report {memory}", host=host)
+
+
+def _print(app: App, report: "Report", night: "Night") -> None:
+    from qoder_cli.output.sheet import as_markdown, as_text
+    from qoder_cli.report.page import ReportPage
 
     output = app.output
     if output.is_json:
-        output.record({}, data=shown.as_json())
-    elif output.format == "id":
-        ids = dict.fromkeys(str(item.fields.get("run") or item.fields["deployment"]) for item in shown.items)
-        output.screen.write("".join(f"{id}\n" for id in ids if id != "None"))
-    elif output.is_markdown:
-        output.screen.write(as_markdown(ReportPage(shown, is_news=is_news)))
+        output.record({}, data=declared(report))
+        return
+    if output.format == "id":
+        sections = (report.needs_you, report.did_not_happen, report.failed, report.did_nothing, report.paused)
+        entries = [entry for section in (*sections, report.cannot_tell) for entry in section]
+        ids = dict.fromkeys(getattr(entry, "run", None) or entry.deployment for entry in entries)
+        output.screen.write("".join(f"{id}\n" for id in ids if id is not None))
+        return
+    names = Counter(deployment.name for deployment in night.deployments.values())
+    page = ReportPage(report, twins=[name for name, count in names.items() if name and count > 1])
+    if output.is_markdown:
+        output.screen.write(as_markdown(page.head, page.sections()))
     else:
-        output.screen.write(as_text(ReportPage(shown, is_news=is_news), output.screen))
+        output.screen.write(as_text(page.head, page.sections(), output.screen))

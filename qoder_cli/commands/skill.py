@@ -45,7 +45,7 @@ def upload(
     where = app.client.settings.whereabouts
     skill = skills.find(app, name)
     if skill is None:
-        app.progress.note(f"creating skill {name} ({counted(len(files), 'file')}) {where}")
+        app.progress.note(f"creating skill {name} ({counted(len(files), 'file')}){where}")
         write(app, skills.step_of(name, files, None, fields))
         return
     id = str(skill["id"])
@@ -56,7 +56,7 @@ def upload(
         app.progress.note(f"version {skills.newest(skill)} of {name} ({id}) has these files; nothing was sent")
         show(app, _SKILL, skill)
     else:
-        app.progress.note(f"adding a version to skill {name} ({id}) {where}")
+        app.progress.note(f"adding a version to skill {name} ({id}){where}")
         skill = write(app, skills.step_of(name, files, skill, fields))
         app.progress.note(f"{name} has version {skills.newest(skill)}")
 

@@ -1,25 +1,29 @@
 """`qoder usage`: what runs used, added up."""
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
-from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, Unavailable, UsageError
-from qoder_cli.base.jsontext import Number
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, UsageError
+from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
+from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, flag, option, several
-from qoder_cli.commands.run.list import ROUNDED, Page, Window, down_to, runs_request
+from qoder_cli.commands.run.list import runs_request
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
-from qoder_cli.history.usage import By, Outcome, Usage, UsageLine, percentile, sum_of
+from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, percentile, sum_of
+from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.outcomes import KeptOutcomes
+from qoder_cli.local.remembered import remember
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE
@@ -45,15 +49,18 @@ _MAY_GO = (
 )  # where all are alike
 _WIDEST_BAR = 20  # columns
 
+_NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
 _SINCE = "Runs and sessions created since WHEN: an age (90m, 7d), a date or a time."
 _OF = "Only of this deployment (id or name); may be repeated."
 _OVER = "Exit 8 if more than this many credits were used."
 _RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.", default=None)
+_AROUND = timedelta(minutes=10)  # between the creation of a run and that of its session, at most
 
 
 def usage(
     app: App,
     since: str = option("--since", "WHEN", _SINCE, default="30d"),
+    until: Text = option("--until", "WHEN", "Only those created until then."),
     by: By = option("--by", None, "What to add up by.", default="deployment"),
     deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
     over: Text = option("--over", "CREDITS", _OVER),
@@ -68,10 +75,9 @@ def usage(
     those still running grow. The last line on stderr says how many those are.
     A missing value is unknown, never 0. Spans do not add up.
 
-    Exits 8 if more than --over was used: a cron line that warns of money. Where
-    the sessions cannot all be read it exits 7 (or 4), whatever the sum so far;
-    with --over also 7 if a session does not show whether it counts, or if none
-    shows what it used.
+    Exits 8 if more than --over was used: a cron line that warns of money. It
+    exits 7 if less was seen, but not all: a list that could not be read whole,
+    a finished session that does not show what it used, or that may not count.
 
     Some servers do not report how a run ended; qoder then reads it from each
     run's session, for up to 100 runs; for more, --resolve does. A day is one of
@@ -89,70 +95,96 @@ def usage(
         raise UsageError(f"--over: {over[:60]!r} is not an amount of credits", hint="use for example 50 or 12.50")
     if over is not None and view.is_watched:
         raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
-    Window.read(since, None, app=app)
+    Window.read(since, until, app=app)
     deployments = _ids_of(app, deployment or [])
-    every, unclear = UsageLine(None), 0
+    seen = _Seen(UsageLine(None), [])
 
     def look() -> None:
-        nonlocal every, unclear
-        every, unclear = _look(app, since, by, deployments, resolve=resolve)
+        nonlocal seen
+        seen = _look(app, (since, until), by, deployments, resolve=resolve, may_lack=limit is not None)
 
     view.show(look)
-    if limit is not None and every.credits > limit:
-        raise NotYet(
-            f"at least {as_text(every.credits)} credits were used since {since}, more than {as_text(limit)}",
-            hint="to see by which sessions",
-            next=app.looking("session", "list", "--since", since),
-        )
-    why = ""
-    if every.least_credits is None and every.unknown > every.growing:
-        why = "no session shows what it used"
-    elif unclear:
-        why = f"{counted(unclear, 'session')} may count, too"
-    if limit is not None and why:
-        raise Unavailable(
-            f"{why}: it may be more than {as_text(limit)} credits",
-            hint="to see them",
-            next=app.looking("session", "list", "--all", "-o", "json"),
-        )
+    if limit is None:
+        return
+    is_over = seen.every.credits > limit
+    finding, hint, words = None, "to see them", ["--all", "-o", "json"]
+    if is_over:
+        span = f"since {since} until {until}" if until else f"since {since}"
+        finding = f"at least {as_text(seen.every.credits)} credits were used {span}, more than {as_text(limit)}"
+        hint, words = "to see by which sessions", ["--since", since]
+    unseen = [*seen.unseen, *_doubts_about(seen.every)]
+    next = app.looking("session", "list", *words)
+    conclude(app, finding=finding, unseen=unseen, judges=True, hint=hint, next=next)
+
+
+class _Seen(NamedTuple):
+    """The sum of all that was read, and what was not."""
+
+    every: UsageLine
+    unseen: list[str]
+
+
+def _doubts_about(every: UsageLine) -> list[str]:
+    if every.silent and every.least_credits is None:
+        return ["no session shows what it used"]
+    if every.silent:
+        return [f"{counted(every.silent, 'session')} of what was used is unknown"]
+    return []
 
 
 def _ids_of(app: App, typed: list[str]) -> list[str]:
-    found = deployment_ids_of(typed, app) if typed else []
-    for id in found:
+    ids = deployment_ids_of(typed, app) if typed else []
+    for id in ids:
         if isinstance(id, QoderError):
             raise id
-    return list(dict.fromkeys(map(str, found)))
+    return list(dict.fromkeys(map(str, ids)))
 
 
-def _look(app: App, since: str, by: By, deployments: list[str], *, resolve: bool | None) -> tuple[UsageLine, int]:
-    """Print the sums as they are now; return that of all, and how many sessions may belong in it. Raises ApiError."""
+def _look(
+    app: App, span: tuple[str, str | None], by: By, deployments: list[str], *, resolve: bool | None, may_lack: bool
+) -> _Seen:
+    """Print the sums as they are now; return that of all, and what could not be read.
+
+    Raises ApiError; where something `may_lack`, only if nothing can be read. Then nothing is printed that is not whole.
+    """
     only = deployments[0] if len(deployments) == 1 else None
 
-    def ask() -> tuple[Window, Usage, bool]:
-        window = Window.read(since, None, app=app)
+    def ask() -> tuple[Window, Usage, ApiError | None]:
+        window = Window.read(*span, app=app)
         used = Usage(by, window.holds, deployments=deployments or None)
-        return window, used, _add_runs(app, used, window, only, resolve=resolve)
+        return window, used, _add_runs(app, used, window, only, resolve=resolve, may_lack=may_lack)
 
-    window, used, has_runs = app.by_server_clock(ask)
-    query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
+    window, used, without_runs = app.by_server_clock(ask)
+    has_runs = without_runs is None
+    query = window.query("created_at[gte]", "created_at[lte]", slack=_AROUND if has_runs else ROUNDED)
     query |= {"limit": LARGEST_PAGE, "include_archived": "true"}
     if only is not None:
         query["deployment_id"] = only
-    for page in _ahead(app.client.pages("/sessions", query)):
-        used.add_sessions(map(mapping, page["data"]))
+    unseen: list[str] = []
+    nothing_read = not has_runs
+    try:
+        for page in _ahead(app.client.pages("/sessions", query)):
+            nothing_read = False
+            used.add_sessions(map(mapping, page["data"]))
+    except ApiError as error:
+        if not may_lack or error.is_logged_out or nothing_read:
+            raise
+        every = sum_of(used.lines())
+        every.silent = 0  # those that were not read are not silent
+        return _Seen(every, [f"the sessions: {error.message}"])
     lines = used.lines()
+    _add_names(app, by, lines)
     every = sum_of(lines)
     most = max((line.credits for line in lines), default=Decimal(0))
 
     def row(line: UsageLine) -> Fields:
-        fields = _fields(line, by, app, has_runs=has_runs)
+        fields = _fields(line, by, has_runs=has_runs, is_drawn=app.output.is_drawn and app.output.columns is None)
         if app.output.is_drawn and by == "day" and app.output.columns is None:
             fields = {by: fields.pop(by), "": _bar(line.credits, most), **fields}
         return fields
 
     def data(line: UsageLine) -> dict[str, Any]:
-        return _data(line, by, app, has_runs=has_runs)
+        return dict(declared(UsageSum.of(line, by, has_runs=has_runs)))
 
     first = (by, "", *_FIRST) if by == "day" else (by, *_FIRST)
     key = by if app.output.is_drawn else "key"
@@ -161,12 +193,16 @@ def _look(app: App, since: str, by: By, deployments: list[str], *, resolve: bool
     if used.undated:
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
+    if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
+        unseen.append(f"{counted(unclear, 'session')} may count, too")
     app.progress.note(_last_line(every, window), always=bool(every.unknown or every.growing))
-    return every, used.lost_sessions + (0 if has_runs else used.of_no_deployment)
+    return _Seen(every, unseen)
 
 
-def _add_runs(app: App, used: Usage, window: Window, only: str | None, *, resolve: bool | None) -> bool:
-    """Add the runs of the span; return whether they may be read. Raises ApiError."""
+def _add_runs(
+    app: App, used: Usage, window: Window, only: str | None, *, resolve: bool | None, may_lack: bool
+) -> ApiError | None:
+    """Add the runs of the span; return why they may not be read, if so. Raises ApiError."""
     path, query = runs_request(only, None, window)
     try:
         pages: Iterable[Page] = app.client.pages(path, {**query, "limit": LARGEST_PAGE})
@@ -183,17 +219,39 @@ def _add_runs(app: App, used: Usage, window: Window, only: str | None, *, resolv
                 used.add_runs(outcomes[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in outcomes)
                 rows = [row for row in rows if text(row.get("id")) not in outcomes]
             used.add_runs(resolver.runs(rows))
-    except (AuthError, NotFound) as error:
-        if isinstance(error, AuthError) and error.http_status != 403:
-            raise
+    except ApiError as error:
         if isinstance(error, NotFound) and only is not None:
             raise explain_missing(error, only, app) from None
+        may_go_on = isinstance(error, NotFound) or error.http_status == 403 or may_lack
+        if error.is_logged_out or not may_go_on:
+            raise
         app.progress.warn(f"the runs cannot be read, only what sessions used: {error.message}")
-        return False
+        return error
     if resolver is not None and resolver.unread:
         why = "sessions could not be read" if resolver.asks else "--resolve reads them from sessions"
         app.progress.warn(f"status unknown for {counted(resolver.unread, 'run')}: {why}")
-    return True
+    return None
+
+
+def _add_names(app: App, by: By, lines: list[UsageLine]) -> None:
+    """Fill in names: those that this machine has seen, or else those of a list of deployments, agents, environments."""
+    if by == "deployment":
+        for line in lines:
+            line.name = line.name or app.seen_names.name_of(line.key)
+    if by not in _NOUNS or all(line.name or line.key is None for line in lines):
+        return
+    from qoder_cli.nouns.named import alive, kept
+    from qoder_cli.nouns.table import NOUNS
+
+    noun = NOUNS[_NOUNS[by]]
+    try:
+        named = list(map(kept, alive(app.client, noun, archived=True)))
+    except ApiError:  # the sums stand without them
+        return
+    remember(app.store, app.settings, noun.words, named)
+    names = {raw["id"]: name for raw, name in named}
+    for line in lines:
+        line.name = line.name or names.get(line.key or "")
 
 
 def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
@@ -204,17 +262,10 @@ def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
         yield page
 
 
-def _name(line: UsageLine, by: By, app: App) -> str | None:
-    if by == "deployment":
-        return line.name or app.seen_names.name_of(line.key)
-    return line.name
-
-
-def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
-    name = _name(line, by, app)
+def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Fields:
     key: Any = line.key
-    if line.key is not None and by in ("deployment", "agent", "environment"):
-        key = Id(line.key) if name is None else NamedId(line.key, name)
+    if line.key is not None and by in _NOUNS:
+        key = Id(line.key) if line.name is None else NamedId(line.key, line.name)
     elif line.key is not None:
         key = Words(line.key, least=12)
     credits, per_run = line.least_credits, line.credits_per_run
@@ -224,7 +275,7 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
         return value if has_runs else None
 
     fields: Fields = {
-        by if app.output.is_drawn and app.output.columns is None else "key": key,
+        by if is_drawn else "key": key,
         "runs": ran(line.runs),
         "completed": ran(line.count("completed")),
         "failed": ran(line.count("failed")),
@@ -241,33 +292,9 @@ def _fields(line: UsageLine, by: By, app: App, *, has_runs: bool) -> Fields:
         "credits_unknown": line.unknown,
         "growing": line.growing,
     }
-    if not app.output.is_drawn or app.output.columns is not None:
-        fields["name"] = name and Beside(name)
+    if not is_drawn:
+        fields["name"] = line.name and Beside(line.name)
     return fields
-
-
-def _data(line: UsageLine, by: By, app: App, *, has_runs: bool) -> dict[str, Any]:
-    credits, per_run = line.least_credits, line.credits_per_run
-    dearest = None
-    if line.dearest is not None:
-        dearest = {"session_id": line.dearest[1], "credits": Number(as_text(line.dearest[0]))}
-    outcomes: tuple[Outcome, ...] = ("completed", "failed", "skipped", "going", "unknown")
-    return {
-        "by": by,
-        "key": line.key,
-        "name": _name(line, by, app),
-        "runs": line.runs if has_runs else None,
-        **{outcome: line.count(outcome) if has_runs else None for outcome in outcomes},
-        "success_percent": line.success,
-        "p50_ms": percentile(line.durations, 50),
-        "p95_ms": percentile(line.durations, 95),
-        "credits": None if credits is None else Number(as_text(credits)),
-        "credits_per_run": None if per_run is None else Number(as_text(per_run)),
-        "dearest": dearest,
-        "sessions": line.sessions,
-        "credits_unknown": line.unknown,
-        "growing": line.growing,
-    }
 
 
 def _bar(credits: Decimal, most: Decimal) -> str:
@@ -280,6 +307,8 @@ def _bar(credits: Decimal, most: Decimal) -> str:
 
 def _last_line(every: UsageLine, window: Window) -> str:
     since = f"since {utc_text(window.since)}" if window.since is not None else ""
+    if window.until is not None:
+        since = f"{since} until {utc_text(window.until)}".lstrip()
     if not every.sessions:
         return f"note: no sessions {since}".rstrip()
     doubts = [

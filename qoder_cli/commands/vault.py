@@ -14,7 +14,7 @@ from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
 from qoder_cli.nouns.shown import fields, found_at, name_of, show
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.cells import Id, Status, Words
+from qoder_cli.output.cells import Id, Name, Status, Words
 from qoder_cli.output.data import Rows
 
 Raw = dict[str, Any]
@@ -125,8 +125,8 @@ def check(app: App, vault: str = _ONE) -> None:
     id = id_of(app, _VAULT, vault)
     oauth = [each for each in alive(app.client, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
     invalid = []
-    columns = ("id", "name", "status", "why")
-    rows = Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=columns)
+    first = ("name", "status", "why", "id")
+    rows = Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=first)
     with rows:
         for credential in oauth:
             found = secrets.validated(app, id, str(credential["id"]))
@@ -134,8 +134,8 @@ def check(app: App, vault: str = _ONE) -> None:
             status, why = str(found.get("status")), secrets.why_invalid(found)
             if status == "invalid":
                 invalid.append(f"{called} ({why})")
-            cells = (Id(credential["id"]), called, Status(status), Words(why))
-            rows.show([(dict(zip(columns, cells, strict=True)), {**found, "input": credential["id"]})])
+            row = {"id": Id(credential["id"]), "name": Name(called), "status": Status(status), "why": Words(why)}
+            rows.show([(row, {**found, "input": credential["id"]})])
     if not oauth:
         app.progress.note("note: no OAuth credentials found")
     if invalid:

@@ -6,12 +6,13 @@ from io import BytesIO
 from typing import NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, ReaderGone, UsageError
+from qoder_cli.base.errors import ApiError, ReaderGone, Signalled, UsageError
 from qoder_cli.base.times import parse_duration, span
 from qoder_cli.cli.options import Text, option
-from qoder_cli.output.data import NewRows
+from qoder_cli.output.data import NewRows, Sorting
 from qoder_cli.output.screen import Screen
 
+DESCENDING = ":desc"
 _SHORTEST = 1.0  # seconds between two looks
 _GLANCE = 1.0  # seconds after which it is seen that nobody reads a pipe any more
 
@@ -20,18 +21,24 @@ class Viewing(NamedTuple):
     """How to look at a list, as typed. These are the options, too."""
 
     columns: Text = option("--columns", "NAMES", "Show only these columns, in this order, e.g. id,name.")
+    sort: Text = option("--sort", "COLUMN", "Sort the rows shown; COLUMN:desc has the largest first.")
     watch: Text = option("--watch", "[D]", "Look again every D (default 5s) until Ctrl-C.")
 
 
 class View:
     """A way to look at a list that can be shown. Made before any request is sent."""
 
-    def __init__(self, app: App, typed: Viewing, columns: Sequence[str]) -> None:
-        """Take what was typed, for a list that has these columns. Raises UsageError."""
+    def __init__(self, app: App, typed: Viewing, columns: Sequence[str], *more: str) -> None:
+        """Take what was typed, for a list that has these columns; `more` can be chosen, too. Raises UsageError."""
         self._app = app
+        self._listed = columns
         self._columns: list[str] | None = None
         if typed.columns is not None:
-            self._columns = _chosen(app, typed.columns, columns)
+            self._columns = _chosen(app, typed.columns, (*columns, *more))
+        self._sorting: Sorting | None = None
+        if typed.sort is not None:
+            name = typed.sort.removesuffix(DESCENDING)
+            self._sorting = Sorting(_known(name, (*columns, *more), option="--sort"), typed.sort != name)
         self._every: float | None = None
         if typed.watch is not None:
             self._every = _every(app, typed.watch)
@@ -47,8 +54,16 @@ class View:
         On a terminal each look takes the place of the one before. Elsewhere a row is printed once, and again when it
         has changed. What keeps a server from answering is survived as in a wait; the first look has to go well.
         """
+        try:
+            self._show(look)
+        except Signalled as signalled:
+            if self._app.writes:
+                raise
+            raise signalled.in_words("interrupted") from None
+
+    def _show(self, look: Callable[[], object]) -> None:
         output = self._app.output
-        output.columns = self._columns
+        output.columns, output.listed, output.sorting = self._columns, self._listed, self._sorting
         if self._every is None:
             look()
         elif output.is_drawn and output.screen.is_animated:
@@ -58,11 +73,14 @@ class View:
             self._look_on(look, self._every, self._print_notes)
 
     def _redraw(self, look: Callable[[], object], every: float) -> None:
-        from qoder_cli.output.keyboard import keys
-        from qoder_cli.output.repaint import Repaint
+        from rich.text import Text
+
+        from qoder_cli.base.keyboard import keys
+        from qoder_cli.output.live import Moving, Picture
 
         output, screen = self._app.output, self._app.output.screen
-        repaint, shown = Repaint(screen), ""
+        picture, shown = Picture("", ""), ""
+        moving = Moving(screen, lambda width, height: picture, stays=True)
 
         def look_aside() -> None:
             nonlocal shown
@@ -74,14 +92,21 @@ class View:
                 output.screen = screen
             shown = written.getvalue().decode()
 
-        def paint(notes: Sequence[str]) -> None:
+        def draw(notes: Sequence[str]) -> None:
+            nonlocal picture
             at = datetime.fromtimestamp(self._app.clock.now()).strftime("%H:%M:%S")
             pause = f"{every:g}s" if every < 60 else span(every)
             status = f"as of {at} · every {pause} · Ctrl-C ends"
-            repaint.paint(shown, [*notes, screen.styled(status, "dim")])
+            foot = Text.from_ansi("".join(f"{note}\n" for note in notes)).append(status, "dim")
+            picture = Picture(Text.from_ansi(shown.rstrip("\n")), foot)
+            moving.draw()
 
         with keys(shown=False):
-            self._look_on(look_aside, every, paint)
+            moving.start()
+            try:
+                self._look_on(look_aside, every, draw)
+            finally:
+                moving.stop()
 
     def _look_on(self, look: Callable[[], object], every: float, show: Callable[[Sequence[str]], None]) -> None:
         """Look without end, and `show` after each look the notes beside the list."""
@@ -123,12 +148,16 @@ def _chosen(app: App, typed: str, columns: Sequence[str]) -> list[str]:
         raise UsageError(
             "--columns chooses the columns of a table", hint="drop it; to choose keys: --json | jq 'map({id})'"
         )
-    names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in typed.split(",")]
-    unknown = next((name for name in names if name not in columns), None)
-    if unknown is not None:
-        what = f"this list has no column {unknown[:60]!r}" if unknown else "--columns names an empty column"
+    return list(dict.fromkeys(_known(name, columns, option="--columns") for name in typed.split(",")))
+
+
+def _known(typed: str, columns: Sequence[str], *, option: str) -> str:
+    """Return the name of a column, as typed or as a header shows it. Raises UsageError."""
+    name = typed.strip().lower().replace(" ", "_").replace("-", "_")
+    if name not in columns:
+        what = f"this list has no column {name[:60]!r}" if name else f"{option} names an empty column"
         raise UsageError(what, hint=f"choose from: {', '.join(columns)}")
-    return list(dict.fromkeys(names))
+    return name
 
 
 def _every(app: App, typed: str) -> float:

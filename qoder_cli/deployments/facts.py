@@ -81,6 +81,8 @@ class Facts:
         if isinstance(agent, dict):
             for skill in custom_skills(agent):
                 yield skill_path(skill)
+            for member in roster_of(agent):
+                yield f"/agents/{segment(str(member['id']))}"
 
     def skill(self, skill: Raw) -> Thing:
         return self._read(skill_path(skill))
@@ -105,7 +107,15 @@ class Facts:
             return error
         if not found:
             return NoResponse(f"the response to GET {bare} is not an object")
+        if not _is_at(bare, found) or params.get("version", str(found.get("version"))) != str(found.get("version")):
+            return NoResponse(f"the response to GET {path} is another thing")
         return found
+
+
+def _is_at(path: str, found: Raw) -> bool:
+    """Return whether an object is the thing of a path. The id of a version is its number."""
+    last = path.rpartition("/")[2]
+    return last == "stats" or last in (segment(str(found.get("id"))), str(found.get("version")))
 
 
 def is_self_hosted(environment: Raw) -> bool:
@@ -116,6 +126,15 @@ def is_self_hosted(environment: Raw) -> bool:
 def custom_skills(agent: Raw) -> list[Raw]:
     """Return the skills of one's own that an agent uses; those of the service are its own affair."""
     return [each for each in map(mapping, array(agent.get("skills"))) if each.get("type") == "custom"]
+
+
+def roster_of(agent: Raw) -> list[Raw]:
+    """Return the agents that may work for an agent, as it names them; it itself may be among them."""
+    members = [
+        {"id": each} if isinstance(each, str) else mapping(each)
+        for each in array(mapping(agent.get("multiagent")).get("agents"))
+    ]
+    return [member for member in members if text(member.get("id")) not in (None, agent.get("id"))]
 
 
 def skill_path(skill: Raw) -> str:

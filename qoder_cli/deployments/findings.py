@@ -6,6 +6,7 @@ What could not be read is a finding, too: nothing is taken for well that was not
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from itertools import islice, pairwise, takewhile
@@ -14,19 +15,21 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
-from qoder_cli.base.errors import ApiError, Exit
+from qoder_cli.base.errors import ApiError, Exit, NoResponse
 from qoder_cli.base.model import Deployment, Run, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
-from qoder_cli.deployments.facts import Facts, custom_skills, is_self_hosted
+from qoder_cli.deployments.facts import Facts, custom_skills, is_self_hosted, roster_of
 
 Raw = dict[str, Any]
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
 
+NOT_SEEN = ("schedule_unclear", "unread")  # findings about what could not be judged
 RUNS_JUDGED = 3  # the newest runs of a deployment; if all of them failed, so may the next
 _LEAST_DURATIONS = 3  # of which a median says anything
 _FIRES = 500  # that are walked to see how close two are
+_SOON = 30 * 86400.0  # seconds before which a clock change is not told of
 _YEAR, _FOUR_YEARS = 366 * 86400.0, 4 * 366 * 86400.0  # seconds
 _LOOK = timedelta(minutes=30)  # clocks are changed at such times
 _RARE = 4  # fires a day at most, of a schedule for which one more or less matters
@@ -49,27 +52,43 @@ PAUSED_BY = {
     "mcp_egress_blocked_error": "the network of its environment does not reach an MCP server",
 }
 
+_ENV, _AGENT, _VAULT = ("--env", "ENV"), ("--agent", "AGENT"), ("--vault", "VAULT")
+_CHANGE = {  # what to change of it, by the type of the error
+    "environment_archived_error": _ENV,
+    "environment_not_found_error": _ENV,
+    "agent_archived_error": _AGENT,
+    "vault_archived_error": _VAULT,
+    "vault_not_found_error": _VAULT,
+    "skill_not_found_error": _AGENT,
+    "self_hosted_resources_unsupported_error": _ENV,
+    "mcp_egress_blocked_error": _ENV,
+}
 
-class DeploymentFinding(NamedTuple):
-    """Something about one deployment; `fix` is the command that mends it, as words behind `qoder`."""
 
-    deployment: str
-    name: str
+def mended_by(error_type: str, deployment: str) -> tuple[str, ...]:
+    """Return the command that mends, or shows, a deployment that an error paused, as words behind `qoder`."""
+    if error_type in _CHANGE:
+        return ("deploy", "update", deployment, *_CHANGE[error_type])
+    return ("deploy", "get", deployment)
+
+
+@dataclass(frozen=True)
+class DeploymentFinding:
+    """Something about one deployment; its fields are its JSON. `fix` is the command that mends it, as words."""
+
+    deployment_id: str
+    deployment_name: str | None
     finding: str
     weight: Weight
     says: str
-    fix: tuple[str, ...]
+    fix: list[str]
 
 
 class History(NamedTuple):
-    """A deployment's newest runs that ended, newest first, and why they were not read, if so.
-
-    Not `is_seen`: it would have taken too many requests.
-    """
+    """A deployment's newest runs that ended, newest first, and why they were not all read, if so."""
 
     runs: Sequence[Run] = ()
     unread: ApiError | None = None
-    is_seen: bool = True
 
 
 class Asking(NamedTuple):
@@ -87,7 +106,10 @@ HasRule = Callable[[Deployment, Asking], bool]  # whether a policy answers what 
 def find(
     deployment: Deployment, facts: Facts, history: History, *, now: float, has_rule: HasRule = lambda *_: False
 ) -> list[DeploymentFinding]:
-    """Return what is to be said of a deployment, the weightiest first; `now` is the server's time."""
+    """Return what is to be said of a deployment, the weightiest first; `now` is the server's time.
+
+    The commands that mend it are words behind `qoder`.
+    """
     checks = _Checks(deployment, facts, history, now, has_rule)
     return sorted(checks.all(), key=lambda each: WEIGHTS.index(each.weight))
 
@@ -117,7 +139,7 @@ class _Checks:
         """Return a finding. `fix` are options of `deploy update`, or a command of its own."""
         if not fix or fix[0].startswith("-"):
             fix = ("deploy", "update", self._it.id, *fix)
-        return DeploymentFinding(self._it.id, self._it.name or "", finding, weight, says, fix)
+        return DeploymentFinding(self._it.id, self._it.name, finding, weight, says, list(fix))
 
     def _unread(self, what: str, error: ApiError) -> DeploymentFinding:
         return self._found(
@@ -129,7 +151,14 @@ class _Checks:
             says = f"archived at {self._it.archived_at}: it runs no more"
             yield self._found("archived", "problem", says, "deploy", "list")
         reason = mapping(self._raw.get("paused_reason"))
-        if self._it.state != "paused" or reason.get("type") in (None, "manual"):
+        if self._it.state not in ("active", "archived", "paused"):
+            yield self._unread("its status", NoResponse(f"{self._it.state!r} is an unknown word"))
+        if self._it.state != "paused":
+            return
+        if reason.get("type") in (None, "manual"):
+            if self._it.schedule:
+                says = f"paused by hand since {self._raw.get('updated_at')}: its schedule does not fire"
+                yield self._found("paused", "warning", says, "deploy", "unpause", self._it.id)
             return
         kind = self._it.paused_because or "unknown_error"
         says = f"paused by an error ({kind})"
@@ -145,7 +174,7 @@ class _Checks:
             yield self._unread(f"{called} {id}", thing)
         elif thing is None:
             yield self._found(f"{finding}_missing", "problem", f"{called} {id} does not exist", *fix)
-        elif text(thing.get("archived_at")):
+        elif thing.get("archived_at"):
             yield self._found(f"{finding}_archived", "problem", f"{called} {id} is archived", *fix)
 
     # What it refers to.
@@ -161,11 +190,20 @@ class _Checks:
         work = self._facts.work(id)
         if isinstance(work, ApiError):
             yield self._unread(f"the work queue of {id}", work)
-        elif work is not None and work.get("workers_polling") == 0:
-            waiting = work.get("depth")
+        elif work is None or not isinstance(work.get("workers_polling"), int):
+            yield self._unread(
+                f"the work queue of {id}", NoResponse("the response does not say whether a worker polls")
+            )
+        elif work["workers_polling"] == 0:
+            waiting, taken = work.get("depth"), work.get("pending")
+            fix = ("env", "work", "list", id)
             if isinstance(waiting, int) and waiting > 0:
                 says = f"{waiting} work items wait in {id}, and no worker polls"
-                yield self._found("self_hosted_no_worker", "problem", says, "env", "work", "list", id)
+                yield self._found("self_hosted_no_worker", "problem", says, *fix)
+            elif not taken:  # a worker that has some does not ask for more
+                weight: Weight = "problem" if self._it.schedule else "warning"
+                says = f"no worker polls {id}: a run would wait there"
+                yield self._found("self_hosted_no_worker", weight, says, *fix)
 
     def _agent(self) -> Iterator[DeploymentFinding]:
         pinned = mapping(self._raw.get("agent"))
@@ -187,6 +225,7 @@ class _Checks:
             yield self._found("agent_missing", "problem", says, "--agent", id)
         elif isinstance(agent, dict):
             yield from self._skills(agent)
+            yield from self._roster(agent)
             yield from self._tools(agent)
             yield from self._servers(agent)
 
@@ -200,6 +239,21 @@ class _Checks:
                 yield self._unread(called, thing)
             elif thing is None:
                 yield self._found("skill_missing", "problem", f"{called} does not exist", *fix)
+
+    def _roster(self, agent: Raw) -> Iterator[DeploymentFinding]:
+        """Say which agents that may work for this one are archived or gone."""
+        fix = ("agent", "update", str(agent["id"]), "--file", "FILE")
+        for member in roster_of(agent):
+            id, version = text(member.get("id")) or "", member.get("version")
+            yield from self._state_of("agents", id, "roster agent", *fix)
+            if not isinstance(self._facts.thing("agents", id), dict):
+                continue
+            pinned = self._facts.agent({"agent": member})
+            if isinstance(pinned, ApiError):
+                yield self._unread(f"version {version} of roster agent {id}", pinned)
+            elif pinned is None:
+                says = f"roster agent {id} has no version {version}"
+                yield self._found("roster_agent_missing", "problem", says, *fix)
 
     def _tools(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = [each for each in map(mapping, array(agent.get("tools"))) if each]
@@ -240,8 +294,19 @@ class _Checks:
         rows = [(vault, row) for vault in vaults for row in _rows(self._facts.credentials(vault))]
         of_servers = [(vault, row, text(mapping(row.get("auth")).get("mcp_server_url"))) for vault, row in rows]
         fitting = [(vault, row) for vault, row, its in of_servers if its == url]
-        usable = [row for _, row in fitting if not text(row.get("archived_at")) and not self._has_expired(row)]
+        valid = [(vault, row) for vault, row in fitting if not text(row.get("archived_at"))]
+        usable = [(vault, row) for vault, row in valid if not self._expires_by(row, self._now)]
+        fires = self._fires(1)
+        lasting = [row for _, row in usable if not (fires and self._expires_by(row, fires[0]))]
+        if lasting:
+            return
         if usable:
+            vault, row = usable[0]
+            says = (
+                f"credential {row['id']} for the MCP server {server} expires before the next run "
+                f"({mapping(row.get('auth')).get('expires_at')}) and cannot be renewed"
+            )
+            yield self._found("credential_expires", "problem", says, "vault", "put", vault, server, "--mcp", url)
             return
         if fitting:
             vault, row = fitting[0]
@@ -259,11 +324,12 @@ class _Checks:
             says = f"no credential for {url}: the MCP server {server} is asked without one"
             yield self._found("credential_missing", "warning", says, *put)
 
-    def _has_expired(self, credential: Raw) -> bool:
-        """Return whether an OAuth credential has ended and nothing renews it."""
+    @staticmethod
+    def _expires_by(credential: Raw, at: float) -> bool:
+        """Return whether an OAuth credential has ended by a time and nothing renews it."""
         auth = mapping(credential.get("auth"))
         expires = unix(auth.get("expires_at"))
-        is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= self._now
+        is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= at
         return is_over and not mapping(auth.get("refresh"))
 
     def _vaults(self) -> Iterator[DeploymentFinding]:
@@ -301,8 +367,11 @@ class _Checks:
 
     def _expiring(self, id: str, *fix: str) -> Iterator[DeploymentFinding]:
         file = self._facts.thing("files", id)
-        expires = unix(file.get("expires_at")) if isinstance(file, dict) else None
-        if not isinstance(file, dict) or expires is None:
+        if not isinstance(file, dict) or not file.get("expires_at"):
+            return
+        expires = unix(file["expires_at"])
+        if expires is None:
+            yield self._unread(f"when file {id} expires", NoResponse(f"{file['expires_at']!r} is not a time"))
             return
         fires = self._fires(1)
         if expires <= (fires[0] if fires else self._now):
@@ -335,8 +404,8 @@ class _Checks:
             yield self._found("never_fires", "problem", says, *change)
             return
         if len(meant.hours) * len(meant.minutes) <= _RARE:
-            for change_of in clock_changes(zone, datetime.fromtimestamp(self._now, UTC).date()):
-                for says in _turned(meant, change_of):
+            for turn in clock_changes(zone, datetime.fromtimestamp(self._now, UTC).date()):
+                for says in _turned(meant, turn):
                     yield self._found("dst", "warning", says, *change)
         took = [
             run.duration_ms for run in self._history.runs if run.status == "completed" and run.duration_ms is not None
@@ -350,9 +419,6 @@ class _Checks:
     def _failing(self) -> Iterator[DeploymentFinding]:
         if self._history.unread is not None:
             yield self._unread("how its last runs ended", self._history.unread)
-        if not self._history.is_seen:
-            says = "its last runs were not looked at: they are not among the newest of all"
-            yield self._found("runs_unseen", "note", says, "deploy", "check", self._it.id)
         newest = self._history.runs[:RUNS_JUDGED]
         if len(newest) == RUNS_JUDGED and all(_has_failed(run) for run in newest):
             kinds = ", ".join(dict.fromkeys(run.error_type or "unknown_error" for run in newest))
@@ -434,11 +500,11 @@ class ClockChange(NamedTuple):
 
 @cache
 def clock_changes(zone: tzinfo, today: date) -> tuple[ClockChange, ...]:
-    """Return the clock changes of a zone within a year from today."""
+    """Return the clock changes of a zone within the next 30 days."""
     found: list[ClockChange] = []
     moment = datetime(today.year, today.month, today.day, tzinfo=UTC)
     before = moment.astimezone(zone).utcoffset() or timedelta()
-    for _ in range(int(_YEAR / _LOOK.total_seconds())):
+    for _ in range(int(_SOON / _LOOK.total_seconds())):
         moment += _LOOK
         offset = moment.astimezone(zone).utcoffset() or timedelta()
         if offset != before:

@@ -3,19 +3,27 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled, WaitTimeout
-from qoder_cli.output.board import Line, board
+from qoder_cli.nouns.views import waiting_status
+from qoder_cli.output.cells import WAITS, Fields, Id, Milliseconds, Name, Status
 from qoder_cli.runs.awaiting import not_started, printed
 from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.wait import PolledRun
 from qoder_cli.settings.values import OnSkip
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from qoder_cli.base.model import Run
+
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command
 
 _ALIKE = 10  # identical warnings
+# Where not all rows fit, the last are shown first, and before them any other word: it went wrong, or asks.
+_WORST_LAST = ("completed", "not started", "to start", "pending", "running", "skipped")
 
 
 class Plan(NamedTuple):
@@ -48,10 +56,7 @@ class Conductor:
         self._failed = False
         self.signalled: Signalled | None = None
         self.began = app.clock.monotonic()
-        app.progress.draw(
-            lambda width, height: board(list(self._lines()), width=width, height=height),
-            moves=not app.out.is_piped,
-        )
+        app.progress.draw(self._board, moves=not app.out.is_piped)
 
     def expect(self, polled: PolledRun, *numbers: int) -> None:
         """Note the places in the input for which a run is waited for."""
@@ -84,23 +89,45 @@ class Conductor:
             return item.excused()
         return item
 
-    def _lines(self) -> Iterator[Line]:
-        """Yield the rows of the board. Called from the thread that draws."""
+    def _board(self, width: int, height: int) -> "tuple[RenderableType, str]":
+        """Return the table of the wait, the worst if not all fit, and how many there are of each status."""
+        from qoder_cli.output.tables import board
+
+        rows = list(self._rows())
+        counts = Counter(_kind_of(row["status"].word) for row in rows)
+        counted = [f"{count} {word}" for word, count in sorted(counts.items(), key=lambda kind: _gravity(kind[0]))]
+        if len(rows) > height:
+            rows = sorted(rows, key=lambda row: _gravity(_kind_of(row["status"].word)))[:height]
+            counted.append(f"{sum(counts.values()) - height} not shown")
+        return board(rows, width), ", ".join(counted)
+
+    def _rows(self) -> Iterator[Fields]:
+        """Yield a row for each name. Called from the thread that draws."""
         runs = {number: polled for polled, numbers in dict(self._places).items() for number in numbers}
         for number, typed in enumerate(self._typed):
             item, polled = self.printed.of(number), runs.get(number)
+            run: Run | None = None
+            took, status = None, Status("to start")
             if item is not None:
-                id = seconds = None
-                if item.found is not None:
-                    id = item.found.id
-                    if item.found.duration_ms is not None:
-                        seconds = item.found.duration_ms / 1000
-                yield Line(typed, id, item.status.replace("_", " "), seconds)
-            elif polled is None:
-                yield Line(typed, None, "to start", None)
-            else:
-                status = (polled.run and polled.run.status) or "pending"
-                yield Line(typed, polled.observer.run_id, status, self._app.clock.monotonic() - polled.began)
+                run, status = item.found, Status(item.stands)
+                took = run.duration_ms if run else None
+            elif polled is not None:
+                run, status = polled.run, Status((polled.run and polled.run.status) or "pending")
+                took = round(1000 * (self._app.clock.monotonic() - polled.began))
+            yield {
+                "deployment": self._named(typed, run),
+                "status": (run and waiting_status(run, self._app.server_now)) or status,
+                "time": None if took is None else Milliseconds(took),
+                "id": Id(polled.observer.run_id) if polled else (Id(run.id) if run else None),
+            }
+
+    def _named(self, typed: str, run: "Run | None") -> Name | Id:
+        """Return what a row is called: its deployment's name as it was read, else what was typed."""
+        id = run.deployment_id if run else typed
+        name = self._app.seen_names.standing_for(id) or (run and run.deployment_name)
+        if name is None and typed.startswith(("dep_", "drun_", "sess_")):
+            return Id(typed)
+        return Name(name or typed)
 
     def is_enough(self) -> bool:
         return self.printed.is_unread() or self._failed
@@ -115,6 +142,16 @@ class Conductor:
         for number, typed in enumerate(self._typed):
             if self.printed.of(number) is None:
                 self.put(number, not_started(typed))
+
+
+def _kind_of(status: str) -> str:
+    """Return a status without how long it has been so."""
+    return WAITS if status.startswith(WAITS) else status
+
+
+def _gravity(status: str) -> int:
+    """Return the place of a status among others: what needs a person comes first."""
+    return -_WORST_LAST.index(status) if status in _WORST_LAST else -len(_WORST_LAST)
 
 
 class Warnings:

@@ -47,13 +47,11 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
     `orders` match `typed`, with an error for what cannot be ordered.
     """
     app.pace_reads()
-    words = [
-        ids.called(word, order.deployment_id) if isinstance(order, Order) else word
-        for word, order in zip(typed, orders, strict=True)
-    ]
+    words = [_said_back(app, *each) for each in zip(typed, orders, strict=True)]
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
-    app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
+    app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
+    app.tracked.awaits = plan.wait
     conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
     fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=conductor.is_enough, labels=typed)
     launches = Launches(app, orders, plan, conductor, fleet.wait)
@@ -64,6 +62,15 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
         if not conductor.is_enough():
             fleet.until_reported([], launches)
     return conductor
+
+
+def _said_back(app: App, typed: str, order: Order | QoderError) -> str:
+    """Return what the first line calls a deployment: its name, with its id in a log."""
+    if not isinstance(order, Order):
+        return typed
+    if not app.err.is_terminal:
+        return ids.called(typed, order.deployment_id)
+    return app.seen_names.standing_for(order.deployment_id) or typed
 
 
 def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
@@ -90,6 +97,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> Conductor:
     for word in typed:
         ids.run(word)
     app.pace_reads()
+    app.tracked.awaits = True
     conductor = Conductor(app, typed)
     began = app.clock.monotonic()
     found = names.runs(typed, app, timeout=wanted.limits.timeout)

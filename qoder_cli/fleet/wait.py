@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoResponse, NotYet, QoderError, RunState, Signalled, WaitTimeout
+from qoder_cli.base.errors import NeedsAnswer, NoResponse, NotYet, QoderError, RunState, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import LAST_LOOK, Deadline
 from qoder_cli.fleet.page_poller import PagePoller
@@ -94,7 +94,10 @@ class Fleet:
         if self._launches:
             total = len(self._launches.orders)
             refused = total - to_come - len(runs)
-        finished = f"{len(runs) - len(self.wait.going)} of {total} runs finished"
+        asking = [polled for polled in runs if isinstance(polled.error, NeedsAnswer)]
+        finished = f"{len(runs) - len(self.wait.going) - len(asking)} of {total} runs finished"
+        if asking:
+            finished += f", {len(asking)} waiting for an answer"
         if refused:
             finished += f", {refused} not started"
         return finished

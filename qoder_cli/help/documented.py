@@ -14,7 +14,8 @@ MEANING = {
     Exit.AUTH: "missing or rejected token (401, 403)",
     Exit.NOT_FOUND: "no such deployment or run (404)",
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
-    Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
+    Exit.UNAVAILABLE: "server unreachable or response invalid, and nothing was started; or not everything could be read"
+    " (report or deploy check --exit-status, usage --over)",
     Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (diff), something"
     " to look at (report or deploy check --exit-status), or more used than asked about (usage --over)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
@@ -116,6 +117,7 @@ QODER_ALLOW  what an agent may do with qoder: `read`, `run`, `answer` or `all` (
 QODER_NO_PROGRESS  set to 1: print only warnings and errors on stderr
 QODER_BELL  set to 1: same as --bell
 QODER_NO_INPUT, CI  set to 1 or anything but 0: never prompt
+QODER_EVENT  set for the command of --notify: ended, asks or lost
 QODER_SANDBOX  set by `qoder sandbox`; nothing inside reaches a real server or changes a real config or state
 GITHUB_ACTIONS  true: --ci writes outputs and annotations of GitHub Actions
 GITHUB_OUTPUT, GITHUB_STEP_SUMMARY  files that --ci writes to
@@ -138,6 +140,7 @@ table  a table in local time on a terminal; tab-separated without a header in a 
 wide  like table, with every column, however wide the terminal is
 pretty  the table of a terminal in a pipe, too: for `watch` and mail
 markdown  a Markdown table of every column: for comments and chats; of `diff`, the plan
+csv  a header and the columns of a pipe, quoted as RFC 4180 says; reports and logs have none
 json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
 yaml  one document with the same data as json
@@ -304,15 +307,19 @@ fix  what to do, or null
 
 report:
 since, until  the time that it covers, on the server's clock
-deployments, runs, fires  how many were looked at; fires are those that were due
+verdict  a sentence where all is well, else null
+deployments, runs, fires  how many were looked at; fires are those that were judged
+not_decided  fires and runs that cannot be judged yet
 needs_you  kind waits (run, session, since, calls), paused (error_type, message, then) or credential (run, message)
-did_not_happen  kind missed (due), late (due, came, run), twice (due, runs), skipped or not_started (run, created)
+did_not_happen  kind missed, late, twice or stray (due, came, run, runs), counted (due, came), skipped or not_started
 failed  for each deployment and error: failed, runs, error_type, message, in_a_row, run (the newest) and run_ids
 did_nothing  run, completed
-cannot_tell  kind (changed, paused, …), message, since, until and detail; or problem, with what and message
+paused  schedules that a person paused: since, message
+cannot_tell  kind (changed, paused, unknown, …), message, until, detail and run; or problem, with what and message
 ran  for each deployment: runs, runs_before, completed, failed, skipped, running, unknown, median_ms, p95_ms, credits
 next  for each deployment: first, and how many fires in as long a time
-problems  what could not be read, or not whole: what and message
+problems  what was not read, or not whole: what and message
+reader, began  with --new: who reads it, and when the first report began; else null
 kind, deployment, deployment_name, next  of each thing: what it is, whose, and the command to type next as words
 
 api_list:

@@ -139,7 +139,7 @@ def _words(param: Any) -> list[str]:
 
 def columns() -> dict[str, list[str]]:
     """Return the columns of piped tables in order, by what the rows are."""
-    from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+    from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 
     return {"run": [*RUN_COLUMNS], "deployment": [*DEPLOYMENT_COLUMNS], "apply": [*documented.APPLY_COLUMNS]}
 
@@ -147,7 +147,7 @@ def columns() -> dict[str, list[str]]:
 def fields() -> dict[str, list[str]]:
     """Return the line names of a piped run or deployment, in order."""
     from qoder_cli.base.model import Deployment, Run
-    from qoder_cli.output.views import deployment_fields, run_fields
+    from qoder_cli.nouns.views import deployment_fields, run_fields
 
     return {
         "run": [*run_fields(Run({})), *documented.OUTCOME_FIELDS],

@@ -95,7 +95,7 @@ OPTIONS: dict[str, str] = {
     **dict.fromkeys(("-v", "--verbose"), "for logs of requests and responses, use --debug"),
     "-V": "to print the version: `qoder --version`",
     **dict.fromkeys(("--filter", "--selector", "-l"), "to choose rows, pipe JSON to jq: --json | jq FILTER"),
-    **dict.fromkeys(("--sort", "--sort-by"), "to sort the rows, pipe JSON to jq: --json | jq FILTER"),
+    "--sort-by": "to sort the rows of a list: --sort COLUMN",
     "--no-headers": "drop it: in a pipe a table has no header",
     **dict.fromkeys(("--log", "--log-failed"), _LOG_COMMAND),
     **dict.fromkeys(("--context", "--namespace"), "to choose a profile: --profile NAME"),

@@ -1,7 +1,8 @@
 """Runs of a list, with endings that only sessions know."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -9,15 +10,16 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import Standing, fill_status, is_going, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, apply_asks, fill_status, is_going, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
+from qoder_cli.base.times import unix
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.local.outcomes import KeptOutcomes, Outcome
+from qoder_cli.nouns.views import recent_fields
 from qoder_cli.output.cells import Fields
-from qoder_cli.output.views import recent_fields
 from qoder_cli.runs.observe import Observer
-from qoder_cli.sessions.asks import with_asks
+from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.left import Looking
 
 RECENT = 20  # runs
@@ -53,19 +55,23 @@ class Resolver:
 
     What became of a run for certain is kept, and its session is not asked again. `unread` counts the runs left as
     sent, because their session was not read, `unasked` those of which it is unknown whether they wait for an answer.
-    If it `looks`, it also tells of runs that completed whether they `left` anything, by their ids, and which are
-    `idle`: no work was seen in their sessions.
+    `most` sessions are asked; `left_out` counts the runs beyond that.
+    If it looks, it also tells of runs that completed `looks_since` a time whether they `left` anything, by their ids,
+    which are `idle`: no work was seen in their sessions; and what sub-agents wait for.
     """
 
-    def __init__(self, app: App, *, ask: bool = True, looks: bool = False) -> None:
+    def __init__(
+        self, app: App, *, ask: bool = True, looks_since: float | None = None, most: int | None = None
+    ) -> None:
         self._client = app.client
-        self._kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
+        self.kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
         self._outcomes: dict[str, Outcome] = {}
         self.asks = ask
-        self.looks = looks
+        self.looks_since = looks_since
+        self.most = most
         self.left: dict[str, bool] = {}
         self.idle: set[str] = set()
-        self.unread = self.unasked = 0
+        self.asked = self.unread = self.unasked = self.left_out = 0
         self._failures: list[ApiError] = []
         self._counting = threading.Lock()
 
@@ -78,60 +84,93 @@ class Resolver:
         """Return the runs in order, each as soon as it and those before it are resolved."""
         runs = [Run(raw) for raw in objects]
         if not self.asks:
-            return map(self._resolved, runs)
-        self._outcomes = outcomes = self._kept.outcomes_of(runs)
+            self.unread += sum(standing(run) is Standing.ASK_SESSION for run in runs)
+            return [run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs]
+        self._outcomes = outcomes = self.kept.outcomes_of(runs)
         return self._asked([outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs])
 
     def _asked(self, runs: Sequence[Run]) -> Iterator[Run]:
+        places = [(run, self._has_turn(run)) for run in runs]  # in their order, whichever is faster
         try:
             if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
-                yield from in_order(self._resolved, runs, at_a_time=AT_A_TIME)
+                yield from in_order(self._resolved, places, at_a_time=AT_A_TIME)
             else:
-                yield from map(self._resolved, runs)
+                yield from map(self._resolved, places)
         finally:
-            self._kept.save()
+            self.kept.save()
 
-    def _resolved(self, run: Run) -> Run:
-        if standing(run) is not Standing.ASK_SESSION:
-            if self.looks and self.asks and run.status == "completed":
-                self._look_at(run)
-            return self._with_asks(fill_status(run)) if self.asks else fill_status(run)
-        if self.asks and len(self._failures) < GIVE_UP_AFTER:
-            looking = Looking(self._client, run) if self.looks else None
-            reader = Observer(self._client, str(run.raw.get("id")), run=run, state=looking.state if looking else None)
-            reader.take_session({})  # no list shows what it used
-            try:
-                if reader.reread(run) and reader.run:
-                    self._keep(reader.run, looking)
-                elif looking and not looking.has_begun:
-                    self.idle.add(run.id)
-                return reader.run or run
-            except ApiError as error:
-                if not (isinstance(error, NotFound) and error.enveloped):  # that one alone
-                    self._failures.append(error)
-        with self._counting:
-            self.unread += 1
-        return run
+    def _has_turn(self, run: Run) -> bool:
+        """Return whether the session of a run is to be asked, and count it; it may be one too many."""
+        stands, outcome = standing(run), self._outcomes.get(text(run.raw.get("id")) or "")
+        is_looked_at = self._is_looked_at(run) and not (outcome and outcome.worked is not None)
+        if not run.session_id or not (stands is not Standing.ENDED or is_looked_at):
+            return False
+        is_left_out = self.most is not None and self.asked >= self.most
+        self.left_out += is_left_out
+        self.asked += not is_left_out
+        return not is_left_out
 
-    def _with_asks(self, run: Run) -> Run:
-        """Return a run with what it waits for, if its session can be read."""
+    def _resolved(self, place: tuple[Run, bool]) -> Run:
+        run, has_turn = place
+        if standing(run) is Standing.ASK_SESSION:
+            return self._ask(partial(self._ended, run), run, decides=True) if has_turn else run
+        if self._is_looked_at(run):
+            self._look_at(run, has_turn=has_turn)
+        run = fill_status(run)
+        return self._ask(partial(self._with_asks, run), run, decides=False) if has_turn and is_going(run) else run
+
+    def _ask(self, ask: Callable[[], Run], run: Run, *, decides: bool) -> Run:
+        """Return what `ask` returns; the run as it is where its session cannot be asked.
+
+        `decides`: whether that tells how it ended, and not only whether it waits.
+        """
         if len(self._failures) < GIVE_UP_AFTER:
             try:
-                return with_asks(self._client, run, threads=False)
+                return ask()
             except ApiError as error:
-                if isinstance(error, NotFound) and error.enveloped:
+                is_gone = isinstance(error, NotFound) and error.enveloped
+                if is_gone and not decides:
                     return run  # what is gone asks nothing
-                self._failures.append(error)
+                if not is_gone:  # that one alone
+                    self._failures.append(error)
         with self._counting:
-            self.unasked += is_going(run)
+            self.unread += decides
+            self.unasked += not decides
         return run
 
-    def _look_at(self, run: Run) -> None:
+    def _ended(self, run: Run) -> Run:
+        """Return a run as its session tells. Raises ApiError."""
+        looking = None if self.looks_since is None else Looking(self._client, run)
+        reader = Observer(self._client, str(run.raw.get("id")), run=run, state=looking.state if looking else None)
+        reader.take_session({})  # no list shows what it used
+        has_ended = reader.reread(run)
+        found = reader.run or run
+        if has_ended:
+            self._keep(found, looking)
+        elif looking and not looking.has_begun:
+            self.idle.add(run.id)
+        elif looking and not waits_for_answer(found):
+            return self._with_asks(found)
+        return found
+
+    def _with_asks(self, run: Run) -> Run:
+        """Return a run with what it waits for; where it looks, also as threads alone tell. Raises ApiError."""
+        asks = look(self._client, run.session_id or "", retry=False, threads=self.looks_since is not None).open
+        return run if asks is None else apply_asks(run, asks)
+
+    def _is_looked_at(self, run: Run) -> bool:
+        """Return whether it is of interest if a run that completed left anything."""
+        if self.looks_since is None or run.status != "completed":
+            return False
+        ended = unix(run.completed_at)
+        return ended is None or ended >= self.looks_since
+
+    def _look_at(self, run: Run, *, has_turn: bool) -> None:
         """Look whether a run that completed left anything, if its session can be read."""
         outcome = self._outcomes.get(run.id)
         if outcome and outcome.worked is not None:
             self.left[run.id] = outcome.worked
-        elif run.session_id and len(self._failures) < GIVE_UP_AFTER:
+        elif has_turn and len(self._failures) < GIVE_UP_AFTER:
             looking = Looking(self._client, run)
             try:
                 looking.read()
@@ -147,7 +186,7 @@ class Resolver:
             self.left[run.id] = left
         message = run.error_message or ""
         if self._client.veil(message) == message:
-            self._kept.keep(run, worked=left)
+            self.kept.keep(run, worked=left)
 
 
 def recent_runs(app: App, deployment_id: str) -> Fields:

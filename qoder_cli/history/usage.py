@@ -12,22 +12,15 @@ from decimal import Decimal
 from sys import intern
 from typing import Any, Literal, NamedTuple
 
-from qoder_cli.base.credits import amount, share, total
-from qoder_cli.base.errors import Exit
+from qoder_cli.base.credits import amount, as_text, share, total
+from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import parse_timestamp
+from qoder_cli.history.records import Outcome, outcome_of
 
 By = Literal["deployment", "agent", "model", "environment", "day", "trigger"]
+OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "skipped", "going", "unknown")
 AT_REST = ("idle", "terminated")  # statuses of a session that does not grow; so does none that is archived
-
-Outcome = Literal["completed", "failed", "skipped", "going", "unknown"]
-_OUTCOMES: dict[Exit, Outcome] = {
-    Exit.OK: "completed",
-    Exit.RUN_FAILED: "failed",
-    Exit.RUN_SKIPPED: "skipped",
-    Exit.NOT_YET: "going",
-}
 
 
 class _Ran(NamedTuple):
@@ -62,6 +55,7 @@ class UsageLine:
     durations: list[int] = field(default_factory=list)  # of completed runs, in milliseconds
     sessions: int = 0
     unknown: int = 0  # sessions of which it is not known what they used
+    silent: int = 0  # of these, that have ended
     growing: int = 0  # sessions that still run
     credits: Decimal = Decimal(0)
     of_runs: _Sum = _NOTHING  # of these what runs used
@@ -101,12 +95,70 @@ class UsageLine:
         self.growing += is_growing
         if used is None:
             self.unknown += 1
+            self.silent += not is_growing
             return
         self.credits = total((self.credits, used))
         if of_run:
             self.of_runs = _Sum(total((self.of_runs.credits, used)), self.of_runs.times + 1)
         if self.dearest is None or used > self.dearest[0]:
             self.dearest = used, id
+
+
+@dataclass(frozen=True)
+class UsageSum:
+    """A sum as it is told: its fields are its JSON. What is None is not known."""
+
+    by: By
+    key: str | None
+    name: str | None
+    runs: int | None
+    completed: int | None
+    failed: int | None
+    skipped: int | None
+    going: int | None
+    unknown: int | None
+    success_percent: int | None
+    p50_ms: int | None
+    p95_ms: int | None
+    credits: Number | None
+    credits_per_run: Number | None
+    dearest: "DearestSession | None"
+    sessions: int
+    credits_unknown: int
+    growing: int
+
+    @classmethod
+    def of(cls, line: UsageLine, by: By, *, has_runs: bool) -> "UsageSum":
+        """Return a sum; `has_runs` says whether the runs could be read."""
+        outcomes = {outcome: line.count(outcome) if has_runs else None for outcome in OUTCOMES}
+        return cls(
+            by=by,
+            key=line.key,
+            name=line.name,
+            runs=line.runs if has_runs else None,
+            **outcomes,
+            success_percent=line.success,
+            p50_ms=percentile(line.durations, 50),
+            p95_ms=percentile(line.durations, 95),
+            credits=_number(line.least_credits),
+            credits_per_run=_number(line.credits_per_run),
+            dearest=line.dearest and DearestSession(line.dearest[1], Number(as_text(line.dearest[0]))),
+            sessions=line.sessions,
+            credits_unknown=line.unknown,
+            growing=line.growing,
+        )
+
+
+@dataclass(frozen=True)
+class DearestSession:
+    """The session that used most."""
+
+    session_id: str
+    credits: Number
+
+
+def _number(credits: Decimal | None) -> Number | None:
+    return None if credits is None else Number(as_text(credits))
 
 
 def percentile(values: Collection[int], percent: int) -> int | None:
@@ -144,13 +196,10 @@ class Usage:
                 continue
             if id in self._runs or not self._within(created) or not self._counts(run.deployment_id):
                 continue
-            outcome: Outcome = "unknown"
-            if run.status is not None:
-                outcome = _OUTCOMES.get(verdict(run), "unknown")
             agent = text(mapping(run.raw.get("agent")).get("id"))
             trigger = text(mapping(run.raw.get("trigger_context")).get("type"))
             common = map(_interned, (run.deployment_id, agent, trigger, _day(created)))
-            self._runs[id] = _Ran(outcome, run.duration_ms, run.session_id, *common)
+            self._runs[id] = _Ran(outcome_of(run), run.duration_ms, run.session_id, *common)
             if run.session_id is not None:
                 self._of_session.setdefault(run.session_id, id)
 
@@ -161,9 +210,9 @@ class Usage:
                 self.undated += 1
                 self.lost_sessions += 1
                 continue
-            if id in self._seen or not self._within(created):
-                continue
             ran = self._runs.get(self._of_session.get(id, ""))
+            if id in self._seen or (ran is None and not self._within(created)):
+                continue  # a run within the span counts with its session, made a moment before or after
             deployment = text(session.get("deployment_id")) or (ran and ran.deployment)
             if not self._counts(deployment):
                 self.of_no_deployment += deployment is None
@@ -171,7 +220,8 @@ class Usage:
             self._seen.add(id)
             line = self._line(*self._key_of(session, ran, deployment, created))
             used = amount(mapping(session.get("usage")).get("total_credits"))
-            is_growing = text(session.get("status")) not in AT_REST and text(session.get("archived_at")) is None
+            status = text(session.get("status"))
+            is_growing = status is not None and status not in AT_REST and text(session.get("archived_at")) is None
             line._add_session(id, used, is_growing=is_growing, of_run=ran is not None)
             if ran is not None:
                 line._add_run(ran)
@@ -231,6 +281,7 @@ def sum_of(lines: Iterable[UsageLine]) -> UsageLine:
     for line in lines:
         every.sessions += line.sessions
         every.unknown += line.unknown
+        every.silent += line.silent
         every.growing += line.growing
         every.credits = total((every.credits, line.credits))
     return every

@@ -6,15 +6,15 @@ A call is decided once: who finds a note of it, by another command or one that w
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from qoder_cli.local.tables import DECISIONS
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from qoder_cli.local.store import Store
     from qoder_cli.settings.config import Settings
 
-MOST_KEPT = 10_000  # decisions, the newest
 State = Literal["sending", "sent", "gone"]  # gone: lost, and the call no longer waits
-_SCOPE = "host = :host AND session = :session"
 
 
 class PolicyDecision(NamedTuple):
@@ -36,11 +36,6 @@ class PolicyDecision(NamedTuple):
     state: str = "sending"
 
 
-_COLUMNS = ", ".join(PolicyDecision._fields)
-_MARKS = ", ".join(f":{name}" for name in ("host", *PolicyDecision._fields))
-_PUT = f"INSERT OR IGNORE INTO decisions (host, {_COLUMNS}) VALUES ({_MARKS})"
-
-
 def put(store: "Store", settings: "Settings", decisions: Iterable[PolicyDecision]) -> set[str] | None:
     """Note decisions that are about to be sent. Return the calls of those noted now, not before by another command.
 
@@ -51,47 +46,42 @@ def put(store: "Store", settings: "Settings", decisions: Iterable[PolicyDecision
 
     def work(connection: "Connection") -> None:
         noted.clear()
-        for row in rows:
-            if connection.execute(_PUT, row).rowcount > 0:
-                noted.add(str(row["call"]))
-        kept = "SELECT at FROM decisions ORDER BY at DESC LIMIT 1 OFFSET ?"
-        connection.execute(f"DELETE FROM decisions WHERE at < ({kept})", (MOST_KEPT,))
+        noted.update(str(row["call"]) for row in DECISIONS.put(connection, rows, instead="IGNORE"))
 
     return noted if store.write_now(work) else None
 
 
 def mark(store: "Store", settings: "Settings", session: str, calls: Sequence[str], state: State) -> None:
     """Note what became of decisions."""
-    where = {"host": settings.host, "session": session, "state": state}
 
     def work(connection: "Connection") -> None:
         for call in calls:
-            query = f"UPDATE decisions SET state = :state WHERE {_SCOPE} AND call = :call"
-            connection.execute(query, {**where, "call": call})
+            DECISIONS.change(connection, {"host": settings.host, "session": session, "call": call}, state=state)
 
     store.write(work, quiet=True)
 
 
 def drop(store: "Store", settings: "Settings", session: str, calls: Sequence[str]) -> None:
     """Forget decisions that certainly were not sent."""
-    where = {"host": settings.host, "session": session}
+    where = {"host": settings.host, "session": session, "state": "sending"}
 
     def work(connection: "Connection") -> None:
         for call in calls:
-            query = f"DELETE FROM decisions WHERE {_SCOPE} AND call = :call AND state = 'sending'"
-            connection.execute(query, {**where, "call": call})
+            DECISIONS.drop(connection, {**where, "call": call})
 
     store.write(work, quiet=True)
 
 
 def of_session(store: "Store", settings: "Settings", session: str) -> dict[str, PolicyDecision]:
     """Return what was decided in a session, by call."""
-    query = f"SELECT {_COLUMNS} FROM decisions WHERE {_SCOPE}"
-    rows = store.read(query, {"host": settings.host, "session": session})
-    return {decision.call: decision for decision in map(PolicyDecision._make, rows)}
+    where = {"host": settings.host, "session": session}
+    return {decision.call: decision for decision in _decisions(store, where)}
 
 
 def all_of(store: "Store", settings: "Settings") -> list[PolicyDecision]:
     """Return every decision on this host that is kept, newest first."""
-    query = f"SELECT {_COLUMNS} FROM decisions WHERE host = :host ORDER BY at DESC, call"
-    return [PolicyDecision._make(row) for row in store.read(query, {"host": settings.host})]
+    return sorted(_decisions(store, {"host": settings.host}), key=lambda one: (-one.at, one.call))
+
+
+def _decisions(store: "Store", where: dict[str, str]) -> list[PolicyDecision]:
+    return [PolicyDecision._make(row) for row in DECISIONS.read(store, where, *PolicyDecision._fields, quiet=False)]

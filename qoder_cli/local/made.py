@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.local.store import Store, writable
+from qoder_cli.local.tables import MADE
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -15,13 +16,6 @@ if TYPE_CHECKING:
     from qoder_cli.settings.config import Settings
 
 LAGS = 30.0  # seconds after which a list shows what was created
-_PUT = "INSERT OR REPLACE INTO made VALUES (:host, :profile, :noun, :parent, :name, :id, :at)"
-_DROP = (
-    "DELETE FROM made WHERE host = :host AND profile = :profile AND noun = :noun AND parent = :parent AND name = :name"
-)
-_FIND = (
-    "SELECT noun, parent, name, id, at FROM made WHERE host = :host AND profile = :profile AND abs(at - :now) < :lags"
-)
 
 
 class Creation(NamedTuple):
@@ -43,20 +37,23 @@ class Creation(NamedTuple):
 
         def put(connection: "Connection") -> None:
             connection.execute("DELETE FROM made WHERE abs(at - ?) > ?", (self.at, LAGS))
-            connection.execute(_PUT, values)
+            MADE.put(connection, [values], instead="REPLACE")
 
         store.write(put, quiet=True)
 
     def drop(self, store: Store, settings: "Settings") -> None:
         """Forget it: nothing was created."""
-        store.write(lambda connection: connection.execute(_DROP, self._values(settings)), quiet=True)
+        values = self._values(settings)
+        store.write(lambda connection: MADE.drop(connection, {name: values[name] for name in MADE.key}), quiet=True)
 
 
 def recent(store: Store, settings: "Settings", *, now: float) -> list[Creation]:
     """Return what was created, or may have been, since a list that lags can show it."""
-    values = {"host": settings.host, "profile": settings.profile, "now": now, "lags": LAGS}
+    where = {"host": settings.host, "profile": settings.profile}
     found = []
-    for noun, parent, name, id, at in store.read(_FIND, values, quiet=True):
+    for noun, parent, name, id, at in MADE.read(store, where, *Creation._fields):
         with suppress(TypeError, ValueError):  # a damaged file may have anything there
-            found.append(Creation(str(noun), str(parent), str(name), str(id), float(at)))
+            creation = Creation(str(noun), str(parent), str(name), str(id), float(at))
+            if abs(creation.at - now) < LAGS:
+                found.append(creation)
     return found

@@ -6,14 +6,13 @@ A number stands for a call by its id and the hash of all that was shown of it: w
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.local.tables import NUMBERED
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from qoder_cli.local.store import Store
     from qoder_cli.settings.config import Settings
-
-MOST_KEPT = 10_000  # calls, of all sessions, the newest
-_SCOPE = "host = :host AND profile = :profile AND session = :session"
 
 
 class Numbered(NamedTuple):
@@ -29,13 +28,14 @@ def keep(store: "Store", settings: "Settings", session: str, calls: Sequence[tup
     If it is not, no numbers may be shown: they would stand for the calls of an earlier list.
     """
     scope = {"host": settings.host, "profile": settings.profile, "session": session}
-    rows = [(*scope.values(), number, call, sha256, at) for number, (call, sha256) in enumerate(calls, 1)]
+    rows = [
+        {**scope, "number": number, "call": call, "sha256": sha256, "at": at}
+        for number, (call, sha256) in enumerate(calls, 1)
+    ]
 
     def put(connection: "Connection") -> None:
-        connection.execute(f"DELETE FROM numbered WHERE {_SCOPE}", scope)
-        connection.executemany("INSERT INTO numbered VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        kept = "SELECT at FROM numbered ORDER BY at DESC LIMIT 1 OFFSET ?"
-        connection.execute(f"DELETE FROM numbered WHERE at < ({kept})", (MOST_KEPT,))
+        NUMBERED.drop(connection, scope)
+        NUMBERED.put(connection, rows, instead="REPLACE")
 
     return store.write_now(put)
 
@@ -43,5 +43,5 @@ def keep(store: "Store", settings: "Settings", session: str, calls: Sequence[tup
 def kept(store: "Store", settings: "Settings", session: str) -> dict[int, Numbered]:
     """Return the calls of the list that was last shown of a session, by their numbers."""
     scope = {"host": settings.host, "profile": settings.profile, "session": session}
-    query = f"SELECT number, CAST(call AS TEXT), CAST(sha256 AS TEXT) FROM numbered WHERE {_SCOPE}"
-    return {number: Numbered(call, sha256) for number, call, sha256 in store.read(query, scope, quiet=True)}
+    rows = NUMBERED.read(store, scope, "number", "call", "sha256")
+    return {number: Numbered(call, sha256) for number, call, sha256 in rows}

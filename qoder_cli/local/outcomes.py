@@ -6,12 +6,15 @@ They are in the store, by host and workspace. What fails here is silent: then th
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.model import Run, filled, text
 from qoder_cli.base.outcome import Ending, Standing, apply_ending, standing
 from qoder_cli.base.times import unix
+from qoder_cli.local.tables import CREDITS, OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,17 +24,9 @@ if TYPE_CHECKING:
     from qoder_cli.settings.config import Settings
 
 SETTLED = 60.0  # seconds after an ending until nothing that came before it can still turn up
-MOST_KEPT = 50_000  # of all hosts, the newest
 OLDEST = 200 * 86400.0  # seconds since it was kept
 _LONGEST = 2000  # characters of an error; a run whose error has more is asked again
-_AT_ONCE = 500  # runs in a query; SQLite takes at least 999 values
-_PUT = """
-INSERT INTO outcomes VALUES (:host, :workspace, :run, :session, :status, :ended, :type, :message, :worked, :at)
-ON CONFLICT DO UPDATE SET session = excluded.session, status = excluded.status, ended = excluded.ended,
-type = excluded.type, message = excluded.message, at = excluded.at,
-worked = CASE WHEN session = excluded.session THEN coalesce(excluded.worked, worked) ELSE excluded.worked END
-"""
-_COLUMNS = ", ".join(f"CAST({name} AS TEXT)" for name in ("run", "session", "status", "ended", "type", "message"))
+_COLUMNS = ("run", "session", "status", "ended", "type", "message", "worked")
 
 
 class Outcome(NamedTuple):
@@ -65,7 +60,8 @@ class KeptOutcomes:
         """Return what is kept of these runs, by their ids, as far as nothing that they say contradicts it."""
         named = {id: run for run in runs if (id := text(run.raw.get("id")))}
         found = {}
-        for row in self._rows(list(filter(_is_writable, named))):
+        ids = list(filter(_is_writable, named))
+        for row in OUTCOMES.read_of(self._store, self._scope, "run", ids, *_COLUMNS):
             id, session, status, ended, kind, message, worked = row
             run = named[id]
             sure = standing(run) is Standing.ASK_SESSION or run.status == status
@@ -96,23 +92,28 @@ class KeptOutcomes:
             new, self._new = self._new, []
 
         def put(connection: "Connection") -> None:
-            connection.executemany(_PUT, new)
             newest = max(float(str(each["at"])) for each in new)
             connection.execute("DELETE FROM outcomes WHERE at < ?", (newest - OLDEST,))
-            kept = "SELECT at FROM outcomes ORDER BY at DESC LIMIT 1 OFFSET ?"
-            connection.execute(f"DELETE FROM outcomes WHERE at < ({kept})", (MOST_KEPT,))
+            OUTCOMES.put(connection, new, instead="REPLACE")
 
         if new:
             self._store.write_now(put)
 
-    def _rows(self, ids: list[str]) -> Iterable[tuple[str, str, str, str, str | None, str | None, int | None]]:
-        for first in range(0, len(ids), _AT_ONCE):
-            some = ids[first : first + _AT_ONCE]
-            query = (
-                f"SELECT {_COLUMNS}, CAST(worked AS INTEGER) FROM outcomes"
-                f" WHERE host = ? AND workspace = ? AND run IN ({', '.join('?' * len(some))})"
-            )
-            yield from self._store.read(query, [*self._scope.values(), *some], quiet=True)
+    def credits_of(self, sessions: Iterable[str]) -> dict[str, Decimal]:
+        """Return what is kept of what sessions had used, by their ids."""
+        ids = list(filter(_is_writable, sessions))
+        rows = CREDITS.read_of(self._store, self._scope, "session", ids, "session", "credits")
+        return {session: spent for session, text in rows if (spent := amount(text)) is not None}
+
+    def keep_credits(self, spent: Mapping[str, Decimal]) -> None:
+        """Keep what the sessions of runs that have ended had used when they were at rest."""
+        rows = [
+            {**self._scope, "session": session, "credits": as_text(credits), "at": self._now()}
+            for session, credits in spent.items()
+            if _is_writable(session)
+        ]
+        if rows:
+            self._store.write_now(lambda connection: CREDITS.put(connection, rows, instead="REPLACE"))
 
 
 def _is_writable(value: object) -> bool:

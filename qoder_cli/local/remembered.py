@@ -117,13 +117,13 @@ class SeenNames:
         return self._names[noun, id]
 
 
-def ids_shortened_to(store: "Store", host: str, head: str, tail: str) -> list[str]:
-    """Return the ids seen on this host that begin and end so."""
+def ids_shortened_to(store: "Store", host: str, head: str) -> list[str]:
+    """Return the ids seen on this host that begin so."""
     query = (
         "SELECT id FROM seen WHERE host = :host AND id GLOB :shape"
         " UNION SELECT run FROM attempts WHERE host = :host AND run GLOB :shape ORDER BY 1"
     )
-    return [id for (id,) in store.read(query, {"host": host, "shape": f"{head}*{tail}"}, quiet=True)]
+    return [id for (id,) in store.read(query, {"host": host, "shape": f"{head}*"}, quiet=True)]
 
 
 def remember_shown(store: "Store", settings: "Settings", ids: Iterable[str], at: str) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.ids import RETRY
-from qoder_cli.base.plainfile import refuse_outside, replace_file
+from qoder_cli.base.plainfile import refuse_outside
 from qoder_cli.base.tokens import names_token
 
 if TYPE_CHECKING:
@@ -69,76 +69,6 @@ CREATE TABLE IF NOT EXISTS sightings (
     attempt TEXT NOT NULL,
     run TEXT NOT NULL,
     PRIMARY KEY (attempt, run)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    noun TEXT NOT NULL,
-    id TEXT NOT NULL,
-    name TEXT,
-    deployment TEXT,
-    created TEXT,
-    PRIMARY KEY (host, profile, noun, id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS numbered (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    session TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    call TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, profile, session, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS made (
-    host TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    noun TEXT NOT NULL,
-    parent TEXT NOT NULL,
-    name TEXT NOT NULL,
-    id TEXT NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, profile, noun, parent, name)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outcomes (
-    host TEXT NOT NULL,
-    workspace TEXT NOT NULL,
-    run TEXT NOT NULL,
-    session TEXT NOT NULL,
-    status TEXT NOT NULL,
-    ended TEXT NOT NULL,
-    type TEXT,
-    message TEXT,
-    worked INTEGER,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, workspace, run)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS outcomes_by_time ON outcomes (at);
-CREATE TABLE IF NOT EXISTS told (
-    host TEXT NOT NULL,
-    workspace TEXT NOT NULL,
-    item TEXT NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (host, workspace, item)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS told_by_time ON told (at);
-CREATE TABLE IF NOT EXISTS decisions (
-    host TEXT NOT NULL,
-    at REAL NOT NULL,
-    session TEXT NOT NULL,
-    run TEXT NOT NULL,
-    call TEXT NOT NULL,
-    call_sha256 TEXT NOT NULL,
-    asked_by TEXT NOT NULL,
-    name TEXT NOT NULL,
-    input TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    rule TEXT NOT NULL,
-    line INTEGER NOT NULL,
-    file TEXT NOT NULL,
-    policy_sha256 TEXT NOT NULL,
-    state TEXT NOT NULL,
-    PRIMARY KEY (host, session, call)
 ) WITHOUT ROWID;
 """
 _PUT = """
@@ -350,6 +280,12 @@ class Store:
             return entry
         return next((each for each in self.of_key(entry.attempt.key, host=host) if each.run), entry)
 
+    def newest_runs(self, count: int, *, profile: str, host: str) -> list[str]:
+        """Return so many of the runs that were triggered last with this profile on this host, oldest first."""
+        query = "SELECT run FROM attempts WHERE host = ? AND profile = ? AND run IS NOT NULL GROUP BY run"
+        rows = self.read(f"{query} ORDER BY max(number) DESC LIMIT ?", (host, profile, count))
+        return [run for (run,) in reversed(rows)]
+
     def of_key(self, key: str, *, host: str) -> list[Entry]:
         return self._entries("key = ? AND host = ? ORDER BY number", key, host)
 
@@ -481,7 +417,7 @@ class Store:
         """Return the tables in memory: readable triggers, and unwritten changes."""
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
-            memory.executescript(_TABLES)
+            memory.executescript(";".join(_statements()))
             self._unread = None
             source = None
             try:
@@ -570,13 +506,20 @@ def _connect(path: Path, patience: float) -> "Connection":
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 version = _version(connection, path)  # another may have been faster
-                for statement in _TABLES.split(";"):
+                for statement in _statements():
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _statements() -> list[str]:
+    """Return what makes all tables that are not there."""
+    from qoder_cli.local.tables import TABLES
+
+    return [*_TABLES.split(";"), *(statement for table in TABLES for statement in table.create)]
 
 
 def _look(path: Path) -> "Connection | None":
@@ -646,11 +589,3 @@ def check_seal(env: Mapping[str, str]) -> None:
     links = [each for each in folder.iterdir() if each.is_symlink()] if folder.is_dir() else []
     for path in (folder / NAME, *links):
         refuse_outside(path, env)
-
-
-def keep(env: Mapping[str, str], name: str, text: str) -> Path:
-    """Write a file into the state folder, return its path. Raises OSError, RuntimeError."""
-    path = state_folder(env) / name
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    replace_file(path, text.encode())
-    return path

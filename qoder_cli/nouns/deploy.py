@@ -36,7 +36,7 @@ from qoder_cli.nouns.schema import (
     must,
 )
 from qoder_cli.nouns.table import noun
-from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
+from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
 
 # cronsim and difflib are loaded only where a schedule is checked or shown.
 

@@ -169,7 +169,7 @@ def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) 
 
 
 def _put(app: App, store: str, typed: str, memory: Raw | None, content: str) -> Raw:
-    app.progress.note(f"writing {typed} in {store} {app.client.settings.whereabouts}")
+    app.progress.note(f"writing {typed} in {store}{app.client.settings.whereabouts}")
     try:
         if memory is None:
             return creating(app, ENTRY, {"path": typed, "content": content}, store).deliver().raw

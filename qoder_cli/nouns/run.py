@@ -1,7 +1,7 @@
 """Runs (help/pages/api.md#runs)."""
 
 from qoder_cli.nouns.table import noun
-from qoder_cli.output.views import RUN_COLUMNS
+from qoder_cli.nouns.views import RUN_COLUMNS
 
 noun(
     *("run", "deployment_runs"),

@@ -113,7 +113,7 @@ def put(
     credential = _named(app, vault, name, auth, agree)
     where = app.client.settings.whereabouts
     if credential is None:
-        app.progress.note(f"creating credential {name} in {vault} {where}")
+        app.progress.note(f"creating credential {name} in {vault}{where}")
         if auth["type"] == VARIABLE:
             auth = {"networking": {"type": "unrestricted"}, **auth}
             if auth["networking"]["type"] == "unrestricted":
@@ -130,7 +130,7 @@ def put(
     label = f"{id}, {_for(credential)},"
     if name != id:
         label = f"{name_of(credential) or name} ({id}), {_for(credential)},"
-    app.progress.note(f"updating credential {label} in {vault} {where}")
+    app.progress.note(f"updating credential {label} in {vault}{where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
         is_shown = changed == without_secret(changed)  # else reading it back proves nothing

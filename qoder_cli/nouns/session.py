@@ -21,8 +21,8 @@ from qoder_cli.nouns.parts import (
 )
 from qoder_cli.nouns.schema import NEEDED_THERE, SECRET, UNSET, ByType, Fields, Range, Short, Size, id_or_name
 from qoder_cli.nouns.table import noun
+from qoder_cli.nouns.views import SESSION_COLUMNS, SESSION_FIRST, listed_session, session_fields, session_row
 from qoder_cli.output.cells import Fields as Shown
-from qoder_cli.output.views import SESSION_COLUMNS, SESSION_FIRST, listed_session, session_fields, session_row
 
 
 class _SessionAgent(Fields):

@@ -9,7 +9,7 @@ from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.words import counted
 from qoder_cli.nouns.noun import Noun
-from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
+from qoder_cli.output.cells import Fields, Id, Moment, Name, Status, Words
 
 Raw = dict[str, Any]
 
@@ -112,8 +112,7 @@ def _keys(value: Any) -> Any:
     return _joined(list(without_ours(mapping(value))))
 
 
-_id, _words, _moment, _status = map(_text, (Id, Words, Moment, Status))
-_name = _text(lambda name: Words(name, least=20))
+_id, _name, _words, _moment, _status = map(_text, (Id, Name, Words, Moment, Status))
 
 # How columns look, and their keys, of which the first one present counts (`a.b` is one
 # within another), or the field of its name.
@@ -173,11 +172,11 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
 
 
 def row_of(noun: Noun, columns: Sequence[str], app: App) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
-    """Return what makes a row, and its columns as they get room."""
+    """Return what makes a row, and its columns as a terminal shows them: the id comes last."""
     row = noun.listing.row
     if row:
         return lambda raw: row(raw, app), noun.listing.first
-    return (lambda raw: fields(raw, columns)), columns
+    return (lambda raw: fields(raw, columns)), sorted(columns, key=lambda name: name == "id")
 
 
 def sheet_of(noun: Noun, raw: Raw, app: App) -> Fields:

@@ -88,9 +88,11 @@ class Listing(Generic[T]):
 
     def __post_init__(self, pages: Iterable[Mapping[str, Any]], key: str) -> None:
         self._objects = _Objects(pages, key)
+        self._is_sorted = False
 
     def print(self, rows: "Rows[T]") -> None:
         """Print the rows as they come. Raises ApiError; those printed before stand."""
+        self._is_sorted = rows.output.sorting is not None
         with rows:
             for batch in self._batches():
                 rows.show(batch)
@@ -100,7 +102,8 @@ class Listing(Generic[T]):
         if self._objects.ignored:
             progress.warn(f"ignored {self._objects.ignored} items in the server's list that are not objects")
         if self.left_out:
-            progress.note(f"note: showing {self.shown}, {self.left_out}; use --all to see the rest", always=True)
+            remedy = "use --all to sort all of them" if self._is_sorted else "use --all to see the rest"
+            progress.note(f"note: showing {self.shown}, {self.left_out}; {remedy}", always=True)
         elif not self.shown:
             progress.note(f"note: {none}")
 

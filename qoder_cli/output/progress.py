@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.times import Clock, span
 from qoder_cli.output.screen import Screen, inert
 
 if TYPE_CHECKING:
-    from rich.console import RenderHook
-    from rich.live import Live
-    from rich.text import Text
+    from rich.console import RenderableType
 
-Board = Callable[[int, int], "list[Text]"]  # from a width and a height to lines
-_MARGIN = 3  # lines that the board leaves free, for the status line and earlier output
+    from qoder_cli.output.live import Picture
+
+Board = Callable[[int, int], "tuple[RenderableType, str]"]  # from a width and a height to a table, and its count
+_MARGIN = 3  # lines that the board leaves free, for the status line and for what was said before
 HEARTBEAT = 30.0  # seconds between signs of life without a terminal
 _BAR = 20  # columns
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
@@ -81,8 +80,9 @@ class Progress:
         if always or not self.is_quiet:
             self._print(self._screen.worded(inert(text)))
 
-    def show(self, text: str) -> None:
-        if not self.is_quiet:
+    def show(self, text: str, *, always: bool = False) -> None:
+        """Print lines as they are, `always` or unless quiet."""
+        if always or not self.is_quiet:
             self._print(text.rstrip("\n"))
 
     def warn(self, text: str) -> None:
@@ -106,7 +106,7 @@ class Progress:
         if self.is_quiet or not self._moves:
             yield
         else:
-            from qoder_cli.output.keyboard import keys
+            from qoder_cli.base.keyboard import keys
 
             with keys(shown=False):
                 line = _StatusLine(
@@ -144,7 +144,7 @@ class Progress:
 
 
 class _StatusLine:
-    """The animated line of a wait, below a board if there is one."""
+    """The animated line of a wait, below a board if there is one, which counts in its place."""
 
     def __init__(
         self,
@@ -156,88 +156,37 @@ class _StatusLine:
         board: "Board | None",
         share: Callable[[], float] | None,
     ) -> None:
-        self._screen = screen
+        from rich.spinner import Spinner
+
+        from qoder_cli.output.live import Moving
+
         self._share = share
         self._clock = clock
         self._status = status
         self._leaving = leaving or ("the run keeps running" if board is None else "the runs keep running")
         self._board = board
         self._began = clock.monotonic()
-        self._live: Live | None = None
-        self._drawn: list[int] = []  # columns of the lines that the terminal shows
-        self._lines: list[Text] = []  # that it is shown next
+        self._spinner = Spinner("dots")
+        self._moving = Moving(screen, self._picture, per_second=8 if board is None else 4)
+        self.start, self.stop, self.print_above = self._moving.start, self._moving.stop, self._moving.print_above
 
-    def print_above(self, text: str) -> None:
+    def _picture(self, width: int, height: int) -> "Picture":
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
-        if self._live is not None:
-            self._live.console.print(Text.from_ansi(text))
+        from qoder_cli.output.live import Picture
 
-    def stop(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def start(self) -> None:
-        """Show it, by a new object of rich: one that was stopped would overwrite what came below it."""
-        from rich.console import Console
-        from rich.live import Live
-
-        # The screen as a text file for rich, written at once.
-        file = SimpleNamespace(
-            write=self._screen.print,
-            flush=lambda: None,
-            isatty=lambda: self._screen.is_terminal,
-            encoding="utf-8",
-        )
-        console = Console(
-            file=cast(IO[str], file),
-            force_terminal=True,
-            color_system="standard" if self._screen.color else None,
-            legacy_windows=False,
-            highlight=False,
-            markup=False,
-        )
-        self._drawn = []
-        console.push_render_hook(cast("RenderHook", self))
-        self._live = Live(
-            get_renderable=self._picture,
-            console=console,
-            transient=True,  # it goes when the wait is over
-            refresh_per_second=8 if self._board is None else 4,
-            redirect_stdout=False,  # standard output is data
-            redirect_stderr=False,
-        )
-        self._live.start()
-
-    def process_renderables(self, renderables: list[Any]) -> list[Any]:
-        """Go up, for rich, over rows that a narrowed terminal has wrapped.
-
-        Most terminals wrap anew when resized; rich goes up over as many rows as it drew.
-        """
-        from rich.control import Control
-        from rich.segment import ControlType
-
-        width = self._live.console.width if self._live else 1
-        more = sum((length - 1) // width for length in self._drawn if length > width)
-        self._drawn = [min(line.cell_len, width) for line in self._lines]
-        above = [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)] * more
-        if above:
-            return [Control(*above), *renderables]
-        return renderables
-
-    def _picture(self) -> Any:
-        from rich.console import Group
-        from rich.spinner import Spinner
-        from rich.text import Text
-
-        spinner: Spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
+        body: RenderableType = ""
+        status = None
+        if self._board is not None:
+            body, status = self._board(width, height - _MARGIN)
         seconds = self._clock.monotonic() - self._began
-        line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
+        words = Text(f"{inert(status or self._status())} {span(seconds)}", no_wrap=True, overflow="ellipsis")
+        words.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
+        parts: list[RenderableType] = [self._spinner.render(seconds), words]
         if self._share is not None:
-            done = int(self._share() * _BAR)
-            line.append(" " + "━" * done, style="green").append("┄" * (_BAR - done), style="dim")
-        line.append(f" {inert(self._status())} {span(seconds)}")
-        line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
-        width, height = self._live.console.size if self._live else (0, 0)
-        self._lines = [*(self._board(width, height - _MARGIN) if self._board else []), line]
-        return Group(*self._lines)
+            parts.insert(1, ProgressBar(1.0, self._share(), width=_BAR, complete_style="green", finished_style="green"))
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row(*parts)
+        return Picture(body, line)

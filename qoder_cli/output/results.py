@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -84,14 +84,22 @@ class Printed(Generic[R]):
     """Prints results: JSON lines as they come, everything else in input order.
 
     JSON is one array, closed by `end`; an error leaves it open, so that a reader of JSON fails, too. As ids, only
-    results with one are printed. Once the output cannot be written, `broken` says why, and no more
-    is tried.
+    results with one are printed. A drawn table has all at once, `arranged` for a person. Once the output cannot be
+    written, `broken` says why, and no more is tried.
     """
 
-    def __init__(self, rows: Rows[R], progress: "Progress", count: int) -> None:
+    def __init__(
+        self,
+        rows: Rows[R],
+        progress: "Progress",
+        count: int,
+        *,
+        arranged: Callable[[Sequence[R]], Sequence[R]] = lambda results: results,
+    ) -> None:
         self.broken: ReaderGone | InternalError | None = None
         self._results: list[R | None] = [None] * count
         self._rows = rows
+        self._arranged = arranged
         self._output = rows.output
         self._progress = progress
         self._come: list[R] = []  # in the order in which they came
@@ -138,7 +146,9 @@ class Printed(Generic[R]):
             ready = [each for each in takewhile(bool, self._results[self._shown :]) if each]
         if not ready:
             return
-        shown = [each for each in ready if each.found is not None or self._output.format != "id"]
+        shown: Sequence[R] = [each for each in ready if each.found is not None or self._output.format != "id"]
+        if self._output.is_drawn:
+            shown = self._arranged(shown)
         with self._progress.aside() if self._output.screen.is_terminal else nullcontext():
             self._rows.show(shown)
             self._shown += len(ready)  # afterwards: a signal in between repeats the print

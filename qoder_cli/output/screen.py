@@ -24,7 +24,11 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 # `##[` anywhere in a line (`TryParseV2` and `TryParse` of ActionCommand.cs in actions/runner); Azure Pipelines `##vso[`
 # in any case, anywhere in a line; TeamCity `##teamcity[`. A byte order mark is dropped before they look.
 _COMMAND = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])*::|##(?=\w*\[)", re.MULTILINE)
-Format = Literal["table", "wide", "pretty", "markdown", "json", "jsonl", "yaml", "id"]
+# The words of a message. A command to type is one: in backticks, or behind a colon, to a semicolon that is not quoted.
+_WORDS = re.compile(
+    r"\s*(?:[^\s`]*`qoder [^`]*`\S*|(?<=: )(?<!error: )(?<!note: )(?<!warning: )qoder (?:'[^']*'|[^';])*\S*|\S+)|\s+$"
+)
+Format = Literal["table", "wide", "pretty", "markdown", "csv", "json", "jsonl", "yaml", "id"]
 
 # -q or -o behind options that take no value in any command, as in -wq and -wojson.
 _CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL)
@@ -158,12 +162,12 @@ class Screen:
             self._other = None
 
     def worded(self, text: str) -> str:
-        """Return a message broken between words, if this is a terminal."""
+        """Return a message broken between words, if this is a terminal; a command in it is not, so it can be copied."""
         if not self.is_terminal:
             return text
-        from textwrap import fill
+        from qoder_cli.output.layout import wrapped
 
-        return fill(text, terminal_width(), break_long_words=False, break_on_hyphens=False)
+        return "\n".join(wrapped(text, terminal_width(), words=_WORDS))
 
     def styled(self, text: str, style: str) -> str:
         if self.color and style and text:
@@ -204,11 +208,8 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
     message = f"error: {error.message}" if error.has_lines else screen.worded(f"error: {inert(error.message)}")
     screen.print(f"{screen.styled('error:', 'red')}{message.removeprefix('error:')}\n")
     if advice := inert(error.advice):
-        command = inert(error.command)
-        is_too_long = len(f"hint: {advice}") > terminal_width() >= len(command)
-        if screen.is_terminal and error.hint and command and is_too_long:  # a terminal would break it within an id
-            advice = f"{advice.removesuffix(command).rstrip()}\n{command}"
-        screen.print(f"{screen.styled('hint:', 'yellow')} {advice}\n")
+        message = screen.worded(f"hint: {advice}")
+        screen.print(f"{screen.styled('hint:', 'yellow')}{message.removeprefix('hint:')}\n")
     if error.request_id:
         screen.print(f"request id: {inert(error.request_id)}\n")
 

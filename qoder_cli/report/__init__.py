@@ -1,1 +1,1 @@
-"""What became of a night: what did not happen, what failed, what waits, what comes."""
+"""A page about a night: what needs someone, did not happen, failed or waits, and what comes next."""

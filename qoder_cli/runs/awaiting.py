@@ -1,8 +1,10 @@
 """Wait for runs as a command does: signals handled, and the result put into words."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -21,8 +23,8 @@ from qoder_cli.base.model import text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.times import Deadline
 from qoder_cli.local.remembered import remember_runs
-from qoder_cli.output.cells import Fields
-from qoder_cli.output.data import Rows
+from qoder_cli.output.cells import WAITS, Fields
+from qoder_cli.output.data import WIDE_SHOWS_ALL, Rows
 from qoder_cli.output.results import Printed
 from qoder_cli.runs.ending import (
     Ended,
@@ -43,9 +45,10 @@ from qoder_cli.sessions.stream import Streams
 if TYPE_CHECKING:
     from qoder_cli.sessions.showing import Showing
 
+_AROUND = 8  # lines of a screen that the table of several results leaves free: for its header, notes and the error
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
-# The order in which columns get room on a terminal.
-_FIRST = ("id", "status", "deployment", "duration", "error_type", "triggered", "trigger", "session")
+# As a terminal shows them, what matters most first.
+_FIRST = ("deployment", "status", "error_type", "duration", "triggered", "trigger", "session", "id")
 
 
 def not_started(typed: str) -> Ended:
@@ -64,9 +67,28 @@ def printed(app: App, count: int) -> Printed[Ended]:
     def data(item: Ended) -> dict[str, Any]:
         return item.named(app).as_json()
 
+    def worst_first(items: Sequence[Ended]) -> Sequence[Ended]:
+        """Return what failed or asks, then the rest: as many as fit a screen."""
+        ordered, most = sorted(items, key=_place), len(items)
+        if app.out.is_terminal and not app.output.is_wide:
+            most = max(get_terminal_size((80, 24)).lines - _AROUND, sum(_place(item) == 0 for item in items))
+        left_out = Counter(item.stands for item in ordered[most:])
+        if left_out:
+            more = ", ".join(f"{count} {stands}" for stands, count in left_out.most_common())
+            rows.note, rows.remedy = f"{more} not shown", WIDE_SHOWS_ALL
+        return ordered[:most]
+
     remedy = "qoder run get shows all of a run"
     rows = Rows[Ended](app.output, fields=row, data=data, first=_FIRST, remedy=remedy, may_go=_FIRST)
-    return Printed(rows, app.progress, count)
+    return Printed(rows, app.progress, count, arranged=worst_first)
+
+
+def _place(item: Ended) -> int:
+    """Return where an item stands among several: what failed or asks is 0, what goes on 1, and what went well 2."""
+    if item.error is None:
+        return 2
+    goes_on = isinstance(item.error, WaitTimeout | Interrupted | NotYet) and item.stands != WAITS
+    return 1 if goes_on else 0
 
 
 def asks_more(wanted: Wanted, item: Ended) -> bool:
@@ -106,6 +128,7 @@ def wait_for(app: App, observer: Observer, wanted: Wanted, *, showing: "Showing 
 
     `showing` shows the session's events, if not --follow does.
     """
+    app.tracked.awaits = True
     polled, now = PolledRun(observer), wanted._replace(result=False)
     observer.asks_a_person = wanted.on_ask == "prompt" or wanted.policy is not None
     try:

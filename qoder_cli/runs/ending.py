@@ -112,13 +112,22 @@ class Ended(Result[Run]):
             return "not_started"
         return self.error.type_name if self.error else "pending"
 
+    @property
+    def stands(self) -> str:
+        """How it stands in a word for people."""
+        from qoder_cli.output.cells import WAITS
+
+        if self.found is not None and waits_for_answer(self.found):
+            return WAITS
+        return self.status.replace("_", " ")
+
     def as_json(self) -> dict[str, Any]:
         if self.going is None:
             return super().as_json()
         return {"id": None, "input": without_tokens(self.typed), "exit_code": self.exit_code, "going": self.going}
 
     def row(self) -> "Fields":
-        from qoder_cli.output.views import missing_row, run_row
+        from qoder_cli.nouns.views import missing_row, run_row
 
         if self.found is None:
             return missing_row(without_tokens(self.typed), self.status)
@@ -126,7 +135,7 @@ class Ended(Result[Run]):
 
     def drawn_row(self, app: App) -> "Fields":
         """Return the row for a terminal, with the deployment as it was typed, or by the name that stands for it."""
-        from qoder_cli.output.views import waiting_status, with_name
+        from qoder_cli.nouns.views import waiting_status, with_name
 
         row, run, is_wide = self.row(), self.found, app.output.is_wide
         if run is None:
@@ -188,8 +197,8 @@ def ending_error(run: Run, app: App) -> QoderError | None:
         about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
         about |= {
-            "hint": f"fix the problem named in the error, then: {_again(run, app)}; to see the deployment's setup",
-            "next": app.looking("deploy", "get", run.deployment_id),
+            "hint": f"fix what the error names, then: {_again(run, app)}; to see what else is wrong",
+            "next": app.looking("deploy", "check", run.deployment_id),
         }
     return RunFailed(_failure(run, app), **about)
 
@@ -245,6 +254,10 @@ def unanswered(
         except QoderError as error:
             return _unanswerable(error, run, observer, app)
         run = observer.run or run
+    if wanted.on_ask != "stop" and app.flags.may_notify:
+        from qoder_cli.runs.notify import notify_of_ask
+
+        notify_of_ask(app, run)
     if wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":

@@ -296,8 +296,8 @@ class SharedTrigger(Trigger):
         if ended.how == "triggered":
             if not ended.noted:
                 progress.warn(
-                    f"the store of keys {self._keys.shown} could not be told what came of the key {self._key!r}; "
-                    "the next command under it finds out, or exits 9"
+                    f"the store of keys {self._keys.shown} could not be told how the start under the key "
+                    f"{self._key!r} ended; the next command under it finds out, or exits 9"
                 )
             if self._failure is not None:
                 raise self._failure

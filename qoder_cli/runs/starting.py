@@ -44,16 +44,19 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
 
     Raises QoderError, Signalled.
     """
-    what = ids.called(order.typed, order.deployment_id)
+    typed, again = order.typed, ""
     if order.retry_of is not None:
-        what = f"{order.deployment_id} once more, for {order.retry_of}"
-    app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
+        typed, again = order.deployment_id, f" once more, for {order.retry_of}"
+    what = ids.called(app.seen_names.standing_for(order.deployment_id) or typed, order.deployment_id) + again
+    app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
+    app.tracked.awaits = wanted is not None
     known_at = app.clock.monotonic()
 
     def on_known(run: Run) -> None:
         nonlocal known_at
         known_at = app.clock.monotonic()
-        app.progress.note(f"run {run.id} of {order.deployment_id}")
+        app.progress.note(f"run {run.id}")
+        app.tracked.said = not app.progress.is_quiet and app.err.is_terminal and not (wanted and wanted.follow)
         app.tracked.begun(run.id, run.session_id)
         remember_runs(app.store, app.settings, [run])
 

@@ -339,7 +339,8 @@ class Trigger:
         from qoder_cli.runs.observe import YOUNG, Observer
 
         assert entry.run is not None
-        self._app.client.progress.note(f"the key {self._key!r} already started run {entry.run}; nothing was sent")
+        already = f"the key {self._key!r} already started run {entry.run}; nothing was sent"
+        self._app.client.progress.note(already, always=True)
         is_young = age(self._app.client, entry.attempt) < YOUNG
         observer = Observer(self._app.client, entry.run, is_fresh=lambda _: is_young)
         try:

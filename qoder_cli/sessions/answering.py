@@ -28,8 +28,8 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, span, utc_text
 from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.http.readback import says_whether_more
+from qoder_cli.input.prompt import interrupted_with
 from qoder_cli.output.cells import Fields, Id
-from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import quoted, visible
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, Waiting, look
@@ -270,7 +270,7 @@ def decide(
         if not chosen_calls and not every:
             raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
         if verb == "approve":
-            _refuse_hidden(app, target, chosen_calls, yes=yes, is_bound=bool(hashes))
+            _refuse_hidden(app, target, chosen_calls, yes=yes, is_blind=yes and bool(calls) and not hashes)
         if chosen_calls and not yes:
             _refuse_long(app, target, chosen_calls)
             show_context(app, target.session_id, target.run)
@@ -284,13 +284,13 @@ def decide(
         return Decision(asked, answers)
 
 
-def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
-    """Refuse to approve what cannot be shown whole; with a bare `yes`, only warn. Raises UsageError."""
+def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_blind: bool) -> None:
+    """Refuse to approve what cannot be shown whole; if it is named to be approved blindly, warn. Raises UsageError."""
     for call in calls:
         if not hides_secret(app, call):
             continue
         what = f"{named(call.id)} {HIDDEN}"
-        if yes and not is_bound:
+        if is_blind:
             app.progress.warn(f"{what}; it is approved without having been shown whole")
             continue
         if not yes:
@@ -322,7 +322,7 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
                 which = [call for call, _ in answers if done[call.id] == answer]
                 names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call in which)
                 where = app.client.settings.whereabouts
-                app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id} {where}")
+                app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id}{where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
             done = {id: word for id, word in done.items() if id not in write.answered_before}
@@ -383,7 +383,7 @@ def send_message(
     """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
         session_taking_messages(app, target.session_id)
-        app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
+        app.progress.note(f"sending a message to session {target.session_id}{app.client.settings.whereabouts}")
         delivery = Delivery(app, target.session_id, message(to_say.text))
         if waits and (to_say.interrupts or to_say.when_idle):
             with _unsent(delivery, to_say.again(app, target)):

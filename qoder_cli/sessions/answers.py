@@ -222,8 +222,8 @@ class Delivery:
 class Answers:
     """Answers to waiting calls, in one request. Before each attempt they must still wait.
 
-    Where the API refuses them because somebody was faster with some, the rest is sent: `answered_before` has those that
-    were left out, each with whether it was answered alike.
+    Where somebody was faster with some, the rest is sent: `answered_before` has those that were left out, each with
+    whether it was answered alike.
     """
 
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
@@ -275,18 +275,18 @@ class Answers:
                     events = self._write.send().value
                 except Rejected as error:
                     is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
-                    if not (is_of_form and self._in_older_form()) and not self._left_out_answered(error):
+                    if not (is_of_form and self._in_older_form()) and not self._left_out_answered():
                         raise (self._explained(error) or error) from error.__cause__
         self._app.replies.answered |= {id: self._asked_by.get(id) for id in self._ids}
         return events
 
-    def _left_out_answered(self, error: Rejected) -> bool:
+    def _left_out_answered(self) -> bool:
         """Leave out the calls that somebody answered before. Return whether some of the others are to be sent again.
 
-        The API refused all of them, so those that wait as before have no answer. A replica that lags may show that of
-        a call that has one: they are looked at again a second later.
+        None was accepted, or this would be no refusal, so those that wait as before have no answer. A replica that lags
+        may show that of a call that has one: they are looked at again a second later.
         """
-        if error.http_status is None or len(self._calls) == 1:
+        if len(self._calls) == 1:
             return False
         for pause in (0.0, SHOWS_AFTER):
             self._app.clock.sleep(pause)
@@ -327,7 +327,8 @@ class Answers:
             return None
         with suppress(ApiError):
             self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
-        if len(self._events) > 1 and any(map(self._shown_of, self._events)):
+        still_waits = not set(self.asked.waiting).isdisjoint(self._ids)
+        if still_waits and any(map(self._shown_of, self._events)):
             return self._write.unknown("some of it is among the session's events", cause=error)
         if gone := self._gone():
             return gone.with_(api_type=error.api_type, http_status=error.http_status, request_id=error.request_id)
@@ -395,15 +396,18 @@ class Answers:
         return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
 
     def _gone(self) -> Rejected | None:
-        """Return the error for a call that does not wait as shown; None if all do."""
+        """Return the error for calls that do not wait as shown; None if all do."""
         waiting = {call.id: call for call in self.asked.calls}
+        reasons: list[str] = []
         for call in self._calls:
             if call.id in self.asked.unreadable:
-                return Rejected(f"{call.id} can no longer be read")
-            if call.id not in waiting:
-                return Rejected(f"{call.id} no longer waits: {self.asked.became_of(call.id)}")
-            if waiting[call.id].shown != call.shown:
-                return Rejected(f"{call.id} has changed since it was shown")
+                reasons.append(f"{call.id} can no longer be read")
+            elif call.id not in waiting:
+                reasons.append(f"{call.id} no longer waits: {self.asked.became_of(call.id)}")
+            elif waiting[call.id].shown != call.shown:
+                reasons.append(f"{call.id} has changed since it was shown")
+        if reasons:
+            return Rejected("; ".join(reasons))
         return None
 
     def _in_older_form(self) -> bool:

@@ -387,9 +387,10 @@ COLUMNS = (
     *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
     *("number", "mcp_server_name", "thread", "input_sha256", "deployment_name"),
 )
+# As a terminal shows them, what matters most first.
 FIRST = (
-    *("number", "name", "length", "input", "kind", "waits", "session"),
-    *("deployment", "call", "run", "asked", "credits"),
+    *("deployment", "number", "name", "input", "length", "waits", "kind", "run", "asked", "credits", "call"),
+    "session",
 )
 _MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, QoderError, Rejected, Signalled, UsageError
+from qoder_cli.base.keyboard import keys
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, THREAD_STATUSES, is_asking
 from qoder_cli.base.pool import Task, begin, throw
-from qoder_cli.output.editor import Editor, Leave
-from qoder_cli.output.keyboard import keys
+from qoder_cli.input.editor import Editor, Leave
 from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import KINDS, Asked, look
 from qoder_cli.sessions.deciding import prompted

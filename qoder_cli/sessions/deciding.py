@@ -16,8 +16,8 @@ from qoder_cli.base.outcome import event_time
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import span, unix
 from qoder_cli.base.words import few, shortened
+from qoder_cli.input.prompt import Left
 from qoder_cli.local.remembered import seen
-from qoder_cli.output.prompt import Left
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import quoted
 from qoder_cli.sessions.answers import Answers, confirmation

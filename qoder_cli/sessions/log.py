@@ -226,8 +226,8 @@ def _events(page: dict[str, Any]) -> Events:
 
 
 def is_last(page: dict[str, Any]) -> bool:
-    """Return whether no page of a list follows."""
-    return page.get("has_more") is not True and not text(page.get("next_page"))
+    """Return whether no page of a list follows; what `has_more` says must be understood."""
+    return page.get("has_more") in (None, False) and not text(page.get("next_page"))
 
 
 def _descend(times: Sequence[float | None], before: float | None) -> bool:

@@ -50,7 +50,7 @@ def _shown_as(app: App, session_id: str, number: int) -> Numbered:
     shown = kept(app.store, app.settings, session_id)
     if found := shown.get(number):
         return found
-    where = f"session {session_id} {app.client.settings.whereabouts}"
+    where = f"session {session_id}{app.client.settings.whereabouts}"
     why = f"no list of calls was shown here of {where}"
     if shown:
         why = f"the list last shown here of {where} has {counted(len(shown), 'call')}, and no number {number}"

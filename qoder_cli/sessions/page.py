@@ -1,16 +1,18 @@
 """What a chat shows of a session's events: the agent's text in rows that fit the terminal, other events a line each."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
-from qoder_cli.output.grid import columns, cut, wrapped
+from qoder_cli.output.layout import cut, wrapped
 from qoder_cli.output.screen import Screen, inert_lines, terminal_width
 from qoder_cli.sessions.log import message_text
 from qoder_cli.sessions.transcript import entry
 
 _ORDINARY = (RUNNING, "user.interrupt", "user.tool_confirmation")  # not worth a line
+_QUOTE = re.compile("^(\\s*)[>\u203a\u276f\uff1e]")  # and what looks like it
 _REMEMBERED = 100  # messages
 _LONGEST_PREVIEW = 4_000  # characters, of which the newest rows are shown
 
@@ -45,7 +47,7 @@ class Page:
     def preview(self, most: int) -> str:
         """Return the newest rows of the message that is being written."""
         written = "".join(part for _, part in self._parts)[-_LONGEST_PREVIEW:]
-        return "".join(f"{row}\n" for row in [*_rows(self._screen.veiled(written))][-most:]) if written else ""
+        return "".join(f"{row}\n" for row in _spoken(self._screen.veiled(written))[-most:]) if written else ""
 
     def quoted(self, message: str) -> str:
         """Return the lines of what a person says."""
@@ -89,25 +91,15 @@ class Page:
 
 
 def _lines(message: str) -> str:
-    return "".join(f"{row}\n" for row in _rows(message))
+    return "".join(f"{row}\n" for row in _spoken(message))
+
+
+def _spoken(message: str) -> list[str]:
+    """Return what the agent says in rows. A quote in it gets a bar: with `>` begins what a person says."""
+    return [_QUOTE.sub(r"\1│", row) for row in _rows(message)]
 
 
 def _rows(message: str, *, margin: int = 0) -> Iterator[str]:
     """Yield a text in rows that fit the terminal, inert; only a word longer than a row is broken."""
-    room = terminal_width() - 1 - margin
     for line in inert_lines(message).strip("\n").split("\n"):
-        for row in wrapped(line.expandtabs(4), room):
-            yield from _broken(row, room)
-
-
-def _broken(row: str, room: int) -> Iterator[str]:
-    if columns(row) <= room:
-        yield row
-        return
-    piece, width = "", 0
-    for character in row:
-        if width + columns(character) > room:
-            yield piece
-            piece, width = "", 0
-        piece, width = piece + character, width + columns(character)
-    yield piece
+        yield from wrapped(line.expandtabs(4), terminal_width() - 1 - margin, breaks_words=True)

@@ -13,7 +13,7 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.tokens import REDACTED
 from qoder_cli.base.words import shortened
-from qoder_cli.output.prompt import Left, choice_of, reason_of
+from qoder_cli.input.prompt import Left, choice_of, reason_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import pictures, quoted, visible, widest
 from qoder_cli.sessions.asks import Call

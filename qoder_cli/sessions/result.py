@@ -119,7 +119,7 @@ def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:
         delivered = {} if files is None else {"files": files}
         app.output.record({}, data={**app.named(run).as_json(), "result": message, **delivered})
     elif app.flags.output == "id":
-        app.show_run(run)
+        app.print_run(run)
     elif message:
         app.out.write_exactly(inert_lines(message).rstrip("\n") + "\n")
     elif verdict(run) is Exit.OK:

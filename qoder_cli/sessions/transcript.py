@@ -8,7 +8,7 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.words import shortened
-from qoder_cli.output.grid import columns, cut_inside, wrapped
+from qoder_cli.output.layout import ELLIPSIS, columns, cut, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import message_text
@@ -187,6 +187,16 @@ _ENTRIES: dict[str, Callable[[dict[str, Any]], Passage]] = {
     "session.deleted": _session("deleted", "red"),
     "span.outcome_evaluation_end": _outcome,
 }
+
+
+def cut_inside(text: str, width: int) -> str:
+    """Return a text in exactly `width` columns: padded, or cut in the middle, for labels may differ at the end only."""
+    if columns(text) <= width:
+        return cut(text, width)
+    from rich.cells import set_cell_size
+
+    tail = set_cell_size(text[::-1], width - width // 2 - 1)[::-1]
+    return set_cell_size(text, width // 2) + ELLIPSIS + tail
 
 
 class Margin:

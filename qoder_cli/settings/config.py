@@ -62,6 +62,7 @@ class Settings:
     account: Account | None = None  # whose key is exchanged for a token, if there is no other
     workspace_id: str | None = None
     keys: Found | None = None  # where idempotency keys are kept, as written; None for this machine
+    notify: Found | None = None  # the command to run when a wait is over, as written
     policy: Found | None = None  # the file of the policy that refuses what it denies
     request_timeout: float | None = None
     sandbox: bool = False
@@ -91,8 +92,11 @@ class Settings:
 
     @property
     def whereabouts(self) -> str:
-        """Where a write goes, for the note before it is sent."""
-        return f"(profile {self.profile}, {self.host})"
+        """Where a write goes, behind what is said before it is sent: what is not the default, after a space."""
+        parts = [] if self.profile == DEFAULT_PROFILE else [f"profile {self.profile}"]
+        if self.host != host_of(REGIONS["global"]):
+            parts.append(self.host)
+        return f" ({', '.join(parts)})" if parts else ""
 
     @property
     def asked(self) -> str:
@@ -154,6 +158,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
     elif saved := kept.get("keys"):
         keys = Found(saved, file.key(name, "keys"))
+    notify = Found(kept["notify"], file.key(name, "notify")) if kept.get("notify") else None
     policy = None
     if saved := kept.get("policy"):
         policy = Found(saved, file.key(name, "policy"))
@@ -178,6 +183,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         account=account,
         workspace_id=workspace,
         keys=keys,
+        notify=notify,
         policy=policy,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,

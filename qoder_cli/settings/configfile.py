@@ -17,7 +17,7 @@ from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, refuse_
 from qoder_cli.base.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
-SETTINGS = ("region", "base_url", "workspace_id", "keys", "policy", "allow")
+SETTINGS = ("region", "base_url", "workspace_id", "keys", "policy", "notify", "allow")
 KEYS = ("token", *SETTINGS)
 _CHOICE = "default_profile"  # the key that names the profile to use where nothing else does
 LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds

@@ -68,6 +68,8 @@ class Flags:
     yes: bool = False
     purpose: Purpose = "all"  # what the command is for
     on_leave: OnLeave = "detach"  # what becomes of a run that a timeout or a signal leaves going
+    notify: str | None = None  # the command of --notify
+    may_notify: bool = False  # whether this command waits, and may run it
     wait_verb: str = "wait"  # of a command that waits on
     wait_options: tuple[str, ...] = ()  # its options, as words
 

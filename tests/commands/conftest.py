@@ -94,7 +94,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             return "y" if answer else "n"
 
         monkeypatch.setattr(App, "may_ask", True)
-        monkeypatch.setattr("qoder_cli.output.prompt.choice_of", choice_of)
+        monkeypatch.setattr("qoder_cli.input.prompt.choice_of", choice_of)
         return asked
 
     return answering

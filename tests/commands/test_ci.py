@@ -126,7 +126,7 @@ def test_deploy_run_ci_annotates_a_failure_before_the_error(qoder: Qoder, output
     annotation, _ = ran.err.splitlines()
     title = "::error title=qoder%3A run_failed%2C exit code 1::run drun_1 did not start (x): 5%25 |"
     assert annotation.startswith(title)
-    assert annotation.endswith(": qoder deploy get dep_1 --no-progress -o json")
+    assert annotation.endswith(": qoder deploy check dep_1 --no-progress -o json")
     assert (ran.code, ran.error["type"], ran.json["status"]) == (1, "run_failed", "failed")
     assert (read(output)["status"], read(output)["exit_code"]) == ("failed", "1")
 

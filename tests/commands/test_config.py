@@ -571,7 +571,9 @@ def test_config_works_on_the_profile_of_the_environment(qoder: Qoder) -> None:
     qoder.env["QODER_PROFILE"] = "work"
     assert qoder("config", "set", "region", "cn").code == 0
     assert load(file_of(qoder)).profiles == {"work": {"region": "cn"}}
-    assert qoder("config", "get", "region").out == "cn\n"
+    ran = qoder("config", "get", "region")
+    assert (ran.out, ran.err) == ("cn\n", "note: this is what profile work has\n")
+    assert qoder("config", "get", "profiles.work.region").err == ""
     assert qoder("config", "set", "region", "global", "--profile", "b").code == 0
     assert qoder("config", "list").out == "profiles.work.region\tcn\n"
     assert "profile work," in qoder("auth", "logout").err

@@ -74,8 +74,8 @@ def test_deploy_run_exits_1_when_nothing_starts(qoder: Qoder, started: dict[str,
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
     assert (ran.code, ran.json["status"]) == (1, "failed")
     assert "did not start (environment_archived_error): It is archived." in ran.error["message"]
-    assert ran.error["hint"].startswith("fix the problem named in the error, then: qoder run retry drun_1")
-    assert ran.error["next"][:4] == ["qoder", "deploy", "get", "dep_1"]
+    assert ran.error["hint"].startswith("fix what the error names, then: qoder run retry drun_1")
+    assert ran.error["next"][:4] == ["qoder", "deploy", "check", "dep_1"]
 
 
 def test_deploy_run_names_the_retry_of_a_run_that_was_skipped(qoder: Qoder) -> None:
@@ -129,9 +129,9 @@ def test_deploy_run_says_a_name_back_with_its_id(qoder: Qoder) -> None:
     known = page({"id": "dep_1", "name": "nightly"}, {"id": "dep_2", "name": "weekly"})
     qoder.wire.on("GET", "/deployments", known, known).on(*TRIGGER, LEGACY, {**LEGACY, "id": "drun_3"})
     qoder.wire.on("POST", "/deployments/dep_2/run", {**LEGACY, "id": "drun_2", "deployment_id": "dep_2"})
-    assert "starting a run of nightly (dep_1) (profile default, " in qoder("deploy", "run", "nightly").err
+    assert qoder("deploy", "run", "nightly").err == "starting nightly (dep_1)\nrun drun_1\n"
     ran = qoder("deploy", "run", "dep_1", "weekly")
-    assert "starting runs of dep_1, weekly (dep_2) (profile default, " in ran.err
+    assert "starting runs of dep_1, weekly (dep_2)\n" in ran.err
 
 
 FOUND: dict[str, tuple[int, Any, int, str]] = {

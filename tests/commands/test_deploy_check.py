@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,26 @@ def expiring(place: Place) -> None:
     place.deployment(resources=[{"type": "file", "file_id": "file_it"}])
 
 
-def no_worker(place: Place) -> None:
-    place.keep("environments", id="env_own", name="own", config={"type": "self_hosted"})
-    place.keep("environments.work", "env_own", id="work_1", environment_id="env_own")
-    place.deployment(environment_id="env_own")
+def no_worker(*, waits: bool) -> Callable[[Place], None]:
+    def make(place: Place) -> None:
+        place.keep("environments", id="env_own", name="own", config={"type": "self_hosted"})
+        if waits:
+            place.keep("environments.work", "env_own", id="work_1", environment_id="env_own")
+        place.deployment(environment_id="env_own")
+
+    return make
+
+
+def with_roster(id: str, version: int, **fields: Any) -> Callable[[Place], None]:
+    """Return what makes a deployment of an agent that has another work for it."""
+
+    def make(place: Place) -> None:
+        if fields:
+            place.agent(id)
+            place.world.things["agents"][id].change(place.old, **fields)
+        of_agent(multiagent={"type": "coordinator", "agents": [{"type": "agent", "id": id, "version": version}]})(place)
+
+    return make
 
 
 def ran(place: Place, deployment: str, count: int) -> None:
@@ -171,6 +188,8 @@ def too_often(place: Place) -> None:
 BEARER = {"auth": {"type": "static_bearer", "mcp_server_url": URL}}
 NEAR = {"auth": {"type": "static_bearer", "mcp_server_url": f"{URL}/"}}
 OVER = {"auth": {"type": "mcp_oauth", "mcp_server_url": URL, "expires_at": "2027-01-01T00:00:00Z"}}
+SHORT = {"auth": {**OVER["auth"], "expires_at": "2027-01-15T20:00:00Z"}}
+RENEWED = {"auth": {**SHORT["auth"], "refresh": {"client_id": "c", "token_endpoint": "https://t.example"}}}
 GITHUB = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN"}
 ONLY_GITHUB = {"auth": {**GITHUB, "networking": {"type": "limited", "allowed_hosts": ["api.github.com"]}}}
 GONE = {"type": "error", "error": {"type": "environment_archived_error"}}
@@ -249,7 +268,39 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
         *("never_fires", "problem", "does not fire within four years", "--schedule CRON"),
     ),
     "fires too often": (too_often, "too_often", "warning", "fires 5m 00s after the fire before", "--schedule CRON"),
-    "no worker": (no_worker, "self_hosted_no_worker", "problem", "1 work items wait", "env work list env_own"),
+    "no worker": (
+        no_worker(waits=True),
+        *("self_hosted_no_worker", "problem", "1 work items wait", "env work list env_own"),
+    ),
+    "no worker for what will come": (
+        no_worker(waits=False),
+        *("self_hosted_no_worker", "problem", "no worker polls env_own", "env work list env_own"),
+    ),
+    "paused by hand": (
+        uses(status="paused", paused_reason={"type": "manual"}),
+        *("paused", "warning", "paused by hand since 2027-01-14", "deploy unpause dep_it"),
+    ),
+    "roster agent gone": (
+        with_roster("agent_none", 1),
+        *("roster_agent_missing", "problem", "agent_none does not exist", "agent update agent_it --file FILE"),
+    ),
+    "roster agent archived": (
+        with_roster("agent_old", 1, archived_at="2027-01-14T08:00:00Z"),
+        *("roster_agent_archived", "problem", "agent_old is archived", "agent update agent_it --file FILE"),
+    ),
+    "roster agent's version gone": (
+        with_roster("agent_old", 7, description="Other."),
+        *("roster_agent_missing", "problem", "agent_old has no version 7", "agent update agent_it --file FILE"),
+    ),
+    "a credential that ends before the next run": (
+        with_server(SHORT),
+        *(
+            "credential_expires",
+            "problem",
+            "expires before the next run (2027-01-15T20:00:00Z)",
+            "vault put vault_1 docs",
+        ),
+    ),
     "failing": (failing, "failing", "problem", "its last 3 runs failed (retries_exhausted)", "run logs drun_"),
 }
 
@@ -274,11 +325,12 @@ def test_deploy_check_finds_nothing_where_nothing_is_wrong(qoder: Qoder) -> None
     place = Place(qoder)
     place.deployment("manual", schedule=None)
     place.deployment("often", schedule={**DAILY, "expression": "*/15 * * * *", "timezone": "Europe/Berlin"})
-    with_server(BEARER)(place)
+    place.deployment("paused", schedule=None, status="paused", paused_reason={"type": "manual"})
+    with_server(RENEWED)(place)
     ran(place, "dep_manual", 2)
     checked = qoder("deploy", "check", "--exit-status")
     assert (checked.code, checked.out) == (0, "")
-    assert "3 deployments checked: nothing found" in checked.err
+    assert "4 deployments checked: nothing found" in checked.err
 
 
 def test_deploy_check_of_an_account_without_deployments(qoder: Qoder) -> None:
@@ -296,23 +348,26 @@ def test_deploy_check_tells_of_a_secret_that_can_be_sent_nowhere(qoder: Qoder) -
     assert "GITHUB_TOKEN is only sent to api.github.com" in found["says"]
 
 
-TURNS = {
-    ("30 2 * * *", "Europe/Berlin"): ["does not fire on 2027-03-28", "may fire twice on 2027-10-31"],
-    ("30 2 28 10 *", "Europe/Berlin"): [],
-    ("0 * * * *", "Europe/Berlin"): [],
-    ("30 2 * * *", "UTC"): [],
-    ("15 2 * * *", "Australia/Lord_Howe"): ["does not fire on 2027-10-03"],
-    ("45 1 * * *", "Australia/Lord_Howe"): ["may fire twice on 2027-04-04"],
+TURNS = {  # when it is typed, the schedule, and what is found
+    ("2027-03-01", "30 2 * * *", "Europe/Berlin"): ["does not fire on 2027-03-28"],
+    ("2027-10-30", "30 2 * * *", "Europe/Berlin"): ["may fire twice on 2027-10-31"],
+    ("2027-02-25", "30 2 * * *", "Europe/Berlin"): [],  # more than 30 days before
+    ("2027-10-30", "30 2 28 10 *", "Europe/Berlin"): [],
+    ("2027-10-30", "0 * * * *", "Europe/Berlin"): [],
+    ("2027-10-30", "30 2 * * *", "UTC"): [],
+    ("2027-09-20", "15 2 * * *", "Australia/Lord_Howe"): ["does not fire on 2027-10-03"],
+    ("2027-04-01", "45 1 * * *", "Australia/Lord_Howe"): ["may fire twice on 2027-04-04"],
 }
 
 
-@pytest.mark.parametrize(("expression", "zone"), TURNS)
-@pytest.mark.few(3)
-def test_deploy_check_knows_when_clocks_change(qoder: Qoder, expression: str, zone: str) -> None:
+@pytest.mark.parametrize(("day", "expression", "zone"), TURNS)
+@pytest.mark.few(4)
+def test_deploy_check_knows_when_clocks_change(qoder: Qoder, day: str, expression: str, zone: str) -> None:
+    qoder.clock.time = datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp()
     place = Place(qoder)
     place.deployment(schedule={"type": "cron", "expression": expression, "timezone": zone})
     says = [found["says"].partition(":")[0] for found in place.found() if found["finding"] == "dst"]
-    assert says == TURNS[expression, zone]
+    assert says == TURNS[day, expression, zone]
 
 
 def test_deploy_check_says_of_a_schedule_that_nobody_understands_that_it_cannot_tell(qoder: Qoder) -> None:
@@ -368,6 +423,197 @@ def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int,
     assert (found["finding"], shlex.join(found["fix"])) == (finding, "qoder vault check vault_1 --workspace ws_1")
 
 
+# The same from objects as a server may send them, with nothing filled in: what a deployment has besides an id and its
+# schedule, what is at other paths (None: not found), the finding and its weight.
+AGENT: Fields = {"id": "agent_1", "version": 1, "tools": TOOLS}
+LONG_AGO = "2026-01-01T00:00:00Z"
+STATS = "/environments/env_1/work/stats"
+OWN: Fields = {"environment_id": "env_1"}
+SELF_HOSTED = {"/environments/env_1": {"id": "env_1", "config": {"type": "self_hosted"}}}
+VAULT: Fields = {"vault_ids": ["vault_1"], "agent": {"id": "agent_1"}}
+
+
+def vault_with(*credentials: Fields, archived_at: str | None = None) -> Fields:
+    """Return what is at the paths of a vault and an agent with a server."""
+    rows = [{"id": f"vcred_{n}", **each} for n, each in enumerate(credentials)]
+    vault = {"id": "vault_1", "archived_at": archived_at}
+    return {"/vaults/vault_1": vault, "/vaults/vault_1/credentials": page(*rows), "/agents/agent_1": AGENT | SERVER}
+
+
+def of(**fields: Any) -> Fields:
+    """Return the path of an agent with these fields."""
+    return {"/agents/agent_1": AGENT | fields}
+
+
+USES: Fields = {"agent": {"id": "agent_1"}}
+FAKED: dict[str, tuple[Fields, Fields, str, str]] = {
+    "paused": ({"status": "paused", "paused_reason": GONE}, {}, "paused_by_error", "problem"),
+    "paused by hand": ({"status": "paused", "updated_at": LONG_AGO}, {}, "paused", "warning"),
+    "environment archived": (
+        {"environment_id": "env_1"},
+        {"/environments/env_1": {"id": "env_1", "archived_at": LONG_AGO}},
+        *("environment_archived", "problem"),
+    ),
+    "environment gone": ({"environment_id": "env_1"}, {"/environments/env_1": None}, "environment_missing", "problem"),
+    "agent archived": (USES, of(archived_at=LONG_AGO), "agent_archived", "problem"),
+    "agent gone": (USES, {"/agents/agent_1": None}, "agent_missing", "problem"),
+    "agent behind": (
+        {"agent": {"id": "agent_1", "version": 1}},
+        {"/agents/agent_1": lambda request: {**AGENT, "version": int(request.url.params.get("version", 2))}},
+        *("agent_behind", "note"),
+    ),
+    "vault archived": (VAULT, vault_with(BEARER, archived_at=LONG_AGO), "vault_archived", "problem"),
+    "vault gone": ({"vault_ids": ["vault_1"]}, {"/vaults/vault_1": None}, "vault_missing", "problem"),
+    "memory store archived": (
+        {"resources": [{"memory_store_id": "memstore_1"}]},
+        {"/memory_stores/memstore_1": {"id": "memstore_1", "archived_at": LONG_AGO}},
+        *("memory_store_archived", "problem"),
+    ),
+    "file gone": ({"resources": [{"file_id": "file_1"}]}, {"/files/file_1": None}, "file_missing", "problem"),
+    "file expires": (
+        {"resources": [{"file_id": "file_1"}]},
+        {"/files/file_1": {"id": "file_1", "expires_at": "2027-01-15T20:00:00Z"}},
+        *("file_expires", "problem"),
+    ),
+    "skill gone": (
+        USES,
+        of(skills=[{"type": "custom", "skill_id": "skill_1"}]) | {"/skills/skill_1": None},
+        *("skill_missing", "problem"),
+    ),
+    "roster agent gone": (
+        USES,
+        of(multiagent={"agents": ["agent_2"]}) | {"/agents/agent_2": None},
+        *("roster_agent_missing", "problem"),
+    ),
+    "no credential": (VAULT, vault_with(), "credential_missing", "warning"),
+    "nearly that URL": (VAULT, vault_with(NEAR), "credential_missing", "problem"),
+    "a credential that has ended": (VAULT, vault_with(OVER), "credential_invalid", "problem"),
+    "one that ends before the next run": (VAULT, vault_with(SHORT), "credential_expires", "problem"),
+    "MCP server not reached": (
+        VAULT | {"environment_id": "env_1"},
+        vault_with(BEARER) | {"/environments/env_1": {"id": "env_1", "config": LIMITED}},
+        *("mcp_egress", "problem"),
+    ),
+    "a secret sent nowhere": (
+        {"vault_ids": ["vault_1"], "environment_id": "env_1"},
+        {
+            "/vaults/vault_1": {"id": "vault_1"},
+            "/vaults/vault_1/credentials": page({"id": "vcred_1", **ONLY_GITHUB}),
+            "/environments/env_1": {"id": "env_1", "config": LIMITED},
+        },
+        *("hosts", "warning"),
+    ),
+    "will ask": (USES, of(tools=ASKS), "will_ask", "warning"),
+    "no tools": (USES, of(tools=[]), "no_tools", "note"),
+    "only reads": (USES, of(tools=READS), "no_output_tool", "note"),
+    "never fires": ({"schedule": {**DAILY, "expression": "0 0 30 2 *"}}, {}, "never_fires", "problem"),
+    "work waits": (
+        {"environment_id": "env_1"},
+        SELF_HOSTED | {"/environments/env_1/work/stats": {"depth": 2, "workers_polling": 0}},
+        *("self_hosted_no_worker", "problem"),
+    ),
+    "nobody polls": (
+        {"environment_id": "env_1"},
+        SELF_HOSTED | {"/environments/env_1/work/stats": {"depth": 0, "pending": 0, "workers_polling": 0}},
+        *("self_hosted_no_worker", "problem"),
+    ),
+    "nobody polls for one without a schedule": (
+        {"environment_id": "env_1", "schedule": None},
+        SELF_HOSTED | {"/environments/env_1/work/stats": {"workers_polling": 0}},
+        *("self_hosted_no_worker", "warning"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAKED)
+def test_deploy_check_finds_it_in_what_any_server_sends(qoder: Qoder, case: str) -> None:
+    fields, others, finding, weight = FAKED[case]
+    raw = {"id": "dep_1", "name": "it", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY, **fields}
+    qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
+    for path, answer in others.items():
+        shown = api_error(404, "not_found_error", "No.") if answer is None else answer
+        qoder.wire.on("GET", path, shown, repeat=True)
+    [found] = qoder("deploy", "check", "--json").json
+    assert (found["finding"], found["weight"]) == (finding, weight)
+
+
+OTHERS: dict[str, tuple[Fields, Fields, str]] = {  # what a deployment has, what is at other paths, and what is said
+    "no work queue": (OWN, {STATS: None}, "the work queue of env_1"),
+    "who polls": (OWN, {STATS: {"depth": 0}}, "the work queue of env_1"),
+    "its environment": (OWN, {"/environments/env_1": {"id": "env_2"}}, "environment env_1"),
+    "its agent": (USES, {"/agents/agent_1": {**AGENT, "id": "agent_2"}}, "agent agent_1"),
+    "its version of the agent": (
+        {"agent": {"id": "agent_1", "version": 1}},
+        {"/agents/agent_1": {**AGENT, "version": 2}},  # whichever is asked for
+        "version 1 of agent agent_1",
+    ),
+    "when its file expires": (
+        {"resources": [{"file_id": "file_1"}]},
+        {"/files/file_1": {"id": "file_1", "expires_at": "soon"}},
+        "when file file_1 expires",
+    ),
+    "its status": ({"status": "dormant"}, {}, "its status"),
+    "its schedule": ({"schedule": {**DAILY, "timezone": "Mars/Base"}}, {}, "cannot tell when it fires"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_deploy_check_takes_nothing_for_well_that_no_answer_says(qoder: Qoder, case: str) -> None:
+    fields, others, says = OTHERS[case]
+    raw = {"id": "dep_1", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY, **fields}
+    qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
+    for path, answer in {**({} if fields is not OWN else SELF_HOSTED), **others}.items():
+        shown = api_error(404, "not_found_error", "No.") if answer is None else answer
+        qoder.wire.on("GET", path, shown, repeat=True)
+    ran = qoder("deploy", "check", "--json", "--exit-status")
+    assert ran.code == 7
+    assert [each["says"].startswith(says) for each in ran.json if each["weight"] == "warning"] == [True]
+
+
+def test_deploy_check_is_never_0_over_items_of_a_list_that_are_no_deployments(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page({"name": "no id"}), repeat=True)
+    assert [qoder("deploy", "check", *words).code for words in ([], ["--exit-status"])] == [0, 7]
+    assert "1 item of the list of deployments" in qoder("deploy", "check").err
+
+
+def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_things(qoder: Qoder) -> None:
+    place = Place(qoder)
+    ids = [place.deployment(f"d{n}") for n in range(12)]
+    place.lie = lambda request: (
+        httpx.Response(200, json=page({"id": "drun_1"})) if request.url.path.endswith("/deployment_runs") else None
+    )
+    assert place.found() == []
+    assert sorted(seen.path.split("/")[-2] for seen in place.world.requests if seen.path.endswith("/runs")) == sorted(
+        ids
+    )
+
+
+def test_deploy_check_reads_the_last_runs_of_each_deployment_however_few_are_among_the_newest(qoder: Qoder) -> None:
+    place = Place(qoder)
+    place.world.keep(
+        "agents.versions", "agent_fail", at=place.old, id="agent_fail", name="fail", version=1, tools=TOOLS
+    )
+    agent = {"id": "agent_fail", "type": "agent", "version": 1}
+    place.deployment("busy")
+    rare = [place.deployment(f"rare{n}", agent=agent) for n in range(12)]
+    young = place.world.add_deployment(id="dep_young", name="young", at=place.world.now() - 60, agent=agent)
+    young.change(place.world.now() - 60, budget={"type": "limit", "max_credit_cost": "5.00"})
+    with place.world.lock:
+        for hours in (20, 19, 18):
+            for id in rare:
+                place.world.start(id, origin="seed", at=place.world.now() - 3600 * hours)
+        for n in range(900):
+            place.world.start("dep_busy", origin="seed", at=place.world.now() - 3600 - n)
+    found = [each for each in place.found() if each["finding"] != "agent_missing"]
+    assert sorted({each["deployment_id"] for each in found if each["finding"] == "failing"}) == sorted(rare)
+    asked = [seen.path for seen in place.world.requests if seen.path.endswith("/runs")]
+    assert len(asked) == len(rare)  # one page each; whatever a new one has is among the newest
+    before = len(place.world.requests)
+    assert [each["finding"] for each in place.found()] == [each["finding"] for each in place.found()]
+    again = [seen.path for seen in list(place.world.requests)[before:] if seen.path.endswith("/events")]
+    assert again == []  # how they ended is known
+
+
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_deploy_check_of_200_deployments_takes_60_requests_at_most(qoder: Qoder, generation: Any) -> None:
     place = Place(qoder, generation)
@@ -404,7 +650,8 @@ def test_deploy_check_draws_a_block_for_each_deployment(qoder: Qoder) -> None:
         "  ✗ environment env_none does not exist",
         "    qoder deploy update dep_broken --env ENV --workspace ws_1",
     ]
-    assert shown[4:6] == ["5 deployments", "  · no budget: a run may cost any amount: d4, d3, d2, d1, d0"]
+    said = ["  · 5 deployments have no budget: a run may cost any amount: d4, d3, d2, d1,", "    d0"]
+    assert shown[4:7] == ["5 deployments", *said]
     assert qoder("deploy", "check", "-q").out.splitlines()[0] == "dep_broken"
 
 

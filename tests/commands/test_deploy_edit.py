@@ -41,7 +41,7 @@ def test_deploy_create_makes_one_of_what_it_needs(desk: Desk) -> None:
     assert (ran.code, ran.json["id"], ran.json["status"]) == (0, made.id, "active")
     assert desk.writes == [("/deployments", BODY)]
     assert desk.asked == [f"GET {LIST}", "POST /deployments", f"GET /deployments/{made.id}"]
-    assert ran.err.splitlines()[:2] == [f"creating weekly (profile default, {HOST})", "weekly (new)"]
+    assert ran.err.splitlines()[:2] == [f"creating weekly ({HOST})", "weekly (new)"]
     assert "input" not in ran.json
     table = dict(line.split("\t") for line in create(desk, "--name", "daily", "--budget", "5").out.splitlines())
     assert (table["name"], table["state"], table["budget"]) == ("daily", "active", "5.00 credits a run")
@@ -204,7 +204,7 @@ def test_deploy_update_sends_only_what_differs(desk: Desk, words: tuple[str, ...
     ran = update(desk, weekly.id, *words, "--json")
     assert (ran.code, ran.json["id"]) == (0, weekly.id)
     assert desk.writes == [(f"/deployments/{weekly.id}", body)]
-    assert f"changing weekly ({weekly.id}) (profile default, {HOST})" in ran.err
+    assert f"changing weekly ({weekly.id}) ({HOST})" in ran.err
     desk.world.requests.clear()
     assert update(desk, weekly.id, *words).code == 0
     assert desk.writes == []

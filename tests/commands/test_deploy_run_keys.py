@@ -58,9 +58,9 @@ def test_deploy_run_gives_a_minute_unless_told_otherwise(
 def test_deploy_run_sends_nothing_under_a_key_whose_run_is_known(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
     assert qoder(*NIGHT).code == 0
-    again = qoder(*NIGHT, "--json")
+    again = qoder(*NIGHT, "--json", "--no-progress")
     assert (again.code, again.json) == (0, SHOWN)
-    assert "nothing was sent" in again.err
+    assert again.err == "the key 'night-1' already started run drun_1; nothing was sent\n"
 
 
 ENDED_BADLY: dict[str, tuple[Any, list[Any]]] = {

@@ -527,8 +527,6 @@ def adopted(qoder: Qoder) -> None:
 @pytest.mark.few(4)
 def test_run_commands_mark_an_adopted_run_wherever_they_show_it(qoder: Qoder, words: str, name: str) -> None:
     adopted(qoder)
-    if words == "run wait drun_7":
-        qoder.wire.on("GET", "/sessions", page(), repeat=True)
     if words == "run result":
         qoder.wire.on(*EVENTS, page(), repeat=True)
     shown = qoder(*words.split(), name, "--json").json

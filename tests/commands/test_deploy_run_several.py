@@ -151,7 +151,6 @@ def test_deploy_run_of_several_prints_rows_in_the_order_of_the_input(town: Town)
     assert rows[2][0] == ""
     assert "\x1b" not in ran.out
     assert "3 runs: 2 completed, 1 not found · in " in ran.err
-    assert "credits" in ran.err
     ids = town(*DEPLOY, *words, "-q").out.splitlines()
     assert {id: town.world.runs[id].deployment.id for id in ids} == dict(zip(ids, words, strict=False))
 
@@ -478,7 +477,7 @@ def test_deploy_run_fail_fast_starts_no_more_and_leaves_nothing_unknown(town: To
     assert {*codes(ran)} == {1, None, 8 if wait else 0}
     assert is_accounted_for(town, ran.json)
     going = [item["id"] for item in ran.json if item["exit_code"] == 8]
-    command = ["run", "wait", *going] if wait else ["deploy", "get", "dep_nostart"]
+    command = ["run", "wait", *going] if wait else ["deploy", "check", "dep_nostart"]
     assert ran.error["next"] == ["qoder", *command, "-o", "json"]
     not_begun = [item for item in ran.json if item["exit_code"] is None]
     assert {(item["id"], item["error"]["type"]) for item in not_begun} == {(None, "not_yet")}
@@ -561,6 +560,12 @@ def test_deploy_run_dry_run_of_several_says_which_would_be_refused(current: Town
 def test_deploy_run_of_several_counts_what_has_ended_and_what_was_refused(town: Town) -> None:
     ran = town(*DEPLOY, "dep_demo", "dep_paused", "dep_long", "--wait", "--timeout", "45", "-q")
     assert "\n1 of 3 runs finished, 1 not started after " in ran.err
+
+
+def test_deploy_run_of_several_counts_no_run_as_finished_that_waits_for_an_answer(town: Town) -> None:
+    ran = town(*DEPLOY, "dep_demo", "dep_ask", "dep_long", "--wait", "--timeout", "140", "-q")
+    assert "\n1 of 3 runs finished, 1 waiting for an answer after " in ran.err
+    assert "\n2 of 3 runs finished" not in ran.err
 
 
 # What is asked of the end.
@@ -664,7 +669,7 @@ def test_deploy_run_of_several_names_after_a_signal_what_goes_on_and_whether_all
 def test_deploy_run_of_several_says_once_on_a_terminal_what_is_the_same_of_all(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: 80)
+    monkeypatch.setenv("COLUMNS", "80")
     qoder.terminal = True
     header, *lines = qoder("deploy", "run", "dep_demo", "dep_fail", "--wait").out.splitlines()
     assert "trigger" not in header.split()

@@ -277,7 +277,7 @@ def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_p
     ran = with_store(machines, lambda: httpx.Response(503), fault)(*NIGHT)
     assert (ran.code, machines.triggers) == (code, 1)
     assert "the store of keys memstore_keys cannot be used" in ran.err or code == 9
-    assert "could not be told what came of the key 'night-1'" in ran.err or code == 9
+    assert "could not be told how the start under the key 'night-1' ended" in ran.err or code == 9
     assert "nothing was sent" not in ran.err
     state = machines.machine("b")("key", "get", "night-1", "--json").json["state"]
     assert (state == "sending") == is_open
@@ -492,6 +492,12 @@ def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: 
     ran = machines.machine("b")(*line.split())
     assert (ran.code, ran.json, machines.triggers) == (0, [], 2), ran.err
     assert "ignored 1 that were retried before; ignored 1 that are retries themselves" in ran.err
+
+
+def test_key_free_names_a_run_once_that_this_machine_and_the_store_know(machines: Machines) -> None:
+    assert machines.machine("a")(*NIGHT).code == 0
+    ran = machines.machine("a")("key", "free", "night-1", "--yes")
+    assert (ran.code, ran.err.count(f"it started run {machines.runs[0]}")) == (0, 1)
 
 
 def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(machines: Machines) -> None:
@@ -759,7 +765,7 @@ SILENT: dict[str, tuple[str, int, str]] = {
     # The request of the memory store that is not answered: the exit code, and what is said.
     "claim": ("POST /memories", 7, "nothing was sent"),
     "read": ("GET /memories", 7, "nothing was sent"),
-    "started": ("POST /memories/", 0, "could not be told what came of the key 'night-1'"),
+    "started": ("POST /memories/", 0, "could not be told how the start under the key 'night-1' ended"),
 }
 
 

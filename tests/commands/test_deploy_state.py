@@ -64,7 +64,7 @@ def test_deploy_pause_unpause_archive_send_one_request_and_say_where(qoder: Qode
     assert ran.json["status"] == ("paused" if verb == "pause" else "active")
     assert "input" not in ran.json
     doing = {"pause": "pausing", "unpause": "unpausing", "archive": "archiving"}[verb]
-    assert ran.err == f"{doing} {PLAIN[verb]} (profile default, api.qoder.com)\n"
+    assert ran.err == f"{doing} {PLAIN[verb]}\n"
 
 
 def test_deploy_pause_shows_it_as_deploy_get_does(qoder: Qoder, world: World) -> None:
@@ -72,7 +72,7 @@ def test_deploy_pause_shows_it_as_deploy_get_does(qoder: Qoder, world: World) ->
     table = dict(line.split("\t") for line in ran.out.splitlines())
     assert (table["id"], table["state"], table["paused_because"]) == ("dep_scheduled", "paused", "manual")
     assert table["schedule_words"] == "every day at 09:00 (UTC)"
-    assert "pausing nightly-report (dep_scheduled) (profile" in ran.err
+    assert "pausing nightly-report (dep_scheduled)" in ran.err
     assert asked(world) == ["/deployments/dep_scheduled/pause"]
 
 
@@ -275,7 +275,7 @@ def test_deploy_pause_of_several_is_an_array_in_the_order_of_the_input(qoder: Qo
 def test_deploy_pause_names_a_few_of_many_and_does_each_once(qoder: Qoder, world: World) -> None:
     ids = [deployment.id for deployment in world.seed_deployments(5)]
     ran = change(qoder, "pause", *ids, ids[0], "--json")
-    assert ran.err == f"pausing {ids[0]}, {ids[1]}, {ids[2]}, 2 more (profile default, api.qoder.com)\n"
+    assert ran.err == f"pausing {ids[0]}, {ids[1]}, {ids[2]}, 2 more\n"
     assert [item["input"] for item in ran.json] == [*ids, ids[0]]
     assert sorted(asked(world)) == sorted(f"/deployments/{id}/pause" for id in ids)
 
@@ -291,7 +291,7 @@ def test_deploy_pause_of_several_is_a_row_each(qoder: Qoder, world: World) -> No
     )
     assert change(qoder, "pause", *words, "-q").out == "dep_demo\ndep_minute\n"
     qoder.terminal = True
-    assert [line.split()[0] for line in change(qoder, "pause", *words).out.splitlines()[1:4]] == list(words)
+    assert [line.split()[-1] for line in change(qoder, "pause", *words).out.splitlines()[1:4]] == list(words)
 
 
 def test_deploy_pause_of_several_leaves_the_rest_alone_at_a_signal(qoder: Qoder, world: World) -> None:
@@ -329,7 +329,7 @@ def test_deploy_archive_shows_what_will_become_of_it(
         "(UTC). This cannot be undone."
     ]
     assert (ran.code, state(world, "dep_scheduled")) == ((0, "archived") if answer else (2, "active"))
-    said = "archiving nightly-report (dep_scheduled) (profile default, api.qoder.com)\n"
+    said = "archiving nightly-report (dep_scheduled)\n"
     assert ran.err == said if answer else ran.error["message"] == "cancelled; dep_scheduled was not archived"
 
 
@@ -352,7 +352,7 @@ def test_deploy_archive_asks_before_it_begins(qoder: Qoder, world: World, questi
     assert [text.partition("?")[0] for text in asked_for] == [
         f"Archive deployment '{name}' (dep_{name})" for name in ("demo", "minute", "slow")
     ]
-    assert "archiving dep_demo, dep_slow (profile default" in ran.err
+    assert "archiving dep_demo, dep_slow" in ran.err
     assert asked(world) == ["/deployments/dep_demo/archive", "/deployments/dep_slow/archive"]
     assert "dep_archived is already archived" in ran.err
 

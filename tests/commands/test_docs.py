@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import qoder_cli
-from qoder_cli.cli.several import IDS
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.local.store import NAME
@@ -87,4 +86,4 @@ def test_pages_tell_what_an_uninstall_leaves(tmp_path: Path) -> None:
     assert town("deploy", "list").code == 0
     files = {file.name for file in tmp_path.iterdir()}
     assert files == {NAME, "keys.lock"}
-    assert [name for name in (*files, IDS) if f"`{name}`" not in text] == []
+    assert [name for name in files if f"`{name}`" not in text] == []

@@ -30,7 +30,7 @@ def test_file_upload_sends_what_was_said_of_it_and_no_more(qoder: Qoder, service
     assert (ran.json["filename"], kept["_content"]) == ("plan.md", "Für alle\n".encode())
     assert ran.json["metadata"]["team"] == "core"
     assert ran.json["expires_at"] == "2027-01-15T10:00:00Z"
-    assert ran.err.startswith(f"uploading {notes} (profile default, api.qoder.com)")
+    assert ran.err.startswith(f"uploading {notes}")
     assert re.findall(rb' name="([^"]*)"', service.sent[0]) == [b"metadata", b"expires_in_seconds", b"file"]
 
 

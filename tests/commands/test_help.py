@@ -17,8 +17,8 @@ from qoder_cli.cli.main import main
 from qoder_cli.commands import deploy, run
 from qoder_cli.help import ALIKE, NOUNS, RARE, documented
 from qoder_cli.help.documented import PAGES, TOPICS
+from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS, recent_fields
 from qoder_cli.output.screen import Screen
-from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS, recent_fields
 from qoder_cli.runs.ending import Ended
 from tests.conftest import Qoder
 from tests.support.one_run import DONE

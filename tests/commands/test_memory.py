@@ -40,7 +40,7 @@ def test_memory_write_creates_an_unknown_path(qoder: Qoder, service: Things) -> 
     assert (body["path"], body["content"]) == ("conventions", "Für alle")
     assert ran.json["content_sha256"] == digest("Für alle")
     assert dict(service.requests[0].url.params) == {"limit": "100"}  # no archived stores
-    assert "writing conventions in memstore_project (profile default, api.qoder.com)" in ran.err
+    assert "writing conventions in memstore_project" in ran.err
 
 
 def test_memory_write_updates_a_known_path_as_it_was_read(qoder: Qoder, service: Things) -> None:

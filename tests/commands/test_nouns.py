@@ -258,7 +258,7 @@ def test_archive_of_several_goes_no_further_where_nobody_reads_on(qoder: Qoder, 
 def test_archive_and_delete_show_of_each_as_much_as_there_is(qoder: Qoder, service: Things) -> None:
     one, two = service.session(title="a"), service.session(title="b")
     twice = qoder("agent", "archive", "writer", "agent_writer", "agent_404", "agent_405", "--yes")
-    assert "archiving writer (agent_writer), agent_404, agent_405 (profile default" in twice.err
+    assert "archiving writer (agent_writer), agent_404, agent_405" in twice.err
     for words, lines in (
         (("agent", "archive", "writer", "agent_404"), ["agent_writer writer archived", "agent_404 - not_found"]),
         (("session", "archive", one, "sess_404"), [f"{one} a archived agent_", "sess_404 - not_found - - - - - -"]),

@@ -6,13 +6,17 @@ import re
 import pytest
 
 from tests.support.cells import MORE
-from tests.tools.pages import FILES, FOLDER, TABLES, Desk
+from tests.tools.pages import FILES, FOLDER, Desk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
 # What tells the right value in the error itself, and has no hint.
 NO_HINT = ("--schedule", "nightly.yaml")
 SGR = re.compile(r"\x1b\[([0-9;]*)m")
 # Bold, faint, and three of the sixteen colours that a terminal's theme, light or dark, chooses itself. No background.
+COLOURED = (
+    *("run list", "run list --status failed", "run get {run}", "deploy list", "deploy get nightly-report"),
+    *("api --list deployment run", "run --help", "nonsense", "doctor --offline"),
+)
 THEMED = {"", "0", "1", "2", "31", "32", "33"}
 
 
@@ -36,7 +40,7 @@ def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
 
 
 @posix
-@pytest.mark.parametrize("line", [*TABLES, "deploy get nightly-report", "run --help", "nonsense", "doctor --offline"])
+@pytest.mark.parametrize("line", COLOURED)
 @pytest.mark.few(3)
 def test_shown_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)

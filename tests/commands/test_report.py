@@ -11,10 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qoder_cli.local.reports import ReportMemory
+from qoder_cli.local.store import Store
 from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
+from qoder_cli.settings.config import resolve
+from qoder_cli.settings.values import Flags
 from tests.conftest import Qoder, Ran, examples
 from tests.support.cells import MORE
 from tests.support.inprocess import WorldTransport
@@ -85,8 +89,11 @@ def test_report_tells_of_a_night_all_there_is(qoder: Qoder, night: World) -> Non
     skips = night.generation == "legacy"
     assert kinds(report) == {
         "needs_you": ["paused broken", "waits ask"],
-        "did_not_happen": ["late watch", "missed watch", "missed watch", *["skipped skip"] * skips, "twice watch"],
-        "failed": ["failed fail", "failed nostart", *["failed skip"] * (not skips)],
+        "did_not_happen": [
+            *("late watch", "missed watch", "missed watch", "not_started nostart"),
+            *("skipped skip" if skips else "not_started skip", "twice watch"),
+        ],
+        "failed": ["failed fail"],
         "did_nothing": ["did_nothing hollow"],
         "cannot_tell": ["changed edited"],
     }
@@ -153,10 +160,12 @@ def test_report_in_markdown_shows_what_others_wrote_as_code(qoder: Qoder, texts:
     name, message = texts
     deployment = {"id": "dep_1", "name": name, "status": "active", "created_at": "2026-01-01T00:00:00Z"}
     run: dict[str, Any] = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z"}
+    run |= {"status": "failed", "session_id": "sess_1", "completed_at": "2027-01-15T07:01:00Z"}
     run["error"] = {"type": "odd", "message": message}
     qoder.wire.expected.clear()
     qoder.wire.on("GET", "/deployments", {"data": [deployment]}, repeat=True)
     qoder.wire.on("GET", "/deployment_runs", {"data": [run]}, repeat=True)
+    qoder.wire.on("GET", "/sessions", {"data": []}, repeat=True)
     page = qoder("report", "-o", "markdown").out
     [line] = [line for line in page.splitlines() if "1 of 1" in line]
     bare = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", line)
@@ -214,7 +223,7 @@ def answered(qoder: Qoder, world: World, path: str, answer: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "told", "lost"),
     [
-        (DEPLOYMENTS, {"failed": 2}, {"did_not_happen", "next"}),
+        (DEPLOYMENTS, {"failed": 1}, {"did_not_happen", "next"}),
         (RUNS, {"needs_you": 1, "next": 2}, {"did_not_happen", "failed", "ran"}),
         (SESSIONS, {"needs_you": 2}, set()),
     ],
@@ -230,20 +239,19 @@ def test_report_says_what_it_may_not_read_and_shows_the_rest(
     assert {name: len(ran.json[name]) >= count for name, count in told.items()} == dict.fromkeys(told, True)
     missed = [each for each in ran.json["did_not_happen"] if each["kind"] == "missed"]
     assert (missed == []) == ("did_not_happen" in lost)
-    assert f"{named} not read whole: " in ran.err
+    assert f"warning: not seen: {named}: " in ran.err
     page, ids = qoder("report"), qoder("report", "-q")
     assert re.search(rf"{named} +not read whole: ", page.out)
-    assert ("not read whole" in page.err, "not read whole" in ids.err, "None" in ids.out) == (False, True, False)
+    assert ("not seen: " in page.err, "not seen: " in ids.err, "None" in ids.out) == (True, True, False)
 
 
 @pytest.mark.parametrize("status", [403, 500])
 def test_report_claims_nothing_is_well_of_what_it_could_not_read(qoder: Qoder, world: World, status: int) -> None:
     world.things["deployments"].pop("dep_scheduled")
     answered(qoder, world, RUNS, (status, DENIED[1]))
-    codes = {403: 4, 500: 7}
     assert qoder("report").code == 0
     assert "All is well" not in qoder("report").out
-    assert qoder("report", "--exit-status").code == codes[status]
+    assert qoder("report", "--exit-status").code == 7
     world.deployments.clear()
     answered(qoder, world, RUNS, (401, DENIED[1]))
     assert qoder("report").code == 4
@@ -304,7 +312,7 @@ def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qod
     session = world.start(of, at=ago(world, 2)).session
     assert session
     answered(qoder, world, f"{SESSIONS}/{session.id}/events", DENIED)
-    assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 4]
+    assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 7]
     assert ("1 run may wait" in qoder("run", "list").err) == (world.generation == "legacy" and of == "dep_ask")
 
 
@@ -313,7 +321,7 @@ OLD = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
 GONE = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1", "created_at": AT, "triggered_at": AT}
 ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
-UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that are listed, and the exit code
+UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs listed, and the code of what was told
     "when its schedule fires": ({**HOURLY, "timezone": "Mars/Olympus"}, [], 7),
     "an item that is not a run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
@@ -325,15 +333,28 @@ UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs that
 
 @pytest.mark.parametrize("what", UNSEEN)
 def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what: str) -> None:
-    schedule, runs, code = UNSEEN[what]
+    schedule, runs, told = UNSEEN[what]
     deployment = {"id": "dep_1", "name": "odd", "status": "active", "schedule": schedule, **OLD}
     qoder.wire.may("GET", "/deployments", {"data": [deployment]}).may("GET", "/deployment_runs", {"data": runs})
     if runs == [GONE]:
         qoder.wire.may("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
         qoder.wire.may("GET", "/sessions", {"data": []})
-    for words in ((), ("--new",), ("--new",)):
-        ran = qoder("report", "--exit-status", "--since", "2d", *words)
-        assert (ran.code, "All is well" in ran.out) == (code, False)
+    ran = [qoder("report", "--exit-status", "--since", "2d", *words) for words in ((), ("--new",), ("--new",))]
+    assert [(each.code, "All is well" in each.out) for each in ran] == [(7, False), (7, False), (told, False)]
+
+
+def test_report_calls_nothing_well_over_a_page_that_does_not_say_whether_it_is_the_last(qoder: Qoder) -> None:
+    qoder.wire.may("GET", "/deployments", {"data": [{"id": "dep_1", "status": "active", **OLD}]})
+    qoder.wire.may("GET", "/deployment_runs", {"data": [], "has_more": "true"})
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "All is well" in ran.out) == (7, False)
+
+
+def test_report_of_a_deployment_takes_the_runs_of_another_for_no_list_of_its_own(qoder: Qoder) -> None:
+    qoder.wire.may("GET", "/deployments/dep_1", {"id": "dep_1", "name": "odd", "status": "active", **OLD})
+    qoder.wire.may("GET", "/deployments/dep_1/runs", {"data": [ELSEWHERE]})
+    ran = qoder("report", "dep_1", "--exit-status")
+    assert (ran.code, "All is well" in ran.out) == (7, False)
 
 
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
@@ -385,7 +406,7 @@ def test_report_new_tells_each_thing_once(qoder: Qoder, night: World) -> None:
         assert (ran.code, ran.out, ran.err) == (0, "", "")
     night.start("dep_fail", at=ago(night, 1))
     assert news(qoder("report", "--new")) == {"FAILED"}
-    assert len(qoder("report", "-o", "json").json["failed"]) >= 2
+    assert [each["failed"] for each in qoder("report", "-o", "json").json["failed"]] == [4]
 
 
 def test_report_new_leaves_out_no_failure_for_the_sake_of_the_page(qoder: Qoder) -> None:
@@ -464,3 +485,290 @@ def test_report_tells_whether_a_run_began_and_what_it_left(qoder: Qoder, name: s
     qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", {"data": events})
     report = qoder("report", "-o", "json").json
     assert {section: each["kind"] for section in SECTIONS for each in report[section]} == items
+
+
+# A report that remembers.
+
+
+def later(qoder: Qoder, hours: float) -> None:
+    qoder.clock.time += hours * HOUR
+
+
+def keys(ran: Ran) -> list[str]:
+    """Return what a report told, as kinds with runs or deployments."""
+    if not ran.out:
+        return []
+    found = [each for name in (*SECTIONS, "paused") for each in ran.json[name]]
+    return sorted(f"{each['kind']} {each.get('run') or each['deployment_name'] or each['what']}" for each in found)
+
+
+@pytest.fixture
+def quiet(world: World) -> World:
+    """Return a server on which nothing has happened so far."""
+    world.things["deployments"].pop("dep_scheduled")
+    return world
+
+
+NEW = ("report", "--new", "-o", "json")
+
+
+def test_report_new_covers_a_weekend_from_where_the_last_one_ended(qoder: Qoder, quiet: World) -> None:
+    assert keys(qoder(*NEW)) == []
+    ended = stamp(quiet.now())
+    for hours in (10, 40, 70):
+        later(qoder, hours - 1)
+        quiet.start("dep_fail", at=ago(quiet, 1))
+        later(qoder, 1)
+    ran = qoder(*NEW)
+    assert [each["failed"] for each in ran.json["failed"]] == [3]
+    assert (ran.json["since"], ran.json["until"]) == (ended, stamp(quiet.now()))
+    assert keys(qoder(*NEW)) == []
+
+
+def test_report_new_tells_of_a_run_that_ends_days_later(qoder: Qoder, quiet: World) -> None:
+    """It waits over a weekend; then somebody cancels it."""
+    run = quiet.start("dep_ask", at=ago(quiet, 1))
+    assert keys(qoder(*NEW)) == [f"waits {run.id}"]
+    later(qoder, 12)
+    assert keys(qoder(*NEW)) == []
+    later(qoder, 60)  # it is reminded of what lasts
+    assert keys(qoder(*NEW)) == [f"waits {run.id}"]
+    assert qoder("run", "cancel", run.id, "--yes").code == 0
+    later(qoder, 1)
+    assert keys(qoder(*NEW)) == [f"failed {run.id}"]
+    assert keys(qoder(*NEW)) == []
+    assert qoder("report", "-o", "json").json["needs_you"] == []
+
+
+def test_report_knows_of_a_run_that_lasted_long_whatever_it_covers(qoder: Qoder, quiet: World) -> None:
+    """It was created before the look back, and had ended before the last report."""
+    quiet.things["deployments"].pop("dep_demo", None)
+    for _ in range(120):  # more than what is read of older runs in one page
+        quiet.start("dep_nostart", at=ago(quiet, 200))
+    run = quiet.start("dep_ask", at=ago(quiet, 1))
+    assert keys(qoder("report", "-o", "json"))[-1:] == [f"waits {run.id}"]
+    later(qoder, 90)
+    assert qoder("run", "cancel", run.id, "--yes").code == 0
+    for hours, since in ((1, "2h"), (30, "1d"), (0, "3d")):
+        later(qoder, hours)
+        told = keys(qoder("report", "--since", since, "-o", "json"))
+        assert told == ([] if since == "1d" else [f"failed {run.id}"])
+
+
+def test_report_new_has_a_memory_for_each_reader_and_each_choice_of_deployments(qoder: Qoder, quiet: World) -> None:
+    run = quiet.start("dep_fail", at=ago(quiet, 2))
+    for words in ((), ("--reader", "team"), ("--reader", "boss"), ("dep_fail",), ("dep_fail", "--reader", "team")):
+        assert keys(qoder(*NEW, *words)) == [f"failed {run.id}"]
+        assert keys(qoder(*NEW, *words)) == []
+    assert keys(qoder(*NEW, "fail")) == []  # by its name it is the same
+    assert "News for team of" in qoder("report", "--new", "--reader", "team ", "dep_demo", "dep_fail").out
+    qoder.env["QODER_STATE_DIR"] += "2"  # a machine that was never asked, or has lost what it remembered
+    ran = qoder("report", "--new")
+    assert " ".join(ran.out.split()).startswith("News of 2027-01-14 08:00 to 2027-01-15 08:00 UTC: 18 deployments")
+    assert "(the first report: nothing earlier is included)" in " ".join(ran.out.split())
+
+
+REFUSED = {
+    "a reader of all": ("--reader", "team"),
+    "no name": ("--new", "--reader", " "),
+    "no text": ("--new", "--reader", "a\tb"),
+    "too long a name": ("--new", "--reader", "x" * 65),
+    "to a time": ("--new", "--until", "2027-01-15"),
+    "to a time before it begins": ("--since", "1d", "--until", "3d"),
+    "to the future": ("--until", "2099-01-01"),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
+def test_report_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...]) -> None:
+    qoder.wire.may("GET", "/deployments", {"data": []})
+    ran = qoder("report", *words)
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> None:
+    """Two mails under one name at once: the second waits, and tells what is left."""
+    quiet.start("dep_fail", at=ago(quiet, 2))
+    runs: list[Ran] = []
+    real = quiet.clock
+
+    def again() -> None:
+        qoder.clock.at_sleep = lambda: None
+        held.end_turn(f"report {memory}", host="api.qoder.com")
+        runs.append(qoder(*NEW))
+
+    settings = resolve(Flags(), qoder.env)
+    held = Store(qoder.env, warn=lambda what: None)
+    memory = ReportMemory(held, settings, "", []).name
+    assert held.take_turn(f"report {memory}", host="api.qoder.com")
+    qoder.clock.at_sleep = again
+    second = qoder(*NEW)
+    assert real is quiet.clock
+    assert "another report of this reader is under way; waiting for it" in second.err
+    assert [len(keys(ran)) for ran in (*runs, second)] == [1, 0]
+
+
+@pytest.mark.parametrize("hours", [48, 24 * 400])
+def test_report_new_loses_nothing_where_a_clock_was_ahead(qoder: Qoder, quiet: World, hours: int) -> None:
+    first = quiet.start("dep_fail", at=ago(quiet, 2))
+    assert keys(qoder(*NEW)) == [f"failed {first.id}"]
+    quiet.skew = hours * HOUR
+    assert keys(qoder(*NEW)) == []
+    quiet.skew = 0
+    second = quiet.start("dep_fail", at=quiet.now() - 300)
+    later(qoder, 0.5)
+    assert keys(qoder(*NEW)) == [f"failed {second.id}"]
+    assert keys(qoder(*NEW)) == []
+
+
+def test_report_new_tells_again_after_a_day_what_lasts(qoder: Qoder, quiet: World) -> None:
+    paused = quiet.add_deployment(at=ago(quiet, 99), name="held", schedule=DAILY)
+    paused.change(ago(quiet, 50), status="paused", paused_reason={"type": "manual"})
+    for hours, told in ((0, ["paused held"]), (23, []), (1, ["paused held"]), (0.2, []), (100, ["paused held"])):
+        later(qoder, hours)
+        ran = qoder(*NEW, "--exit-status")
+        assert (keys(ran), ran.code) == (told, 0)
+    paused.change(quiet.now(), status="active", paused_reason=None)
+    later(qoder, 0.1)
+    qoder(*NEW)
+    paused.change(quiet.now(), status="paused", paused_reason={"type": "manual"})
+    later(qoder, 0.1)
+    assert "paused held" in keys(qoder(*NEW))  # it is another pause
+
+
+def test_report_shows_a_schedule_that_was_paused_by_hand_and_calls_nothing_well(qoder: Qoder, quiet: World) -> None:
+    for name, schedule in (("held", DAILY), ("manual", None)):
+        paused = quiet.add_deployment(at=ago(quiet, 99), name=name, schedule=schedule)
+        paused.change(ago(quiet, 50), status="paused", paused_reason={"type": "manual"})
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "All is well" in ran.out) == (0, False)
+    [line] = [line for line in ran.out.splitlines() if "by hand" in line]
+    assert line == "  held  paused by hand since 01-13 06:00"
+    assert "    qoder deploy unpause " in ran.out
+
+
+def test_report_new_tells_that_a_run_came_of_a_fire_that_it_had_called_missed(qoder: Qoder, quiet: World) -> None:
+    id = hourly(quiet, "rare", hour="7")
+    assert keys(qoder(*NEW)) == ["missed rare"]
+    late = fire(quiet, id, 1, late=3000.0)
+    later(qoder, 0.5)
+    [told] = qoder(*NEW).json["did_not_happen"]
+    assert (told["kind"], told["run"], told["was_missed"]) == ("late", late, True)
+    page = qoder("report", "--new", "--reader", "other").out
+    assert "late by 50m 00s: due 07:05" in page
+    assert "reported as missed before" not in page
+
+
+def test_report_tells_of_an_end_a_minute_after_it_and_calls_nothing_well_meanwhile(qoder: Qoder, quiet: World) -> None:
+    fails = Behaviour(turn(seconds=5, reason="retries_exhausted"))
+    run = quiet.start(quiet.add_deployment(at=ago(quiet, 99), name="fails", behaviour=fails), at=quiet.now() - 20)
+    report = qoder("report", "-o", "json").json
+    assert (report["failed"], report["not_decided"], report["verdict"]) == ([], 1, None)
+    assert "1 run; 1 not decided yet" in " ".join(qoder("report").out.split())
+    assert [qoder("report", "--exit-status", *words).code for words in ([], ["--until", "1m"], ["--new"])] == [8, 0, 0]
+    since = report["until"]
+    later(qoder, 0.1)
+    assert keys(qoder("report", "--since", since, "-o", "json")) == [f"failed {run.id}"]
+    assert keys(qoder("report", "--until", since, "-o", "json")) == []
+
+
+def test_report_says_that_nothing_was_due_only_where_nothing_was(qoder: Qoder, quiet: World) -> None:
+    hourly(quiet, "soon", hour="8")
+    later(qoder, 0.2)  # it fired five past, and is judged 16 minutes later
+    report = qoder("report", "--since", "1h", "-o", "json").json
+    assert (report["fires"], report["not_decided"]) == (0, 1)
+    assert report["verdict"] == "All is well: 0 fires of schedules, none missed; no run failed."
+
+
+def test_report_calls_nothing_well_over_a_fire_just_before_a_change(qoder: Qoder, quiet: World) -> None:
+    """It is to be judged by the report after the one that covers the change."""
+    edited = hourly(quiet, hour="8")
+    later(qoder, 0.2)  # it fired five past
+    quiet.deployments[edited].change(quiet.now() - 200, schedule=None)
+    later(qoder, 0.02)
+    since = qoder("report", "-o", "json").json["until"]
+    later(qoder, 1)
+    report = qoder("report", "--since", since, "-o", "json").json
+    assert ([each["kind"] for each in report["cannot_tell"]], report["verdict"]) == (["unscheduled"], None)
+    report = qoder("report", "--since", "30m", "-o", "json").json
+    assert (report["cannot_tell"], report["verdict"]) == ([], "All is well: nothing was due, and no run failed.")
+
+
+DAILY = {"type": "cron", "expression": "5 3 * * *", "timezone": "UTC"}
+
+
+def test_report_asks_so_many_sessions_and_says_what_is_left(
+    qoder: Qoder, quiet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if quiet.generation == "legacy":
+        pytest.skip("its lists say how runs ended")
+    monkeypatch.setattr("qoder_cli.history.nights.MOST_ASKED", 3)
+    runs = [quiet.start("dep_fail", at=ago(quiet, hours)).id for hours in range(8, 0, -1)]
+    ran = qoder(*NEW, "--exit-status")
+    assert ran.json["failed"][0]["run_ids"] == runs[:-4:-1]
+    assert ran.json["problems"][0]["message"].startswith("5 sessions were not asked, as they are more than 3")
+    assert ran.code == 8
+    assert qoder(*NEW).json["failed"][0]["run_ids"] == runs[-4:-7:-1]
+    assert sorted(qoder(*NEW, "--all").json["failed"][0]["run_ids"]) == sorted(runs[:2])
+    assert keys(qoder(*NEW)) == []
+    qoder.env["QODER_STATE_DIR"] += "2"
+    assert qoder("report", "--since", "30m", "--exit-status").code == 7
+
+
+def test_report_says_once_which_older_runs_it_has_not_looked_at(
+    qoder: Qoder, quiet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.history.nights._FEWEST", 2)
+    old = quiet.start("dep_ask", at=ago(quiet, 24 * 9))
+    for n in range(120):
+        quiet.start("dep_demo", at=ago(quiet, 100 + n / 60))
+    ran = qoder("report", "--exit-status", "-o", "json")
+    assert (ran.code, ran.json["verdict"], ran.json["problems"][0]["what"]) == (7, None, "older runs")
+    assert f"waits {old.id}" in keys(qoder("report", "--all", "-o", "json"))
+    again = qoder("report", "--exit-status", "-o", "json")  # this machine knows it by now
+    assert (again.code, keys(again)) == (8, [f"waits {old.id}"])
+    monkeypatch.undo()
+    qoder.env["QODER_STATE_DIR"] += "2"  # on another, few sessions are asked anyway
+    assert keys(qoder("report", "-o", "json")) == [f"waits {old.id}"]
+
+
+def test_report_looks_for_what_sub_agents_wait_for(qoder: Qoder) -> None:
+    row = {"id": "dep_1", "name": "busy", "status": "active", **OLD}
+    run = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "session_id": "sess_1"}
+    of_thread: dict[str, Any] = {"session_thread_id": "sthr_1"}
+    call = at_07("07:01:00", "agent.tool_use", name="Bash", input={"command": "make"}, **of_thread)
+    stop = {"type": "requires_action", "event_ids": [call["id"]]}
+    told = [BEGAN, at_07("07:00:30", "session.thread_status_running", **of_thread)]
+    told += [call | {"evaluated_permission": "ask"}]
+    told += [at_07("07:01:01", "session.thread_status_idle", stop_reason=stop, **of_thread)]
+
+    def events(request: httpx.Request) -> Any:
+        wanted = request.url.params.get_list("types[]")
+        rows = [event for event in told if event["type"] in wanted]
+        return {"data": rows[::-1] if request.url.params.get("order") == "desc" else rows}
+
+    qoder.wire.tells_of_asks = True
+    qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": [run]})
+    qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", events, repeat=True)
+    qoder.wire.may("GET", "/sessions/sess_1/threads", {"data": []})
+    [waits] = qoder("report", "-o", "json").json["needs_you"]
+    assert (waits["run"], waits["since"]) == ("drun_1", "2027-01-15T07:01:01Z")
+
+
+def test_report_calls_a_credential_refused_until_a_run_goes_well(qoder: Qoder) -> None:
+    row = {"id": "dep_1", "name": "it", "status": "active", "vault_ids": ["vault_1"], **OLD}
+    refused = {"type": "mcp_authentication_failed_error", "message": "Token expired."}
+    runs = [
+        {"id": f"drun_{hour}", "deployment_id": "dep_1", "session_id": f"sess_{hour}", "status": "failed"}
+        | {"created_at": f"2027-01-15T0{hour}:00:00Z", "completed_at": f"2027-01-15T0{hour}:01:00Z", "error": refused}
+        for hour in (5, 4)
+    ]
+    qoder.wire.on("GET", "/deployments", {"data": [row]}, repeat=True).may("GET", "/sessions", {"data": []})
+    qoder.wire.on("GET", "/deployment_runs", {"data": runs})
+    [told] = qoder("report", "-o", "json").json["needs_you"]
+    assert (told["kind"], told["run"], told["next"][1:]) == ("credential", "drun_5", ["vault", "check", "vault_1"])
+    well = {**runs[0], "id": "drun_6", "status": "completed", "error": None, "created_at": "2027-01-15T06:00:00Z"}
+    well["completed_at"] = "2027-01-15T06:01:00Z"
+    qoder.wire.on("GET", "/deployment_runs", {"data": [well, *runs]})
+    qoder.wire.may("GET", "/sessions/*/events", {"data": []})
+    assert qoder("report", "-o", "json").json["needs_you"] == []

@@ -96,8 +96,42 @@ def meanwhile(act: Callable[[Asking], object], wrong: str) -> Callable[[Asking],
     return bend
 
 
+def before_sending(act: Callable[[Asking], object]) -> Callable[[Asking], object]:
+    """Let something happen after the calls were read, and before they are read again to be answered."""
+
+    def bend(server: Asking) -> None:
+        acts: list[Callable[[Asking], object]] = [nothing, act]
+
+        def meet(request: httpx.Request, answer: Callable[..., httpx.Response]) -> httpx.Response:
+            if acts:
+                acts.pop(0)(server)
+            return answer()
+
+        server.bends("GET", meet)
+
+    return bend
+
+
 def nothing(server: Asking) -> None:
     pass
+
+
+def older_and_a_colleague(server: Asking) -> None:
+    """Let the server know only the older form, and somebody answer before that is sent."""
+    older(server)
+    server.meanwhile.append(lambda: server.colleague("evt_1"))
+
+
+def both_answered(server: Asking) -> None:
+    server.colleague("evt_1")
+    server.colleague("evt_2", "deny")
+
+
+def answered_and_changed(server: Asking) -> None:
+    """Let somebody answer the first call, and the second be another one."""
+    server.colleague("evt_1")
+    other = {"input": {"command": "rm -rf /"}}
+    server.tells(lambda events: [event | other if event["id"] == "evt_2" else event for event in events])
 
 
 def older(server: Asking) -> None:
@@ -198,8 +232,32 @@ CASES: dict[str, Case] = {
         meanwhile(lambda server: server.colleague("evt_1", "deny"), "409"),
     ),
     "colleagues are faster with both": Case(
-        *(TWO, ALL, 9, ["evt_1 allow", "evt_2 allow"], "some of it is among the session's events"),
+        *(TWO, ALL, 6, ["evt_1 allow", "evt_2 allow"], "; evt_2 no longer waits: it was approved at"),
         meanwhile(lambda server: list(map(server.colleague, ("evt_1", "evt_2"))), "400"),
+    ),
+    "a colleague is faster with one of two, right before": Case(
+        *(TWO, ALL, 0, ["evt_2 allow"], "evt_1 no longer waits: it was approved at"),
+        before_sending(lambda server: server.colleague("evt_1")),
+    ),
+    "a colleague denies one of two, right before": Case(
+        *(TWO, ALL, 6, ["evt_2 allow"], "evt_1 no longer waited: it was denied at"),
+        before_sending(lambda server: server.colleague("evt_1", "deny")),
+    ),
+    "a colleague is faster with one of two, before the older form is sent": Case(
+        *(TWO, ALL, 0, ["evt_1 allow", "evt_2 allow", "evt_2 approve"], "evt_1 no longer waits"),
+        older_and_a_colleague,
+    ),
+    "429, and a colleague answers one of two meanwhile": Case(
+        *(TWO, ALL, 0, ["evt_1 allow", "evt_2 allow", "evt_2 allow"], "evt_1 no longer waits: it was approved at"),
+        meanwhile(lambda server: server.colleague("evt_1"), "429"),
+    ),
+    "colleagues answer both, right before": Case(
+        *(TWO, ALL, 6, [], "; evt_2 no longer waits: it was denied at"),
+        before_sending(both_answered),
+    ),
+    "one of two is answered, and the other changes, right before": Case(
+        *(TWO, ALL, 6, [], "evt_2 has changed since it was shown; nothing was sent"),
+        before_sending(answered_and_changed),
     ),
     "lost, and a replica has not heard of the question": Case(
         ONE, ALL, 9, ["evt_1 allow"], "", meanwhile(events_after(unasked), "drop-before")
@@ -407,6 +465,8 @@ def test_session_approve_of_a_call_with_a_secret_is_by_nobody_who_relies_on_what
     assert list(shown["answer"]) == ["deny"]
     assert "evt_1 holds a secret of yours" in ran.err
     ran = qoder("session", *BOUND.split(), shown["input_sha256"], "--json")
+    assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "session", "deny", "sess_1", "evt_1"], [])
+    ran = qoder("session", *ALL.split(), "--json")
     assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "session", "deny", "sess_1", "evt_1"], [])
     ran = qoder("session", *APPROVE.split())
     assert ran.code == 0

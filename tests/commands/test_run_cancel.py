@@ -127,7 +127,7 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(
         return replies.pop()
 
     monkeypatch.setattr(App, "may_ask", True)
-    monkeypatch.setattr("qoder_cli.output.prompt.choice_of", choice_of)
+    monkeypatch.setattr("qoder_cli.input.prompt.choice_of", choice_of)
     qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, answer).on("GET", "/deployment_runs/drun_2", OTHER)
     ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
     assert (ran.code, ran.error["type"], [item["exit_code"] for item in ran.json]) == (130, type, [130, 130, None])

@@ -527,7 +527,7 @@ def test_run_get_names_the_deployment_of_a_run_that_no_budget_let_begin(qoder: Q
     error = {"type": "budget_reached", "message": "Used up."}
     qoder.wire.on(*RUN, {**DONE, "status": "failed", "session_id": None, "error": error})
     ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
-    assert (ran.code, ran.error["next"]) == (1, ["qoder", "deploy", "get", "dep_1", "-o", "json"])
+    assert (ran.code, ran.error["next"]) == (1, ["qoder", "deploy", "check", "dep_1", "-o", "json"])
 
 
 def test_run_get_names_the_command_that_shows_what_a_run_waits_for(qoder: Qoder) -> None:

@@ -141,14 +141,13 @@ def columns(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], No
 
     def are(width: int) -> None:
         qoder.terminal = True
-        for module in ("output.data", "commands.run.list"):
-            monkeypatch.setattr(f"qoder_cli.{module}.terminal_width", lambda: width)
+        monkeypatch.setenv("COLUMNS", str(width))
 
     return are
 
 
 LONG = "019ec55694c07f2a9b402ffb4448ec"  # of ids made within one second
-SHOWN = ["id", "status", "deployment", "triggered", "duration", "error", "trigger", "session"]
+SHOWN = ["deployment", "status", "error", "triggered", "duration", "trigger", "session"]
 WHY = {"status": "failed", "error": {"type": "environment_archived_error", "message": "The environment is archived."}}
 
 
@@ -177,14 +176,13 @@ def test_run_list_in_80_columns_says_which_run_and_why(qoder: Qoder, columns: Ca
     columns(80)
     ids = of_real_length(qoder, size)
     header, *rows, footer = qoder(*LIST, "--all").out.splitlines()
-    assert header.split() == SHOWN[:6]
+    assert header.split() == [*SHOWN[:4], "id"]
     assert all(len(line) <= 80 for line in [header, *rows])
-    assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
-    assert [row.split()[2][:11] for row in rows] == ["nightly-rep", "nightly-rep", "dep_b019ec5"]
+    assert [row.split()[-1] for row in rows] == [f"{id[:12]}…" for id in ids]
+    assert [row.split()[0][:24] for row in rows] == ["nightly-report", "nightly-report", f"dep_b{LONG[:8]}…"]
     assert [word in row for word, row in zip(["1m ago", "3m ago", "2h ago"], rows, strict=True)] == [True] * 3
-    assert "1m 05s" in rows[0]
-    assert "  environment_arch" in rows[1]
-    assert footer == "hidden: trigger, session · -o wide shows all"
+    assert "  environment_archived_error…  " in rows[1]
+    assert footer == "hidden: duration, trigger, session · -o wide shows all"
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
@@ -192,9 +190,9 @@ def test_run_list_of_failed_runs_keeps_the_error(qoder: Qoder, columns: Callable
     columns(width)
     of_real_length(qoder, 32)
     header, row, *_ = qoder("run", "list", "--status", "failed").out.splitlines()
-    assert {"id", "deployment", "error"} <= set(header.split())
-    assert "nightly-r" in row
-    shown = {40: "environm", 80: "environment_archived_error: The", 120: "error: The environment is archived."}
+    assert header.split()[:2] == ["deployment", "error"]
+    assert row.startswith("nightly-repo")
+    shown = {40: "environme…", 80: "environment_archived_error: The", 120: "error: The environment is archived."}
     assert shown[width] in row
     assert len(row) <= width
 
@@ -203,22 +201,23 @@ def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
     qoder: Qoder, columns: Callable[[int], None]
 ) -> None:
     ids = of_real_length(qoder, 32)
-    for width, shown in ((20, 1), (40, 3), (80, 6), (120, 8)):
+    for width, shown in ((24, 2), (40, 2), (60, 3), (80, 4), (120, 7)):
         columns(width)
         header, *lines = qoder(*LIST, "--all").out.splitlines()
         rows, footer = lines[:3], lines[3:]
-        assert header.split() == SHOWN[:shown]
-        assert footer[0].startswith("hidden: ") == (shown < 8)
+        assert header.split() == [*SHOWN[:shown], *(["id"] if width >= 40 else [])]
+        assert footer[0].startswith("hidden: ") == (width < 120)
         assert " ".join(footer).endswith("-o wide shows all")
-        assert max(map(len, footer)) <= width
-        assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
+        assert max(map(len, [*rows, *footer])) <= width
+        assert width < 40 or [row.split()[-1] for row in rows] == [f"{id[:12]}…" for id in ids]
     header, _, row, *_ = qoder(*LIST, "-o", "wide").out.splitlines()
-    assert header.split() == [*SHOWN, "deployment", "id"]
-    assert row.startswith(f"{ids[1]}  failed     nightly-report")
+    assert header.split() == [*SHOWN, "deployment", "id", "status", "from", "id"]
+    assert row.startswith("nightly-report ")
+    assert row.endswith(ids[1])
     assert "environment_archived_error: The environment is archived." in row
     assert f"dep_a{LONG}" in row
     columns(300)
-    assert [row.split()[0] for row in qoder(*LIST, "--all").out.splitlines()] == ["id", *ids]
+    assert [row.split()[-1] for row in qoder(*LIST, "--all").out.splitlines()] == ["id", *ids]
     qoder.terminal = False
     assert qoder(*LIST, "-o", "wide").out == qoder(*LIST).out
     assert qoder(*LIST).out.splitlines()[0].split("\t")[0] == ids[0]
@@ -237,23 +236,18 @@ def alike(qoder: Qoder, *pages: list[dict[str, Any]]) -> None:
         qoder.wire.on(*RUNS, page(*items, more=place + 1 < len(pages)))
 
 
-@pytest.mark.parametrize(("width", "status"), [(80, ""), (100, ""), (120, "status")])
+@pytest.mark.parametrize(("width", "left", "session"), [(80, [], 12), (100, [], 99), (120, ["deployment"], 99)])
 def test_run_list_says_once_what_is_the_same_in_every_row(
-    qoder: Qoder, columns: Callable[[int], None], width: int, status: str
+    qoder: Qoder, columns: Callable[[int], None], width: int, left: list[str], session: int
 ) -> None:
     columns(width)
     alike(qoder, [{}, {}, {}])
     header, *lines = qoder(*LIST, "--all").out.splitlines()
-    assert header.split() == [
-        "id",
-        *status.split(),
-        "triggered",
-        "duration",
-        "session",
-    ]  # and no error: it is in no row
-    assert [line.split()[0] for line in lines[:3]] == [f"drun_{n}{LONG}" for n in range(3)]
-    said = f"deployment nightly-report (dep_a{LONG}), trigger manual in every row"
-    assert " ".join(lines[3:]).startswith(said if status else f"status completed, {said}")
+    assert header.split() == [*left, "triggered", "duration", "session", "id"]  # no error is in any row
+    assert [line.split()[-1] for line in lines[:3]] == [f"drun_{n}{LONG}" for n in range(3)]
+    assert [line.split()[-2].rstrip("…") for line in lines[:3]] == [f"sess_{n}{LONG}"[:session] for n in range(3)]
+    said = "status completed, trigger manual in every row"
+    assert " ".join(lines[3:]).startswith(said if left else f"deployment nightly-report (dep_a{LONG}), {said}")
     assert max(map(len, lines)) <= width
 
 
@@ -272,10 +266,10 @@ def test_run_list_says_of_no_row_what_a_later_page_contradicts(qoder: Qoder, col
     columns(80)
     alike(qoder, [{}, {}], [{}, WHY, {}], [{}])
     lines = qoder(*LIST, "--all").out.splitlines()
-    heads = [n for n, line in enumerate(lines) if line.startswith("id ")]
-    assert [lines[n].split()[:2] for n in heads] == [["id", "triggered"], ["id", "status"]]
+    heads = [n for n, line in enumerate(lines) if line.endswith(" id")]
+    assert [lines[n].split()[0] for n in heads] == ["triggered", "status"]
     assert lines[heads[1] - 1].endswith("in these rows")
-    assert [line.split()[1] for line in lines[heads[1] + 1 :][:4]] == ["completed", "failed", "completed", "completed"]
+    assert [line.split()[0] for line in lines[heads[1] + 1 :][:4]] == ["completed", "failed", "completed", "completed"]
     assert "in every row" not in "".join(lines)
 
 
@@ -285,7 +279,7 @@ def test_run_list_shows_no_name_that_two_deployments_have(qoder: Qoder, columns:
     qoder.wire.on(*DEPLOYMENTS, page(deployment(1, name="twin"), deployment(2, name="twin"), like_an_id))
     qoder("deploy", "list")
     qoder.wire.on(*RUNS, page(run(2, deployment_id="dep_1"), run(1, deployment_id="dep_3")))
-    assert [row.split()[2] for row in qoder(*LIST).out.splitlines()[1:3]] == ["dep_1", "dep_3"]
+    assert [row.split()[0] for row in qoder(*LIST).out.splitlines()[1:3]] == ["dep_1", "dep_3"]
 
 
 def test_run_list_on_a_terminal_says_how_long_ago_it_was(qoder: Qoder, columns: Callable[[int], None]) -> None:
@@ -300,19 +294,22 @@ def test_run_list_on_a_terminal_says_how_long_ago_it_was(qoder: Qoder, columns: 
     assert [line.split("\t")[3] for line in qoder(*LIST).out.splitlines()] == times
 
 
-def test_run_list_cuts_ids_in_the_middle_that_differ_at_the_end(qoder: Qoder, columns: Callable[[int], None]) -> None:
-    columns(50)
+def test_run_list_shows_of_ids_what_tells_them_apart(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(60)
+    qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_0{n}{n:032}", **WHY) for n in (1, 2))))
+    ids = [line.split()[-1] for line in qoder(*LIST, "--columns", "status,error,id").out.splitlines()[1:3]]
+    assert ids == ["drun_0100000…", "drun_0200000…"]
     qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
-    ids = [line.split()[0] for line in qoder(*LIST).out.splitlines()[1:3]]
-    assert ids == ["drun_0…000001", "drun_0…000002"]
+    ids = [line.split()[0] for line in qoder(*LIST, "--columns", "id,status,error").out.splitlines()[1:3]]
+    assert ids == [f"drun_{n:032}" for n in (1, 2)]
 
 
 def test_api_list_keeps_the_path_of_an_operation(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
     header, *rows, footer = qoder("api", "--list").out.splitlines()
-    assert header.split() == ["method", "path"]
-    assert [row[-3:] for row in rows if "…" in row] == ["re…"]
-    assert footer == "hidden: id, kind, query, body, command · -o wide shows all"
+    assert header.split() == ["path", "method"]
+    assert [row.split()[0][-3:] for row in rows if "…" in row] == ["re…"]
+    assert footer == "hidden: command, id, kind, query, body · -o wide shows all"
 
 
 # What the pages may do.

@@ -137,21 +137,24 @@ def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: As
     for ago, shown in ((0, "49s"), (780, "13m"), (7200, "2h")):
         qoder.clock.time += ago
         _, *rows = qoder("run", "list", "dep_1").out.splitlines()[:3]
-        assert [f"waits for you {shown}  " in row for row in rows] == [row.startswith("drun_1") for row in rows]
+        assert [f"waits for you {shown}  " in row for row in rows] == ["drun_1" in row for row in rows]
+    assert "\nstatus           waits for you 2h\n" in qoder("run", "get", "drun_1").out
     qoder.terminal = False
     assert "running" in qoder("run", "list", "dep_1").out
+    assert "status\trunning\n" in qoder("run", "get", "drun_1").out
 
 
 def test_run_pending_shows_on_a_terminal_what_differs_and_always_what_is_decided(
     qoder: Qoder, server: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: 80)
+    monkeypatch.setenv("COLUMNS", "80")
     for number in (1, 2):
         server.asks(f"sess_{number}", call(number, input={"command": "git push"}), call(number + 4, name="Read"))
     qoder.terminal = True
     header, *lines = qoder("run", "pending").out.splitlines()
-    assert [line.count("evt_") for line in lines[:4]] == [1, 1, 1, 1]  # one table, whatever session says it
-    assert {"call", "name", "input"} <= set(header.split())
+    assert [line.count("sess_") for line in lines[:4]] == [1, 1, 1, 1]  # one table, whatever session says it
+    assert header.split()[:3] == ["number", "name", "input"]
+    assert "deployment dep_1, kind tool, run - in every row" not in " ".join(lines[4:])
     assert "deployment dep_1, kind tool in every row" in " ".join(lines[4:])
     server.thing("sess_2")["deployment_id"] = "dep_2"
     header, *lines = qoder("run", "pending").out.splitlines()

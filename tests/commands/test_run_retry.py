@@ -64,7 +64,7 @@ def current(qoder: Qoder) -> Place:
 
 # The deployment, whether --again is given, the exit code, and what the error says.
 MAY_BE = {
-    "failed": ("dep_fail", False, 0, "starting a run of dep_fail once more, for drun_"),
+    "failed": ("dep_fail", False, 0, "starting dep_fail once more, for drun_"),
     "never started": ("dep_nostart", False, 1, "did not start"),
     "completed": ("dep_demo", False, 6, "completed; nothing was started"),
     "completed, --again": ("dep_demo", True, 0, ""),
@@ -206,11 +206,51 @@ def test_run_retry_all_failed_starts_nothing_from_a_list_that_does_not_tell(curr
 
 
 def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Place) -> None:
-    current.ended("dep_fail")
+    failed = current.ended("dep_fail")
     current.lie = lambda request: httpx.Response(403, json={}) if "/sessions/" in request.url.path else None
     ran = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--yes", "--json")
-    assert (ran.code, ran.json, current.started) == (0, [], [])
-    assert "warning: ignored 1 run of dep_fail" in ran.err
+    [item] = ran.json
+    assert (ran.code, item["input"], item["exit_code"], current.started) == (7, failed, 7, [])
+    assert f"how run {failed} ended is unknown: its session could not be read; nothing was started" in ran.err
+
+
+def test_run_retry_all_failed_starts_nothing_where_a_session_stopped_for_an_unreadable_reason(qoder: Qoder) -> None:
+    error = {"type": "unreadable_stop_reason", "message": "It cannot be read."}
+    run = {**DONE, "id": "drun_5", "status": "failed", "created_at": "2027-01-15T07:00:00Z", "error": error}
+    run |= {"triggered_at": run["created_at"]}
+    qoder.wire.on("GET", "/deployment_runs", page(run))
+    ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--yes", "--json")
+    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 7)]
+
+
+def test_run_retry_all_failed_of_several_starts_what_it_can_judge(place: Place) -> None:
+    failed, hidden, other = place.ended("dep_fail"), place.ended("dep_demo"), place.ended("dep_fail", hours=2)
+    place.ended("dep_nostart", hours=30)
+    place.lie = lambda request: (
+        httpx.Response(503, json={"error": {"type": "api_error"}})
+        if request.url.path.endswith("dep_demo/runs")
+        else None
+    )
+    words = ("run", "retry", "--all-failed", "--since", "1d", "--yes", "--json")
+    ran = place.qoder(*words, "dep_fail", "nostart", "demo")
+    assert [(item["input"], item["exit_code"]) for item in ran.json] == [(other, 0), (failed, 0), ("dep_demo", 7)]
+    assert (ran.code, len(place.started)) == (7, 2)
+    place.lie = lambda request: None
+    ran = place.qoder(*words, "--all")
+    assert [item["input"] for item in ran.json] == []
+    assert (ran.code, hidden in ran.err, len(place.started)) == (0, False, 2)
+    assert "2 runs failed since" in ran.err
+    assert "ignored 2 that were retried before" in ran.err
+
+
+def test_run_retry_all_failed_of_all_deployments_counts_what_does_not_say_when_it_was(qoder: Qoder) -> None:
+    new = {**DONE, "id": "drun_5", "status": "failed", "created_at": "2027-01-15T07:00:00Z"}
+    new |= {"triggered_at": new["created_at"]}
+    undated = {**DONE, "id": "drun_6", "status": "failed", "created_at": None, "triggered_at": None}
+    qoder.wire.on("GET", "/deployment_runs", page(new, undated)).on("GET", "/deployments/dep_1", NOW, repeat=True)
+    ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--dry-run", "--json")
+    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 0), ("drun_6", 7)]
+    assert ran.code == 7
 
 
 REFUSED = {
@@ -218,6 +258,9 @@ REFUSED = {
     "both": ("drun_1", "--all-failed", "dep_fail", "--since", "1d"),
     "no since": ("--all-failed", "dep_fail"),
     "since alone": ("drun_1", "--since", "1d"),
+    "all and some": ("--all-failed", "dep_fail", "--all", "--since", "1d"),
+    "all, but not failed": ("drun_1", "--all"),
+    "none": ("--all-failed", "--since", "1d"),
     "future": ("--all-failed", "dep_fail", "--since", "2099-01-01"),
     "a result of several": ("drun_1", "drun_2", "--result"),
 }

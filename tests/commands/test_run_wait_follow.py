@@ -7,10 +7,9 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
-from qoder_cli.output.grid import cut_inside
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions import transcript
-from qoder_cli.sessions.transcript import Margin
+from qoder_cli.sessions.transcript import Margin, cut_inside
 from tests.conftest import Qoder
 from tests.support.logs import says
 from tests.support.one_run import LEGACY

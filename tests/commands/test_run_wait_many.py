@@ -17,11 +17,11 @@ from qoder_cli.fleet import page_poller
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, examples
 from tests.support.cells import MORE, checkerboard
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
 from tests.support.inprocess import seed_runs
-from tests.support.one_run import DONE, RUN
 from tests.support.wire import api_error
 
 HOUR = 3600.0
@@ -221,15 +221,19 @@ def test_run_wait_of_the_same_run_twice_tells_of_it_twice(current: Crowd) -> Non
     assert [item["input"] for _, item in current.told] == in_order(current)
 
 
-@pytest.mark.parametrize("credits", ["1e999999999", "-1e999999", "1e-999999999", "NaN", "lots"])
-def test_run_wait_of_many_adds_up_no_cost_that_is_none(qoder: Qoder, credits: str) -> None:
-    cheap = {**DONE, "id": "drun_2", "session_id": "sess_2", "usage": {"total_credits": 0.5}}
-    qoder.wire.on(*RUN, {**DONE, "usage": {"total_credits": credits}}).on("GET", "/deployment_runs/drun_2", cheap)
-    ran = qoder("run", "wait", "drun_1", "drun_2")
-    assert (ran.code, ran.out.count("completed"), "at least 0.5 credits" in ran.err) == (0, 2, True)
-
-
 # Which runs are meant.
+
+
+def test_run_wait_last_of_several_waits_for_those_that_were_started_last_here(qoder: Qoder, world: World) -> None:
+    ids = [qoder("deploy", "run", "dep_demo", "-q").out.strip() for _ in range(3)]
+    world.start("dep_demo")  # by somebody else
+    ran = qoder("run", "wait", "--last", "2", "--json")
+    assert (ran.code, [item["input"] for item in ran.json]) == (0, ids[1:])
+    assert [item["id"] for item in qoder("run", "wait", "--last", "1", "--json").json] == ids[2:]
+    ran = qoder("run", "wait", "--last", "4")
+    assert (ran.code, ran.out) == (2, "")
+    assert "3 runs are known to be started here with this profile, not 4" in ran.err
+    assert qoder("run", "wait", "--last", "2", ids[0]).code == 2
 
 
 @pytest.mark.parametrize("age", [60, HOUR])

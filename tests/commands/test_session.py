@@ -15,7 +15,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, Signalled
 from qoder_cli.base.outcome import ASKS_FOR
-from qoder_cli.output.editor import Leave
+from qoder_cli.input.editor import Leave
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sessions.asks import Asked
@@ -683,6 +683,18 @@ def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
 ) -> None:
     page = Page(Screen(io.BytesIO(), is_terminal=True))
     assert "".join(map(page.show, events)) + page.preview(10) == shown
+
+
+@pytest.mark.parametrize("quote", ["> mine", "  > mine", "\u203a mine", "\uff1e mine"])
+def test_session_chat_shows_no_quote_of_the_agent_as_what_a_person_says(quote: str) -> None:
+    page, said = Page(Screen(io.BytesIO(), is_terminal=True)), {"id": "evt_1", "type": "agent.message"}
+    [shown] = page.show({**said, "content": [{"type": "text", "text": quote}]}).splitlines()
+    assert shown == f"{quote[: len(quote) - 6]}│ mine"
+    begun = {"type": "event_start", "event": {"id": "evt_2"}}
+    delta = {"type": "event_delta", "event_id": "evt_2", "delta": {"index": 0, "content": {"text": quote}}}
+    assert page.show(begun) + page.show(delta) == ""
+    assert page.preview(10).startswith(shown)
+    assert page.quoted("mine") == "> mine\n"
 
 
 RUNS = {"id": "evt_4", "type": "session.status_running"}

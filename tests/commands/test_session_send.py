@@ -33,7 +33,7 @@ def test_session_send_prints_what_was_sent(qoder: Qoder, server: Asking) -> None
     server.instead[EVENTS] = [FAILED]  # once: a read is repeated
     ran = qoder(*SEND, "--json")
     sent = ran.json
-    assert "sending a message to session sess_1 (profile default, api.qoder.com)" in ran.err
+    assert "sending a message to session sess_1" in ran.err
     assert [event["content"] for event in sent.pop("events")] == [[{"type": "text", "text": "x"}]]
     assert sent == {"run_id": None, "session_id": "sess_1", "calls": [], "still_waiting": []}
 

@@ -71,17 +71,19 @@ def test_shortened_id_that_was_not_seen_is_refused(qoder: Qoder, words: tuple[st
     assert "none that was seen on this machine fits" in ran.err
 
 
-def test_shortened_id_in_the_middle_and_an_agent_without_its_version(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dots", ["…", "..."])
+def test_shortened_id_of_an_agent_is_taken_without_its_version_and_with_three_dots(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, dots: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "24")
-    agents = [f"agent_{'0' * 25}{end}" for end in ("1", "2")]
+    agents = [f"agent_{n}{'0' * 25}" for n in ("1", "2")]
     rows = [{"id": f"dep_{n}", "name": f"job-{n}", "agent": {"id": id, "version": 3}} for n, id in enumerate(agents)]
     qoder.wire.on("GET", "/deployments", page(*rows))
     [_, typed, *_] = qoder("deploy", "list", "--columns", "agent", "-o", "pretty").out.split("\n")
     assert "…" in typed
     qoder.wire.on("GET", f"/agents/{agents[0]}", {"id": agents[0], "type": "agent", "name": "writer"})
-    assert qoder("agent", "get", typed.split()[0].partition("@")[0], "--json").json["id"] == agents[0]
+    shown = typed.split()[0].partition("@")[0]
+    assert qoder("agent", "get", shown.replace("…", dots), "--json").json["id"] == agents[0]
 
 
 def test_text_with_three_dots_stays_as_it_is(qoder: Qoder) -> None:

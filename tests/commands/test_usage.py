@@ -46,8 +46,15 @@ def pages(*texts: list[str]) -> list[str]:
     ]
 
 
+def unnamed(qoder: Qoder) -> Qoder:
+    """Let there be nothing that has a name."""
+    for noun in ("deployments", "agents", "environments"):
+        qoder.wire.may("GET", f"/{noun}", EMPTY)
+    return qoder
+
+
 def serve(qoder: Qoder, *sessions: str, runs: Any = EMPTY) -> Qoder:
-    qoder.wire.on(*RUNS, runs, repeat=True).on(*SESSIONS, *pages(list(sessions)), repeat=True)
+    unnamed(qoder).wire.on(*RUNS, runs, repeat=True).on(*SESSIONS, *pages(list(sessions)), repeat=True)
     return qoder
 
 
@@ -81,7 +88,7 @@ def test_usage_is_the_exact_sum_of_what_each_session_says(
         if rows.index(session(f"k{n}", known[n])) < cut
     ]
     with tempfile.TemporaryDirectory() as folder:
-        qoder = Qoder(Path(folder) / "config.toml")
+        qoder = unnamed(Qoder(Path(folder) / "config.toml"))
         qoder.wire.on(*RUNS, EMPTY).on(*SESSIONS, *pages(rows[:cut], [*grown, *rows[cut:]]))
         ran = qoder("usage", "--by", "environment", "--json")
     if not rows:
@@ -96,21 +103,67 @@ def test_usage_is_the_exact_sum_of_what_each_session_says(
 
 
 OVER = {"less": ("12.51", 0), "as much": ("12.50", 0), "more": ("12.49", 8), "much more": ("0", 8)}
+SILENT = {"less": ("12.51", 7), "as much": ("12.50", 7), "more": ("12.49", 8)}  # of one it is not said what it used
 
 
 @pytest.mark.parametrize("case", OVER)
 def test_usage_exits_8_when_more_was_used(qoder: Qoder, case: str) -> None:
     over, code = OVER[case]
-    ran = serve(qoder, session("1", "12.5"), session("2", None))("usage", "--over", over)
+    ran = serve(qoder, session("1", "12.5"), session("2", None, status="running"))("usage", "--over", over)
     assert (ran.code, "qoder session list --since 30d" in ran.err) == (code, code == 8)
-    assert "at least 12.5 credits in 2 sessions since 2026-12-16T08:00:00Z; 1 unknown" in ran.err.splitlines()
+    said = "at least 12.5 credits in 2 sessions since 2026-12-16T08:00:00Z; 1 unknown, 1 still running"
+    assert said in ran.err.splitlines()
 
 
-def test_usage_is_never_fine_where_the_sessions_cannot_all_be_read(qoder: Qoder) -> None:
+@pytest.mark.parametrize("status", ["idle", None], ids=["it ended", "it may have ended"])
+@pytest.mark.parametrize("case", SILENT)
+def test_usage_is_never_fine_where_a_session_that_ended_does_not_say_what_it_used(
+    qoder: Qoder, case: str, status: str | None
+) -> None:
+    over, code = SILENT[case]
+    silent = session("2", None, status=status)
+    assert serve(qoder, session("1", "12.5"), silent)("usage", "--over", over).code == code
+
+
+@pytest.mark.parametrize(("over", "code"), [("1000", 7), ("0.50", 8), (None, 4)])
+@pytest.mark.parametrize("status", [403, 500])
+def test_usage_is_never_fine_where_the_sessions_cannot_all_be_read(
+    qoder: Qoder, over: str | None, code: int, status: int
+) -> None:
     first, _ = pages([session("1", "1")], [])
-    qoder.wire.on(*RUNS, EMPTY, repeat=True).on(*SESSIONS, first, api_error(403, "permission_error", "No."))
-    ran = qoder("usage", "--over", "1000", "--json")
-    assert (ran.code, ran.out) == (4, "")
+    qoder.wire.on(*RUNS, EMPTY, repeat=True)
+    qoder.wire.on(*SESSIONS, first).on(*SESSIONS, api_error(status, "permission_error", "No."), repeat=True)
+    ran = qoder("usage", *(["--over", over] if over else []), "--json")
+    assert (ran.code, ran.out) == (7 if code == 4 and status == 500 else code, "")
+
+
+@pytest.mark.parametrize(("over", "code"), [("1.25", 0), ("1", 8)])
+def test_usage_over_needs_no_runs(qoder: Qoder, over: str, code: int) -> None:
+    serve(qoder, session("1", "1.25"), runs=api_error(500, "api_error", "No."))
+    assert qoder("usage", "--over", over).code == code
+
+
+def test_usage_until_leaves_out_what_came_later(qoder: Qoder) -> None:
+    """A run within the span counts with its session, though that was made a moment later."""
+    sessions = [session("1", "1"), session("2", "2", created_at="2027-01-15T07:00:09Z"), session("3", "4")]
+    late = session("4", "8", created_at="2027-01-15T07:30:00Z")
+    serve(qoder, *sessions, late, runs=page(run("2", status="completed"), run("4", created_at="2027-01-15T07:30:00Z")))
+    ran = qoder("usage", "--until", "2027-01-15T07:00:05Z", "--json", "--no-resolve")
+    assert [(line["credits"], line["runs"], line["sessions"]) for line in ran.json] == [(7, 1, 3)]
+    assert "7 credits in 3 sessions since 2026-12-16T08:00:00Z until 2027-01-15T07:00:05Z" in ran.err
+    asked = [request.url.params["created_at[lte]"] for request in qoder.wire.requests[:2]]
+    assert asked == ["2027-01-15T07:00:06Z", "2027-01-15T07:10:05Z"]
+    assert qoder("usage", "--until", "2026-01-01").code == 2
+
+
+@pytest.mark.parametrize("by", ["deployment", "environment"])
+def test_usage_reads_the_names_that_it_does_not_know(qoder: Qoder, by: str) -> None:
+    things = {"deployment": {"id": "dep_1", "name": "nightly"}, "environment": {"id": "env_1", "name": "workers"}}
+    qoder.wire.on("GET", f"/{by}s", page({"type": by, **things[by]}))
+    serve(qoder, session("1", "1", environment_id="env_1"))
+    for _ in range(2 if by == "deployment" else 1):  # a deployment's name is remembered
+        [line] = qoder("usage", "--by", by, "--json").json
+        assert line["name"] == things[by]["name"]
 
 
 def test_usage_without_leave_to_read_runs_shows_what_sessions_used(qoder: Qoder) -> None:
@@ -203,7 +256,7 @@ def test_usage_prints_all_that_it_knows_of_a_deployment(qoder: Qoder) -> None:
     sessions = [left, session("2", "1.5"), session("3", None), session("4", "1", status="running")]
     runs = [run("1", status="completed", duration_ms=1000), run("2", status="completed", duration_ms=9000), run("gone")]
     runs += [run("3", status="failed"), run("4", status="running"), run("5", status="skipped", session_id=None)]
-    qoder.wire.on(*RUNS_OF_1, page(*runs), repeat=True).on(*SESSIONS, *pages(sessions), repeat=True)
+    unnamed(qoder).wire.on(*RUNS_OF_1, page(*runs), repeat=True).on(*SESSIONS, *pages(sessions), repeat=True)
     words = ("usage", "--deployment", "dep_1", "--no-resolve")
     ran, data = qoder(*words), qoder(*words, "--json").json[0]
     assert ran.out == "dep_1\t6\t2\t1\t1\t66%\t1.000\t9.000\t5.0\t1.66\tsess_1\t1\t1\t5\t2\t1\tnightly\n"

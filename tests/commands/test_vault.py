@@ -80,7 +80,7 @@ def test_vault_put_env_creates_a_variable_and_says_where_it_may_go(
     auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "secret_value": SECRET}
     assert body["display_name"] == "GITHUB_TOKEN"
     assert body["auth"] == {**auth, "networking": networking}
-    assert "creating credential GITHUB_TOKEN in vault_team (profile default, api.qoder.com)" in ran.err
+    assert "creating credential GITHUB_TOKEN in vault_team" in ran.err
     assert said in ran.err
 
 
@@ -95,7 +95,7 @@ def test_vault_put_env_replaces_a_known_name_and_keeps_its_hosts(qoder: Qoder, s
     variable(service, injection_location="header")
     ran = put(qoder, "GITHUB_TOKEN", "--env", "-q")
     assert (ran.code, ran.out) == (0, "vcred_old\n")
-    assert "updating credential GITHUB_TOKEN (vcred_old), for GITHUB_TOKEN, in vault_team (profile" in ran.err
+    assert "updating credential GITHUB_TOKEN (vcred_old), for GITHUB_TOKEN, in vault_team\n" in ran.err
     assert service.writes == [f"POST {OLD}"]
     assert service.sent[0]["auth"] == {  # all that an update knows
         "type": "environment_variable",

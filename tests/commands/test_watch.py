@@ -38,7 +38,7 @@ def test_watch_in_a_pipe_prints_a_row_again_only_where_it_changed(qoder: Qoder) 
     looks(qoder, first, first, second, page(agent(2), agent(1, "poet")), page(agent(2)))
     ran = qoder(*LIST, "--columns", "id,name")
     assert (ran.code, ran.out) == (130, "agent_1\twriter\nagent_2\twriter\nagent_1\tpoet\n")
-    assert ran.err == "error: interrupted; nothing was started\n"
+    assert ran.err == "error: interrupted\n"
 
 
 def test_watch_as_ids_prints_each_once(qoder: Qoder) -> None:

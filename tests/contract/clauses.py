@@ -47,21 +47,27 @@ class Row(NamedTuple):
 _RAW = ("api", "api POST")
 EXEMPT = (
     Row(
-        ("json", "jsonl", "table", "wide", "pretty", "markdown", "options before"),
+        ("json", "jsonl", "table", "wide", "pretty", "markdown", "csv", "options before"),
         _RAW,
         "it prints a response as it came, in every format",
+    ),
+    Row(
+        ("csv", "hostile text in csv"),
+        ("report", "run logs", "run logs --follow", "session logs"),
+        "what it prints is no table: test_csv.py",
     ),
     Row(("empty input allowed", "input"), ("run logs --follow",), "it takes one run"),
     Row(
         (
             *("array everywhere", "array that acted", "another's object", "read of another"),
             *("hostile text in a table", "hostile text in a pretty table", "hostile text in json"),
+            "hostile text in csv",
         ),
         _RAW,
         "it prints a response as it came, whatever it says",
     ),
     Row(
-        ("hostile text in a table", "hostile text in a pretty table"),
+        ("hostile text in a table", "hostile text in a pretty table", "hostile text in csv"),
         ("run result", "run send"),
         "the text of --result is the agent's, for a file or a pipe; on a terminal it is made inert",
     ),
@@ -70,8 +76,12 @@ EXEMPT = (
         ("deploy run in a fleet",),
         "what is refused to one deployment is not refused to the next",
     ),
-    Row(("whereabouts",), _RAW, "it is for scripts, whose author typed the request"),
-    Row(("whereabouts",), ("env work heartbeat",), "a worker sends one every few seconds: its log is not filled"),
+    Row(("whereabouts elsewhere",), _RAW, "it is for scripts, whose author typed the request"),
+    Row(
+        ("whereabouts elsewhere",),
+        ("env work heartbeat",),
+        "a worker sends one every few seconds: its log is not filled",
+    ),
     Row(
         ("json", "jsonl", "yaml", "id", "terminal", "options before"),
         ("completion", "help", "schema"),
@@ -120,7 +130,7 @@ class Clauses:
         ]
 
     def _generations(self, name: str, about: str) -> Sequence[Generation]:
-        tells_of_runs = PLAYED[name].noun in ("deploy", "run", "session")
+        tells_of_runs = PLAYED[name].noun in ("deploy", "report", "run", "session", "usage")
         return GENERATIONS if self.table[about].on_both and tells_of_runs else ("current",)
 
     def _cells(self) -> Iterator[tuple[str, str]]:

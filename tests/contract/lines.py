@@ -41,6 +41,9 @@ BEFORE = {
     "run cancel": "qoder deploy run dep_ask --json",
     "run retry": "qoder deploy run dep_demo --wait --json",
     "usage": "qoder deploy run dep_demo --wait --json",
+    "usage --over": "qoder deploy run dep_demo --wait --json",
+    "report --exit-status": "qoder deploy run dep_demo --wait --json",
+    "run retry --all-failed": "qoder deploy run dep_demo --wait --json",
     "deploy unpause": "qoder deploy pause nightly-report --json",
     "memory restore": "qoder memory write project conventions.md -m 'Releases are on Monday.' --json",
     "env work heartbeat": "qoder env work ack workers work_demo --json",
@@ -58,6 +61,10 @@ MORE_LINES = {
     "api POST": ("api", "qoder api POST /deployments/dep_slow -f 'metadata[team]=web'"),
     "deploy run in a fleet": ("deploy run", "qoder deploy run dep_demo dep_minute --wait"),
     "run logs --follow": ("run logs", "qoder run logs last --follow"),
+    "report --exit-status": ("report", "qoder report --exit-status"),
+    "deploy check --exit-status": ("deploy check", "qoder deploy check demo nightly-report --exit-status"),
+    "usage --over": ("usage", "qoder usage --since 1d --over 50"),
+    "run retry --all-failed": ("run retry", "qoder run retry --all-failed dep_demo nightly-report --since 1d --yes"),
     "session files --add": ("session files", "qoder session files sess_demo --add notes.md:/data/notes.md"),
 }
 # Lines that only read, though the operations of their command write.
@@ -65,6 +72,13 @@ _ONLY_READ = ("session files", "vault check")
 # Nouns about this machine: their commands need no server.
 OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "init", "key", "schema")
 _OF_THIS_MACHINE = ("policy check", "policy log")
+# Lines that judge what they read, with those reads that their answer does not depend on.
+JUDGES: dict[str, tuple[str, ...]] = {
+    "report --exit-status": (),
+    "deploy check --exit-status": (),
+    "usage --over": ("/deployment_runs", "/events", "/deployments"),  # how runs ended, and names
+    "run retry --all-failed": (),
+}
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = (
     "api POST, apply, apply FILE, deploy run in a fleet, memory restore, run answer, run approve, run deny, "

@@ -1,5 +1,7 @@
 """How lists are looked at: which columns of them, and again and again."""
 
+import csv
+import io
 import json
 import re
 import signal
@@ -9,7 +11,7 @@ import pytest
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.wire import Generation
 from tests.contract.clauses import Clauses
-from tests.contract.lines import COMMANDS, Command
+from tests.contract.lines import COMMANDS, JUDGES, Command
 from tests.contract.scene import Played, Scene
 
 CLAUSES = Clauses()
@@ -53,6 +55,43 @@ def columns_are_refused_beside_data(scene: Scene) -> None:
         assert (ran.code, ran.out, scene.sent) == (2, "", [])
 
 
+LISTED = ("--add", "notes.md:/data/notes.md")  # not done again with each look
+
+
+@CLAUSES.add("list as csv", is_list)
+def csv_has_a_header_and_what_a_pipe_has(scene: Scene) -> None:
+    words = [word for word in scene.words if word not in LISTED]
+    piped = [line.split("\t") for line in scene.run(words=words).out.splitlines()]
+    ran = scene.run("-o", "csv", words=words)
+    assert ran.out.count("\n") == len(piped) + 1
+    header, *rows = csv.reader(io.StringIO(ran.out, newline=""), strict=True)
+    ages = [place for place, name in enumerate(header) if name == "waits"]  # in seconds, which pass meanwhile
+    for row, was in zip(rows, piped, strict=True):
+        assert len(row) == len(header)
+        was = ["" if cell == "-" else cell for cell in was]
+        assert [row[n] for n in range(len(row)) if n not in ages] == [was[n] for n in range(len(was)) if n not in ages]
+    known = columns_of(scene.run("--columns", "id,nonsense"))
+    assert header == known[: len(header)]
+
+
+@CLAUSES.add("sort", is_list)
+def any_column_sorts_a_list_up_and_down(scene: Scene) -> None:
+    words = [word for word in scene.words if word not in LISTED]
+    known = columns_of(scene.run("--sort", "nonsense"))
+    assert scene.sent == [], "what is no column is refused before anything is sent"
+    unsorted = scene.run(words=words).out.splitlines()
+    for place, name in enumerate(known[: len(unsorted[0].split("\t"))] if unsorted else ()):
+        up, down = (_column(scene.run(f"--sort={name}{end}", words=words), place) for end in ("", ":desc"))
+        assert len(up) == len(down) == len(unsorted)
+        rising = [cell for cell in up if cell != "-"]
+        assert rising == [cell for cell in down if cell != "-"][::-1]
+        assert up[: len(rising)] == rising, "what is absent comes last"
+
+
+def _column(ran: Played, place: int) -> list[str]:
+    return [line.split("\t")[place] for line in ran.out.splitlines()]
+
+
 @CLAUSES.add("watch refused", is_list)
 def what_cannot_be_watched_sends_nothing(scene: Scene) -> None:
     for words in (("--watch", "0"), ("--watch", "--json"), ("--watch", "5s", "-o", "yaml"), ("--watch=soon",)):
@@ -61,7 +100,7 @@ def what_cannot_be_watched_sends_nothing(scene: Scene) -> None:
         assert "--watch" in ran.err
 
 
-@CLAUSES.add("watch", is_list)
+@CLAUSES.add("watch", lambda command: is_list(command) and command.name not in JUDGES)
 def a_list_is_watched_until_a_signal(scene: Scene) -> None:
     words = [word for word in scene.words if word not in ("--add", "notes.md:/data/notes.md")]
     once = scene.run("-o", "jsonl", words=words)

@@ -11,6 +11,7 @@ import yaml
 from qoder_cli.output.screen import Format
 from qoder_cli.sandbox.wire import Generation
 from tests.contract.clauses import Clauses, where_it_writes
+from tests.contract.lines import Command
 from tests.contract.scene import Played, Scene, check_ending, usual
 
 CLAUSES = Clauses()
@@ -132,11 +133,22 @@ def a_variable_keeps_stderr_empty(scene: Scene) -> None:
     ends_well(scene, scene.run())
 
 
+def where_it_writes_to_what_is_there(command: Command) -> bool:
+    """Return whether a clause holds that plays elsewhere: there, no run is `last`."""
+    return where_it_writes(command) and " last" not in str(command.line)
+
+
 @CLAUSES.add("whereabouts", where_it_writes)
 def a_write_says_where_it_writes(scene: Scene) -> None:
+    assert "(profile" not in scene.run().err, "what is the default goes without saying"
+
+
+@CLAUSES.add("whereabouts elsewhere", where_it_writes_to_what_is_there)
+def a_write_says_where_it_writes_if_that_is_not_the_default(scene: Scene) -> None:
+    scene.env["QODER_BASE_URL"] = "https://api.qoder.com.cn"
     ran = scene.run()
     assert ran.code == 0
-    assert "profile default, api.qoder.com" in ran.err
+    assert "(api.qoder.com.cn)" in ran.err
 
 
 class _Broken(io.BytesIO):

@@ -12,7 +12,7 @@ from qoder_cli.sandbox.wire import Generation
 from qoder_cli.settings.allowed import LEVELS, Level
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks
-from tests.contract.lines import Command
+from tests.contract.lines import JUDGES, Command
 from tests.contract.scene import Answer, Lie, Played, Scene, check_ending, usual
 
 CLAUSES = Clauses()
@@ -223,7 +223,12 @@ def a_token_that_is_refused_is_4(scene: Scene) -> None:
     assert "token" in f"{ran.error['message']} {ran.error['hint']}"
 
 
-@CLAUSES.add("no yes", lambda command: "--yes" in shlex.split(command.line or ""))
+def would_ask(command: Command) -> bool:
+    """Where all is well, a line that judges has nothing to ask about."""
+    return "--yes" in shlex.split(command.line or "") and command.name not in JUDGES
+
+
+@CLAUSES.add("no yes", would_ask)
 def without_a_yes_nothing_is_written_in_a_script(scene: Scene) -> None:
     ran = scene.run("--json", words=[word for word in scene.words if word != "--yes"])
     assert (ran.code, ran.out, scene.writes) == (2, "", [])

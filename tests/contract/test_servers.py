@@ -12,7 +12,19 @@ import yaml
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks, where_it_writes
-from tests.contract.scene import SECRET, Answer, Lie, Played, Scene, check_ending, check_inert, run_once, usual
+from tests.contract.lines import JUDGES
+from tests.contract.scene import (
+    SECRET,
+    Answer,
+    Lie,
+    Played,
+    Scene,
+    check_ending,
+    check_inert,
+    playing,
+    run_once,
+    usual,
+)
 
 CLAUSES = Clauses()
 HTML = "<!doctype html><h1>Bad gateway</h1>"
@@ -228,6 +240,48 @@ def what_is_read_of_another_thing_is_neither_shown_nor_changed(scene: Scene) -> 
     assert not [one for one in scene.writes if "another" in one]
 
 
+# What judges what it reads takes nothing for well that it did not see.
+
+
+def is_cut(answer: Answer) -> httpx.Response:
+    """Return a list that says there is more, and not how to get it; else the answer as it is."""
+    said = answer()
+    if "data" not in said.json():
+        return envelope(500, "api_error")
+    return httpx.Response(said.status_code, json={"data": [], "has_more": True}, headers=said.headers)
+
+
+UNREAD: dict[str, Callable[[Answer], httpx.Response]] = {
+    "read refused": lambda answer: envelope(403, "permission_error"),
+    "read that fails": lambda answer: envelope(500, "api_error"),
+    "read that is no answer": lambda answer: httpx.Response(200, html=HTML),
+    "read cut short": is_cut,
+}
+
+
+def unread(meet: Callable[[Answer], httpx.Response]) -> Callable[[Scene], None]:
+    def play(scene: Scene) -> None:
+        name = scene.command.name
+        assert usual(name, scene.generation).code == 0, "all is well"
+        scene.run("--json")
+        paths = dict.fromkeys(one.path for one in scene.sent if one.method == "GET")
+        for path in (path for path in paths if not path.endswith(JUDGES[name] or ("?",))):
+            with playing(name, scene.generation) as again:
+                again.lie = lambda request, answer, path=path: (  # type: ignore[misc]
+                    meet(answer) if request.url.path.endswith(path) and request.method == "GET" else answer()
+                )
+                ran = again.run("--json")
+                check_ending(ran)
+                assert ran.code == 7 or (ran.code == 4 and not ran.out), f"{path} was not read: {ran.code}"
+                assert again.done == []
+
+    return play
+
+
+for _name, _meet in UNREAD.items():
+    CLAUSES.add(_name, lambda command: command.name in JUDGES, on_both=True)(unread(_meet))
+
+
 # What a server says.
 
 NASTY = "\x1b[31m\u202e::error::\r\n::error::\t##[x]\x9b\u2028"
@@ -286,6 +340,13 @@ def what_a_server_says_stays_text_in_yaml(scene: Scene) -> None:
 def what_a_server_says_steers_no_mail(scene: Scene) -> None:
     scene.lie = said_with(hostile)
     check_inert(scene.run("-o", "pretty"))
+
+
+@CLAUSES.add("hostile text in csv", where_it_asks)
+def what_a_server_says_is_no_formula(scene: Scene) -> None:
+    scene.lie = said_with(hostile)
+    ran = scene.run("-o", "csv")
+    check_inert(ran)
 
 
 @CLAUSES.add("hostile refusal", where_it_asks)

@@ -26,7 +26,7 @@ PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_tex
 WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du getan hast 世界"
 LONG = "x" * 300 + "\n" + "y" * 4000 + "\nend"
 WORKS = "the agent is working; Esc interrupts it"
-PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
+PATIENT = "from qoder_cli.input import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
 SOON = "from qoder_cli.sessions import chat\nchat.QUIET = 5.0"  # seconds of the hurried clock, then a look
 
 
@@ -409,10 +409,10 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
         return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
 
     with Chat(shell.hurry(SOON), *new("agent_custom")) as terminal:
-        terminal.enters("Count.").shows("to give its result: qoder session answer sess_").shows(WORKS)
+        terminal.enters("Count.").shows("to give its result:").shows("qoder session answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
-        assert f"{call} --with TEXT" in " ".join(terminal.screen)
+        assert f"{call} --with TEXT" in "".join(terminal.screen), "only the terminal breaks it"
         before = looks()
         until(lambda: looks() > before, "a look whether it still waits")
         hints = terminal.raw.count("to give its result")  # twice, where a look came between two events

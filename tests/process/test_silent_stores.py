@@ -120,7 +120,7 @@ def test_deploy_run_returns_its_run_where_the_store_is_silent_after_the_start(ni
     with night.silent(AFTER_THE_START[moment]) as begin:
         ended = begin(*NIGHT, prologue=night.hasty).end()
     assert (ended.code, [ended.json["id"]]) == (0, night.runs)
-    assert "could not be told what came of the key 'night-1'" in ended.err
+    assert "could not be told how the start under the key 'night-1' ended" in ended.err
     assert "nothing was sent" not in ended.err
 
 
@@ -129,7 +129,7 @@ def test_deploy_run_heeds_a_signal_while_the_store_is_silent_before_the_start(
     night: Night, moment: str, signum: int
 ) -> None:
     with night.silent(MOMENTS[moment]) as begin:
-        going = begin(*NIGHT, prologue=FOR_EVER).says("starting a run")
+        going = begin(*NIGHT, prologue=FOR_EVER).says("starting ")
         until(night.silence.exists, "silence")
         ended = going.signal(signum).end()
     assert (ended.code, ended.out, night.runs) == (SIGNALS[signum], "", [])
@@ -244,6 +244,21 @@ def test_other_commands_leave_a_silent_store_soon_and_at_a_signal(night: Night, 
                 until(night.silence.exists, "silence")
                 going.signal(signal.SIGTERM)
             assert going.end().code == code, going.err
+
+
+@pytest.mark.parametrize("prologue", ["hasty", "for ever"])
+def test_key_free_does_not_know_whether_it_was_done_where_the_store_is_silent(night: Night, prologue: str) -> None:
+    assert night.with_store(*NIGHT).end().code == 0
+    with night.silent(Moment("statement", b'"free"', "done")) as begin:
+        if prologue == "hasty":
+            ended = begin("key", "free", "night-1", "--yes", "--json", prologue=night.hasty).end()
+            assert (ended.code, ended.error["next"][:4]) == (9, ["qoder", "key", "get", "night-1"])
+            assert "unknown whether the key 'night-1' was freed: " in ended.error["message"]
+        else:
+            going = begin("key", "free", "night-1", "--yes", prologue=FOR_EVER)
+            until(night.silence.exists, "silence")
+            assert going.signal(signal.SIGTERM).end().code == 143
+    assert night.with_store("key", "get", "night-1").end().code == 5
 
 
 class Freezing(Faults):

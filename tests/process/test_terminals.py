@@ -2,6 +2,7 @@
 
 import re
 import signal
+from functools import partial
 
 import pytest
 
@@ -18,9 +19,10 @@ def test_deploy_run_shows_whole_ids_in_80_columns(generation: Generation, alone:
     with Terminal(alone.enter(servers[generation]), *RUN, "dep_demo", "--wait") as terminal:
         assert terminal.end() == 0
         assert max(map(len, terminal.screen)) <= 80
-        assert "times are local (UTC)" in terminal.screen
+        assert re.fullmatch(r"starting dep_demo \(127\.0\.0\.1:\d+\)", terminal.screen[0])
+        assert re.fullmatch(r"run drun_[0-9a-z]{20}", terminal.screen[1])
     fields = dict(re.split("  +", line, maxsplit=1) for line in terminal.screen if "  " in line)
-    assert re.fullmatch(r"drun_[0-9a-z]{20}", fields["id"])
+    assert not {"id", "deployment"} & fields.keys()  # they are in the lines above
     assert re.fullmatch(r"sess_[0-9a-z]{20}", fields["session"])
     assert re.fullmatch(r"agent_[0-9a-f]+@1", fields["agent"])
     assert fields["status"] == "completed"
@@ -38,7 +40,8 @@ def test_run_wait_shows_in_80_columns_which_id_is_which(shell: Shell) -> None:
     ids = [shell.qoder("deploy", "run", "dep_demo", "-q").out.strip() for _ in range(2)]
     with Terminal(shell, "qoder", "run", "wait", *ids) as terminal:
         assert terminal.end() == 0
-        shown = [line.split()[0].rstrip("…") for line in terminal.screen if line.lstrip().startswith("drun_")]
+        [header] = [number for number, line in enumerate(terminal.screen) if line.endswith("  id")]
+        shown = [line.split()[-1].rstrip("…") for line in terminal.screen[header + 1 :][:2]]
         assert sorted([id for id in ids if id.startswith(short)] for short in shown) == sorted([id] for id in ids)
 
 
@@ -101,14 +104,14 @@ def test_run_list_watch_redraws_in_place_until_ctrl_c(alone: Shell) -> None:
             terminal.shows("every 1s").type("typed\r")
             shell.qoder("deploy", "run", "dep_fail", "--wait")
             terminal.shows("retries_exhausted")
-            rows = [line.split()[1] for line in terminal.screen if line.startswith("drun_")]
+            rows = [line.split()[1] for line in terminal.screen if "drun_" in line]
             assert sorted(rows) == ["completed", "failed"]
             terminal.type("\x03")
             assert terminal.end() == -signal.SIGINT
     assert "typed" not in terminal.raw
     assert not re.search("\x1b\\[\\?", terminal.raw), "no mode of the terminal is changed"
-    assert sum(line.startswith("id ") for line in terminal.screen) == 1
-    assert "error: interrupted; nothing was started" in terminal.screen
+    assert sum(line.startswith("deployment ") for line in terminal.screen) == 1
+    assert "error: interrupted" in terminal.screen
 
 
 def test_run_list_watch_shows_as_much_as_fits_a_small_terminal(alone: Shell, servers: Servers) -> None:
@@ -116,3 +119,19 @@ def test_run_list_watch_shows_as_much_as_fits_a_small_terminal(alone: Shell, ser
         terminal.shows("every 5s")
         assert len(terminal.screen) <= 7
         assert re.fullmatch(r"… \d+ more lines", terminal.screen[-2])
+
+
+def fits(terminal: Terminal, columns: int) -> bool:
+    return max(map(len, terminal.screen)) <= columns and any("as of " in line for line in terminal.screen[-2:])
+
+
+def test_run_list_watch_leaves_no_stale_rows_at_another_width(alone: Shell, servers: Servers) -> None:
+    with Terminal(alone.enter(servers["current"]), "qoder", "deploy", "list", "--watch", "1", columns=120) as terminal:
+        for columns in (60, 24, 100):
+            terminal.shows("as of ").resize(columns)
+            until(partial(fits, terminal, columns), "a list that fits")
+            assert sum("as of " in line for line in terminal.screen) == 1
+            assert sum(line.startswith("name") for line in terminal.screen) == 1
+        terminal.type("\x03")
+        assert terminal.end() == -signal.SIGINT
+        assert terminal.screen[-1] == "error: interrupted"

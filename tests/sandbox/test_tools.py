@@ -19,7 +19,7 @@ import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support import swarm
-from tests.support.cells import ALL_CELLS, MORE, checkerboard
+from tests.support.cells import ALL_CELLS, MORE
 from tests.support.machines import lacks_postgres
 from tests.support.nursery import ENVIRONMENT, nursery
 from tests.tools import keys, mutations, nights, pruned, stack
@@ -156,19 +156,16 @@ def test_apply_prunes_clears_and_takes_over_only_what_it_may(generation: str) ->
     assert wrong(pruned.play, drawn) == []
 
 
-NIGHTS = (  # weeks in which clocks are changed, and an hour of --new
-    *(
-        nights.Cell(each, 5, week, deployments=10 if ALL_CELLS else 5)
-        for each, week in checkerboard(GENERATIONS, (13, 14, 43, 44))
-    ),
-    *(nights.Watch(generation, 3, minutes=60 if ALL_CELLS else 8, crashes=0.2) for generation in GENERATIONS),
-)
+IN_A_CHUNK = 125  # nights
 
 
-@pytest.mark.parametrize("cell", NIGHTS, ids=str)
-@pytest.mark.few(3)
-def test_report_overlooks_nothing_and_raises_no_false_alarm(cell: nights.Cell | nights.Watch) -> None:
-    assert alone(nights.play, cell).wrong == {}
+@pytest.mark.parametrize("chunk", range(8))
+def test_report_tells_each_thing_once_and_nothing_well_over_one(chunk: int) -> None:
+    """A thousand nights, on both generations by turns; of what the command calls, and some by its words."""
+    seeds = range(chunk * IN_A_CHUNK, (chunk + 1) * IN_A_CHUNK)
+    cells = [nights.Cell(GENERATIONS[seed % 2], seed, deployments=1, how="direct") for seed in seeds]
+    by_words = [cell._replace(how="main") for cell in cells[::25]]
+    assert wrong(nights.play, [*cells, *by_words]) == []
 
 
 @MORE

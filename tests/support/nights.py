@@ -1,6 +1,8 @@
-"""An account through a year: schedules that are changed, paused and archived, fires that are dropped, doubled, delayed.
+"""Some nights of an account: schedules that are changed, paused and removed, fires that are dropped, doubled, delayed.
 
-When a schedule is due is worked out here on a calendar of its own, date by date, not by the program's.
+Runs end at once or days later, some wait for a person over a weekend. When a schedule is due is worked out here on a
+calendar of its own, date by date, not by the program's. `Service` shows the account at one moment as a server whose
+lists lag.
 """
 
 import random
@@ -8,11 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from email.utils import formatdate
 from functools import cached_property
 from itertools import pairwise, product
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -20,14 +21,19 @@ import httpx
 from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.wire import Generation
 
-DAY, HOUR = 86400.0, 3600.0
-LATE = 900.0
-BEGIN = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-END = BEGIN + 365 * DAY
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+LATE = 900.0  # seconds after which a fire that has no run is missed
+LAG = 60.0  # seconds that a list may lag
+DENSE = 1800.0  # seconds between two fires, below which those without a name are only counted
 ZONES = (
-    *("UTC", "Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "America/Sao_Paulo"),
-    *("Australia/Lord_Howe", "Australia/Sydney", "Asia/Kolkata", "Asia/Shanghai", "Africa/Cairo", "Pacific/Auckland"),
+    *("UTC", "Europe/Berlin", "Europe/London", "America/New_York", "America/Sao_Paulo"),
+    *("Australia/Lord_Howe", "Asia/Kolkata", "Asia/Shanghai", "Africa/Cairo", "Pacific/Auckland"),
 )
+# Mornings before which a clock was changed in one of them, and days on which none was.
+DAYS = ("2026-03-08", "2026-03-29", "2026-04-05", "2026-04-24", "2026-06-13", "2026-09-27", "2026-10-25", "2026-11-01")
+
+Went = Literal["done", "failed", "nothing", "refused", "skipped", "stuck"]
+WAYS: tuple[Went, ...] = ("done", "failed", "nothing", "refused", "skipped", "stuck")
 
 
 class Schedule(NamedTuple):
@@ -40,9 +46,10 @@ class Schedule(NamedTuple):
 
     @classmethod
     def drawn(cls, chance: random.Random) -> "Schedule":
-        few = [(1, 2, 3), (2,), (3,), (9,), (0, 12), (23,), tuple(sorted(chance.sample(range(24), 4)))]
-        hours = () if chance.random() < 0.08 else chance.choice(few)
-        minutes = chance.choice([(0,), (30,), (0, 30), (chance.randrange(60),)] if hours else [(0,), (15,)])
+        hours = chance.choice([(), (1, 2, 3), (2,), (3,), (9,), (0, 12), tuple(sorted(chance.sample(range(24), 4)))])
+        minutes = chance.choice([(0,), (30,), (0, 30), (chance.randrange(60),)] if hours else [(0,), (15,), (0, 30)])
+        if chance.random() < 0.12:
+            minutes = tuple(range(0, 60, chance.choice((5, 10, 15, 20))))
         weekdays = chance.choice([(), (), (0, 1, 2, 3, 4), tuple(sorted(chance.sample(range(7), 2)))])
         return cls(minutes, hours, weekdays, chance.choice(ZONES))
 
@@ -51,6 +58,10 @@ class Schedule(NamedTuple):
         weekdays = [str((day + 1) % 7) for day in self.weekdays]
         fields = [",".join(map(str, self.minutes)), ",".join(map(str, self.hours)), "*", "*", ",".join(weekdays)]
         return " ".join(each or "*" for each in fields)
+
+    @property
+    def is_dense(self) -> bool:
+        return len(self.minutes) > 1 and (self.minutes[1] - self.minutes[0]) * MINUTE < DENSE
 
     def moments(self, since: float, until: float) -> Iterator[tuple[float, float]]:
         """Yield when it is due after `since` and before `until`, and when the clock shows that time again, or 0."""
@@ -68,32 +79,34 @@ class Schedule(NamedTuple):
 
     def turns_near(self, at: float) -> bool:
         zone = ZoneInfo(self.zone)
-        offsets = {datetime.fromtimestamp(at + n * HOUR, zone).utcoffset() for n in (-4, -2, 0, 2)}
+        offsets = {datetime.fromtimestamp(at + n * HOUR, zone).utcoffset() for n in (-5, -3, -1, 1, 3)}
         return len(offsets) > 1
 
 
 @dataclass
 class Started:
-    """A run: of which fire, when it came, and how it went: done, failed, or nothing."""
+    """A run: of which fire, when it came, how it went and when it ended, if it did; when it waited for a person."""
 
     id: str
     deployment: "Deployed"
-    due: float
+    due: float | None  # None for one that a person started
     came: float
-    went: str
+    went: Went
+    ended: float | None
     credits: str
+    waits: tuple[float, float | None] | None = None  # from when, to when
+    lag: float = 0.0
 
     @property
-    def session(self) -> str:
-        return f"sess_{self.id[5:]}"
+    def session(self) -> str | None:
+        return None if self.went in ("refused", "skipped") else f"sess_{self.id[5:]}"
 
-    @property
-    def ended(self) -> float:
-        return self.came + 40.0
+    def waits_at(self, now: float) -> bool:
+        return self.waits is not None and self.waits[0] <= now and (self.waits[1] is None or now < self.waits[1])
 
     def row(self, generation: Generation, now: float) -> dict[str, Any]:
-        context: dict[str, Any] = {"type": "schedule"}
-        if self.deployment.names:
+        context: dict[str, Any] = {"type": "manual" if self.due is None else "schedule"}
+        if self.deployment.names and self.due is not None:
             context["scheduled_at"] = stamp(self.due)
         shown: dict[str, Any] = {
             "id": self.id,
@@ -104,170 +117,216 @@ class Started:
             "trigger_context": context,
             "created_at": stamp(self.came),
         }
+        if self.session is None and (generation == "current" or self.went == "refused"):
+            shown["error"] = {"type": "environment_archived_error", "message": "It is archived."}
         if generation == "current":
             return shown
-        shown |= {"status": "running", "triggered_at": stamp(self.came)}
-        if self.ended <= now:
-            shown |= {"status": "failed" if self.went == "failed" else "completed", "completed_at": stamp(self.ended)}
-        if shown["status"] == "failed":
+        shown |= {"status": "pending" if self.went == "stuck" else "running", "triggered_at": stamp(self.came)}
+        if self.ended is not None and self.ended + self.lag <= now:
+            status = {"done": "completed", "nothing": "completed", "skipped": "skipped"}.get(self.went, "failed")
+            shown |= {"status": status, "completed_at": stamp(self.ended)}
+        if self.went == "refused":
+            shown |= {"status": "failed", "completed_at": stamp(self.came)}
+        elif shown["status"] == "failed":
             shown["error"] = {"type": "retries_exhausted", "message": "It broke."}
         return shown
 
     def events(self, now: float) -> list[dict[str, Any]]:
-        reason = "retries_exhausted" if self.went == "failed" else "end_turn"
-        message = {"type": "agent.message", "content": [{"type": "text", "text": "Done."}]}
-        told: list[tuple[float, dict[str, Any]]] = [
-            (2.0, {"type": "session.status_running"}),
-            *([(20.0, message)] if self.went == "done" else []),
-            (40.0, {"type": "session.status_idle", "stop_reason": {"type": reason}}),
-        ]
+        """Return its session's events, as far as a list that lags shows them."""
+        told: list[tuple[float, dict[str, Any]]] = []
+        if self.went != "stuck":
+            told.append((self.came + 2, {"type": "session.status_running"}))
+        if self.went == "done":
+            told.append((self.came + 5, {"type": "agent.message", "content": [{"type": "text", "text": "Done."}]}))
+        if self.waits is not None:
+            asked, answered = self.waits
+            call = {"type": "agent.tool_use", "name": "Bash", "input": {"command": "make"}}
+            told.append((asked - 1, {"id": f"evt_call_{self.id}", **call, "evaluated_permission": "ask"}))
+            reason = {"type": "requires_action", "event_ids": [f"evt_call_{self.id}"]}
+            told.append((asked, {"type": "session.status_idle", "stop_reason": reason}))
+            if answered is not None:
+                reply = {"type": "user.tool_confirmation", "tool_use_id": f"evt_call_{self.id}", "result": "allow"}
+                told += [(answered, reply), (answered + 1, {"type": "session.status_running"})]
+        if self.ended is not None:
+            reason = {"type": "retries_exhausted" if self.went == "failed" else "end_turn"}
+            told.append((self.ended, {"type": "session.status_idle", "stop_reason": reason}))
         return [
-            {"id": f"evt_{n}_{self.id}", "processed_at": stamp(self.came + at), **event}
+            {"id": f"evt_{n}_{self.id}", "processed_at": stamp(at), **event}
             for n, (at, event) in enumerate(told)
-            if self.came + at <= now
+            if at + self.lag <= now
         ]
+
+
+class Change(NamedTuple):
+    """What was done to a deployment: when, what, and its schedule from then on."""
+
+    at: float
+    what: Literal["create", "edit", "touch", "pause", "break", "unpause", "archive", "remove"]
+    schedule: Schedule | None
+    lag: float = 0.0
+
+    @property
+    def fires(self) -> bool:
+        return self.schedule is not None and self.what not in ("pause", "break", "archive")
 
 
 @dataclass
 class Deployed:
-    """A deployment, and what was done to it: when, what, and the schedule from then on."""
+    """A deployment, and what was done to it."""
 
     id: str
-    created: float
     names: bool  # whether its runs name their fires
-    history: list[tuple[float, str, Schedule]]
+    jitter: float
     twice: bool  # whether it fires twice where a clock shows a time twice
+    changes: list[Change]
     due: list[tuple[float, float]] = field(default_factory=list)  # as `Schedule.moments`
 
-    def at(self, now: float) -> tuple[float, str, Schedule]:
+    @property
+    def created(self) -> float:
+        return self.changes[0].at
+
+    def at(self, now: float) -> Change:
         """Return what was done to it last."""
-        return [each for each in self.history if each[0] <= now][-1]
+        return [self.changes[0], *(change for change in self.changes if change.at <= now)][-1]
+
+    def is_counted(self, at: float) -> bool:
+        """Return whether its fires at a time are only counted."""
+        schedule = self.at(at).schedule
+        return not self.names and schedule is not None and schedule.is_dense
 
     def row(self, now: float, last_run: float | None) -> dict[str, Any]:
-        changed, what, schedule = self.at(now)
-        told: dict[str, Any] = {"last_run_at": stamp(last_run)} if last_run else {}
+        last = [change for change in self.changes if change.at + change.lag <= now][-1]
+        schedule: dict[str, Any] | None = None
+        if last.schedule is not None:
+            schedule = {"type": "cron", "expression": last.schedule.expression, "timezone": last.schedule.zone}
+            schedule |= {"last_run_at": stamp(last_run)} if last_run else {}
+        reasons: dict[str, Any] = {
+            "pause": {"type": "manual"},
+            "break": {"type": "error", "error": {"type": "environment_archived_error"}},
+        }
         return {
             "id": self.id,
             "type": "deployment",
             "name": self.id.removeprefix("dep_"),
-            "status": "paused" if what == "pause" else "active",
-            "paused_reason": {"type": "manual"} if what == "pause" else None,
-            "schedule": {"type": "cron", "expression": schedule.expression, "timezone": schedule.zone, **told},
+            "status": "paused" if last.what in reasons else "active",
+            "paused_reason": reasons.get(last.what),
+            "schedule": schedule,
             "created_at": stamp(self.created),
-            "updated_at": stamp(changed),
-            "archived_at": stamp(changed) if what == "archive" else None,
+            "updated_at": stamp(last.at),
+            "archived_at": stamp(last.at) if last.what == "archive" else None,
         }
 
 
 class Account:
-    """Deployments and all their runs from `begin` to `end`."""
+    """Deployments and all their runs from `begin` to `end`, drawn by chance."""
 
-    def __init__(self, seed: int, *, deployments: int = 100, begin: float = BEGIN, end: float = END) -> None:
-        self.chance = random.Random(seed)
-        self._begin, self._end = begin, end
-        self.deployments = [self._deployed(n) for n in range(deployments)]
+    def __init__(self, seed: object, *, deployments: int = 3, days: float = 4.0) -> None:
+        self.chance = chance = random.Random(f"account {seed}")
+        first = datetime.fromisoformat(chance.choice(DAYS)).replace(tzinfo=UTC).timestamp()
+        self.begin = first - chance.uniform(0.5, 2.5) * DAY
+        self.end = self.begin + days * DAY
         self.runs: list[Started] = []
-        for each in self.deployments:
-            self._fire(each)
+        self.deployments = [self._deployed(number) for number in range(deployments)]
+        for deployment in self.deployments:
+            self._fire(deployment)
+            for _ in range(chance.choice((0, 0, 1, 3))):
+                self._start(deployment, None, chance.uniform(max(deployment.created, self.begin), self.end))
         self.runs.sort(key=lambda run: run.came)
 
     def _deployed(self, number: int) -> Deployed:
-        chance, begin, end = self.chance, self._begin, self._end
-        created = begin - 30 * DAY if chance.random() < 0.7 else chance.uniform(begin, end - DAY)
-        history = [(created, "create", Schedule.drawn(chance))]
-        for at in sorted(chance.uniform(created + HOUR, end) for _ in range(chance.choice((0, 0, 1, 2, 4)))):
-            what = history[-1][1]
-            if what == "archive" or at - history[-1][0] < HOUR:
+        chance, begin, end = self.chance, self.begin, self.end
+        schedule = Schedule.drawn(chance) if chance.random() < 0.85 else None
+        created = begin - 30 * DAY if chance.random() < 0.8 else chance.uniform(begin, end - DAY)
+        changes = [Change(created, "create", schedule, chance.uniform(0, LAG))]
+        for at in sorted(
+            chance.uniform(max(created, begin) + HOUR, end) for _ in range(chance.choice((0, 0, 0, 1, 2)))
+        ):
+            before = changes[-1]
+            if before.what == "archive" or at - before.at < HOUR:
                 continue
-            choices = ["unpause"] if what == "pause" else ["edit", "edit", "pause", "archive"]
-            done = chance.choice(choices)
-            history.append((at, done, Schedule.drawn(chance) if done == "edit" else history[-1][2]))
-        return Deployed(f"dep_{number}", created, chance.random() < 0.8, history, chance.random() < 0.5)
+            what = chance.choice(("edit", "touch", "pause", "break", "archive", "remove"))
+            if before.what in ("pause", "break"):
+                what = "unpause"
+            schedules = {"edit": Schedule.drawn(chance), "remove": None}
+            changes.append(Change(at, what, schedules.get(what, before.schedule), chance.uniform(0, LAG)))  # type: ignore[arg-type]
+        names, jitter = chance.random() < 0.6, chance.choice((5.0, 60.0, 600.0))
+        return Deployed(f"dep_{number}", names, jitter, chance.random() < 0.5, changes)
 
     def _fire(self, one: Deployed) -> None:
-        ends = [*(at for at, _, _ in one.history[1:]), self._end]
-        for (start, what, schedule), end in zip(one.history, ends, strict=True):
-            if what in ("pause", "archive"):
+        ends = [*(change.at for change in one.changes[1:]), self.end]
+        for change, end in zip(one.changes, ends, strict=True):
+            if change.schedule is None or not change.fires:
                 continue
-            moments = list(schedule.moments(max(start, self._begin), end))
+            moments = list(change.schedule.moments(max(change.at, self.begin), end))
             one.due += moments
-            alone = not moments or min((b[0] - a[0] for a, b in pairwise(moments)), default=DAY)
+            gap = min((later[0] - sooner[0] for sooner, later in pairwise(moments)), default=DAY)
             for due, again in moments:
                 for at in [due, *([again] if again and one.twice and again < end else [])]:
-                    self._start(one, at, schedule, may_stray=one.names or alone > 3 * HOUR, must=at - start < 120)
+                    self._fire_once(one, change, at, gap)
 
-    def _start(self, one: Deployed, due: float, schedule: Schedule, *, may_stray: bool, must: bool) -> None:
+    def _fire_once(self, one: Deployed, change: Change, due: float, gap: float) -> None:
         chance, fate = self.chance, self.chance.random()
-        if fate < 0.03 and not must:
+        assert change.schedule is not None
+        jitter = one.jitter
+        if change.schedule.is_dense and not one.names:
+            jitter = min(jitter, gap * 0.9)  # beyond that nobody can tell which run is whose
+        if due - change.at < 120:  # a fire right after a change is not judged
+            fate = 1.0
+        is_odd = not change.schedule.turns_near(due)
+        if fate < 0.06:
             return
-        strays = may_stray and not schedule.turns_near(due)
-        delay = chance.uniform(LATE + 60, 1.5 * HOUR) if 0.03 <= fate < 0.06 and strays else chance.uniform(0, 60)
-        for _ in range(2 if 0.06 <= fate < 0.08 and strays else 1):
-            went = chance.choices(("done", "failed", "nothing"), (90, 6, 4))[0]
-            credits = f"{chance.randrange(1000)}.{chance.randrange(100):02}"
-            self.runs.append(Started(f"drun_{len(self.runs)}", one, due, due + delay, went, credits))
+        delay = chance.uniform(0, jitter)
+        if fate < 0.12 and is_odd and (one.names or gap > 3 * HOUR):
+            longest = 90 * MINUTE
+            if one.names and chance.random() < 0.3:
+                longest = 40 * HOUR
+            delay = chance.uniform(LATE + 1, longest)
+        self._start(one, due, due + delay)
+        if 0.12 < fate < 0.16 and is_odd and (one.names or not change.schedule.is_dense):
+            more = chance.uniform(0, 5 * HOUR if one.names else max(LATE - delay - 1, 0.0))
+            self._start(one, due, due + delay + more)
+
+    def _start(self, one: Deployed, due: float | None, came: float) -> None:
+        chance = self.chance
+        came = float(int(came))
+        if came >= self.end:
+            return
+        [went] = chance.choices(WAYS, (80, 8, 4, 3, 2, 2))
+        lasts = chance.choice((10.0, 40.0, 40.0, 40.0, 600.0, chance.uniform(HOUR, 30 * HOUR)))
+        waits: tuple[float, float | None] | None = None
+        ended: float | None = float(int(came + lasts))
+        if went in ("done", "failed") and chance.random() < 0.08:
+            asked = came + 10
+            answered = None if chance.random() < 0.3 else float(int(asked + chance.uniform(MINUTE, 66 * HOUR)))
+            waits = asked, answered
+            ended = None if answered is None else float(int(answered + lasts))
+        if went in ("refused", "skipped"):
+            ended = came
+        elif went == "stuck":
+            ended = None
+        id, credits = f"drun_{len(self.runs)}", f"{chance.randrange(1000)}.{chance.randrange(100):02}"
+        self.runs.append(Started(id, one, due, came, went, ended, credits, waits, chance.uniform(0, LAG)))
 
     @cached_property
     def by_session(self) -> dict[str, Started]:
-        return {run.session: run for run in self.runs}
+        return {run.session: run for run in self.runs if run.session}
+
+    @cached_property
+    def by_id(self) -> dict[str, Started]:
+        return {run.id: run for run in self.runs}
+
+    @cached_property
+    def by_fire(self) -> dict[tuple[str, float], list[Started]]:
+        """The runs of each fire, as they came."""
+        found: dict[tuple[str, float], list[Started]] = defaultdict(list)
+        for run in self.runs:
+            if run.due is not None:
+                found[run.deployment.id, run.due].append(run)
+        return found
 
 
-class Truth(NamedTuple):
-    """What a report from `since` to `now` must tell, and what it may."""
-
-    missed: set[tuple[str, float]]
-    hidden: set[str]  # deployments of which a change hides a fire that has no run
-    changed: set[str]  # those that something was done to
-    late: set[str]
-    doubled: set[tuple[str, ...]]
-    failed: set[str]
-    nothing: set[str]
-    credits: dict[str, Decimal]
-    fires: int
-
-
-def truth(account: Account, since: float, now: float) -> Truth:
-    """Return what there is to tell."""
-    runs = [run for run in account.runs if since <= run.came <= now]
-    came: dict[tuple[str, float], list[Started]] = defaultdict(list)
-    for run in account.runs:
-        if since <= run.due and run.came <= now:
-            came[run.deployment.id, run.due].append(run)
-    missed, hidden, changed, fires = set(), set(), set(), 0
-    for one in account.deployments:
-        if one.created > now:
-            continue
-        begun, what, _ = one.at(now)
-        if begun >= since and what != "create":
-            changed.add(one.id)
-        for due, again in one.due:
-            if not since < due <= now - LATE or (again and again > now - LATE):
-                continue
-            fires += 1
-            if (one.id, due) not in came and (not again or (one.id, again) not in came):
-                if due > begun and what not in ("pause", "archive"):
-                    missed.add((one.id, due))
-                else:
-                    hidden.add(one.id)
-    over = [run for run in runs if run.ended <= now]
-    credits: dict[str, Decimal] = defaultdict(Decimal)
-    for run in runs:
-        credits[run.deployment.id] += Decimal(run.credits)
-    return Truth(
-        missed,
-        hidden,
-        changed,
-        {run.id for found in came.values() for run in found if run.came - run.due > LATE},
-        {tuple(sorted(run.id for run in found)) for found in came.values() if len(found) > 1},
-        {run.id for run in over if run.went == "failed"},
-        {run.id for run in over if run.went == "nothing"},
-        credits,
-        fires,
-    )
-
-
-class Nights(httpx.BaseTransport):
-    """The service at one moment: lists in pages of 100, the newest first."""
+class Service(httpx.BaseTransport):
+    """The server of an account at one moment: lists in pages of 100, the newest first, that lag by up to a minute."""
 
     def __init__(self, account: Account, generation: Generation, now: float) -> None:
         self.account, self.generation, self.now = account, generation, now
@@ -278,34 +337,51 @@ class Nights(httpx.BaseTransport):
         path = request.url.path.removeprefix("/api/v1/cloud")
         self.asked.append(path)
         headers = {"date": formatdate(self.now, usegmt=True)}
-        return httpx.Response(200, json=self._page(path, request.url.params), headers=headers)
+        shown = self.answer(path, request.url.params)
+        if shown is None:
+            error = {"type": "error", "error": {"type": "not_found_error", "message": "No."}}
+            return httpx.Response(404, json=error, headers=headers)
+        return httpx.Response(200, json=shown, headers=headers)
 
-    def _page(self, path: str, query: httpx.QueryParams) -> dict[str, Any]:
-        if path.endswith("/events"):
+    def answer(self, path: str, query: httpx.QueryParams) -> dict[str, Any] | None:
+        """Return what a GET shows; None for what is not there."""
+        parts = path.strip("/").split("/")
+        if parts[-1] == "events":
             wanted = query.get_list("types[]")
-            told = self.account.by_session[path.split("/")[2]].events(self.now)
-            return {"data": [event for event in told if event["type"] in wanted], "has_more": False}
-        since = query.get("created_at[gte]", "")
-        if path not in self._listed:
-            self._listed[path] = self.rows(path)
-        rows = [row for row in self._listed[path] if row["created_at"] >= since]
+            events = self.account.by_session[parts[1]].events(self.now)
+            if query.get("order") == "desc":
+                events.reverse()
+            return {"data": [event for event in events if not wanted or event["type"] in wanted], "has_more": False}
+        if len(parts) == 2:
+            return next((row for row in self.rows(f"/{parts[0]}") if row["id"] == parts[1]), None)
+        name = "/deployment_runs" if parts[-1] == "runs" else path
+        if name not in self._listed:
+            self._listed[name] = self.rows(name)
+        rows = self._listed[name]
+        if parts[-1] == "runs":
+            rows = [row for row in rows if row["deployment_id"] == parts[1]]
+        since = query.get("created_at[gte]") or query.get("triggered_after") or ""
+        until = query.get("created_at[lte]") or query.get("created_at[lt]") or query.get("triggered_before") or "9"
+        rows = [row for row in rows if since <= row["created_at"] <= until]
         start = int(query.get("page", "0"))
         more = start + 100 < len(rows)
         return {"data": rows[start : start + 100], "has_more": more, "next_page": str(start + 100) if more else None}
 
-    def rows(self, path: str) -> list[dict[str, Any]]:
+    def rows(self, name: str) -> list[dict[str, Any]]:
         """Return all that a list has."""
-        runs = [run for run in reversed(self.account.runs) if run.came <= self.now]
-        if path == "/deployment_runs":
-            return [run.row(self.generation, self.now) for run in runs]
-        if path == "/sessions":
+        there = [run for run in reversed(self.account.runs) if run.came <= self.now]
+        listed = [run for run in there if run.came + run.lag <= self.now]
+        if name == "/deployment_runs":
+            return [run.row(self.generation, self.now) for run in listed]
+        if name == "/sessions":
             about = {"type": "session", "status": "idle"}
             return [
                 {**about, "id": run.session, "created_at": stamp(run.came), "usage": {"total_credits": run.credits}}
-                for run in runs
+                for run in listed
+                if run.session
             ]
         last: dict[str, float] = {}
-        for run in runs:
+        for run in there:  # what a deployment says of itself does not lag
             last.setdefault(run.deployment.id, run.came)
-        there = [one for one in self.account.deployments if one.created <= self.now]
-        return [one.row(self.now, last.get(one.id)) for one in there]
+        shown = [one for one in self.account.deployments if one.created + one.changes[0].lag <= self.now]
+        return [one.row(self.now, last.get(one.id)) for one in shown]

@@ -128,7 +128,7 @@ HURRY = """
 import time
 from qoder_cli.base.times import Clock
 from qoder_cli.http import answers
-from qoder_cli.output import prompt
+from qoder_cli.input import prompt
 answers.CLOCKS_DIFFER = 1e9  # the server's clock does not hurry along
 prompt.PASTED, prompt.READ_WITHIN = prompt.PASTED / 20, prompt.READ_WITHIN / 20
 sleep, receive = Clock.sleep, Clock.receive
@@ -141,7 +141,7 @@ Clock.receive = lambda self, inbox, seconds: receive(self, inbox, seconds / 20)
 # A question could be read only once a file is there: until then no key is a reply to it.
 SLOWLY_READ = """
 import os
-from qoder_cli.output import keyboard
+from qoder_cli.base import keyboard
 prompt.READ_WITHIN, is_ready = 3600.0, keyboard.is_ready
 keyboard.is_ready = lambda stream, *, within: (within < 60 or not os.path.exists("read")) and is_ready(
     stream, within=within

@@ -64,7 +64,7 @@ BAD = (
 EVERYWHERE = (
     *("--debug", "--no-progress", "--no-input", "--region cn", "--profile work", "--profile nope", "--workspace wrk_1"),
     *("--base-url https://example.com", "--base-url http://example.com", "--request-timeout 2", "--no-color"),
-    *("-o csv", "--nonsense", "extra", "--json --quiet", "--help"),
+    *("-o tsv", "--nonsense", "extra", "--json --quiet", "--help"),
 )
 ENVIRONMENTS: tuple[dict[str, str], ...] = (
     {"QODER_PAT": ""}, {"QODER_PAT": "pt-wrong-0123456789abcdef"}, {"QODER_READ_ONLY": "1"},

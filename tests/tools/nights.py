@@ -1,168 +1,458 @@
-"""Plays `qoder report` through a year: fires dropped, doubled, delayed; schedules changed, paused, archived.
+"""Plays nights of an account, and reports at drawn times: each event is told once, and "All is well" over none.
 
-A cell is one report of a week, of an account of a hundred deployments in twelve zones, on one generation of server; the
-machine's clock is off by up to a day. With --attacks it is a day of `report --new`, every minute, with crashes; with
---core the walk of the schedules alone, without the command: a whole year in a minute.
+A cell is some nights of a few deployments on one generation of server. One reader types `report --new` now and then,
+perhaps under a name, perhaps of some deployments; another types reports whose spans meet, on one machine or on a new
+one each time. Some are killed while they ask, or between printing and noting. With --processes each report is a process
+of its own, and the service a server; with --direct only what the command calls is played, without its words and pages.
 """
 
 import io
 import json
+import os
 import random
+import subprocess
+import sys
 from argparse import ArgumentParser, Namespace
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from decimal import Decimal
-from functools import cache
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
 from qoder_cli.app import App
-from qoder_cli.base.model import Deployment, Run
+from qoder_cli.base.errors import NotFound
+from qoder_cli.base.jsontext import declared
 from qoder_cli.base.times import unix
 from qoder_cli.cli.main import main
+from qoder_cli.history.nights import ReportOptions, read_night
+from qoder_cli.http.client import Client
+from qoder_cli.local.reports import ReportMemory
 from qoder_cli.output.screen import Screen
-from qoder_cli.report.fires import fires_of
+from qoder_cli.report.telling import tell
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.support.nights import BEGIN, DAY, Account, Nights, truth
+from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
 from tests.support.wire import FakeClock
-from tests.tools.playing import Broken, Played
-from tests.tools.typed import TOKEN, typed
+from tests.tools.playing import Played
+from tests.tools.typed import TOKEN
 
-# A missed fire that is not told; one told that was not missed; something that cannot be told without need, or is not
-# said; another section that is wrong; a second report that asks for more than pages; something new told never, twice.
-PROMISES = ("overlooked", "false alarm", "doubt", "wrong", "asked again", "untold", "told twice")
-WEEK = 7 * DAY
+# Something that happened and was never told, or twice; something told that did not happen; a state that was not told;
+# "All is well" over one of these, or "nothing was due" where something was; a wrong exit code.
+PROMISES = ("untold", "told twice", "false alarm", "state untold", "not well", "wrong code")
+DECIDED = LATE + LAG  # seconds after a fire until it is judged
+DAY_LATE = 24 * HOUR  # what comes later is no fire's run, but told for itself
+URGENT = ("needs_you", "did_not_happen", "failed")
+Key = tuple[str, ...]
+Runner = Callable[["Look", list[str]], tuple[int | None, str]]  # the exit code, None if killed, and what was printed
 
 
 class Cell(NamedTuple):
     generation: Generation
     seed: int
-    week: int
-    deployments: int = 100
-    core: bool = False
+    deployments: int = 3
+    crashes: float = 0.15
+    how: str = "main"  # or processes, or direct
 
     def __str__(self) -> str:
-        return f"{self.generation}, account {self.seed} of {self.deployments}, week {self.week}"
-
-
-class Watch(NamedTuple):
-    generation: Generation
-    seed: int
-    minutes: int = 1440
-    crashes: float = 0.1
-
-    def __str__(self) -> str:
-        return f"--new on {self.generation}, account {self.seed}, {self.minutes} minutes, crashes {self.crashes:.0%}"
-
-
-def cells(options: Namespace) -> Iterator[Cell | Watch]:
-    """Yield a year of each account, or days of --new."""
-    for seed in range(options.seed, options.seed + (options.random or 1)):
-        for generation in GENERATIONS:
-            if options.attacks:
-                yield from (Watch(generation, seed, crashes=crashes) for crashes in (0.0, 0.1))
-            else:
-                yield from (Cell(generation, seed, week, core=options.core) for week in range(2, 53))
+        return f"{self.generation}, nights {self.seed} of {self.deployments}, crashes {self.crashes:.0%}"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--core", action="store_true", help="only the walk of the schedules")
+    parser.add_argument("--processes", action="store_true", help="each report is a process")
+    parser.add_argument("--direct", action="store_true", help="only what the command calls")
 
 
-@cache
-def _account(seed: int, deployments: int) -> Account:
-    return Account(seed, deployments=deployments)
+def cells(options: Namespace) -> Iterator[Cell]:
+    """Yield so many nights as --random says, else 2,000, on both generations by turns."""
+    how = "processes" if options.processes else "direct" if options.direct else "main"
+    for seed in range(options.seed, options.seed + (options.random or 2000)):
+        yield Cell(GENERATIONS[seed % 2], seed, 1 + seed % 4, how=how)
 
 
-def play(cell: Cell | Watch, folder: Path) -> Played:
-    """Play a report, or a day of them."""
-    return _week(cell, folder) if isinstance(cell, Cell) else _day(cell, folder)
+def simpler(cell: Cell) -> Iterator[Cell]:
+    if cell.crashes:
+        yield cell._replace(crashes=0.0)
 
 
-def _week(cell: Cell, folder: Path) -> Played:
-    account, chance = _account(cell.seed, cell.deployments), random.Random(f"{cell}")
-    now = float(int(BEGIN + cell.week * WEEK - chance.uniform(0, DAY)))
-    service, clock = Nights(account, cell.generation, now), FakeClock(now + chance.uniform(-DAY, DAY))
-    is_true, played = truth(account, now - WEEK, now), Played()
-    words = ("report", "--since", "7d", "-o", "json", "--no-progress")
-    report: dict[str, Any] = {}
-    if cell.core:
-        found, doubts, fires = _walked(service, now)
-    else:
-        said = typed(service, clock, folder, *words)
-        played.codes.append(said.code)
-        if said.code:
-            return played.breaks(said.err, wrong=True)
-        report = said.json
-        found, fires = _told(report), report["fires"]
-        doubts = {each["deployment"] for each in report["cannot_tell"]}
-    played.codes += ["fire"] * fires + ["missed"] * len(is_true.missed)
-    _breaks(played, "overlooked", is_true.missed - found["missed"])
-    _breaks(played, "false alarm", found["missed"] - is_true.missed)
-    _breaks(played, "doubt", (doubts - is_true.changed) | (is_true.hidden - doubts))
-    # Of runs that name no fire, these are told only where the schedule is known.
-    nameless = {run.id for run in account.runs if not run.deployment.names}
-    for name in ("late", "doubled", *(() if cell.core else ("failed", "nothing"))):
-        told, real = found[name], getattr(is_true, name)
-        names = {one for one in real if not nameless & set(one if isinstance(one, tuple) else (one,))}
-        is_wrong = told - real or names - told if name in ("late", "doubled") else told ^ real
-        played.breaks(f"{name}: {_first(told ^ real)}", wrong=is_wrong)
-    if cell.core:
-        return played
-    spent = {each["deployment"]: Decimal(each["credits"]) for each in report["ran"]}
-    played.breaks("credits", wrong=spent != is_true.credits)
-    service.asked.clear()
-    again = typed(service, clock, folder, *words)
-    sessions = [path for path in service.asked if path.endswith("/events")]
-    young = {f"/sessions/{run.session}/events" for run in account.runs if now - 120 <= run.came <= now}
-    if again.json != report:
-        sessions.append("something else told")
-    return _breaks(played, "asked again", set(sessions) - young)
+class Look(NamedTuple):
+    """One report: who types it, where, when, and from when on it tells; whether it is killed, and when."""
+
+    service: Service
+    now: float
+    folder: Path
+    crash: str
+    dies_at: int
 
 
-def _walked(service: Nights, now: float) -> tuple[dict[str, set[Any]], set[str], int]:
-    """Return what the walk finds, of which deployments it cannot tell, and how many fires were due."""
-    runs: dict[str, list[Run]] = defaultdict(list)
-    for row in service.rows("/deployment_runs"):
-        if (unix(row["created_at"]) or 0.0) >= now - 2 * WEEK:
-            runs[row["deployment_id"]].append(Run(row))
-    found: dict[str, set[Any]] = {"missed": set(), "late": set(), "doubled": set()}
-    doubts, fires = set[str](), 0
-    for deployment in map(Deployment, service.rows("/deployments")):
-        walked = fires_of(deployment, runs[deployment.id], since=now - WEEK, now=now)
-        found["missed"] |= {(deployment.id, at) for at in walked.missed}
-        found["late"] |= {fired.runs[0].id for fired in walked.late}
-        found["doubled"] |= {tuple(sorted(run.id for run in fired.runs)) for fired in walked.doubled}
-        doubts |= {deployment.id for _ in walked.unclear}
-        fires += walked.expected
-    return found, doubts, fires
+class Said(NamedTuple):
+    """What a report told: from when to when, events by their keys, states, the deployments of which it cannot tell."""
+
+    code: int
+    since: float
+    until: float
+    events: list[Key]
+    states: set[Key]
+    doubts: set[str]
+    verdict: str
+    is_urgent: bool
+    is_blind: bool  # whether it says that it has not looked at older runs
 
 
-def _told(report: dict[str, Any]) -> dict[str, set[Any]]:
-    """Return what a report told, as `truth` has it."""
-    by_kind: dict[str, list[dict[str, Any]]] = {"missed": [], "late": [], "twice": []}
+def said_of(code: int, report: dict[str, Any]) -> Said:
+    """Return what a report in JSON told."""
+    events: list[Key] = []
+    states: set[Key] = {("waits", str(each["run"])) for each in report["needs_you"] if each["kind"] == "waits"}
+    for each in [*report["needs_you"], *report.get("paused", ())]:
+        if each["kind"] == "paused":
+            states.add(("paused", each["deployment"]))
     for each in report["did_not_happen"]:
-        by_kind.setdefault(each["kind"], []).append(each)
-    return {
-        "missed": {(each["deployment"], unix(each["due"])) for each in by_kind["missed"]},
-        "late": {each["run"] for each in by_kind["late"]},
-        "doubled": {tuple(each["runs"]) for each in by_kind["twice"]},
-        "failed": {run for each in report["failed"] for run in each["run_ids"]},
-        "nothing": {each["run"] for each in report["did_nothing"]},
-    }
+        match each["kind"]:
+            case "missed":
+                events.append(("missed", each["deployment"], f"{unix(each['due']):.0f}"))
+            case "counted":
+                missing = str(each["due"] - each["came"])
+                events.append(("counted", each["deployment"], f"{unix(each['since']):.0f}", missing))
+            case "skipped" | "not_started":
+                events.append(("unstarted", each["run"]))
+            case kind:
+                events.append((kind, each["run"]))
+    for each in report["failed"]:
+        events += [("failed", run) for run in each["run_ids"]]
+    events += [("did_nothing", each["run"]) for each in report["did_nothing"]]
+    doubts = {each["deployment"] for each in report["cannot_tell"] if each["deployment"]}
+    times = (unix(report["since"]) or 0.0, unix(report["until"]) or 0.0)
+    is_urgent = any(report[name] for name in URGENT)
+    is_blind = any(each["what"] == "older runs" for each in report["cannot_tell"])
+    return Said(code, *times, events, states, doubts, report.get("verdict") or "", is_urgent, is_blind)
 
 
-def _breaks(played: Played, promise: str, by: set[Any]) -> Played:
-    if by:
-        played.broken.append(Broken(promise, f"{len(by)}: {_first(by)}"))
+# What there is to tell.
+
+
+def counts_of(account: Account) -> Iterator["Event"]:
+    """Yield the hours in which runs are missing of fires that are only counted, where nothing else was going on."""
+    for one in account.deployments:
+        by_hour: dict[float, list[float]] = {}
+        for due, _ in one.due:
+            if one.is_counted(due):
+                by_hour.setdefault(due // HOUR * HOUR, []).append(due)
+        for hour, fires in by_hour.items():
+            missing = sum((one.id, due) not in account.by_fire for due in fires)
+            if missing and is_calm(account, one, hour):
+                key = ("counted", one.id, f"{hour:.0f}", str(missing))
+                yield Event(hour + HOUR + LATE, (key,), one, hour)
+
+
+def is_calm(account: Account, one: Deployed, hour: float) -> bool:
+    """Return whether neither a change of a deployment nor one of the clock is near an hour, and runs were seen."""
+    schedule = one.at(hour).schedule
+    changes = [change.at for change in one.changes if abs(change.at - hour) < 4 * HOUR]
+    seen = [run for run in account.runs if run.deployment is one and run.due and hour - 20 * HOUR < run.came < hour]
+    is_early = hour - account.begin < 2 * HOUR
+    return schedule is not None and bool(seen) and not (changes or is_early or schedule.turns_near(hour))
+
+
+class Event(NamedTuple):
+    """What happened, when, and as what it may be told. A fire may be told as missed before its run comes."""
+
+    at: float
+    keys: tuple[Key, ...]
+    deployment: Deployed
+    due: float | None = None
+    late: Started | None = None
+
+    def is_just_before(self, now: float) -> bool:
+        return self.keys[0][0] != "did_nothing" and self.at - 1 <= now <= self.at + LAG + 1
+
+
+def events_of(account: Account) -> list[Event]:
+    """Return all that happened."""
+    found = [event for one in account.deployments for event in _fires_of(account, one)]
+    found += counts_of(account)
+    for run in account.runs:
+        word = {"failed": "failed", "nothing": "did_nothing"}.get(run.went, "unstarted")
+        at = run.came + LATE if run.went == "stuck" else run.ended
+        if run.went != "done" and at is not None:
+            found.append(Event(at, ((word, run.id),), run.deployment))
+    return found
+
+
+def _fires_of(account: Account, one: Deployed) -> Iterator[Event]:
+    for due, again in one.due:
+        if one.is_counted(due):
+            continue
+        last = max(due, again)
+        of_fire = account.by_fire.get((one.id, due), [])
+        of_both = sorted([*of_fire, *account.by_fire.get((one.id, again), [])], key=lambda run: (run.came, run.id))
+        late = [run for run in of_both if run.came - (run.due or 0.0) <= DAY_LATE]
+        missed = ("missed", one.id, f"{due:.0f}")
+        if not late:
+            yield Event(last + LATE, (missed,), one, due)
+        elif late[0].came - (late[0].due or 0.0) > LATE:
+            yield Event(last + LATE, (("late", late[0].id), missed), one, due, late[0])
+        for run in of_both:
+            if run not in late:
+                yield Event(run.came, (("late", run.id),), one, due)
+        if not again:
+            for run in late[1:]:
+                yield Event(max(due + LATE, run.came), (("twice", run.id),), one, due)
+
+
+def states_at(account: Account, now: float, *, over: float = 0.0) -> set[Key]:
+    """Return what was so at a time, for so many seconds at least."""
+    found: set[Key] = {("waits", run.id) for run in account.runs if run.waits_at(now) and run.waits_at(now - over)}
+    for one in account.deployments:
+        last = one.at(now) if one.created <= now - over else one.changes[0]
+        if last.at <= now - over and (last.what == "break" or (last.what == "pause" and last.schedule)):
+            found.add(("paused", one.id))
+    return found
+
+
+# Who reads.
+
+
+@dataclass
+class Reader:
+    """Somebody who types reports: on which deployments, and what was told so far, with what a crash excuses."""
+
+    account: Account
+    of: list[str]
+    told: Counter[Key] = field(default_factory=Counter)
+    excused: Counter[Key] = field(default_factory=Counter)
+    doubts: set[str] = field(default_factory=set)
+    told_at: dict[Key, float] = field(default_factory=dict)  # states
+    blind: list[tuple[float, float]] = field(default_factory=list)  # reports that did not look at older runs
+    perhaps_at: dict[Key, float] = field(default_factory=dict)  # states that were told as it crashed, and noted or not
+
+    def is_of(self, deployment: str) -> bool:
+        return not self.of or deployment in self.of
+
+    def take(self, said: Said, now: float, *, crashed: bool, may_be_noted: bool = False) -> None:
+        self.told.update(said.events)
+        self.doubts |= said.doubts
+        if said.is_blind:
+            self.blind.append((said.since, said.until))
+        if crashed:
+            self.excused.update(said.events)
+            if may_be_noted:
+                self.perhaps_at |= dict.fromkeys(said.states, now)
+        else:
+            self.told_at |= dict.fromkeys(said.states, now)
+
+
+def play(cell: Cell, folder: Path) -> Played:
+    """Play the nights of a cell."""
+    if cell.how == "processes":
+        with Processes(folder) as processes:
+            return _play(cell, folder, processes.run)
+    return _play(cell, folder, _direct if cell.how == "direct" else _in_process)
+
+
+def _play(cell: Cell, folder: Path, run: Runner) -> Played:
+    account, played = Account(cell.seed, deployments=cell.deployments), Played()
+    nights = _Nights(cell, account, folder, run, played)
+    nights.read_news()
+    nights.read_spans()
     return played
 
 
-def _first(found: Any) -> str:
-    return ", ".join(sorted(map(str, found))[:2])
+class _Nights:
+    def __init__(self, cell: Cell, account: Account, folder: Path, run: Runner, played: Played) -> None:
+        self._cell, self._account, self._folder = cell, account, folder
+        self._run, self._played = run, played
+        self._chance = random.Random(f"reports {cell.seed}")
+        self._events = events_of(account)
+        self._by_id = {one.id: one for one in account.deployments}
+
+    def _report(self, now: float, where: str, words: list[str], *, may_crash: bool = False) -> tuple[Said | None, bool]:
+        """Return what a report says, None if it says nothing, and whether it crashed."""
+        chance = self._chance
+        crash = chance.choice(("asking", "printed")) if may_crash and chance.random() < self._cell.crashes else ""
+        service = Service(self._account, self._cell.generation, now)
+        look = Look(service, now, self._folder / where, crash, chance.randrange(6))
+        code, printed = self._run(look, ["report", *words, "-o", "json", "--exit-status"])
+        crashed = code is None
+        self._played.codes.append("killed" if code is None else code)
+        if not printed:
+            if code not in (None, 0, 7):
+                self._played.breaks(f"{words}: code {code} without a word", **{"wrong code": True})
+            return None, crashed
+        said = said_of(code or 0, json.loads(printed))
+        may_be_8 = said.is_urgent or ("--new" not in words and any(event.is_just_before(now) for event in self._events))
+        wrong = code is not None and (code == 8 if not may_be_8 else said.is_urgent and code != 8)
+        self._played.breaks(f"{words}: {code}", **{"wrong code": wrong or code not in (None, 0, 7, 8)})
+        return said, crashed
+
+    def read_news(self) -> None:
+        """Let one or two readers type `report --new` at drawn times on one machine."""
+        chance, account = self._chance, self._account
+        looks: list[tuple[float, int]] = []
+        readers: list[tuple[Reader, list[str]]] = []
+        for number in range(chance.choice((1, 1, 2))):
+            name = ["--reader", f"team-{number}"] if number or chance.random() < 0.5 else []
+            readers.append((self._reader(), name))
+            first = account.begin + chance.uniform(1.05, 1.8) * DAY
+            looks += [(now, number) for now in self._times(first)]
+        began, last = dict[int, float](), dict[int, float]()
+        for now, number in sorted(looks):
+            reader, name = readers[number]
+            said, crashed = self._report(now, "machine", ["--new", *name, *reader.of], may_crash=True)
+            if said is not None:
+                self._check_truth(reader, said, now)
+                self._check_once(reader, said, now)
+                reader.take(said, now, crashed=crashed, may_be_noted=self._cell.how == "processes")
+            if not crashed:
+                began.setdefault(number, now - DAY)
+                last[number] = now
+                self._check_states(reader, now, again=DAY)
+        for number, since in began.items():
+            self._check_told(readers[number][0], since, last[number], chain=False)
+
+    def read_spans(self) -> None:
+        """Let somebody type reports whose spans meet, some of them long after."""
+        chance, account = self._chance, self._account
+        reader, is_new = self._reader(), chance.random() < 0.5
+        ends = self._times(account.begin + chance.uniform(0.05, 1.0) * DAY)
+        now = ends[0]
+        for number, (since, until) in enumerate(pairwise(ends)):
+            now = max(now, until) + chance.choice((0.0, 0.0, 120.0, chance.uniform(0, 12 * HOUR)))
+            typed = ["--since", _typed(since), *(["--until", _typed(until)] if now > until else [])]
+            said, _ = self._report(now, f"new-{number}" if is_new else "spans", [*typed, *reader.of])
+            if said is None:
+                self._played.breaks(f"nothing of {typed}", untold=True)
+                continue
+            self._check_truth(reader, said, now, until=until)
+            reader.take(said, now, crashed=False)
+            self._check_states(reader, now, again=0.0, until=until)
+            self._check_verdict(reader, said, since, until, now)
+        self._check_told(reader, ends[0], ends[-1], chain=True)
+
+    def _reader(self) -> Reader:
+        ids = [one.id for one in self._account.deployments if one.created < self._account.begin]
+        some = sorted(self._chance.sample(ids, 1)) if ids and self._chance.random() < 0.2 else []
+        return Reader(self._account, some)
+
+    def _times(self, first: float) -> list[float]:
+        chance, at = self._chance, float(int(first))
+        times = [at]
+        while len(times) < 5:
+            at += chance.choice((7 * MINUTE, HOUR, 8 * HOUR, DAY, DAY, chance.uniform(MINUTE, 3 * DAY)))
+            if at > self._account.end - HOUR:
+                break
+            times.append(float(int(at)))
+        last = self._account.end - HOUR
+        return sorted({min(max(self._close_to_an_event(time), times[0]), last) for time in times})
+
+    def _close_to_an_event(self, time: float) -> float:
+        """Return a time about then, often while lists do not show yet what has just happened, or just was changed."""
+        changes = [change.at for one in self._account.deployments for change in one.changes]
+        near = [at for at in (*(event.at for event in self._events), *changes) if abs(at - time) < 6 * HOUR]
+        if not near or self._chance.random() < 0.6:
+            return time
+        return float(int(self._chance.choice(near) + self._chance.uniform(-5, LAG + 10)))
+
+    def _breaks(self, promise: str, words: str) -> None:
+        self._played.breaks(words, **{promise: True})
+
+    def _check_truth(self, reader: Reader, said: Said, now: float, *, until: float | None = None) -> None:
+        """Check that all that was told is so, and was decided by then."""
+        end = now if until is None else until
+        true = {key: event for event in self._events if event.at + LAG <= end + 1 for key in event.keys}
+        for key in said.events:
+            if key[0] == "counted" and not is_calm(self._account, self._by_id[key[1]], float(key[2])):
+                continue
+            event = true.get(key)
+            if event is None or not reader.is_of(event.deployment.id):
+                self._breaks("false alarm", f"{key} at {_at(now)}")
+            elif key[0] == "missed" and event.late and event.late.came + LAG < end:
+                self._breaks("false alarm", f"{key} has come by {_at(now)}")
+        states = states_at(self._account, now) | states_at(self._account, now - LAG)
+        if until is not None and (wrong := {state for state in said.states - states if state[0] == "paused"}):
+            self._breaks("false alarm", f"{wrong} at {_at(now)}")
+        elif until is None and said.states - states:
+            self._breaks("false alarm", f"{said.states - states} at {_at(now)}")
+
+    def _check_once(self, reader: Reader, said: Said, now: float) -> None:
+        """Check that no state is told again within a day while it lasts."""
+        for state in said.states:
+            told = reader.told_at.get(state, 0.0)
+            lasts = state[0] == "waits" or self._by_id[state[1]].at(told) is self._by_id[state[1]].at(now)
+            if now - told < DAY - LAG - 1 and lasts:
+                self._breaks("told twice", f"{state} at {_at(told)} and {_at(now)}")
+
+    def _check_states(self, reader: Reader, now: float, *, again: float, until: float | None = None) -> None:
+        """Check that the states of now are told, and were not told too long ago."""
+        for state in states_at(self._account, now, over=LAG + 20):
+            run = self._account.by_id.get(state[1])
+            of = state[1] if run is None else run.deployment.id
+            if run is not None and any(run.came < since - 26 * HOUR and now >= until for since, until in reader.blind):
+                continue
+            if not reader.is_of(of) or (run is not None and until is not None and run.came + LAG > until):
+                continue
+            told = max(reader.told_at.get(state, 0.0), reader.perhaps_at.get(state, 0.0))
+            if now - told > again:
+                self._breaks("state untold", f"{state} at {_at(now)}")
+
+    def _check_verdict(self, reader: Reader, said: Said, since: float, until: float, now: float) -> None:
+        of = [event for event in self._events if reader.is_of(event.deployment.id)]
+        events = [event for event in of if since < event.at + LAG <= until]
+        states = states_at(self._account, now, over=LAG + 20)
+        if "All is well" in said.verdict and (events or said.states):
+            self._breaks("not well", f"over {events[:1]} {states}")
+        fires = [
+            due
+            for one in self._account.deployments
+            if reader.is_of(one.id)
+            for due, _ in one.due
+            if since - DECIDED < due <= until and due > one.at(now).at + MINUTE
+        ]
+        if "nothing was due" in said.verdict and fires:
+            self._breaks("not well", f"{len(fires)} were due, to {_at(until)}")
+
+    def _check_told(self, reader: Reader, began: float, last: float, *, chain: bool) -> None:
+        """Check that all that happened was told, and once: of a chain of spans each event, of news each key."""
+        for event in self._events:
+            if not reader.is_of(event.deployment.id):
+                continue
+            told = [key for key in event.keys if reader.told[key]]
+            times = max((reader.told[key] - reader.excused[key] for key in event.keys), default=0)
+            if chain:
+                times = sum(reader.told[key] for key in event.keys)
+            if times > 1:
+                self._breaks("told twice", f"{told} {times} times, {_at(event.at)}")
+            is_within = began < event.at + (LAG if chain else 0.0) <= last - (0.0 if chain else LAG)
+            must = event.keys[:1] if event.late and event.late.came + LAG < last and not chain else event.keys
+            run = self._account.by_id.get(event.keys[0][-1])
+            is_old = run is not None and any(run.came < since - 26 * HOUR for since, _ in reader.blind)
+            if not is_within or is_old or self._is_hidden(reader, event):
+                continue
+            if not any(reader.told[key] for key in must):
+                self._breaks("untold", f"{must} of {_at(event.at)}, looked to {_at(last)}")
+
+    def _is_hidden(self, reader: Reader, event: Event) -> bool:
+        """Return whether a change hid a fire, and that was told."""
+        changes = event.deployment.changes[1:]
+        is_hidden = any(event.due is not None and change.at + MINUTE >= event.due for change in changes)
+        return is_hidden and event.deployment.id in reader.doubts
+
+
+def _at(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%m-%d %H:%M:%S")
+
+
+def _typed(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# In this process.
 
 
 class Killed(BaseException):
@@ -182,7 +472,7 @@ class _Output(io.BytesIO):
 class _Dying(httpx.BaseTransport):
     """A service whose client may die while it asks."""
 
-    def __init__(self, service: Nights, dies_at: int | None) -> None:
+    def __init__(self, service: Service, dies_at: int | None) -> None:
         self._service, self._left = service, dies_at
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -193,37 +483,157 @@ class _Dying(httpx.BaseTransport):
         return self._service.handle_request(request)
 
 
-def _day(cell: Watch, folder: Path) -> Played:
-    """Play a report every minute; each thing must be told, and once, but for what a crash let it tell again."""
-    account = Account(cell.seed, deployments=12, begin=BEGIN, end=BEGIN + 3 * DAY)
-    chance, played = random.Random(cell.seed), Played()
-    told, excused = Counter[str](), Counter[str]()
-    for minute in range(cell.minutes):
-        now = BEGIN + DAY + 60.0 * minute
-        crash = chance.choice(("asking", "printed")) if chance.random() < cell.crashes else ""
-        service = _Dying(Nights(account, cell.generation, now), chance.randrange(4) if crash == "asking" else None)
-        out = _Output()
-        out.is_last = crash == "printed"
-        env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
-        env["QODER_BASE_URL"] = "http://127.0.0.1:9/api/v1/cloud"
-        app = App(env=env, out=Screen(out), err=Screen(io.BytesIO()), clock=FakeClock(now), transport=service)
-        with suppress(Killed):
-            played.codes.append(main(["report", "--new", "-o", "json"], app))
-        if printed := out.getvalue():
-            keys = list(_keys(json.loads(printed)))
-            told.update(keys)
-            excused.update(keys if crash else ())
-    last = typed(Nights(account, cell.generation, now), FakeClock(now), folder, "report", "-o", "json")
-    there = set(_keys(last.json)) if last.code == 0 else {last.err}
-    played.codes += ["thing"] * len(told)
-    twice = {key for key, times in told.items() if times > 1 + excused[key]}
-    return _breaks(_breaks(played, "untold", there - told.keys()), "told twice", twice)
+def _environment(folder: Path, base: str = "http://127.0.0.1:9") -> dict[str, str]:
+    env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
+    return {**env, "QODER_BASE_URL": f"{base}/api/v1/cloud"}
 
 
-def _keys(report: dict[str, Any]) -> Iterator[str]:
-    for section in ("needs_you", "did_not_happen", "did_nothing", "cannot_tell"):
-        for each in report[section]:
-            until = each.get("until") if each["kind"] == "changed" else None
-            yield f"{each['kind']} {each['deployment']} {each.get('run')} {each.get('due')} {until}"
-    for each in report["failed"]:
-        yield from (f"failed {run}" for run in each["run_ids"])
+def _app(look: Look, out: io.BytesIO, transport: httpx.BaseTransport) -> App:
+    screen, env = Screen(out), _environment(look.folder)
+    return App(env=env, out=screen, err=Screen(io.BytesIO()), clock=FakeClock(look.now), transport=transport)
+
+
+def _in_process(look: Look, words: list[str]) -> tuple[int | None, str]:
+    out = _Output()
+    out.is_last = look.crash == "printed"
+    transport = _Dying(look.service, look.dies_at if look.crash == "asking" else None)
+    app = _app(look, out, transport)
+    with suppress(Killed):
+        return main(words, app), out.getvalue().decode()
+    return None, out.getvalue().decode()
+
+
+# What the command calls.
+
+
+class _Query(dict[str, Any]):
+    """The parameters of a request, as httpx has them."""
+
+    def get_list(self, name: str) -> list[str]:
+        return list(self.get(name, ()))
+
+
+class _DirectClient(Client):
+    """A client that asks a service without a wire between them, and may die of it."""
+
+    service: Service
+    left: int | None = None
+
+    def get(self, path: str, params: Any = None, **_: Any) -> Any:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+        shown = self.service.answer(path, _Query(params or {}))  # type: ignore[arg-type]
+        if shown is None:
+            raise NotFound("no such thing").with_(enveloped=True)
+        return shown
+
+    def server_now(self) -> float:
+        return self.service.now
+
+    def veil(self, text: str) -> str:
+        return text
+
+
+def _direct(look: Look, words: list[str]) -> tuple[int | None, str]:
+    app = _app(look, io.BytesIO(), look.service)
+    client = _DirectClient(app.settings, clock=app.clock, progress=app.progress, transport=look.service)
+    client.service, client.left = look.service, look.dies_at if look.crash == "asking" else None
+    vars(app)["client"] = client
+    given = {word: words[place + 1] for place, word in enumerate(words[:-1]) if word.startswith("--")}
+    is_news, ids = "--new" in words, [word for word in words if word.startswith("dep_")]
+    options = ReportOptions(ids, given.get("--since", "1d"), given.get("--until"), is_news=is_news)
+    remembered = ReportMemory(app.store, app.settings, given.get("--reader", "") if is_news else None, ids)
+    try:
+        memory = remembered.read()
+        night = read_night(app, options, memory)
+        told = tell(app, night, options, memory, remembered, given.get("--reader", ""))
+        code = 8 if told.report.is_urgent or told.just_now else 7 if told.unseen else 0
+        shown = json.dumps(declared(told.report)) if not (is_news and told.is_empty) else ""
+        if look.crash == "printed" and shown:
+            return None, shown
+        remembered.note(told.memory, told.keys, at=night.now)
+        return code, shown
+    except Killed:
+        return None, ""
+    finally:
+        app.close()
+
+
+# As processes.
+
+
+class Processes:
+    """A server of the service at the moment that a look says, and reports as processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._look: Look | None = None
+        self._left: int | None = None
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Processes":
+        processes = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                processes.answer(self)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                assert processes._look is not None
+                return formatdate(processes._look.now, usegmt=True)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        look = self._look
+        assert look is not None
+        if look.crash == "asking":
+            self._left = (self._left or 0) - 1
+            if self._left < 0 and self._running is not None:
+                self._running.kill()
+                return
+        url = urlsplit(handler.path)
+        query = httpx.QueryParams(url.query)
+        shown = look.service.answer(url.path.removeprefix("/api/v1/cloud"), query)
+        error = {"type": "error", "error": {"type": "not_found_error", "message": "No."}}
+        content = json.dumps(error if shown is None else shown).encode()
+        handler.send_response(404 if shown is None else 200)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    def run(self, look: Look, words: list[str]) -> tuple[int | None, str]:
+        """Run a report; one that is to be killed once it has printed dies at its first word, or a little after."""
+        self._look, self._left = look, look.dies_at
+        env = {**os.environ, **_environment(look.folder, f"http://127.0.0.1:{self._server.server_port}")}
+        command = [sys.executable, "-m", "qoder_cli", *words]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._running = process
+        assert process.stdout is not None
+        printed = process.stdout.read(1) if look.crash == "printed" else b""
+        if printed:
+            process.kill()
+        printed += process.stdout.read()
+        code = process.wait()
+        process.stdout.close()
+        if code < 0:
+            try:
+                json.loads(printed or b"0")
+            except ValueError:
+                printed = b""  # cut short: nobody can have read it
+            return None, printed.decode()
+        return code, printed.decode()

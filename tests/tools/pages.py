@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,17 +31,33 @@ AGENT = {"id": "agent_019ec0ffee007000800000000000a9e2", "type": "agent", "versi
 LIKE = {preset.word: preset for preset in PRESETS}
 CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
 MINUTES = 60
-NARROW = 80  # columns
+REQUEST_ID = re.compile(r"(request id:? |\"request_id\":\")[0-9a-f-]{36}")  # it is not the same twice
 MADE = "Made by `python -m tests.tools pages`.\n"
 HELP = (
     *("--help", "run --help", "deploy run --help", "run list --help", "run approve --help", "session new --help"),
     *("agent create --help", "vault put --help", "help", "help exit-codes"),
 )
-TABLES = ("run list", "run list --status failed", "run get {run}", "deploy list", "api --list deployment run")
-MORE_TABLES = (
-    *("run list -o wide -n 2", "deploy list -o wide", "deploy get nightly-report", "run logs {run}"),
-    *("deploy run nightly-report", "deploy pause weekly-digest", "auth status", "doctor --offline", "config list"),
+# One golden page a command; names have up to 30 columns, ids 32 digits, as real ones.
+SCREENS = {
+    "run-list": ("run list -n 6", "run list --status failed"),
+    "run-get": ("run get {asking}",),
+    "run-pending": ("run pending",),
+    "run-wait": ("run wait {run} {asking} {done}",),
+    "deploy-list": ("deploy list",),
+    "deploy-get": ("deploy get nightly-status-report",),
+    "deploy-run": (
+        "deploy run nightly-status-report",
+        "deploy run docs-sync customer-feedback-summary-emea --parallel 1",
+    ),
+    "session-list": ("session list -n 2",),
+    "agent-list": ("agent list -n 3",),
+    "usage": ("usage --by day",),
+}
+OTHERS = (
+    *("run list -n 3 -o wide", "run get {run}", "run logs {run}"),
+    *("deploy pause weekly-digest", "auth status", "api --list deployment run"),
 )
+WIDTHS = (80, 100, 120)
 
 
 class LongIds(World):
@@ -58,8 +75,10 @@ class Desk:
     ) -> None:
         self.clock = FakeClock()
         self.world = (make or world_with_history)(self.clock, kind)
-        last = list(self.world.runs.values())[-4]
+        runs = list(self.world.runs.values())
+        last, done = runs[len(RUNS) - 4 : len(RUNS) - 2]
         self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
+        self.ids |= {"asking": runs[-1].id, "done": done.id}
         self.env = {
             "QODER_PAT": TOKEN,
             "QODER_BASE_URL": "https://api.qoder.com/api/v1/cloud",
@@ -88,6 +107,7 @@ class Desk:
             clock=self.clock,
             transport=WithoutStreams(self.world, sleep=self.clock.sleep),
         )
+        self.clock.patience = 20.0 if " ".join(words).count("deploy run") else 0.0  # threads start several
         with columns(width):
             code = main([word.replace("\\r", "\r") for word in words[at + 1 :]], app)
         shown = out.getvalue().decode().replace(self.folder, "~")
@@ -105,6 +125,9 @@ RUNS = (
     (130, "customer-feedback-summary-emea"), (62, "issue-triage"), (26, "weekly-digest"), (3, "nightly-report"),
     (1.2, "customer-feedback-summary-emea"), (0.3, "release-notes"),
 )  # fmt: skip
+# As the screens show some of them: with names that take more room than they have letters, and one that asks.
+ASKING, ASKED = "🚀 release-train: プロダクション", 14
+WIDE_NAMES = {"issue-triage": "日次ステータスレポート", "nightly-report": "nightly-status-report"}
 
 
 def world_with_history(clock: FakeClock, kind: type[World]) -> World:
@@ -127,27 +150,34 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
     return world
 
 
+def world_of_screens(clock: FakeClock, kind: type[World]) -> World:
+    """Return the same with wide names, and with a run that waits for an answer."""
+    world = world_with_history(clock, kind)
+    for each in world.deployments.values():
+        each.change(world.now(), name=WIDE_NAMES.get(each.name, each.name))
+    clock.time -= ASKED * MINUTES
+    world.start(world.add_deployment(name=ASKING, agent=dict(AGENT), behaviour=LIKE["ask"].behaviour))
+    clock.time += ASKED * MINUTES
+    return world
+
+
 @contextmanager
 def columns(width: int) -> Iterator[None]:
     """Let the terminal be as wide as this, in UTC, and this machine be one that never changes."""
-    settings: dict[str, Any] = {
-        f"qoder_cli.{name}.terminal_width": lambda: width
-        for name in ("output.data", "output.screen", "sessions.showing")
-    }
-    settings |= {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
+    settings: dict[str, Any] = {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
     settings |= {"sysconfig.get_path": lambda name: f"/opt/{name}", "sys.executable": "/opt/python"}
     settings |= {"qoder_cli.doctor.checks.__file__": "/opt/qoder_cli/doctor/checks.py"}
     settings |= {"qoder_cli.doctor.checks.__version__": "0.1.0"}
     with ExitStack() as stack:
         for name, value in settings.items():
             stack.enter_context(patch(name, value))
-        stack.enter_context(patch.dict(os.environ, TZ="UTC"))
+        stack.enter_context(patch.dict(os.environ, TZ="UTC", COLUMNS=str(width)))
         time.tzset()
         yield
 
 
 def titled(title: str, rule: str = "=") -> str:
-    return f"\n\n{title}\n{rule * len(title)}\n"
+    return f"\n{title}\n{rule * len(title)}\n"
 
 
 def mistakes() -> str:
@@ -161,7 +191,7 @@ def mistakes() -> str:
                 text += titled(line, "-")
             elif line.startswith("$ "):
                 text += f"\n{desk.said(line.removeprefix('$ '), named=False)}"
-    return re.sub(r"(request id:? |\"request_id\":\")[0-9a-f-]{36}", r"\1…", text)
+    return REQUEST_ID.sub(r"\1…", text)
 
 
 def help_pages() -> str:
@@ -174,18 +204,19 @@ def help_pages() -> str:
 def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:
     """Return what commands show on a terminal of this width."""
     with TemporaryDirectory() as folder:
-        desk = Desk(folder, kind)
+        desk = Desk(folder, kind, world_of_screens)
         return "".join(f"\n{desk.said(f'qoder {line}', width=width)}" for line in lines)
 
 
-def all_tables() -> str:
-    """Return the main tables at 80 columns, then the widest of them with more room and with longer ids."""
-    text = MADE + titled(f"{NARROW} columns") + tables((*TABLES, *MORE_TABLES), NARROW)
-    text += titled(f"{NARROW} columns, ids of 32 digits") + tables(TABLES, NARROW, LongIds)
-    return text + titled("120 columns, ids of 32 digits") + tables(TABLES, 120, LongIds)
+def screen(lines: Iterable[str], widths: Iterable[int] = WIDTHS) -> str:
+    """Return what commands show at each width."""
+    shown = "".join(titled(f"{width} columns") + tables(lines, width, LongIds) for width in widths)
+    return MADE + REQUEST_ID.sub(r"\1…", shown)
 
 
-FILES = {"help.txt": help_pages, "mistakes.txt": mistakes, "tables.txt": all_tables}
+FILES = {"help.txt": help_pages, "mistakes.txt": mistakes}
+FILES |= {f"{name}.txt": partial(screen, lines) for name, lines in SCREENS.items()}
+FILES["others.txt"] = partial(screen, OTHERS, WIDTHS[:1])
 
 
 def write() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from qoder_cli.base.errors import Exit, NoResponse, NotYet, QoderError, Signalled, broken_down
+from qoder_cli.output.layout import columns
 from qoder_cli.output.screen import Screen, write_error
 
 
@@ -64,7 +65,7 @@ def test_internal_error_names_the_runs_that_may_go_on(
     [
         (120, "hint: to wait for it: qoder run wait drun_1234567890\n"),
         (40, "hint: to wait for it:\nqoder run wait drun_1234567890\n"),
-        (20, "hint: to wait for it: qoder run wait drun_1234567890\n"),  # the terminal has to break it anyway
+        (20, "hint: to wait for\nit:\nqoder run wait drun_1234567890\n"),  # only the terminal breaks it
     ],
 )
 def test_hints_on_a_terminal_are_broken_before_a_command_and_never_within_it(
@@ -75,3 +76,31 @@ def test_hints_on_a_terminal_are_broken_before_a_command_and_never_within_it(
     error = NotYet("running", hint="to wait for it", next=["qoder", "run", "wait", "drun_1234567890"])
     write_error(error, Screen(written, is_terminal=True), "table")
     assert written.getvalue().decode() == f"error: running\n{shown}"
+
+
+COMMAND = "qoder run retry drun_01a2332f82ec7c9013f7673006b51241"
+SAID = {
+    f"fix what the error names, then: {COMMAND}; to see more: qoder deploy check dep_1": COMMAND,
+    f"the key is known in this place already, look at it with `{COMMAND}` first": f"`{COMMAND}`",
+    "answer it once you have read what it says: qoder run answer drun_1 --with 'yes; go  on'": (
+        "qoder run answer drun_1 --with 'yes; go  on'"
+    ),
+}
+
+
+@pytest.mark.parametrize("hint", SAID)
+def test_hints_on_a_terminal_are_broken_around_each_command_in_them(hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    write_error(QoderError("failed", hint=hint), Screen(written := io.BytesIO(), is_terminal=True), "table")
+    lines = written.getvalue().decode().splitlines()
+    assert " ".join(lines) == f"error: failed hint: {hint}"
+    assert max(map(len, lines)) <= 80
+    assert any(SAID[hint] in line for line in lines)
+
+
+def test_message_with_wide_names_is_broken_where_the_terminal_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    message = "starting runs of 日次ステータスレポート, 한국어 배포 이름이 아주 길다, 🚀 release-train: プロダクション"
+    lines = Screen(None, is_terminal=True).worded(message).split("\n")
+    assert [line for line in lines if columns(line) > 40] == []
+    assert " ".join(line.strip() for line in lines) == message

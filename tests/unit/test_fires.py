@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import cron
 from qoder_cli.base.model import Deployment, Run
-from qoder_cli.report.fires import LATE, Fires, fires_of
+from qoder_cli.history.fires import Fires, fires_of
+from qoder_cli.history.records import LAG, LATE, RunRecord
 from tests.conftest import examples
 
 DAY = 86400.0
@@ -34,20 +35,25 @@ def deployment(expression: str = "0 * * * *", zone: str = "UTC", **fields: Any) 
     return Deployment({"id": "dep_1", "status": "active", "schedule": schedule, **old, **fields})
 
 
-def run(number: int, due: float | None, came: float | None, trigger: str = "schedule") -> Run:
+def run(number: int, due: float | None, came: float | None, trigger: str = "schedule") -> RunRecord:
     context = {"type": trigger} | ({} if due is None else {"scheduled_at": at(due)})
     created = {} if came is None else {"created_at": at(came)}
-    return Run({"id": f"drun_{number}", "deployment_id": "dep_1", "trigger_context": context, **created})
+    about = {"id": f"drun_{number}", "deployment_id": "dep_1", "status": "completed"}
+    return RunRecord.of(Run({**about, "trigger_context": context, **created}))
+
+
+def judged(deployment: Deployment, runs: list[RunRecord], *, since: float, now: float, whole: bool = True) -> Fires:
+    return fires_of(deployment, runs, since=since, after=since, until=now, now=now, whole=whole)
 
 
 def walked(expression: str, zone: str, since: float, now: float) -> list[float]:
     """Return what is due, each time of a zone's clock once."""
     place = cron.zone(zone)
     fires = cron.parse(expression).fires(after=since, zone=place)
-    due = takewhile(lambda fire: fire <= now - LATE, fires)
+    due = takewhile(lambda fire: fire <= now - LATE - LAG, fires)
     once = [fire for fire in due if not datetime.fromtimestamp(fire, place).fold]
     ends = [datetime.fromtimestamp(fire, place).replace(fold=1).timestamp() for fire in once]
-    return [fire for fire, end in zip(once, ends, strict=True) if end <= now - LATE]
+    return [fire for fire, end in zip(once, ends, strict=True) if end <= now - LATE - LAG]
 
 
 @examples(Fraction(1, 3))
@@ -57,7 +63,7 @@ def test_fires_dropped_are_found_and_no_others(expression: str, zone: str, now: 
     since, place = now - 2 * DAY, cron.zone(zone)
     names = chance.random() < 0.5
     dropped = set[float]()
-    runs: list[Run] = []
+    runs: list[RunRecord] = []
     for fire in takewhile(lambda fire: fire <= now, cron.parse(expression).fires(after=since, zone=place)):
         first = datetime.fromtimestamp(fire, place).replace(fold=0).timestamp()
         if chance.random() < share:
@@ -74,8 +80,21 @@ def test_fires_dropped_are_found_and_no_others(expression: str, zone: str, now: 
         for fire in both
         if (again := datetime.fromtimestamp(fire, place).replace(fold=1).timestamp()) <= fire or again in dropped
     ]
-    found = fires_of(deployment(expression, zone), runs, since=since, now=now)
-    assert (found.missed, found.late, found.doubled, found.unclear) == (both, [], [], [])
+    found = judged(deployment(expression, zone), runs, since=since, now=now)
+    if runs and not names and expression in ("*/15 * * * *", "* * * * *"):
+        assert {event.kind for event in found.events} <= {"counted"}
+        told = {event.due: event.were_due - event.came for event in found.events}
+        hours = list(range(now // 3600 * 3600 - 2 * 86400 + 7200, now - 3600 - int(LATE + LAG), 3600))
+        lacking = {hour: sum(hour <= fire < hour + 3600 for fire in dropped) for hour in hours}
+        plain = [hour for hour in hours if len({offset(place, hour + n * 3600) for n in (-4, -3, -2, -1, 0, 1)}) == 1]
+        assert {hour: told.get(hour, 0) for hour in plain} == {hour: lacking[hour] for hour in plain}
+        return
+    assert [(event.kind, event.due) for event in found.events] == [("missed", fire) for fire in both]
+    assert found.unclear == []
+
+
+def offset(place: Any, at: float) -> Any:
+    return datetime.fromtimestamp(at, place).utcoffset()
 
 
 NINE, EIGHT = SINCE_MORNING + 9 * 3600, SINCE_MORNING + 8 * 3600
@@ -84,35 +103,41 @@ FOUR = SINCE_MORNING + 4 * 3600
 
 
 def told(found: Fires) -> dict[str, Any]:
-    """Return what was found, as hours since midnight and reasons."""
-    return {
-        "missed": [round((fire - SINCE_MORNING) / 3600, 2) for fire in found.missed],
-        "late": [fired.runs[0].id for fired in found.late],
-        "doubled": [[each.id for each in fired.runs] for fired in found.doubled],
-        "unclear": [part.why for part in found.unclear],
-    }
+    """Return what was found, as hours since midnight, runs and reasons."""
+    by_kind: dict[str, list[Any]] = {}
+    for event in found.events:
+        about: Any = event.run.id if event.run else round(((event.due or 0.0) - SINCE_MORNING) / 3600, 2)
+        if event.kind == "counted":
+            about = (about, event.were_due, event.came)
+        by_kind.setdefault(event.kind, []).append(about)
+    return {**by_kind, **({"unclear": [part.why for part in found.unclear]} if found.unclear else {})}
 
 
 def changed(hour: float, **fields: Any) -> Deployment:
     return deployment("0 4,6 * * *", updated_at=at(SINCE_MORNING + hour * 3600), **fields)
 
 
-NONE: dict[str, Any] = {"missed": [], "late": [], "doubled": [], "unclear": []}
 RAN = run(1, FOUR, FOUR + 9)
 # The deployment, its runs, and what is told of the time from midnight to nine.
-TABLE: dict[str, tuple[Deployment, list[Run], dict[str, Any]]] = {
+TABLE: dict[str, tuple[Deployment, list[RunRecord], dict[str, Any]]] = {
     "ran": (DAILY, [RAN], {}),
     "missed": (DAILY, [], {"missed": [4]}),
     "a manual run is no fire": (DAILY, [run(1, None, FOUR + 9, "manual")], {"missed": [4]}),
     "a run that does not say why": (DAILY, [run(1, None, FOUR + 9, "")], {}),
     "late by its name": (DAILY, [run(1, FOUR, FOUR + 901)], {"late": ["drun_1"]}),
     "late by its place": (DAILY, [run(1, None, FOUR + 7200)], {"late": ["drun_1"]}),
-    "twice by name": (DAILY, [RAN, run(2, FOUR, FOUR + 11)], {"doubled": [["drun_1", "drun_2"]]}),
-    "twice by place": (DAILY, [run(1, None, FOUR), run(2, None, FOUR + 9)], {"doubled": [["drun_1", "drun_2"]]}),
+    "twice by name": (DAILY, [RAN, run(2, FOUR, FOUR + 11)], {"twice": ["drun_2"]}),
+    "twice by place": (DAILY, [run(1, None, FOUR), run(2, None, FOUR + 9)], {"twice": ["drun_2"]}),
+    "three times": (DAILY, [RAN, run(3, FOUR, FOUR + 30), run(2, FOUR, FOUR + 11)], {"twice": ["drun_2", "drun_3"]}),
+    "nearly its time": (DAILY, [run(1, FOUR + 59, FOUR + 70)], {}),
+    "no time of the schedule": (DAILY, [RAN, run(2, FOUR + 1800, FOUR + 1801)], {"stray": ["drun_2"]}),
+    "no time, by when it came": (DAILY, [run(1, None, FOUR), run(2, None, FOUR + 7200)], {"stray": ["drun_2"]}),
+    "more than a day late": (DAILY, [run(1, FOUR - 2 * DAY, FOUR + 9)], {"late": ["drun_1"], "missed": [4]}),
     "without a time": (DAILY, [run(1, None, None)], {"unclear": ["undated"]}),
     "due a moment ago": (deployment("50 8 * * *"), [], {}),
     "never fires": (deployment("0 0 30 2 *"), [], {}),
-    "manual only": (deployment(schedule=None, updated_at=at(EIGHT)), [], {}),
+    "manual only": (deployment(schedule=None), [], {}),
+    "manual only, changed today": (deployment(schedule=None, updated_at=at(EIGHT)), [], {"unclear": ["unscheduled"]}),
     "unscheduled today": (deployment(schedule=None, updated_at=at(EIGHT)), [RAN], {"unclear": ["unscheduled"]}),
     "changed at five": (changed(5), [], {"missed": [6], "unclear": ["changed"]}),
     "changed at eight": (changed(8), [], {"unclear": ["changed"]}),
@@ -131,13 +156,40 @@ TABLE: dict[str, tuple[Deployment, list[Run], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("given", "runs", "expected"), TABLE.values(), ids=TABLE.keys())
-def test_fires_of_a_morning(given: Deployment, runs: list[Run], expected: dict[str, Any]) -> None:
-    assert told(fires_of(given, runs, since=SINCE_MORNING, now=NINE)) == NONE | expected
+def test_fires_of_a_morning(given: Deployment, runs: list[RunRecord], expected: dict[str, Any]) -> None:
+    assert told(judged(given, runs, since=SINCE_MORNING, now=NINE)) == expected
 
 
 def test_fires_are_no_alarm_where_the_list_was_cut_or_lags() -> None:
-    assert told(fires_of(DAILY, [], since=SINCE_MORNING, now=NINE, whole=False)) == NONE | {"unclear": ["list_cut"]}
+    assert told(judged(DAILY, [], since=SINCE_MORNING, now=NINE, whole=False)) == {"unclear": ["list_cut"]}
     schedule = {**DAILY.schedule, "last_run_at": at(FOUR + 3)}
-    assert told(fires_of(deployment(schedule=schedule), [], since=SINCE_MORNING, now=NINE)) == NONE | {
-        "unclear": ["list_late"]
-    }
+    lags = deployment(schedule=schedule)
+    assert told(judged(lags, [], since=SINCE_MORNING, now=NINE)) == {"unclear": ["list_late"]}
+
+
+def of_hour(*minutes: float, delay: float = 3.0, first: int = 1) -> list[RunRecord]:
+    """Return runs that name no fire, so many minutes after four."""
+    return [run(n, None, FOUR + minute * 60 + delay) for n, minute in enumerate(minutes, first)]
+
+
+TENS = (0, 10, 20, 30, 40, 50)
+BEFORE, AFTER = [minute - 60 for minute in TENS], [minute + 60 for minute in TENS]
+# The minutes after four at which runs came, and what is told: fires that were due in an hour, and runs that came.
+COUNTS: dict[str, tuple[list[RunRecord], list[tuple[float, int, int]]]] = {
+    "all": (of_hour(*BEFORE, *TENS, *AFTER), []),
+    "all, each late": (of_hour(*BEFORE, *TENS, *AFTER, delay=540.0), []),
+    "two did not": (of_hour(*BEFORE, 0, 20, 30, 50, *AFTER), [(4, 6, 4)]),
+    "two did not, the others are late": (of_hour(*BEFORE, 0, 20, 30, 50, *AFTER, delay=540.0), [(4, 6, 4)]),
+    "one of each hour did not, all but one are late": (
+        of_hour(-58, -48, -31, -22, -15, 0, 15, 35, 47, 57, 63, 71, 81, 95, 102, 111, delay=0.0),
+        [(3, 6, 5), (4, 6, 5)],
+    ),
+    "one too many": (of_hour(*BEFORE, *TENS, 25, *AFTER), [(4, 6, 7)]),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_fires_close_together_are_only_counted(name: str) -> None:
+    runs, counts = COUNTS[name]
+    every_ten = deployment("*/10 3-5 * * *")
+    assert told(judged(every_ten, runs, since=SINCE_MORNING, now=NINE)).get("counted", []) == counts

@@ -36,6 +36,7 @@ ROOMS = (
     "local",
     "settings",
     "files",
+    "input",
     "output",
     "base",
 )

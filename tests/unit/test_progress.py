@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled
-from qoder_cli.output.prompt import line_of
+from qoder_cli.input.prompt import line_of
+from qoder_cli.output.live import Moving, Picture
 from qoder_cli.output.screen import Screen
 from qoder_cli.settings.values import Flags
+from tests.support.processes import Screenful
 from tests.support.wire import FakeClock
 
 BELLS: list[tuple[float, dict[str, Any], bool]] = [
@@ -48,7 +51,48 @@ def test_wait_draws_how_much_is_done_as_a_bar(share: float) -> None:
     with app.progress.waiting("applying", share=lambda: share):
         pass  # it is drawn when it begins
     done = int(share * 20)
-    assert set(re.findall("[━┄]+", err.getvalue().decode())) == {"━" * done + "┄" * (20 - done)}
+    assert max(map(len, re.findall("━+", err.getvalue().decode())), default=0) == done
+
+
+class InterruptedOnce(io.BytesIO):
+    """A terminal that a signal interrupts when the word is written."""
+
+    def __init__(self, word: bytes) -> None:
+        super().__init__()
+        self._word = word
+
+    def write(self, data: Any) -> int:
+        if self._word in data and self._word not in self.getvalue():
+            super().write(data)
+            signals._on_signal(signal.SIGINT, None)
+            return len(data)
+        return super().write(data)
+
+
+def test_signal_while_a_picture_is_drawn_leaves_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_seen", "_last_words", "_swallowed"):
+        monkeypatch.setattr(signals, name, [])
+    lines = ["one"]
+    moving = Moving(
+        Screen(written := InterruptedOnce(b"two"), is_terminal=True),
+        lambda width, height: Picture("\n".join(lines), "foot"),
+        stays=True,
+    )
+    moving.start()
+    lines.append("two")
+    with pytest.raises(Signalled):
+        moving.draw()
+    moving.stop()
+    assert Screenful().take(written.getvalue().decode()).shown == ["one", "two", "foot"]
+
+
+def test_command_above_a_picture_is_broken_by_the_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    app = App(env={}, out=Screen(None), err=Screen(err := io.BytesIO(), is_terminal=True), clock=FakeClock())
+    command = f"qoder run wait {' '.join(f'drun_{number:032x}' for number in range(5))}"
+    with app.progress.waiting("running"):
+        app.progress.note(f"later: {command}")
+    assert command in err.getvalue().decode()
 
 
 class Interrupting(io.BytesIO):

@@ -15,7 +15,7 @@ from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.taken import once_listed
-from qoder_cli.output.cells import Status
+from qoder_cli.output.cells import Fields, Id, Name, Status
 from qoder_cli.output.results import Result
 from tests.support.answers import Server
 
@@ -85,11 +85,11 @@ def test_result_shows_no_token_but_in_the_name_of_what_is_there() -> None:
     shown = {"id": None, "name": "[redacted]", "error": error.as_json(), "action": "failed", "exit_code": 6}
     changes = [{"path": "description", "before": "[hidden]", "after": "[hidden]"}]
     assert failed.as_json() == {**shown, "changes": changes, "input": "[redacted]:1"}
-    row = {"name": "[redacted]", "id": None, "changes": "description", "file": "[redacted]:1"}
+    row: Fields = {"name": Name("[redacted]"), "id": None, "changes": "description", "file": "[redacted]:1"}
     assert failed.row() == {**row, "action": Status("failed"), "error": "rejected"}
     step = step_of(WRITER, changes=[CHANGE, FieldChange("tools[0].type", "a", "b"), FieldChange("tools[1]", 1, 2)])
     done = result_of(step, "changed", WRITER)
-    row = {"name": "writer", "id": "agent_1", "changes": "description, tools", "file": None}
+    row = {"name": Name("writer"), "id": Id("agent_1"), "changes": "description, tools", "file": None}
     assert done.row() == {**row, "action": Status("changed"), "error": None}
     assert done.as_json()["input"] is None
     assert (done.typed, failed.typed) == ("writer", f"{PLANTED}.yaml:1")

@@ -170,7 +170,7 @@ def _helps(command: dict[str, Any]) -> list[str]:
 
 PAGES = [path.relative_to(HOUSE.parent).as_posix() for path in (HOUSE / "help" / "pages").glob("*.md")]
 PAGES += ["README.md", "CHANGELOG.md"]
-PAGES += [f"tests/shown/{name}.txt" for name in ("help", "mistakes", "tables")]
+PAGES += [f"tests/shown/{name}.txt" for name in ("help", "mistakes", "run-list", "deploy-run", "others")]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -4,25 +4,26 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotYet, QoderError, Unavailable, UsageError
+from qoder_cli.base.errors import ApiError, QoderError, UsageError
+from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Deployment, array, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted, few
+from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import AT_A_TIME, Facts
-from qoder_cli.deployments.findings import WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
-from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
+from qoder_cli.deployments.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
+from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_pages
 from qoder_cli.help.completion import values
 from qoder_cli.history.recent import histories_of
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.shown import found_at
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
-from qoder_cli.output.grid import wrapped
+from qoder_cli.output.layout import wrapped
 from qoder_cli.output.screen import inert, terminal_width
 from qoder_cli.settings.values import repeated
 
@@ -69,17 +70,22 @@ def check(
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
     typed = named(deployments, app, what="deployments") if deployments else []
     has_rule = _decider(app, policy)
-    counts: Counter[str] = Counter()
+    found: list[DeploymentFinding] = []
+    unlisted: list[str] = []
 
     def look() -> None:
-        nonlocal counts
-        counts = _look(app, typed, probe=probe, has_rule=has_rule)
+        deployments, unlisted[:] = _deployments(app, typed)
+        found[:] = _look(app, deployments, probe=probe, has_rule=has_rule)
 
     view.show(look)
-    if exit_status and counts["problem"]:
-        raise NotYet(f"{counted(counts['problem'], 'problem')} found", hint="run the commands that are named with them")
-    if exit_status and counts["unread"]:
-        raise Unavailable("not everything could be read", hint="see the findings `unread` above")
+    problems = sum(each.weight == "problem" for each in found)
+    conclude(
+        app,
+        finding=f"{counted(problems, 'problem')} found" if problems else None,
+        unseen=[*unlisted, *dict.fromkeys(each.says for each in found if each.finding in NOT_SEEN)],
+        judges=exit_status,
+        hint="run the commands that are named with them" if problems else "see the findings above",
+    )
 
 
 def _decider(app: App, path: str | None) -> HasRule:
@@ -98,14 +104,25 @@ def _decider(app: App, path: str | None) -> HasRule:
     return has_rule
 
 
-def _look(app: App, typed: Sequence[str], *, probe: bool, has_rule: HasRule) -> Counter[str]:
-    """Print what there is to say now; return how many findings have which weight. Raises ApiError."""
-    deployments = _named(app, typed) if typed else list(read_all(app))
+def _deployments(app: App, typed: Sequence[str]) -> tuple[list[Deployment], list[str]]:
+    """Return the deployments typed, or all, each once, and what could not be read of them. Raises QoderError."""
+    if typed:
+        return _named(app, typed), []
+    rows = [row for page in read_pages(app) for row in page["data"]]
+    deployments = {each.id: each for each in map(Deployment.read, rows) if each is not None}
+    unread = sum(Deployment.read(row) is None for row in rows)
+    alive = [each for each in deployments.values() if each.archived_at is None]
+    return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
+
+
+def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule: HasRule) -> list[DeploymentFinding]:
+    """Print what there is to say now, and return it. Raises ApiError."""
     if len(deployments) > _PACED:
         app.pace_reads()
     facts = Facts(app)
-    facts.prepare(each.raw for each in deployments)
-    histories = histories_of(app, [each.id for each in deployments])
+    with app.progress.waiting(f"checking {counted(len(deployments), 'deployment')}", leaving="nothing is changed"):
+        facts.prepare(each.raw for each in deployments)
+        histories = histories_of(app, deployments)
     now = app.client.server_now()
     by_deployment = [
         find(each, facts, histories.get(each.id, History()), now=now, has_rule=has_rule) for each in deployments
@@ -114,12 +131,13 @@ def _look(app: App, typed: Sequence[str], *, probe: bool, has_rule: HasRule) -> 
         tried = _tried(app, deployments, facts)
         by_deployment = [[*tried.get(each.id, ()), *one] for each, one in zip(deployments, by_deployment, strict=True)]
     by_deployment.sort(key=lambda one: min((WEIGHTS.index(each.weight) for each in one), default=len(WEIGHTS)))
-    found = [each for one in by_deployment for each in one]
+    where = repeated(replace(app.flags, no_progress=False))  # profile and host
+    found = [replace(each, fix=[app.program, *each.fix, *where]) for one in by_deployment for each in one]
     _show(app, found)
-    counts = Counter([one.weight for one in found]) + Counter(one.finding for one in found if one.finding == "unread")
+    counts = Counter(one.weight for one in found)
     summary = ", ".join(counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
     app.progress.note(f"{counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
-    return counts
+    return found
 
 
 def _named(app: App, typed: Sequence[str]) -> list[Deployment]:
@@ -145,9 +163,9 @@ def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> dict[st
     for deployment in deployments:
         for vault in map(str, array(deployment.raw.get("vault_ids"))):
             for finding, weight, says in tried.get(vault, ()):
-                fix = ("vault", "check", vault)
+                fix = ["vault", "check", vault]
                 found.setdefault(deployment.id, []).append(
-                    DeploymentFinding(deployment.id, deployment.name or "", finding, weight, says, fix)
+                    DeploymentFinding(deployment.id, deployment.name, finding, weight, says, fix)
                 )
     return found
 
@@ -167,60 +185,49 @@ def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None
 
 
 def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
-    where = repeated(replace(app.flags, no_progress=False))  # profile and host
-
-    def fix_of(finding: DeploymentFinding) -> list[str]:
-        return [app.program, *finding.fix, *where]
-
-    def data(finding: DeploymentFinding) -> dict[str, Any]:
-        return {
-            "deployment_id": finding.deployment,
-            "deployment_name": finding.name or None,
-            "finding": finding.finding,
-            "weight": finding.weight,
-            "says": finding.says,
-            "fix": fix_of(finding),
-        }
-
     def row(finding: DeploymentFinding) -> Fields:
+        id, name = finding.deployment_id, finding.deployment_name
         return {
-            "deployment": NamedId(finding.deployment, finding.name) if finding.name else Id(finding.deployment),
+            "deployment": NamedId(id, name) if name else Id(id),
             "finding": finding.finding,
             "weight": finding.weight,
             "says": Words(finding.says, least=30),
-            "fix": Words(shlex.join(fix_of(finding)), least=20),
-            "name": finding.name or None,
+            "fix": Words(shlex.join(finding.fix), least=20),
+            "name": name,
         }
 
     if app.output.is_drawn and app.output.columns is None and not app.output.is_wide:
-        app.output.screen.write("\n".join(_blocks(app, found, where)))
+        app.output.screen.write("\n".join(_blocks(app, found)))
         return
     if app.output.format == "id":  # each deployment once
-        found = list({each.deployment: each for each in found}.values())
+        found = list({each.deployment_id: each for each in found}.values())
     id = "deployment"
     if app.output.news is not None and app.output.format != "id":  # what is new, by that
         id = "says"
-    with Rows[DeploymentFinding](app.output, fields=row, data=data, id=id, first=_FIRST) as rows:
+    with Rows[DeploymentFinding](app.output, fields=row, data=declared, id=id, first=_FIRST) as rows:
         rows.show(found)
 
 
-def _blocks(app: App, found: Sequence[DeploymentFinding], where: Sequence[str]) -> Iterator[str]:
+def _blocks(app: App, found: Sequence[DeploymentFinding]) -> Iterator[str]:
     """Yield what is said of each deployment; notes that many have stand once, at the end."""
-    many = Counter(each.finding for each in found if each.weight == "note")
-    common = {finding for finding, count in many.items() if count > _MANY}
+    many = Counter((each.finding, each.says) for each in found if each.weight == "note")
+    common = {note for note, count in many.items() if count > _MANY}
     sheet: dict[str, list[str]] = {}
     for row in found:
-        called = f"{row.name} ({row.deployment})" if row.name else row.deployment
-        if row.finding not in common:
-            fix = shlex.join([app.program, *row.fix, *where])
-            sheet.setdefault(called, []).extend([f"{_SIGNS[row.weight]} {row.says}", f"  {fix}"])
+        called = row.deployment_id
+        if row.deployment_name:
+            called = f"{row.deployment_name} ({row.deployment_id})"
+        if (row.finding, row.says) not in common:
+            sheet.setdefault(called, []).extend([f"{_SIGNS[row.weight]} {row.says}", f"  {shlex.join(row.fix)}"])
     yield from (_block(app, called, lines) for called, lines in sheet.items())
-    for finding in sorted(common):
-        those = [each for each in found if each.finding == finding]
-        words = ["DEPLOYMENT" if word == those[0].deployment else word for word in those[0].fix]
-        fix = shlex.join([app.program, *words, *where])
-        names = few([one.name or one.deployment for one in those], _NAMED)
-        yield _block(app, counted(len(those), "deployment"), [f"{_SIGNS['note']} {those[0].says}: {names}", f"  {fix}"])
+    for finding, says in sorted(common):
+        those = [each for each in found if (each.finding, each.says) == (finding, says)]
+        fix = ["DEPLOYMENT" if word == those[0].deployment_id else word for word in those[0].fix]
+        if finding == "no_budget":
+            says = says.replace("no budget", f"{len(those)} deployments have no budget", 1)
+        names = few([one.deployment_name or one.deployment_id for one in those], _NAMED)
+        title = counted(len(those), "deployment")
+        yield _block(app, title, [f"{_SIGNS['note']} {says}: {names}", f"  {shlex.join(fix)}"])
 
 
 def _block(app: App, name: str, lines: Sequence[str]) -> str:

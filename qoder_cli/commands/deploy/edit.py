@@ -38,7 +38,7 @@ from qoder_cli.deployments.typed import (
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.deployments import settable
 from qoder_cli.nouns.shown import show
-from qoder_cli.output.cells import Moment, cell
+from qoder_cli.output.cells import Moment
 from qoder_cli.output.screen import inert
 from qoder_cli.sessions.answers import message
 
@@ -174,7 +174,7 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
     if not step.changes:
         app.progress.note(f"{step.label} is already up to date")
     elif not dry_run:
-        app.progress.note(f"{doing} {step.label} {app.client.settings.whereabouts}")
+        app.progress.note(f"{doing} {step.label}{app.client.settings.whereabouts}")
     if step.is_open:
         editing.note_owner(app, step)
     if not app.progress.is_quiet and step.is_open:
@@ -201,7 +201,9 @@ def _show_changes(app: App, step: "Step") -> None:
         is_paused = step.current is not None and Deployment(step.current).state == "paused"
         when = ", once it is unpaused" if is_paused else ""
         heading = f"fires {words_of(schedule)}{when}; next, in local time ({local_zone_name()}):"
-        shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires]
+        from qoder_cli.output.tables import cell
+
+        shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text.plain}" for fire in fires]
         app.err.print("".join(f"  {line}\n" for line in (inert(heading), *shown)))
 
 

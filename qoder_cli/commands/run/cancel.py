@@ -181,7 +181,7 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> Write[Any] |
     write = cancelling(app.client, session_id)
     try:
         _session_in(app, found)
-        app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
+        app.progress.note(f"cancelling {found.called}{app.settings.whereabouts}")
         write.send()
     except _AlreadyEnded:
         return None

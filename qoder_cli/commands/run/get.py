@@ -12,8 +12,8 @@ from qoder_cli.deployments.lookup import deployment_id_of
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
 from qoder_cli.local.remembered import remember_runs
+from qoder_cli.nouns.views import evaluation_fields, show_run
 from qoder_cli.output.cells import Fields
-from qoder_cli.output.views import evaluation_fields
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.sessions.asks import with_asks
@@ -52,7 +52,7 @@ def get(
         with suppress(ApiError):
             session = read_session(app.client, found.session_id, retry=False)
             evaluated = evaluation_fields(session)
-    app.show_run(found, **evaluated)
+    show_run(app, found, **evaluated)
     remember_runs(app.store, app.settings, [found])
     if exit_status and (error := ending_error(found, app)):
         raise error

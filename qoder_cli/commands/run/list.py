@@ -2,85 +2,40 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.outcome import is_going, verdict
-from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
+from qoder_cli.history.window import ALWAYS, APART, ROUNDED, Page, Window, down_to
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
+from qoder_cli.nouns.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
-from qoder_cli.output.screen import terminal_width
-from qoder_cli.output.views import RUN_CHOICES, RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
     from qoder_cli.history.listed import Resolver
 
-Page = dict[str, Any]
-
 LONGEST_RESOLVED = 100  # rows
-_ROOM_FOR_WHEN = 60  # columns of a terminal, from which a list of failed runs says when before why
 
 
 # To filter by: an enum, as typer takes no list of a Literal.
 Status = StrEnum("Status", "PENDING RUNNING COMPLETED FAILED SKIPPED")
 Trigger = Literal["manual", "schedule", "retry"]
 _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
-
-# The most by which triggered_at and created_at differ. The server filters by the one,
-# so much wider; here the other decides.
-APART = timedelta(hours=1)
-ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
-
-
-class Window(NamedTuple):
-    """The times between which things were created; None for no bound."""
-
-    since: datetime | None
-    until: datetime | None
-
-    @classmethod
-    def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
-        """Return the typed window. Raises UsageError."""
-        first, last = app.when(since, option="--since"), app.when(until, option="--until")
-        if first and last and first > last:
-            raise UsageError("--since is later than --until", hint="swap them")
-        return cls(first, last)
-
-    def holds(self, moment: datetime) -> bool:
-        """Return whether a moment lies within."""
-        return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
-
-    def has(self, moment: object) -> bool:
-        """Return whether a server's timestamp lies within."""
-        at = parse_timestamp(moment)
-        return at is not None and self.holds(at)
-
-    def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, Any]:
-        """Return two parameters of a request, widened by `slack`."""
-        query = {}
-        if self.since is not None:
-            query[after] = utc_text(self.since - slack)
-        if self.until is not None:
-            query[before] = utc_text(self.until + slack)
-        return query
-
-
-ALWAYS = Window(None, None)
 
 
 _OF_THIS = "Only runs of this deployment (id or name)."
@@ -116,7 +71,7 @@ def list_runs(
       qoder run list nightly-report --status failed,skipped --since 7d
       qoder run list --columns id,deployment,error -o pretty
       qoder run list --all -o jsonl | jq -r .id"""
-    view = View(app, viewing, RUN_CHOICES)
+    view = View(app, viewing, RUN_COLUMNS, "error")
     window = Window.read(since, until, app=app)
     if deployment is not None and of_deployment not in (None, deployment):
         raise UsageError(f"DEPLOYMENT and --deployment name two: {deployment}, {of_deployment}", hint="give one")
@@ -205,9 +160,7 @@ def _look(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    listing.print(
-        Rows(app.output, fields=_row(app, statuses), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST)
-    )
+    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST))
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {counted(undated, 'run')} without a creation time")
@@ -227,13 +180,10 @@ def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tu
 
 
 def _first(statuses: set[str]) -> tuple[str, ...]:
-    """Return the columns in the order they get room; a list of failed runs says why, and where there is room when."""
-    urgent: tuple[str, ...] = ()
+    """Return the columns as a terminal shows them; a list of failed runs says why first."""
     if statuses == {"failed"}:
-        urgent = ("id", "deployment", "error")
-        if terminal_width() >= _ROOM_FOR_WHEN:
-            urgent = ("id", "deployment", "triggered", "error")
-    return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
+        return tuple(dict.fromkeys(["deployment", "error", *RUN_FIRST]))
+    return RUN_FIRST
 
 
 def _status(run: Run) -> str | None:
@@ -263,20 +213,22 @@ def runs_request(of: str | None, trigger: Trigger | None, window: Window) -> tup
     return "/deployment_runs", query
 
 
-def _row(app: App, statuses: set[str]) -> Callable[[Run], Fields]:
+def _row(app: App) -> Callable[[Run], Fields]:
     """Return what makes a row; on a terminal with a deployment's name in the place of its id.
 
-    It has all columns where some are chosen.
+    It has all columns where some are chosen, or one that it lacks decides the order.
     """
-    if not app.output.is_drawn and app.output.columns is None:
+    own, sorting = RUN_FIRST if app.output.is_drawn else RUN_COLUMNS, app.output.sorting
+    chooses = app.output.columns is not None or (sorting is not None and sorting.column not in own)
+    if not app.output.is_drawn and not chooses:
         return run_row
-    now, is_wide, shows_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
+    now, is_wide = app.client.server_now(), app.output.is_wide
 
     def drawn(run: Run) -> Fields:
         name = app.seen_names.standing_for(run.deployment_id)
-        return listed_run(run, now=now, name=name, is_wide=is_wide, shows_why=shows_why)
+        return listed_run(run, now=now, name=name, is_wide=is_wide)
 
-    if app.output.columns is None:
+    if not chooses:
         return drawn
     if app.output.is_drawn:
         return lambda run: {**run_row(run), **drawn(run)}
@@ -306,13 +258,3 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     if len(statuses) != 1 or name != "after_id" or not shown or not shown.issubset(Status):
         return None
     return {**query, "status": next(iter(statuses)), name: value}
-
-
-def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
-    for page in pages:
-        yield page
-        rows = map(mapping, page["data"])
-        times = [at for row in rows if (at := unix(row.get("triggered_at") or row.get("created_at"))) is not None]
-        if descend(times) and times[-1] < (since - APART).timestamp():
-            return

@@ -61,6 +61,7 @@ def logs(
     from qoder_cli.sessions.showing import Selection
 
     app: App = ctx.obj
+    app.output.refuse_csv("a log")
     for name, typed_value in (("--on-ask", on_ask), ("--policy", policy)):
         if typed_value is not None and not follow:
             raise UsageError(f"{name} only works with --follow", hint="add --follow")

@@ -8,9 +8,9 @@ from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import policy_files
+from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.output.views import with_name
 from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
         return with_name(waiting.drawn_row(now), waiting.deployment_id, name, is_wide=app.output.is_wide)
 
     first = FIRST if policy is None else ("policy", *FIRST)
-    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=first, may_go=_MAY_GO)
+    id = "session" if shows_numbers(app) else "call"  # a call has a number, or is named by its id
+    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id=id, first=first, may_go=_MAY_GO)
     shown: list[Waiting] = []
     drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
     with rows:

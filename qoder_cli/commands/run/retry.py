@@ -6,10 +6,8 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, NotFound, QoderError, Unavailable, UsageError
-from qoder_cli.base.ids import RETRY, segment
+from qoder_cli.base.errors import ApiError, QoderError, UsageError, first_by_rank
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import verdict
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted
 from qoder_cli.cli import options
@@ -17,6 +15,7 @@ from qoder_cli.cli.options import (
     Text,
     Texts,
     WaitOptions,
+    argument,
     confirmed,
     flag,
     is_list,
@@ -25,10 +24,11 @@ from qoder_cli.cli.options import (
     options_typed,
     wanted_of,
 )
-from qoder_cli.commands.run.list import APART, Window, down_to
-from qoder_cli.deployments.lookup import deployment_id_of, explain_missing, read_deployment
+from qoder_cli.deployments.lookup import deployment_ids_of, read_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
+from qoder_cli.history.failed import failed_runs
+from qoder_cli.history.window import Window
 from qoder_cli.runs.again import differences, retry_of
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order
@@ -37,21 +37,23 @@ from qoder_cli.settings.values import OnLeave
 AT_A_TIME = 8  # runs and deployments that are read
 _LISTED = 5  # differences that are said
 
-_ALL_FAILED = "Instead of RUN: every run of DEPLOYMENT since --since that failed and was not retried yet."
+_RUNS = "Runs to retry; with --all-failed, deployments (ids or names). - reads them from stdin."
+_ALL_FAILED = "Retry each run of these deployments that failed since --since and was not retried yet."
 _SINCE = "With --all-failed: an age (90m, 7d), a date or an RFC 3339 time."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
 _DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
-_NOT_REPEATED = ("runs", "all_failed", "since", "dry_run", "parallel", "fail_fast", "allow_empty")
+_NOT_REPEATED = ("runs", "all_failed", "all", "since", "dry_run", "parallel", "fail_fast", "allow_empty")
 
 
 def retry(
     ctx: typer.Context,
-    runs: Texts = options.RUNS_OR_LAST,
+    runs: Texts = argument("RUN...", _RUNS, values.retried, default=None),
     *,
     waiting: WaitOptions,
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     interval: Text = options.INTERVAL,
-    all_failed: Text = option("--all-failed", "DEPLOYMENT", _ALL_FAILED, values.deployments),
+    all_failed: bool = flag("--all-failed", _ALL_FAILED),
+    all: bool = flag("--all", "With --all-failed: the runs of all deployments."),
     since: Text = option("--since", "WHEN", _SINCE),
     again: bool = flag("--again", "Also start runs once more that completed."),
     on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach"),
@@ -76,19 +78,18 @@ def retry(
     for an answer, completed (without --again), or whose outcome is unknown is
     refused (exit 6). Several runs are asked about; scripts need --yes.
     A retry that failed is a run of its own, to be retried by its own id;
-    --all-failed leaves it out, as what was retried before.
+    --all-failed leaves it out, as what was retried before. It starts what it
+    can judge; a run or a list that could not be read is an item of exit code 7.
 
     Examples:
       qoder run retry drun_019ec55694c07f2a9b402ffb4448ec18 --dry-run
       qoder run retry nightly-report@last
-      qoder run retry --all-failed nightly-report --since 1d --yes"""
+      qoder run retry --all-failed nightly-report --since 1d --yes
+      qoder run retry --all-failed --all --since 12h --yes --wait"""
     app: App = ctx.obj
     app.flags.on_leave = on_leave
-    if (all_failed is None) == (not runs):
-        raise UsageError("give the runs, or --all-failed DEPLOYMENT --since WHEN", hint="list them: qoder run list")
-    if (all_failed is None) != (since is None):
-        raise UsageError("--all-failed and --since only work together", hint="for example --since 1d")
-    as_list = all_failed is not None or is_list(runs or ())
+    _check(runs, all_failed=all_failed, all=all, since=since)
+    as_list = all_failed or is_list(runs or ())
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     if waiting.result and as_list and not app.output.is_json:
         raise UsageError("--result with several runs needs -o json or -o jsonl", hint="add --json, or retry one run")
@@ -97,14 +98,15 @@ def retry(
 
         check_shared(app, is_required=False)
     like = Order("", options=tuple(options_typed(ctx, without=_NOT_REPEATED)))
-    if all_failed is not None:
-        failed = _failed_of(app, all_failed, Window.read(since, None, app=app))
-        typed = [run.id for run in failed]
+    found: list[Run | QoderError] = []
+    if all_failed:
+        deployments = None if all else _deployments(app, named(runs or (), app, what="deployments"))
+        judged = failed_runs(app, deployments, Window.read(since, None, app=app))
+        app.tracked.typed = typed = [item.id for item in judged]
+        found = [item.run for item in judged]
         if not typed:
             app.output.records([], id="id")
             return None
-        app.tracked.typed = typed
-        found: list[Run | QoderError] = [*failed]
     else:
         typed = named(runs or (), app, allow_empty=allow_empty)
         found = _read(app, typed, as_list=as_list)
@@ -112,7 +114,7 @@ def retry(
     to_start = [order for order in orders if isinstance(order, Order)]
     if not as_list and isinstance(orders[0], QoderError):
         raise orders[0]
-    asks = (len(to_start) > 1 or (bool(to_start) and all_failed is not None)) and not yes and not dry_run
+    asks = (len(to_start) > 1 or (bool(to_start) and all_failed)) and not yes and not dry_run
     _say_differences(app, [run for run, order in zip(found, orders, strict=True) if isinstance(order, Order)], asks)
     if dry_run:
         from qoder_cli.commands.deploy.dry_run import show_requests
@@ -130,6 +132,27 @@ def retry(
     from qoder_cli.runs.starting import start_one
 
     return start_one(app, to_start[0], wanted)
+
+
+def _check(typed: Sequence[str] | None, *, all_failed: bool, all: bool, since: str | None) -> None:
+    """Raise UsageError for words that do not go together."""
+    if not all_failed and not typed:
+        why = "give the runs, or --all-failed DEPLOYMENT --since WHEN"
+        raise UsageError(why, hint="list them: qoder run list --status failed")
+    if all_failed != (since is not None):
+        raise UsageError("--all-failed and --since only work together", hint="for example --since 1d")
+    if all and not all_failed:
+        raise UsageError("--all only works with --all-failed", hint="add --all-failed --since 1d")
+    if all_failed and all == bool(typed):
+        raise UsageError("--all-failed needs either deployments or --all", hint="list them: qoder deploy list")
+
+
+def _deployments(app: App, typed: Sequence[str]) -> list[str]:
+    """Return the ids of the deployments typed, each once. Raises QoderError for one that is not there."""
+    ids = deployment_ids_of(typed, app)
+    if error := first_by_rank(id for id in ids if isinstance(id, QoderError)):
+        raise error
+    return list(dict.fromkeys(map(str, ids)))
 
 
 def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderError]:
@@ -166,67 +189,6 @@ def _ordered(app: App, found: Run | QoderError, like: Order, *, again: bool) -> 
         return retry_of(found, like, app, again=again)
     except QoderError as error:
         return error
-
-
-def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
-    """Return the failed runs of a deployment within a window that were not retried yet, oldest first.
-
-    Raises QoderError, also where the list does not tell.
-    """
-    from qoder_cli.history.listed import Resolver
-
-    of = deployment_id_of(typed, app)
-    query = window.query("triggered_after", "triggered_before", slack=APART)
-    assert window.since is not None
-    resolver = Resolver(app)
-    failed: dict[str, Run] = {}
-    undated = 0
-    try:
-        for page in down_to(
-            window.since, app.client.pages(f"/deployments/{segment(of)}/runs", {**query, "limit": 100})
-        ):
-            rows = [Run.read(row) for row in page["data"]]
-            if any(run is None or run.deployment_id not in (None, of) for run in rows):
-                raise Unavailable(f"the response is not the list of runs of {of}; nothing was started")
-            if not isinstance(page.get("has_more", False), bool):
-                raise Unavailable(f"the list of runs of {of} does not say whether it is whole; nothing was started")
-            undated += sum(run is not None and run.created is None for run in rows)
-            within = [run.raw for run in rows if run is not None and window.has(run.triggered_at)]
-            for run in resolver.runs(within):
-                if verdict(run) is Exit.RUN_FAILED:
-                    failed[run.id] = run
-    except NotFound as error:
-        raise explain_missing(error, of, app) from None
-    left_out = resolver.unread + undated
-    if left_out:
-        why = "their outcome could not be read, or they have no creation time"
-        app.progress.warn(f"ignored {counted(left_out, 'run')} of {of}: {why}")
-    retries = _retries(app)
-    done = set(retries.values()) & failed.keys()
-    themselves = retries.keys() & failed.keys()
-    message = f"{counted(len(failed), 'run')} of {of} failed since {window.since:%Y-%m-%dT%H:%M:%SZ}"
-    if done:
-        message += f"; ignored {len(done)} that were retried before"
-    if themselves:
-        message += f"; ignored {len(themselves)} that are retries themselves"
-    app.progress.note(message)
-    return [run for id, run in failed.items() if id not in done | themselves][::-1]
-
-
-def _retries(app: App) -> dict[str, str]:
-    """Return the runs that are known to be retries, here or in the shared store, with the runs that they retry.
-
-    Raises QoderError.
-    """
-    host = app.settings.host
-    found = app.store.retries(host)
-    if app.settings.keys is not None:
-        from qoder_cli.keys.opening import shared_store
-
-        for record in (each.record for each in shared_store(app).entries()):
-            if record.host == host and record.key.startswith(RETRY):
-                found |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
-    return found
 
 
 def _say_differences(app: App, found: Sequence[Run | QoderError], asks: bool) -> None:

@@ -6,8 +6,21 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.words import counted
 from qoder_cli.cli import options
-from qoder_cli.cli.options import Text, Texts, WaitOptions, flag, is_list, is_of_sessions, named, or_last, wanted_of
+from qoder_cli.cli.options import (
+    MOST,
+    Text,
+    Texts,
+    WaitOptions,
+    flag,
+    is_list,
+    is_of_sessions,
+    named,
+    option,
+    or_last,
+    wanted_of,
+)
 from qoder_cli.history import names
 from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.observe import any_observer, observer_of
@@ -16,6 +29,7 @@ from qoder_cli.runs.observe import any_observer, observer_of
 def wait(
     ctx: typer.Context,
     runs: Texts = options.RUNS_OR_LAST,
+    last: int | None = option("--last", "N", "The N runs that were started last on this machine.", min=1, max=MOST),
     timeout: Text = options.TIMEOUT,
     interval: Text = options.INTERVAL,
     follow: bool = flag("--follow -f", "Stream the session's events to stderr."),
@@ -23,6 +37,7 @@ def wait(
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     on_ask: Text = options.ON_ASK,
     policy: Text = options.POLICY,
+    notify: Text = options.NOTIFY,
     forget: bool = flag("--forget", "With `last`: treat a start in doubt as never made."),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
@@ -44,6 +59,8 @@ def wait(
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
       qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
     app: App = ctx.obj
+    if last is not None:
+        runs = _newest(app, last, runs)
     runs = runs or [or_last(None, app, of_sessions=is_of_sessions(ctx))]
     if forget:
         from qoder_cli.commands.key import forget_newest
@@ -54,8 +71,8 @@ def wait(
         return forget_newest(app, yes=yes)
     if yes:
         raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")
-    as_list = is_list(runs)
-    waiting = WaitOptions(True, follow, result, timeout, on_ask, policy)
+    as_list = is_list(runs) or last is not None
+    waiting = WaitOptions(True, follow, result, timeout, on_ask, policy, notify)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     typed = named(runs, app, allow_empty=allow_empty)
@@ -77,3 +94,14 @@ def wait(
     run_id = names.run(typed[0], app, timeout=wanted.limits.timeout)
     app.tracked.begun(run_id)
     return wait_for(app, observer_of(app, run_id), wanted.since(began, app.clock))
+
+
+def _newest(app: App, count: int, runs: Texts) -> list[str]:
+    """Return the ids of the newest runs that were started here. Raises UsageError if there are fewer."""
+    if runs:
+        raise UsageError("--last N and RUN cannot be used together", hint="leave one of them out")
+    known = app.store.newest_runs(count, profile=app.settings.profile, host=app.settings.host)
+    if len(known) < count:
+        why = f"{counted(len(known), 'run is', 'runs are')} known to be started here with this profile, not {count}"
+        raise UsageError(why, hint="to find runs: qoder run list")
+    return known

@@ -9,7 +9,7 @@ from qoder_cli.cli.options import SESSION_OR_LAST, Later, Text, or_last, require
 from qoder_cli.commands import generic
 from qoder_cli.commands.session.alike import VERBS, of_session
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.views import session_fields
+from qoder_cli.nouns.views import session_fields
 
 _SESSION = NOUNS["session"]
 

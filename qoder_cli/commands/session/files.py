@@ -5,8 +5,8 @@ from qoder_cli.base.errors import ApiError, OutcomeUnknown, UsageError
 from qoder_cli.base.model import Resource
 from qoder_cli.cli.options import ONE_SESSION, YES, Text, Texts, confirmed, option, several
 from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.nouns.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.output.data import Rows
-from qoder_cli.output.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.sessions import files as mounted
 
 _ADD = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
@@ -46,7 +46,7 @@ def files(
     id = target_of(run, app).session_id
     changes = bool(read or remove or renew is not None)
     if changes:
-        app.progress.note(f"changing the files of {id} {app.client.settings.whereabouts}")
+        app.progress.note(f"changing the files of {id}{app.client.settings.whereabouts}")
     for file in read:
         resource = mounted.add(app, id, file)
         app.progress.note(f"added {file.name} to {id} as {resource.id}")

@@ -15,7 +15,7 @@ from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.views import session_fields
+from qoder_cli.nouns.views import session_fields
 from qoder_cli.sessions import files, starting
 from qoder_cli.sessions.answers import message
 from qoder_cli.sessions.files import FileTyped
@@ -94,7 +94,7 @@ def new(
     body = _body(app, ctx.params, text, token)
     if outcome:
         body["initial_events"] = with_outcome(body.get("initial_events", ()), outcome)
-    app.progress.note(f"starting a session {app.client.settings.whereabouts}")
+    app.progress.note(f"starting a session{app.client.settings.whereabouts}")
     session, later = create(app, body)
     events = []
     if later:

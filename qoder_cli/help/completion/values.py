@@ -76,6 +76,12 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
         yield run.id, ", ".join(filter(None, (what.strip(), run.host)))
 
 
+def retried(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+    """Offer runs, or the deployments of which all that failed are meant."""
+    offered = deployments if ctx.params.get("all_failed") else runs
+    yield from offered(ctx, incomplete)
+
+
 def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
     """Return what offers a noun's things by id, and by each name that means one of them."""
 

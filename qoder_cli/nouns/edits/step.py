@@ -31,10 +31,10 @@ from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import operation, words_of
-from qoder_cli.output.cells import Fields, Status
+from qoder_cli.output.cells import Fields, Id, Name, Status
 from qoder_cli.output.results import Result
 
-FIRST = ("name", "action", "changes", "error", "id", "file")  # as there is room
+FIRST = ("name", "action", "changes", "error", "file", "id")  # what matters most first
 _LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
 _LISTED = 10  # ids that an error lists
 
@@ -215,8 +215,8 @@ class Applied(Result[Resource]):
     def row(self) -> Fields:
         place = self.step.origin.place
         return {
-            "name": self.step.name if self.found else without_tokens(self.step.name),
-            "id": self.found and self.found.id,
+            "name": Name(self.step.name if self.found else without_tokens(self.step.name)),
+            "id": self.found and Id(self.found.id),
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(each.field for each in self.step.changes)) or None,
             "file": place and without_tokens(place),

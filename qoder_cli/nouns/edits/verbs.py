@@ -200,7 +200,7 @@ class Changes:
             named[_SHOWN:] = [f"{len(named) - _SHOWN} more"]
         if named:
             where = self.app.client.settings.whereabouts
-            self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
+            self.app.progress.note(f"{self.change.doing} {', '.join(named)}{where}")
 
     def _print(self, named: Sequence[Named]) -> None:
         is_whole = self.noun.listing.row is not None

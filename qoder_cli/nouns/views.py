@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from qoder_cli.app import App
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
 from qoder_cli.base.outcome import Standing, calls_to_answer, evaluations, standing, waits_for_answer
@@ -17,6 +18,7 @@ from qoder_cli.output.cells import (
     Id,
     Milliseconds,
     Moment,
+    Name,
     NamedId,
     Outcomes,
     Status,
@@ -26,7 +28,6 @@ from qoder_cli.output.cells import (
 T = TypeVar("T")
 _RESERVED = "cas_config"  # the older servers' own key in metadata (help/pages/api.md#deployments)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
-_LONGEST_WHY = 100  # columns that an error gets before what is less important
 
 
 def run_fields(run: Run) -> Fields:
@@ -92,10 +93,8 @@ RUN_COLUMNS = (
     *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
     *("requires_action", "deployment_name"),
 )
-# What --columns may choose: `error` has both the type and the message.
-RUN_CHOICES = (*RUN_COLUMNS, "error")
-# In the order in which they get room on a terminal.
-RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "trigger", "session")
+# As a terminal shows them, what matters most first.
+RUN_FIRST = ("deployment", "status", "error", "triggered", "duration", "trigger", "session", "id")
 
 
 def run_row(run: Run) -> Fields:
@@ -104,11 +103,11 @@ def run_row(run: Run) -> Fields:
     return {name: fields[name] for name in RUN_COLUMNS}
 
 
-def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, shows_why: bool = False) -> Fields:
+def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool) -> Fields:
     """Return a run as a row of a list on a terminal at `now` (unix seconds).
 
-    `name` stands for its deployment's id, if there is one. If `is_wide`, it has local times and that id. If it
-    `shows_why`, its error needs room before what comes after it.
+    `name` stands for its deployment's id, if there is one. If `is_wide`, it has local times, that id, and where its
+    status is from.
     """
     row = with_name(run_row(run), run.deployment_id, name, is_wide=is_wide)
     triggered = row["triggered"]
@@ -124,11 +123,24 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, shows_w
         "deployment": row["deployment"],
         "triggered": triggered,
         "duration": row["duration"],
-        "error": _text(Words, error, least=_LONGEST_WHY if shows_why else 12),
+        "error": _text(Words, error),
         "trigger": row["trigger"],
         "session": row["session"],
-        **({"deployment_id": row["deployment_id"]} if is_wide else {}),
+        **({"deployment_id": row["deployment_id"], "status_from": run_fields(run)["status_from"]} if is_wide else {}),
     }
+
+
+def show_run(app: App, run: Run, **more: Any) -> None:
+    """Print a run, or a session's turn, with `more` fields in a table."""
+    run = app.named(run)
+    fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
+    hidden: tuple[str, ...] = ()
+    if app.output.is_drawn:
+        fields["status"] = waiting_status(run, app.server_now) or fields["status"]
+        hidden = () if app.output.is_wide else ("status_from",)
+        if app.tracked.said and app.out.is_terminal:  # the lines above have these
+            hidden += ("id", "deployment")
+    app.print_run(run, {name: value for name, value in fields.items() if name not in hidden})
 
 
 def waiting_status(run: Run, now: float) -> Status | None:
@@ -148,7 +160,7 @@ def missing_row(typed: str, status: str) -> Fields:
     """
     kinds = {"drun_": "id", "sess_": "session"}
     column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
-    shown = Words(typed) if column == "deployment" else Id(typed)
+    shown = Name(typed) if column == "deployment" else Id(typed)
     return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(status), column: shown}
 
 
@@ -158,8 +170,8 @@ DEPLOYMENT_COLUMNS = (
     *("next_run", "last_run", "agent", "environment", "created"),
 )
 DEPLOYMENT_FIRST = (
-    *("id", "name", "state", "next_run", "schedule", "paused_because", "timezone"),
-    *("last_run", "agent", "environment", "created"),
+    *("name", "state", "next_run", "schedule", "paused_because", "timezone"),
+    *("last_run", "agent", "environment", "created", "id"),
 )
 
 
@@ -206,7 +218,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
 def deployment_row(deployment: Deployment) -> Fields:
     """Return a deployment as a row of a list; columns are only ever appended."""
     fields = deployment_fields(deployment)
-    fields["name"] = Words(deployment.name or "-", least=20)
+    fields["name"] = Name(deployment.name or "-")
     fields["next_run"] = _moment(next(iter(deployment.next_fires), None))
     return {name: fields[name] for name in DEPLOYMENT_COLUMNS}
 
@@ -216,7 +228,7 @@ SESSION_COLUMNS = (
     *("id", "title", "status", "agent", "deployment", "environment", "credits", "created"),
     "deployment_name",
 )
-SESSION_FIRST = ("id", "title", "status", "deployment", "created", "agent", "credits", "environment")
+SESSION_FIRST = ("title", "deployment", "status", "created", "agent", "credits", "environment", "id")
 
 
 def session_fields(session: Run) -> Fields:
@@ -226,7 +238,7 @@ def session_fields(session: Run) -> Fields:
     model = mapping(raw.get("agent")).get("model")
     return {
         "id": Id(session.id),
-        "title": _text(Words, raw.get("title"), least=14),
+        "title": _text(Name, raw.get("title")),
         "status": Status("archived" if raw.get("archived_at") else text(raw.get("status")) or "unknown"),
         "latest_turn": turn["status"],
         **{name: turn[name] for name in ("requires_action", "error_type", "error_message", "agent")},
@@ -259,7 +271,7 @@ def listed_session(session: Run, *, name: str | None, is_wide: bool) -> Fields:
 
 
 RESOURCE_COLUMNS = ("id", "type", "what", "mount", "created")
-RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
+RESOURCE_FIRST = ("what", "mount", "type", "created", "id")
 
 
 def resource_row(resource: Resource) -> Fields:
@@ -271,7 +283,7 @@ def resource_row(resource: Resource) -> Fields:
     return {
         "id": Id(text(raw.get("id")) or "-"),
         "type": text(raw.get("type")),
-        "what": _text(Words, what and "@".join(filter(None, (what, at))), least=20),
+        "what": _text(Name, what and "@".join(filter(None, (what, at)))),
         "mount": _text(Words, raw.get("mount_path"), least=12),
         "created": _moment(raw.get("created_at")),
     }
@@ -346,10 +358,10 @@ def with_name(row: Fields, id: str | None, name: str | None, *, is_wide: bool) -
     return row
 
 
-def _deployment(id: str | None, name: str | None) -> Id | NamedId | Words | None:
+def _deployment(id: str | None, name: str | None) -> Id | NamedId | Name | None:
     if id and name:
         return NamedId(id, name)
-    return _id(id) or _text(Words, name)
+    return _id(id) or _text(Name, name)
 
 
 def recent_fields(runs: Sequence[Run]) -> Fields:

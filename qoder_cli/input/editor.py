@@ -7,8 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qoder_cli.base import signals
-from qoder_cli.output.keyboard import is_ready, modes, stop
-from qoder_cli.output.prompt import PASTED
+from qoder_cli.base.keyboard import is_ready, modes, stop
+from qoder_cli.input.prompt import PASTED
 from qoder_cli.output.screen import Screen
 
 if TYPE_CHECKING:

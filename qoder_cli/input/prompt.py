@@ -40,7 +40,7 @@ def line_of(
 
     With `early`, what is typed before the prompt could be read is no part of the line; `early` gets it.
     """
-    from qoder_cli.output.keyboard import keys
+    from qoder_cli.base.keyboard import keys
 
     try:
         if early is None:
@@ -71,7 +71,7 @@ def _next_line(stdin: IO[str], left: Left | None) -> str:
     """
     if sys.platform == "win32" or not stdin.isatty():
         return stdin.readline()
-    from qoder_cli.output.keyboard import is_ready
+    from qoder_cli.base.keyboard import is_ready
 
     line = b""
     while not line.endswith(b"\n"):
@@ -146,7 +146,7 @@ def _taken(stdin: IO[str] | None, *, ask: Callable[[], object] | None = None) ->
         if ask is not None:
             ask()
         return ""
-    from qoder_cli.output.keyboard import is_ready, keys
+    from qoder_cli.base.keyboard import is_ready, keys
 
     pieces: list[bytes] = []
 

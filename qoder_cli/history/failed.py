@@ -1,0 +1,126 @@
+"""The runs of deployments that failed within a window and were not retried yet."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
+from qoder_cli.base.ids import RETRY, segment
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import UNREADABLE
+from qoder_cli.base.times import unix
+from qoder_cli.base.words import counted
+from qoder_cli.deployments.lookup import explain_missing
+from qoder_cli.history.listed import Resolver
+from qoder_cli.history.records import outcome_of
+from qoder_cli.history.window import APART, ROUNDED, Window, down_to
+
+_NOTHING = "; nothing was started"
+
+
+class Judged(NamedTuple):
+    """A run that failed, or what could not be judged, and why; `id` is that of the run or the deployment."""
+
+    id: str
+    run: Run | QoderError
+
+
+def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> list[Judged]:
+    """Return the failed runs of deployments, None for all, that were not retried yet, oldest first.
+
+    Whatever could not be judged is an error in its place. Raises QoderError where nothing could.
+    """
+    reader = _Reader(app, window)
+    with app.progress.waiting(reader.progress, leaving="nothing is started"):
+        if deployments is None:
+            reader.read("/deployment_runs", window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED), None)
+        for id in deployments or ():
+            query = window.query("triggered_after", "triggered_before", slack=APART)
+            try:
+                reader.read(f"/deployments/{segment(id)}/runs", query, id)
+            except ApiError as error:
+                if len(deployments or ()) == 1 or error.is_logged_out:
+                    raise
+                reader.unjudged[id] = Unavailable(f"the runs of {id} could not be read: {error.message}{_NOTHING}")
+    return list(reader.judged())
+
+
+class _Reader:
+    def __init__(self, app: App, window: Window) -> None:
+        assert window.since is not None  # nobody retries what failed ever
+        self._app = app
+        self._window = window
+        self._since = window.since
+        self._resolver = Resolver(app)
+        self._failed: dict[str, Run] = {}
+        self._read = 0
+        self.unjudged: dict[str, QoderError] = {}  # by the id of a run, or of a deployment
+
+    def progress(self) -> str:
+        return f"read {counted(self._read, 'run')}"
+
+    def read(self, path: str, query: dict[str, Any], of: str | None) -> None:
+        """Read a list of runs, of one deployment if it is given. Raises QoderError, also where it does not tell."""
+        called = of or "all deployments"
+        try:
+            for page in down_to(self._since, self._app.client.pages(path, {**query, "limit": 100})):
+                self._app.progress.beat()
+                rows = [Run.read(row) for row in page["data"]]
+                if not isinstance(page.get("has_more", False), bool):
+                    raise Unavailable(f"the list of runs of {called} does not say whether it is whole{_NOTHING}")
+                runs = [run for run in rows if run is not None and run.deployment_id in (None, of or run.deployment_id)]
+                if len(runs) < len(rows) or (of is None and any(run.deployment_id is None for run in runs)):
+                    raise Unavailable(f"the response is not the list of runs of {called}{_NOTHING}")
+                self._read += len(runs)
+                for run in runs:
+                    if unix(run.triggered_at) is None:
+                        why = f"run {run.id} does not say when it was created{_NOTHING}"
+                        self.unjudged[run.id] = Unavailable(why)
+                self._judge([run.raw for run in runs if self._window.has(run.triggered_at)])
+        except NotFound as error:
+            raise (error if of is None else explain_missing(error, of, self._app)) from None
+
+    def _judge(self, rows: Sequence[dict[str, Any]]) -> None:
+        for run in self._resolver.runs(rows):
+            match outcome_of(run):
+                case "failed" if run.error_type == UNREADABLE:
+                    why = f"run {run.id} may have failed: its session does not say why it stopped{_NOTHING}"
+                    self.unjudged[run.id] = Unavailable(why)
+                case "failed":
+                    self._failed[run.id] = run
+                case "unknown":
+                    why = "its session was deleted" if run.derived else "its session could not be read"
+                    self.unjudged[run.id] = Unavailable(f"how run {run.id} ended is unknown: {why}{_NOTHING}")
+
+    def judged(self) -> Iterator[Judged]:
+        """Return what was read, and say what is left out."""
+        retries = _retries(self._app)
+        done = set(retries.values()) & self._failed.keys()
+        themselves = retries.keys() & self._failed.keys()
+        message = f"{counted(len(self._failed), 'run')} failed since {self._since:%Y-%m-%dT%H:%M:%SZ}"
+        if done:
+            message += f"; ignored {len(done)} that were retried before"
+        if themselves:
+            message += f"; ignored {len(themselves)} that are retries themselves"
+        self._app.progress.note(message)
+        failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
+        runs = (Judged(run.id, run) for run in failed if run.id not in done | themselves)
+        return chain(runs, (Judged(id, error) for id, error in self.unjudged.items()))
+
+
+def _retries(app: App) -> dict[str, str]:
+    """Return the runs that are known to be retries, here or in the shared store, with the runs that they retry.
+
+    Raises QoderError.
+    """
+    host = app.settings.host
+    retries = app.store.retries(host)
+    if app.settings.keys is not None:
+        from qoder_cli.keys.opening import shared_store
+
+        for entry in shared_store(app).entries():
+            record = entry.record
+            if record.host == host and record.key.startswith(RETRY):
+                retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
+    return retries

@@ -1,0 +1,412 @@
+"""Read what a report covers: deployments, runs and how they ended, credits. What cannot be read becomes a problem.
+
+Runs are read that were created in the span, and as long before it as a session lasts; those that had not ended when
+this machine last looked; and, on a machine that does not know what was before, some older ones.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import islice
+from math import inf
+from typing import Any, NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base.credits import amount, total
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
+from qoder_cli.base.pool import in_order
+from qoder_cli.base.times import descend, utc_text
+from qoder_cli.base.words import counted
+from qoder_cli.deployments.lookup import find_deployment, read_pages
+from qoder_cli.history.listed import AT_A_TIME, Resolver
+from qoder_cli.history.records import LAG, LATE, RunRecord
+from qoder_cli.history.usage import AT_REST
+from qoder_cli.local.remembered import MOST_RUNS, remember_runs
+from qoder_cli.local.reports import Memory
+from qoder_cli.runs.observe import LONGEST_RUN
+from qoder_cli.sessions.asks import Call, look
+from qoder_cli.sessions.log import is_last
+
+REACH = 30 * 86400.0  # seconds; runs that were created longer ago are not looked for
+MOST_ASKED = 5000  # sessions, without --all
+_REMEMBERED = 100  # runs of which nobody could tell how they ended; of more it is remembered where to list again
+_FEWEST = 500  # sessions that are asked before older runs are left out, of which this machine knows nothing
+_APART = 3600.0  # seconds by which what the server filters by, and what decides here, may differ
+_ALL_RUNS = "/deployment_runs"
+_MOST_CALLS = 20  # waiting runs of which the call is read
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that was not read, or not whole, and why, in words."""
+
+    what: str
+    message: str
+
+
+class ReportOptions(NamedTuple):
+    """What a report is asked for: deployments by id, the span, and whether all sessions are to be asked."""
+
+    deployments: Sequence[str]
+    since: str
+    until: str | None = None
+    is_news: bool = False
+    asks_all: bool = False
+
+
+@dataclass
+class Night:
+    """What was read, all times in unix seconds on the server's clock.
+
+    `deployments` are those asked about, by id. `runs` were created since `listed_from`, or had not ended when this
+    machine last looked; `whole` says that none of them may be missing. What happened later than `after` is to be told.
+    """
+
+    since: float = 0.0
+    until: float = 0.0
+    after: float = 0.0
+    now: float = 0.0
+    listed_from: float = 0.0
+    known_from: float = 0.0  # runs created before it were never looked at
+    left_from: float = inf  # when the oldest run was created that was not asked, or read
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    runs: list[RunRecord] = field(default_factory=list)
+    before: Counter[str] = field(default_factory=Counter)  # runs of as long a time before, by deployment
+    whole: bool = True
+    spent: dict[str, tuple[Decimal, int]] = field(default_factory=dict)  # credits, and of how many runs, by deployment
+    calls: dict[str, list[Call]] = field(default_factory=dict)  # what a run waits for
+    problems: list[Problem] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)  # runs that had not ended, and could not be read again
+
+    def has(self, run: RunRecord) -> bool:
+        """Return whether a run was created within the span; one that does not say may be of now."""
+        return self.since < (run.created or run.due or self.until) <= self.until
+
+
+def read_night(app: App, options: ReportOptions, memory: Memory | None) -> Night:
+    """Return what a report tells of. Raises UsageError, and ApiError where nothing could be read, or is not there."""
+    for option, when in (("--since", options.since), ("--until", options.until)):
+        app.when(when, option=option)  # before anything is asked
+    app.pace_reads()
+    return _Reader(app, options, memory).read()
+
+
+class _Reader:
+    def __init__(self, app: App, options: ReportOptions, memory: Memory | None) -> None:
+        self._app = app
+        self._options = options
+        self._memory = memory
+        self._night = Night()
+        self._taken = set[str]()
+        self._counted = set[str]()  # runs of the time before
+        self._open = set[str]()  # runs that had not ended when this machine last looked, or lasted long
+        self._newest: list[Run] = []
+        self._listed_before = 0.0  # from when on runs are counted, to compare with the time before
+        self._digs = False  # whether older runs are looked for, of which this machine knows nothing
+        self._failures: dict[str, ApiError] = {}  # by what could not be listed
+        self._resolver = Resolver(app, most=None if options.asks_all else MOST_ASKED)
+
+    def read(self) -> Night:
+        app, night = self._app, self._night
+        with app.progress.waiting(self._progress, leaving="nothing is changed"):
+            self._read_deployments()
+            self._set_span()
+            self._resolver.looks_since = night.after - LAG
+            self._read_runs()
+            if {"deployments", "runs"} <= self._failures.keys():
+                raise self._failures["deployments"]
+            self._read_open()
+            self._read_older()
+            self._read_credits()
+            self._read_calls()
+        self._note_problems()
+        remember_runs(app.store, app.settings, self._newest)
+        return night
+
+    def _progress(self) -> str:
+        return f"read {counted(len(self._taken), 'run')}, asked {counted(self._resolver.asked, 'session')}"
+
+    def _read_deployments(self) -> None:
+        night = self._night
+        for id in self._options.deployments:
+            night.deployments[id] = find_deployment(self._app, id)
+        try:
+            for page in () if self._options.deployments else read_pages(self._app, archived=True):
+                self._app.progress.beat()
+                deployments = list(filter(None, map(Deployment.read, page["data"])))
+                if len(deployments) < len(page["data"]):
+                    night.problems.append(Problem("deployments", "some items of the list are not deployments"))
+                night.deployments |= {deployment.id: deployment for deployment in deployments}
+        except ApiError as error:
+            self._note(error, "deployments")
+
+    def _note(self, error: ApiError, what: str) -> None:
+        """Note that a list could not be read. Raises the error if nobody is logged in."""
+        if error.is_logged_out:
+            raise error
+        self._night.whole = self._night.whole and what == "credits"
+        self._failures[what] = error
+        self._night.problems.append(Problem(what, error.message))
+
+    def _set_span(self) -> None:
+        """Work out the span, and from when on runs are to be listed, on the server's clock."""
+        app, night, memory = self._app, self._night, self._memory
+        night.now = night.until = app.server_now
+        if self._options.until is not None:
+            night.until = min(app.when(self._options.until, option="--until").timestamp(), night.now)
+        if memory is not None and memory.ended > night.now + LAG:  # a clock was set back: what was told is still known
+            memory = self._memory = memory._replace(ended=memory.began, back_to=memory.began)
+        if memory is not None and memory.ended > night.now + LAG:
+            memory = self._memory = None
+        if self._options.is_news and memory is not None:
+            night.since, night.after = min(memory.ended, night.now), memory.began
+        else:
+            night.since = night.after = max(app.when(self._options.since, option="--since").timestamp(), OLDEST)
+        if night.since > night.until and self._options.until is not None:
+            raise UsageError("--since is later than --until", hint="swap them")
+        night.since = min(night.since, night.until)  # this machine's clock may be ahead
+        night.listed_from = night.since - LONGEST_RUN
+        night.known_from = night.listed_from
+        if memory is not None:
+            night.listed_from = min(night.listed_from, max(min(memory.ended - LAG, memory.back_to), night.now - REACH))
+            night.known_from = min(night.listed_from, memory.known_from)
+            runs = memory.open_runs.items()
+            self._open = {id for id, ended in runs if (ended or inf) + LAG > night.after}
+        self._listed_before = night.listed_from
+        if not self._options.is_news:
+            self._listed_before = max(2 * night.since - night.until, OLDEST)
+
+    def _read_runs(self) -> None:
+        """Read the runs created since `listed_from`, and count those of the time before.
+
+        Where this machine knows nothing of what was before, and one page shows all there is, older ones are read, too.
+        """
+        night = self._night
+        floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
+        self._digs = night.known_from > reach and (self._memory is None or self._options.asks_all)
+        is_all = self._digs
+        for path in self._paths:
+            rows, is_last = next(self._pages(path, since=min(floor, reach))) if self._digs else ([], False)
+            self._take(rows, older=is_last)
+            is_all = is_all and is_last
+            for rows, _ in () if is_last else self._pages(path, since=floor):
+                self._take(rows)
+                if _is_below(rows, floor):
+                    break  # the server ignores the time that was asked for
+        if is_all and night.whole:
+            night.known_from = 0.0
+
+    def _read_older(self) -> None:
+        """Read older runs, where this machine knows nothing of them: some may still wait, or have ended only now."""
+        night, asks_all = self._night, self._options.asks_all
+        reach = night.now - REACH
+        if not night.whole or night.known_from <= reach:
+            return
+        may_ask = inf if asks_all else max(_FEWEST - self._resolver.asked, 0)
+        if may_ask and self._digs:
+            older, is_all = list[dict[str, Any]](), True
+            for path in self._paths:
+                for rows, _ in self._pages(path, since=reach, until=night.known_from):
+                    older += rows
+                    if len(older) >= may_ask or _is_below(rows, reach):
+                        is_all = is_all and _is_below(rows, reach)
+                        break
+            self._take(older, older=True)
+            times = [at for at in map(created_at, older) if at is not None]
+            if is_all:
+                night.known_from = 0.0
+            elif descend(times):
+                night.known_from = times[-1]
+        if night.known_from > reach:
+            when = datetime.fromtimestamp(night.known_from).strftime("%Y-%m-%d %H:%M")
+            message = f"those created before {when} were not looked at (--all does, and this machine remembers it)"
+            night.problems.append(Problem("older runs", message))
+
+    @property
+    def _paths(self) -> list[str]:
+        """The lists of the runs that are asked about."""
+        if self._options.deployments:
+            return [_runs_of(id) for id in self._options.deployments]
+        return [_ALL_RUNS]
+
+    def _pages(self, path: str, **window: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
+        """Yield the runs of a list that were created since and until, or more; with the last page, that it is.
+
+        A list that cannot be read ends, and is noted as not whole.
+        """
+        names, slack = {"since": "created_at[gte]", "until": "created_at[lte]"}, 0.0
+        if self._options.deployments:
+            names, slack = {"since": "triggered_after", "until": "triggered_before"}, _APART
+        query = {names[bound]: _utc(at - slack if bound == "since" else at + slack) for bound, at in window.items()}
+        try:
+            for page in self._app.client.pages(path, {**query, "limit": 100}, fresh=True):
+                self._app.progress.beat()
+                runs = [run for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
+                rows = [run.raw for run in runs if path in (_ALL_RUNS, _runs_of(run.deployment_id or ""))]
+                if lacking := len(page["data"]) - len(rows):
+                    self._night.whole = False
+                    message = f"{lacking} items of the list are not runs of a deployment that was asked for"
+                    self._night.problems.append(Problem("runs", message))
+                yield rows, is_last(page)
+        except ApiError as error:
+            self._note(error, "runs")
+            yield [], True
+
+    def _take(self, rows: Sequence[dict[str, Any]], *, older: bool = False) -> None:
+        """Take runs of a list, each once, with how they ended; those of the time before are only counted."""
+        night, new = self._night, list[dict[str, Any]]()
+        for row in rows:
+            id, created, deployment = row["id"], created_at(row), str(row["deployment_id"])
+            if id in self._taken or (self._options.deployments and deployment not in night.deployments):
+                continue
+            is_before = created is not None and self._listed_before < created <= night.since
+            if is_before and id not in self._counted:
+                self._counted.add(id)
+                night.before[deployment] += 1
+            if older or created is None or created >= night.listed_from or id in self._open:
+                self._taken.add(id)
+                new.append(row)
+        for run in self._resolver.runs(new):
+            self._app.progress.beat()
+            self._keep(run)
+
+    def _keep(self, run: Run) -> None:
+        night, resolver = self._night, self._resolver
+        if len(self._newest) < MOST_RUNS:
+            self._newest.append(run)
+        left, is_idle = resolver.left.pop(run.id, None), run.id in resolver.idle or run.status == "pending"
+        record = RunRecord.of(run, left=left, is_idle=is_idle)
+        night.runs.append(record)
+        if record.outcome == "unread":
+            night.left_from = min(night.left_from, record.created or night.listed_from)
+
+    def _read_open(self) -> None:
+        """Read the runs again that had not ended when this machine last looked, and are not listed."""
+        night = self._night
+        ids = [id for id in self._open if id not in self._taken]
+
+        def read(id: str) -> Run | ApiError:
+            try:
+                run = Run.read(self._app.client.get(f"/deployment_runs/{segment(id)}"))
+            except ApiError as error:
+                return error
+            return run if run and run.id == id else NoResponse(f"the response is not run {id}")
+
+        rows, failures = list[dict[str, Any]](), list[ApiError]()
+        for id, answer in zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True):
+            self._app.progress.beat()
+            if isinstance(answer, Run) and answer.deployment_id is not None:
+                rows.append(answer.raw)
+            elif isinstance(answer, NotFound) and answer.enveloped:
+                night.runs.append(RunRecord(id, "", None, None, None, None, "unknown", ended=None))
+            else:
+                night.lost.append(id)
+                failures += [answer] if isinstance(answer, ApiError) else []
+        self._take(rows, older=True)
+        if night.lost:
+            why = f": {failures[0].message}" if failures else ""
+            what = f"{counted(len(night.lost), 'run')} that had not ended could not be read again{why}"
+            night.problems.append(Problem("runs", what))
+
+    def _read_credits(self) -> None:
+        """Read what the runs of the span cost: from sessions, a hundred a page, but for those that are known."""
+        night, kept = self._night, self._resolver.kept
+        of_span = [] if self._options.is_news else [run for run in night.runs if run.session and night.has(run)]
+        known = kept.credits_of(run.session or "" for run in of_span)
+        wanted = {run.session: run for run in of_span if run.session not in known}
+        for run in of_span:
+            if run.session in known:
+                self._spend(run, known[run.session or ""])
+        if not wanted:
+            return
+        oldest = min((run.created or night.since for run in wanted.values()), default=night.since) - LATE
+        query: dict[str, Any] = {"created_at[gte]": _utc(oldest), "include_archived": "true", "limit": 100}
+        if len(self._options.deployments) == 1:
+            query["deployment_id"] = self._options.deployments[0]
+        final: dict[str, Decimal] = {}
+        try:
+            for page in self._app.client.pages("/sessions", query):
+                self._app.progress.beat()
+                for session in map(mapping, page["data"]):
+                    id, spent = text(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
+                    if id is None or spent is None or (run_of := wanted.pop(id, None)) is None:
+                        continue
+                    self._spend(run_of, spent)
+                    if run_of.is_over and text(session.get("status")) in AT_REST:
+                        final[id] = spent
+                created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
+                if not wanted or (descend(created) and created[-1] < oldest - _APART):
+                    break  # the server ignores the time that was asked for
+        except ApiError as error:
+            self._note(error, "credits")
+        kept.keep_credits(final)
+
+    def _spend(self, run: RunRecord, credits: Decimal) -> None:
+        spent, count = self._night.spent.get(run.deployment, (Decimal(0), 0))
+        self._night.spent[run.deployment] = total((spent, credits)), count + 1
+
+    def _read_calls(self) -> None:
+        for run in islice((run for run in self._night.runs if run.detail.asks is not None), _MOST_CALLS):
+            try:
+                self._night.calls[run.id] = list(look(self._app.client, run.session or "", retry=False).calls)
+            except ApiError:
+                continue  # that it waits is known
+
+    def _note_problems(self) -> None:
+        night, resolver = self._night, self._resolver
+        unlisted = {run.deployment for run in night.runs if (run.created or night.now) <= night.now - LAG}
+        unlisted -= night.deployments.keys() | {""}
+        if unlisted and not any(problem.what == "deployments" for problem in night.problems):
+            message = f"the list lacks {len(unlisted)} of which there are runs"
+            night.problems.append(Problem("deployments", message))
+        why = f" ({resolver.failure.message})" if resolver.failure else ""
+        for count, what in (
+            (resolver.unread, f"could not be read: how the runs ended is unknown{why}"),
+            (resolver.unasked, f"could not be read: whether the runs wait for you is unknown{why}"),
+            (resolver.left_out, f"were not asked, as they are more than {MOST_ASKED:,} (--all asks all)"),
+        ):
+            if count:
+                night.problems.append(Problem("sessions", f"{counted(count, 'session')} {what}"))
+        if resolver.failure and not (resolver.unread or resolver.unasked):  # of runs that completed
+            night.problems.append(Problem("sessions", resolver.failure.message))
+
+
+def to_remember(night: Night, options: ReportOptions, memory: Memory | None, states: dict[str, float]) -> Memory:
+    """Return what is to be remembered of a report: the states that were told, and the runs that had not ended.
+
+    Of plain reports also those that lasted long: the look back of other spans does not reach them.
+    """
+    old = memory or Memory(night.after, night.since, night.now, night.listed_from, {}, {})
+    are_many = sum(run.outcome == "unread" for run in night.runs) > _REMEMBERED
+    kept = {id: at for id, at in old.open_runs.items() if not night.whole or (at or 0.0) > night.now - REACH}
+    open_runs: dict[str, float | None] = kept | dict.fromkeys(night.lost)
+    for run in night.runs:
+        first, last = run.certain(night.now)
+        open_runs.pop(run.id, None)
+        if not run.is_over or first > night.now:
+            if run.outcome != "unread" or not are_many:
+                open_runs[run.id] = None
+        elif not options.is_news and first == last > run.order + LONGEST_RUN:
+            open_runs[run.id] = run.ended
+    back_to = night.left_from if are_many else inf
+    if not night.whole or any(problem.what == "deployments" for problem in night.problems):
+        return old._replace(states=states, open_runs=open_runs)
+    return Memory(old.began, night.now, night.known_from, back_to, states, open_runs)
+
+
+def _runs_of(deployment: str) -> str:
+    return f"/deployments/{segment(deployment)}/runs"
+
+
+def _is_below(rows: Sequence[dict[str, Any]], floor: float) -> bool:
+    """Return whether what follows in a list was created before a time: the newest come first, and these reach it."""
+    times = [at for at in map(created_at, rows) if at is not None]
+    return descend(times) and times[-1] < floor - _APART
+
+
+def _utc(at: float) -> str:
+    return utc_text(datetime.fromtimestamp(max(at, OLDEST), UTC))

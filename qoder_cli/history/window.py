@@ -1,0 +1,63 @@
+"""A span of creation times, as typed with --since and --until and as sent to the API."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import mapping
+from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
+
+Page = dict[str, Any]
+
+# The most by which triggered_at and created_at differ. The server filters by the one,
+# so much wider; here the other decides.
+APART = timedelta(hours=1)
+ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
+
+
+class Window(NamedTuple):
+    """The times between which things were created; None for no bound."""
+
+    since: datetime | None
+    until: datetime | None
+
+    @classmethod
+    def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
+        """Return the typed window. Raises UsageError."""
+        first, last = app.when(since, option="--since"), app.when(until, option="--until")
+        if first and last and first > last:
+            raise UsageError("--since is later than --until", hint="swap them")
+        return cls(first, last)
+
+    def holds(self, moment: datetime) -> bool:
+        """Return whether a moment lies within."""
+        return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
+
+    def has(self, moment: object) -> bool:
+        """Return whether a server's timestamp lies within."""
+        at = parse_timestamp(moment)
+        return at is not None and self.holds(at)
+
+    def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, Any]:
+        """Return two parameters of a request, widened by `slack`."""
+        query = {}
+        if self.since is not None:
+            query[after] = utc_text(self.since - slack)
+        if self.until is not None:
+            query[before] = utc_text(self.until + slack)
+        return query
+
+
+ALWAYS = Window(None, None)
+
+
+def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
+    """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
+    for page in pages:
+        yield page
+        rows = map(mapping, page["data"])
+        times = [at for row in rows if (at := unix(row.get("triggered_at") or row.get("created_at"))) is not None]
+        if descend(times) and times[-1] < (since - APART).timestamp():
+            return

@@ -1,0 +1,409 @@
+"""Decide what a report tells: each event once, and each state that lasts.
+
+An event is told in the report in whose span it became certain: an ending a minute after it, since lists lag by so much;
+a fire 16 minutes after it was due. So reports whose spans meet tell each event once, and two that look at one span tell
+the same. `--new` goes by keys besides: it tells what it has not told and what happened since its first span began.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import inf
+from typing import Any, NamedTuple, TypeVar
+
+from qoder_cli.app import App
+from qoder_cli.base.credits import as_text
+from qoder_cli.base.model import Deployment, array, mapping, text
+from qoder_cli.base.outcome import ASKS_FOR
+from qoder_cli.base.times import unix, utc_text
+from qoder_cli.base.words import counted, shortened
+from qoder_cli.deployments.findings import PAUSED_BY, mended_by
+from qoder_cli.history.fires import FireEvent, Fires, Unclear, fires_of, walked
+from qoder_cli.history.nights import Night, ReportOptions, to_remember
+from qoder_cli.history.records import LAG, LATE, RunRecord
+from qoder_cli.history.usage import percentile
+from qoder_cli.local.reports import Memory, ReportMemory
+from qoder_cli.report import entries
+from qoder_cli.sessions.asks import Call
+from qoder_cli.sessions.transcript import in_a_line
+from qoder_cli.settings.values import repeated
+
+IN_A_ROW = 3  # runs
+AGAIN = 86400.0  # seconds after which --new tells a state again that lasts
+_LONGEST = 200  # characters of a message
+_CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
+
+UNCLEAR = {
+    "changed": "changed since; what was due before is unknown",
+    "unsaid": "does not say when it was last changed",
+    "paused": "paused; when, and what was due before, is unknown",
+    "archived": "archived; what was due before is unknown",
+    "unscheduled": "has no schedule now; what was due before is unknown",
+    "unreadable": "its schedule cannot be read here",
+    "too_many": "fires too often to tell further",
+    "list_late": "the list lacks a run that the deployment names",
+    "undated": "runs do not say when they were",
+    "unknown": "its session was deleted before its outcome was seen",
+}
+# What was not, or cannot be, read.
+_UNREAD = ("list_late", "undated", "unsaid", "unreadable", "too_many", "unknown", "problem")
+
+
+E = TypeVar("E", bound=entries.Entry)
+
+
+class Item(NamedTuple):
+    """Something to tell, and the key by which it is known again.
+
+    An event became certain at some time from `first` to `last`. A state is so now, and has no such time.
+    """
+
+    section: entries.Section
+    key: str
+    entry: Any
+    first: float = 0.0
+    last: float = inf
+    is_state: bool = False
+
+
+class Told(NamedTuple):
+    """A report, the keys of the events in it, and what is to be remembered once it is printed."""
+
+    report: entries.Report
+    keys: list[str]
+    memory: Memory
+    unseen: list[str]  # what was not looked at, in words
+    just_now: int = 0  # urgent events of the last minute, which the next report tells
+
+    @property
+    def is_empty(self) -> bool:
+        report = self.report
+        return not any((report.is_urgent, report.did_nothing, report.paused, report.cannot_tell))
+
+
+def tell(
+    app: App, night: Night, options: ReportOptions, memory: Memory | None, remembered: ReportMemory, reader: str
+) -> Told:
+    """Return what is to be told of what was read, and remembered of it."""
+    return _Teller(app, night, options, memory, remembered).told(reader)
+
+
+def time_text(at: float | None) -> str | None:
+    """Return a time as RFC 3339 in UTC."""
+    return None if at is None else utc_text(datetime.fromtimestamp(at, UTC))
+
+
+class _Teller:
+    def __init__(
+        self, app: App, night: Night, options: ReportOptions, memory: Memory | None, remembered: ReportMemory
+    ) -> None:
+        self._app = app
+        self._night = night
+        self._options = options
+        self._memory = memory
+        self._remembered = remembered
+        self._newest = sorted(night.runs, key=lambda run: run.order, reverse=True)
+        self._runs: dict[str, list[RunRecord]] = defaultdict(list)  # by deployment, the newest first
+        for run in self._newest:
+            self._runs[run.deployment].append(run)
+        self._fires = {id: self._fires_of(deployment) for id, deployment in night.deployments.items()}
+
+    def _fires_of(self, deployment: Deployment) -> Fires:
+        night = self._night
+        span = {"since": night.listed_from, "after": night.since, "until": night.until, "now": night.now}
+        return fires_of(deployment, self._runs.get(deployment.id, ()), **span, whole=night.whole)
+
+    def told(self, reader: str) -> Told:
+        night, is_news = self._night, self._options.is_news
+        items = [*self._states(), *self._of_fires(), *self._of_runs(), *self._unclear()]
+        within = [item for item in items if item.first <= night.until and item.last > night.after]
+        states = dict(self._memory.states) if self._memory else {}
+        shown = within
+        if is_news:
+            old = self._remembered.told_of([item.key for item in within if not item.is_state])
+            shown = [item for item in within if self._is_new(item, states) and item.key not in old]
+        sections: dict[str, list[Any]] = defaultdict(list)
+        for item in shown:
+            sections[item.section].append(item.entry)
+        report = entries.Report(
+            since=time_text(night.since) or "",
+            until=time_text(night.until) or "",
+            verdict=None,
+            deployments=len(night.deployments),
+            runs=sum(map(night.has, night.runs)),
+            fires=sum(fires.judged for fires in self._fires.values()),
+            not_decided=sum(map(self._is_open, night.runs)) + sum(fires.undecided for fires in self._fires.values()),
+            needs_you=sections["needs_you"],
+            did_not_happen=sections["did_not_happen"],
+            failed=self._grouped(sections["failed"]),
+            did_nothing=sections["did_nothing"],
+            paused=sections["paused"],
+            cannot_tell=sections["cannot_tell"],
+            problems=[replace(problem, message=self._veiled(problem.message)) for problem in night.problems],
+        )
+        if is_news:
+            report = replace(report, reader=reader, began=time_text(night.after))
+        else:
+            report = replace(report, ran=self._ran(), next=self._next())
+            is_well = not any(item.last > night.after for item in items)  # also of what is not certain yet
+            report = replace(report, verdict=self._verdict(report) if is_well else None)
+        lasting = {item.key for item in within if item.is_state}
+        states |= dict.fromkeys((item.key for item in shown if item.is_state), night.now)
+        states = {key: at for key, at in states.items() if key in lasting or not night.whole}
+        keys = dict.fromkeys(item.key for item in shown if not item.is_state)
+        doubts = [item for item in within if item.section == "cannot_tell" and (item.is_state or item.key in keys)]
+        return Told(
+            report,
+            list(keys),
+            to_remember(night, self._options, self._memory, states),
+            [_unseen(item.entry) for item in doubts if item.entry.kind in _UNREAD],
+            sum(map(self._is_just_now, items)),
+        )
+
+    def _is_just_now(self, item: Item) -> bool:
+        """Return whether an urgent event was seen, though the next report tells it: it is less than a minute ago."""
+        now, is_plain = self._night.now, not self._options.is_news and self._night.until == self._night.now
+        return is_plain and item.section in ("did_not_happen", "failed") and item.first - LAG <= now < item.first
+
+    def _is_open(self, run: RunRecord) -> bool:
+        """Return whether it cannot be told yet how a run ended, or whether it begins."""
+        until = self._night.until
+        if run.order > until or run.detail.asks is not None:
+            return False
+        if run.outcome == "going":
+            return not run.detail.is_idle or run.order + LATE + LAG > until
+        return run.is_over and run.certain(self._night.now)[0] > until
+
+    def _is_new(self, item: Item, states: dict[str, float]) -> bool:
+        """Return whether a state was not told lately; one that was told in the future was told by a wrong clock."""
+        at = states.get(item.key, -inf)
+        return not item.is_state or not self._night.now - AGAIN + LAG < at <= self._night.now + LAG
+
+    def _verdict(self, report: entries.Report) -> str | None:
+        if any(row.unknown for row in report.ran):
+            return None
+        if not report.deployments:
+            return "No deployments."
+        if report.fires or any(fires.undecided for fires in self._fires.values()):
+            return f"All is well: {counted(report.fires, 'fire')} of schedules, none missed; no run failed."
+        return "All is well: nothing was due, and no run failed."
+
+    # States.
+
+    def _states(self) -> Iterator[Item]:
+        night = self._night
+        for run in self._newest:
+            if run.detail.asks is not None and night.now - (run.detail.asks_since or 0.0) >= ASKS_FOR:
+                since, calls = time_text(run.detail.asks_since), list(map(_call, night.calls.get(run.id, ())))
+                about: dict[str, Any] = {"run": run.id, "session": run.session, "since": since, "calls": calls}
+                waits = self._entry(entries.Waits, "waits", run.deployment, "run", "pending", run.id, **about)
+                yield Item("needs_you", f"waits {run.id} {' '.join(run.detail.asks)}", waits, is_state=True)
+        for deployment in night.deployments.values():
+            if deployment.state == "paused" and (item := self._paused(deployment)):
+                yield item
+        for id, runs in self._runs.items():
+            newest = next((run for run in runs if run.is_over), None)
+            if newest and newest.detail.error_type in _CREDENTIAL_ERRORS:
+                vaults = self._vaults(id)
+                words = ("vault", "check", vaults[0]) if vaults else ("vault", "list")
+                about = {"run": newest.id, "error_type": newest.detail.error_type, "message": self._message(newest)}
+                refused = self._entry(entries.Refused, "credential", id, *words, **about)
+                yield Item("needs_you", f"credential {id}", refused, is_state=True)
+        for problem in night.problems:
+            about = {"message": self._veiled(problem.message), "what": problem.what}
+            unread = self._entry(entries.CannotTell, "problem", None, **about)
+            yield Item("cannot_tell", f"problem {problem.what}", unread, is_state=True)
+
+    def _paused(self, deployment: Deployment) -> Item | None:
+        reason = mapping(deployment.raw.get("paused_reason"))
+        since = text(deployment.raw.get("updated_at"))
+        resume = ("deploy", "unpause", deployment.id)
+        if reason.get("type") in (None, "manual"):
+            if not deployment.schedule:
+                return None
+            about: dict[str, Any] = {"since": since, "error_type": None, "message": "paused by hand"}
+            entry = self._entry(entries.Paused, "paused", deployment.id, *resume, **about)
+            return Item("paused", f"paused {deployment.id}", entry, is_state=True)
+        kind = deployment.paused_because or "unknown_error"
+        message = PAUSED_BY.get(kind, "a run could not be started")
+        about = {"since": since, "error_type": kind, "message": message, "then": self._command(*resume)}
+        entry = self._entry(entries.Paused, "paused", deployment.id, *mended_by(kind, deployment.id), **about)
+        return Item("needs_you", f"paused {deployment.id} {kind}", entry, is_state=True)
+
+    def _vaults(self, id: str) -> list[str]:
+        deployment = self._night.deployments.get(id)
+        return list(filter(text, array(deployment.raw.get("vault_ids")))) if deployment else []
+
+    # Events.
+
+    def _of_fires(self) -> Iterator[Item]:
+        events = [(id, event) for id, fires in self._fires.items() for event in fires.events]
+        missed = [_missed(id, event) for id, event in events if event.kind == "late"]
+        told_missed = self._remembered.told_of(missed) if self._options.is_news else set()
+        for id, event in events:
+            key = _missed(id, event)
+            if event.run:
+                key = f"came {event.run.id}"
+            elif event.kind == "counted":
+                key = f"counted {id} {event.due:.0f}"
+            entry = self._fire(id, event, was_missed=event.kind == "late" and _missed(id, event) in told_missed)
+            yield Item("did_not_happen", key, entry, event.at, event.at)
+
+    def _fire(self, id: str, event: FireEvent, *, was_missed: bool) -> entries.Entry:
+        day = f"{datetime.fromtimestamp(event.due or self._night.since):%Y-%m-%d}"
+        look: tuple[str, ...] = ("run", "list", id, "--since", day)
+        runs = list(event.runs)
+        if event.kind == "counted":
+            due = event.due or 0.0
+            about: dict[str, Any] = {"since": time_text(due), "until": time_text(due + 3600)}
+            return self._entry(
+                entries.Counted, "counted", id, *look, **about, due=event.were_due, came=event.came, runs=runs
+            )
+        about = {"due": time_text(event.due), "was_missed": was_missed, "runs": runs}
+        if event.run:
+            about |= {"run": event.run.id, "came": time_text(event.run.created)}
+        if event.run and event.kind != "twice":
+            look = ("run", "get", event.run.id)
+        return self._entry(entries.Fire, event.kind, id, *look, **about)
+
+    def _of_runs(self) -> Iterator[Item]:
+        night = self._night
+        for run in self._newest:
+            first, last = run.certain(night.now)
+            if run.outcome == "going":
+                if run.detail.is_idle and run.detail.asks is None and run.created is not None:
+                    begins_by = run.created + LATE + LAG
+                    entry = self._not_run("not_started", run)
+                    yield Item("did_not_happen", f"not_started {run.id}", entry, begins_by, begins_by)
+            elif run.outcome == "skipped" or (run.outcome == "failed" and run.session is None):
+                kind = "skipped" if run.outcome == "skipped" else "not_started"
+                entry = self._not_run(kind, run)
+                yield Item("did_not_happen", f"{kind} {run.id}", entry, first, last)
+            elif run.outcome == "failed":
+                yield Item("failed", f"failed {run.id}", run, first, last)
+            elif run.outcome == "completed" and run.detail.left is False:
+                about = {"run": run.id, "completed": time_text(run.ended)}
+                entry = self._entry(entries.DidNothing, "did_nothing", run.deployment, "run", "logs", run.id, **about)
+                yield Item("did_nothing", f"did_nothing {run.id}", entry, first, last)
+            elif run.outcome == "unknown":
+                about = {"run": run.id, "message": UNCLEAR["unknown"]}
+                entry = self._entry(entries.CannotTell, "unknown", run.deployment, **about)
+                yield Item("cannot_tell", f"unknown {run.id}", entry, first, last)
+
+    def _not_run(self, kind: str, run: RunRecord) -> entries.Entry:
+        about = {"run": run.id, "created": time_text(run.created)}
+        why = {"error_type": run.detail.error_type, "message": self._message(run)}
+        return self._entry(entries.NotRun, kind, run.deployment, "run", "get", run.id, **about, **why)
+
+    def _grouped(self, failures: Sequence[RunRecord]) -> list[entries.Failed]:
+        """Return failed runs, newest first, as one entry for each deployment and type of error."""
+        night = self._night
+        groups: dict[tuple[str, str | None], list[RunRecord]] = defaultdict(list)
+        for run in failures:
+            groups[run.deployment, run.detail.error_type].append(run)
+        failed = []
+        for (id, kind), runs in groups.items():
+            ended = [run for run in self._runs[id] if run.is_over and run.outcome in ("completed", "failed")]
+            within = sum(run.certain(night.now)[1] > night.since for run in ended)
+            about: dict[str, Any] = {"run": runs[0].id, "error_type": kind, "message": self._message(runs[0])}
+            about |= {"failed": len(runs), "runs": max(within, len(runs)), "run_ids": [run.id for run in runs]}
+            in_a_row = [run.outcome for run in ended[:IN_A_ROW]] == ["failed"] * IN_A_ROW
+            entry = self._entry(entries.Failed, "failed", id, "run", "logs", runs[0].id, in_a_row=in_a_row, **about)
+            failed.append(entry)
+        return failed
+
+    def _unclear(self) -> Iterator[Item]:
+        for id, fires in self._fires.items():
+            for part in fires.unclear:
+                if part.why != "list_cut":  # said once, of all
+                    yield self._cannot_tell(id, part)
+
+    def _cannot_tell(self, id: str, part: Unclear) -> Item:
+        about: dict[str, Any] = {"until": time_text(part.until), "message": UNCLEAR[part.why]}
+        entry = self._entry(entries.CannotTell, part.why, id, **about, detail=part.detail or None)
+        if part.at is None:
+            return Item("cannot_tell", f"{part.why} {id} {part.detail}", entry, is_state=True)
+        return Item("cannot_tell", f"{part.why} {id} {part.at:.0f}", entry, last=part.matters_to)
+
+    # Runs of the span, and the next fires.
+
+    def _ran(self) -> list[entries.Ran]:
+        """Return what is told of each deployment that ran, the busiest first."""
+        rows = []
+        for id, runs in self._runs.items():
+            if of_span := [run for run in runs if self._night.has(run)]:
+                rows.append(self._row(id, of_span))
+        return sorted(rows, key=lambda row: (-row.runs, str(row.deployment_name), str(row.deployment)))
+
+    def _row(self, id: str, runs: Sequence[RunRecord]) -> entries.Ran:
+        took = [run.duration_ms for run in runs if run.duration_ms is not None]
+        outcomes = [run.outcome for run in runs]
+        spent = self._night.spent.get(id)
+        priced = sum(run.session is not None for run in runs)
+        return entries.Ran(
+            id or None,
+            self._name(id),
+            len(runs),
+            self._night.before[id],
+            outcomes.count("completed"),
+            outcomes.count("failed"),
+            outcomes.count("skipped"),
+            outcomes.count("going"),
+            outcomes.count("unknown") + outcomes.count("unread"),
+            percentile(took, 50),
+            percentile(took, 95),
+            as_text(spent[0]) if spent else None,
+            priced - (spent[1] if spent else 0),
+        )
+
+    def _next(self) -> list[entries.Coming]:
+        """Return what fires in as long a time as the report covers, the soonest first."""
+        night, rows = self._night, []
+        until = night.now + night.until - night.since
+        for deployment in night.deployments.values():
+            if deployment.state == "active" and (fires := _coming(deployment, night.now, until)):
+                first = time_text(fires[0]) or ""
+                rows.append(entries.Coming(deployment.id, deployment.name, first, len(fires)))
+        return sorted(rows, key=lambda row: (row.first, str(row.deployment_name)))
+
+    # Entries.
+
+    def _command(self, *words: str) -> list[str]:
+        return [self._app.program, *words, *repeated(replace(self._app.flags, no_progress=False))]
+
+    def _entry(self, type: type[E], kind: str, id: str | None, *words: str, **about: Any) -> E:
+        """Return an entry about a deployment; `words` are the command to type next."""
+        return type(kind, id or None, self._name(id), self._command(*words) if words else None, **about)
+
+    def _name(self, id: str | None) -> str | None:
+        deployment = self._night.deployments.get(id or "")
+        return deployment.name if deployment else self._app.seen_names.name_of(id)
+
+    def _message(self, run: RunRecord) -> str | None:
+        """Return the first line of an error."""
+        lines = self._veiled(run.detail.message).strip().splitlines() if run.detail.message else []
+        return lines[0] if lines else None
+
+    def _veiled(self, message: str) -> str:
+        return shortened(self._app.client.veil(message), _LONGEST)
+
+
+def _unseen(entry: entries.CannotTell) -> str:
+    return f"{entry.what or entry.deployment_name or entry.deployment}: {entry.message}"
+
+
+def _missed(id: str, event: FireEvent) -> str:
+    return f"missed {id} {event.due or 0.0:.0f}"
+
+
+def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:
+    try:
+        return walked(deployment, now, until)
+    except ValueError:
+        fires: Iterable[float] = (at for at in map(unix, deployment.next_fires) if at is not None)
+        return [at for at in fires if now < at <= until]
+
+
+def _call(call: Call) -> entries.WaitingCall:
+    return entries.WaitingCall(call.id, call.name, shortened(in_a_line(call.input), _LONGEST))
