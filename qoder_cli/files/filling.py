@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qoder_cli.files.documents import LONGEST
-from qoder_cli.files.tree import Node, Path, Problem
+from qoder_cli.files.tree import LARGEST, Node, Path, Problem
 
 DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 
@@ -48,7 +47,7 @@ class Filler:
     problems: list[Problem]
     may_lack: bool = False  # then a stand-in is in place of what is not set, and `unset` has the names
     unset: list[str] = field(default_factory=list)
-    _room: int = LONGEST  # characters; what aliases repeat counts each time
+    _room: int = LARGEST  # characters; what aliases repeat counts each time
 
     def fill(self, node: Node, path: Path) -> Node:
         """Return the tree, filled in. Raises Problem if it gets too long."""
