@@ -287,7 +287,8 @@ VALUES = st.recursive(
 )
 BLOCKS = st.fixed_dictionaries({"type": st.just("text"), "text": SOME_TEXT})
 CONTENT = SOME_TEXT | st.lists(BLOCKS | st.fixed_dictionaries({"type": st.just("image"), "source": VALUES}), min_size=1)
-MESSAGES = st.fixed_dictionaries({"type": st.sampled_from(["user.message", "system.message"]), "content": CONTENT})
+MESSAGES = st.fixed_dictionaries({"type": st.just("user.message"), "content": CONTENT})
+MESSAGES |= st.fixed_dictionaries({"type": st.just("system.message"), "content": st.lists(BLOCKS, min_size=1)})
 RUBRICS = st.dictionaries(TEXT, VALUES, max_size=3)
 OUTCOMES = st.fixed_dictionaries(
     {"type": st.just("user.define_outcome"), "description": SOME_TEXT, "rubric": RUBRICS},
