@@ -38,7 +38,7 @@ from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import operation
+from qoder_cli.nouns.table import NOUNS, operation
 from qoder_cli.stack.declarations import Reading
 
 Raw = dict[str, Any]
@@ -327,7 +327,24 @@ class Planner:
                 is_text = ref.key != "id" and not isinstance(version, ToCome)
                 pin["version"] = str(version) if is_text else version
             put(fields, ref.at, pin)
+        if current is not None:
+            self._keep_pins(declared.noun, fields, current)
         return fields
+
+    def _keep_pins(self, noun: Noun, fields: Raw, current: Raw) -> None:
+        """Give the ids in a list that leave a version open the one that is pinned there: a list is sent whole."""
+        for refers in noun.kind.refers if noun.kind else ():
+            for holder, key, at in places_of(refers, fields) if refers.pins and len(refers.at) > 1 else ():
+                pin = holder[key]
+                if isinstance(pin, str):
+                    pin = {"type": refers.pins, refers.key: pin}
+                id, version = mapping(pin).get(refers.key), mapping(pin).get("version")
+                if isinstance(id, str) and version is None:
+                    there = _pinned_there(current, Reference(at, noun, key=refers.key), id)
+                    if self.options.repin and pin["type"] == refers.pins:
+                        newest = version_of(self.lists.of_id(NOUNS[refers.noun], id) or {})
+                        there = newest if newest is None or refers.key == "id" else str(newest)
+                    holder[key] = {**pin, **({} if there is None else {"version": there})}
 
     def _id_and_version(
         self, declared: Declaration, ref: Reference, known: Callable[[Declaration], Known | None]

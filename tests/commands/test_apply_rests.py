@@ -1,6 +1,7 @@
 """Coming to rest: after an apply `diff` finds nothing and a second apply writes nothing, whatever a server adds."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def declared(draw: st.DrawFn, words: str) -> Raw:
     return named
 
 
-def adds(raw: Raw) -> None:
+def adds(raw: Raw, newest: int = 3) -> None:
     """Add what a server adds to a thing: defaults spelled out, versions pinned, what it knows itself."""
     raw["served_by"] = {"region": "x"}  # that nobody knows
     for tool in raw.get("tools") or ():
@@ -101,7 +102,7 @@ def adds(raw: Raw) -> None:
         used.setdefault("version", "3")
     for at, agent in enumerate((raw.get("multiagent") or {}).get("agents", ())):
         pinned = agent if isinstance(agent, dict) else {"type": "agent", "id": agent}
-        raw["multiagent"]["agents"][at] = {"version": 3, **pinned}
+        raw["multiagent"]["agents"][at] = {"version": newest, **pinned}
     if isinstance(config := raw.get("config"), dict) and config.get("type") == "cloud":
         network = {"type": "limited", "allow_mcp_servers": False, "allow_package_managers": False}
         config["networking"] = {**network, "allowed_hosts": [], **config.get("networking", {})}
@@ -200,6 +201,26 @@ def test_export_of_a_stack_comes_to_rest(
     find_at_rest(team)
     qoder.env.clear()
     qoder.env |= before
+
+
+@pytest.mark.parametrize("repin", [False, True])
+def test_apply_keeps_the_pin_of_an_id_in_a_list_unless_told(
+    qoder: Qoder, served_by: Generation, tmp_path: Path, repin: bool
+) -> None:
+    team = Team(qoder, Things(qoder, served_by), tmp_path)
+    team.service.defaults = adds
+    agent = {"name": "x", "model": "auto", "multiagent": {"type": "coordinator", "agents": ["agent_writer"]}}
+    team.write({"qoder.yaml": "stack: s", "agents/x.yaml": agent})
+    team.applied()
+    team.service.change("/agents/agent_writer", {"description": "Newer"})
+    newest = team.there("agents")["writer"]["version"]
+    team.service.defaults = partial(adds, newest=newest)
+    agent["multiagent"] = {"type": "coordinator", "agents": ["agent_writer", "agent_reviewer"]}
+    team.write({"agents/x.yaml": agent})
+    team.applied(*["--repin"] * repin)
+    [writer, _] = team.there("agents")["x"]["multiagent"]["agents"]
+    assert (writer["version"], newest) == (newest if repin else 3, 4)
+    find_at_rest(team)
 
 
 BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
