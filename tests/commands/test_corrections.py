@@ -125,11 +125,12 @@ HINTED = {
     "see: qoder help nightly": ["help cron"],
     "see: qoder help exit-codes": ["help exit"],
     "to name a folder: -O DIR": ["run result last -o out", "file download a.md -o out"],
-    "`qoder diff FILE`": ["deploy diff x.yaml", "validate x.yaml", "plan"],
+    "`qoder diff FILE`": ["deploy diff x.yaml", "plan"],
     "`qoder apply FILE`": ["deploy apply -f x.yaml --yes", "deploy apply x.yaml --dry-run", "apply -f x.yaml"],
     "`qoder export DEPLOYMENT`": ["deploy export nightly-report"],
     "to preview: `qoder diff`": ["apply --dry-run", "apply x.yaml --exit-status", "apply --exit-code --yes"],
     "drop it: diff exits 8": ["diff --exit-status", "diff --dry-run"],
+    "`qoder schema --check FILE...`": ["validate x.yaml", "lint x.yaml"],
     "--follow": ["deploy run nightly --watch"],
     "qoder run wait": ["run get drun_1 --watch"],
     "drop it: a command waits only with --wait": [
