@@ -174,7 +174,6 @@ def _output() -> str:
     columns, fields = reference.columns(), reference.fields()
     keys = outputs.keys()
     others = [(f"{of}: {output.title}", keys[of]) for of, output in outputs.OUTPUTS.items() if of not in _ABOVE]
-    others.append((_APPLY, keys["apply"]))
     listed = "\n".join(f"{title}:\n\n{_listed(those, 17)}" for title, those in others)
     return _flowed(f"""\
 Data is written to stdout, everything else to stderr. -o selects the format:
@@ -232,7 +231,6 @@ by spaces, and QODER_EXIT_CODE):
 
 
 _ABOVE = ("run", "runs", "error", "object", "work")  # what is said above, and what has no keys of ours
-_APPLY = "JSON of `deploy apply`, and of `create` and `update` with --dry-run, adds to the deployment's keys"
 
 
 def _flowed(text: str) -> str:

@@ -16,7 +16,7 @@ MEANING = {
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid, and nothing was started; or not everything could be read"
     " (report or deploy check --exit-status, usage --over)",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (apply --exit-status), something"
+    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (diff), something"
     " to look at (report or deploy check --exit-status), or more used than asked about (usage --over)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
@@ -82,7 +82,6 @@ PAGES = {
     "agents": "for an AI agent that operates qoder",
     "policies": "rules in a file that decide while nobody is there",
     "sessions": "talk with an agent, with or without a deployment",
-    "files": "deployments in a repository",
     "stack": "a whole folder: agents, deployments and all they need",
     "sandbox": "try everything against a local server",
     "guarantees": "what is promised, and what is not",
@@ -152,20 +151,9 @@ result  the agent's final message, cut at 10,000 characters; only in GitHub Acti
 run_ids, session_ids, statuses, exit_codes  for several runs: arrays in input order
 """)
 
-# Keys that `deploy apply` adds to those of the deployment.
-APPLY = _named("""
-action  created, changed, unchanged, would_create, would_change, failed, not_attempted or unknown
-changes  what differs: objects with path, before and after
-name  the deployment's name
-id  the deployment's id, null while there is none
-error  the error, if it failed
-input  file and line; null for what was typed
-exit_code  exit code of this item; null if it was not attempted
-""")
-
 # What `deploy get` shows in a pipe, besides the fields of every deployment.
 RECENT_FIELDS = ("recent_runs", "durations", "success_rate", "usual_duration")
 # And `run get`: a line for each outcome that was evaluated.
 OUTCOME_FIELDS = ("outcome",)
-# What `deploy apply` shows of each, in a pipe.
-APPLY_COLUMNS = ("name", "id", "action", "changes", "file", "error")
+# What `apply` and `diff` show of each, in a pipe.
+APPLY_COLUMNS = ("kind", "name", "id", "action", "changes", "file", "error")

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from qoder_cli.base.shapes import DIALECT, keys_of, schema_of
-from qoder_cli.help.documented import APPLY, CI, Named
+from qoder_cli.help.documented import CI, Named
 
 _NAMED = 3  # commands that a title names
 
@@ -69,6 +69,13 @@ OUTPUTS = {
         each="commands.policy.log:DecisionData",
     ),
     "dry_run": Output("with --dry-run", ("deploy run", "run retry"), f"{_DRY_RUN}:DryRun", f"{_DRY_RUN}:AnyRequest"),
+    "apply": Output(
+        "adds to the keys of the thing",
+        ("apply", "diff", "deploy create", "deploy update"),
+        "nouns.edits.step:AppliedData",
+        "nouns.edits.step:AppliedData",
+    ),
+    "export": Output("a thing each", ("export",), each="stack.export:ExportedData"),
     "key": Output("a key, or all", ("key get", "key list"), "commands.key:KeyData", "commands.key:KeyData"),
     "key_free": Output("the key", ("key free",), "commands.key:FreedKey"),
     "key_init": Output("the store", ("key init",), "commands.key:NewStore"),
@@ -96,7 +103,7 @@ OUTPUTS = {
     ),
     "object": Output(
         "an object of the API, or several, with every field",
-        _NOUNS,
+        ("deploy create", "deploy update", *_NOUNS),
         "base.model:ApiObject",
         "output.results:AnyObject",
         told="base.model:ApiObject",
@@ -148,7 +155,7 @@ def keys() -> dict[str, tuple[Named, ...]]:
     """Return the keys of each output, and what they are for."""
     found = {name: keys_in(output.told or output.one or output.each) for name, output in OUTPUTS.items()}
     error, item = keys_in("base.errors:ErrorData"), keys_in("output.results:NotFoundItem")
-    return {**found, "error": error, "item": item, "ci": CI, "apply": APPLY}
+    return {**found, "error": error, "item": item, "ci": CI}
 
 
 def keys_in(name: str) -> tuple[Named, ...]:

@@ -18,10 +18,11 @@ from qoder_cli.output.screen import format_typed
 SILENT = (Exit.OK, Exit.CLOSED_PIPE)
 # What prints a response as it came, a schema, or what runs inside; and the option with which it is ours.
 NOT_OURS = {"api": "--list", "schema": "--check", "sandbox": ""}
-NOT_YET = ("apply", "diff", "export", "deploy apply", "deploy create", "deploy update", "deploy export")
 
 
 _COMMAND = "the words of the command that an app runs"
+
+DRY_RUNS = ("dry_run", "apply")  # with --dry-run a command prints these, and nothing else
 
 
 def _noted(invoke: Any) -> Any:
@@ -72,9 +73,12 @@ def check(app: App, words: Sequence[str], code: int, out: str, err: str) -> None
         _hold(json.loads(err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
     command = vars(app).get(_COMMAND)
     is_ours = command not in NOT_OURS or NOT_OURS[command] in words
-    if command is None or command in NOT_YET or not is_ours:
+    if command is None or not is_ours:
         return
     names = tuple(outputs.outputs_of(command))
+    of_dry_runs = tuple(name for name in names if name in DRY_RUNS)
+    if of_dry_runs and len(of_dry_runs) < len(names):
+        names = of_dry_runs if "--dry-run" in words else tuple(name for name in names if name not in DRY_RUNS)
     assert names or not out, f"no output is declared for `{command}`, which printed {out[:200]!r}"
     for value in _values(out, code, in_lines=format == "jsonl"):
         _hold(value, names, command, in_lines=format == "jsonl")
