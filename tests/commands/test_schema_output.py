@@ -20,7 +20,17 @@ NO_JSON = (
     *("sandbox", "completion", "api"),
 )
 # What is the API's, and has every field that was sent.
-OPEN = {"ApiItem", "ApiObject", "EventData", "RunData", "RunItem", "RunRow", "SessionData", "SessionItem"}
+OPEN = {
+    "ApiItem",
+    "ApiObject",
+    "AppliedData",
+    "EventData",
+    "RunData",
+    "RunItem",
+    "RunRow",
+    "SessionData",
+    "SessionItem",
+}
 
 
 def schema_of(qoder: Qoder, name: str) -> dict[str, Any]:

@@ -69,9 +69,10 @@ def check(app: App, words: Sequence[str], code: int, out: str, err: str) -> None
     format = format_typed(words)
     if format not in ("json", "jsonl"):
         return
-    if code not in SILENT and err:
-        _hold(json.loads(err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
     command = vars(app).get(_COMMAND)
+    is_silent = code in SILENT or (command == "diff" and code == Exit.NOT_YET)
+    if not is_silent and err:
+        _hold(json.loads(err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
     is_ours = command not in NOT_OURS or NOT_OURS[command] in words
     if command is None or not is_ours:
         return
