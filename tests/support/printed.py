@@ -18,11 +18,8 @@ from qoder_cli.output.screen import format_typed
 SILENT = (Exit.OK, Exit.CLOSED_PIPE)
 # What prints a response as it came, a schema, or what runs inside; and the option with which it is ours.
 NOT_OURS = {"api": "--list", "schema": "--check", "sandbox": ""}
-
-
-_COMMAND = "the words of the command that an app runs"
-
 DRY_RUNS = ("dry_run", "apply")  # with --dry-run a command prints these, and nothing else
+_COMMAND = "the words of the command that an app runs"
 
 
 def _noted(invoke: Any) -> Any:
