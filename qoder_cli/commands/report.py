@@ -148,5 +148,9 @@ def _print(app: App, report: "Report", night: "Night") -> None:
     page = ReportPage(report, twins=[name for name, count in names.items() if name and count > 1])
     if output.is_markdown:
         output.screen.write(as_markdown(page.head, page.sections()))
+    elif output.is_html:
+        from qoder_cli.report.picture import as_html
+
+        output.screen.write(as_html(report, night, page))
     else:
         output.screen.write(as_text(page.head, page.sections(), output.screen))
