@@ -54,13 +54,15 @@ def report(
     choice of deployments. It begins where the last one ended, however long
     ago, and prints nothing if nothing is new.
 
-    The page is plain text, also in a pipe; -o markdown is for a comment, -q
-    prints ids, of runs where there is one. JSON is one object. With
-    --exit-status the code is 7 if nothing is wrong but something was not read.
+    The page is plain text, also in a pipe; -o markdown is for a comment, -o
+    html a picture for a browser or a mail, -q prints ids, of runs where there
+    is one. JSON is one object. With --exit-status the code is 7 if nothing is
+    wrong but something was not read.
 
     Examples:
       qoder report
       qoder report nightly-report --since 7d -o markdown
+      qoder report -o html > night.html
       qoder report --new --reader team"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.history.nights import ReportOptions, read_night

@@ -90,6 +90,7 @@ def usage(
     Examples:
       qoder usage
       qoder usage --since 7d --by day
+      qoder usage --by day -o html > usage.html
       qoder usage --since 1d --deployment nightly-report --over 50"""
     view = View(app, viewing, COLUMNS)
     limit = amount(over) if over is not None else None
@@ -310,7 +311,9 @@ def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -
     """Return the sums as a page for a browser; `most` is what the dearest has used, `about` is said above."""
     from qoder_cli.output import html
 
-    columns = [name for name in _FIRST if any(row[name] is not None for row in rows)]
+    nothing = (None, 0)
+    columns = [name for name in _FIRST if name not in _MAY_GO or any(row[name] not in nothing for row in rows)]
+    columns.sort(key="dearest".__eq__)  # a whole id is wide
 
     def cell(value: Any) -> html.Html:
         match value:
@@ -327,8 +330,8 @@ def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -
     for row in rows:
         share = float(Decimal(row["credits"] or 0) / most) if most else 0.0
         cells.append([cell(row[by]), html.bar(share), *(cell(row[name]) for name in columns)])
-    header = [by, "", *(name.replace("_", " ") for name in columns)]
-    paragraphs = [f"<p>{html.text(words)}</p>" for words in about]
+    header = [name.replace("_", " ").capitalize() for name in (by, "", *columns)]
+    paragraphs = [f"<p>{html.text(words[:1].upper() + words[1:])}</p>" for words in about]
     return html.document(f"Usage by {by}", [*paragraphs, html.table(header, cells, name="Usage")])
 
 

@@ -10,6 +10,8 @@ from importlib.resources import files
 from qoder_cli.output.screen import inert
 from qoder_cli.output.sheet import ForeignText, Section
 
+_UNFOLDED = 6  # lines of a section
+
 Html = str  # a piece of a page, in which whatever others wrote is escaped
 
 
@@ -47,13 +49,17 @@ def anchor(title: str) -> str:
 
 
 def sheet(part: Section) -> Html:
-    """Return a section of lines, each with the commands to type next."""
-    items = ["<ul>"]
+    """Return a section of lines, each with the commands to type next. Those behind the first few are folded."""
+    items = []
     for line in part.lines:
         label = f"<b>{text(line.label)}</b> " if line.label else ""
         commands = "".join(f"<code>{text(shlex.join(command))}</code>" for command in line.commands if command)
         items.append(f"<li>{label}{''.join(map(text, line.pieces))}{commands}")
-    return section(part.title, [*items, "</ul>"])
+    shown, folded = items[:_UNFOLDED], items[_UNFOLDED:]
+    parts = ["<ul>", *shown, "</ul>"]
+    if folded:
+        parts += [f"<details><summary>{len(folded):,} more</summary><ul>", *folded, "</ul></details>"]
+    return section(part.title, parts)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Html]], *, name: str) -> Html:

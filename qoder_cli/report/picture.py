@@ -20,11 +20,12 @@ from qoder_cli.output.sheet import ForeignText
 from qoder_cli.report.entries import Counted, Entry, Fire, Report
 from qoder_cli.report.page import ReportPage
 
+_COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
 _MOST_LINES = 200  # of a section
 _MOST_MARKS = 12_000  # of a picture: it stays below 2 MB
 _MOST_IN_A_ROW = 288  # marks: a day in steps of five minutes
 _LONGEST_ERROR = 60  # characters
-_NARROWEST = 0.3  # percent of the picture
+_NARROWEST = 0.5  # percent of the picture: what a mark is wide at least
 _MOST_TICKS = 9
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440, 4320, 10080, 43200))
 
@@ -67,18 +68,13 @@ def as_html(report: Report, night: Night, page: ReportPage) -> str:
     shown = {section.title: html.sheet(section) for section in sections}
     counts = {name.replace("_", " ").capitalize(): len(getattr(report, name)) for name in _COUNTED}
     links = [
-        f'<li><a href="#{html.anchor(title)}"><b>{count:,}</b> {title.lower()}</a>'
-        for title, count in counts.items()
-        if count
+        f'<li><a href="#{html.anchor(title)}">{title} <b>{count:,}</b></a>' for title, count in counts.items() if count
     ]
     if links:
         parts += ['<ul class="counts">', *links, "</ul>"]
     drawn = list(_Picture(report, night, page).parts())
     first = shown.pop("Needs you", "")
     return html.document(title, [*parts, first, *drawn, *_days(report), *shown.values()])
-
-
-_COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
 
 
 class _Picture:
@@ -182,7 +178,7 @@ class _Picture:
         title = f"<title>{html.text(f'{when} {said}')}</title>"
         drawn = f'<rect class="{style}" x="{left:.2f}%" width="{width:.2f}%" y="13" height="11">{title}</rect>'
         if sign:
-            drawn += f'<text x="{left + width / 2:.2f}%" y="10">{sign}</text>'
+            drawn += f'<text x="{left + _NARROWEST / 2:.2f}%" y="10">{sign}</text>'
         return drawn
 
     def _x(self, at: float) -> float:
@@ -192,18 +188,20 @@ class _Picture:
 
     def _axis(self) -> Html:
         """Return the axis of time, and the lines that each row repeats."""
-        now = f"{self._x(self._until):.2f}%"
         ticks = {self._x(at.timestamp()): at for at in self._ticks()}
-        grid = "".join(f'<line x1="{x:.2f}%" x2="{x:.2f}%" y2="28"/>' for x in ticks)
+        # A little higher than most rows are, so that in those of two lines there is no gap.
+        line = '<line class="{style}" x1="{x:.2f}%" x2="{x:.2f}%" y1="-8" y2="36"/>'
+        grid = "".join(line.format(style="tick", x=x) for x in ticks)
         names = ""
         for number, (x, at) in enumerate(ticks.items()):
             name = at.strftime("%H:%M" if at.hour or at.minute else "%m-%d")
             minor = ' class="minor"' if number % 2 else ""
-            if not self._is_of_now or x < 94:
+            if not self._is_of_now or x < 91:
                 names += f'<text{minor} x="{x:.2f}%" y="20">{name}</text>'
         if self._is_of_now:
-            grid += f'<line class="now" x1="{now}" x2="{now}" y2="28"/>'
-            names += f'<text x="{now}" y="20">now</text>'
+            now = self._x(self._until)
+            grid += line.format(style="now", x=now)
+            names += f'<text x="{now:.2f}%" y="20">now</text>'
         return f'<svg role="img" aria-label="Time"><defs><g id="grid">{grid}</g></defs>{names}</svg>'
 
     def _ticks(self) -> Iterator[datetime]:
