@@ -22,9 +22,9 @@ from qoder_cli.report.page import ReportPage
 
 _COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
 _MOST_LINES = 200  # of a section
-_MOST_MARKS = 12_000  # of a picture: it stays below 2 MB
-_MOST_IN_A_ROW = 288  # marks: a day in steps of five minutes
-_LONGEST_ERROR = 60  # characters
+_MOST_MARKS = 7_500  # of a picture: it stays below 2 MB
+_SLOTS = (288, 144, 96, 48, 24, 12, 6, 1)  # parts of the time; what begins in one of them is one mark
+_LONGEST_ERROR = 40  # characters
 _NARROWEST = 0.5  # percent of the picture: what a mark is wide at least
 _MOST_TICKS = 9
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440, 4320, 10080, 43200))
@@ -94,7 +94,7 @@ class _Picture:
         rows = self._rows()
         if not rows:
             return
-        slots = max(1, min(_MOST_IN_A_ROW, _MOST_MARKS // len(rows)))
+        slots = next((count for count in _SLOTS if self._count(rows, count) <= _MOST_MARKS), _SLOTS[-1])
         words = {mark.word for marks in rows.values() for mark in marks}
         lines = ['<table class="night">', f'<thead><tr><th scope="col">Deployment<th scope="col">{self._axis()}']
         lines += ['<th scope="col">In short', "<tbody>"]
@@ -147,12 +147,17 @@ class _Picture:
         deployment = self._night.deployments.get(id)
         return self._page.label(Entry("row", id or None, deployment.name if deployment else None, None))
 
+    def _count(self, rows: dict[str, list[Mark]], slots: int) -> int:
+        return sum(len({self._slot(mark, slots) for mark in marks}) for marks in rows.values())
+
+    def _slot(self, mark: Mark, slots: int) -> int:
+        return int(self._x(mark.since) * slots / 100)
+
     def _row(self, marks: Sequence[Mark], slots: int) -> Html:
         """Return the marks of a row; those that begin in one slot are one."""
         by_slot: dict[int, list[Mark]] = defaultdict(list)
         for mark in sorted(marks, key=lambda mark: mark.since):
-            place = (max(mark.since, self._since) - self._since) / (self._end - self._since)
-            by_slot[int(place * slots)].append(mark)
+            by_slot[self._slot(mark, slots)].append(mark)
         said = ", ".join(f"{count} {word}" for word, count in _counts(marks))
         drawn = "".join(map(self._drawn, by_slot.values()))
         return f'<svg role="img" aria-label="{said or "no runs"}"><use href="#grid"/>{drawn}</svg>'
