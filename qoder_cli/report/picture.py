@@ -128,7 +128,7 @@ class _Picture:
         since = run.created or run.due
         if since is None:
             return None
-        until = run.ended or since
+        until = min(run.ended or since, self._night.now)
         word = "unknown"
         if run.detail.asks is not None:
             word, until = "waits for you", inf

@@ -276,3 +276,10 @@ def test_html_is_refused_where_there_is_no_page(qoder: Qoder, words: tuple[str, 
     ran = qoder(*words, "-o", "html")
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
     assert ran.errors[0].startswith("error: -o html is a page of `report` or `usage`")
+
+
+@pytest.mark.parametrize("format", ["html", "csv"])
+def test_usage_names_a_command_that_works_after_any_format(qoder: Qoder, night: World, format: str) -> None:
+    ran = qoder("usage", "--since", "1d", "--over", "0", "-o", format)
+    [command] = re.findall(r"(qoder session list .*)$", ran.err, re.MULTILINE)
+    assert (ran.code, command) == (8, "qoder session list --since 1d")
