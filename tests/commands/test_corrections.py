@@ -125,7 +125,8 @@ HINTED = {
     "see: qoder help nightly": ["help cron"],
     "see: qoder help exit-codes": ["help exit"],
     "to name a folder: -O DIR": ["run result last -o out", "file download a.md -o out"],
-    "`qoder deploy apply -f FILE --dry-run`": ["deploy diff x.yaml", "validate x.yaml"],
+    "`qoder deploy apply -f FILE --dry-run`": ["deploy diff x.yaml"],
+    "`qoder schema --check FILE...`": ["validate x.yaml", "lint x.yaml"],
     "--follow": ["deploy run nightly --watch"],
     "qoder run wait": ["run get drun_1 --watch"],
     "drop it: a command waits only with --wait": [
