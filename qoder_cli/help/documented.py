@@ -315,7 +315,7 @@ did_nothing  run, completed
 paused  schedules that a person paused: since, message
 cannot_tell  kind (changed, paused, unknown, …), message, until, detail and run; or problem, with what and message
 ran  for each deployment: runs, runs_before, completed, failed, skipped, running, unknown, median_ms, p95_ms, credits
-days  for each day: runs, credits and credits_unknown
+days  for each day: runs, running, credits and credits_unknown
 next  for each deployment: first, and how many fires in as long a time
 problems  what was not read, or not whole: what and message
 reader, began  with --new: who reads it, and when the first report began; else null

@@ -148,6 +148,7 @@ class Day:
 
     day: str
     runs: int
+    running: int
     credits: str | None
     credits_unknown: int
 

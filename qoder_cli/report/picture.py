@@ -27,7 +27,7 @@ _SLOTS = (288, 144, 96, 48, 24, 12, 6, 1)  # parts of the time; what begins in o
 _LONGEST_ERROR = 40  # characters
 _NARROWEST = 0.5  # percent of the picture: what a mark is wide at least
 _MOST_TICKS = 9
-_STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440, 4320, 10080, 43200))
+_STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440))
 
 
 class Kind(NamedTuple):
@@ -212,7 +212,8 @@ class _Picture:
     def _ticks(self) -> Iterator[datetime]:
         """Yield the full hours, or days, of the local clock that are named."""
         seconds = self._until - self._since
-        step = next((step for step in _STEPS if seconds <= step.total_seconds() * _MOST_TICKS), _STEPS[-1])
+        days = timedelta(days=int(seconds / 86400 / _MOST_TICKS) + 1)
+        step = next((step for step in _STEPS if seconds <= step.total_seconds() * _MOST_TICKS), days)
         at = datetime.fromtimestamp(self._since).replace(hour=0, minute=0, second=0, microsecond=0)
         while (moment := at.timestamp()) <= self._until:
             if moment > self._since + seconds / 50:  # its name has room
@@ -246,7 +247,7 @@ def _days(report: Report) -> Iterator[Html]:
     for day in report.days:
         credits, share = "unknown", 0.0
         if day.credits is not None:
-            credits = f"at least {day.credits}" if day.credits_unknown else day.credits
+            credits = f"at least {day.credits}" if day.credits_unknown or day.running else day.credits
             share = float(spent[day.day] / most) if most else 0.0
         rows.append([day.day, html.bar(share), credits, str(day.runs)])
     title = "Credits by day"

@@ -366,7 +366,8 @@ class _Teller:
         for day, runs in sorted(by_day.items()):
             spent, known = night.spent_on.get(day, (None, 0))
             unknown = sum(run.session is not None for run in runs) - known
-            days.append(entries.Day(day, len(runs), None if spent is None else as_text(spent), unknown))
+            running = sum(run.outcome == "going" for run in runs)
+            days.append(entries.Day(day, len(runs), running, None if spent is None else as_text(spent), unknown))
         return days
 
     def _next(self) -> list[entries.Coming]:

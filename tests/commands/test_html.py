@@ -92,10 +92,14 @@ def test_report_as_html_has_the_numbers_of_its_json(qoder: Qoder, night: World) 
         assert (each["credits"] is None) or f"{each['credits']} credits" in facts
     [table] = page.all("div", _class="scrolls")
     days = cells(table)
-    assert days == [[day["day"], "", day["credits"], str(day["runs"])] for day in report["days"]]
+    credits = ["at least " * bool(day["running"]) + day["credits"] for day in report["days"]]
+    assert days == [
+        [day["day"], "", spent, str(day["runs"])] for day, spent in zip(report["days"], credits, strict=True)
+    ]
     both = ([Decimal(each["credits"] or 0) for each in report[name]] for name in ("days", "ran"))
     assert len({sum(amounts) for amounts in both}) == 1
     assert sum(day["runs"] for day in report["days"]) == report["runs"]
+    assert sum(day["running"] for day in report["days"]) == 1
 
 
 def test_report_as_html_tells_all_lines_of_the_text_and_each_command(qoder: Qoder, night: World) -> None:
@@ -215,7 +219,7 @@ def test_html_draws_the_worst_of_runs_in_one_place_and_counts_all(qoder: Qoder) 
     assert re.match(r"\S+ \S+ to \S+ \S+ \d failed, (\d skipped, )?\d completed: retries_ex", several[0].text)
 
 
-@pytest.mark.parametrize("words", [(), ("--since", "5m"), ("--since", "90d"), ("--until", "1h")])
+@pytest.mark.parametrize("words", [(), ("--since", "5m"), ("--since", "2500d"), ("--until", "1h")])
 def test_report_as_html_is_a_page_of_any_span(qoder: Qoder, night: World, words: tuple[str, ...]) -> None:
     ran = qoder("report", "-o", "html", *words)
     assert (ran.code, ran.out[:15], ran.out[-8:]) == (0, "<!DOCTYPE html>", "</html>\n")
@@ -223,6 +227,7 @@ def test_report_as_html_is_a_page_of_any_span(qoder: Qoder, night: World, words:
     assert has_present == ("--until" not in words)
     places = [float(str(mark.attributes.get("x", 0)).rstrip("%")) for mark in read(ran.out).all("rect")]
     assert all(0 <= place <= 100 for place in places)
+    assert 1 <= len(read(ran.out).all("g", id="grid")[0].all("line")) <= 12
 
 
 def test_report_new_as_html_tells_each_thing_once(qoder: Qoder, night: World) -> None:
