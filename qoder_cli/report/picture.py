@@ -27,6 +27,7 @@ _SLOTS = (288, 144, 96, 48, 24, 12, 6, 1)  # parts of the time; what begins in o
 _LONGEST_ERROR = 40  # characters
 _NARROWEST = 0.5  # percent of the picture: what a mark is wide at least
 _MOST_TICKS = 9
+_A_YEAR = 300 * 86400.0  # seconds: of longer times the year is named
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440))
 
 
@@ -165,8 +166,8 @@ class _Picture:
     def _drawn(self, marks: Sequence[Mark]) -> Html:
         since, until = min(mark.since for mark in marks), max(mark.until for mark in marks)
         worst = min(marks, key=lambda mark: _WORST_FIRST[mark.word])
-        left, right = self._x(since), self._x(until)
-        width = max(right - left, _NARROWEST)
+        left = min(self._x(since), self._x(self._until) - _NARROWEST)
+        width = max(self._x(until) - left, _NARROWEST)
         said = ", ".join(f"{count} {word}" for word, count in _counts(marks))
         if len(marks) == 1:
             said = worst.word
@@ -194,12 +195,14 @@ class _Picture:
     def _axis(self) -> Html:
         """Return the axis of time, and the lines that each row repeats."""
         ticks = {self._x(at.timestamp()): at for at in self._ticks()}
-        # A little higher than most rows are, so that in those of two lines there is no gap.
-        line = '<line class="{style}" x1="{x:.2f}%" x2="{x:.2f}%" y1="-8" y2="36"/>'
+        # A little longer than most rows are high, so that in those of two lines there is no gap.
+        line = '<line class="{style}" x1="{x:.2f}%" x2="{x:.2f}%" y2="36"/>'
         grid = "".join(line.format(style="tick", x=x) for x in ticks)
-        names = ""
+        names, day = "", "%m-%d"
+        if self._until - self._since > _A_YEAR:
+            day = "%Y-%m"
         for number, (x, at) in enumerate(ticks.items()):
-            name = at.strftime("%H:%M" if at.hour or at.minute else "%m-%d")
+            name = at.strftime("%H:%M" if at.hour or at.minute else day)
             minor = ' class="minor"' if number % 2 else ""
             if not self._is_of_now or x < 91:
                 names += f'<text{minor} x="{x:.2f}%" y="20">{name}</text>'
