@@ -28,7 +28,6 @@ from qoder_cli.local.remembered import remember
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words, plain
 from qoder_cli.output.data import Rows, in_order
 from qoder_cli.output.listing import LARGEST_PAGE
-from qoder_cli.output.sheet import ForeignText
 
 COLUMNS = (
     *("key", "runs", "completed", "failed", "unknown", "success", "p50", "p95", "credits", "credits_per_run"),
@@ -310,6 +309,7 @@ def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Field
 def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -> str:
     """Return the sums as a page for a browser; `most` is what the dearest has used, `about` is said above."""
     from qoder_cli.output import html
+    from qoder_cli.output.sheet import ForeignText
 
     nothing = (None, 0)
     columns = [name for name in _FIRST if name not in _MAY_GO or any(row[name] not in nothing for row in rows)]
