@@ -17,7 +17,7 @@ from qoder_cli.history.records import RunRecord
 from qoder_cli.output import html
 from qoder_cli.output.html import Html
 from qoder_cli.output.sheet import ForeignText
-from qoder_cli.report.entries import Counted, Entry, Fire, Report
+from qoder_cli.report.entries import Counted, DidNotHappen, Entry, Fire, Report
 from qoder_cli.report.page import ReportPage
 
 _COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
@@ -53,12 +53,13 @@ _WORST_FIRST = {word: place for place, word in enumerate(_KINDS)}
 
 
 class Mark(NamedTuple):
-    """Something that was from one time to another, in unix seconds; and what more is to be said of it."""
+    """What was so `times` from one time to another, in unix seconds; and what more is to be said of it."""
 
     word: str
     since: float
     until: float
     more: str = ""
+    times: int = 1
 
 
 def as_html(report: Report, night: Night, page: ReportPage) -> str:
@@ -84,6 +85,13 @@ class _Picture:
         self._night = night
         self._page = page
         self._ran = {entry.deployment or "": entry for entry in report.ran}
+        self._runs: dict[str, list[RunRecord]] = defaultdict(list)
+        for run in night.runs:
+            self._runs[run.deployment].append(run)
+        self._missed: dict[str, list[Mark]] = defaultdict(list)
+        for entry in report.did_not_happen:
+            if mark := _missed(entry):
+                self._missed[entry.deployment or ""].append(mark)
         self._is_of_now = night.until == night.now
         self._since, self._until = night.since, max(night.until, night.since + 1)
         self._end = self._until
@@ -91,39 +99,39 @@ class _Picture:
             self._end += (self._until - self._since) / 40  # room behind the present
 
     def parts(self) -> Iterator[Html]:
-        """Yield the picture as a section, if there is anything to draw."""
-        rows = self._rows()
-        if not rows:
+        """Yield the picture as a section, if there is anything to draw.
+
+        The marks of a row are made twice: of 200,000 runs they would need more memory than the runs.
+        """
+        ids, words, taken = list[str](), set[str](), set[tuple[str, int]]()
+        for id in self._order():
+            marks = self._marks(id)
+            if marks or id in self._ran:
+                ids.append(id)
+                words |= {mark.word for mark in marks}
+                taken |= {(id, self._slot(mark, _SLOTS[0])) for mark in marks}
+        if not ids:
             return
-        slots = next((count for count in _SLOTS if self._count(rows, count) <= _MOST_MARKS), _SLOTS[-1])
-        words = {mark.word for marks in rows.values() for mark in marks}
+        slots = next((count for count in _SLOTS if _in_slots(taken, count) <= _MOST_MARKS), _SLOTS[-1])
         lines = ['<table class="night">', f'<thead><tr><th scope="col">Deployment<th scope="col">{self._axis()}']
         lines += ['<th scope="col">In short', "<tbody>"]
-        for id, marks in rows.items():
+        for id in ids:
             facts = self._page.facts(self._ran[id]) if id in self._ran else ""
-            drawn = self._row(marks, slots)
+            drawn = self._row(self._marks(id), slots)
             lines.append(f'<tr><th scope="row">{html.text(self._label(id))}<td>{drawn}<td>{facts}')
         yield html.section("Runs", [_legend(words), *lines, "</table>"])
 
-    def _rows(self) -> dict[str, list[Mark]]:
-        """Return what is drawn of each deployment: those with something urgent first, then the busiest."""
-        report, marks = self._report, defaultdict[str, list[Mark]](list)
-        urgent: list[Entry] = [*report.needs_you, *report.did_not_happen, *report.failed]
-        for entry in urgent:
-            if isinstance(entry, Fire) and entry.kind == "missed" and (due := unix(entry.due)) is not None:
-                marks[entry.deployment or ""].append(Mark("missed", due, due))
-            elif isinstance(entry, Counted) and entry.came < entry.due and (due := unix(entry.since)) is not None:
-                more = f"{entry.due - entry.came} of {entry.due} in an hour"
-                marks[entry.deployment or ""].append(Mark("missed", due, unix(entry.until) or due, more))
-        for run in self._night.runs:
-            if mark := self._mark(run):
-                marks[run.deployment].append(mark)
-        within = {
-            id: [mark for mark in those if mark.since <= self._until and mark.until >= self._since]
-            for id, those in marks.items()
-        }
-        order = dict.fromkeys([*(entry.deployment or "" for entry in urgent), *self._ran, *within])
-        return {id: within.get(id, []) for id in order if within.get(id) or id in self._ran}
+    def _order(self) -> Iterable[str]:
+        """Return the deployments: those with something urgent first, then the busiest."""
+        report = self._report
+        urgent = [*report.needs_you, *report.did_not_happen, *report.failed]
+        return dict.fromkeys([*(entry.deployment or "" for entry in urgent), *self._ran, *self._runs])
+
+    def _marks(self, id: str) -> list[Mark]:
+        """Return what is drawn of a deployment, in the order of time."""
+        marks = [*self._missed.get(id, ()), *filter(None, map(self._mark, self._runs.get(id, ())))]
+        within = [mark for mark in marks if mark.since <= self._until and mark.until >= self._since]
+        return sorted(within, key=lambda mark: mark.since)
 
     def _mark(self, run: RunRecord) -> Mark | None:
         since = run.created or run.due
@@ -148,16 +156,13 @@ class _Picture:
         deployment = self._night.deployments.get(id)
         return self._page.label(Entry("row", id or None, deployment.name if deployment else None, None))
 
-    def _count(self, rows: dict[str, list[Mark]], slots: int) -> int:
-        return sum(len({self._slot(mark, slots) for mark in marks}) for marks in rows.values())
-
     def _slot(self, mark: Mark, slots: int) -> int:
-        return int(self._x(mark.since) * slots / 100)
+        return int(self._x(mark.since) * _SLOTS[0] / 100) * slots // _SLOTS[0]
 
     def _row(self, marks: Sequence[Mark], slots: int) -> Html:
         """Return the marks of a row; those that begin in one slot are one."""
         by_slot: dict[int, list[Mark]] = defaultdict(list)
-        for mark in sorted(marks, key=lambda mark: mark.since):
+        for mark in marks:
             by_slot[self._slot(mark, slots)].append(mark)
         said = ", ".join(f"{count} {word}" for word, count in _counts(marks))
         drawn = "".join(map(self._drawn, by_slot.values()))
@@ -168,19 +173,20 @@ class _Picture:
         worst = min(marks, key=lambda mark: _WORST_FIRST[mark.word])
         left = min(self._x(since), self._x(self._until) - _NARROWEST)
         width = max(self._x(until) - left, _NARROWEST)
-        said = ", ".join(f"{count} {word}" for word, count in _counts(marks))
-        if len(marks) == 1:
-            said = worst.word
+        first, *others = [f"{count} {word}" for word, count in _counts(marks)]
+        if len(marks) == worst.times == 1:
+            first = worst.word
         if worst.more:
-            said += f": {worst.more}"
+            first += f" ({worst.more})"
         when = self._page.clock_at(since)
         if until == inf:
             when += " until now"
         elif until > since:
             when += f" to {self._page.clock_at(until)}"
         if len(marks) == 1 and since < until < inf:
-            said += f", {span(until - since)}"
+            others = [span(until - since)]
         style, sign = _KINDS[worst.word]
+        said = ", ".join([first, *others])
         title = f"<title>{html.text(f'{when} {said}')}</title>"
         drawn = f'<rect class="{style}" x="{left:.2f}%" width="{width:.2f}%" y="13" height="11">{title}</rect>'
         if sign:
@@ -224,9 +230,25 @@ class _Picture:
             at += step
 
 
+def _missed(entry: DidNotHappen) -> Mark | None:
+    """Return a fire, or the fires of an hour, of which no run came; None for what else did not happen."""
+    if isinstance(entry, Fire) and entry.kind == "missed" and (due := unix(entry.due)) is not None:
+        return Mark("missed", due, due)
+    if isinstance(entry, Counted) and entry.came < entry.due and (due := unix(entry.since)) is not None:
+        return Mark("missed", due, unix(entry.until) or due, f"of {entry.due}", entry.due - entry.came)
+    return None
+
+
+def _in_slots(taken: Iterable[tuple[str, int]], slots: int) -> int:
+    """Return how many marks there are, if the finest slots that are taken become so many in a row."""
+    return len({(id, slot * slots // _SLOTS[0]) for id, slot in taken})
+
+
 def _counts(marks: Iterable[Mark]) -> list[tuple[str, int]]:
     """Return how many marks there are of each word, the worst first."""
-    counts = Counter(mark.word for mark in marks)
+    counts = Counter[str]()
+    for mark in marks:
+        counts[mark.word] += mark.times
     return sorted(counts.items(), key=lambda pair: _WORST_FIRST[pair[0]])
 
 

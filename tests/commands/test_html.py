@@ -4,6 +4,7 @@ import hashlib
 import re
 from base64 import b64encode
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from qoder_cli.history.nights import Night
 from qoder_cli.history.records import RunDetail, RunRecord
 from qoder_cli.output.screen import inert
-from qoder_cli.report.entries import Fire, Report
+from qoder_cli.report.entries import Counted, Fire, Report
 from qoder_cli.report.page import ReportPage
 from qoder_cli.report.picture import as_html
 from qoder_cli.report.telling import time_text
@@ -216,7 +217,16 @@ def test_html_draws_the_worst_of_runs_in_one_place_and_counts_all(qoder: Qoder) 
     assert len(marks) <= 288
     several = [mark for mark in marks if "completed" in mark.text and "failed" in mark.text]
     assert {mark.attributes["class"] for mark in several} == {"failed"}
-    assert re.match(r"\S+ \S+ to \S+ \S+ \d failed, (\d skipped, )?\d completed: retries_ex", several[0].text)
+    assert re.match(r"\S+ \S+ to \S+ \S+ \d failed \(retries_ex\w+…\), (\d skipped, )?\d completed", several[0].text)
+
+
+def test_html_draws_an_hour_in_which_fewer_runs_came_than_were_due() -> None:
+    report, night = crowded(1, 3600.0)
+    since, until = (time_text(NOW - ago * HOUR) or "" for ago in (3, 2))
+    few, right, many = (Counted("counted", "dep_0", None, None, since, until, due, 10, []) for due in (12, 10, 8))
+    page = as_html(replace(report, did_not_happen=[few, right, many]), night, ReportPage(report))
+    missed = [mark.text for mark in read(page).all("rect", _class="missed") if mark.text]
+    assert missed == ["05:00 to 06:00 2 missed (of 12), 1 completed"]
 
 
 @pytest.mark.parametrize("words", [(), ("--since", "5m"), ("--since", "2500d"), ("--until", "1h")])
