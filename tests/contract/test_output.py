@@ -95,7 +95,7 @@ for _format in get_args(Format):
 @CLAUSES.add("html")
 def html_is_a_page_or_refused_before_anything_is_sent(scene: Scene) -> None:
     ran = scene.run("-o", "html", "--no-progress", words=[word for word in scene.words if word != "--json"])
-    if scene.command.name in ("report", "usage"):
+    if scene.command.name.split()[0] in ("report", "usage"):
         is_piped_text(scene, ran)
         assert ran.out.startswith("<!DOCTYPE html>")
     else:
