@@ -102,7 +102,7 @@ def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: Ho
             message = f"{error.message.removesuffix('; nothing was changed')}; nothing was applied"
             raise error.with_(message=message, next=error.next or _next_to(error, again))
         if plan.is_open and app.settings.read_only:
-            raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
+            raise UsageError(f"{app.settings.read_only}: nothing was applied", hint="to preview: qoder diff")
         if yes or not plan.is_open:
             if plan.is_open:
                 app.progress.note(f"applying {plan_text.in_words(plan)}{app.client.settings.whereabouts}")
@@ -266,5 +266,7 @@ def _naming(result: "Applied") -> str:
 
 
 def _so_far(results: "Sequence[Applied]") -> str:
+    """Return how many became what: what is unknown first, what was not attempted last."""
     counts = Counter(result.became for result in results)
-    return ", ".join(f"{count} {action}" for action, count in counts.items())
+    ranked = sorted(counts.items(), key=lambda counted: {"unknown": 0, "not attempted": 2}.get(counted[0], 1))
+    return ", ".join(f"{count} {action}" for action, count in ranked)

@@ -143,6 +143,17 @@ class Ran:
 
 
 @dataclass(frozen=True)
+class Day:
+    """The runs that were created on a day, and what they cost: at least so much, as far as it is known."""
+
+    day: str
+    runs: int
+    running: int
+    credits: str | None
+    credits_unknown: int
+
+
+@dataclass(frozen=True)
 class Coming:
     """When a deployment fires next, and how often in as long a time as the report covers."""
 
@@ -195,6 +206,7 @@ class Report:
         "for each deployment: runs, runs_before, completed, failed, skipped, running, unknown, median_ms, p95_ms,"
         " credits",
     ] = field(default_factory=list)
+    days: Annotated[list[Day], "for each day: runs, running, credits and credits_unknown"] = field(default_factory=list)
     next: Annotated[list[Coming], "for each deployment: first, and how many fires in as long a time"] = field(
         default_factory=list
     )
