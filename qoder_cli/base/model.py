@@ -6,10 +6,9 @@ an unexpected type must be tolerated.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Required, TypedDict, cast
+from typing import Annotated, Any, Required, TypedDict, TypeVar, cast
 
 from qoder_cli.base.ids import NOT_OF_AN_ID
-from qoder_cli.base.shapes import open_shape
 from qoder_cli.base.times import milliseconds_between, unix
 
 GOING = frozenset({"pending", "running"})  # statuses of a run that has not ended
@@ -62,6 +61,16 @@ def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     if id and is_one and NOT_OF_AN_ID.search(id) is None:
         return raw
     return None
+
+
+OPEN = "__has_fields_of_the_api__"  # marks a shape of JSON (`base/shapes.py`)
+T = TypeVar("T")
+
+
+def open_shape(shape: type[T]) -> type[T]:
+    """Mark a shape of JSON that also has every field that the API sent."""
+    setattr(shape, OPEN, True)
+    return shape
 
 
 @open_shape

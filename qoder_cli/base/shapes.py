@@ -18,7 +18,6 @@ from typing import (
     NamedTuple,
     NotRequired,
     Required,
-    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -27,19 +26,12 @@ from typing import (
 )
 
 from qoder_cli.base.jsontext import Number
+from qoder_cli.base.model import OPEN
 
 JSON = dict[str, Any]
-T = TypeVar("T")
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_OPEN = "__has_fields_of_the_api__"
 _PLAIN = {str: "string", bool: "boolean", int: "integer", float: "number", Number: "number", types.NoneType: "null"}
-
-
-def open_shape(shape: type[T]) -> type[T]:
-    """Mark a shape that also has every field that the API sent."""
-    setattr(shape, _OPEN, True)
-    return shape
 
 
 class Key(NamedTuple):
@@ -119,5 +111,5 @@ def _object(shape: Any, named: dict[str, JSON]) -> JSON:
         "type": "object",
         "properties": properties,
         "required": [key.name for key in keys if key.is_required],
-        **({} if _OPEN in vars(shape) else {"additionalProperties": False}),
+        **({} if OPEN in vars(shape) else {"additionalProperties": False}),
     }

@@ -9,8 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypedDict, TypeVar
 
 from qoder_cli.base.errors import ErrorData, Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
-from qoder_cli.base.model import Added, ApiObject, Resource
-from qoder_cli.base.shapes import open_shape
+from qoder_cli.base.model import Added, ApiObject, Resource, open_shape
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Rows
 

@@ -24,7 +24,7 @@ from qoder_cli.base.errors import (
     WaitTimeout,
 )
 from qoder_cli.base.ids import noun, segment
-from qoder_cli.base.model import Run, RunData, SessionData
+from qoder_cli.base.model import Run, RunData, SessionData, open_shape
 from qoder_cli.base.outcome import (
     FINAL,
     SESSION_ARCHIVED,
@@ -36,7 +36,6 @@ from qoder_cli.base.outcome import (
     waits_for_answer,
 )
 from qoder_cli.base.pool import Late
-from qoder_cli.base.shapes import open_shape
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.results import Item, NotFoundItem, Result

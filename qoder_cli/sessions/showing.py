@@ -8,9 +8,8 @@ from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Run, open_shape
 from qoder_cli.base.outcome import event_time
-from qoder_cli.base.shapes import open_shape
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width

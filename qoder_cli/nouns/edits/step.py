@@ -14,9 +14,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, ErrorData, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import Resource, mapping
+from qoder_cli.base.model import Resource, mapping, open_shape
 from qoder_cli.base.polling import poll
-from qoder_cli.base.shapes import open_shape
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.base.words import few
