@@ -57,7 +57,7 @@ Value = str | Sequence[str | int | None]
 class Ci:
     """Reports one command to its CI system, in a `with` block around all that it does.
 
-    One run has the first names of `KEYS["ci"]` in help.documented; several have arrays
+    One run has the first names of `CI` in help.documented; several have arrays
     in the order of the input. Only changes are reported again.
     """
 

@@ -1,7 +1,7 @@
 """Print data in the chosen format: drawn, in columns, as CSV, JSON or YAML, or as ids."""
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
@@ -82,7 +82,7 @@ class Output:
     def indent(self) -> int | None:
         return 2 if self.screen.is_terminal else None
 
-    def record(self, fields: "Fields", *, data: dict[str, Any] | None = None, id: str = "") -> None:
+    def record(self, fields: "Fields", *, data: Mapping[str, Any] | None = None, id: str = "") -> None:
         """Print one object: as JSON (`data` or the fields), a table, or its id.
 
         A field that is a list has a line for each value.
@@ -108,7 +108,7 @@ class Output:
         self,
         rows: "Sequence[Fields]",
         *,
-        data: Sequence[dict[str, Any]] | None = None,
+        data: Sequence[Mapping[str, Any]] | None = None,
         id: str,
         first: Sequence[str] = (),
     ) -> None:
@@ -210,7 +210,7 @@ class Rows(Generic[T]):
     output: Output
     _: KW_ONLY
     fields: "Callable[[T], Fields]"
-    data: Callable[[T], dict[str, Any]]
+    data: Callable[[T], Mapping[str, Any]]
     id: str = "id"
     first: Sequence[str] = ()
     remedy: str = WIDE_SHOWS_ALL
