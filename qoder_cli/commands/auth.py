@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _PROFILE = argument("PROFILE", "Profile of the config file; `default` is always one.", values.profiles)
 _PIPE_IT = "pipe it in: qoder auth login --with-token < FILE"
-# Where people make tokens (help/pages/api.md#hosts-and-regions).
+# Where people make tokens (api.md#hosts-and-regions).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
 
 

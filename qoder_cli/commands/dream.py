@@ -47,7 +47,7 @@ def create(
       qoder dream create --from project --into project --model auto"""
     limits = read_limits(wait=wait, timeout=timeout, interval=None)
     text = editing.text_typed(app, "--instructions", instructions, file)
-    inputs: list[dict[str, Any]] = []  # help/pages/api.md#dreams
+    inputs: list[dict[str, Any]] = []  # api.md#dreams
     names, sessions = Names(app), []
     for word in sources or ():
         if word.startswith("sess_"):

@@ -39,7 +39,7 @@ DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
 
 EXITS = """Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
 what then; 9 if the response was lost and it is not found."""
-LONGEST_RUBRIC = 262_144  # characters (help/pages/api.md#limits)
+LONGEST_RUBRIC = 262_144  # characters (api.md#limits)
 _LISTED = 10  # things of one name that an error lists
 
 
@@ -64,7 +64,7 @@ class OutcomeOptions(NamedTuple):
     max_iterations: int | None = option("--max-iterations", "N", "With --outcome: tries, at most.", min=1, max=20)
 
     def event(self, app: App) -> list[Raw]:
-        """Return the event that says so, if it was typed (help/pages/api.md#sending-events). Raises UsageError."""
+        """Return the event that says so, if it was typed (api.md#sending-events). Raises UsageError."""
         if self.outcome is None and self.rubric is None and self.max_iterations is None:
             return []
         if self.outcome is None or self.rubric is None:

@@ -216,7 +216,7 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
     sent = {**typed, **window.query("since", "until", slack=ROUNDED)}
     taken = {of: each for each, (of, *_) in reversed(FILTERS.items()) if each in listed.query}
     query: Raw = {each: sent[of] for of, each in taken.items() if sent.get(of)}
-    if query.keys() >= {"status", "include_archived"}:  # the API does not take both (help/pages/api.md#deployments)
+    if query.keys() >= {"status", "include_archived"}:  # the API does not take both (api.md#deployments)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]
     filtered_here = only_archived or (name is not None and "name" not in listed.query)

@@ -175,7 +175,7 @@ def _folder() -> Iterator[Path]:
 def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Path) -> dict[str, str]:
     """Return what leads every client with the environment `base` into the sandbox.
 
-    qoder and the official SDK (help/pages/api.md#hosts-and-regions) get its server and token, and
+    qoder and the official SDK (api.md#hosts-and-regions) get its server and token, and
     config and state in `folder`. What must not be set is empty.
     """
     servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")

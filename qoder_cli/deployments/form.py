@@ -1,4 +1,4 @@
-"""How deployments are compared (help/pages/api.md#deployments).
+"""How deployments are compared (api.md#deployments).
 
 An agent named without a version stays pinned: its bare id would pin the latest.
 """

@@ -30,7 +30,7 @@ from qoder_cli.nouns.taken import holders, once_listed
 AT_A_TIME = 8  # deployments or agents to read
 _NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of fields that take names
 _LISTED = 10  # ids in an error about an ambiguous name
-_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them (help/pages/api.md#deployments)
+_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them (api.md#deployments)
 
 
 def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[DeploymentStep]:

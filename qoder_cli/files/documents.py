@@ -10,7 +10,7 @@ from qoder_cli.base.plainfile import open_at_once, read_typed, reason_of
 from qoder_cli.files import jsonread, yamlread
 from qoder_cli.files.tree import Node, Problem
 
-LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (help/pages/api.md#limits)
+LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api.md#limits)
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 

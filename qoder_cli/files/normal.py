@@ -41,7 +41,7 @@ REQUIRED = tuple(name for name in _FIELDS if name not in EMPTY and not _FIELDS[n
 SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = tuple(name for name, field in _FIELDS.items() if field.is_servers)
 NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by id or name; the field of the ids
-# The fields of repositories that no server echoes, by type (help/pages/api.md#deployments).
+# The fields of repositories that no server echoes, by type (api.md#deployments).
 TOKENS = {
     get_args(fields_of(each)["type"].hint)[0]: name
     for each in inside(Resource)
@@ -112,7 +112,7 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a server fills in if it is left out (help/pages/api.md#sending-events and #resources)."""
+    """Return what a server fills in if it is left out (api.md#sending-events and #resources)."""
     if fields.get("type") == "user.define_outcome":
         return {"max_iterations": 3}
     if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):

@@ -27,7 +27,7 @@ from qoder_cli.nouns.table import NOUNS, path_of
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]
 
-LARGEST = 50 * 2**20  # bytes (help/pages/api.md#limits)
+LARGEST = 50 * 2**20  # bytes (api.md#limits)
 UNPACKED = 4 * LARGEST  # bytes that a zip of the server may become
 MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
@@ -229,7 +229,7 @@ def name_of(app: App, skill: Raw) -> str | None:
 
 
 def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
-    """Return a version's zip, which is not JSON (help/pages/api.md#skills). Raises ApiError."""
+    """Return a version's zip, which is not JSON (api.md#skills). Raises ApiError."""
     client = app.client
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
@@ -274,7 +274,7 @@ def upload(
         sending(upload)
         return upload
 
-    # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
+    # As the official SDK sends them, or as one zip if the API asks for it (api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
     try:
         return write(parts).deliver().raw

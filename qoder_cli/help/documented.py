@@ -92,8 +92,6 @@ PAGES = {
     "stack": "a whole folder: agents, deployments and all they need",
     "sandbox": "try everything against a local server",
     "guarantees": "what is promised, and what is not",
-    "comparison": "beside curl, the SDK, gh, prefect and kubectl",
-    "api": "what is known of the API, with sources",
 }
 
 VARIABLES = _named("""

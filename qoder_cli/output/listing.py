@@ -23,7 +23,7 @@ T = TypeVar("T")
 Object = dict[str, Any]  # one of the server's objects, as it was sent
 
 DEFAULT_LIMIT = 20
-LARGEST_PAGE = 100  # more is refused by the current API (help/pages/api.md#lists-and-pages)
+LARGEST_PAGE = 100  # more is refused by the current API (api.md#lists-and-pages)
 _REMEMBERED = 1000  # ids; what so many new arrivals push back is not shown twice
 
 

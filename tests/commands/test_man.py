@@ -32,7 +32,7 @@ def test_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) 
         files = wheel.namelist()
         man = {Path(name).name: wheel.read(name).decode() for name in files if "/share/man/man1/" in name}
     assert man == pages()
-    assert {"qoder_cli/help/pages/recipes.md", "qoder_cli/help/pages/api.md"} <= set(files)
+    assert {"qoder_cli/help/pages/recipes.md", "qoder_cli/api.md"} <= set(files)
     assert any(name.endswith("/licenses/LICENSE") for name in files)
 
 

@@ -1,4 +1,4 @@
-"""`qoder env create` and `update`: an environment from options (help/pages/api.md#environments and #limits).
+"""`qoder env create` and `update`: an environment from options (api.md#environments and #limits).
 
 The API replaces its config whole, refuses an empty one, and takes one without `networking` as
 limited: so `networking` is always sent.

@@ -59,7 +59,7 @@ def get(
 
 
 def _check_is_of(app: App, id: str, deployment: str) -> None:
-    """Raise NotFound for a run of another deployment (help/pages/api.md#runs)."""
+    """Raise NotFound for a run of another deployment (api.md#runs)."""
     path = f"/deployments/{segment(deployment)}/runs/{segment(id)}"
     try:
         found = mapping(app.client.get(path))

@@ -106,7 +106,7 @@ def _look(
     def ask() -> tuple[Window, bool, Page, Iterable[Page]]:
         window = read_window()
         path, query = runs_request(of, trigger, window)
-        # The server cannot be asked for less than every run (help/pages/api.md#runs).
+        # The server cannot be asked for less than every run (api.md#runs).
         filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
         query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
         return window, filtered_here, *_pages(app, path, query, statuses)
@@ -239,7 +239,7 @@ def _newest_first(data: list[Any]) -> list[Any]:
     """Return a one-page list in order of creation, newest first.
 
     The order of all runs is not documented; the one example has the newest first
-    (help/pages/api.md#runs). A longer list is taken to be so too: sorting it would mean holding it all.
+    (api.md#runs). A longer list is taken to be so too: sorting it would mean holding it all.
     """
     moments = [parse_timestamp(mapping(item).get("created_at")) for item in data]
     if None in moments:
@@ -251,7 +251,7 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     """Return the second page's query if the server filters by status, else None.
 
     Only older servers do: their runs have a status, and their cursors are ids, which mean
-    the same with any filter (help/pages/api.md#lists-and-pages).
+    the same with any filter (api.md#lists-and-pages).
     """
     name, value = next_cursor(first) or ("", "")
     shown = set(filter(None, (text(mapping(item).get("status")) for item in first["data"])))
