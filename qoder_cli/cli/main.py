@@ -300,7 +300,7 @@ def _summary(command: Any) -> str:
 def function_of(command: Callable[..., Any] | HiddenCommand | Later | str) -> Callable[..., Any]:
     """Return a command's function; one named as `module:function` is imported now."""
     if isinstance(command, HiddenCommand | Later):
-        return command.command
+        return function_of(command.command)
     if isinstance(command, str):
         return named_at(command)
     return command

@@ -83,7 +83,7 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
 class HiddenCommand:
     """A command for programs, not people: it works, but no list shows it."""
 
-    def __init__(self, command: Callable[..., Any]) -> None:
+    def __init__(self, command: "Callable[..., Any] | Later") -> None:
         self.command = command
 
 

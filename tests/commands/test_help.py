@@ -88,7 +88,7 @@ def test_help_json_tells_which_options_must_be_given(document: dict[str, Any]) -
         if option["required"]
     }
     create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "env", "message")}
-    said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--with"))}
+    said = {("run", "send", "--message"), ("session", "send", "--message"), ("run", "answer", "--with")}
     assert needed == create | said | {("vault", "connect", "--mcp")}
 
 

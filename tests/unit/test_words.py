@@ -127,7 +127,7 @@ def texts() -> list[Text]:
     meanings = [each.meaning for each in told] + [*documented.MEANING.values(), *documented.THEN.values()]
     meanings += [about for about, _ in NOUNS.values()] + [*documented.TOPICS.values(), *documented.PAGES.values()]
     found += [Text("help/documented.py", text, False) for text in meanings]
-    suggested = [*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values(), suggestions.NO_TOKEN]
+    suggested = [*(habit.hint for habit in suggestions.thesaurus().habits), suggestions.NO_TOKEN]
     return found + [Text("help/suggestions.py", text, True) for text in suggested]
 
 

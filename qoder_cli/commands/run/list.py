@@ -77,7 +77,7 @@ def list_runs(
         raise UsageError(f"DEPLOYMENT and --deployment name two: {deployment}, {of_deployment}", hint="give one")
     deployment = of_deployment if deployment is None else deployment
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
-    of = None if deployment is None else deployment_id_of(deployment, app)
+    of = None if deployment is None else _deployment_id(deployment, app)
     typed = [*(("--status", each) for each in status or ()), ("--trigger", trigger), ("--since", since)]
     filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
@@ -87,6 +87,17 @@ def list_runs(
         _look(app, of, {str(each) for each in status or ()}, trigger, read, wanted, resolve=resolve, none=none)
 
     view.show(look)
+
+
+def _deployment_id(typed: str, app: App) -> str:
+    try:
+        return deployment_id_of(typed, app)
+    except NotFound as error:
+        if typed in [*Status]:
+            raise error.with_(
+                hint=f"to list the runs of all deployments by status: --status {typed}", next=None
+            ) from None
+        raise
 
 
 def _look(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
-from qoder_cli.cli.options import SESSION_OR_LAST, Later, Text, or_last, require_guard
+from qoder_cli.cli.options import SESSION_OR_LAST, HiddenCommand, Later, Text, or_last, require_guard
 from qoder_cli.commands import generic
-from qoder_cli.commands.session.alike import VERBS, of_session
+from qoder_cli.commands.session.alike import SHOWN, VERBS, of_session
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.views import session_fields
 
@@ -76,5 +76,6 @@ COMMANDS = {
     "delete": generic.change_command(_SESSION, "delete"),
     "thread": ("List threads, look at one, or archive it", generic.commands("session thread")),
     "files": "qoder_cli.commands.session.files:files",
-    **{verb: Later(of_session, verb) for verb in VERBS},
+    **{verb: Later(of_session, verb) for verb in SHOWN},
+    **{verb: HiddenCommand(Later(of_session, verb)) for verb in VERBS if verb not in SHOWN},
 }

@@ -11,6 +11,7 @@ from qoder_cli.cli.options import named_at
 from qoder_cli.commands import run
 
 VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry"))
+SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the others, too
 
 # The help of those that wait for a turn, or show one. That of the others speaks of calls and messages.
 _HELP = {
