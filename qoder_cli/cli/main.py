@@ -19,6 +19,9 @@ from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
 from qoder_cli.cli.options import (
     DEFAULT_VALUES,
+    EXPLAINED,
+    EXPLAINED_IN,
+    GROUPS,
     HiddenCommand,
     Later,
     complete_ids,
@@ -73,7 +76,7 @@ def _write_sections(command: Any, ctx: Any, formatter: Any) -> None:
         if rows:
             with formatter.section(title):
                 formatter.write_dl(rows)
-    formatter.write("\nGlobal options: qoder help options    Exit codes: qoder help exit-codes\n")
+    formatter.write("\nGlobal options, exit codes: qoder help\n")
 
 
 class Command(TyperCommand):
@@ -103,13 +106,35 @@ class Command(TyperCommand):
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
         """Return the help's lists: titles, and rows of two columns."""
-        lists: dict[str, list[Any]] = {"argument": [], "option": []}
+        arguments: list[tuple[str, str]] = []
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in GROUPS}
+        elsewhere: dict[str, list[str]] = {}  # options by where they are explained
         for param in self.get_params(ctx):
-            if param not in shared_options() and (row := param.get_help_record(ctx)):
-                about = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", row[1]).replace("x>=", "at least ")
-                names = re.sub(r"\[(\w+(?:\|\w+)+)\]", r"<\1>", row[0])  # as newer versions of typer write it
-                lists[param.param_type_name].append((names, about))
-        return [("Arguments", lists["argument"]), ("Options", lists["option"])]
+            if param in shared_options() or (row := _row(param, ctx)) is None:
+                continue
+            group = getattr(param, "rich_help_panel", None) or GROUPS[0]
+            if param.param_type_name == "argument":
+                arguments.append(row)
+            elif group in EXPLAINED and ctx.command_path.partition(" ")[2] not in EXPLAINED_IN:
+                elsewhere.setdefault(EXPLAINED[group], []).append(max(param.opts, key=len))
+            else:
+                groups.setdefault(group, []).append(row)
+        options = groups.pop(GROUPS[0])
+        options += [row for rows in groups.values() if len(rows) == 1 for row in rows]  # one is no group
+        options += [(", ".join(names), f"See {where}") for where, names in elsewhere.items()]
+        titled = [(title, rows) for title, rows in groups.items() if len(rows) > 1]
+        return [("Arguments", arguments), (GROUPS[0], options), *titled]
+
+
+def _row(param: Any, ctx: Any) -> tuple[str, str] | None:
+    """Return the names of an argument or option and its help, in words; None for a hidden one."""
+    if (row := param.get_help_record(ctx)) is None:
+        return None
+    about = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", row[1])
+    about = re.sub(r" *\[x>=[01]\]", "", about)  # as everybody expects
+    if param.param_type_name == "argument":
+        about = about.removesuffix("[required]").rstrip()  # the usage says so
+    return re.sub(r"\[(\w+(?:\|\w+)+)\]", r"<\1>", row[0]), about  # as newer versions of typer write it
 
 
 class Tree(TyperGroup):

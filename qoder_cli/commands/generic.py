@@ -97,11 +97,11 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
     if noun.arguments:
         return options.ARGUMENTS[noun.arguments][several]
     metavar = noun.words.split()[-1].upper()
-    wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
     if several:
-        help = f"{noun.plural.capitalize()} ({wanted}); - reads them from stdin."
-        return argument(f"{metavar}...", help, values.things(noun.words))
-    return argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))
+        names = " or exact names" if noun.has_name else ""
+        return argument(f"{metavar}...", f"Ids ({noun.prefix}…){names}; - reads stdin.", values.things(noun.words))
+    name = " or exact name" if noun.has_name else ""
+    return argument(metavar, f"Id ({noun.prefix}…){name}.", values.things(noun.words))
 
 
 def parent_argument(noun: Noun) -> list[Parameter]:
@@ -151,8 +151,7 @@ def list_command(noun: Noun) -> Callable[..., Any]:
         filters["archived"] = _ARCHIVED
     parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.is_paged else ()), *_VIEWING]
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.is_paged else "")
-    example = _example(noun, "list")
-    doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
+    doc = _doc(f"{first}.", "", _example(noun, "list"))
     return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
 
 
@@ -167,11 +166,7 @@ def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
 
 
 def _doc(first: str, about: str, *examples: str) -> str:
-    return "\n  ".join([f"{first}\n\n{about}\n\nExamples:", *examples])
-
-
-def _piped(columns: Sequence[str]) -> str:
-    return fill(f"Piped: {', '.join(columns)}.", 76)
+    return "\n  ".join(["\n\n".join(filter(None, (first, about, "Examples:"))), *examples])
 
 
 def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
@@ -261,8 +256,7 @@ def get_command(noun: Noun) -> Callable[..., Any]:
     if noun.numbered:
         parameters.append(_version("This version instead of the latest."))
         examples.append(_example(noun, "get", noun.sample, "--version", "1"))
-    about = "JSON is the server's object. Exits 5 if it does not exist."
-    doc = _doc(f"Show {ids.a(noun.called)}.", about, *examples)
+    doc = _doc(f"Show {ids.a(noun.called)}.", "", *examples)
 
     def get(ctx: typer.Context, **typed: Any) -> None:
         parents = parents_typed(ctx.obj, noun, typed)
@@ -344,7 +338,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
 def versions_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that lists the versions of one of a noun's things."""
     first = f"List the versions of {ids.a(noun.called)}, newest first (20 by default)."
-    doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
+    doc = _doc(first, "", _example(noun, "versions", noun.sample))
     parameters = [("thing", str, one_argument(noun)), *_LIMITS, *_VIEWING]
 
     def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool, **viewing: Any) -> None:
@@ -359,10 +353,10 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
     change, about = _change_of(noun, verb)
-    end = f"{change.participle}, 5 if one does not exist"
+    end = "5 if one does not exist"
     if change is not DELETE:
-        end = f"(or already were) {change.participle}, 6 if the API refuses"
-    about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if they are {end}.", 76)
+        end = f"0 if they already were {change.participle}, 6 if the API refuses"
+    about = fill(f"{about} Asks first; scripts need --yes. Exits {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from qoder_cli import __version__
+from qoder_cli.cli.options import GROUPS
 from qoder_cli.help.documented import MEANING, VARIABLES
 from qoder_cli.help.reference import context_of
 
@@ -42,7 +43,7 @@ def page(context: Any) -> str:
         sections += [("Global options", options), ("Exit status", codes), ("Environment", variables)]
     for title, rows in sections:
         if rows:
-            lines.append(f".SH {title.upper()}")
+            lines.append(f".SS {title}" if title in GROUPS[1:] else f".SH {title.upper()}")
         lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
     if examples:
         lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]

@@ -15,7 +15,7 @@ from qoder_cli.commands.help import man_pages
 from tests.conftest import Qoder
 from tests.tools.generate import ROOT
 
-REQUESTS = {"TH", "SH", "B", "BR", "PP", "TP", "nf", "fi"}
+REQUESTS = {"TH", "SH", "SS", "B", "BR", "PP", "TP", "nf", "fi"}
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "ARGUMENTS", "COMMANDS", "OPTIONS", "GLOBAL OPTIONS"]
 SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 
