@@ -41,11 +41,10 @@ def login(
 ) -> None:
     """Save an access token.
 
-    Prompts for the token, or reads it from standard input with --with-token.
-    The token is verified first, then saved with its region (or base URL) and
-    workspace in the profile in use, `default` at first, or that of --profile.
-    Use --region cn for tokens from qoder.com.cn.
-    Create a token at https://qoder.com/cloud/pat-keys
+    Prompts for the token, verifies it, and saves it with its region (or base
+    URL) and workspace in the profile in use, `default` at first, or that of
+    --profile. Use --region cn for tokens from qoder.com.cn. Create one at
+    https://qoder.com/cloud/pat-keys
 
     Exits 2 if no token was given, 4 if it was rejected.
 
@@ -102,10 +101,9 @@ def logout(app: App) -> None:
 def switch(app: App, name: str = _PROFILE) -> None:
     """Make a profile the one that commands use by default.
 
-    It is written into the config file. --profile and QODER_PROFILE still
-    choose another for one command or one shell; variables that hold a token or
-    a server override what a profile has, and are named. Exits 2 if there is no
-    such profile.
+    --profile and QODER_PROFILE still choose another; it names variables that
+    override the profile's token or server. Exits 2 if there is no such
+    profile.
 
     Examples:
       qoder auth switch work
@@ -126,8 +124,8 @@ def switch(app: App, name: str = _PROFILE) -> None:
 def status(app: App) -> None:
     """Show which token and server are in use, and whether it is accepted.
 
-    The token is never shown in full. Sends one request. Exits 0 if the token is
-    accepted, 4 if it is missing or rejected, 7 if the server cannot be reached.
+    Never shows the whole token. Exits 4 if it is missing or rejected, 7 if the
+    server cannot be reached.
 
     Examples:
       qoder auth status
@@ -163,9 +161,9 @@ def token(
 ) -> None:
     """Print an access token, for a program that needs one.
 
-    With QODER_SA_KEY, the key of a service account, it is a new token that ends
-    by itself; else the token in use. It is the only command that prints one: keep
-    it out of logs. In GitHub Actions it is masked.
+    With QODER_SA_KEY, the key of a service account, it is a new token that
+    expires; otherwise the token in use. No other command prints one: keep it
+    out of logs. GitHub Actions masks it.
 
     Exits 2 on a terminal without --yes, 4 if the key was refused.
 

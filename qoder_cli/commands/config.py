@@ -111,9 +111,9 @@ def get(app: App, typed: str = _KEY) -> None:
 def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
     """Set one value in the config file.
 
-    Writes to profile `default`, or to that of --profile, which is created if
-    necessary. The value is checked first; comments and everything else in the
-    file are kept. To save a token: qoder auth login
+    Writes to profile `default`, or that of --profile, which is created if
+    necessary. Checks the value, and keeps comments. To save a token: qoder
+    auth login
 
     Examples:
       qoder config set region cn

@@ -10,7 +10,7 @@ from qoder_cli.doctor import Finding
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
-_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): write keys, remove them, see who else can.")
+_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS) by writing to it.")
 
 
 def doctor(
@@ -18,12 +18,11 @@ def doctor(
 ) -> None:
     """Check your setup and suggest fixes.
 
-    Checks the config file, which token and server are used and why, the
-    connection, clock, proxy, certificates, local state, and other programs
-    named qoder. Changes nothing without --probe; shows no secrets. Piped:
-    check, status (ok, warning or failed), found, fix. Exits 0 if there are
-    only warnings, otherwise with the code of the first failed check (2, 4 or
-    7).
+    Checks the config file, token, server, connection, clock, proxy,
+    certificates, local state, and other programs named qoder. Changes nothing
+    without --probe; shows no secrets. Piped: check, status (ok, warning or
+    failed), found, fix. Exits 0 if there are only warnings, otherwise with the
+    code of the first failed check (2, 4 or 7).
 
     Examples:
       qoder doctor

@@ -37,10 +37,9 @@ def create(
 ) -> None:
     """Have an agent review memories and sessions and write new memories from them.
 
-    Requires --from and --model, as options or in a file. It costs credits.
-    If the response is lost it exits 9: a dream cannot be recognised as yours.
-    With --wait it exits 0 if the dream completed, 1 if it failed or was
-    cancelled, 124 at --timeout (it keeps running).
+    Requires --from and --model, as options or in a file. It costs credits. A
+    lost response is exit 9: nothing marks a dream as yours. With --wait: 0
+    completed, 1 failed or cancelled, 124 timed out (it keeps running).
 
     Examples:
       qoder dream create --from project --model auto --dry-run

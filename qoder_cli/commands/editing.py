@@ -37,8 +37,8 @@ FILE = option("--file -f", "FILE", "YAML or JSON with the fields; - reads stdin.
 DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
 
 
-EXITS = """Exits 6 if the name is taken (see --if-missing), 9 if the response was lost and
-it is not found."""
+EXITS = """Exits 6 if the name is taken (see --if-missing), 9 if the response was lost
+and it is not found."""
 LONGEST_RUBRIC = 262_144  # characters (api.md#limits)
 _LISTED = 10  # things of one name that an error lists
 

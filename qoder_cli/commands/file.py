@@ -64,9 +64,9 @@ FOLDER = option("--output-dir -O", "DIR", "Folder for it.", values.folders, defa
 def download(app: App, things: list[str] = one_argument(_FILE, several=True), output_dir: str = FOLDER) -> None:
     """Download files that agents made.
 
-    Each keeps its name; an existing file is never replaced: the new one gets
-    a number. JSON is the file, with a key `path`. The API usually refuses to
-    return files that you uploaded (exit 4).
+    Each keeps its name; an existing file is never replaced: the new one gets a
+    number. JSON is the file, with a key `path`. The API usually refuses files
+    that you uploaded (exit 4).
 
     Examples:
       qoder file download report.md -O /tmp"""

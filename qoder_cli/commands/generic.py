@@ -44,15 +44,15 @@ Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 Raw = dict[str, Any]
 
-_SINCE = option("--since", "WHEN", "Created since WHEN: an age (90m, 7d), a date or a time.")
-_UNTIL = option("--until", "WHEN", "Created until WHEN.")
+_SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
+_UNTIL = option("--until", "WHEN", "Created until then.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
-_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Filter by deployment (id or name).", values.deployments)
-_OF_AGENT = option("--agent", "AGENT", "Filter by agent (id or name).", values.things("agent"))
+_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only of this deployment.", values.deployments)
+_OF_AGENT = option("--agent", "AGENT", "Only of this agent.", values.things("agent"))
 
 # A list's filters by query parameter.
 FILTERS: dict[str, Parameter] = {
-    "name": ("name", Text, option("--name", "TEXT", "Only those whose name contains TEXT.")),
+    "name": ("name", Text, option("--name", "TEXT", "Only names that contain TEXT.")),
     "display_title": ("title", Text, option("--title", "TEXT", "Only those with this title.")),
     "source": ("source", Text, option("--source", "SOURCE", "Only those from custom or qoder.")),
     "scope_id": ("session", Text, option("--session", "ID", "Only those that this session (sess_…) made.")),
@@ -159,7 +159,7 @@ def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
     kind: Any = enum("Status", {each.upper(): each for each in noun.statuses})
     listed = cast(Any, list)
-    help = f"Only those with this status: {', '.join(noun.statuses)}."
+    help = f"Only  {', '.join(noun.statuses)}."
     if is_one:
         return "status", kind | None, option("--status", "STATUS", help)
     return "status", listed[kind] | None, several("--status", "STATUS", help)

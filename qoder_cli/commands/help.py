@@ -31,16 +31,13 @@ def help(
 ) -> None:
     """Show help for a command, or a page of the manual.
 
-    Without TOPIC the topics and pages are listed. `qoder help deploy run` is
-    the same as `qoder deploy run --help`. With --json the help is printed as
-    data (everything, if no topic is given), a page as its Markdown.
+    Without TOPIC it lists them. With --json help is printed as data (all of it
+    without TOPIC), a page as its Markdown.
 
     Examples:
-      qoder help exit-codes
       qoder help recipes
       qoder help deploy run
       qoder help deploy run --man | man -l -
-      qoder help --json | jq -r '.commands[].usage'
       qoder help agents --skill > SKILL.md
       qoder help run wait --json | jq .commands[0].options"""
     app: App = ctx.obj

@@ -23,7 +23,7 @@ Raw = dict[str, Any]
 
 STORE = NOUNS["memory"]
 _STORE = one_argument(STORE)
-_PATH_TEXTS = ("PATH", "Path, for example notes/today.md, or id (mem_…).")
+_PATH_TEXTS = ("PATH", "Path, e.g. notes/today.md, or id (mem_…).")
 _PATH, _PATH_OR_ALL = argument(*_PATH_TEXTS), argument(*_PATH_TEXTS, default=None)
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "Content of the memory (default: standard input).")
 
@@ -119,9 +119,9 @@ def history(
 def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MESSAGE) -> None:
     """Write a memory: a new one, or over the one with this path.
 
-    If someone else changed it in the meantime, their version is shown and kept
-    (exit 6). Nothing is sent if it is already up to date. Exits 9 if the
-    response was lost and it is unclear whether it was written.
+    If someone else has changed it, their version is shown and kept (exit 6).
+    Sends nothing if it is up to date. Exits 9 if the response was lost and it
+    is unclear whether it was written.
 
     Examples:
       qoder memory write project conventions.md -m 'Releases are on Monday.'
@@ -146,8 +146,8 @@ def remove(
 ) -> None:
     """Remove memories. Their versions stay in the history.
 
-    Asks before each one; scripts need --yes. If someone else has just
-    changed it, it is not removed (exit 6).
+    Asks first; scripts need --yes. If someone else has just changed it, it
+    stays (exit 6).
 
     Examples:
       qoder memory remove project conventions.md --yes"""

@@ -30,10 +30,10 @@ def upload(
 ) -> None:
     """Upload a skill, or a new version of an existing one.
 
-    The name is the one in SKILL.md. Nothing is sent if the newest version has
-    the same files. Hidden files and __pycache__ are skipped; symbolic links are
-    refused. At most 50 MiB. Exits 9 if the response was lost and it
-    is unclear whether it was added.
+    Its name is in SKILL.md. Sends nothing if the newest version has the same
+    files. Skips hidden files and __pycache__, refuses symbolic links and over
+    50 MiB. Exits 9 if the response was lost and it is unclear whether it was
+    added.
 
     Examples:
       qoder skill upload release-notes

@@ -21,14 +21,14 @@ Raw = dict[str, Any]
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
 _ONE = generic.one_argument(_VAULT)
-_FROM = "Read it from this variable instead of stdin or a prompt."
+_FROM = "Read it from this variable."
 
 
 def put(
     app: App,
     vault: str = _ONE,
     names: list[str] = argument("NAME", "Name of the secret (with --variable: of that variable)."),
-    variable: bool = flag("--variable", "Make it available to agents as the environment variable NAME."),
+    variable: bool = flag("--variable", "Give it to agents as environment variable NAME."),
     mcp: Text = option("--mcp", "URL", "Send it to this MCP server as a bearer token."),
     allow_host: Texts = several("--allow-host", "HOST", "With --variable: only for requests to it."),
     from_env: Text = option("--from-env", "VAR", _FROM),
@@ -36,12 +36,11 @@ def put(
 ) -> None:
     """Add a secret to a vault, or replace it.
 
-    The secret comes from standard input, from a prompt that does not show it,
-    or from --from-env; never from an argument, which others could see. It
-    cannot be read back. With --variable it replaces that of NAME, with
-    --mcp that of the server. Asks before it goes to another server or host
-    than the one before; scripts need --yes. Exits 6 where the API does not let
-    it be replaced, 9 if it is unclear whether it was.
+    The secret comes from stdin, a hidden prompt or --from-env, never from an
+    argument, which others could see. It cannot be read back. --variable
+    replaces that of NAME, --mcp that of the server. Asks before it goes to a
+    new server or host; scripts need --yes. Exits 6 if the API refuses to
+    replace it, 9 if that is unclear.
 
     Examples:
       qoder vault put team-secrets --variable GITHUB_TOKEN --from-env GITHUB_TOKEN
@@ -150,9 +149,9 @@ def connect(
 ) -> None:
     """Log in to an MCP server by OAuth, and keep the credential in a vault.
 
-    Prints the address of the login page, waits until somebody has logged in
-    there, and shows the credential. The service keeps the token; qoder never
-    sees it. Exits 124 if nobody did in time; 5 if this server cannot do it.
+    Prints the address of the login page, waits for the login, and shows the
+    credential; qoder never sees the token. Exits 124 if nobody logged in, 5 if
+    this server cannot do it.
 
     Examples:
       qoder vault connect team-secrets --mcp https://mcp.example.com/mcp --open"""

@@ -53,27 +53,25 @@ def run(
 ) -> Any:
     """Start a run of one or more deployments.
 
-    Returns as soon as the run is accepted. With --wait the exit code is the
-    outcome: 0 completed, 1 failed or never started, 3 skipped, 11 needs an
-    answer, 124 timed out (after 11 and 124 it keeps running). "Completed"
-    means that the agent finished its turn, not that it did what you wanted.
+    Returns once the run is accepted. With --wait the exit code is the outcome:
+    0 completed, 1 failed or never started, 3 skipped, 11 needs an answer, 124
+    timed out (after 11 and 124 it keeps running). Completed means that the
+    agent finished its turn, not that it did what you wanted.
 
-    Runs cost credits, so qoder never starts one twice by accident. If the
-    response is lost, it checks the run list for 8 seconds: exactly one
-    matching run is adopted; otherwise it exits 9 and does not send the
-    request again.
+    No run is started twice by accident. If the response is lost, exactly one
+    matching run in the run list is adopted; otherwise it exits 9 and sends
+    nothing more (qoder help guarantees).
 
-    Several deployments are started in parallel, once each; duplicate or
-    unknown names stop the command before anything is sent. -o json prints an
-    array in input order, -o jsonl one line as each run finishes. The exit code
-    is the worst one. --timeout starts counting once all are started.
+    Several deployments are started in parallel, once each; a duplicate or
+    unknown name stops the command before anything is sent. -o json prints an
+    array in input order, -o jsonl a line as each run ends. The exit code is
+    the worst one. --timeout counts once all are started.
 
     Examples:
       qoder deploy run dep_demo --wait
       qoder deploy run dep_demo --wait --timeout 30m --json | jq -r .status
       qoder deploy run dep_demo --idempotency-key "nightly-$(date +%F)"
       id=$(qoder deploy run dep_demo -q) && qoder run wait "$id"
-      qoder deploy run dep_demo dep_slow --wait -o jsonl | jq -r .status
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
     Try these for free: qoder sandbox -- sh"""

@@ -21,8 +21,8 @@ from qoder_cli.nouns.env import LONGEST_SETUP
 from qoder_cli.nouns.table import NOUNS
 
 _ENV = NOUNS["env"]
-_NETWORK = option("--network", None, "Network access: open (everything) or limited (only allowed hosts).")
-_SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
+_NETWORK = option("--network", None, "open (everything) or limited (allowed hosts).")
+_SETUP = option("--setup", "TEXT|@FILE|-", "Script to run before each session.")
 
 MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
@@ -53,9 +53,9 @@ def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Tex
 
     Requires --name. The network is open unless you say otherwise. A session
     does not start if the setup script fails or takes over 10 minutes. ${VAR}
-    in a file is expanded from the environment. Exits 6 if the name is taken,
-    unless --if-missing or --allow-duplicate says what then; 9 if the response
-    was lost and the new environment cannot be found. It is never created twice.
+    in a file is expanded from the environment. Exits 6 if the name is taken
+    (see --if-missing), 9 if the response was lost and it is not found. It is
+    never created twice.
 
     Examples:
       qoder env create --name data --pip pandas --apt graphviz

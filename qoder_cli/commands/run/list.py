@@ -40,10 +40,10 @@ _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 
 _OF_THIS = "Only runs of this deployment (id or name)."
 _OF = argument("DEPLOYMENT", _OF_THIS, values.deployments, default=None)
-_STATUS = several("--status", "STATUS,…", f"Only runs with one of these: {', '.join(Status)}.")
-_TRIGGER = option("--trigger", "HOW", "Only runs triggered this way: manual, schedule or retry.")
-_SINCE = option("--since", "WHEN", "Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time.")
-_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.", default=None)
+_STATUS = several("--status", "STATUS,…", f"Only  {', '.join(Status)}.")
+_TRIGGER = option("--trigger", "HOW", "manual, schedule or retry.")
+_SINCE = option("--since", "WHEN", "Only runs created since an age (7d), date or time.")
+_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
 
 
 def list_runs(
@@ -62,9 +62,9 @@ def list_runs(
 ) -> None:
     """List runs, newest first (20 by default).
 
-    Some servers do not report a status; qoder then reads it from each run's
-    session, for lists of up to 100 rows or with --status. Longer lists show
-    "-" unless you pass --resolve. What runs cost is in `session list`.
+    Where servers report no status, it is read from each run's session, for up
+    to 100 rows or with --status; longer lists show "-" without --resolve.
+    Costs are in `session list`.
 
     Examples:
       qoder run list
