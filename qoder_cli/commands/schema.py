@@ -1,18 +1,29 @@
-"""`qoder schema`: what a file may hold, for editors."""
+"""`qoder schema`: what a file may hold, for editors; with --check, whether files hold just that."""
+
+import os
+from collections.abc import Sequence
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import argument, flag
+from qoder_cli.cli.options import Texts, argument, flag
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS, in_files, of_file
+
+_WORDS = argument(
+    "KIND|PATH...",
+    "deploy, agent, env, vault, memory or dream; with --check files and folders, default: this folder.",
+    values.kinds_or_files,
+    default=None,
+)
 
 
 def schema(
     app: App,
-    kind: str = argument("KIND", "deploy, agent, env, vault, memory or dream.", values.one_of("kind")),
+    words: Texts = _WORDS,
     update: bool = flag("--update", "For a file that updates one: nothing is required."),
+    check: bool = flag("--check", "Check files as `qoder apply` does, without a server or a token."),
 ) -> None:
-    """Print the JSON Schema of what a file may hold.
+    """Print the JSON Schema of what a file may hold, or check files.
 
     It is for files that `qoder apply` and -f FILE read, as of JSON Schema
     2020-12, complete in itself; -f takes no paths, and no fields of a folder
@@ -21,17 +32,49 @@ def schema(
       # yaml-language-server: $schema=agent.schema.json
     `qoder init` does that. A skill is a folder of files, and has no schema.
 
+    --check lists what files and folders declare, or exits 2 with every problem,
+    its file and line. The variables in them need not be set.
+
     Examples:
       qoder schema agent
-      qoder schema deploy --update > deploy.schema.json"""
+      qoder schema deploy --update > deploy.schema.json
+      qoder schema --check agents deployments/nightly.md"""
+    if check and update:
+        raise UsageError("--check and --update cannot be used together", hint="remove --update")
+    if check:
+        _check(app, words or ["."])
+    else:
+        _print(app, words or [], is_new=not update)
+
+
+def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
     from qoder_cli.base import jsontext
     from qoder_cli.nouns.schema import json_schema
     from qoder_cli.stack.schema import DECLARED, schema_of
 
     kinds = in_files()
+    hint = f"use one of {', '.join(kinds)}; to check files: qoder schema --check PATH..."
+    if len(words) != 1:
+        raise UsageError("one KIND is needed", hint=hint)
+    [kind] = words
     if kind not in kinds:
-        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(kinds)}")
-    found = json_schema(of_file(NOUNS[kind], is_new=not update))
-    if kind in DECLARED and not update:
+        raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
+    found = json_schema(of_file(NOUNS[kind], is_new=is_new))
+    if kind in DECLARED and is_new:
         found = schema_of(kind)
     app.out.write(jsontext.dump(found, indent=2) + "\n")
+
+
+def _check(app: App, paths: Sequence[str]) -> None:
+    """Print what files declare. Raises BadFiles with every problem."""
+    from qoder_cli.stack.applying import kind_of
+    from qoder_cli.stack.folder import ROOT_FILE, find
+    from qoder_cli.stack.things import load
+
+    declared = load(find(paths), app.env, may_lack=True)
+    if not declared.things and any(os.path.basename(path) != ROOT_FILE for path in paths):
+        raise UsageError(f"{', '.join(paths)}: nothing is declared here", hint="start with: qoder init")
+    for warning in declared.warnings:
+        app.progress.warn(warning)
+    rows = [{"kind": kind_of(thing), "name": thing.name, "file": thing.place} for thing in declared.things]
+    app.output.records(rows, id="name")

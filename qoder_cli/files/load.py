@@ -283,6 +283,10 @@ def _names_variable(node: Node) -> bool:
     return any(_names_variable(child) for _, child in node.items())
 
 
+class Unset(Problem):
+    """A variable that is not set."""
+
+
 @dataclass
 class Filler:
     """Fills in the variables of one deployment; adds what is wrong to `problems`."""
@@ -316,7 +320,8 @@ class Filler:
         elif default and "${" in default:
             wrong = f"the default of {name} cannot contain a variable"
         elif not value and default is None:
-            wrong = f"{name} is not set; set it, or give a default: ${{{name}:-text}}"
+            what = f"{name} is not set; set it, or give a default: ${{{name}:-text}}"
+            self.problems.append(Unset(what, line=line, path=path))
         elif any("\ud800" <= character <= "\udfff" for character in value):
             wrong = f"{name} is not UTF-8"
         if wrong:

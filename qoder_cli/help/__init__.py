@@ -19,7 +19,7 @@ NOUNS = {
     "diff": ("Show what apply would change", "qoder_cli.commands.stack:diff"),
     "export": ("Write what is on the server as files for apply", "qoder_cli.commands.export:export"),
     "init": ("Start a folder for apply, with an example and CI", "qoder_cli.commands.init:init"),
-    "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
+    "schema": ("Print what a file may hold, or check files", "qoder_cli.commands.schema:schema"),
     "report": ("Tell what needs you, did not happen, failed", "qoder_cli.commands.report:report"),
     "usage": ("Add up what runs used, in credits", "qoder_cli.commands.usage:usage"),
     "policy": ("Rules that approve or deny an agent's calls", "qoder_cli.commands.policy"),

@@ -81,7 +81,7 @@ TOPICS = {
 }
 PAGES = {
     "recipes": "from a token to a nightly deployment; many runs at once; retries",
-    "ci": "jobs for GitHub and GitLab",
+    "ci": "jobs for GitHub, GitLab, Kubernetes",
     "many-machines": "one idempotency key, one run, on every machine",
     "nightly": "the report of a night, sent by cron or CI",
     "approvals": "what to do when the agent asks",

@@ -13,7 +13,7 @@ from qoder_cli.files import normal
 from qoder_cli.files import skill as skills
 from qoder_cli.files.check import check_body
 from qoder_cli.files.documents import Document, documents_of
-from qoder_cli.files.load import Filler
+from qoder_cli.files.load import Filler, Unset
 from qoder_cli.files.references import (
     FILE,
     STAND_IN,
@@ -87,9 +87,12 @@ class Declarations:
     warnings: list[str]
 
 
-def load(folder: Folder, env: Mapping[str, str], kinds: Sequence[str] = ()) -> Declarations:
-    """Return what the files declare; `kinds` are all that is meant, if not all. Raises BadFiles with every problem."""
-    loader = _Declarer(env, os.path.realpath(folder.root), list(folder.problems))
+def load(folder: Folder, env: Mapping[str, str], kinds: Sequence[str] = (), *, may_lack: bool = False) -> Declarations:
+    """Return what the files declare; `kinds` are all that is meant, if not all.
+
+    Variables that are not set are an error unless they `may_lack`. Raises BadFiles with every problem.
+    """
+    loader = _Declarer(env, os.path.realpath(folder.root), list(folder.problems), may_lack)
     for source in folder.sources:
         loader.take(source, is_meant=not kinds or source.kind in kinds)
     loader.follow()
@@ -105,6 +108,7 @@ class _Declarer:
     env: Mapping[str, str]
     root: str
     problems: list[str]
+    may_lack: bool
     things: list[Declaration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     by_file: dict[str, list[Declaration]] = field(default_factory=dict)  # by the real path
@@ -129,6 +133,8 @@ class _Declarer:
         for declaration in found:
             declaration.is_meant = is_meant
         self.things += found
+        if self.may_lack:
+            problems = [problem for problem in problems if not isinstance(problem, Unset)]
         self.problems += [each.located(source.path) for each in sorted(problems, key=lambda each: each.line)]
 
     def _skill(self, path: str) -> Declaration:

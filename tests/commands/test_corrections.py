@@ -110,7 +110,7 @@ HINTED = {
     "qoder NOUN update; to upgrade qoder: pipx upgrade qoder-cli": ["update"],
     "to install completion: `qoder completion --install`": ["--install-completion", "--show-completion bash"],
     "to decide what agents may do, write a policy: `qoder help policies`": ["--dangerously-skip-permissions -p x"],
-    "to show what apply would change: `qoder diff FOLDER`": ["validate", "plan", "plan -out=x", "refresh", "preview"],
+    "to show what apply would change: `qoder diff FOLDER`": ["plan", "plan -out=x", "refresh", "preview"],
     "`qoder apply --help`": ["down", "destroy", "up -d"],
     "to write what the server has as files for apply: `qoder export`": ["import agent.writer agent_1"],
     "to send a workspace id: --workspace ID": ["workspace select prod"],
@@ -152,6 +152,7 @@ HINTED = {
     "see: qoder help exit-codes": ["help exit"],
     "to name a folder: -O DIR": ["run result last -o out", "file download a.md -o out"],
     "to show what a file would change: `qoder diff FILE`": ["deploy diff x.yaml", "deploy plan x.yaml"],
+    "`qoder schema --check FILE...`; to preview: `qoder diff`": ["validate x.yaml", "lint x.yaml"],
     "--follow": ["deploy run nightly --watch"],
     "qoder run wait": ["run get drun_1 --watch"],
     "drop it: a command waits only with --wait": [

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from qoder_cli.http.redact import by_name
 from qoder_cli.nouns.schema import Fields, Reader, check, fields_of, inside, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
 from qoder_cli.stack.schema import DECLARED, schema_of
-from tests.conftest import Qoder, examples
+from tests.conftest import TOKEN, Qoder, examples
 from tests.sandbox.desk import Desk
 from tests.support.bodies import bodies, spoiled
 from tests.support.deployments import DEPLOYMENTS
@@ -196,3 +197,84 @@ def test_schema_allows_what_a_file_may_say_and_what_a_file_may_not_say_no_server
     if not _in_a_file(noun, wrong):
         sent = spelled_out(wrong) if noun == "deploy" else wrong
         assert desk.post(created.path, sent).status_code == 400, sent
+
+
+# --check: files, without a server.
+
+FILES = {
+    "qoder.yaml": "stack: team\n",
+    "agents/writer.md": "---\nname: writer\nmodel: auto\nskills: [../skills/style]\n---\nWrite.\n",
+    "deployments/nightly.yaml": "name: nightly\nagent: ../agents/writer.md\nenvironment: team\nmessage: Go ${WHERE}.\n",
+    "skills/style/SKILL.md": "---\nname: style\ndescription: How to write.\n---\nShort.\n",
+    "vault_team.yaml": "display_name: team\ncredentials:\n  - display_name: docs\n    auth:\n"
+    "      type: static_bearer\n      token: ${DOCS_TOKEN}\n      mcp_server_url: ${DOCS_URL}\n",
+}
+BROKEN = {
+    "agents/writer.md": "---\nname: writer\nmodle: auto\n---\nWrite.\n",
+    "deployments/nightly.yaml": "name: nightly\nagent: ../agents/gone.md\nschedule: 61 * * * *\nname: twice\n",
+    "odd.json": '{"type": "environment", "config": 3}',
+}
+
+
+@pytest.fixture
+def folder(qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a stack, on a machine that has no token and knows no server."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    del qoder.env["QODER_PAT"]
+    return tmp_path
+
+
+def test_schema_check_lists_what_files_declare(qoder: Qoder, folder: Path) -> None:
+    declared = [
+        ("vault", "team", "vault_team.yaml:1"),
+        ("credential", "docs", "vault_team.yaml:3"),
+        ("skill", "style", "skills/style"),
+        ("agent", "writer", "agents/writer.md:2"),
+        ("deployment", "nightly", "deployments/nightly.yaml:1"),
+    ]
+    for paths in ([], ["."], [*FILES]):
+        ran = qoder("schema", "--check", *paths, "--json")
+        assert (ran.code, ran.err) == (0, "")
+        assert [tuple(row.values()) for row in ran.json] == declared
+    assert (qoder("schema", "--check", "qoder.yaml").code, qoder("schema", "--check", "skills/style").code) == (0, 0)
+
+
+def test_schema_check_exits_2_with_what_apply_says_of_the_same_files(qoder: Qoder, folder: Path) -> None:
+    for name, text in BROKEN.items():
+        (folder / name).write_text(text)
+    ran = qoder("schema", "--check", ".")
+    assert (ran.code, ran.out) == (2, "")
+    assert sorted(line.split(": ")[0] for line in ran.err.splitlines()[1:]) == [
+        *("agents/writer.md:2", "agents/writer.md:3"),
+        *(f"deployments/nightly.yaml:{line}" for line in (2, 3, 4)),
+        *("odd.json:1", "odd.json:1"),
+    ]
+    qoder.env |= {"QODER_PAT": TOKEN, **dict.fromkeys(("WHERE", "DOCS_TOKEN"), "a"), "DOCS_URL": "https://example.com"}
+    assert qoder("apply", "--yes").err == ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "one KIND is needed"),
+        (["agent", "vault"], "one KIND is needed"),
+        (["--check", "--update"], "cannot be used together"),
+        (["--check", "gone.yaml"], "gone.yaml: does not exist"),
+        (["--check", "empty"], "nothing is declared here"),
+        (["--check", "notes.yaml"], "what it declares is not clear"),
+    ],
+)
+def test_schema_says_how_it_is_used(qoder: Qoder, folder: Path, words: list[str], why: str) -> None:
+    (folder / "empty").mkdir()
+    (folder / "notes.yaml").write_text("text: 1\n")
+    ran = qoder("schema", *words)
+    assert (ran.code, ran.out, why in ran.err) == (2, "", True), ran.err
+
+
+def test_schema_check_shows_no_secret(qoder: Qoder, folder: Path) -> None:
+    (folder / "vault_team.yaml").write_text(FILES["vault_team.yaml"].replace("${DOCS_TOKEN}", "hunter2"))
+    ran = qoder("schema", "--check")
+    assert (ran.code, "vault_team.yaml:6" in ran.err, "hunter2" in ran.out + ran.err) == (0, True, False)

@@ -53,7 +53,7 @@ EXEMPT = (
     ),
     Row(
         ("csv", "hostile text in csv"),
-        ("report", "run logs", "run logs --follow", "session logs"),
+        ("report", "report --exit-status", "run logs", "run logs --follow", "session logs"),
         "what it prints is no table: test_csv.py",
     ),
     Row(("input",), ("deploy export",), "its JSON is a file for deploy apply"),

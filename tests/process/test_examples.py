@@ -71,7 +71,7 @@ def test_help_has_examples_that_work_as_typed(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    put_files(tmp_path, "" if "apply agents" not in line else line)
+    put_files(tmp_path, line if re.search("(apply|--check) agents", line) else "")
     world = World(clock=qoder.clock.now, token=TOKEN, generation=generation)
     qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
     qoder.clock.patience = 0.005

@@ -1,8 +1,10 @@
 """What publishes the program, and what is published beside it: workflows, and the action that starts a run."""
 
+import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +14,8 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from qoder_cli.sandbox.wire import Generation
-from tests.support.processes import BIN, Going, Shell, sandbox, until
+from tests.support.processes import BIN, MORE_THAN_ONE_SIGNAL, DelayedAnswers, Going, Shell, sandbox, staged, until
+from tests.support.shells import need
 
 GITHUB = Path(__file__).parents[2] / ".github"
 WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
@@ -214,3 +217,30 @@ def test_action_takes_a_hostile_name_for_a_name(tmp_path: Path, deployment: str)
         assert not server.world.started()
     assert not [*tmp_path.rglob("caught")]
     assert not [line for line in (ended.out + ended.err).splitlines() if line.startswith("::set-output")]
+
+
+# The first process of a container: signals that it does not handle, and those that it sends itself, do nothing.
+FIRST = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child")
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"), [([signal.SIGTERM], 143), ([signal.SIGTERM] * 2, 143), ([signal.SIGINT], 130)]
+)
+def test_container_ends_at_its_signals(tmp_path: Path, signals: list[signal.Signals], code: int) -> None:
+    need("unshare")
+    if subprocess.run([*FIRST, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces here")
+    delayed = DelayedAnswers(first=2)  # the cancellation, whose answer comes when nobody signals again
+    program = staged("from qoder_cli.runs import ending; ending.CANCEL_WITHIN = 600")
+    with sandbox("current", delayed=delayed) as server:
+        words = ("deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel")
+        going = Shell(tmp_path, server).start(*FIRST, *program, *words).says("run drun_")
+        children = Path(f"/proc/{going.process.pid}/task/{going.process.pid}/children")
+        for signum in signals:
+            os.kill(int(children.read_text()), signum)
+            until(lambda: delayed.is_holding, "the cancellation")
+            time.sleep(MORE_THAN_ONE_SIGNAL)
+        if len(signals) == 1:
+            delayed.released.set()
+        ended = going.end()
+    assert (ended.code, "cancellation was requested" in ended.err) == (code, len(signals) == 1), ended.err

@@ -48,7 +48,7 @@ def test_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:
 
 def test_recipes_are_all_found() -> None:
     assert len(RECIPES) == WRITTEN.count("<!-- recipe:") > 8
-    assert len(JOBS) == WRITTEN.count("<!-- job:") == 5
+    assert len(JOBS) == WRITTEN.count("<!-- job:") == 7
 
 
 def fast(script: str) -> str:
@@ -109,22 +109,14 @@ def play(shell: Shell, script: str, **env: str) -> Ended:
     return shell.start(*BASH, f'pip() {{ test -n "$2"; }}\n{script}', env=env).end()
 
 
-@as_red
-@pytest.mark.few(1)
-def test_recipe_github_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
-    output = tmp_path / "output"
-    env = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
-    steps = yaml.safe_load(JOBS["github"])["jobs"]["run"]["steps"]
-    install, run, logs = (step["run"].replace("nightly-report", deployment) for step in steps if "run" in step)
-    with sandbox("current") as server:
-        shell = Shell(tmp_path, server).quick().hurry()
-        assert play(shell, install, QODER_CLI="qoder-cli @ git+https://x").code == 0
-        ended = play(shell, run, **env)
-        told = dict(line.split("=", 1) for line in output.read_text().splitlines() if re.match(r"\w+=", line))
-        if code:
-            assert "::error" in ended.out + ended.err
-            assert play(shell, logs, RUN_ID=told["run_id"]).code == 0
-    assert (ended.code, told["exit_code"]) == (code, str(code)), ended.err
+def test_recipe_github_gives_the_action_what_it_takes() -> None:
+    [step] = yaml.safe_load(JOBS["github"])["jobs"]["run"]["steps"]
+    place = re.fullmatch(r"OWNER/qoder-cli/(.+)@COMMIT", step["uses"])
+    assert place is not None
+    action = yaml.safe_load((README.parent / place[1] / "action.yml").read_text("utf-8"))
+    assert {name for name, about in action["inputs"].items() if about.get("required")} <= {*step["with"]}
+    assert {*step["with"]} <= {*action["inputs"]}
+    assert {*step["env"]} == {"QODER_PAT", "QODER_KEYS"}
 
 
 @as_red
@@ -134,26 +126,30 @@ def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
         script = "\n".join(job["script"]).replace("nightly-report", deployment)
-        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), **job["variables"]}
+        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}
         assert play(shell, script, **env).code == code
 
 
-@pytest.mark.parametrize(("system", "deployment"), checkerboard(("github", "gitlab"), RED))
+@pytest.mark.parametrize(
+    ("name", "deployment"), checkerboard(("github without the action", "gitlab in the container"), RED)
+)
 @pytest.mark.few(1)
 def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
-    tmp_path: Path, system: str, deployment: str
+    tmp_path: Path, name: str, deployment: str
 ) -> None:
-    found = yaml.safe_load(JOBS[f"{system} with a service account"])
+    found = yaml.safe_load(JOBS[name])
+    output = tmp_path / "output"
     (tmp_path / "key").write_text(SERVICE_KEY)
-    if system == "github":
-        job = found["jobs"]["run"]
-        lines, region = [job["steps"][-1]["run"]], job["env"]["QODER_REGION"]
+    if "github" in name:
+        step = found["jobs"]["run"]["steps"][-1]
+        lines, region = [step["run"]], step["env"]["QODER_REGION"]
         env = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "1234", "QODER_SA_KEY": SERVICE_KEY}
+        env |= {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
     else:
         [job] = found.values()
         lines, region = job["script"], job["variables"]["QODER_REGION"]
         env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), "CI_PIPELINE_ID": "1234"}
-        env |= {"QODER_SA_KEY_FILE": str(tmp_path / "key"), "QODER_CLI": job["variables"]["QODER_CLI"]}
+        env |= {"QODER_SA_KEY_FILE": str(tmp_path / "key")}
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
         keys = shell.qoder("key", "init", "-q").out.strip()
@@ -163,6 +159,29 @@ def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
         for runner in ("one", "two"):
             ended = play(shell, script, QODER_KEYS=keys, QODER_STATE_DIR=str(tmp_path / runner), **env)
             assert ended.code == RED[deployment], ended.err
+            if "github" in name:
+                assert ("::error" in ended.err) is bool(ended.code)
+                assert f"exit_code={ended.code}" in output.read_text()
+        assert len(server.world.started()) == 1
+
+
+@as_red
+@pytest.mark.few(1)
+def test_recipe_kubernetes_starts_one_run_for_a_pod_that_is_started_again(
+    tmp_path: Path, deployment: str, code: int
+) -> None:
+    pod = yaml.safe_load(JOBS["kubernetes"])["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    env = {entry["name"]: "nightly-report-29412345" for entry in container["env"]}
+    words = [re.sub(r"\$\((\w+)\)", lambda name: env[name[1]], word) for word in container["args"]]
+    words[words.index("nightly-report")] = deployment
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        assert shell.start("qoder", *words, env=env).end().code == 2  # QODER_KEYS is missing
+        env["QODER_KEYS"] = shell.qoder("key", "init", "-q").out.strip()
+        for machine in ("one", "two"):
+            env["QODER_STATE_DIR"] = str(tmp_path / machine)
+            assert shell.start("qoder", *words, env=env).end().code == code
         assert len(server.world.started()) == 1
 
 
@@ -184,7 +203,7 @@ def test_recipe_of_two_gitlab_jobs_starts_a_run_and_waits_for_it(tmp_path: Path,
 
 SCRIPTS = RECIPES | {
     f"{name} {job}": "\n".join(said["script"])
-    for name in ("gitlab", "gitlab with a service account", "two jobs")
+    for name in ("gitlab", "gitlab in the container", "two jobs")
     for job, said in yaml.safe_load(JOBS[name]).items()
     if "script" in said
 }
@@ -205,7 +224,10 @@ def _examples() -> list[str]:
     lines = [line for line in lines if line.startswith("qoder ") and not re.search("auth login|db.example.com", line)]
     lines = [f"{line} --yes" if re.search("run cancel|apply -f deployments", line) else line for line in lines]
     return [
-        line.replace("dep_…", "dep_demo").replace("$key", "nightly").replace("--all -q |", "-n 3 -q |")
+        line.replace("dep_…", "dep_demo")
+        .replace("$key", "nightly")
+        .replace(" NAME", " nightly-report")
+        .replace("--all -q |", "-n 3 -q |")
         for line in lines
     ]
 
@@ -243,3 +265,18 @@ def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, m
     words = [world.start("dep_demo").id if word == "drun_…" else word for word in shlex.split(line)[1:]]
     ran = qoder(*words)
     assert ran.code == 0, ran.err
+
+
+def test_recipe_pre_commit_refuses_a_broken_file_without_a_server(tmp_path: Path) -> None:
+    put_files(tmp_path, "qoder schema --check policy.yaml")
+    [local] = yaml.safe_load(JOBS["pre-commit"])["repos"]
+    shell = Shell(tmp_path).quick()
+
+    def codes() -> list[int]:
+        return [shell.start(*shlex.split(hook["entry"])).end().code for hook in local["hooks"]]
+
+    assert codes() == [0, 0]
+    for name in ("deployments/nightly.md", "policy.yaml"):
+        file = tmp_path / name
+        file.write_text(file.read_text().replace("name: ", "nam: ").replace("run: ", "rum: "))
+    assert codes() == [2, 2]

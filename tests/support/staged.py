@@ -33,7 +33,7 @@ FOLDER = {
 
 def put_files(folder: Path, line: str = "") -> None:
     """Write the files that examples name: all, or those that a line may."""
-    files = FILES | (FOLDER if re.search(r"qoder (apply|diff)\b", line) else {})
+    files = FILES | (FOLDER if re.search(r"qoder (apply|diff|schema --check)\b", line) else {})
     for name, content in files.items():
         if not line or Path(name).parts[0].partition(".")[0] in line or name in FOLDER:
             (folder / name).parent.mkdir(exist_ok=True)

@@ -161,6 +161,11 @@ def policy_files(ctx: typer.Context, incomplete: str) -> list[Offer]:
     return files(incomplete)
 
 
+def kinds_or_files(ctx: typer.Context, incomplete: str) -> list[Any]:
+    """Offer the kinds that files declare; with --check files."""
+    return list(files(incomplete)) if ctx.params.get("check") else words_of("kind")
+
+
 def ways_to_ask(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Offer what can be done when the agent asks."""
     return [
