@@ -43,6 +43,7 @@ from qoder_cli.help import (
 from qoder_cli.output.screen import format_typed
 
 _FLAGS = {"max_content_width": 80}
+_FEW = 3  # options that are explained where they stand, though another command has them
 _DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what people, editors or chats make of two hyphens
 # Typer's own click.UsageError, through its public child: typer._click is private.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -76,7 +77,7 @@ def _write_sections(command: Any, ctx: Any, formatter: Any) -> None:
         if rows:
             with formatter.section(title):
                 formatter.write_dl(rows)
-    formatter.write("\nGlobal options, exit codes: qoder help\n")
+    formatter.write("\nMore: qoder help\n")
 
 
 class Command(TyperCommand):
@@ -109,19 +110,22 @@ class Command(TyperCommand):
         arguments: list[tuple[str, str]] = []
         groups: dict[str, list[tuple[str, str]]] = {title: [] for title in GROUPS}
         elsewhere: dict[str, list[str]] = {}  # options by where they are explained
+        alike = _like(ctx)
         for param in self.get_params(ctx):
             if param in shared_options() or (row := _row(param, ctx)) is None:
                 continue
             group = getattr(param, "rich_help_panel", None) or GROUPS[0]
             if param.param_type_name == "argument":
                 arguments.append(row)
+            elif alike and row in alike[1]:
+                elsewhere.setdefault(f"{alike[0]} --help", []).append(max(param.opts, key=len))
             elif group in EXPLAINED and ctx.command_path.partition(" ")[2] not in EXPLAINED_IN:
                 elsewhere.setdefault(EXPLAINED[group], []).append(max(param.opts, key=len))
             else:
                 groups.setdefault(group, []).append(row)
         options = groups.pop(GROUPS[0])
         options += [row for rows in groups.values() if len(rows) == 1 for row in rows]  # one is no group
-        options += [(", ".join(names), f"See {where}") for where, names in elsewhere.items()]
+        options += [("also", f"{', '.join(names)}: see {where}") for where, names in elsewhere.items()]
         titled = [(title, rows) for title, rows in groups.items() if len(rows) > 1]
         return [("Arguments", arguments), (GROUPS[0], options), *titled]
 
@@ -135,6 +139,30 @@ def _row(param: Any, ctx: Any) -> tuple[str, str] | None:
     if param.param_type_name == "argument":
         about = about.removesuffix("[required]").rstrip()  # the usage says so
     return re.sub(r"\[(\w+(?:\|\w+)+)\]", r"<\1>", row[0]), about  # as newer versions of typer write it
+
+
+def _like(ctx: Any) -> tuple[str, list[tuple[str, str]]] | None:
+    """Return the command that explains a command's options, and its rows: `create` those of `update`, runs a session's.
+
+    None where that has few of them.
+    """
+    root, words = ctx.find_root(), ctx.command_path.split()
+    if words[-1] == "update":
+        words[-1] = "create"
+    elif words[1:-1] == ["session"]:
+        words[1] = "run"
+    else:
+        return None
+    command = root.command
+    for word in words[1:]:
+        command = command and command.get_command(root, word)
+    if command is None:
+        return None
+    rows = [row for param in command.params if param not in shared_options() and (row := _row(param, ctx))]
+    shared = [row for param in ctx.command.params if (row := _row(param, ctx)) in rows]
+    if len(shared) < _FEW:
+        return None
+    return " ".join(words), rows
 
 
 class Tree(TyperGroup):

@@ -55,8 +55,7 @@ def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     It is never created twice.
 
     Examples:
-      qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
-      qoder agent create --name reader --model auto --tools none --dry-run"""
+      qoder agent create --name helper --model auto --tools Bash,Read --ask Bash"""
     making.check()
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:

@@ -50,7 +50,6 @@ def login(
 
     Examples:
       qoder auth login
-      qoder auth login --profile work --region cn
       qoder auth login --with-token < token.txt"""
     if with_token and not app.is_piped_into:
         raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
@@ -82,8 +81,7 @@ def logout(app: App) -> None:
     where it was created. Exits 0 even if there was no token.
 
     Examples:
-      qoder auth logout
-      qoder auth logout --profile work"""
+      qoder auth logout"""
     file = load(locate(app.env))
     profile = profile_name(app.flags, app.env, file)
     file.require(profile, from_variable=app.flags.profile is None)
@@ -106,8 +104,7 @@ def switch(app: App, name: str = _PROFILE) -> None:
     profile.
 
     Examples:
-      qoder auth switch work
-      qoder auth switch default"""
+      qoder auth switch work"""
     if app.flags.profile not in (None, name):
         why = f"PROFILE and --profile name two profiles: {name}, {app.flags.profile}"
         raise UsageError(why, hint="give only one of them")

@@ -26,7 +26,6 @@ def doctor(
 
     Examples:
       qoder doctor
-      qoder doctor --offline
       qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'"""
     from qoder_cli.http.redact import by_shape
 

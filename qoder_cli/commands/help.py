@@ -38,8 +38,7 @@ def help(
       qoder help recipes
       qoder help deploy run
       qoder help deploy run --man | man -l -
-      qoder help agents --skill > SKILL.md
-      qoder help run wait --json | jq .commands[0].options"""
+      qoder help agents --skill > SKILL.md"""
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     if skill:

@@ -65,8 +65,7 @@ def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
     it is the memory, with its `content`.
 
     Examples:
-      qoder memory cat project conventions.md
-      qoder memory cat project conventions.md --json | jq -r .content_sha256"""
+      qoder memory cat project conventions.md"""
     typed = memories.checked(path)
     raw = memories.found(app, id_of(app, STORE, store, archived=True), typed)
     if app.output.format != "table":

@@ -59,8 +59,7 @@ def report(
 
     Examples:
       qoder report
-      qoder report nightly-report --since 7d -o markdown
-      qoder report --new --reader team"""
+      qoder report nightly-report --since 7d -o markdown"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.local.reports import ReportMemory

@@ -54,7 +54,6 @@ def sandbox(
       qoder sandbox -- qoder deploy run dep_demo --wait
       qoder sandbox --generation legacy -- sh
       qoder sandbox --fault trigger:503 -- qoder deploy run dep_demo --wait
-      qoder sandbox --deployments 200 -- qoder deploy list --all
 
     Deployments to try: dep_demo completes, dep_fail fails, dep_ask waits for
     an approval. `qoder help sandbox` lists all, and says how it is sealed.

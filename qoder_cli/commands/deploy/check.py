@@ -63,8 +63,7 @@ def check(
 
     Examples:
       qoder deploy check
-      qoder deploy check nightly-report --exit-status
-      qoder deploy check --json | jq -r '.[].says'"""
+      qoder deploy check nightly-report --exit-status"""
     view = View(app, viewing, COLUMNS)
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")

@@ -58,13 +58,12 @@ class DeploymentFields(NamedTuple):
 def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
     """Create a deployment.
 
-    Requires --name, --agent, --env and --message. With --schedule it fires from now
-    on; without, you start it. `deploy run --require-satisfied` requires
-    --outcome. For every
-    other setting use a file: qoder deploy apply FILE.
+    Requires --name, --agent, --env and --message. With --schedule it fires from
+    now on; without, you start it. `deploy run --require-satisfied` requires
+    --outcome. For other settings use a file: qoder deploy apply FILE.
 
-    Exits 6 if the name is taken (see --if-missing), 9 if the response was lost and
-    it is unclear whether it was created.
+    Exits 6 if the name is taken (see --if-missing), 9 if the response was lost
+    and it is unclear whether it was created.
 
     Examples:
       qoder deploy create --name a --agent writer --env default -m Report

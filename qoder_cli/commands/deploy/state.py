@@ -28,8 +28,7 @@ def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = AL
     A failure does not stop the rest; the exit code is the worst one.
 
     Examples:
-      qoder deploy pause nightly-report
-      echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status"""
+      qoder deploy pause nightly-report"""
     _change(app, PAUSE, deployments, allow_empty)
 
 

@@ -220,7 +220,6 @@ def try_out(
 
     Examples:
       qoder policy test policy.yaml --since 30d
-      qoder policy test policy.yaml last
       qoder policy test policy.yaml --expect policy.tests.yaml"""
     from qoder_cli.sessions.guard import loaded
 

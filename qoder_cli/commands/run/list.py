@@ -69,7 +69,6 @@ def list_runs(
     Examples:
       qoder run list
       qoder run list nightly-report --status failed,skipped --since 7d
-      qoder run list --columns id,deployment,error -o pretty
       qoder run list --all -o jsonl | jq -r .id"""
     view = View(app, viewing, RUN_COLUMNS, "error")
     window = Window.read(since, until, app=app)

@@ -55,9 +55,7 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
     exit code.
 
     Examples:
-      qoder run approve last
-      qoder run approve last evt_1 --input-sha256 HEX --yes --wait --result
-      qoder session approve sess_demo --all --yes"""
+      qoder run approve last evt_1 --input-sha256 HEX --yes --wait --result"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
 

@@ -31,8 +31,7 @@ def result(
 
     Examples:
       qoder run result last
-      qoder run result last -O /tmp/delivered
-      qoder run result last --json | jq -r .result"""
+      qoder run result last -O /tmp/delivered"""
     from qoder_cli.commands.target import sessions_of
     from qoder_cli.history import names
     from qoder_cli.nouns import files as downloads
