@@ -90,8 +90,7 @@ def update(
     command that moves them.
 
     Examples:
-      qoder agent update writer --tools Bash,Read --ask Bash --dry-run
-      qoder agent update writer --description 'Writes notes' --metadata team=core"""
+      qoder agent update writer --tools Bash,Read --ask Bash --dry-run"""
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
     if both := set(agents.servers_typed(typed.mcp)) & set(remove_mcp or ()):

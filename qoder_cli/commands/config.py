@@ -90,11 +90,10 @@ def _look(app: App) -> None:
 def get(app: App, typed: str = _KEY) -> None:
     """Print one value of the config file.
 
-    Reads the profile in use, and names it on stderr. Tokens are masked. Exits 5
-    if it is not set.
+    Reads the profile in use, and names it on stderr. Tokens are masked. Exits
+    5 if it is not set.
 
     Examples:
-      qoder config get region
       qoder config get profiles.work.base_url"""
     file = _file(app)
     profile, key = _address(app, typed, file)
@@ -116,7 +115,6 @@ def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
     auth login
 
     Examples:
-      qoder config set region cn
       qoder config set profiles.work.workspace_id ws_1"""
     profile, key = _address(app, setting, load(locate(app.env)))
     if key == "token":
@@ -138,7 +136,6 @@ def unset(app: App, key: str = _KEY) -> None:
     if it was not set.
 
     Examples:
-      qoder config unset base_url
       qoder config unset profiles.work.region"""
     file = _file(app)
     profile, key = _address(app, key, file)

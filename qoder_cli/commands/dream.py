@@ -42,8 +42,7 @@ def create(
     completed, 1 failed or cancelled, 124 timed out (it keeps running).
 
     Examples:
-      qoder dream create --from project --model auto --dry-run
-      qoder dream create --from project --into project --model auto"""
+      qoder dream create --from project --model auto --dry-run"""
     limits = read_limits(wait=wait, timeout=timeout, interval=None)
     text = editing.text_typed(app, "--instructions", instructions, file)
     inputs: list[dict[str, Any]] = []  # api.md#dreams

@@ -35,8 +35,7 @@ def upload(
     Exits 9 if the response was lost and the file is not in the list.
 
     Examples:
-      qoder file upload notes.md --metadata team=core
-      qoder file upload notes.md --name today.md --expires 24h"""
+      qoder file upload notes.md --metadata team=core"""
     if name is not None and len(paths) > 1:
         raise UsageError("--name is that of one file", hint="name one file at a time")
     if "-" in paths and name is None:

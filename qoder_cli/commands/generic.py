@@ -159,7 +159,7 @@ def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
     kind: Any = enum("Status", {each.upper(): each for each in noun.statuses})
     listed = cast(Any, list)
-    help = f"Only  {', '.join(noun.statuses)}."
+    help = f"Only {', '.join(noun.statuses)}."
     if is_one:
         return "status", kind | None, option("--status", "STATUS", help)
     return "status", listed[kind] | None, several("--status", "STATUS", help)
@@ -299,7 +299,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         about += f"\n{editing.EXITS}"
         doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, noun.example))
     else:
-        about = "Exits 0 even if there was nothing to change, 6 if it is archived."
+        about = "Exits 0 if nothing had to change."
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*parent_argument(noun), ("thing", str, one_argument(noun))]
@@ -353,10 +353,8 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
     change, about = _change_of(noun, verb)
-    end = "5 if one does not exist"
-    if change is not DELETE:
-        end = f"0 if they already were {change.participle}, 6 if the API refuses"
-    about = fill(f"{about} Asks first; scripts need --yes. Exits {end}.", 76)
+    end = "" if change is DELETE else f" Exits 0 if they already were {change.participle}."
+    about = fill(f"{about} Asks first; scripts need --yes.{end}", 76)
     first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]

@@ -92,8 +92,7 @@ def history(
     Piped: id, path, operation, bytes, by, created, redacted.
 
     Examples:
-      qoder memory history project conventions.md
-      qoder memory history project --json"""
+      qoder memory history project conventions.md"""
     view = View(app, viewing, memories.VERSION.columns)
     wanted = rows_wanted(limit, all=all)
     typed = None if path is None else memories.checked(path)
@@ -123,8 +122,7 @@ def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MES
     is unclear whether it was written.
 
     Examples:
-      qoder memory write project conventions.md -m 'Releases are on Monday.'
-      qoder memory write project conventions.md -m @notes.md"""
+      qoder memory write project conventions.md -m 'Releases are on Monday.'"""
     typed = memories.checked(path)
     if message is None and not app.is_piped_into:
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
@@ -203,7 +201,6 @@ def restore(
     created again. The version that is replaced stays in the history.
 
     Examples:
-      qoder memory restore project conventions.md memver_1 --dry-run
       qoder memory restore project conventions.md memver_1"""
     typed, wanted = memories.checked(path), ids.memory_version(version)
     show(app, memories.ENTRY, memories.restore(app, id_of(app, STORE, store), typed, wanted, only_look=dry_run))

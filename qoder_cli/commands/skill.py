@@ -36,7 +36,6 @@ def upload(
     added.
 
     Examples:
-      qoder skill upload release-notes
       qoder skill upload release-notes.zip --title 'Release notes'"""
     labels = pairs(metadata)
     files = skills.read(path)
@@ -70,12 +69,11 @@ def download(
 ) -> None:
     """Download a skill into a folder of its name.
 
-    Nothing that is there is replaced: a second download gets a number. JSON
-    is the version, with a key `path`.
+    Nothing that is there is replaced: a second download gets a number. JSON is
+    the version, with a key `path`.
 
     Examples:
-      qoder skill download release-notes -O /tmp
-      qoder skill download release-notes --version 1 -O /tmp"""
+      qoder skill download release-notes -O /tmp"""
     folder = prepare_folder(output_dir)
     raw = read_one(app, _SKILL, skill)
     id = str(raw["id"])

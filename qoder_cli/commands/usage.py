@@ -60,7 +60,7 @@ _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its
 def usage(
     app: App,
     since: str = option("--since", "WHEN", _SINCE, default="30d"),
-    until: Text = option("--until", "WHEN", "Only those created until then."),
+    until: Text = option("--until", "WHEN", "Created until then."),
     by: By = option("--by", None, "What to add up by.", default="deployment"),
     deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
     over: Text = option("--over", "CREDITS", _OVER),

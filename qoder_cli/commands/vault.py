@@ -97,8 +97,7 @@ def get(app: App, vault: str = _ONE) -> None:
     JSON is the server's object, with its `credentials`.
 
     Examples:
-      qoder vault get team-secrets
-      qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
+      qoder vault get team-secrets"""
     raw = read_one(app, _VAULT, vault)
     credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True))
     shown = fields(raw, (*_VAULT.columns, *_VAULT.more)) | {"credential": [_line(each) for each in credentials]}
@@ -114,9 +113,8 @@ def _line(raw: Raw) -> Any:
 def check(app: App, vault: str = _ONE) -> None:
     """Check the OAuth credentials of a vault.
 
-    The API tries each, and renews it if it can; others cannot be checked. JSON
-    is an array of what it found, each with its `input`. Exits 6 if one is
-    invalid. Piped: id, name, status, why.
+    The API tries each, and renews it if it can; others cannot be checked.
+    Exits 6 if one is invalid. Piped: id, name, status, why.
 
     Examples:
       qoder vault check team-secrets"""

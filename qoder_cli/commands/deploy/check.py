@@ -35,7 +35,7 @@ _INDENT = 4  # columns
 _MANY = 3  # deployments with the same note, from which on it is said once
 _NAMED = 8  # of them
 
-_OF = "Deployment ids (dep_…) or exact names; - reads them from stdin. All without one."
+_OF = "Ids (dep_…) or exact names; - reads stdin. Default: all."
 _PROBE = flag("--probe", "Also have the API try OAuth credentials and renew them.")
 _EXIT = flag("--exit-status", "Exit 8 for a problem, 7 if something was unreadable.")
 

@@ -109,8 +109,7 @@ def update(
     nothing to change.
 
     Examples:
-      qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
-      qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
+      qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run"""
     from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import at_latest, changing, named_like, with_ids
 

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 PARALLEL = 8  # runs started at a time
 
-_KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
-_KEYS = "required: refuse a key unless a store is set up that machines share (QODER_KEYS)."
-_UNTIL = "With a shared store: one run whatever becomes of it (started), or until one has not failed (completed)."
-_LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 at once (fail)."
-_IF_IDLE = flag("--if-idle", "Don't start a run while another run of this deployment is running (checked, not locked).")
+_KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.", group=options.ONCE)
+_KEYS = "required: refuse a key without a store that machines share (QODER_KEYS)."
+_UNTIL = "With a shared store: one run (started), or one until it does not fail (completed)."
+_LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 (fail)."
+_IF_IDLE = flag(
+    "--if-idle", "Don't start while a run of this deployment is running (checked, not locked).", group=options.ONCE
+)
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_PARALLEL = "Start up to N deployments at once; 20 per second at most."
-_DUPLICATES = flag("--allow-duplicates", "Start a deployment once for each time it is listed.")
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
+_PARALLEL = "Start up to N at once; 20 per second at most."
+_DUPLICATES = flag("--allow-duplicates", "Start a deployment as often as it is listed.", group=options.MANY)
+_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 
 
 def run(
@@ -37,15 +39,15 @@ def run(
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     interval: Text = options.INTERVAL,
     idempotency_key: Text = _KEY,
-    keys: Keys | None = option("--keys", None, _KEYS),
-    key_until: KeyUntil = option("--key-until", None, _UNTIL, default="started"),
-    on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt"),
+    keys: Keys | None = option("--keys", None, _KEYS, group=options.ADVANCED),
+    key_until: KeyUntil = option("--key-until", None, _UNTIL, default="started", group=options.ADVANCED),
+    on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt", group=options.ONCE),
     if_idle: bool = _IF_IDLE,
-    on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail"),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach"),
-    parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, min=1, max=100),
-    fail_fast: bool = flag("--fail-fast", "Stop starting and waiting after the first failure."),
-    keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown."),
+    on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail", group=options.WAITING),
+    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
+    parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, group=options.MANY, min=1, max=100),
+    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
+    keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown.", group=options.MANY),
     allow_duplicates: bool = _DUPLICATES,
     allow_empty: bool = options.ALLOW_EMPTY,
     dry_run: bool = _DRY_RUN,

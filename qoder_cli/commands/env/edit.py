@@ -58,8 +58,7 @@ def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Tex
     never created twice.
 
     Examples:
-      qoder env create --name data --pip pandas --apt graphviz
-      qoder env create --name closed --allow-host example.com --dry-run"""
+      qoder env create --name data --pip pandas --apt graphviz"""
     making.check()
     body, options = _read(app, "create", {**typed._asdict(), "file": file})
     given = body.get("config") or {}
@@ -88,8 +87,7 @@ def update(
     Exits 0 even if there was nothing to change, 6 if it is archived.
 
     Examples:
-      qoder env update default --pip pandas --dry-run
-      qoder env update default --description 'For reports' --metadata team=core"""
+      qoder env update default --pip pandas --dry-run"""
     body, options = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(options)) or typed.self_hosted
     current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)

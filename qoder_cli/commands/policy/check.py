@@ -168,7 +168,6 @@ def check(
     policies`.
 
     Examples:
-      qoder policy check policy.yaml
       qoder policy check policy.yaml --strict"""
     from qoder_cli.sessions.guard import loaded
 

@@ -57,7 +57,6 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     --yes. A failure does not stop the rest.
 
     Examples:
-      qoder run cancel last --yes
       qoder deploy run dep_slow -q | qoder run cancel - --yes"""
     from qoder_cli.commands.target import sessions_of
 

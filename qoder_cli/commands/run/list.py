@@ -38,22 +38,22 @@ Trigger = Literal["manual", "schedule", "retry"]
 _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 
 
-_OF_THIS = "Only runs of this deployment (id or name)."
+_OF_THIS = "Only runs of this deployment."
 _OF = argument("DEPLOYMENT", _OF_THIS, values.deployments, default=None)
-_STATUS = several("--status", "STATUS,…", f"Only  {', '.join(Status)}.")
+_STATUS = several("--status", "STATUS,…", f"Only {', '.join(Status)}.")
 _TRIGGER = option("--trigger", "HOW", "manual, schedule or retry.")
-_SINCE = option("--since", "WHEN", "Only runs created since an age (7d), date or time.")
+_SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
 _RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
 
 
 def list_runs(
     app: App,
     deployment: Text = _OF,
-    of_deployment: Text = option("--deployment", "DEPLOYMENT", "The same as DEPLOYMENT.", values.deployments),
+    of_deployment: Text = option("--deployment", "DEPLOYMENT", "The same.", values.deployments),
     status: list[Status] | None = _STATUS,
     trigger: Trigger | None = _TRIGGER,
     since: Text = _SINCE,
-    until: Text = option("--until", "WHEN", "Only runs created until then."),
+    until: Text = option("--until", "WHEN", "Created until then."),
     limit: int | None = LIMIT,
     all: bool = ALL,
     resolve: bool | None = _RESOLVE,
@@ -67,7 +67,6 @@ def list_runs(
     Costs are in `session list`.
 
     Examples:
-      qoder run list
       qoder run list nightly-report --status failed,skipped --since 7d
       qoder run list --all -o jsonl | jq -r .id"""
     view = View(app, viewing, RUN_COLUMNS, "error")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
-_TAIL = option("--tail", "N", "Show only the last N events of a run.", min=0, max=MOST_OF_TAIL)
+_TAIL = option("--tail", "N", "Show only the last N events.", min=0, max=MOST_OF_TAIL)
 _SINCE = option("--since", "WHEN", "Only events since an age (7d), date or time.")
 _THREAD = option("--thread", "ID", "Only events of this thread (sthr_…).")
 

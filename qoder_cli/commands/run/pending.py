@@ -45,8 +45,7 @@ def pending(
 
     Examples:
       qoder run pending
-      qoder run pending last --json | jq '.[].input'
-      qoder session pending --since 7d --exit-status"""
+      qoder run pending last --json | jq '.[].input'"""
     view = View(app, viewing, COLUMNS if policy is None else (*COLUMNS, "policy"))
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")

@@ -161,10 +161,10 @@ def send(
 ) -> Any:
     """Send a message to a session, which continues with it.
 
-    The outcome of a run that has ended stays. With --wait you get that of the
-    message, or exit 10 if the session rests for a minute without working on
-    it. A busy session refuses it (exit 6): use --when-idle or --interrupt. If
-    nothing was sent, the error says so.
+    A message does not change the outcome of a run that has ended. With --wait
+    you get that of the message, or exit 10 if the session rests for a minute
+    without working on it. A busy session refuses it (exit 6): use --when-idle
+    or --interrupt. An error says if nothing was sent.
 
     Examples:
       qoder run send last -m "Now do the same for June." --wait --result

@@ -41,7 +41,7 @@ _RUNS = "Runs, or with --all-failed deployments; - reads stdin."
 _ALL_FAILED = "Retry each run of these deployments that failed since --since."
 _SINCE = "With --all-failed: an age (7d), date or time."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
+_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 _NOT_REPEATED = ("runs", "all_failed", "all", "since", "dry_run", "parallel", "fail_fast", "allow_empty")
 
 
@@ -56,11 +56,17 @@ def retry(
     all: bool = flag("--all", "With --all-failed: the runs of all deployments."),
     since: Text = option("--since", "WHEN", _SINCE),
     again: bool = flag("--again", "Also retry runs that completed."),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach"),
+    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
     parallel: int = option(
-        "--parallel", "N", "Start up to N at once; 20 per second at most.", default=8, min=1, max=100
+        "--parallel",
+        "N",
+        "Start up to N at once; 20 per second at most.",
+        default=8,
+        group=options.MANY,
+        min=1,
+        max=100,
     ),
-    fail_fast: bool = flag("--fail-fast", "Stop starting and waiting after the first failure."),
+    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
     dry_run: bool = _DRY_RUN,

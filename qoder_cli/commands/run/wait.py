@@ -33,7 +33,7 @@ def wait(
     timeout: Text = options.TIMEOUT,
     interval: Text = options.INTERVAL,
     follow: bool = flag("--follow -f", "Stream the session's events to stderr."),
-    result: bool = flag("--result", "Print the agent's final message instead of the run."),
+    result: bool = flag("--result", "Print the agent's final message."),
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     on_ask: Text = options.ON_ASK,
     policy: Text = options.POLICY,

@@ -24,8 +24,7 @@ _HELP = {
         On a terminal SESSION defaults to `last`.
 
         Examples:
-          qoder session wait sess_demo
-          qoder session wait sess_demo --timeout 10m --json | jq .turn""",
+          qoder session wait sess_demo""",
     "logs": """\
         Show what the agent said and did.
 
