@@ -152,10 +152,11 @@ def _text(topic: str, root: Any) -> str:
 SAFE_TO_REPEAT = f"""
 For a single run: after 2, 4, 5, 6 or 7 nothing was started, so it is safe to try again. After
 10, 11, 124, 130 or 143 the run may still be running: wait for it, do not start another. After
-9, 70, 129 or 141, or if qoder was killed, check with `qoder run wait last`. For several runs the
-exit code is the first of {", ".join(map(str, RANKING))} that applies to any of them.
-Some may have started, so check `exit_code` of each item in the JSON. With --wait, `next` of
-the error waits for those that are still running, or else starts those that were not started.
+9, 70, 129 or 141, or if qoder was killed, check with `qoder run wait last`.
+
+For several runs the exit code is the first of {", ".join(map(str, RANKING))} that
+applies to any of them; the JSON has each one's `exit_code`. `error.next` waits for what still
+runs; if nothing runs, it starts the rest.
 """
 
 
@@ -167,6 +168,7 @@ unset. Deployment files can refer to any other variable.
 
 def _output() -> str:
     columns, fields = reference.columns(), reference.fields()
+    lists = "".join(_row(f"  {of:<17} ", " ".join(names)) for of, names in columns.items() if of not in _FIRST)
     others = "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
     return _flowed(f"""\
 Data is written to stdout, everything else to stderr. -o selects the format:
@@ -183,11 +185,12 @@ Several runs or deployments are an array; each also has `input`, the word that w
 `exit_code`, its own. Items that could not be found are `{{"id": null, "error": {{…}}, …}}`. A
 deployment is the server's object, unchanged.
 
-In a pipe these are the columns of runs and of deployments. New ones are only ever added at
-the end:
+In a pipe these are the columns of runs and of deployments, and then of all other lists. New
+ones are only ever added at the end:
 
 {_words(columns["run"])}
 {_words(columns["deployment"])}
+{lists}
 Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
 For JSON, jq does this. --sort COLUMN sorts the rows that are listed, in every format;
 COLUMN:desc puts the largest first. --watch [D] looks again: on a terminal the list is drawn again every D, in
@@ -223,6 +226,7 @@ by spaces, and QODER_EXIT_CODE):
 {others}""")
 
 
+_FIRST = ("run", "deployment", "apply")  # columns that are told apart from those of all lists
 _TITLES = {
     "check": "JSON of `deploy check`, a finding each",
     "usage": "JSON of `usage`, a row each",

@@ -238,7 +238,10 @@ CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--environmen
 
 def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, document: dict[str, Any]) -> None:
     columns, fields = document["columns"], document["fields"]
-    assert columns == {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS), "apply": columns["apply"]}
+    assert (columns["run"], columns["deployment"]) == (list(RUN_COLUMNS), list(DEPLOYMENT_COLUMNS))
+    assert columns["agent versions"] == ["version", "name", "model", "tools", "skills", "mcp", "updated"]
+    qoder.wire.on("GET", "/vaults", page({"id": "vault_1", "display_name": "x"}))
+    assert len(qoder("vault", "list").out.split("\t")) == len(columns["vault"])
     qoder.wire.on("GET", "/deployments", page(), page())
     assert set(qoder(*CREATE, "--json").json) == names(document["keys"]["apply"]) - {"error"}
 
