@@ -105,12 +105,12 @@ class Command(TyperCommand):
         """Return the usage line's words, without typer's braces."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
-    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the help's lists: titles, and rows of two columns."""
+    def sections(self, ctx: Any, *, whole: bool = False) -> list[tuple[str, list[Any]]]:
+        """Return the help's lists: titles, and rows of two columns; if `whole`, also of what is explained elsewhere."""
         arguments: list[tuple[str, str]] = []
         groups: dict[str, list[tuple[str, str]]] = {title: [] for title in GROUPS}
         elsewhere: dict[str, list[str]] = {}  # options by where they are explained
-        alike = _like(ctx)
+        alike = None if whole else _like(ctx)
         for param in self.get_params(ctx):
             if param in shared_options() or (row := _row(param, ctx)) is None:
                 continue
@@ -119,7 +119,7 @@ class Command(TyperCommand):
                 arguments.append(row)
             elif alike and row in alike[1]:
                 elsewhere.setdefault(f"{alike[0]} --help", []).append(max(param.opts, key=len))
-            elif group in EXPLAINED and ctx.command_path.partition(" ")[2] not in EXPLAINED_IN:
+            elif group in EXPLAINED and not whole and ctx.command_path.partition(" ")[2] not in EXPLAINED_IN:
                 elsewhere.setdefault(EXPLAINED[group], []).append(max(param.opts, key=len))
             else:
                 groups.setdefault(group, []).append(row)
@@ -250,7 +250,7 @@ class Tree(TyperGroup):
         commands = [item(name, about) for name, about in self.listed_commands() if name.startswith(incomplete)]
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
-    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
+    def sections(self, ctx: Any, *, whole: bool = False) -> list[tuple[str, list[Any]]]:
         rows = self.listed_commands()
         if self._contents:
             rows = [*self._contents().items()]

@@ -557,7 +557,7 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
 def show_help(ctx: Any, screen: Screen) -> None:
     """Write a command's help, with bold headings if the screen has colour."""
     bold = screen.styled(r"\1", "bold") + r"\2"
-    screen.write(re.sub(r"(?m)^( *(?:[A-Z][a-z]+ )?[A-Z][a-z]+:)($| )", bold, ctx.get_help()) + "\n")
+    screen.write(re.sub(r"(?m)^( *[A-Z][a-z]+:|[A-Z][a-z]+(?: [a-z]+)+:)($| )", bold, ctx.get_help()) + "\n")
 
 
 def _show_help(ctx: typer.Context, value: bool) -> None:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from qoder_cli import __version__
-from qoder_cli.cli.options import GROUPS
+from qoder_cli.cli.options import GROUPS, VIEWING
 from qoder_cli.help.documented import MEANING, VARIABLES
 from qoder_cli.help.reference import context_of
 
@@ -35,7 +35,7 @@ def page(context: Any) -> str:
     ]
     if (described + more).strip():
         lines += [".SH DESCRIPTION", *_paragraphs(f"{described}\n\n{more}")]
-    sections = list(command.sections(context))
+    sections = list(command.sections(context, whole=True))
     if not context.parent:
         options = [row for param in command.params if (row := param.get_help_record(context))]
         codes = [(f"{code.value}", f"{code.name.lower()}: {meaning}") for code, meaning in MEANING.items()]
@@ -43,7 +43,7 @@ def page(context: Any) -> str:
         sections += [("Global options", options), ("Exit status", codes), ("Environment", variables)]
     for title, rows in sections:
         if rows:
-            lines.append(f".SS {title}" if title in GROUPS[1:] else f".SH {title.upper()}")
+            lines.append(f".SS {title}" if title in (*GROUPS[1:], VIEWING) else f".SH {title.upper()}")
         lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
     if examples:
         lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]
@@ -59,7 +59,7 @@ def _paragraphs(text: str) -> Iterator[str]:
         yield ".PP"
         for is_indented, group in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" ")):
             lines = list(group)
-            yield from _verbatim(lines) if is_indented else map(_inert, lines)
+            yield from _verbatim(lines) if is_indented else [_inert(" ".join(lines))]
 
 
 def _verbatim(lines: Iterable[str]) -> list[str]:

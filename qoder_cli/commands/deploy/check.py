@@ -45,7 +45,7 @@ def check(
     deployments: Texts = argument("DEPLOYMENT...", _OF, values.deployments, default=None),
     probe: bool = _PROBE,
     exit_status: bool = _EXIT,
-    policy: Text = option("--policy", "FILE", "Tools that these rules answer need no person.", values.files),
+    policy: Text = option("--policy", "FILE", "Do not warn of tools that these rules decide.", values.files),
     *,
     viewing: Viewing,
 ) -> None:

@@ -75,8 +75,8 @@ def deny(
 ) -> Any:
     """Refuse calls that the agent wants to make.
 
-    The agent is told, and continues without the call. Otherwise it works like
-    `approve`; y and a do nothing.
+    The agent learns of it, and continues without the call. Otherwise it works
+    like `approve`; y and a do nothing.
 
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
