@@ -125,7 +125,7 @@ WAITING, ASKING, ONCE, MANY, ADVANCED = GROUPS[1:]
 VIEWING = "Viewing"  # what every list takes
 # Where groups that many commands have are explained: everywhere else they are one line.
 EXPLAINED = {VIEWING: "qoder help output", WAITING: "qoder deploy run --help", ASKING: "qoder deploy run --help"}
-EXPLAINED_IN = ("deploy run", "run wait", "run logs")
+EXPLAINED_IN = ("deploy run", "run wait")
 
 
 def flag(names: str, help: str, default: bool | None = False, group: str | None = None) -> Any:
@@ -175,8 +175,8 @@ ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "sessions": (ONE_SESS
 AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
 MODEL = option("--model", "ID", "Model; see qoder model list.", _offered("models"))
 
-ALLOW_EMPTY = flag("--allow-empty", "Exit 0 if standard input is empty.", group=MANY)
-YES = flag("--yes -y", "Skip the confirmation prompt.")
+ALLOW_EMPTY = flag("--allow-empty", "Exit 0 if stdin is empty.", group=MANY)
+YES = flag("--yes -y", "Do not ask.")
 
 # Options of every command that waits.
 TIMEOUT = option("--timeout", "D", "Stop waiting after D (90s, 10m, 1h30m); 0 checks once.", group=WAITING)

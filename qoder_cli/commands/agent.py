@@ -52,7 +52,6 @@ def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     has all tools, and uses them without asking unless --ask says otherwise.
     ${VAR} in a file is expanded from the environment. Exits 6 if the name is
     taken (see --if-missing), 9 if the response was lost and it is not found.
-    It is never created twice.
 
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash"""

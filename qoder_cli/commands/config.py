@@ -63,8 +63,8 @@ _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)
 def list_(app: App, viewing: Viewing) -> None:
     """List the settings in the config file.
 
-    Lists all profiles, or that of --profile or QODER_PROFILE. Tokens are
-    masked. `qoder auth status` shows what is in use, and why.
+    Lists all profiles, or that of --profile. Tokens are masked. `qoder auth
+    status` shows what is in use.
 
     Examples:
       qoder config list
@@ -132,8 +132,8 @@ def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
 def unset(app: App, key: str = _KEY) -> None:
     """Remove one value from the config file.
 
-    Removes it from profile `default`, or from that of --profile. Exits 0 even
-    if it was not set.
+    Removes it from profile `default`, or that of --profile. Exits 0 even if it
+    was not set.
 
     Examples:
       qoder config unset profiles.work.region"""

@@ -18,11 +18,11 @@ def doctor(
 ) -> None:
     """Check your setup and suggest fixes.
 
-    Checks the config file, token, server, connection, clock, proxy,
-    certificates, local state, and other programs named qoder. Changes nothing
-    without --probe; shows no secrets. Piped: check, status (ok, warning or
-    failed), found, fix. Exits 0 if there are only warnings, otherwise with the
-    code of the first failed check (2, 4 or 7).
+    Checks config file, token, server, connection, clock, proxy, certificates,
+    local state, and other programs named qoder. Changes nothing without
+    --probe; shows no secrets. Piped: check, status (ok, warning or failed),
+    found, fix. Exits 0 if there are only warnings, otherwise with the code of
+    the first failed check (2, 4 or 7).
 
     Examples:
       qoder doctor

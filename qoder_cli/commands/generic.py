@@ -353,7 +353,7 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
     change, about = _change_of(noun, verb)
-    end = "" if change is DELETE else f" Exits 0 if they already were {change.participle}."
+    end = "" if change is DELETE else f" Exits 0 if already {change.participle}."
     about = fill(f"{about} Asks first; scripts need --yes.{end}", 76)
     first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))

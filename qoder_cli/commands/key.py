@@ -91,8 +91,7 @@ def list_(app: App, viewing: Viewing) -> None:
 def get(app: App, key: str = _KEY) -> None:
     """Show what is known of an idempotency key.
 
-    Exits 5 if it was not used: on this machine, or with a shared store
-    (QODER_KEYS) on any.
+    Exits 5 if it was not used: here, or with a shared store on any machine.
 
     Examples:
       qoder key get nightly-2026-06-14"""

@@ -39,8 +39,6 @@ def ls(
 ) -> None:
     """List the memories of a store (20 by default).
 
-    Piped: id, path, bytes, updated.
-
     Examples:
       qoder memory ls project
       qoder memory ls project notes/ --json"""
@@ -88,8 +86,6 @@ def history(
     viewing: Viewing,
 ) -> None:
     """List the versions of a memory, or of all in a store (20 by default).
-
-    Piped: id, path, operation, bytes, by, created, redacted.
 
     Examples:
       qoder memory history project conventions.md"""

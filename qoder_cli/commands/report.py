@@ -46,8 +46,8 @@ def report(
     how long and for how many credits; and the next scheduled times. Every
     report has what lasts (a run waits, a deployment is paused); reports whose
     spans meet have what happened once. A scheduled time is missed if no run
-    came within 15 minutes; it is judged a minute later. It lists what could
-    not be read or judged.
+    came within 15 minutes; it is judged a minute later. It lists what was
+    unreadable.
 
     --new remembers on this machine what it told, for each reader and choice of
     deployments: it begins where the last one ended, and prints nothing if

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qoder_cli.sandbox.server import Server
 
 
-_INSIDE = "The command to run inside. Without one, serve until Ctrl-C."
+_INSIDE = "The command to run inside."
 _GENERATION = "API version: legacy (runs have a status) or current (they do not)."
 _SEED = "Add N deployments like dep_demo, named seed-0000, …."
 
@@ -47,8 +47,7 @@ def sandbox(
     Exits with the exit code of the command after `--` (2 if it cannot be run).
     Without a command, serves until Ctrl-C and prints the variables to export.
     Nothing is real or charged: inside, qoder and the official SDK reach no
-    other server, and use a temporary config and state. Operations that the
-    sandbox does not serve are refused with 501.
+    other server, and use a temporary config and state.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait

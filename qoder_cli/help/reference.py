@@ -139,9 +139,11 @@ def _words(param: Any) -> list[str]:
 
 def columns() -> dict[str, list[str]]:
     """Return the columns of piped tables in order, by what the rows are."""
-    from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+    from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RESOURCE_COLUMNS, RUN_COLUMNS
+    from qoder_cli.sessions.asks import COLUMNS as PENDING_COLUMNS
 
     others = {words: noun.columns for words, noun in NOUNS.items() if words not in ("run", "deploy")}
+    others |= {"pending": PENDING_COLUMNS, "session files": RESOURCE_COLUMNS}
     others |= {f"{words} versions": noun.numbered for words, noun in NOUNS.items() if noun.numbered}
     ours = {"run": RUN_COLUMNS, "deployment": DEPLOYMENT_COLUMNS, "apply": documented.APPLY_COLUMNS}
     return {rows: [*names] for rows, names in {**ours, **others}.items()}

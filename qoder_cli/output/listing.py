@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from qoder_cli.output.data import Rows
     from qoder_cli.output.progress import Progress
 
-LIMIT = typer.Option(None, "--limit", "-n", min=1, metavar="N", help="Show N at most (default 20).")
-ALL = typer.Option(False, "--all", help="Show all of them.")
+LIMIT = typer.Option(None, "--limit", "-n", min=1, metavar="N", help="Show N at most.")
+ALL = typer.Option(False, "--all", help="Show all.")
 
 T = TypeVar("T")
 Object = dict[str, Any]  # one of the server's objects, as it was sent

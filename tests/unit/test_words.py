@@ -132,7 +132,7 @@ def texts() -> list[Text]:
 
 
 def test_messages_are_found(texts: list[Text]) -> None:
-    some = {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"}
+    some = {"--type must not be empty", "Never prompt.", "Do not ask.", "nothing was changed"}
     assert some <= {text.text for text in texts}
     assert len(texts) > 400
     assert sum(text.is_hint for text in texts) > 60

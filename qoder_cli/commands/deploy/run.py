@@ -64,16 +64,15 @@ def run(
     matching run in the run list is adopted; otherwise it exits 9 and sends
     nothing more (qoder help guarantees).
 
-    Several deployments are started in parallel, once each; a duplicate or
-    unknown name stops the command before anything is sent. -o json prints an
-    array in input order, -o jsonl a line as each run ends. The exit code is
-    the worst one. --timeout counts once all are started.
+    Several are started in parallel, once each; a duplicate or unknown name
+    stops the command before anything is sent. -o json prints an array in input
+    order, -o jsonl a line as each ends. The exit code is the worst one.
+    --timeout counts once all are started.
 
     Examples:
       qoder deploy run dep_demo --wait
       qoder deploy run dep_demo --wait --timeout 30m --json | jq -r .status
       qoder deploy run dep_demo --idempotency-key "nightly-$(date +%F)"
-      id=$(qoder deploy run dep_demo -q) && qoder run wait "$id"
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
     Try these for free: qoder sandbox -- sh"""

@@ -54,8 +54,7 @@ def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Tex
     Requires --name. The network is open unless you say otherwise. A session
     does not start if the setup script fails or takes over 10 minutes. ${VAR}
     in a file is expanded from the environment. Exits 6 if the name is taken
-    (see --if-missing), 9 if the response was lost and it is not found. It is
-    never created twice.
+    (see --if-missing), 9 if the response was lost and it is not found.
 
     Examples:
       qoder env create --name data --pip pandas --apt graphviz"""

@@ -19,7 +19,7 @@ _FIRST_OF_LOG = ("at", "answer", "name", "input", "line", "rule", "run", "state"
 
 
 def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewing) -> None:
-    """List the decisions of policies on this machine, newest first.
+    """List decisions of policies on this machine, newest first (20 by default).
 
     Each has the rule, its line, the file and the SHA-256 of its content then.
     State: sending (stopped in between, or the response was lost), sent, gone

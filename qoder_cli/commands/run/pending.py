@@ -38,10 +38,8 @@ def pending(
     and says how many. On a terminal calls are numbered: `approve last 2` shows
     call 2 again, and asks. In JSON each call has its whole input, its
     `input_sha256`, and under `answer` the commands that answer it (qoder help
-    output). Piped: run, session, deployment, call, kind, name, input, asked,
-    waits, credits, length, number, mcp_server_name, thread, input_sha256,
-    deployment_name. With --policy, policy is another. Kind is tool, mcp or
-    custom; `unreadable` waits too.
+    output). Kind is tool, mcp or custom; `unreadable` waits too. With
+    --policy, policy is a column, too.
 
     Examples:
       qoder run pending

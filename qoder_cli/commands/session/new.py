@@ -54,8 +54,8 @@ def new(
 ) -> Any:
     """Start a session with an agent.
 
-    Without --message the session is idle until you send one. With --wait,
-    --follow or --result the exit code is the outcome of the first message.
+    Without --message it is idle until you send one. With --wait the exit code
+    is the outcome of the first message.
 
     --like copies agent version, environment, variables, resources, vaults,
     budget and first messages, not the old container's files; give repository
