@@ -91,7 +91,7 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     own = [param for param in context.command.params if not param.hidden and param not in everywhere]
     needed: Sequence[str] = ()  # required by the command, not by typer
     if words[1:] == ["create"]:
-        needed = NOUNS[words[0]].needed
+        needed = NOUNS[words[0]].help.needed
     arguments = [
         {
             "name": param.metavar or param.name.upper(),
@@ -142,9 +142,9 @@ def columns() -> dict[str, list[str]]:
     from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RESOURCE_COLUMNS, RUN_COLUMNS
     from qoder_cli.sessions.asks import COLUMNS as PENDING_COLUMNS
 
-    others = {words: noun.columns for words, noun in NOUNS.items() if words not in ("run", "deploy")}
+    others = {words: noun.listing.columns for words, noun in NOUNS.items() if words not in ("run", "deploy")}
     others |= {"pending": PENDING_COLUMNS, "session files": RESOURCE_COLUMNS}
-    others |= {f"{words} versions": noun.numbered for words, noun in NOUNS.items() if noun.numbered}
+    others |= {f"{words} versions": noun.listing.numbered for words, noun in NOUNS.items() if noun.listing.numbered}
     ours = {"run": RUN_COLUMNS, "deployment": DEPLOYMENT_COLUMNS, "apply": documented.APPLY_COLUMNS}
     return {rows: [*names] for rows, names in {**ours, **others}.items()}
 

@@ -242,8 +242,13 @@ def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, document: dict
     assert columns["agent versions"] == ["version", "name", "model", "tools", "skills", "mcp", "updated"]
     qoder.wire.on("GET", "/vaults", page({"id": "vault_1", "display_name": "x"}))
     assert len(qoder("vault", "list").out.split("\t")) == len(columns["vault"])
-    qoder.wire.on("GET", "/deployments", page(), page())
-    assert set(qoder(*CREATE, "--json").json) == names(document["keys"]["apply"]) - {"error"}
+    qoder.wire.on("GET", "/deployments", page(), page(), page(), page())
+    of_a_file = {"kind", "file", "version", "remarks"}
+    assert set(qoder(*CREATE, "--json").json) == names(document["keys"]["apply"]) - of_a_file - {"error"}
+    qoder.stdin = '{"type": "deployment", "name": "a", "agent": "agent_1", "environment": "env_1", "message": "Go."}'
+    [row] = qoder("diff", "-", "--json").json
+    assert set(row) == names(document["keys"]["apply"]) - {"error", "version", "remarks"}
+    assert len(qoder("diff", "-").out.split("\t")) == len(columns["apply"])
 
     def lines(*words: str) -> list[str]:
         return [line.partition("\t")[0] for line in qoder(*words).out.splitlines()]
