@@ -42,7 +42,10 @@ from qoder_cli.help import (
 )
 from qoder_cli.output.screen import format_typed
 
-_FLAGS = {"max_content_width": 80}
+_WIDTH = 80
+_FLAGS = {"max_content_width": _WIDTH}
+_ALSO = "also"  # before the names of options that are explained elsewhere
+_SHARE = {"update": "create", "diff": "apply"}  # whose options the other explains
 _FEW = 3  # options that are explained where they stand, though another command has them
 _DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what people, editors or chats make of two hyphens
 # Typer's own click.UsageError, through its public child: typer._click is private.
@@ -73,10 +76,17 @@ def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
 
 def _write_sections(command: Any, ctx: Any, formatter: Any) -> None:
     """Write arguments, options or commands, and where to read more."""
+    from textwrap import TextWrapper
+
+    first = f"  {_ALSO}  "
+    wrapped = TextWrapper(_WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
     for title, rows in command.sections(ctx):
         if rows:
             with formatter.section(title):
-                formatter.write_dl(rows)
+                if explained := [row for row in rows if row[0] != _ALSO]:
+                    formatter.write_dl(explained)
+                for _, text in rows[len(explained) :]:
+                    formatter.write(wrapped.fill(text) + "\n")
     formatter.write("\nMore: qoder help\n")
 
 
@@ -125,7 +135,7 @@ class Command(TyperCommand):
                 groups.setdefault(group, []).append(row)
         options = groups.pop(GROUPS[0])
         options += [row for rows in groups.values() if len(rows) == 1 for row in rows]  # one is no group
-        options += [("also", f"{', '.join(names)}: see {where}") for where, names in elsewhere.items()]
+        options += [(_ALSO, f"{', '.join(names)}: see {where}") for where, names in elsewhere.items()]
         titled = [(title, rows) for title, rows in groups.items() if len(rows) > 1]
         return [("Arguments", arguments), (GROUPS[0], options), *titled]
 
@@ -142,13 +152,13 @@ def _row(param: Any, ctx: Any) -> tuple[str, str] | None:
 
 
 def _like(ctx: Any) -> tuple[str, list[tuple[str, str]]] | None:
-    """Return the command that explains a command's options, and its rows: `create` those of `update`, runs a session's.
+    """Return the command that explains a command's options, and its rows: as of _SHARE, and runs those of a session.
 
     None where that has few of them.
     """
     root, words = ctx.find_root(), ctx.command_path.split()
-    if words[-1] == "update":
-        words[-1] = "create"
+    if words[-1] in _SHARE:
+        words[-1] = _SHARE[words[-1]]
     elif words[1:-1] == ["session"]:
         words[1] = "run"
     else:

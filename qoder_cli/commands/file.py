@@ -30,9 +30,9 @@ def upload(
 ) -> None:
     """Upload text files, for agents to read.
 
-    The API takes UTF-8 texts of up to about 5 MB. All files are read before
-    the first is sent. Each upload makes a new file, even under a known name.
-    Exits 9 if the response was lost and the file is not in the list.
+    Takes UTF-8 texts of up to about 5 MB, and reads all before it sends the
+    first. Each upload makes a new file, even under a known name. Exits 9 if
+    the response was lost and the file is not listed.
 
     Examples:
       qoder file upload notes.md --metadata team=core"""

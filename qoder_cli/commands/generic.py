@@ -253,11 +253,9 @@ def print_list(
 def get_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that shows one of a noun's things."""
     parameters = [*parent_argument(noun), ("thing", str, one_argument(noun))]
-    examples = [_example(noun, "get", noun.naming.sample)]
     if noun.listing.numbered:
         parameters.append(_version("This version instead of the latest."))
-        examples.append(_example(noun, "get", noun.naming.sample, "--version", "1"))
-    doc = _doc(f"Show {ids.a(noun.called)}.", "", *examples)
+    doc = _doc(f"Show {ids.a(noun.called)}.", "", _example(noun, "get", noun.naming.sample))
 
     def get(ctx: typer.Context, **typed: Any) -> None:
         parents = parents_typed(ctx.obj, noun, typed)

@@ -40,8 +40,7 @@ def ls(
     """List the memories of a store (20 by default).
 
     Examples:
-      qoder memory ls project
-      qoder memory ls project notes/ --json"""
+      qoder memory ls project"""
     view = View(app, viewing, memories.ENTRY.listing.columns)
     wanted = rows_wanted(limit, all=all)
     query: Raw = {}
@@ -192,9 +191,9 @@ def restore(
 ) -> None:
     """Write what a version of a memory said over it.
 
-    Shows the difference first. If someone else changed the memory after that,
-    their version is shown and kept (exit 6). A memory that was removed is
-    created again. The version that is replaced stays in the history.
+    Shows the difference first. If someone else changes the memory then, their
+    version is shown and kept (exit 6). A removed memory is created again; the
+    replaced version stays in the history.
 
     Examples:
       qoder memory restore project conventions.md memver_1"""

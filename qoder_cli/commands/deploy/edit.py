@@ -118,9 +118,8 @@ def update(
     """Update a deployment. Only the settings you pass are changed.
 
     --agent without a version pins the latest. --vault replaces all vaults,
-    --message all initial messages; --metadata keeps other keys. Shows the
-    changes, sends them and verifies the result. Exits 0 even if there was
-    nothing to change.
+    --message all initial messages; --metadata keeps other keys. Shows, sends
+    and verifies the changes; exits 0 if there are none.
 
     Examples:
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run"""

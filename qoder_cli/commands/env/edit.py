@@ -84,7 +84,7 @@ def update(
 
     Hosts, packages and metadata are added to those that are there; `config` in
     a file replaces the old one, except that a network it does not name stays.
-    Exits 0 even if there was nothing to change, 6 if it is archived.
+    Exits 0 if nothing had to change, 6 if it is archived.
 
     Examples:
       qoder env update default --pip pandas --dry-run"""
