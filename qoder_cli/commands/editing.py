@@ -62,9 +62,7 @@ class OutcomeOptions(NamedTuple):
 
     outcome: Text = option("--outcome", "TEXT", "Goal, which the service judges.", group=ADVANCED)
     rubric: Text = option("--rubric", "TEXT|@FILE", "How --outcome is judged.", group=ADVANCED)
-    max_iterations: int | None = option(
-        "--max-iterations", "N", "Tries, at most, for --outcome.", group=ADVANCED, min=1, max=20
-    )
+    max_iterations: int | None = option("--max-iterations", "N", "Tries at most.", group=ADVANCED, min=1, max=20)
 
     def event(self, app: App) -> list[Raw]:
         """Return the event that says so, if it was typed (api.md#sending-events). Raises UsageError."""

@@ -6,11 +6,18 @@ from itertools import groupby
 from typing import Any
 
 from qoder_cli import __version__
-from qoder_cli.cli.options import GROUPS, VIEWING
 from qoder_cli.help.documented import MEANING, VARIABLES
 from qoder_cli.help.reference import context_of
 
 _MANUAL = "Qoder Cloud Agents"
+_SECTIONS = (
+    "Arguments",
+    "Commands",
+    "Options",
+    "Global options",
+    "Exit status",
+    "Environment",
+)  # others are of options
 
 
 def pages(context: Any) -> Iterator[tuple[str, str]]:
@@ -43,7 +50,7 @@ def page(context: Any) -> str:
         sections += [("Global options", options), ("Exit status", codes), ("Environment", variables)]
     for title, rows in sections:
         if rows:
-            lines.append(f".SS {title}" if title in (*GROUPS[1:], VIEWING) else f".SH {title.upper()}")
+            lines.append(f".SS {title}" if title not in _SECTIONS else f".SH {title.upper()}")
         lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
     if examples:
         lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]
