@@ -171,7 +171,7 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     if hint is None and noun in ("run", "deploy") and not _is_word(verb):
         hint = thesaurus().hint("start", (noun,), verbs)
     if hint is None:
-        other = _noun_in([verb])
+        other = None if _names_a_run(verb) else _noun_in([verb])
         return other and f"to list them: `qoder {other} list`"
     placeholder = "DEPLOYMENT" if noun == "deploy" else noun.split()[-1].upper()
     several = re.sub("ys$", "ies", f"{kind.called}s")

@@ -102,8 +102,10 @@ HINTED = {
     "`qoder agent versions AGENT`": ["agent history writer"],
     "`qoder run result RUN --output-dir DIR`": ["run download last", "cp last:a.md .", "artifact get x"],
     "`qoder run pending`": ["run approvals", "approvals", "run list --status waiting"],
-    "to stop a schedule until you resume it: `qoder deploy pause DEPLOYMENT`": ["deploy disable x", "deploy stop x"],
-    "to resume a schedule: `qoder deploy unpause DEPLOYMENT`": ["deploy enable x"],
+    "to stop a schedule until you resume it: `qoder deploy pause DEPLOYMENT`": [
+        *("deploy disable x", "deploy stop x", "workflow disable x"),
+    ],
+    "to resume a schedule: `qoder deploy unpause DEPLOYMENT`": ["deploy enable x", "workflow enable x"],
     "`qoder session new --agent AGENT -m TEXT --result`": ["ask hello", "prompt hello", "-p hello", "--print hello"],
     "to return to a session: `qoder session chat SESSION`": ["--continue", "--resume sess_1", "-c"],
     "to upgrade qoder, use what installed it: pipx upgrade qoder-cli": ["upgrade", "self-update"],
@@ -410,9 +412,10 @@ def test_corrections_lead_no_misspelling_to_an_act_that_was_not_meant() -> None:
 
 
 # What takes away, or lets an agent act, and is named to who typed another word for just that.
+DISABLE = ("workflow disable", "schedule disable")
 MEANT = {
     "run cancel": {"kill", "cancel", "stop", "abort", "terminate"},
-    "deploy pause": {"kill", "cancel", "disable", "suspend", "deactivate", "stop"},
+    "deploy pause": {"kill", "cancel", "disable", "suspend", "deactivate", "stop", *DISABLE},
     "vault put": {
         "set",
         "add",
