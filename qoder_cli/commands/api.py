@@ -59,7 +59,7 @@ def api(
     --include has the response.
 
     Examples:
-      qoder api GET deployment_runs --paginate -o jsonl | jq -r .id
+      qoder api GET /deployments --query limit=5
       qoder api POST /deployments/dep_slow -f 'metadata[team]=web'
       qoder api --list session events
 

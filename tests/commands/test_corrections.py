@@ -414,6 +414,7 @@ def test_corrections_lead_no_misspelling_to_an_act_that_was_not_meant() -> None:
 # What takes away, or lets an agent act, and is named to who typed another word for just that.
 DISABLE = ("workflow disable", "schedule disable")
 MEANT = {
+    "apply": {"apply"},
     "run cancel": {"kill", "cancel", "stop", "abort", "terminate"},
     "deploy pause": {"kill", "cancel", "disable", "suspend", "deactivate", "stop", *DISABLE},
     "vault put": {
