@@ -53,13 +53,15 @@ def report(
     deployments: it begins where the last one ended, and prints nothing if
     nothing is new.
 
-    It is plain text, also in a pipe; -o markdown is for a comment, -q prints
-    ids (of runs, where there is one). If nothing is wrong but something was
-    unreadable, --exit-status exits with 7.
+    It is plain text, also in a pipe; -o markdown is for a comment, -o html a
+    picture for a browser or a mail, -q prints ids (of runs, where there is
+    one). If nothing is wrong but something was unreadable, --exit-status
+    exits with 7.
 
     Examples:
       qoder report
-      qoder report nightly-report --since 7d -o markdown"""
+      qoder report nightly-report --since 7d -o markdown
+      qoder report -o html > night.html"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.local.reports import ReportMemory
@@ -146,5 +148,9 @@ def _print(app: App, report: "Report", night: "Night") -> None:
     page = ReportPage(report, twins=[name for name, count in names.items() if name and count > 1])
     if output.is_markdown:
         output.screen.write(as_markdown(page.head, page.sections()))
+    elif output.is_html:
+        from qoder_cli.report.picture import as_html
+
+        output.screen.write(as_html(report, night, page))
     else:
         output.screen.write(as_text(page.head, page.sections(), output.screen))

@@ -139,6 +139,7 @@ wide  like table, with every column, however wide the terminal is
 pretty  the table of a terminal in a pipe, too: for `watch` and mail
 markdown  a Markdown table of every column: for comments and chats; of `diff`, the plan
 csv  a header and the columns of a pipe, quoted as RFC 4180 says; reports and logs have none
+html  a page for a browser in one file, without scripts or network; only of `report` and `usage`
 json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
 yaml  one document with the same data as json
@@ -315,6 +316,7 @@ did_nothing  run, completed
 paused  schedules that a person paused: since, message
 cannot_tell  kind (changed, paused, unknown, …), message, until, detail and run; or problem, with what and message
 ran  for each deployment: runs, runs_before, completed, failed, skipped, running, unknown, median_ms, p95_ms, credits
+days  for each day: runs, running, credits and credits_unknown
 next  for each deployment: first, and how many fires in as long a time
 problems  what was not read, or not whole: what and message
 reader, began  with --new: who reads it, and when the first report began; else null

@@ -143,6 +143,17 @@ class Ran:
 
 
 @dataclass(frozen=True)
+class Day:
+    """The runs that were created on a day, and what they cost: at least so much, as far as it is known."""
+
+    day: str
+    runs: int
+    running: int
+    credits: str | None
+    credits_unknown: int
+
+
+@dataclass(frozen=True)
 class Coming:
     """When a deployment fires next, and how often in as long a time as the report covers."""
 
@@ -178,6 +189,7 @@ class Report:
     paused: list[Paused] = field(default_factory=list)
     cannot_tell: list[CannotTell] = field(default_factory=list)
     ran: list[Ran] = field(default_factory=list)
+    days: list[Day] = field(default_factory=list)
     next: list[Coming] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     reader: str | None = None
