@@ -308,7 +308,7 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
         ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
 
 
-_CI = "Report ids and status to GitHub Actions or GitLab."
+_CI = "Report ids and status to GitHub or GitLab."
 CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, expose_value=False)
 
 

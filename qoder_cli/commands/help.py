@@ -35,7 +35,6 @@ def help(
     without TOPIC), a page as its Markdown.
 
     Examples:
-      qoder help recipes
       qoder help deploy run
       qoder help deploy run --man | man -l -
       qoder help agents --skill > SKILL.md"""

@@ -54,9 +54,8 @@ def report(
     nothing is new.
 
     It is plain text, also in a pipe; -o markdown is for a comment, -o html a
-    picture for a browser or a mail, -q prints ids (of runs, where there is
-    one). If nothing is wrong but something was unreadable, --exit-status
-    exits with 7.
+    picture for a browser or a mail, -q prints ids. If nothing is wrong but
+    something was unreadable, --exit-status exits with 7.
 
     Examples:
       qoder report

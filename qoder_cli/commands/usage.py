@@ -88,7 +88,6 @@ def usage(
 
     Examples:
       qoder usage
-      qoder usage --since 7d --by day
       qoder usage --by day -o html > usage.html
       qoder usage --since 1d --deployment nightly-report --over 50"""
     view = View(app, viewing, COLUMNS)
