@@ -101,7 +101,7 @@ def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: Ho
             message = f"{error.message.removesuffix('; nothing was changed')}; nothing was applied"
             raise error.with_(message=message, next=error.next or _next_to(error, again))
         if plan.is_open and app.settings.read_only:
-            raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
+            raise UsageError(f"{app.settings.read_only}: nothing was applied", hint="to preview: qoder diff")
         if yes or not plan.is_open:
             if plan.is_open:
                 app.progress.note(f"applying {plan_text.in_words(plan)}{app.client.settings.whereabouts}")
