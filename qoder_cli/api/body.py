@@ -9,7 +9,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import read_checked
 
-LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (help/pages/api.md#limits)
+LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (api.md#limits)
 JSON = "application/json"
 
 _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")  # a, a[b], a[b][c], a[], a[b][]

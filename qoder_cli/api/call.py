@@ -2,7 +2,7 @@
 
 A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no response, or one
 not the API's, nobody knows (exit 9), unless it certainly never arrived (exit 7). With a key
-it is retried like a GET, under that key, which a server may ignore (help/pages/api.md#idempotency).
+it is retried like a GET, under that key, which a server may ignore (api.md#idempotency).
 """
 
 from qoder_cli.api.request import RawRequest

@@ -104,7 +104,7 @@ def read_headers(typed: Sequence[str]) -> dict[str, str]:
 def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> tuple[str, dict[str, list[str]]]:
     """Return the target of a PATH as typed, with --query added to its own query.
 
-    PATH is below the base URL, with or without `/v1` (help/pages/api.md#hosts-and-regions) or the base URL's own
+    PATH is below the base URL, with or without `/v1` (api.md#hosts-and-regions) or the base URL's own
     path, or a URL that begins with the base URL. Raises UsageError for anything else: another
     host, `.` and `..` however encoded, a placeholder left in it, what belongs in no URL.
     """

@@ -18,7 +18,7 @@ from qoder_cli.output.data import Output, Rows
 from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.output.screen import inert, inert_lines
 
-# Cursors that conflict with the one for the next page (help/pages/api.md#lists-and-pages).
+# Cursors that conflict with the one for the next page (api.md#lists-and-pages).
 _OTHER_CURSORS = ("before_id", "before", "after")
 
 

@@ -1,4 +1,4 @@
-"""Amounts of credits: exact decimals, as a server or a person wrote them (help/pages/api.md#sessions)."""
+"""Amounts of credits: exact decimals, as a server or a person wrote them (api.md#sessions)."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""When a schedule fires, and how that is said: cron expressions in a time zone (help/pages/api.md#deployments).
+"""When a schedule fires, and how that is said: cron expressions in a time zone (api.md#deployments).
 
 cronsim walks the calendar; its zones and its rules for clock changes lose fires, and are not used.
 A time that a spring gap leaves out does not fire, one that comes twice in autumn fires twice.

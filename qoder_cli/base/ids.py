@@ -10,13 +10,13 @@ from qoder_cli.base.kinds import KINDS_OF_IDS
 from qoder_cli.base.tokens import names_token, without_tokens
 from qoder_cli.base.words import shortened
 
-LONGEST = 256  # characters; the API's limit for a deployment's name (help/pages/api.md#deployments)
+LONGEST = 256  # characters; the API's limit for a deployment's name (api.md#deployments)
 _LONGEST_NUMBER = 6  # digits of a call's number
 LONGEST_KEY = 255  # characters of an idempotency key
 
 LAST = ("last", "@last")  # the newest run triggered here
 
-# What ids are made of: a prefix, and hexadecimal or base-36 digits (help/pages/api.md#ids-times-and-numbers).
+# What ids are made of: a prefix, and hexadecimal or base-36 digits (api.md#ids-times-and-numbers).
 # Allowed is what stands in a path
 # as it is (RFC 3986, "unreserved"); what else there is was meant as something else.
 NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._~-]")

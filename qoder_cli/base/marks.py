@@ -8,7 +8,7 @@ from typing import Any
 
 KEY = "qoder_key"  # of the command that made an object, or last changed what nothing else shows
 OURS = "qoder_"  # begins all of them
-MOST_KEYS = 16  # of metadata (help/pages/api.md#deployments)
+MOST_KEYS = 16  # of metadata (api.md#deployments)
 
 
 def is_ours(key: object) -> bool:

@@ -172,7 +172,7 @@ class SessionData(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Run(Resource):
-    """A run of a deployment (help/pages/api.md#runs), on either generation of server.
+    """A run of a deployment (api.md#runs), on either generation of server.
 
     `derived` holds the fields filled in here because the server sent no final status. It wins where both
     have a field; a None takes the server's away.
@@ -276,7 +276,7 @@ class Run(Resource):
 
     @property
     def credits(self) -> Any:
-        """The credits used so far (help/pages/api.md#sessions), or None."""
+        """The credits used so far (api.md#sessions), or None."""
         return mapping(self.get("usage")).get("total_credits")
 
     @property
@@ -326,7 +326,7 @@ class Run(Resource):
 
 
 class Deployment(Resource):
-    """A deployment (help/pages/api.md#deployments)."""
+    """A deployment (api.md#deployments)."""
 
     @classmethod
     def read(cls, value: object) -> "Deployment | None":
@@ -341,7 +341,7 @@ class Deployment(Resource):
 
     @property
     def archived_at(self) -> str | None:
-        """When it was archived; the only reliable test for archived (help/pages/api.md#deployments)."""
+        """When it was archived; the only reliable test for archived (api.md#deployments)."""
         return text(self.raw.get("archived_at"))
 
     @property

@@ -1,7 +1,7 @@
 """How a run ended, on either generation of server. The cases are in tests/commands/test_run_get.py.
 
 The older generation gives a run a `status`. The current one only records that a session was created or
-was not; how it went must be read from the session's events (help/pages/api.md#runs and #stop-reasons).
+was not; how it went must be read from the session's events (api.md#runs and #stop-reasons).
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -18,7 +18,7 @@ FINAL = frozenset({"completed", "failed", "skipped"})
 
 RUNNING = "session.status_running"
 ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")  # after which a session rests
-# Of a thread; the main one has them too (help/pages/api.md#threads).
+# Of a thread; the main one has them too (api.md#threads).
 THREAD_RUNNING = "session.thread_status_running"
 THREAD_STATUSES = (
     THREAD_RUNNING,
@@ -233,7 +233,7 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
                 elif reason is not None and reason not in _TURN_DONE and (worked or not needs_work):
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
-                    # A new session may be so before it starts (help/pages/api.md#stop-reasons), once.
+                    # A new session may be so before it starts (api.md#stop-reasons), once.
                     is_unclear = idled_early or last_error is not None
                     idled_early, idled_at = True, moment
                 elif reason is None and fatal_error is not None:
@@ -311,12 +311,12 @@ def event_at(event: Mapping[str, Any]) -> float | None:
 
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
-    """Return the ids of the calls that wait for an answer (help/pages/api.md#stop-reasons)."""
+    """Return the ids of the calls that wait for an answer (api.md#stop-reasons)."""
     return list(filter(text, array(mapping(event.get("stop_reason")).get("event_ids"))))
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each outcome's newest evaluation from a session (help/pages/api.md#sessions).
+    """Return each outcome's newest evaluation from a session (api.md#sessions).
 
     Evaluations that name no outcome may be of different ones, so each of them counts.
     """
@@ -358,7 +358,7 @@ def stop_reason(event: dict[str, Any]) -> str | None:
 
 def _session_error(event: dict[str, Any]) -> dict[str, Any]:
     error = event.get("error")
-    if isinstance(error, str):  # the older form: {error: "…", code: "…"} (help/pages/api.md#session-errors)
+    if isinstance(error, str):  # the older form: {error: "…", code: "…"} (api.md#session-errors)
         return {"message": error, "retry_status": None}
     fields = mapping(error)
     status = fields.get("retry_status")

@@ -99,7 +99,7 @@ def parse_when(text: str | None, *, option: str, now: float, latest: float | Non
 
 
 def unix(text: object) -> float | None:
-    """Return an RFC 3339 timestamp in unix seconds, or None (help/pages/api.md#ids-times-and-numbers)."""
+    """Return an RFC 3339 timestamp in unix seconds, or None (api.md#ids-times-and-numbers)."""
     if not isinstance(text, str) or not _TIMESTAMP.fullmatch(text.strip()):
         return None
     try:

@@ -11,7 +11,7 @@ _BEFORE = r"(?:(?<![A-Za-z0-9])|(?<=-[A-Za-z])|(?<=\\[nrt])|(?<=\\x[0-9a-f]{2})"
 _BEFORE += r"|(?<=\\u[0-9a-f]{4})|(?<=%[0-9A-Fa-f]{2}))"
 # The hyphen of a token, also as a URL spells it, or a word processor.
 _HYPHEN = "(?:-|%2D|\u2010|\u2011)"
-# A personal access token, or a JSON web token, which service accounts use (help/pages/api.md#tokens), also
+# A personal access token, or a JSON web token, which service accounts use (api.md#tokens), also
 # one that was cut.
 # `pt-br` and `pt-pt` are languages.
 _SHAPE = _BEFORE + r"(?:(?i:pt" + _HYPHEN + r"(?!(?:br|pt)\b)[\w.~+/=-]{6,})|eyJ[\w-]{5,}(?:\.[\w-]*)*)"

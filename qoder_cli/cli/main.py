@@ -19,6 +19,9 @@ from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
 from qoder_cli.cli.options import (
     DEFAULT_VALUES,
+    EXPLAINED,
+    EXPLAINED_IN,
+    GROUPS,
     HiddenCommand,
     Later,
     complete_ids,
@@ -40,7 +43,11 @@ from qoder_cli.help import (
 )
 from qoder_cli.output.screen import format_typed
 
-_FLAGS = {"max_content_width": 80}
+_WIDTH = 80
+_FLAGS = {"max_content_width": _WIDTH}
+_ALSO = "also"  # before the names of options that are explained elsewhere
+_SHARE = {"update": "create", "diff": "apply"}  # whose options the other explains
+_FEW = 3  # options that are explained where they stand, though another command has them
 _DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what people, editors or chats make of two hyphens
 # Typer's own click.UsageError, through its public child: typer._click is private.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -70,11 +77,18 @@ def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
 
 def _write_sections(command: Any, ctx: Any, formatter: Any) -> None:
     """Write arguments, options or commands, and where to read more."""
+    from textwrap import TextWrapper
+
+    first = f"  {_ALSO}  "
+    wrapped = TextWrapper(_WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
     for title, rows in command.sections(ctx):
         if rows:
             with formatter.section(title):
-                formatter.write_dl(rows)
-    formatter.write("\nGlobal options: qoder help options    Exit codes: qoder help exit-codes\n")
+                if explained := [row for row in rows if row[0] != _ALSO]:
+                    formatter.write_dl(explained)
+                for _, text in rows[len(explained) :]:
+                    formatter.write(wrapped.fill(text) + "\n")
+    formatter.write("\nMore: qoder help\n")
 
 
 class Command(TyperCommand):
@@ -104,15 +118,64 @@ class Command(TyperCommand):
         """Return the usage line's words, without typer's braces."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
-    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the help's lists: titles, and rows of two columns."""
-        lists: dict[str, list[Any]] = {"argument": [], "option": []}
+    def sections(self, ctx: Any, *, whole: bool = False) -> list[tuple[str, list[Any]]]:
+        """Return the help's lists: titles, and rows of two columns; if `whole`, also of what is explained elsewhere."""
+        arguments: list[tuple[str, str]] = []
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in GROUPS}
+        elsewhere: dict[str, list[str]] = {}  # options by where they are explained
+        alike = None if whole else _like(ctx)
         for param in self.get_params(ctx):
-            if param not in shared_options() and (row := param.get_help_record(ctx)):
-                about = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", row[1]).replace("x>=", "at least ")
-                names = re.sub(r"\[(\w+(?:\|\w+)+)\]", r"<\1>", row[0])  # as newer versions of typer write it
-                lists[param.param_type_name].append((names, about))
-        return [("Arguments", lists["argument"]), ("Options", lists["option"])]
+            if param in shared_options() or (row := _row(param, ctx)) is None:
+                continue
+            group = getattr(param, "rich_help_panel", None) or GROUPS[0]
+            if param.param_type_name == "argument":
+                arguments.append(row)
+            elif alike and row in alike[1]:
+                elsewhere.setdefault(f"{alike[0]} --help", []).append(max(param.opts, key=len))
+            elif group in EXPLAINED and not whole and ctx.command_path.partition(" ")[2] not in EXPLAINED_IN:
+                elsewhere.setdefault(EXPLAINED[group], []).append(max(param.opts, key=len))
+            else:
+                groups.setdefault(group, []).append(row)
+        options = groups.pop(GROUPS[0])
+        options += [row for rows in groups.values() if len(rows) == 1 for row in rows]  # one is no group
+        options += [(_ALSO, f"{', '.join(names)}: see {where}") for where, names in elsewhere.items()]
+        titled = [(title, rows) for title, rows in groups.items() if len(rows) > 1]
+        return [("Arguments", arguments), (GROUPS[0], options), *titled]
+
+
+def _row(param: Any, ctx: Any) -> tuple[str, str] | None:
+    """Return the names of an argument or option and its help, in words; None for a hidden one."""
+    if (row := param.get_help_record(ctx)) is None:
+        return None
+    about = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", row[1])
+    about = re.sub(r" *\[x>=[01]\]", "", about)  # as everybody expects
+    if param.param_type_name == "argument":
+        about = about.removesuffix("[required]").rstrip()  # the usage says so
+    return re.sub(r"\[(\w+(?:\|\w+)+)\]", r"<\1>", row[0]), about  # as newer versions of typer write it
+
+
+def _like(ctx: Any) -> tuple[str, list[tuple[str, str]]] | None:
+    """Return the command that explains a command's options, and its rows: as of _SHARE, and runs those of a session.
+
+    None where that has few of them.
+    """
+    root, words = ctx.find_root(), ctx.command_path.split()
+    if words[-1] in _SHARE:
+        words[-1] = _SHARE[words[-1]]
+    elif words[1:-1] == ["session"]:
+        words[1] = "run"
+    else:
+        return None
+    command = root.command
+    for word in words[1:]:
+        command = command and command.get_command(root, word)
+    if command is None:
+        return None
+    rows = [row for param in command.params if param not in shared_options() and (row := _row(param, ctx))]
+    shared = [row for param in ctx.command.params if (row := _row(param, ctx)) in rows]
+    if len(shared) < _FEW:
+        return None
+    return " ".join(words), rows
 
 
 class Tree(TyperGroup):
@@ -200,7 +263,7 @@ class Tree(TyperGroup):
         commands = [item(name, about) for name, about in self.listed_commands() if name.startswith(incomplete)]
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
-    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
+    def sections(self, ctx: Any, *, whole: bool = False) -> list[tuple[str, list[Any]]]:
         rows = self.listed_commands()
         if self._contents:
             rows = [*self._contents().items()]
@@ -303,7 +366,7 @@ def _summary(command: Any) -> str:
 def function_of(command: Callable[..., Any] | HiddenCommand | Later | str) -> Callable[..., Any]:
     """Return a command's function; one named as `module:function` is imported now."""
     if isinstance(command, HiddenCommand | Later):
-        return command.command
+        return function_of(command.command)
     if isinstance(command, str):
         return named_at(command)
     return command

@@ -83,7 +83,7 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
 class HiddenCommand:
     """A command for programs, not people: it works, but no list shows it."""
 
-    def __init__(self, command: Callable[..., Any]) -> None:
+    def __init__(self, command: "Callable[..., Any] | Later") -> None:
         self.command = command
 
 
@@ -119,17 +119,35 @@ def argument(metavar: str, help: str, offered: Any = None, default: Any = ...) -
     return typer.Argument(default, metavar=metavar, help=help, autocompletion=offered, show_default=False)
 
 
-def flag(names: str, help: str, default: bool | None = False) -> Any:
-    """Return an option that is on or off."""
-    return typer.Option(default, *names.split(), help=help)
+# The headings that options stand under in help, in their order; those of the first stand under none of the others.
+GROUPS = ("Options", "Waiting", "When the agent asks", "Never twice", "Several at once", "Advanced")
+WAITING, ASKING, ONCE, MANY, ADVANCED = GROUPS[1:]
+VIEWING = "Viewing"  # what every list takes
+# Where groups that many commands have are explained: everywhere else they are one line.
+EXPLAINED = {VIEWING: "qoder help output", WAITING: "qoder deploy run --help", ASKING: "qoder deploy run --help"}
+EXPLAINED_IN = ("deploy run", "run wait")
 
 
-def option(names: str, metavar: str | None, help: str, offered: Any = None, default: Any = None, **limits: Any) -> Any:
+def flag(names: str, help: str, default: bool | None = False, group: str | None = None) -> Any:
+    """Return an option that is on or off; `group` is the heading of GROUPS that it stands under in help."""
+    return typer.Option(default, *names.split(), help=help, rich_help_panel=group)
+
+
+def option(
+    names: str,
+    metavar: str | None,
+    help: str,
+    offered: Any = None,
+    default: Any = None,
+    group: str | None = None,
+    **limits: Any,
+) -> Any:
     """Return an option with a value; spaces separate its `names`, `limits` are those of a number.
 
-    Without a `metavar` help shows the words that it takes.
+    Without a `metavar` help shows the words that it takes. `group` is that of `flag`.
     """
-    return typer.Option(default, *names.split(), metavar=metavar, help=help, autocompletion=offered, **limits)
+    names_typed, limits = names.split(), {**limits, "rich_help_panel": group}
+    return typer.Option(default, *names_typed, metavar=metavar, help=help, autocompletion=offered, **limits)
 
 
 def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
@@ -139,14 +157,14 @@ def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
 
 # Names on a command line.
 _DEPLOYMENTS, _RUNS = _offered("deployments"), _offered("runs")
-ONE_DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", _DEPLOYMENTS)
-DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", _DEPLOYMENTS)
+ONE_DEPLOYMENT = argument("DEPLOYMENT", "Id (dep_…) or exact name.", _DEPLOYMENTS)
+DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads stdin.", _DEPLOYMENTS)
 _ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", _RUNS)
-_MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
+_MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads stdin.", _RUNS)
 ONE_RUN, RUN_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
 RUNS, RUNS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
 _ONE = ("SESSION", "sess_…, drun_…, last or DEPLOYMENT@last.", _RUNS)
-_MANY = ("SESSION...", "Session or run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
+_MANY = ("SESSION...", "Session or run ids, last or DEPLOYMENT@last; - reads stdin.", _RUNS)
 ONE_SESSION, SESSION_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
 SESSIONS, SESSIONS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
 OF_RUNS, OF_SESSIONS = (
@@ -157,31 +175,33 @@ ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "sessions": (ONE_SESS
 AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
 MODEL = option("--model", "ID", "Model; see qoder model list.", _offered("models"))
 
-ALLOW_EMPTY = flag("--allow-empty", "With -: exit 0 if standard input is empty.")
-YES = flag("--yes -y", "Skip the confirmation prompt.")
+ALLOW_EMPTY = flag("--allow-empty", "Exit 0 if stdin is empty.", group=MANY)
+YES = flag("--yes -y", "Do not ask.")
 
 # Options of every command that waits.
-TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
-INTERVAL = option("--interval", "D", "Check the status at least this often (default 5s).")
-REQUIRE_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
-_ON_ASK = (
-    "When the agent asks: stop (exit 11), wait, prompt, or policy=FILE (see qoder help policies). Default: prompt with "
-    "--follow on a terminal, else stop."
+TIMEOUT = option("--timeout", "D", "Stop waiting after D (90s, 10m, 1h30m); 0 checks once.", group=WAITING)
+INTERVAL = option("--interval", "D", "Check at least this often (default 5s).", group=ADVANCED)
+REQUIRE_SATISFIED = flag(
+    "--require-satisfied", 'Exit 1 unless the service judges the outcome "satisfied".', group=ADVANCED
 )
-ON_ASK = option("--on-ask", "HOW", _ON_ASK, _offered("ways_to_ask"))
-POLICY = option("--policy", "FILE", "Rules that decide first; --on-ask is for the rest.", _offered("policy_files"))
+_ON_ASK = (
+    "stop (exit 11), wait, prompt, or policy=FILE (qoder help policies). Default: stop; prompt with --follow on a "
+    "terminal."
+)
+ON_ASK = option("--on-ask", "HOW", _ON_ASK, _offered("ways_to_ask"), group=ASKING)
+POLICY = option("--policy", "FILE", "Rules that decide before --on-ask does.", _offered("policy_files"), group=ASKING)
 
 
-_NOTIFY = "Run COMMAND when the wait is over, or the agent asks: JSON on its stdin (see qoder help output)."
-NOTIFY = option("--notify", "COMMAND", _NOTIFY)
+_NOTIFY = "Run COMMAND when the wait ends or the agent asks, with JSON on its stdin (qoder help output)."
+NOTIFY = option("--notify", "COMMAND", _NOTIFY, group=WAITING)
 
 
 class WaitOptions(NamedTuple):
     """What to wait for, as typed. These are the options, too."""
 
-    wait: bool = flag("--wait -w", "Wait for the outcome, and exit with it.")
-    follow: bool = flag("--follow -f", "Like --wait, and stream the session's events to stderr.")
-    result: bool = flag("--result", "Like --wait, and print the agent's final message.")
+    wait: bool = flag("--wait -w", "Wait for the outcome, and exit with it.", group=WAITING)
+    follow: bool = flag("--follow -f", "Like --wait, and stream events to stderr.", group=WAITING)
+    result: bool = flag("--result", "Like --wait, and print the final message.", group=WAITING)
     timeout: Text = TIMEOUT
     on_ask: Text = ON_ASK
     policy: Text = POLICY
@@ -288,7 +308,7 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
         ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
 
 
-_CI = "Report run ids and status to GitHub Actions or GitLab."
+_CI = "Report ids and status to GitHub or GitLab."
 CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, expose_value=False)
 
 
@@ -544,7 +564,7 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
 def show_help(ctx: Any, screen: Screen) -> None:
     """Write a command's help, with bold headings if the screen has colour."""
     bold = screen.styled(r"\1", "bold") + r"\2"
-    screen.write(re.sub(r"(?m)^( *(?:[A-Z][a-z]+ )?[A-Z][a-z]+:)($| )", bold, ctx.get_help()) + "\n")
+    screen.write(re.sub(r"(?m)^( *[A-Z][a-z]+:|[A-Z][a-z]+(?: [a-z]+)+:)($| )", bold, ctx.get_help()) + "\n")
 
 
 def _show_help(ctx: typer.Context, value: bool) -> None:

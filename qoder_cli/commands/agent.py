@@ -26,8 +26,8 @@ _SKILLS = several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.thin
 _REMOVE_SKILLS = several("--remove-skill", "SKILL", "Remove a skill (id or name).", values.things("skill"))
 _NAMED = 5  # deployments of which a note tells
 _PINS_WITHIN = 10.0  # seconds for the list of them
-_TOOLS = "all, none, or names, e.g. Bash,Read. A new agent has all."
-_ASK = "Tools that need approval before each use: names, all or none."
+_TOOLS = "all, none, or names, e.g. Bash,Read."
+_ASK = "Tools that need approval: names, all or none."
 
 
 class AgentFields(NamedTuple):
@@ -51,13 +51,10 @@ def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     Requires --name and --model, as options or in a file. Without --tools it
     has all tools, and uses them without asking unless --ask says otherwise.
     ${VAR} in a file is expanded from the environment. Exits 6 if the name is
-    taken, unless --if-missing or --allow-duplicate says what then; 9 if the
-    response was lost and the new agent cannot be found. It is never created
-    twice.
+    taken (see --if-missing), 9 if the response was lost and it is not found.
 
     Examples:
-      qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
-      qoder agent create --name reader --model auto --tools none --dry-run"""
+      qoder agent create --name helper --model auto --tools Bash,Read --ask Bash"""
     making.check()
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:
@@ -83,17 +80,16 @@ def update(
 ) -> None:
     """Update an agent. Only what you pass is changed.
 
-    --mcp, --skill, --ask and --metadata keep the existing ones; --tools replaces
-    only the built-in tools; fields in a file replace those of the agent.
-    Exits 0 even if there was nothing to change, 6 if it is archived, or if
-    someone else changed it in the meantime: their change is shown.
+    --mcp, --skill, --ask and --metadata keep the existing ones; --tools
+    replaces only the built-in tools; fields in a file replace those of the
+    agent. Exits 0 if nothing had to change, 6 if it is archived or someone
+    else has changed it (shown).
 
-    Deployments stay at the version that they pin: those that do are named,
-    with the command that moves them.
+    Deployments stay at the version that they pin; it names these, and the
+    command that moves them.
 
     Examples:
-      qoder agent update writer --tools Bash,Read --ask Bash --dry-run
-      qoder agent update writer --description 'Writes notes' --metadata team=core"""
+      qoder agent update writer --tools Bash,Read --ask Bash --dry-run"""
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
     if both := set(agents.servers_typed(typed.mcp)) & set(remove_mcp or ()):

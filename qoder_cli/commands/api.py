@@ -43,26 +43,25 @@ def api(
 ) -> None:
     """Call any API endpoint.
 
-    Prints the response body unchanged; on a terminal, JSON is indented and
-    control sequences are removed. PATH is as in the API reference, with or
-    without /v1 or /api/v1/cloud. Requests never go to another host.
+    Prints the response body unchanged (on a terminal indented, without control
+    sequences). PATH may begin with /v1 or /api/v1/cloud. Requests never go to
+    another host.
 
     POST, PUT and PATCH send the object that -f and -F describe (`a[b]=c` is a
     key within `a`, `a[]=b` an item of a list), or --input, or the form of
     --form (key=text for its other fields), or {}. Other methods take --query.
     For uploads that keep folders, use `files[]=@skill/SKILL.md`.
 
-    GETs are retried. Writes are sent once; exit 9 means their effect is
-    unknown. --idempotency-key allows retries, but not every endpoint honours
-    it. To start a run safely use `qoder deploy run`.
+    GETs are retried, writes sent once (exit 9: effect unknown).
+    --idempotency-key allows retries, but not every endpoint honours it. Start
+    runs with `qoder deploy run`.
 
-    --paginate follows both kinds of cursors; -o jsonl prints an item a line,
-    -q only ids. Event streams are printed as they arrive. On errors stdout is
-    empty, or with --include the full response.
+    --paginate follows all pages; -o jsonl prints an item a line, -q ids. Event
+    streams are printed as they arrive. On errors stdout is empty, or with
+    --include has the response.
 
     Examples:
       qoder api GET /deployments --query limit=5
-      qoder api GET deployment_runs --paginate -o jsonl | jq -r .id
       qoder api POST /deployments/dep_slow -f 'metadata[team]=web'
       qoder api --list session events
 

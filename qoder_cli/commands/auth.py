@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _PROFILE = argument("PROFILE", "Profile of the config file; `default` is always one.", values.profiles)
 _PIPE_IT = "pipe it in: qoder auth login --with-token < FILE"
-# Where people make tokens (help/pages/api.md#hosts-and-regions).
+# Where people make tokens (api.md#hosts-and-regions).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
 
 
@@ -45,17 +45,15 @@ def login(
 ) -> None:
     """Save an access token.
 
-    Prompts for the token, or reads it from standard input with --with-token.
-    The token is verified first, then saved with its region (or base URL) and
-    workspace in the profile in use, `default` at first, or that of --profile.
-    Use --region cn for tokens from qoder.com.cn.
-    Create a token at https://qoder.com/cloud/pat-keys
+    Prompts for the token, verifies it, and saves it with its region (or base
+    URL) and workspace in the profile in use, `default` at first, or that of
+    --profile. Use --region cn for tokens from qoder.com.cn. Create one at
+    https://qoder.com/cloud/pat-keys
 
     Exits 2 if no token was given, 4 if it was rejected.
 
     Examples:
       qoder auth login
-      qoder auth login --profile work --region cn
       qoder auth login --with-token < token.txt"""
     if with_token and not app.is_piped_into:
         raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
@@ -87,8 +85,7 @@ def logout(app: App) -> None:
     where it was created. Exits 0 even if there was no token.
 
     Examples:
-      qoder auth logout
-      qoder auth logout --profile work"""
+      qoder auth logout"""
     file = load(locate(app.env))
     profile = profile_name(app.flags, app.env, file)
     file.require(profile, from_variable=app.flags.profile is None)
@@ -106,14 +103,12 @@ def logout(app: App) -> None:
 def switch(app: App, name: str = _PROFILE) -> None:
     """Make a profile the one that commands use by default.
 
-    It is written into the config file. --profile and QODER_PROFILE still
-    choose another for one command or one shell; variables that hold a token or
-    a server override what a profile has, and are named. Exits 2 if there is no
-    such profile.
+    --profile and QODER_PROFILE still choose another; it names variables that
+    override the profile's token or server. Exits 2 if there is no such
+    profile.
 
     Examples:
-      qoder auth switch work
-      qoder auth switch default"""
+      qoder auth switch work"""
     if app.flags.profile not in (None, name):
         why = f"PROFILE and --profile name two profiles: {name}, {app.flags.profile}"
         raise UsageError(why, hint="give only one of them")
@@ -143,8 +138,8 @@ class AuthStatus(TypedDict):
 def status(app: App) -> None:
     """Show which token and server are in use, and whether it is accepted.
 
-    The token is never shown in full. Sends one request. Exits 0 if the token is
-    accepted, 4 if it is missing or rejected, 7 if the server cannot be reached.
+    Never shows the whole token. Exits 4 if it is missing or rejected, 7 if the
+    server cannot be reached.
 
     Examples:
       qoder auth status
@@ -187,9 +182,9 @@ def token(
 ) -> None:
     """Print an access token, for a program that needs one.
 
-    With QODER_SA_KEY, the key of a service account, it is a new token that ends
-    by itself; else the token in use. It is the only command that prints one: keep
-    it out of logs. In GitHub Actions it is masked.
+    With QODER_SA_KEY, the key of a service account, it is a new token that
+    expires; otherwise the token in use. No other command prints one: keep it
+    out of logs. GitHub Actions masks it.
 
     Exits 2 on a terminal without --yes, 4 if the key was refused.
 

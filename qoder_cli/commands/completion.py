@@ -19,13 +19,13 @@ def completion(
 ) -> None:
     """Print or install a shell completion script.
 
-    Completes commands, options, and the ids and names of deployments and runs
-    seen by earlier commands with this profile. It never contacts the server.
+    Completes commands, options, and ids and names that this profile has seen.
+    It never contacts the server.
 
-    --install writes it to the standard location for bash (needs the package
-    bash-completion), zsh or fish, without SHELL for the one in $SHELL; a file
-    there that qoder did not write is kept as FILE.bak.
-    Otherwise add one line to your shell's startup file:
+    --install writes it to the standard location for bash (needs
+    bash-completion), zsh or fish, by default the one in $SHELL; it keeps a
+    file that qoder did not write as FILE.bak. Or add a line to your startup
+    file:
       ~/.bashrc                   eval "$(qoder completion bash)"
       ~/.zshrc, below compinit    eval "$(qoder completion zsh)"
       config.fish                 qoder completion fish | source

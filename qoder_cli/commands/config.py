@@ -64,8 +64,8 @@ _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)
 def list_(app: App, viewing: Viewing) -> None:
     """List the settings in the config file.
 
-    Lists all profiles, or that of --profile or QODER_PROFILE. Tokens are
-    masked. `qoder auth status` shows what is in use, and why.
+    Lists all profiles, or that of --profile. Tokens are masked. `qoder auth
+    status` shows what is in use.
 
     Examples:
       qoder config list
@@ -112,11 +112,10 @@ def _look(app: App) -> None:
 def get(app: App, typed: str = _KEY) -> None:
     """Print one value of the config file.
 
-    Reads the profile in use, and names it on stderr. Tokens are masked. Exits 5
-    if it is not set.
+    Reads the profile in use, and names it on stderr. Tokens are masked. Exits
+    5 if it is not set.
 
     Examples:
-      qoder config get region
       qoder config get profiles.work.base_url"""
     file = _file(app)
     profile, key = _address(app, typed, file)
@@ -133,12 +132,11 @@ def get(app: App, typed: str = _KEY) -> None:
 def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
     """Set one value in the config file.
 
-    Writes to profile `default`, or to that of --profile, which is created if
-    necessary. The value is checked first; comments and everything else in the
-    file are kept. To save a token: qoder auth login
+    Writes to profile `default`, or that of --profile, which is created if
+    necessary. Checks the value, and keeps comments. To save a token: qoder
+    auth login
 
     Examples:
-      qoder config set region cn
       qoder config set profiles.work.workspace_id ws_1"""
     profile, key = _address(app, setting, load(locate(app.env)))
     if key == "token":
@@ -156,11 +154,10 @@ def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
 def unset(app: App, key: str = _KEY) -> None:
     """Remove one value from the config file.
 
-    Removes it from profile `default`, or from that of --profile. Exits 0 even
-    if it was not set.
+    Removes it from profile `default`, or that of --profile. Exits 0 even if it
+    was not set.
 
     Examples:
-      qoder config unset base_url
       qoder config unset profiles.work.region"""
     file = _file(app)
     profile, key = _address(app, key, file)

@@ -11,7 +11,7 @@ from qoder_cli.doctor import Finding, Status
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
-_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): write keys, remove them, see who else can.")
+_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS) by writing to it.")
 
 
 class CheckData(TypedDict):
@@ -28,16 +28,14 @@ def doctor(
 ) -> None:
     """Check your setup and suggest fixes.
 
-    Checks the config file, which token and server are used and why, the
-    connection, clock, proxy, certificates, local state, and other programs
-    named qoder. Changes nothing without --probe; shows no secrets. Piped:
-    check, status (ok, warning or failed), found, fix. Exits 0 if there are
-    only warnings, otherwise with the code of the first failed check (2, 4 or
-    7).
+    Checks config file, token, server, connection, clock, proxy, certificates,
+    local state, and other programs named qoder. Changes nothing without
+    --probe; shows no secrets. Piped: check, status (ok, warning or failed),
+    found, fix. Exits 0 if there are only warnings, otherwise with the code of
+    the first failed check (2, 4 or 7).
 
     Examples:
       qoder doctor
-      qoder doctor --offline
       qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'"""
     from qoder_cli.http.redact import by_shape
 

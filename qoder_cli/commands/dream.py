@@ -37,17 +37,15 @@ def create(
 ) -> None:
     """Have an agent review memories and sessions and write new memories from them.
 
-    Requires --from and --model, as options or in a file. It costs credits.
-    If the response is lost it exits 9: a dream cannot be recognised as yours.
-    With --wait it exits 0 if the dream completed, 1 if it failed or was
-    cancelled, 124 at --timeout (it keeps running).
+    Requires --from and --model, as options or in a file. It costs credits. A
+    lost response is exit 9: nothing marks a dream as yours. With --wait: 0
+    completed, 1 failed or cancelled, 124 timed out (it keeps running).
 
     Examples:
-      qoder dream create --from project --model auto --dry-run
-      qoder dream create --from project --into project --model auto"""
+      qoder dream create --from project --model auto --dry-run"""
     limits = read_limits(wait=wait, timeout=timeout, interval=None)
     text = editing.text_typed(app, "--instructions", instructions, file)
-    inputs: list[dict[str, Any]] = []  # help/pages/api.md#dreams
+    inputs: list[dict[str, Any]] = []  # api.md#dreams
     names, sessions = Names(app), []
     for word in sources or ():
         if word.startswith("sess_"):

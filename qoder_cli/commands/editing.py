@@ -12,7 +12,7 @@ from qoder_cli.base.ids import a
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import filled, mapping
 from qoder_cli.base.words import few
-from qoder_cli.cli.options import Text, flag, option, options_typed, several
+from qoder_cli.cli.options import ADVANCED, Text, flag, option, options_typed, several
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import bodies
 from qoder_cli.nouns.edits.forms import form_of
@@ -34,13 +34,13 @@ BUDGET = option("--budget", "CREDITS", "Maximum credits.")
 NO_BUDGET = flag("--no-budget", "Remove the budget.")
 METADATA = several("--metadata", "KEY=VALUE", "Set a metadata key.")
 REMOVE_METADATA = several("--remove-metadata", "KEY", "Remove a metadata key.")
-FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
+FILE = option("--file -f", "FILE", "YAML or JSON with the fields; - reads stdin. Options win.", values.files)
 DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
 
 
-EXITS = """Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
-what then; 9 if the response was lost and it is not found."""
-LONGEST_RUBRIC = 262_144  # characters (help/pages/api.md#limits)
+EXITS = """Exits 6 if the name is taken (see --if-missing), 9 if the response was lost
+and it is not found."""
+LONGEST_RUBRIC = 262_144  # characters (api.md#limits)
 _LISTED = 10  # things of one name that an error lists
 
 
@@ -60,12 +60,12 @@ class Making(NamedTuple):
 class OutcomeOptions(NamedTuple):
     """The goal of the agent, and how it is judged, as typed. These are the options, too."""
 
-    outcome: Text = option("--outcome", "TEXT", "Goal of the agent; the service judges whether it is met.")
-    rubric: Text = option("--rubric", "TEXT|@FILE", "With --outcome: how that is judged.")
-    max_iterations: int | None = option("--max-iterations", "N", "With --outcome: tries, at most.", min=1, max=20)
+    outcome: Text = option("--outcome", "TEXT", "Goal, which the service judges.", group=ADVANCED)
+    rubric: Text = option("--rubric", "TEXT|@FILE", "How --outcome is judged.", group=ADVANCED)
+    max_iterations: int | None = option("--max-iterations", "N", "Tries at most.", group=ADVANCED, min=1, max=20)
 
     def event(self, app: App) -> list[Raw]:
-        """Return the event that says so, if it was typed (help/pages/api.md#sending-events). Raises UsageError."""
+        """Return the event that says so, if it was typed (api.md#sending-events). Raises UsageError."""
         if self.outcome is None and self.rubric is None and self.max_iterations is None:
             return []
         if self.outcome is None or self.rubric is None:

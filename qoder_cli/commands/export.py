@@ -23,14 +23,13 @@ def export(
 
     Writes agents/NAME.md, deployments/NAME.md, environments/NAME.yaml and so
     on; applied right after, they change nothing. What is exported too is
-    referred to by its path, all else by its name. Secrets cannot be read back,
-    and environment variables of deployments may be some: ${NAME} stands for
-    each, and stderr lists these variables. --plain writes the value of one.
-    Files that were uploaded cannot be read back either: deployments keep their
-    ids.
+    referred to by path, all else by name. ${NAME} stands for each secret and
+    each environment variable of a deployment, which may be one; stderr lists
+    them, and --plain writes the value. Deployments keep the ids of uploaded
+    files.
 
-    Only reads from the server. An existing file that differs is kept: exits 6
-    and names it; --force replaces it. Nothing is deleted.
+    An existing file that differs is kept: exits 6 and names it; --force
+    replaces it. Nothing is deleted.
 
     Examples:
       qoder export nightly-report writer -O stack

@@ -30,13 +30,12 @@ def upload(
 ) -> None:
     """Upload text files, for agents to read.
 
-    The API takes UTF-8 texts of up to about 5 MB. All files are read before
-    the first is sent. Each upload makes a new file, even under a known name.
-    Exits 9 if the response was lost and the file is not in the list.
+    Takes UTF-8 texts of up to about 5 MB, and reads all before it sends the
+    first. Each upload makes a new file, even under a known name. Exits 9 if
+    the response was lost and the file is not listed.
 
     Examples:
-      qoder file upload notes.md --metadata team=core
-      qoder file upload notes.md --name today.md --expires 24h"""
+      qoder file upload notes.md --metadata team=core"""
     if name is not None and len(paths) > 1:
         raise UsageError("--name is that of one file", hint="name one file at a time")
     if "-" in paths and name is None:
@@ -64,9 +63,9 @@ FOLDER = option("--output-dir -O", "DIR", "Folder for it.", values.folders, defa
 def download(app: App, things: list[str] = one_argument(_FILE, several=True), output_dir: str = FOLDER) -> None:
     """Download files that agents made.
 
-    Each keeps its name; an existing file is never replaced: the new one gets
-    a number. JSON is the file, with a key `path`. The API usually refuses to
-    return files that you uploaded (exit 4).
+    Each keeps its name; an existing file is never replaced: the new one gets a
+    number. JSON is the file, with a key `path`. The API usually refuses files
+    that you uploaded (exit 4).
 
     Examples:
       qoder file download report.md -O /tmp"""

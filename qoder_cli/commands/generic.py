@@ -45,15 +45,15 @@ Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 Raw = dict[str, Any]
 
-_SINCE = option("--since", "WHEN", "Created since WHEN: an age (90m, 7d), a date or a time.")
-_UNTIL = option("--until", "WHEN", "Created until WHEN.")
+_SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
+_UNTIL = option("--until", "WHEN", "Created until then.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
-_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Filter by deployment (id or name).", values.deployments)
-_OF_AGENT = option("--agent", "AGENT", "Filter by agent (id or name).", values.things("agent"))
+_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only of this deployment.", values.deployments)
+_OF_AGENT = option("--agent", "AGENT", "Only of this agent.", values.things("agent"))
 
 # A list's filters by query parameter.
 FILTERS: dict[str, Parameter] = {
-    "name": ("name", Text, option("--name", "TEXT", "Only those whose name contains TEXT.")),
+    "name": ("name", Text, option("--name", "TEXT", "Only names that contain TEXT.")),
     "display_title": ("title", Text, option("--title", "TEXT", "Only those with this title.")),
     "source": ("source", Text, option("--source", "SOURCE", "Only those from custom or qoder.")),
     "scope_id": ("session", Text, option("--session", "ID", "Only those that this session (sess_…) made.")),
@@ -98,11 +98,11 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
     if noun.naming.arguments:
         return options.ARGUMENTS[noun.naming.arguments][several]
     metavar = noun.words.split()[-1].upper()
-    wanted = f"{noun.prefix}…" + (" or an exact name" if noun.naming.has_name else "")
     if several:
-        help = f"{noun.plural.capitalize()} ({wanted}); - reads them from stdin."
-        return argument(f"{metavar}...", help, values.things(noun.words))
-    return argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))
+        names = " or exact names" if noun.naming.has_name else ""
+        return argument(f"{metavar}...", f"Ids ({noun.prefix}…){names}; - reads stdin.", values.things(noun.words))
+    name = " or exact name" if noun.naming.has_name else ""
+    return argument(metavar, f"Id ({noun.prefix}…){name}.", values.things(noun.words))
 
 
 def parent_argument(noun: Noun) -> list[Parameter]:
@@ -152,8 +152,7 @@ def list_command(noun: Noun) -> Callable[..., Any]:
         filters["archived"] = _ARCHIVED
     parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.listing.is_paged else ()), *_VIEWING]
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.listing.is_paged else "")
-    example = _example(noun, "list")
-    doc = _doc(f"{first}.", _piped(noun.listing.columns), example, f"{example} --json | jq -r '.[].id'")
+    doc = _doc(f"{first}.", "", _example(noun, "list"))
     return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
 
 
@@ -161,18 +160,14 @@ def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
     kind: Any = enum("Status", {each.upper(): each for each in noun.listing.statuses})
     listed = cast(Any, list)
-    help = f"Only those with this status: {', '.join(noun.listing.statuses)}."
+    help = f"Only {', '.join(noun.listing.statuses)}."
     if is_one:
         return "status", kind | None, option("--status", "STATUS", help)
     return "status", listed[kind] | None, several("--status", "STATUS", help)
 
 
 def _doc(first: str, about: str, *examples: str) -> str:
-    return "\n  ".join([f"{first}\n\n{about}\n\nExamples:", *examples])
-
-
-def _piped(columns: Sequence[str]) -> str:
-    return fill(f"Piped: {', '.join(columns)}.", 76)
+    return "\n  ".join(["\n\n".join(filter(None, (first, about, "Examples:"))), *examples])
 
 
 def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
@@ -217,7 +212,7 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
     sent = {**typed, **window.query("since", "until", slack=ROUNDED)}
     taken = {of: each for each, (of, *_) in reversed(FILTERS.items()) if each in listed.query}
     query: Raw = {each: sent[of] for of, each in taken.items() if sent.get(of)}
-    if query.keys() >= {"status", "include_archived"}:  # the API does not take both (help/pages/api.md#deployments)
+    if query.keys() >= {"status", "include_archived"}:  # the API does not take both (api.md#deployments)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]
     filtered_here = only_archived or (name is not None and "name" not in listed.query)
@@ -258,12 +253,9 @@ def print_list(
 def get_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that shows one of a noun's things."""
     parameters = [*parent_argument(noun), ("thing", str, one_argument(noun))]
-    examples = [_example(noun, "get", noun.naming.sample)]
     if noun.listing.numbered:
         parameters.append(_version("This version instead of the latest."))
-        examples.append(_example(noun, "get", noun.naming.sample, "--version", "1"))
-    about = "JSON is the server's object. Exits 5 if it does not exist."
-    doc = _doc(f"Show {ids.a(noun.called)}.", about, *examples)
+    doc = _doc(f"Show {ids.a(noun.called)}.", "", _example(noun, "get", noun.naming.sample))
 
     def get(ctx: typer.Context, **typed: Any) -> None:
         parents = parents_typed(ctx.obj, noun, typed)
@@ -306,7 +298,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         about += f"\n{editing.EXITS}"
         doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, noun.help.example))
     else:
-        about = "Exits 0 even if there was nothing to change, 6 if it is archived."
+        about = "Exits 0 if nothing had to change."
         example = _example(noun, verb, noun.naming.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*parent_argument(noun), ("thing", str, one_argument(noun))]
@@ -345,7 +337,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
 def versions_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that lists the versions of one of a noun's things."""
     first = f"List the versions of {ids.a(noun.called)}, newest first (20 by default)."
-    doc = _doc(first, _piped(noun.listing.numbered), _example(noun, "versions", noun.naming.sample))
+    doc = _doc(first, "", _example(noun, "versions", noun.naming.sample))
     parameters = [("thing", str, one_argument(noun)), *_LIMITS, *_VIEWING]
 
     def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool, **viewing: Any) -> None:
@@ -360,10 +352,8 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
     change, about = _change_of(noun, verb)
-    end = f"{change.participle}, 5 if one does not exist"
-    if change is not DELETE:
-        end = f"(or already were) {change.participle}, 6 if the API refuses"
-    about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if they are {end}.", 76)
+    end = "" if change is DELETE else f" Exits 0 if already {change.participle}."
+    about = fill(f"{about} Asks first; scripts need --yes.{end}", 76)
     first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.naming.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]

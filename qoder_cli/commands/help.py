@@ -31,18 +31,13 @@ def help(
 ) -> None:
     """Show help for a command, or a page of the manual.
 
-    Without TOPIC the topics and pages are listed. `qoder help deploy run` is
-    the same as `qoder deploy run --help`. With --json the help is printed as
-    data (everything, if no topic is given), a page as its Markdown.
+    Without TOPIC it lists them. With --json help is printed as data (all of it
+    without TOPIC), a page as its Markdown.
 
     Examples:
-      qoder help exit-codes
-      qoder help recipes
       qoder help deploy run
       qoder help deploy run --man | man -l -
-      qoder help --json | jq -r '.commands[].usage'
-      qoder help agents --skill > SKILL.md
-      qoder help run wait --json | jq .commands[0].options"""
+      qoder help agents --skill > SKILL.md"""
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     if skill:
@@ -157,10 +152,11 @@ def _text(topic: str, root: Any) -> str:
 SAFE_TO_REPEAT = f"""
 For a single run: after 2, 4, 5, 6 or 7 nothing was started, so it is safe to try again. After
 10, 11, 124, 130 or 143 the run may still be running: wait for it, do not start another. After
-9, 70, 129 or 141, or if qoder was killed, check with `qoder run wait last`. For several runs the
-exit code is the first of {", ".join(map(str, RANKING))} that applies to any of them.
-Some may have started, so check `exit_code` of each item in the JSON. With --wait, `next` of
-the error waits for those that are still running, or else starts those that were not started.
+9, 70, 129 or 141, or if qoder was killed, check with `qoder run wait last`.
+
+For several runs the exit code is the first of {", ".join(map(str, RANKING))} that
+applies to any of them; the JSON has each one's `exit_code`. `error.next` waits for what still
+runs; if nothing runs, it starts the rest.
 """
 
 
@@ -175,6 +171,7 @@ def _output() -> str:
     keys = outputs.keys()
     others = [(f"{of}: {output.title}", keys[of]) for of, output in outputs.OUTPUTS.items() if of not in _ABOVE]
     listed = "\n".join(f"{title}:\n\n{_listed(those, 17)}" for title, those in others)
+    lists = "".join(_row(f"  {of:<17} ", " ".join(names)) for of, names in columns.items() if of not in _FIRST)
     return _flowed(f"""\
 Data is written to stdout, everything else to stderr. -o selects the format:
 
@@ -190,11 +187,12 @@ Several runs or deployments are an array; each also has `input`, the word that w
 `exit_code`, its own. Items that could not be found are `{{"id": null, "error": {{…}}, …}}`. A
 deployment is the server's object, unchanged.
 
-In a pipe these are the columns of runs and of deployments. New ones are only ever added at
-the end:
+In a pipe these are the columns of runs and of deployments, and then of all other lists. New
+ones are only ever added at the end:
 
 {_words(columns["run"])}
 {_words(columns["deployment"])}
+{lists}
 Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
 For JSON, jq does this. --sort COLUMN sorts the rows that are listed, in every format;
 COLUMN:desc puts the largest first. --watch [D] looks again: on a terminal the list is drawn again every D, in
@@ -231,6 +229,7 @@ by spaces, and QODER_EXIT_CODE):
 
 
 _ABOVE = ("run", "runs", "error", "object", "work")  # what is said above, and what has no keys of ours
+_FIRST = ("run", "deployment", "apply")  # columns that are told apart from those of all lists
 
 
 def _flowed(text: str) -> str:

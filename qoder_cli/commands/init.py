@@ -49,16 +49,15 @@ def init(
 ) -> int | None:
     """Start a folder for `qoder apply`.
 
-    Writes a few commented files: hello (an agent and its deployment), report
-    (with a skill and memories), review (two agents) or approve (an agent that
-    asks, and a policy); the schemas for your editor; CI jobs for GitHub and
-    GitLab that show what a request would change, and apply it once it is
-    merged; and a SKILL.md for an agent that operates qoder. Prints the three
-    commands to type next; --sandbox runs them without a token, and shows on
-    stderr what they print.
+    Writes commented files: hello (an agent and its deployment), report (with a
+    skill and memories), review (two agents) or approve (an agent that asks,
+    and a policy); schemas for your editor; CI jobs for GitHub and GitLab that
+    show what a request would change, and apply it once merged; and a SKILL.md
+    for an agent that operates qoder. Prints the three commands to type next;
+    --sandbox runs them without a token.
 
-    Sends nothing. If one of the files is there already, nothing is written:
-    exits 6 and names it; --force replaces it. A .gitignore stays.
+    Sends nothing. If a file is there already, nothing is written: exits 6 and
+    names it; --force replaces it. A .gitignore stays.
 
     Examples:
       qoder init

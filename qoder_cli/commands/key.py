@@ -60,11 +60,10 @@ _FOR_AGENTS = "Idempotency keys of qoder on several machines. Give it to no agen
 def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
     """Make a store of idempotency keys that machines share.
 
-    Makes a memory store in this account, or the table in a PostgreSQL
-    database, tests that it refuses what it must refuse, and prints what to
-    set on each machine. Run it once: two stores would be two sets of keys.
-    Where there is one, asks first; scripts need --yes. Exits 6 if the store
-    cannot keep keys. See `qoder help many-machines`.
+    Makes a memory store in this account, or a table in PostgreSQL, tests it,
+    and prints what to set on each machine. Run it once: two stores are two
+    sets of keys. Asks if there is one; scripts need --yes. Exits 6 if the
+    store cannot keep keys. See `qoder help many-machines`.
 
     Examples:
       qoder key init
@@ -112,9 +111,9 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
 def list_(app: App, viewing: Viewing) -> None:
     """List the idempotency keys that were used.
 
-    Lists those of this machine, or with a shared store (QODER_KEYS) those of
-    all. State: claimed (nothing was sent yet), sending (a run may have been
-    started), started; applying for a stack that a machine applies now.
+    Those of this machine, or with a shared store (QODER_KEYS) of all. State:
+    claimed (nothing sent yet), sending (a run may have started), started;
+    applying for a stack.
 
     Examples:
       qoder key list"""
@@ -125,8 +124,7 @@ def list_(app: App, viewing: Viewing) -> None:
 def get(app: App, key: str = _KEY) -> None:
     """Show what is known of an idempotency key.
 
-    Exits 5 if it was not used: on this machine, or with a shared store
-    (QODER_KEYS) on any.
+    Exits 5 if it was not used: here, or with a shared store on any machine.
 
     Examples:
       qoder key get nightly-2026-06-14"""
@@ -148,13 +146,12 @@ def get(app: App, key: str = _KEY) -> None:
 def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     """Let an idempotency key start a run again.
 
-    Use it when `deploy run` exits 9 for a key, and you have checked that the
-    deployment's runs include none of yours. It changes only what this machine
-    remembers, and the shared store, if there is one (QODER_KEYS): no run is
-    stopped. Asks first; scripts need --yes. Exits 5 if the key was not used,
-    6 while a command uses it, 9 if the store does not say whether it did it.
-    The key `stack NAME` is the turn to apply that stack: once it is freed,
-    the next `apply` begins, and this one stops.
+    Use it when `deploy run` exited 9 for a key, and none of the deployment's
+    runs is yours. It changes only what this machine and the shared store
+    (QODER_KEYS) remember; no run is stopped. Asks first; scripts need --yes.
+    Exits 5 if the key was not used, 6 while a command uses it, 9 if the store
+    does not say. `stack NAME` is the turn to apply that stack: the next
+    `apply` begins, and this one stops.
 
     Examples:
       qoder key free nightly-2026-06-14 --yes"""

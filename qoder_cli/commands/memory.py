@@ -23,7 +23,7 @@ Raw = dict[str, Any]
 
 STORE = NOUNS["memory"]
 _STORE = one_argument(STORE)
-_PATH_TEXTS = ("PATH", "Path, for example notes/today.md, or id (mem_…).")
+_PATH_TEXTS = ("PATH", "Path, e.g. notes/today.md, or id (mem_…).")
 _PATH, _PATH_OR_ALL = argument(*_PATH_TEXTS), argument(*_PATH_TEXTS, default=None)
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "Content of the memory (default: standard input).")
 
@@ -39,11 +39,8 @@ def ls(
 ) -> None:
     """List the memories of a store (20 by default).
 
-    Piped: id, path, bytes, updated.
-
     Examples:
-      qoder memory ls project
-      qoder memory ls project notes/ --json"""
+      qoder memory ls project"""
     view = View(app, viewing, memories.ENTRY.listing.columns)
     wanted = rows_wanted(limit, all=all)
     query: Raw = {}
@@ -65,8 +62,7 @@ def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
     it is the memory, with its `content`.
 
     Examples:
-      qoder memory cat project conventions.md
-      qoder memory cat project conventions.md --json | jq -r .content_sha256"""
+      qoder memory cat project conventions.md"""
     typed = memories.checked(path)
     raw = memories.found(app, id_of(app, STORE, store, archived=True), typed)
     if app.output.format != "table":
@@ -90,11 +86,8 @@ def history(
 ) -> None:
     """List the versions of a memory, or of all in a store (20 by default).
 
-    Piped: id, path, operation, bytes, by, created, redacted.
-
     Examples:
-      qoder memory history project conventions.md
-      qoder memory history project --json"""
+      qoder memory history project conventions.md"""
     view = View(app, viewing, memories.VERSION.listing.columns)
     wanted = rows_wanted(limit, all=all)
     typed = None if path is None else memories.checked(path)
@@ -119,13 +112,12 @@ def history(
 def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MESSAGE) -> None:
     """Write a memory: a new one, or over the one with this path.
 
-    If someone else changed it in the meantime, their version is shown and kept
-    (exit 6). Nothing is sent if it is already up to date. Exits 9 if the
-    response was lost and it is unclear whether it was written.
+    If someone else has changed it, their version is shown and kept (exit 6).
+    Sends nothing if it is up to date. Exits 9 if the response was lost and it
+    is unclear whether it was written.
 
     Examples:
-      qoder memory write project conventions.md -m 'Releases are on Monday.'
-      qoder memory write project conventions.md -m @notes.md"""
+      qoder memory write project conventions.md -m 'Releases are on Monday.'"""
     typed = memories.checked(path)
     if message is None and not app.is_piped_into:
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
@@ -146,8 +138,8 @@ def remove(
 ) -> None:
     """Remove memories. Their versions stay in the history.
 
-    Asks before each one; scripts need --yes. If someone else has just
-    changed it, it is not removed (exit 6).
+    Asks first; scripts need --yes. If someone else has just changed it, it
+    stays (exit 6).
 
     Examples:
       qoder memory remove project conventions.md --yes"""
@@ -199,12 +191,11 @@ def restore(
 ) -> None:
     """Write what a version of a memory said over it.
 
-    Shows the difference first. If someone else changed the memory after that,
-    their version is shown and kept (exit 6). A memory that was removed is
-    created again. The version that is replaced stays in the history.
+    Shows the difference first. If someone else changes the memory then, their
+    version is shown and kept (exit 6). A removed memory is created again; the
+    replaced version stays in the history.
 
     Examples:
-      qoder memory restore project conventions.md memver_1 --dry-run
       qoder memory restore project conventions.md memver_1"""
     typed, wanted = memories.checked(path), ids.memory_version(version)
     show(app, memories.ENTRY, memories.restore(app, id_of(app, STORE, store), typed, wanted, only_look=dry_run))

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from qoder_cli.report.entries import Report
 
 _OF = argument("DEPLOYMENT...", "Only these deployments (ids or names).", values.deployments, default=None)
-_SINCE = "From when: an age (90m, 7d, 2w), a date or an RFC 3339 time; of --new, only the first time."
-_NEW = "Tell only what no `report --new` of this reader told before, from where the last one ended."
-_READER = "With --new: who reads it. Each name has a memory of its own."
-_ALL = flag("--all", "Ask all sessions, however many, and look at all runs of the last 30 days.")
+_SINCE = "Since an age (7d), date or time; with --new, only the first time."
+_NEW = "Only what no `report --new` of this reader told before."
+_READER = "With --new: whose memory to use."
+_ALL = flag("--all", "Ask all sessions, about all runs of 30 days.")
 _URGENT = "the report has something that needs you, did not happen or failed"
 _JUST_NOW = "something failed or did not happen just now: the next report tells of it"
 _LONGEST_READER = 64  # characters
@@ -34,7 +34,7 @@ def report(
     app: App,
     deployments: Texts = _OF,
     since: str = option("--since", "WHEN", _SINCE, default="1d"),
-    until: Text = option("--until", "WHEN", "To when; now without it."),
+    until: Text = option("--until", "WHEN", "Until then (default: now)."),
     exit_status: bool = flag("--exit-status", "Exit 8 if anything needs you, did not happen or failed."),
     new: bool = flag("--new", _NEW),
     reader: Text = option("--reader", "NAME", _READER),
@@ -43,27 +43,24 @@ def report(
     """Tell on one page what needs you, what did not happen, what failed.
 
     Also runs that completed but left no message, tool call or file; what ran,
-    how long and for how many credits; and the next fires. It tells what lasts
-    (a run waits, a deployment is paused) and what happened in the span,
-    whenever the run was created: reports whose spans meet tell each thing
-    once. A fire of a schedule is missed if no run came of it within 15
-    minutes; it is judged a minute later. What cannot be told, or was not
-    read, is said.
+    how long and for how many credits; and the next scheduled times. Every
+    report has what lasts (a run waits, a deployment is paused); reports whose
+    spans meet have what happened once. A scheduled time is missed if no run
+    came within 15 minutes; it is judged a minute later. It lists what was
+    unreadable.
 
-    --new remembers on this machine what it told, for each reader and each
-    choice of deployments. It begins where the last one ended, however long
-    ago, and prints nothing if nothing is new.
+    --new remembers on this machine what it told, for each reader and choice of
+    deployments: it begins where the last one ended, and prints nothing if
+    nothing is new.
 
-    The page is plain text, also in a pipe; -o markdown is for a comment, -o
-    html a picture for a browser or a mail, -q prints ids, of runs where there
-    is one. JSON is one object. With --exit-status the code is 7 if nothing is
-    wrong but something was not read.
+    It is plain text, also in a pipe; -o markdown is for a comment, -o html a
+    picture for a browser or a mail, -q prints ids. If nothing is wrong but
+    something was unreadable, --exit-status exits with 7.
 
     Examples:
       qoder report
       qoder report nightly-report --since 7d -o markdown
-      qoder report -o html > night.html
-      qoder report --new --reader team"""
+      qoder report -o html > night.html"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.local.reports import ReportMemory

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qoder_cli.sandbox.server import Server
 
 
-_INSIDE = "The command to run inside. Without one, serve until Ctrl-C."
+_INSIDE = "The command to run inside."
 _GENERATION = "API version: legacy (runs have a status) or current (they do not)."
 _SEED = "Add N deployments like dep_demo, named seed-0000, …."
 
@@ -47,40 +47,21 @@ def sandbox(
     Exits with the exit code of the command after `--` (2 if it cannot be run).
     Without a command, serves until Ctrl-C and prints the variables to export.
     Nothing is real or charged: inside, qoder and the official SDK reach no
-    other server, and use a temporary config and state. Operations that the
-    sandbox does not serve are refused with 501.
+    other server, and use a temporary config and state.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait
       qoder sandbox --generation legacy -- sh
       qoder sandbox --fault trigger:503 -- qoder deploy run dep_demo --wait
-      qoder sandbox --deployments 200 -- qoder deploy list --all
 
-    Deployments to try: dep_demo, dep_slow and dep_idle complete, dep_minute
-    takes 60 s, dep_silent writes no message, dep_file delivers a file.
-    dep_fail, dep_terminated and dep_budget fail, dep_nostart never starts,
-    dep_skip is skipped with --generation legacy and never starts with
-    current. dep_ask waits for an approval, dep_askmany for three at once,
-    dep_askthrice for three, one after the other, dep_custom for the result of a
-    custom tool; dep_selfask asks and continues by itself. dep_paused and
-    dep_archived refuse to run; dep_scheduled has a schedule. A session of the
-    agent ask-agent behaves as the runs of dep_ask do, and so on.
+    Deployments to try: dep_demo completes, dep_fail fails, dep_ask waits for
+    an approval. `qoder help sandbox` lists all, and says how it is sealed.
 
-    Sealed: inside, qoder refuses to write to a config or state outside the
-    sandbox's folder, and to install completion (exit 2). Variables that name
-    another account, key, profile or state are unset. When the sandbox is
-    killed, even with -9, the command ends too, with the processes it started.
-    When the command ends by itself, its background processes keep running.
-    Not sealed: what `env -i` removes or a login shell's profile sets again
-    (`sh -l`, `su -`, `sudo`), other programs, files that you name, processes
-    that have left the command's family (daemons), and on Windows a command
-    that is killed within its first moment.
-
-    Faults. WHERE names the requests: trigger, run, list, deployment, session,
-    events, stream, agent or any; for changes to deployments create, update,
-    pause, unpause, archive, or write for all five; for sessions send (events)
-    and session-write (anything else that changes one).
-    TIMES is 1 by default; *inf means always. WHAT, before the server acts:
+    Faults. WHERE is trigger, run, list, deployment, session, events, stream,
+    agent or any; for changes to deployments create, update, pause, unpause,
+    archive, or write for all five; for sessions send (events) or session-write
+    (all else). TIMES is 1 by default; *inf means always. WHAT, before the
+    server acts:
       503 429=5 503-bare    a status; with Retry-After 5; without a body
       html html=503         a gateway's page, 502 by default
       redirect=URL          302
@@ -175,7 +156,7 @@ def _folder() -> Iterator[Path]:
 def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Path) -> dict[str, str]:
     """Return what leads every client with the environment `base` into the sandbox.
 
-    qoder and the official SDK (help/pages/api.md#hosts-and-regions) get its server and token, and
+    qoder and the official SDK (api.md#hosts-and-regions) get its server and token, and
     config and state in `folder`. What must not be set is empty.
     """
     servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")

@@ -35,18 +35,18 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a file or an output, or check files.
 
-    It is for files that `qoder apply` and -f FILE read, as of JSON Schema
-    2020-12, complete in itself; -f takes no paths, and no fields of a folder
-    (type, paused, credentials). In Visual Studio Code, and wherever else the
-    YAML language server runs, begin a file with the line
+    For files that `qoder apply` and -f FILE read, in JSON Schema 2020-12; -f
+    takes no paths, and no fields of a folder (type, paused, credentials). For
+    Visual Studio Code, or another editor with the YAML language server, begin
+    a file with the line
       # yaml-language-server: $schema=agent.schema.json
     `qoder init` does that. A skill is a folder of files, and has no schema.
 
     `output NAME` is what -o json prints: run, report, error and others. What is
-    the API's may have more fields, as they were sent; all else is declared.
+    the API's may have more fields; all else is declared.
 
-    --check lists what files and folders declare, or exits 2 with every problem,
-    its file and line. The variables in them need not be set.
+    --check lists what files and folders declare, or exits 2 with every
+    problem, its file and line. Variables need not be set.
 
     Examples:
       qoder schema agent

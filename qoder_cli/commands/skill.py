@@ -30,13 +30,12 @@ def upload(
 ) -> None:
     """Upload a skill, or a new version of an existing one.
 
-    The name is the one in SKILL.md. Nothing is sent if the newest version has
-    the same files. Hidden files and __pycache__ are skipped; symbolic links are
-    refused. At most 50 MiB. Exits 9 if the response was lost and it
-    is unclear whether it was added.
+    Its name is in SKILL.md. Sends nothing if the newest version has the same
+    files. Skips hidden files and __pycache__, refuses symbolic links and over
+    50 MiB. Exits 9 if the response was lost and it is unclear whether it was
+    added.
 
     Examples:
-      qoder skill upload release-notes
       qoder skill upload release-notes.zip --title 'Release notes'"""
     labels = pairs(metadata)
     files = skills.read(path)
@@ -69,12 +68,11 @@ def download(
 ) -> None:
     """Download a skill into a folder of its name.
 
-    Nothing that is there is replaced: a second download gets a number. JSON
-    is the version, with a key `path`.
+    Nothing that is there is replaced: a second download gets a number. JSON is
+    the version, with a key `path`.
 
     Examples:
-      qoder skill download release-notes -O /tmp
-      qoder skill download release-notes --version 1 -O /tmp"""
+      qoder skill download release-notes -O /tmp"""
     folder = prepare_folder(output_dir)
     raw = read_one(app, _SKILL, skill)
     id = str(raw["id"])

@@ -62,19 +62,18 @@ class How(NamedTuple):
 def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: How) -> None:
     """Make agents, deployments and all they need match the files of a folder.
 
-    Reads all files of a folder: YAML, JSON, and Markdown with front matter. The
-    kind is the `type` in a file, or its folder: agents/, deployments/ … Things
-    are found by their name, or by the `id` in a file. Files refer to each other
-    by name or path. Fields that a file leaves out stay as they are. Of a FILE, or
-    - for standard input, only what it declares is applied.
+    Reads YAML, JSON, and Markdown with front matter. The kind is the `type` in
+    a file, or its folder: agents/, deployments/ … Things are found by their
+    name, or by the `id` in a file; files refer to each other by name or path.
+    Fields that a file leaves out stay as they are. Given files, or -, it
+    applies only these.
 
-    With `stack: NAME` in qoder.yaml, all that is made carries that mark: then
+    With `stack: NAME` in qoder.yaml, all that is made carries that mark:
     fields removed from a file are cleared, and --prune archives what no file
-    declares. With a store that machines share (QODER_KEYS), one machine applies
-    a stack at a time. Shows the plan and asks; scripts need --yes. All files are
-    checked before anything is sent. Exits 6 if something cannot be done, 9 if a
-    response was lost and what it did is unknown: apply again then. To see the
-    plan only: qoder diff. See: qoder help stack
+    declares. With a shared store (QODER_KEYS), one machine applies a stack at
+    a time. Checks all files before anything is sent, shows the plan (as `qoder
+    diff`) and asks; scripts need --yes. Exits 6 if something cannot be done, 9
+    if a response was lost: apply again then. See: qoder help stack
 
     Examples:
       qoder apply
@@ -122,8 +121,8 @@ def diff(ctx: typer.Context, paths: Texts = _PATHS, *, how: How) -> int:
 
     Exits 0 if there is nothing to do, 8 if something differs, 6 if something
     cannot be done. A ${VAR} that is not set is not compared; the plan says so.
-    In a pipe there is a row for each thing that differs. With -o markdown the
-    plan is a comment for a merge request.
+    A pipe gets a row for each thing that differs; -o markdown is a comment for
+    a merge request.
 
     Examples:
       qoder diff

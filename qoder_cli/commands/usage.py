@@ -51,17 +51,17 @@ _MAY_GO = (
 _WIDEST_BAR = 20  # columns
 
 _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
-_SINCE = "Runs and sessions created since WHEN: an age (90m, 7d), a date or a time."
-_OF = "Only of this deployment (id or name); may be repeated."
-_OVER = "Exit 8 if more than this many credits were used."
-_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.", default=None)
+_SINCE = "Created since an age (7d), date or time."
+_OF = "Only of this deployment."
+_OVER = "Exit 8 if more was used."
+_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
 _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its session, at most
 
 
 def usage(
     app: App,
     since: str = option("--since", "WHEN", _SINCE, default="30d"),
-    until: Text = option("--until", "WHEN", "Only those created until then."),
+    until: Text = option("--until", "WHEN", "Created until then."),
     by: By = option("--by", None, "What to add up by.", default="deployment"),
     deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
     over: Text = option("--over", "CREDITS", _OVER),
@@ -71,24 +71,23 @@ def usage(
 ) -> None:
     """Add up what runs and sessions used, and how runs ended.
 
-    The API has no such figures: qoder adds up what each session says. It is at
-    least what was used: values are rounded down, deleted sessions are gone,
-    those still running grow. The last line on stderr says how many those are.
-    A missing value is unknown, never 0. Spans do not add up.
+    Adds up what each session says. At least so much was used: values are
+    rounded down, deleted sessions are gone, running ones grow. The last line
+    on stderr counts these. A missing value is unknown, never 0. Sums of parts
+    may exceed the whole.
 
-    Exits 8 if more than --over was used: a cron line that warns of money. It
-    exits 7 if less was seen, but not all: a list that could not be read whole,
-    a finished session that does not show what it used, or that may not count.
+    With --over: exits 8 if more was used, 7 if less was seen, but not all (an
+    incomplete list, a finished session that does not show what it used, or
+    that may not count).
 
-    Some servers do not report how a run ended; qoder then reads it from each
-    run's session, for up to 100 runs; for more, --resolve does. A day is one of
-    this machine's time zone. Piped: key, runs, completed, failed, unknown,
-    success, p50, p95, credits, credits_per_run, dearest, skipped, going,
-    sessions, credits_unknown, growing, name.
+    Where servers do not report how a run ended, its session is read, for up to
+    100 runs; --resolve reads all. Days are those of this machine's time zone.
+    Piped: key, runs, completed, failed, unknown, success, p50, p95, credits,
+    credits_per_run, dearest, skipped, going, sessions, credits_unknown,
+    growing, name.
 
     Examples:
       qoder usage
-      qoder usage --since 7d --by day
       qoder usage --by day -o html > usage.html
       qoder usage --since 1d --deployment nightly-report --over 50"""
     view = View(app, viewing, COLUMNS)

@@ -21,14 +21,14 @@ Raw = dict[str, Any]
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
 _ONE = generic.one_argument(_VAULT)
-_FROM = "Read it from this variable instead of stdin or a prompt."
+_FROM = "Read it from this variable."
 
 
 def put(
     app: App,
     vault: str = _ONE,
     names: list[str] = argument("NAME", "Name of the secret (with --variable: of that variable)."),
-    variable: bool = flag("--variable", "Make it available to agents as the environment variable NAME."),
+    variable: bool = flag("--variable", "Give it to agents as environment variable NAME."),
     mcp: Text = option("--mcp", "URL", "Send it to this MCP server as a bearer token."),
     allow_host: Texts = several("--allow-host", "HOST", "With --variable: only for requests to it."),
     from_env: Text = option("--from-env", "VAR", _FROM),
@@ -36,12 +36,11 @@ def put(
 ) -> None:
     """Add a secret to a vault, or replace it.
 
-    The secret comes from standard input, from a prompt that does not show it,
-    or from --from-env; never from an argument, which others could see. It
-    cannot be read back. With --variable it replaces that of NAME, with
-    --mcp that of the server. Asks before it goes to another server or host
-    than the one before; scripts need --yes. Exits 6 where the API does not let
-    it be replaced, 9 if it is unclear whether it was.
+    The secret comes from stdin, a hidden prompt or --from-env, never from an
+    argument, which others could see. It cannot be read back. --variable
+    replaces that of NAME, --mcp that of the server. Asks before it goes to a
+    new server or host; scripts need --yes. Exits 6 if the API refuses to
+    replace it, 9 if that is unclear.
 
     Examples:
       qoder vault put team-secrets --variable GITHUB_TOKEN --from-env GITHUB_TOKEN
@@ -98,8 +97,7 @@ def get(app: App, vault: str = _ONE) -> None:
     JSON is the server's object, with its `credentials`.
 
     Examples:
-      qoder vault get team-secrets
-      qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
+      qoder vault get team-secrets"""
     raw = read_one(app, _VAULT, vault)
     credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True))
     lines = {"credential": [_line(each) for each in credentials]}
@@ -116,9 +114,8 @@ def _line(raw: Raw) -> Any:
 def check(app: App, vault: str = _ONE) -> None:
     """Check the OAuth credentials of a vault.
 
-    The API tries each, and renews it if it can; others cannot be checked. JSON
-    is an array of what it found, each with its `input`. Exits 6 if one is
-    invalid. Piped: id, name, status, why.
+    The API tries each, and renews it if it can; others cannot be checked.
+    Exits 6 if one is invalid. Piped: id, name, status, why.
 
     Examples:
       qoder vault check team-secrets"""
@@ -151,9 +148,9 @@ def connect(
 ) -> None:
     """Log in to an MCP server by OAuth, and keep the credential in a vault.
 
-    Prints the address of the login page, waits until somebody has logged in
-    there, and shows the credential. The service keeps the token; qoder never
-    sees it. Exits 124 if nobody did in time; 5 if this server cannot do it.
+    Prints the address of the login page, waits for the login, and shows the
+    credential; qoder never sees the token. Exits 124 if nobody logged in, 5 if
+    this server cannot do it.
 
     Examples:
       qoder vault connect team-secrets --mcp https://mcp.example.com/mcp --open"""

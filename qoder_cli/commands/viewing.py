@@ -8,7 +8,7 @@ from typing import NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, ReaderGone, Signalled, UsageError
 from qoder_cli.base.times import parse_duration, span
-from qoder_cli.cli.options import Text, option
+from qoder_cli.cli.options import VIEWING, Text, option
 from qoder_cli.output.data import NewRows, Sorting
 from qoder_cli.output.screen import Screen
 
@@ -20,9 +20,9 @@ _GLANCE = 1.0  # seconds after which it is seen that nobody reads a pipe any mor
 class Viewing(NamedTuple):
     """How to look at a list, as typed. These are the options, too."""
 
-    columns: Text = option("--columns", "NAMES", "Show only these columns, in this order, e.g. id,name.")
-    sort: Text = option("--sort", "COLUMN", "Sort the rows shown; COLUMN:desc has the largest first.")
-    watch: Text = option("--watch", "[D]", "Look again every D (default 5s) until Ctrl-C.")
+    columns: Text = option("--columns", "NAMES", "Show only these columns, in this order, e.g. id,name.", group=VIEWING)
+    sort: Text = option("--sort", "COLUMN", "Sort the rows shown; COLUMN:desc has the largest first.", group=VIEWING)
+    watch: Text = option("--watch", "[D]", "Look again every D (default 5s) until Ctrl-C.", group=VIEWING)
 
 
 class View:

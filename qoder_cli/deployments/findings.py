@@ -35,7 +35,7 @@ _LOOK = timedelta(minutes=30)  # clocks are changed at such times
 _RARE = 4  # fires a day at most, of a schedule for which one more or less matters
 _OUTPUT_TOOLS = frozenset(("bash", "write", "edit"))
 
-# What a deployment that an error paused says (help/pages/api.md#deployments).
+# What a deployment that an error paused says (api.md#deployments).
 PAUSED_BY = {
     "environment_archived_error": "its environment is archived",
     "environment_not_found_error": "its environment is gone",
@@ -466,7 +466,7 @@ def _policy(config: Raw) -> str | None:
 
 
 def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
-    """Yield the tools whose use waits for an answer (help/pages/api.md#agents)."""
+    """Yield the tools whose use waits for an answer (api.md#agents)."""
     for tool in tools:
         server = text(tool.get("mcp_server_name"))
         if tool.get("type") == "custom":

@@ -146,7 +146,7 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
 
 
 def explain_refusal(error: ApiError, id: str, app: App) -> ApiError:
-    """Return the error of a refused run, explained: a 409 does not say why (help/pages/api.md#errors)."""
+    """Return the error of a refused run, explained: a 409 does not say why (api.md#errors)."""
     if isinstance(error, NotFound):
         return explain_missing(error, id, app)
     if error.http_status != 409:

@@ -325,7 +325,7 @@ def _clock(ahead: float) -> Finding:
 
 
 def _generation(client: "Client") -> Finding:
-    """Return the API version, by the newest run (help/pages/api.md#runs)."""
+    """Return the API version, by the newest run (api.md#runs)."""
     try:
         runs = _page(client, "/deployment_runs")
     except ApiError as error:

@@ -14,7 +14,7 @@ from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
 MOST_VALUES = 100_000  # of one file, with every alias written out
-LARGEST = 4 * 1024 * 1024  # bytes; no body may be longer (help/pages/api.md#limits)
+LARGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api.md#limits)
 SHOWN = 20  # problems that one error lists
 _LONGEST = 300  # characters of one problem
 

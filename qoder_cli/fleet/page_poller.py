@@ -38,7 +38,7 @@ SPARE = 5  # stale runs read at most in a round
 # Seconds between two reads of a session that rests unchanged, and of lists while runs are unread.
 LONGEST_REST = 30.0
 _EARLY = 0.75  # of a pause counts as all of it: checks come early
-# Sessions not at rest; the last word is an older generation's (help/pages/api.md#sessions).
+# Sessions not at rest; the last word is an older generation's (api.md#sessions).
 _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
 
 _Cluster = list[tuple[datetime, PolledRun]]  # runs that were created close together, by their times

@@ -14,10 +14,10 @@ MEANING = {
     Exit.AUTH: "missing or rejected token (401, 403)",
     Exit.NOT_FOUND: "no such deployment or run (404)",
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
-    Exit.UNAVAILABLE: "server unreachable or response invalid, and nothing was started; or not everything could be read"
-    " (report or deploy check --exit-status, usage --over)",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (diff), something"
-    " to look at (report or deploy check --exit-status), or more used than asked about (usage --over)",
+    Exit.UNAVAILABLE: "server unreachable or response invalid, and nothing was started. Of a check: something was"
+    " unreadable",
+    Exit.NOT_YET: "run get, run result: it is still running. diff: something would change. report, deploy check"
+    " --exit-status: something needs you. usage --over: more was used",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
     Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
@@ -34,16 +34,16 @@ THEN = {
     Exit.OK: "continue",
     Exit.RUN_FAILED: "see why: `qoder run result last`, `qoder run logs last`",
     Exit.USAGE: "correct the command, file or environment",
-    Exit.RUN_SKIPPED: "start a new run when the other one has finished, or accept it (`--on-skip ok`)",
+    Exit.RUN_SKIPPED: "start it later, or accept it (`--on-skip ok`)",
     Exit.AUTH: "check your token: `qoder auth status`",
     Exit.NOT_FOUND: "correct the id or the name",
     Exit.REJECTED: "follow the hint",
     Exit.UNAVAILABLE: "try again later",
-    Exit.NOT_YET: "check again later, or wait: `qoder run wait`",
+    Exit.NOT_YET: "look, or wait: `qoder run wait`",
     Exit.OUTCOME_UNKNOWN: "do not repeat it; `qoder run wait last` looks for the run",
     Exit.LOST_SIGHT: _WAIT,
     Exit.NEEDS_ANSWER: "answer it, then wait again: `qoder run wait last`",
-    Exit.INTERNAL: "check whether a run was started: `qoder run wait last`; `--debug` prints a traceback",
+    Exit.INTERNAL: "look for a run: `qoder run wait last`; `--debug` prints a traceback",
     Exit.WAIT_TIMEOUT: _WAIT,
     Exit.HUNG_UP: _WAIT,
     Exit.INTERRUPTED: _WAIT,
@@ -85,8 +85,6 @@ PAGES = {
     "stack": "a whole folder: agents, deployments and all they need",
     "sandbox": "try everything against a local server",
     "guarantees": "what is promised, and what is not",
-    "comparison": "beside curl, the SDK, gh, prefect and kubectl",
-    "api": "what is known of the API, with sources",
 }
 
 VARIABLES = _named("""

@@ -10,6 +10,14 @@ from qoder_cli.help.documented import MEANING, VARIABLES
 from qoder_cli.help.reference import context_of
 
 _MANUAL = "Qoder Cloud Agents"
+_SECTIONS = (
+    "Arguments",
+    "Commands",
+    "Options",
+    "Global options",
+    "Exit status",
+    "Environment",
+)  # others are of options
 
 
 def pages(context: Any) -> Iterator[tuple[str, str]]:
@@ -34,7 +42,7 @@ def page(context: Any) -> str:
     ]
     if (described + more).strip():
         lines += [".SH DESCRIPTION", *_paragraphs(f"{described}\n\n{more}")]
-    sections = list(command.sections(context))
+    sections = list(command.sections(context, whole=True))
     if not context.parent:
         options = [row for param in command.params if (row := param.get_help_record(context))]
         codes = [(f"{code.value}", f"{code.name.lower()}: {meaning}") for code, meaning in MEANING.items()]
@@ -42,7 +50,7 @@ def page(context: Any) -> str:
         sections += [("Global options", options), ("Exit status", codes), ("Environment", variables)]
     for title, rows in sections:
         if rows:
-            lines.append(f".SH {title.upper()}")
+            lines.append(f".SS {title}" if title not in _SECTIONS else f".SH {title.upper()}")
         lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
     if examples:
         lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]
@@ -58,7 +66,7 @@ def _paragraphs(text: str) -> Iterator[str]:
         yield ".PP"
         for is_indented, group in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" ")):
             lines = list(group)
-            yield from _verbatim(lines) if is_indented else map(_inert, lines)
+            yield from _verbatim(lines) if is_indented else [_inert(" ".join(lines))]
 
 
 def _verbatim(lines: Iterable[str]) -> list[str]:

@@ -216,9 +216,14 @@ def _words(param: Any) -> list[str]:
 
 def columns() -> dict[str, list[str]]:
     """Return the columns of piped tables in order, by what the rows are."""
-    from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+    from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RESOURCE_COLUMNS, RUN_COLUMNS
+    from qoder_cli.sessions.asks import COLUMNS as PENDING_COLUMNS
 
-    return {"run": [*RUN_COLUMNS], "deployment": [*DEPLOYMENT_COLUMNS], "apply": [*documented.APPLY_COLUMNS]}
+    others = {words: noun.listing.columns for words, noun in NOUNS.items() if words not in ("run", "deploy")}
+    others |= {"pending": PENDING_COLUMNS, "session files": RESOURCE_COLUMNS}
+    others |= {f"{words} versions": noun.listing.numbered for words, noun in NOUNS.items() if noun.listing.numbered}
+    ours = {"run": RUN_COLUMNS, "deployment": DEPLOYMENT_COLUMNS, "apply": documented.APPLY_COLUMNS}
+    return {rows: [*names] for rows, names in {**ours, **others}.items()}
 
 
 def fields() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ fire (`scheduled_at`) are matched by that; the others by when they came. Where f
 can tell by time which run is whose: of those only numbers are compared, hour by hour.
 
 A deployment does not say when its schedule was changed, paused or started again, only when it was last changed at all
-(help/pages/api.md#deployments). What was due before that cannot be told, and is no alarm.
+(api.md#deployments). What was due before that cannot be told, and is no alarm.
 """
 
 from bisect import bisect_left, bisect_right

@@ -1,6 +1,6 @@
 """What runs used: sessions and runs of a span, added up by what they have in common.
 
-There is no endpoint for it. A session says what it used so far (help/pages/api.md#sessions), floored to two places;
+There is no endpoint for it. A session says what it used so far (api.md#sessions), floored to two places;
 deleted sessions are gone. So a sum is what was used at least, and what is missing is unknown and never 0.
 """
 

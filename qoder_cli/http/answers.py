@@ -1,4 +1,4 @@
-"""A request under way, and what its response means: a value or an error (help/pages/api.md#errors)."""
+"""A request under way, and what its response means: a value or an error (api.md#errors)."""
 
 import math
 import re
@@ -90,7 +90,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
 
 
 def _message_of(answer: Answer, error: dict[str, Any]) -> str:
-    """Return the server's message, with the field it names (help/pages/api.md#errors)."""
+    """Return the server's message, with the field it names (api.md#errors)."""
     message, field = text(error.get("message")), text(error.get("param"))
     if message is None and 300 <= answer.status < 400 and answer.status != 304:
         try:
@@ -123,7 +123,7 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
         return AuthError, f"{lacking}; to use another, {settings.advice}", False
     if status == 404:
         return NotFound, f"check the id and the profile ({settings.profile})", False
-    if status == 413:  # help/pages/api.md#limits
+    if status == 413:  # api.md#limits
         return Rejected, "send less: a file may have about 5 MB, a request 4 MB on some servers", False
     if status == 429:
         return Unavailable, "try again later: too many requests", True

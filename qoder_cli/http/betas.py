@@ -1,4 +1,4 @@
-"""Headers that a body needs, for what the API calls a beta (help/pages/api.md#headers)."""
+"""Headers that a body needs, for what the API calls a beta (api.md#headers)."""
 
 from collections.abc import Mapping
 

@@ -46,7 +46,7 @@ from qoder_cli.base.model import next_cursor
 if sys.modules["httpx._main"] is None:
     del sys.modules["httpx._main"]
 
-BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (help/pages/api.md#limits)
+BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
 MOST_REPEATS = 10  # identical pages in a row before an endless list is given up
@@ -531,7 +531,7 @@ class Client:
         return shortened(self._secrets.own().out_of(text), LONGEST_SHOWN)  # after `by_shape`, which finds tokens anyway
 
     def understand(self, answer: Answer, *, exact: bool = False) -> Any:
-        """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""
+        """Return the JSON of a 2xx response; raise the ApiError of any other (api.md#errors)."""
         host = self.settings.host
         if self.accept(answer).status in WITHOUT_BODY:  # which is meant, so that asking again does not help
             raise no_response(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
@@ -551,7 +551,7 @@ class Client:
         fresh: bool = False,
         exact: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        """Yield a list's pages, by `next_page` or `after_id` (help/pages/api.md#lists-and-pages). Raises ApiError."""
+        """Yield a list's pages, by `next_page` or `after_id` (api.md#lists-and-pages). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0

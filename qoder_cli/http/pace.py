@@ -8,8 +8,8 @@ from qoder_cli.base.times import Clock
 
 TRIES = 5  # of a request that may be tried again
 TRY_FOR = 30.0  # seconds over all tries, but for one pause that the server asked for
-WRITES_PER_SECOND = 20.0  # what the API advises (help/pages/api.md#limits)
-# Of a command that makes very many: less than the 50 that the API advises (help/pages/api.md#limits), so that a busy
+WRITES_PER_SECOND = 20.0  # what the API advises (api.md#limits)
+# Of a command that makes very many: less than the 50 that the API advises (api.md#limits), so that a busy
 # machine, which lets some wait, never sends one too many in a second. Runs end as fast as they were started, and each
 # end is two requests, beside the checks.
 READS_PER_SECOND = 45.0

@@ -1,7 +1,7 @@
 """The write of one object. A lost response is settled by reading back the object, or its list, for 30 s.
 
 A repeatable change, such as a pause, is sent again at most twice if reading back does not show it; a 409 or 403 may
-mean that it is so already (help/pages/api.md#errors). Other changes are sent again only if the last attempt certainly
+mean that it is so already (api.md#errors). Other changes are sent again only if the last attempt certainly
 did nothing. If reading back does not show it: exit 7 after a 5xx of the API itself, exit 9 after no response.
 """
 
@@ -131,7 +131,7 @@ def object_write(
 class ReadBack:
     """The rows of one list, read back past a moment; `is_whole` says whether it got there.
 
-    Lists have the newest first (help/pages/api.md#lists-and-pages), but what is *not* found in one may permit a
+    Lists have the newest first (api.md#lists-and-pages), but what is *not* found in one may permit a
     write. So the order is believed only after a stretch of it was seen; until then the list is read to its end. A
     list that does not say in the documented way whether more follows counts as not read back.
     """
@@ -170,7 +170,7 @@ class ReadBack:
 
 
 def says_whether_more(page: Mapping[str, Any]) -> bool:
-    """Return whether a page says, in the documented way, whether more follows (help/pages/api.md#lists-and-pages).
+    """Return whether a page says, in the documented way, whether more follows (api.md#lists-and-pages).
 
     By `has_more`, a boolean, or by `next_page`, a cursor or null; what is there must be of its type.
     """

@@ -14,7 +14,7 @@ DOUBTFUL and FAILED count as LOST where the recovery cannot rule out that it hap
 A write is handed its request, how a response to it is read, its recovery, and its journal. The recovery says how a lost
 response is settled: by the run list (`runs.trigger`), by reading back (`http.readback`), by a session's events
 (`sessions.answers`), or not at all. Once a response is lost, no later refusal proves any longer that nothing happened.
-An Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
+An Idempotency-Key is sent; nothing relies on it (api.md#idempotency).
 """
 
 from collections.abc import Callable, Iterator, Sequence

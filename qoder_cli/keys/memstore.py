@@ -1,4 +1,4 @@
-"""Keys in a memory store of the same account: `keys/<sha256>` each (help/pages/api.md#memory).
+"""Keys in a memory store of the same account: `keys/<sha256>` each (api.md#memory).
 
 A path that is taken and a stale `content_sha256` are refused with 409. So is every write to an archived store: what a
 refusal means is only known by reading back.

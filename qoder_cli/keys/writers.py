@@ -14,7 +14,7 @@ _MOST_SESSIONS = 100  # those of one page: sessions that attach it are all alike
 def writers(client: Client, store_id: str) -> list[str]:
     """Return the deployments and sessions that attach a memory store so that they can write to it. Raises ApiError.
 
-    What is not said to be read_only may be written (help/pages/api.md#resources). The filter of sessions is not relied
+    What is not said to be read_only may be written (api.md#resources). The filter of sessions is not relied
     on: each row is looked at.
     """
     sessions = client.get("/sessions", {"limit": _MOST_SESSIONS, "memory_store_id": store_id})

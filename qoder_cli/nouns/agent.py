@@ -1,4 +1,4 @@
-"""Agents (help/pages/api.md#agents)."""
+"""Agents (api.md#agents)."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal

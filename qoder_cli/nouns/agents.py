@@ -1,4 +1,4 @@
-"""An agent's tools, MCP servers and skills, from options (help/pages/api.md#agents).
+"""An agent's tools, MCP servers and skills, from options (api.md#agents).
 
 An agent without `tools` has none, and an MCP server needs an entry among them. An update
 replaces each of these arrays whole: here they are changed, and the rest kept.

@@ -1,4 +1,4 @@
-"""Deployments (help/pages/api.md#deployments)."""
+"""Deployments (api.md#deployments)."""
 
 from functools import cache
 from typing import Annotated, Any, Literal

@@ -50,7 +50,7 @@ EMPTY: Raw = {
 _FIELDS = fields_of(Schema)
 REQUIRED = tuple(name for name in _FIELDS if name not in EMPTY and not _FIELDS[name].is_servers)  # of a create
 SETTABLE = (*REQUIRED, *EMPTY)
-# The fields of repositories that no server echoes, by type (help/pages/api.md#deployments).
+# The fields of repositories that no server echoes, by type (api.md#deployments).
 TOKENS = {
     get_args(fields_of(each)["type"].hint)[0]: name
     for each in inside(Resource)
@@ -101,7 +101,7 @@ def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a server fills in if it is left out (help/pages/api.md#sending-events and #resources)."""
+    """Return what a server fills in if it is left out (api.md#sending-events and #resources)."""
     if fields.get("type") == "user.define_outcome":
         return {"max_iterations": 3}
     if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):

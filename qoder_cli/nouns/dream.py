@@ -1,4 +1,4 @@
-"""Dreams, which tidy memories up (help/pages/api.md#dreams)."""
+"""Dreams, which tidy memories up (api.md#dreams)."""
 
 from typing import Annotated, Literal
 

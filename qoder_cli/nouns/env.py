@@ -1,4 +1,4 @@
-"""Environments, and the work queue of those that are self-hosted (help/pages/api.md#environments)."""
+"""Environments, and the work queue of those that are self-hosted (api.md#environments)."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal

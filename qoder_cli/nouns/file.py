@@ -1,4 +1,4 @@
-"""Files (help/pages/api.md#files)."""
+"""Files (api.md#files)."""
 
 from typing import Annotated
 

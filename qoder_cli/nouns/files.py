@@ -28,10 +28,10 @@ from qoder_cli.nouns.table import NOUNS
 
 Raw = dict[str, Any]
 
-LARGEST = 5 * 2**20  # bytes; about as much as the API takes (help/pages/api.md#limits)
-LONGEST_NAME = 255  # bytes (help/pages/api.md#limits); also what ext4, APFS and NTFS allow
+LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api.md#limits)
+LONGEST_NAME = 255  # bytes (api.md#limits); also what ext4, APFS and NTFS allow
 UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (help/pages/api.md#limits)
+LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api.md#limits)
 MOST_OF_A_NAME = 10_000  # files
 
 # The end of a name, which stays when the rest is cut.
@@ -103,7 +103,7 @@ def download(app: App, file_id: str, name: str, folder: Path, *, size: object = 
 
 
 def _content(app: App, file_id: str, size: object) -> Iterator[bytes]:
-    """Yield a file's bytes; the storage host gets no token of ours (help/pages/api.md#files)."""
+    """Yield a file's bytes; the storage host gets no token of ours (api.md#files)."""
     try:
         link = mapping(app.client.get(f"/files/{segment(file_id)}/content"))
     except AuthError as error:

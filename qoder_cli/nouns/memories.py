@@ -1,4 +1,4 @@
-"""Memories: named by path, changed only as read (help/pages/api.md#memory and #limits)."""
+"""Memories: named by path, changed only as read (api.md#memory and #limits)."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Memory stores, the memories in them, and their versions (help/pages/api.md#memory)."""
+"""Memory stores, the memories in them, and their versions (api.md#memory)."""
 
 from typing import Annotated, Any
 

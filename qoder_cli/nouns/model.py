@@ -1,4 +1,4 @@
-"""Models (help/pages/api.md#agents)."""
+"""Models (api.md#agents)."""
 
 from qoder_cli.nouns.table import noun
 

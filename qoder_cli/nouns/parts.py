@@ -1,4 +1,4 @@
-"""Fields that several nouns have (help/pages/api.md#operations, #limits and #sending-events)."""
+"""Fields that several nouns have (api.md#operations, #limits and #sending-events)."""
 
 import json
 import re
@@ -27,13 +27,13 @@ from qoder_cli.nouns.schema import (
 )
 
 VARIABLES = "environment_variables"
-RESERVED = "cas_config"  # the server's own key in metadata (help/pages/api.md#deployments)
+RESERVED = "cas_config"  # the server's own key in metadata (api.md#deployments)
 NOT_THEIRS = "is a key of qoder's own, which tells who created this; remove it"
 ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # of a file; the server takes fewer
 IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
-# Names that the service sets itself are refused (help/pages/api.md#sessions).
+# Names that the service sets itself are refused (api.md#sessions).
 VARIABLE = rf"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z){IDENTIFIER}"
-UPLOADS = "/mnt/session/uploads/"  # where a file is mounted by default (help/pages/api.md#resources)
+UPLOADS = "/mnt/session/uploads/"  # where a file is mounted by default (api.md#resources)
 
 _ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
 

@@ -1,4 +1,4 @@
-"""Runs (help/pages/api.md#runs)."""
+"""Runs (api.md#runs)."""
 
 from qoder_cli.nouns.table import noun
 from qoder_cli.nouns.views import RUN_COLUMNS

@@ -32,7 +32,7 @@ _SET = ("auth", "display_name", "metadata")  # what of one can be set
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
-_SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (help/pages/api.md#vaults)
+_SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (api.md#vaults)
 _MOVES = ("expires_at",)  # of `auth`, which changes by itself
 _KEPT = ("networking", "injection_location")  # of a credential of which only the secret changes
 
@@ -124,7 +124,7 @@ def put(
     goes_elsewhere = hosts is not None and any(missing(form_with(_SET), {"auth": {"networking": hosts}}, credential))
     if goes_elsewhere:
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
-    # What an update does not know is left out (help/pages/api.md#vaults).
+    # What an update does not know is left out (api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
     label = f"{id}, {_for(credential)},"
@@ -250,7 +250,7 @@ def for_server(app: App, vault: str, url: str) -> list[Raw]:
 
 
 def login_page(app: App, vault: str, url: str) -> str:
-    """Return the address where somebody logs in to an MCP server (help/pages/api.md#vaults).
+    """Return the address where somebody logs in to an MCP server (api.md#vaults).
 
     What is asked twice makes another page, and nothing else. Raises ApiError.
     """
@@ -271,7 +271,7 @@ def login_page(app: App, vault: str, url: str) -> str:
 
 
 def why_invalid(found: Raw) -> str:
-    """Return why, as a validation says it (help/pages/api.md#vaults)."""
+    """Return why, as a validation says it (api.md#vaults)."""
     reasons = {
         "status": found.get("status"),
         "refresh": found_at(found, "refresh.status"),

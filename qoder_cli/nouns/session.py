@@ -1,4 +1,4 @@
-"""Sessions, and the threads in them (help/pages/api.md#sessions, #sending-events, #resources and #threads)."""
+"""Sessions, and the threads in them (api.md#sessions, #sending-events, #resources and #threads)."""
 
 from typing import Annotated, Any, Literal
 

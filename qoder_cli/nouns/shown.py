@@ -1,4 +1,4 @@
-"""What a noun's columns show, and where the API has it (help/pages/api.md#operations)."""
+"""What a noun's columns show, and where the API has it (api.md#operations)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,7 +72,7 @@ def _tools(value: Any) -> Any:
 
 
 def _asks(value: Any) -> Any:
-    """Return the tools that ask before each use (help/pages/api.md#agents)."""
+    """Return the tools that ask before each use (api.md#agents)."""
     found = []
     for tool in map(mapping, array(value)):
         default = mapping(mapping(tool.get("default_config")).get("permission_policy")).get("type")

@@ -1,4 +1,4 @@
-"""Skills (help/pages/api.md#skills)."""
+"""Skills (api.md#skills)."""
 
 from typing import Annotated
 

@@ -33,7 +33,7 @@ from qoder_cli.nouns.table import NOUNS, path_of
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]
 
-LARGEST = 50 * 2**20  # bytes (help/pages/api.md#limits)
+LARGEST = 50 * 2**20  # bytes (api.md#limits)
 UNPACKED = 4 * LARGEST  # bytes that a zip of the server may become
 MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
@@ -234,7 +234,7 @@ def name_of(app: App, skill: Raw) -> str | None:
 
 
 def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
-    """Return a version's zip, which is not JSON (help/pages/api.md#skills). Raises ApiError."""
+    """Return a version's zip, which is not JSON (api.md#skills). Raises ApiError."""
     client = app.client
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
@@ -260,7 +260,7 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
 
 def step_of(name: str, files: Files, skill: Raw | None, fields: Raw) -> Step:
     """Return the step that creates a skill with these fields and files, or adds a version to one that is there."""
-    # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
+    # As the official SDK sends them, or as one zip if the API asks for it (api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
     send = Send("create", fields, parts, lambda: ("file", f"{name}.zip", zipped(files)))
     change = FieldChange("files", ABSENT, sorted(files))

@@ -1,4 +1,4 @@
-"""Vaults, and the credentials in them (help/pages/api.md#vaults)."""
+"""Vaults, and the credentials in them (api.md#vaults)."""
 
 from typing import Annotated, Any, Literal
 

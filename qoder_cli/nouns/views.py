@@ -26,7 +26,7 @@ from qoder_cli.output.cells import (
 )
 
 T = TypeVar("T")
-_RESERVED = "cas_config"  # the older servers' own key in metadata (help/pages/api.md#deployments)
+_RESERVED = "cas_config"  # the older servers' own key in metadata (api.md#deployments)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
 
 
@@ -297,7 +297,7 @@ def _agent(agent: Any) -> str | None:
 
 
 def _variable_names(variables: Any) -> str | None:
-    """Return names only: values may be secrets. `;` or newlines part them (help/pages/api.md#deployments)."""
+    """Return names only: values may be secrets. `;` or newlines part them (api.md#deployments)."""
     names = list(mapping(variables))
     for pair in (text(variables) or "").replace("\n", ";").split(";"):
         if pair.strip():

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from qoder_cli.output.data import Rows
     from qoder_cli.output.progress import Progress
 
-LIMIT = typer.Option(None, "--limit", "-n", min=1, metavar="N", help="Show N at most (default 20).")
-ALL = typer.Option(False, "--all", help="Show all of them.")
+LIMIT = typer.Option(None, "--limit", "-n", min=1, metavar="N", help="Show N at most.")
+ALL = typer.Option(False, "--all", help="Show all.")
 
 T = TypeVar("T")
 Object = dict[str, Any]  # one of the server's objects, as it was sent
 
 DEFAULT_LIMIT = 20
-LARGEST_PAGE = 100  # more is refused by the current API (help/pages/api.md#lists-and-pages)
+LARGEST_PAGE = 100  # more is refused by the current API (api.md#lists-and-pages)
 _REMEMBERED = 1000  # ids; what so many new arrivals push back is not shown twice
 
 

@@ -1,6 +1,6 @@
 """A call, as far as a policy looks at it, and what is known of the built-in tools: the fields of their inputs.
 
-No page of the API says these (help/pages/api.md#agents); they are those of the tools of the same names elsewhere. Where
+No page of the API says these (api.md#agents); they are those of the tools of the same names elsewhere. Where
 they differ, a call has fields that are not known, and it is left for a person.
 """
 

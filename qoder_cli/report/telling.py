@@ -186,7 +186,7 @@ class _Teller:
         if not report.deployments:
             return "No deployments."
         if report.fires or any(fires.undecided for fires in self._fires.values()):
-            return f"All is well: {counted(report.fires, 'fire')} of schedules, none missed; no run failed."
+            return f"All is well: {counted(report.fires, 'scheduled time')}, none missed; no run failed."
         return "All is well: nothing was due, and no run failed."
 
     # States.

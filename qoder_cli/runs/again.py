@@ -50,7 +50,7 @@ def differences(app: App, run: Run, deployment: Deployment) -> list[str]:
     """Return what is different from when the run was started, in words: `agent 3 → 4`, `schedule changed`.
 
     The run says its agent and, if a schedule started it, when that fired; its session has what else a deployment
-    gives to its runs (help/pages/api.md#sessions). It is read only where the deployment was changed since.
+    gives to its runs (api.md#sessions). It is read only where the deployment was changed since.
     """
     found = [*_of_agent(run, deployment), *_of_schedule(run, deployment)]
     triggered, updated = unix(run.triggered_at), unix(deployment.raw.get("updated_at"))

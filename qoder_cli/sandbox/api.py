@@ -18,7 +18,7 @@ from qoder_cli.sandbox.world import World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
 
-EXCHANGE = "/api/v1/serviceToken/exchange"  # help/pages/api.md#tokens
+EXCHANGE = "/api/v1/serviceToken/exchange"  # api.md#tokens
 SERVICE_KEY = "sak-sandbox-0123456789"
 _LONGEST = 43_200  # seconds that a token may live
 
@@ -50,7 +50,7 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
         if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
             raise Refusal(403, "This token has no permission for cloud agents.")
         if scheme != "Bearer" or (token != world.token and world.service_tokens.get(token, 0.0) <= now):
-            raise Refusal(401, "Invalid API key or token.")  # help/pages/api.md#tokens
+            raise Refusal(401, "Invalid API key or token.")  # api.md#tokens
         return _once(OperationCall(world, request, *find(request), now, conditions))
     except Refusal as refusal:
         return refused(world, request, refusal, conditions)
@@ -77,7 +77,7 @@ def find(request: Request) -> tuple[Operation, list[str]]:
     """Return a request's operation and the ids in its path.
 
     Raises Refusal: 501, for a 404 or 405 would say that the API has no such operation, and it has more than these
-    (help/pages/api.md#operations).
+    (api.md#operations).
     """
     path = request.path.removeprefix(BASE_PATH)
     for operation in _of_path(path) if path != request.path else ():
@@ -113,7 +113,7 @@ def where(request: Request) -> tuple[str, ...]:
 
 
 def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions) -> WireResponse:
-    """Return an error; older ones have no request_id (help/pages/api.md#errors)."""
+    """Return an error; older ones have no request_id (api.md#errors)."""
     status, message = refusal.status, str(refusal)
     if "echo-token" in conditions:
         message += f" (Authorization: {request.headers.get('authorization', '')})"
@@ -148,7 +148,7 @@ def _date(second: int) -> str:
 
 
 def _once(call: OperationCall) -> WireResponse:
-    """Do the operation, once per idempotency key (help/pages/api.md#idempotency)."""
+    """Do the operation, once per idempotency key (api.md#idempotency)."""
     world, request, key = call.world, call.request, call.request.key
     honoured = world.honour_key and "no-idempotency" not in call.conditions
     if request.method == "POST" and key and honoured:

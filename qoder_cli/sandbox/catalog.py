@@ -1,4 +1,4 @@
-"""Special to deployments and runs (help/pages/api.md#deployments and #runs)."""
+"""Special to deployments and runs (api.md#deployments and #runs)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -43,7 +43,7 @@ class _Deployments(Things):
             deployment.behaviour = call.world.behaviour(deployment.fields["agent"])
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:
-        """Return a deployment (help/pages/api.md#deployments)."""
+        """Return a deployment (api.md#deployments)."""
         assert isinstance(thing, Deployment)
         shape = super().show(call, thing)
         if (schedule := shape["schedule"]) is not None:
@@ -74,7 +74,7 @@ class _Deployments(Things):
     unpause = pause
 
     def run(self, call: OperationCall) -> Reply:
-        """Start a run. The answer is 200 even when nothing starts (help/pages/api.md#starting-a-run)."""
+        """Start a run. The answer is 200 even when nothing starts (api.md#starting-a-run)."""
         run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
         call.request.runs.append(run.id)
         return KINDS["deployment_runs"].show(call, run)
@@ -109,7 +109,7 @@ class _Runs(Things):
         return shape
 
     def _shown(self, call: OperationCall, thing: Thing) -> Shape:
-        """Return a run (help/pages/api.md#runs). The trigger's answer is more precise."""
+        """Return a run (api.md#runs). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
         digits = {"run": 9}.get(call.verb, 6)
         shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)

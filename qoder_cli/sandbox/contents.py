@@ -1,4 +1,4 @@
-"""What has content: files, skills and memories (help/pages/api.md#files and #limits)."""
+"""What has content: files, skills and memories (api.md#files and #limits)."""
 
 import re
 from collections.abc import Mapping
@@ -273,7 +273,7 @@ def _memories(world: World, store_id: str) -> list[Thing]:
 def _refuse_stale(memory: Thing, sha256: str | None) -> None:
     if sha256 not in (None, memory.fields["content_sha256"]):
         message = "The memory has other content now: content_sha256 does not match."
-        raise Refusal(409, message, type="invalid_request_error")  # help/pages/api.md#memory
+        raise Refusal(409, message, type="invalid_request_error")  # api.md#memory
 
 
 def _measured(content: str) -> Shape:

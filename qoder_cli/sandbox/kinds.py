@@ -1,4 +1,4 @@
-"""A request on its way, and what every kind of thing can be asked for (help/pages/api.md#operations).
+"""A request on its way, and what every kind of thing can be asked for (api.md#operations).
 
 An operation of `nouns/operations.tsv` is a method of its kind's class. catalog.py,
 contents.py and sessions.py have what is special.
@@ -25,7 +25,7 @@ from qoder_cli.sandbox.world import World
 Conditions = Mapping[str, float]  # of faults.py, with their seconds or 1
 Reply = Shape | bytes | Iterator[Step] | None
 
-_MOST_OF_A_BODY = 32_000_000  # bytes (help/pages/api.md#limits)
+_MOST_OF_A_BODY = 32_000_000  # bytes (api.md#limits)
 _ZONE = re.compile(r"([Zz]|[+-]\d\d:\d\d)$")
 
 
@@ -60,7 +60,7 @@ class OperationCall:
         """The time until which this replica knows what happened."""
         return self.now - self.conditions.get("lagging", 0)
 
-    # What the query asks (help/pages/api.md#runs and #lists-and-pages). Each raises Refusal for a wrong value.
+    # What the query asks (api.md#runs and #lists-and-pages). Each raises Refusal for a wrong value.
 
     def query(self, name: str) -> str | None:
         return dict(_pairs(self.request.query)).get(name)
@@ -125,7 +125,7 @@ _BOUNDS: dict[str, Callable[[float, float], bool]] = {
 _CURSORS = ("page", "after_id", "before_id")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
 _OF_PAGES = (*_CURSORS, "limit", "order", "view", "depth", "path_prefix", "include_archived")
-_WORDS = {  # that a filter takes (help/pages/api.md#operations)
+_WORDS = {  # that a filter takes (api.md#operations)
     "deployments.status": {"active", "paused"},
     "sessions.statuses[]": {"running", "idle", "rescheduling", "terminated"},
     "dreams.statuses[]": {"pending", "running", "completed", "failed", "canceled"},
@@ -175,7 +175,7 @@ class Things:
         is_late = thing.changed > call.visible_until and call.request.method == "GET"
         fields = thing.before if is_late and thing.before is not None else thing.fields
         shown = {name: value for name, value in fields.items() if not name.startswith("_")}
-        if shown.get("budget") is None:  # help/pages/api.md#sessions
+        if shown.get("budget") is None:  # api.md#sessions
             shown.pop("budget", None)
         return shown
 
@@ -218,7 +218,7 @@ class Things:
         """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
         archived = call.choice("include_archived", "true", "false")
-        if archived is not None and call.query("status") is not None:  # help/pages/api.md#deployments
+        if archived is not None and call.query("status") is not None:  # api.md#deployments
             raise invalid("include_archived cannot be combined with status.", "include_archived")
         for name in asked:
             words = _WORDS.get(name) or _WORDS.get(f"{self.layout.what}.{name}")
@@ -269,7 +269,7 @@ class Things:
         return self.show(call, self.find(call))
 
     def update(self, call: OperationCall) -> Reply:
-        """Change fields: metadata is merged, others replaced (help/pages/api.md#operations)."""
+        """Change fields: metadata is merged, others replaced (api.md#operations)."""
         thing, fields = self.unarchived(call), call.fields()
         for name, value in fields.items():
             if value is None and name in self.layout.empty:
@@ -353,7 +353,7 @@ def of(*whats: str) -> Callable[[type[Things]], type[Things]]:
 
 
 def _refuse_for_workers(call: OperationCall, fields: Shape) -> None:
-    """Raise Refusal for what a self-hosted environment does not take (help/pages/api.md#environments)."""
+    """Raise Refusal for what a self-hosted environment does not take (api.md#environments)."""
     environment = call.world.thing("environments", str(fields.get("environment_id")))
     if environment is not None and environment.fields["config"].get("type") == "self_hosted":
         for name in ("resources", "environment_variables"):

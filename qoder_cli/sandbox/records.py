@@ -87,7 +87,7 @@ for _what, _layout in LAYOUTS.items():
     LAYOUTS[_what] = _layout._replace(copied=tuple(_own))
 
 
-ID_LENGTH = 20  # digits of base 36 after an id's prefix (help/pages/api.md#ids-times-and-numbers)
+ID_LENGTH = 20  # digits of base 36 after an id's prefix (api.md#ids-times-and-numbers)
 _DIGITS = string.digits + string.ascii_lowercase
 
 

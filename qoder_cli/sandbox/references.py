@@ -1,4 +1,4 @@
-"""What fields refer to by id, so that nothing is made of things that are not there (help/pages/api.md#errors)."""
+"""What fields refer to by id, so that nothing is made of things that are not there (api.md#errors)."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -23,14 +23,14 @@ class Unusable(NamedTuple):
 
     def as_refusal(self) -> Refusal:
         called = self.kind.replace("_", " ").capitalize()
-        if self.kind == "model":  # as of an unknown tool (help/pages/api.md#agents)
+        if self.kind == "model":  # as of an unknown tool (api.md#agents)
             return invalid(f"Unknown model {self.id}.", self.at)
         if self.state == "archived":
             return Refusal(409, f"{called} {self.id} is archived.", param=self.at)
         return Refusal(404, f"{called} {self.id} not found.", param=self.at)
 
     def as_error(self) -> tuple[str, str]:
-        """Return type and message of a run that it keeps from starting (help/pages/api.md#starting-a-run)."""
+        """Return type and message of a run that it keeps from starting (api.md#starting-a-run)."""
         state = self.state.replace("_", " ")
         message = f"The deployment's {self.kind.replace('_', ' ')} is {state}."
         if (self.kind, self.state) == ("memory_store", "not_found"):  # there is no type for that

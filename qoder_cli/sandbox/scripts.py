@@ -1,6 +1,6 @@
 """What happens in a session: beats on a time line, shared by all that follow them.
 
-A turn has the usual order (help/pages/api.md#events): running, user's message, work, idle.
+A turn has the usual order (api.md#events): running, user's message, work, idle.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -89,7 +89,7 @@ def turn(
 ) -> Script:
     """Return a turn of `seconds`: it thinks, uses a tool `steps` times, may say a message.
 
-    With `idles` the session is idle before; most are not (help/pages/api.md#stop-reasons).
+    With `idles` the session is idle before; most are not (api.md#stop-reasons).
     """
     length = seconds - start
     beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []
@@ -135,7 +135,7 @@ def asking(*calls: Beat, seconds: float) -> Script:
 
 
 def going_on(*calls: Beat, seconds: float, message: str) -> Script:
-    """Return a turn that asks for 2 s, then goes on unanswered (help/pages/api.md#stop-reasons)."""
+    """Return a turn that asks for 2 s, then goes on unanswered (api.md#stop-reasons)."""
     at = seconds - 1
     result = _result(at, Ref(calls[-1].type), "Everything up-to-date")
     reply = Beat(at + 0.9, "agent.message", {"content": _text(message)})
@@ -408,7 +408,7 @@ class Session(Thing):
         return any(moment.at > now for moment in self.moments)
 
     def status(self, now: float) -> str:
-        """Return idle, running or terminated, nothing else (help/pages/api.md#sessions)."""
+        """Return idle, running or terminated, nothing else (api.md#sessions)."""
         newest = self._newest_status(now)
         return newest.beat.type.removeprefix("session.status_") if newest else "idle"
 

@@ -1,4 +1,4 @@
-"""Special to sessions, events, threads, resources (help/pages/api.md#sessions and #events); and the models."""
+"""Special to sessions, events, threads, resources (api.md#sessions and #events); and the models."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -57,7 +57,7 @@ def follow(
 
 
 def event_of(session: Session, moment: TimedBeat, *, legacy: bool) -> Shape:
-    """Return an event as shown (help/pages/api.md#events)."""
+    """Return an event as shown (api.md#events)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
     shape: Shape = {"id": session.event_id(moment), "type": beat.type}
     if beat.type.startswith("session.thread_"):  # of the main thread, unless it names another
@@ -104,7 +104,7 @@ def _session(call: OperationCall) -> Session:
 @of("sessions")
 class _Sessions(Things):
     def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
-        if "environment_variables" in fields:  # a text or an object (help/pages/api.md#sessions)
+        if "environment_variables" in fields:  # a text or an object (api.md#sessions)
             variables = fields["environment_variables"] or {}
             fields["environment_variables"] = variables_in(variables) if isinstance(variables, str) else variables
         world, agent = call.world, fields.get("agent", {})
@@ -137,7 +137,7 @@ class _Sessions(Things):
         call.world.sessions[thing.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:
-        """Return a session (help/pages/api.md#sessions)."""
+        """Return a session (api.md#sessions)."""
         assert isinstance(thing, Session)
         past, shape = thing.past(call.now), super().show(call, thing)
         started, last = thing.starts(), past[-1].at if past else thing.created
@@ -175,7 +175,7 @@ class _Sessions(Things):
         self.find(call)
         if _session(call).cancel(call.world.now()):
             call.status = 202
-        # It says so even when it was idle (help/pages/api.md#sessions).
+        # It says so even when it was idle (api.md#sessions).
         return {"id": call.ids[0], "type": "session", "status": "canceling"}
 
 
@@ -192,7 +192,7 @@ class _Threads(Things):
         return {id: Thing(id, shape, session.created)}
 
     def archive(self, call: OperationCall) -> Reply:
-        raise Refusal(409, "The thread of the coordinator cannot be archived.")  # help/pages/api.md#threads
+        raise Refusal(409, "The thread of the coordinator cannot be archived.")  # api.md#threads
 
 
 @of("sessions.events", "sessions.threads.events")
@@ -245,7 +245,7 @@ class _Events(Things):
                 raise invalid("user.interrupt must come first.", f"events.{n}")
         if messages and session.going(call.now):
             message = "Session is currently processing a turn. Cancel the current turn or wait for completion."
-            raise Refusal(409, message, type="invalid_request_error")  # help/pages/api.md#errors
+            raise Refusal(409, message, type="invalid_request_error")  # api.md#errors
         before = len(session.past(call.now))
         interrupts = events[: len(events) - len(messages) - len(answers)]
         if interrupts:
@@ -261,7 +261,7 @@ class _Events(Things):
 
 
 def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
-    """Check an answer, in this generation's field (help/pages/api.md#sending-events). Raises Refusal."""
+    """Check an answer, in this generation's field (api.md#sending-events). Raises Refusal."""
     for name in ("result", "decision"):
         if name in event and name != wanted:
             raise unknown_field(name, f"{where}.{name}")

@@ -11,7 +11,7 @@ Generation = Literal["legacy", "current"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 
 BASE_PATH = "/api/v1/cloud"
-FORWARD_PATH = "/api/v1/forward"  # another API of the same service (help/pages/api.md#hosts-and-regions)
+FORWARD_PATH = "/api/v1/forward"  # another API of the same service (api.md#hosts-and-regions)
 BLOBS = "/blobs"  # where files are fetched from, without a token
 
 # Whole; a closed connection; nothing, ever; in drops; half of it, then closed; no connection.
@@ -37,7 +37,7 @@ def invalid(message: str, param: str | None = None) -> Refusal:
 
 
 def unknown_field(name: str, param: str) -> Refusal:
-    """Return the refusal of an unknown field (help/pages/api.md#errors)."""
+    """Return the refusal of an unknown field (api.md#errors)."""
     return invalid(f'Request body has an unknown field "{name}".', param)
 
 

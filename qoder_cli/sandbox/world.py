@@ -34,11 +34,11 @@ from qoder_cli.sandbox.samples import (
 from qoder_cli.sandbox.scripts import DELIVERS, Behaviour, RunEnd, Session
 from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape, invalid
 
-# Errors of a scheduled run that do not pause its deployment (help/pages/api.md#deployments).
+# Errors of a scheduled run that do not pause its deployment (api.md#deployments).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
 
 MONTH = 30 * 86400  # seconds
-# What a session keeps of its agent (help/pages/api.md#sessions).
+# What a session keeps of its agent (api.md#sessions).
 _SNAPSHOT = ("name", "description", "model", "system", "tools", "skills", "mcp_servers", "multiagent")
 
 Act = Callable[[float], object]
@@ -75,7 +75,7 @@ class Deployment(Thing):
         self.change(at, archived_at=stamp(at), name=f"{self.name}_archived_{int(at)}")
 
     def upcoming(self, after: float, *, count: int = 5) -> list[float]:
-        """Return when the schedule fires next, also while paused (help/pages/api.md#deployments)."""
+        """Return when the schedule fires next, also while paused (api.md#deployments)."""
         schedule = self.fields["schedule"]
         if schedule is None or self.archived is not None:
             return []
@@ -123,8 +123,8 @@ class World:
     token: str = field(default_factory=lambda: f"pt-sandbox-{secrets.token_hex(16)}")
     service_tokens: dict[str, float] = field(default_factory=dict)  # of service accounts, and when each ends
     honour_key: bool = True  # else an Idempotency-Key is ignored
-    heartbeat: float = 15.0  # seconds, whatever the speed (help/pages/api.md#event-streams)
-    unique_names: bool = True  # archiving frees a name (help/pages/api.md#deployments and #errors)
+    heartbeat: float = 15.0  # seconds, whatever the speed (api.md#event-streams)
+    unique_names: bool = True  # archiving frees a name (api.md#deployments and #errors)
     seed: InitVar[int | None] = None  # makes ids repeatable
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
@@ -208,7 +208,7 @@ class World:
         return None
 
     def refuse_on_own_hosts(self, fields: Shape) -> None:
-        """Raise Refusal for what an environment of one's own workers does not take (help/pages/api.md#sessions)."""
+        """Raise Refusal for what an environment of one's own workers does not take (api.md#sessions)."""
         for name in ("resources", "environment_variables"):
             if fields.get(name) and self.is_self_hosted(fields["environment_id"]):
                 raise invalid(f"{name} are not for a self-hosted environment.", name)

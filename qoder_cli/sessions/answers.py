@@ -28,7 +28,7 @@ EVENT_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
 INTERRUPTION_RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
-_OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
+_OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (api.md#sending-events)
 NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
 _UNREAD = "the session's events could not be read"
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")

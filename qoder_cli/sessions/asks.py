@@ -1,4 +1,4 @@
-"""The calls that wait for a person (help/pages/api.md#stop-reasons and #events).
+"""The calls that wait for a person (api.md#stop-reasons and #events).
 
 A call that cannot be read in full counts as unreadable, never as approved: one that is not
 among the events, that two events show differently, whose event names a field twice, or whose
@@ -236,7 +236,7 @@ def look(
 
 
 def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, Any]]:
-    """Return the threads of a session (help/pages/api.md#threads); none on a server without them. Raises ApiError."""
+    """Return the threads of a session (api.md#threads); none on a server without them. Raises ApiError."""
     try:
         pages = client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}, **how)
         return [mapping(row) for page in pages for row in page["data"]]

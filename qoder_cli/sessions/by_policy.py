@@ -144,7 +144,7 @@ def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[
 
 def main_threads(app: App, session_id: str) -> set[str]:
     """Return the thread of a session that is certainly the main agent's, if one is: the only one without a parent
-    (help/pages/api.md#threads).
+    (api.md#threads).
     """
     rows: list[dict[str, Any]] = []
     with suppress(ApiError):  # then none is

@@ -1,4 +1,4 @@
-"""Follow a session's log as it grows (help/pages/api.md#events and #event-streams)."""
+"""Follow a session's log as it grows (api.md#events and #event-streams)."""
 
 import math
 import queue

@@ -48,7 +48,7 @@ def subject_of(call: Call, session: Mapping[str, Any], *, is_main: bool, in_work
 
 
 def _fields_of_tool(call: Call, server: str | None, session: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields of a tool's input, where the session's agent says them (help/pages/api.md#agents)."""
+    """Yield the fields of a tool's input, where the session's agent says them (api.md#agents)."""
     for toolset in map(mapping, array(mapping(session.get("agent")).get("tools"))):
         if server is None or toolset.get("mcp_server_name") != server:
             continue

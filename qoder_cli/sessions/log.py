@@ -1,4 +1,4 @@
-"""One log of a session's events, whatever a server makes of cursors, filters and order (help/pages/api.md#events)."""
+"""One log of a session's events, whatever a server makes of cursors, filters and order (api.md#events)."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -78,7 +78,7 @@ class Log:
         self.last: str | None = None  # its id
         self._path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
         self._query: dict[str, Any] = {"limit": PAGE, "order": "asc", **(filters or {})}
-        if thread:  # its stream is not below events, and it takes only limit and cursor (help/pages/api.md#threads)
+        if thread:  # its stream is not below events, and it takes only limit and cursor (api.md#threads)
             of_thread = f"/sessions/{segment(session_id)}/threads/{segment(thread)}"
             self._path, self.stream, self._query = f"{of_thread}/events", f"{of_thread}/stream", {"limit": PAGE}
         self._exact = exact

@@ -104,7 +104,7 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
 
 
 def _primary_thread(client: Client, session_id: str) -> str:
-    """Return the id of the thread without a parent (help/pages/api.md#threads). Raises ApiError."""
+    """Return the id of the thread without a parent (api.md#threads). Raises ApiError."""
     for page in client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}):
         for thread in map(mapping, page["data"]):
             if thread.get("parent_thread_id") in (None, "") and (id := text(thread.get("id"))):

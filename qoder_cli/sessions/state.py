@@ -64,7 +64,7 @@ class SubAgents:
     """What the agents ask that work for a session's agent, while that works on.
 
     An event that says so is looked into at once. Once a minute, if there are others, their threads are listed: what
-    they tell may stand in logs of their own (help/pages/api.md#threads). Times are the monotonic clock's.
+    they tell may stand in logs of their own (api.md#threads). Times are the monotonic clock's.
     """
 
     known_since: float  # since when it is unknown, or known, whether there are others

@@ -201,7 +201,7 @@ class Story:
     def _counting(self) -> list[Placed]:
         """Return the events that count: of a turn, those from its start, with the start of work before that is its own.
 
-        Servers may show that right before the message (help/pages/api.md#events). It is this turn's, unless the agent
+        Servers may show that right before the message (api.md#events). It is this turn's, unless the agent
         had done something by then.
         """
         ordered = self._ordered()

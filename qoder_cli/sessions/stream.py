@@ -1,4 +1,4 @@
-"""Follow sessions' event streams in threads, reconnecting (help/pages/api.md#event-streams)."""
+"""Follow sessions' event streams in threads, reconnecting (api.md#event-streams)."""
 
 import math
 import queue

@@ -1,4 +1,4 @@
-"""A service account: its key, and where that is exchanged for a token (help/pages/api.md#tokens)."""
+"""A service account: its key, and where that is exchanged for a token (api.md#tokens)."""
 
 import os
 from collections.abc import Mapping

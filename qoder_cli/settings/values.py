@@ -22,7 +22,7 @@ OnLeave = Literal["detach", "cancel"]  # when a wait ends before its run
 OnAsk = Literal["stop", "wait", "prompt"]  # when the agent waits for an answer
 
 API_PATH = "/api/v1/cloud"
-REGIONS = {  # help/pages/api.md#hosts-and-regions
+REGIONS = {  # api.md#hosts-and-regions
     "global": "https://api.qoder.com" + API_PATH,
     "cn": "https://api.qoder.com.cn" + API_PATH,
 }
@@ -114,7 +114,7 @@ def read_token(text: str, *, source: str) -> str:
     """Return the token in a text, without one newline at its end.
 
     Raises UsageError, never showing the text, if it is empty, over 16 KiB, or has spaces, control
-    or non-ASCII characters. Any shape will do: service tokens are JWTs (help/pages/api.md#tokens).
+    or non-ASCII characters. Any shape will do: service tokens are JWTs (api.md#tokens).
     """
     token = _LAST_NEWLINE.sub("", text)
     if not token:

@@ -1,5 +1,6 @@
 """What people type who know other tools, or with a slip: understood, or answered with a hint. Never guessed and run."""
 
+import io
 import re
 import shlex
 import string
@@ -14,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.app import App
-from qoder_cli.cli.main import command_tree
+from qoder_cli.cli.main import command_tree, main
 from qoder_cli.help import ALIKE, suggestions
 from qoder_cli.help.suggestions import DESTRUCTIVE, meant
 from qoder_cli.output.screen import Screen, format_typed
@@ -25,17 +26,20 @@ from tests.support.wire import page
 
 # What the hint names, and what is typed.
 HINTED = {
-    "qoder auth login": ["configure", "config login"],
+    "qoder auth login": ["configure", "config login", "auth refresh"],
     "qoder --version": ["-V"],
     "qoder help": ["docs"],
-    "qoder auth status": ["status"],
+    "qoder auth status": ["status", "auth whoami"],
     "'qoder session list' or 'qoder key list' or 'qoder config list'?": ["list"],
     "'qoder run list'": ["ls", "get runs"],
     "'qoder run get'": ["show", "describe run drun_1"],
     "the noun comes first: 'qoder run wait'": ["wait drun_1"],
     "the noun comes first: 'qoder run logs'": ["logs drun_1"],
     "the noun comes first: 'qoder deploy archive'": ["archive dep_1"],
-    "the noun comes first: 'qoder session cancel'": ["cancel sess_1"],
+    "to end a session, see: qoder session --help": ["cancel sess_1"],
+    "the noun comes first: 'qoder run cancel'": ["cancel last", "cancel drun_1"],
+    "the noun comes first: 'qoder run approve'": ["approve last", "approve nightly@last"],
+    "hint: did you mean 'qoder run deny'?": ["deny"],
     "the noun comes first: 'qoder agent create'": ["create agent --name x"],
     "hint: the noun comes first; see: qoder vault credential --help": ["delete vault credential team github-token"],
     "hint: see: qoder memory --help": ["rm memory x", "destroy memory x", "remove memory project x"],
@@ -47,27 +51,32 @@ HINTED = {
     "`qoder run list DEPLOYMENT`": ["deploy runs nightly", "deploy history nightly"],
     "qoder run wait RUN --follow": ["watch last", "follow nightly", "deploy watch x", "run attach last"],
     "`qoder run wait DEPLOYMENT@last`": ["deploy wait dep_1"],
-    "qoder run result RUN": ["output last"],
-    "to end a run, see: qoder run --help": ["run abort last", "run kill drun_1", "stop drun_1"],
-    "`qoder run --help`, `qoder deploy --help`": ["stop x", "kill"],
+    "qoder run result RUN": ["output", "run output last"],
+    "to end a run (it asks first): `qoder run cancel RUN`": [
+        *("run abort last", "run kill drun_1", "stop drun_1", "kill", "kill x", "cancel", "cancel nightly"),
+    ],
+    "`qoder run --help`, `qoder deploy --help`": ["stop x", "abort"],
     "hint: agents can only be archived; see: qoder agent --help": ["agent delete x", "delete agent_1", "agent rm x"],
     "hint: deployments can only be archived; see: qoder deploy --help": ["deploy delete x", "rm dep_1", "deploy rm x"],
     "hint: runs cannot be deleted; see: qoder run --help": ["run delete last"],
     "hint: dreams can only be archived; see: qoder dream --help": ["dream delete drm_1"],
     "hint: see: qoder session --help": ["session purge sess_1"],
     "hint: see: qoder file --help": ["file erase file_1"],
-    "hint: archiving cannot be undone; see: qoder deploy --help": ["deploy unarchive x", "deploy restore x"],
+    "hint: see: qoder deploy --help; archiving cannot be undone": ["deploy unarchive x", "deploy restore x"],
     "`qoder deploy update DEPLOYMENT --name NAME`": ["deploy rename x y"],
-    "hint: qoder opens no browser; to show a deployment: `qoder deploy get DEPLOYMENT`": ["deploy open x"],
+    "hint: to show a deployment: `qoder deploy get DEPLOYMENT`; qoder opens no browser": ["deploy open x"],
     "qoder deploy run DEPLOYMENT": [
         *("deploy nightly-1", "start nightly", "run trigger nightly", "run my-report --wait", "run dep_1")
     ],
     "run --help; to run a deployment, see: qoder deploy run --help": ["run nightly --wait"],
     "hint: for a list of commands: qoder run --help": ["run finish last", "run force-cancel last", "run create x"],
-    "the noun comes first: 'qoder run retry'": ["retry drun_1", "rerun run last", "restart drun_1", "start drun_1"],
+    "the noun comes first: 'qoder run retry'": [
+        *("retry drun_1", "rerun run last", "restart drun_1", "start drun_1", "retry last", "replay last"),
+        *("restart nightly@last", "start nightly@last"),
+    ],
     "hint: to start a failed run once more: `qoder run retry RUN`; DEPLOYMENT@last": [
         *("run rerun last", "run restart drun_1", "run re-run", "run redo last", "run start last", "run again"),
-        *("retry last", "retry", "rerun nightly", "restart nightly@last", "replay last", "start nightly@last"),
+        *("retry", "rerun nightly", "rerun"),
         *("deploy retry nightly", "deploy rerun dep_1", "deploy restart x", "retry dep_1", "runs repeat last"),
     ],
     "hint: to show a run: `qoder run get RUN`": ["run drun_1", "run last", "deploy drun_1", "last"],
@@ -78,7 +87,7 @@ HINTED = {
     "did you mean --status?": ["run list --state failed"],
     "`qoder run list --status failed`": ["run list --failed", "deploy list --failed"],
     "to change an agent: `qoder agent update AGENT`": ["agent edit writer"],
-    "to store a secret: `qoder vault put VAULT NAME`": ["vault set x", "vault add x"],
+    "to store a secret: `qoder vault put VAULT NAME`": ["vault set x", "vault add x", "secret set KEY", "secret put x"],
     "to write an agent as a file: `qoder export AGENT`": ["agent export writer"],
     "to print a session: `qoder session get SESSION --json`": ["session export last"],
     "to change an agent from a file: `qoder agent update AGENT -f FILE`": ["agent apply -f x"],
@@ -93,7 +102,26 @@ HINTED = {
     "`qoder agent versions AGENT`": ["agent history writer"],
     "`qoder run result RUN --output-dir DIR`": ["run download last", "cp last:a.md .", "artifact get x"],
     "`qoder run pending`": ["run approvals", "approvals", "run list --status waiting"],
-    "to halt or resume a schedule, see: `qoder deploy --help`": ["deploy disable x", "deploy enable x"],
+    "to stop a schedule until you resume it: `qoder deploy pause DEPLOYMENT`": [
+        *("deploy disable x", "deploy stop x", "workflow disable x"),
+    ],
+    "to resume a schedule: `qoder deploy unpause DEPLOYMENT`": ["deploy enable x", "workflow enable x"],
+    "`qoder session new --agent AGENT -m TEXT --result`": ["ask hello", "prompt hello", "-p hello", "--print hello"],
+    "to return to a session: `qoder session chat SESSION`": ["--continue", "--resume sess_1", "-c"],
+    "to upgrade qoder, use what installed it: pipx upgrade qoder-cli": ["upgrade", "self-update"],
+    "qoder NOUN update; to upgrade qoder: pipx upgrade qoder-cli": ["update"],
+    "to install completion: `qoder completion --install`": ["--install-completion", "--show-completion bash"],
+    "to decide what agents may do, write a policy: `qoder help policies`": ["--dangerously-skip-permissions -p x"],
+    "to show what apply would change: `qoder diff FOLDER`": ["plan", "plan -out=x", "refresh", "preview"],
+    "`qoder apply --help`": ["down", "destroy", "up -d"],
+    "to write what the server has as files for apply: `qoder export`": ["import agent.writer agent_1"],
+    "to send a workspace id: --workspace ID": ["workspace select prod"],
+    "no shell leads into it": ["exec -it x sh", "run exec last", "session ssh x"],
+    "to give an agent an MCP server": ["mcp add github"],
+    "to run a command when a wait ends: --notify COMMAND": ["webhook list", "notify"],
+    "to list the runs that are running: `qoder run list --status running`": ["top", "run top"],
+    "to skip its question: --yes": ["apply --auto-approve", "agent archive x --force"],
+    "to show a thing: `qoder NOUN get ID`": ["run get last --web"],
     "`qoder schema deploy`": ["explain deploy.schedule"],
     "`qoder help commands`": ["api-resources"],
     "list them: qoder config list": ["config view"],
@@ -125,12 +153,12 @@ HINTED = {
     "see: qoder help nightly": ["help cron"],
     "see: qoder help exit-codes": ["help exit"],
     "to name a folder: -O DIR": ["run result last -o out", "file download a.md -o out"],
-    "`qoder diff FILE`": ["deploy diff x.yaml", "plan"],
+    "`qoder diff FILE`": ["deploy diff x.yaml", "deploy plan x.yaml"],
     "`qoder apply FILE`": ["deploy apply -f x.yaml --yes", "deploy apply x.yaml --dry-run", "apply -f x.yaml"],
     "`qoder export DEPLOYMENT`": ["deploy export nightly-report"],
     "to preview: `qoder diff`": ["apply --dry-run", "apply x.yaml --exit-status", "apply --exit-code --yes"],
-    "drop it: diff exits 8": ["diff --exit-status", "diff --dry-run"],
-    "`qoder schema --check FILE...`": ["validate x.yaml", "lint x.yaml"],
+    "drop it: diff exits 8": ["diff --exit-status", "diff --dry-run", "diff --check"],
+    "`qoder schema --check FILE...`; to preview: `qoder diff`": ["validate x.yaml", "lint x.yaml"],
     "--follow": ["deploy run nightly --watch"],
     "qoder run wait": ["run get drun_1 --watch"],
     "drop it: a command waits only with --wait": [
@@ -191,7 +219,7 @@ def test_corrections_suggest_what_a_slip_meant(qoder: Qoder, typed: str) -> None
 
 @pytest.mark.parametrize(
     "typed",
-    ["deploy run x --web", "run list --user me", "webhooks", "webhook list", "run list --foo", "tariffs", "xyz"],
+    ["deploy run x --wob", "run list --user me", "run list --foo", "tariffs", "xyz"],
 )
 def test_corrections_suggest_nothing_for_what_is_no_slip(qoder: Qoder, typed: str) -> None:
     ran = qoder(*shlex.split(typed))
@@ -256,6 +284,14 @@ def test_corrections_of_a_field_behind_json_say_that_all_are_printed(qoder: Qode
     assert error["hint"] == "--json prints all fields; to select some, pipe it to jq: --json | jq FILTER"
 
 
+@pytest.mark.parametrize("typed", ["run list failed", "run list --deployment running"])
+def test_corrections_of_a_status_that_no_deployment_is_named(qoder: Qoder, typed: str) -> None:
+    qoder.wire.on("GET", "/deployments", page())
+    error = qoder(*typed.split(), "--json").error
+    assert (error["type"], error["next"]) == ("not_found", None)
+    assert error["hint"] == f"to list the runs of all deployments by status: --status {typed.split()[-1]}"
+
+
 def test_corrections_in_json_have_the_words(qoder: Qoder) -> None:
     error = qoder("run", "my report", "--wait", "-o", "json").error
     assert error["message"] == 'unknown command "my report" for "qoder run"'
@@ -263,17 +299,31 @@ def test_corrections_in_json_have_the_words(qoder: Qoder) -> None:
     assert error["next"] is None
 
 
+HABITS = suggestions.thesaurus().habits
+AT_ONE_PLACE = [habit for habit in HABITS if "{" not in habit.hint and not habit.needs]  # the others are filled in
+
+
 def test_corrections_have_a_case_for_every_option_and_every_habit() -> None:
     words = {word.partition("=")[0] for line in HINTS for word in shlex.split(line)}
-    assert set(suggestions.OPTIONS) <= words
-    assert [hint for hint in suggestions.COMMANDS.values() if not any(told in hint for told in HINTED)] == []
+    options = {word for habit in HABITS if not habit.needs for word in habit.words if word.startswith("-")}
+    assert options - words == {"--allowedTools", "--permission-mode"}
+    hints = "".join(map(said, HINTS))
+    assert [habit for habit in AT_ONE_PLACE if habit.hint not in hints] == []
+
+
+def said(line: str) -> str:
+    """Return the hint that a line gets."""
+    error = io.BytesIO()
+    assert main(shlex.split(line), App(env={}, out=Screen(None), err=Screen(error))) == 2
+    return error.getvalue().decode()
 
 
 def test_corrections_name_commands_that_are_there() -> None:
-    told = [*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values()]
+    told = [habit.hint for habit in HABITS if "{" not in habit.hint]
     named = {line for hint in told for line in re.findall("`qoder ([^`]*)`", hint)}
     assert named
-    assert [line for line in named if not parses(line.lower().split())] == []
+    typed = {line: line.lower().replace("noun", "run").split() for line in named}
+    assert [line for line, words in typed.items() if not parses(words)] == []
 
 
 TREE = command_tree("qoder")
@@ -322,7 +372,7 @@ def test_corrections_know_every_destructive_command() -> None:
     }
 
 
-WRITTEN_FOR_A_HABIT = {*suggestions.COMMANDS.values(), suggestions._RETRY}  # each has a case in HINTED
+WRITTEN_FOR_A_HABIT = {habit.hint for habit in AT_ONE_PLACE}  # each has a case in HINTED
 # Verbs that mean one thing to people: a hint for one may name another of its line, within the noun that was typed.
 ALIKE_VERBS = ({"create", "new", "upload"}, {"update", "set", "apply", "put"})
 
@@ -355,15 +405,38 @@ def test_corrections_lead_no_misspelling_to_an_act_that_was_not_meant() -> None:
         for line in lines:
             hint = meant(group, line, names)
             acts = [name for name in named_by(hint) if COMMANDS[name].writes or name.split()[-1] in DESTRUCTIVE]
-            is_a_name = "-" in line[0] and hint.startswith(suggestions._START)  # as a deployment may be called
+            is_a_name = "-" in line[0] and hint.startswith("to start a run: ")  # as a deployment may be called
             if hint not in WRITTEN_FOR_A_HABIT and not is_a_name:
                 assert [name for name in acts if not is_meant(name.split()[-1], line[0])] == [], (line, hint)
                 assert [name for name in acts if noun and not name.startswith(f"{noun} ")] == [], (line, hint)
 
 
-def test_corrections_hint_at_no_destructive_command() -> None:
-    for hint in {*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values()} - {suggestions.COMMANDS["vault set"]}:
-        assert not DESTRUCTIVE & set(re.findall(r"\w+", hint.replace("set QODER_PAT", ""))), hint
+# What takes away, or lets an agent act, and is named to who typed another word for just that.
+DISABLE = ("workflow disable", "schedule disable")
+MEANT = {
+    "apply": {"apply"},
+    "run cancel": {"kill", "cancel", "stop", "abort", "terminate"},
+    "deploy pause": {"kill", "cancel", "disable", "suspend", "deactivate", "stop", *DISABLE},
+    "vault put": {
+        "set",
+        "add",
+        "rotate",
+        *(f"secret {verb}" for verb in ("set", "add", "create", "put")),
+        "secrets set",
+    },
+    "session new": {"run", "ask", "prompt", "query", "claude", "say", "message", "-p", "--print"},
+    "deploy run": {*suggestions.thesaurus().groups["@start"]},
+    "run retry": {*suggestions.thesaurus().groups["@retry"]},
+}
+
+
+def test_corrections_hint_at_no_act_but_the_one_that_was_meant() -> None:
+    for habit in HABITS:
+        hint = re.sub("`?qoder [a-z ]*--help`?|set QODER_PAT|{.*?}", "", habit.hint)
+        for name in (" ".join(named.split()[:2]) for named in re.findall("qoder ((?:[a-z]+ ?)+)", hint)):
+            acts = name in COMMANDS and (COMMANDS[name].writes or name.split()[-1] in DESTRUCTIVE)
+            harmless = {"auth login", "auth switch", "session chat", "deploy unpause", "deploy update", "agent update"}
+            assert not acts or name in harmless or habit.words <= MEANT[name], (name, habit)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +445,7 @@ def test_corrections_hint_at_no_destructive_command() -> None:
 def test_corrections_tell_a_slip_near_a_destructive_command_where_to_look(qoder: Qoder, typed: str) -> None:
     noun = typed.split()[0]
     error = qoder(*typed.split(), "--json").error
-    assert (error["hint"].rpartition("qoder")[2].startswith(f" {noun} --help"), error["next"]) == (True, None)
+    assert (f"qoder {noun} --help" in error["hint"], error["hint"].count("qoder"), error["next"]) == (True, 1, None)
 
 
 TOKEN = "Tok.en/0123456789+abc="

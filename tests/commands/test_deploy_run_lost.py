@@ -449,7 +449,7 @@ def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qo
 @pytest.mark.parametrize("answer", [fresh(6, created="2027-01-15T07:00:00Z"), {**fresh(6), "created_at": None}])
 @pytest.mark.parametrize("key", ["night-1", "8a7f3c52-90d1-4e6b-a1c4-5d2e8f7b6a90"])
 def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, answer: dict[str, Any], key: str) -> None:
-    """Elsewhere, or before this machine lost its state: the server keeps keys (help/pages/api.md#idempotency)."""
+    """Elsewhere, or before this machine lost its state: the server keeps keys (api.md#idempotency)."""
     qoder.wire.on(*TRIGGER, dated(answer))
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", key, "-q").out == "drun_6\n"
 

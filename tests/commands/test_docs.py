@@ -15,7 +15,7 @@ from tests.support.wire import FakeClock
 from tests.tools.generate import PAGES, README, ROOT, with_exit_codes
 
 HOUSE = Path(qoder_cli.__file__).parent
-WRITTEN = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")]}
+WRITTEN = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")]}
 WRITTEN |= {f"qoder_cli/help/pages/{path.name}": path for path in PAGES.glob("*.md")}
 MOST_BYTES = 10_240  # of the README: a front that invites
 GENERATED = ("tests/shown/*", "completions/qoder.*", "completions/_qoder")
@@ -62,7 +62,7 @@ def test_pages_have_what_the_code_cites_of_the_api() -> None:
         for path in (*HOUSE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"))
         for anchor in re.findall(r"api\.md#([\w-]+)", path.read_text("utf-8"))
     }
-    assert cited - anchors(PAGES / "api.md") == set()
+    assert cited - anchors(HOUSE / "api.md") == set()
 
 
 def test_pages_name_only_help_topics_that_exist(qoder: Qoder) -> None:

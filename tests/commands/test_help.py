@@ -88,7 +88,7 @@ def test_help_json_tells_which_options_must_be_given(document: dict[str, Any]) -
         if option["required"]
     }
     create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "env", "message")}
-    said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--with"))}
+    said = {("run", "send", "--message"), ("session", "send", "--message"), ("run", "answer", "--with")}
     assert needed == create | said | {("vault", "connect", "--mcp")}
 
 
@@ -238,7 +238,10 @@ CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--environmen
 
 def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, document: dict[str, Any]) -> None:
     columns, fields = document["columns"], document["fields"]
-    assert columns == {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS), "apply": columns["apply"]}
+    assert (columns["run"], columns["deployment"]) == (list(RUN_COLUMNS), list(DEPLOYMENT_COLUMNS))
+    assert columns["agent versions"] == ["version", "name", "model", "tools", "skills", "mcp", "updated"]
+    qoder.wire.on("GET", "/vaults", page({"id": "vault_1", "display_name": "x"}))
+    assert len(qoder("vault", "list").out.split("\t")) == len(columns["vault"])
     qoder.wire.on("GET", "/deployments", page(), page(), page(), page())
     of_a_file = {"kind", "file", "version", "remarks"}
     assert set(qoder(*CREATE, "--json").json) == names(document["keys"]["apply"]) - of_a_file - {"error"}
@@ -300,11 +303,10 @@ def test_help_of_a_command_has_its_own_options_ranges_in_words_and_one_line_for_
     out = qoder("deploy", "run", "--help").out
     lines = out.splitlines()
     assert any("--wait" in line for line in lines)
-    assert [line for line in lines if "Global options" in line] == [lines[-1]]
-    assert "qoder help options" in lines[-1]
+    assert lines[-1] == "More: qoder help"
     assert not [line for line in lines if line.lstrip().startswith(("--profile", "--debug", "-h", "--no-color"))]
-    assert "[default: 8; 1 to 100]" in out
-    assert "[at least 1]" in qoder("run", "list", "--help").out
+    assert "[default: 8; 1 to 100]" in squeezed(out)
+    assert "[at least" not in qoder("run", "list", "--help").out
     assert "<=x" not in qoder("run", "logs", "--help").out
 
 
@@ -318,4 +320,31 @@ def test_help_has_bold_headings_on_a_terminal_with_colour_only(qoder: Qoder) -> 
     shown = out.getvalue().decode()
     assert re.sub("\x1b\\[[0-9]*m", "", shown) == plain
     bold = re.findall("\x1b\\[1m(.*?)\x1b\\[0m", shown)
-    assert [heading.strip() for heading in bold] == ["Usage:", "Examples:", "Arguments:", "Options:"]
+    assert [heading.strip() for heading in bold] == [
+        *("Usage:", "Examples:", "Arguments:", "Options:", "Waiting:", "When the agent asks:", "Advanced:", "More:"),
+    ]
+
+
+def test_help_puts_options_under_headings_and_explains_shared_ones_once(qoder: Qoder) -> None:
+    out = qoder("deploy", "run", "--help").out
+    titles = re.findall(r"(?m)^(\w.*):$", out)
+    assert titles == [
+        *("Arguments", "Options", "Waiting", "When the agent asks", "Never twice", "Several at once", "Advanced")
+    ]
+    sections = dict(zip(titles, re.split(r"(?m)^\w.*:$", out)[1:], strict=True))
+    placed = {"Waiting": "--timeout", "Never twice": "--on-lost", "Several at once": "--fail-fast"}
+    assert all(f" {name} " in sections[title] for title, name in placed.items())
+    shared = {
+        "run approve": (
+            "--wait, --follow, --result, --timeout, --on-ask, --policy, --notify",
+            "qoder deploy run --help",
+        ),
+        "session wait": ("--last, --timeout, --interval, --follow, --result", "qoder run wait --help"),
+        "agent update": ("--name, --model, --description, --system, --tools", "qoder agent create --help"),
+        "vault list": ("--columns, --sort, --watch", "qoder help output"),
+    }
+    for command, (names, where) in shared.items():
+        out = squeezed(qoder(*command.split(), "--help").out)
+        assert f"also {names}" in out
+        assert f": see {where} More: qoder help" in out
+    assert "also" not in squeezed(qoder("run", "wait", "--help").out.partition("Options:")[2])

@@ -17,7 +17,7 @@ from qoder_cli.commands.help import man_pages
 from tests.conftest import Qoder
 from tests.tools.generate import ROOT
 
-REQUESTS = {"TH", "SH", "B", "BR", "PP", "TP", "nf", "fi"}
+REQUESTS = {"TH", "SH", "SS", "B", "BR", "PP", "TP", "nf", "fi"}
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "ARGUMENTS", "COMMANDS", "OPTIONS", "GLOBAL OPTIONS"]
 SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 
@@ -36,7 +36,7 @@ def test_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) 
         files = wheel.namelist()
         man = {Path(name).name: wheel.read(name).decode() for name in files if "/share/man/man1/" in name}
     assert man == pages()
-    assert {"qoder_cli/help/pages/recipes.md", "qoder_cli/help/pages/api.md"} <= set(files)
+    assert {"qoder_cli/help/pages/recipes.md", "qoder_cli/api.md"} <= set(files)
     assert any(name.endswith("/licenses/LICENSE") for name in files)
 
 

@@ -179,7 +179,7 @@ def test_report_says_all_is_well_only_where_it_is(qoder: Qoder, world: World) ->
     for hours in range(1, 25):
         fire(world, id, hours)
     ran = qoder("report", "--exit-status")
-    assert (ran.code, "All is well: 24 fires of schedules, none missed; no run failed." in ran.out) == (0, True)
+    assert (ran.code, "All is well: 24 scheduled times, none missed; no run failed." in ran.out) == (0, True)
     world.start("dep_fail", at=ago(world, 2))
     ran = qoder("report", "--exit-status")
     assert (ran.code, "All is well" in ran.out) == (8, False)
@@ -677,7 +677,7 @@ def test_report_says_that_nothing_was_due_only_where_nothing_was(qoder: Qoder, q
     later(qoder, 0.2)  # it fired five past, and is judged 16 minutes later
     report = qoder("report", "--since", "1h", "-o", "json").json
     assert (report["fires"], report["not_decided"]) == (0, 1)
-    assert report["verdict"] == "All is well: 0 fires of schedules, none missed; no run failed."
+    assert report["verdict"] == "All is well: 0 scheduled times, none missed; no run failed."
 
 
 def test_report_calls_nothing_well_over_a_fire_just_before_a_change(qoder: Qoder, quiet: World) -> None:

@@ -1,4 +1,4 @@
-"""`qoder run get`: how a run ended, by its own word or by its session's (help/pages/api.md#stop-reasons)."""
+"""`qoder run get`: how a run ended, by its own word or by its session's (api.md#stop-reasons)."""
 
 import json
 import re

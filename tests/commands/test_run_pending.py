@@ -58,9 +58,9 @@ def test_run_pending_has_a_key_for_every_column(qoder: Qoder, server: Asking) ->
     thread = {"mcp_server_name": "prod", "session_thread_id": "sthr_1"}
     server.asks("sess_1", call(1, kind="agent.mcp_tool_use", **thread), call(2, kind="agent.custom_tool_use"))
     rows = [line.split("\t") for line in qoder("run", "pending", "drun_1").out.splitlines()]
-    documented = re.findall(r"Piped: ([^.]*)\.", qoder("run", "pending", "--help").out)[0]
-    columns = [name.strip() for name in documented.split(",")]
-    keys = [name for each in qoder("help", "--json").json["keys"]["pending"] for name in each["names"]]
+    reference = qoder("help", "output", "--json").json
+    columns = reference["columns"]["pending"]
+    keys = [name for each in reference["keys"]["pending"] for name in each["names"]]
     for row, told in zip(rows, qoder("run", "pending", "drun_1", "--json").json, strict=True):
         shown = dict(zip(columns, row, strict=True))
         assert sorted([*told, "policy"]) == sorted(keys)  # which only --policy adds

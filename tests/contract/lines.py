@@ -12,7 +12,6 @@ from inspect import cleandoc
 from typing import Any, NamedTuple
 
 from qoder_cli.cli.main import command_tree, commands_of, function_of, shared_options
-from qoder_cli.cli.options import HiddenCommand
 from qoder_cli.help import NOUNS
 from qoder_cli.nouns.table import all_operations
 
@@ -169,7 +168,7 @@ def _below(path: tuple[str, ...], commands: Mapping[str, Any]) -> Iterator[tuple
         if isinstance(command, tuple):
             yield from _below(words, command[1])
         else:
-            yield words, function_of(command.command if isinstance(command, HiddenCommand) else command)
+            yield words, function_of(command)
 
 
 def _all_commands() -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -13,7 +13,7 @@ from tests.sandbox.desk import AUTH, Desk
 from tests.support.cells import MORE
 
 STORE = "/memory_stores/memstore_project"
-OVERTAKEN = (409, "invalid_request_error", None)  # help/pages/api.md#memory
+OVERTAKEN = (409, "invalid_request_error", None)  # api.md#memory
 MEMORIES = f"{STORE}/memories"
 VERSIONS = f"{STORE}/memory_versions"
 SKILL = "/skills/skill_release_notes"

@@ -149,7 +149,7 @@ AUTHS: list[dict[str, Any]] = [
 def test_sandbox_never_shows_a_secret(desk: Desk, auth: dict[str, Any]) -> None:
     credential = desk.made(KEYS, auth=auth, display_name="key")
     path = f"{KEYS}/{credential['id']}"
-    # What an update does not know (help/pages/api.md#vaults).
+    # What an update does not know (api.md#vaults).
     assert desk.refused("POST", path, json={"auth": auth})[0] == 400
     change = {name: value for name, value in auth.items() if name not in ("secret_name", "mcp_server_url")}
     again = desk.post(path, {"auth": change, "metadata": {"team": "core"}})

@@ -108,7 +108,7 @@ def test_sandbox_lists_refuse_a_wrong_limit_and_two_cursors(current: Desk, opera
         "POST /deployments/dep_demo/start",
         "GET /environments/env_1/",
         "PUT /deployments/dep_demo",
-        "DELETE /agents/agent_1",  # the API has it (help/pages/api.md#operations)
+        "DELETE /agents/agent_1",  # the API has it (api.md#operations)
         "POST /agents/search",  # the same
         "POST /memory_stores/memstore_project/memories/search",
         "GET /webhook_endpoints",  # the same

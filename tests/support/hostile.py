@@ -2,7 +2,7 @@
 
 `Server` says in which ways it is bad, a field a way; the first value of each in `WAYS` is honest. `Hostile` is the
 transport: it knows which runs each request really started and how each session really went (`truth`), whatever it
-answers. Written from help/pages/guarantees.md and help/pages/api.md alone; it shares nothing with the sandbox.
+answers. Written from help/pages/guarantees.md and api.md alone; it shares nothing with the sandbox.
 """
 
 import json

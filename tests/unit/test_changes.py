@@ -62,7 +62,7 @@ def changed(wanted: dict[str, Any], *, server: dict[str, Any] | None = None, rep
 
 
 def merged(server: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    """Return what the documented rules of an update make of the server's object (help/pages/api.md#deployments)."""
+    """Return what the documented rules of an update make of the server's object (api.md#deployments)."""
     new = {**server, **{name: value for name, value in body.items() if name != "metadata"}}
     metadata = {**server.get("metadata", {}), **body.get("metadata", {})}
     new["metadata"] = {key: value for key, value in metadata.items() if value is not None}

@@ -127,12 +127,12 @@ def texts() -> list[Text]:
     meanings = [each.meaning for each in told] + [*documented.MEANING.values(), *documented.THEN.values()]
     meanings += [about for about, _ in NOUNS.values()] + [*documented.TOPICS.values(), *documented.PAGES.values()]
     found += [Text("help/documented.py", text, False) for text in meanings]
-    suggested = [*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values(), suggestions.NO_TOKEN]
+    suggested = [*(habit.hint for habit in suggestions.thesaurus().habits), suggestions.NO_TOKEN]
     return found + [Text("help/suggestions.py", text, True) for text in suggested]
 
 
 def test_messages_are_found(texts: list[Text]) -> None:
-    some = {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"}
+    some = {"--type must not be empty", "Never prompt.", "Do not ask.", "nothing was changed"}
     assert some <= {text.text for text in texts}
     assert len(texts) > 400
     assert sum(text.is_hint for text in texts) > 60

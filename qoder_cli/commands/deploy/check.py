@@ -35,9 +35,9 @@ _INDENT = 4  # columns
 _MANY = 3  # deployments with the same note, from which on it is said once
 _NAMED = 8  # of them
 
-_OF = "Deployment ids (dep_…) or exact names; - reads them from stdin. All without one."
-_PROBE = flag("--probe", "Also have the API try the OAuth credentials, and renew them if it can.")
-_EXIT = flag("--exit-status", "Exit 8 if there is a problem, 7 if something could not be read.")
+_OF = "Ids (dep_…) or exact names; - reads stdin. Default: all."
+_PROBE = flag("--probe", "Also have the API try OAuth credentials and renew them.")
+_EXIT = flag("--exit-status", "Exit 8 for a problem, 7 if something was unreadable.")
 
 
 def check(
@@ -45,26 +45,25 @@ def check(
     deployments: Texts = argument("DEPLOYMENT...", _OF, values.deployments, default=None),
     probe: bool = _PROBE,
     exit_status: bool = _EXIT,
-    policy: Text = option("--policy", "FILE", "Rules that answer what tools ask: these need no person.", values.files),
+    policy: Text = option("--policy", "FILE", "Do not warn of tools that these rules decide.", values.files),
     *,
     viewing: Viewing,
 ) -> None:
     """Say why the next run of a deployment may fail.
 
-    Reads what each deployment refers to and how its last runs went: things that
-    are archived or gone, credentials, network, tools that wait for a person, the
-    schedule. Each finding names a command that mends it. A problem makes the
-    next run fail, a warning may, a note is worth knowing. Nothing is changed;
-    only --probe makes the API renew credentials.
+    Reads what each deployment refers to and how its last runs went: things
+    archived or gone, credentials, network, tools that wait for a person, the
+    schedule. Each finding names the command that mends it. A problem makes the
+    next run fail, a warning may. Changes nothing; only --probe has credentials
+    renewed.
 
-    What could not be read is a finding (`unread`), too. Nobody can foresee rate
-    limits, a model that fails, or an organization that is disabled. Piped:
-    deployment, finding, weight, says, fix, name.
+    What could not be read is a finding, too (`unread`). It cannot foresee rate
+    limits, failing models or disabled organizations. Piped: deployment,
+    finding, weight, says, fix, name.
 
     Examples:
       qoder deploy check
-      qoder deploy check nightly-report --exit-status
-      qoder deploy check --json | jq -r '.[].says'"""
+      qoder deploy check nightly-report --exit-status"""
     view = View(app, viewing, COLUMNS)
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")

@@ -73,14 +73,12 @@ class DeploymentFields(NamedTuple):
 def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
     """Create a deployment.
 
-    Requires --name, --agent, --env and --message. With --schedule it
-    starts firing at once; without, it only runs when you start it. --outcome
-    and --rubric give `deploy run --require-satisfied` what to require. For every
-    other setting use a file: qoder apply FILE.
+    Requires --name, --agent, --env and --message. With --schedule it fires from
+    now on; without, you start it. `deploy run --require-satisfied` requires
+    --outcome. For other settings use a file: qoder apply FILE.
 
-    Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
-    what then; 9 if the response was lost and it is unclear whether it was
-    created.
+    Exits 6 if the name is taken (see --if-missing), 9 if the response was lost
+    and it is unclear whether it was created.
 
     Examples:
       qoder deploy create --name a --agent writer --env default -m Report
@@ -120,13 +118,11 @@ def update(
     """Update a deployment. Only the settings you pass are changed.
 
     --agent without a version pins the latest. --vault replaces all vaults,
-    --message all initial messages; --metadata keeps other keys. Shows the
-    changes, sends them and verifies the result. Exits 0 even if there was
-    nothing to change.
+    --message all initial messages; --metadata keeps other keys. Shows, sends
+    and verifies the changes; exits 0 if there are none.
 
     Examples:
-      qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
-      qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
+      qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run"""
     from qoder_cli.stack.turns import machine_turn
 
     cleared: dict[str, Any] = {}

@@ -10,9 +10,8 @@ from qoder_cli.nouns.views import deployment_fields
 def get(app: App, deployment: str = ONE_DEPLOYMENT) -> None:
     """Show a deployment and its recent runs.
 
-    The last 20 runs are drawn as one symbol each (newest on the right) above
-    a bar for their duration. JSON is the server's object, without runs. Exits
-    0 in any state, 5 if it does not exist.
+    Draws the last 20 runs as a symbol each (newest on the right) above a bar
+    for their duration. JSON is without them. Exits 0 in any state.
 
     Examples:
       qoder deploy get dep_demo

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 PARALLEL = 8  # runs started at a time
 
-_KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
-_KEYS = "required: refuse a key unless a store is set up that machines share (QODER_KEYS)."
-_UNTIL = "With a shared store: one run whatever becomes of it (started), or until one has not failed (completed)."
-_LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 at once (fail)."
-_IF_IDLE = flag("--if-idle", "Don't start a run while another run of this deployment is running (checked, not locked).")
+_KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.", group=options.ONCE)
+_KEYS = "required: refuse a key without a store that machines share (QODER_KEYS)."
+_UNTIL = "With a shared store: one run (started), or one until it does not fail (completed)."
+_LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 (fail)."
+_IF_IDLE = flag(
+    "--if-idle", "Don't start while a run of this deployment is running (checked, not locked).", group=options.ONCE
+)
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_PARALLEL = "Start up to N deployments at once; 20 per second at most."
-_DUPLICATES = flag("--allow-duplicates", "Start a deployment once for each time it is listed.")
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
+_PARALLEL = "Start up to N at once; 20 per second at most."
+_DUPLICATES = flag("--allow-duplicates", "Start a deployment as often as it is listed.", group=options.MANY)
+_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 
 
 def run(
@@ -37,15 +39,15 @@ def run(
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     interval: Text = options.INTERVAL,
     idempotency_key: Text = _KEY,
-    keys: Keys | None = option("--keys", None, _KEYS),
-    key_until: KeyUntil = option("--key-until", None, _UNTIL, default="started"),
-    on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt"),
+    keys: Keys | None = option("--keys", None, _KEYS, group=options.ADVANCED),
+    key_until: KeyUntil = option("--key-until", None, _UNTIL, default="started", group=options.ADVANCED),
+    on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt", group=options.ONCE),
     if_idle: bool = _IF_IDLE,
-    on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail"),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach"),
-    parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, min=1, max=100),
-    fail_fast: bool = flag("--fail-fast", "Stop starting and waiting after the first failure."),
-    keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown."),
+    on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail", group=options.WAITING),
+    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
+    parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, group=options.MANY, min=1, max=100),
+    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
+    keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown.", group=options.MANY),
     allow_duplicates: bool = _DUPLICATES,
     allow_empty: bool = options.ALLOW_EMPTY,
     dry_run: bool = _DRY_RUN,
@@ -53,27 +55,24 @@ def run(
 ) -> Any:
     """Start a run of one or more deployments.
 
-    Returns as soon as the run is accepted. With --wait the exit code is the
-    outcome: 0 completed, 1 failed or never started, 3 skipped, 11 needs an
-    answer, 124 timed out (after 11 and 124 it keeps running). "Completed"
-    means that the agent finished its turn, not that it did what you wanted.
+    Returns once the run is accepted. With --wait the exit code is the outcome:
+    0 completed, 1 failed or never started, 3 skipped, 11 needs an answer, 124
+    timed out (after 11 and 124 it keeps running). Completed means that the
+    agent finished its turn, not that it did what you wanted.
 
-    Runs cost credits, so qoder never starts one twice by accident. If the
-    response is lost, it checks the run list for 8 seconds: exactly one
-    matching run is adopted; otherwise it exits 9 and does not send the
-    request again.
+    No run is started twice by accident. If the response is lost, exactly one
+    matching run in the run list is adopted; otherwise it exits 9 and sends
+    nothing more (qoder help guarantees).
 
-    Several deployments are started in parallel, once each; duplicate or
-    unknown names stop the command before anything is sent. -o json prints an
-    array in input order, -o jsonl one line as each run finishes. The exit code
-    is the worst one. --timeout starts counting once all are started.
+    Several are started in parallel, once each; a duplicate or unknown name
+    stops the command before anything is sent. -o json prints an array in input
+    order, -o jsonl a line as each ends. The exit code is the worst one.
+    --timeout counts once all are started.
 
     Examples:
       qoder deploy run dep_demo --wait
       qoder deploy run dep_demo --wait --timeout 30m --json | jq -r .status
       qoder deploy run dep_demo --idempotency-key "nightly-$(date +%F)"
-      id=$(qoder deploy run dep_demo -q) && qoder run wait "$id"
-      qoder deploy run dep_demo dep_slow --wait -o jsonl | jq -r .status
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
     Try these for free: qoder sandbox -- sh"""

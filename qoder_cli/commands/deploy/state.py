@@ -21,27 +21,24 @@ def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
 def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Pause deployments. Schedules stop and new runs are refused.
 
-    Exits 0 if they are (or already were) paused, 6 if one is archived. Runs in
-    progress keep running; to stop one: qoder run cancel.
+    Runs in progress keep running (see run cancel). Exits 0 if they already
+    were paused, 6 if one is archived.
 
-    Several are paused one after another; a failure does not stop the rest.
-    JSON is then an array in input order, and the exit code is the worst one.
+    A failure does not stop the rest; the exit code is the worst one.
 
     Examples:
-      qoder deploy pause nightly-report
-      echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status"""
+      qoder deploy pause nightly-report"""
     _change(app, PAUSE, deployments, allow_empty)
 
 
 def unpause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Resume paused deployments.
 
-    Exits 0 if they are (or already were) active, 6 if one is archived. Scheduled
-    runs missed while paused are probably not made up (the API does not say).
+    Exits 0 if they already were active, 6 if one is archived. Runs missed
+    while paused are probably not made up (the API does not say).
 
     Examples:
-      qoder deploy unpause nightly-report
-      qoder deploy unpause nightly-report --json | jq -r .status"""
+      qoder deploy unpause nightly-report"""
     _change(app, UNPAUSE, deployments, allow_empty)
 
 

@@ -1,4 +1,4 @@
-"""`qoder env create` and `update`: an environment from options (help/pages/api.md#environments and #limits).
+"""`qoder env create` and `update`: an environment from options (api.md#environments and #limits).
 
 The API replaces its config whole, refuses an empty one, and takes one without `networking` as
 limited: so `networking` is always sent.
@@ -20,8 +20,8 @@ from qoder_cli.nouns.schema import Reader
 from qoder_cli.nouns.table import NOUNS, of_file
 
 _ENV = NOUNS["env"]
-_NETWORK = option("--network", None, "Network access: open (everything) or limited (only allowed hosts).")
-_SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
+_NETWORK = option("--network", None, "open (everything) or limited (allowed hosts).")
+_SETUP = option("--setup", "TEXT|@FILE|-", "Script to run before each session.")
 
 MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
 _OF_CLOUD = ("networking", "packages", "setup_script")
@@ -54,13 +54,11 @@ def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Tex
 
     Requires --name. The network is open unless you say otherwise. A session
     does not start if the setup script fails or takes over 10 minutes. ${VAR}
-    in a file is expanded from the environment. Exits 6 if the name is taken,
-    unless --if-missing or --allow-duplicate says what then; 9 if the response
-    was lost and the new environment cannot be found. It is never created twice.
+    in a file is expanded from the environment. Exits 6 if the name is taken
+    (see --if-missing), 9 if the response was lost and it is not found.
 
     Examples:
-      qoder env create --name data --pip pandas --apt graphviz
-      qoder env create --name closed --allow-host example.com --dry-run"""
+      qoder env create --name data --pip pandas --apt graphviz"""
     making.check()
     body, options = _read(app, "create", {**typed._asdict(), "file": file})
     given = body.get("config") or {}
@@ -86,11 +84,10 @@ def update(
 
     Hosts, packages and metadata are added to those that are there; `config` in
     a file replaces the old one, except that a network it does not name stays.
-    Exits 0 even if there was nothing to change, 6 if it is archived.
+    Exits 0 if nothing had to change, 6 if it is archived.
 
     Examples:
-      qoder env update default --pip pandas --dry-run
-      qoder env update default --description 'For reports' --metadata team=core"""
+      qoder env update default --pip pandas --dry-run"""
     body, options = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(options)) or typed.self_hosted
     current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)

@@ -1,4 +1,4 @@
-"""`qoder env work`: work for your own workers (help/pages/api.md#environments)."""
+"""`qoder env work`: work for your own workers (api.md#environments)."""
 
 import re
 from typing import Any

@@ -185,12 +185,11 @@ def check(
 ) -> None:
     """Check a policy: every problem, with its line; then each rule in plain words.
 
-    Each rule is read aloud with what it opens: that the agent can change what a
-    command runs, for example. Exits 2 if the policy cannot be used. See
-    `qoder help policies`.
+    Each rule comes with what it opens, for example that the agent can change
+    what a command runs. Exits 2 if the policy cannot be used. See `qoder help
+    policies`.
 
     Examples:
-      qoder policy check policy.yaml
       qoder policy check policy.yaml --strict"""
     from qoder_cli.sessions.guard import loaded
 

@@ -44,11 +44,11 @@ class DecisionData(TypedDict):
 
 
 def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewing) -> None:
-    """List the decisions of policies on this machine, newest first.
+    """List decisions of policies on this machine, newest first (20 by default).
 
-    Each decision has the rule, its line, the file and the SHA-256 of what was in
-    it then. State: sending (the command was stopped in between, or the response
-    was lost), sent, gone (it was lost, and the call waits no longer).
+    Each has the rule, its line, the file and the SHA-256 of its content then.
+    State: sending (stopped in between, or the response was lost), sent, gone
+    (lost, and the call waits no longer).
 
     Examples:
       qoder policy log

@@ -234,17 +234,15 @@ def try_out(
 ) -> None:
     """Show what a policy would have decided.
 
-    Reads every call that agents made or asked for in past runs, and prints how
-    many each rule decides. What is left for a person is counted by command.
+    Reads every call in past runs, and prints how many each rule decides; what
+    is left for a person is counted by command.
 
-    --expect reads a list of calls, each with `answer: allow`, `deny` or `ask`,
-    and either `command`, or `name` and `input`; exits 8 if one differs, so
-    that CI can test a policy. With it, and with --call, no server is needed.
-    Nothing is approved or denied.
+    --expect reads calls, each with `answer: allow`, `deny` or `ask`, and
+    either `command`, or `name` and `input`; exits 8 if one differs. It and
+    --call need no server. Nothing is approved or denied.
 
     Examples:
       qoder policy test policy.yaml --since 30d
-      qoder policy test policy.yaml last
       qoder policy test policy.yaml --expect policy.tests.yaml"""
     from qoder_cli.sessions.guard import loaded
 

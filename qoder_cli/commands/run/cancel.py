@@ -52,12 +52,11 @@ class _Requested(NamedTuple):
 def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> Any:
     """Cancel runs and wait for them to stop.
 
-    Exits 0 once they have stopped, or if they already had; 9 when a run is
-    still running a minute later. Anything the agent did before is not undone.
-    Asks before each one; scripts need --yes. A failure does not stop the rest.
+    Exits 0 once they have stopped, or already had; 9 if one still runs a
+    minute later. Nothing the agent did is undone. Asks first; scripts need
+    --yes. A failure does not stop the rest.
 
     Examples:
-      qoder run cancel last --yes
       qoder deploy run dep_slow -q | qoder run cancel - --yes"""
     from qoder_cli.commands.target import sessions_of
 

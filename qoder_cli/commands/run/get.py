@@ -19,8 +19,8 @@ from qoder_cli.runs.observe import observer_of
 from qoder_cli.sessions.asks import with_asks
 from qoder_cli.sessions.state import read_session
 
-_EXIT_STATUS = flag("--exit-status", "Exit with the run's outcome; 8 while it is running.")
-_OF_THIS = "Exit 5 unless it is a run of this deployment (id or name)."
+_EXIT_STATUS = flag("--exit-status", "Exit with the run's outcome.")
+_OF_THIS = "Exit 5 unless it is a run of this deployment."
 
 
 def get(
@@ -31,8 +31,8 @@ def get(
 ) -> None:
     """Show a run's status and details.
 
-    Exits 0 whatever the run's status, unless --exit-status is given: then
-    0 completed, 1 failed, 3 skipped, 8 still running, 9 unknown.
+    Exits 0 whatever the status. With --exit-status: 0 completed, 1 failed, 3
+    skipped, 8 still running, 9 unknown.
     On a terminal RUN defaults to `last`.
 
     Examples:
@@ -59,7 +59,7 @@ def get(
 
 
 def _check_is_of(app: App, id: str, deployment: str) -> None:
-    """Raise NotFound for a run of another deployment (help/pages/api.md#runs)."""
+    """Raise NotFound for a run of another deployment (api.md#runs)."""
     path = f"/deployments/{segment(deployment)}/runs/{segment(id)}"
     try:
         found = mapping(app.client.get(path))

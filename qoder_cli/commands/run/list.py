@@ -38,22 +38,22 @@ Trigger = Literal["manual", "schedule", "retry"]
 _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 
 
-_OF_THIS = "Only runs of this deployment (id or name)."
+_OF_THIS = "Only runs of this deployment."
 _OF = argument("DEPLOYMENT", _OF_THIS, values.deployments, default=None)
-_STATUS = several("--status", "STATUS,…", f"Only runs with one of these: {', '.join(Status)}.")
-_TRIGGER = option("--trigger", "HOW", "Only runs triggered this way: manual, schedule or retry.")
-_SINCE = option("--since", "WHEN", "Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time.")
-_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.", default=None)
+_STATUS = several("--status", "STATUS,…", f"Only {', '.join(Status)}.")
+_TRIGGER = option("--trigger", "HOW", "manual, schedule or retry.")
+_SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
+_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
 
 
 def list_runs(
     app: App,
     deployment: Text = _OF,
-    of_deployment: Text = option("--deployment", "DEPLOYMENT", "The same as DEPLOYMENT.", values.deployments),
+    of_deployment: Text = option("--deployment", "DEPLOYMENT", "The same.", values.deployments),
     status: list[Status] | None = _STATUS,
     trigger: Trigger | None = _TRIGGER,
     since: Text = _SINCE,
-    until: Text = option("--until", "WHEN", "Only runs created until then."),
+    until: Text = option("--until", "WHEN", "Created until then."),
     limit: int | None = LIMIT,
     all: bool = ALL,
     resolve: bool | None = _RESOLVE,
@@ -62,14 +62,12 @@ def list_runs(
 ) -> None:
     """List runs, newest first (20 by default).
 
-    Some servers do not report a status; qoder then reads it from each run's
-    session, for lists of up to 100 rows or with --status. Longer lists show
-    "-" unless you pass --resolve. What runs cost is in `session list`.
+    Where servers report no status, it is read from each run's session, for up
+    to 100 rows or with --status; longer lists show "-" without --resolve.
+    Costs are in `session list`.
 
     Examples:
-      qoder run list
       qoder run list nightly-report --status failed,skipped --since 7d
-      qoder run list --columns id,deployment,error -o pretty
       qoder run list --all -o jsonl | jq -r .id"""
     view = View(app, viewing, RUN_COLUMNS, "error")
     window = Window.read(since, until, app=app)
@@ -77,7 +75,7 @@ def list_runs(
         raise UsageError(f"DEPLOYMENT and --deployment name two: {deployment}, {of_deployment}", hint="give one")
     deployment = of_deployment if deployment is None else deployment
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
-    of = None if deployment is None else deployment_id_of(deployment, app)
+    of = None if deployment is None else _deployment_id(deployment, app)
     typed = [*(("--status", each) for each in status or ()), ("--trigger", trigger), ("--since", since)]
     filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
@@ -87,6 +85,17 @@ def list_runs(
         _look(app, of, {str(each) for each in status or ()}, trigger, read, wanted, resolve=resolve, none=none)
 
     view.show(look)
+
+
+def _deployment_id(typed: str, app: App) -> str:
+    try:
+        return deployment_id_of(typed, app)
+    except NotFound as error:
+        if typed in [*Status]:
+            raise error.with_(
+                hint=f"to list the runs of all deployments by status: --status {typed}", next=None
+            ) from None
+        raise
 
 
 def _look(
@@ -106,7 +115,7 @@ def _look(
     def ask() -> tuple[Window, bool, Page, Iterable[Page]]:
         window = read_window()
         path, query = runs_request(of, trigger, window)
-        # The server cannot be asked for less than every run (help/pages/api.md#runs).
+        # The server cannot be asked for less than every run (api.md#runs).
         filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
         query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
         return window, filtered_here, *_pages(app, path, query, statuses)
@@ -239,7 +248,7 @@ def _newest_first(data: list[Any]) -> list[Any]:
     """Return a one-page list in order of creation, newest first.
 
     The order of all runs is not documented; the one example has the newest first
-    (help/pages/api.md#runs). A longer list is taken to be so too: sorting it would mean holding it all.
+    (api.md#runs). A longer list is taken to be so too: sorting it would mean holding it all.
     """
     moments = [parse_timestamp(mapping(item).get("created_at")) for item in data]
     if None in moments:
@@ -251,7 +260,7 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     """Return the second page's query if the server filters by status, else None.
 
     Only older servers do: their runs have a status, and their cursors are ids, which mean
-    the same with any filter (help/pages/api.md#lists-and-pages).
+    the same with any filter (api.md#lists-and-pages).
     """
     name, value = next_cursor(first) or ("", "")
     shown = set(filter(None, (text(mapping(item).get("status")) for item in first["data"])))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
-_TAIL = option("--tail", "N", "Show only the last N events of a run.", min=0, max=MOST_OF_TAIL)
-_SINCE = option("--since", "WHEN", "Only events since: an age (90m, 7d), a date or a time.")
-_THREAD = option("--thread", "ID", "Only events of this thread (sthr_…; see `session thread list`).")
+_TAIL = option("--tail", "N", "Show only the last N events.", min=0, max=MOST_OF_TAIL)
+_SINCE = option("--since", "WHEN", "Only events since an age (7d), date or time.")
+_THREAD = option("--thread", "ID", "Only events of this thread (sthr_…).")
 
 
 def logs(
@@ -40,22 +40,21 @@ def logs(
 ) -> None:
     """Show what the agent said and did.
 
-    When piped, each line is time, speaker and text separated by tabs;
-    continuation lines start with two tabs. On a terminal, long calls and their
-    results are cut. Housekeeping events are hidden unless selected with --type;
-    -o jsonl prints every event unchanged. Exits 0 whatever the run's outcome.
+    In a pipe each line is time, speaker and text, separated by tabs;
+    continuation lines start with two tabs. A terminal cuts long calls and
+    results. Housekeeping events need --type; -o jsonl prints every event
+    unchanged. Exits 0 whatever the outcome.
     On a terminal RUN defaults to `last`.
 
     With several runs, or -, each log is preceded by a line
       ==> RUN (DEPLOYMENT, STATUS) <==
-    With -o json they are an array of the runs, each with a key `events`; -o
-    jsonl names each event's run by a key `run_id`. A run that cannot be read
-    sets the exit code; the others are still shown.
+    -o json prints an array of runs, each with its `events`; -o jsonl adds a
+    key `run_id` to each event. A run that cannot be read sets the exit code;
+    the others are shown.
 
     Examples:
       qoder run logs last --follow
       qoder run logs last --type agent.message --since 90m
-      qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
     from qoder_cli.commands.target import sessions_of
     from qoder_cli.sessions.showing import Selection

@@ -1,4 +1,4 @@
-"""`qoder run logs --follow`: events until the run ends (help/pages/api.md#events and #event-streams)."""
+"""`qoder run logs --follow`: events until the run ends (api.md#events and #event-streams)."""
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NeedsAnswer

@@ -16,7 +16,7 @@ from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
 if TYPE_CHECKING:
     from qoder_cli.policy.rules import Policy
 
-_SINCE = "Without an id: look at sessions created since, e.g. 90m, 7d or a date."
+_SINCE = "Without RUN: sessions created since."
 
 
 # What is the same in every row may go; but never what a person decides by.
@@ -34,22 +34,16 @@ def pending(
 ) -> None:
     """List the calls that wait for an answer.
 
-    Without RUN it looks at all sessions of the last 24 hours that have not
-    ended, with one request each (more where the agent works: a sub-agent may
-    ask), and says how many those were. On a terminal the calls of each session
-    are numbered: `approve last 2` shows call 2 again, and asks.
-    In JSON each call has its whole input, an `input_sha256`, and under `answer`
-    the commands that answer it; qoder help output has all keys.
-    Piped: run, session, deployment, call, kind, name, input, asked, waits,
-    credits, length, number, mcp_server_name,
-    thread, input_sha256, deployment_name. With --policy, policy is another. Kind
-    is tool, mcp or custom; `unreadable` waits too.
+    Without RUN it asks all sessions of the last 24 hours that have not ended,
+    and says how many. On a terminal calls are numbered: `approve last 2` shows
+    call 2 again, and asks. In JSON each call has its whole input, its
+    `input_sha256`, and under `answer` the commands that answer it (qoder help
+    output). Kind is tool, mcp or custom; `unreadable` waits too. With
+    --policy, policy is a column, too.
 
     Examples:
       qoder run pending
-      qoder run pending last --json | jq '.[].input'
-      qoder session pending --since 7d --exit-status
-      qoder run pending --policy policy.yaml"""
+      qoder run pending last --json | jq '.[].input'"""
     view = View(app, viewing, COLUMNS if policy is None else (*COLUMNS, "policy"))
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")

@@ -26,8 +26,8 @@ from qoder_cli.cli.options import (
 if TYPE_CHECKING:
     from qoder_cli.runs.ending import Wanted
 
-_CALLS = argument("CALL...", "Ids of calls (evt_…), or numbers that `pending` showed.", default=None)
-_SAME = "Refuse (exit 6) unless it is the call with this hash. Once for each call."
+_CALLS = argument("CALL...", "Ids (evt_…), or numbers that `pending` showed.", default=None)
+_SAME = "Exit 6 unless the call has this hash. Once per call."
 _WITH = option("--with", "TEXT|@FILE|-", "What the tool returns; - reads stdin.", default=...)
 
 
@@ -44,20 +44,18 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
     """Allow calls that the agent wants to make.
 
     Shows what the agent said last and each call with its input, and asks: y
-    allows, n denies, w denies with a reason, a allows all equal calls, r denies
-    the rest. Scripts name the calls by id (or pass --all), with --yes.
-    Right before sending, each call is read again: if it has changed, nothing is
-    sent (exit 6). With --input-sha256 it must also be what `pending --json`
-    showed: the same input, tool, MCP server, kind and thread.
+    allows, n denies, w denies with a reason, a allows all equal calls, r
+    denies the rest. Scripts name calls by id, or pass --all, with --yes. Right
+    before sending, each call is read again: if it changed, nothing is sent
+    (exit 6). With --input-sha256 it must be what `pending --json` showed: the
+    same input, tool, MCP server, kind and thread.
 
     Exit codes: 0 answered, or with --all nothing waited; 6 it no longer waits;
     9 unknown whether it arrived (never sent twice). With --wait: the run's
     exit code.
 
     Examples:
-      qoder run approve last
-      qoder run approve last evt_1 --input-sha256 HEX --yes --wait --result
-      qoder session approve sess_demo --all --yes"""
+      qoder run approve last evt_1 --input-sha256 HEX --yes --wait --result"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
 
@@ -77,9 +75,8 @@ def deny(
 ) -> Any:
     """Refuse calls that the agent wants to make.
 
-    The agent learns of it and continues without the call. Otherwise it works like
-    `approve`: the calls are shown, asked about, and read again right before.
-    Here n denies and r denies the rest; y and a do nothing.
+    The agent learns of it, and continues without the call. Otherwise it works
+    like `approve`; y and a do nothing.
 
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
@@ -123,7 +120,7 @@ def _require_run(run: str, verb: str) -> None:
 def answer(
     app: App,
     run: str = ONE_RUN,
-    call: str = argument("CALL", "Id of the call (evt_…), or a number that `pending` showed."),
+    call: str = argument("CALL", "Id (evt_…), or a number that `pending` showed."),
     reply: str = _WITH,
     error: bool = flag("--error", "The tool failed, and this says why."),
     *,
@@ -131,10 +128,10 @@ def answer(
 ) -> Any:
     """Give the result of a custom tool that the agent called.
 
-    A call that is named by its number is shown and asked about first.
+    Shows a call named by its number first, and asks.
 
-    Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
-    9 unknown whether it arrived. With --wait: the run's exit code.
+    Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits, 9
+    unknown whether it arrived. With --wait: the run's exit code.
 
     Examples:
       qoder run answer last evt_1 --with "build 512 is green"
@@ -164,11 +161,10 @@ def send(
 ) -> Any:
     """Send a message to a session, which continues with it.
 
-    A message does not change the outcome of a run that has ended; with --wait
-    you get the outcome of the message, or exit 10 if the session rests for a
-    minute without having worked on it. A session that is busy refuses it
-    (exit 6): wait with --when-idle, or use --interrupt. If they end before
-    sending, the error says so.
+    A message does not change the outcome of a run that has ended. With --wait
+    you get that of the message, or exit 10 if the session rests for a minute
+    without working on it. A busy session refuses it (exit 6): use --when-idle
+    or --interrupt. An error says if nothing was sent.
 
     Examples:
       qoder run send last -m "Now do the same for June." --wait --result

@@ -10,7 +10,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, not_ended
 from qoder_cli.runs.observe import any_observer
 
-_DOWNLOAD = "Also download the files it delivered into this folder."
+_DOWNLOAD = "Also download the files that it delivered."
 
 
 def result(
@@ -20,20 +20,18 @@ def result(
 ) -> None:
     """Print the agent's final message; optionally download its files.
 
-    Standard output is the message as plain text, or empty if there is none;
-    in JSON it is the run with a key `result` (and `files`). The exit code is
-    the run's outcome: 0 completed, 1 failed, 8 still running.
+    Prints the message as plain text, nothing if there is none; JSON is the run
+    with a key `result` (and `files`). The exit code is the outcome: 0
+    completed, 1 failed, 8 still running.
     On a terminal RUN defaults to `last`.
 
-    A CI system may find commands in the text (::error::, ##[error],
-    ##vso[...]): there, send it to a file or use --json. With --output-dir
-    existing files are kept: a new one gets a number. Where one cannot be
-    saved, the others are, and the exit code says so.
+    In CI, send it to a file or use --json: the text may hold commands such as
+    ::error::. With --output-dir existing files are kept: a new one gets a
+    number. If one cannot be saved, the others are, and the exit code says so.
 
     Examples:
       qoder run result last
-      qoder run result last -O /tmp/delivered
-      qoder run result last --json | jq -r .result"""
+      qoder run result last -O /tmp/delivered"""
     from qoder_cli.commands.target import sessions_of
     from qoder_cli.history import names
     from qoder_cli.nouns import files as downloads

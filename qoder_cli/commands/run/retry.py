@@ -37,11 +37,11 @@ from qoder_cli.settings.values import OnLeave
 AT_A_TIME = 8  # runs and deployments that are read
 _LISTED = 5  # differences that are said
 
-_RUNS = "Runs to retry; with --all-failed, deployments (ids or names). - reads them from stdin."
-_ALL_FAILED = "Retry each run of these deployments that failed since --since and was not retried yet."
-_SINCE = "With --all-failed: an age (90m, 7d), a date or an RFC 3339 time."
+_RUNS = "Runs, or with --all-failed deployments; - reads stdin."
+_ALL_FAILED = "Retry each run of these deployments that failed since --since."
+_SINCE = "With --all-failed: an age (7d), date or time."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
+_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 _NOT_REPEATED = ("runs", "all_failed", "all", "since", "dry_run", "parallel", "fail_fast", "allow_empty")
 
 
@@ -55,36 +55,38 @@ def retry(
     all_failed: bool = flag("--all-failed", _ALL_FAILED),
     all: bool = flag("--all", "With --all-failed: the runs of all deployments."),
     since: Text = option("--since", "WHEN", _SINCE),
-    again: bool = flag("--again", "Also start runs once more that completed."),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach"),
+    again: bool = flag("--again", "Also retry runs that completed."),
+    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
     parallel: int = option(
-        "--parallel", "N", "Start up to N at once; 20 per second at most.", default=8, min=1, max=100
+        "--parallel",
+        "N",
+        "Start up to N at once; 20 per second at most.",
+        default=8,
+        group=options.MANY,
+        min=1,
+        max=100,
     ),
-    fail_fast: bool = flag("--fail-fast", "Stop starting and waiting after the first failure."),
+    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
     dry_run: bool = _DRY_RUN,
     ci: bool = options.CI,
 ) -> Any:
-    """Start a failed run's deployment once more, once for each run.
+    """Retry failed runs (each at most once).
 
-    The start has the key `retry-RUN`: two people who retry one run start one,
-    and repeating the command shows the run that was started (on one machine;
-    on several with a store of keys, see qoder help many-machines). It runs as
-    the deployment is now: what is different from then is said first. For a
-    session set up as the run was then: qoder session new --like RUN.
+    A retry has the key `retry-RUN`: repeated, by whoever, the command shows
+    the run that was started (on several machines with a store of keys: qoder
+    help many-machines). It runs as the deployment is now, and first shows what
+    changed since. For the setup of then: qoder session new --like RUN.
 
-    Exit codes are those of `deploy run`. A run that is still running, waits
-    for an answer, completed (without --again), or whose outcome is unknown is
-    refused (exit 6). Several runs are asked about; scripts need --yes.
-    A retry that failed is a run of its own, to be retried by its own id;
-    --all-failed leaves it out, as what was retried before. It starts what it
-    can judge; a run or a list that could not be read is an item of exit code 7.
+    Exit codes are those of `deploy run`. A run that is running, waits for an
+    answer, completed (without --again) or has an unknown outcome is refused
+    (exit 6). Asks about several; scripts need --yes. --all-failed skips what
+    was retried and failed retries (retry those by their id); what could not be
+    read is an item with exit code 7.
 
     Examples:
       qoder run retry drun_019ec55694c07f2a9b402ffb4448ec18 --dry-run
-      qoder run retry nightly-report@last
-      qoder run retry --all-failed nightly-report --since 1d --yes
       qoder run retry --all-failed --all --since 12h --yes --wait"""
     app: App = ctx.obj
     app.flags.on_leave = on_leave

@@ -29,16 +29,16 @@ from qoder_cli.runs.observe import any_observer, observer_of
 def wait(
     ctx: typer.Context,
     runs: Texts = options.RUNS_OR_LAST,
-    last: int | None = option("--last", "N", "The N runs that were started last on this machine.", min=1, max=MOST),
+    last: int | None = option("--last", "N", "The last N runs started on this machine.", min=1, max=MOST),
     timeout: Text = options.TIMEOUT,
     interval: Text = options.INTERVAL,
     follow: bool = flag("--follow -f", "Stream the session's events to stderr."),
-    result: bool = flag("--result", "Print the agent's final message instead of the run."),
+    result: bool = flag("--result", "Print the agent's final message."),
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     on_ask: Text = options.ON_ASK,
     policy: Text = options.POLICY,
     notify: Text = options.NOTIFY,
-    forget: bool = flag("--forget", "With `last`: treat a start in doubt as never made."),
+    forget: bool = flag("--forget", "With `last`: count a doubtful start as never made."),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
     ci: bool = options.CI,
@@ -50,10 +50,9 @@ def wait(
     the run keeps running). With several runs, the worst one.
     On a terminal RUN defaults to `last`.
 
-    If it is unknown whether `last` was started (exit 9), check the deployment's
-    runs. If none is yours, --forget makes the start count as never happened,
-    with others under its key, so that it can be repeated. It asks first;
-    scripts need --yes.
+    If `last` exits 9, check the deployment's runs. If none is yours, --forget
+    counts the start, and others under its key, as never made: then repeat it.
+    Asks first; scripts need --yes.
 
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18

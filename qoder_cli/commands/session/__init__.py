@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
-from qoder_cli.cli.options import SESSION_OR_LAST, Later, Text, or_last, require_guard
+from qoder_cli.cli.options import SESSION_OR_LAST, HiddenCommand, Later, Text, or_last, require_guard
 from qoder_cli.commands import generic
-from qoder_cli.commands.session.alike import VERBS, of_session
+from qoder_cli.commands.session.alike import SHOWN, VERBS, of_session
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.views import session_fields
 
@@ -32,9 +32,8 @@ def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
 def get(app: App, run: Text = SESSION_OR_LAST) -> None:
     """Show a session and the outcome of its latest turn.
 
-    SESSION is a session id, or a run id (then its session is shown). JSON is the
-    server's object; a key `turn` tells how the latest turn ended, or what it
-    waits for. Exits 0 in any state, 5 if it does not exist.
+    In JSON a key `turn` tells how the latest turn ended, or what it waits for.
+    Exits 0 in any state.
 
     Examples:
       qoder session get sess_demo
@@ -49,14 +48,12 @@ def get(app: App, run: Text = SESSION_OR_LAST) -> None:
 def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
     """Talk with the agent of a session, at a terminal.
 
-    Enter sends, Alt-Enter begins a line, Esc interrupts the agent, Ctrl-D or
-    Ctrl-C leaves: the agent keeps working, and the command to come back is
-    printed. When the agent asks, you decide on the spot. Scripts use
-    `session send`.
+    Enter sends, Alt-Enter begins a line, Esc interrupts the agent, Ctrl-D
+    leaves: the agent keeps working, and you see the command to return. When
+    the agent asks, you decide on the spot. Scripts use `session send`.
 
     Examples:
-      qoder session chat sess_demo
-      qoder session chat last"""
+      qoder session chat sess_demo"""
     from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.chat import chat as open_chat
     from qoder_cli.sessions.chat import require_terminal
@@ -76,5 +73,6 @@ COMMANDS = {
     "delete": generic.change_command(_SESSION, "delete"),
     "thread": ("List threads, look at one, or archive it", generic.commands("session thread")),
     "files": "qoder_cli.commands.session.files:files",
-    **{verb: Later(of_session, verb) for verb in VERBS},
+    **{verb: Later(of_session, verb) for verb in SHOWN},
+    **{verb: HiddenCommand(Later(of_session, verb)) for verb in VERBS if verb not in SHOWN},
 }

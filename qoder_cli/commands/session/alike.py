@@ -11,6 +11,7 @@ from qoder_cli.cli.options import named_at
 from qoder_cli.commands import run
 
 VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry"))
+SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the others, too
 
 # The help of those that wait for a turn, or show one. That of the others speaks of calls and messages.
 _HELP = {
@@ -23,34 +24,26 @@ _HELP = {
         On a terminal SESSION defaults to `last`.
 
         Examples:
-          qoder session wait sess_demo
-          qoder session wait sess_demo --timeout 10m --json | jq .turn""",
+          qoder session wait sess_demo""",
     "logs": """\
         Show what the agent said and did.
 
-        Takes one session. When piped, each line is time, speaker and text
-        separated by tabs; continuation lines start with two tabs. Tool results
-        are cut at 2,000 characters and housekeeping events are hidden unless
-        selected with --type; -o jsonl prints every event unchanged. Exits 0
-        whatever the outcome.
+        Takes one session; otherwise as `run logs`. Exits 0 whatever the outcome.
         On a terminal SESSION defaults to `last`.
 
         Examples:
-          qoder session logs sess_demo
-          qoder session logs sess_demo --tail 20 -o jsonl
-          qoder session logs last --type agent.message --since 90m""",
+          qoder session logs sess_demo""",
     "result": """\
         Print the agent's final message; optionally download its files.
 
-        Standard output is the message as plain text, or empty if there is none;
-        in JSON it is the session with a key `result` (and `files`). The exit code
-        is the outcome of the latest turn: 0 completed, 1 failed, 8 still running.
+        Prints the message as plain text, nothing if there is none; JSON is the session with
+        a key `result` (and `files`). The exit code is that of the latest turn: 0
+        completed, 1 failed, 8 still running.
         On a terminal SESSION defaults to `last`.
 
-        A CI system may find commands in the text (::error::, ##[error],
-        ##vso[...]): there, send it to a file or use --json. With --output-dir
-        existing files are kept: a new one gets a number. Where one cannot be
-        saved, the others are, and the exit code says so.
+        In CI, send it to a file or use --json: the text may hold commands such as
+        ::error::. With --output-dir existing files are kept: a new one gets a
+        number. If one cannot be saved, the others are, and the exit code says so.
 
         Examples:
           qoder session result sess_demo

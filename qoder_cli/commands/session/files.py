@@ -26,7 +26,6 @@ def files(
     """List the files, repositories and memory stores of a session.
 
     Repositories and memory stores can only be given when a session starts.
-    Piped: id, type, what, mount, created.
 
     Examples:
       qoder session files sess_demo

@@ -27,9 +27,9 @@ Raw = dict[str, Any]
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "Task for the agent; - reads stdin.")
 _ENV = option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
 _REPO = several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
-_WITH_TOKEN = flag("--with-repo-token", "Read the token of the repositories from standard input.")
-_OF_STORE = "Memory store id or name; :ro forbids writing."
-_LIKE = option("--like", "RUN", "Copy the setup of a run, session or deployment; other options override it.")
+_WITH_TOKEN = flag("--with-repo-token", "Read the repositories' token from stdin.")
+_OF_STORE = "Memory store; :ro forbids writing."
+_LIKE = option("--like", "RUN", "Copy the setup of a run, session or deployment.")
 
 
 def new(
@@ -39,7 +39,7 @@ def new(
     environment: Text = _ENV,
     title: Text = TITLE,
     vaults: Texts = several("--vault", "VAULT", "Vault id or name.", values.things("vault")),
-    files: Texts = several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…)."),
+    files: Texts = several("--file", "PATH[:MOUNT]", "Text file to upload, or a file_…."),
     repositories: Texts = _REPO,
     with_repo_token: bool = _WITH_TOKEN,
     memories: Texts = several("--memory", "STORE[:ro]", _OF_STORE, values.things("memory")),
@@ -54,21 +54,20 @@ def new(
 ) -> Any:
     """Start a session with an agent.
 
-    Without --message the session is idle until you send one. With --wait,
-    --follow or --result the exit code is the outcome of the first message.
+    Without --message it is idle until you send one. With --wait the exit code
+    is the outcome of the first message.
 
-    --like copies the agent version, environment, variables, resources, vaults,
-    budget and first messages; other options add to those or replace them.
-    Repository tokens must be given again, and the old container's files are
-    not copied. This starts a session, not a run.
+    --like copies agent version, environment, variables, resources, vaults,
+    budget and first messages, not the old container's files; give repository
+    tokens again. Other options add to these or replace them. It starts a
+    session, not a run.
 
-    Exits 9 if the response was lost and the session cannot be found; it is
-    never created twice. Exits 1 if the session was created, but its message
-    refused.
+    Exits 1 if the session was created, but its message refused; 9 if the
+    response was lost and the session cannot be found (it is never created
+    twice).
 
     Examples:
       qoder session new --agent writer --env default -m "Report on June." --result
-      qoder session new --agent writer@3 --env default --file notes.md -m @task.md
       qoder session new --like last --model ultimate -m "Try again." --result"""
     app: App = ctx.obj
     wanted = wanted_of(app, waiting)

@@ -44,7 +44,7 @@ def creating(
     """Return the write that creates a thing, once; with `files`, as a form.
 
     A lost answer is settled by our mark in its metadata: the list shows it, or the things do. An
-    empty `metadata` proves nothing (help/pages/api.md#vaults): what may be ours by name, body and time
+    empty `metadata` proves nothing (api.md#vaults): what may be ours by name, body and time
     leaves it unknown, as does a thing that has no metadata, or no room in it.
     """
     wanted = body

@@ -1,6 +1,6 @@
 """What differs between a thing as it is and as it is wanted, the body that changes it, and how people read that.
 
-Both sides are in the normal form of their kind. An update merges (help/pages/api.md#operations): what is left out
+Both sides are in the normal form of their kind. An update merges (api.md#operations): what is left out
 stays; lists and objects are replaced whole; metadata keys are set or, with null, deleted. Of a list is said what goes,
 what comes, and what changes in an item that stays.
 """

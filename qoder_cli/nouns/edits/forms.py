@@ -1,4 +1,4 @@
-"""The normal form of the nouns' fields (help/pages/api.md#agents and #environments)."""
+"""The normal form of the nouns' fields (api.md#agents and #environments)."""
 
 from collections.abc import Callable
 from functools import cache
@@ -93,7 +93,7 @@ def _network(config: Any) -> Any:
 
 
 def _config(config: Any) -> Any:
-    """Return the config of an environment; without `networking` it is limited (help/pages/api.md#environments)."""
+    """Return the config of an environment; without `networking` it is limited (api.md#environments)."""
     if isinstance(config, dict) and config.get("type", "cloud") == "cloud":
         config = {**config, "networking": {"type": "limited", **mapping(config.get("networking"))}}
     return _network(config)

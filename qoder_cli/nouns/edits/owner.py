@@ -21,7 +21,7 @@ Raw = dict[str, Any]
 STACK = "qoder_stack"  # NAME/kind/name
 APPLIED = "qoder_applied"  # the fields that the file set, each with the digest of its value
 CONTENT = "qoder_sha256"  # of an uploaded file, or of a skill's first version
-_LONGEST = 512  # characters of a value (help/pages/api.md#deployments)
+_LONGEST = 512  # characters of a value (api.md#deployments)
 _DIGITS = 12  # of a digest
 
 
