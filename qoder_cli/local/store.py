@@ -14,8 +14,8 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -364,10 +364,7 @@ class Store:
         """
         with self._lock:
             try:
-                if self._connection is None:
-                    self._connection = _connect(self.path, self._patience)
-                with self._connection as connection:  # commits or rolls back, signal or not
-                    connection.execute("BEGIN IMMEDIATE")
+                with self._transaction() as connection:
                     for earlier in self._unwritten:
                         earlier(connection)
                     result = work(connection)
@@ -391,14 +388,19 @@ class Store:
         """Do `work` in one transaction on the file. Return whether it is there; if not, it is not done later."""
         with self._lock:
             try:
-                if self._connection is None:
-                    self._connection = _connect(self.path, self._patience)
-                with self._connection as connection:
-                    connection.execute("BEGIN IMMEDIATE")
+                with self._transaction() as connection:
                     work(connection)
                 return True
             except _failures():
                 return False
+
+    @contextmanager
+    def _transaction(self) -> "Iterator[Connection]":
+        if self._connection is None:
+            self._connection = _connect(self.path, self._patience)
+        with self._connection as connection:  # commits or rolls back, signal or not
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
 
     def _wait_for_others(self, seconds: float) -> None:
         self._patience = seconds

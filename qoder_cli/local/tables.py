@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+    from qoder_cli.local.store import Store
+
 _IN_A_QUERY = 500  # values; SQLite takes at least 999
 
 Row = Mapping[str, object]
@@ -42,14 +44,20 @@ class Table(NamedTuple):
         marks = ", ".join(f":{name}" for name in self.columns)
         query = f"INSERT OR {instead} INTO {self.name} ({names}) VALUES ({marks})"
         done = [row for row in rows if connection.execute(query, row).rowcount > 0]
-        self.keep_newest(connection)
-        return done
-
-    def keep_newest(self, connection: "Connection") -> None:
-        """Drop all but the newest rows."""
         if self.most:
             oldest = f"SELECT at FROM {self.name} ORDER BY at DESC LIMIT 1 OFFSET {self.most - 1}"
             connection.execute(f"DELETE FROM {self.name} WHERE at < ({oldest})")
+        return done
+
+    def save(self, store: "Store", rows: Iterable[Row], *, in_place_of: Row | None = None) -> bool:
+        """Put rows into the file, in place of those with these values: all or none. Return whether they are there."""
+
+        def work(connection: "Connection") -> None:
+            if in_place_of is not None:
+                self.drop(connection, in_place_of)
+            self.put(connection, rows, instead="REPLACE")
+
+        return store.write_now(work)
 
     def drop(self, connection: "Connection", where: Row) -> None:
         """Drop the rows that have these values."""
@@ -105,6 +113,7 @@ MADE = Table(
     "made",
     ("host", "profile", "noun", "parent", "name"),
     {**_texts("host profile noun parent name id"), "at": _TIME},
+    most=10_000,
 )
 # How runs ended: `outcomes.py`.
 OUTCOMES = Table(
