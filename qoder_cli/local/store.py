@@ -424,7 +424,7 @@ class Store:
             source = None
             try:
                 if source := self._connection or _look(self.path):
-                    for table in ("attempts", "sightings"):
+                    for table in ("attempts", "freed", "sightings"):
                         if rows := source.execute(f"SELECT * FROM {table}").fetchall():
                             marks = ", ".join("?" * len(rows[0]))
                             memory.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
