@@ -88,40 +88,15 @@ class _Runs(Things):
             return runs
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
-    def page(self, call: OperationCall) -> Reply:
-        """Return a page of runs; between a deployment's may be another's, if a fault is on order."""
-        page = super().page(call)
-        if "foreign" in call.conditions and call.ids and isinstance(page, dict):
-            foreign = ({**row, "id": f"{row['id']}x", "deployment_id": "dep_foreign"} for row in page["data"])
-            page["data"] = [row for rows in zip(page["data"], foreign, strict=True) for row in rows]
-        return page
-
     def show(self, call: OperationCall, thing: Thing) -> Shape:
-        """Return a run, in ways that faults on order change."""
-        shape, conditions = self._shown(call, thing), call.conditions
-        if shape.get("session_id") and thing.created > call.now - conditions.get("moving", 0):
-            shape["session_id"] = f"{shape['session_id']}x"  # which is not found
-        for name in {"created_at", "triggered_at"} & shape.keys():
-            if "undated" in conditions:
-                shape[name] = None
-            elif "year" in conditions:
-                shape[name] = f"{int(conditions['year']):04}{shape[name][4:]}"
-        return shape
-
-    def _shown(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a run (help/pages/api.md#runs). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
         digits = {"run": 9}.get(call.verb, 6)
-        shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)
-        if is_half_written:
-            shape |= {"session_id": None, "error": None}
+        shape = dict(thing.fields)
         if not call.legacy:
             return shape
         shape |= {"created_at": stamp(thing.created, digits=digits), "error": None}
         shape |= {"status": thing.status(call.now), "triggered_at": shape["created_at"]}
-        if is_half_written:
-            del shape["session_id"]
-            return shape | {"status": "pending"}
         started, ending = thing.session.starts() if thing.session else None, thing.ending(call.now)
         if ending is not None:
             shape["completed_at"] = stamp(ending.at, digits=6)

@@ -23,10 +23,10 @@ from qoder_cli.base.model import Run
 from qoder_cli.ci import Ci, System, reporting
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import Ended
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, examples
 from tests.support.inprocess import WorldTransport
+from tests.support.lies import Lies
 from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
 from tests.support.result import END, says
 from tests.support.wire import FakeClock, api_error, page
@@ -190,7 +190,7 @@ def test_deploy_run_ci_tells_of_the_run_whatever_stops_it(
 def test_deploy_run_ci_tells_of_a_run_that_only_the_error_knows_and_of_an_adopted_one(
     qoder: Qoder, output: Path, world: World
 ) -> None:
-    transport = qoder.transport = WorldTransport(world, faults=Faults("trigger:drop-after"), sleep=qoder.clock.sleep)
+    transport = qoder.transport = WorldTransport(world, faults=Lies("trigger:drop-after"), sleep=qoder.clock.sleep)
     ran = qoder("deploy", "run", "dep_demo", "--wait", "--json", "--ci")
     assert (ran.code, ran.json["adopted"], read(output)["run_id"]) == (0, True, ran.json["id"])
     transport.faults.add("trigger:drop-before")
