@@ -13,14 +13,15 @@ from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import filled, mapping
 from qoder_cli.base.words import few
 from qoder_cli.cli.options import Text, flag, option, options_typed, several
-from qoder_cli.files import body
 from qoder_cli.help.completion import values
+from qoder_cli.nouns import bodies
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
+from qoder_cli.nouns.edits.step import Applied, Job, Origin, Step, planned
 from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.named import Names, read_named
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, show
-from qoder_cli.nouns.table import Noun, operation, words_of
+from qoder_cli.nouns.table import operation, words_of
 from qoder_cli.nouns.taken import holders
 from qoder_cli.output.results import last_words
 
@@ -77,7 +78,7 @@ class OutcomeOptions(NamedTuple):
         if not content.strip() or len(content) > LONGEST_RUBRIC:
             raise UsageError(f"--rubric has {len(content):,} characters; 1 to {LONGEST_RUBRIC:,} are taken")
         for name, value in (("--outcome", self.outcome), ("--rubric", content)):
-            body.check_typed(name, value, is_prompt=True)
+            bodies.check_typed(name, "text", value)
         rubric = {"type": "text", "content": content}
         about = {"type": "user.define_outcome", "description": self.outcome, "rubric": rubric}
         return [{**about, **filled({"max_iterations": self.max_iterations})}]
@@ -104,8 +105,12 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
     """Return the body from file, `plain` options, `own` fields. Raises UsageError."""
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
-        options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))
-    return body.body_of(app, noun, verb, options, file=typed.get("file"))
+        options["metadata"] = bodies.metadata_change(typed["metadata"], typed.get("remove_metadata"))
+    if file := typed.get("file"):
+        from qoder_cli.stack.fence import check_file
+
+        check_file(app, file)
+    return bodies.body_of(app, noun, verb, options, file=typed.get("file"))
 
 
 def budget_of(typed: str | None, is_none: bool = False) -> Raw:
@@ -133,22 +138,20 @@ def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called}{app.client.settings.whereabouts}")
-    step.plan()
-    step.body = body  # empty values, too
-    write(app, step)
+    write(app, planned(step))
 
 
 def write(app: App, step: Step) -> Raw:
     """Do a step's write, print the thing, also where it ends early, and return it. Raises what decides the code."""
-    applied = None
+    applied, job = None, Job(app, step)
     try:
-        applied = apply(app, step)
+        applied = job.do()
         if applied.found is not None and applied.is_fine:
             show(app, step.noun, applied.found.raw)
     except Signalled as signalled:
-        raise _stopped(app, applied or give_up(step), signalled) from None
+        raise _stopped(app, applied or job.given_up(), signalled) from None
     except InternalError as unwritten:  # a full disk does not undo it
-        applied = applied or give_up(step)
+        applied = applied or job.given_up()
         message = f"{applied.label} was {applied.became}, but {unwritten.message}"
         look = None
         if applied.found:
@@ -164,7 +167,7 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
 
     Warns where it is not as the step wants it. Raises Rejected, UsageError, ApiError.
     """
-    if making.allow_duplicate or not name or not noun.has_name:
+    if making.allow_duplicate or not name or not noun.naming.has_name:
         return None
     try:
         [found] = holders(app, noun, name)
@@ -214,6 +217,14 @@ def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bo
     return current
 
 
+def note_owner(app: App, step: Step) -> None:
+    """Say that a thing which a step changes is declared by the files of a stack."""
+    from qoder_cli.nouns.edits.owner import owner_of
+
+    if step.current is not None and (stack := owner_of(step.noun, step.current)):
+        app.progress.note(f"{step.label} belongs to the stack {stack}, whose next apply may undo this")
+
+
 def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: str, dry_run: bool) -> Raw:
     """Make a thing as wanted, print it, and return it as it is then; empty if nothing was sent.
 
@@ -227,12 +238,12 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     if "metadata" in wanted:
         labels = {**without_ours(had), **(wanted["metadata"] or {})}
         wanted = wanted | {"metadata": {key: value for key, value in labels.items() if value is not None}}
-    step = Step(noun=noun, form=form_of(noun), wanted=wanted, current=current, parents=parents)
-    step.plan()
+    step = planned(Step(noun=noun, form=form_of(noun), wanted=wanted, current=current, parents=parents))
     if not step.is_open:
         app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
         return {}
+    note_owner(app, step)
     if not dry_run:
         app.progress.note(f"updating {step.target.called}{app.client.settings.whereabouts}")
     if not app.progress.is_quiet:  # stdout has the thing
@@ -241,5 +252,6 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
         show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return {}
     if "-" not in ctx.params.values():  # standard input was read
-        step.again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
+        again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
+        step = step.with_(origin=Origin(again=again))
     return write(app, step)

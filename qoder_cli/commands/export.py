@@ -2,8 +2,8 @@
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected, UsageError
-from qoder_cli.base.words import few
-from qoder_cli.cli.options import Text, Texts, argument, flag, option
+from qoder_cli.base.words import counted, few
+from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 
 _LISTED = 5  # files that an error names
@@ -16,37 +16,41 @@ def export(
     everything: bool = flag("--all", "Everything that is not archived."),
     stack: Text = option("--stack", "NAME", "All that apply marked as part of this stack."),
     output_dir: str = option("--output-dir -O", "DIR", "Folder to write into.", values.folders, default="."),
+    plain: Texts = several("--plain", "NAME", "Write the value of this environment variable."),
     force: bool = flag("--force", "Replace files that differ."),
 ) -> None:
     """Write agents and all they need as files for `qoder apply`.
 
     Writes agents/NAME.md, deployments/NAME.md, environments/NAME.yaml and so
     on; applied right after, they change nothing. What is exported too is
-    referred to by its path, all else by its name. Secrets cannot be read back:
-    ${NAME} stands for each, and stderr lists these variables. Files that were
-    uploaded cannot be read back either: deployments keep their ids.
+    referred to by its path, all else by its name. Secrets cannot be read back,
+    and environment variables of deployments may be some: ${NAME} stands for
+    each, and stderr lists these variables. --plain writes the value of one.
+    Files that were uploaded cannot be read back either: deployments keep their
+    ids.
 
     Only reads from the server. An existing file that differs is kept: exits 6
-    and names it; --force replaces it.
+    and names it; --force replaces it. Nothing is deleted.
 
     Examples:
       qoder export nightly-report writer -O stack
       qoder export --all -O stack"""
     from qoder_cli.nouns.files import prepare_folder
+    from qoder_cli.nouns.lists import ServerLists
     from qoder_cli.stack.export import Chooser, Exporter, put_root, write
     from qoder_cli.stack.folder import STACK_NAME
-    from qoder_cli.stack.lists import ServerLists
 
     if bool(names) + everything + (stack is not None) != 1:
         raise UsageError("say what to export: names or ids, --all, or --stack NAME", hint="list them: qoder agent list")
     if stack is not None and not STACK_NAME.fullmatch(stack):
         raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")
-    chooser = Chooser(app, ServerLists(app))
+    lists = ServerLists(app)
+    chooser = Chooser(app, lists)
     if stack is not None:
         chosen = chooser.of_stack(stack)
     else:
         chosen = chooser.everything() if everything else [chooser.named(name) for name in names or ()]
-    exporter = Exporter(app, chooser, chosen)
+    exporter = Exporter(app, lists, chosen, plain or ())
     exported = exporter.all()
     folder = prepare_folder(output_dir)
     kept, rows = [], []
@@ -57,12 +61,20 @@ def export(
         app.progress.warn(f"{folder / 'qoder.yaml'} is kept as it is; this is the stack {stack}")
     for note in dict.fromkeys((*exporter.notes, *exporter.broken)):
         app.progress.warn(note)
-    if exporter.variables:
-        app.progress.note(f"secrets are not exported; apply needs these variables: {', '.join(exporter.variables)}")
+    if variables := exporter.variables.names:
+        needed = ", ".join(variables)
+        app.progress.note(f"no file has secrets, nor values of variables; apply needs these variables: {needed}")
+    if written := exporter.variables.plain:
+        app.progress.note(f"written with their values: {', '.join(written)}")
     app.output.records(rows, id="id", first=_FIRST)
+    if kept and force:
+        raise Rejected(
+            f"kept {counted(len(kept), 'file')} that the server does not have: {few(kept, _LISTED)}",
+            hint="apply would upload them with the rest of their folder; remove what you do not want",
+        )
     if kept:
         raise Rejected(
-            f"kept {len(kept)} existing files that differ: {few(kept, _LISTED)}",
+            f"kept {counted(len(kept), 'existing file')} that differ: {few(kept, _LISTED)}",
             hint="compare them, then pass --force to replace them, or export into another folder with -O",
         )
     if exporter.broken:

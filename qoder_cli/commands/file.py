@@ -11,9 +11,9 @@ from qoder_cli.cli.options import Text, Texts, argument, is_list, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.editing import METADATA
 from qoder_cli.commands.generic import change_things, one_argument, things_named
-from qoder_cli.files.body import pairs
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import files
+from qoder_cli.nouns.bodies import pairs
 from qoder_cli.nouns.edits.thing import Target, read
 from qoder_cli.nouns.edits.verbs import Change, changed
 from qoder_cli.nouns.table import NOUNS

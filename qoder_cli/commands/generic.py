@@ -34,9 +34,10 @@ from qoder_cli.local.remembered import MOST_KEPT, remember
 from qoder_cli.nouns.edits.thing import Target, target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.schema import Field, fields_of
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
-from qoder_cli.nouns.table import NOUNS, Noun, Operation, body_of, operation, parent_of, path_of, words_of
+from qoder_cli.nouns.table import NOUNS, Operation, body_of, operation, parent_of, path_of, words_of
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 
@@ -79,25 +80,25 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
     verbs: dict[str, Command] = {"list": Later(list_command, noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
         verbs["get"] = Later(get_command, noun)
-    if noun.created:
+    if noun.help.created:
         verbs |= {verb: Later(edit_command, noun, verb) for verb in ("create", "update") if operation(noun, verb)}
     verbs |= {verb: own[verb] for verb in ("create", "update") if verb in own}
-    if noun.numbered:
+    if noun.listing.numbered:
         verbs["versions"] = Later(versions_command, noun)
-    if noun.archived:
+    if noun.help.archived:
         verbs["archive"] = Later(change_command, noun, "archive")
-    if noun.deleted:
+    if noun.help.deleted:
         verbs["delete"] = Later(change_command, noun, "delete")
-    verbs |= {each.verb: Later(change_command, noun, each.verb) for each in noun.verbs}
+    verbs |= {each.verb: Later(change_command, noun, each.verb) for each in noun.holds.verbs}
     return verbs | own
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
-    if noun.arguments:
-        return options.ARGUMENTS[noun.arguments][several]
+    if noun.naming.arguments:
+        return options.ARGUMENTS[noun.naming.arguments][several]
     metavar = noun.words.split()[-1].upper()
-    wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
+    wanted = f"{noun.prefix}…" + (" or an exact name" if noun.naming.has_name else "")
     if several:
         help = f"{noun.plural.capitalize()} ({wanted}); - reads them from stdin."
         return argument(f"{metavar}...", help, values.things(noun.words))
@@ -115,7 +116,7 @@ def parent_argument(noun: Noun) -> list[Parameter]:
 def parents_typed(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
     """Take the parent out of what was typed. Raises QoderError, for what can be no such thing before any request."""
     parent = parent_of(noun)
-    if "thing" in typed and not noun.found_by:
+    if "thing" in typed and not noun.naming.found_by:
         Names.among(noun, [typed["thing"]])
     if parent is None:
         return ()
@@ -125,16 +126,16 @@ def parents_typed(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
 
 def one_found(app: App, noun: Noun, typed: str) -> str:
     """Return the id of what was typed. Raises QoderError."""
-    if not noun.found_by:
+    if not noun.naming.found_by:
         return id_of(app, noun, typed)
-    [found] = named_at(noun.found_by)([typed], app)
+    [found] = named_at(noun.naming.found_by)([typed], app)
     if isinstance(found, QoderError):
         raise found
     return str(found)
 
 
 def _example(noun: Noun, verb: str, *rest: str) -> str:
-    parents = [noun.sample_of] if noun.sample_of else []
+    parents = [noun.naming.sample_of] if noun.naming.sample_of else []
     return " ".join(["qoder", *words_of(noun, verb, *parents), *rest])
 
 
@@ -143,24 +144,24 @@ def list_command(noun: Noun) -> Callable[..., Any]:
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     filters = {filter[0]: filter for name, filter in FILTERS.items() if name in listed.query}
-    if noun.statuses:
+    if noun.listing.statuses:
         filters["status"] = _status_of(noun, is_one="status" in listed.query)
-    if "name" in noun.columns:
+    if "name" in noun.listing.columns:
         filters.setdefault("name", FILTERS["name"])
     if "include_archived" in filters:
         filters["archived"] = _ARCHIVED
-    parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.is_paged else ()), *_VIEWING]
-    first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.is_paged else "")
+    parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.listing.is_paged else ()), *_VIEWING]
+    first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.listing.is_paged else "")
     example = _example(noun, "list")
-    doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
+    doc = _doc(f"{first}.", _piped(noun.listing.columns), example, f"{example} --json | jq -r '.[].id'")
     return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
 
 
 def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
-    kind: Any = enum("Status", {each.upper(): each for each in noun.statuses})
+    kind: Any = enum("Status", {each.upper(): each for each in noun.listing.statuses})
     listed = cast(Any, list)
-    help = f"Only those with this status: {', '.join(noun.statuses)}."
+    help = f"Only those with this status: {', '.join(noun.listing.statuses)}."
     if is_one:
         return "status", kind | None, option("--status", "STATUS", help)
     return "status", listed[kind] | None, several("--status", "STATUS", help)
@@ -175,10 +176,10 @@ def _piped(columns: Sequence[str]) -> str:
 
 
 def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
-    view = view_typed(app, typed, noun.columns)
+    view = view_typed(app, typed, noun.listing.columns)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     parents = parents_typed(app, noun, typed)
-    wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
+    wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.listing.is_paged), bounded=window != ALWAYS)
     for field, words in (("deployment", "deploy"), ("agent", "agent")):
         if typed.get(field) is not None:
             typed[field] = id_of(app, NOUNS[words], typed[field])
@@ -220,7 +221,7 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]
     filtered_here = only_archived or (name is not None and "name" not in listed.query)
-    if filtered_here and noun.is_paged:
+    if filtered_here and noun.listing.is_paged:
         query["limit"] = LARGEST_PAGE
     is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches, sure=not filtered_here)
     is_ahead = began - app.server_now > CLOCK_AHEAD
@@ -242,8 +243,8 @@ def print_list(
     sure: bool = True,
 ) -> bool:
     """Print a list's matches; return whether none was left out. If `sure`, the server filters as `matches` does."""
-    columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
-    if noun.is_paged:
+    columns, what = (noun.listing.numbered, "versions") if versions else (noun.listing.columns, noun.plural)
+    if noun.listing.is_paged:
         query = {"limit": page_size(wanted)} | query
     # Versions of an agent share its id: their numbers tell them apart.
     id = "version" if versions else "id"
@@ -257,10 +258,10 @@ def print_list(
 def get_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that shows one of a noun's things."""
     parameters = [*parent_argument(noun), ("thing", str, one_argument(noun))]
-    examples = [_example(noun, "get", noun.sample)]
-    if noun.numbered:
+    examples = [_example(noun, "get", noun.naming.sample)]
+    if noun.listing.numbered:
         parameters.append(_version("This version instead of the latest."))
-        examples.append(_example(noun, "get", noun.sample, "--version", "1"))
+        examples.append(_example(noun, "get", noun.naming.sample, "--version", "1"))
     about = "JSON is the server's object. Exits 5 if it does not exist."
     doc = _doc(f"Show {ids.a(noun.called)}.", about, *examples)
 
@@ -301,12 +302,12 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
     if is_new:
         needed = [field.option.name for field in fields_typed.values() if field.option and field.is_needed]
         how = "options" if len(needed) > 1 else "an option"
-        about = fill(f"Requires {' and '.join(needed)}, as {how} or in a file. {noun.created}", 76)
+        about = fill(f"Requires {' and '.join(needed)}, as {how} or in a file. {noun.help.created}", 76)
         about += f"\n{editing.EXITS}"
-        doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, noun.example))
+        doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, noun.help.example))
     else:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
-        example = _example(noun, verb, noun.sample, "--metadata", "team=core")
+        example = _example(noun, verb, noun.naming.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*parent_argument(noun), ("thing", str, one_argument(noun))]
     parameters += map(_typed, fields_typed.values())
@@ -314,7 +315,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         parameters.append(("remove_metadata", Texts, editing.REMOVE_METADATA))
     if has_budget:
         parameters += [("budget", Text, editing.BUDGET), ("no_budget", bool, editing.NO_BUDGET)]
-    if noun.takes_file:
+    if noun.holds.takes_file:
         parameters.append(("file", Text, editing.FILE))
     if is_new:
         parameters += options.fields_of(editing.Making)
@@ -333,7 +334,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         if is_new:
             return editing.create(ctx.obj, noun, body, making)
         thing, parents = typed["thing"], parents_typed(ctx.obj, noun, typed)
-        if noun.found_by and body:
+        if noun.naming.found_by and body:
             thing = one_found(ctx.obj, noun, thing)
         current = editing.read_current(ctx.obj, noun, thing, *parents, has_change=bool(body))
         editing.update(ctx, noun, current, body, *parents, dry_run=typed["dry_run"])
@@ -344,11 +345,11 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
 def versions_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that lists the versions of one of a noun's things."""
     first = f"List the versions of {ids.a(noun.called)}, newest first (20 by default)."
-    doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
+    doc = _doc(first, _piped(noun.listing.numbered), _example(noun, "versions", noun.naming.sample))
     parameters = [("thing", str, one_argument(noun)), *_LIMITS, *_VIEWING]
 
     def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool, **viewing: Any) -> None:
-        view = view_typed(ctx.obj, viewing, noun.numbered)
+        view = view_typed(ctx.obj, viewing, noun.listing.numbered)
         wanted = rows_wanted(limit, all=all)
         path = path_of(noun, id_of(ctx.obj, noun, thing, archived=True)) + "/versions"
         view.show(lambda: print_list(ctx.obj, noun, path, {}, wanted, versions=True))
@@ -364,7 +365,7 @@ def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
         end = f"(or already were) {change.participle}, 6 if the API refuses"
     about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if they are {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
-    doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
+    doc = _doc(first, about, _example(noun, verb, noun.naming.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(_version("Only this version, of one."))
@@ -380,8 +381,8 @@ def _forever(change: Change) -> str:
 
 def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
     """Return what a verb does to a noun's things, and what is said about it."""
-    about = {"archive": (ARCHIVE, noun.archived), "delete": (DELETE, noun.deleted)}
-    for action in noun.verbs:
+    about = {"archive": (ARCHIVE, noun.help.archived), "delete": (DELETE, noun.help.deleted)}
+    for action in noun.holds.verbs:
         done = Change(action.verb, action.doing, action.participle, "POST", f"/{action.verb}", action.status)
         about[action.verb] = done, action.about
     return about[verb]
@@ -405,10 +406,10 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
         what = f"{called(noun, raw)}? {about}"
         if version:
             what = f"version {version} of {targets[0][0]}?"
-        return f"{what} {noun.warned(raw).rstrip()}".rstrip() + _forever(change)
+        return f"{what} {noun.help.warned(raw).rstrip()}".rstrip() + _forever(change)
 
     archive = why = ""
-    if verb == "delete" and noun.archived and version is None:
+    if verb == "delete" and noun.help.archived and version is None:
         archive = "archive it instead"
     if about.startswith("The API refuses "):  # what else is said about it would be true if it had been done
         why = about[:1].lower() + about[1:].rstrip(".")
@@ -428,8 +429,8 @@ def things_named(
 ) -> list[Named]:
     """Return the things typed; one named is read. What holds them is among the `others` typed. Raises QoderError."""
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
-    if noun.found_by:
-        ids = zip(words, named_at(noun.found_by)(words, app), strict=True)
+    if noun.naming.found_by:
+        ids = zip(words, named_at(noun.naming.found_by)(words, app), strict=True)
         return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in ids]
     Names.among(noun, words)  # check all before any request
     parents = parents_typed(app, noun, others or {})
@@ -463,6 +464,6 @@ def change_things(
 
     perform = perform or (lambda target: changed(app, target, change, ending(app, target, change)))
     changes = Changes(app, noun, change, None if yes else is_wanted, perform, refused)
-    if noun.explained_by:
-        changes.missing = lambda error, target: named_at(noun.explained_by)(error, target.id, app)
+    if noun.naming.explained_by:
+        changes.missing = lambda error, target: named_at(noun.naming.explained_by)(error, target.id, app)
     changes.make(targets, as_list=as_list)

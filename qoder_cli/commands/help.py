@@ -233,7 +233,7 @@ _TITLES = {
     "policy_check": "JSON of `policy check`",
     "policy_test": "JSON of `policy test`",
     "policy_log": "JSON of `policy log`, whose columns these are but `call_sha256` and `asked_by`",
-    "apply": "JSON of `deploy apply`, and of `create` and `update` with --dry-run, adds to the deployment's keys",
+    "apply": "JSON of `apply` and `diff`, and of `deploy create` and `deploy update` with --dry-run, adds to the keys",
     "dry_run": "JSON of `deploy run --dry-run`",
     "auth_status": "JSON of `auth status`",
     "config_list": "JSON of `config list`",

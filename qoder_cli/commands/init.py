@@ -60,7 +60,7 @@ def init(
     from qoder_cli.stack.start import TEMPLATES, commands_for, files_of, name_of_stack, put
 
     chosen = TEMPLATES[template]
-    path = prepare_folder(folder)
+    path = prepare_folder(folder, "DIR")
     begun = {**files_of(template, name_of_stack(path, template)), SKILL: skill_of_agents().encode()}
     written, kept = put(path, begun, is_forced=force)
     for name in kept:

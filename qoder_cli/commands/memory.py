@@ -10,8 +10,8 @@ from qoder_cli.cli.options import YES, Text, argument, flag, is_list, named, opt
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.files.body import check_typed
 from qoder_cli.nouns import memories
+from qoder_cli.nouns.bodies import check_typed
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import DELETE
 from qoder_cli.nouns.named import id_of
@@ -44,7 +44,7 @@ def ls(
     Examples:
       qoder memory ls project
       qoder memory ls project notes/ --json"""
-    view = View(app, viewing, memories.ENTRY.columns)
+    view = View(app, viewing, memories.ENTRY.listing.columns)
     wanted = rows_wanted(limit, all=all)
     query: Raw = {}
     if folder := (prefix or "").lstrip("/"):
@@ -95,7 +95,7 @@ def history(
     Examples:
       qoder memory history project conventions.md
       qoder memory history project --json"""
-    view = View(app, viewing, memories.VERSION.columns)
+    view = View(app, viewing, memories.VERSION.listing.columns)
     wanted = rows_wanted(limit, all=all)
     typed = None if path is None else memories.checked(path)
     if version is not None and (typed or limit or all or any(viewing)):
@@ -130,7 +130,7 @@ def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MES
     if message is None and not app.is_piped_into:
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
     content = text_of("-" if message is None else message, stdin=app.stdin, option="-m")
-    check_typed("-m", content, is_prompt=True)
+    check_typed("-m", "content", content)
     if len(content.encode()) > memories.LARGEST:
         raise UsageError(f"-m: more than {memories.LARGEST // 2**10} KB", hint="split it into several memories")
     if "\0" in content:

@@ -11,7 +11,7 @@ from qoder_cli.nouns.table import NOUNS, in_files, of_file
 
 _WORDS = argument(
     "KIND|PATH...",
-    "deploy, agent, env, vault, memory or dream; with --check files and folders, default: this folder.",
+    "agent, deployment, environment, memory_store, vault …; with --check files and folders, default: this folder.",
     values.kinds_or_files,
     default=None,
 )
@@ -37,7 +37,7 @@ def schema(
 
     Examples:
       qoder schema agent
-      qoder schema deploy --update > deploy.schema.json
+      qoder schema deployment --update > deployment.schema.json
       qoder schema --check agents deployments/nightly.md"""
     if check and update:
         raise UsageError("--check and --update cannot be used together", hint="remove --update")
@@ -50,31 +50,31 @@ def schema(
 def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
     from qoder_cli.base import jsontext
     from qoder_cli.nouns.schema import json_schema
-    from qoder_cli.stack.schema import DECLARED, schema_of
+    from qoder_cli.stack.schema import schema_of
 
-    kinds = in_files()
-    hint = f"use one of {', '.join(kinds)}; to check files: qoder schema --check PATH..."
+    nouns = [NOUNS[words] for words in in_files()]
+    hint = f"use one of {', '.join(noun.type for noun in nouns)}; to check files: qoder schema --check PATH..."
     if len(words) != 1:
         raise UsageError("one KIND is needed", hint=hint)
     [kind] = words
-    if kind not in kinds:
+    noun = next((noun for noun in nouns if kind in (noun.words, noun.type, noun.operations)), None)
+    if noun is None:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
-    found = json_schema(of_file(NOUNS[kind], is_new=is_new))
-    if kind in DECLARED and is_new:
-        found = schema_of(kind)
+    is_of_folder = noun.kind is not None and noun.kind.is_declared and is_new
+    found = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=is_new))
     app.out.write(jsontext.dump(found, indent=2) + "\n")
 
 
 def _check(app: App, paths: Sequence[str]) -> None:
     """Print what files declare. Raises BadFiles with every problem."""
-    from qoder_cli.stack.applying import kind_of
+    from qoder_cli.stack.declarations import read
     from qoder_cli.stack.folder import ROOT_FILE, find
-    from qoder_cli.stack.things import load
+    from qoder_cli.stack.writer import kind_of
 
-    declared = load(find(paths), app.env, may_lack=True)
+    declared = read(find(paths), app.env, stdin=app.stdin, may_lack=True)
     if not declared.things and any(os.path.basename(path) != ROOT_FILE for path in paths):
         raise UsageError(f"{', '.join(paths)}: nothing is declared here", hint="start with: qoder init")
     for warning in declared.warnings:
         app.progress.warn(warning)
-    rows = [{"kind": kind_of(thing), "name": thing.name, "file": thing.place} for thing in declared.things]
+    rows = [{"kind": kind_of(thing.noun), "name": thing.name, "file": str(thing.place)} for thing in declared.things]
     app.output.records(rows, id="name")

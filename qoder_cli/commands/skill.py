@@ -8,11 +8,11 @@ from qoder_cli.base.model import text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, Texts, argument, option
 from qoder_cli.commands import generic
-from qoder_cli.commands.editing import METADATA
+from qoder_cli.commands.editing import METADATA, write
 from qoder_cli.commands.file import FOLDER
-from qoder_cli.files import skill as skills
-from qoder_cli.files.body import pairs
 from qoder_cli.help.completion import values
+from qoder_cli.nouns import skills
+from qoder_cli.nouns.bodies import pairs
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.files import prepare_folder
 from qoder_cli.nouns.named import read_one
@@ -46,7 +46,7 @@ def upload(
     skill = skills.find(app, name)
     if skill is None:
         app.progress.note(f"creating skill {name} ({counted(len(files), 'file')}){where}")
-        show(app, _SKILL, skills.upload(app, name, files, None, fields))
+        write(app, skills.step_of(name, files, None, fields))
         return
     id = str(skill["id"])
     skill = read(app.client, target_of(_SKILL, id), fresh=True)  # now: once a version is added, no error may hide that
@@ -54,12 +54,11 @@ def upload(
         app.progress.warn(f"{name} is there already ({id}): --title and --metadata are for a new skill")
     if skills.is_same(app, skill, files):
         app.progress.note(f"version {skills.newest(skill)} of {name} ({id}) has these files; nothing was sent")
+        show(app, _SKILL, skill)
     else:
         app.progress.note(f"adding a version to skill {name} ({id}){where}")
-        version = skills.upload(app, name, files, skill, fields)["version"]
-        app.progress.note(f"{name} has version {version}")
-        skill = {**skill, "latest_version": version}
-    show(app, _SKILL, skill)
+        skill = write(app, skills.step_of(name, files, skill, fields))
+        app.progress.note(f"{name} has version {skills.newest(skill)}")
 
 
 def download(
@@ -86,7 +85,7 @@ def download(
     name = text(found.get("name")) or name_of(raw) or id
     path = skills.unpack(skills.content_of(app, id, str(number)), name, folder)
     app.progress.note(f"saved {path}")
-    shown = {**fields(found, ("id", *_SKILL.numbered)), "path": str(path)}
+    shown = {**fields(found, ("id", *_SKILL.listing.numbered)), "path": str(path)}
     app.output.record(shown, data={**found, "path": str(path)}, id=str(found.get("id")))
 
 

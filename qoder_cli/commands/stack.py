@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
+import typer
+
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, NotYet, QoderError, Signalled, UsageError
-from qoder_cli.cli.options import YES, Texts, argument, confirmed, flag, several
+from qoder_cli.base.errors import Exit, InternalError, QoderError, Signalled, UsageError
+from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, options_typed, several
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
-    from qoder_cli.stack.applying import AppliedThing
-    from qoder_cli.stack.folder import Folder
-    from qoder_cli.stack.items import Options, StackPlan
-    from qoder_cli.stack.plan import Planner
+    from qoder_cli.nouns.edits.step import Applied
+    from qoder_cli.stack.declarations import Reading
+    from qoder_cli.stack.plan import Options, Plan, Planner
     from qoder_cli.stack.turns import StackTurn
 
-_PATHS = argument("PATH...", "Files and folders; default: this folder.", values.files, default=None)
+_PATHS = argument("PATH...", "Files and folders, or - for stdin; default: this folder.", values.files, default=None)
 _FIRST = ("kind", "name", "action", "changes", "error", "id", "file")  # as there is room
 
 
@@ -26,246 +27,244 @@ class How(NamedTuple):
     """How a folder is compared and applied, as typed. These are the options, too."""
 
     only: Texts = several("--only", "KIND", "Only these: env, vault, memory, skill, agent or deploy.")
+    adopt: bool = flag("--adopt", "Take over things of the same name that this stack did not make.")
+    adopt_from: Text = option("--adopt-from", "STACK", "Take over what belongs to this stack; it moves here.")
     repin: bool = flag("--repin", "Pin agents and skills outside the folder to their latest version.")
     prune: bool = flag("--prune", "Archive what the stack has and no file declares.")
     prune_all: bool = flag("--prune-all", "With --prune: also more than half of the stack.")
     send_secrets: bool = flag("--send-secrets", "Send secrets again, even if nothing else changed.")
     verbose: bool = flag("--verbose -v", "Show what is unchanged, too.")
 
+    def options(self, *, is_look: bool = False) -> "Options":
+        """Return what was typed, checked. Raises UsageError."""
+        from qoder_cli.nouns.table import in_folders
+        from qoder_cli.stack.folder import STACK_NAME
+        from qoder_cli.stack.plan import Options
 
-def apply(
-    app: App,
-    paths: Texts = _PATHS,
-    yes: bool = YES,
-    dry_run: bool = flag("--dry-run", "Show the changes without applying them."),
-    exit_status: bool = flag("--exit-status", "Like --dry-run, but exit 8 if anything would change."),
-    adopt: bool = flag("--adopt", "Take over things of the same name that this stack did not make."),
-    *,
-    how: How,
-) -> None:
+        only = []
+        for word in self.only or ():
+            nouns = in_folders().values()
+            noun = next((noun for noun in nouns if word.lower() in (noun.words, noun.type, noun.operations)), None)
+            if noun is None:
+                words = ", ".join(noun.words for noun in nouns)
+                raise UsageError(f"--only: {word[:60]!r} is not a kind", hint=f"use one of {words}")
+            only.append(noun)
+        if self.adopt_from is not None and not STACK_NAME.fullmatch(self.adopt_from):
+            raise UsageError("--adopt-from is not the name of a stack", hint="give the one in its qoder.yaml")
+        if self.prune_all and not self.prune:
+            raise UsageError("--prune-all only works with --prune", hint="add --prune")
+        if self.prune and only:
+            raise UsageError("--prune and --only cannot be used together", hint="run apply --prune without --only")
+        chosen = (self.adopt, self.adopt_from, self.repin, self.prune, self.prune_all, self.send_secrets)
+        return Options(*chosen, tuple(only), is_look)
+
+
+def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: How) -> None:
     """Make agents, deployments and all they need match the files of a folder.
 
     Reads all files of a folder: YAML, JSON, and Markdown with front matter. The
     kind is the `type` in a file, or its folder: agents/, deployments/ … Things
     are found by their name, or by the `id` in a file. Files refer to each other
-    by name or path. Fields that a file leaves out stay as they are.
+    by name or path. Fields that a file leaves out stay as they are. Of a FILE, or
+    - for standard input, only what it declares is applied.
 
     With `stack: NAME` in qoder.yaml, all that is made carries that mark: then
     fields removed from a file are cleared, and --prune archives what no file
     declares. With a store that machines share (QODER_KEYS), one machine applies
     a stack at a time. Shows the plan and asks; scripts need --yes. All files are
     checked before anything is sent. Exits 6 if something cannot be done, 9 if a
-    response was lost and what it did is unknown: apply again then. See: qoder
-    help stack
+    response was lost and what it did is unknown: apply again then. To see the
+    plan only: qoder diff. See: qoder help stack
 
     Examples:
       qoder apply
       qoder apply agents deployments/nightly.md --yes"""
-    options = _options(how, adopt=adopt)
-    _run(app, paths or ["."], options, how, yes=yes, only_look=dry_run or exit_status, exits_if_open=exit_status)
+    app: App = ctx.obj
+    options, paths = how.options(), paths or ["."]
+    again = app.command("apply", *paths, *options_typed(ctx, without=["yes"]))
+    reading = _read(app, paths, options)
+    from qoder_cli.stack import plan_text
+    from qoder_cli.stack.turns import turn_of
+    from qoder_cli.stack.writer import look_again
+
+    stack = reading.folder.stack
+    with turn_of(app, stack) if yes else nullcontext() as turn:
+        planner, plan = _planned(app, reading, options)
+        asks = not yes and app.may_ask
+        if not asks:
+            plan = plan.refusing_adoption(stack, options)
+        if (plan.is_open and asks) or not app.progress.is_quiet:
+            plan_text.show(app.err, plan, verbose=how.verbose)
+        else:
+            for line in plan_text.kept_of(plan):
+                app.progress.warn(line)
+        if not asks and (error := plan.blocked):
+            message = f"{error.message.removesuffix('; nothing was changed')}; nothing was applied"
+            raise error.with_(message=message, next=error.next or _next_to(error, again))
+        if plan.is_open and app.settings.read_only:
+            raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
+        if yes or not plan.is_open:
+            if plan.is_open:
+                app.progress.note(f"applying {plan_text.in_words(plan)}{app.client.settings.whereabouts}")
+            return _write(app, planner, plan, turn, again)
+    if not app.may_ask:
+        why = "confirmation required; nothing was applied"
+        raise UsageError(why, hint="pass --yes, or preview with qoder diff", next=_typed_again([*again, "--yes"]))
+    question = f"Apply to {app.settings.host}: {plan_text.in_words(plan)}?"
+    if not confirmed(app, question, nothing="nothing was applied"):
+        raise UsageError("cancelled; nothing was applied")
+    with turn_of(app, stack) as turn:
+        _write(app, planner, look_again(planner, plan), turn, again)
 
 
-def diff(
-    app: App,
-    paths: Texts = _PATHS,
-    adopt: bool = flag("--adopt", "As apply --adopt would do it."),
-    *,
-    how: How,
-) -> None:
+def diff(ctx: typer.Context, paths: Texts = _PATHS, *, how: How) -> int:
     """Show what apply would change. Nothing is written.
 
     Exits 0 if there is nothing to do, 8 if something differs, 6 if something
-    cannot be done. With -o markdown the plan is a comment for a merge request.
+    cannot be done. A ${VAR} that is not set is not compared; the plan says so.
+    In a pipe there is a row for each thing that differs. With -o markdown the
+    plan is a comment for a merge request.
 
     Examples:
       qoder diff
       qoder diff -o markdown > plan.md"""
-    options = _options(how, adopt=adopt)
-    _run(app, paths or ["."], options, how, only_look=True, exits_if_open=True)
+    from qoder_cli.nouns.edits.step import without_writing
+    from qoder_cli.stack import plan_text
+    from qoder_cli.stack.writer import shown
+
+    app: App = ctx.obj
+    options, paths = how.options(is_look=True), paths or ["."]
+    reading = _read(app, paths, options)
+    _, plan = _planned(app, reading, options)
+    plan = plan.refusing_adoption(reading.folder.stack, options)
+    if app.output.is_markdown:
+        app.out.write(plan_text.as_markdown(plan))
+    elif app.output.is_drawn:
+        plan_text.show(app.out, plan, verbose=how.verbose)
+    else:
+        items = [item for item in plan.all if plan_text.is_news(item) or how.verbose]
+        _print(app, [shown(without_writing(item.step), item.remarks) for item in items])
+        for line in (*plan_text.remarks_of(items), *plan_text.notes_of(plan), plan_text.in_words(plan)):
+            app.progress.note(line)
+    if error := plan.blocked:
+        again = app.command("diff", *paths, *options_typed(ctx))
+        raise error.with_(next=error.next or _next_to(error, again))
+    return int(Exit.NOT_YET) if plan.is_open else 0
 
 
-def _options(how: How, *, adopt: bool) -> "Options":
-    from qoder_cli.stack.folder import FOLDERS, KINDS, TYPES
-    from qoder_cli.stack.items import Options
-
-    only = []
-    for word in how.only or ():
-        kind = {**TYPES, **FOLDERS}.get(word, word)
-        if kind not in KINDS:
-            raise UsageError(f"--only: {word[:60]!r} is not a kind", hint=f"use one of {', '.join(KINDS)}")
-        only.append(kind)
-    if how.prune_all and not how.prune:
-        raise UsageError("--prune-all only works with --prune", hint="add --prune")
-    if how.prune and only:
-        raise UsageError("--prune and --only cannot be used together", hint="run apply --prune without --only")
-    return Options(adopt, how.repin, how.prune, how.prune_all, how.send_secrets, tuple(only))
-
-
-def _run(
-    app: App,
-    paths: Sequence[str],
-    options: "Options",
-    how: How,
-    *,
-    yes: bool = False,
-    only_look: bool = False,
-    exits_if_open: bool = False,
-) -> None:
-    from qoder_cli.stack import fence, showing
-    from qoder_cli.stack.applying import as_doomed, as_planned, look_again
+def _read(app: App, paths: Sequence[str], options: "Options") -> "Reading":
+    """Return what the paths declare. Raises UsageError, also where it lives elsewhere, or pruning would not be safe."""
+    from qoder_cli.stack import fence
+    from qoder_cli.stack.declarations import read
     from qoder_cli.stack.folder import find
-    from qoder_cli.stack.plan import Planner, blocked, refuse_adoption
-    from qoder_cli.stack.things import load
-    from qoder_cli.stack.turns import turn_of
 
     folder = find(paths)
-    declared = load(folder, app.env, options.only)
-    if not declared.things:
+    reading = read(folder, app.env, only=options.only, stdin=app.stdin, may_lack=options.is_look)
+    if not reading.things:
         raise UsageError(f"{', '.join(paths)}: nothing is declared here", hint="start with: qoder init")
-    _check_prune(folder, options)
-    fence.check(app, folder.fence)
-    for warning in declared.warnings:
+    if options.prune and folder.stack is None:
+        why = "--prune needs a stack: it removes only what carries its mark"
+        raise UsageError(why, hint="add stack: NAME to qoder.yaml")
+    if options.prune and not folder.is_whole:
+        why = "--prune needs the whole folder, the one with qoder.yaml"
+        raise UsageError(why, hint=f"run qoder apply {folder.root} --prune")
+    fence.check(app, folder)
+    fence.warn_of_twin(app, folder)
+    for warning in reading.warnings:
         app.progress.warn(warning)
-    with turn_of(app, folder.stack) if yes and not only_look else nullcontext() as turn:
-        planner = Planner(app, folder.stack, options)
-        plan = planner.plan(declared.things, is_whole=folder.is_whole)
-        asks = not yes and not only_look and app.may_ask
-        if not asks:
-            refuse_adoption(plan, options, folder.stack)
-        is_open = any(item.step.is_open for item in plan.items) or bool(plan.doomed)
-
-        def show() -> None:
-            """Show the plan: also without progress to a person who is asked about it."""
-            if (asks and is_open) or not app.progress.is_quiet:
-                showing.show_plan(app, plan, verbose=how.verbose)
-
-        if only_look:
-            if app.output.is_markdown:
-                app.out.write(showing.as_markdown(app, plan))
-            else:
-                show()
-                _print(app, [*map(as_planned, plan.items), *map(as_doomed, plan.doomed)])
-            if error := blocked(plan):
-                raise error
-            if is_open and exits_if_open:
-                command = app.command("apply", *paths, "--yes")
-                raise NotYet(showing.in_words(plan), hint="to apply", next=command)
-            return
-        if not asks and (error := blocked(plan)):
-            show()
-            raise error.with_(message=f"{error.message.removesuffix('; nothing was changed')}; nothing was applied")
-        if is_open and app.settings.read_only:
-            raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
-        show()
-        if yes or not is_open:
-            if is_open:
-                app.progress.note(f"applying {showing.in_words(plan)}{app.client.settings.whereabouts}")
-            return _apply(app, planner, plan, folder, turn)
-    if not app.may_ask:
-        raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or preview with qoder diff")
-    if error := blocked(plan):
-        raise error
-    question = f"Apply: {showing.in_words(plan)}{app.client.settings.whereabouts}?"
-    if not confirmed(app, question, nothing="nothing was applied"):
-        raise UsageError("cancelled; nothing was applied")
-    with turn_of(app, folder.stack) as turn:
-        look_again(planner, plan, declared.things, is_whole=folder.is_whole)
-        _apply(app, planner, plan, folder, turn)
+    return reading
 
 
-def _check_prune(folder: "Folder", options: "Options") -> None:
-    """Raise UsageError where pruning would not be safe."""
-    if not options.prune:
-        return
-    if folder.stack is None:
-        raise UsageError(
-            "--prune needs a stack: it removes only what carries its mark", hint="add stack: NAME to qoder.yaml"
-        )
-    if not folder.is_whole:
-        raise UsageError(
-            "--prune needs the whole folder, the one with qoder.yaml", hint=f"run qoder apply {folder.root} --prune"
-        )
+def _planned(app: App, reading: "Reading", options: "Options") -> "tuple[Planner, Plan]":
+    from qoder_cli.stack.plan import Planner
+    from qoder_cli.stack.pruning import pruned
+
+    planner = Planner(app, reading, options)
+    return planner, pruned(planner, planner.plan())
 
 
-def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", turn: "StackTurn | None") -> None:
-    from qoder_cli.stack.applying import AppliedThing, apply_all, find_twins, given_up, prune
+def _next_to(error: QoderError, again: Sequence[str]) -> list[str] | None:
+    """Return the command that does what a hint says of an option."""
+    option = next((option for option in ("--adopt", "--prune-all") if f"pass {option}" in (error.hint or "")), None)
+    return _typed_again([*again, option]) if option else None
 
-    pruned: list[AppliedThing] = []
-    count = len(plan.items) + len(plan.doomed)
 
-    def on_done(item: object, result: "AppliedThing") -> None:
+def _typed_again(command: Sequence[str]) -> list[str] | None:
+    """Return a command, unless it reads what is read by now."""
+    return None if "-" in command else list(command)
+
+
+def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None", again: Sequence[str]) -> None:
+    from qoder_cli.stack import fence
+    from qoder_cli.stack.writer import Writer
+
+    def on_done(result: "Applied") -> None:
+        kind = result.more["kind"]
         if result.error is not None and result.action != "not_attempted":
-            app.progress.warn(result.message if result.found is None else result.error.message)
-        elif result.action in ("created", "changed"):
-            app.progress.change(f"{result.action} {result.kind} {result.label}")
+            app.progress.warn(_naming(result))
+        elif result.action in ("created", "changed", "archived", "deleted"):
+            app.progress.change(f"{result.action} {kind} {result.label}")
 
-    def on_pruned(result: "AppliedThing") -> None:
-        pruned.append(result)
-        if result.error is not None:
-            app.progress.warn(result.error.message)
-        else:
-            app.progress.change(f"{result.action} {result.kind} {result.label}")
-
-    def done() -> int:
-        return sum(item.result is not None for item in plan.items) + len(pruned)
+    writer = Writer(planner, plan, turn, on_done)
+    count = len(plan.all)
 
     def so_far() -> str:
-        return f"applying: {done()} of {count}"
+        return f"applying: {writer.count} of {count}"
 
-    def all_results() -> "list[AppliedThing]":
-        results = []
-        for item in plan.items:
-            result = item.result
-            if not isinstance(result, AppliedThing):
-                result = AppliedThing.of(item.thing, given_up(item))
-            results.append(result)
-        return [*results, *pruned]
-
-    def write_all() -> None:
-        leaving = "finishing the current writes; skipping the rest"
-        with app.progress.waiting(so_far, leaving=leaving, share=lambda: done() / max(count, 1)):
-            if signalled := apply_all(app, planner, plan, on_done, turn):
-                raise signalled
-            find_twins(app, plan)
-            if plan.doomed and all(each.error is None for each in all_results()):
-                prune(app, plan, folder.stack or "", on_pruned, turn)
-
+    leaving = "finishing the current writes; skipping the rest"
     signalled = None
     try:
-        write_all()
+        with app.progress.waiting(so_far, leaving=leaving, share=lambda: writer.count / max(count, 1)):
+            writer.write()
     except Signalled as early:
         signalled = early
+    results = writer.done
     try:
-        _print(app, all_results())
+        _print(app, results)
+        fence.remember(app, planner.reading.folder)
     except Signalled as late:
         signalled = late
     except InternalError as unwritten:  # a full disk does not undo a write
-        raise last_words(unwritten, _so_far(all_results()), unwritten.message) from None
-    is_cut = any(each.action == "not_attempted" for each in all_results()) or len(pruned) < len(plan.doomed)
-    _conclude(all_results(), signalled, turn.loss if turn is not None and is_cut else None)
+        raise last_words(unwritten, _so_far(results), unwritten.message) from None
+    is_cut = any(result.action == "not_attempted" for result in results)
+    _conclude(results, signalled, turn.loss if turn is not None and is_cut else None, _typed_again(again))
 
 
-def _print(app: App, results: "Sequence[AppliedThing]") -> None:
+def _print(app: App, results: "Sequence[Applied]") -> None:
     from qoder_cli.local.remembered import remember
+    from qoder_cli.nouns.shown import name_of
 
-    for words in dict.fromkeys(each.step.noun.words for each in results):
-        created = [(each.found.raw, each.step.name) for each in results if each.found and each.action == "created"]
-        remember(app.store, app.settings, words, [one for one in created if one and words])
-    shown = [each for each in results if each.is_fine or app.output.format != "id"]
-    app.output.records([each.row() for each in shown], data=[each.as_json() for each in shown], id="id", first=_FIRST)
+    for noun in dict.fromkeys(result.step.noun for result in results):
+        found = [result.found.raw for result in results if result.step.noun is noun and result.found]
+        remember(app.store, app.settings, noun.words, [(raw, name_of(raw)) for raw in found])
+    shown = [result for result in results if result.is_fine or app.output.format != "id"]
+    rows = [{"kind": result.more["kind"], **result.row()} for result in shown]
+    app.output.records(rows, data=[result.as_json() for result in shown], id="id", first=_FIRST)
 
 
-def _conclude(results: "Sequence[AppliedThing]", signalled: Signalled | None, lost: QoderError | None) -> None:
+def _conclude(
+    results: "Sequence[Applied]", signalled: Signalled | None, lost: QoderError | None, again: list[str] | None
+) -> None:
     if signalled is not None:
-        stopped, hint, message = signalled.in_words("stopped by a signal"), "apply again to finish", None
-        if unknown := sum(each.action == "unknown" for each in results):
-            message = f"unknown: {unknown}"
-        raise last_words(stopped, stopped.message, _so_far(results), message, is_unknown=unknown > 0, hint=hint)
+        stopped = signalled.in_words("stopped by a signal", next=again)
+        is_unknown = any(result.action == "unknown" for result in results)
+        hint = "apply again to finish"
+        raise last_words(stopped, stopped.message, _so_far(results), is_unknown=is_unknown, hint=hint)
     error = deciding_error(results) or lost
-    if error is not None:
-        raise last_words(error, _so_far(results) if len(results) > 1 else None, error.message)
+    if error is None:
+        return
+    message = next((_naming(result) for result in results if result.error is error), error.message)
+    raise last_words(error, _so_far(results) if len(results) > 1 else None, message)
 
 
-def _so_far(results: "Sequence[AppliedThing]") -> str:
-    counts = Counter(each.became for each in results)
+def _naming(result: "Applied") -> str:
+    """Return the message of an error, with the thing that it is about."""
+    message = result.error.message if result.error else ""
+    if result.step.name in message or (result.found is not None and result.found.id in message):
+        return message
+    return f"{result.more['kind']} {result.label}: {message}"
+
+
+def _so_far(results: "Sequence[Applied]") -> str:
+    counts = Counter(result.became for result in results)
     return ", ".join(f"{count} {action}" for action, count in counts.items())

@@ -102,7 +102,8 @@ def get(app: App, vault: str = _ONE) -> None:
       qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
     raw = read_one(app, _VAULT, vault)
     credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True))
-    shown = fields(raw, (*_VAULT.columns, *_VAULT.more)) | {"credential": [_line(each) for each in credentials]}
+    lines = {"credential": [_line(each) for each in credentials]}
+    shown = fields(raw, (*_VAULT.listing.columns, *_VAULT.listing.more)) | lines
     app.output.record(shown, data={**raw, "credentials": credentials}, id=str(raw["id"]))
 
 

@@ -356,7 +356,7 @@ class _Checks:
                 yield self._found("hosts", "warning", says, *fix)
 
     def _resources(self) -> Iterator[DeploymentFinding]:
-        export = ("deploy", "export", self._it.id)
+        export = ("export", self._it.id)
         for resource in map(mapping, array(self._raw.get("resources"))):
             file, store = text(resource.get("file_id")), text(resource.get("memory_store_id"))
             if store is not None:

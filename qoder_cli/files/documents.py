@@ -8,9 +8,9 @@ from typing import IO, NamedTuple
 
 from qoder_cli.base.plainfile import open_at_once, read_typed, reason_of
 from qoder_cli.files import jsonread, yamlread
-from qoder_cli.files.tree import Node, Problem
+from qoder_cli.files.tree import LARGEST, Node, Problem
 
-LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (help/pages/api.md#limits)
+STDIN = "-"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -50,11 +50,11 @@ def documents_of(path: str, problems: list[Problem], *, stdin: IO[str] | None = 
 def read(path: str, *, stdin: IO[str] | None) -> str:
     """Return the text of a file, or of stdin for `-`, of at most 4 MB. Raises Problem."""
     try:
-        data = read_typed(path, stdin, LONGEST + 1)
+        data = read_typed(path, stdin, LARGEST + 1)
     except (OSError, ValueError) as error:
         raise Problem(f"cannot be read: {reason_of(error)}") from None
-    if len(data) > LONGEST:
-        raise Problem(f"is larger than {LONGEST // 2**20} MB, the limit for a file")
+    if len(data) > LARGEST:
+        raise Problem(f"is larger than {LARGEST // 2**20} MB, the limit for a file")
     if data.startswith(_UTF_16):
         raise Problem("is UTF-16; save it as UTF-8", line=1)
     try:

@@ -1,7 +1,6 @@
 """A file as a tree of values that know their line, and the problems in it."""
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +8,13 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.places import Path as Path
 from qoder_cli.base.places import spelled as spelled
-from qoder_cli.base.tokens import NAMES, REDACTED, names_token
+from qoder_cli.base.tokens import without_tokens
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
 MOST_VALUES = 100_000  # of one file, with every alias written out
+LARGEST = 4 * 1024 * 1024  # bytes; no body may be longer (help/pages/api.md#limits)
 SHOWN = 20  # problems that one error lists
 _LONGEST = 300  # characters of one problem
 
@@ -42,16 +42,20 @@ class Problem(Exception):
 
 
 class BadFiles(UsageError):
-    """Files with problems. `message` has a line for each, already inert."""
+    """Files with problems: for people the first of them, a line each, already inert; in JSON all."""
 
     has_lines = True
 
-    def __init__(self, problems: Sequence[str], what: str = "deployment files") -> None:
+    def __init__(self, problems: Sequence[str], what: str = "the files") -> None:
         count = counted(len(problems), "problem")
-        lines = [f"{count} in {what}; nothing was sent", *problems[:SHOWN]]
+        lines = [f"{count} in {what}; nothing was sent", *problems]
+        self.all = "\n".join(lines)
         if len(problems) > SHOWN:
-            lines.append(f"and {len(problems) - SHOWN} more")
+            lines[SHOWN + 1 :] = [f"and {len(problems) - SHOWN} more"]
         super().__init__("\n".join(lines))
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "message": without_tokens(self.all)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,62 +92,6 @@ class Node:
     def has_filled(self) -> bool:
         """Return whether it, or anything in it, came from a variable."""
         return self.filled or any(node.has_filled() for _, node in self.items())
-
-
-# Fields that may hold a token: what an agent reads, or a shell runs. So may what goes by the name of a secret.
-_FOR_TOKENS = frozenset(("content", "initial_events", "instructions", "message", "setup_script", "system", "text"))
-_SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
-
-
-def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
-    """Yield the places of a file where a token stands and something else belongs; none is shown."""
-    from qoder_cli.http.redact import by_shape
-
-    for step, child in node.items():
-        path = (*at, step)
-        if isinstance(step, str) and names_token(step):
-            yield Problem("has a key that is a token", line=child.line, path=at)
-        elif str(step) in _FOR_TOKENS or _SECRET_NAME.search(str(step)):
-            continue
-        elif isinstance(child.content, str):
-            is_url = str(step).endswith("url")
-            if names_token(child.content) or (is_url and by_shape(child.content) != child.content):
-                what = "holds a password or a token" if is_url else "is, or holds, a token"
-                hint = "set it in the field for tokens, or put it into a vault"
-                yield Problem(f"{what}; {hint}", line=child.line, path=path)
-        else:
-            yield from tokens_in(child, path)
-
-
-def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:
-    """Yield the places of a JSON value, or of a tree, where a secret was hidden."""
-    content = value
-    if isinstance(value, Node):
-        content = value.content
-    if isinstance(content, list):
-        content = dict(enumerate(content))
-    if isinstance(content, dict):
-        for step, child in content.items():
-            if isinstance(step, str) and REDACTED in step:
-                yield at
-            yield from hidden_in(child, (*at, step))
-    elif isinstance(content, str) and REDACTED in content:
-        yield at
-
-
-def problems_of_hidden(node: Node, at: Path = (), *, ignored: Collection[str] = ()) -> Iterator[Problem]:
-    """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so.
-
-    What is `ignored` is not sent.
-    """
-    for path in hidden_in(node):
-        if path[:1] and path[0] in ignored:
-            continue
-        there = node
-        for step in path:
-            there = there.child(step) or there
-        what = f"has {REDACTED} in place of a secret; write what belongs there, or ${{NAME}} for a variable"
-        yield Problem(what, line=there.line, path=(*at, *path))
 
 
 @dataclass

@@ -16,7 +16,7 @@ MEANING = {
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid, and nothing was started; or not everything could be read"
     " (report or deploy check --exit-status, usage --over)",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (apply --exit-status), something"
+    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (diff), something"
     " to look at (report or deploy check --exit-status), or more used than asked about (usage --over)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
@@ -88,7 +88,6 @@ PAGES = {
     "agents": "for an AI agent that operates qoder",
     "policies": "rules in a file that decide while nobody is there",
     "sessions": "talk with an agent, with or without a deployment",
-    "files": "deployments in a repository",
     "stack": "a whole folder: agents, deployments and all they need",
     "sandbox": "try everything against a local server",
     "guarantees": "what is promised, and what is not",
@@ -149,7 +148,7 @@ id  only the id
 """)
 
 # Keys of JSON by object; those of a deployment are the server's. `item` adds what each
-# of several has, `apply` what `deploy apply` does.
+# of several has, `apply` what `apply` and `diff` do.
 KEYS = _sections("""
 run:
 id  run id, drun_…
@@ -267,10 +266,14 @@ result  the agent's final message, cut at 10,000 characters; only in GitHub Acti
 run_ids  of several runs, in place of all but exit_code: an array in input order, before waiting begins
 
 apply:
-action  created, changed, unchanged, would_create, would_change, failed, not_attempted or unknown
+action  created, changed, unchanged, archived, deleted, the same with would_, failed, not_attempted or unknown
 changes  what differs: objects with path, before and after
-name  the deployment's name
-id  the deployment's id, null while there is none
+kind  what it is, with `apply` and `diff`
+name  its name
+id  its id, null while there is none
+version  its version, if it has one
+file  the file that declares it
+remarks  what a reader of the plan should know
 error  the error, if it failed
 input  file and line; null for what was typed
 exit_code  exit code of this item; null if it was not attempted
@@ -335,5 +338,5 @@ run_id  run id, in JSON lines of several runs
 RECENT_FIELDS = ("recent_runs", "durations", "success_rate", "usual_duration")
 # And `run get`: a line for each outcome that was evaluated.
 OUTCOME_FIELDS = ("outcome",)
-# What `deploy apply` shows of each, in a pipe.
-APPLY_COLUMNS = ("name", "id", "action", "changes", "file", "error")
+# What `apply` and `diff` show of each, in a pipe.
+APPLY_COLUMNS = ("kind", "name", "id", "action", "changes", "file", "error")

@@ -91,7 +91,7 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     own = [param for param in context.command.params if not param.hidden and param not in everywhere]
     needed: Sequence[str] = ()  # required by the command, not by typer
     if words[1:] == ["create"]:
-        needed = NOUNS[words[0]].needed
+        needed = NOUNS[words[0]].help.needed
     arguments = [
         {
             "name": param.metavar or param.name.upper(),

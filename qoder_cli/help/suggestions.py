@@ -19,7 +19,7 @@ _FOLLOW = "to follow a run to its end: `qoder run wait RUN --follow`; DEPLOYMENT
 _START = "to start a run: `qoder deploy run DEPLOYMENT`"
 _RETRY = "to start a failed run once more: `qoder run retry RUN`; DEPLOYMENT@last is the latest run of a deployment"
 _GET = "to show a run: `qoder run get RUN`"
-_PREVIEW = "to preview the changes of a file: `qoder deploy apply -f FILE --dry-run`"
+_PREVIEW = "to preview the changes of files: `qoder diff FILE`; of a whole folder: `qoder diff`"
 _PUT = "to store a secret: `qoder vault put VAULT NAME`"
 _PROFILES = "to list profiles: `qoder config list`"
 _SWITCH = "to choose a profile: `qoder auth switch PROFILE`, or --profile"
@@ -56,7 +56,9 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys((*FOLLOW, *(f"{noun} {word}" for noun in ("run", "deploy") for word in FOLLOW)), _FOLLOW),
     **dict.fromkeys(("output", "run output"), "to print the final message of a run: `qoder run result RUN`"),
     "status": "to see the status of a run: `qoder run get RUN`; of your token: `qoder auth status`",
-    **dict.fromkeys(("deploy diff", "deploy validate"), _PREVIEW),
+    **dict.fromkeys(("deploy diff", "deploy validate", "plan"), _PREVIEW),
+    "deploy apply": "to apply files of any kind: `qoder apply FILE`; a whole folder: `qoder apply`",
+    "deploy export": "to make a file of a deployment: `qoder export DEPLOYMENT`",
     **dict.fromkeys(("vault set", "vault add", "vault rotate"), _PUT),
     **dict.fromkeys(("secret", "secrets", "vault secret", "vault secrets"), _SECRETS),
     **dict.fromkeys(("profile", "profiles", "auth list", "auth ls", "config get-contexts"), _PROFILES),
@@ -118,6 +120,7 @@ _INPUTS = ("--input", "--prompt", "-m", "--message", "-e", "--env", "-F", "--fie
 _SECRET_OPTIONS = ("--value", "--body", "--secret")
 _SELECTIONS = ("--all", "--agent", "--status")
 _OF_AGENTS = ("--system", "--model", "--tools", "--skill", "--ask")
+_LOOKS = ("--dry-run", "--exit-status", "--exit-code", "--check")
 
 # Unknown values, and what was meant.
 VALUES: dict[str, str] = {
@@ -251,9 +254,9 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     if noun == "deploy" and verb in ("wait", "result", "pending"):
         return f"for the latest run of a deployment: `qoder run {verb} DEPLOYMENT@last`"
     if verb == "export" and "get" in verbs:
-        from qoder_cli.stack.folder import FOLDERS
+        from qoder_cli.nouns.table import NOUNS as DECLARED
 
-        if noun in FOLDERS.values():
+        if (declared := DECLARED[noun].kind) is not None and declared.is_declared:
             return f"to write {single} as a file: `qoder export {it}`"
         return f"to print {single}: `{path} get {it} --json`"
     if verb == "apply" and "update" in verbs:
@@ -351,6 +354,12 @@ def _option_here(option: str, names: Mapping[str, str], path: str) -> str | None
         return "drop it: it never asks"
     if option in ("--retry", "--retries") and "on-lost" in names:
         return "to retry without starting twice, see: `qoder help recipes`"
+    if "adopt-from" in names and option in ("-f", "--file", "--filename"):
+        return f"drop it, and name the files: `{path} FILE`"
+    if "adopt-from" in names and option in _LOOKS:
+        if path.endswith("diff"):
+            return "drop it: diff exits 8 if something differs"
+        return "to preview: `qoder diff`, which exits 8 if something differs"
     if option in _OF_AGENTS and "schedule" in names:
         return "to change its agent: `qoder agent update AGENT`"
     return None

@@ -1,7 +1,11 @@
 """Agents (help/pages/api.md#agents)."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from qoder_cli.base.model import array, mapping
+from qoder_cli.nouns.how import How
+from qoder_cli.nouns.noun import Kind, Refers
 from qoder_cli.nouns.parts import Description, Metadata, Name, Names, Text, Url
 from qoder_cli.nouns.schema import UNSET, ByType, Fields, Range, Rule, ServerWords, Short, Shown, Size, must
 from qoder_cli.nouns.table import noun
@@ -121,7 +125,38 @@ noun(
     sample="writer",
     archived="An archived agent can no longer be used.",
     body=Agent,
+    kind=Kind(
+        rank=6,
+        text="system",
+        refers=(
+            Refers(("skills", "*"), "skill", pins="custom", key="skill_id"),
+            Refers(("multiagent", "agents", "*"), "agent", pins="agent"),
+        ),
+        how="agent",
+    ),
     absent={"tools": []},
     kept={"name": "", "description": "", "model": {}, "system": "", "tools": [], "skills": []}
     | {"mcp_servers": [], "multiagent": None, "metadata": {}, "version": 1},
 )
+
+
+def _remarks(lists: Any, step: Any, *declared: Any) -> Iterator[str]:
+    if not step.is_open:
+        return
+    tools = [mapping(each) for each in array(step.wanted.get("tools"))]
+    if not tools and step.current is None:
+        yield "it has no tools: without a `tools` field an agent can use none"
+    if names := ", ".join(name for tool in tools for name in _asking(tool)):
+        yield f"it will ask for approval before it uses {names}"
+
+
+def _asking(tool: dict[str, Any]) -> Iterator[str]:
+    """Yield what of a toolset asks before each use."""
+    default = mapping(tool.get("default_config"))
+    every = f"every tool of {tool['mcp_server_name']}" if tool.get("mcp_server_name") else "every tool"
+    for config in ({"name": every, **default}, *map(mapping, array(tool.get("configs")))):
+        if mapping(config.get("permission_policy")).get("type") == "always_ask":
+            yield str(config.get("name"))
+
+
+HOW = How(remarks=_remarks)

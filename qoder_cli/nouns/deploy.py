@@ -4,6 +4,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from qoder_cli.base import model
+from qoder_cli.nouns.noun import Kind, Refers
 from qoder_cli.nouns.parts import (
     Blocks,
     Budget,
@@ -30,7 +31,7 @@ from qoder_cli.nouns.schema import (
     Short,
     Shown,
     Size,
-    id_of,
+    StandsFor,
     id_or_name,
     must,
 )
@@ -68,13 +69,6 @@ def _zones() -> dict[str, str]:
     import zoneinfo
 
     return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
-
-
-def _alone(id: str) -> None:
-    from qoder_cli.base.ids import NOT_OF_AN_ID
-
-    if odd := NOT_OF_AN_ID.search(id):
-        raise ValueError("must be only the id", f"must be only the id, without {odd[0]!r}")
 
 
 class Schedule(Fields, unknown="refused", called='a mapping like {expression: "0 9 * * *", timezone: UTC}, or null'):
@@ -124,8 +118,8 @@ _Event = Annotated[
 ]
 
 
-class Deployment(Fields, unknown="refused"):
-    """A deployment: an agent, its environment, and the messages that start each run."""
+class _Begun(Fields):
+    """What each run begins with."""
 
     name: Name = UNSET
     description: Annotated[Annotated[str, Size(most=2048)] | None, "Description."] = UNSET
@@ -138,12 +132,22 @@ class Deployment(Fields, unknown="refused"):
     environment_variables: VariablesText = UNSET
     schedule: Annotated[Schedule | None, "When it runs by itself; null: never."] = UNSET
     initial_events: Annotated[list[_Event], Size(1, 50), "What each run begins with."] = UNSET
+
+
+class _Set(_Begun):
+    """All that can be set of a deployment."""
+
     resources: Resources = UNSET
     vault_ids: Vaults = UNSET
     metadata: Metadata = UNSET
     budget: Annotated[
         Budget | None, Shown({"anyOf": [{"type": "number"}]}), "The most that a run may cost, in credits."
     ] = UNSET
+
+
+class Deployment(_Set, unknown="refused"):
+    """A deployment: an agent, its environment, and the messages that start each run."""
+
     type: ByServer = UNSET
     status: ByServer = UNSET
     paused_reason: ByServer = UNSET
@@ -155,12 +159,17 @@ class Deployment(Fields, unknown="refused"):
 class InFile(Deployment, unknown="refused"):
     """A deployment as a file declares it. An update may have any of its fields."""
 
-    id: Annotated[str, Size(most=256), id_of("dep_"), Rule(_alone), "Which one it is, if not by its name."] = UNSET
-    environment: Annotated[str, id_or_name("env_", "environment"), "The environment, by id or name."] = UNSET
-    message: Annotated[Text, "Short for one user.message in initial_events."] = UNSET
-    vaults: Annotated[list[Annotated[str, id_or_name("vault_", "vault")]], Size(most=50), "Vaults, by id or name."] = (
-        UNSET
-    )
+    environment: Annotated[
+        str, id_or_name("env_", "environment"), StandsFor("environment_id"), "The environment, by id or name."
+    ] = UNSET
+    message: Annotated[Text, StandsFor("initial_events"), "Short for one user.message in initial_events."] = UNSET
+    paused: Annotated[bool, "Whether its schedule is off; left out: as it is."] = UNSET
+    vaults: Annotated[
+        list[Annotated[str, id_or_name("vault_", "vault")]],
+        Size(most=50),
+        StandsFor("vault_ids"),
+        "Vaults, by id or name.",
+    ] = UNSET
 
 
 def _fires(raw: dict[str, Any]) -> str:
@@ -187,6 +196,18 @@ noun(
     | dict.fromkeys(("created_at", "updated_at", "archived_at", "budget")),
     body=Deployment,
     in_file=InFile,
+    kind=Kind(
+        rank=7,
+        text="message",
+        refers=(
+            Refers(("agent",), "agent", pins="agent"),
+            Refers(("environment_id",), "env"),
+            Refers(("vault_ids", "*"), "vault"),
+            Refers(("resources", "*", "memory_store_id"), "memory"),
+            Refers(("resources", "*", "file_id"), "file"),
+        ),
+        how="deployments",
+    ),
     arguments="deployments",
     found_by="qoder_cli.commands.deploy.state:found",
     explained_by="qoder_cli.deployments.lookup:explain_missing",

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from qoder_cli.nouns.noun import Kind
 from qoder_cli.nouns.parts import Metadata
 from qoder_cli.nouns.schema import Fields, like
 from qoder_cli.nouns.table import noun
@@ -26,4 +27,5 @@ noun(
     | {"metadata": {}, "status": "ready", "expires_at": None},
     dated="created_at",
     body=File,
+    kind=Kind(rank=2, is_declared=False, is_written_once=True, how="files"),
 )

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,10 +13,20 @@ from qoder_cli.base.errors import AuthError, NoResponse, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import read_checked
+from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import names_token
+from qoder_cli.files.tree import Problem
 from qoder_cli.http.write import Write
+from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.edits.create import creating
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange
+from qoder_cli.nouns.edits.owner import CONTENT, content_digest
+from qoder_cli.nouns.edits.step import Send, Step
+from qoder_cli.nouns.how import Content, How, Lists
+from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS
+
+Raw = dict[str, Any]
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (help/pages/api.md#limits)
 LONGEST_NAME = 255  # bytes (help/pages/api.md#limits); also what ext4, APFS and NTFS allow
@@ -29,6 +39,7 @@ _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
 # What Windows takes for a device, whatever follows a dot; folders are shared.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 _TAKEN = (errno.ENOTEMPTY, errno.ENOTDIR)  # a name that another was faster to take
+_LASTS = 3600.0  # seconds that an uploaded file has to be there still, to be used
 _FORBIDDEN = '<>:"|?*'  # on Windows
 
 
@@ -61,19 +72,19 @@ def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None
     return creating(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])
 
 
-def prepare_folder(folder: str = ".") -> Path:
+def prepare_folder(folder: str = ".", typed_as: str = "--output-dir") -> Path:
     """Return the folder for files; create it if missing. Raises UsageError."""
     if not folder:
-        raise UsageError("--output-dir is empty", hint="is a shell variable unset?")
+        raise UsageError(f"{typed_as} is empty", hint="is a shell variable unset?")
     path = Path(folder)
     if names_token(folder) and not path.exists():
-        raise UsageError("--output-dir takes a folder, not a token", hint="set QODER_PAT to it")
+        raise UsageError(f"{typed_as} takes a folder, not a token", hint="set QODER_PAT to it")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        why = f"--output-dir {folder}: {error.strerror or error}"
+        why = f"{typed_as} {folder}: {error.strerror or error}"
         raise UsageError(why, hint="name a folder that can be written") from None
     return path
 
@@ -165,3 +176,31 @@ def _names(name: str) -> Iterator[str]:
         end = suffix if number == 1 else f"-{number}{suffix}"
         size = LONGEST_NAME - len(end.encode())
         yield stem.encode()[:size].decode(errors="ignore") + end
+
+
+# In a folder: a text that a deployment names by its path is uploaded once.
+
+
+def _read(path: str) -> Content:
+    try:
+        name = check_name(os.path.basename(path))
+        return Content(name, {}, {name: read_text(path)})
+    except UsageError as error:
+        raise Problem(error.message) from None
+
+
+def _find(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[Raw]:
+    """Return the files with this content and name that are there for an hour at least."""
+    wanted, until = content_digest(declared.content), lists.app.clock.now() + _LASTS
+    rows = [row for row in lists.rows(declared.noun) if mapping(row.get("metadata")).get(CONTENT) == wanted]
+    return [row for row in rows if name_of(row) == declared.name and (unix(row.get("expires_at")) or until + 1) > until]
+
+
+def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:
+    size = f"{sum(map(len, declared.content.values()))} bytes"
+    parts = [("file", name, content) for name, content in declared.content.items()]
+    send = Send("create", {"metadata": {CONTENT: content_digest(declared.content)}}, parts)
+    return step.with_(changes=[FieldChange("content", ABSENT, size)], sends=[send])
+
+
+HOW = How(read=_read, find=_find, plan=_plan)

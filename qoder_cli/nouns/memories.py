@@ -1,27 +1,37 @@
 """Memories: named by path, changed only as read (help/pages/api.md#memory and #limits)."""
 
 import re
+from collections.abc import Sequence
 from difflib import unified_diff
 from hashlib import sha256
 from typing import Any
+from unicodedata import normalize
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
+from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import names_token
+from qoder_cli.base.words import few
+from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.edits.create import creating
-from qoder_cli.nouns.edits.difference import Form
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form
+from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.edits.verbs import Change
-from qoder_cli.nouns.files import UNSEEN
-from qoder_cli.nouns.table import NOUNS, Noun, path_of
+from qoder_cli.nouns.files import UNSEEN, safe_name
+from qoder_cli.nouns.how import Exporting, How, Lists
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.table import NOUNS, path_of
 
 LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
 ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
+_AT_A_TIME = 8  # memories to read
+_LISTED = 10  # paths that a note has
 _SHOWN = 2000  # characters of what somebody else wrote
 
 Raw = dict[str, Any]
@@ -189,3 +199,52 @@ def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None
     hint = "see what it says now, then write again"
     next = app.looking("memory", "cat", store, typed)
     return error.with_(hint=hint, next=next)
+
+
+def _find_entry(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[Raw]:
+    return [row for row in lists.rows(ENTRY, *parents) if path_in(row) == declared.name]
+
+
+def _plan_entry(lists: Lists, declared: Declaration, step: Step) -> Step:
+    return step.with_(changes=[FieldChange("content", ABSENT, declared.fields["content"])])
+
+
+def export_entries(export: Exporting, fields: Raw) -> Raw:
+    """Write the entries of a store as files of the folder beside its own; return the store's fields."""
+    rows = {path_in(row): row for row in export.lists.rows(ENTRY, str(export.raw["id"]))}
+    taken, wanted, left_out = set[str](), list[str](), list[str]()
+    for path in sorted(rows):
+        plain = normalize("NFC", path).casefold()  # what another system takes for the same
+        parts = plain.split("/")
+        above = {"/".join(parts[:count]) for count in range(1, len(parts))}
+        if _fits_a_file(path) and plain not in taken and above.isdisjoint(taken):
+            taken.add(plain)
+            wanted.append(path)
+        else:
+            left_out.append(path)
+
+    def read_one(path: str) -> Raw:
+        return whole(export.lists.app, ENTRY, str(export.raw["id"]), str(rows[path]["id"]))
+
+    for path, memory in zip(wanted, in_order(read_one, wanted, at_a_time=_AT_A_TIME), strict=True):
+        content = memory.get("content")
+        if isinstance(content, str) and content.strip():
+            mark = "\ufeff" if content.startswith("\ufeff") else ""  # the first one is not read
+            export.files[f"{export.path.removesuffix('.yaml')}/{path}"] = (mark + content).encode("utf-8", "replace")
+        else:
+            left_out.append(path)
+    if left_out:
+        paths = few([ascii(path)[1:-1] for path in left_out], _LISTED)
+        export.note(f"ignored entries that no file can be: {paths} (only names like a/b.md)")
+    return fields
+
+
+def _fits_a_file(path: str) -> bool:
+    """Return whether the path of a memory can be that of a file, on every system, which is read as a memory."""
+    parts = path.split("/")
+    return path.lower().endswith(".md") and all(
+        safe_name(part) == part and not part.startswith(".") and len(part.encode()) <= 255 for part in parts
+    )
+
+
+HOW = How(find=_find_entry, form=_FORM, plan=_plan_entry)

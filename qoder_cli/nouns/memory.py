@@ -1,7 +1,9 @@
 """Memory stores, the memories in them, and their versions (help/pages/api.md#memory)."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+from qoder_cli.nouns.how import Exporting, How
+from qoder_cli.nouns.noun import Kind
 from qoder_cli.nouns.parts import Description, Metadata, Name, Text
 from qoder_cli.nouns.schema import Fields, Size, like
 from qoder_cli.nouns.table import noun
@@ -38,6 +40,7 @@ noun(
     deleted="The memories in a store are deleted too.",
     kept={"name": "", "description": "", "metadata": {}},
     body=MemoryStore,
+    kind=Kind(rank=4, text="description", below="memory entry", how="memory"),
 )
 noun(
     *("memory entry", "memory_stores.memories"),
@@ -48,6 +51,8 @@ noun(
     dated="created_at updated_at",
     takes_file=False,
     body=Memory,
+    named_by="path",
+    kind=Kind(rank=4, is_declared=False, is_written_once=True, how="memories"),
 )
 noun(
     *("memory version", "memory_stores.memory_versions"),
@@ -60,3 +65,12 @@ noun(
     more="memory sha256",
     sample="memver_1",
 )
+
+
+def _export(export: Exporting, fields: dict[str, Any]) -> dict[str, Any]:
+    from qoder_cli.nouns.memories import export_entries
+
+    return export_entries(export, fields)
+
+
+HOW = How(export=_export)

@@ -11,8 +11,9 @@ from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
-from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
+from qoder_cli.nouns.table import NOUNS, has_id, operation, path_of, words_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -55,7 +56,7 @@ class Names:
     @staticmethod
     def among(noun: Noun, typed: Sequence[str]) -> list[str]:
         """Return what of the words typed are names, not ids. Raises UsageError for what can be neither."""
-        wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
+        wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.naming.has_name else "")
         if "-" in typed:
             what = f"'-' is not {ids.a(noun.called)}, and only one can be given here"
             raise UsageError(what, hint=f"give {wanted}; {ids.FOR_EACH}")
@@ -63,7 +64,7 @@ class Names:
         for word in typed:
             if not ids.id_or_name(word, noun.prefix, noun.called, wanted):
                 names.append(word)
-        if names and not noun.has_name:
+        if names and not noun.naming.has_name:
             raise UsageError(f"{names[0][:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
         return names
 

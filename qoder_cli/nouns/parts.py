@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from qoder_cli.base.marks import MOST_KEYS, is_ours
+from qoder_cli.base.marks import MOST_KEYS, is_ours, without_ours
+from qoder_cli.base.model import mapping
 from qoder_cli.nouns.schema import (
     IMPLIED,
     NEEDED_THERE,
@@ -34,6 +36,12 @@ VARIABLE = rf"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z){IDENTIFIER}
 UPLOADS = "/mnt/session/uploads/"  # where a file is mounted by default (help/pages/api.md#resources)
 
 _ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
+
+
+def labels_of(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of a thing that people set: no keys of ours, nor the server's own."""
+    labels = without_ours(mapping(raw.get("metadata"))).items()
+    return {key: value for key, value in labels if isinstance(value, str) and key != RESERVED}
 
 
 def assignments(text: str) -> list[tuple[str, str]] | None:
@@ -129,9 +137,16 @@ class _Variables(NamedTuple):
             raise ValueError("must be a mapping of names and values, or a text of NAME=VALUE lines")
         if isinstance(value, str) and assignments(value) is None and not (is_server and _lines(value)):
             raise ValueError("must be NAME=VALUE pairs, each on a line of its own or with ; between them")
+        if isinstance(value, str) and not is_server and _has_shell(value):
+            raise ValueError("must not contain comments or `export`; remove them, or write a mapping")
         if is_server:
             _check_variables(value)
         return value if is_server or isinstance(value, str) else handler(value)
+
+
+def _has_shell(variables: str) -> bool:
+    """Return whether a text has what only a shell reads: a server would take it for names."""
+    return any(re.match(r"#|export\s", name) for name, _ in assignments(variables) or ())
 
 
 def _check_variables(variables: Any) -> None:

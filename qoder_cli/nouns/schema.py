@@ -1,6 +1,6 @@
 """What a body may hold, in one vocabulary: classes of annotated fields, and what marks them.
 
-`files.check` tells what is wrong in a file by it, the sandbox refuses by it, and options, JSON Schema and
+`nouns.checking` tells what is wrong in a file by it, the sandbox refuses by it, and options, JSON Schema and
 generated bodies are made from it. pydantic reads it, and is imported only when something is checked.
 
     class Schedule(Fields):
@@ -10,10 +10,12 @@ generated bodies are made from it. pydantic reads it, and is imported only when 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_args
+
+from qoder_cli.base.places import Path
 
 UNSET: Final[Any] = None  # the field may be left out; where null clears, it may be null
 NEEDED_THERE: Final[Any] = "needed there"  # the server needs it, a file may leave that to the server
@@ -39,6 +41,7 @@ class Field(NamedTuple):
     option: "Option | None" = None
     is_secret: bool = False
     is_servers: bool = False  # only the server sets it
+    stands_for: str = ""  # the field of the API that it is a short form of, in a file
 
     @property
     def is_needed(self) -> bool:
@@ -109,8 +112,9 @@ def _fields_of(cls: type[Fields]) -> Iterator[tuple[str, Field]]:
         marks = getattr(hint, "__metadata__", ())
         about = [mark for mark in marks if isinstance(mark, str)]
         option = next((mark for mark in marks if isinstance(mark, Option)), None)
+        stands_for = next((mark.field for mark in marks if isinstance(mark, StandsFor)), "")
         default, is_secret, is_servers = vars(owner).get(name, ...), SECRET in marks, SERVERS in marks
-        yield name, Field(hint, default, about[-1] if about else "", option, is_secret, is_servers)
+        yield name, Field(hint, default, about[-1] if about else "", option, is_secret, is_servers, stands_for)
 
 
 def body(cls: type[Fields], names: tuple[str, ...], needed: tuple[str, ...], cleared: tuple[str, ...]) -> type[Fields]:
@@ -129,6 +133,42 @@ def inside(hint: Any) -> Iterator[type[Fields]]:
         yield hint
     for each in get_args(hint):
         yield from inside(each)
+
+
+def secrets_in(cls: type[Fields], value: Any) -> Iterator[tuple[Path, Any]]:
+    """Yield the secrets of a mapping, by their places; of a union, those of each class."""
+    return _marked(cls, value, lambda field: field.is_secret, ())
+
+
+def servers_in(cls: type[Fields], value: Any) -> Iterator[tuple[Path, Any]]:
+    """Yield what only the server sets of a mapping, by its places."""
+    return _marked(cls, value, lambda field: field.is_servers, ())
+
+
+def _marked(cls: type[Fields], value: Any, is_marked: Callable[[Field], bool], at: Path) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _marked(cls, item, is_marked, (*at, number))
+    if not isinstance(value, dict):
+        return
+    for name, field in fields_of(cls).items():
+        if is_marked(field) and name in value:
+            yield (*at, name), value[name]
+        elif isinstance(value.get(name), dict | list):
+            inner = [each for cls in inside(field.hint) for each in _marked(cls, value[name], is_marked, (*at, name))]
+            yield from dict(inner).items()
+
+
+def without(value: Any, places: Iterable[tuple[Path, Any]]) -> Any:
+    """Return a JSON value without what stands at some places; nothing of the old one is changed."""
+    for (first, *rest), _ in places:
+        if isinstance(value, list) and isinstance(first, int):
+            value = [without(item, [((*rest,), _)]) if at == first else item for at, item in enumerate(value)]
+        elif isinstance(value, dict) and rest and first in value:
+            value = {**value, first: without(value[first], [((*rest,), _)])}
+        elif isinstance(value, dict):
+            value = {name: item for name, item in value.items() if name != first}
+    return value
 
 
 def _read(cls: type[Fields], value: Any, handler: Any, info: Any) -> Any:
@@ -185,6 +225,12 @@ class Option(NamedTuple):
     metavar: str
     help: str = ""
     is_repeatable: bool = False
+
+
+class StandsFor(NamedTuple):
+    """Marks a field of a file as a short form of one of the API."""
+
+    field: str
 
 
 SECRET, SERVERS = object(), object()
@@ -398,6 +444,8 @@ class ByType(NamedTuple):
         if self.judge not in (None, info.context.where):
             return value
         if self.default and not is_server:
+            if not value:
+                raise ValueError("is empty, and the API refuses that; give it a type")
             value = {"type": self.default, **value}
         if "type" not in value:
             if not is_server:

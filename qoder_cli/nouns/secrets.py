@@ -1,23 +1,28 @@
 """A vault's secrets: never shown, new or in place of the old one."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
-from qoder_cli.base.model import Resource, array, mapping, text
+from qoder_cli.base.marks import without_ours
+from qoder_cli.base.model import array, mapping, text
 from qoder_cli.http.redact import by_shape, spellings
-from qoder_cli.http.write import Write
+from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.edits.create import creating
-from qoder_cli.nouns.edits.difference import missing
-from qoder_cli.nouns.edits.forms import form_with
+from qoder_cli.nouns.edits.difference import FieldChange, Form, differing, missing
+from qoder_cli.nouns.edits.forms import form_with, normal
+from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
+from qoder_cli.nouns.how import Exporting, How, Lists, Unexportable
 from qoder_cli.nouns.named import alive
-from qoder_cli.nouns.shown import found_at, name_of
+from qoder_cli.nouns.schema import secrets_in, without
+from qoder_cli.nouns.shown import found_at, known_as, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
+from qoder_cli.nouns.vault import HOST
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
@@ -25,12 +30,10 @@ PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --variable < FILE, or use
 _CREDENTIAL = NOUNS["vault credential"]
 _SET = ("auth", "display_name", "metadata")  # what of one can be set
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
-# Unlike those of environments, these may be * or have an underscore, as names of services have.
-_HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (help/pages/api.md#vaults)
-SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of `auth`, which nobody can read
+_MOVES = ("expires_at",)  # of `auth`, which changes by itself
 _KEPT = ("networking", "injection_location")  # of a credential of which only the secret changes
 
 Raw = dict[str, Any]
@@ -69,7 +72,7 @@ def server(url: str) -> str:
 
 def host(name: str) -> str:
     """Return a host to which the secret may go. Raises UsageError."""
-    if not _HOST.fullmatch(refuse_secret(name, "--allow-host")):
+    if not re.fullmatch(HOST, refuse_secret(name, "--allow-host")):
         hint = "e.g. --allow-host api.github.com"
         raise UsageError(f"--allow-host: {name[:60]!r} is not a host", hint=hint)
     return name
@@ -100,13 +103,12 @@ def put(
     name: str,
     auth: Raw,
     agree: Callable[[str], None],
-    sending: Callable[[Write[Resource]], None] = lambda write: None,
 ) -> Raw:
     """Put a secret, `auth` with its type, into a vault; return its credential.
 
     What is set decides which one it replaces: the variable, or the server that it is sent to. `agree`
-    gets a sentence, and may raise, before it goes anywhere else than the old one did. `sending` gets the write of a
-    change before it is sent. Raises UsageError if it is not clear which one is meant; other QoderErrors.
+    gets a sentence, and may raise, before it goes anywhere else than the old one did. Raises UsageError if it is not
+    clear which one is meant; other QoderErrors.
     """
     credential = _named(app, vault, name, auth, agree)
     where = app.client.settings.whereabouts
@@ -134,9 +136,7 @@ def put(
         is_shown = changed == without_secret(changed)  # else reading it back proves nothing
         is_read = not goes_elsewhere  # else a person was asked first
         update = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown, is_read=is_read)
-        write = update.write()
-        sending(write)
-        return write.deliver().raw
+        return update.write().deliver().raw
     except Overtaken:
         raise
     except (Rejected, NotFound) as error:
@@ -146,7 +146,8 @@ def put(
 
 def without_secret(auth: Mapping[str, Any]) -> Raw:
     """Return what a credential shows of its `auth`; an update with this alone leaves the secret as it is."""
-    return {name: value for name, value in auth.items() if name not in SECRET_FIELDS}
+    shown: Raw = without({"auth": auth}, secrets_in(_CREDENTIAL.holds.body, {"auth": auth}))["auth"]
+    return shown
 
 
 def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw | None:
@@ -278,3 +279,92 @@ def why_invalid(found: Raw) -> str:
         "server HTTP": found_at(found, "mcp_probe.http_response.status_code"),
     }
     return ", ".join(f"{name} {value}" for name, value in reasons.items() if value is not None)
+
+
+# In a folder: one is found by what it is for, and compared by what it shows.
+
+
+def _auth_of(auth: Any) -> Any:
+    """Return an `auth` as it is compared."""
+    if not isinstance(auth, dict):
+        return auth
+    shown = normal({"auth": without_secret(auth)})["auth"]
+    return {name: value for name, value in shown.items() if name not in _MOVES}
+
+
+def _auth_differs(before: Any, after: Any) -> Iterator[FieldChange]:
+    """Yield how an `auth` must change; what a server adds to it counts only where it says where the secret goes."""
+    had, has = mapping(before), mapping(after)
+    had = {name: value for name, value in had.items() if name in has or name == "networking"}
+    if isinstance(has.get("refresh"), dict):
+        had["refresh"] = {name: value for name, value in mapping(had.get("refresh")).items() if name in has["refresh"]}
+    return differing(Form(dict, dict, {}), {"auth": has}, {"auth": had})
+
+
+_FORM = Form(
+    lambda raw: {"auth": _auth_of(raw.get("auth")), "metadata": without_ours(mapping(raw.get("metadata")))},
+    lambda fields: {"auth": _auth_of(fields.get("auth"))},
+    own={"auth": _auth_differs},
+)
+
+
+def _find(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[Raw]:
+    """Return the credentials for the same variable or server, or of the same name."""
+    auth = mapping(declared.fields.get("auth"))
+    place = PLACES.get(str(auth.get("type")), PLACES[BEARER])
+    aim, rows = found_at({"auth": auth}, place), lists.rows(_CREDENTIAL, *parents)
+    same = [row for row in rows if found_at(row, "auth.type") == auth.get("type") and found_at(row, place) == aim]
+    if len(same) > 1:  # then its name says which of them is meant
+        same = [row for row in same if row.get("display_name") == declared.fields.get("display_name")] or same
+    return same or [row for row in rows if name_of(row) == declared.name and found_at(row, place) is None]
+
+
+def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:
+    """Return a step that sends of a credential that is there what an update knows, and a secret only if asked to."""
+    if step.current is None or not step.is_open:
+        return step
+    auth = dict(mapping(step.wanted.get("auth")))
+    if auth.get("type") not in PLACES:
+        archive = words_of(_CREDENTIAL, "archive", *step.parents, str(step.current["id"]))
+        error = Rejected(
+            f"{step.label}: an OAuth credential cannot be changed; nothing was changed",
+            hint=f"archive it, then apply again: qoder {' '.join(archive)}",
+        )
+        return step.with_(error=error)
+    if not any(change.is_secret for change in step.changes):
+        auth = without_secret(auth)
+    return step.sending({"auth": {name: value for name, value in auth.items() if name not in _SET_ONCE}})
+
+
+def _remarks(lists: Lists, step: Step, declared: Declaration, others: Sequence[Declaration]) -> Iterator[str]:
+    is_named = "display_name" in declared.fields
+    if is_named and step.current is not None and name_of(step.current) not in (None, declared.name):
+        yield f"it is called {name_of(step.current)} there, and a credential keeps its name"
+
+
+def _export(export: Exporting, fields: Raw) -> Raw:
+    """Return the fields of a credential in a file, with a variable in place of each secret."""
+    auth = {name: value for name, value in mapping(fields.get("auth")).items() if value is not None}
+    label = known_as(export.raw) or str(export.raw["id"])
+    match auth.get("type"):
+        case "environment_variable":
+            auth["secret_value"] = export.secret(text(auth.get("secret_name")) or label)
+        case "static_bearer":
+            auth["token"] = export.secret(label, "_TOKEN")
+        case "mcp_oauth":
+            auth["access_token"] = export.secret(label, "_ACCESS_TOKEN")
+            if isinstance(refresh := auth.get("refresh"), dict):
+                auth["refresh"] = refresh = {**refresh, "refresh_token": export.secret(label, "_REFRESH_TOKEN")}
+                client = mapping(refresh.get("token_endpoint_auth"))
+                if str(client.get("type")).startswith("client_secret"):
+                    secret = export.secret(label, "_CLIENT_SECRET")
+                    refresh["token_endpoint_auth"] = {**client, "client_secret": secret}
+        case _:
+            raise Unexportable("is of an unknown type")
+    order = ("type", "secret_name", "mcp_server_url", "secret_value", "token", "access_token")
+    auth = {**{name: auth[name] for name in order if name in auth}, **auth}
+    named = {"display_name": text(export.raw.get("display_name")), "auth": auth, "metadata": fields.get("metadata")}
+    return {name: value for name, value in named.items() if value}
+
+
+HOW = How(find=_find, form=_FORM, plan=_plan, remarks=_remarks, export=_export)

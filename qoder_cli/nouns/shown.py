@@ -8,12 +8,13 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.words import counted
-from qoder_cli.nouns.table import Noun
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Name, Status, Words
 
 Raw = dict[str, Any]
 
 NAMES = ("name", "display_title", "display_name", "filename", "secret_name", "auth.secret_name")
+KNOWN_BY = (*NAMES, "auth.mcp_server_url")  # which tells a credential from others that has no name
 
 
 Look = Callable[[Any], Any]  # makes what is shown of a value; None keeps it absent
@@ -172,30 +173,36 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
 
 def row_of(noun: Noun, columns: Sequence[str], app: App) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
     """Return what makes a row, and its columns as a terminal shows them: the id comes last."""
-    row = noun.row
+    row = noun.listing.row
     if row:
-        return lambda raw: row(raw, app), noun.first
+        return lambda raw: row(raw, app), noun.listing.first
     return (lambda raw: fields(raw, columns)), sorted(columns, key=lambda name: name == "id")
 
 
 def sheet_of(noun: Noun, raw: Raw, app: App) -> Fields:
     """Return all that a thing shows."""
-    if noun.sheet:
-        return noun.sheet(raw, app)
-    return fields(raw, (*noun.columns, *noun.more))
+    if noun.listing.sheet:
+        return noun.listing.sheet(raw, app)
+    return fields(raw, (*noun.listing.columns, *noun.listing.more))
 
 
 def name_of(raw: Raw) -> str | None:
     """Return a thing's name, or None."""
-    for key in NAMES:
-        if name := text(found_at(raw, key)):
-            return name
-    return None
+    return _first_at(raw, NAMES)
+
+
+def known_as(raw: Raw) -> str | None:
+    """Return a thing's name, or what it is for; None if it has neither."""
+    return _first_at(raw, KNOWN_BY)
+
+
+def _first_at(raw: Raw, keys: Sequence[str]) -> str | None:
+    return next((value for key in keys if (value := text(found_at(raw, key)))), None)
 
 
 def called(noun: Noun, raw: Raw) -> str:
     """Return a thing as a question names it: noun, name, id."""
-    name = name_of(raw) if noun.has_name else text(raw.get("title"))
+    name = name_of(raw) if noun.naming.has_name else text(raw.get("title"))
     if name:
         return f"{noun.called} '{name}' ({raw.get('id')})"
     return f"{noun.called} {raw.get('id')}"

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from qoder_cli.nouns.noun import Kind
 from qoder_cli.nouns.parts import Metadata, Title
 from qoder_cli.nouns.schema import Fields, Size
 from qoder_cli.nouns.table import noun
@@ -26,4 +27,5 @@ noun(
     dated="created_at updated_at",
     takes_file=False,
     body=Skill,
+    kind=Kind(rank=5, main="SKILL.md", how="skills"),
 )

@@ -4,17 +4,17 @@ Paths, filters, and which fields a body has are in `operations.tsv`. All else ab
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple, cast
 
-from qoder_cli.app import App
 from qoder_cli.base.ids import NOT_OF_AN_ID, segment
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.model import text
+from qoder_cli.nouns.noun import Help, Holds, Listing, Naming, Noun, Sandboxed
 from qoder_cli.nouns.schema import Fields, body
 
 Raw = dict[str, Any]
@@ -81,80 +81,21 @@ def readable(path: str) -> str | None:
     return next((each for each in (f"{path}s", *above) if find("GET", each)), None)
 
 
-def _running(raw: Raw) -> str:
-    if raw.get("status") == "running":
-        return "It is running. "
-    return ""
-
-
-class Verb(NamedTuple):
-    """Something that can be done to a thing, and its status afterwards."""
-
-    verb: str
-    doing: str
-    participle: str
-    status: str
-    about: str  # a sentence for help and question
-
-
-@dataclass(frozen=True, eq=False)
-class Noun:
-    """A kind of thing. Columns are those of `nouns.shown`; each noun is in a file of its own beside this one."""
-
-    words: str  # before the verb: `agent`, `env work`
-    operations: str  # the beginning of its operations' ids
-    called: str  # by a person, in a sentence
-    prefix: str  # of its ids; "" where these are numbers
-    columns: tuple[str, ...]  # of a list, only ever appended to
-    sample: str  # one that the sandbox has, for the examples
-    sample_of: str = ""  # what holds that
-    more: tuple[str, ...] = ()  # what `get` shows besides
-    created: str = ""  # what help says of `create` from plain fields
-    archived: str = ""  # what archiving means: a sentence for help and question
-    deleted: str = ""  # the same for deleting
-    numbered: tuple[str, ...] = ()  # columns of its versions
-    statuses: tuple[str, ...] = ()  # to filter a list by; empty allows any word
-    has_name: bool = True  # whether a name can replace the id
-    is_paged: bool = True
-    takes_file: bool = True  # whether an update may be in a file, which is shown back
-    arguments: str = ""  # which of `cli.options`, where a noun is not named as others are
-    found_by: str = ""  # what returns ids, or errors, for words, where a noun has words of its own
-    explained_by: str = ""  # what says more about one that is missing
-    warned: Callable[[Raw], str] = _running  # what a question about one says besides
-    row: Callable[[Raw, App], dict[str, Any]] | None = None  # in a list, where it is more than its columns
-    first: tuple[str, ...] = ()  # those columns as they get room
-    sheet: Callable[[Raw, App], dict[str, Any]] | None = None  # the same of a single one
-    body: type[Fields] = Fields  # all that its creates and updates may hold
-    in_file: type[Fields] | None = None  # what files may hold, where that is more
-    bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else
-    verbs: tuple["Verb", ...] = ()  # what else can be done to one, without a body
-    example: str = "--name team"  # options of a create
-    needed: tuple[str, ...] = ()  # those that a create cannot do without, as no file can say it
-    absent: Mapping[str, Any] = field(default_factory=dict)  # what an object lacks that a create would fill in
-    moves: bool = False  # whether one's `updated_at` changes by itself
-    # What the sandbox has of it.
-    type: str = ""  # of its objects, where that is not what it is called
-    named_by: str = "name"  # the field that a filter by name means
-    kept: Mapping[str, Any] = field(default_factory=dict)  # the fields of a new one, in the order shown
-    dated: tuple[str, ...] = ("created_at", "updated_at", "archived_at")
-    samples: tuple[Mapping[str, Any], ...] = ()  # there from the start
-
-    @property
-    def plural(self) -> str:
-        """Its name in the plural."""
-        return re.sub("ys$", "ies", f"{self.called}s")
-
-
 _registered: dict[str, Noun] = {}
 
 
-def noun(words: str, operations: str, *, columns: str, **more: Any) -> None:
-    """Make a noun, which is known from now on; its columns are words of one text."""
+_PARTS = {"naming": Naming, "listing": Listing, "help": Help, "holds": Holds, "sandbox": Sandboxed}
+_LISTS = ("columns", "more", "numbered", "statuses", "needed", "dated")  # which may be written as words of one text
+
+
+def noun(words: str, operations: str, **said: Any) -> None:
+    """Make a noun, which is known from now on, of the fields of its parts."""
     kind = KINDS_OF_NOUNS[words]
-    more = {"called": kind.called, "prefix": kind.prefix, "type": kind.called.replace(" ", "_")} | more
-    lists = ("more", "numbered", "statuses", "needed", "dated")
-    more |= {name: tuple(more[name].split()) for name in lists if name in more}
-    _registered[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
+    said = {"called": kind.called, "type": kind.called.replace(" ", "_"), **said}
+    said |= {name: tuple(said[name].split()) for name in _LISTS if name in said}
+    for name, part in _PARTS.items():
+        said[name] = part(**{each.name: said.pop(each.name) for each in fields(part) if each.name in said})
+    _registered[words] = Noun(words=words, operations=operations, **said)
 
 
 class _Nouns(Mapping[str, Noun]):
@@ -196,24 +137,31 @@ def body_of(operation: Operation) -> type[Fields]:
         create = next((each for each in all_operations() if each.id == f"{noun.operations}.create"), operation)
         kept = (*create.required, "metadata")  # which is merged: null removes a key of it, and not all
         cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
-    return body(noun.bodies.get(verb, noun.body), operation.body, needed, cleared)
+    return body(noun.holds.bodies.get(verb, noun.holds.body), operation.body, needed, cleared)
+
+
+@cache
+def in_folders() -> dict[str, Noun]:
+    """Return the nouns whose things files of a folder declare, by the names of their folders, in order."""
+    declared = [noun for noun in NOUNS.values() if noun.kind is not None and noun.kind.is_declared]
+    return {noun.operations: noun for noun in sorted(declared, key=lambda noun: noun.kind.rank if noun.kind else 0)}
 
 
 def in_files() -> list[str]:
     """Return the words of the nouns that files declare."""
-    return [words for words, noun in NOUNS.items() if noun.takes_file and _created(noun)]
+    return [words for words, noun in NOUNS.items() if noun.holds.takes_file and _created(noun)]
 
 
 @cache  # a new class would need a validator of its own
 def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
     """Return what a file of a noun may hold."""
-    if noun.in_file:
-        return noun.in_file
+    if noun.holds.in_file:
+        return noun.holds.in_file
     created, changed = _created(noun), operation(noun, "update")
     assert created is not None  # asked only for what files declare
     names = dict.fromkeys((*created.body, *(changed.body if changed and not is_new else ())))
     needed = [name for name in names if name in created.required and is_new]
-    return body(noun.body, tuple(names), tuple(needed), ())
+    return body(noun.holds.body, tuple(names), tuple(needed), ())
 
 
 def _created(noun: Noun) -> Operation | None:

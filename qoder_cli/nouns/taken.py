@@ -14,8 +14,9 @@ from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import as_remembered, seen
 from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import Noun, has_id, path_of
+from qoder_cli.nouns.table import has_id, path_of
 
 Raw = dict[str, Any]
 

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from qoder_cli.nouns.parts import IDENTIFIER, Metadata, Name, Names, Text, Url
-from qoder_cli.nouns.schema import SECRET, UNSET, ByType, Fields, like
+from qoder_cli.nouns.noun import Kind
+from qoder_cli.nouns.parts import IDENTIFIER, Metadata, Name, Text, Url
+from qoder_cli.nouns.schema import KEPT, SECRET, UNSET, ByType, Fields, like
 from qoder_cli.nouns.table import noun
 
+# Unlike those of environments, these may be * or have an underscore, as names of services have.
+HOST = r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?"
 Secret = Annotated[str, SECRET, "Never shown again."]
 
 
@@ -26,7 +29,7 @@ class _AllowedHosts(Fields):
     """Where the secret may go."""
 
     type: Literal["limited"]
-    allowed_hosts: Names
+    allowed_hosts: list[Annotated[str, like(HOST, "is not a host")]]
 
 
 Hosts = Annotated[_AnyHost | _AllowedHosts, ByType()]
@@ -104,12 +107,12 @@ class _OAuth(_NewOAuth):
     refresh: _Refresh = UNSET
 
 
-class Credential(Fields):
+class Credential(Fields, unknown="refused"):
     """A credential."""
 
     auth: Annotated[_Bearer | _Variable | _OAuth, ByType(), "The secret, and what it is for."]
-    display_name: Name
-    metadata: Metadata
+    display_name: Name = KEPT
+    metadata: Metadata = KEPT
 
 
 class _CredentialUpdate(Fields):
@@ -117,6 +120,16 @@ class _CredentialUpdate(Fields):
 
     auth: Annotated[_NewBearer | _NewVariable | _NewOAuth, ByType()]
     metadata: Metadata
+
+
+class InFile(Fields, unknown="refused"):
+    """A vault, with the credentials in it."""
+
+    display_name: Name
+    metadata: Metadata = KEPT
+    credentials: Annotated[
+        list[Credential], "Its credentials; write ${NAME} for each secret, and set that variable."
+    ] = KEPT
 
 
 noun(
@@ -130,6 +143,8 @@ noun(
     named_by="display_name",
     kept={"display_name": "", "metadata": {}},
     body=Vault,
+    in_file=InFile,
+    kind=Kind(rank=3, below="vault credential"),
 )
 noun(
     *("vault credential", "vaults.credentials"),
@@ -144,5 +159,11 @@ noun(
     kept={"vault_id": "", "display_name": None, "auth": {}, "metadata": {}},
     takes_file=False,
     body=Credential,
+    kind=Kind(
+        rank=3,
+        is_declared=False,
+        refused="the API may not replace secrets; delete it, then add it",
+        how="secrets",
+    ),
     bodies={"update": _CredentialUpdate},
 )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from qoder_cli.nouns.table import NOUNS, Noun
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.wire import Shape
 
 AGENT = "agent_019e00000000700080000000000a9e27"  # of all that behave as demo
@@ -53,9 +54,14 @@ BY = {"type": "api_actor", "api_key_id": "key_sandbox"}
 def _of_noun(noun: Noun) -> Layout:
     """Return the layout of a noun's things."""
     layout = Layout(
-        noun.operations, noun.type, noun.prefix.rstrip("_"), dict(noun.kept), noun.dated, name=noun.named_by
+        noun.operations,
+        noun.type,
+        noun.prefix.rstrip("_"),
+        dict(noun.sandbox.kept),
+        noun.sandbox.dated,
+        name=noun.naming.named_by,
     )
-    return layout._replace(statuses={each.verb: each.status for each in noun.verbs})
+    return layout._replace(statuses={each.verb: each.status for each in noun.holds.verbs})
 
 
 LAYOUTS = {each.operations: _of_noun(each) for each in NOUNS.values()}

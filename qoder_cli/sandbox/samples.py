@@ -151,7 +151,7 @@ _MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md"
 
 def samples() -> Iterator[tuple[str, str, Fields]]:
     """Yield things: their kind, the id of what holds them, their fields."""
-    yield from ((noun.operations, "", dict(each)) for noun in NOUNS.values() for each in noun.samples)
+    yield from ((noun.operations, "", dict(each)) for noun in NOUNS.values() for each in noun.sandbox.samples)
     yield from (("models", "", {"id": id, **_MODEL, **own}) for id, own in _MODELS.items())
     model = {"id": "ultimate"}
     for preset in {each.agent: each for each in reversed(PRESETS)}.values():

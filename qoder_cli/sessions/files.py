@@ -9,8 +9,8 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, filled, mapping, text
-from qoder_cli.files.normal import TOKENS
 from qoder_cli.http.readback import READ_WITHIN
+from qoder_cli.nouns.deployments import TOKENS
 from qoder_cli.nouns.edits.forms import form_with
 from qoder_cli.nouns.edits.thing import Target
 from qoder_cli.nouns.edits.update import Update

@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, RunFailed, Signalled, UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Run, filled, mapping
-from qoder_cli.files.normal import TOKENS, VARIABLES, assignments, settable
+from qoder_cli.nouns.deployments import TOKENS, VARIABLES, assignments, settable
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.parts import VARIABLE

@@ -4,50 +4,34 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from qoder_cli.base.plainfile import reason_of
-from qoder_cli.files.documents import FRONT, beginning, has_front_matter, read, trees
-from qoder_cli.files.skill import MAIN
+from qoder_cli.files.documents import FRONT, STDIN, beginning, has_front_matter, read, trees
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.table import in_folders
 
-# The folder of each kind, in the order in which things are made, and the `type` of one.
-FOLDERS = {
-    "environments": "env",
-    "vaults": "vault",
-    "memory_stores": "memory",
-    "skills": "skill",
-    "agents": "agent",
-    "deployments": "deploy",
-}
-TYPES = {
-    "environment": "env",
-    "vault": "vault",
-    "memory_store": "memory",
-    "skill": "skill",
-    "agent": "agent",
-    "deployment": "deploy",
-}
-KINDS = tuple(FOLDERS.values())
-TYPE_OF = {noun: type for type, noun in TYPES.items()}
 ROOT_FILE = "qoder.yaml"
-WHAT = "the files"  # in the first line of an error
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 _SUFFIXES = (".yaml", ".yml", ".json", ".md")
 _IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
 _PEEKED = 65_536  # bytes of a file that are searched for its type
 _TYPE = re.compile(rb"""^type[ \t]*:[ \t]*["']?(\w+)""", re.MULTILINE)
-_JSON_TYPE = re.compile(rb'"type"\s*:\s*"(agent|environment|skill|memory_store|vault|deployment)"')
-_NAMED_KIND = re.compile(rf"({'|'.join(TYPES)})[_-]", re.IGNORECASE)
+_NAMED = re.compile(rb"^(?:display_)?name[ \t]*:", re.MULTILINE)
+UNCLEAR = (
+    "what it declares is not clear; put it into a folder such as agents/,"
+    " begin its name with agent_, or add type: agent"
+)
 
 
 class Source(NamedTuple):
-    """A file, or the folder of a skill, and the kind of what it declares."""
+    """A file, or the folder of a skill, and the kind of what it declares; None where each document has to say it."""
 
     path: str  # as it is shown
-    kind: str
+    noun: Noun | None
 
 
 class Fence(NamedTuple):
@@ -58,48 +42,39 @@ class Fence(NamedTuple):
     workspace_id: str | None = None
 
 
-@dataclass
-class Folder:
-    """What was found: the files, the stack's name, its fence."""
+_NO_FENCE = Fence()
 
-    sources: list[Source] = field(default_factory=list)
-    root: str = ""  # the folder of qoder.yaml; else the one typed
+
+@dataclass(frozen=True)
+class Folder:
+    """The files that are meant, the stack's name, its fence."""
+
+    root: str  # the folder of qoder.yaml; else the one that the paths share
+    sources: Sequence[Source] = ()
     stack: str | None = None
-    fence: Fence = field(default_factory=Fence)
+    fence: Fence = _NO_FENCE
     is_whole: bool = False  # whether all of the folder that has qoder.yaml is meant
-    problems: list[str] = field(default_factory=list)
+    skipped: Sequence[str] = ()  # files that look as if they declared something, and do not say what
+    problems: Sequence[str] = ()
 
 
 def find(paths: Sequence[str]) -> Folder:
-    """Return the files that paths mean, folders with all that is below. Raises BadFiles if one cannot be read."""
-    found = Folder()
-    roots = {_root_above(path) for path in paths}
-    if len(roots) > 1:
-        raise BadFiles([f"{' and '.join(paths)} belong to different stacks; apply one at a time"], WHAT)
-    [root] = roots
-    if root is not None:
-        found.root = root
-    elif os.path.isdir(paths[0]):
-        found.root = paths[0]
-    else:
-        found.root = os.path.dirname(paths[0]) or "."
-    try:
-        if root is not None:
-            found.stack, found.fence = _settings_of(os.path.join(root, ROOT_FILE))
-        identities: dict[str, None] = {}
-        for path in paths:
-            for source in _of_path(path, os.path.realpath(found.root), found.problems):
-                identity = os.path.realpath(source.path)
-                if identity not in identities:
-                    identities[identity] = None
-                    found.sources.append(source)
-    except Problem as problem:
-        found.problems.append(problem.located(""))
-    found.is_whole = root is not None and any(os.path.realpath(path) == os.path.realpath(root) for path in paths)
-    return found
+    """Return the files that paths mean, folders with all that is below. Raises BadFiles if a root cannot be read."""
+    roots = {os.path.realpath(root): root for path in paths if (root := root_above(path)) is not None}
+    if len(roots) > 1 or (roots and any(root_above(path) is None for path in paths)):
+        raise BadFiles([f"{' and '.join(paths)} belong to different stacks; apply one at a time"])
+    root = next(iter(roots.values()), None) or _shared_by(paths)
+    stack, fence = settings_in(root) if roots else (None, Fence())
+    finder = _Finder(os.path.realpath(root))
+    sources: dict[str, Source] = {}
+    for path in paths:
+        for source in finder.of_path(path):
+            sources.setdefault(os.path.realpath(source.path), source)
+    is_whole = bool(roots) and any(os.path.realpath(path) == os.path.realpath(root) for path in paths)
+    return Folder(root, [*sources.values()], stack, fence, is_whole, finder.skipped, finder.problems)
 
 
-def _root_above(path: str) -> str | None:
+def root_above(path: str) -> str | None:
     """Return the folder, this one or one above, that has a qoder.yaml."""
     folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
     while True:
@@ -113,9 +88,23 @@ def _root_above(path: str) -> str | None:
         folder = above
 
 
-def _settings_of(path: str) -> tuple[str | None, Fence]:
-    """Return what a qoder.yaml says. Raises BadFiles."""
-    problems: list[Problem] = []
+def _shared_by(paths: Sequence[str]) -> str:
+    """Return the folder that paths share: their files may refer to each other, those in `agents/` to its neighbours."""
+    folders = []
+    for path in paths:
+        folder = os.path.abspath(path if os.path.isdir(path) else os.path.dirname(path) or ".")
+        parts = folder.split(os.sep)
+        named = next((number for number, part in enumerate(parts) if part.lower() in in_folders()), len(parts))
+        folders.append(os.sep.join(parts[:named]) or os.sep)
+    try:
+        return os.path.relpath(os.path.commonpath(folders))
+    except ValueError:  # on several drives of Windows
+        return "."
+
+
+def settings_in(root: str) -> tuple[str | None, Fence]:
+    """Return what the qoder.yaml of a folder says: the stack's name, and its fence. Raises BadFiles."""
+    path, problems = os.path.join(root, ROOT_FILE), list[Problem]()
     settings: dict[str, Any] = {}
     try:
         documents = [each for each in trees(path, read(path, stdin=None), problems) if each.content is not None]
@@ -138,87 +127,150 @@ def _settings_of(path: str) -> tuple[str | None, Fence]:
     return settings.get("stack"), Fence(*(settings.get(name) for name in Fence._fields))
 
 
-def _of_path(path: str, root: str, problems: list[str]) -> Iterator[Source]:
-    """Yield the files of a path that was typed. Raises Problem."""
-    if not os.path.isdir(path):
-        if not os.path.exists(path):
-            problems.append(Problem("does not exist").located(path))
-        elif os.path.basename(path) != ROOT_FILE:
-            kind = "skill" if os.path.basename(path) == MAIN else _kind_of(path)
-            if kind is None:
-                problems.append(Problem(_UNKNOWN).located(path))
-            else:
-                yield Source(os.path.dirname(path) or "." if kind == "skill" else path, kind)
-        return
-    yield from _of_folder(path, root, problems)
+class _Finder:
+    """Walks folders; gathers what is wrong, and what is skipped and should not be."""
 
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.skipped: list[str] = []
+        self.problems: list[str] = []
 
-_UNKNOWN = (
-    "what it declares is not clear; put it into a folder such as agents/,"
-    " begin its name with agent_, or add type: agent"
-)
-
-
-def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
-    """Yield the files of a folder and of those below."""
-    if os.path.isfile(os.path.join(folder, MAIN)):
-        yield Source(folder, "skill")
-        return
-    if os.path.realpath(folder) != root and os.path.isfile(os.path.join(folder, ROOT_FILE)):
-        problems.append(Problem(f"has a {ROOT_FILE} of its own; apply it by itself").located(folder))
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        problems.append(Problem(f"cannot be listed: {reason_of(error)}").located(folder))
-        return
-    entries = [each for each in entries if not each.name.startswith(".") and each.name not in _IGNORED]
-    here = [os.path.join(folder, each.name) if folder != "." else each.name for each in entries]
-    is_of_stores = os.path.basename(os.path.abspath(folder)) == "memory_stores"
-    kinds: dict[str, str | None] = {}  # of the files
-    followed = []
-    for entry, path in zip(entries, here, strict=True):
+    def of_path(self, path: str) -> Iterator[Source]:
+        """Yield the files of a path that was typed."""
         try:
-            if entry.is_symlink() and (what := _wrong_with_link(entry, path, root)):
-                raise Problem(what)
-            if entry.name.lower().endswith(_SUFFIXES) and entry.is_file() and entry.name != ROOT_FILE:
-                kinds[path] = _kind_of(path)
-        except Problem as problem:  # what is passed over in silence would count as no longer declared
-            problems.append(problem.located(path))
-        else:
-            followed.append((entry, path))
-    stores = {os.path.splitext(path)[0] for path, kind in kinds.items() if kind == "memory" and is_of_stores}
-    for entry, path in followed:
-        if entry.is_dir(follow_symlinks=False):
-            if not is_of_stores:
-                yield from _of_folder(path, root, problems)
-            elif path not in stores:
-                text = f"has no {entry.name}.yaml beside it, which declares the memory store"
-                problems.append(Problem(text).located(path))
-        elif (kind := kinds.get(path)) is not None and not _is_text_about(path):
-            yield Source(path, kind)
+            if path == STDIN:
+                yield Source(path, None)
+            elif os.path.isdir(path):
+                yield from self._of_folder(path)
+            elif not os.path.exists(path):
+                raise Problem("does not exist")
+            elif not os.path.isfile(path):  # a pipe, which can be read only once
+                yield Source(path, None)
+            elif os.path.basename(path) != ROOT_FILE:
+                noun = _noun_of_main(os.path.basename(path))
+                yield Source(os.path.dirname(path) or ".", noun) if noun else Source(path, self._noun_of(path))
+        except Problem as problem:
+            self.problems.append(problem.located(path))
+
+    def _of_folder(self, folder: str) -> Iterator[Source]:
+        """Yield the files of a folder and of those below."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self.problems.append(Problem(f"cannot be listed: {reason_of(error)}").located(folder))
+            return
+        names = [entry.name for entry in entries]
+        if noun := next(filter(None, map(_noun_of_main, names)), None):
+            yield Source(folder, noun)
+            return
+        if ROOT_FILE in names and os.path.realpath(folder) != self.root:
+            problem = Problem(f"has a {ROOT_FILE} of its own; apply it by itself")
+            self.problems.append(problem.located(folder))
+            return
+        found: list[Source] = []
+        folders: list[str] = []
+        for entry in entries:
+            path = os.path.join(folder, entry.name) if folder != "." else entry.name
+            if entry.name.startswith(".") or entry.name in _IGNORED or entry.name == ROOT_FILE:
+                continue
+            try:
+                if entry.is_symlink():
+                    self._check_link(entry, path)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif entry.name.lower().endswith(_SUFFIXES) and entry.is_file():
+                    found += self._of_file(path)
+            except (Problem, OSError) as error:  # what is passed over in silence would count as no longer declared
+                problem = error if isinstance(error, Problem) else Problem(f"cannot be read: {reason_of(error)}")
+                self.problems.append(problem.located(path))
+        yield from found
+        holders = {os.path.splitext(each.path)[0] for each in found if each.noun and holds_texts(each.noun)}
+        for path in folders:
+            if path in holders:  # these are the texts that it holds
+                continue
+            noun = _noun_above(path, self.root)
+            if noun is not None and holds_texts(noun) and not _has_documents(path):
+                text = f"has no {os.path.basename(path)}.yaml beside it, which declares the {noun.called}"
+                self.problems.append(Problem(text).located(path))
+            else:
+                yield from self._of_folder(path)
+
+    def _of_file(self, path: str) -> Iterator[Source]:
+        """Yield a file that declares something. Raises Problem."""
+        noun = self._noun_of(path)
+        if _is_text_about(path) or (noun is not None and _is_array(path)):
+            return
+        if noun is not None:
+            yield Source(path, noun)
+        elif _looks_declared(path):
+            self.skipped.append(path)
+
+    def _check_link(self, entry: os.DirEntry[str], path: str) -> None:
+        """Raise Problem for a link that is refused; OSError for one that leads to itself."""
+        is_file = entry.name.lower().endswith(_SUFFIXES)
+        above = _noun_above(path, self.root)
+        holds_things = entry.name.lower() in in_folders() or (above is not None and not holds_texts(above))
+        if not is_within(path, self.root):
+            if is_file or entry.is_dir():
+                raise Problem("is a link that leads out of the folder; copy the file instead")
+        elif entry.is_dir():
+            if holds_things:
+                raise Problem("is a link to a folder, and these are not followed; move the folder here")
+        elif not entry.is_file() and (is_file or holds_things):
+            raise Problem("is a link that leads nowhere")
+
+    def _noun_of(self, path: str) -> Noun | None:
+        """Return what a file declares: by its `type`, the nearest folder above, or its name; None if it says nothing.
+
+        Raises Problem for a file that cannot be read.
+        """
+        if noun := in_types().get(_type_in(path)):
+            return noun
+        if noun := _noun_above(path, self.root):
+            return noun
+        beginning_of_name = re.match(r"([a-z]+(?:_store)?)[_-]", os.path.basename(path).lower())
+        return in_types().get(beginning_of_name[1]) if beginning_of_name else None
 
 
-def _wrong_with_link(entry: os.DirEntry[str], path: str, root: str) -> str | None:
-    """Return why a link is refused."""
-    is_file = entry.name.lower().endswith(_SUFFIXES)
-    above = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    holds_things = entry.name in FOLDERS or FOLDERS.get(above, "memory") != "memory"  # a store's folder may be a link
-    if not _is_within(path, root):
-        if is_file or entry.is_dir():
-            return "is a link that leads out of the folder; copy the file instead"
-        return None
-    if entry.is_dir():
-        if holds_things:
-            return "is a link to a folder, and these are not followed; move the folder here"
-        return None
-    if not entry.is_file() and (is_file or holds_things):
-        return "is a link to nothing"
-    return None
+def in_types() -> Mapping[str, Noun]:
+    """Return the nouns of a folder by the `type` of one."""
+    return {noun.type: noun for noun in in_folders().values()}
 
 
-def _is_within(path: str, root: str) -> bool:
+def holds_texts(noun: Noun) -> bool:
+    """Return whether the folder beside a file has the texts that the thing holds."""
+    from qoder_cli.nouns.declaring import field_of_held
+    from qoder_cli.nouns.schema import fields_of
+    from qoder_cli.nouns.table import of_file
+
+    field = field_of_held(noun)
+    return bool(field) and field not in fields_of(of_file(noun, is_new=True))
+
+
+def _noun_of_main(name: str) -> Noun | None:
+    """Return the noun whose things are folders with a file of this name."""
+    return next((noun for noun in in_folders().values() if noun.kind and noun.kind.main == name), None)
+
+
+def _noun_above(path: str, root: str) -> Noun | None:
+    """Return the noun of the nearest folder above a file, up to the root, that is called as one, in any case."""
+    above = os.path.dirname(os.path.abspath(path))
+    while True:
+        if noun := in_folders().get(os.path.basename(above).lower()):
+            return noun
+        if os.path.realpath(above) == root or os.path.dirname(above) == above:
+            return None
+        above = os.path.dirname(above)
+
+
+def is_within(path: str, root: str) -> bool:
+    """Return whether a path, its links followed, is below a folder."""
     return os.path.realpath(path).startswith(os.path.join(root, ""))
+
+
+def _has_documents(folder: str) -> bool:
+    """Return whether a folder has a file other than texts, which may declare something."""
+    return any(name.lower().endswith(_SUFFIXES[:-1]) for _, _, names in os.walk(folder) for name in names)
 
 
 def _is_text_about(path: str) -> bool:
@@ -227,46 +279,59 @@ def _is_text_about(path: str) -> bool:
     return name.startswith("readme") and name.endswith(".md") and not has_front_matter(path)
 
 
-def _kind_of(path: str) -> str | None:
-    """Return the noun of what a file declares: by its `type`, its folder, or its name; None if it declares nothing.
+def _is_array(path: str) -> bool:
+    """Return whether a file is a JSON array, which declares nothing: what a command printed, for example."""
+    return path.lower().endswith(".json") and beginning(path, _PEEKED).lstrip()[:1] == b"["
 
-    Raises Problem for a file that cannot be read.
-    """
-    if not path.lower().endswith(_SUFFIXES) or os.path.isdir(path):
-        return None
-    if kind := TYPES.get(_type_in(path)):
-        return kind
-    folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    if folder in FOLDERS:
-        return FOLDERS[folder]
-    named = _NAMED_KIND.match(os.path.basename(path))
-    return TYPES[named[1].lower()] if named else None
+
+def _front_of(path: str) -> bytes:
+    """Return what of a file may say what it declares: of Markdown, the front matter. Raises Problem."""
+    begins = beginning(path, _PEEKED)
+    if not path.lower().endswith(".md"):
+        return begins
+    front = FRONT.match(begins.decode("utf-8", "replace"))
+    if front is not None:
+        return front[1].encode()
+    return begins if begins.startswith(b"---") else b""  # then its end is missing, and that is said
+
+
+def _looks_declared(path: str) -> bool:
+    """Return whether a file looks as if it declared something: it has a `name`, or front matter. Raises Problem."""
+    if path.lower().endswith(".md"):
+        return has_front_matter(path)
+    begins = _front_of(path)
+    if begins.lstrip()[:1] in (b"{", b"["):
+        return b'name"' in begins and not {"name", "display_name"}.isdisjoint(_object_in(path))
+    return _NAMED.search(begins) is not None
+
+
+def _object_in(path: str) -> dict[str, Any]:
+    """Return the JSON object of a file; empty if it is anything else. Raises Problem."""
+    try:
+        found = json.loads(read(path, stdin=None))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _type_in(path: str) -> str:
-    """Return the `type` at the top of a file; empty if there is none."""
-    begins = beginning(path, _PEEKED)
-    if begins.lstrip()[:1] in (b"{", b"["):
-        if not (named := _JSON_TYPE.search(begins)):  # of most files there is no need to read more
+    """Return the `type` at the top of a file; empty if there is none. Raises Problem."""
+    begins = _front_of(path)
+    if begins.lstrip()[:1] == b"{":
+        if not any(
+            f'"{type}"'.encode() in begins for type in in_types()
+        ):  # of most files there is no need to read more
             return ""
-        try:
-            found = json.loads(read(path, stdin=None))
-        except ValueError:
-            return named[1].decode()  # so that it is said what is wrong with it
-        first = found[0] if isinstance(found, list) and found else found
-        return str(first.get("type")) if isinstance(first, dict) else ""
-    if path.lower().endswith(".md"):
-        front = FRONT.match(begins.decode("utf-8", "replace"))
-        if front is not None:
-            begins = front[1].encode()
-        elif not begins.startswith(b"---"):  # else its end is missing, and that is said
-            return ""
+        if found := _object_in(path):
+            return str(found.get("type"))
+        named = re.search(rb'"type"\s*:\s*"(\w+)"', begins)  # so that it is said what is wrong with it
+        return named[1].decode() if named else ""
     match = _TYPE.search(begins)
     return match[1].decode() if match else ""
 
 
-def entries_of(path: str) -> Mapping[str, str]:
-    """Return the entries of a memory store by their paths: the texts in the folder of its name. Raises Problem."""
+def texts_of(path: str) -> Mapping[str, str]:
+    """Return the texts in the folder beside a file, of its name, by their paths. Raises Problem."""
     folder = os.path.splitext(path)[0]
     found: dict[str, str] = {}
     if not os.path.isdir(folder):
@@ -278,7 +343,7 @@ def entries_of(path: str) -> Mapping[str, str]:
             file = os.path.join(place, name)
             if name.startswith(".") or (name not in links and not name.lower().endswith(".md")):
                 continue
-            if os.path.islink(file) and not _is_within(file, os.path.realpath(folder)):
+            if os.path.islink(file) and not is_within(file, os.path.realpath(folder)):
                 raise Problem(f"{file} is a link that leads out of the folder")
             if name in links:
                 continue

@@ -1,134 +1,290 @@
-"""What an apply would do: each thing of the folder beside what the server has, and what would be pruned."""
+"""What an apply would do: each thing of a folder beside what the server has, and what would be pruned."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Rejected, first_by_rank
 from qoder_cli.base.ids import nearest
-from qoder_cli.base.model import Deployment, mapping, text
+from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.polling import doubling
-from qoder_cli.base.times import unix
 from qoder_cli.base.words import few
-from qoder_cli.deployments.form import FORM as DEPLOYMENTS
-from qoder_cli.deployments.planning import changing, creating, problems_of
-from qoder_cli.deployments.step import DeploymentStep
-from qoder_cli.files import normal
-from qoder_cli.files import skill as skills
-from qoder_cli.files.load import Declared as DeclaredDeployment
-from qoder_cli.files.references import FILE, Reference, put
-from qoder_cli.files.tree import BadFiles, Path
+from qoder_cli.files.filling import unset_in
+from qoder_cli.files.tree import BadFiles
 from qoder_cli.local.made import LAGS, Creation, recent
-from qoder_cli.nouns import memories
-from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets, differing
-from qoder_cli.nouns.edits.forms import form_of, form_with
-from qoder_cli.nouns.edits.step import Step
-from qoder_cli.nouns.edits.thing import archived
-from qoder_cli.nouns.secrets import PLACES, SECRET_FIELDS, without_secret
-from qoder_cli.nouns.shown import found_at, name_of
-from qoder_cli.nouns.table import NOUNS, Noun, operation
-from qoder_cli.stack.folder import KINDS, WHAT
-from qoder_cli.stack.items import Doomed, Item, Options, StackPlan, ThingStep, ToCome
-from qoder_cli.stack.lists import ServerLists
-from qoder_cli.stack.marks import (
+from qoder_cli.nouns.declared import Declaration, Reference
+from qoder_cli.nouns.declaring import places_of, put
+from qoder_cli.nouns.edits.difference import Secrets, differing
+from qoder_cli.nouns.edits.forms import form_of, unseen
+from qoder_cli.nouns.edits.owner import (
     APPLIED,
-    CONTENT,
     STACK,
-    add_marks,
     content_digest,
     digest,
     has_room,
+    is_filled_in,
     mark_of,
     owner_of,
     record_of,
     recorded,
+    with_marks,
 )
-from qoder_cli.stack.pruning import doomed_by
-from qoder_cli.stack.remarks import FolderCredentials, remarks_of
-from qoder_cli.stack.things import CREDENTIAL, ENTRY, Declaration, key_of
+from qoder_cli.nouns.edits.step import Origin, Step, planned
+from qoder_cli.nouns.edits.thing import archived
+from qoder_cli.nouns.how import how_of
+from qoder_cli.nouns.lists import ServerLists
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.shown import name_of
+from qoder_cli.nouns.table import NOUNS, operation
+from qoder_cli.stack.declarations import Reading
 
 Raw = dict[str, Any]
 
 _LISTED = 10  # ids or names that an error lists
+_MOVES = "moves from the stack"  # said of what --adopt-from names
+
+
+class Options(NamedTuple):
+    """How a folder is applied, as typed."""
+
+    adopt: bool = False
+    adopt_from: str | None = None
+    repin: bool = False
+    prune: bool = False
+    prune_all: bool = False
+    send_secrets: bool = False
+    only: tuple[Noun, ...] = ()
+    is_look: bool = False  # nothing is written
+
+
+class ToCome(str):
+    """Stands for the id or the version of something that does not exist yet."""
+
+
+class Known(NamedTuple):
+    """What is known of a thing that others need: as it is, and whether it is still to be written."""
+
+    raw: Raw | None
+    is_open: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """One thing of a plan."""
+
+    step: Step
+    declared: Declaration | None = None  # None of what no file declares
+    needs: tuple[int, ...] = ()  # the places in the plan of what it needs
+    remarks: tuple[str, ...] = ()  # for the reader of the plan
+    details: tuple[str, ...] = ()  # for one who wants to see all of it
+    adopts: str = ""  # why a person has to agree: it is not, or not only, of this stack
+
+
+class Kept(NamedTuple):
+    """Something of the stack that no file declares, and why it stays."""
+
+    id: str
+    label: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that an apply would do, in this order."""
+
+    items: Sequence[Planned]
+    removed: Sequence[Planned] = ()  # what is pruned after that
+    kept: Sequence[Kept] = ()
+    notes: Sequence[str] = ()  # what is known of the whole
+
+    @property
+    def all(self) -> Sequence[Planned]:
+        return [*self.items, *self.removed]
+
+    @property
+    def is_open(self) -> bool:
+        return any(item.step.is_open for item in self.all)
+
+    @property
+    def uncompared(self) -> int:
+        """How many variables are not set, so that what they fill was not compared."""
+        return sum(len(item.declared.unset) for item in self.items if item.declared)
+
+    @property
+    def blocked(self) -> QoderError | None:
+        """The error of the worst thing that cannot be done; None if all can."""
+        return first_by_rank(item.step.error for item in self.items if item.step.error)
+
+    def refusing_adoption(self, stack: str | None, options: Options) -> "Plan":
+        """Return it with an error at each thing that a person would have to agree to, and did not."""
+
+        def refused(item: Planned) -> Planned:
+            if options.adopt or not item.adopts or item.step.error or item.adopts.startswith(_MOVES):
+                return item
+            error = Rejected(
+                f"{item.step.label} {item.adopts}; nothing was changed",
+                hint="compare it with qoder diff --adopt; to take it over, pass --adopt",
+            )
+            return replace(item, step=item.step.with_(error=error))
+
+        return replace(self, items=[*map(refused, self.items)])
 
 
 class Planner:
     """Makes the plan, and a thing's part of it again once what it needs is there."""
 
-    def __init__(self, app: App, stack: str | None, options: Options) -> None:
-        self.app, self.stack, self.options = app, stack, options
-        self.server = ServerLists(app)
-        self._items: dict[tuple[str, str], Item] = {}  # by noun and name
-        self._files: dict[str, Item] = {}
+    def __init__(self, app: App, reading: Reading, options: Options) -> None:
+        self.app, self.reading, self.options = app, reading, options
+        self.stack = reading.folder.stack
+        self.lists = ServerLists(app)
         self._problems: list[str] = []
-        self._unlisted: dict[str, dict[str, list[Raw]]] = {}
 
-    def plan(self, things: Sequence[Declaration], *, is_whole: bool) -> StackPlan:
-        """Return the plan for the things, each after those that it needs. Raises BadFiles, ApiError."""
-        meant = [thing for thing in things if thing.is_meant]
-        self._await_lists(meant)
-        found: dict[Declaration, Raw | None] = {thing: self._current(thing) for thing in meant if thing.parent is None}
-        for words in dict.fromkeys(thing.noun.words for thing in meant):
-            new = [each.name for each, raw in found.items() if each.noun.words == words and raw is None]
-            self._unlisted[words] = self.server.unlisted(NOUNS[words], new)
-        items: list[Item] = []
-        by_thing: dict[Declaration, Item] = {}
-        for thing in meant:
-            if thing.parent is None and found[thing] is None:
-                unlisted = self._unlisted[thing.noun.words].get(thing.name, [])
-                found[thing] = self._only(thing, unlisted)
-            item = Item(thing, ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted={}, thing=thing))
-            by_thing[thing] = item
-            if thing.noun.words == FILE:
-                self._files[thing.file] = item
-            elif thing.parent is None:
-                self._items[thing.noun.words, thing.name] = item
-            else:
-                item.needs.append(by_thing[thing.parent])
-            item.needs += filter(None, map(self._needed, thing.refs))
-            self._take(item, found.get(thing))
-            items.append(item)
-        deploys = [item.step for item in items if isinstance(item.step, DeploymentStep)]
-        if deploys:
-            self._problems += problems_of(deploys, [*map(Deployment, self.server.rows(NOUNS["deploy"]))])
-        self._problems += self._twice(items)
-        self._adopt_holders(items)
+    def plan(self) -> Plan:
+        """Return the plan for all that is declared. Raises BadFiles with all that is wrong, ApiError."""
+        self._await_lists()
+        found = self._found()
+        made: dict[Declaration, Planned] = {}
+        numbers = {declared: number for number, declared in enumerate(self.reading.things)}
+
+        def known(declared: Declaration) -> Known | None:
+            if (item := made.get(declared)) is None:
+                return None
+            return Known(item.step.current, item.step.is_open)
+
+        for declared in self.reading.things:
+            current = found.get(declared)
+            if declared.parent is not None:
+                current = self._in_holder(declared, made[declared.parent].step.current)
+            needs = [numbers.get(ref.target) for ref in declared.refs if ref.target]
+            needs.append(numbers[declared.parent] if declared.parent else None)
+            needed = tuple(dict.fromkeys(number for number in needs if number is not None))
+            made[declared] = replace(self.item(declared, current, known), needs=needed)
+        self._adopt_holders(made)
+        self._problems += _twice([*made.values()])
+        self._raise_problems()
+        items = [replace(item, remarks=(*item.remarks, *self._remarks(item))) for item in made.values()]
+        return Plan(items)
+
+    def item(self, declared: Declaration, current: Raw | None, known: Callable[[Declaration], Known | None]) -> Planned:
+        """Return the part of a plan for one thing, of which this is there; what is wrong is gathered."""
+        noun, remarks, details = declared.noun, list[str](), list[str]()
+        holder = known(declared.parent) if declared.parent else None
+        parents = (str(holder.raw["id"]),) if holder and holder.raw else ()
+        origin = Origin(declared.name, *declared.place, Secrets(declared.secrets))
+        is_object = declared.parent is None and not declared.content
+        form = form_of(noun)._replace(is_read_first=True, is_read_back=is_object)
+        step = Step(noun=noun, form=form, wanted={}, current=current, parents=parents, origin=origin)
+        if current is not None and (error := archived(step.target, current)):
+            return Planned(step.with_(error=error), declared)
+        if declared.unset:
+            remarks.append(
+                f"not compared, because it is not set: {', '.join(f'${{{name}}}' for name in declared.unset)}"
+            )
+        is_nameless = bool(unset_in(declared.name))
+        is_kept = current is not None and noun.kind is not None and noun.kind.is_written_once
+        if is_nameless or is_kept:
+            return Planned(step, declared, remarks=tuple(remarks))
+        fields = self._fields(declared, current, known)
+        cleared: Raw = {}
+        if current is not None:
+            cleared = self._cleared(step, fields, remarks)
+        step = planned(step.with_(wanted=fields | cleared))
+        if current is None:
+            self._check_required(declared, fields)
+        else:
+            step = self._with_secrets(step, details)
+            if (taken := self._taken(step)) is not None:
+                step = step.with_(error=taken)
+        step = self._marked(step, declared, fields, remarks)
+        if (plan := how_of(noun).plan) is not None:
+            step = plan(self.lists, declared, step)
+        if step.changes and not step.sends and step.error is None:
+            names = ", ".join(dict.fromkeys(change.field for change in step.changes))
+            cannot = Rejected(
+                f"{step.label} has another {names}, and a {noun.called} cannot be changed",
+                hint="correct the file, or give the new one another name",
+            )
+            step = step.with_(error=cannot)
+        item = Planned(step, declared, remarks=tuple(remarks), details=tuple(details))
+        return self._owned(item)
+
+    def again(self, item: Planned, known: Callable[[Declaration], Known | None]) -> Planned:
+        """Return a thing's part of the plan once what it needs is there. Raises BadFiles, ApiError."""
+        if item.declared is None or item.step.error is not None or not item.needs:
+            return item
+        fresh = self.item(item.declared, item.step.current, known)
+        self._raise_problems()
+        return replace(fresh, needs=item.needs, remarks=item.remarks)
+
+    def _raise_problems(self) -> None:
         if self._problems:
-            raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
-        credentials = FolderCredentials(items)
-        for item in items:
-            item.remarks += remarks_of(item, credentials)
-        doomed: list[Doomed] = []
-        kept: list[Doomed] = []
-        if self.options.prune and self.stack and is_whole and not self.options.only:
-            doomed, kept = doomed_by(self.server, self.stack, things, items, may_be_most=self.options.prune_all)
-        return StackPlan(items, doomed, kept)
-
-    def _twice(self, items: Sequence[Item]) -> Iterator[str]:
-        first: dict[str, Item] = {}
-        for item in items:
-            if item.current is not None and item.thing.noun.words not in (FILE,):
-                other = first.setdefault(str(item.current["id"]), item)
-                if other is not item:
-                    yield item.thing.problem(
-                        f"is the same {item.thing.noun.called} as {other.thing.place} ({item.current['id']})"
-                    )
+            raise BadFiles(list(dict.fromkeys(self._problems)))
 
     # What is there.
 
-    def _await_lists(self, things: Sequence[Declaration]) -> None:
+    def _found(self) -> dict[Declaration, Raw | None]:
+        """Return what the server has of each thing that nothing else holds. Raises ApiError."""
+        alone = [declared for declared in self.reading.things if declared.parent is None]
+        found = {declared: self._current(declared) for declared in alone}
+        for noun in dict.fromkeys(declared.noun for declared in alone):
+            new = [each for each in alone if each.noun is noun and found[each] is None and "id" not in each.own]
+            unlisted: dict[str, list[Raw]] = {}
+            if noun.kind is not None and noun.kind.is_declared:
+                unlisted = self.lists.unlisted(noun, [each.name for each in new if not unset_in(each.name)])
+            found |= {each: self._only(each, unlisted[each.name]) for each in new if each.name in unlisted}
+        return found
+
+    def _current(self, declared: Declaration) -> Raw | None:
+        noun, id = declared.noun, declared.own.get("id")
+        if id is None:
+            return self._only(declared, self._candidates(declared))
+        try:
+            return self.lists.of_id(noun, id) or self.lists.read(noun, id)
+        except NotFound as error:
+            problem = declared.place.problem(f"no {noun.called} has this id: {error.message}", ("id",))
+            self._problems.append(problem)
+            return None
+
+    def _in_holder(self, declared: Declaration, holder: Raw | None) -> Raw | None:
+        """Return what is there of a thing in its holder; nothing where that is new."""
+        if holder is None:
+            return None
+        return self._only(declared, self._candidates(declared, str(holder["id"])))
+
+    def _candidates(self, declared: Declaration, *parents: str) -> Sequence[Raw]:
+        if (find := how_of(declared.noun).find) is not None:
+            return find(self.lists, declared, parents)
+        return self.lists.named(declared.noun, declared.name)
+
+    def _only(self, declared: Declaration, rows: Sequence[Raw]) -> Raw | None:
+        """Return the only one of a name, or gather the problem."""
+        noun = declared.noun
+        if len(rows) > 1 and self.stack:
+            ours = [row for row in rows if owner_of(noun, row) == self.stack]
+            rows = ours if len(ours) == 1 else rows
+        if len(rows) > 1 and noun.kind is not None and not noun.kind.is_written_once:
+            ids = few([str(row["id"]) for row in rows], _LISTED)
+            what = f"{len(rows)} {noun.plural} are named {declared.name!r} ({ids}); add the id of one"
+            if declared.parent is not None:
+                what = f"{len(rows)} {noun.plural} may be {declared.name!r} ({ids}); archive all but one"
+            self._problems.append(declared.place.problem(what))
+        return rows[0] if rows else None
+
+    def _await_lists(self) -> None:
         """Wait until lists show what this machine has just created, or may have created when it was cut off.
 
         Raises ApiError.
         """
-        names = {(thing.noun.words, key_of(thing)) for thing in things}
+        declared_as = {(each.noun.words, key_of(each)): each for each in self.reading.things}
         notes = recent(self.app.store, self.app.settings, now=self.app.clock.now())
-        notes = [each for each in notes if (each.noun, each.name) in names]
-        until = max((each.at for each in notes), default=0.0) + LAGS
+        notes = [note for note in notes if (note.noun, note.name) in declared_as]
+        until = max((note.at for note in notes), default=0.0) + LAGS
 
         def missing() -> list[Creation]:
-            return [each for each in notes if not self._shows(each)]
+            return [note for note in notes if not self._shows(note, declared_as[note.noun, note.name])]
 
         if not (left := missing()):
             return
@@ -138,378 +294,273 @@ class Planner:
             if not missing() or self.app.clock.now() >= until:
                 return
             self.app.clock.sleep(max(min(pause, until - self.app.clock.now()), 0.1))
-            self.server = ServerLists(self.app)
+            self.lists = ServerLists(self.app)
 
-    def _shows(self, note: Creation) -> bool:
-        noun, parents = NOUNS[note.noun], filter(None, [note.parent])
+    def _shows(self, note: Creation, declared: Declaration) -> bool:
+        parents = [note.parent] if note.parent else []
         try:
-            rows = self.server.rows(noun, *parents)
+            if note.id:
+                return any(row["id"] == note.id for row in self.lists.rows(declared.noun, *parents))
+            return bool(self._candidates(declared, *parents))
         except NotFound:
             return False  # its holder is not shown yet
-        if note.id:
-            return any(row["id"] == note.id for row in rows)
-        if note.noun == FILE:
-            return any(_is_upload(row, *note.name.split(" ", 1)) for row in rows)
-        if note.noun == ENTRY:
-            return any(memories.path_in(row) == note.name for row in rows)
-        if note.parent:
-            return any(name_of(row) == note.name for row in rows)
-        return bool(self.server.named(noun, note.name))
 
-    def _current(self, thing: Declaration) -> Raw | None:
-        """Return what the server has of a thing. Raises ApiError."""
-        noun = thing.noun
-        if thing.id:
-            try:
-                return self.server.of_id(noun, thing.id) or self.server.read(noun, thing.id)
-            except NotFound as error:
-                self._problems.append(thing.problem(f"no {noun.called} has this id: {error.message}", ("id",)))
-                return None
-        if noun.words == FILE:
-            return self._uploaded(thing)
-        return self._only(thing, self.server.named(noun, thing.name))
+    # What it is to be.
 
-    def _only(self, thing: Declaration, rows: Sequence[Raw]) -> Raw | None:
-        """Return the only one of a name, or gather the problem."""
-        if len(rows) > 1 and self.stack:
-            ours = [row for row in rows if owner_of(thing.noun, row, thing.name) == self.stack]
-            rows = ours if len(ours) == 1 else rows
-        if len(rows) > 1:
-            ids = few([str(row["id"]) for row in rows], _LISTED)
-            self._problems.append(
-                thing.problem(f"{len(rows)} {thing.noun.plural} are named {thing.name!r} ({ids}); add the id of one")
-            )
-        return rows[0] if rows else None
-
-    def _uploaded(self, thing: Declaration) -> Raw | None:
-        """Return the file that was uploaded before, if it is still there."""
-        wanted = content_digest(thing.content)
-        for row in self.server.rows(thing.noun):
-            is_same = _is_upload(row, wanted, thing.name)
-            expires = unix(row.get("expires_at"))
-            if is_same and (expires is None or expires > self.app.clock.now() + 3600):
-                return row
-        return None
-
-    def _needed(self, ref: Reference) -> Item | None:
-        if ref.noun == FILE:
-            return self._files.get(ref.path)
-        return self._items.get((ref.noun, ref.name))
-
-    # What is referred to.
-
-    def _id_and_version(self, thing: Declaration, ref: Reference) -> tuple[str, Any]:
-        """Return the id of what is referred to, and its version if that is to be pinned."""
-        item = self._needed(ref)
-        if item is not None:
-            raw = item.result.found.raw if item.result and item.result.found else item.current
-            is_open = item.result is None and item.step.is_open
-            if raw is None:
-                return ToCome(f"{item.thing.name} (new)"), ref.version or (ToCome("new") if ref.pins else None)
-            version = skills.newest(raw) if ref.noun == "skill" else raw.get("version")
-            if is_open:
-                version = ToCome("new")
-            return str(raw["id"]), ref.version or version
-        if ref.path:
-            return ToCome(ref.path), None  # a problem that was gathered
-        rows = self.server.named(NOUNS[ref.noun], ref.name)
-        if len(rows) != 1:
-            self._problems.append(thing.problem(self._why_not(ref, rows), ref.at, ref.line))
-            return ToCome(ref.name), None
-        version = None
-        if self.options.repin and ref.pins:
-            version = skills.newest(rows[0]) if ref.noun == "skill" else rows[0].get("version")
-        return str(rows[0]["id"]), ref.version or version
-
-    def _why_not(self, ref: Reference, rows: Sequence[Raw]) -> str:
-        noun = NOUNS[ref.noun]
-        if rows:
-            ids = few([str(row["id"]) for row in rows], _LISTED)
-            return f"{len(rows)} {noun.plural} are named {ref.name!r} ({ids}); write the id of one"
-        names = [name for name in map(name_of, self.server.rows(noun)) if name]
-        names += [name for words, name in self._items if words == ref.noun]
-        near = nearest(ref.name, names)
-        also = f"; did you mean {near[0]!r}?" if near else ", neither in the folder nor on the server"
-        return f"no {noun.called} is named {ref.name!r}{also}"
-
-    def _fields(self, item: Item) -> Raw:
+    def _fields(self, declared: Declaration, current: Raw | None, known: Callable[[Declaration], Known | None]) -> Raw:
         """Return the fields wanted, with the ids of what they refer to."""
-        fields = deepcopy(item.thing.fields)
-        for ref in item.thing.refs:
-            id, version = self._id_and_version(item.thing, ref)
+        fields = deepcopy(declared.fields)
+        for ref in declared.refs:
+            id, version = self._id_and_version(declared, ref, known)
             if not ref.pins:
                 put(fields, ref.at, id)
                 continue
-            named = "skill_id" if ref.noun == "skill" else "id"
-            if item.current is not None and ref.version is None:
-                pinned = _pinned_there(item.current, ref.at, named, id)
-                if version is None or _is_older(version, pinned):  # a list may be stale
-                    version = pinned
-            pin: Raw = {"type": ref.pins, named: id}
-            if version is not None:
-                pin["version"] = version
-                if ref.noun == "skill" and not isinstance(version, ToCome):
-                    pin["version"] = str(version)
-            elif ref.at == ("agent",):
-                put(fields, ref.at, id)  # a new deployment pins the latest
+            if current is not None and ref.version is None:
+                there = _pinned_there(current, ref, id)
+                if version is None or _is_older(version, there):  # a list may be stale
+                    version = there
+            pin: Raw = {"type": ref.pins, ref.key: id}
+            if version is None and len(ref.at) == 1:  # its creation pins the latest
+                put(fields, ref.at, id)
                 continue
+            if version is not None:
+                is_text = ref.key != "id" and not isinstance(version, ToCome)
+                pin["version"] = str(version) if is_text else version
             put(fields, ref.at, pin)
+        if current is not None:
+            self._keep_pins(declared.noun, fields, current)
         return fields
 
-    # What differs.
+    def _keep_pins(self, noun: Noun, fields: Raw, current: Raw) -> None:
+        """Give the ids in a list that leave a version open the one that is pinned there: a list is sent whole."""
+        for refers in noun.kind.refers if noun.kind else ():
+            for holder, key, at in places_of(refers, fields) if refers.pins and len(refers.at) > 1 else ():
+                pin = holder[key]
+                if isinstance(pin, str):
+                    pin = {"type": refers.pins, refers.key: pin}
+                id, version = mapping(pin).get(refers.key), mapping(pin).get("version")
+                if isinstance(id, str) and version is None:
+                    there = _pinned_there(current, Reference(at, noun, key=refers.key), id)
+                    if self.options.repin and pin["type"] == refers.pins:
+                        newest = version_of(self.lists.of_id(NOUNS[refers.noun], id) or {})
+                        there = newest if newest is None or refers.key == "id" else str(newest)
+                    holder[key] = {**pin, **({} if there is None else {"version": there})}
 
-    def _take(self, item: Item, current: Raw | None) -> None:
-        """Give an item its step."""
-        item.step.current = current
-        words = item.thing.noun.words
-        if words == "skill":
-            item.step = self._skill(item, current)
-        elif words == FILE:
-            item.step = self._file(item, current)
-        elif words == CREDENTIAL:
-            item.step = self._credential(item)
-        elif words == ENTRY:
-            item.step = self._entry(item)
-        else:
-            item.step = self._object(item, current)
-        self._adopt(item)
+    def _id_and_version(
+        self, declared: Declaration, ref: Reference, known: Callable[[Declaration], Known | None]
+    ) -> tuple[str, Any]:
+        """Return the id of what is referred to, and its version if that is to be pinned."""
+        needed = known(ref.target) if ref.target else None
+        if needed is not None:
+            if needed.raw is None:
+                name = ref.target.name if ref.target else ref.name
+                return ToCome(f"{name} (new)"), ref.version or (ToCome("new") if ref.pins else None)
+            version = ToCome("new") if needed.is_open else version_of(needed.raw)
+            return str(needed.raw["id"]), ref.version or version
+        if ref.path and ref.target is None:
+            return ToCome(ref.path), None  # a problem that was gathered
+        name = ref.target.name if ref.target else ref.name
+        rows = self.lists.named(ref.noun, name)
+        if len(rows) != 1:
+            what = self._why_not(ref.noun, name, rows)
+            if ref.target is not None and not rows:
+                what = f"no {ref.noun.called} is named {name!r} on the server yet; apply {ref.target.place.file}, too"
+            self._problems.append(declared.place.problem(what, ref.at, ref.line))
+            return ToCome(name), None
+        version = None
+        if self.options.repin and ref.pins:
+            version = version_of(rows[0])
+        return str(rows[0]["id"]), ref.version or version
 
-    def again(self, item: Item) -> None:
-        """Make an item's step again, once what it needs is there. Raises QoderError."""
-        if item.thing.refs or item.thing.parent is not None:
-            before, item.remarks, item.details = item.step, [], []
-            self._take(item, before.current)
-            if before.error is not None:
-                item.step.error = before.error
+    def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw]) -> str:
+        if rows:
+            ids = few([str(row["id"]) for row in rows], _LISTED)
+            return f"{len(rows)} {noun.plural} are named {name!r} ({ids}); write the id of one"
+        names = [known for known in map(name_of, self.lists.rows(noun)) if known]
+        names += [each.name for each in self.reading.things if each.noun is noun]
+        near = nearest(name, names)
+        also = f"; did you mean {near[0]!r}?" if near else ", neither in these files nor on the server"
+        return f"no {noun.called} is named {name!r}{also}"
 
-    def _object(self, item: Item, current: Raw | None) -> Step:
-        """Return the step of what has plain fields, or is a deployment."""
-        thing, noun = item.thing, item.thing.noun
-        fields = self._fields(item)
-        marks = self._marks(item, fields, current)
-        form = form_of(noun)
-        if current is not None:
-            fields |= self._cleared(item, fields, current)
-        step: Step
-        if noun.words == "deploy":
-            declared = DeclaredDeployment(
-                thing.file, thing.line, fields, thing.id, secret_places=thing.secret_places, paused=thing.paused
-            )
-            if current is None:
-                step = creating(declared)
-            else:
-                others = [*map(Deployment, self.server.rows(noun))]
-                how = {"repin": False, "send_secrets": self.options.send_secrets}
-                step = changing(declared, Deployment(current), others, **how)
-            form = step.form
-        else:
-            step = ThingStep(
-                noun=noun,
-                form=form._replace(is_read_back=True),  # each is read again right before and after its write
-                wanted=fields,
-                current=current,
-                thing=thing,
-                secrets=Secrets(thing.secret_places),
-            )
-            if current is not None and (error := archived(step.target, current)):
-                step.error = error
-                return step
-            step.plan()
-            if current is None:
-                step.body = dict(fields)
-        if marks:
-            add_marks(step, marks)
-        if step.changes and current is not None and operation(noun, "update") is None:
-            names = ", ".join(dict.fromkeys(change.field for change in step.changes))
-            step.error = Rejected(
-                f"{step.label} has another {names}, and a {noun.called} cannot be changed",
-                hint="correct the file, or give the new one another name",
-            )
-        return step
+    def _check_required(self, declared: Declaration, fields: Raw) -> None:
+        created = None if declared.content else operation(declared.noun, "create")
+        missing = [name for name in created.body if name in created.required and name not in fields] if created else []
+        if missing:
+            what = f"no {declared.noun.called} is named {declared.name!r}; to create it, add {', '.join(missing)}"
+            self._problems.append(declared.place.problem(what))
 
-    def _marks(self, item: Item, fields: Raw, current: Raw | None) -> Raw:
-        """Return the marks that a thing is to have; none without a stack, or where nothing can carry them."""
-        noun = item.thing.noun
-        written = operation(noun, "create" if current is None else "update")
-        if self.stack is None or written is None or "metadata" not in written.body:
-            return {}
-        if not has_room({**mapping((current or {}).get("metadata")), **mapping(fields.get("metadata"))}):
-            item.remarks.append("its metadata has no room for the stack's marks: it will never be pruned or cleared")
-            return {}
-        form = _form_of(noun)
-        secret = {place.partition(".")[0] for place in item.thing.secret_places}  # those of resources are left out
-        record = record_of(form.normal(fields), secret)
-        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record}
+    def _taken(self, step: Step) -> Rejected | None:
+        """Return the error of a new name that something else has."""
+        if step.parents or name_of(step.before) in (None, step.name) or not step.changes:
+            return None
+        unlisted = self.lists.unlisted(step.noun, [step.name]).get(step.name, [])
+        rows = [*self.lists.named(step.noun, step.name), *unlisted]
+        others = list(dict.fromkeys(str(row["id"]) for row in rows if row["id"] != step.target.id))
+        if not others:
+            return None
+        return Rejected(f"the name {step.name!r} is taken by {few(others, _LISTED)}", hint="choose another name")
 
-    def _cleared(self, item: Item, fields: Raw, current: Raw) -> Raw:
+    def _with_secrets(self, step: Step, details: list[str]) -> Step:
+        """Return a step that sends the secrets of what is there again, where that is wanted."""
+        secrets = unseen(step.noun, step.wanted)
+        if not secrets:
+            return step
+        if not self.options.send_secrets:
+            details.append("its secrets cannot be compared, and are sent only with --send-secrets")
+            return step
+        body = step.body | {change.field: step.wanted[change.field] for change in secrets}
+        return step.with_(changes=[*step.changes, *secrets]).sending(body)
+
+    def _cleared(self, step: Step, fields: Raw, remarks: list[str]) -> Raw:
         """Return the fields that the file set once and does not any more, emptied; say which stay, and why."""
-        noun, form = item.thing.noun, _form_of(item.thing.noun)
+        noun, form, current = step.noun, step.form, step.before
         if self.stack is None or owner_of(noun, current) != self.stack:
             return {}
-        there, noted = form.settable(current), recorded(current)
-        updated = operation(noun, "update")
+        there, updated = form.settable(current), operation(noun, "update")
+        since = text(current.get("updated_at")) or "unknown"
         cleared: Raw = {}
-        for name, noted_digest in noted.items():
+        for name, noted in recorded(current).items():
             value = there.get(name)
             if value in (None, "", [], {}):
                 continue
-            since = text(current.get("updated_at")) or "unknown"
+            is_same = not noted or noted == digest(value)
             if name in fields:
-                if noted_digest and noted_digest != digest(value) and not _means(form, name, fields[name], value):
-                    item.remarks.append(f"{name} was changed outside of this folder (last change: {since})")
+                if not is_same and not _means(step, name, fields[name], value):
+                    remarks.append(f"{name} was changed outside of this folder (last change: {since})")
             elif updated is None or name not in updated.body:
                 continue
-            elif not noted_digest:
-                item.remarks.append(
-                    f"{name} is no longer in the file; it is kept, for nothing tells whose it is by now"
-                )
-            elif noted_digest != digest(value):
-                item.remarks.append(
-                    f"{name} is no longer in the file, but was changed outside since ({since}); it is kept"
-                )
-            else:
-                empty: Any = {} if name == "metadata" else None
-                cleared[name] = deepcopy(normal.EMPTY.get(name)) if noun.words == "deploy" else empty
+            elif not noted:
+                remarks.append(f"{name} is no longer in the file; it is kept, for nothing tells who set it")
+            elif not is_same:
+                remarks.append(f"{name} is no longer in the file, but was changed outside since ({since}); it is kept")
+            elif not is_filled_in(noun, name, value):
+                cleared[name] = _cleared_value(step, name)
         return cleared
 
-    def _skill(self, item: Item, current: Raw | None) -> Step:
-        thing = item.thing
-        step = ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted=thing.fields, current=current, thing=thing)
-        wanted = content_digest(thing.content)
-        if current is None:
-            marks = {CONTENT: wanted}
-            if self.stack:
-                marks[STACK] = mark_of(self.stack, thing.noun, thing.name)
-            step.body = {**thing.fields, "metadata": marks}
-            step.changes = [FieldChange("files", ABSENT, sorted(thing.content))]
+    def _marked(self, step: Step, declared: Declaration, fields: Raw, remarks: list[str]) -> Step:
+        """Return a step that gives a thing the marks of this stack; as it is without a stack."""
+        noun, form = step.noun, form_of(step.noun)
+        written = operation(noun, "create" if step.current is None else "update")
+        is_held = declared.parent is not None and step.current is not None  # its holder has the mark
+        if self.stack is None or written is None or "metadata" not in written.body or is_held:
             return step
-        noted = mapping(current.get("metadata")).get(CONTENT)
-        is_first = skills.newest(current) in ("1", None)
-        if noted and is_first:
-            is_same = noted == wanted
-        else:
-            is_same = skills.is_same(self.app, current, thing.content)
-        if not is_same:
-            step.changes = [FieldChange("files", f"version {skills.newest(current)}", sorted(thing.content))]
-        return step
-
-    def _file(self, item: Item, current: Raw | None) -> Step:
-        thing = item.thing
-        step = ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted={}, current=current, thing=thing)
-        if current is None:
-            step.body = {"metadata": {CONTENT: content_digest(thing.content)}}
-            step.changes = [FieldChange("content", ABSENT, f"{sum(map(len, thing.content.values()))} bytes")]
-        return step
-
-    def _holder(self, item: Item) -> str | None:
-        """Return the id of what holds a credential or an entry; None if it is not there yet."""
-        [holder] = [each for each in item.needs if each.thing is item.thing.parent]
-        raw = holder.result.found.raw if holder.result and holder.result.found else holder.current
-        return None if raw is None else str(raw["id"])
-
-    def _entry(self, item: Item) -> Step:
-        thing, id = item.thing, self._holder(item)
-        parents = () if id is None else (id,)
-        step = ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted=thing.fields, thing=thing, parents=parents)
-        if id is not None and self._was_there(item):
-            rows = self.server.rows(thing.noun, id)
-            step.current = next((row for row in rows if memories.path_in(row) == thing.name), None)
-        if step.current is None:
-            step.body = dict(thing.fields)
-            step.changes = [FieldChange("content", ABSENT, thing.fields["content"])]
-        return step
-
-    def _was_there(self, item: Item) -> bool:
-        """Return whether what holds it was there before this apply: else nothing can be in it."""
-        [holder] = [each for each in item.needs if each.thing is item.thing.parent]
-        return holder.current is not None
-
-    def _credential(self, item: Item) -> Step:
-        thing, id = item.thing, self._holder(item)
-        form = form_with(("auth",))
-        parents = () if id is None else (id,)
-        wanted = {"auth": without_secret(mapping(thing.fields.get("auth")))}  # the rest of one that is there stays
-        step = ThingStep(noun=thing.noun, form=form, wanted=wanted, thing=thing, parents=parents)
-        step.secrets = Secrets(thing.secret_places)
-        if id is not None and self._was_there(item):
-            step.current = self._same_credential(thing, self.server.rows(thing.noun, id))
-        step.plan()
-        if step.current is None:
-            step.body = dict(thing.fields)
+        if not has_room({**mapping(step.before.get("metadata")), **mapping(fields.get("metadata"))}):
+            remarks.append("its metadata has no room for the stack's marks: it will never be pruned or cleared")
             return step
-        if name_of(step.current) not in (None, thing.name):
-            item.remarks.append(f"it is called {name_of(step.current)} there, and a credential keeps its name")
-        if self.options.send_secrets:
-            secret = [name for name in SECRET_FIELDS if name in mapping(thing.fields.get("auth"))]
-            step.changes = [*step.changes, *(FieldChange(f"auth.{name}", ABSENT, "sent") for name in secret)]
-        else:
-            item.details.append("its secret cannot be compared, and was not sent (--send-secrets sends it)")
-        return step
-
-    def _same_credential(self, thing: Declaration, rows: Sequence[Raw]) -> Raw | None:
-        """Return the credential for the same variable or server, or of the same name."""
-        auth = mapping(thing.fields.get("auth"))
-        place = PLACES.get(str(auth.get("type")), "auth.mcp_server_url")
-        aim = found_at({"auth": auth}, place)
-        found = [row for row in rows if found_at(row, "auth.type") == auth.get("type") and found_at(row, place) == aim]
-        found = found or [row for row in rows if name_of(row) == thing.name and found_at(row, place) is None]
-        if len(found) > 1:
-            ids = few([str(row["id"]) for row in found], _LISTED)
-            self._problems.append(
-                thing.problem(f"{len(found)} credentials of the vault are for {aim} ({ids}); archive all but one")
-            )
-        return found[0] if found else None
+        unseen_places = {change.path for change in unseen(noun, fields)}  # which are compared by nobody
+        untold = {re.split(r"[.\[]", place)[0] for place in declared.secrets - unseen_places}
+        untold |= set(_left_open(noun, fields))
+        record = record_of(form.normal({name: fields[name] for name in fields if name in written.body}), untold)
+        name = declared.name
+        if name == declared.own.get("id"):  # the file does not name it
+            name = name_of(step.before) or name
+        return with_marks(step, {STACK: mark_of(self.stack, noun, name), APPLIED: record})
 
     # Whose it is.
 
-    def _adopt(self, item: Item) -> None:
-        """Refuse what belongs to another stack, and note what belongs to this one from now on."""
-        current, noun = item.current, item.thing.noun
-        if self.stack is None or current is None or noun.words not in KINDS or item.step.error is not None:
-            return
-        owner = owner_of(noun, current, item.thing.name if noun.words == "skill" else None)
+    def _owned(self, item: Planned) -> Planned:
+        """Refuse what belongs to another stack, and note what a person has to agree to."""
+        step, current = item.step, item.step.current
+        if current is None or step.error is not None or not (step.noun.kind and step.noun.kind.is_declared):
+            return item
+        owner = owner_of(step.noun, current)
         if owner == self.stack:
-            return
-        if owner is not None:
-            item.step.error = Rejected(
-                f"{item.step.label} belongs to the stack {owner}; nothing was changed",
-                hint="give this one another name, or remove it from that stack first",
+            return item
+        if self.stack is None and owner is not None:
+            return replace(item, adopts=f"belongs to the stack {owner}" if step.is_open else "")
+        if owner is None:
+            is_taken = step.is_open and self.stack is not None
+            return replace(item, adopts=f"exists, and was not made by the stack {self.stack}" if is_taken else "")
+        if owner == self.options.adopt_from and operation(step.noun, "update") is not None:
+            return replace(item, adopts=f"{_MOVES} {owner} to this one")
+        error = Rejected(
+            f"{step.label} belongs to the stack {owner}; nothing was changed",
+            hint=f"to move it here: --adopt-from {owner}; else give this one another name",
+        )
+        if owner == self.options.adopt_from:
+            error = Rejected(
+                f"{step.label} keeps the mark of the stack {owner}, because the API cannot change that of a"
+                f" {step.noun.called}; nothing was changed",
+                hint="remove its file here, and refer to it by its name",
             )
-        elif item.step.is_open:
-            item.is_adopted = True
+        return replace(item, step=step.with_(error=error))
 
-    def _adopt_holders(self, items: Sequence[Item]) -> None:
-        """Have a vault taken over where a credential is written into it: nothing can mark one that is there."""
-        for item in items:
-            holder = next((each for each in item.needs if each.thing is item.thing.parent), None)
-            if self.stack and holder and holder.current is not None and item.step.is_open:
-                noun = holder.thing.noun
-                holder.is_adopted = holder.is_adopted or owner_of(noun, holder.current) != self.stack
+    def _adopt_holders(self, made: dict[Declaration, Planned]) -> None:
+        """Have a holder taken over where something is written into it: what is there may have no mark."""
+        for declared, item in [*made.items()]:
+            holder = made.get(declared.parent) if declared.parent else None
+            if self.stack is None or holder is None or holder.step.current is None or not item.step.is_open:
+                continue
+            if owner_of(holder.step.noun, holder.step.current) != self.stack and declared.parent and not holder.adopts:
+                adopts = f"exists, and was not made by the stack {self.stack}"
+                made[declared.parent] = replace(holder, adopts=adopts)
 
-
-def _is_upload(row: Raw, digest: str, name: str) -> bool:
-    return mapping(row.get("metadata")).get(CONTENT) == digest and name_of(row) == name
-
-
-def _form_of(noun: Noun) -> Form:
-    return DEPLOYMENTS if noun.words == "deploy" else form_of(noun)
+    def _remarks(self, item: Planned) -> Iterator[str]:
+        if item.declared is not None and (remarks := how_of(item.step.noun).remarks) is not None:
+            declared = [*self.reading.things, *self.reading.others]
+            yield from remarks(self.lists, item.step, item.declared, declared)
 
 
-def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
+def key_of(declared: Declaration) -> str:
+    """Return what tells a thing from others of its kind: its name; of an uploaded file its content, too."""
+    if declared.content and declared.noun.kind and not declared.noun.kind.is_declared:
+        return f"{content_digest(declared.content)} {declared.name}"
+    return declared.name
+
+
+def version_of(raw: Raw) -> Any:
+    """Return the newest version of a thing, None if it has none."""
+    return raw.get("version", raw.get("latest_version")) or None
+
+
+def _twice(items: Sequence[Planned]) -> Iterator[str]:
+    """Yield what two declarations mean the same of; what is written once may be used by several."""
+    first: dict[str, Planned] = {}
+    for item in items:
+        if item.step.current is None or item.declared is None:
+            continue
+        if item.declared.parent is None and item.step.noun.kind and not item.step.noun.kind.is_declared:
+            continue
+        other = first.setdefault(str(item.step.current["id"]), item)
+        if other is not item and other.declared is not None:
+            what = f"is the same {item.step.noun.called} as {other.declared.place} ({item.step.current['id']})"
+            yield item.declared.place.problem(what)
+
+
+def _left_open(noun: Noun, fields: Raw) -> Iterator[str]:
+    """Yield the fields that pin something and leave the version open: the server shows the one that it took."""
+    for refers in noun.kind.refers if noun.kind else ():
+        for holder, key, at in places_of(refers, fields):
+            if refers.pins and not mapping(holder[key]).get("version"):
+                yield str(at[0])
+
+
+def _cleared_value(step: Step, name: str) -> Any:
+    """Return what empties a field: what the server would have filled in, where it cannot be without one."""
+    filled = step.noun.kind.filled if step.noun.kind else {}
+    if name == "metadata":
+        return {}
+    return deepcopy(filled.get(name, step.form.empty.get(name)))
+
+
+def _means(step: Step, name: str, wanted: Any, there: Any) -> bool:
     if isinstance(wanted, ToCome):
         return True
-    return not any(differing(form, form.normal({name: wanted}), {name: there}))
+    return not any(differing(step.form, step.form.normal({name: wanted}), {name: there}))
 
 
-def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:
-    """Return the version that is pinned now of the thing with an id, in the list or the field of a place."""
+def _pinned_there(current: Raw, ref: Reference, id: str) -> Any:
+    """Return the version that is pinned now of the thing with an id: at a place, else anywhere in the list there."""
     where: Any = current
-    for step in at:
+    pins: list[Any] = []
+    for step in ref.at:
         if isinstance(step, int):
-            break
-        where = mapping(where).get(step)
-    for entry in where if isinstance(where, list) else [where]:
-        if mapping(entry).get(named) == id:
+            pins = array(where)
+            where = next(iter(pins[step : step + 1]), None)
+        else:
+            where = mapping(where).get(step)
+    for entry in (where, *pins):
+        if mapping(entry).get(ref.key) == id:
             return mapping(entry).get("version")
     return None
 
@@ -517,18 +568,3 @@ def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:
 def _is_older(version: Any, other: Any) -> bool:
     """Return whether a version comes before another; one that is not there yet, or that has no number, does not."""
     return str(version).isdigit() and str(other).isdigit() and int(version) < int(other)
-
-
-def refuse_adoption(plan: StackPlan, options: Options, stack: str | None) -> None:
-    """Have every step fail that takes over what this stack did not make, unless that is wanted."""
-    for item in plan.items:
-        if item.is_adopted and not options.adopt and item.step.error is None:
-            item.step.error = Rejected(
-                f"{item.step.label} exists, and was not made by the stack {stack}; nothing was changed",
-                hint="compare it (qoder diff --adopt), then pass --adopt to take it over",
-            )
-
-
-def blocked(plan: StackPlan) -> QoderError | None:
-    """Return the error of the worst thing that cannot be done; None if all can."""
-    return first_by_rank(item.step.error for item in plan.items if item.step.error)

@@ -1,98 +1,281 @@
-"""What a stack has on the server and no file declares: what of it can go, and what something else still uses."""
+"""What a stack has on the server and no file declares: what of it can go, and what stays, and why.
+
+Absence is believed of nothing: what goes carries the mark of the stack, is still as that mark recorded it, and is used
+by nothing that stays. That is asked when the plan is made, and again right before anything goes.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from qoder_cli.base.errors import Rejected
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, NoResponse, Rejected
 from qoder_cli.base.model import mapping, text
+from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
+from qoder_cli.http.readback import says_whether_more
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.owner import digest, is_filled_in, name_in_mark, owner_of, recorded
+from qoder_cli.nouns.edits.step import Origin, Send, Step
+from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.how import how_of
+from qoder_cli.nouns.lists import ServerLists
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, Noun
-from qoder_cli.stack.folder import KINDS
-from qoder_cli.stack.items import Doomed, Item
-from qoder_cli.stack.lists import ServerLists
-from qoder_cli.stack.marks import STACK, owner_of
-from qoder_cli.stack.things import Declaration
+from qoder_cli.nouns.table import NOUNS, has_id, in_folders, operation, words_of
+from qoder_cli.sessions.asks import look
+from qoder_cli.sessions.state import read_session
+from qoder_cli.stack.plan import Kept, Plan, Planned, Planner
 
 Raw = dict[str, Any]
 
 _LISTED = 10  # things that an error lists
+_RECENT = 24 * 3600.0  # seconds after which a session at rest counts as left
+_STATUSES = ("running", "rescheduling", "idle")  # of sessions that may use something
+_MOST_READ = 200  # sessions that are read singly, because the list does not show what they use
 
 
-def doomed_by(
-    server: ServerLists, stack: str, things: Sequence[Declaration], items: Sequence[Item], *, may_be_most: bool
-) -> tuple[list[Doomed], list[Doomed]]:
-    """Return what no file declares any more: what goes, and what is still used. Raises Rejected, ApiError."""
-    declared = {(thing.noun.words, thing.name) for thing in things}
-    in_plan = {str(item.current["id"]) for item in items if item.current is not None}
-    rows = {words: server.rows(NOUNS[words]) for words in KINDS}
-    left: list[tuple[Noun, Raw]] = []
-    for words in reversed(KINDS):
-        noun = NOUNS[words]
-        for row in rows[words]:
-            name = name_in_stack(stack, noun, row)
-            if name is None or str(row["id"]) in in_plan or (words, name) in declared:
-                continue
-            left.append((noun, row))
-    used = used_elsewhere(rows, {str(row["id"]) for _, row in left}, items)
-    doomed = [Doomed(noun, row) for noun, row in left if row["id"] not in used]
-    kept = [Doomed(noun, row, used[str(row["id"])]) for noun, row in left if row["id"] in used]
-    belonging = sum(name_in_stack(stack, NOUNS[words], row) is not None for words in KINDS for row in rows[words])
-    if doomed and 2 * len(doomed) > belonging and not may_be_most:
-        names = few([each.label for each in doomed], _LISTED)
+class Candidate(NamedTuple):
+    """Something of the stack that no file declares."""
+
+    noun: Noun
+    raw: Raw
+
+    @property
+    def id(self) -> str:
+        return str(self.raw["id"])
+
+    @property
+    def label(self) -> str:
+        return f"{self.noun.called} {name_of(self.raw) or '-'} ({self.id})"
+
+    @property
+    def verb(self) -> str:
+        return "archive" if operation(self.noun, "archive") else "delete"
+
+    @property
+    def step(self) -> Step:
+        return Step(
+            noun=self.noun,
+            form=form_of(self.noun),
+            wanted={},
+            current=self.raw,
+            sends=[Send(self.verb, {})],
+            origin=Origin(name_in_mark(self.noun, self.raw) or self.id),
+        )
+
+
+def pruned(planner: Planner, plan: Plan) -> Plan:
+    """Return a plan with what would be pruned; without --prune, with how much there is. Raises Rejected, ApiError."""
+    folder, options = planner.reading.folder, planner.options
+    if planner.stack is None or not folder.is_whole or options.only:
+        return plan
+    if not options.prune:
+        return replace(plan, notes=[*plan.notes, *_unpruned(planner, plan)]) if options.is_look else plan
+    candidates = candidates_of(planner, plan)
+    going, kept, idle = judged(planner, plan, candidates)
+    belonging = sum(owner_of(noun, row) == planner.stack for noun, row in _rows(planner.lists))
+    if going and 2 * len(going) > belonging and not options.prune_all:
+        names = few([each.label for each in going], _LISTED)
         raise Rejected(
-            f"--prune would remove {len(doomed)} of the {counted(belonging, 'thing')} of the stack {stack}: {names};"
-            " nothing was changed",
+            f"--prune would remove {len(going)} of the {counted(belonging, 'thing')} of the stack {planner.stack}:"
+            f" {names}; nothing was changed",
             hint="if that is meant, pass --prune-all too",
         )
-    return doomed, kept
+    removed = [Planned(each.step, remarks=(*_uncompared(each),)) for each in going]
+    return replace(plan, removed=removed, kept=kept, notes=[*plan.notes, *idle])
 
 
-def name_in_stack(stack: str | None, noun: Noun, row: Raw) -> str | None:
-    """Return the name of a thing whose mark says that it belongs to a stack; None otherwise."""
-    name = name_of(row)
-    if noun.words == "skill":
-        parts = (text(mapping(row.get("metadata")).get(STACK)) or "").split("/", 2)
-        shown = {text(row.get("name")), text(row.get("display_title"))} - {None}
-        name = parts[2] if len(parts) == 3 and parts[2] in shown else None
-    if name is not None and owner_of(noun, row, name) == stack:
-        return name
-    return None
+def _unpruned(planner: Planner, plan: Plan) -> Iterator[str]:
+    """Yield how much is in no file."""
+    try:
+        count = len(candidates_of(planner, plan))
+    except ApiError as error:
+        yield f"unknown whether anything of this stack is in no file: {error.message}"
+        return
+    if count == 1:
+        yield "1 thing of this stack is in no file (--prune archives it)"
+    elif count:
+        yield f"{count} things of this stack are in no file (--prune archives them)"
 
 
-def _ids_in(value: Any) -> Iterator[str]:
+def _rows(lists: ServerLists) -> Iterator[tuple[Noun, Raw]]:
+    for noun in reversed(in_folders().values()):
+        yield from ((noun, row) for row in lists.rows(noun))
+
+
+def candidates_of(planner: Planner, plan: Plan) -> list[Candidate]:
+    """Return what carries the stack's mark and no file declares, users before what they use. Raises ApiError."""
+    things = [*planner.reading.things, *planner.reading.others]
+    declared = {(declared.noun, declared.name) for declared in things}
+    planned = {str(item.step.current["id"]) for item in plan.items if item.step.current is not None}
+    candidates = []
+    for noun, row in _rows(planner.lists):
+        is_ours = owner_of(noun, row) == planner.stack
+        if is_ours and str(row["id"]) not in planned and (noun, name_in_mark(noun, row)) not in declared:
+            candidates.append(Candidate(noun, row))
+    return candidates
+
+
+def judged(
+    planner: Planner, plan: Plan, candidates: Sequence[Candidate], staying: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[Candidate], list[Kept], list[str]]:
+    """Return which of some things go, which stay, with why, and which sessions at rest use what goes.
+
+    Some are known to be `staying`, by their ids. Raises ApiError where nobody can tell.
+    """
+    if skipped := planner.reading.folder.skipped:
+        why = f"{few(skipped, _LISTED)} may declare it, and does not say what: add a type"
+        return [], [Kept(each.id, each.label, why) for each in candidates], []
+    changed = {each.id: why for each in candidates if (why := why_changed(planner.lists, planner.stack, *each))}
+    stays = {**staying, **changed}
+    by_id = {each.id: each for each in candidates}
+    idle: dict[str, list[str]] = {}  # the sessions, by what they use
+    users = [*_users(planner.lists, by_id, plan.items), *_sessions(planner.app, by_id, idle)]
+    while more := {
+        used: why for used, user, why in users if used not in stays and (user not in by_id or user in stays)
+    }:
+        stays |= more
+    kept = [Kept(each.id, each.label, stays[each.id]) for each in candidates if each.id in stays]
+    going = [each for each in candidates if each.id not in stays]
+    notes = [
+        f"{counted(len(idle[each.id]), 'idle session')} used {each.label}: {few(idle[each.id], _LISTED)}"
+        for each in going
+        if each.id in idle
+    ]
+    return going, kept, notes
+
+
+# Whether it is as it was applied.
+
+
+def why_changed(lists: ServerLists, stack: str | None, noun: Noun, raw: Raw) -> str:
+    """Return why a thing may not be what was applied; empty if it still is. Raises ApiError."""
+    if owner_of(noun, raw) != stack:
+        return f"it does not carry the mark of the stack {stack}"
+    if (differs := how_of(noun).differs) is not None:
+        return differs(lists, raw)
+    noted, there = recorded(raw), form_of(noun).settable(raw)
+    if not any(noted.values()):
+        return "its mark does not say what was applied"
+    for name in {**there, **noted}:
+        value, was = there.get(name), noted.get(name)
+        is_new = was is None and value not in (None, "", [], {}) and not is_filled_in(noun, name, value)
+        if (was and was != digest(value)) or (is_new and name != noun.naming.named_by):
+            return f"changed outside since: {name}"
+    return _why_held(lists, stack, noun, str(raw["id"]))
+
+
+def _uncompared(candidate: Candidate) -> Iterator[str]:
+    """Yield which fields were not compared with what was applied."""
+    names = [name for name, was in recorded(candidate.raw).items() if not was]
+    if names and how_of(candidate.noun).differs is None:
+        yield f"not compared with what was applied: {', '.join(names)}"
+
+
+def _why_held(lists: ServerLists, stack: str | None, noun: Noun, id: str) -> str:
+    """Return why what a thing holds keeps it: it is not known to be of this stack."""
+    if noun.kind is None or not noun.kind.below:
+        return ""
+    below = NOUNS[noun.kind.below]
+    for row in lists.rows(below, id):
+        if not isinstance(row.get("metadata"), dict):  # a list may be short
+            row = read(lists.app.client, target_of(below, id, str(row["id"])), fresh=True)
+        if why_changed(lists, stack, below, row):
+            command = " ".join(words_of(noun, "archive", id))
+            name = name_of(row) or row.get(below.naming.named_by) or row["id"]
+            return f"it holds the {below.called} {name}, which no apply wrote; to archive it: qoder {command}"
+    return ""
+
+
+# What uses it.
+
+User = tuple[str, str, str]  # the id that is used, that of what uses it, and why that keeps it
+
+
+def _texts_in(value: Any) -> Iterator[str]:
     """Yield all texts in a value: an id that is used stands somewhere among them."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for each in value.values():
-            yield from _ids_in(each)
+            yield from _texts_in(each)
     elif isinstance(value, list):
         for each in value:
-            yield from _ids_in(each)
+            yield from _texts_in(each)
 
 
-def used_elsewhere(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item] = ()) -> dict[str, str]:
-    """Return what of some ids something else uses, with that: what such a thing uses has to stay, too."""
-    users = list(_uses(rows, ids, items))
-    found: dict[str, str] = {}
-    while more := {
-        used: label for used, user, label in users if used not in found and (user not in ids or user in found)
-    }:
-        found |= more
-    return found
+def _used_by(raw: Raw, ids: Mapping[str, Any]) -> set[str]:
+    return ids.keys() & {*_texts_in({key: value for key, value in raw.items() if key != "id"})}
 
 
-def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item]) -> Iterator[tuple[str, str, str]]:
-    """Yield what of some ids is used, with the id and the label of what uses it, now or as the plan wants it."""
-    planned = {each.current["id"]: each for each in items if each.current is not None}
-    for words in ("deploy", "agent"):
-        for row in rows[words]:
-            for id in ids.intersection(_ids_in({key: value for key, value in row.items() if key != "id"})):
-                item = planned.get(row["id"])
-                after = row if item is None else {**row, **item.step.body}  # what a file does not name stays
-                if id in set(_ids_in(after)):
-                    yield id, str(row["id"]), f"{NOUNS[words].called} {name_of(row) or row['id']}"
+def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned]) -> Iterator[User]:
+    """Yield what of some ids something else uses, now or as the plan wants it."""
+    planned = {item.step.current["id"]: item.step for item in items if item.step.current is not None}
+    for noun in in_folders().values():
+        if noun.kind is None or not noun.kind.refers:
+            continue
+        for row in lists.rows(noun):
+            step = planned.get(row["id"])
+            after = row if step is None else {**row, **step.body}  # what a file does not name stays
+            for id in _used_by(row, ids) & _used_by(after, ids):
+                yield id, str(row["id"]), f"{noun.called} {name_of(row) or row['id']} uses it"
     for item in items:
-        for id in ids.intersection(_ids_in(item.step.wanted)):
-            yield id, str((item.current or {}).get("id") or item.thing.name), item.thing.label
+        for id in _used_by(item.step.wanted, ids):
+            yield (
+                id,
+                str(item.step.before.get("id") or item.step.name),
+                f"{item.step.noun.called} {item.step.name} uses it",
+            )
+
+
+def _sessions(app: App, by_id: Mapping[str, Candidate], idle: dict[str, list[str]]) -> Iterator[User]:
+    """Yield what of some things a session uses that may go on; others are put into `idle`.
+
+    Raises ApiError for a list that is not whole.
+    """
+    if not by_id:
+        return
+    fields = {field for candidate in by_id.values() for field in _fields_for(candidate.noun)}
+    left = _MOST_READ
+    page: Raw = {}
+    for page in app.client.pages("/sessions", {"limit": 100, "statuses[]": list(_STATUSES)}, fresh=True):
+        for row in map(mapping, page["data"]):
+            if not has_id(NOUNS["session"], row):
+                raise NoResponse("the list of sessions has something else in it; nothing was pruned")
+            if not fields <= row.keys():
+                left -= 1
+                if left < 0:
+                    raise NoResponse("the list of sessions does not show what they use; nothing was pruned")
+                row = {**row, **read_session(app.client, str(row["id"]), fresh=True)}
+            used = _used_by(row, by_id)
+            if used and (why := _why_kept(app, row)):
+                yield from ((id, str(row["id"]), f"session {row['id']} {why}") for id in used)
+            else:
+                for id in used:
+                    idle.setdefault(id, []).append(str(row["id"]))
+    if not says_whether_more(page):
+        raise NoResponse("the list of sessions does not say whether it is whole; nothing was pruned")
+
+
+def _fields_for(noun: Noun) -> set[str]:
+    """Return the fields in which a session names what it uses of a kind."""
+    refers = NOUNS["deploy"].kind.refers if NOUNS["deploy"].kind else ()
+    return {str(each.at[0]) for each in refers if each.noun == noun.words} or {"agent"}
+
+
+def _why_kept(app: App, session: Raw) -> str:
+    """Return why a session keeps what it uses; empty if it is left for good, as far as that can be said."""
+    status = text(session.get("status"))
+    if status == "terminated":
+        return ""
+    if status != "idle":
+        return f"is {status or 'in an unknown state'} and uses it"
+    updated = unix(session.get("updated_at"))
+    if updated is None or app.client.server_now() - updated < _RECENT:
+        return "was active in the last 24 hours and uses it"
+    asked = look(app.client, str(session["id"]))
+    if asked.open is not None or asked.is_unclear:
+        return "waits for an answer and uses it"
+    return ""

@@ -1,35 +1,68 @@
 """JSON Schema of the files of a folder: what a body may hold, with what only files have, references above all."""
 
-from collections.abc import Callable
 from typing import Any
 
+from qoder_cli.nouns.declaring import shorts_of
+from qoder_cli.nouns.noun import Noun, Refers
 from qoder_cli.nouns.schema import json_schema
 from qoder_cli.nouns.table import NOUNS, of_file
 from qoder_cli.settings.values import REGIONS
-from qoder_cli.stack.folder import KINDS, STACK_NAME, TYPE_OF
-from qoder_cli.stack.things import CREDENTIAL
+from qoder_cli.stack.folder import STACK_NAME
 
 Schema = dict[str, Any]
 
-DECLARED = tuple(words for words in KINDS if words != "skill")  # a skill is a folder of files
 _TEXT = {"type": "string", "minLength": 1}
 _VERSION = {"description": "The version that is pinned.", "anyOf": [{"type": "integer"}, _TEXT]}
 
 
-def schema_of(words: str) -> Schema:
+def schema_of(noun: Noun) -> Schema:
     """Return the schema of a file that declares something of a kind."""
-    noun = NOUNS[words]
     found = json_schema(of_file(noun, is_new=True))
     fields = found["properties"]
     about, about_id = "What this file declares, if its folder does not say it.", "Which one it is, if not by its name"
     own = {
-        "type": {"description": about, "const": TYPE_OF[words], "type": "string"},
+        "type": {"description": about, "const": noun.type, "type": "string"},
         "id": {"description": f"{about_id}: {noun.prefix}…", "type": "string"},
     }
+    for refers in noun.kind.refers if noun.kind else ():
+        _refer(refers, fields, shorts_of(noun).get(str(refers.at[0]), ""))
     found["properties"] = {**own, **fields}
-    if more := _MORE.get(words):
-        more(found["properties"])
     return found
+
+
+def _refer(refers: Refers, fields: Schema, short: str) -> None:
+    """Let a place hold a name or a path, too."""
+    other, by_path, field = NOUNS[refers.noun], "", fields.get(str(refers.at[0]), {})
+    folder = f"../{other.operations}/NAME"
+    by_path = f"the path of its folder ({folder})" if other.kind and other.kind.main else f"the path ({folder}.yaml)"
+    about = f"The {other.called}: {by_path}, its name, or its id."
+    match refers.at:
+        case (_,):
+            fields[str(refers.at[0])] = _named(refers, field, about)
+            if short:
+                fields[short] = {**_TEXT, "description": about}
+        case (_, "*"):
+            field["items"] = _named(refers, field["items"], about)
+            if short:
+                fields[short]["items"] = {**_TEXT, "description": about}
+        case (_, "*", _) if "anyOf" not in field["items"] or not _has_path(field["items"]["anyOf"][0]):
+            about = "A file of this folder, by its path: a text to upload, or a memory store to attach."
+            field["items"] = {"anyOf": [{**_object("path"), "description": about}, field["items"]]}
+
+
+def _named(refers: Refers, schema: Schema, about: str) -> Schema:
+    if not refers.pins:
+        return {**_TEXT, "description": about}
+    return {"description": about, "anyOf": [_TEXT, _object("path"), _object("name"), schema]}
+
+
+def _object(field: str) -> Schema:
+    """Return the schema of a mapping that needs one field."""
+    return {"properties": {field: _TEXT, "version": _VERSION}, "required": [field], "type": "object"}
+
+
+def _has_path(schema: Schema) -> bool:
+    return "path" in schema.get("properties", {})
 
 
 def root_schema() -> Schema:
@@ -50,57 +83,3 @@ def root_schema() -> Schema:
         "properties": {name: {**each, "type": "string"} for name, each in fields.items()},
         "type": "object",
     }
-
-
-def _object(about: str, **fields: Schema) -> Schema:
-    """Return the schema of a mapping whose first field is needed."""
-    needed = list(fields)[:1]
-    return {
-        "description": about,
-        "properties": fields,
-        "required": needed,
-        "additionalProperties": False,
-        "type": "object",
-    }
-
-
-def _of_agent(fields: Schema) -> None:
-    at_version = _object("A skill of this folder at a version.", path=_TEXT, version=_VERSION)
-    item_schema = fields["skills"]["items"]
-    fields["skills"] = {
-        **fields["skills"],
-        "description": "Skills: paths of folders (../skills/NAME), names, or fields.",
-        "items": {"anyOf": [_TEXT, at_version, item_schema]},
-    }
-
-
-def _of_deployment(fields: Schema) -> None:
-    by_path = _object("An agent of this folder at a version.", path=_TEXT, version=_VERSION)
-    by_name = _object("An agent by its name at a version.", name=_TEXT, version=_VERSION)
-    agent = fields["agent"]
-    fields["agent"] = {
-        "anyOf": [*agent["anyOf"], by_path, by_name],
-        "description": "The agent: the path of its file (../agents/NAME.md), its name, or its id.",
-    }
-    fields["environment"]["description"] = "The environment: the path of its file, its name, or its id."
-    fields["vaults"]["description"] = "Vaults: paths of their files, names, or ids."
-    fields["paused"] = {"description": "Whether its schedule is off; left out: as it is.", "type": "boolean"}
-    attached = _object(
-        "A text file to upload, or the file of a memory store to attach, by path.",
-        path=_TEXT,
-        mount_path=_TEXT,
-        access=_TEXT,
-        instructions={"type": "string"},
-        type={"enum": ["file", "memory_store"], "type": "string"},
-    )
-    fields["resources"]["items"] = {"anyOf": [attached, fields["resources"]["items"]]}
-
-
-def _of_vault(fields: Schema) -> None:
-    credential = json_schema(of_file(NOUNS[CREDENTIAL], is_new=True))
-    del credential["$schema"]
-    about = "Its credentials; write ${NAME} for each secret, and set that variable."
-    fields["credentials"] = {"description": about, "items": credential, "type": "array"}
-
-
-_MORE: dict[str, Callable[[Schema], None]] = {"agent": _of_agent, "deploy": _of_deployment, "vault": _of_vault}

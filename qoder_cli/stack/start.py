@@ -2,7 +2,9 @@
 
 import os
 import re
+import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +12,11 @@ from typing import NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Rejected
 from qoder_cli.base.words import counted, few
-from qoder_cli.stack.export import replace
-from qoder_cli.stack.schema import DECLARED, root_schema, schema_of
+from qoder_cli.files.tree import BadFiles
+from qoder_cli.nouns.table import in_folders
+from qoder_cli.stack.export import is_there, replace
+from qoder_cli.stack.folder import ROOT_FILE, settings_in
+from qoder_cli.stack.schema import root_schema, schema_of
 
 _STACK = "STACK"  # in a template, where the name of the stack belongs
 _COMMON = {
@@ -21,6 +26,8 @@ _COMMON = {
     "gitlab.yml": ".gitlab-ci.yml",
 }
 _LISTED = 10  # files that an error names
+_CHARACTERS, _RANDOM = "abcdefghjkmnpqrstuvwxyz23456789", 4  # none that look alike
+_LONGEST = 58  # characters of a folder's name in that of its stack
 YOURS = (".gitignore",)  # which most repositories have already: then theirs is kept
 
 
@@ -54,8 +61,9 @@ def files_of(template: str, stack: str) -> dict[str, bytes]:
                 folders.append((f"{path}/", child))
             else:
                 found[path] = child.read_bytes()
-    for words in DECLARED:
-        found[f".qoder/{words}.schema.json"] = _document(schema_of(words))
+    for noun in in_folders().values():
+        if noun.kind is not None and not noun.kind.main:
+            found[f".qoder/{noun.words}.schema.json"] = _document(schema_of(noun))
     found[".qoder/qoder.schema.json"] = _document(root_schema())
     return {path: found[path].replace(b"\r\n", b"\n") for path in sorted(found)}
 
@@ -65,9 +73,15 @@ def _document(schema: object) -> bytes:
 
 
 def name_of_stack(folder: Path, otherwise: str) -> str:
-    """Return a name for the stack of a folder: that of the folder, as far as it can be one."""
-    name = re.sub("[^A-Za-z0-9_.-]+", "-", folder.resolve().name)[:63].strip("-._")
-    return name or otherwise
+    """Return the name of the stack of a folder: the one that it has, else its own name and a few random characters.
+
+    So two folders of one name, of two people or in two repositories, are two stacks.
+    """
+    with suppress(BadFiles):
+        if os.path.lexists(folder / ROOT_FILE) and (name := settings_in(str(folder))[0]) is not None:
+            return name
+    name = re.sub("[^A-Za-z0-9_.-]+", "-", folder.resolve().name)[:_LONGEST].strip("-._")
+    return f"{name or otherwise}-{''.join(secrets.choice(_CHARACTERS) for _ in range(_RANDOM))}"
 
 
 def put(folder: Path, wanted: dict[str, bytes], *, is_forced: bool) -> tuple[list[str], list[str]]:
@@ -76,7 +90,7 @@ def put(folder: Path, wanted: dict[str, bytes], *, is_forced: bool) -> tuple[lis
     Raises Rejected, with nothing written, if another one is there and differs; UsageError.
     """
     there = {path for path in wanted if os.path.lexists(folder / path)}
-    same = {path for path in there if _has(folder / path, wanted[path])}
+    same = {path for path in there if is_there(folder / path, wanted[path])}
     kept = [] if is_forced else sorted(there - same)
     if others := [str(folder / path) for path in kept if path not in YOURS]:
         files_are = counted(len(others), "file is", "files are")
@@ -88,10 +102,6 @@ def put(folder: Path, wanted: dict[str, bytes], *, is_forced: bool) -> tuple[lis
     for path in written:
         replace(folder / path, wanted[path])
     return written, kept
-
-
-def _has(path: Path, content: bytes) -> bool:
-    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
 
 
 def commands_for(template: Template, folder: str) -> Sequence[tuple[str, ...]]:

@@ -15,13 +15,35 @@ from itertools import chain, islice, repeat
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError, Rejected, Signalled, Unavailable, UsageError
+from qoder_cli.base.polling import poll
 from qoder_cli.base.times import Instant, span, utc_text
-from qoder_cli.deployments.applying import turn
 from qoder_cli.keys.protocol import ABANDONED, LOOKS, MOST_TRIES, RETRIES, SEND_WITHIN
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
 
 RENEW_AFTER = 20.0  # seconds after which the owner lets itself be heard of
 _LAST_TRIES = 3
+_PAUSE = 0.2  # seconds between two looks whether it is our turn
+_TURN = "deployments"  # what is written in it
+
+
+@contextmanager
+def machine_turn(app: App) -> Iterator[None]:
+    """Let one process of this machine apply files or write deployments at a time. Raises Signalled while it waits."""
+    store, host = app.store, app.settings.host
+
+    def has_turn() -> bool:
+        app.progress.beat()
+        return store.take_turn(_TURN, host=host)
+
+    if not store.take_turn(_TURN, host=host):
+        status = "another command of this machine applies files, or writes deployments; waiting for it"
+        app.progress.note(status)
+        with app.progress.waiting(status, leaving="nothing is written"):
+            poll(has_turn, app.clock, pauses=repeat(_PAUSE), is_enough=bool)
+    try:
+        yield
+    finally:
+        store.end_turn(_TURN, host=host)
 
 
 @contextmanager
@@ -30,7 +52,7 @@ def turn_of(app: App, stack: str | None) -> Iterator["StackTurn | None"]:
 
     Raises UsageError, StoreAway if the store cannot be used; Signalled while it waits.
     """
-    with turn(app):
+    with machine_turn(app):
         if stack is None or app.settings.keys is None or app.settings.read_only:
             yield None
             return

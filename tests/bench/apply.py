@@ -35,10 +35,10 @@ def _write(folder: Path, deployments: int, description: str) -> None:
     for n in range(deployments):
         fields = {"agent": "agent_writer", "environment_id": "env_workers"}
         fields |= {"message": "Report.", "description": description}
-        (folder / f"{n:04}.json").write_text(json.dumps({"name": f"bench-{n:04}", **fields}))
+        (folder / f"deployment_{n:04}.json").write_text(json.dumps({"name": f"bench-{n:04}", **fields}))
 
 
-def _report(what: str, words: list[str], base_url: str, wires: Connection, *, writes: int) -> None:
+def _report(what: str, words: list[str], base_url: str, wires: Connection, *, writes: int, code: int = 0) -> None:
     ran, figures = _run(words, base_url, "")
     wires.send("requests")
     seen: list[Seen] = wires.recv()
@@ -52,7 +52,7 @@ def _report(what: str, words: list[str], base_url: str, wires: Connection, *, wr
         f"{figures['processor']:.1f} s of processor; {lists} pages of lists, {len(seen) - len(posts) - lists} reads, "
         f"{len(posts)} writes, {_busiest(posts)} in the busiest second, {_busiest(within)} at a time"
     )
-    assert ran.returncode == 0, ran.stderr
+    assert ran.returncode == code, ran.stderr
 
 
 def measure(generation: Generation, deployments: int) -> None:
@@ -62,12 +62,12 @@ def measure(generation: Generation, deployments: int) -> None:
     try:
         base_url = mine.recv()
         with tempfile.TemporaryDirectory() as folder:
-            apply = ["deploy", "apply", "-f", folder, "--yes", "-o", "jsonl"]
+            apply = ["apply", folder, "--yes", "-o", "jsonl"]
             _write(Path(folder), deployments, "As it is")
             _report("all to create", apply, base_url, mine, writes=deployments)
             _report("all unchanged", apply, base_url, mine, writes=0)
             _write(Path(folder), deployments, "As it is to be")
-            _report("all would change", [*apply, "--dry-run"], base_url, mine, writes=0)
+            _report("all would change", ["diff", folder, "-o", "jsonl"], base_url, mine, writes=0, code=8)
             _report("all to change", apply, base_url, mine, writes=deployments)
     finally:
         server.kill()

@@ -21,9 +21,9 @@ from qoder_cli.api.request import read_headers, read_target
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.pool import Task
-from qoder_cli.files.skill import zipped
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
+from qoder_cli.nouns.skills import zipped
 from qoder_cli.nouns.table import Operation, all_operations
 from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import FAULTS

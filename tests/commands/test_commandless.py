@@ -11,13 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.model import Deployment
-from qoder_cli.files.export import export
-from qoder_cli.files.load import load
-from qoder_cli.files.normal import settable
 from qoder_cli.output.screen import Screen, commandless
 from tests.conftest import Qoder, examples
-from tests.support.deployments import PLAIN
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, says
 from tests.support.wire import page
@@ -75,19 +70,6 @@ def test_output_in_json_holds_no_command_and_says_the_same(value: Any) -> None:
         assert commands(text) == []
         assert commandless(text) == text
         assert json.loads(text) == [value, 1.0]
-
-
-@examples(Fraction(2, 3))
-@given(TEXTS, TEXTS)
-def test_output_of_an_export_holds_no_command_and_is_taken_back(text: str, other: str) -> None:
-    message = {"type": "user.message", "content": [{"type": "text", "text": f"a{text}"}]}
-    key = f"k{other}"[:64]  # the longest there may be
-    fields = {"name": f"n{other}", "description": text, "metadata": {key: text}, "initial_events": [message]}
-    deployment = Deployment({**PLAIN, **fields})
-    written = export(deployment)
-    assert commands(written) == []
-    [declared] = load(["-"], stdin=io.StringIO(written), env={})
-    assert declared.fields == settable(deployment)
 
 
 # Every command that shows what others wrote, in every format.

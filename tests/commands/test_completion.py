@@ -59,7 +59,7 @@ CASES: dict[str, set[str]] = {
     "qoder nonsense ": set(),
     "qoder deploy show --no-c": {"--no-color"},
     "qoder api ": {"GET", "POST", "PUT", "PATCH", "DELETE"},
-    "qoder deploy apply -f let": {"(files)"},
+    "qoder apply let": {"(files)"},
     "qoder api --input=let": {"(files)"},
     "qoder run result last --output-dir dra": {"(folders)"},
     "qoder deploy run 'it is": set(),

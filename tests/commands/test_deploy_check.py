@@ -226,13 +226,13 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
     "vault gone": (uses(vault_ids=["vault_none"]), "vault_missing", "problem", "vault_none", "--vault VAULT"),
     "memory store archived": (
         archived("memory_stores", "resources", "memstore_it", name="it"),
-        *("memory_store_archived", "problem", "memstore_it is archived", "deploy export dep_it"),
+        *("memory_store_archived", "problem", "memstore_it is archived", "export dep_it"),
     ),
     "file gone": (
         uses(resources=[{"type": "file", "file_id": "file_none"}]),
-        *("file_missing", "problem", "file_none does not exist", "deploy export dep_it"),
+        *("file_missing", "problem", "file_none does not exist", "export dep_it"),
     ),
-    "file expires": (expiring, "file_expires", "problem", "before the next run", "deploy export dep_it"),
+    "file expires": (expiring, "file_expires", "problem", "before the next run", "export dep_it"),
     "skill gone": (
         of_agent(skills=[{"type": "custom", "skill_id": "skill_none", "version": "3"}]),
         *("skill_missing", "problem", "skill_none version 3", "agent update agent_it --skill skill_none"),

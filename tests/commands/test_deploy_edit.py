@@ -462,7 +462,7 @@ def test_deploy_edits_tell_the_id_though_the_disk_is_full(desk: Desk, monkeypatc
     ran = update(desk, weekly.id, "--description", "New", "--json")
     assert (ran.code, ran.error["message"]) == (70, f"weekly ({weekly.id}) was changed, {said}")
     ran = desk.apply_these({"name": "weekly"}, words=("--json",))
-    message = f"1 of 1 deployments match their files; {said.removeprefix('but ')}"
+    message = f"1 unchanged; {said.removeprefix('but ')}"
     assert (ran.code, ran.error["message"]) == (70, message)
 
 

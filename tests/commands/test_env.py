@@ -134,8 +134,8 @@ def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "config is empty"),
-        ({"type": "self_hosted", "networking": {"type": "limited"}}, "does not take config.networking"),
+        ({}, "config: is empty, and the API refuses that"),
+        ({"type": "self_hosted", "networking": {"type": "limited"}}, "config: is self-hosted, and takes no networking"),
         ({"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)}, "setup_script: has more than 65536 characters"),
         ([], "config: must be a mapping of fields"),
     ],

@@ -20,6 +20,7 @@ TOOLSET = [{"type": "agent_toolset_20260401"}]
 CLOUD = {"type": "cloud", "networking": {"type": "unrestricted"}}
 FIRST = {"type": "agent", "id": "agent_0", "version": 1}
 WRITER = {"id": "agent_writer", "type": "agent", "version": 3}
+VARIABLES = {"LOG_LEVEL": "${x}", "A": "1", "B": "2"}
 SECRETS = {"GITHUB_TOKEN": "t-1", "DOCS_TOKEN": "t-2"}
 
 ODD = (
@@ -76,7 +77,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def unchanged(qoder: Qoder, *folder: str) -> None:
     """Check that nothing is to be done for the files of a folder."""
-    ran = qoder("diff", *folder, "--json")
+    ran = qoder("diff", *folder, "--verbose", "--json")
     assert (ran.code, {each["action"] for each in ran.json}) == (0, {"unchanged"}), ran.err
 
 
@@ -154,10 +155,12 @@ def test_export_carries_whatever_names_and_texts_there_are(
     built(led_to(qoder, emptied(a_world(qoder))), drawn)
     first, second = folder / "first", folder / "second"
     assert qoder("export", "--all", "-O", str(first)).code == 0
+    qoder.env |= VARIABLES
     unchanged(qoder, str(first))
     led_to(qoder, emptied(a_world(qoder, seed=8)))
     applied = qoder("apply", str(first), "--yes")
     assert applied.code == 0, applied.err
+    qoder.env = {name: value for name, value in qoder.env.items() if name not in VARIABLES}
     assert qoder("export", "--all", "-O", str(second)).code == 0
     assert texts(second) == texts(first)
     for path in tree(first):
@@ -210,7 +213,7 @@ def test_export_tells_things_of_one_name_apart_by_their_ids(qoder: Qoder, servic
     assert qoder("export", "agent_1", "agent_2", "agent_3", "weekly").code == 0
     assert sorted(os.listdir(home / "agents")) == ["Reporter.md", "reporter-2.md", "reporter-3.md"]
     assert front(home, "agents/reporter-3.md")[1:3] == ["id: agent_2", "name: reporter"]
-    assert front(home, "deployments/weekly.md")[3:5] == ["  type: agent", "  id: agent_1"]
+    assert front(home, "deployments/weekly.md")[3:5] == ["  id: agent_1", "  version: 1"]
     unchanged(qoder)
 
 
@@ -237,7 +240,12 @@ def test_export_keeps_what_differs_unless_forced(qoder: Qoder, service: Things, 
     assert "kept 2 existing files that differ: skills/release-notes/more.md, agents/writer.md" in ran.err
     assert (home / "agents/writer.md").read_text() == "mine"
     forced = qoder("export", *names, "--force", "--json")
-    assert (forced.code, tree(home)) == (0, before)
+    mine = {path: text for path, text in tree(home).items() if path not in before}
+    assert (forced.code, tree(home)) == (6, before | mine)
+    assert (mine, "kept 1 file that the server does not have" in forced.err) == (
+        {"skills/release-notes/more.md": b"mine"},
+        True,
+    )
     assert actions(forced) == {
         "agent writer": "replaced",
         "skill release-notes": "replaced",
@@ -275,12 +283,13 @@ def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
         environment_variables="API_KEY=hunter2\nA=1",
     )
     ran = qoder("export", "other", "team-secrets", "weekly")
-    wanted = ["GITHUB_TOKEN", "DOCS_TOKEN", "TEAM_SECRETS_GITHUB_TOKEN", "API_KEY"]
+    wanted = ["GITHUB_TOKEN", "DOCS_TOKEN", "TEAM_SECRETS_GITHUB_TOKEN", "API_KEY", "A"]
     assert (ran.code, ran.err.splitlines()[-1].endswith(f"these variables: {', '.join(wanted)}")) == (0, True)
     assert "hunter2" not in "".join(texts(home).values())
-    refused = qoder("diff")
+    refused, uncompared = qoder("apply", "--yes"), qoder("diff")
     assert (refused.code, "API_KEY is not set" in refused.err) == (2, True)
-    qoder.env |= dict.fromkeys(wanted, "t-1") | {"API_KEY": "hunter2"}
+    assert (uncompared.code, uncompared.err.splitlines()[-1]) == (0, "6 unchanged, 5 not compared")
+    qoder.env |= dict.fromkeys(wanted, "t-1") | {"API_KEY": "hunter2", "A": "1"}
     unchanged(qoder)
 
 

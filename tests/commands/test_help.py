@@ -239,8 +239,13 @@ CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--environmen
 def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, document: dict[str, Any]) -> None:
     columns, fields = document["columns"], document["fields"]
     assert columns == {"run": list(RUN_COLUMNS), "deployment": list(DEPLOYMENT_COLUMNS), "apply": columns["apply"]}
-    qoder.wire.on("GET", "/deployments", page(), page())
-    assert set(qoder(*CREATE, "--json").json) == names(document["keys"]["apply"]) - {"error"}
+    qoder.wire.on("GET", "/deployments", page(), page(), page(), page())
+    of_a_file = {"kind", "file", "version", "remarks"}
+    assert set(qoder(*CREATE, "--json").json) == names(document["keys"]["apply"]) - of_a_file - {"error"}
+    qoder.stdin = '{"type": "deployment", "name": "a", "agent": "agent_1", "environment": "env_1", "message": "Go."}'
+    [row] = qoder("diff", "-", "--json").json
+    assert set(row) == names(document["keys"]["apply"]) - {"error", "version", "remarks"}
+    assert len(qoder("diff", "-").out.split("\t")) == len(columns["apply"])
 
     def lines(*words: str) -> list[str]:
         return [line.partition("\t")[0] for line in qoder(*words).out.splitlines()]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def test_init_writes_a_folder_that_is_applied_and_run_as_it_is(
     assert len([path for path in files(home) if path.startswith(DOCUMENTS)]) in range(3, 7)
     assert qoder("apply", "--yes").code == 0
     again = qoder("diff", "--json")
-    assert (again.code, {each["action"] for each in again.json}) == (0, {"unchanged"})
+    assert (again.code, again.json) == (0, [])
     apply, run, last = [line.split()[1:] for line in made.err.splitlines() if line.startswith("  qoder")]
     assert apply == ["apply"]
     ran = qoder(*run, "--json")
@@ -59,10 +60,16 @@ def test_init_writes_a_folder_that_is_applied_and_run_as_it_is(
 
 
 def test_init_marks_what_is_made_by_the_name_of_the_folder(qoder: Qoder, home: Path) -> None:
-    qoder("init")
-    assert "\nstack: My-stack\n" in (home / "qoder.yaml").read_text()
-    qoder("init", "reports")
-    assert "\nstack: reports\n" in (home / "reports/qoder.yaml").read_text()
+    def name(folder: str, *words: str) -> str:
+        assert qoder("init", folder, *words).code == 0
+        found = re.search("(?m)^stack: (.*)$", (home / folder / "qoder.yaml").read_text())
+        assert found is not None
+        return found[1]
+
+    assert re.fullmatch("My-stack-[a-z2-9]{4}", first := name("."))
+    assert name(".", "--force", "--template", "report") == first  # or what it made would be no longer its own
+    assert re.fullmatch("reports-[a-z2-9]{4}", name("reports"))
+    assert name("elsewhere/reports") != name("reports", "--force")
 
 
 def test_init_tells_editors_what_each_file_may_hold(qoder: Qoder, home: Path) -> None:

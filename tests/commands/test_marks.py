@@ -14,9 +14,9 @@ CREATE = ("deploy", "create", "--name", "weekly", "--agent", "agent_1", "--envir
 FULL = {f"key-{number}": "x" for number in range(16)}  # as many as there may be
 
 
-@pytest.mark.parametrize("words", [CREATE, ("deploy", "apply", "--yes")], ids=["create", "apply"])
+@pytest.mark.parametrize("words", [CREATE, ("apply", "--yes")], ids=["create", "apply"])
 def test_deploy_create_and_apply_mark_what_they_make(desk: Desk, words: tuple[str, ...]) -> None:
-    file = [desk.file(NEW)] if words[1] == "apply" else []
+    file = [desk.file(NEW)] if words[0] == "apply" else []
     assert desk.qoder(*words, *file).code == 0
     [(_, body)] = desk.sent
     [made] = desk.named("weekly")
@@ -25,12 +25,12 @@ def test_deploy_create_and_apply_mark_what_they_make(desk: Desk, words: tuple[st
     assert "qoder_key" not in desk.qoder("deploy", "get", "weekly").out
 
 
-def test_deploy_export_and_apply_leave_our_keys_alone(desk: Desk) -> None:
+def test_export_and_apply_leave_our_keys_alone(desk: Desk) -> None:
     weekly = desk.add(name="weekly", metadata={"team": "core", "qoder_key": "1", "qoder_other": "2"})
-    for name, *words in (("a.yaml",), ("a.json", "--json")):
-        text = desk.qoder("deploy", "export", "weekly", *words).out
-        assert "qoder_" not in text
-        assert [item["action"] for item in desk.apply(desk.file(text, name=name), "--json").json] == ["unchanged"]
+    assert desk.qoder("export", "weekly", "-O", str(desk.folder)).code == 0
+    file = desk.folder / "deployments/weekly.md"
+    assert "qoder_" not in file.read_text()
+    assert [item["action"] for item in desk.apply(str(file), "--json").json] == ["unchanged"]
     assert desk.apply_these(desk.qoder("deploy", "get", "weekly", "--json").out).code == 0
     assert desk.writes == []
     assert desk.apply_these({"name": "weekly", "metadata": {}}).code == 0
@@ -38,14 +38,14 @@ def test_deploy_export_and_apply_leave_our_keys_alone(desk: Desk) -> None:
     assert weekly.fields["metadata"] == {"qoder_key": "1", "qoder_other": "2"}
 
 
-def test_deploy_apply_gives_up_our_key_where_sixteen_others_need_its_place(desk: Desk) -> None:
+def test_apply_gives_up_our_key_where_sixteen_others_need_its_place(desk: Desk) -> None:
     weekly = desk.add(name="weekly", metadata={"qoder_key": "1"})
     assert desk.apply_these({"name": "weekly", "metadata": FULL}).code == 0
     assert weekly.fields["metadata"] == FULL
 
 
 @pytest.mark.parametrize("fault", ["503", "drop-after", "act-503"])
-def test_deploy_apply_ends_as_unknown_where_no_mark_had_room(desk: Desk, fault: str) -> None:
+def test_apply_ends_as_unknown_where_no_mark_had_room(desk: Desk, fault: str) -> None:
     desk.goes_wrong(f"create:{fault}")
     ran = desk.apply_these({**NEW, "metadata": FULL}, words=("--json",))
     [(_, body)] = desk.sent
@@ -61,7 +61,7 @@ def test_deploy_apply_ends_as_unknown_where_no_mark_had_room(desk: Desk, fault: 
         ("deploy", "update", "demo", "--remove-metadata", "qoder_key"),
         ("agent", "create", "--name", "a", "--model", "auto", "--metadata", "qoder_key=1"),
         ("agent", "update", "writer", "--remove-metadata", "qoder_key"),
-        ("deploy", "apply", "--yes", "deployment.json"),
+        ("apply", "--yes", "deployment.json"),
         ("agent", "create", "-f", "agent.yaml"),
         ("env", "update", "default", "-f", "agent.yaml"),
     ],

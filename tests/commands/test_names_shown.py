@@ -155,12 +155,12 @@ def test_run_get_shows_the_name_that_was_seen_last(qoder: Qoder, line: str) -> N
     assert name_in(get(qoder)) == "new"
 
 
-@pytest.mark.parametrize("line", ["deploy update dep_scheduled --name new", "deploy apply - --yes", "deploy apply -"])
+@pytest.mark.parametrize("line", ["deploy update dep_scheduled --name new", "apply - --yes", "diff -"])
 def test_writes_of_deployments_update_the_name_that_is_shown(qoder: Qoder, world: World, line: str) -> None:
     started = world.start("dep_scheduled", at=world.now() - 3600)
-    qoder.stdin = '{"id": "dep_scheduled", "name": "new"}'
-    is_written = line != "deploy apply -"
-    assert qoder(*line.split(), *([] if is_written else ["--dry-run"])).code == 0
+    qoder.stdin = '{"type": "deployment", "id": "dep_scheduled", "name": "new"}'
+    is_written = line != "diff -"
+    assert qoder(*line.split()).code == (0 if is_written else 8)
     assert name_in(qoder("run", "get", started.id)) == ("new" if is_written else "nightly-report")
 
 

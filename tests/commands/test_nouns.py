@@ -42,7 +42,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("noun", COLUMNS)
 def test_list_in_a_pipe_keeps_its_columns(noun: str) -> None:
-    assert " ".join(NOUNS[noun].columns).startswith(COLUMNS[noun])
+    assert " ".join(NOUNS[noun].listing.columns).startswith(COLUMNS[noun])
 
 
 ASKS, ALLOWS = ({"permission_policy": {"type": kind}} for kind in ("always_ask", "always_allow"))
@@ -425,10 +425,14 @@ def test_noun_updates_show_of_a_list_what_goes_and_comes(
 ) -> None:
     noun, id = {"a": "agent", "e": "env", "d": "deploy"}[path[1]], path.rpartition("/")[2]
     service.thing(id).update(had)
-    qoder.stdin = json.dumps({"id": id, **wanted} if noun == "deploy" else wanted)
-    words = ("deploy", "apply", "-") if noun == "deploy" else (noun, "update", id, "-f", "-")
-    planned = qoder(*words, "--dry-run")
-    assert [line.strip() for line in planned.err.splitlines() if line.strip()[:2] in ("- ", "+ ", "~ ")] == lines
+    qoder.stdin = json.dumps({"type": "deployment", "id": id, **wanted} if noun == "deploy" else wanted)
+    if noun == "deploy":
+        planned = qoder("diff", "-", "-o", "pretty").out
+    else:
+        words = (noun, "update", id, "-f", "-")
+        planned = qoder(*words, "--dry-run").err
+    shown = [line.strip() for line in planned.splitlines() if line.strip()[:2] in ("- ", "+ ", "~ ")]
+    assert [line for line in shown if not line.startswith("~ change ")] == lines
     if theirs:
         service.meanwhile = [lambda: service.change(path, theirs)]
         ran = qoder(*words)

@@ -12,7 +12,8 @@ import pytest
 
 from qoder_cli.base.errors import Exit
 from qoder_cli.nouns.edits.thing import target_of
-from qoder_cli.nouns.table import NOUNS, Noun, Operation, all_operations, find, of_path, operation, words_of
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.table import NOUNS, Operation, all_operations, find, of_path, operation, words_of
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from tests.conftest import Qoder
 from tests.contract.scene import playing

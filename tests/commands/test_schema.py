@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,16 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment
-from qoder_cli.files.load import load
-from qoder_cli.files.normal import EMPTY, settable, spelled_out
 from qoder_cli.http.redact import by_name
+from qoder_cli.nouns.deployments import EMPTY, settable, spelled_out
 from qoder_cli.nouns.schema import Fields, Reader, check, fields_of, inside, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
-from qoder_cli.stack.schema import DECLARED, schema_of
+from qoder_cli.stack.schema import schema_of
 from tests.conftest import TOKEN, Qoder, examples
 from tests.sandbox.desk import Desk
 from tests.support.bodies import bodies, spoiled
 from tests.support.deployments import DEPLOYMENTS
+from tests.support.exported import taken_back
 
 OF_FILES = {noun: json_schema(of_file(NOUNS[noun], is_new=True)) for noun in in_files()}
 # Of a form, what stands beside its fields; and what is not taken yet.
@@ -74,7 +73,7 @@ def test_schema_has_what_only_an_update_takes_only_for_an_update(qoder: Qoder) -
 @examples(Fraction(1, 3))
 @given(data=st.data())
 def test_schema_allows_in_a_folder_all_that_it_allows_in_a_body(noun: str, data: st.DataObject) -> None:
-    shown = schema_of(noun) if noun in DECLARED else OF_FILES[noun]
+    shown = schema_of(NOUNS[noun]) if NOUNS[noun].kind else OF_FILES[noun]
     assert problems(shown, data.draw(of_noun(noun))) == []
 
 
@@ -128,10 +127,25 @@ def test_schema_update_requires_nothing_and_has_what_only_an_update_takes(qoder:
     assert set(shown["properties"]) - set(OF_FILES["agent"]["properties"]) == {"version"}
 
 
-@pytest.mark.parametrize("kind", ["agents", "session", "skill", "x" * 500, ""])
+@pytest.mark.parametrize(
+    ("kind", "noun"),
+    [
+        ("agents", "agent"),
+        *(("environment", "env"), ("environments", "env"), ("deployment", "deploy"), ("memory_store", "memory")),
+    ],
+)
+def test_schema_takes_the_words_of_the_api_and_of_folders(qoder: Qoder, kind: str, noun: str) -> None:
+    assert qoder("schema", kind).out == qoder("schema", noun).out != ""
+
+
+@pytest.mark.parametrize("kind", ["sessions", "session", "skill", "x" * 500, ""])
 def test_schema_names_what_there_is(qoder: Qoder, kind: str) -> None:
     ran = qoder("schema", kind)
-    assert (ran.code, ran.out, "use one of deploy, agent, env, vault, memory, dream" in ran.err) == (2, "", True)
+    assert (ran.code, ran.out, "use one of deployment, agent, environment, vault, memory_store, dream" in ran.err) == (
+        2,
+        "",
+        True,
+    )
 
 
 def test_schema_of_a_noun_has_the_fields_of_its_operations() -> None:
@@ -162,18 +176,15 @@ def test_schema_takes_every_deployment_that_the_docs_show(variant: str) -> None:
         done = operation(NOUNS["deploy"], verb)
         assert done is not None
         assert check(body_of(done), fields, Reader("server"))[1] == []
-    [declared] = load(["-"], stdin=StringIO(json.dumps(DEPLOYMENTS[variant])), env={})
-    assert {**EMPTY, **declared.fields} == fields
+    assert {**EMPTY, **taken_back(json.dumps(DEPLOYMENTS[variant]), ".json").fields} == fields
 
 
 def _in_a_file(noun: str, body: Any) -> bool:
     """Return whether a file with this body is taken."""
-    created = operation(NOUNS[noun], "create")
-    assert created is not None
     if noun != "deploy":
-        return not check(body_of(created), body, Reader("file"))[1]
+        return not check(of_file(NOUNS[noun], is_new=True), body, Reader("file"))[1]
     try:
-        load(["-"], stdin=StringIO(json.dumps(body)), env={})
+        taken_back(json.dumps(body), ".json")
     except UsageError:
         return False
     return isinstance(body, dict)

@@ -19,7 +19,6 @@ from qoder_cli.base.tokens import names_token
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import SentSecrets, by_shape
 from tests.conftest import TOKEN, Qoder, examples
-from tests.support.deployments import PLAIN
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
 from tests.support.things import refusal
@@ -61,7 +60,7 @@ FILE = {
     "resources": [{"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "${REPO}"}],
 }
 SENDING = {
-    "deploy apply": ("deploy", "apply", "{file}", "--yes"),
+    "apply": ("apply", "{file}", "--yes"),
     "session new": (
         *("session", "new", "--agent", "writer", "--env", "default", "--title", "weekly", "--var", f"MINE={SECRET}"),
         *("--repo", "https://github.com/a/b"),
@@ -90,13 +89,8 @@ def refusing(desk: Desk, said: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("command", "how"),
     [
-        *(("deploy apply", how) for how in (*QUOTED, *(f"the value {how}" for how in CODED))),
-        *(
-            (command, how)
-            for command in SENDING
-            for how in ("escaped", "the value in base 64")
-            if command != "deploy apply"
-        ),
+        *(("apply", how) for how in (*QUOTED, *(f"the value {how}" for how in CODED))),
+        *((command, how) for command in SENDING for how in ("escaped", "the value in base 64") if command != "apply"),
     ],
 )
 @pytest.mark.few(4)
@@ -200,7 +194,7 @@ TOKENS = [
     "sk_live_Abcdefghij012345",
 ]
 PLACES = [
-    *(f"env create --name a {more}" for more in ("--pip {}", "--allow-host {}")),
+    *(f"env create --name a {more}" for more in ("--pip {}", "--allow-host {}", "--metadata my_token={}")),
     *(f"agent create --name a --model auto {more}" for more in ("--tools Bash,{}", "--ask {}")),
     *(f"agent create --name a --model auto --mcp docs=https://{more}" for more in ("me:{}@x.example", "x/?x={}")),
     *("run list --status {}", "deploy get {} --json", "{} list", "deploy pause -", "deploy run -"),
@@ -226,6 +220,8 @@ def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder, url: str) -> None
     assert "a URL must not hold a password or a token" in ran.err
 
 
+BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
+CREDENTIAL = {"auth": BEARER}
 IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "agent": (("agent", "create"), {"name": "a", "model": "auto", "tools": [{"name": TOKENS[3]}]}, "tools[0].name"),
     "url": (
@@ -235,12 +231,32 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     ),
     "key": (("agent", "create"), {"name": "a", "model": "auto", "metadata": {TOKENS[2]: "x"}}, "metadata"),
     "env": (("env", "create"), {"name": "a", "config": {"type": "cloud", "packages": {"pip": [TOKENS[2]]}}}, "pip[0]"),
-    "deployment": (("deploy", "apply", "--yes"), {**FILE, "metadata": {"team": TOKENS[1]}}, "metadata.team"),
-    "variable": (("deploy", "apply", "--yes"), {**FILE, "description": "see ${TOKEN}"}, "description"),
+    "deployment": (("apply", "--yes"), {**FILE, "metadata": {"team": TOKENS[1]}}, "metadata.team"),
+    "variable": (("apply", "--yes"), {**FILE, "description": "see ${TOKEN}"}, "description"),
     "resource": (
-        ("deploy", "apply", "--yes"),
+        ("apply", "--yes"),
         {**FILE, "resources": [{"type": "git_repository", "url": f"https://me:{TOKENS[5]}@x.example/a"}]},
         "resources[0].url",
+    ),
+    "label": (("apply", "--yes"), {**FILE, "metadata": {"github_token": TOKENS[2]}}, "metadata.github_token"),
+    "object": (
+        ("apply", "--yes"),
+        {**FILE, "created_at": "2026-06-14T08:53:32Z", "metadata": {"team": TOKENS[1]}},
+        "metadata.team",
+    ),
+    "credential": (
+        ("apply", "--yes"),
+        {"type": "vault", "display_name": "a", "credentials": [{**CREDENTIAL, "display_name": TOKENS[2]}]},
+        "credentials[0].display_name",
+    ),
+    "server": (
+        ("apply", "--yes"),
+        {
+            "type": "vault",
+            "display_name": "a",
+            "credentials": [{"auth": {**BEARER, "mcp_server_url": "https://a:b@c"}}],
+        },
+        "credentials[0].auth.mcp_server_url",
     ),
 }
 
@@ -249,23 +265,24 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
 def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
     words, content, place = IN_FILES[case]
     desk.qoder.env["TOKEN"] = TOKENS[4]
-    ran = desk.qoder(*words, "-f", desk.file(content))
+    file = desk.file(content) if words[0] == "apply" else desk.file(json.dumps(content))
+    ran = desk.qoder(*words, *([] if words[0] == "apply" else ["-f"]), file)
     assert (ran.code, ran.out, desk.asked) == (2, "", []), ran.err
     assert place in ran.err
     assert [token for token in TOKENS if token in ran.err] == []
     assert "a1b2" not in ran.err
 
 
-def test_deploy_apply_shows_names_and_messages_as_they_are(desk: Desk) -> None:
+def test_apply_shows_names_and_messages_as_they_are(desk: Desk) -> None:
     texts = {
         "name": "sk-learn-pipeline-nightly-report",
         "message": "Rotate ghp_Abcdefghij0123456789 now.",
         "description": "token=none",
     }
-    ran = desk.apply_these({**FILE, **texts}, words=("--json", "--dry-run"))
-    assert ran.code == 0, ran.err
-    assert '+ name: "sk-learn-pipeline-nightly-report"' in ran.err
-    assert '+ description: "token=none"' in ran.err
+    ran = desk.qoder("diff", desk.file({**FILE, **texts}), "--json")
+    assert ran.code == 8, ran.err
+    after = {change["path"]: change["after"] for change in ran.json[0]["changes"]}
+    assert (after["name"], after["description"]) == ("sk-learn-pipeline-nightly-report", "token=none")
     assert not names_token(texts["name"])
 
 
@@ -350,30 +367,27 @@ def test_deploy_get_shows_a_word_that_a_request_and_the_token_share(qoder: Qoder
     assert "the svc_id is wrong: a+b/c==" in qoder("deploy", "get", "dep_1").err
 
 
-# A file that has `[redacted]` in a value is not sent, and `deploy export` of what has our token in it says so.
+# A file that has `[redacted]` in a value is not sent, and `export` of what has our token in it says so.
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
-def test_deploy_export_says_where_it_hides_the_token(qoder: Qoder, tmp_path: Path, options: tuple[str, ...]) -> None:
-    said = {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": f"Use {TOKEN}."}]}]}
-    qoder.wire.on("GET", "/deployments/dep_1", {**PLAIN, "environment_variables": f"A=1;B={TOKEN}", **said})
-    ran = qoder("deploy", "export", "dep_1", *options)
+def test_export_says_where_it_hides_the_token(desk: Desk) -> None:
+    weekly = desk.add(name="weekly", environment_variables=f"A=1;B={TOKEN}")
+    weekly.fields["initial_events"] = [{"type": "user.message", "content": f"Use {TOKEN}."}]
+    ran = desk.qoder("export", "weekly", "-O", str(desk.folder))
     assert ran.code == 0
-    places = "environment_variables, initial_events[0].content[0].text"
-    assert f"dep_1: [redacted] stands for a secret in {places}; `deploy apply` will refuse this file" in ran.err
-    file = tmp_path / "made.yaml"
-    file.write_text(ran.out)
-    refused = qoder("deploy", "apply", str(file), "--yes")
-    assert refused.code == 2, refused.err
-    assert "[redacted] in place of a secret" in refused.err
-    assert [request.method for request in qoder.wire.requests] == ["GET"]
+    assert "warning: deployments/weekly.md:11: [redacted] stands for a secret; apply will refuse this file" in ran.err
+    assert TOKEN not in (desk.folder / "deployments/weekly.md").read_text()
+    desk.qoder.env |= {"A": "1", "B": TOKEN}
+    refused = desk.apply(str(desk.folder))
+    assert (refused.code, "[redacted] in place of a secret" in refused.err) == (2, True), refused.err
 
 
-def test_deploy_apply_names_file_line_and_field_of_what_was_hidden(qoder: Qoder, tmp_path: Path) -> None:
+def test_apply_names_file_line_and_field_of_what_was_hidden(qoder: Qoder, tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    file.write_text("name: n\nagent: agent_1\nenvironment: env_1\nmessage: |\n  one\n  the [redacted] two\n")
-    ran = qoder("deploy", "apply", str(file))
-    assert (ran.code, f"{file}:4: message: has [redacted] in place of a secret" in ran.err) == (2, True)
+    text = "type: deployment\nname: n\nagent: agent_1\nenvironment: env_1\nmessage: |\n  one\n  the [redacted] two\n"
+    file.write_text(text)
+    ran = qoder("apply", str(file))
+    assert (ran.code, f"{file}:5: message: has [redacted] in place of a secret" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("words", [("agent", "create"), ("agent", "update", "agent_1")])
@@ -384,9 +398,11 @@ def test_agent_create_refuses_a_file_with_hidden_values(qoder: Qoder, tmp_path: 
     assert (ran.code, f"{file}:3: system: has [redacted] in place of a secret" in ran.err) == (2, True), ran.err
 
 
-def test_deploy_apply_sends_the_word_where_a_variable_has_it(qoder: Qoder, tmp_path: Path) -> None:
+def test_apply_sends_the_word_where_a_variable_has_it(qoder: Qoder, tmp_path: Path) -> None:
     qoder.env["WORD"] = "[redacted]"
     qoder.wire.on("GET", "/deployments", {"data": [], "has_more": False})
     file = tmp_path / "a.yaml"
-    file.write_text('name: n\nagent: agent_1\nenvironment: env_1\nmessage: "Write ${WORD} for names."\n')
-    assert qoder("deploy", "apply", str(file), "--dry-run").code == 0
+    file.write_text(
+        'type: deployment\nname: n\nagent: agent_1\nenvironment: env_1\nmessage: "Write ${WORD} for names."\n'
+    )
+    assert qoder("diff", str(file)).code == 8

@@ -1,14 +1,10 @@
 """Other words for commands and options: understood, never shown, and asking what the command asks."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.completions import offered
-from tests.support.wire import page
 
 # What is typed, and the command that it is.
 ALIASES = {
@@ -64,15 +60,11 @@ def test_version_is_printed_by_either_word(qoder: Qoder) -> None:
     assert qoder("version").out == qoder("--version").out == qoder("--no-color", "version").out != ""
 
 
-def test_old_options_do_what_they_did(qoder: Qoder, tmp_path: Path) -> None:
-    file = tmp_path / "a.json"
-    file.write_text(json.dumps({"name": "a", "agent": "agent_1", "environment_id": "env_1", "message": "Go."}))
+def test_old_options_do_what_they_did(qoder: Qoder) -> None:
     said = []
-    for env, code in (("--env", "--exit-status"), ("--environment", "--exit-code")):
+    for env in ("--env", "--environment"):
         for words in ([env, "agent_1"], [f"{env}=agent_1"]):
             said.append(qoder("deploy", "update", "dep_1", *words).err)
-        qoder.wire.on("GET", "/deployments", page())
-        assert qoder("deploy", "apply", str(file), code).code == 8
     assert set(said) == {said[0]}
     assert "--env: must be an id (env_…)" in said[0]
 

@@ -56,7 +56,6 @@ EXEMPT = (
         ("report", "report --exit-status", "run logs", "run logs --follow", "session logs"),
         "what it prints is no table: test_csv.py",
     ),
-    Row(("input",), ("deploy export",), "its JSON is a file for deploy apply"),
     Row(("empty input allowed", "input"), ("run logs --follow",), "it takes one run"),
     Row(
         (

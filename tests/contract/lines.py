@@ -30,9 +30,7 @@ OWN_LINES = {
     "apply": "qoder apply --yes",  # its example asks
     "completion": "qoder completion zsh",  # its examples write files
     "run cancel": "qoder run cancel {id} --yes",  # that of its example ends by itself
-    "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
     "deploy check": "qoder deploy check dep_demo",
-    "deploy export": "qoder deploy export nightly-report",  # its examples write files
     "dream cancel": "qoder dream cancel {id}",  # the dream of its example has ended
     "run retry": "qoder run retry {id} --again",  # one that fails is no good line
     "run logs": "qoder run logs last",  # that of its example follows one run: see MORE_LINES
@@ -59,6 +57,7 @@ ENDS = {
 }
 # What else a command does, as if it were another command: its name, and its line.
 MORE_LINES = {
+    "apply FILE": ("apply", "qoder apply weekly.jsonl --yes"),
     "api POST": ("api", "qoder api POST /deployments/dep_slow -f 'metadata[team]=web'"),
     "deploy run in a fleet": ("deploy run", "qoder deploy run dep_demo dep_minute --wait"),
     "run logs --follow": ("run logs", "qoder run logs last --follow"),
@@ -82,7 +81,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
 }
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = (
-    "api POST, apply, deploy apply, deploy run in a fleet, memory restore, run answer, run approve, run deny, "
+    "api POST, apply, apply FILE, deploy run in a fleet, memory restore, run answer, run approve, run deny, "
     "run retry, session files --add"
 )
 

@@ -67,7 +67,7 @@ UNSEEN = ("api POST", "dream create", "env work heartbeat")
 ONCE = (
     *(
         "apply",
-        "deploy apply",
+        "apply FILE",
         "deploy create",
         "deploy run",
         "deploy run in a fleet",

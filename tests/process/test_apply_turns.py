@@ -1,4 +1,4 @@
-"""`qoder deploy apply` as real processes: killed at any point, interrupted, and asked at a terminal."""
+"""`qoder apply` as real processes: killed at any point, interrupted, and asked at a terminal."""
 
 import json
 import math
@@ -57,7 +57,7 @@ def killing(generation: Generation) -> Iterator[tuple[Server, Killing]]:
 def write_files(folder: Path, *names: str, **fields: Any) -> str:
     folder.mkdir(exist_ok=True)
     for name in names:
-        (folder / f"{name}.json").write_text(json.dumps({**NEW, "name": name, **fields}))
+        (folder / f"{name}.json").write_text(json.dumps({"type": "deployment", **NEW, "name": name, **fields}))
     return str(folder)
 
 
@@ -72,7 +72,7 @@ def descriptions(server: Server) -> dict[str, list[str | None]]:
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_deploy_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path, generation: Generation) -> None:
+def test_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path, generation: Generation) -> None:
     moments = {"current": [1, 6], "legacy": [4, 7]}[generation]  # the first before it is done, the second after
     new, old = [f"new-{n}" for n in range(5)], [f"old-{n}" for n in range(5)]
     folder = write_files(tmp_path / "files", *new, *old, description="As wanted")
@@ -82,31 +82,31 @@ def test_deploy_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path,
         shell = Shell(tmp_path, server).hurry()
         for number, moment in enumerate(moments):
             faults.moment, faults.acts = moment, number % 2 == 1
-            going = shell.begin("deploy", "apply", "-f", folder, "--yes")
+            going = shell.begin("apply", folder, "--yes")
             faults.process.put(going)
             code, said = going.last()
             assert (code, "Traceback" in said) == (-signal.SIGKILL, False)
             assert all(len(descriptions(server).get(name, [])) <= 1 for name in (*new, *old))
         faults.moment = math.inf
-        ended = shell.qoder("deploy", "apply", "-f", folder, "--yes", "--json")
+        ended = shell.qoder("apply", folder, "--yes", "--json")
         assert ended.code == 0, ended.err
         assert {item["action"] for item in ended.json} <= {"created", "changed", "unchanged"}
         found = descriptions(server)
         assert {name: found[name] for name in (*new, *old)} == {name: ["As wanted"] for name in (*new, *old)}
-        again = shell.qoder("deploy", "apply", "-f", folder, "--exit-code", "--json")
-    assert (again.code, {item["action"] for item in again.json}) == (0, {"unchanged"})
+        again = shell.qoder("diff", folder, "--json")
+    assert (again.code, again.json) == (0, [])
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.few(1)
-def test_deploy_apply_says_at_a_signal_what_is_done_and_begins_no_more(tmp_path: Path, signum: signal.Signals) -> None:
+def test_apply_says_at_a_signal_what_is_done_and_begins_no_more(tmp_path: Path, signum: signal.Signals) -> None:
     names = [f"new-{n:02}" for n in range(20)]
     folder = write_files(tmp_path / "files", *names)
     delayed = DelayedAnswers(first=4)
     with sandbox("current", delayed=delayed) as server:
         shell = Shell(tmp_path, server)
-        going = shell.begin("deploy", "apply", "-f", folder, "--yes", "--json", prologue=HEARING)
-        going.says("created new-").signal(signum).says("heard")
+        going = shell.begin("apply", folder, "--yes", "--json", prologue=HEARING)
+        going.says("created deployment new-").signal(signum).says("heard")
         delayed.released.set()
         ended = going.end()
         made = descriptions(server).keys() & set(names)
@@ -116,21 +116,22 @@ def test_deploy_apply_says_at_a_signal_what_is_done_and_begins_no_more(tmp_path:
         assert {name for name, action in told.items() if action == "created"} == made
         assert 0 < len(made) < 20
         assert {action for name, action in told.items() if name not in made} == {"not_attempted"}
-        assert ended.error["message"] == f"stopped by a signal; {len(made)} of 20 deployments match their files"
-        assert ended.error["hint"] == "run the command again to finish"
+        counts = f"{len(made)} created, {20 - len(made)} not attempted"
+        assert ended.error["message"] == f"stopped by a signal; {counts}"
+        assert ended.error["hint"] == "apply again to finish"
 
 
-def test_deploy_apply_says_at_a_signal_what_is_not_known(tmp_path: Path) -> None:
+def test_apply_says_at_a_signal_what_is_not_known(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", "one", "two", "three")
     with sandbox("current", "create:hang-after") as server:
-        words = ("deploy", "apply", "-f", folder, "--yes", "--json")
+        words = ("apply", folder, "--yes", "--json")
         going = Shell(tmp_path, server).begin(*words, prologue=IMPATIENT)
         until(lambda: going.err.count("created ") == 2, "two that are created")
         ended = going.signal(signal.SIGINT).end()
     actions = [item["action"] for item in ended.json]
     assert (ended.code, sorted(actions)) == (-signal.SIGINT, ["created", "created", "unknown"])
     assert (ended.error["type"], ended.error["exit_code"]) == ("outcome_unknown", 130)
-    assert ended.error["message"] == "stopped by a signal; 2 of 3 deployments match their files; unknown: 1"
+    assert ended.error["message"] == "stopped by a signal; 1 unknown, 2 created"
     [unknown] = [item for item in ended.json if item["action"] == "unknown"]
     assert (unknown["id"], unknown["exit_code"]) == (None, 9)
     assert f"unknown whether creating {unknown['name']} succeeded; interrupted before it" in ended.err
@@ -142,22 +143,33 @@ def writing(folder: str, home: Path) -> Iterator[tuple[Shell, Server, DelayedAns
     delayed = DelayedAnswers()
     with sandbox("current", delayed=delayed) as server:
         shell = Shell(home, server)
-        first = shell.begin("deploy", "apply", folder, "--yes")
+        first = shell.begin("apply", folder, "--yes")
         until(lambda: "weekly" in descriptions(server), "what is created")
         yield shell, server, delayed, first
 
 
-CREATE = ("create", "--name", "weekly", "--agent", "agent_writer", "--environment", "env_workers", "-m", "Report.")
-WAITING = "another command of this machine writes deployments; waiting for it"
+CREATE = (
+    "deploy",
+    "create",
+    "--name",
+    "weekly",
+    "--agent",
+    "agent_writer",
+    "--environment",
+    "env_workers",
+    "-m",
+    "Report.",
+)
+WAITING = "another command of this machine applies files, or writes deployments; waiting for it"
 
 
 @pytest.mark.parametrize("second", ["apply", "create"])
-def test_deploy_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, second: str) -> None:
+def test_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, second: str) -> None:
     folder = write_files(tmp_path / "files", "weekly")
     with writing(folder, tmp_path) as (shell, server, delayed, first):
         words = ("apply", folder, "--yes") if second == "apply" else CREATE
-        waiting = shell.begin("deploy", *words, "--json").says(WAITING)
-        assert shell.qoder("deploy", "apply", folder, "--exit-code").code == 0  # who only looks does not wait
+        waiting = shell.begin(*words, "--json").says(WAITING)
+        assert shell.qoder("diff", folder).code == 0  # who only looks does not wait
         delayed.released.set()
         assert first.end().code == 0
         ended = waiting.end()
@@ -170,11 +182,11 @@ def test_deploy_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.few(1)
-def test_deploy_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
+def test_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
     folder = write_files(tmp_path / "files", "weekly")
     with writing(folder, tmp_path) as (shell, server, delayed, first):
         asked = len(server.world.requests)
-        ended = shell.begin("deploy", "apply", folder, "--yes", "--json").says(WAITING).signal(signum).end()
+        ended = shell.begin("apply", folder, "--yes", "--json").says(WAITING).signal(signum).end()
         assert ended.code == (-signum if signum == signal.SIGINT else 143)
         assert ended.error["message"] == "interrupted; nothing was started"
         assert len(server.world.requests) == asked
@@ -182,51 +194,52 @@ def test_deploy_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Pat
         assert first.end().code == 0
 
 
-def test_deploy_apply_has_its_turn_when_the_one_before_was_killed(tmp_path: Path) -> None:
+def test_apply_has_its_turn_when_the_one_before_was_killed(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", "weekly")
     with writing(folder, tmp_path) as (shell, _, delayed, first):
         first.signal(signal.SIGKILL).last()
         delayed.released.set()
-        ended = shell.qoder("deploy", "apply", folder, "--yes")
+        ended = shell.qoder("apply", folder, "--yes")
         assert (ended.code, WAITING in ended.err) == (0, False)
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\x03", -signal.SIGINT), ("\x04", 2)])
 @pytest.mark.few(2)
-def test_deploy_apply_asks_a_person(tmp_path: Path, typed: str, code: int) -> None:
+def test_apply_asks_a_person(tmp_path: Path, typed: str, code: int) -> None:
     folder = write_files(tmp_path / "files", "weekly", description="New")
     with (
         sandbox("current") as server,
-        Terminal(Shell(tmp_path, server), "qoder", "deploy", "apply", "-f", folder) as terminal,
+        Terminal(Shell(tmp_path, server), "qoder", "apply", folder) as terminal,
     ):
-        terminal.shows('+ description: "New"').shows("Create 1 (127.0.0.1")
+        terminal.shows("create deployment weekly").shows("1 to create?")
         terminal.reply(typed)
         assert terminal.end() == code
         assert ("weekly" in descriptions(server)) == (code == 0)
 
 
-def test_deploy_apply_shows_what_it_adds_in_green_and_what_it_takes_in_red(tmp_path: Path) -> None:
+def test_apply_shows_what_it_adds_in_green_and_what_it_takes_in_red(tmp_path: Path) -> None:
     folder = write_files(
         tmp_path / "files", "weekly", metadata={"b": "2"}, description="- a list\n- of two, now three\n- c"
     )
     with sandbox("current") as server:
         server.world.add_deployment(name="weekly", metadata={"a": "1"}, description="- a list\n- of two")
-        command = ("qoder", "deploy", "apply", "-f", folder, "--dry-run")
-        with Terminal(Shell(tmp_path, server), *command) as terminal:
-            assert terminal.end() == 0
+        with Terminal(Shell(tmp_path, server), "qoder", "diff", folder) as terminal:
+            assert terminal.end() == 8
     assert "\x1b[32m+ metadata.b" in terminal.raw
     assert "\x1b[31m- metadata.a" in terminal.raw
     assert "\x1b[31m    -- of two\x1b[0m" in terminal.raw
     assert "\x1b[32m    +- c\x1b[0m" in terminal.raw
-    assert "       - a list\r\n" in terminal.raw  # what stays has no colour
+    assert "         - a list\r\n" in terminal.raw  # what stays has no colour
 
 
-def test_deploy_apply_and_update_read_pipes(tmp_path: Path) -> None:
+def test_apply_and_update_read_pipes(tmp_path: Path) -> None:
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick()
-        line = "qoder deploy export dep_demo nightly-report | qoder deploy apply -f - --exit-code -q"
-        assert (shell.bash(line).out, shell.bash(line).code) == ("dep_demo\ndep_scheduled\n", 0)
-        ended = shell.bash(r"printf 'name: a\ndescription: \xff' | qoder deploy apply -f - --yes")
+        line = "qoder deploy get dep_demo --json | qoder diff - --verbose -q"
+        assert (shell.bash(line).out, shell.bash(line).code) == ("dep_demo\n", 0)
+        line = "qoder deploy get nightly-report --json | qoder apply /dev/stdin --yes -q"
+        assert (shell.bash(line).out, shell.bash(line).code) == ("dep_scheduled\n", 0)
+        ended = shell.bash(r"printf 'name: a\ndescription: \xff' | qoder apply - --yes")
         assert (ended.code, "byte 21 (0xff) is not UTF-8" in ended.err) == (2, True)
         ended = shell.bash(r"qoder deploy update demo --description $'\xff'")
         assert (ended.code, ended.errors) == (2, ["error: --description: is not UTF-8"])

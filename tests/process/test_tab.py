@@ -20,7 +20,7 @@ TYPED: dict[str, set[str]] = {
     "qoder nonsense ": set(),
     "qoder run get drun_1 --format=js": {"json", "jsonl"},
     "qoder -q 'run' \"list\" --trigger m": {"manual"},
-    "qoder deploy apply --filename=let": {"letter.txt"},
+    "qoder agent create --file=let": {"letter.txt"},
     "qoder sandbox --speed 10 -- qoder-cl": {"qoder-cli"},
     "qoder sandbox -- qoder -q run ": set(run.COMMANDS),
 }
@@ -67,16 +67,16 @@ def test_tab_says_nothing_where_the_program_is_not(shell: str, tmp_path: Path) -
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_tab_offers_values_where_a_shell_cuts_no_words_at_an_equals_sign(shell: str, tmp_path: Path) -> None:
     """In bash = cuts no words here, and zsh reads the script as `eval` does."""
-    lines = {"qoder run list --trigger=m": {"manual"}, "qoder deploy apply --filename=let": {"letter.txt"}}
+    lines = {"qoder run list --trigger=m": {"manual"}, "qoder agent create --file=let": {"letter.txt"}}
     assert press_tab(shell, list(lines), tmp_path, BREAKS=" \t\n;|&").offers == lines
 
 
 # What stands before the cursor, and what is there when TAB has put the only thing there is behind it.
 WHOLE = {
-    "qoder deploy apply -f a:b": "qoder deploy apply -f a:b.yaml ",
-    "qoder deploy apply --filename=a:b": "qoder deploy apply --filename=a:b.yaml ",
-    "qoder deploy apply -f a:": "qoder deploy apply -f a:b.yaml ",
-    "qoder deploy apply -f 'with sp": "qoder deploy apply -f 'with space.yaml' ",
+    "qoder agent create -f a:b": "qoder agent create -f a:b.yaml ",
+    "qoder agent create --file=a:b": "qoder agent create --file=a:b.yaml ",
+    "qoder agent create -f a:": "qoder agent create -f a:b.yaml ",
+    "qoder agent create -f 'with sp": "qoder agent create -f 'with space.yaml' ",
     "qoder run result last --output-dir dra": "qoder run result last --output-dir drawer/",
     'qoder run list -o "tab': 'qoder run list -o "table" ',
     "qoder run list --trigger 'man": "qoder run list --trigger 'manual' ",

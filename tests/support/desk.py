@@ -51,14 +51,12 @@ class Desk:
 
     def file(self, *deployments: Any, name: str = "file.json") -> str:
         path = self.folder / name
-        texts = [one if isinstance(one, str) else json.dumps(one) for one in deployments]
+        texts = [one if isinstance(one, str) else json.dumps({"type": "deployment", **one}) for one in deployments]
         path.write_text(("\n---\n" if name.endswith("yaml") else "\n").join(texts), "utf-8")
         return str(path)
 
     def apply(self, *words: str, yes: bool = True) -> Ran:
-        """Apply files; words that are paths of files are named by -f."""
-        named = [part for word in words for part in (["-f", word] if word.startswith(("/", "-:")) else [word])]
-        return self.qoder("deploy", "apply", *named, *(["--yes"] if yes else []))
+        return self.qoder("apply", *words, *(["--yes"] if yes else []))
 
     def apply_these(self, *deployments: Any, words: tuple[str, ...] = (), yes: bool = True) -> Ran:
         """Apply a file that has these."""

@@ -156,10 +156,10 @@ HEARING = f"""
 import os
 from qoder_cli.base import signals
 from qoder_cli.http import write
-from qoder_cli.deployments import applying
+from qoder_cli.stack import writer
 from qoder_cli.runs import ending
 from qoder_cli.fleet import wait as fleet
-write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
+write.LAST_WORDS = writer.LAST_WORDS = fleet.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
 hear = signals._on_signal
 def hear_and_say(signum, frame):
     try:
@@ -172,9 +172,9 @@ MORE_THAN_ONE_SIGNAL = 2 * ONE_SIGNAL  # seconds
 # Gives an answer that is under way when a signal comes only a moment, where a test has it never come.
 IMPATIENT = """
 from qoder_cli.http import write
-from qoder_cli.deployments import applying
+from qoder_cli.stack import writer
 from qoder_cli.fleet import wait as fleet
-write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = 0.2
+write.LAST_WORDS = writer.LAST_WORDS = fleet.LAST_WORDS = 0.2
 """
 # The run list is looked at for 30 s where an answer was lost; here it does not lag.
 HASTY_LOOKS = "from qoder_cli.runs import lost; lost.RUN_LIST_LOOKS, lost.THOROUGH_LOOKS = (0.1,), (0.2,)"

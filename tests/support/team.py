@@ -70,6 +70,10 @@ class Team:
     def apply(self, *words: str) -> Ran:
         return self("apply", "--yes", *words)
 
+    def plan(self, *words: str) -> Ran:
+        """Type `diff`, as it is shown on a terminal."""
+        return self("diff", "-o", "pretty", *words)
+
     def applied(self, *words: str) -> list[Raw]:
         """Apply, which must go well; return what it came to."""
         ran = self.apply("--json", *words)

@@ -35,7 +35,7 @@ PROMISES = (
 _USES = {"agent": "agent_writer", "environment_id": "env_workers"}
 CREATES = {
     "deploy create": "deploy create --name new --agent agent_writer --environment env_workers -m Report.",
-    "deploy apply": "deploy apply new.json --yes",
+    "apply": "apply new.json --yes",
     "agent create": "agent create --name new --model auto",
     "env create": "env create --name new",
     "vault create": "vault create --name new",
@@ -47,7 +47,7 @@ CREATES = {
 }
 CHANGES = {  # and what of the thing each sets
     "deploy update": ("deploy update dep_demo --description Ours", "description"),
-    "deploy apply": ("deploy apply old.json --yes", "description"),
+    "apply": ("apply old.json --yes", "description"),
     "deploy pause": ("deploy pause dep_demo", "status"),
     "agent update": ("agent update writer --description Ours", "description"),
     "env update": ("env update default --description Ours", "description"),

@@ -1,13 +1,15 @@
-"""Draws stacks by chance, and asks whether --prune, clearing and --adopt touch only what they may.
+"""Draws stacks by chance, and asks whether --prune takes what it may, only what it may, and names all that it keeps.
 
-A cell is a server with things of every kind under few names, whose marks are ours, another stack's, copied, damaged or
-missing; a folder that declares some of them; options; a list that may be cut short or without metadata; and a colleague
-who writes in between. What may be touched is said here from the world alone, without the program's own plan.
+A cell is a folder that was applied; what others did since: edits, marks typed by people or copied, things of the same
+names, agents, deployments and sessions of every state that use things; the folder after some files went, moved, or say
+no longer what they declare; options; a list that is told badly; and a colleague who acts before the second apply, once
+it has its plan, or right before a removal. What may go is said here by what was done, without the program's own plan.
 """
 
 import random
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,32 +18,36 @@ import httpx
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.records import ENVIRONMENT, Thing
 from qoder_cli.sandbox.samples import WRITER
-from qoder_cli.stack.marks import record_of
+from qoder_cli.sandbox.scripts import Behaviour, asking, call, terminated, turn
 from tests.support import stacks
-from tests.support.stacks import SECRETS, Truth, TruthTransport, skill
+from tests.support.stacks import Truth, TruthTransport, skill
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
 from tests.tools.typed import typed
 
 PROMISES = (
-    "stolen",  # another stack's, or nobody's, was changed without --adopt, or removed at all
-    "used",  # removed, though something that stays uses it
+    "stolen",  # what is not this stack's, or not as it was applied, was removed
+    "used",  # removed, though something that stays uses it, or a session that may go on
     "declared",  # removed, though a file declares it
     "unasked",  # removed without --prune, without the whole folder, or more than half of it without --prune-all
-    "blind",  # removed although a list could not be read whole
-    "over",  # a colleague's work written over
-    "cleared",  # a field emptied that this stack had not set, or that somebody changed since
+    "blind",  # removed although a list could not be read whole, or a file does not say what it declares
+    "touched",  # changed, though no file says so
+    "cleared",  # a field emptied that somebody changed since
     "left",  # not removed, though all allowed it and the exit is 0
+    "unnamed",  # kept, and not named
     "broke",  # a traceback, or an exit that no document knows
 )
-TYPES = {"env": "environment", "vault": "vault", "memory": "memory_store", "skill": "skill", "agent": "agent"}
-TYPES |= {"deploy": "deployment"}
 FOLDERS = {"env": "environments", "vault": "vaults", "memory": "memory_stores", "skill": "skills", "agent": "agents"}
 FOLDERS |= {"deploy": "deployments"}
-MARKS = ("ours", "ours", "ours", "none", "other", "copied", "other kind", "broken", "prefix")
-LIES = ("", "", "", "", "no has_more", "cut", "no metadata", "foreign row")
-NAMES = ("one", "two", "three", "a/b")  # skills have none with a slash
 EXITS = {0, 2, 4, 5, 6, 7, 8, 9}
+LIES = ("", "", "", "", "", "no has_more", "cut", "no metadata", "foreign row")
+BLINDING = ("no has_more", "cut", "foreign row")
+MOMENTS = ("", "before", "plan", "late")
+DAY = 86_400.0
+ENV = {**stacks.SECRETS, "WORDS": "Builds"}
+URL = "https://mcp.example.com/mcp"
+HI = [{"type": "user.message", "content": [{"type": "text", "text": "Hi."}]}]
+Key = tuple[str, str]
 
 
 class Cell(NamedTuple):
@@ -66,147 +72,257 @@ class _Draw:
     def __init__(self, cell: Cell) -> None:
         self.chance = chance = random.Random(cell.seed)
         self.truth = Truth(cell.generation, unique_names=False)
-        self.ids: dict[tuple[str, str], str] = {}
-        self.marked: dict[str, str] = {}  # by id, what its mark is
-        self.noted: dict[str, str] = {}  # whether the description is what was noted that a file set
-        for kind in TYPES:
-            for name in NAMES[: 3 if kind == "skill" else 4]:
-                if chance.random() < 0.55:
-                    self.add(kind, name, chance.choice(MARKS))
-        self.declared = {key for key in self.ids if chance.random() < 0.5}
-        self.declared |= {(kind, name) for kind in TYPES for name in NAMES[:3] if chance.random() < 0.06}
+        self.world = self.truth.world
+        self.files: dict[str, Any] = {"qoder.yaml": "stack: ours\n", "README.md": "# Ours\n"}
+        self.paths: dict[Key, str] = {}
+        for kind in FOLDERS:
+            for name in ("one", "two", "three"):
+                if chance.random() < 0.5:
+                    self.declare(kind, name)
+        self.ids: dict[str, Key] = {}  # of what was applied
+        self.spoiled: set[str] = set()  # what is not, or not certainly, as it was applied
+        self.keeping: dict[str, str] = {}  # the ids of sessions that keep what they use, with why
+        self.declared: set[Key] = set()
+        self.hidden = False  # whether a file may declare anything
         self.words = ["--yes", "--json"]
-        for word, share in (("--prune", 0.8), ("--prune-all", 0.5), ("--adopt", 0.3)):
+        for word, share in (("--prune", 0.9), ("--prune-all", 0.8)):
             if chance.random() < share and (word != "--prune-all" or "--prune" in self.words):
                 self.words.append(word)
-        fine: tuple[str, ...] = ("ours",)
-        if "--adopt" in self.words:
-            fine = ("ours", "none", "copied", "other kind")
-        if chance.random() < 0.8:  # else it is mostly blocked
-            self.declared = {key for key in self.declared if key not in self.ids or self.marked[self.ids[key]] in fine}
-        self.is_whole = chance.random() < 0.9
-        self.lie = chance.choice(LIES)
-        self.lied = chance.choice([*FOLDERS.values()])
-        self.meets = chance.choice(["", "", "", "uses", "unmarks", "renames", "describes"])
-        self.met: str | None = None  # what a colleague wrote to, or used
-        self.was_seen = False  # whether the lists of what uses things were read after that
+        self.is_whole = chance.random() < 0.93
+        self.lie, self.lied = chance.choice(LIES), chance.choice([*FOLDERS.values(), "sessions"])
+        self.moment = chance.choice(MOMENTS)
+        self.met = ""  # the id that a colleague acted on
+        self.did = ""
 
-    def add(self, kind: str, name: str, mark: str) -> None:
-        """Keep a thing of a name, with a mark."""
-        chance, world = self.chance, self.truth.world
-        at, noun = world.now() - 86_400, NOUNS[kind]
-        stack = {"other": "other", "prefix": "ours2"}.get(mark, "ours")
-        marks: dict[str, str] = {"theirs": "1"}
-        if mark != "none":
-            of = "vaults" if mark == "other kind" else TYPES[kind]
-            marks["qoder_stack"] = f"{stack}/{of}/{'x' if mark == 'copied' else name}"
-        if mark == "broken":
-            marks["qoder_stack"] = chance.choice(["ours", "ours/", f"ours/{TYPES[kind]}", "", f"/{TYPES[kind]}/{name}"])
-        noted = ""
-        if mark in ("ours", "copied", "other kind") and kind in ("env", "memory", "agent"):
-            noted = chance.choice(["", "same", "other"])
-        if noted:
-            was = "As it was" if noted == "same" else "As somebody else wrote"
-            marks["qoder_applied"] = record_of({"description": was})
-        named = {"vault": "display_name", "skill": "display_title"}.get(kind, "name")
-        fields: dict[str, Any] = {named: name, "metadata": marks}
-        if kind == "env":
-            fields["config"] = {"type": "cloud", "networking": {"type": "unrestricted"}}
-        if kind in ("env", "memory", "agent"):
-            fields["description"] = "As it was"
-        if kind == "agent":
-            fields |= {"model": {"id": "auto"}, "version": 1, "tools": [stacks.TOOLSET], "skills": []}
-            if used := [self.ids[key] for key in self.ids if key[0] == "skill" and chance.random() < 0.3]:
-                fields["skills"] = [{"type": "custom", "skill_id": id, "version": "1"} for id in used]
-        made: Thing
-        if kind == "deploy":
-            agent = self.draw("agent", WRITER)
-            vaults = [self.draw("vault", "vault_team")]
-            fields |= {"agent": {"id": agent, "type": "agent", "version": 1}, "vault_ids": vaults}
-            fields |= {"environment_id": self.draw("env", ENVIRONMENT)}
-            fields |= {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Hi."}]}]}
-            made = world.add_deployment(at=at, **fields)
-        else:
-            made = world.keep(noun.operations, at=at, **fields)
-        if kind == "agent":
-            world.keep("agents.versions", made.id, at=at, **made.fields)
+    def declare(self, kind: str, name: str) -> None:
+        """Declare a thing, perhaps with references to others of the folder."""
+        chance, path = self.chance, f"{FOLDERS[kind]}/{name}.yaml"
+        fields: dict[str, Any] = {"name": name}
         if kind == "skill":
-            made.fields["_name"] = name
-            files = {"SKILL.md": skill(name).encode()}
-            told = {"name": name, "description": "How we write", "directory": name, "skill_id": made.id}
-            world.keep("skills.versions", made.id, at=at, version="1", _files=files, **told)
-        self.ids[kind, name] = made.id
-        self.marked[made.id] = mark
-        self.noted[made.id] = noted
+            path = f"skills/{name}"
+            self.files[f"{path}/SKILL.md"] = skill(name)
+        elif kind == "vault":
+            auth = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": URL}
+            fields = {
+                "display_name": name,
+                "credentials": [{"display_name": "docs", "auth": auth}][chance.randrange(2) :],
+            }
+        elif kind == "memory" and chance.random() < 0.5:
+            self.files[f"memory_stores/{name}/a.md"] = f"An entry of {name}.\n"
+        elif kind == "agent":
+            fields |= {"model": "auto", "tools": [stacks.TOOLSET], "system": "Be brief."}
+            fields["skills"] = [
+                f"../skills/{name}" for key, name in self.paths if key == "skill" and chance.random() < 0.3
+            ]
+        elif kind == "deploy":
+            fields |= {"agent": self.one_of("agent", WRITER), "environment": self.one_of("env", ENVIRONMENT)}
+            fields |= {"message": "Hi.", "vaults": [self.one_of("vault", "vault_team")]}
+        elif kind == "env":
+            fields["config"] = {"type": "cloud", "networking": {"type": "unrestricted"}}
+        if kind in ("env", "memory", "agent", "deploy") and chance.random() < 0.6:
+            fields["description"] = chance.choice(["As it was", "${WORDS}"])
+        if kind != "skill":
+            self.files[path] = fields
+        self.paths[kind, name] = path
 
-    def draw(self, kind: str, default: str) -> str:
-        known = [id for key, id in self.ids.items() if key[0] == kind]
-        return self.chance.choice(known) if known and self.chance.random() < 0.7 else default
+    def one_of(self, kind: str, otherwise: str) -> str:
+        known = [name for key, name in self.paths if key == kind]
+        return self.chance.choice(known) if known and self.chance.random() < 0.8 else otherwise
 
-    def write(self, folder: Path) -> None:
-        """Write the files of what is declared."""
-        files: dict[str, Any] = {"qoder.yaml": "stack: ours\n", "README.md": "# Ours\n"}
-        for number, (kind, name) in enumerate(sorted(self.declared)):
-            path = f"{FOLDERS[kind]}/{number}.yaml"
-            if kind == "skill":
-                files[f"skills/s{number}/SKILL.md"] = skill(name)
-            elif kind == "vault":
-                files[path] = {"display_name": name}
-            elif kind == "deploy":
-                used = {"agent": WRITER, "environment_id": ENVIRONMENT, "message": "Hi."}
-                files[path] = {"name": name, **used}
-            else:
-                told = {"description": "As wanted"} if self.chance.random() < 0.5 else {}
-                files[path] = {"name": name, **told, **({"model": "auto"} if kind == "agent" else {})}
-        stacks.write(folder, files)
+    def note_ids(self) -> None:
+        """Note what was applied."""
+        for kind, path in FOLDERS.items():
+            for thing in self.world.alive(path):
+                if thing.created >= self.truth.since and thing.archived is None:
+                    self.ids[thing.id] = kind, thing.fields.get("_name") or stacks.name_of(thing.fields)
 
-    def meet(self) -> None:
-        """Let a colleague write, once."""
-        world, chance = self.truth.world, self.chance
-        marked = [id for id, mark in self.marked.items() if mark == "ours"]
-        if not marked:
+    # What others do.
+
+    def held(self, id: str) -> Thing:
+        return next(things[id] for things in self.world.things.values() if id in things)
+
+    def edit(self, id: str) -> str:
+        """Let somebody write to a thing; say what, and note what that spoils."""
+        kind, name = self.ids[id]
+        thing, now = self.held(id), self.world.now()
+        acts: dict[str, Callable[[], bool]] = {}
+
+        def write(**fields: Any) -> bool:
+            newer = {"version": thing.fields["version"] + 1} if "version" in thing.fields else {}
+            thing.change(now, **fields, **newer)
+            return True
+
+        labels = thing.fields["metadata"]
+        if kind in ("env", "memory", "agent", "deploy"):
+            recorded = dict(each.partition("=")[::2] for each in labels.get("qoder_applied", "").split())
+            is_untold = recorded.get("description") == ""  # which is compared with nothing
+            acts["describes"] = lambda: write(description="By a colleague") and not is_untold
+            acts["labels"] = lambda: write(metadata={**labels, "team": "core"})
+            acts["renames"] = lambda: write(name="renamed")
+        if kind in ("env", "memory", "agent", "deploy", "vault"):
+            acts["unmarks"] = lambda: write(metadata={"theirs": "1"})
+            marked = {**labels, "qoder_stack": f"other/{NOUNS[kind].type}/{name}"}
+            acts["takes over"] = lambda: write(metadata=marked)
+        if kind == "vault":
+            auth = {"type": "static_bearer", "mcp_server_url": "https://x.example/mcp"}
+            more = {"id": f"vcred_{self.chance.randrange(10**6)}", "vault_id": id, "display_name": "x", "auth": auth}
+            acts["adds a credential"] = lambda: bool(
+                self.world.keep("vaults.credentials", id, at=now, metadata={}, **more)
+            )
+        if kind == "memory":
+            acts["adds an entry"] = lambda: bool(self.entry(id, "theirs.md", "Theirs."))
+            if inner := [each for each in self.world.alive(f"memory_stores/{id}/memories") if each.deleted is None]:
+                text = {"content": "Theirs.", "content_sha256": sha256(b"Theirs.").hexdigest()}
+                acts["writes an entry"] = lambda: not inner[0].change(now, **text)  # type: ignore[func-returns-value]
+        if kind == "skill":
+            acts["adds a version"] = lambda: self.version(id, name, "Others.")
+            acts["adds the same version"] = lambda: self.version(id, name, "Short sentences.")
+        if kind == "deploy":
+            acts["pauses"] = lambda: write(status="paused", paused_reason={"type": "manual"}) and False
+        did = self.chance.choice(sorted(acts))
+        if acts[did]():
+            self.spoiled.add(id)
+        return did
+
+    def entry(self, store: str, path: str, text: str) -> Thing:
+        size = {"content_sha256": sha256(text.encode()).hexdigest(), "content_size_bytes": len(text)}
+        more = {"id": f"mem_{self.chance.randrange(10**6)}", "memory_store_id": store, "path": path, "content": text}
+        return self.world.keep("memory_stores.memories", store, at=self.world.now(), **more, **size)
+
+    def version(self, id: str, name: str, text: str) -> bool:
+        """Add a version to a skill; return whether its content is another."""
+        told = {"name": name, "description": "How we write", "directory": name, "skill_id": id}
+        content = {"SKILL.md": skill(name, text).encode()}
+        number = str(len(self.world.alive(f"skills/{id}/versions")) + 1)
+        self.world.keep("skills.versions", id, at=self.world.now(), version=number, _files=content, **told)
+        self.spoiled.discard(id)  # the newest is what counts
+        return text != "Short sentences."
+
+    def use(self, id: str, *, by_session: bool) -> None:
+        """Let something use a thing that is not of the stack: a deployment, an agent, or a session."""
+        kind, chance, now = self.ids[id][0], self.chance, self.world.now()
+        agent = {"id": id if kind == "agent" else WRITER, "type": "agent", "version": 1}
+        uses: dict[str, Any] = {"agent": agent, "environment_id": id if kind == "env" else ENVIRONMENT}
+        uses["vault_ids"] = [id] if kind == "vault" else []
+        if kind == "memory":
+            uses["resources"] = [{"type": "memory_store", "memory_store_id": id, "access": "read_only"}]
+        if kind == "skill":
+            held = [{"type": "custom", "skill_id": id, "version": "1"}]
+            made = self.world.keep(
+                "agents", at=now, name="theirs", model={"id": "auto"}, version=1, tools=[], skills=held
+            )
+            self.world.keep("agents.versions", made.id, at=now, **made.fields)
+            uses["agent"] = {"id": made.id, "type": "agent", "version": 1}
+        if not by_session:
+            if kind not in ("skill", "deploy"):
+                self.world.add_deployment(name="theirs", initial_events=HI, **uses)
             return
-        id = self.met = chance.choice(marked)
-        kept = next(held[id] for held in world.things.values() if id in held)
-        match self.meets:
-            case "uses":
-                events = [{"type": "user.message", "content": [{"type": "text", "text": "Hi."}]}]
-                agent = id if id.startswith("agent_") else WRITER
-                env = id if id.startswith("env_") else ENVIRONMENT
-                vaults = [id] if id.startswith("vault_") else []
-                used: dict[str, Any] = {"agent": {"id": agent, "type": "agent", "version": 1}, "environment_id": env}
-                world.add_deployment(name="theirs", **used, vault_ids=vaults, initial_events=events)
-            case "unmarks":
-                kept.change(world.now(), metadata={"theirs": "1"})
-            case "renames":
-                field = next(name for name in ("display_title", "display_name", "name") if name in kept.fields)
-                kept.change(world.now(), **{field: "renamed"})
-            case "describes":
-                newer = {"version": kept.fields["version"] + 1} if "version" in kept.fields else {}
-                kept.change(world.now(), description="By a colleague", **newer)
+        state = chance.choice(["running", "rescheduling", "asks", "recent", "idle", "terminated"])
+        script = turn(seconds=3)
+        age = {"recent": DAY / 2}.get(state, 3 * DAY)
+        if state in ("running", "rescheduling"):
+            script = turn(seconds=30 * DAY)
+        elif state == "asks":
+            script = asking(call("git push"), seconds=2)
+        elif state == "terminated":
+            script, age = terminated(seconds=3), DAY / 2
+        uses["resources"] = [self.world.new_resource(each, at=now) for each in uses.get("resources", ())]
+        events = {"initial_events": HI}
+        session = self.world.add_session(at=now - age, behaviour=Behaviour(script), **events, **uses)
+        if state not in ("idle", "terminated"):
+            self.keeping[session.id] = state
+
+    def mark(self) -> None:
+        """Put things there that are not of the stack, some with a mark that somebody typed or copied."""
+        chance, world = self.chance, self.world
+        for _ in range(chance.randrange(4)):
+            kind = chance.choice(["env", "memory", "vault", "agent"])
+            name = chance.choice(["one", "two", "three", "four", "a/b"])
+            how = chance.choice(["", "typed", "prefix", "other", "other kind", "copied", "broken"])
+            of = {"prefix": "ours2", "other": "other"}.get(how, "ours")
+            type, called = NOUNS["deploy" if how == "other kind" else kind].type, "x" if how == "copied" else name
+            marks = {"qoder_stack": f"{of}/{type}/{called}"} if how else {}
+            if how == "broken":
+                marks = {"qoder_stack": chance.choice(["ours", "ours/", f"ours/{type}", f"/{type}/{name}"])}
+            if how in ("typed", "copied") and chance.random() < 0.5:
+                marks["qoder_applied"] = chance.choice(["description name", "name", "description=0123456789ab", "x=y"])
+            fields: dict[str, Any] = {"display_name" if kind == "vault" else "name": name, "metadata": marks}
+            if kind == "agent":
+                fields |= {"model": {"id": "auto"}, "version": 1, "tools": [stacks.TOOLSET]}
+            if kind == "env":
+                fields["config"] = {"type": "cloud", "networking": {"type": "unrestricted"}}
+            made = world.keep(FOLDERS[kind], at=world.now() - DAY, **fields)
+            if kind == "agent":
+                world.keep("agents.versions", made.id, at=world.now(), **made.fields)
+
+    def change_files(self, folder: Path) -> None:
+        """Remove files, move some, and perhaps put one there that does not say what it declares."""
+        chance = self.chance
+        for key in [*self.paths][::-1]:  # users before what they use, which stays with them
+            needed = {each for user in self.declared for each in self.needs(user)}
+            if key in needed or chance.random() < 0.45:
+                self.declared.add(key)
+        kept: dict[str, Any] = {path: each for path, each in self.files.items() if "/" not in path}
+        for kind, name in self.declared:
+            path = self.paths[kind, name]
+            moved = f"{FOLDERS[kind]}/team/{name}.yaml"
+            is_moved = kind in ("env", "vault") and chance.random() < 0.2
+            for each, content in self.files.items():
+                if each == path or each.startswith((f"{path}/", f"{FOLDERS[kind]}/{name}/")):
+                    kept[moved if is_moved and each == path else each] = content
+            fields = kept.get(moved if is_moved else path)
+            if isinstance(fields, dict) and chance.random() < 0.2:
+                fields.pop("description", None)
+        if chance.random() < 0.08:
+            self.hidden = True
+            kept["notes/maybe.yaml"] = "name: maybe\n"
+        stacks.write(folder, kept)
+
+    def needs(self, key: Key) -> Iterator[Key]:
+        """Yield what the file of a thing refers to."""
+        fields = self.files.get(self.paths[key], {})
+        for name in fields.get("skills", ()):
+            yield "skill", name.rpartition("/")[2]
+        for kind, field in (("agent", "agent"), ("env", "environment")):
+            yield kind, fields.get(field, "")
+        yield from (("vault", name) for name in fields.get("vaults", ()))
+
+    def act(self, id: str) -> None:
+        """Let a colleague act on a thing, once."""
+        self.met = id
+        if self.chance.random() < 0.3:
+            self.did = "uses"
+            self.use(id, by_session=False)
+        else:
+            self.did = self.edit(id)
 
 
 class _Told(TruthTransport):
-    """Tells one list badly, and lets a colleague write before anything is read again, or written."""
+    """Tells one list badly, and lets a colleague act once there is a plan, or right before a removal."""
 
     def __init__(self, draw: _Draw, clock: FakeClock) -> None:
         super().__init__(draw.truth, clock)
-        self.draw, self.is_first = draw, True
-        self.read = set[str]()
+        self.draw = draw
+        self.at_end: dict[str, int] = {}  # the number of the newest request to each path
+        self.count, self.acted_at = 0, 0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        last = request.url.path.rpartition("/")[2]
-        self.read.add(last)
-        is_planned = self.read >= {FOLDERS[kind] for kind, _ in self.draw.declared}
-        if (request.method != "GET" or (is_planned and last not in FOLDERS.values())) and self.is_first:
-            self.is_first = False
-            self.draw.meet()
+        draw, path = self.draw, request.url.path.removeprefix("/api/v1/cloud/")
+        self.count += 1
+        is_removal = request.method == "DELETE" or path.endswith("/archive")
+        is_planned = request.method != "GET" or (path.count("/") == 1 and path.split("/")[0] in FOLDERS.values())
+        if (
+            not self.acted_at
+            and draw.ids
+            and ((draw.moment == "late" and is_removal) or (draw.moment == "plan" and is_planned))
+        ):
+            self.acted_at = self.count
+            draw.act(draw.chance.choice(sorted(draw.ids)))
+        self.at_end[f"{request.method} {path}"] = self.count
         answer = super().handle_request(request)
-        draw = self.draw
-        draw.was_seen = draw.was_seen or (draw.met is not None and last == "agents")
-        if request.method != "GET" or not request.url.path.endswith(f"/{draw.lied}") or not draw.lie:
-            return answer
-        value = answer.json()
+        if request.method != "GET" or not request.url.path.endswith(f"/{draw.lied}"):
+            return self._rescheduled(answer, path)
+        value = self._rescheduled(answer, path).json()
         match draw.lie:
             case "no has_more":
                 value.pop("has_more", None)
@@ -218,86 +334,146 @@ class _Told(TruthTransport):
                     row.pop("metadata", None)
             case "foreign row":
                 value["data"].append({"id": "x_1", "type": "other"})
-        return httpx.Response(200, json=value)
+        return httpx.Response(answer.status_code, json=value, headers=answer.headers)
+
+    def _rescheduled(self, answer: httpx.Response, path: str) -> httpx.Response:
+        """Return the sessions as they are drawn: none of the sandbox is ever rescheduling."""
+        if not path.startswith("sessions") or "rescheduling" not in self.draw.keeping.values():
+            return answer
+        value = answer.json()
+        for row in [value, *value.get("data", ())]:
+            if self.draw.keeping.get(str(row.get("id"))) == "rescheduling":
+                row["status"] = "rescheduling"
+        return httpx.Response(answer.status_code, json=value, headers=answer.headers)
 
 
 def play(cell: Cell, folder: Path) -> Played:
-    """Play one cell, and judge what was touched."""
+    """Play one cell, and judge what was removed."""
     draw = _Draw(cell)
-    draw.write(folder / "files")
     clock = FakeClock(draw.truth.time)
     clock.patience = 0.02
-    before = stacks.digest(draw.truth.world)
+    stacks.write(folder / "first", draw.files)
+    first = typed(
+        TruthTransport(draw.truth, clock), clock, folder / "state", "apply", str(folder / "first"), "--yes", **ENV
+    )
+    draw.note_ids()
+    if first.code and draw.paths:
+        return Played([f"first {first.code}"]).breaks(first.err[-300:], broke=True)
+    clock.sleep(DAY)
+    draw.truth.time = clock.now()
+    draw.change_files(folder / "files")
+    draw.mark()
+    for id in sorted(draw.ids):
+        if draw.chance.random() < 0.12:
+            draw.edit(id)
+        if draw.chance.random() < 0.2 and draw.ids[id][0] != "deploy":
+            draw.use(id, by_session=draw.chance.random() < 0.7)
+    if draw.moment == "before" and draw.ids:
+        draw.act(draw.chance.choice(sorted(draw.ids)))
+    before = stacks.digest(draw.world)
     where = folder / "files"
     if not draw.is_whole:
-        where = next((each for each in sorted(where.iterdir()) if each.is_dir()), where)
-    said = typed(_Told(draw, clock), clock, folder / "state", "apply", str(where), *draw.words, **SECRETS)
-    after = stacks.digest(draw.truth.world)
-    return _judged(draw, said.code, before, after, said.err)
+        where = next(
+            (each for each in sorted(where.iterdir()) if each.is_dir() and each.name in FOLDERS.values()), where
+        )
+    told = _Told(draw, clock)
+    said = typed(told, clock, folder / "state", "apply", str(where), *draw.words, **ENV)
+    return _judged(draw, told, said.code, before, stacks.digest(draw.world), said.err, where == folder / "files")
 
 
-def _judged(draw: _Draw, code: int, before: dict[str, Any], after: dict[str, Any], err: str) -> Played:
+def _judged(
+    draw: _Draw, told: _Told, code: int, before: dict[str, Any], after: dict[str, Any], err: str, is_whole: bool
+) -> Played:
     found: dict[str, list[str]] = {promise: [] for promise in PROMISES}
-    gone = {
-        key
-        for key in before
-        if key not in after or (after[key].get("archived_at") and not before[key].get("archived_at"))
-    }
-    gone_ids = {key.split("/")[-1] for key in gone if key.split("/")[0] in FOLDERS.values() and key.count("/") == 1}
-    kind_of = {id: key for key, id in draw.ids.items()}
-    mine = [id for id, mark in draw.marked.items() if mark == "ours"]
-    used = {
-        text: row["id"]
-        for key, row in after.items()
-        if key.split("/")[0] in ("deployments", "agents") and key.count("/") == 1 and not row.get("archived_at")
-        for text in _texts({name: value for name, value in row.items() if name != "id"})
-    }
-    may_prune = "--prune" in draw.words and draw.is_whole and draw.lie not in ("no has_more", "cut", "foreign row")
-    doomed = [id for id in mine if kind_of[id] not in draw.declared]
-    for id in gone_ids:
-        known = kind_of.get(id)
-        what = f"{known} {draw.marked.get(id)}"
-        if known is None or draw.marked[id] != "ours" or (id == draw.met and draw.meets in ("unmarks", "renames")):
-            found["stolen"].append(what)
-        if known in draw.declared:
+    raced: list[str] = []
+    of_id = {key.split("/")[1]: key for key in before if key.count("/") == 1}
+    gone = {id for id, key in of_id.items() if key not in after or _is_new_archive(before[key], after[key])}
+    may_prune = "--prune" in draw.words and is_whole and not draw.hidden and draw.lie not in BLINDING
+    expected = _expected(draw, after)
+    for id in gone:
+        what = f"{draw.ids.get(id)} {id}"
+        path = of_id[id]
+        was_read = max(told.at_end.get(f"GET {path}", 0), told.at_end.get("GET sessions", 0))
+        is_race = id == draw.met and told.acted_at > was_read
+        if id not in draw.ids or id in draw.spoiled:
+            (raced if is_race else found["stolen"]).append(what)
+        elif draw.ids[id] in draw.declared:
             found["declared"].append(what)
-        is_late = id == draw.met and draw.meets == "uses" and not draw.was_seen  # no server tells of that
-        if id in used and not is_late:
-            found["used"].append(f"{what} by {used[id]}")
-        if not ("--prune" in draw.words and draw.is_whole):
+        elif id not in expected:
+            is_late = draw.did == "uses" and told.acted_at > told.at_end.get("GET sessions", 0)
+            (raced if is_race or is_late else found["used"]).append(what)
+        if not ("--prune" in draw.words and is_whole):
             found["unasked"].append(what)
-        if draw.lie in ("no has_more", "cut", "foreign row"):
+        if draw.lie in BLINDING or draw.hidden:
             found["blind"].append(what)
-    if "--prune-all" not in draw.words and 2 * len(gone_ids) > len(mine):
-        found["unasked"].append(f"{len(gone_ids)} of {len(mine)}")
-    for id, mark in draw.marked.items():
-        key = f"{FOLDERS[kind_of[id][0]]}/{id}"
-        is_theirs = id == draw.met and draw.meets
-        if is_theirs and draw.meets == "describes" and key in after and after[key]["description"] != "By a colleague":
-            found["over"].append(f"{kind_of[id]}")
-        if id in gone_ids or key not in after or is_theirs:
-            continue
-        changed = [name for name in before[key] if before[key][name] != after[key].get(name)]
-        may_change = kind_of[id] in draw.declared and (mark == "ours" or (mark != "other" and "--adopt" in draw.words))
-        if mark == "prefix":
-            may_change = False
-        if changed and not may_change:
-            found["stolen"].append(f"{kind_of[id]} {mark} {changed}")
-        is_empty = "description" in changed and after[key]["description"] in (None, "")
-        if is_empty and (mark != "ours" or draw.noted[id] != "same"):
-            found["cleared"].append(f"{kind_of[id]} {mark} {draw.noted[id]}")
-        if after[key]["metadata"].get("theirs") != "1":
-            found["cleared"].append(f"{kind_of[id]} metadata")
-    if code == 0 and may_prune and draw.lie != "no metadata" and not draw.meets:
-        left = [id for id in doomed if id not in gone_ids and id not in used]
-        found["left"] += [str(kind_of[id]) for id in left]
+    mine = [id for id in draw.ids if _has_mark(draw.ids[id], before[of_id[id]])]
+    typed_too = [id for id, row in before.items() if id.count("/") == 1 and _is_marked(row)]
+    if "--prune-all" not in draw.words and 2 * len(gone) > len(typed_too):
+        found["unasked"].append(f"{len(gone)} of {len(typed_too)}")
+    _look_for_changes(draw, before, after, of_id, gone, found)
+    if code == 0 and may_prune and draw.lie == "" and draw.moment in ("", "before"):
+        found["left"] += [f"{draw.ids[id]} {id}" for id in expected - gone]
+    if may_prune and draw.lie == "" and (code == 0 or gone) and draw.moment != "late":
+        kept = [id for id in mine if id not in gone and draw.ids[id] not in draw.declared and f"{id}" not in err]
+        found["unnamed"] += [f"{draw.ids[id]} {id}" for id in kept if id != draw.met]
     if code not in EXITS or "Traceback" in err or "a bug in qoder" in err:
         found["broke"].append(f"{code} {err[-300:]}")
-    detail = f"exit {code}, {' '.join(draw.words)}, lie {draw.lie!r} of {draw.lied}, colleague {draw.meets!r}"
-    played = Played([f"{code}{'-' if gone_ids else ''}"])
+    detail = f"exit {code}, {' '.join(draw.words)}, lie {draw.lie!r} of {draw.lied}, {draw.did!r} {draw.moment}"
+    played = Played([f"{code}{'-' if gone else ''}"])
     for promise, those in found.items():
         played.breaks(f"{those[:3]} {detail}", is_borne=False, **{promise: bool(those)})
-    return played
+    return played.breaks(f"{raced} {detail}", is_borne=True, used=bool(raced))
+
+
+def _is_new_archive(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    return bool(after.get("archived_at") and not before.get("archived_at"))
+
+
+def _has_mark(key: Key, fields: dict[str, Any]) -> bool:
+    """Return whether a thing has the mark of its kind and name."""
+    names = {fields.get(name) for name in ("name", "display_name", "display_title")}
+    return (
+        _is_marked(fields, NOUNS[key[0]].type)
+        and fields["metadata"]["qoder_stack"].endswith(f"/{key[1]}")
+        and key[1] in names
+    )
+
+
+def _is_marked(fields: dict[str, Any], type: str = "") -> bool:
+    return str((fields.get("metadata") or {}).get("qoder_stack")).startswith(f"ours/{type}")
+
+
+def _expected(draw: _Draw, after: dict[str, Any]) -> set[str]:
+    """Return what may go, by what was done: intact, in no file, and used by nothing that stays."""
+    doomed = {id for id, key in draw.ids.items() if key not in draw.declared and id not in draw.spoiled}
+    users: list[tuple[str, set[str]]] = []
+    for key, row in after.items():
+        kind, _, id = key.partition("/")
+        if kind in ("deployments", "agents") and "/" not in id and not row.get("archived_at"):
+            users.append((id, {*_texts({name: value for name, value in row.items() if name != "id"})}))
+    for session in draw.world.sessions.values():
+        if session.id in draw.keeping:
+            users.append((session.id, {*_texts(session.fields)}))
+    while used := {text for user, texts in users if user not in doomed for text in texts} & doomed:
+        doomed -= used
+    return doomed
+
+
+def _look_for_changes(
+    draw: _Draw, before: dict[str, Any], after: dict[str, Any], of_id: dict[str, str], gone: set[str], found: Any
+) -> None:
+    for id, key in of_id.items():
+        if id in gone or id == draw.met or key.split("/")[0] not in FOLDERS.values() or key not in after:
+            continue
+        changed = [name for name in before[key] if before[key][name] != after[key].get(name)]
+        kind = next(kind for kind, folder in FOLDERS.items() if folder == key.split("/")[0])
+        of_mark = before[key]["metadata"].get("qoder_stack", "").removeprefix(f"ours/{NOUNS[kind].type}/")
+        is_ours_by_mark = (kind, of_mark) in draw.declared  # whoever wrote that
+        if changed and draw.ids.get(id) not in draw.declared and not is_ours_by_mark:
+            found["touched"].append(f"{draw.ids.get(id)} {id} {changed}")
+        was = before[key].get("description")
+        if was == "By a colleague" and after[key]["description"] in (None, ""):
+            found["cleared"].append(f"{draw.ids.get(id)} {id}")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.files.body import body_of, metadata_change, pairs
 from qoder_cli.nouns import parts
 from qoder_cli.nouns.agent import Model, Tools
+from qoder_cli.nouns.bodies import body_of, metadata_change, pairs
 from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, ByType, Fields, Reader, Where, check, like
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import examples
@@ -66,6 +66,7 @@ def test_body_takes_an_object_of_the_api_as_it_is() -> None:
         "id": "agent_1",
         "type": "agent",
         "version": 3,
+        "created_at": "2026-06-14T08:53:32Z",
         "system": "${WHO}",
         "description": None,
         "metadata": {"qoder_key": "1", "team": "core"},
@@ -73,26 +74,25 @@ def test_body_takes_an_object_of_the_api_as_it_is() -> None:
     text = jsontext.dump(shown)
     made = read(text, notes=notes, name="copy", model="auto")
     assert made == {"name": "copy", "model": "auto", "system": "${WHO}", "metadata": {"team": "core"}, "tools": []}
-    assert notes == ["-: ignored id, type, version, which only the server sets"]
+    assert notes == ["-: ignored id, version, created_at, which only the server sets"]
     assert read(text, "update")["version"] == 3
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("modell: auto\nname: a", "-:1: modell: unknown field; did you mean model? (known: model, name, description"),
-        ("name: a\nmodel: b\nid: agent_1", "-:3: id: unknown field (known: "),
+        ("modell: auto\nname: a", "-:1: modell: unknown field; did you mean model?"),
+        ("name: a\nmodel: b\nid: agent_1", "-:3: id: unknown field"),
         ("name: 5\nmodel: b", "-:1: name: must be text; put it in quotes"),
         ("name: a\nmodel: b\nsystem: [x]", "-:3: system: must be text"),
         ("name: a\nmodel: b\ndescription: null", "-:3: description: must be text, not null"),
         ("name: a\nmodel: 5", "-:2: model: must be the id of a model"),
         ("name: a\nmodel: b\ntools: all", "-:3: tools: must be a list"),
-        # an object of the API is checked as fields are
         ("type: agent\nname: 5\nmodel: b", "-:2: name: must be text; put it in quotes"),
         ("type: agent\nname: a\nmodel: b\nmetadata: 5", "-:4: metadata: must be a mapping"),
-        ("type: subagent\nname: a\nmodel: b", "-:1: type: "),
+        ("type: subagent\nname: a\nmodel: b", "-:1: type: must be agent here"),
         ("", "-: must be one mapping"),
-        ("- name: a", "-: must be one mapping"),
+        ("- a", "-:1: must be the fields of the agent"),
         ("name: a\nmodel: b\n---\nname: c", "must be one mapping"),
         ('{"name": "a"', "-:2: not YAML: did not find expected ',' or '}'"),
         ("name: \ud800", "not UTF-8"),
@@ -189,7 +189,7 @@ class Plan(Fields):
         ("resources", ["file"], ""),
         ("resources", [{"typ": "file", "file_id": "file_1"}], "slip"),
         *(("budget", value, takers) for value, takers in ((5, ""), (None, "file server"))),
-        *(("config", value, takers) for value, takers in (({}, "file"), ({"type": "house"}, "file server"), (5, ""))),
+        *(("config", value, takers) for value, takers in (({}, ""), ({"type": "house"}, "file server"), (5, ""))),
         *(
             ("event", value, takers)
             for value, takers in (({}, ""), ({"type": "house"}, "file server"), ({"type": "x"}, ""))

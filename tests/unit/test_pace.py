@@ -42,7 +42,7 @@ def app_of(qoder: Qoder) -> App:
 
 
 def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Resource]:
-    """Return the creation of a deployment, as `deploy apply` orders it."""
+    """Return the creation of a deployment, as `apply` orders it."""
     return object_write(
         app_of(qoder).client,
         Sent("POST", "/deployments", BODY),

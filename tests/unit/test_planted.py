@@ -143,9 +143,9 @@ def spoiled(token: str) -> Iterator[str]:
 def test_planted_token_in_a_file_is_not_repeated(qoder: Qoder, token: str) -> None:
     mine = spoiled(token) if ALL_CELLS else islice(spoiled(token), TOKENS.index(token), None, len(TOKENS))
     for number, text in enumerate(mine):
-        Path("file.yaml").write_text(text)
-        file = ("file.yaml", "-")[number % 2]
-        is_discreet(qoder, "deploy", "apply", "-f", file, "--dry-run", *FORMATS[number % 3], stdin=text)
+        Path("deployment_a.yaml").write_text(text)
+        file = ("deployment_a.yaml", "-")[number % 2]
+        is_discreet(qoder, "diff", file, *FORMATS[number % 3], stdin=text)
     Path("token.txt").write_text(token + " and more\n")
     is_discreet(qoder, "deploy", "run", "dep_demo", "--dry-run", QODER_PAT_FILE="token.txt", QODER_PAT="")
     is_discreet(qoder, "api", "POST", "/deployments", "--input", "token.txt")

@@ -8,10 +8,9 @@ import pytest
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.nouns.edits import step as steps
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Step, give_up, result_of, without_writing
+from qoder_cli.nouns.edits.step import Job, Origin, Send, Step, planned, result_of, without_writing
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
 from qoder_cli.nouns.table import NOUNS
@@ -27,18 +26,19 @@ CHANGE = FieldChange("description", "Old", "New")
 PLANTED = "pt-0123456789abcdef"
 
 
-class Declared(Step):
-    """A step of a file, whose name has a token in it; nothing shows its changes."""
-
-    place, is_shown = f"{PLANTED}.yaml:1", False
+UNSHOWN = {"changes": [CHANGE._replace(is_secret=True)]}
+IN_FILE = Origin(file=f"{PLANTED}.yaml", line=1, secrets=Secrets(["description"]))
 
 
 def step_of(
-    current: Raw | None = WRITER, wanted: Raw | None = None, noun: str = "agent", kind: type[Step] = Step, **more: Any
+    current: Raw | None = WRITER, wanted: Raw | None = None, noun: str = "agent", body: Raw | None = None, **more: Any
 ) -> Step:
-    more = {"body": {"description": "New"}, "changes": [CHANGE], **more}
+    """Return a step; it sends a body, unless nothing changes."""
+    body = {"description": "New"} if body is None else body
+    more = {"changes": [CHANGE], **more}
+    sends = [Send("update" if current else "create", body)] if more["changes"] else []
     wanted = {"description": "New"} if wanted is None else wanted
-    return kind(noun=NOUNS[noun], form=form_of(NOUNS[noun]), wanted=wanted, current=current, **more)
+    return Step(noun=NOUNS[noun], form=form_of(NOUNS[noun]), wanted=wanted, current=current, **{"sends": sends, **more})
 
 
 def without(raw: Raw, *names: str) -> Raw:
@@ -59,8 +59,7 @@ def without(raw: Raw, *names: str) -> Raw:
 def test_step_sends_the_version_that_was_read_where_there_is_one(
     noun: str, current: Raw | None, wanted: Raw, body: Raw
 ) -> None:
-    step = step_of(current, wanted, noun)
-    step.plan()
+    step = planned(step_of(current, wanted, noun, changes=[]))
     assert (step.body, step.is_open) == (body, bool(body))
 
 
@@ -81,22 +80,22 @@ def test_step_is_called_by_the_name_that_there_is(current: Raw | None, wanted: R
 
 def test_result_shows_no_token_but_in_the_name_of_what_is_there() -> None:
     error = Rejected("No.")
-    step = step_of(None, {"name": PLANTED}, kind=Declared, secrets=Secrets(["description"]))
-    planned = result_of(step, "failed", error=error)
+    step = step_of(None, {"name": PLANTED}, origin=IN_FILE)
+    failed = result_of(step, "failed", error=error)
     shown = {"id": None, "name": "[redacted]", "error": error.as_json(), "action": "failed", "exit_code": 6}
     changes = [{"path": "description", "before": "[hidden]", "after": "[hidden]"}]
-    assert planned.as_json() == {**shown, "changes": changes, "input": "[redacted]:1"}
+    assert failed.as_json() == {**shown, "changes": changes, "input": "[redacted]:1"}
     row: Fields = {"name": Name("[redacted]"), "id": None, "changes": "description", "file": "[redacted]:1"}
-    assert planned.row() == {**row, "action": Status("failed"), "error": "rejected"}
+    assert failed.row() == {**row, "action": Status("failed"), "error": "rejected"}
     step = step_of(WRITER, changes=[CHANGE, FieldChange("tools[0].type", "a", "b"), FieldChange("tools[1]", 1, 2)])
     done = result_of(step, "changed", WRITER)
     row = {"name": Name("writer"), "id": Id("agent_1"), "changes": "description, tools", "file": None}
     assert done.row() == {**row, "action": Status("changed"), "error": None}
     assert done.as_json()["input"] is None
-    assert (done.typed, planned.typed) == ("writer", f"{PLANTED}.yaml:1")
-    assert (done.label, planned.label) == ("writer (agent_1)", PLANTED)
+    assert (done.typed, failed.typed) == ("writer", f"{PLANTED}.yaml:1")
+    assert (done.label, failed.label) == ("writer (agent_1)", PLANTED)
     assert result_of(step_of(changes=[]), "unchanged").row()["changes"] is None
-    found = [each.found and each.found.raw for each in (result_of(step, "changed", NEW), done, planned)]
+    found = [each.found and each.found.raw for each in (result_of(step, "changed", NEW), done, failed)]
     assert found == [NEW, WRITER, None]
 
 
@@ -107,26 +106,29 @@ def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("fields", "planned", "stopped"),
+    ("fields", "write", "foreseen", "stopped"),
     [
-        ({}, "would_change", "not_attempted"),
-        ({"current": None}, "would_create", "not_attempted"),
-        ({"changes": []}, "unchanged", "unchanged"),
-        ({"error": Rejected("No.")}, "failed", "failed"),
-        ({"error": Rejected("No."), "changes": []}, "failed", "failed"),
-        ({"write": write_of(is_open=False)}, "would_change", "not_attempted"),
-        ({"write": write_of()}, "would_change", "unknown"),
-        ({"write": write_of(WRITER)}, "would_change", "changed"),
-        ({"write": write_of(WRITER), "current": None}, "would_create", "created"),
+        ({}, None, "would_change", "not_attempted"),
+        ({"current": None}, None, "would_create", "not_attempted"),
+        ({"changes": []}, None, "unchanged", "unchanged"),
+        ({"error": Rejected("No.")}, None, "failed", "failed"),
+        ({"error": Rejected("No."), "changes": []}, None, "failed", "failed"),
+        ({}, write_of(is_open=False), "would_change", "not_attempted"),
+        ({}, write_of(), "would_change", "unknown"),
+        ({}, write_of(WRITER), "would_change", "changed"),
+        ({"current": None}, write_of(WRITER), "would_create", "created"),
     ],
     ids=str,
 )
-def test_step_that_was_stopped_says_what_is_known_of_it(fields: Raw, planned: str, stopped: str) -> None:
-    step = step_of(**fields)
-    assert (without_writing(step).action, give_up(step).action) == (planned, stopped)
-    assert without_writing(step).is_fine is (step.current is not None and planned != "failed")
-    assert give_up(step).is_fine is (stopped in ("changed", "created", "unchanged"))
-    assert give_up(step).exit_code == {"failed": 6, "unknown": 9, "not_attempted": None}.get(stopped, 0)
+def test_step_that_was_stopped_says_what_is_known_of_it(fields: Raw, write: Any, foreseen: str, stopped: str) -> None:
+    server: Any = Server(WRITER)
+    step, job = step_of(**fields), Job(server, step_of(**fields))
+    job.write = write
+    given_up = job.given_up()
+    assert (without_writing(step).action, given_up.action) == (foreseen, stopped)
+    assert without_writing(step).is_fine is (step.current is not None and foreseen != "failed")
+    assert given_up.is_fine is (stopped in ("changed", "created", "unchanged"))
+    assert given_up.exit_code == {"failed": 6, "unknown": 9, "not_attempted": None}.get(stopped, 0)
 
 
 def broken(*given: Any, **how: Any) -> Any:
@@ -152,8 +154,7 @@ def test_step_that_meets_a_bug_is_not_left_open(
     server: Any = Server(WRITER)
     vars(server.client).update(prepare=prepare, writes=[])
     step = step_of(current)
-    step.form = step.form._replace(**form)
-    applied = steps.apply(server, step)
+    applied = Job(server, step.with_(form=step.form._replace(**form))).do()
     assert (applied.action, applied.exit_code) == (action, exit_code)
     assert "a bug in qoder: ValueError: Oops." in applied.message
 
@@ -162,7 +163,7 @@ def test_step_whose_turn_does_not_come_any_more_stays_open() -> None:
     server: Any = Server(WRITER)
     server.client.prepare = lambda *request, **how: request
     with pytest.raises(Closed):
-        steps.apply(server, step_of(), Pace(server.clock, per_second=9, is_over=lambda: True))
+        Job(server, step_of(), Pace(server.clock, per_second=9, is_over=lambda: True)).do()
 
 
 NEW = {**WRITER, "description": "New"}
@@ -179,24 +180,21 @@ THEIR_NAME = '  ~ name: "writer" -> "theirs"'
         ({**WRITER, "version": 4}, {}, "open", []),
         (NEW, {}, "done", [ALREADY]),
         ({**NEW, "name": "theirs"}, {}, "done", [ALREADY]),
-        (NEW, {"kind": Declared}, "Rejected", ['  ~ description: "Old" -> "New"']),
-        (NEW, {"changes": []}, "Rejected", ['  ~ description: "Old" -> "New"']),
+        (NEW, UNSHOWN, "Rejected", ['  ~ description: "Old" -> "New"']),
         (NEW, {"body": {"description": "New", "system": "x"}}, "Rejected", ['  ~ description: "Old" -> "New"']),
         ({**WRITER, "description": " New"}, {}, "Rejected", ['  ~ description: "Old" -> " New"']),
         (THEIRS, {}, "Rejected", [THEIR_NAME]),
-        (THEIRS, {"changes": []}, "Rejected", [THEIR_NAME]),
         ({**NEW, "archived_at": LATER}, {}, "CannotBe", []),
     ],
     ids=str,
 )
 def test_step_looks_again_before_it_writes(now: Raw, fields: Raw, outcome: str, shown: list[str]) -> None:
     server: Any = Server(now)
-    step = step_of(**fields)
-    was_open = step.is_open
+    job = Job(server, step_of(**fields))
     try:
-        steps.look_again(server, step)
-        found = "done" if was_open and not step.is_open else "open"
-        assert step.current == now
+        job._look_again()
+        found = "open" if job.left else "done"
+        assert job.found == now
     except QoderError as error:
         found = type(error).__name__
     what = [WHAT] if outcome == "Rejected" else []
@@ -212,16 +210,16 @@ def test_step_of_an_old_version_shows_what_came_since() -> None:
         (None, []),
     ):
         server: Any = Server({**WRITER, **newer} if newer is not None else NoResponse("lost"))
-        step = step_of(body={"description": "New", "version": 3}, again=["qoder", "again"])
-        error: Any = steps._explained(server, step, stale)
+        step = step_of(body={"description": "New", "version": 3}, origin=Origin(again=["qoder", "again"]))
+        error: Any = Job(server, step)._explained(stale)
         assert server.lines == ([WHAT] if lines else []) + lines
         assert (error is stale) is not bool(lines)
         assert lines == [] or "in the meantime (version 3 was read, 5 is there)" in error.message
         assert lines == [] or error.next == ["qoder", "again"]
     server = Server({**WRITER, "version": 5})
     for other in (stale.with_(http_status=400), ApiError("Gone.")):  # which no version is the cause of
-        assert steps._explained(server, step, other) is other
-    assert steps._explained(server, step_of(), stale) is stale
+        assert Job(server, step)._explained(other) is other
+    assert Job(server, step_of())._explained(stale) is stale
 
 
 GONE = NotFound("Gone.")
@@ -251,8 +249,10 @@ SHORT = {"id": "agent_1"}
 )
 def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, reads: int, expected: str) -> None:
     server: Any = Server(*read)
+    job = Job(server, step_of(**fields))
+    job.write = write_of()
     try:
-        applied = steps._verified(server, step_of(write=write_of(), **fields), written)
+        applied = job._verified(written)
         text = applied.error.message if applied.error else " ".join(server.lines)
     except OutcomeUnknown as error:
         text = error.message

@@ -7,8 +7,6 @@ COMMANDS = {
     "check": "qoder_cli.commands.deploy.check:check",
     "create": "qoder_cli.commands.deploy.edit:create",
     "update": "qoder_cli.commands.deploy.edit:update",
-    "apply": "qoder_cli.commands.deploy.apply:apply",
-    "export": "qoder_cli.commands.deploy.export:export",
     "pause": "qoder_cli.commands.deploy.state:pause",
     "unpause": "qoder_cli.commands.deploy.state:unpause",
     "archive": "qoder_cli.commands.deploy.state:archive",

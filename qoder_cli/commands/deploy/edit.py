@@ -5,8 +5,11 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
+from qoder_cli.base import ids
+from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import array, mapping
+from qoder_cli.base.model import Deployment, array, mapping
+from qoder_cli.base.times import local_zone_name
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
 from qoder_cli.commands.editing import (
@@ -21,14 +24,26 @@ from qoder_cli.commands.editing import (
     taken,
 )
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
-from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
-from qoder_cli.files.normal import settable
+from qoder_cli.deployments.typed import (
+    ANY_SCHEDULE,
+    OPTIONS,
+    changing,
+    creating,
+    declare_fields,
+    metadata_of,
+    read_fields,
+    schedule_of,
+    with_ids,
+)
 from qoder_cli.help.completion import values
+from qoder_cli.nouns.deployments import settable
 from qoder_cli.nouns.shown import show
+from qoder_cli.output.cells import Moment
+from qoder_cli.output.screen import inert
 from qoder_cli.sessions.answers import message
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.step import DeploymentStep
+    from qoder_cli.nouns.edits.step import Step
 
 _ENV = option("--env", "ENV", "Environment id or name.", values.things("env"))
 _ANY_MESSAGE = message("…")  # stands for those that it has
@@ -61,7 +76,7 @@ def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Maki
     Requires --name, --agent, --env and --message. With --schedule it
     starts firing at once; without, it only runs when you start it. --outcome
     and --rubric give `deploy run --require-satisfied` what to require. For every
-    other setting use a file: qoder deploy apply FILE.
+    other setting use a file: qoder apply FILE.
 
     Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
     what then; 9 if the response was lost and it is unclear whether it was
@@ -71,20 +86,19 @@ def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Maki
       qoder deploy create --name a --agent writer --env default -m Report
       echo Report | qoder deploy create --name b --agent writer@3 -m - \\
         --env default --schedule '0 2 * * *' --timezone UTC --budget 5"""
-    from qoder_cli.deployments.applying import turn
-    from qoder_cli.deployments.planning import creating, with_ids
-    from qoder_cli.files.load import missing_for_create
+    from qoder_cli.nouns.deployments import REQUIRED
+    from qoder_cli.stack.turns import machine_turn
 
     making.check()
     fields = _with_goal(read_fields(app, typed._asdict()), goal.event(app), ())
     declared = declare_fields(fields | typed.whole(None, {}, {}))
-    if missing := missing_for_create(declared):
+    if missing := [field for field in REQUIRED if field not in declared.fields]:
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
-    [declared] = with_ids(app, [declared])
-    with nullcontext() if making.dry_run else turn(app):
-        step = creating(declared)
+    fields = with_ids(app, declared)
+    with nullcontext() if making.dry_run else machine_turn(app):
+        step = creating(fields)
         if found := taken(app, step.noun, declared.name, making, step):
             show(app, step.noun, found)
             return
@@ -113,8 +127,7 @@ def update(
     Examples:
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
       qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
-    from qoder_cli.deployments.applying import turn
-    from qoder_cli.deployments.planning import at_latest, changing, named_like, with_ids
+    from qoder_cli.stack.turns import machine_turn
 
     cleared: dict[str, Any] = {}
     for is_cleared, given, name, nothing in (
@@ -135,16 +148,12 @@ def update(
     if not values:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
     declare_fields(values)  # errors first, before any request
-    with nullcontext() if dry_run else turn(app):
+    with nullcontext() if dry_run else machine_turn(app):
         current = find_deployment(app, deployment_id_of(deployment, app), fresh=True)
         current_fields = settable(current)
         fields = _with_goal(plain, outcome, array(current.raw.get("initial_events")))
         fields |= typed.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
-        others = named_like(app, {current.id: typed.name}) if typed.name and typed.name != current.name else []
-        [declared] = with_ids(app, [declare_fields(fields)])
-        if typed.agent is not None:
-            [declared] = at_latest(app, [declared], [current])
-        step = changing(declared, current, others, repin=typed.agent is not None)
+        step = changing(app, with_ids(app, declare_fields(fields)), current)
         _write(app, step, dry_run=dry_run, doing="changing")
 
 
@@ -157,8 +166,7 @@ def _with_goal(fields: dict[str, Any], outcome: list[dict[str, Any]], current: S
     return others | {"initial_events": editing.with_outcome(first, outcome)}
 
 
-def _write(app: App, step: "DeploymentStep", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.deployments.step import show_changes, warn_of_plan
+def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
     from qoder_cli.nouns.edits.step import without_writing
 
     if step.error is not None:
@@ -167,9 +175,11 @@ def _write(app: App, step: "DeploymentStep", *, dry_run: bool, doing: str) -> No
         app.progress.note(f"{step.label} is already up to date")
     elif not dry_run:
         app.progress.note(f"{doing} {step.label}{app.client.settings.whereabouts}")
-    if not app.progress.is_quiet:
-        show_changes(app, [step])
-    warn_of_plan(app, [step])
+    if step.is_open:
+        editing.note_owner(app, step)
+    if not app.progress.is_quiet and step.is_open:
+        _show_changes(app, step)
+    _warn(app, step)
     if dry_run:
         planned = without_writing(step)
         if planned.found or app.output.format != "id":  # what is not there has no id to print
@@ -177,3 +187,38 @@ def _write(app: App, step: "DeploymentStep", *, dry_run: bool, doing: str) -> No
             app.output.record(planned.row(), data=planned.as_json(), id=id)
         return
     editing.write(app, step)
+
+
+def _show_changes(app: App, step: "Step") -> None:
+    """Show the changes on stderr, and when a new schedule fires."""
+    id = str(step.current["id"]) if step.current else "new"
+    app.err.print(f"{app.err.styled(inert(step.name), 'bold')} ({inert(id)})\n")
+    for line in step.lines():
+        style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
+        app.err.print(f"  {app.err.styled(line, style)}\n")
+    schedule = mapping(step.body.get("schedule"))
+    if fires := _fires(app, schedule):
+        is_paused = step.current is not None and Deployment(step.current).state == "paused"
+        when = ", once it is unpaused" if is_paused else ""
+        heading = f"fires {words_of(schedule)}{when}; next, in local time ({local_zone_name()}):"
+        from qoder_cli.output.tables import cell
+
+        shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text.plain}" for fire in fires]
+        app.err.print("".join(f"  {line}\n" for line in (inert(heading), *shown)))
+
+
+def _warn(app: App, step: "Step") -> None:
+    """Warn of a new schedule that never fires, and of a new name that nobody can type."""
+    body = step.body if step.is_open else {}
+    try:
+        can_be_typed = not ids.deployment(body.get("name") or "any").startswith("dep_")
+    except UsageError:
+        can_be_typed = False
+    if not can_be_typed:
+        app.progress.warn(f"{step.label}: commands will not take this name; use its id")
+    if body.get("schedule") and not _fires(app, body["schedule"]):
+        app.progress.warn(f"{step.label}: this schedule never fires (no such date)")
+
+
+def _fires(app: App, schedule: Any) -> list[str]:
+    return next_fires(schedule, now=app.client.server_now()) if schedule else []

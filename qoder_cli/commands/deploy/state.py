@@ -6,8 +6,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list
 from qoder_cli.commands.generic import change_command, change_things, list_command, things_named
-from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
-from qoder_cli.nouns.edits.verbs import Change
+from qoder_cli.nouns.edits.verbs import PAUSE, UNPAUSE, Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 

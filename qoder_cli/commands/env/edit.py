@@ -5,7 +5,6 @@ limited: so `networking` is always sent.
 """
 
 import copy
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -17,16 +16,18 @@ from qoder_cli.base.model import array, mapping
 from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands import editing
 from qoder_cli.commands.generic import one_argument
-from qoder_cli.nouns.env import LONGEST_SETUP
-from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.schema import Reader
+from qoder_cli.nouns.table import NOUNS, of_file
 
 _ENV = NOUNS["env"]
 _NETWORK = option("--network", None, "Network access: open (everything) or limited (only allowed hosts).")
 _SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
 
 MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _OF_CLOUD = ("networking", "packages", "setup_script")
+# The options of what they set in a config.
+_PLACES = {"networking.allowed_hosts": "--allow-host", "setup_script": "--setup"}
+_PLACES |= {f"packages.{manager}": f"--{manager}" for manager in MANAGERS}
 _OPTIONS = ("network", "allow_host", *MANAGERS, "setup")  # of what runs in the cloud
 
 Config = dict[str, Any]
@@ -107,8 +108,6 @@ def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any]
     options = {**typed, "setup": editing.text_typed(app, "--setup", typed["setup"], typed["file"])}
     check_typed(options)
     body = editing.body_of(app, _ENV, verb, typed, "name", "description")
-    if "config" in body:
-        check_config(body["config"])
     return body, options
 
 
@@ -119,6 +118,8 @@ def options_typed(typed: Typed) -> list[str]:
 
 def check_typed(typed: Typed) -> None:
     """Raise UsageError for what is wrong in any environment."""
+    from qoder_cli.nouns.checking import problems_of
+
     options = options_typed(typed)
     if typed["self_hosted"] and options:
         raise UsageError(
@@ -128,18 +129,10 @@ def check_typed(typed: Typed) -> None:
     if typed["network"] == "open" and typed["allow_host"]:
         message = "--network open and --allow-host cannot be used together"
         raise UsageError(message, hint="use --network limited")
-    for host in typed["allow_host"] or ():
-        if not _HOST.fullmatch(host):
-            hint = "for example api.example.com"
-            raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint=hint)
-    for manager in MANAGERS:
-        for name in typed[manager] or ():
-            if not name or name.startswith("-") or re.search(r"\s", name):
-                hint = "name one package each time"
-                raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint=hint)
-    if len((typed["setup"] or "").encode(errors="replace")) > LONGEST_SETUP:
-        hint = "move what is long into a file that it fetches"
-        raise UsageError("the setup script is larger than 64 KB", hint=hint)
+    fields = {"name": "any", "config": changed({}, typed, is_new=True)}
+    for path, words in problems_of(of_file(_ENV, is_new=True), fields, Reader("file")):
+        if option := next((option for place, option in _PLACES.items() if path.startswith(f"config.{place}")), None):
+            raise UsageError(f"{option}: {words}")
 
 
 def changed(current: Any, typed: Typed, *, is_new: bool) -> Config:
@@ -156,16 +149,6 @@ def changed(current: Any, typed: Typed, *, is_new: bool) -> Config:
     if typed["setup"] is not None:
         config["setup_script"] = typed["setup"]
     return {key: value for key, value in config.items() if value or key not in _OF_CLOUD}
-
-
-def check_config(config: Config | None) -> None:
-    """Raise UsageError for a config of a file that the API refuses or misreads."""
-    if not config:
-        raise UsageError("config is empty, and the API refuses that", hint="give it a type")
-    extra = [key for key in _OF_CLOUD if config.get(key)]
-    if extra and config.get("type") == "self_hosted":
-        message = f"a self-hosted environment does not take config.{extra[0]}"
-        raise UsageError(message, hint="remove it")
 
 
 def _networking(current: Any, typed: Typed, *, is_new: bool) -> Config:

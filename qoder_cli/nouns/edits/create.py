@@ -15,8 +15,9 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Part, ReadBack, Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, read, target_of
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import NAMES
-from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
+from qoder_cli.nouns.table import has_id, operation, path_of, words_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -48,7 +49,7 @@ def creating(
     """
     wanted = body
     if files:
-        wanted = {**body, noun.named_by: files[0][1]}
+        wanted = {**body, noun.naming.named_by: files[0][1]}
     ours = _Ours(app, noun, parents, wanted)
     created = operation(noun, "create") or operation(noun, "upload")
     assert created is not None  # asked only for what can be created

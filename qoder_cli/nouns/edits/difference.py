@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from qoder_cli.base import jsontext
@@ -16,12 +17,14 @@ from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import array, mapping
 from qoder_cli.base.places import Path, spelled
 from qoder_cli.base.tokens import NAMES, shown, without_tokens
+from qoder_cli.files.filling import as_written, is_unset
 from qoder_cli.nouns.parts import VARIABLES, assignments
 from qoder_cli.output.screen import inert
 
 Raw = dict[str, Any]
 
 ABSENT: Final = object()
+CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(rf"(?:{NAMES})(?<!max_content_token)", re.IGNORECASE)
 _WHERE_SENT = ("type", "secret_name", "networking", "injection_location")  # of `auth`: who agrees has to see these
@@ -31,6 +34,8 @@ _MOST_LINES = 30  # of one text that changed
 _MOST_COMPARED = 4000  # lines; comparing more takes seconds
 # What tells which item of a list is which, besides its `type`: the first that it has.
 _IDENTITIES = ("id", "name", "skill_id", "file_id", "memory_store_id", "mcp_server_name", "url")
+
+_PINNED = frozenset(("id", "skill_id"))  # one of which says what a version is of
 
 
 class Secrets:
@@ -77,6 +82,7 @@ class FieldChange(NamedTuple):
     path: str
     before: Any
     after: Any
+    is_secret: bool = False  # which no server shows: it is only sent again
 
     @property
     def field(self) -> str:
@@ -85,13 +91,14 @@ class FieldChange(NamedTuple):
 
     def hidden(self, secrets: Secrets) -> "FieldChange":
         """Return it without secrets, what they replace, and values of variables, which may be some."""
-        if secrets.are_at(self.path) or _may_be_secret(self.path):
-            return FieldChange(self.path, *(each if each is ABSENT else HIDDEN for each in (self.before, self.after)))
+        if self.is_secret or secrets.are_at(self.path) or _may_be_secret(self.path):
+            before, after = (each if each is ABSENT else HIDDEN for each in (self.before, self.after))
+            return self._replace(before=before, after=after)
         before, after = _shown_at(self.path, self.before, secrets), _shown_at(self.path, self.after, secrets)
         return FieldChange(self.path, before, after)
 
     def as_json(self) -> dict[str, Any]:
-        values = {"before": self.before, "after": self.after}
+        values = {"before": self.before, "after": as_written(self.after)}
         return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
 
 
@@ -129,9 +136,11 @@ class Form(NamedTuple):
     own: Mapping[str, Callable[[Any, Any], Iterator[FieldChange] | None]]
     filled_in: Callable[[Raw], Raw] = lambda fields: {}  # what a server puts into an object that lacks it
     is_exact: bool = False  # whether a thing shows exactly what was sent, and no defaults
+    is_read_first: bool = False  # again right before each change
     is_read_back: bool = False  # after each write; so nothing is concluded from its answer
     moves: bool = False  # whether its time changes by itself
     params: Mapping[str, str] | None = None  # of the request that reads one
+    empty: Mapping[str, Any] = MappingProxyType({})  # what clears a field, where that is not null
 
 
 class Difference(NamedTuple):
@@ -190,7 +199,7 @@ def same(form: Form, one: Raw, other: Raw) -> bool:
 def by_key(name: str, had: Mapping[str, Any], has: Mapping[str, Any]) -> Iterator[FieldChange]:
     """Yield the changes of a field whose keys are each a value of its own."""
     for key in dict.fromkeys((*had, *has)):
-        if had.get(key, ABSENT) != has.get(key, ABSENT):
+        if had.get(key, ABSENT) != has.get(key, ABSENT) and not is_unset(has.get(key)):
             yield FieldChange(spelled((name, key)), had.get(key, ABSENT), has.get(key, ABSENT))
 
 
@@ -229,6 +238,8 @@ def _by_field(form: Form, path: Path, had: Raw, has: Raw, *, loosely: bool) -> l
     one, other = {**form.filled_in(had), **had}, {**form.filled_in(has), **has}
     found = []
     for key in dict.fromkeys((*had, *has)):
+        if key == "version" and key not in has and not _PINNED.isdisjoint(has):
+            continue  # it was left open, and the server pins it
         is_in_both = key in had and key in has
         may_differ = is_in_both or _meaning(one.get(key)) != _meaning(other.get(key))
         if may_differ and (key in has or not loosely):
@@ -269,7 +280,7 @@ def _may_become(item: Any, other: Any) -> bool:
     if isinstance(item, list):
         return isinstance(other, list)
     if not isinstance(item, dict) or not isinstance(other, dict):
-        return bool(item == other)
+        return bool(item == other) or is_unset(other)
     for name in _IDENTITIES:
         if item.get(name) or other.get(name):
             return bool(item.get(name) == other.get(name) and item.get("type") == other.get("type"))
@@ -277,7 +288,9 @@ def _may_become(item: Any, other: Any) -> bool:
 
 
 def _means(before: Any, after: Any, *, loosely: bool) -> bool:
-    """Return whether two values that have no parts mean the same."""
+    """Return whether two values that have no parts mean the same; of a variable that is not set nobody can tell."""
+    if is_unset(after):
+        return True
     if loosely and isinstance(after, str):
         if isinstance(before, dict):  # a model, spelled out
             before = before.get("id")
@@ -286,9 +299,19 @@ def _means(before: Any, after: Any, *, loosely: bool) -> bool:
     return bool(_meaning(before) == _meaning(after))
 
 
+def is_nothing(value: Any) -> bool:
+    """Return whether a value says nothing: it is empty, or has only empty lists, as where nothing is installed.
+
+    An object that has an empty text or object says something: that such a variable, or such a field, is there.
+    """
+    if isinstance(value, dict):
+        return all(item == [] for item in value.values())
+    return value is ABSENT or value in (None, "", [])
+
+
 def _meaning(value: Any) -> Any:
     """Return the same for the same meaning: 1.0 is 1, empty is nothing, true is not 1."""
-    if value is ABSENT or value in (None, "", [], {}):
+    if is_nothing(value):
         return None
     if isinstance(value, int | float | Number):
         with suppress(InvalidOperation):  # an exponent beyond all bounds, or a bool
@@ -298,7 +321,7 @@ def _meaning(value: Any) -> Any:
 
 def lines_of(change: FieldChange, secrets: Secrets) -> list[str]:
     """Return a change as lines without secrets: `+` added, `-` removed, `~` changed."""
-    path, before, after = change.hidden(secrets)
+    path, before, after, _ = change.hidden(secrets)
     sign = "~"
     if before is ABSENT:
         sign = "+"
@@ -309,7 +332,7 @@ def lines_of(change: FieldChange, secrets: Secrets) -> list[str]:
         return [f"{sign} {path}: changed"]
     if all(isinstance(value, str) for value in there) and any(len(text) > _SHORT or "\n" in text for text in there):
         return [f"{sign} {path}:", *_by_line(before, after)]
-    return [f"{sign} {path}: {' -> '.join(inert(jsontext.dump(value)) for value in there)}"]
+    return [f"{sign} {path}: {' -> '.join(inert(jsontext.dump(as_written(value))) for value in there)}"]
 
 
 def _by_line(before: Any, after: Any) -> list[str]:

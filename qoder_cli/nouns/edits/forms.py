@@ -6,31 +6,46 @@ from typing import Any
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
-from qoder_cli.nouns.edits.difference import Form, metadata
+from qoder_cli.base.places import spelled
+from qoder_cli.nouns.edits.difference import ABSENT, CONDITIONS, FieldChange, Form, metadata
 from qoder_cli.nouns.edits.thing import Raw
-from qoder_cli.nouns.table import Noun, operation
+from qoder_cli.nouns.how import how_of
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.schema import Fields, secrets_in, without
+from qoder_cli.nouns.table import operation
 
-CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
 _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # of a toolset's tools
 
 
 @cache
 def form_of(noun: Noun) -> Form:
     """Return how a noun's things are compared."""
+    if (form := how_of(noun).form) is not None:
+        return form
     written = operation(noun, "update") or operation(noun, "create")
-    return form_with(written.body if written else ())._replace(moves=noun.moves)
+    return form_with(written.body if written else (), noun.holds.body)._replace(moves=noun.holds.moves)
 
 
-def form_with(fields: tuple[str, ...]) -> Form:
-    """Return how things are compared of which these fields can be set."""
+def form_with(fields: tuple[str, ...], body: type[Fields] = Fields) -> Form:
+    """Return how things are compared of which these fields can be set; secrets of the body are not."""
 
     def settable(raw: Raw) -> Raw:
-        found = normal({name: raw.get(name) for name in fields})
+        found = without_secrets({name: raw.get(name) for name in fields})
         if "metadata" in fields:
             found["metadata"] = without_ours(mapping(raw.get("metadata")))
         return found
 
-    return Form(settable, normal, own={"metadata": metadata})
+    def without_secrets(values: Raw) -> Raw:
+        stripped: Raw = without(normal(values), secrets_in(body, values))
+        return stripped
+
+    return Form(settable, without_secrets, own={"metadata": metadata})
+
+
+def unseen(noun: Noun, fields: Raw) -> list[FieldChange]:
+    """Return the secrets in fields as changes: no server shows what it has."""
+    paths = secrets_in(noun.holds.body, fields)
+    return [FieldChange(spelled(path), ABSENT, value, is_secret=True) for path, value in paths if value]
 
 
 def normal(fields: Raw) -> Raw:
@@ -47,6 +62,14 @@ def _model(model: Any) -> Any:
     if isinstance(model, dict) and model.get("id") and not any(value for key, value in model.items() if key != "id"):
         return model["id"]
     return model
+
+
+def _roster(multiagent: Any) -> Any:
+    """Return agents that work together, each as an object."""
+    if not isinstance(multiagent, dict) or not isinstance(multiagent.get("agents"), list):
+        return multiagent
+    agents = [{"type": "agent", "id": each} if isinstance(each, str) else each for each in multiagent["agents"]]
+    return {**multiagent, "agents": agents}
 
 
 def _tools(tools: Any) -> Any:
@@ -76,4 +99,5 @@ def _config(config: Any) -> Any:
     return _network(config)
 
 
-_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "config": _config, "auth": _network}
+_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "multiagent": _roster}
+_NORMAL |= {"config": _config, "auth": _network}

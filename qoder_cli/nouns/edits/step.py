@@ -1,31 +1,42 @@
-"""One step: a thing as it is, as it is wanted, the write that makes it so, and what that came to."""
+"""One step: a thing as it was read, as it is wanted, what differs, what would be sent; and its result.
 
-from collections.abc import Sequence
+A step and its result are values. While a step is done, its `Job` knows how far it has come, also at a signal.
+"""
+
+import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.ids import called
-from qoder_cli.base.model import Resource, filled
+from qoder_cli.base.marks import without_ours
+from qoder_cli.base.model import Resource, filled, mapping
 from qoder_cli.base.polling import poll
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
+from qoder_cli.base.words import few
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.write import Write
+from qoder_cli.http.readback import Part
+from qoder_cli.http.write import Journal, Write
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.difference import FieldChange, Form, Secrets, difference, differing, lines_of, missing, same
 from qoder_cli.nouns.edits.thing import Raw, Target, archived, read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
+from qoder_cli.nouns.edits.verbs import BY_VERB, ending
+from qoder_cli.nouns.named import alive
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import Noun, operation, words_of
+from qoder_cli.nouns.table import operation, words_of
 from qoder_cli.output.cells import Fields, Id, Name, Status
 from qoder_cli.output.results import Result
 
 FIRST = ("name", "action", "changes", "error", "file", "id")  # what matters most first
 _LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
+_LISTED = 10  # ids that an error lists
 
 Action = Literal[
     "created",
@@ -41,9 +52,40 @@ Action = Literal[
     "unknown",
     "not_attempted",
 ]
+_DONE: dict[str, Action] = {"archive": "archived", "delete": "deleted"}
+_WOULD: dict[str, Action] = {"archive": "would_archive", "delete": "would_delete"}
 
 
-@dataclass(kw_only=True, eq=False)
+class Send(NamedTuple):
+    """One request of a step."""
+
+    verb: str  # create, update, or one of `verbs.BY_VERB`
+    body: Raw
+    files: Sequence[Part] = ()  # then it is a form
+    zipped: Callable[[], Part] | None = None  # the same files in one, for a server that asks for that
+    make: Callable[[App, Raw, Sequence[Part]], Write[Resource]] | None = None  # what sends it, where that is its own
+
+
+class Origin(NamedTuple):
+    """What declares a step: a line of a file, or what was typed."""
+
+    name: str = ""
+    file: str = ""
+    line: int = 0
+    secrets: Secrets = Secrets()
+    again: Sequence[str] | None = None  # the command to type once more
+
+    @property
+    def place(self) -> str | None:
+        if self.file and self.line:
+            return f"{self.file}:{self.line}"
+        return self.file or None
+
+
+_UNNAMED = Origin()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     """One thing, and what to do about it."""
 
@@ -53,11 +95,9 @@ class Step:
     current: Raw | None = None  # as it was read; None to create it
     parents: tuple[str, ...] = ()
     changes: Sequence[FieldChange] = ()
-    body: Raw = field(default_factory=dict)  # which makes them
-    secrets: Secrets = field(default_factory=Secrets)
-    again: list[str] | None = None  # the command that does it, to be typed once more
+    sends: Sequence[Send] = ()
+    origin: Origin = _UNNAMED
     error: QoderError | None = None  # why it cannot be done
-    write: Write[Resource] | None = None  # once it is under way
 
     @property
     def target(self) -> Target:
@@ -72,12 +112,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        return name_of(self.before) or name_of(self.wanted) or f"the {self.noun.called}"
-
-    @property
-    def place(self) -> str | None:
-        """The file and line that declare it; None if it was typed."""
-        return None
+        return self.origin.name or name_of(self.before) or name_of(self.wanted) or f"the {self.noun.called}"
 
     @property
     def label(self) -> str:
@@ -87,30 +122,24 @@ class Step:
         return called(name_of(self.current) or self.target.id, self.target.id)
 
     @property
-    def done(self) -> Literal["created", "changed"]:
-        return "changed" if self.current else "created"
+    def body(self) -> Raw:
+        """The fields that it sends, of all its requests."""
+        return {name: value for send in self.sends for name, value in send.body.items()}
+
+    @property
+    def done(self) -> Action:
+        """What became of it once all is sent."""
+        verb = self.sends[-1].verb if self.sends else ""
+        return _DONE.get(verb, "changed" if self.current else "created")
 
     @property
     def is_open(self) -> bool:
-        return self.error is None and bool(self.changes)
+        return self.error is None and bool(self.sends)
 
     @property
     def is_shown(self) -> bool:
-        """Whether a thing shows the changes."""
-        return True
-
-    def refused(self, app: App, error: Rejected) -> Rejected:
-        """Return the error of its write, with why it was refused where that can be found out. Raises ApiError."""
-        return error
-
-    def plan(self) -> None:
-        """Find out what differs."""
-        current = {} if self.current is None else self.form.settable(self.current)
-        self.body, self.changes = difference(self.form, self.wanted, current)
-        updated = operation(self.noun, "update")
-        version = self.before.get("version")
-        if self.changes and updated and "version" in updated.body and version is not None:
-            self.body["version"] = version
+        """Whether a thing shows the changes: secrets are never shown."""
+        return any(not change.is_secret for change in self.changes)
 
     def differs(self, raw: Raw) -> list[FieldChange]:
         """Return what is not as wanted; a version left open never differs."""
@@ -118,7 +147,30 @@ class Step:
 
     def lines(self) -> list[str]:
         """Return its changes, as people read them."""
-        return [line for change in self.changes for line in lines_of(change, self.secrets)]
+        return [line for change in self.changes for line in lines_of(change, self.origin.secrets)]
+
+    def sending(self, body: Raw) -> "Step":
+        """Return it with the one request that sends a body: the creation, or the change of what is there."""
+        if self.current is None:
+            return replace(self, sends=(Send("create", body),))
+        updated, version = operation(self.noun, "update"), self.current.get("version")
+        if updated and "version" in updated.body and version is not None:
+            body = {**body, "version": version}
+        return replace(self, sends=(Send("update", body),))
+
+    def with_(self, **changes: Any) -> "Step":
+        return replace(self, **changes)
+
+
+def planned(step: Step) -> Step:
+    """Return a step with what differs, and the request that makes it so."""
+    current = {} if step.current is None else step.form.settable(step.current)
+    body, changes = difference(step.form, step.wanted, current)
+    if step.current is None:
+        return replace(step, changes=changes).sending(step.wanted)
+    if not changes:
+        return step
+    return replace(step, changes=changes).sending(body)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +196,10 @@ class Applied(Result[Resource]):
         """Whether a thing is known and no write of it went wrong."""
         return self.found is not None and self.action not in ("failed", "unknown", "not_attempted")
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Raw:
         """Return its JSON: the thing, if any, and what was done."""
-        secrets = self.step.secrets
-        found: dict[str, Any] = {"id": None, "name": without_tokens(self.step.name)}
+        secrets = self.step.origin.secrets
+        found: Raw = {"id": None, "name": without_tokens(self.step.name)}
         if self.found is not None:
             found = secrets.out_of(self.found.as_json())
         return {
@@ -155,17 +207,19 @@ class Applied(Result[Resource]):
             **filled({"error": self.error and self.error.as_json()}),
             "action": self.action,
             "changes": [change.hidden(secrets).as_json() for change in self.step.changes],
-            "input": self.step.place and without_tokens(self.step.place),
+            "input": self.step.origin.place and without_tokens(self.step.origin.place),
             "exit_code": self.exit_code,
+            **self.more,
         }
 
     def row(self) -> Fields:
+        place = self.step.origin.place
         return {
             "name": Name(self.step.name if self.found else without_tokens(self.step.name)),
             "id": self.found and Id(self.found.id),
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(each.field for each in self.step.changes)) or None,
-            "file": self.step.place and without_tokens(self.step.place),
+            "file": place and without_tokens(place),
             "error": self.error and self.error.type_name,
         }
 
@@ -175,7 +229,8 @@ def result_of(step: Step, action: Action, written: Raw | None = None, error: Qod
     found = None
     if raw := written or step.current:
         found = Resource(raw)
-    return Applied(step.place or step.name, found, error, action != "not_attempted", step=step, action=action)
+    typed = step.origin.place or step.name
+    return Applied(typed, found, error, action != "not_attempted", step=step, action=action)
 
 
 def without_writing(step: Step) -> Applied:
@@ -186,175 +241,273 @@ def without_writing(step: Step) -> Applied:
         return result_of(step, "unchanged")
     if step.current is None:
         return result_of(step, "would_create")
-    return result_of(step, "would_change")
+    return result_of(step, _WOULD.get(step.sends[-1].verb, "would_change"))
 
 
-def give_up(step: Step) -> Applied:
-    """Return what is known of a stopped step, as its result."""
-    write = step.write
-    if not step.is_open:
-        return without_writing(step)
-    if write is None or not write.is_open_or_done:
-        return result_of(step, "not_attempted")
-    if write.result is None:
-        return failed(step, write.unknown("interrupted before it was confirmed"))
-    return result_of(step, step.done, write.result.value.raw)
+class Job:
+    """The doing of one step: which of its requests is under way, and how the thing is as far as that is known."""
 
+    def __init__(
+        self, app: App, step: Step, pace: Pace | None = None, *, at_send: Callable[[], None] = lambda: None
+    ) -> None:
+        self.app, self.step, self.pace = app, step, pace
+        self.at_send = at_send  # called right before a request is sent
+        self.write: Write[Resource] | None = None  # the newest
+        self.found = step.current
+        self.left = list(step.sends)  # that are not done
 
-def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
-    """Write a step's changes, and look what became of them. Raises only Closed, Signalled."""
-    if not step.is_open:
-        return without_writing(step)
-    try:
-        if step.form.is_read_back and step.current is not None:
-            look_again(app, step)
-            if not step.is_open:
-                return without_writing(step)
-        if step.current is None:
-            step.write = creating(app, step.noun, step.body, *step.parents, what=f"creating {step.name}", pace=pace)
-        else:
-            step.write = _update_of(app, step).write(what=f"changing {step.target.id}", pace=pace)
-        written = step.write.send().value.raw
-        if step.form.is_read_back:
-            return _verified(app, step, written)
-        _heed_others(app, step, written)
-        others = dict.fromkeys(change.field for change in list(missing(step.form, step.body, written)))
-        if other := ", ".join(name for name in others if name in written):
-            app.progress.warn(f"{written['id']}: the server stored {other} differently from what was sent")
-        return result_of(step, step.done, written)
-    except Closed:
-        raise
-    except QoderError as error:
-        return failed(step, _explained(app, step, error))
-    except Exception as error:  # a bug must not leave its step open for ever
-        why = f"a bug in qoder: {type(error).__name__}: {error}"
-        if step.write is not None and step.write.may_have_acted:
-            return failed(step, step.write.unknown(why))
-        return failed(step, InternalError(why))
+    def do(self) -> Applied:
+        """Send what the step sends, and look what became of it. Raises only Closed, Signalled."""
+        step = self.step
+        if not step.is_open:
+            return without_writing(step)
+        try:
+            if step.current is not None and step.form.is_read_first:
+                self._look_again()
+                if not self.left:
+                    return result_of(step, "unchanged", self.found)
+            while self.left:
+                self._send(self.left[0])
+                self.left.pop(0)
+            return self._confirmed()
+        except Closed:
+            raise
+        except QoderError as error:
+            return self._failed(self._explained(error))
+        except Exception as error:  # a bug must not leave its step open for ever
+            why = f"a bug in qoder: {type(error).__name__}: {error}"
+            if self.write is not None and self.write.may_have_acted:
+                return self._failed(self.write.unknown(why))
+            return self._failed(InternalError(why))
 
+    def given_up(self) -> Applied:
+        """Return what is known of it once it was stopped, maybe between two of its requests."""
+        step, write = self.step, self.write
+        if not step.is_open:
+            return without_writing(step)
+        if write is None or not write.is_open_or_done:
+            return self._half_done() if self.has_sent else result_of(step, "not_attempted")
+        if write.result is None:
+            return self._failed(write.unknown("interrupted before it was confirmed"))
+        found = self._after(self.left[0], write.result.value.raw)
+        if len(self.left) > 1:
+            return self._half_done(found)
+        return result_of(step, step.done, found)
 
-def failed(step: Step, error: QoderError) -> Applied:
-    """Return the result of a step whose write failed, or is in doubt."""
-    return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
+    @property
+    def has_sent(self) -> bool:
+        """Whether one of several requests is done."""
+        return len(self.left) < len(self.step.sends)
 
+    def _half_done(self, found: Raw | None = None) -> Applied:
+        found = found or self.found or {}
+        label = called(self.step.name, str(found.get("id")))
+        stopped = Rejected(f"{label} was {self._begun}, but is not yet as the file says", hint="apply again")
+        return result_of(self.step, "failed", found, stopped)
 
-def _explained(app: App, step: Step, error: QoderError) -> QoderError:
-    """Return the error of a write, after showing what somebody else changed where that is why."""
-    if isinstance(error, Overtaken):
-        _show_theirs(app, step, step.before, error.theirs)
-    elif isinstance(error, Rejected):
-        with suppress(ApiError):
-            if error.http_status == 409 and "version" in step.body:
-                return _stale(app, step, error)
-            return step.refused(app, error)
-    return error
+    def _failed(self, error: QoderError) -> Applied:
+        action: Action = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
+        return result_of(self.step, action, self.found, error)
 
+    @property
+    def _begun(self) -> str:
+        return "created" if self.step.current is None else "changed"
 
-def look_again(app: App, step: Step) -> None:
-    """Read a thing once more, right before it is changed. If somebody else did that already, no changes are left.
+    # Its requests.
 
-    Raises Rejected, after showing it, if they changed something else; ApiError.
-    """
-    now = read(app.client, step.target, params=step.form.params, fresh=True)
-    if error := archived(step.target, now):
-        raise error
-    is_so = step.is_open and _update_of(app, step).is_so(now) and not step.differs(now)
-    settable, label = step.form.settable, step.label
-    if not is_so and not same(step.form, settable(now), settable(step.before)):
-        _show_theirs(app, step, step.before, now)
+    def _send(self, send: Send) -> None:
+        """Send one request. Raises QoderError, Closed, Signalled."""
+        if self.has_sent and send.verb == "update":  # a pause has changed its time
+            self._read_between()
+        try:
+            raw = self._sent(send, send.files)
+        except Rejected as error:
+            if send.zipped is None or error.http_status != 400 or not re.search(r"\bfiles?\b", error.message):
+                raise
+            self.app.progress.note("the API takes only a zip; sending one")
+            raw = self._sent(send, [send.zipped()])
+        self.found = self._after(send, raw)
+
+    def _after(self, send: Send, raw: Raw) -> Raw:
+        """Return the thing as the answer to a request shows it; only that of a create or an update shows all of it."""
+        if send.verb in ("create", "update"):
+            return raw
+        return {**(self.found or {}), **raw}
+
+    def _sent(self, send: Send, files: Sequence[Part]) -> Raw:
+        self.write = write = self._write_of(send, files)
+        write.pace, write.journal = self.pace, Journal(begin=self.at_send)
+        return write.send().value.raw
+
+    def _write_of(self, send: Send, files: Sequence[Part]) -> Write[Resource]:
+        app, step = self.app, self.step
+        if send.verb == "create":
+            what = f"creating {step.name}"
+            return creating(app, step.noun, send.body, *step.parents, files=files, what=what)
+        assert self.found is not None  # it was there, or was created by the request before
+        target = target_of(step.noun, *step.parents, str(self.found["id"]))
+        if send.verb == "update":
+            return self._update(send.body, self.found).write(what=f"changing {target.id}")
+        if send.make is not None:
+            return send.make(app, self.found, files)
+        return ending(app, target, BY_VERB[send.verb])
+
+    def _update(self, body: Raw, before: Raw) -> Update:
+        step, target = self.step, target_of(self.step.noun, *self.step.parents, str(before["id"]))
+        return Update(self.app, target, before, body, step.form, is_shown=step.is_shown)
+
+    def _read_between(self) -> None:
+        """Read it between two requests. Raises Rejected if somebody else changed what was there; ApiError."""
+        step, before = self.step, self.found or {}
+        self.found = now = read(
+            self.app.client, target_of(step.noun, *step.parents, str(before["id"])), fresh=True, params=step.form.params
+        )
+        if step.current is not None:
+            self._refuse_others(before, now, "not all was sent")
+
+    def _look_again(self) -> None:
+        """Read a thing once more, right before it is changed. What somebody else did already is not left to be done.
+
+        Raises Rejected, after showing it, if they changed something else; ApiError.
+        """
+        step, app = self.step, self.app
+        self.found = now = read(app.client, step.target, params=step.form.params, fresh=True)
+        if error := archived(step.target, now):
+            raise error
+        body = next((send.body for send in step.sends if send.verb == "update"), None)
+        if body is None or step.differs(now) or not self._update(body, step.before).is_so(now):
+            return self._refuse_others(step.before, now, "nothing was sent")
+        app.progress.note(f"{step.label} was already changed as requested, by someone else")
+        self.left = [send for send in self.left if send.verb != "update"]
+
+    def _refuse_others(self, before: Raw, now: Raw, what: str) -> None:
+        """Raise Rejected, after showing it, if somebody else changed what can be set."""
+        step, settable = self.step, self.step.form.settable
+        if same(step.form, settable(now), settable(before)):
+            return
+        self._show_theirs(before, now)
         raise Rejected(
-            f"{step.target.called} was changed by someone else in the meantime; nothing was sent",
+            f"{step.target.called} was changed by someone else in the meantime; {what}",
             hint="check the new differences and try again",
         )
-    step.current = now
-    if is_so:
-        step.changes = ()
-        app.progress.note(f"{label} was already changed as requested, by someone else")
 
+    # What became of it.
 
-def _update_of(app: App, step: Step) -> Update:
-    return Update(app, step.target, step.before, step.body, step.form, is_shown=step.is_shown)
-
-
-def _show_theirs(app: App, step: Step, before: Raw, theirs: Raw) -> None:
-    """Show what somebody else changed of what can be set."""
-    _note_theirs(app, step, list(differing(step.form, step.form.settable(theirs), step.form.settable(before))))
-
-
-def _note_theirs(app: App, step: Step, changes: Sequence[FieldChange]) -> None:
-    lines = [f"  {line}" for change in changes for line in lines_of(change, step.secrets)]
-    app.progress.note(f"what someone else changed in {step.label}:", always=True)
-    for line in lines or ["  nothing that shows"]:
-        app.progress.note(line, always=True)
-
-
-def _heed_others(app: App, step: Step, found: Raw) -> None:
-    """Show what somebody else changed while a thing was changed here, where no version protects it."""
-    if step.current is None or "version" in step.body:
-        return
-    update = _update_of(app, step)
-    now, before = update.rest(found), update.rest(step.current)
-    shown = {name: value for name, value in now.items() if name in found}  # an answer may be short
-    if changes := list(differing(step.form, shown, before)):
-        _note_theirs(app, step, changes)
-
-
-def _stale(app: App, step: Step, error: Rejected) -> Rejected:
-    """Show what somebody else changed, and return the error of a write that was refused for its version."""
-    newer, was = read(app.client, step.target), step.body["version"]
-    if newer.get("version") == was:
-        return error
-    _show_theirs(app, step, step.before, newer)
-    message = f"{step.target.id} was changed by someone else in the meantime"
-    return error.with_(
-        message=f"{message} (version {was} was read, {newer.get('version')} is there); nothing was changed",
-        hint="check that change, then run it again",
-        next=step.again,
-    )
-
-
-def _verified(app: App, step: Step, written: Raw) -> Applied:
-    assert step.write is not None  # it was sent
-    try:
-        found = _read_back(app, step, written)
-    except ApiError as unread:
-        why = f"could not be read back: {unread.message}"
-        if step.current is not None and step.differs(written):
-            raise step.write.unknown(f"the response does not show it, and it {why}") from unread
-        app.progress.warn(f"{step.name} ({written['id']}) was {step.done}, but {why}")
-        return result_of(step, step.done, written)
-    kept = [change.path for change in step.differs(found)]
-    if not kept:
-        _heed_others(app, step, found)
+    def _confirmed(self) -> Applied:
+        """Return the result of a step whose requests are all done, read back where its kind is."""
+        step, found = self.step, self.found or {}
+        if step.done in _DONE.values():
+            return result_of(step, step.done, found)
+        if step.form.is_read_back:
+            return self._verified(found)
+        self._heed_others(found)
+        body = step.body
+        if "metadata" in body:
+            body = {**body, "metadata": without_ours(mapping(body["metadata"]))}
+        others = dict.fromkeys(change.field for change in list(missing(step.form, body, found)))
+        if other := ", ".join(name for name in others if name in found):
+            self.app.progress.warn(f"{found['id']}: the server stored {other} differently from what was sent")
         return result_of(step, step.done, found)
-    what, hint = "reading it back still shows something else", "check again later"
-    if _shows_otherwise(step, written):  # else it may be a replica that lags
-        what, hint = "the server stored something else", "compare it with what you wanted"
-    elif (unix(found.get("updated_at")) or 0.0) > (unix(written.get("updated_at")) or float("inf")):
-        _show_theirs(app, step, written, found)
-        what, hint = "someone else has changed it since", "compare, then run it again"
-    error = Rejected(
-        f"{step.name} ({found['id']}) was {step.done}, but {what}: {', '.join(kept[:5])}",
-        hint=hint,
-        next=app.looking(*words_of(step.noun, "get", *step.parents, str(found["id"]))),
-    )
-    return result_of(step, step.done, found, error)
 
+    def _verified(self, written: Raw) -> Applied:
+        step, app = self.step, self.app
+        assert self.write is not None  # it was sent
+        try:
+            found = self._read_back(written)
+        except ApiError as unread:
+            why = f"could not be read back: {unread.message}"
+            if step.current is not None and step.differs(written):
+                raise self.write.unknown(f"the response does not show it, and it {why}") from unread
+            app.progress.warn(f"{step.name} ({written['id']}) was {step.done}, but {why}")
+            return result_of(step, step.done, written)
+        kept = [change.path for change in step.differs(found)]
+        if not kept:
+            self._heed_others(found)
+            return result_of(step, step.done, found)
+        what, hint = "reading it back still shows something else", "check again later"
+        if self._shows_otherwise(written):  # else it may be a replica that lags
+            what, hint = "the server stored something else", "compare it with what you wanted"
+        elif (unix(found.get("updated_at")) or 0.0) > (unix(written.get("updated_at")) or float("inf")):
+            self._show_theirs(written, found)
+            what, hint = "someone else has changed it since", "compare, then run it again"
+        error = Rejected(
+            f"{step.name} ({found['id']}) was {step.done}, but {what}: {', '.join(kept[:5])}",
+            hint=hint,
+            next=app.looking(*words_of(step.noun, "get", *step.parents, str(found["id"]))),
+        )
+        return result_of(step, step.done, found, error)
 
-def _read_back(app: App, step: Step, written: Raw) -> Raw:
-    def is_enough(found: Raw) -> bool:
-        return not step.differs(found) or _shows_otherwise(step, written)
+    def _read_back(self, written: Raw) -> Raw:
+        step = self.step
 
-    target = target_of(step.noun, *step.parents, str(written["id"]))
-    return poll(
-        partial(read, app.client, target),
-        app.clock,
-        pauses=_LAG,
-        is_enough=is_enough,
-        may_pass=lambda error: isinstance(error, NotFound),
-    )
+        def is_enough(found: Raw) -> bool:
+            return not step.differs(found) or self._shows_otherwise(written)
 
+        return poll(
+            partial(read, self.app.client, target_of(step.noun, *step.parents, str(written["id"]))),
+            self.app.clock,
+            pauses=_LAG,
+            is_enough=is_enough,
+            may_pass=lambda error: isinstance(error, NotFound),
+        )
 
-def _shows_otherwise(step: Step, written: Raw) -> bool:
-    """Return whether the response to a write shows the thing, and not as wanted; it may show no more than the id."""
-    return name_of(written) is not None and bool(step.differs(written))
+    def _shows_otherwise(self, written: Raw) -> bool:
+        """Return whether the response to a write shows the thing, not as wanted; it may show no more than the id."""
+        return name_of(written) is not None and bool(self.step.differs(written))
+
+    def _explained(self, error: QoderError) -> QoderError:
+        """Return the error of a request with what is known of why, after showing what somebody else changed."""
+        step, app = self.step, self.app
+        if isinstance(error, Overtaken):
+            self._show_theirs(step.before, error.theirs)
+        if not isinstance(error, Rejected | NotFound) or isinstance(error, Overtaken) or not error.http_status:
+            return error
+        with suppress(ApiError):
+            if error.http_status == 409 and "version" in step.body:
+                return self._stale(error)
+            if error.http_status == 409 and step.current is None and step.noun.naming.has_name:
+                rows = alive(app.client, step.noun, *step.parents, fresh=True)
+                if taken := few([str(row["id"]) for row in rows if name_of(row) == step.name], _LISTED):
+                    return error.with_(message=f"{error.message.rstrip('.')}; the name is that of {taken}")
+        if step.current is not None and step.noun.kind is not None and step.noun.kind.refused:
+            delete = words_of(step.noun, "delete", *step.parents, step.target.id, "--yes")
+            return error.with_(hint=step.noun.kind.refused, next=app.command(*delete))
+        return error
+
+    def _stale(self, error: QoderError) -> QoderError:
+        """Show what somebody else changed, and return the error of a write that was refused for its version."""
+        step = self.step
+        newer, was = read(self.app.client, step.target), step.body["version"]
+        if newer.get("version") == was:
+            return error
+        self._show_theirs(step.before, newer)
+        message = f"{step.target.id} was changed by someone else in the meantime"
+        return error.with_(
+            message=f"{message} (version {was} was read, {newer.get('version')} is there); nothing was changed",
+            hint="check that change, then run it again",
+            next=step.origin.again and list(step.origin.again),
+        )
+
+    # What others did.
+
+    def _heed_others(self, found: Raw) -> None:
+        """Show what somebody else changed while a thing was changed here, where no version protects it."""
+        step = self.step
+        if step.current is None or "version" in step.body or all(send.verb != "update" for send in step.sends):
+            return
+        update = self._update(step.body, step.before)
+        now, before = update.rest(found), update.rest(step.current)
+        shown = {name: value for name, value in now.items() if name in found}  # an answer may be short
+        if changes := list(differing(step.form, shown, before)):
+            self._note_theirs(changes)
+
+    def _show_theirs(self, before: Raw, theirs: Raw) -> None:
+        """Show what somebody else changed of what can be set."""
+        form = self.step.form
+        self._note_theirs(list(differing(form, form.settable(theirs), form.settable(before))))
+
+    def _note_theirs(self, changes: Sequence[FieldChange]) -> None:
+        lines = [f"  {line}" for change in changes for line in lines_of(change, self.step.origin.secrets)]
+        self.app.progress.note(f"what someone else changed in {self.step.label}:", always=True)
+        for line in lines or ["  nothing that shows"]:
+            self.app.progress.note(line, always=True)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qoder_cli.base.errors import CannotBe, NoResponse, NotFound
 from qoder_cli.base.model import mapping
 from qoder_cli.http.readback import READ_WITHIN
-from qoder_cli.nouns.table import Noun, path_of, words_of
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.table import path_of, words_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

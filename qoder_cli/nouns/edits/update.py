@@ -17,8 +17,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
-from qoder_cli.nouns.edits.difference import Form, missing, same
-from qoder_cli.nouns.edits.forms import CONDITIONS
+from qoder_cli.nouns.edits.difference import CONDITIONS, Form, missing, same
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
 
 _MARKS = ("version", "updated_at")  # what tells one state of a thing from another

@@ -16,14 +16,14 @@ from qoder_cli.base.errors import (
     UsageError,
 )
 from qoder_cli.base.ids import called
-from qoder_cli.base.model import Resource, text
+from qoder_cli.base.model import Deployment, Resource, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, read
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
-from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
@@ -59,8 +59,17 @@ def _is_deleted(raw: Raw) -> bool:
     return str(raw.get("type")).endswith("_deleted")
 
 
+def _has_state(state: str) -> Callable[[Raw], bool]:
+    return lambda raw: Deployment(raw).state == state
+
+
 ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archived")
 DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted", shows=_is_deleted)
+PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_has_state("paused"), can_be_undone=True)
+UNPAUSE = Change(
+    "unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_has_state("active"), can_be_undone=True
+)
+BY_VERB = {change.verb: change for change in (ARCHIVE, DELETE, PAUSE, UNPAUSE)}
 
 
 def writing(
@@ -194,8 +203,8 @@ class Changes:
             self.app.progress.note(f"{self.change.doing} {', '.join(named)}{where}")
 
     def _print(self, named: Sequence[Named]) -> None:
-        is_whole = self.noun.row is not None
-        columns = self.noun.columns if is_whole else ("id", "name", "status")
+        is_whole = self.noun.listing.row is not None
+        columns = self.noun.listing.columns if is_whole else ("id", "name", "status")
         whole, first = row_of(self.noun, columns, self.app)
 
         def row(result: Result[Resource]) -> Fields:

@@ -5,13 +5,14 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
@@ -19,8 +20,13 @@ from qoder_cli.base.pool import in_order, throw
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
-from qoder_cli.nouns.edits.create import creating
+from qoder_cli.nouns.declared import Declaration
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange
+from qoder_cli.nouns.edits.forms import form_of, form_with
+from qoder_cli.nouns.edits.owner import CONTENT, content_digest, name_in_mark
+from qoder_cli.nouns.edits.step import Origin, Send, Step
 from qoder_cli.nouns.files import safe_name, save
+from qoder_cli.nouns.how import Content, Exporting, How, Lists, Unexportable
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
 
@@ -39,7 +45,6 @@ _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _NUMBER = re.compile("[0-9]{1,18}")
 _DRIVE = re.compile("[A-Za-z]:")
-_FORM = re.compile(r"\bfiles?\b")
 # What zipfile raises for what is no zip, is broken, or made in an unknown way.
 _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 
@@ -173,7 +178,7 @@ def name_in(files: Files, path: str) -> str:
 
     name, why = None, "does not begin with front matter between two lines of ---"
     try:
-        found = _FRONT.match(files[MAIN].decode("utf-8-sig"))
+        found = _FRONT.match(files.get(MAIN, b"").decode("utf-8-sig"))
         if found:
             [document] = trees(found[1], [])
             name = document.child("name")
@@ -253,40 +258,26 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
         return False
 
 
-def upload(
-    app: App,
-    name: str,
-    files: Files,
-    skill: Raw | None,
-    fields: Raw,
-    sending: Callable[[Write[Resource]], None] = lambda write: None,
-) -> Raw:
-    """Add a version to a skill, or create one; return what was made. Raises QoderError.
-
-    `sending` gets the write before it is sent, for one who may not wait for it.
-    """
-
-    def write(parts: list[Part]) -> Write[Resource]:
-        if skill:
-            upload = _new_version(app, skill, files, parts)
-        else:
-            upload = creating(app, _SKILL, fields, files=parts)
-        sending(upload)
-        return upload
-
+def step_of(name: str, files: Files, skill: Raw | None, fields: Raw) -> Step:
+    """Return the step that creates a skill with these fields and files, or adds a version to one that is there."""
     # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
-    try:
-        return write(parts).deliver().raw
-    except Rejected as error:
-        if error.http_status != 400 or not _FORM.search(error.message):
-            raise
-    app.progress.note("the API takes only a zip; sending one")
-    return write([("file", f"{name}.zip", zipped(files))]).deliver().raw
+    send = Send("create", fields, parts, lambda: ("file", f"{name}.zip", zipped(files)))
+    change = FieldChange("files", ABSENT, sorted(files))
+    if skill is not None:
+        send = send._replace(verb="version", body={}, make=partial(_new_version, files=files))
+        change = change._replace(before=f"version {newest(skill)}")
+    form = form_of(_SKILL)
+    return Step(
+        noun=_SKILL, form=form, wanted=fields, current=skill, changes=[change], sends=[send], origin=Origin(name)
+    )
 
 
-def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Write[Resource]:
-    """Return the write of a version. None is marked as ours; a newer one with our files will do."""
+def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -> Write[Resource]:
+    """Return the write of a version. None is marked as ours; a newer one with our files will do.
+
+    It comes to what the skill shows of it.
+    """
     id, before = str(skill["id"]), number_of(newest(skill))
     path = f"{path_of(_SKILL, id)}/versions"
 
@@ -296,19 +287,22 @@ def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Write
         except Unfit as error:
             raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
 
+    def of(version: Any) -> Resource | None:
+        return Resource({"id": id, "latest_version": version}) if version else None
+
     def find() -> Resource | None:
         for page in app.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False, fresh=True):
             for row in map(mapping, page["data"]):
                 if number_of(row.get("version")) > before and is_ours(str(row["version"])):
-                    return Resource(row)
+                    return of(row["version"])
         return None
 
     return object_write(
         app.client,
         Sent("POST", path, files=parts),
-        parse=lambda value: Resource(mapping(value)) if mapping(value).get("version") else None,
+        parse=lambda value: of(mapping(value).get("version")),
         what=f"adding a version to {id}",
-        shows=lambda found: number_of(found.raw.get("version")) > before,
+        shows=lambda found: number_of(newest(found.raw)) > before,
         find=find,
         look=app.looking("skill", "versions", id),
     )
@@ -343,3 +337,90 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
                 file.write(content)
 
     return save(write, f"skill {name}", name, folder)
+
+
+# In a folder: one is a folder with SKILL.md, found by the name in it, and compared by its content.
+
+
+def _read_folder(path: str) -> Content:
+    try:
+        files = read(path)
+        name = name_in(files, path)
+    except UsageError as error:
+        raise Problem(error.message.removeprefix(f"{path}: ").removeprefix(f"{path} ")) from None
+    return Content(name, {"display_title": name}, files)
+
+
+def _name_of(lists: Lists, row: Raw) -> str | None:
+    """Return the name of a listed skill; of one that the list does not name, its newest version is asked, once."""
+    if name := text(row.get("name")) or name_in_mark(_SKILL, row):
+        return name
+    asked: str | None = lists.once(("name", row["id"]), lambda: name_of(lists.app, row))
+    return asked
+
+
+def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:
+    """Return a step that uploads the files, unless the newest version has them."""
+    files, current = declared.content, step.current
+    if current is not None:
+        noted = mapping(current.get("metadata")).get(CONTENT)
+        if noted and newest(current) in ("1", None):
+            is_as_wanted = noted == content_digest(files)
+        else:
+            is_as_wanted = is_same(lists.app, current, files)
+        if is_as_wanted:
+            return step.with_(changes=(), sends=(), wanted={})
+    uploading = step_of(declared.name, files, current, step.body)
+    if current is None:
+        marks = {CONTENT: content_digest(files), **mapping(step.body.get("metadata"))}
+        uploading = step_of(declared.name, files, current, {**step.body, "metadata": marks})
+    fields = step.wanted if current is None else {}  # the title of one that is there stays
+    return step.with_(changes=uploading.changes, sends=uploading.sends, wanted=fields)
+
+
+def _differs(lists: Lists, raw: Raw) -> str:
+    """Return why a skill is not as its mark says: only the content of its first version is noted."""
+    version, noted = newest(raw), mapping(raw.get("metadata")).get(CONTENT)
+    if version is None or not noted:
+        return "nothing says what its content was"
+    try:
+        files = rooted(unzipped(content_of(lists.app, str(raw["id"]), version), UNPACKED))
+    except Unfit as error:
+        return f"its version {version} {error}"
+    return "" if content_digest(files) == noted else f"its version {version} is not what was uploaded first"
+
+
+def _export(export: Exporting, fields: Raw) -> Raw:
+    """Write the files of a skill; no document says what it is."""
+    version = newest(export.raw)
+    if version is None:
+        raise Unexportable("has no version")
+    try:
+        files = rooted(unzipped(content_of(export.lists.app, str(export.raw["id"]), version), UNPACKED))
+        odd = next((part for path in files for part in path.split("/") if safe_name(part) != part), None)
+        if odd is not None:
+            raise Unfit(f"has {odd!r}, which not every system takes as a name")
+        name_in(files, "it")
+    except Unfit as error:
+        raise Unexportable(str(error)) from None
+    except UsageError as error:
+        raise Unexportable(error.message.removeprefix("it: ")) from None
+    for path in sorted(files, key=lambda path: (path != MAIN, path)):
+        export.files[f"{export.path}/{path}"] = files[path]
+    return {}
+
+
+def _settable(raw: Raw) -> Raw:
+    return {**_PLAIN.settable(raw), "latest_version": newest(raw)}  # which says whether somebody added one
+
+
+_PLAIN = form_with(("display_title", "metadata"))
+HOW = How(
+    read=_read_folder,
+    name=_name_of,
+    ours=is_ours,
+    form=_PLAIN._replace(settable=_settable),
+    plan=_plan,
+    differs=_differs,
+    export=_export,
+)

@@ -1,7 +1,6 @@
 """The body of a create or update, from a file and from options, which win.
 
-`${VAR}` in a file is expanded. An object of the API, with its `type`, is taken as it is,
-without what only the server sets.
+A file is read as those of a folder are.
 """
 
 import json
@@ -11,12 +10,13 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.marks import is_ours, without_ours
-from qoder_cli.base.tokens import names_token
-from qoder_cli.files.tree import BadFiles, Node, Problem, problems_of_hidden, tokens_in
+from qoder_cli.base.marks import is_ours
+from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.checking import tokens_in, tree_of
+from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
-from qoder_cli.nouns.table import Noun, Operation, operation
+from qoder_cli.nouns.table import Operation, operation
 from qoder_cli.nouns.table import body_of as schema_of
 
 Raw = dict[str, Any]
@@ -41,7 +41,7 @@ def body_of(
     named |= {field: option.name for field, option in options_by_field.items() if option and field in options}
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
-        check_typed(named[field], value)
+        check_typed(named[field], field, value)
     fields = {} if file is None else _of_file(app, noun, wanted, file)
     body = fields | typed
     if "metadata" in fields and "metadata" in typed:
@@ -57,7 +57,7 @@ def body_of(
 
 def _check_options(wanted: Operation, typed: Raw, named: Mapping[str, str]) -> None:
     """Raise UsageError for what options say and the schema refuses, as it would in a file."""
-    from qoder_cli.files.check import problems_of
+    from qoder_cli.nouns.checking import problems_of
 
     if not typed:
         return
@@ -95,10 +95,10 @@ def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) 
     return dict.fromkeys(removed or ()) | pairs(typed) or None
 
 
-def check_typed(option: str, value: Any, *, is_prompt: bool = False) -> None:
-    """Raise UsageError for non-UTF-8 and, except in prompts, for a token."""
+def check_typed(option: str, field: str, value: Any) -> None:
+    """Raise UsageError for non-UTF-8 and for a token where a field has none, as in a file."""
     text = json.dumps(value, ensure_ascii=False)
-    if names_token(text) and not is_prompt:
+    if any(tokens_in(tree_of({field: value}))):
         raise UsageError(f"{option}: a token was given; nothing was sent", hint="set QODER_PAT to it")
     try:
         text.encode()
@@ -120,62 +120,32 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
 
 def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     """Return what a file says. Raises BadFiles, with every problem in it."""
-    from qoder_cli.files.documents import read, trees
-    from qoder_cli.files.load import Filler
+    from qoder_cli.files.documents import documents_of
+    from qoder_cli.files.filling import Filler
+    from qoder_cli.nouns.declaring import add_problems, fill, settable, wrong_in
 
-    problems: list[Problem] = []
-    body: Raw = {}
+    filler, body = Filler(app.env, []), dict[str, Any]()
     try:
-        documents = list(trees(file, read(file, stdin=app.stdin), problems))
-        documents = [each for each in documents if each.content is not None]
-        if len(documents) != 1 or not isinstance(documents[0].content, dict):
-            more = documents[1].line if len(documents) > 1 else 0
-            raise Problem(f"must be one mapping of the fields of the {noun.called}", line=more)
-        [written] = [document] = documents
-        kind = document.child("type")
-        # As `get --json` shows it: `agent`, `memory_store`.
-        is_object = kind is not None and kind.content == noun.called.replace(" ", "_")
-        if is_object:
-            body = _settable(app, noun, document, wanted, file)
-        else:
-            document = Filler(app.env, problems).fill(document, ())
-            body = document.plain()
-        paths = {problem.path for problem in problems}  # what follows from them is left out
-        wrong = _wrong(document, wanted, body)
-        if not is_object:
-            wrong += tokens_in(document)
-        not_sent = [str(name) for name, _ in written.items() if is_object and name not in wanted.body]
-        wrong += problems_of_hidden(written, ignored=not_sent)
-        problems += [problem for problem in wrong if problem.path not in paths]
+        documents = list(documents_of(file, filler.problems, stdin=app.stdin))
+        if len(documents) != 1:
+            line = documents[1].node.line if documents else 0
+            raise Problem(f"must be one mapping of the fields of the {noun.called}", line=line)
+        reader = Reader("file", null_clears=wanted.id.endswith(".update"))
+        read, ignored = fill(documents[0], noun, filler), list[str]()
+        body = read.fields
+        if read.is_servers:
+            ignored = [name for name in body if name not in wanted.body]
+            app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")
+            body = settable(noun, body, wanted.body)
+            if not reader.null_clears:
+                body = {**noun.holds.absent, **body}
+        wrong = wrong_in(read, body, schema_of(wanted), reader, ignored=ignored)
+        # What an option may say instead is reported later, with its option.
+        is_later = {field for field in wanted.required if _is_blank(body.get(field))}
+        add_problems(filler.problems, (each for each in wrong if each.path not in is_later))
     except Problem as problem:
-        problems.append(problem)
-    if problems:
-        messages = [problem.located(file) for problem in sorted(problems, key=lambda problem: problem.line)]
-        raise BadFiles(messages, "the file")
+        filler.problems.append(problem)
+    if filler.problems:
+        found = sorted(filler.problems, key=lambda problem: problem.line)
+        raise BadFiles([problem.located(file) for problem in found], "the file")
     return body
-
-
-def _settable(app: App, noun: Noun, document: Node, wanted: Operation, file: str) -> Raw:
-    """Return the settable fields of an API object."""
-    plain = document.plain()
-    body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
-    if wanted == operation(noun, "create"):
-        for field, value in noun.absent.items():
-            body.setdefault(field, value)
-    if ignored := [field for field in plain if field not in wanted.body]:
-        app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")
-    if isinstance(body.get("metadata"), dict):
-        body["metadata"] = without_ours(body["metadata"])
-    return body
-
-
-def _wrong(document: Node, wanted: Operation, body: Raw) -> list[Problem]:
-    """Return what is wrong with a body that a document says."""
-    from qoder_cli.files.check import check_body
-
-    problems = check_body(schema_of(wanted), body, document, Reader("file", null_clears=wanted.id.endswith(".update")))
-    for problem in problems:
-        if problem.text.startswith("unknown field") and problem.path not in wanted.body and problem.path in body:
-            problem.text += f" (known: {', '.join(wanted.body)})"
-    # What an option may say instead is reported later, with its option.
-    return [each for each in problems if not (each.path in wanted.required and _is_blank(body.get(each.path)))]

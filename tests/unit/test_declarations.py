@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -19,7 +19,10 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.files import yamlread
-from qoder_cli.files.load import Declared, load, missing_for_create
+from qoder_cli.nouns.declared import Declaration
+from qoder_cli.nouns.table import NOUNS
+from qoder_cli.stack import declarations
+from qoder_cli.stack.folder import Folder, Source, find
 from tests.conftest import examples
 
 NIGHTLY = """\
@@ -36,12 +39,26 @@ FIELDS = {
 }
 
 
-def read(text: str, env: Mapping[str, str] | None = None) -> list[Declared]:
-    """Return what a text on standard input declares."""
-    return load(["-"], stdin=io.StringIO(text), env=env or {})
+DEPLOY = NOUNS["deploy"]
 
 
-def one(text: str, env: Mapping[str, str] | None = None) -> Declared:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a folder whose files are deployments."""
+    (tmp_path / "deployments").mkdir()
+    return tmp_path / "deployments"
+
+
+def read(text: str, env: Mapping[str, str] | None = None) -> list[Declaration]:
+    """Return what a text on standard input declares, of deployments."""
+    return of_stdin(io.StringIO(text), env)
+
+
+def of_stdin(stdin: IO[str] | None, env: Mapping[str, str] | None = None) -> list[Declaration]:
+    return [*declarations.read(Folder(".", [Source("-", DEPLOY)]), env or {}, stdin=stdin).things]
+
+
+def one(text: str, env: Mapping[str, str] | None = None) -> Declaration:
     """Return the only deployment that a text declares."""
     [declared] = read(text, env)
     return declared
@@ -51,8 +68,8 @@ def field(name: str, value: str, env: Mapping[str, str] | None = None) -> Any:
     return one(f"id: dep_1\n{name}: {value}", env).fields[name]
 
 
-def files(*paths: Path | str, env: Mapping[str, str] | None = None) -> list[Declared]:
-    return load([str(path) for path in paths], stdin=None, env=env or {})
+def files(*paths: Path | str) -> list[Declaration]:
+    return [*declarations.read(find([str(path) for path in paths]), {}, stdin=None).things]
 
 
 def told(text: str, env: Mapping[str, str] | None = None) -> list[str]:
@@ -74,7 +91,7 @@ def lines_of(error: UsageError) -> list[str]:
     assert error.exit == Exit.USAGE
     head, *problems = error.message.split("\n")
     count = len(problems) if not problems[-1].startswith("and ") else int(head.split()[0])
-    assert head == f"{count} problem{'s' if count > 1 else ''} in deployment files; nothing was sent"
+    assert head == f"{count} problem{'s' if count > 1 else ''} in the files; nothing was sent"
     return problems
 
 
@@ -85,20 +102,24 @@ def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
 
 
-def test_deployment_file_says_all_that_a_new_one_needs_or_what_shall_change() -> None:
+def test_file_says_all_that_a_new_one_needs_or_what_shall_change() -> None:
     declared = one(NIGHTLY)
-    assert declared == Declared("-", 1, FIELDS, None)
-    assert (declared.name, missing_for_create(declared)) == ("nightly-review", [])
-    declared = one("id: dep_1\nschedule: null\n")
-    assert (declared.id, declared.name, declared.fields) == ("dep_1", None, {"schedule": None})
-    assert missing_for_create(declared) == ["name", "agent", "environment_id", "initial_events"]
+    assert (declared.noun, declared.place, declared.name, declared.fields) == (
+        DEPLOY,
+        ("-", 1),
+        "nightly-review",
+        FIELDS,
+    )
+    declared = one("id: dep_1\nschedule: null\npaused: true\n")
+    assert (declared.name, declared.fields) == ("dep_1", {"schedule": None})
+    assert declared.own == {"id": "dep_1", "paused": True}
 
 
 @pytest.mark.usefixtures("_either_parser")
-def test_deployment_file_may_have_several_each_with_its_line() -> None:
+def test_file_may_have_several_each_with_its_line() -> None:
     first, second = read(f"# a comment\n\n{NIGHTLY}---\n---\n# nothing\n---\n\nname: two\n...\n")
-    assert (first.line, first.name, second.line, second.name) == (3, "nightly-review", 12, "two")
-    assert [declared.line for declared in read('{"name": "a"}\n{"name": "b"}\n\n{"name": "c"}')] == [1, 2, 4]
+    assert (first.place.line, first.name, second.place.line, second.name) == (3, "nightly-review", 12, "two")
+    assert [declared.place.line for declared in read('{"name": "a"}\n{"name": "b"}\n\n{"name": "c"}')] == [1, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -109,24 +130,24 @@ def test_deployment_file_may_have_several_each_with_its_line() -> None:
         *(("e.yml", NIGHTLY), ("f", NIGHTLY.replace("\n", "\r\n")), ("g.YAML", "- " + NIGHTLY.replace("\n", "\n  "))),
     ],
 )
-def test_deployment_file_says_the_same_in_yaml_and_json(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
-    [declared] = files(tmp_path / name)
-    assert (declared.source, declared.fields) == (str(tmp_path / name), FIELDS)
+def test_file_says_the_same_in_yaml_and_json(home: Path, name: str, text: str) -> None:
+    (file := home / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    [declared] = files(file)
+    assert (declared.place.file, declared.fields) == (str(file), FIELDS)
 
 
-def test_deployment_files_of_a_folder_are_read_by_name(tmp_path: Path) -> None:
-    for name in ("b.yaml", "a.json", "c.yml"):
-        (tmp_path / name).write_text(json.dumps({"name": name}))
-    (tmp_path / ".hidden.yaml").write_text("not: read")
-    (tmp_path / "notes.txt").write_text("not: read")
-    (tmp_path / "d.yaml").mkdir()
-    (tmp_path / "d.yaml" / "e.yaml").write_text("not: read")
-    assert [declared.name for declared in files(tmp_path)] == ["a.json", "b.yaml", "c.yml"]
+def test_files_of_a_folder_are_read_by_name_those_below_too(home: Path) -> None:
+    for name in ("b.yaml", "a.json", "c.yml", "team/d.yaml"):
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text(json.dumps({"name": name}))
+    for name in (".hidden.yaml", "notes.txt", "README.md"):
+        (home / name).write_text("not: read")
+    (home / "out.json").write_text('[{"name": "what a command printed"}]')
+    assert [declared.name for declared in files(home)] == ["a.json", "b.yaml", "c.yml", "team/d.yaml"]
 
 
 @pytest.mark.usefixtures("_either_parser")
-def test_deployment_file_keeps_words_numbers_and_keys_as_they_were_typed() -> None:
+def test_file_keeps_words_numbers_and_keys_as_they_were_typed() -> None:
     words = "yes on off No y 12:30:00 1:2 2026-06-14 010 0x1F 1_000 .5 1. +1"
     for text in words.split(" "):
         assert field("description", text) == text
@@ -174,11 +195,11 @@ MEANT: dict[str, list[tuple[str, object]]] = {
 
 
 @pytest.mark.parametrize(("name", "written", "meant"), [(name, *row) for name, rows in MEANT.items() for row in rows])
-def test_deployment_file_fields_are_read_as_the_api_means_them(name: str, written: str, meant: object) -> None:
+def test_file_fields_are_read_as_the_api_means_them(name: str, written: str, meant: object) -> None:
     assert field(name, written, {"V": "3"}) == meant
 
 
-def test_deployment_file_events_may_have_plain_texts() -> None:
+def test_file_events_may_have_plain_texts() -> None:
     events = """
   - type: system.message
     content: Be brief.
@@ -199,12 +220,12 @@ def test_deployment_file_events_may_have_plain_texts() -> None:
 
 
 @pytest.mark.usefixtures("_either_parser")
-def test_deployment_file_anchors_repeat_what_they_name() -> None:
+def test_file_anchors_repeat_what_they_name() -> None:
     declared = one("name: &n same\nmetadata: {a: *n, *n : b}\ndescription: *n")
     assert declared.fields == {"name": "same", "metadata": {"a": "same", "same": "b"}, "description": "same"}
 
 
-def test_deployment_file_in_json_is_read_by_its_own_rules() -> None:
+def test_file_in_json_is_read_by_its_own_rules() -> None:
     text = '{"name"\t:"a\\ud83d\\ude00\\/\u2028b", "id":"dep_1",\n\t"resources":[{"type":"file","n":1.10,"m":1E400}]}'
     declared = one(text)
     assert declared.name == "a\U0001f600/\u2028b"
@@ -236,18 +257,14 @@ API_OBJECT = {
 }
 
 
-def test_deployment_file_takes_an_object_of_the_api_as_it_is() -> None:
+def test_file_takes_an_object_of_the_api_as_it_is() -> None:
     declared = one(json.dumps([API_OBJECT]))
     schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
     assert declared.fields == {**FIELDS, "schedule": schedule, "metadata": {"team": "a"}}
-    assert declared.id == "dep_1"
-    assert set(declared.ignored) == {
-        *("type", "status", "paused_reason", "created_at", "updated_at", "archived_at", "input", "exit_code"),
-        *("schedule.last_run_at", "schedule.upcoming_runs_at", "metadata.cas_config"),
-    }
+    assert declared.own == {"id": "dep_1"}
 
 
-def test_deployment_file_refuses_what_only_the_server_sets() -> None:
+def test_file_refuses_what_only_the_server_sets() -> None:
     assert told("name: a\nstatus: paused\nmetadata:\n  cas_config: x\n") == [
         "-:2: status: is read-only; remove it",
         "-:4: metadata.cas_config: is read-only; remove it",
@@ -262,34 +279,34 @@ def test_deployment_file_refuses_what_only_the_server_sets() -> None:
         *(("${EMPTY:-a b: }", "a b: "), ("${A:-else}", "one"), ("${NESTED}", "${A}")),
     ],
 )
-def test_deployment_file_fills_variables_in_once_and_never_reads_them_as_yaml(written: str, meant: str) -> None:
+def test_file_fills_variables_in_once_and_never_reads_them_as_yaml(written: str, meant: str) -> None:
     env = {"A": "one", "B": "two: [3]", "NESTED": "${A}", "EMPTY": ""}
     assert field("metadata", json.dumps({"${A}": written}), env) == {"${A}": meant}
 
 
-def test_deployment_file_knows_where_a_variable_is_a_secret() -> None:
+def test_file_knows_where_a_variable_is_a_secret() -> None:
     env = {"TOKEN": "hunter2", "ALL": "A=one;B=two", "NONE": ""}
     text = "name: a-${TOKEN}\ndescription: <${TOKEN}>\nmetadata: {token: '${TOKEN}'}\nmessage: ${ALL}\n"
-    assert one(text, env).secret_places == frozenset()
+    assert one(text, env).secrets == frozenset()
     mapping = "environment_variables: {A: '${TOKEN}', B: plain, C: '${NONE:-default}', d e: 'x${TOKEN}'}"
-    assert one(f"name: a\n{mapping}", env).secret_places == {"environment_variables.A", "environment_variables.'d e'"}
+    assert one(f"name: a\n{mapping}", env).secrets == {"environment_variables.A", "environment_variables.'d e'"}
     places = {"environment_variables.A", "environment_variables.B"}
-    assert one("name: a\nenvironment_variables: ${ALL}", env).secret_places == places
+    assert one("name: a\nenvironment_variables: ${ALL}", env).secrets == places
     lines = 'name: a\nenvironment_variables: "C=plain\\n${ALL}\\nD=x${TOKEN}"'
-    assert one(lines, env).secret_places == places | {"environment_variables.D"}
+    assert one(lines, env).secrets == places | {"environment_variables.D"}
 
 
 @pytest.mark.parametrize(
     "name",
     ["password", "auth_token", "API_KEY", "client_secret", "deploy_key", "credentials", "pwd", "passphrase", "headers"],
 )
-def test_deployment_file_knows_the_secrets_of_resources_by_their_names(name: str) -> None:
+def test_file_knows_the_secrets_of_resources_by_their_names(name: str) -> None:
     resources = [
         {"type": "git_repository", "url": "x", name: "hunter2", "authorization_token": None},
         {"type": "file", "inner": [{name: {"a": "b"}}]},
     ]
     declared = one(json.dumps({"name": "a", "resources": resources}))
-    assert declared.secret_places == {f"resources[0].{name}", f"resources[1].inner[0].{name}"}
+    assert declared.secrets == {f"resources[0].{name}", f"resources[1].inner[0].{name}"}
 
 
 @pytest.mark.parametrize(
@@ -305,7 +322,7 @@ def test_deployment_file_knows_the_secrets_of_resources_by_their_names(name: str
         ),
     ],
 )
-def test_deployment_file_names_a_variable_that_cannot_be(written: str, problem: str) -> None:
+def test_file_names_a_variable_that_cannot_be(written: str, problem: str) -> None:
     env = {"A": "one", "EMPTY": "", "BROKEN": "\udcff"}
     text = f"name: a\nenvironment_id:\n  {json.dumps(written)}\nmessage: ${{ALSO}}\n"
     also = "ALSO is not set; set it, or give a default: ${ALSO:-text}"
@@ -341,7 +358,7 @@ SECRETS = ["hunter2\nsecond;", "hunter2", "hunter2 * * * *"]
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_deployment_file_errors_show_nothing_of_a_variable_wherever_it_stands(secret: str) -> None:
+def test_file_errors_show_nothing_of_a_variable_wherever_it_stands(secret: str) -> None:
     turn = SECRETS.index(secret)
     shown = [told(json.dumps([part, part]), {"S": secret}) for part in [*replaced(FULL)][turn::3]]
     assert len(shown) > 10
@@ -356,7 +373,7 @@ def test_deployment_file_errors_show_nothing_of_a_variable_wherever_it_stands(se
         ("resources: [{type: '${S}_repo'}]", "github", ""),
     ],
 )
-def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret: str, problem: str) -> None:
+def test_file_errors_hint_at_nothing_of_a_variable(text: str, secret: str, problem: str) -> None:
     [told_once] = told(f"name: a\n{text}", {"S": secret})
     assert "did you mean" not in told_once
     assert told_once.removeprefix("-:2: ") == problem or not problem
@@ -374,18 +391,17 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
         ("environment: ''", "environment: must be an id (env_…) or a name: the environment is empty"),
         ("environment: a\nenvironment_id: env_1", "environment: stands for environment_id, too; keep one of the two"),
         ("vaults: [a, dep_1]", "vaults[1]: must be an id (vault_…) or a name: 'dep_1' is a deployment, not a vault"),
-        ("vault_ids: [keys]", "vault_ids[0]: must be an id that begins with vault_"),
         ("zzz: 1", "zzz: unknown field"),
         ("timezone: UTC", "timezone: unknown field; did you mean schedule.timezone?"),
         ("agent:\n  id: agent_1\n  verison: 2", "4: agent.verison: unknown field; did you mean version?"),
         ("agent: 5", "agent: must be an agent's id or name, or a mapping of id and version"),
-        ("agent: {id: agent_, version: 1}", "agent.id: must be an id (agent_…) or a name: 'agent_' is not an agent id"),
+        ("agent: {id: agent_, version: 1}", "agent: must be an id (agent_…) or a name: 'agent_' is not an agent id"),
         ("agent: {id: agent_1, version: 0}", "agent.version: must be at least 1"),
         ("agent: {id: agent_1, version: true}", "agent.version: must be a whole number"),
         ("description: 5", "description: must be text; put it in quotes"),
         ("agent: {version: 1}", "agent.id: is required"),
-        ("id: drun_1", "id: must be an id that begins with dep_"),
-        ("id: dep_1/run", "id: must be only the id, without '/'"),
+        ("id: drun_1", "id: must be only the id, which begins with dep_"),
+        ("id: dep_1/run", "id: must be only the id, which begins with dep_"),
         (f"description: {'x' * 2049}", "description: has more than 2048 characters"),
         ("message: ''", "message: is empty"),
         ("message: a\ninitial_events: [{type: user.message, content: b}]",
@@ -419,7 +435,8 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
             "resources[0]: unknown field pasword; did you mean password?",
             "resources[1]: unknown field memory_store; did you mean memory_store_id?"),
         (f"resources: [{', '.join(['{type: file}'] * 501)}]", "resources: has more than 500 entries"),
-        ("vault_ids: [vault_1, env_1]", "vault_ids[1]: must be an id that begins with vault_"),
+        ("vault_ids: [vault_1, env_1]",
+            "vault_ids[1]: must be an id (vault_…) or a name: 'env_1' is an environment, not a vault"),
 
         ("metadata:\n  a: b\n  'c d': true", "4: metadata.'c d': must be text; put it in quotes"),
         ("metadata: {a: null}", "metadata.a: must be text, not null"),
@@ -448,11 +465,11 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
             "space around it",
             "5: environment_variables.B: must not contain a line break or ;, which the API cannot carry",
             "6: environment_variables.C: must not contain a line break or ;, which the API cannot carry"),
-        ("type: run", "type: is read-only; remove it"),
+        ("type: run", "type: must be deployment here"),
     ],
     ids=lambda row: row[0][:40],
 )  # fmt: skip
-def test_deployment_file_checks_every_field(row: tuple[str, ...]) -> None:
+def test_file_checks_every_field(row: tuple[str, ...]) -> None:
     text, *problems = row  # of its line 2, unless they say another
     expected = [problem if problem[0].isdigit() else f"2: {problem}" for problem in problems]
     assert told(f"name: a\n{text}") == [f"-:{problem}" for problem in expected]
@@ -471,27 +488,27 @@ def test_deployment_file_checks_every_field(row: tuple[str, ...]) -> None:
             [f'"{text}"}}' for text in ("61 * * * *", "* * * *", "@daily", "")],
         ),
         ("name: ", "-:1: name: ", ["''", "'  '", "x" * 257, "null", "5", "[]"]),
-        ("description: ", "-:1: name or id is required, to tell which deployment it is", ["a"]),
-        ("", "-: contains no deployment", ["", "# only comments\n", "---\n---\n", "null", "~", "[]"]),
-        ("", "a deployment must be a mapping of fields", ["name", "5", "- a", "[[]]", '"name"']),
+        ("description: ", "-:1: name is required, or the id of one that is there", ["a"]),
+        ("", "-: declares nothing", ["", "# only comments\n", "---\n---\n", "null", "~", "[]"]),
+        ("", "must be the fields of the deployment", ["name", "5", "- a", "[[]]", '"name"']),
     ],
 )
-def test_deployment_file_refuses_these_values(before: str, said: str, values: list[str]) -> None:
+def test_file_refuses_these_values(before: str, said: str, values: list[str]) -> None:
     for value in values:
         [problem] = told(before + value)
         assert said in problem, value
 
 
-def test_deployment_files_are_told_all_their_faults_at_once(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("name: a\nzzz: 1\n---\nname: [\n")
-    (tmp_path / "b.json").write_text('{"name": "b",\n "agent": 5,\n "agent": "agent_1"}')
-    (tmp_path / "c.yaml").write_text(NIGHTLY)
-    problems = told_of(tmp_path, tmp_path / "nothere.yaml")
-    assert [problem.removeprefix(f"{tmp_path}{os.sep}") for problem in problems] == [
+def test_files_are_told_all_their_faults_at_once(home: Path) -> None:
+    (home / "a.yaml").write_text("name: a\nzzz: 1\n---\nname: [\n")
+    (home / "b.json").write_text('{"name": "b",\n "agent": 5,\n "agent": "agent_1"}')
+    (home / "c.yaml").write_text(NIGHTLY)
+    problems = told_of(home, home / "nothere.yaml")
+    assert [problem.removeprefix(f"{home}{os.sep}") for problem in problems] == [
+        "nothere.yaml: does not exist",
         "a.yaml:2: zzz: unknown field",
         "a.yaml:5: not YAML: did not find expected node content (while parsing a flow node, line 5)",
         "b.json:3: agent: duplicate key (first on line 2)",
-        "nothere.yaml: cannot be read: No such file or directory",
     ]
 
 
@@ -505,25 +522,24 @@ def test_deployment_files_are_told_all_their_faults_at_once(tmp_path: Path) -> N
     ids=["50", "1,200", "1,200 deployments"],
 )
 @pytest.mark.few(2)
-def test_deployment_file_shows_twenty_faults_and_counts_at_most_a_thousand(text: str, rest: str) -> None:
+def test_file_shows_twenty_faults_and_counts_at_most_a_thousand(text: str, rest: str) -> None:
     problems = told(text)
     assert (len(problems), problems[-1]) == (21, rest)
 
 
-def test_deployment_files_may_not_have_two_of_one_name_or_id(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("id: dep_1\nname: one\n---\nname: two\n")
-    (tmp_path / "b.yaml").write_text("name: two\n\n---\nname: three\nid: dep_1\nzzz: 1\n")
-    (tmp_path / "c.json").write_text('[{"name": "four"}, {"name": "four"}]')
-    a, b, c = (tmp_path / name for name in ("a.yaml", "b.yaml", "c.json"))
+def test_files_may_not_have_two_of_one_name_unless_both_have_ids(home: Path) -> None:
+    (home / "a.yaml").write_text("id: dep_1\nname: one\n---\nname: two\n")
+    (home / "b.yaml").write_text("name: two\n\n---\nname: one\nid: dep_2\nzzz: 1\n")
+    (home / "c.json").write_text('{"name": "four"} {"name": "four"}')
+    a, b, c = (home / name for name in ("a.yaml", "b.yaml", "c.json"))
     assert told_of(a, b, c) == [
-        f"{b}:1: name: is already used at {a}:4",
-        f"{b}:5: id: is already used at {a}:1",
         f"{b}:6: zzz: unknown field",
-        f"{c}:1: [1].name: is already used at {c}:1",
+        f"{b}:1: name: is that of another deployment, in {a}:4",
+        f"{c}:1: name: is that of another deployment, in {c}:1",
     ]
 
 
-def test_deployment_file_faults_are_short_and_steer_no_terminal() -> None:
+def test_file_faults_are_short_and_steer_no_terminal() -> None:
     problems = told('name: a\n"\\e[31m\\u202e": 1\n' + f"? {'x' * 5000}\n: 1\n" + f"z: !{'y' * 5000} 1\n")
     assert all(len(problem) < 400 and problem.isprintable() for problem in problems)
 
@@ -555,7 +571,7 @@ def test_deployment_file_faults_are_short_and_steer_no_terminal() -> None:
         ("%YAML 9.1\n---\nname: a", "1: not YAML: found incompatible YAML document"),
     ],
 )
-def test_deployment_file_refuses_yaml_that_is_none_or_does_too_much(text: str, problem: str) -> None:
+def test_file_refuses_yaml_that_is_none_or_does_too_much(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text))
 
 
@@ -569,7 +585,7 @@ def test_deployment_file_refuses_yaml_that_is_none_or_does_too_much(text: str, p
         ("vault_ids: [vault_1", "line 2)"),
     ],
 )
-def test_deployment_file_says_what_needs_quotes(text: str, advice: str) -> None:
+def test_file_says_what_needs_quotes(text: str, advice: str) -> None:
     [problem] = told(f"name: a\n{text}")
     assert problem.endswith(advice)
 
@@ -596,7 +612,7 @@ TOO_LARGE = "larger than 4 MB after expansion"
     ids=["laughs", "documents", "lists", "many lists", "mappings", "dashes", "repeated", "repeated texts", "variables"],
 )
 @pytest.mark.few(3)
-def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: str) -> None:
+def test_file_refuses_what_grows_without_bounds(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text, {"A": "x" * 1000}))
 
 
@@ -618,20 +634,20 @@ def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: s
         ("[" * 100_000, "1: nested more than 100 levels deep"),
     ],
 )
-def test_deployment_file_refuses_json_that_is_none(tmp_path: Path, text: str, problem: str) -> None:
-    file = tmp_path / "a.json"
+def test_file_refuses_json_that_is_none(home: Path, text: str, problem: str) -> None:
+    file = home / "a.json"
     file.write_text(text, encoding="utf-8")
     assert told_of(file)[0].startswith(f"{file}:{problem}")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no devices on this system")
-def test_deployment_file_of_100_mb_or_without_end_is_refused(tmp_path: Path) -> None:
-    with (file := tmp_path / "big.yaml").open("wb") as big:
+def test_file_of_100_mb_or_without_end_is_refused(home: Path) -> None:
+    with (file := home / "big.yaml").open("wb") as big:
         big.truncate(100 * 1024 * 1024)
     assert told_of(file, "/dev/zero", "/dev/null") == [
         f"{file}: is larger than 4 MB, the limit for a file",
         "/dev/zero: is larger than 4 MB, the limit for a file",
-        "/dev/null: contains no deployment",
+        "/dev/null: declares nothing",
     ]
 
 
@@ -649,10 +665,10 @@ class Endless(io.RawIOBase):
         return len(buffer)
 
 
-def test_deployment_file_on_stdin_is_refused_after_4_mb() -> None:
+def test_file_on_stdin_is_refused_after_4_mb() -> None:
     endless = Endless()
     with pytest.raises(UsageError, match="-: is larger than 4 MB, the limit for a file"):
-        load(["-"], stdin=io.TextIOWrapper(io.BufferedReader(endless)), env={})
+        of_stdin(io.TextIOWrapper(io.BufferedReader(endless)))
     assert endless.given < 5 * 1024 * 1024
 
 
@@ -665,64 +681,60 @@ def test_deployment_file_on_stdin_is_refused_after_4_mb() -> None:
         ("name: a".encode("utf-16"), ":1: is UTF-16; save it as UTF-8"),
     ],
 )
-def test_deployment_file_that_is_not_utf_8_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
+def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
     (file := tmp_path / "a.yaml").write_bytes(data)
     assert told_of(file) == [f"{file}{problem}"]
     with pytest.raises(UsageError, match="UTF-"):
-        load(["-"], stdin=io.TextIOWrapper(io.BytesIO(data)), env={})
+        of_stdin(io.TextIOWrapper(io.BytesIO(data)))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-def test_deployment_files_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken.yaml").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
-    (tmp_path / "empty").mkdir()
-    os.mkfifo(pipe := tmp_path / "pipe")
-    broken, circle, *others = told_of(tmp_path, tmp_path / "empty", "", "a\0b", "x" * 5000, pipe)
-    assert broken == f"{tmp_path / 'broken.yaml'}: cannot be read: No such file or directory"
-    assert circle.startswith(f"{tmp_path / 'circle.yaml'}: cannot be read: ")
-    assert others == [
-        f"{tmp_path / 'empty'}: has no .yaml, .yml or .json file",
-        "'': cannot be read: No such file or directory",
-        "a\\u0000b: is not a valid path",
-        f"{'x' * 5000}: cannot be read: File name too long",
+def test_files_that_cannot_be_read_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "broken.yaml").symlink_to(home / "nowhere")
+    (home / "circle.yaml").symlink_to("circle.yaml")
+    os.mkfifo(pipe := home.parent / "pipe")
+    assert told_of(home, "", "a\0b", "x" * 5000, pipe) == [
+        f"{home / 'broken.yaml'}: is a link that leads nowhere",
+        f"{home / 'circle.yaml'}: cannot be read: Too many levels of symbolic links",
+        "'': does not exist",
+        "a\\u0000b: does not exist",
+        f"{'x' * 5000}: does not exist",
         f"{pipe}: cannot be read: it is a named pipe that nothing writes to",
     ]
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    (file := tmp_path / "a.yaml").write_text(NIGHTLY)
+    (file := home.parent / "deployment_a.yaml").write_text(NIGHTLY)
     monkeypatch.setattr(os, "open", refuse)
-    monkeypatch.setattr(os, "listdir", refuse)
-    assert told_of(file, tmp_path) == [
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert told_of(file, home) == [
         f"{file}: cannot be read: Permission denied",
-        f"{tmp_path}: cannot be listed: Permission denied",
+        f"{home}: cannot be listed: Permission denied",
     ]
 
 
-def test_deployment_file_or_stdin_may_be_named_once(tmp_path: Path) -> None:
-    (file := tmp_path / "a.yaml").write_text(NIGHTLY)
-    assert told_of(tmp_path, f"{tmp_path}{os.sep}.{os.sep}a.yaml")[0].endswith("a.yaml: appears twice")
-    with pytest.raises(UsageError, match="-: appears twice"):
-        load([str(file), "-", "-"], stdin=io.StringIO("name: b"), env={})
+def test_file_or_stdin_that_is_named_twice_counts_once(home: Path) -> None:
+    (file := home / "a.yaml").write_text(NIGHTLY)
+    [declared] = files(home, file, f"{home}{os.sep}.{os.sep}a.yaml")
+    assert declared.name == "nightly-review"
 
 
-def test_deployment_file_on_a_closed_stdin_is_said_to_be() -> None:
+def test_file_on_a_closed_stdin_is_said_to_be() -> None:
     with pytest.raises(UsageError, match="-: cannot be read: it is closed"):
-        load(["-"], stdin=None, env={})
+        of_stdin(None)
     (closed := io.StringIO()).close()
     with pytest.raises(UsageError, match="-: cannot be read: I/O operation on closed file"):
-        load(["-"], stdin=closed, env={})
+        of_stdin(closed)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no paths of open files on this system")
-def test_deployment_file_that_a_shell_pipes_in_is_read_to_its_end() -> None:
+def test_file_that_a_shell_pipes_in_is_read_to_its_end() -> None:
     reader, writer = os.pipe()
 
     def write() -> None:
         with os.fdopen(writer, "w") as pipe:
-            pipe.write("#\n" * 200_000 + NIGHTLY)  # more than a pipe holds
+            pipe.write("#\n" * 200_000 + "type: deployment\n" + NIGHTLY)  # more than a pipe holds
 
     with os.fdopen(reader), ThreadPoolExecutor() as threads:
         threads.submit(write)
@@ -744,14 +756,14 @@ SCRAPS = st.sampled_from(
 @examples(Fraction(2, 3))
 @given(st.lists(SCRAPS | st.text(max_size=5), max_size=30).map("".join), st.binary(max_size=30), st.booleans())
 @example("name: a\ndescription: >\n \u2028\n", b"", False)
-def test_deployment_file_of_any_text_is_read_or_refused(text: str, data: bytes, pure: bool) -> None:
+def test_file_of_any_text_is_read_or_refused(text: str, data: bytes, pure: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if pure:
             patch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
         with suppress(UsageError):
             read(text, {"A": "b"})
         with suppress(UsageError, UnicodeEncodeError):
-            load(["-"], stdin=io.TextIOWrapper(io.BytesIO(text.encode() + data)), env={})
+            of_stdin(io.TextIOWrapper(io.BytesIO(text.encode() + data)))
 
 
 JSON_VALUES = st.recursive(
@@ -763,7 +775,7 @@ JSON_VALUES = st.recursive(
 
 @examples(Fraction(2, 3))
 @given(JSON_VALUES, st.sampled_from([None, 2]), st.booleans())
-def test_deployment_file_reads_any_json_as_an_answer(value: Any, indent: int | None, ascii_only: bool) -> None:
+def test_file_reads_any_json_as_an_answer(value: Any, indent: int | None, ascii_only: bool) -> None:
     resource = {"type": "file", "value": value}
     text = json.dumps({"id": "dep_1", "resources": [resource]}, indent=indent, ensure_ascii=ascii_only)
     with suppress(UnicodeEncodeError):  # half of a surrogate pair, which no file can hold

@@ -1,4 +1,4 @@
-"""The marks of a stack in an object's metadata: whose it is, which fields its file set, and to what.
+"""Whose a thing is: the marks of a stack in its metadata, which fields its file set, and to what.
 
 A mark counts only on the thing that it names, so that a copied one counts for nothing.
 """
@@ -11,11 +11,10 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import MOST_KEYS, without_ours
 from qoder_cli.base.model import mapping, text
-from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, is_nothing
 from qoder_cli.nouns.edits.step import Step
-from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import Noun, operation
-from qoder_cli.stack.folder import TYPE_OF
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.shown import KNOWN_BY, found_at
 
 Raw = dict[str, Any]
 
@@ -28,19 +27,32 @@ _DIGITS = 12  # of a digest
 
 def mark_of(stack: str, noun: Noun, name: str) -> str:
     """Return the mark of a thing that belongs to a stack."""
-    return f"{stack}/{TYPE_OF[noun.words]}/{name}"
+    return f"{stack}/{noun.type}/{name}"
 
 
-def owner_of(noun: Noun, raw: Raw, name: str | None = None) -> str | None:
+def owner_of(noun: Noun, raw: Raw) -> str | None:
     """Return the stack that a thing belongs to; None where it has no mark, or that of another thing."""
+    stack, _, name = _mark_in(noun, raw)
+    return stack if name else None
+
+
+def name_in_mark(noun: Noun, raw: Raw) -> str:
+    """Return the name under which a stack knows a thing; empty where its mark is none, or that of another thing."""
+    return _mark_in(noun, raw)[2]
+
+
+def _mark_in(noun: Noun, raw: Raw) -> tuple[str, str, str]:
     parts = (text(mapping(raw.get("metadata")).get(STACK)) or "").split("/", 2)
-    if len(parts) == 3 and parts[1] == TYPE_OF[noun.words] and parts[2] == (name_of(raw) if name is None else name):
-        return parts[0]
-    return None
+    names = {found_at(raw, key) for key in (*KNOWN_BY, noun.naming.named_by)}
+    if len(parts) == 3 and parts[1] == noun.type and parts[2] in names:
+        return parts[0], parts[1], parts[2]
+    return "", "", ""
 
 
 def digest(value: Any) -> str:
-    """Return what tells one value of a field from another."""
+    """Return what tells one value of a field from another; empty is nothing."""
+    if is_nothing(value):
+        value = None
     return sha256(jsontext.dump(_sorted(value)).encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
@@ -55,7 +67,7 @@ def content_digest(files: Mapping[str, bytes]) -> str:
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value) if value[key] not in (None, "", [], {})}
+        return {key: _sorted(value[key]) for key in sorted(value) if not is_nothing(value[key])}
     if isinstance(value, list):
         return [_sorted(each) for each in value]
     if isinstance(value, Number | float):
@@ -84,6 +96,22 @@ def _noted(record: str) -> dict[str, str]:
     return {name: value for name, _, value in (each.partition("=") for each in record.split())}
 
 
+def _names_set(record: str) -> set[str]:
+    """Return the fields that a record says were set to something."""
+    return {name for name, was in _noted(record).items() if was != digest(None)}
+
+
+def is_filled_in(noun: Noun, name: str, value: Any) -> bool:
+    """Return whether the server fills a field in with this value, where nobody sets it."""
+    filled = noun.kind.filled if noun.kind else {}
+    return name in filled and (filled[name] is None or digest(filled[name]) == digest(value))
+
+
+def has_room(metadata: Raw) -> bool:
+    """Return whether both marks can be added to metadata, and the one that settles a lost response."""
+    return len(without_ours(metadata)) + 3 <= MOST_KEYS
+
+
 def marked(form: Form) -> Form:
     """Return how things of a kind are compared, marks included."""
 
@@ -97,31 +125,18 @@ def marked(form: Form) -> Form:
     return form._replace(settable=settable)
 
 
-def has_room(metadata: Raw) -> bool:
-    """Return whether both marks can be added to metadata, and the one that settles a lost response."""
-    return len(without_ours(metadata)) + 3 <= MOST_KEYS
-
-
-def add_marks(step: Step, marks: Raw) -> None:
-    """Have a step write the marks of a stack, too."""
-    step.form = marked(step.form)
-    before = mapping((step.current or {}).get("metadata"))
+def with_marks(step: Step, marks: Raw) -> Step:
+    """Return a step that writes the marks of a stack, too."""
+    before = mapping(step.before.get("metadata"))
     if "metadata" in step.wanted or step.current is None:
-        step.wanted = {**step.wanted, "metadata": {**mapping(step.wanted.get("metadata")), **marks}}
+        labels = {**mapping(step.wanted.get("metadata")), **marks}
+        step = step.with_(wanted={**step.wanted, "metadata": labels})
+    step = step.with_(form=marked(step.form))
     missing = {key: value for key, value in marks.items() if before.get(key) != value}
-    if not missing:
-        return
-    if set(missing) == {APPLIED} and not step.changes and not _is_news(before.get(APPLIED), marks[APPLIED]):
-        return
-    step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
-    updated, version = operation(step.noun, "update"), (step.current or {}).get("version")
-    if updated and "version" in updated.body and version is not None:
-        step.body["version"] = version
+    has_news = _names_set(str(before.get(APPLIED))) != _names_set(marks[APPLIED])  # else only spelled otherwise
+    if not missing or (missing.keys() == {APPLIED} and not step.changes and not has_news):
+        return step
     if step.current is not None and (STACK in missing or not step.changes):
         key = STACK if STACK in missing else APPLIED
-        step.changes = [*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])]
-
-
-def _is_news(noted: Any, now: str) -> bool:
-    """Return whether other fields are set than were noted; another spelling of the same value is no news."""
-    return _noted(text(noted) or "").keys() != _noted(now).keys()
+        step = step.with_(changes=[*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])])
+    return step.sending({**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}})

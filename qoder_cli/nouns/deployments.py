@@ -1,0 +1,441 @@
+"""Deployments: the normal form, in which files and the server are compared and which is sent; how one is in a folder.
+
+    agent                  {id, type, version}; without a version its id: a create pins the latest
+    description            "" is null
+    environment_variables  lines of K=V, whatever separates them; null is ""
+    schedule               {type, expression, timezone}
+    initial_events         plain text content (older servers) is a list of one text block
+    resources, vault_ids, metadata   null is empty
+    budget                 {type, max_credit_cost} with two decimals, as "100.00"
+
+What has an unexpected type stays as it is, for the models to refuse.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any, get_args
+
+from qoder_cli.base.cron import next_fires, words_of
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import with_version
+from qoder_cli.base.jsontext import Number
+from qoder_cli.base.marks import KEY, MOST_KEYS, without_ours
+from qoder_cli.base.model import Deployment, array, mapping
+from qoder_cli.files.filling import is_unset
+from qoder_cli.nouns.declared import Declaration
+from qoder_cli.nouns.deploy import Deployment as Schema
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, by_key, metadata
+from qoder_cli.nouns.edits.step import Send, Step
+from qoder_cli.nouns.how import Exporting, How, Lists
+from qoder_cli.nouns.parts import RESERVED as RESERVED
+from qoder_cli.nouns.parts import VARIABLES as VARIABLES
+from qoder_cli.nouns.parts import Resource, labels_of
+from qoder_cli.nouns.parts import assignments as assignments
+from qoder_cli.nouns.schema import fields_of, inside
+from qoder_cli.output.yamltext import Unquoted
+
+Raw = dict[str, Any]
+
+EMPTY: Raw = {
+    "description": None,
+    "environment_variables": "",
+    "schedule": None,
+    "resources": [],
+    "vault_ids": [],
+    "metadata": {},
+    "budget": None,
+}
+_FIELDS = fields_of(Schema)
+REQUIRED = tuple(name for name in _FIELDS if name not in EMPTY and not _FIELDS[name].is_servers)  # of a create
+SETTABLE = (*REQUIRED, *EMPTY)
+# The fields of repositories that no server echoes, by type (help/pages/api.md#deployments).
+TOKENS = {
+    get_args(fields_of(each)["type"].hint)[0]: name
+    for each in inside(Resource)
+    for name, field in fields_of(each).items()
+    if field.is_secret
+}
+WRITE_ONLY = tuple(TOKENS.values())
+
+_WHOLE = {name: fields_of(each) for name in _FIELDS for each in inside(_FIELDS[name].hint) if each.unknown == "refused"}
+_INSIDE = {name: [key for key, field in inner.items() if not field.is_servers] for name, inner in _WHOLE.items()}
+_DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
+_DIGITS = re.compile(r"[1-9][0-9]{0,8}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def settable(deployment: Deployment) -> dict[str, Any]:
+    """Return a server's deployment in normal form: all that files can set, with defaults."""
+    fields = _sendable(deployment.raw)
+    normal = EMPTY | {name: fields[name] for name in SETTABLE if name in fields}
+    for name, keys in _INSIDE.items():
+        if isinstance(normal.get(name), dict):
+            normal[name] = {key: value for key, value in normal[name].items() if key in keys}
+    normal["metadata"] = labels_of(normal)
+    return comparable(spelled_out(normal))
+
+
+def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields in normal form without secrets of resources: no server echoes them."""
+    shown = dict(fields)
+    if isinstance(resources := fields.get("resources"), list):
+        shown["resources"] = [_without(resource, WRITE_ONLY) for resource in resources]
+    return shown
+
+
+def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with short forms written out; `message` as `initial_events`."""
+    spelled = dict(fields)
+    message = spelled.get("message")
+    if isinstance(message, str) and message and "initial_events" not in spelled:
+        del spelled["message"]
+        spelled["initial_events"] = [{"type": "user.message", "content": message}]
+    for name, value in spelled.items():
+        if value is None or (name == "description" and value == ""):
+            spelled[name] = copy({**EMPTY, "vaults": EMPTY["vault_ids"]}.get(name))
+        elif name in _NORMAL:
+            spelled[name] = _NORMAL[name](value)
+    return spelled
+
+
+def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a server fills in if it is left out (help/pages/api.md#sending-events and #resources)."""
+    if fields.get("type") == "user.define_outcome":
+        return {"max_iterations": 3}
+    if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):
+        return {"mount_path": f"/mnt/session/uploads/{fields['file_id']}"}
+    return {}
+
+
+def _agent(agent: Any) -> Any:
+    if isinstance(agent, str):
+        id, version = with_version(agent)
+        agent = {"id": id, "version": version} if version else agent
+    if not isinstance(agent, dict):
+        return agent
+    if set(agent) <= {"id", "type"} and isinstance(agent.get("id"), str) and agent.get("type", "agent") == "agent":
+        return agent["id"]
+    return _whole_number({"type": "agent", **agent}, "version")
+
+
+def _environment_variables(variables: Any) -> Any:
+    pairs = None
+    if isinstance(variables, str):
+        pairs = assignments(variables)
+    elif isinstance(variables, dict) and all(
+        assignments(f"{name}={value}") == [(name, value)] for name, value in variables.items()
+    ):
+        pairs = list(variables.items())
+    if pairs is None:
+        return variables
+    return "\n".join(f"{name}={value}" for name, value in pairs)
+
+
+def _event(event: Any) -> Any:
+    if not isinstance(event, dict):
+        return event
+    if isinstance(text := event.get("content"), str) and text:
+        event = {**event, "content": [{"type": "text", "text": text}]}
+    if event.get("type") == "user.define_outcome":
+        return _whole_number(event, "max_iterations")
+    return event
+
+
+def _whole_number(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    text = fields.get(name)
+    if isinstance(text, str) and _DIGITS.fullmatch(text):
+        return {**fields, name: int(text)}
+    return fields
+
+
+def _budget(budget: Any) -> Any:
+    if isinstance(budget, int | str | Number) and not isinstance(budget, bool):
+        budget = {"max_credit_cost": budget}
+    if not isinstance(budget, dict):
+        return budget
+    normal = {"type": "limit", **budget}
+    cost = budget.get("max_credit_cost")
+    if isinstance(cost, int | Number) and not isinstance(cost, bool):
+        cost = normal["max_credit_cost"] = str(cost)
+    if isinstance(cost, str) and (found := _DECIMAL.fullmatch(cost)):
+        normal["max_credit_cost"] = f"{found[1].lstrip('0') or '0'}.{found[2] or '':0<2}"
+    return normal
+
+
+def _sendable(value: Any) -> Any:
+    """Return a value without lone surrogates, which UTF-8 cannot carry."""
+    if isinstance(value, dict):
+        return {_sendable(key): _sendable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_sendable(item) for item in value]
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    return value
+
+
+def _without(value: Any, names: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if key not in names}
+    return value
+
+
+_NORMAL: dict[str, Callable[[Any], Any]] = {
+    "agent": _agent,
+    "environment_variables": _environment_variables,
+    "schedule": lambda value: {"type": "cron", **value} if isinstance(value, dict) else value,
+    "initial_events": lambda value: [_event(each) for each in value] if isinstance(value, list) else value,
+    "budget": _budget,
+}
+
+
+# How they are compared. An agent named without a version stays pinned: its bare id would pin the latest.
+
+_FIRES = 3  # times of a new schedule that are shown
+LATEST = "latest"  # stands for an agent's newest version
+
+
+def _agent_differs(before: Any, after: Any) -> Iterator[FieldChange] | None:
+    if not isinstance(after, str) or before is ABSENT:
+        return None
+    pinned = _pin(before)
+    is_other = pinned.get("id") != after and not is_unset(after)
+    return iter([FieldChange("agent.id", pinned.get("id", ABSENT), after)] if is_other else [])
+
+
+def _agent_anew(before: Any, after: Any) -> Iterator[FieldChange] | None:
+    if not isinstance(after, str) or _pin(before).get("id") != after:
+        return _agent_differs(before, after)
+    return iter([FieldChange("agent.version", _pin(before).get("version", ABSENT), LATEST)])
+
+
+def _pin(agent: Any) -> dict[str, Any]:
+    return {"id": agent} if isinstance(agent, str) else mapping(agent)
+
+
+def _variables(before: Any, after: Any) -> Iterator[FieldChange] | None:
+    had, has = _by_name(before), _by_name(after)
+    if had is None or has is None:
+        return None
+    return by_key(VARIABLES, had, has)
+
+
+def _by_name(variables: Any) -> dict[str, str] | None:
+    """Return a text of variables by name; None if one repeats or is malformed."""
+    if variables is ABSENT:
+        return {}
+    pairs = assignments(variables) if isinstance(variables, str) else None
+    if pairs is not None and len(dict(pairs)) == len(pairs):
+        return dict(pairs)
+    return None
+
+
+FORM = Form(
+    lambda raw: settable(Deployment(raw)),
+    comparable,
+    {"agent": _agent_differs, "metadata": metadata, VARIABLES: _variables},
+    filled_in,
+    is_exact=True,
+    is_read_first=True,
+    is_read_back=True,
+    empty=EMPTY,
+)
+REPINNING = FORM._replace(own={**FORM.own, "agent": _agent_anew})  # an agent without a version is to get its latest
+
+
+# In a folder.
+
+
+def _spell(fields: Raw) -> Raw:
+    """Return what a file says as the API has it; a path of a resource is that of a memory store, or of a text."""
+    spelled = spelled_out(fields)
+    if isinstance(resources := spelled.get("resources"), list):
+        spelled["resources"] = [_attached(resource) for resource in resources]
+    return spelled
+
+
+def _attached(resource: Any) -> Any:
+    if not isinstance(resource, dict) or not isinstance(path := resource.get("path"), str):
+        return resource
+    rest = {name: value for name, value in resource.items() if name != "path"}
+    above = os.path.basename(os.path.dirname(path)).lower()
+    is_store = above == "memory_stores" or (path.endswith((".yaml", ".yml", ".json")) and "access" in resource)
+    if not path.startswith(("./", "../")):
+        path = f"./{path}"
+    if is_store:
+        return {"type": "memory_store", **rest, "memory_store_id": path}
+    return {"type": "file", **rest, "file_id": path}
+
+
+def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
+    """Return the step of a deployment: without tokens that there are none of, and never awake while it is to be paused.
+
+    A new one is created without its schedule, paused, and given the schedule then; one that is there is paused before
+    it changes, and unpaused after it.
+    """
+    step = step.with_(sends=[send._replace(body=_sendable_body(step, send.body)) for send in step.sends])
+    if step.error is None and (lost := _would_lose(step)):
+        step = step.with_(error=UsageError(f"{step.label}: {lost}", hint="correct the file"))
+    paused = declared.own.get("paused") if declared else None
+    is_paused = step.current is not None and Deployment(step.current).state == "paused"
+    if not isinstance(paused, bool) or paused == is_paused:
+        return step
+    changes = [*step.changes, FieldChange("paused", is_paused, paused)]
+    change = Send("pause" if paused else "unpause", {})
+    sends = [change, *step.sends] if paused else [*step.sends, change]
+    if step.current is None:
+        [creation] = step.sends
+        schedule = creation.body.get("schedule")
+        body = {name: value for name, value in creation.body.items() if name != "schedule"}
+        sends = [creation._replace(body=body), change]
+        if schedule:
+            sends.append(Send("update", {"schedule": schedule}))
+    return step.with_(changes=changes, sends=sends)
+
+
+def _sendable_body(step: Step, body: Raw) -> Raw:
+    """Return a body without empty fields of a creation, which a server may not know, and without empty tokens.
+
+    Our own key goes where the keys that an update sets need its place.
+    """
+    if step.current is None:
+        body = {name: value for name, value in body.items() if name not in EMPTY or value != EMPTY[name]}
+    if "resources" in body:
+        resources = [
+            {name: value for name, value in each.items() if name not in WRITE_ONLY or value}
+            for each in body["resources"]
+        ]
+        body = {**body, "resources": resources}
+    labels = mapping(body.get("metadata"))
+    after = {**mapping(step.before.get("metadata")), **labels}
+    count = sum(value is not None and key != RESERVED for key, value in after.items())
+    if labels and KEY in after and count > MOST_KEYS:
+        body = {**body, "metadata": {**labels, KEY: None}}
+    return body
+
+
+def _would_lose(step: Step) -> str:
+    """Return what a replacement of resources would lose: tokens are never returned, so nothing sends them again."""
+    if step.current is None or "resources" not in step.body:
+        return ""
+    there = {_place_of(each) for each in map(mapping, step.form.settable(step.current)["resources"])}
+    for number, resource in enumerate(step.wanted["resources"]):
+        token = TOKENS.get(str(resource.get("type")))
+        if token and _place_of(resource) in there and not set(WRITE_ONLY) & resource.keys():
+            return (
+                f"resources[{number}] has no {token}, and changing resources would drop the one that it may have:"
+                f" add it as ${{NAME}}, or {token}: null if it needs none"
+            )
+    return ""
+
+
+def _place_of(resource: Mapping[str, Any]) -> str:
+    """Return where a repository is, whatever the spelling of its URL."""
+    return str(resource.get("url")).lower().rstrip("/").removesuffix(".git")
+
+
+def _remarks(lists: Lists, step: Step, declared: Declaration, others: Sequence[Declaration]) -> Iterator[str]:
+    paused, reason = declared.own.get("paused"), mapping(step.before.get("paused_reason"))
+    if paused is None and reason.get("type") == "error" and Deployment(step.before).state == "paused":
+        yield f"it was paused by an error ({mapping(reason.get('error')).get('type')}); paused: false unpauses it"
+    if not step.is_open:
+        return
+    if schedule := mapping(step.body.get("schedule")):
+        fires = next_fires(schedule, now=lists.app.client.server_now())[:_FIRES]
+        when = "once it is unpaused" if paused else "from now on"
+        yield f"fires {when}: {words_of(schedule)}; next {', '.join(fires) or 'never'}"
+    yield from _without_credentials(declared, others)
+
+
+def _without_credentials(declared: Declaration, others: Sequence[Declaration]) -> Iterator[str]:
+    """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
+    targets = {ref.at: ref.target for ref in declared.refs}
+    agent = targets.get(("agent",))
+    vaults = [targets.get(("vault_ids", number)) for number in range(len(array(declared.fields.get("vault_ids"))))]
+    if agent is None or None in vaults:
+        return  # what is in a vault elsewhere is not known here
+    urls = {mapping(each.fields.get("auth")).get("mcp_server_url") for each in others if each.parent in vaults}
+    for server in map(mapping, array(agent.fields.get("mcp_servers"))):
+        if server.get("url") not in urls:
+            yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"
+
+
+def _export(export: Exporting, fields: Raw) -> Raw:
+    """Return the fields of a deployment in a file: short forms, and a variable in place of each value of one."""
+    deployment = Deployment(export.raw)
+    short = _short_forms(fields)
+    for name, value in short.items():
+        export.comments[name] = [*_comments(name, value, deployment)]
+    short[VARIABLES] = _exported_variables(export, short.get(VARIABLES))
+    if isinstance(resources := short.get("resources"), list):
+        short["resources"] = [_short_resource(resource) for resource in resources]
+        if any(mapping(resource).get("type") == "file" for resource in resources):
+            export.note("uploaded files cannot be read back; it keeps their ids")
+            export.comments["resources"].append("Uploaded files cannot be read back: only this account has these ids.")
+    if deployment.state == "paused" and deployment.paused_because in (None, "manual"):
+        short["paused"] = True
+    elif deployment.state == "paused":
+        export.note(f"was paused by an error ({deployment.paused_because}); its file does not say so")
+    order = ("name", "description", "agent", "environment", VARIABLES, "schedule", "paused", "initial_events")
+    return {**{name: short[name] for name in order if name in short}, **short}
+
+
+def _exported_variables(export: Exporting, variables: Any) -> Any:
+    if isinstance(variables, dict):
+        return {name: export.variable(name, value) for name, value in variables.items()}
+    return export.variable(VARIABLES.upper(), variables) if variables else variables
+
+
+def _short_resource(resource: Any) -> Any:
+    """Return a store that is exported too by its path alone."""
+    if not isinstance(resource, dict) or not isinstance(resource.get("memory_store_id"), Unquoted):
+        return resource
+    rest = {name: value for name, value in resource.items() if name not in ("type", "memory_store_id")}
+    return {"path": resource["memory_store_id"], **rest}
+
+
+def _comments(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
+    """Yield the comments above a field."""
+    is_list = name == "resources" and isinstance(value, list)
+    if is_list and any(str(mapping(resource).get("type")) in TOKENS for resource in value):
+        yield "The server never returns tokens and passwords. To change resources, add them again as ${NAME}."
+    if name == "schedule" and (words := words_of(mapping(value))):
+        yield words
+    if name == "metadata":
+        yield "Keys you remove here are deleted."
+        labels = without_ours(mapping(deployment.raw.get("metadata")))
+        if left_out := [key for key in labels if key not in value]:
+            yield f"Read-only, left out: {', '.join(left_out)}"
+    if name == "budget":
+        yield "Credits per run; null means no limit."
+    if name == VARIABLES:
+        yield "Set these variables before you apply."
+
+
+def _short_forms(fields: Raw) -> Raw:
+    """Return fields in normal form in the short forms that files may use."""
+    short = dict(fields)
+    for name in ("agent", "schedule"):
+        if isinstance(short.get(name), dict):
+            short[name] = {key: value for key, value in short[name].items() if key != "type"}
+    if set(mapping(short.get("budget"))) == {"type", "max_credit_cost"}:
+        short["budget"] = short["budget"]["max_credit_cost"]
+    variables = short.get(VARIABLES)
+    pairs = assignments(variables) if isinstance(variables, str) else None
+    if pairs is not None and len(dict(pairs)) == len(pairs):
+        short[VARIABLES] = dict(pairs)
+    if isinstance(events := short.get("initial_events"), list):
+        short["initial_events"] = list(events)
+        for number, event in enumerate(events):
+            match event:
+                case {"content": [{"type": "text", "text": str(text), **others}]} if text and not others:
+                    short["initial_events"][number] = {**event, "content": text}
+    match short.get("initial_events"):
+        case [{"type": "user.message", "content": str(text), **others}] if not others:
+            del short["initial_events"]
+            short["message"] = text
+    return short
+
+
+HOW = How(spell=_spell, form=FORM, plan=plan, remarks=_remarks, export=_export)

@@ -1,0 +1,100 @@
+"""What the server has: each kind listed once, whole, and found by id or name."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import AuthError, NoResponse, NotFound
+from qoder_cli.base.model import mapping
+from qoder_cli.http.readback import says_whether_more
+from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.how import how_of
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.shown import name_of
+from qoder_cli.nouns.table import has_id, path_of
+from qoder_cli.nouns.taken import holders
+
+Raw = dict[str, Any]
+
+
+class ServerLists:
+    """The lists of a server, read when they are needed. What is not in one may be created, or is pruned."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._kept: dict[Any, Any] = {}
+        self.pages = cache(self._pages)
+        self.rows = cache(self._rows)
+        self._ids = cache(self._by_id)
+        self._names = cache(self._by_name)
+
+    def once(self, key: Any, ask: Callable[[], Any]) -> Any:
+        """Return what `ask` returned when it was first asked under this key."""
+        if key not in self._kept:
+            self._kept[key] = ask()
+        return self._kept[key]
+
+    def _pages(self, noun: Noun, *parents: str) -> list[Raw]:
+        """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may not be whole."""
+        try:
+            pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
+        except AuthError as error:
+            raise error.with_(message=f"the list of {noun.plural}: {error.message}") from None
+        if not pages or not says_whether_more(pages[-1]):
+            why = f"the list of {noun.plural} does not say whether it is whole; nothing was sent"
+            raise NoResponse(why, hint="try again, or check the base URL: qoder doctor")
+        return pages
+
+    def _rows(self, noun: Noun, *parents: str) -> list[Raw]:
+        """Return what is listed and not archived, each once. Raises ApiError, also for what is no thing of the kind."""
+        rows: dict[str, Raw] = {}
+        for page in self.pages(noun, *parents):
+            for row in map(mapping, page["data"]):
+                is_several = str(row.get("type")).endswith("_prefix")  # all that is below a folder
+                if not has_id(noun, row) or is_several:
+                    what = f"the list of {noun.plural} has something else in it; nothing was sent"
+                    raise NoResponse(what, hint="try again, or check the base URL: qoder doctor")
+                if not row.get("archived_at"):
+                    rows.setdefault(str(row["id"]), row)
+        return list(rows.values())
+
+    def of_id(self, noun: Noun, id: str) -> Raw | None:
+        """Return what is listed under an id."""
+        return self._ids(noun).get(id)
+
+    def _by_id(self, noun: Noun) -> dict[str, Raw]:
+        return {str(row["id"]): row for row in self.rows(noun)}
+
+    def named(self, noun: Noun, name: str) -> list[Raw]:
+        """Return what of ours is listed under a name. Raises ApiError."""
+        return self._names(noun).get(name, [])
+
+    def _by_name(self, noun: Noun) -> dict[str | None, list[Raw]]:
+        names: dict[str | None, list[Raw]] = {}
+        for row in self.rows(noun):
+            if how_of(noun).ours(row):
+                names.setdefault(self.name_of(noun, row), []).append(row)
+        return names
+
+    def name_of(self, noun: Noun, row: Raw) -> str | None:
+        """Return what something listed is called, None if it has no name. Raises ApiError."""
+        if (name := how_of(noun).name) is not None:
+            return name(self, row)
+        return name_of(row)
+
+    def unlisted(self, noun: Noun, names: Sequence[str]) -> dict[str, list[Raw]]:
+        """Return what has one of these names and is not listed yet: a list may lag. Raises ApiError."""
+        if not names or how_of(noun).name is not None:  # which asks more than the list
+            return {}
+        found = holders(self.app, noun, *names, pages=self.pages(noun))
+        return {name: rows for name, rows in zip(names, found, strict=True) if rows}
+
+    def read(self, noun: Noun, id: str) -> Raw:
+        """Return a thing by its id, as it is now. Raises ApiError, with where it was looked for."""
+        target = target_of(noun, id)
+        try:
+            return read(self.app.client, target, fresh=True)
+        except NotFound as error:
+            hint = f"correct the id, or remove it {self.app.settings.asked}"
+            raise error.with_(hint=hint, next=self.app.looking(*noun.words.split(), "list")) from None

@@ -1,0 +1,319 @@
+"""Write a plan: each thing once what it needs is there, several at a time; then what is pruned."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, Signalled
+from qoder_cli.base.ids import a
+from qoder_cli.base.model import filled
+from qoder_cli.base.pool import Pool
+from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.local.made import Creation
+from qoder_cli.nouns.declared import Declaration
+from qoder_cli.nouns.edits.step import Applied, Job, Step, result_of, without_writing
+from qoder_cli.nouns.edits.thing import read
+from qoder_cli.nouns.lists import ServerLists
+from qoder_cli.nouns.noun import Noun
+from qoder_cli.nouns.shown import name_of
+from qoder_cli.nouns.table import operation
+from qoder_cli.nouns.taken import once_listed
+from qoder_cli.stack.plan import Known, Plan, Planned, Planner, key_of
+from qoder_cli.stack.pruning import candidates_of, judged, why_changed
+from qoder_cli.stack.turns import StackTurn
+
+Raw = dict[str, Any]
+
+AT_A_TIME = 8  # things that are written
+_FINE = ("created", "changed", "unchanged")
+
+
+def shown(applied: Applied, remarks: Sequence[str] = ()) -> Applied:
+    """Return a result with what a stack says of each thing besides: its kind, its file, its version."""
+    step = applied.step
+    more: Raw = {"kind": kind_of(step.noun), "file": step.origin.file or None, **filled({"remarks": [*remarks]})}
+    if applied.found is not None:
+        more["version"] = applied.found.raw.get("version", applied.found.raw.get("latest_version"))
+    return applied.with_(more=more)
+
+
+def kind_of(noun: Noun) -> str:
+    """Return what JSON and tables call the kind of a thing."""
+    return noun.called.replace(" ", "_")
+
+
+class Writer:
+    """Writes a plan. `on_done` hears of each result, in the thread that calls."""
+
+    def __init__(
+        self, planner: Planner, plan: Plan, turn: StackTurn | None, on_done: Callable[[Applied], None]
+    ) -> None:
+        self.app, self.planner, self.plan, self.turn, self.on_done = planner.app, planner, plan, turn, on_done
+        self.results: list[Applied | None] = [None] * len(plan.items)
+        self.pruned: list[Applied] = []
+        self._jobs: dict[int, Job] = {}
+        self._numbers = {item.declared: number for number, item in enumerate(plan.items) if item.declared}
+        self._pace = Pace(self.app.clock, per_second=WRITES_PER_SECOND, is_over=self._is_over)
+
+    def _is_over(self) -> bool:
+        return self.turn is not None and self.turn.is_over
+
+    def _beat(self) -> None:
+        self.app.progress.beat()
+        if self.turn is not None:
+            self.turn.renew()
+
+    @property
+    def count(self) -> int:
+        """How many things are done."""
+        return sum(result is not None for result in self.results) + len(self.pruned)
+
+    @property
+    def done(self) -> list[Applied]:
+        """All results, in the order of the plan; of what was stopped, what is known of it."""
+        results = [result or shown(self._given_up(number)) for number, result in enumerate(self.results)]
+        return [*results, *self.pruned, *(self._not_attempted(each) for each in self.plan.removed[len(self.pruned) :])]
+
+    def _not_attempted(self, item: Planned) -> Applied:
+        return shown(result_of(item.step, "not_attempted"))
+
+    def write(self) -> None:
+        """Write all; what needs a thing that failed is not attempted. Nothing is once the turn is over.
+
+        Raises Signalled; `done` says then how far it came.
+        """
+        items = self.plan.items
+        waits = [len(item.needs) for item in items]
+        needed_by: list[list[int]] = [[] for _ in items]
+        for number, item in enumerate(items):
+            for need in item.needs:
+                needed_by[need].append(number)
+        ready: list[int] = []
+
+        def work(number: int) -> Applied:
+            try:
+                return self._written(number)
+            except Closed:
+                return self._given_up(number)
+
+        def on_result(number: int, applied: Applied) -> None:
+            if self.results[number] is None:
+                settle(number, shown(applied))
+            self._beat()  # before the next are begun: the turn may have grown old meanwhile
+            pool.give([each for each in ready if self.results[each] is None])
+            ready.clear()
+
+        def settle(number: int, applied: Applied) -> None:
+            self.results[number] = applied
+            self.on_done(applied)
+            for dependent in needed_by[number]:
+                waits[dependent] -= 1
+                if self.results[dependent] is not None:
+                    continue
+                if applied.action not in _FINE or applied.error is not None:
+                    settle(dependent, shown(_not_reached(items[dependent].step, applied.step)))
+                elif waits[dependent] == 0:
+                    ready.append(dependent)
+
+        pool = Pool(work, on_result, at_a_time=AT_A_TIME, inbox=SimpleQueue[Any](), clock=self.app.clock)
+        try:
+            self._beat()  # planning may have taken long
+            pool.give([number for number in range(len(items)) if not waits[number]])
+            pool.hear(self._beat)
+        except Signalled:
+            self._pace.close()
+            pool.stop(LAST_WORDS, self._given_up)
+            raise
+        find_twins(self)
+        if self.plan.removed and any(result is None or result.error is not None for result in self.results):
+            self.app.progress.warn("nothing was pruned, because not all was written")
+        elif self.plan.removed:
+            self._prune()
+
+    def _known(self, declared: Declaration) -> Known | None:
+        number = self._numbers.get(declared)
+        if number is None:
+            return None
+        step, result = self.plan.items[number].step, self.results[number]
+        if result is None:
+            return Known(step.current, step.is_open)
+        return Known(result.found.raw if result.found else step.current, False)
+
+    def _given_up(self, number: int) -> Applied:
+        """Return what is known of a thing whose writing was stopped."""
+        step = self.plan.items[number].step
+        if number in self._jobs:
+            return self._jobs[number].given_up()
+        return result_of(step, "not_attempted") if step.is_open else without_writing(step)
+
+    def _written(self, number: int) -> Applied:
+        """Write one thing. Raises only Closed, Signalled."""
+        item = self.plan.items[number]
+        try:
+            if any(self.plan.items[need].step.is_open for need in item.needs):
+                item = self.planner.again(item, self._known)
+        except QoderError as error:
+            return result_of(item.step, "failed", error=error)
+        step, app = item.step, self.app
+        if step.current is not None or not step.is_open or item.declared is None:
+            job = self._jobs[number] = Job(app, step, self._pace)
+            return job.do()
+        note = Creation(step.noun.words, next(iter(step.parents), ""), key_of(item.declared), at=app.clock.now())
+        job = Job(app, step, self._pace, at_send=lambda: note._replace(at=app.clock.now()).put(app.store, app.settings))
+        self._jobs[number] = job
+        done = job.do()
+        if done.found is not None or done.action == "unknown":  # a list may show it from now on
+            id = done.found.id if done.found else ""
+            note._replace(id=id, at=app.clock.now()).put(app.store, app.settings)
+        elif job.write is not None:
+            note.drop(app.store, app.settings)
+        return done
+
+    # What no file declares any more.
+
+    def _prune(self) -> None:
+        """Archive, or delete where that is all there is, what the stack has and no file declares.
+
+        What is used by then, or was changed, stays, and is named. All is read again first, and each right before it
+        goes; once one stays, what it uses is found out anew. Nothing goes once the turn is over. Raises Signalled.
+        """
+        staying: dict[str, str] = {}
+        going: set[str] | None = None
+        for item in self.plan.removed:
+            self._beat()
+            if self._is_over():
+                return
+            id = str(item.step.before["id"])
+            try:
+                if going is None:
+                    going = self._judge(staying)
+                result = self._pruned_one(item.step, staying.get(id) if id not in going else None)
+            except ApiError as error:
+                result = result_of(item.step, "failed", error=error)
+            if result.error is not None:
+                staying.setdefault(id, "it could not be archived")
+                going = None
+            self.pruned.append(shown(result))
+            self.on_done(self.pruned[-1])
+
+    def _judge(self, staying: dict[str, str]) -> set[str]:
+        """Return the ids of what goes as it is now, and add to `staying` why others stay. Raises ApiError."""
+        planner = self.planner
+        planner.lists = ServerLists(self.app)
+        going, stays, _ = judged(planner, self.plan, candidates_of(planner, self.plan), staying)
+        staying |= {each.id: each.why for each in stays}
+        return {each.id for each in going}
+
+    def _pruned_one(self, step: Step, why: str | None) -> Applied:
+        """Return what became of one thing, read once more before it goes. Raises ApiError, Signalled."""
+        label = f"{step.noun.called} {step.label}"
+        try:
+            now = read(self.app.client, step.target, fresh=True)
+        except NotFound as error:
+            if error.enveloped:  # a proxy's 404 says nothing
+                return result_of(step, "deleted")
+            raise
+        if now.get("archived_at"):
+            return result_of(step, "archived", now)
+        why = why or why_changed(ServerLists(self.app), self.planner.stack, step.noun, now)
+        if why:
+            kept = Rejected(
+                f"{label} is kept: {why}",
+                hint="compare it with its mark, then archive it yourself if it can go",
+                next=self.app.looking(*step.target.look),
+            )
+            return result_of(step, "failed", now, kept)
+        job = Job(self.app, step, self._pace)
+        try:
+            return job.do()
+        except Closed:
+            return job.given_up()
+        except Signalled:
+            self.pruned.append(shown(job.given_up()))
+            raise
+
+
+def _not_reached(step: Step, needed: Step) -> Applied:
+    error = Rejected(
+        f"{step.noun.called} {step.name} was not attempted, because {needed.noun.called} {needed.name} is not done",
+        hint="apply again",
+    )
+    return result_of(step, "not_attempted", error=step.error or error)
+
+
+# Two applies at once.
+
+
+def look_again(planner: Planner, plan: Plan) -> Plan:
+    """Return a plan without what somebody else did since; what is there by now, or is another's, is refused.
+
+    Raises BadFiles, ApiError.
+    """
+    fresh = Planner(planner.app, planner.reading, planner.options)
+    now = fresh.plan()
+    planner.lists = fresh.lists
+    items, done = list[Planned](), set[int]()
+    for number, (item, again) in enumerate(zip(plan.items, now.items, strict=True)):
+        step = item.step
+        if step.is_open and again.step.current is not None:
+            there = again.step.current["id"]
+            if step.current is None:
+                error = Rejected(
+                    f"{step.noun.called} {step.name} was created in the meantime ({there}); nothing was changed",
+                    hint="apply again to see what differs from it",
+                )
+                step = step.with_(error=error)
+            elif again.step.error is not None:
+                step = step.with_(error=again.step.error)
+            elif not again.step.is_open:
+                step = again.step
+                done.add(number)
+        items.append(replace(item, step=step))
+    numbers = {item.declared: number for number, item in enumerate(items)}
+
+    def known(declared: Declaration) -> Known | None:
+        if declared not in numbers:
+            return None
+        step = items[numbers[declared]].step
+        return Known(step.current, step.is_open)
+
+    for number, item in enumerate(items):
+        if item.step.is_open and not done.isdisjoint(item.needs):
+            items[number] = planner.again(item, known)
+    return replace(plan, items=items)
+
+
+def find_twins(writer: Writer) -> None:
+    """Put an error on each thing that was created and whose name someone else's thing has, too."""
+    created: dict[Noun, dict[int, Applied]] = {}
+    for number, result in enumerate(writer.results):
+        is_named = result is not None and result.step.noun.kind is not None and result.step.noun.kind.is_declared
+        if result is not None and is_named and result.action == "created" and result.found:
+            created.setdefault(result.step.noun, {})[number] = result
+    for noun, results in created.items():
+        ids = {result.found.id for result in results.values() if result.found}
+        try:
+            rows = once_listed(writer.app, noun, ids, partial(_rows_of, writer.app, noun))
+        except ApiError as unread:
+            writer.app.progress.warn(
+                f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
+            )
+            continue
+        for number, result in results.items():
+            others = {str(row["id"]) for row in rows if name_of(row) == result.step.name} - ids
+            if others:
+                verb = "archive" if operation(noun, "archive") else "delete"
+                twin = Rejected(
+                    f"{noun.called} {result.label} was created, and someone else created another of this name: "
+                    + ", ".join(sorted(others)),
+                    hint=f"{verb} the one you do not want: qoder {noun.words} {verb} ID",
+                )
+                writer.results[number] = result.with_(error=twin)
+
+
+def _rows_of(app: App, noun: Noun) -> list[Raw]:
+    return ServerLists(app).rows(noun)
