@@ -558,7 +558,6 @@ _HELP = typer.Option(False, "-h", "--help", help="Show help.", callback=_show_he
 
 def everywhere(
     output: Format | None = _global("-o --output", "table, wide, pretty, markdown, json, jsonl, yaml or id.", "FORMAT"),
-    format: Format | None = _global("--format", "Same as -o.", "FORMAT", hidden=True),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),
     profile: Text = _global("--profile", "Profile of the config file to use.", "NAME", offered="profiles"),

@@ -114,6 +114,10 @@ SAME: dict[str, tuple[str, ...]] = {
     "--reason": ("--because",),
     "--key": ("--idempotency-key",),
     "--sync": ("--wait",),
+    "--environment": ("--env",),
+    "--env": ("--variable",),
+    "--exit-code": ("--exit-status",),
+    "--format": ("--output",),
 }
 # What other tools give to a start, to one secret, to a whole selection; and what an agent has here.
 _INPUTS = ("--input", "--prompt", "-m", "--message", "-e", "--env", "-F", "--field")

@@ -224,7 +224,7 @@ def format_typed(words: Sequence[str]) -> Format:
         asked = None
         if name == "--json":
             asked = "json"
-        elif name in ("--output", "--format"):
+        elif name == "--output":
             asked = value if is_bound else following
         elif cluster := _CLUSTER.fullmatch(word):
             asked = "id" if cluster["quiet"] else cluster["value"] or following

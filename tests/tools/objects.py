@@ -34,7 +34,7 @@ PROMISES = (
 )
 _USES = {"agent": "agent_writer", "environment_id": "env_workers"}
 CREATES = {
-    "deploy create": "deploy create --name new --agent agent_writer --environment env_workers -m Report.",
+    "deploy create": "deploy create --name new --agent agent_writer --env env_workers -m Report.",
     "apply": "apply new.json --yes",
     "agent create": "agent create --name new --model auto",
     "env create": "env create --name new",
