@@ -263,7 +263,7 @@ session_id  session id, as soon as it is known
 status  status of the run, or the error's type
 exit_code  the exit code
 result  the agent's final message, cut at 10,000 characters; only in GitHub Actions, and not of several runs
-run_ids  of several runs, in place of all but exit_code: an array in input order, before waiting begins
+run_ids  for several runs, in place of all but exit_code: an array in input order, before waiting begins
 
 apply:
 action  created, changed, unchanged, archived, deleted, the same with would_, failed, not_attempted or unknown

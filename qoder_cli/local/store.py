@@ -38,7 +38,6 @@ VERSION = 5  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
-_LOOK_PATIENCE = 0.05  # seconds
 _WITHOUT = "`last` and --idempotency-key will not know"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
@@ -533,7 +532,7 @@ def _look(path: Path) -> "Connection | None":
     how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
     url = f"{path.absolute().as_uri()}?{how}"
     connection: Connection = _sqlite3().connect(
-        url, uri=True, timeout=_LOOK_PATIENCE, isolation_level=None, check_same_thread=False
+        url, uri=True, timeout=0.05, isolation_level=None, check_same_thread=False
     )
     try:
         if _version(connection, path):

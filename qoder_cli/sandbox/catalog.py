@@ -132,8 +132,6 @@ def _cas_config(deployment: Deployment) -> Shape:
 
 _LIMITED = {"type": "limited", "allow_mcp_servers": False, "allow_package_managers": False, "allowed_hosts": []}
 _PROBED = {"status_code": 200, "content_type": "application/json", "body": "{}", "body_truncated": False}
-_RECLAIM = 5000  # ms until unacknowledged work goes to another worker
-_POLLING = 30  # seconds for which a worker counts as polling
 
 
 @of("agents")
@@ -205,7 +203,7 @@ class _WorkItems(Things):
     def poll(self, call: OperationCall) -> Reply:
         """Give a worker the oldest item that nobody has; null if there is none."""
         call.number("block_ms", 1, least=1, most=999)  # it never waits
-        reclaim = call.number("reclaim_older_than_ms", _RECLAIM) / 1000
+        reclaim = call.number("reclaim_older_than_ms", 5000) / 1000  # until unacknowledged work goes to another worker
         worker = call.request.headers.get("worker-id", "")
         self._environment(call).setdefault("_polls", {})[worker] = call.now
         for fields in self._queued(call):
@@ -219,7 +217,7 @@ class _WorkItems(Things):
         queued, polls = self._queued(call), self._environment(call).get("_polls", {}).values()
         taken = sum("_taken" in item for item in queued)
         oldest = next((item["created_at"] for item in queued), None)
-        polling = sum(at > call.now - _POLLING for at in polls)
+        polling = sum(at > call.now - 30 for at in polls)  # so long a worker counts as polling
         counts: Shape = {"type": "work_queue_stats", "depth": len(queued) - taken, "pending": taken}
         return {**counts, "oldest_queued_at": oldest, "workers_polling": polling}
 

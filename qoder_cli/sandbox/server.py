@@ -24,7 +24,6 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
 HOST = "127.0.0.1"
-_LONGEST_PAUSE = 0.02  # seconds until a stream looks for the unforeseen
 
 
 class _Protocol(H11Protocol):
@@ -66,7 +65,7 @@ async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, sen
 
 async def _flow(answer: WireResponse, http: HttpRequest, connection: asyncio.Transport) -> AsyncIterator[bytes]:
     """Yield a body piece by piece."""
-    longest = math.inf if answer.stream is None else _LONGEST_PAUSE
+    longest = math.inf if answer.stream is None else 0.02  # then it looks for the unforeseen
     try:
         for step in answer.steps():
             if isinstance(step, bytes):
