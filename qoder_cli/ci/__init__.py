@@ -27,7 +27,7 @@ from qoder_cli.base.errors import (
     broken_down,
 )
 from qoder_cli.base.outcome import is_going
-from qoder_cli.base.plainfile import reason_of, without_waiting
+from qoder_cli.base.plainfile import reason_of, replace_file, without_waiting
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.runs.ending import Ended
 
@@ -243,10 +243,8 @@ def _set(path: Path, values: dict[str, str]) -> None:
     ours = {name: f"QODER_{name.upper()}" for name in NAMES}
     others = [line for line in lines if line.partition("=")[0] not in ours.values()]
     variables = [f"{ours[name]}={value}" for name, value in values.items()]
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    beside.write_text("\n".join([*others, *variables, ""]), "utf-8", newline="\n")
-    beside.replace(path)
+    text = "\n".join([*others, *variables, ""])
+    replace_file(path, text.encode(), is_private=False)  # what uploads it may be another user
 
 
 def _data(text: str) -> str:
