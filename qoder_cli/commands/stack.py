@@ -266,5 +266,7 @@ def _naming(result: "Applied") -> str:
 
 
 def _so_far(results: "Sequence[Applied]") -> str:
+    """Return how many became what: what is unknown first, what was not attempted last."""
     counts = Counter(result.became for result in results)
-    return ", ".join(f"{count} {action}" for action, count in counts.items())
+    ranked = sorted(counts.items(), key=lambda counted: {"unknown": 0, "not attempted": 2}.get(counted[0], 1))
+    return ", ".join(f"{count} {action}" for action, count in ranked)
