@@ -125,7 +125,7 @@ def test_sandbox_shows_what_our_commands_make_as_the_sdk_expects_it(tmp_path: Pa
 
         environment = made("env create --name reports --network limited --allow-host a.example.com --pip pandas")
         vault = made("vault create --name reports")
-        credential = made("vault put reports API_KEY --env", "a-secret")
+        credential = made("vault put reports API_KEY --variable", "a-secret")
         made("vault put reports mcp --mcp https://mcp.example.com", "a-secret")
         skill = made(f"skill upload {tmp_path}")
         agent = made("agent create --name r --model auto --skill tables --ask Bash --mcp docs=https://m.example.com")
