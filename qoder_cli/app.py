@@ -283,8 +283,8 @@ class App:
         return self.command(noun(runs[0]), self.flags.wait_verb, *runs, *self.flags.wait_options)
 
     def looking(self, *words: str) -> list[str]:
-        """Return a command to look with, as a table even with -q."""
-        if self.flags.output == "id":
+        """Return a command to look with, as a table even with -q, or with a format that not all commands have."""
+        if self.flags.output in ("id", "csv"):
             return [self.program, *words, *repeated(self.flags)]
         return self.command(*words)
 

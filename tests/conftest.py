@@ -26,6 +26,7 @@ from hypothesis.internal.constants_ast import Constants
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
+from tests.support import printed
 from tests.support.cells import ALL_CELLS, MORE, played
 from tests.support.wire import FakeClock, Wire
 
@@ -219,6 +220,7 @@ class Qoder:
         ran = Ran(code, out.getvalue().decode(), err.getvalue().decode())
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err
+        printed.check(app, words, code, ran.out, ran.err)
         return ran
 
 

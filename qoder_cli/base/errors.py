@@ -28,7 +28,7 @@ import shlex
 import signal
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from qoder_cli.base.tokens import without_tokens
 
@@ -63,7 +63,28 @@ class Exit(IntEnum):
 # The first that applies is the exit code of several runs (help/pages/exit-codes.md). 2 can also be the code of one of
 # several (a name that two deployments have, a key that another one was started with).
 RANKING = (130, 143, 129, 9, 70, 10, 4, 7, 6, 5, 2, 1, 11, 124, 3, 8, 0)
-_CONTEXT = ("run_id", "session_id", "run_state", "api_type", "http_status", "request_id")
+
+
+class ErrorData(TypedDict):
+    """Why a command, or an item of several, did not come to its end."""
+
+    type: Annotated[str, "name of the exit code, e.g. run_failed"]
+    exit_code: Annotated[int, "the exit code"]
+    message: Annotated[str, "what happened"]
+    hint: Annotated[str | None, "what to do, or null"]
+    next: Annotated[list[str] | None, "suggested next command as an array of words, or null"]
+    run_id: Annotated[str | None, "run id or null"]
+    session_id: Annotated[str | None, "session id or null"]
+    run_state: Annotated[RunState, "one of none (nothing started), ended, going or unknown"]
+    api_type: Annotated[str | None, "error type reported by the API, or null"]
+    http_status: Annotated[int | None, "status of the response, or null"]
+    request_id: Annotated[str | None, "request id reported by the API, or null"]
+
+
+class ErrorLine(TypedDict):
+    """The last line of standard error with JSON output, where the exit code is not 0 or 141."""
+
+    error: ErrorData
 
 
 class QoderError(Exception):
@@ -136,18 +157,23 @@ class QoderError(Exception):
         """The hint and the command to type next; empty if there are none."""
         return ": ".join(part for part in (self.hint, self.command) if part)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ErrorData:
         """Return the object under `error` in JSON: always the same keys, never a token."""
-        context = {name: getattr(self, name) for name in _CONTEXT}
-        if self.run_id is not None and self.run_id.startswith("sess_"):  # it is about a session, of no run
-            context |= {"run_id": None, "session_id": self.session_id or self.run_id}
+        run_id, session_id = self.run_id, self.session_id
+        if run_id is not None and run_id.startswith("sess_"):  # it is about a session, of no run
+            run_id, session_id = None, session_id or run_id
         return {
             "type": self.type_name,
             "exit_code": int(self.exit),
             "message": without_tokens(self.message),
             "hint": self.hint and without_tokens(self.hint),
             "next": self.next and [without_tokens(word) for word in self.next],
-            **context,
+            "run_id": run_id,
+            "session_id": session_id,
+            "run_state": self.run_state,
+            "api_type": self.api_type,
+            "http_status": self.http_status,
+            "request_id": self.request_id,
         }
 
 

@@ -6,7 +6,7 @@ an unexpected type must be tolerated.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Required, TypedDict, TypeVar, cast
 
 from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
@@ -63,6 +63,23 @@ def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     return None
 
 
+OPEN = "__has_fields_of_the_api__"  # marks a shape of JSON (`base/shapes.py`)
+T = TypeVar("T")
+
+
+def open_shape(shape: type[T]) -> type[T]:
+    """Mark a shape of JSON that also has every field that the API sent."""
+    setattr(shape, OPEN, True)
+    return shape
+
+
+@open_shape
+class ApiObject(TypedDict, total=False):
+    """An object of the API: every field that the server sent, as it sent it."""
+
+    id: str
+
+
 @dataclass(frozen=True)
 class Resource:
     """Any object of the API, exactly as the server sent it."""
@@ -77,6 +94,82 @@ class Resource:
         return self.raw
 
 
+class RequiredAction(TypedDict):
+    """What a run waits for."""
+
+    event_ids: Annotated[list[str], "ids of the calls that are to be answered"]
+
+
+class RunId(TypedDict):
+    """The id of a run."""
+
+    id: Annotated[str, "run id, drun_…"]
+
+
+class RunFields(TypedDict, total=False):
+    """What a server says of a run. Where servers differ from the pages of the API, any type is taken and shown."""
+
+    type: Annotated[str, "always deployment_run"]
+    deployment_id: Annotated[str | None, "deployment id, dep_…"]
+    session_id: Annotated[str | None, "session id, sess_…, once there is one"]
+    trigger_context: Annotated[dict[str, Any] | str | None, "an object whose type is manual, schedule or retry"]
+    agent: Annotated[Any, "an object with id, type and version"]
+    created_at: Annotated[str | None, "when it was created"]
+    triggered_at: Annotated[str | None, "when it was triggered, if the server says so"]
+    cas_run_extras: Annotated[dict[str, Any] | None, "attempt, turn_id and started_at, on older servers"]
+
+
+class Derived(TypedDict, total=False):
+    """What is filled in of a run where its server does not say it. A null takes the server's own away."""
+
+    status: Annotated[str | None, "pending, running, completed, failed or skipped; more may be added"]
+    error: Annotated[Any, "why it failed or never started: null, or an object with type and message"]
+    deployment_name: Annotated[str | None, "the deployment's name, if the server sent it or this machine has seen it"]
+    completed_at: Annotated[str | float | None, "when it ended"]
+    duration_ms: Annotated[float | None, "how long it took, when it completed"]
+    elapsed_ms: Annotated[Any, "from its trigger to its end, however it ended; missing where its times do not tell"]
+    usage: Annotated[
+        dict[str, Any] | None,
+        "the session's usage (e.g. total_credits), if it was read;"
+        " of many runs `session list` has it, never `run list`",
+    ]
+    requires_action: Annotated[RequiredAction, "the calls that wait, while the agent waits for an answer"]
+
+
+class Added(TypedDict, total=False):
+    """What no server says of a run."""
+
+    derived: Annotated[
+        list[str], "the keys that were filled in: from its session, its times, or what this machine has seen"
+    ]
+    adopted: Annotated[bool, "true if the run was found in the run list after a lost response"]
+    retry_of: Annotated[str, "the run that was started once more with this one, by `run retry` on this machine"]
+    result: Annotated[str | None, "the agent's final message or null, with --result and `run result`"]
+    files: Annotated[list[str], "paths of downloaded files, with `run result -O DIR`"]
+    events: Annotated[list[dict[str, Any]], "its session's events, with `run logs` of several runs"]
+
+
+@open_shape
+class RunData(RunId, RunFields, Derived, Added):
+    """A run: the object that the server sent, every field of it, with what was filled in."""
+
+
+@open_shape
+class RunRow(RunFields, Derived, Added, total=False):
+    """A run of a list. A row that lacks fields is shown with what it has."""
+
+    id: Annotated[Any, "run id, drun_…"]
+
+
+@open_shape
+class SessionData(TypedDict, total=False):
+    """A session: the object that the server sent, every field of it."""
+
+    id: Required[Annotated[str, "session id, sess_…"]]
+    turn: Annotated[Derived, "how its latest turn went"]
+    derived: Annotated[list[str], "the keys that were filled in"]
+
+
 @dataclass(frozen=True)
 class Run(Resource):
     """A run of a deployment (help/pages/api.md#runs), on either generation of server.
@@ -85,7 +178,7 @@ class Run(Resource):
     have a field; a None takes the server's away.
     """
 
-    derived: dict[str, Any] = field(default_factory=dict)
+    derived: Derived = field(default_factory=Derived)
     adopted: bool = False  # its trigger's response was lost, and it was found in the run list
     retry_of: str | None = None  # the run that it is a retry of, as this machine knows
     name_seen: str | None = None  # its deployment's, as this machine saw it last
@@ -120,7 +213,7 @@ class Run(Resource):
         sent = self.raw.get(name)
         if name in ("status", "error") and self.raw.get("type") == "session":
             sent = None
-        return self.derived.get(name, sent)
+        return cast(dict[str, Any], self.derived).get(name, sent)
 
     @property
     def status(self) -> str | None:
@@ -209,23 +302,27 @@ class Run(Resource):
             if turn:
                 return {**self.raw, "turn": turn, "derived": ["turn"]}
             return self.raw
-        derived = {**self.derived, **self._elapsed()}
+        derived: Derived = {**self.derived}
+        if (elapsed := self._elapsed()) is not None:
+            derived["elapsed_ms"] = elapsed
         if self.name_seen and "deployment_name" not in self.raw:
             derived["deployment_name"] = self.name_seen
-        shown = {
-            **self.raw,
-            **derived,
-            **filled({"derived": list(derived)}),
-            **filled({"adopted": self.adopted, "retry_of": self.retry_of}),
-        }
+        added: Added = {}
+        if derived:
+            added["derived"] = list(derived)
+        if self.adopted:
+            added["adopted"] = True
+        if self.retry_of:
+            added["retry_of"] = self.retry_of
+        shown = {**self.raw, **derived, **added}
         return {name: value for name, value in shown.items() if value is not None or name not in derived}
 
-    def _elapsed(self) -> dict[str, int]:
+    def _elapsed(self) -> int | None:
         """Return how long it took from its trigger to its end, if it has ended and its times tell."""
         elapsed = milliseconds_between(self.triggered_at, self.completed_at)
-        if elapsed is None or self.status in GOING or "elapsed_ms" in self.raw:
-            return {}
-        return {"elapsed_ms": elapsed}
+        if self.status in GOING or "elapsed_ms" in self.raw:
+            return None
+        return elapsed
 
 
 class Deployment(Resource):

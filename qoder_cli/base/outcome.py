@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit
-from qoder_cli.base.model import GOING, Run, array, mapping, text
+from qoder_cli.base.model import GOING, Derived, Run, array, mapping, text
 from qoder_cli.base.times import milliseconds_between, unix
 
 FINAL = frozenset({"completed", "failed", "skipped"})
@@ -124,7 +124,7 @@ def fill_status(run: Run) -> Run:
 
 def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:
     """Return the run with its session's first ending filled in, and `usage`."""
-    derived: dict[str, Any] = {}
+    derived: Derived = {}
     if ending.status or run.raw.get("status") is not None:
         derived["status"] = ending.status  # None removes a status that the session overruled
     if ending.at:
@@ -141,7 +141,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
 
 def apply_asks(run: Run, asks: Asks) -> Run:
     """Return a running run with the calls that wait for an answer."""
-    derived = {**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}}
+    derived: Derived = {**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}}
     return replace(run, derived=derived, asks_since=asks.since)
 
 

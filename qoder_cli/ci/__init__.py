@@ -47,7 +47,7 @@ Value = str | Sequence[str | None]  # a text, or one for each of several runs, i
 class Ci:
     """Reports one command to its CI system, in a `with` block around all that it does.
 
-    The names are in `KEYS["ci"]` of help.documented. Only changes are reported again.
+    The names are in `CI` in help.documented. Only changes are reported again.
     """
 
     def __init__(self, app: App, system: "System") -> None:

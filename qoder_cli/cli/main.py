@@ -26,6 +26,7 @@ from qoder_cli.cli.options import (
     named_at,
     refuse_tokens,
     require_allowed,
+    require_page,
     show_help,
     unfolded,
 )
@@ -92,8 +93,10 @@ class Command(TyperCommand):
         return left
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, unless the settings do not allow what it is for. Raises UsageError."""
-        require_allowed(ctx.obj, ctx.command_path.partition(" ")[2])
+        """Run the command, unless it has no such output or the settings do not allow it. Raises UsageError."""
+        words = ctx.command_path.partition(" ")[2]
+        require_page(ctx.obj, words)
+        require_allowed(ctx.obj, words)
         return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

@@ -1,6 +1,8 @@
 """`qoder api`: any endpoint of the API, with no write sent twice."""
 
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Annotated, TypedDict
 
 import typer
 
@@ -14,7 +16,7 @@ from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeU
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS, WITH_BODY, Answer
-from qoder_cli.nouns.table import search
+from qoder_cli.nouns.table import Operation, search
 from qoder_cli.output.cells import Words
 
 _METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"), default=None)
@@ -99,6 +101,36 @@ def api(
         raise explained(request, error) from None
 
 
+_REQUEST = "the request, with placeholders"
+_NAMES = "arrays of names it accepts"
+
+
+class OperationData(TypedDict):
+    """An operation of the API."""
+
+    id: Annotated[str, "operation id"]
+    method: Annotated[str, _REQUEST]
+    path: Annotated[str, _REQUEST]
+    kind: Annotated[str, "response kind: model, page, stream or binary"]
+    required: Annotated[Sequence[str], "array of names it requires"]
+    query: Annotated[Sequence[str], _NAMES]
+    body: Annotated[Sequence[str], _NAMES]
+    command: Annotated[Sequence[str], "the command that does the same, as an array of words"]
+
+
+def _data(one: Operation) -> OperationData:
+    return {
+        "id": one.id,
+        "method": one.method,
+        "path": one.path,
+        "kind": one.kind,
+        "required": one.required,
+        "query": one.query,
+        "body": one.body,
+        "command": one.command,
+    }
+
+
 def _list(app: App, words: list[str]) -> None:
     found = list(search(words))
     app.output.records(
@@ -108,7 +140,7 @@ def _list(app: App, words: list[str]) -> None:
             | {"command": " ".join(("qoder", *each.command))}
             for each in found
         ],
-        data=[each._asdict() for each in found],
+        data=list(map(_data, found)),
         id="id",
         first=("path", "method", "command", "id", "kind", "query", "body"),
     )

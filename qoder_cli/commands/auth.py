@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
@@ -32,6 +32,10 @@ _PROFILE = argument("PROFILE", "Profile of the config file; `default` is always 
 _PIPE_IT = "pipe it in: qoder auth login --with-token < FILE"
 # Where people make tokens (help/pages/api.md#hosts-and-regions).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
+
+
+_SERVER = "API base URL, and where it comes from"
+_TOKEN = "end of the token or null, and where it comes from"
 
 
 def login(
@@ -123,6 +127,19 @@ def switch(app: App, name: str = _PROFILE) -> None:
         app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
 
 
+class AuthStatus(TypedDict):
+    """Which token and server are in use."""
+
+    profile: Annotated[str, "the profile of the config file"]
+    base_url: Annotated[str, _SERVER]
+    base_url_source: Annotated[str, _SERVER]
+    token: Annotated[str | None, _TOKEN]
+    token_source: Annotated[str | None, _TOKEN]
+    workspace_id: Annotated[str | None, "workspace id or null"]
+    accepted: Annotated[bool | None, "true or false; null if the server cannot be reached"]
+    reason: Annotated[str | None, "why not, or null"]
+
+
 def status(app: App) -> None:
     """Show which token and server are in use, and whether it is accepted.
 
@@ -142,16 +159,23 @@ def status(app: App) -> None:
         error, accepted, accepted_text = failure, False, f"no: {failure.message}"
     except ApiError as failure:
         error, accepted, accepted_text = failure, None, f"unknown: {failure.message}"
-    shown: dict[str, Any] = {
+    shown = None
+    if settings.token:
+        shown = mask(settings.token)
+    elif settings.account:
+        shown = "of a service account"
+    data: AuthStatus = {
         "profile": settings.profile,
         "base_url": settings.base_url,
         "base_url_source": settings.base_url_source,
-        "token": mask(settings.token) if settings.token else settings.account and "of a service account",
+        "token": shown,
         "token_source": settings.token_source,
         "workspace_id": settings.workspace_id,
+        "accepted": accepted,
+        "reason": None if error is None else error.message,
     }
-    data = {**shown, "accepted": accepted, "reason": error and error.message}
-    app.output.record({**shown, "accepted": accepted_text}, data=data, id=settings.profile)
+    fields = {name: value for name, value in data.items() if name != "reason"}
+    app.output.record({**fields, "accepted": accepted_text}, data=data, id=settings.profile)
     if error:
         raise error
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
@@ -73,15 +74,36 @@ def list_(app: App, viewing: Viewing) -> None:
     view.show(lambda: _look(app))
 
 
+class SettingData(TypedDict):
+    """A setting of the config file."""
+
+    key: Annotated[str, "profiles.NAME.KEY"]
+    value: Annotated[str, "the value (tokens: last characters only)"]
+
+
+class OneSetting(TypedDict, total=False):
+    """One value, by the name of its setting; or the path of the config file."""
+
+    token: Annotated[str, "its last characters"]
+    region: Annotated[str, "global or cn"]
+    base_url: Annotated[str, "API base URL"]
+    workspace_id: Annotated[str, "workspace id"]
+    keys: Annotated[str, "the store of keys that machines share"]
+    policy: Annotated[str, "the guard: a file of rules"]
+    notify: Annotated[str, "the command to run when a wait is over"]
+    allow: Annotated[str, "what is allowed, as QODER_ALLOW has it"]
+    path: Annotated[str, "path of the config file"]
+
+
 def _look(app: App) -> None:
     file = _file(app)
     chosen = app.flags.profile or app.env.get(PROFILE_VARIABLE)
-    rows = [
+    rows: list[SettingData] = [
         {"key": without_tokens(f"profiles.{name}.{key}"), "value": _shown(key, value)}
         for name in ([chosen] if chosen else file.profiles)
         for key, value in file.profile(name).items()
     ]
-    app.output.records(rows, id="key")
+    app.output.records([dict(row) for row in rows], id="key")
     if not rows:
         where = f"{file.path}" if file.path.exists() else f"{file.path} does not exist"
         app.progress.note(f"no settings yet ({without_tokens(where)})")

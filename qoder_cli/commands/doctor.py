@@ -2,15 +2,25 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.cli.options import flag
-from qoder_cli.doctor import Finding
+from qoder_cli.doctor import Finding, Status
 
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
 _PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): write keys, remove them, see who else can.")
+
+
+class CheckData(TypedDict):
+    """What a check of the setup found."""
+
+    check: Annotated[str, "name of the check"]
+    status: Annotated[Status, "ok, warning or failed"]
+    found: Annotated[str, "what was found"]
+    fix: Annotated[str | None, "what to do, or null"]
 
 
 def doctor(
@@ -64,9 +74,11 @@ def _findings(app: App, *, offline: bool, probe: bool) -> Iterator[Finding]:
 
 
 def _show(app: App, findings: list[Finding]) -> None:
-    rows = [{"check": each.check, "status": each.status, "found": each.found, "fix": each.fix} for each in findings]
+    rows: list[CheckData] = [
+        {"check": each.check, "status": each.status, "found": each.found, "fix": each.fix} for each in findings
+    ]
     if not app.output.is_drawn:
-        app.output.records(rows, id="check")
+        app.output.records([dict(row) for row in rows], data=rows, id="check")
         return
     sheet: dict[str, list[str]] = {}
     for finding in findings:

@@ -66,7 +66,7 @@ def export(
         app.progress.note(f"no file has secrets, nor values of variables; apply needs these variables: {needed}")
     if written := exporter.variables.plain:
         app.progress.note(f"written with their values: {', '.join(written)}")
-    app.output.records(rows, id="id", first=_FIRST)
+    app.output.records([dict(row) for row in rows], id="id", first=_FIRST)
     if kept and force:
         raise Rejected(
             f"kept {counted(len(kept), 'file')} that the server does not have: {few(kept, _LISTED)}",

@@ -12,9 +12,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import RANKING, UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.cli.options import Text, Texts, argument, flag, show_help
-from qoder_cli.help import reference
+from qoder_cli.help import outputs, reference
 from qoder_cli.help.completion import values
-from qoder_cli.help.documented import FORMATS, KEYS, PAGES, TOPICS, VARIABLES, Named
+from qoder_cli.help.documented import FORMATS, PAGES, TOPICS, VARIABLES, Named
 from qoder_cli.output.screen import terminal_width
 
 WIDTH = 80  # columns of a text
@@ -79,7 +79,8 @@ def _show_page(app: App, name: str) -> None:
 
     text = written.page(name)
     if app.output.is_json:
-        app.output.record({}, data={"page": name, "text": text})
+        data: reference.PageData = {"page": name, "text": text}
+        app.output.record({}, data=data)
     elif app.out.is_terminal:
         app.out.write_exactly(written.rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color))
     else:
@@ -171,7 +172,9 @@ unset. Deployment files can refer to any other variable.
 
 def _output() -> str:
     columns, fields = reference.columns(), reference.fields()
-    others = "\n".join(f"{title}:\n\n{_listed(KEYS[of], 17)}" for of, title in _TITLES.items())
+    keys = outputs.keys()
+    others = [(f"{of}: {output.title}", keys[of]) for of, output in outputs.OUTPUTS.items() if of not in _ABOVE]
+    listed = "\n".join(f"{title}:\n\n{_listed(those, 17)}" for title, those in others)
     return _flowed(f"""\
 Data is written to stdout, everything else to stderr. -o selects the format:
 
@@ -180,7 +183,7 @@ A run in JSON is the server's object, unchanged. Where the server sends no final
 `status`, `completed_at`, `duration_ms`, `error` and `usage` are filled in from the run's
 session, and `derived` names them: `jq -r .status` works on every server.
 
-{_listed(KEYS["run"], 17)}
+{_listed(keys["run"], 17)}
 `completed` means that the agent finished its turn, not that it did what you wanted.
 
 Several runs or deployments are an array; each also has `input`, the word that was typed, and
@@ -210,7 +213,7 @@ value have no line:
 With JSON output the last line of stderr is `{{"error": {{…}}}}` whenever the exit code is not
 0 or 141, always with all of these keys:
 
-{_listed(KEYS["error"], 17)}
+{_listed(keys["error"], 17)}
 --notify COMMAND runs a command when a wait is over: its words are read as a shell would, but no
 shell expands them. It gets the JSON of the run on its stdin (of several, the array), and in
 QODER_EVENT `ended`, `asks` (the agent waits for an answer) or `lost` (the wait is over, and the
@@ -222,26 +225,11 @@ With --ci GitHub Actions gets these as outputs of the step, and an annotation of
 GitLab gets them in the file qoder.env, for artifacts:reports:dotenv, as QODER_RUN_ID and so on
 (for several runs QODER_RUN_IDS, separated by spaces, and QODER_EXIT_CODE):
 
-{_listed(KEYS["ci"], 17)}
-{others}""")
+{_listed(keys["ci"], 17)}
+{listed}""")
 
 
-_TITLES = {
-    "check": "JSON of `deploy check`, a finding each",
-    "usage": "JSON of `usage`, a row each",
-    "pending": "JSON of `run pending`; the keys are names of its columns, and only `waits` has none",
-    "policy_check": "JSON of `policy check`",
-    "policy_test": "JSON of `policy test`",
-    "policy_log": "JSON of `policy log`, whose columns these are but `call_sha256` and `asked_by`",
-    "apply": "JSON of `apply` and `diff`, and of `deploy create` and `deploy update` with --dry-run, adds to the keys",
-    "dry_run": "JSON of `deploy run --dry-run`",
-    "auth_status": "JSON of `auth status`",
-    "config_list": "JSON of `config list`",
-    "doctor": "JSON of `doctor`",
-    "report": "JSON of `report`",
-    "api_list": "JSON of `api --list`",
-    "event": "JSON of `run logs` is the server's events, with",
-}
+_ABOVE = ("run", "runs", "error", "object", "work")  # what is said above, and what has no keys of ours
 
 
 def _flowed(text: str) -> str:

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
@@ -21,6 +22,13 @@ for words, fine in json.loads(sys.argv[1]):
     if code not in fine:
         sys.exit(code)
 """
+
+
+class FileData(TypedDict):
+    """A file of a new folder."""
+
+    file: Annotated[str, "its path"]
+    action: Annotated[str, "written"]
 
 
 class TemplateName(StrEnum):
@@ -65,8 +73,8 @@ def init(
     written, kept = put(path, begun, is_forced=force)
     for name in kept:
         app.progress.note(f"{path / name} is kept as it is")
-    rows = [{"file": str(path / each), "action": "written"} for each in written]
-    app.output.records(rows, id="file", first=("file", "action"))
+    rows: list[FileData] = [{"file": str(path / each), "action": "written"} for each in written]
+    app.output.records([dict(row) for row in rows], id="file", first=("file", "action"))
     commands = commands_for(chosen, folder)
     if not sandbox:
         app.progress.note("next:")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, OutcomeUnknown, QoderError, Rejected, UsageError
@@ -12,7 +12,6 @@ from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import YES, Text, argument, confirmed, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.local.store import Entry
-from qoder_cli.output.cells import Fields
 from qoder_cli.runs.lost import in_doubt, in_words, newest_attempt
 
 if TYPE_CHECKING:
@@ -21,6 +20,39 @@ if TYPE_CHECKING:
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used.")
 _COLUMNS = ("key", "state", "deployment", "run", "adopted", "since", "machine")
+
+
+class KeyData(TypedDict):
+    """An idempotency key that was used."""
+
+    key: Annotated[str, "the key"]
+    state: Annotated[
+        str, "claimed (nothing was sent yet), sending (a run may have been started), started, or applying (a stack)"
+    ]
+    deployment: Annotated[str | None, "deployment id, or null for a stack"]
+    run: Annotated[str | None, "the run that was started under it, or null"]
+    adopted: Annotated[bool, "true if that run was found in the run list after a lost response"]
+    since: Annotated[str, "when it was used"]
+    machine: Annotated[str | None, "the machine that used it, with a shared store, or null"]
+
+
+class FreedKey(TypedDict):
+    """A key that can start a run again."""
+
+    key: Annotated[str, "the key"]
+    deployment: Annotated[str | None, "deployment id, or null for a stack"]
+    run: Annotated[str | None, "the run that was started under it, or null"]
+    freed: Annotated[bool, "true"]
+
+
+class NewStore(TypedDict):
+    """A store of keys that machines share."""
+
+    store: Annotated[str, "the memory store's id, or the URL of the database"]
+    variable: Annotated[str, "what to set on each machine"]
+    tested: Annotated[bool, "true"]
+
+
 _STORE = option("--store", "STORE", "memory (default), or postgresql://HOST/DATABASE.", default="memory")
 _FOR_AGENTS = "Idempotency keys of qoder on several machines. Give it to no agent, and change nothing in it by hand."
 
@@ -73,7 +105,8 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
         app.progress.note("set QODER_KEYS on every machine to the URL that --store was given")
     else:
         app.progress.note(f"set it on every machine: {line}")
-    app.output.record({"store": keys.shown, "variable": line, "tested": True}, id=keys.shown)
+    made: NewStore = {"store": keys.shown, "variable": line, "tested": True}
+    app.output.record(dict(made), id=keys.shown)
 
 
 def list_(app: App, viewing: Viewing) -> None:
@@ -86,7 +119,7 @@ def list_(app: App, viewing: Viewing) -> None:
     Examples:
       qoder key list"""
     view = View(app, viewing, _COLUMNS)
-    view.show(lambda: app.output.records(_rows(app), id="key"))
+    view.show(lambda: app.output.records([dict(row) for row in _rows(app)], id="key"))
 
 
 def get(app: App, key: str = _KEY) -> None:
@@ -109,7 +142,7 @@ def get(app: App, key: str = _KEY) -> None:
         if found is None:
             raise _not_used(app, key, keys)
         fields = _shared_row(found)
-    app.output.record(fields, id=key)
+    app.output.record(dict(fields), id=key)
 
 
 def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
@@ -147,12 +180,12 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
             app.store.free_key(key, host=host)
             _check_written(app, f"the key {key!r} was not freed")
     if found:
-        record = found.record
-        fields: Fields = {"key": key, "deployment": record.deployment or None, "run": record.run, "freed": True}
+        deployment, run = found.record.deployment or None, found.record.run
     else:
         newest = entries[-1]
-        fields = {"key": key, "deployment": newest.attempt.deployment, "run": newest.run, "freed": True}
-    app.output.record(fields, id=key)
+        deployment, run = newest.attempt.deployment, newest.run
+    freed: FreedKey = {"key": key, "deployment": deployment, "run": run, "freed": True}
+    app.output.record(dict(freed), id=key)
 
 
 def _shared(app: App) -> "KeyStore | None":
@@ -178,7 +211,7 @@ def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
     return NotFound(why, hint="use it: a key that was not used is free")
 
 
-def _rows(app: App) -> list[Fields]:
+def _rows(app: App) -> list[KeyData]:
     keys, host, workspace = _shared(app), app.settings.host, app.settings.workspace_id
     if keys is not None:
         ours = [each for each in keys.entries() if (each.record.host, each.record.workspace) == (host, workspace)]
@@ -191,20 +224,30 @@ def _rows(app: App) -> list[Fields]:
     return [_row(entry) for entry in reversed(newest.values())]
 
 
-def _row(entry: Entry) -> Fields:
-    attempt, state = entry.attempt, "started" if entry.run else "sending"
-    since = utc_text(datetime.fromtimestamp(attempt.at, UTC))
-    return _fields(attempt.key, state, attempt.deployment, entry.run, entry.adopted, since, None)
+def _row(entry: Entry) -> KeyData:
+    attempt = entry.attempt
+    return {
+        "key": attempt.key or "",
+        "state": "started" if entry.run else "sending",
+        "deployment": attempt.deployment,
+        "run": entry.run,
+        "adopted": entry.adopted,
+        "since": utc_text(datetime.fromtimestamp(attempt.at, UTC)),
+        "machine": None,
+    }
 
 
-def _shared_row(found: "StoredKey") -> Fields:
+def _shared_row(found: "StoredKey") -> KeyData:
     record = found.record
-    deployment, machine = record.deployment or None, record.machine or None
-    return _fields(record.key, record.state, deployment, record.run, record.adopted, record.at, machine)
-
-
-def _fields(*values: object) -> Fields:
-    return dict(zip(_COLUMNS, values, strict=True))
+    return {
+        "key": record.key,
+        "state": record.state,
+        "deployment": record.deployment or None,
+        "run": record.run,
+        "adopted": record.adopted,
+        "since": record.at,
+        "machine": record.machine or None,
+    }
 
 
 def _warn_of_shared(app: App, found: "StoredKey") -> None:

@@ -54,13 +54,15 @@ def report(
     choice of deployments. It begins where the last one ended, however long
     ago, and prints nothing if nothing is new.
 
-    The page is plain text, also in a pipe; -o markdown is for a comment, -q
-    prints ids, of runs where there is one. JSON is one object. With
-    --exit-status the code is 7 if nothing is wrong but something was not read.
+    The page is plain text, also in a pipe; -o markdown is for a comment, -o
+    html a picture for a browser or a mail, -q prints ids, of runs where there
+    is one. JSON is one object. With --exit-status the code is 7 if nothing is
+    wrong but something was not read.
 
     Examples:
       qoder report
       qoder report nightly-report --since 7d -o markdown
+      qoder report -o html > night.html
       qoder report --new --reader team"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.history.nights import ReportOptions, read_night
@@ -148,5 +150,9 @@ def _print(app: App, report: "Report", night: "Night") -> None:
     page = ReportPage(report, twins=[name for name, count in names.items() if name and count > 1])
     if output.is_markdown:
         output.screen.write(as_markdown(page.head, page.sections()))
+    elif output.is_html:
+        from qoder_cli.report.picture import as_html
+
+        output.screen.write(as_html(report, night, page))
     else:
         output.screen.write(as_text(page.head, page.sections(), output.screen))

@@ -1,7 +1,8 @@
-"""`qoder schema`: what a file may hold, for editors; with --check, whether files hold just that."""
+"""`qoder schema`: what files may hold, and whether they hold just that; what -o json prints."""
 
 import os
 from collections.abc import Sequence
+from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -11,10 +12,19 @@ from qoder_cli.nouns.table import NOUNS, in_files, of_file
 
 _WORDS = argument(
     "KIND|PATH...",
-    "agent, deployment, environment, memory_store, vault …; with --check files and folders, default: this folder.",
+    "agent, deployment, environment, memory_store, vault …; or `output NAME`; with --check files and folders, default:"
+    " this folder.",
     values.kinds_or_files,
     default=None,
 )
+
+
+class DeclaredData(TypedDict):
+    """What a file declares."""
+
+    kind: Annotated[str, "what it is"]
+    name: Annotated[str, "its name"]
+    file: Annotated[str, "file and line"]
 
 
 def schema(
@@ -23,7 +33,7 @@ def schema(
     update: bool = flag("--update", "For a file that updates one: nothing is required."),
     check: bool = flag("--check", "Check files as `qoder apply` does, without a server or a token."),
 ) -> None:
-    """Print the JSON Schema of what a file may hold, or check files.
+    """Print the JSON Schema of a file or an output, or check files.
 
     It is for files that `qoder apply` and -f FILE read, as of JSON Schema
     2020-12, complete in itself; -f takes no paths, and no fields of a folder
@@ -32,12 +42,16 @@ def schema(
       # yaml-language-server: $schema=agent.schema.json
     `qoder init` does that. A skill is a folder of files, and has no schema.
 
+    `output NAME` is what -o json prints: run, report, error and others. What is
+    the API's may have more fields, as they were sent; all else is declared.
+
     --check lists what files and folders declare, or exits 2 with every problem,
     its file and line. The variables in them need not be set.
 
     Examples:
       qoder schema agent
       qoder schema deployment --update > deployment.schema.json
+      qoder schema output run
       qoder schema --check agents deployments/nightly.md"""
     if check and update:
         raise UsageError("--check and --update cannot be used together", hint="remove --update")
@@ -52,8 +66,14 @@ def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
     from qoder_cli.nouns.schema import json_schema
     from qoder_cli.stack.schema import schema_of
 
+    if words[:1] == ["output"]:
+        if not is_new:
+            raise UsageError("--update is for files", hint="remove --update")
+        app.out.write(jsontext.dump(_output(words[1:]), indent=2) + "\n")
+        return
     nouns = [NOUNS[words] for words in in_files()]
-    hint = f"use one of {', '.join(noun.type for noun in nouns)}; to check files: qoder schema --check PATH..."
+    types = ", ".join(noun.type for noun in nouns)
+    hint = f"use one of {types}, or `output NAME`; to check files: qoder schema --check PATH..."
     if len(words) != 1:
         raise UsageError("one KIND is needed", hint=hint)
     [kind] = words
@@ -63,6 +83,18 @@ def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
     is_of_folder = noun.kind is not None and noun.kind.is_declared and is_new
     found = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=is_new))
     app.out.write(jsontext.dump(found, indent=2) + "\n")
+
+
+def _output(names: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of an output. Raises UsageError."""
+    from qoder_cli.help import outputs
+
+    hint = f"use one of {', '.join(outputs.OUTPUTS)}"
+    if len(names) != 1:
+        raise UsageError("one NAME of an output is needed", hint=hint)
+    if names[0] not in outputs.OUTPUTS:
+        raise UsageError(f"there is no output {names[0][:60]!r}", hint=hint)
+    return outputs.schema(names[0])
 
 
 def _check(app: App, paths: Sequence[str]) -> None:
@@ -76,5 +108,7 @@ def _check(app: App, paths: Sequence[str]) -> None:
         raise UsageError(f"{', '.join(paths)}: nothing is declared here", hint="start with: qoder init")
     for warning in declared.warnings:
         app.progress.warn(warning)
-    rows = [{"kind": kind_of(thing.noun), "name": thing.name, "file": str(thing.place)} for thing in declared.things]
-    app.output.records(rows, id="name")
+    rows: list[DeclaredData] = [
+        {"kind": kind_of(thing.noun), "name": thing.name, "file": str(thing.place)} for thing in declared.things
+    ]
+    app.output.records([dict(row) for row in rows], id="name")

@@ -102,7 +102,7 @@ def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: Ho
             message = f"{error.message.removesuffix('; nothing was changed')}; nothing was applied"
             raise error.with_(message=message, next=error.next or _next_to(error, again))
         if plan.is_open and app.settings.read_only:
-            raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
+            raise UsageError(f"{app.settings.read_only}: nothing was applied", hint="to preview: qoder diff")
         if yes or not plan.is_open:
             if plan.is_open:
                 app.progress.note(f"applying {plan_text.in_words(plan)}{app.client.settings.whereabouts}")
@@ -199,7 +199,7 @@ def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None",
     from qoder_cli.stack.writer import Writer
 
     def on_done(result: "Applied") -> None:
-        kind = result.more["kind"]
+        kind = result.of_stack["kind"]
         if result.error is not None and result.action != "not_attempted":
             app.progress.warn(_naming(result))
         elif result.action in ("created", "changed", "archived", "deleted"):
@@ -238,7 +238,7 @@ def _print(app: App, results: "Sequence[Applied]") -> None:
         found = [result.found.raw for result in results if result.step.noun is noun and result.found]
         remember(app.store, app.settings, noun.words, [(raw, name_of(raw)) for raw in found])
     shown = [result for result in results if result.is_fine or app.output.format != "id"]
-    rows = [{"kind": result.more["kind"], **result.row()} for result in shown]
+    rows = [{"kind": result.of_stack["kind"], **result.row()} for result in shown]
     app.output.records(rows, data=[result.as_json() for result in shown], id="id", first=_FIRST)
 
 
@@ -262,7 +262,7 @@ def _naming(result: "Applied") -> str:
     message = result.error.message if result.error else ""
     if result.step.name in message or (result.found is not None and result.found.id in message):
         return message
-    return f"{result.more['kind']} {result.label}: {message}"
+    return f"{result.of_stack['kind']} {result.label}: {message}"
 
 
 def _so_far(results: "Sequence[Applied]") -> str:

@@ -1,8 +1,9 @@
 """`qoder usage`: what runs used, added up."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
@@ -11,7 +12,7 @@ from qoder_cli.base.errors import ApiError, NotFound, QoderError, UsageError
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
-from qoder_cli.base.times import utc_text
+from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, flag, option, several
@@ -24,8 +25,8 @@ from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, percentile, 
 from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.local.remembered import remember
-from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words
-from qoder_cli.output.data import Rows
+from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words, plain
+from qoder_cli.output.data import Rows, in_order
 from qoder_cli.output.listing import LARGEST_PAGE
 
 COLUMNS = (
@@ -88,6 +89,7 @@ def usage(
     Examples:
       qoder usage
       qoder usage --since 7d --by day
+      qoder usage --by day -o html > usage.html
       qoder usage --since 1d --deployment nightly-report --over 50"""
     view = View(app, viewing, COLUMNS)
     limit = amount(over) if over is not None else None
@@ -174,6 +176,8 @@ def _look(
         return _Seen(every, [f"the sessions: {error.message}"])
     lines = used.lines()
     _add_names(app, by, lines)
+    by_column = partial(_fields, by=by, has_runs=has_runs, is_drawn=False)
+    lines = in_order(lines, by_column, app.output.sorting)
     every = sum_of(lines)
     most = max((line.credits for line in lines), default=Decimal(0))
 
@@ -187,15 +191,20 @@ def _look(
         return dict(declared(UsageSum.of(line, by, has_runs=has_runs)))
 
     first = (by, "", *_FIRST) if by == "day" else (by, *_FIRST)
-    key = by if app.output.is_drawn else "key"
-    with Rows[UsageLine](app.output, fields=row, data=data, id=key, first=first, may_go=_MAY_GO) as rows:
-        rows.show(lines)
+    if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
+        unseen.append(f"{counted(unclear, 'session')} may count, too")
+    about = _last_line(every, window)
+    if app.output.is_html:
+        rows = [_fields(line, by, has_runs=has_runs, is_drawn=True) for line in lines]
+        app.output.screen.write(_page(by, rows, most, [about.removeprefix("note: "), *unseen]))
+    else:
+        key = by if app.output.is_drawn else "key"
+        with Rows[UsageLine](app.output, fields=row, data=data, id=key, first=first, may_go=_MAY_GO) as printed:
+            printed.show(lines)
     if used.undated:
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
-    if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
-        unseen.append(f"{counted(unclear, 'session')} may count, too")
-    app.progress.note(_last_line(every, window), always=bool(every.unknown or every.growing))
+    app.progress.note(about, always=bool(every.unknown or every.growing))
     return _Seen(every, unseen)
 
 
@@ -295,6 +304,35 @@ def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Field
     if not is_drawn:
         fields["name"] = line.name and Beside(line.name)
     return fields
+
+
+def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -> str:
+    """Return the sums as a page for a browser; `most` is what the dearest has used, `about` is said above."""
+    from qoder_cli.output import html
+    from qoder_cli.output.sheet import ForeignText
+
+    nothing = (None, 0)
+    columns = [name for name in _FIRST if name not in _MAY_GO or any(row[name] not in nothing for row in rows)]
+    columns.sort(key="dearest".__eq__)  # a whole id is wide
+
+    def cell(value: Any) -> html.Html:
+        match value:
+            case NamedId(id, name):
+                return f'<span title="{html.text(id)}">{html.text(ForeignText(name))}</span>'
+            case Milliseconds(milliseconds):
+                return html.text(span(milliseconds / 1000))
+            case Words(text) | Id(text):
+                return html.text(ForeignText(text))
+            case _:
+                return html.text(plain(value))
+
+    cells = []
+    for row in rows:
+        share = float(Decimal(row["credits"] or 0) / most) if most else 0.0
+        cells.append([cell(row[by]), html.bar(share), *(cell(row[name]) for name in columns)])
+    header = [name.replace("_", " ").capitalize() for name in (by, "", *columns)]
+    paragraphs = [f"<p>{html.text(words[:1].upper() + words[1:])}</p>" for words in about]
+    return html.document(f"Usage by {by}", [*paragraphs, html.table(header, cells, name="Usage")])
 
 
 def _bar(credits: Decimal, most: Decimal) -> str:

@@ -165,7 +165,7 @@ def _every(app: App, typed: str) -> float:
     seconds = parse_duration(typed, option="--watch")
     if seconds < _SHORTEST:
         raise UsageError("--watch takes at least 1s", hint="leave the time out to look every 5s")
-    if app.output.format in ("json", "yaml"):
+    if app.output.format in ("json", "yaml", "html"):
         form = app.output.format
         raise UsageError(f"--watch does not end, so it is not one {form.upper()} document", hint="use -o jsonl")
     return seconds

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from itertools import islice, pairwise, takewhile
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
@@ -74,14 +74,19 @@ def mended_by(error_type: str, deployment: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DeploymentFinding:
-    """Something about one deployment; its fields are its JSON. `fix` is the command that mends it, as words."""
+    """Something about one deployment; its fields are its JSON."""
 
-    deployment_id: str
-    deployment_name: str | None
-    finding: str
-    weight: Weight
-    says: str
-    fix: list[str]
+    deployment_id: Annotated[str, "the deployment"]
+    deployment_name: Annotated[str | None, "its name"]
+    finding: Annotated[
+        str,
+        "a word for what was found, e.g. environment_archived; unread is what could not be read; more may be added",
+    ]
+    weight: Annotated[Weight, "problem (the next run fails or never comes), warning (it may) or note"]
+    says: Annotated[str, "the same for people"]
+    fix: Annotated[
+        list[str], "the command that mends it, as an array of words; those in capitals are for you to fill in"
+    ]
 
 
 class History(NamedTuple):

@@ -5,6 +5,8 @@ from typing import Literal
 
 from qoder_cli.base.errors import Exit, QoderError
 
+Status = Literal["ok", "warning", "failed"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -12,7 +14,7 @@ class Finding:
 
     check: str
     found: str
-    status: Literal["ok", "warning", "failed"] = "ok"
+    status: Status = "ok"
     fix: str | None = None
     exit: Exit = Exit.OK
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import ErrorData, UsageError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.places import Path as Path
 from qoder_cli.base.places import spelled as spelled
@@ -54,7 +54,7 @@ class BadFiles(UsageError):
             lines[SHOWN + 1 :] = [f"and {len(problems) - SHOWN} more"]
         super().__init__("\n".join(lines))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ErrorData:
         return {**super().as_json(), "message": without_tokens(self.all)}
 
 

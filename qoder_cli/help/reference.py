@@ -1,17 +1,95 @@
 """The whole reference as data: commands, and what `documented` has."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
 from qoder_cli import __version__
 from qoder_cli.base.errors import RANKING, UsageError
-from qoder_cli.help import documented
+from qoder_cli.help import documented, outputs
 from qoder_cli.help.completion.values import words_of
 from qoder_cli.nouns.table import NOUNS
 
 JSON = dict[str, Any]
+
+
+class NamedData(TypedDict):
+    """A variable, format or JSON key."""
+
+    names: Annotated[list[str], "its names, usually one"]
+    meaning: Annotated[str, "what it means"]
+
+
+class ExitCodeData(TypedDict):
+    """An exit code."""
+
+    code: Annotated[int, "the number"]
+    name: Annotated[str, "its name, as `type` of an error"]
+    meaning: Annotated[str, "what happened"]
+    then: Annotated[str, "what a script should do"]
+
+
+class ArgumentData(TypedDict):
+    """An argument of a command."""
+
+    name: Annotated[str, "as usage has it"]
+    required: Annotated[bool, "whether it is needed"]
+    repeatable: Annotated[bool, "whether there may be several"]
+    values: Annotated[list[str], "the words that it takes; empty where it may be any"]
+    help: Annotated[str | None, "what it is for"]
+
+
+class OptionData(TypedDict):
+    """An option of a command."""
+
+    names: Annotated[list[str], "its names"]
+    metavar: Annotated[str | None, "what its value is called; null for a flag"]
+    required: Annotated[bool, "whether it is needed"]
+    values: Annotated[list[str], "the words that it takes; empty where it may be any"]
+    default: Annotated[str | int | float | None, "what it is where it is not given"]
+    repeatable: Annotated[bool, "whether it may be given several times"]
+    help: Annotated[str | None, "what it is for"]
+
+
+class CommandData(TypedDict):
+    """A command."""
+
+    path: Annotated[list[str], "its words"]
+    usage: Annotated[str, "its usage line"]
+    summary: Annotated[str, "what it does, in a line"]
+    text: Annotated[str, "its help"]
+    examples: Annotated[list[str], "command lines"]
+    arguments: Annotated[list[ArgumentData], "its arguments"]
+    options: Annotated[list[OptionData], "its own options"]
+
+
+class Commands(TypedDict, total=False):
+    """Commands."""
+
+    commands: Annotated[list[CommandData], "the commands"]
+    everywhere: Annotated[list[OptionData], "the global options"]
+
+
+class Reference(Commands, total=False):
+    """The reference of all commands, or the part that was asked for."""
+
+    program: Annotated[str, "qoder"]
+    version: Annotated[str, "its version"]
+    exit_codes: Annotated[list[ExitCodeData], "the exit codes"]
+    exit_codes_of_several: Annotated[list[int], "the first that applies is the exit code of several runs"]
+    environment: Annotated[list[NamedData], "the variables that are read"]
+    formats: Annotated[list[NamedData], "what -o takes"]
+    keys: Annotated[dict[str, list[NamedData]], "the keys of each output"]
+    columns: Annotated[dict[str, list[str]], "the columns of piped tables"]
+    fields: Annotated[dict[str, list[str]], "the line names of one thing in a pipe"]
+
+
+class PageData(TypedDict):
+    """A page of the manual."""
+
+    page: Annotated[str, "its name"]
+    text: Annotated[str, "its Markdown"]
 
 
 # The keys of `everything` that a topic has.
@@ -24,7 +102,7 @@ _OF_TOPICS = {
 }
 
 
-def everything(root: Any) -> JSON:
+def everything(root: Any) -> Reference:
     """Return the whole reference, from the root of the tree."""
     return {
         "program": "qoder",
@@ -37,23 +115,22 @@ def everything(root: Any) -> JSON:
         "exit_codes_of_several": list(RANKING),
         "environment": _plain(documented.VARIABLES),
         "formats": _plain(documented.FORMATS),
-        "keys": {of: _plain(those) for of, those in documented.KEYS.items()},
+        "keys": {of: _plain(those) for of, those in outputs.keys().items()},
         "columns": columns(),
         "fields": fields(),
     }
 
 
 def of_topic(topic: str, root: Any) -> JSON:
-    """Return the data of one of TOPICS."""
-    topics = everything(root)
-    return {key: topics[key] for key in _OF_TOPICS[topic]}
+    """Return the data of one of TOPICS, a part of `Reference`."""
+    return {key: value for key, value in everything(root).items() if key in _OF_TOPICS[topic]}
 
 
-def _plain(those: Iterable[documented.Named]) -> list[JSON]:
-    return [each._asdict() for each in those]
+def _plain(those: Iterable[documented.Named]) -> list[NamedData]:
+    return [{"names": list(each.names), "meaning": each.meaning} for each in those]
 
 
-def commands(root: Any, under: Sequence[str] = ()) -> JSON:
+def commands(root: Any, under: Sequence[str] = ()) -> Commands:
     """Return the commands below some words, and the global options."""
     leaves = list(_leaves(context_of(root, under)))
     everywhere = [param for param in root.command.params if param in leaves[0].command.params]
@@ -84,7 +161,7 @@ def _leaves(context: Any) -> Iterator[Any]:
         yield from _leaves(context_of(context, [name]))
 
 
-def _command(context: Any, everywhere: Collection[Any]) -> JSON:
+def _command(context: Any, everywhere: Collection[Any]) -> CommandData:
     words = context.command_path.split()[1:]
     text = context.command.help or ""
     _, _, examples = text.partition("Examples:\n")
@@ -92,7 +169,7 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     needed: Sequence[str] = ()  # required by the command, not by typer
     if words[1:] == ["create"]:
         needed = NOUNS[words[0]].help.needed
-    arguments = [
+    arguments: list[ArgumentData] = [
         {
             "name": param.metavar or param.name.upper(),
             "required": param.required,
@@ -114,7 +191,7 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     }
 
 
-def _option(param: Any, needed: Collection[str] = ()) -> JSON:
+def _option(param: Any, needed: Collection[str] = ()) -> OptionData:
     names = sorted((*param.opts, *param.secondary_opts))  # those of --help come in no fixed order
     is_flag = param.is_flag or param.count
     words = [] if is_flag else _words(param)

@@ -78,13 +78,21 @@ class Night:
     before: Counter[str] = field(default_factory=Counter)  # runs of as long a time before, by deployment
     whole: bool = True
     spent: dict[str, tuple[Decimal, int]] = field(default_factory=dict)  # credits, and of how many runs, by deployment
+    spent_on: dict[str, tuple[Decimal, int]] = field(default_factory=dict)  # the same by day
     calls: dict[str, list[Call]] = field(default_factory=dict)  # what a run waits for
     problems: list[Problem] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # runs that had not ended, and could not be read again
 
     def has(self, run: RunRecord) -> bool:
         """Return whether a run was created within the span; one that does not say may be of now."""
-        return self.since < (run.created or run.due or self.until) <= self.until
+        return self.since < self._made(run) <= self.until
+
+    def day_of(self, run: RunRecord) -> str:
+        """Return the day on which a run was created, in the local time zone."""
+        return datetime.fromtimestamp(self._made(run)).date().isoformat()
+
+    def _made(self, run: RunRecord) -> float:
+        return run.created or run.due or self.until
 
 
 def read_night(app: App, options: ReportOptions, memory: Memory | None) -> Night:
@@ -346,8 +354,10 @@ class _Reader:
         kept.keep_credits(final)
 
     def _spend(self, run: RunRecord, credits: Decimal) -> None:
-        spent, count = self._night.spent.get(run.deployment, (Decimal(0), 0))
-        self._night.spent[run.deployment] = total((spent, credits)), count + 1
+        night = self._night
+        for sums, key in ((night.spent, run.deployment), (night.spent_on, night.day_of(run))):
+            spent, count = sums.get(key, (Decimal(0), 0))
+            sums[key] = total((spent, credits)), count + 1
 
     def _read_calls(self) -> None:
         for run in islice((run for run in self._night.runs if run.detail.asks is not None), _MOST_CALLS):

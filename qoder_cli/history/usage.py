@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from sys import intern
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from qoder_cli.base.credits import amount, as_text, share, total
 from qoder_cli.base.jsontext import Number
@@ -104,28 +104,35 @@ class UsageLine:
             self.dearest = used, id
 
 
+_SUMMED = "what is added up, its id or word (null for what has none), and its name if that is known"
+_ENDED = "how they ended; unknown where nobody can tell"
+_TOOK = "how long completed runs took: half of them at most so long, and 95 of 100"
+
+
 @dataclass(frozen=True)
 class UsageSum:
     """A sum as it is told: its fields are its JSON. What is None is not known."""
 
-    by: By
-    key: str | None
-    name: str | None
-    runs: int | None
-    completed: int | None
-    failed: int | None
-    skipped: int | None
-    going: int | None
-    unknown: int | None
-    success_percent: int | None
-    p50_ms: int | None
-    p95_ms: int | None
-    credits: Number | None
-    credits_per_run: Number | None
-    dearest: "DearestSession | None"
-    sessions: int
-    credits_unknown: int
-    growing: int
+    by: Annotated[By, _SUMMED]
+    key: Annotated[str | None, _SUMMED]
+    name: Annotated[str | None, _SUMMED]
+    runs: Annotated[int | None, "how many runs; null where runs may not be read"]
+    completed: Annotated[int | None, _ENDED]
+    failed: Annotated[int | None, _ENDED]
+    skipped: Annotated[int | None, _ENDED]
+    going: Annotated[int | None, _ENDED]
+    unknown: Annotated[int | None, _ENDED]
+    success_percent: Annotated[int | None, "completed runs of those that completed or failed, rounded down, or null"]
+    p50_ms: Annotated[int | None, _TOOK]
+    p95_ms: Annotated[int | None, _TOOK]
+    credits: Annotated[Number | None, "the least that was used, an exact decimal; null where no session says"]
+    credits_per_run: Annotated[Number | None, "credits by the runs that have them, rounded down to two places"]
+    dearest: Annotated[
+        "DearestSession | None", "the session that used most: an object with session_id and credits, or null"
+    ]
+    sessions: Annotated[int, "how many sessions"]
+    credits_unknown: Annotated[int, "sessions that do not say what they used, or are gone"]
+    growing: Annotated[int, "sessions that are still running"]
 
     @classmethod
     def of(cls, line: UsageLine, by: By, *, has_runs: bool) -> "UsageSum":

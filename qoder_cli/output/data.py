@@ -1,7 +1,7 @@
 """Print data in the chosen format: drawn, in columns, as CSV, JSON or YAML, or as ids."""
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
@@ -43,7 +43,7 @@ class Sorting(NamedTuple):
 
 class Output:
     """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere,
-    `is_markdown` one for a comment.
+    `is_markdown` one for a comment; `is_html` is a page for a browser, of few commands.
 
     Lists have only these `columns`, if any are chosen, and may be `sorted`; `listed` are those that they have anyway.
     If they are looked at again, only the `news` are shown. `on_shortened` hears of ids of which a table shows a part.
@@ -55,6 +55,7 @@ class Output:
         self.is_pretty = format == "pretty"
         self.is_markdown = format == "markdown"
         self.is_csv = format == "csv"
+        self.is_html = format == "html"
         self.format = "table" if self.is_wide or self.is_pretty or self.is_markdown or self.is_csv else format
         self.columns: Sequence[str] | None = None
         self.listed: Sequence[str] = ()
@@ -81,7 +82,7 @@ class Output:
     def indent(self) -> int | None:
         return 2 if self.screen.is_terminal else None
 
-    def record(self, fields: "Fields", *, data: dict[str, Any] | None = None, id: str = "") -> None:
+    def record(self, fields: "Fields", *, data: Mapping[str, Any] | None = None, id: str = "") -> None:
         """Print one object: as JSON (`data` or the fields), a table, or its id.
 
         A field that is a list has a line for each value.
@@ -107,7 +108,7 @@ class Output:
         self,
         rows: "Sequence[Fields]",
         *,
-        data: Sequence[dict[str, Any]] | None = None,
+        data: Sequence[Mapping[str, Any]] | None = None,
         id: str,
         first: Sequence[str] = (),
     ) -> None:
@@ -159,6 +160,18 @@ def present(fields: "Fields") -> "Fields":
     return {key: value for key, value in fields.items() if value is not None and value != []}
 
 
+def in_order(items: Sequence[T], fields: "Callable[[T], Fields]", sorting: Sorting | None) -> list[T]:
+    """Return the items of a list as they are sorted, if they are; `fields` are those of an item."""
+    from qoder_cli.output.cells import sorting_key
+
+    if sorting is None:
+        return list(items)
+    keyed = [(fields(item).get(sorting.column), item) for item in items]
+    there = [(value, item) for value, item in keyed if value is not None]
+    there.sort(key=lambda pair: sorting_key(pair[0]), reverse=sorting.is_descending)
+    return [item for _, item in [*there, *(pair for pair in keyed if pair[0] is None)]]
+
+
 def csv_line(values: Iterable[str]) -> str:
     """Return a line as RFC 4180 has it, but for its end, which is that of every other line here."""
     import csv
@@ -197,7 +210,7 @@ class Rows(Generic[T]):
     output: Output
     _: KW_ONLY
     fields: "Callable[[T], Fields]"
-    data: Callable[[T], dict[str, Any]]
+    data: Callable[[T], Mapping[str, Any]]
     id: str = "id"
     first: Sequence[str] = ()
     remedy: str = WIDE_SHOWS_ALL
@@ -214,7 +227,7 @@ class Rows(Generic[T]):
         if failure is not None:
             return
         if self._unsorted:
-            self._print(self._sorted())
+            self._print(in_order(self._unsorted, self.fields, self.output.sorting))
         end = ""
         if self.output.format == "json":
             before = "\n" if self._begun and self.output.indent else ""
@@ -233,17 +246,6 @@ class Rows(Generic[T]):
             self._unsorted += batch
         else:
             self._print(batch)
-
-    def _sorted(self) -> list[T]:
-        from qoder_cli.output.cells import sorting_key
-
-        assert self.output.sorting is not None  # else nothing was kept
-        name, is_descending = self.output.sorting
-        keyed = [(self.fields(item).get(name), item) for item in self._unsorted]
-        there = [(value, item) for value, item in keyed if value is not None]
-        there.sort(key=lambda pair: sorting_key(pair[0]), reverse=is_descending)
-        self._unsorted = []
-        return [item for _, item in [*there, *(pair for pair in keyed if pair[0] is None)]]
 
     def _print(self, batch: Sequence[T]) -> None:
         if batch and (text := self._text(batch)):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypedDict, TypeVar
 
-from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
-from qoder_cli.base.model import Resource
+from qoder_cli.base.errors import ErrorData, Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
+from qoder_cli.base.model import Added, ApiObject, Resource, open_shape
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Rows
 
@@ -17,6 +17,28 @@ if TYPE_CHECKING:
     from qoder_cli.output.progress import Progress
 
 T = TypeVar("T", bound=Resource)
+
+
+class Item(TypedDict):
+    """What each of several has."""
+
+    input: Annotated[str, "the word that was typed, or read from stdin"]
+    exit_code: Annotated[int | None, "exit code of this item; null if it was not attempted"]
+
+
+class NotFoundItem(Item):
+    """One of several of which there is nothing to show."""
+
+    id: Annotated[None, "null"]
+    error: Annotated[ErrorData | None, "why; null if it was not attempted"]
+
+
+@open_shape
+class ApiItem(ApiObject, Item):
+    """An object of the API that is one of several."""
+
+
+AnyObject = ApiItem | NotFoundItem | ApiObject
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,7 +52,7 @@ class Result(Generic[T]):
     found: T | None = None
     error: QoderError | None = None
     attempted: bool = True
-    more: dict[str, Any] = field(default_factory=dict)
+    more: Added = field(default_factory=Added)
 
     def with_(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)
@@ -53,13 +75,17 @@ class Result(Generic[T]):
             return message
         return f"{self.typed}: {message}"
 
+    @property
+    def item(self) -> Item:
+        """What each of several has in JSON."""
+        return {"input": without_tokens(self.typed), "exit_code": self.exit_code}
+
     def as_json(self) -> dict[str, Any]:
         """Return its JSON: what was found or the error, and the input."""
         if self.found is not None:
-            found = self.found.as_json()
-        else:
-            found = {"id": None, "error": self.error and self.error.as_json()}
-        return {**found, "input": without_tokens(self.typed), "exit_code": self.exit_code, **self.more}
+            return {**self.found.as_json(), **self.item, **self.more}
+        missing: NotFoundItem = {"id": None, "error": None if self.error is None else self.error.as_json(), **self.item}
+        return {**missing, **self.more}
 
 
 R = TypeVar("R", bound=Result[Any])

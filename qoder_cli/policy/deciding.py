@@ -6,7 +6,7 @@ is left for a person.
 
 import re
 from collections.abc import Collection, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.policy import programs, shell
@@ -17,8 +17,8 @@ from qoder_cli.policy.programs import NotCovered, Row, Use
 from qoder_cli.policy.rules import Policy, Rule
 from qoder_cli.policy.shell import Chain, Unreadable, Words, unwrapped
 from qoder_cli.policy.texts import folded
+from qoder_cli.policy.verdict import Answer, VerdictData
 
-Answer = Literal["allow", "deny", "ask"]
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 
@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
         return rule.because or f"A rule denies this: {rule.verb}: {rule.value}"
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> VerdictData:
         """What it comes to, for JSON."""
         line = next((rule.line for rule in self.rules), None)
         rules = "; ".join(rule.text for rule in self.rules) or None

@@ -1,7 +1,7 @@
 """What a report has, as declared types: their fields are its JSON."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from qoder_cli.history.nights import Problem
 
@@ -12,10 +12,10 @@ Command = list[str]  # words to type next
 class Entry:
     """A line of a report, by its kind; of which deployment, and what to type next."""
 
-    kind: str
-    deployment: str | None
-    deployment_name: str | None
-    next: Command | None
+    kind: Annotated[str, "what it is"]
+    deployment: Annotated[str | None, "whose it is"]
+    deployment_name: Annotated[str | None, "the deployment's name"]
+    next: Annotated[Command | None, "the command to type next, as an array of words"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,17 @@ class Ran:
 
 
 @dataclass(frozen=True)
+class Day:
+    """The runs that were created on a day, and what they cost: at least so much, as far as it is known."""
+
+    day: str
+    runs: int
+    running: int
+    credits: str | None
+    credits_unknown: int
+
+
+@dataclass(frozen=True)
 class Coming:
     """When a deployment fires next, and how often in as long a time as the report covers."""
 
@@ -154,34 +165,56 @@ class Coming:
 
 NeedsYou = Waits | Paused | Refused
 DidNotHappen = Fire | Counted | NotRun
+_SPAN = "the time that it covers, on the server's clock"
+_LOOKED_AT = "how many were looked at; fires are those that were judged"
+_READER = "with --new: who reads it, and when the first report began; else null"
 Section = Literal["needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report. `fires` were judged; `not_decided` are fires and runs of which it cannot be told yet.
+    """A report: what happened to deployments and runs in a time, and how things stand."""
 
-    `verdict` is a sentence where all is well. `reader` and `began` are those of `--new`.
-    """
-
-    since: str
-    until: str
-    verdict: str | None
-    deployments: int
-    runs: int
-    fires: int
-    not_decided: int
-    needs_you: list[NeedsYou] = field(default_factory=list)
-    did_not_happen: list[DidNotHappen] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    did_nothing: list[DidNothing] = field(default_factory=list)
-    paused: list[Paused] = field(default_factory=list)
-    cannot_tell: list[CannotTell] = field(default_factory=list)
-    ran: list[Ran] = field(default_factory=list)
-    next: list[Coming] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    reader: str | None = None
-    began: str | None = None
+    since: Annotated[str, _SPAN]
+    until: Annotated[str, _SPAN]
+    verdict: Annotated[str | None, "a sentence where all is well, else null"]
+    deployments: Annotated[int, _LOOKED_AT]
+    runs: Annotated[int, _LOOKED_AT]
+    fires: Annotated[int, _LOOKED_AT]
+    not_decided: Annotated[int, "fires and runs that cannot be judged yet"]
+    needs_you: Annotated[
+        list[NeedsYou],
+        "kind waits (run, session, since, calls), paused (error_type, message, then) or credential (run, message);"
+        " like those below with deployment, deployment_name and next, the command to type next as words",
+    ] = field(default_factory=list)
+    did_not_happen: Annotated[
+        list[DidNotHappen],
+        "kind missed, late, twice or stray (due, came, run, runs), counted (due, came), skipped or not_started",
+    ] = field(default_factory=list)
+    failed: Annotated[
+        list[Failed],
+        "for each deployment and error: failed, runs, error_type, message, in_a_row, run (the newest) and run_ids",
+    ] = field(default_factory=list)
+    did_nothing: Annotated[list[DidNothing], "run, completed"] = field(default_factory=list)
+    paused: Annotated[list[Paused], "schedules that a person paused: since, message"] = field(default_factory=list)
+    cannot_tell: Annotated[
+        list[CannotTell],
+        "kind (changed, paused, unknown, …), message, until, detail and run; or problem, with what and message",
+    ] = field(default_factory=list)
+    ran: Annotated[
+        list[Ran],
+        "for each deployment: runs, runs_before, completed, failed, skipped, running, unknown, median_ms, p95_ms,"
+        " credits",
+    ] = field(default_factory=list)
+    days: Annotated[list[Day], "for each day: runs, running, credits and credits_unknown"] = field(default_factory=list)
+    next: Annotated[list[Coming], "for each deployment: first, and how many fires in as long a time"] = field(
+        default_factory=list
+    )
+    problems: Annotated[list[Problem], "what was not read, or not whole: what and message"] = field(
+        default_factory=list
+    )
+    reader: Annotated[str | None, _READER] = None
+    began: Annotated[str | None, _READER] = None
 
     @property
     def is_urgent(self) -> bool:

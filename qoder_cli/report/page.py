@@ -1,7 +1,7 @@
 """A report in words, section by section."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,14 +51,16 @@ class ReportPage:
             what = f"News for {report.reader}"
         return [f"{what} of {since} to {until} {local_zone_name()}: {counts}", *filter(None, [report.verdict])]
 
-    def sections(self) -> Iterator[Section]:
-        """Yield each section that has any lines."""
+    def sections(self, *, most: int = _MOST_LINES, without: Collection[str] = ()) -> Iterator[Section]:
+        """Yield each section that has any lines, `most` of them."""
         for name, (title, style) in _TITLES.items():
+            if name in without:
+                continue
             make: Callable[[Any], Iterator[SheetLine]] = getattr(self, f"_{name}")
             lines = list(make(getattr(self._report, name)))
-            if len(lines) > _MOST_LINES and not self._is_news:  # what --new leaves out would never be shown
-                rest = f"and {len(lines) - _MOST_LINES + 1:,} more: -o json has all"
-                lines = [*lines[: _MOST_LINES - 1], SheetLine("", [rest])]
+            if len(lines) > most and not self._is_news:  # what --new leaves out would never be shown
+                rest = f"and {len(lines) - most + 1:,} more: -o json has all"
+                lines = [*lines[: most - 1], SheetLine("", [rest])]
             if lines:
                 yield Section(title, style, lines)
 
@@ -72,13 +74,13 @@ class ReportPage:
                         pieces += [": ", ForeignText(shortened(f"{call.name} {call.input}", _LONGEST_CALL))]
                     if len(entry.calls) > 1:
                         pieces += [f" (and {len(entry.calls) - 1} more)"]
-                    yield SheetLine(self._label(entry), pieces, [entry.next])
+                    yield SheetLine(self.label(entry), pieces, [entry.next])
                 case Paused():
                     pieces = [f"paused: {entry.message} (", ForeignText(entry.error_type), ")"]
-                    yield SheetLine(self._label(entry), pieces, [entry.next, entry.then])
+                    yield SheetLine(self.label(entry), pieces, [entry.next, entry.then])
                 case Refused():
                     pieces = ["a credential was refused: ", ForeignText(entry.message or entry.error_type)]
-                    yield SheetLine(self._label(entry), pieces, [entry.next])
+                    yield SheetLine(self.label(entry), pieces, [entry.next])
 
     def _did_not_happen(self, entries: list[Any]) -> Iterator[SheetLine]:
         for kind, of_kind in _grouped(entries):
@@ -111,7 +113,7 @@ class ReportPage:
                     pieces = [f"{_count(number, 'run')} accepted, never started: {at}"]
                     if first.message or first.error_type:
                         pieces += [" · ", ForeignText(first.message or first.error_type)]
-            yield SheetLine(self._label(first), pieces, [first.next] if kind != "missed" else ())
+            yield SheetLine(self.label(first), pieces, [first.next] if kind != "missed" else ())
 
     def _counted(self, hours: list[Counted]) -> str:
         due, came = sum(hour.due for hour in hours), sum(hour.came for hour in hours)
@@ -129,17 +131,17 @@ class ReportPage:
                 pieces += [": ", ForeignText(entry.message)]
             if entry.in_a_row:
                 pieces += [" · the last 3 all failed"]
-            yield SheetLine(self._label(entry), pieces, [entry.next])
+            yield SheetLine(self.label(entry), pieces, [entry.next])
 
     def _did_nothing(self, entries: list[Any]) -> Iterator[SheetLine]:
         for _, of_kind in _grouped(entries):
             at = self._times(entry.completed for entry in of_kind)
             what = f"{_count(len(of_kind), 'run')} completed, left no message, call or file: {at}"
-            yield SheetLine(self._label(of_kind[0]), [what], [of_kind[0].next])
+            yield SheetLine(self.label(of_kind[0]), [what], [of_kind[0].next])
 
     def _paused(self, entries: list[Paused]) -> Iterator[SheetLine]:
         for entry in entries:
-            yield SheetLine(self._label(entry), [f"{entry.message} since {self._clock(entry.since)}"], [entry.next])
+            yield SheetLine(self.label(entry), [f"{entry.message} since {self.clock(entry.since)}"], [entry.next])
 
     def _cannot_tell(self, entries: list[CannotTell]) -> Iterator[SheetLine]:
         for entry in entries:
@@ -156,45 +158,52 @@ class ReportPage:
                 if entry.detail or entry.run:
                     pieces += [": ", ForeignText(entry.detail or entry.run)]
                 if entry.kind == "changed":
-                    pieces = [f"changed at {self._clock(entry.until)}; what was due before is unknown"]
-                yield SheetLine(self._label(entry), pieces)
+                    pieces = [f"changed at {self.clock(entry.until)}; what was due before is unknown"]
+                yield SheetLine(self.label(entry), pieces)
             if len(alike) > len(shown):
                 yield SheetLine("", [f"and {len(alike) - len(shown)} more: {message}"])
 
     def _ran(self, entries: list[Ran]) -> Iterator[SheetLine]:
         for entry in entries:
-            runs = _count(entry.runs, "run")
-            if more := entry.runs - entry.runs_before:
-                runs += f" ({more:+})"
-            facts = [runs]
-            for word in ("completed", "failed", "skipped", "running", "unknown"):
-                number = getattr(entry, word)
-                if number and (word != "completed" or number != entry.runs):
-                    facts.append(f"{number} {word}")
-            if entry.median_ms is not None:
-                facts.append(f"median {span(entry.median_ms / 1000)}")
-            if entry.p95_ms not in (None, entry.median_ms):
-                facts.append(f"p95 {span((entry.p95_ms or 0) / 1000)}")
-            if entry.credits is not None:
-                at_least = "at least " if entry.credits_unknown or entry.running else ""
-                facts.append(f"{at_least}{entry.credits} credits")
-            yield SheetLine(self._label(entry), [", ".join(facts)])
+            yield SheetLine(self.label(entry), [self.facts(entry)])
+
+    def facts(self, entry: Ran) -> str:
+        """Return what is said of the runs of a deployment."""
+        runs = _count(entry.runs, "run")
+        if more := entry.runs - entry.runs_before:
+            runs += f" ({more:+})"
+        facts = [runs]
+        for word in ("completed", "failed", "skipped", "running", "unknown"):
+            number = getattr(entry, word)
+            if number and (word != "completed" or number != entry.runs):
+                facts.append(f"{number} {word}")
+        if entry.median_ms is not None:
+            facts.append(f"median {span(entry.median_ms / 1000)}")
+        if entry.p95_ms not in (None, entry.median_ms):
+            facts.append(f"p95 {span((entry.p95_ms or 0) / 1000)}")
+        if entry.credits is not None:
+            at_least = "at least " if entry.credits_unknown or entry.running else ""
+            facts.append(f"{at_least}{entry.credits} credits")
+        return ", ".join(facts)
 
     def _next(self, entries: list[Coming]) -> Iterator[SheetLine]:
         for entry in entries:
             times = f", {entry.fires} times" if entry.fires > 1 else ""
-            yield SheetLine(self._label(entry), [f"{self._clock(entry.first)}{times}"])
+            yield SheetLine(self.label(entry), [f"{self.clock(entry.first)}{times}"])
 
-    def _label(self, entry: Entry | Ran | Coming) -> str:
+    def label(self, entry: Entry | Ran | Coming) -> ForeignText:
+        """Return what the deployment of an entry is called: its id where several have its name."""
         name = entry.deployment_name
         shown = entry.deployment if name is None or name in self._twins else name
         return ForeignText(shown or "no deployment")
 
-    def _clock(self, at: object) -> str:
+    def clock(self, at: object) -> str:
         """Return a time on the local clock, with the day if that is not today."""
         moment = unix(at)
-        if moment is None:
-            return "an unknown time"
+        return "an unknown time" if moment is None else self.clock_at(moment)
+
+    def clock_at(self, moment: float) -> str:
+        """Return the same of unix seconds."""
         there, today = datetime.fromtimestamp(moment), datetime.fromtimestamp(self._now).date()
         if there.date() == today:
             return there.strftime("%H:%M")
@@ -203,7 +212,7 @@ class ReportPage:
         return there.strftime("%Y-%m-%d %H:%M")
 
     def _times(self, times: Iterable[object]) -> str:
-        shown = list(dict.fromkeys(self._clock(at) for at in sorted(times, key=lambda at: unix(at) or 0.0)))
+        shown = list(dict.fromkeys(self.clock(at) for at in sorted(times, key=lambda at: unix(at) or 0.0)))
         if len(shown) <= _MOST_TIMES:
             return ", ".join(shown)
         return f"{', '.join(shown[: _MOST_TIMES - 2])}, …, {shown[-1]}"

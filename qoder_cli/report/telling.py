@@ -145,7 +145,7 @@ class _Teller:
         if is_news:
             report = replace(report, reader=reader, began=time_text(night.after))
         else:
-            report = replace(report, ran=self._ran(), next=self._next())
+            report = replace(report, ran=self._ran(), days=self._days(), next=self._next())
             is_well = not any(item.last > night.after for item in items)  # also of what is not certain yet
             report = replace(report, verdict=self._verdict(report) if is_well else None)
         lasting = {item.key for item in within if item.is_state}
@@ -356,6 +356,19 @@ class _Teller:
             as_text(spent[0]) if spent else None,
             priced - (spent[1] if spent else 0),
         )
+
+    def _days(self) -> list[entries.Day]:
+        """Return what the runs of each day cost."""
+        night, by_day = self._night, defaultdict[str, list[RunRecord]](list)
+        for run in filter(night.has, night.runs):
+            by_day[night.day_of(run)].append(run)
+        days = []
+        for day, runs in sorted(by_day.items()):
+            spent, known = night.spent_on.get(day, (None, 0))
+            unknown = sum(run.session is not None for run in runs) - known
+            running = sum(run.outcome == "going" for run in runs)
+            days.append(entries.Day(day, len(runs), running, None if spent is None else as_text(spent), unknown))
+        return days
 
     def _next(self) -> list[entries.Coming]:
         """Return what fires in as long a time as the report covers, the soonest first."""

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -24,7 +24,7 @@ from qoder_cli.base.errors import (
     WaitTimeout,
 )
 from qoder_cli.base.ids import noun, segment
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Run, RunData, SessionData, open_shape
 from qoder_cli.base.outcome import (
     FINAL,
     SESSION_ARCHIVED,
@@ -38,7 +38,7 @@ from qoder_cli.base.outcome import (
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.output.results import Result
+from qoder_cli.output.results import Item, NotFoundItem, Result
 from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
@@ -62,6 +62,28 @@ class Wanted(NamedTuple):
     def since(self, began: float, clock: Clock) -> "Wanted":
         """Return these for a wait that has run since `began` (monotonic clock)."""
         return self._replace(limits=self.limits._replace(spent=clock.monotonic() - began))
+
+
+@open_shape
+class RunItem(RunData, Item):
+    """A run that is one of several."""
+
+
+@open_shape
+class SessionItem(SessionData, Item):
+    """A session that is one of several."""
+
+
+class GoingItem(Item):
+    """What stands for a run that was not started beside another (--if-idle, --on-skip ok)."""
+
+    id: Annotated[None, "null"]
+    going: Annotated[str, "the run, or the session, that is going"]
+
+
+AnyRun = RunData | GoingItem
+AnyItem = RunItem | NotFoundItem | GoingItem
+AnySession = SessionItem | NotFoundItem
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,7 +146,8 @@ class Ended(Result[Run]):
     def as_json(self) -> dict[str, Any]:
         if self.going is None:
             return super().as_json()
-        return {"id": None, "input": without_tokens(self.typed), "exit_code": self.exit_code, "going": self.going}
+        beside: GoingItem = {"id": None, **self.item, "going": self.going}
+        return dict(beside)
 
     def row(self) -> "Fields":
         from qoder_cli.nouns.views import missing_row, run_row

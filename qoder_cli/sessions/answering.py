@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -468,13 +468,30 @@ def _unsent(delivery: Delivery, again: list[str]) -> Iterator[None]:
 _UNSENT = "the message was not sent"
 
 
+class AnsweredCall(TypedDict):
+    """A call, and what was done with it."""
+
+    call: Annotated[str, "id of the call, evt_…"]
+    answer: Annotated[str, "approved, denied or answered"]
+
+
+class Answered(TypedDict):
+    """What was done with the calls of a session."""
+
+    run_id: Annotated[str | None, "run id, where one was named, or null"]
+    session_id: Annotated[str, "session id"]
+    calls: Annotated[list[AnsweredCall], "each call, and what was done with it"]
+    still_waiting: Annotated[list[str], "ids of the calls that still wait"]
+    events: Annotated[list[dict[str, Any]], "what the server made of it"]
+
+
 def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str], events: Events) -> None:
     """Print what was `done` with each call, and which still wait."""
     if app.output.format == "id":
         app.out.write("".join(f"{visible(id)}\n" for id in done))
         return
-    data = {
-        "run_id": target.run and target.run.id,
+    data: Answered = {
+        "run_id": None if target.run is None else target.run.id,
         "session_id": target.session_id,
         "calls": [{"call": id, "answer": word} for id, word in done.items()],
         "still_waiting": still,

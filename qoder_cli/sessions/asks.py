@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.errors import ApiError, NoResponse
 from qoder_cli.base.ids import segment
+from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import (
     ENDS,
@@ -38,6 +39,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.base.words import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
+from qoder_cli.policy.verdict import VerdictData
 from qoder_cli.sessions.log import Events, Log, in_order
 from qoder_cli.sessions.transcript import called, in_a_line
 
@@ -58,6 +60,16 @@ DOING = {"approved": "approving", "denied": "denying", "answered": "answering"}
 _ASKED_FOR = (*STATUSES, *THREAD_STATUSES, *KINDS, *ANSWERS)
 
 
+class Terms(TypedDict):
+    """All that decides what a call does; null where it cannot be read."""
+
+    kind: Annotated[str | None, "tool, mcp or custom; null if the call cannot be read (unreadable in a table)"]
+    name: Annotated[str | None, "the tool; in a table with its server, as server/tool"]
+    mcp_server_name: Annotated[str | None, "its MCP server, or null"]
+    thread: Annotated[str | None, "thread of the sub-agent that called it, or null"]
+    input: Annotated[Any, "all of it; at most 100 characters in a table"]
+
+
 @dataclass(frozen=True)
 class Call:
     """A tool call that the agent wants to make, from its event."""
@@ -76,10 +88,15 @@ class Call:
         return cls(session_id, str(event["id"]), kind, called(event), event.get("input"), thread, event)
 
     @property
-    def terms(self) -> dict[str, Any]:
+    def terms(self) -> Terms:
         """All that decides what it does, as `pending` tells it in JSON."""
-        names = {name: text(self.event.get(name)) for name in ("name", "mcp_server_name")}
-        return {"kind": self.kind, **names, "thread": self.thread, "input": self.input}
+        return {
+            "kind": self.kind,
+            "name": text(self.event.get("name")),
+            "mcp_server_name": text(self.event.get("mcp_server_name")),
+            "thread": self.thread,
+            "input": self.input,
+        }
 
     @cached_property
     def sha256(self) -> str:
@@ -395,6 +412,37 @@ FIRST = (
 _MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
 
 
+_IDS = "ids; run is null unless one was named, or this machine has seen whose session it is"
+_SAME = "the same"
+_ASKED = "when it was made"
+
+
+class WaitingData(Terms):
+    """A call that waits for an answer; all of its terms are null if it cannot be read."""
+
+    run: Annotated[str | None, _IDS]
+    session: Annotated[str, _IDS]
+    deployment: Annotated[str | None, _IDS]
+    run_id: Annotated[str | None, _SAME]
+    session_id: Annotated[str, _SAME]
+    deployment_id: Annotated[str | None, _SAME]
+    deployment_name: Annotated[str | None, "the deployment's name, if this machine has seen it"]
+    call: Annotated[str, "id of the call, evt_…"]
+    length: Annotated[int | None, "of its input in one line, in characters"]
+    asked: Annotated[str | None, _ASKED]
+    asked_at: Annotated[str | None, _ASKED]
+    credits: Annotated[Number | float | str | None, "what its session has used"]
+    number: Annotated[int | None, "its place among the calls of its session"]
+    input_sha256: Annotated[
+        str | None,
+        "SHA-256 of the object with kind, name, mcp_server_name, thread and input as JSON (keys sorted, no spaces)",
+    ]
+    answer: Annotated[dict[str, list[str]], "the commands that answer it, each as an array of words; no column"]
+    policy: NotRequired[
+        Annotated[VerdictData, "with --policy: an object with the keys `answer`, line, rule and why of policy_test"]
+    ]
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A row of `pending`: a waiting call, None if unreadable, and its session."""
@@ -450,34 +498,40 @@ class Waiting:
     def deployment_id(self) -> str | None:
         return text(self.session.get("deployment_id"))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> WaitingData:
         """Return its JSON: the whole input, the commands that answer, as words, and the columns by their names.
 
         `waits` is none of them: two readings of a call that waits are equal.
         """
-        fields = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
-        if (call := self.call) is not None:
-            fields |= {**call.terms, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
-        judged = {}
-        if self.verdict is not None:
-            judged = {"policy": self.verdict.data}
-        return {
+        call, asked = self.call, None
+        terms: Terms = {"kind": None, "name": None, "mcp_server_name": None, "input": None, "thread": None}
+        if call is not None:
+            terms, asked = call.terms, event_time(call.event)
+        data: WaitingData = {
             "run_id": self.run_id,
-            "session_id": self.session.get("id"),
-            "deployment_id": self.session.get("deployment_id"),
+            "session_id": str(self.session.get("id")),
+            "deployment_id": self.deployment_id,
             "deployment_name": self.deployment_name,
             "call": self.id,
-            **fields,
+            "kind": terms["kind"],
+            "name": terms["name"],
+            "mcp_server_name": terms["mcp_server_name"],
+            "thread": terms["thread"],
+            "input": terms["input"],
+            "input_sha256": None if call is None else call.sha256,
+            "asked_at": asked,
             "credits": Run(self.session).credits,
             "answer": self.commands,
             "run": self.run_id,
-            "session": self.session.get("id"),
-            "deployment": self.session.get("deployment_id"),
-            "asked": fields["asked_at"],
+            "session": str(self.session.get("id")),
+            "deployment": self.deployment_id,
+            "asked": asked,
             "length": None if call is None else len(in_a_line(call.input)),
             "number": self.number,
-            **judged,
         }
+        if self.verdict is not None:
+            data["policy"] = self.verdict.data
+        return data
 
 
 def with_asks(client: "Client", run: Run, *, threads: bool = True) -> Run:

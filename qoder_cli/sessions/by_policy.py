@@ -285,7 +285,6 @@ def _event(judgement: Judged) -> dict[str, Any]:
 
 def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id: str) -> PolicyDecision:
     call, verdict = judgement.call, judgement.verdict
-    data = verdict.data
     given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())
     return PolicyDecision(
@@ -298,8 +297,8 @@ def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id:
         name=visible(app.err.veiled(call.name)),
         input=given,
         answer=verdict.answer,
-        rule=data["rule"],
-        line=data["line"],
+        rule="; ".join(rule.text for rule in verdict.rules),
+        line=verdict.rules[0].line,
         file=file,
         policy_sha256=policy.sha256,
     )

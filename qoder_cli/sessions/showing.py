@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Run, open_shape
 from qoder_cli.base.outcome import event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
@@ -18,6 +18,16 @@ from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.transcript import Margin, Passage, Transcript, entry
 
 Event = dict[str, Any]
+
+
+@open_shape
+class EventData(TypedDict, total=False):
+    """An event of a session: every field that the server sent."""
+
+    id: Annotated[Any, "event id, evt_…"]
+    type: Annotated[Any, "what happened, e.g. agent.message"]
+    run_id: Annotated[str | None, "run id, in JSON lines of several runs"]
+
 
 USAGE_WITHIN = 5.0  # seconds for the cost, which is only the last line
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -62,6 +62,16 @@ class Exportable(NamedTuple):
         return f"{self.noun.called} {self.name}"
 
 
+class ExportedData(TypedDict):
+    """Something that files declare now."""
+
+    kind: Annotated[str, "what it is"]
+    name: Annotated[str, "its name"]
+    action: Annotated[Became, "what became of its file"]
+    id: Annotated[str, "its id"]
+    file: Annotated[str, "the file that declares it"]
+
+
 class Exported(NamedTuple):
     """Something with its files, by their paths below the folder, with slashes."""
 
@@ -69,7 +79,7 @@ class Exported(NamedTuple):
     path: str  # of the file, or the folder, that declares it
     files: Mapping[str, bytes]
 
-    def as_json(self, became: Became, folder: str) -> Raw:
+    def as_json(self, became: Became, folder: str) -> ExportedData:
         file = os.path.join(folder, *self.path.split("/"))
         found = self.found
         return {"kind": found.noun.type, "name": found.name, "action": became, "id": found.id, "file": file}

@@ -9,13 +9,12 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, Signalled
 from qoder_cli.base.ids import a
-from qoder_cli.base.model import filled
 from qoder_cli.base.pool import Pool
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.local.made import Creation
 from qoder_cli.nouns.declared import Declaration
-from qoder_cli.nouns.edits.step import Applied, Job, Step, result_of, without_writing
+from qoder_cli.nouns.edits.step import Applied, Job, OfStack, Step, result_of, without_writing
 from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun
@@ -35,10 +34,12 @@ _FINE = ("created", "changed", "unchanged")
 def shown(applied: Applied, remarks: Sequence[str] = ()) -> Applied:
     """Return a result with what a stack says of each thing besides: its kind, its file, its version."""
     step = applied.step
-    more: Raw = {"kind": kind_of(step.noun), "file": step.origin.file or None, **filled({"remarks": [*remarks]})}
+    more: OfStack = {"kind": kind_of(step.noun), "file": step.origin.file or None}
+    if remarks:
+        more["remarks"] = [*remarks]
     if applied.found is not None:
         more["version"] = applied.found.raw.get("version", applied.found.raw.get("latest_version"))
-    return applied.with_(more=more)
+    return applied.with_(of_stack=more)
 
 
 def kind_of(noun: Noun) -> str:

@@ -212,7 +212,9 @@ def test_vault_put_hides_a_secret_that_somebody_made_the_name_of_a_credential(qo
     assert put(qoder, "docs", "--mcp", CONNECT[4], "--yes", "--json").json["display_name"] == "[redacted]"
     variable(service)["display_name"] = "s3cretli"
     qoder.stdin = "s3cretli\nand another line"
-    assert "updating credential [redacted] (vcred_old), for GITHUB_TOKEN" in put(qoder, "GITHUB_TOKEN", "--variable").err
+    assert (
+        "updating credential [redacted] (vcred_old), for GITHUB_TOKEN" in put(qoder, "GITHUB_TOKEN", "--variable").err
+    )
 
 
 def test_vault_put_env_reads_what_the_list_does_not_show(qoder: Qoder, service: Things) -> None:
@@ -337,7 +339,10 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
         *(["a b", "--variable"], ["GITHUB_TOKEN=s3cret", "--variable"], ["GITHUB_TOKEN", "s3cret", "--variable"]),
         *(["GITHUB_TOKEN", "--variable", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
         *(["GITHUB_TOKEN", "--variable", "--from-env", name] for name in ("NOT_SET", "s3cret value")),
-        *(["X", "--variable", "--allow-host", host] for host in ("https://example.com/s", "example.com:https", "a" * 254)),
+        *(
+            ["X", "--variable", "--allow-host", host]
+            for host in ("https://example.com/s", "example.com:https", "a" * 254)
+        ),
     ],
     ids=" ".join,
 )

@@ -85,11 +85,21 @@ def a_table_in_a_pipe_is_plain_text(scene: Scene) -> None:
 
 # Every other format that the program has, as soon as it has it.
 for _format in get_args(Format):
-    if _format not in ("table", "json", "jsonl", "yaml", "id"):
+    if _format not in ("table", "html", "json", "jsonl", "yaml", "id"):
 
         @CLAUSES.add(_format)
         def another_format_is_plain_text(scene: Scene, format: str = _format) -> None:
             is_piped_text(scene, scene.run("-o", format, "--no-progress"))
+
+
+@CLAUSES.add("html")
+def html_is_a_page_or_refused_before_anything_is_sent(scene: Scene) -> None:
+    ran = scene.run("-o", "html", "--no-progress", words=[word for word in scene.words if word != "--json"])
+    if scene.command.name.split()[0] in ("report", "usage"):
+        is_piped_text(scene, ran)
+        assert ran.out.startswith("<!DOCTYPE html>")
+    else:
+        assert (ran.code, ran.out, scene.sent, len(ran.errors)) == (2, "", [], 1)
 
 
 @CLAUSES.add("terminal")

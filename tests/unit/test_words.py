@@ -12,7 +12,7 @@ import typer
 import qoder_cli
 from qoder_cli.base import errors
 from qoder_cli.cli.main import command_tree
-from qoder_cli.help import NOUNS, documented, reference, suggestions
+from qoder_cli.help import NOUNS, documented, outputs, reference, suggestions
 
 HOUSE = Path(qoder_cli.__file__).parent
 
@@ -123,7 +123,7 @@ def texts() -> list[Text]:
     """Return everything that the rooms say."""
     paths = [path for room in ROOMS for path in sorted((HOUSE / room).rglob("*.py"))]
     found = [text for path in paths if str(path.relative_to(HOUSE)) not in NOT_YET for text in _messages(path)]
-    told = [*documented.VARIABLES, *documented.FORMATS, *(each for keys in documented.KEYS.values() for each in keys)]
+    told = [*documented.VARIABLES, *documented.FORMATS, *(each for keys in outputs.keys().values() for each in keys)]
     meanings = [each.meaning for each in told] + [*documented.MEANING.values(), *documented.THEN.values()]
     meanings += [about for about, _ in NOUNS.values()] + [*documented.TOPICS.values(), *documented.PAGES.values()]
     found += [Text("help/documented.py", text, False) for text in meanings]
@@ -153,7 +153,7 @@ def test_messages_are_not_translated_word_by_word(but_of_people: list[tuple[Text
 
 def test_help_is_not_translated_word_by_word() -> None:
     shown = reference.commands(typer.Context(command_tree("qoder"), info_name="qoder"))
-    every = {" ".join(each["path"]): [each["text"], *_helps(each)] for each in shown["commands"]}
+    every = {" ".join(each["path"]): [each["text"], *_helps(dict(each))] for each in shown["commands"]}
     assert len(every) > 100
     wrong = {
         f"{name}: {found[0]}"

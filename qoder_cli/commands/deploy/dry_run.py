@@ -1,20 +1,47 @@
 """`deploy run --dry-run`: show each trigger's request, and why it would be refused."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError
+from qoder_cli.base.errors import ApiError, ErrorData, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.lookup import find_deployment, refusal_of
 from qoder_cli.output.cells import Fields
-from qoder_cli.output.results import deciding_error
+from qoder_cli.output.results import Item, NotFoundItem, deciding_error
 from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.trigger import Order
 
 AT_A_TIME = 8  # deployments that are read
 _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
+
+
+class DryRun(TypedDict):
+    """The request that would start a run."""
+
+    dry_run: Annotated[Literal[True], "true"]
+    method: Annotated[str, "the method of the request that would be sent"]
+    url: Annotated[str, "the URL of the request that would be sent"]
+    idempotency_key: Annotated[str, "its idempotency key"]
+    token_from: Annotated[str | None, "where the token comes from"]
+    profile: Annotated[str, "the profile of the config file"]
+    body: Annotated[dict[str, Any], "the body of the request that would be sent"]
+    deployment: Annotated[str, "deployment id, dep_…"]
+    error: NotRequired[Annotated[ErrorData, "why it would be refused, if it would"]]
+
+
+class DryRunItem(DryRun, Item):
+    """A request that is one of several."""
+
+
+class NoRequest(NotFoundItem):
+    """One of several for which no request would be sent."""
+
+    dry_run: Annotated[Literal[True], "true"]
+
+
+AnyRequest = DryRunItem | NoRequest
 
 
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> None:
@@ -50,20 +77,31 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
 
 def _shown(app: App, item: Ended, order: Order | QoderError, *, as_list: bool) -> tuple[Fields, dict[str, Any]]:
     """Return a request, or why there is none, as a row and as JSON."""
-    result = item.as_json()
-    data: dict[str, Any] = {"dry_run": True, **result}
-    fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": result["input"]}
-    if isinstance(order, Order):
-        settings = app.client.settings  # the client's: a missing token is found here too
-        url = f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run"
-        request = ("POST", url, order.key or "(generated)", settings.token_source, settings.profile)
-        data = dict(zip(_FIELDS, (True, *request, {}, order.deployment_id), strict=True))
-        fields = {**data, "body": "{}"}
-        if item.error is not None:
-            data["error"] = result["error"]
-        if as_list:
-            data |= {"input": result["input"], "exit_code": result["exit_code"]}
-    return {**fields, "error": item.error and item.status}, data
+    status = item.error and item.status
+    if not isinstance(order, Order):
+        none: NoRequest = {
+            "dry_run": True,
+            "id": None,
+            "error": None if item.error is None else item.error.as_json(),
+            **item.item,
+        }
+        row = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": none["input"]}
+        return {**row, "error": status}, dict(none)
+    settings = app.client.settings  # the client's: a missing token is found here too
+    request: DryRun = {
+        "dry_run": True,
+        "method": "POST",
+        "url": f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run",
+        "idempotency_key": order.key or "(generated)",
+        "token_from": settings.token_source,
+        "profile": settings.profile,
+        "body": {},
+        "deployment": order.deployment_id,
+    }
+    fields: Fields = {**request, "body": "{}", "error": status}
+    if item.error is not None:
+        request["error"] = item.error.as_json()
+    return fields, {**request, **item.item} if as_list else dict(request)
 
 
 def _refusal(app: App, id: str) -> QoderError | None:

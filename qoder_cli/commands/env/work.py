@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, UsageError
-from qoder_cli.base.model import Resource, filled, mapping
+from qoder_cli.base.model import ApiObject, Resource, filled, mapping
 from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.generic import change_things, edit_command, one_argument
 from qoder_cli.http.answers import WITHOUT_BODY
@@ -20,6 +20,8 @@ from qoder_cli.nouns.table import NOUNS, has_id, path_of
 _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
 _OF_ENV = one_argument(_ENV)
 _ONE = argument("WORK", "Work item (work_…).")
+
+Polled = ApiObject | None  # what `poll` prints
 
 _BLOCK = "Wait so many milliseconds for work."
 _RECLAIM = "Take over work that was not acknowledged for so long."

@@ -1,7 +1,7 @@
 """`qoder policy check`: read the rules of a policy aloud, what each means, and what it opens beside that."""
 
 import shlex
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotYet
@@ -17,8 +17,30 @@ from qoder_cli.policy.shell import unwrapped
 
 FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files)
 
+_CHECKED = "the policy, and the SHA-256 of what is in it"
 # Where programs, what they load, and their configs lie.
 _OF_PROGRAMS = ("/bin", "/sbin", "/usr", "/opt", "/etc", "/lib", "/lib64", "/proc", "/sys", "/dev", "/root", "/home")
+
+
+class RuleData(TypedDict):
+    """A rule of a policy, read aloud."""
+
+    line: Annotated[int, "its line in the file"]
+    rule: Annotated[str, "its words"]
+    says: Annotated[str, "what it means"]
+    warnings: Annotated[list[str], "what it opens that it does not say"]
+
+
+class PolicyData(TypedDict):
+    """A policy that was checked."""
+
+    file: Annotated[str, _CHECKED]
+    sha256: Annotated[str, _CHECKED]
+    deployments: Annotated[list[str], "those that it names"]
+    rules: Annotated[
+        list[RuleData],
+        "each rule: an object with line, rule, says (what it means) and warnings (what it opens that it does not say)",
+    ]
 
 
 class Remark(NamedTuple):
@@ -29,7 +51,7 @@ class Remark(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     @property
-    def data(self) -> dict[str, object]:
+    def data(self) -> RuleData:
         return {"line": self.rule.line, "rule": self.rule.text, "says": self.says, "warnings": [*self.warnings]}
 
 
@@ -176,8 +198,12 @@ def check(
     remarks = aloud(policy)
     lines = [f"line {each.rule.line}: {each.rule.text}: {each.says}" for each in remarks]
     opened = [f"line {each.rule.line}: {warning}" for each in remarks for warning in each.warnings]
-    about = {"file": file, "sha256": policy.sha256, "deployments": [*policy.deployments]}
-    data = {**about, "rules": [each.data for each in remarks]}
-    app.output.record({**about, "rules": lines, "opens": opened}, data=data, id=policy.sha256)
+    data: PolicyData = {
+        "file": file,
+        "sha256": policy.sha256,
+        "deployments": [*policy.deployments],
+        "rules": [each.data for each in remarks],
+    }
+    app.output.record({**data, "rules": lines, "opens": opened}, data=data, id=policy.sha256)
     if strict and opened:
         raise NotYet(f"{counted(len(opened), 'warning')} in {file}", hint="see what the rules open, above")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.times import utc_text
@@ -16,6 +16,31 @@ if TYPE_CHECKING:
 
 _OF_LOG = ("at", "run", "session", "call", "name", "input", "answer", "rule", "line", "file", "policy_sha256", "state")
 _FIRST_OF_LOG = ("at", "answer", "name", "input", "line", "rule", "run", "state", "session", "call", "policy_sha256")
+
+
+_IDS = "ids; run is null where only the session was named"
+_CALLED = "the tool, and the beginning of its input in one line"
+_FILE = "the policy, and the SHA-256 of what was in it"
+_RULE = "the rule that decided"
+
+
+class DecisionData(TypedDict):
+    """A decision of a policy."""
+
+    at: Annotated[str, "when it was decided"]
+    run: Annotated[str | None, _IDS]
+    session: Annotated[str, _IDS]
+    call: Annotated[str, _IDS]
+    call_sha256: Annotated[str, "the input_sha256 of the call, as of pending"]
+    asked_by: Annotated[str, "id of the event that asked"]
+    name: Annotated[str, _CALLED]
+    input: Annotated[str, _CALLED]
+    answer: Annotated[str, "allow or deny"]
+    rule: Annotated[str, _RULE]
+    line: Annotated[int, _RULE]
+    file: Annotated[str, _FILE]
+    policy_sha256: Annotated[str, _FILE]
+    state: Annotated[str, "sending, sent or gone"]
 
 
 def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewing) -> None:
@@ -47,13 +72,27 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
     view.show(look)
 
 
-def _log_data(decision: "PolicyDecision") -> dict[str, Any]:
-    at = utc_text(datetime.fromtimestamp(decision.at, UTC))
-    return {**decision._asdict(), "at": at, "run": decision.run or None}
+def _log_data(decision: "PolicyDecision") -> DecisionData:
+    return {
+        "at": utc_text(datetime.fromtimestamp(decision.at, UTC)),
+        "run": decision.run or None,
+        "session": decision.session,
+        "call": decision.call,
+        "call_sha256": decision.call_sha256,
+        "asked_by": decision.asked_by,
+        "name": decision.name,
+        "input": decision.input,
+        "answer": decision.answer,
+        "rule": decision.rule,
+        "line": decision.line,
+        "file": decision.file,
+        "policy_sha256": decision.policy_sha256,
+        "state": decision.state,
+    }
 
 
 def _logged(decision: "PolicyDecision") -> Fields:
-    data = _log_data(decision)
+    data: Fields = dict(_log_data(decision))
     ids: Iterator[tuple[str, Any]] = ((name, data[name] and Id(data[name])) for name in ("run", "session", "call"))
     texts = {name: Words(data[name], least=12) for name in ("name", "input", "rule", "file")}
     return {name: {**data, **dict(ids), **texts, "at": Moment(data["at"])}[name] for name in _OF_LOG}

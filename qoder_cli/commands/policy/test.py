@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -20,6 +20,7 @@ from qoder_cli.policy.deciding import Verdict, decide
 from qoder_cli.policy.programs import row_of
 from qoder_cli.policy.rules import Policy
 from qoder_cli.policy.shell import unwrapped
+from qoder_cli.policy.verdict import Answer, VerdictData
 
 _LARGEST_CALL = 4 * 2**20  # characters
 _FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
@@ -34,7 +35,29 @@ _OTHER = (
     *("answer", "run", "session", "deployment", "asked", "waits", "length", "number", "policy"),
     *("id", "created_at", "processed_at", "evaluated_permission"),
 )
+_IN_FILE = "with --call and --expect: the place in the file, and what it expects, or null"
+_COUNTED = "how many calls of past runs that is about, and how many runs had them"
 _LONGEST = 200  # characters of an example
+
+
+class CaseData(VerdictData):
+    """What a policy says of a call that was given (--call, --expect)."""
+
+    case: Annotated[int, _IN_FILE]
+    expected: Annotated[str | None, _IN_FILE]
+
+
+class TallyData(TypedDict):
+    """The calls of past runs that count as one row."""
+
+    answer: Annotated[Answer, "allow, deny, or ask: left for a person"]
+    calls: Annotated[int, _COUNTED]
+    runs: Annotated[int, _COUNTED]
+    line: Annotated[int | None, "the rule that decides, or null"]
+    rule: Annotated[str | None, "the rule that decides, or null"]
+    group: Annotated[str | None, "the command or tool of calls that are left for a person, or null"]
+    example: Annotated[str | None, "the first of these calls"]
+    why: Annotated[str | None, "why it is left for a person, or null"]
 
 
 @dataclass
@@ -50,7 +73,7 @@ class Case:
     def is_wrong(self) -> bool:
         return self.expected is not None and self.expected != self.verdict.answer
 
-    def row(self) -> dict[str, Any]:
+    def data(self) -> CaseData:
         return {"case": self.number, "expected": self.expected, **self.verdict.data}
 
 
@@ -162,7 +185,7 @@ class Tally:
         count.calls += calls
         count.runs.add(run_id)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[TallyData]:
         """Yield a row for each rule, in the order of the file, and then for each group, the largest first."""
 
         def order(count: _Count) -> tuple[int, int]:
@@ -242,7 +265,7 @@ def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) 
         found = [_decided(policy, case) for case in cases(expect)]
     else:
         found = [_decided(policy, Case(1, subject_of_json(_parsed(str(call)))))]
-    rows = Rows[Case](app.output, fields=lambda case: case.row(), data=lambda case: case.row(), first=_OF_CASES)
+    rows = Rows[Case](app.output, fields=lambda case: dict(case.data()), data=lambda case: case.data(), first=_OF_CASES)
     with rows:
         rows.show(found)
     wrong = [case for case in found if case.is_wrong]
@@ -286,13 +309,11 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
             for judgement in judged(app, policy, run.asked, run.session, is_past=True):
                 tally.add(run.run_id, judgement.subject, judgement.verdict)
             tally.add_unreadable(run.run_id, len(run.asked.unreadable))
-    with Rows[dict[str, Any]](
-        app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")
-    ) as rows:
+    with Rows[TallyData](app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")) as rows:
         rows.show(list(tally.rows()))
     app.progress.note(f"looked at {counted(looked, 'run')} with {counted(tally.calls, 'call')}; nothing was sent")
 
 
-def _tallied(row: dict[str, Any]) -> Fields:
-    texts = {name: row[name] and Words(visible(str(row[name])), least=12) for name in ("rule", "group", "example")}
-    return {**row, **texts}
+def _tallied(row: TallyData) -> Fields:
+    texts = {"rule": row["rule"], "group": row["group"], "example": row["example"]}
+    return {**row, **{name: text and Words(visible(text), least=12) for name, text in texts.items()}}

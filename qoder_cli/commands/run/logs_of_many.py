@@ -3,23 +3,39 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, QoderError, Unavailable, UsageError
 from qoder_cli.base.pool import in_order
 from qoder_cli.commands.run.logs_of_one import explained, log_of, nothing_shown
 from qoder_cli.history import names
-from qoder_cli.output.results import deciding_error, last_words
+from qoder_cli.output.results import NotFoundItem, deciding_error, last_words
 from qoder_cli.output.screen import inert
-from qoder_cli.runs.ending import Ended
+from qoder_cli.runs.ending import Ended, RunItem
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events
-from qoder_cli.sessions.showing import Event, Printer, Selection, credits_of, past_events
+from qoder_cli.sessions.showing import Event, EventData, Printer, Selection, credits_of, past_events
 
 _BEHIND = ("input", "exit_code")  # keys of an item after its events
 AT_A_TIME = 6  # runs read ahead of what is shown
 MOST_AHEAD = 10_000  # events held for that
 GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
+
+
+class NoRunWithEvents(NotFoundItem):
+    """One of several of which there is no log."""
+
+    events: Annotated[list[EventData], "none"]
+
+
+class UnreadLog(NotFoundItem):
+    """What stands for a log in JSON lines that could not be read, or not whole."""
+
+    run_id: Annotated[str | None, "run id, or null"]
+
+
+AnyLogged = EventData | RunItem | NoRunWithEvents | UnreadLog
 
 
 @dataclass
@@ -117,7 +133,9 @@ def _as_lines(app: App, log: RunLog, events: Iterator[Events], selection: Select
         if log.item.error is None:
             printer.sum_up(log.credits)
     if log.item.error and format == "jsonl":
-        app.output.record({}, data={**log.item.with_(found=None).as_json(), "run_id": run_id})
+        error = log.item.error.as_json()
+        unread: UnreadLog = {"id": None, "error": error, **log.item.item, "run_id": run_id}
+        app.output.record({}, data=unread)
     return printer.shown
 
 

@@ -37,7 +37,8 @@ _WORDS = {
     "setting": "qoder_cli.settings.configfile:SETTINGS",
     "topic": "qoder_cli.help.documented:TOPICS",
     "shell": "qoder_cli.help.completion:SHELLS",
-    "kind": "qoder_cli.nouns.table:in_files",
+    "kind": "qoder_cli.help.outputs:kinds",
+    "printed": "qoder_cli.help.outputs:OUTPUTS",
 }
 
 
@@ -162,8 +163,10 @@ def policy_files(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def kinds_or_files(ctx: typer.Context, incomplete: str) -> list[Any]:
-    """Offer the kinds that files declare; with --check files."""
-    return list(files(incomplete)) if ctx.params.get("check") else words_of("kind")
+    """Offer the kinds that files declare, and behind `output` what is printed; with --check files."""
+    if ctx.params.get("check"):
+        return list(files(incomplete))
+    return words_of("printed" if ctx.params.get("words") else "kind")
 
 
 def ways_to_ask(ctx: typer.Context, incomplete: str) -> list[Offer]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, NotRequired, TypedDict
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
@@ -76,6 +76,14 @@ class Secrets:
         return text
 
 
+class ChangeData(TypedDict):
+    """One value that differs; a side on which there is none is left out."""
+
+    path: Annotated[str, "where it is"]
+    before: NotRequired[Annotated[Any, "what it was"]]
+    after: NotRequired[Annotated[Any, "what it is to be"]]
+
+
 class FieldChange(NamedTuple):
     """One value that differs: its path, the old and the new value; ABSENT for none."""
 
@@ -97,9 +105,13 @@ class FieldChange(NamedTuple):
         before, after = _shown_at(self.path, self.before, secrets), _shown_at(self.path, self.after, secrets)
         return FieldChange(self.path, before, after)
 
-    def as_json(self) -> dict[str, Any]:
-        values = {"before": self.before, "after": as_written(self.after)}
-        return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
+    def as_json(self) -> ChangeData:
+        data: ChangeData = {"path": self.path}
+        if self.before is not ABSENT:
+            data["before"] = self.before
+        if (after := as_written(self.after)) is not ABSENT:
+            data["after"] = after
+        return data
 
 
 def _may_be_secret(path: str) -> bool:

@@ -6,15 +6,15 @@ A step and its result are values. While a step is done, its `Job` knows how far 
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
+from qoder_cli.base.errors import ApiError, ErrorData, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import Resource, filled, mapping
+from qoder_cli.base.model import Resource, mapping, open_shape
 from qoder_cli.base.polling import poll
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
@@ -23,7 +23,17 @@ from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import Part
 from qoder_cli.http.write import Journal, Write
 from qoder_cli.nouns.edits.create import creating
-from qoder_cli.nouns.edits.difference import FieldChange, Form, Secrets, difference, differing, lines_of, missing, same
+from qoder_cli.nouns.edits.difference import (
+    ChangeData,
+    FieldChange,
+    Form,
+    Secrets,
+    difference,
+    differing,
+    lines_of,
+    missing,
+    same,
+)
 from qoder_cli.nouns.edits.thing import Raw, Target, archived, read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.edits.verbs import BY_VERB, ending
@@ -173,12 +183,42 @@ def planned(step: Step) -> Step:
     return replace(step, changes=changes).sending(body)
 
 
+class OfStack(TypedDict, total=False):
+    """What a stack says of a thing besides."""
+
+    kind: Annotated[str, "what it is, with `apply` and `diff`"]
+    file: Annotated[str | None, "the file that declares it, or null"]
+    version: Annotated[Any, "its version, if it has one"]
+    remarks: Annotated[list[str], "what a reader of the plan should know"]
+
+
+class Done(TypedDict):
+    """What was done with a thing, or would be."""
+
+    error: NotRequired[Annotated[ErrorData, "the error, if it failed"]]
+    action: Annotated[
+        Action, "created, changed, unchanged, archived, deleted, the same with would_, failed, not_attempted or unknown"
+    ]
+    changes: Annotated[list[ChangeData], "what differs: objects with path, before and after"]
+    input: Annotated[str | None, "file and line; null for what was typed"]
+    exit_code: Annotated[int | None, "exit code of this item; null if it was not attempted"]
+
+
+@open_shape
+class AppliedData(OfStack, Done):
+    """A thing of the API, every field of it but secrets, and what was done with it."""
+
+    id: Annotated[str | None, "its id, null while there is none"]
+    name: NotRequired[Annotated[Any, "its name"]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Applied(Result[Resource]):
     """The result of a step; `found` is the thing as last known."""
 
     step: Step
     action: Action
+    of_stack: OfStack = field(default_factory=OfStack)
 
     @property
     def label(self) -> str:
@@ -202,15 +242,15 @@ class Applied(Result[Resource]):
         found: Raw = {"id": None, "name": without_tokens(self.step.name)}
         if self.found is not None:
             found = secrets.out_of(self.found.as_json())
-        return {
-            **found,
-            **filled({"error": self.error and self.error.as_json()}),
+        done: Done = {
             "action": self.action,
             "changes": [change.hidden(secrets).as_json() for change in self.step.changes],
             "input": self.step.origin.place and without_tokens(self.step.origin.place),
             "exit_code": self.exit_code,
-            **self.more,
         }
+        if self.error is not None:
+            done = {"error": self.error.as_json(), **done}
+        return {**found, **done, **self.of_stack}
 
     def row(self) -> Fields:
         place = self.step.origin.place

@@ -1,0 +1,279 @@
+"""A picture of a night, for a browser: a row for each deployment, time to the right, runs as bars by how they ended.
+
+It is drawn from what was read for the report, and its words and numbers are those of the report.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from math import inf
+from typing import NamedTuple
+
+from qoder_cli.base.times import span, unix
+from qoder_cli.base.words import shortened
+from qoder_cli.history.nights import Night
+from qoder_cli.history.records import RunRecord
+from qoder_cli.output import html
+from qoder_cli.output.html import Html
+from qoder_cli.output.sheet import ForeignText
+from qoder_cli.report.entries import Counted, DidNotHappen, Entry, Fire, Report
+from qoder_cli.report.page import ReportPage
+
+_COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
+_MOST_LINES = 200  # of a section
+_MOST_MARKS = 7_500  # of a picture: it stays below 2 MB
+_SLOTS = (288, 144, 96, 48, 24, 12, 6, 1)  # parts of the time; what begins in one of them is one mark
+_LONGEST_ERROR = 40  # characters
+_NARROWEST = 0.5  # percent of the picture: what a mark is wide at least
+_MOST_TICKS = 9
+_A_YEAR = 300 * 86400.0  # seconds: of longer times the year is named
+_STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440))
+
+
+class Kind(NamedTuple):
+    """How a mark looks: its class in `page.css`, and a sign for those who do not see the colour."""
+
+    style: str
+    sign: str
+
+
+# By what is said of them; the worst first: of several in one place it is the worst that is drawn.
+_KINDS = {
+    "failed": Kind("failed", "×"),
+    "waits for you": Kind("waits", "?"),
+    "missed": Kind("missed", "!"),
+    "skipped": Kind("skipped", "–"),
+    "unknown": Kind("unknown", "*"),
+    "did nothing": Kind("nothing", "o"),
+    "running": Kind("running", "»"),
+    "completed": Kind("completed", ""),
+}
+_WORST_FIRST = {word: place for place, word in enumerate(_KINDS)}
+
+
+class Mark(NamedTuple):
+    """What was so `times` from one time to another, in unix seconds; and what more is to be said of it."""
+
+    word: str
+    since: float
+    until: float
+    more: str = ""
+    times: int = 1
+
+
+def as_html(report: Report, night: Night, page: ReportPage) -> str:
+    """Return a report as a page with a picture."""
+    title, *paragraphs = page.head
+    parts = [f"<p>{html.text(paragraph)}</p>" for paragraph in paragraphs]
+    sections = list(page.sections(most=_MOST_LINES, without=["ran"]))
+    shown = {section.title: html.sheet(section) for section in sections}
+    counts = {name.replace("_", " ").capitalize(): len(getattr(report, name)) for name in _COUNTED}
+    links = [
+        f'<li><a href="#{html.anchor(title)}">{title} <b>{count:,}</b></a>' for title, count in counts.items() if count
+    ]
+    if links:
+        parts += ['<ul class="counts">', *links, "</ul>"]
+    drawn = list(_Picture(report, night, page).parts())
+    first = shown.pop("Needs you", "")
+    return html.document(title, [*parts, first, *drawn, *_days(report), *shown.values()])
+
+
+class _Picture:
+    def __init__(self, report: Report, night: Night, page: ReportPage) -> None:
+        self._report = report
+        self._night = night
+        self._page = page
+        self._ran = {entry.deployment or "": entry for entry in report.ran}
+        self._runs: dict[str, list[RunRecord]] = defaultdict(list)
+        for run in night.runs:
+            self._runs[run.deployment].append(run)
+        self._missed: dict[str, list[Mark]] = defaultdict(list)
+        for entry in report.did_not_happen:
+            if mark := _missed(entry):
+                self._missed[entry.deployment or ""].append(mark)
+        self._is_of_now = night.until == night.now
+        self._since, self._until = night.since, max(night.until, night.since + 1)
+        self._end = self._until
+        if self._is_of_now:
+            self._end += (self._until - self._since) / 40  # room behind the present
+
+    def parts(self) -> Iterator[Html]:
+        """Yield the picture as a section, if there is anything to draw.
+
+        The marks of a row are made twice: of 200,000 runs they would need more memory than the runs.
+        """
+        ids, words, taken = list[str](), set[str](), set[tuple[str, int]]()
+        for id in self._order():
+            marks = self._marks(id)
+            if marks or id in self._ran:
+                ids.append(id)
+                words |= {mark.word for mark in marks}
+                taken |= {(id, self._slot(mark, _SLOTS[0])) for mark in marks}
+        if not ids:
+            return
+        slots = next((count for count in _SLOTS if _in_slots(taken, count) <= _MOST_MARKS), _SLOTS[-1])
+        lines = ['<table class="night">', f'<thead><tr><th scope="col">Deployment<th scope="col">{self._axis()}']
+        lines += ['<th scope="col">In short', "<tbody>"]
+        for id in ids:
+            facts = self._page.facts(self._ran[id]) if id in self._ran else ""
+            drawn = self._row(self._marks(id), slots)
+            lines.append(f'<tr><th scope="row">{html.text(self._label(id))}<td>{drawn}<td>{facts}')
+        yield html.section("Runs", [_legend(words), *lines, "</table>"])
+
+    def _order(self) -> Iterable[str]:
+        """Return the deployments: those with something urgent first, then the busiest."""
+        report = self._report
+        urgent = [*report.needs_you, *report.did_not_happen, *report.failed]
+        return dict.fromkeys([*(entry.deployment or "" for entry in urgent), *self._ran, *self._runs])
+
+    def _marks(self, id: str) -> list[Mark]:
+        """Return what is drawn of a deployment, in the order of time."""
+        marks = [*self._missed.get(id, ()), *filter(None, map(self._mark, self._runs.get(id, ())))]
+        within = [mark for mark in marks if mark.since <= self._until and mark.until >= self._since]
+        return sorted(within, key=lambda mark: mark.since)
+
+    def _mark(self, run: RunRecord) -> Mark | None:
+        since = run.created or run.due
+        if since is None:
+            return None
+        until = min(run.ended or since, self._night.now)
+        word = "unknown"
+        if run.detail.asks is not None:
+            word, until = "waits for you", inf
+        elif run.outcome == "going":
+            word, until = "running", inf
+        elif run.outcome == "completed" and run.detail.left is False:
+            word = "did nothing"
+        elif run.outcome in _KINDS:
+            word = run.outcome
+        more = shortened(run.detail.error_type or "", _LONGEST_ERROR)
+        return Mark(word, since, max(since, until), more)
+
+    def _label(self, id: str) -> ForeignText:
+        if id in self._ran:
+            return self._page.label(self._ran[id])
+        deployment = self._night.deployments.get(id)
+        return self._page.label(Entry("row", id or None, deployment.name if deployment else None, None))
+
+    def _slot(self, mark: Mark, slots: int) -> int:
+        return int(self._x(mark.since) * _SLOTS[0] / 100) * slots // _SLOTS[0]
+
+    def _row(self, marks: Sequence[Mark], slots: int) -> Html:
+        """Return the marks of a row; those that begin in one slot are one."""
+        by_slot: dict[int, list[Mark]] = defaultdict(list)
+        for mark in marks:
+            by_slot[self._slot(mark, slots)].append(mark)
+        said = ", ".join(f"{count} {word}" for word, count in _counts(marks))
+        drawn = "".join(map(self._drawn, by_slot.values()))
+        return f'<svg role="img" aria-label="{said or "no runs"}"><use href="#grid"/>{drawn}</svg>'
+
+    def _drawn(self, marks: Sequence[Mark]) -> Html:
+        since, until = min(mark.since for mark in marks), max(mark.until for mark in marks)
+        worst = min(marks, key=lambda mark: _WORST_FIRST[mark.word])
+        left = min(self._x(since), self._x(self._until) - _NARROWEST)
+        width = max(self._x(until) - left, _NARROWEST)
+        first, *others = [f"{count} {word}" for word, count in _counts(marks)]
+        if len(marks) == worst.times == 1:
+            first = worst.word
+        if worst.more:
+            first += f" ({worst.more})"
+        when = self._page.clock_at(since)
+        if until == inf:
+            when += " until now"
+        elif until > since:
+            when += f" to {self._page.clock_at(until)}"
+        if len(marks) == 1 and since < until < inf:
+            others = [span(until - since)]
+        style, sign = _KINDS[worst.word]
+        said = ", ".join([first, *others])
+        title = f"<title>{html.text(f'{when} {said}')}</title>"
+        drawn = f'<rect class="{style}" x="{left:.2f}%" width="{width:.2f}%" y="13" height="11">{title}</rect>'
+        if sign:
+            drawn += f'<text x="{left + _NARROWEST / 2:.2f}%" y="10">{sign}</text>'
+        return drawn
+
+    def _x(self, at: float) -> float:
+        """Return where a time is, in percent of the picture."""
+        within = min(max(at, self._since), self._until)
+        return 100 * (within - self._since) / (self._end - self._since)
+
+    def _axis(self) -> Html:
+        """Return the axis of time, and the lines that each row repeats."""
+        ticks = {self._x(at.timestamp()): at for at in self._ticks()}
+        # A little longer than most rows are high, so that in those of two lines there is no gap.
+        line = '<line class="{style}" x1="{x:.2f}%" x2="{x:.2f}%" y2="36"/>'
+        grid = "".join(line.format(style="tick", x=x) for x in ticks)
+        names, day = "", "%m-%d"
+        if self._until - self._since > _A_YEAR:
+            day = "%Y-%m"
+        for number, (x, at) in enumerate(ticks.items()):
+            name = at.strftime("%H:%M" if at.hour or at.minute else day)
+            minor = ' class="minor"' if number % 2 else ""
+            if not self._is_of_now or x < 91:
+                names += f'<text{minor} x="{x:.2f}%" y="20">{name}</text>'
+        if self._is_of_now:
+            now = self._x(self._until)
+            grid += line.format(style="now", x=now)
+            names += f'<text x="{now:.2f}%" y="20">now</text>'
+        return f'<svg role="img" aria-label="Time"><defs><g id="grid">{grid}</g></defs>{names}</svg>'
+
+    def _ticks(self) -> Iterator[datetime]:
+        """Yield the full hours, or days, of the local clock that are named."""
+        seconds = self._until - self._since
+        days = timedelta(days=int(seconds / 86400 / _MOST_TICKS) + 1)
+        step = next((step for step in _STEPS if seconds <= step.total_seconds() * _MOST_TICKS), days)
+        at = datetime.fromtimestamp(self._since).replace(hour=0, minute=0, second=0, microsecond=0)
+        while (moment := at.timestamp()) <= self._until:
+            if moment > self._since + seconds / 50:  # its name has room
+                yield at
+            at += step
+
+
+def _missed(entry: DidNotHappen) -> Mark | None:
+    """Return a fire, or the fires of an hour, of which no run came; None for what else did not happen."""
+    if isinstance(entry, Fire) and entry.kind == "missed" and (due := unix(entry.due)) is not None:
+        return Mark("missed", due, due)
+    if isinstance(entry, Counted) and entry.came < entry.due and (due := unix(entry.since)) is not None:
+        return Mark("missed", due, unix(entry.until) or due, f"of {entry.due}", entry.due - entry.came)
+    return None
+
+
+def _in_slots(taken: Iterable[tuple[str, int]], slots: int) -> int:
+    """Return how many marks there are, if the finest slots that are taken become so many in a row."""
+    return len({(id, slot * slots // _SLOTS[0]) for id, slot in taken})
+
+
+def _counts(marks: Iterable[Mark]) -> list[tuple[str, int]]:
+    """Return how many marks there are of each word, the worst first."""
+    counts = Counter[str]()
+    for mark in marks:
+        counts[mark.word] += mark.times
+    return sorted(counts.items(), key=lambda pair: _WORST_FIRST[pair[0]])
+
+
+def _legend(words: Iterable[str]) -> Html:
+    items = []
+    for word in sorted(words, key=_WORST_FIRST.__getitem__, reverse=True):
+        style, sign = _KINDS[word]
+        drawn = f'<rect class="{style}" x="2" width="12" y="13" height="11"/>'
+        drawn += f'<text x="8" y="10">{sign}</text>' if sign else ""
+        items.append(f'<li><svg aria-hidden="true">{drawn}</svg>{word}')
+    return "\n".join(['<ul class="legend">', *items, "</ul>"])
+
+
+def _days(report: Report) -> Iterator[Html]:
+    """Yield what each day cost, as a section, if that is known."""
+    spent = {day.day: Decimal(day.credits) for day in report.days if day.credits is not None}
+    if not spent:
+        return
+    most = max(spent.values())
+    rows = []
+    for day in report.days:
+        credits, share = "unknown", 0.0
+        if day.credits is not None:
+            credits = f"at least {day.credits}" if day.credits_unknown or day.running else day.credits
+            share = float(spent[day.day] / most) if most else 0.0
+        rows.append([day.day, html.bar(share), credits, str(day.runs)])
+    title = "Credits by day"
+    yield html.section(title, [html.table(["Day", "", "Credits", "Runs"], rows, name=title)])

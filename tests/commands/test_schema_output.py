@@ -1,0 +1,145 @@
+"""`qoder schema output`: what -o json prints. That all of it is so, `support/printed.py` checks in every test."""
+
+from typing import Any
+
+import pytest
+import typer
+from jsonschema import Draft202012Validator
+
+from qoder_cli.base.errors import QoderError
+from qoder_cli.base.model import Run
+from qoder_cli.cli.main import command_tree
+from qoder_cli.doctor import Finding
+from qoder_cli.help import outputs, reference
+from tests.conftest import Qoder
+from tests.support import printed
+
+# Print nothing, or no JSON: what runs inside, scripts for shells, files as they are, a chat.
+NO_JSON = (
+    *("auth login", "auth logout", "auth switch", "auth token", "config set", "config unset"),
+    *("sandbox", "completion", "api"),
+)
+# What is the API's, and has every field that was sent.
+OPEN = {
+    "ApiItem",
+    "ApiObject",
+    "AppliedData",
+    "EventData",
+    "RunData",
+    "RunItem",
+    "RunRow",
+    "SessionData",
+    "SessionItem",
+}
+
+
+def schema_of(qoder: Qoder, name: str) -> dict[str, Any]:
+    ran = qoder("schema", "output", name)
+    assert (ran.code, ran.err) == (0, "")
+    schema: dict[str, Any] = ran.json
+    return schema
+
+
+@pytest.mark.parametrize("name", outputs.OUTPUTS)
+def test_schema_output_is_a_schema_that_is_complete_in_itself(qoder: Qoder, name: str) -> None:
+    schema = schema_of(qoder, name)
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["title"]
+    shapes = schema["$defs"]
+    assert all(shape["description"] for shape in shapes.values())
+    closed = {name for name, shape in shapes.items() if shape.get("additionalProperties") is False}
+    assert set(shapes) - closed <= OPEN
+    assert closed & OPEN == set()
+
+
+def test_schema_output_says_what_each_key_is_for(qoder: Qoder) -> None:
+    untold = {
+        f"{name}.{key}"
+        for name in outputs.OUTPUTS
+        for key, about in next(iter(schema_of(qoder, name)["$defs"].values()))["properties"].items()
+        if not about.get("description")
+    }
+    assert untold == {"error.error", "work.id", "object.id"}
+
+
+def test_schema_output_covers_every_command() -> None:
+    root = typer.Context(command_tree("qoder"), info_name="qoder")
+    commands = [" ".join(each["path"]) for each in reference.commands(root)["commands"]]
+    undeclared = {command for command in commands if not outputs.outputs_of(command)}
+    assert undeclared == set(NO_JSON) - {"api"}
+    named = {command for output in outputs.OUTPUTS.values() for command in output.commands if "*" not in command}
+    assert named - set(commands) == {"env work poll"}  # which help does not list
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["output"], "use one of run,"),
+        (["output", "runn"], "use one of run,"),
+        (["output", "run", "usage"], "use one of run,"),
+        (["output", "run", "--update"], "remove --update"),
+        (["run"], "or `output NAME`"),
+    ],
+)
+def test_schema_output_names_what_there_is(qoder: Qoder, words: list[str], hint: str) -> None:
+    ran = qoder("schema", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert hint in ran.err
+
+
+RUN = {"id": "drun_1", "type": "deployment_run", "status": "completed", "new_field": {"a": [1, None]}}
+
+
+def test_run_get_keeps_every_field_that_was_sent(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployment_runs/drun_1", RUN)
+    ran = qoder("run", "get", "drun_1", "--json")
+    assert ran.json == RUN
+    validator = Draft202012Validator(schema_of(qoder, "run"))
+    assert validator.is_valid(ran.json)
+    assert validator.is_valid([{**ran.json, "input": "last", "exit_code": 0}])
+    assert not validator.is_valid([ran.json])
+    assert not validator.is_valid({**ran.json, "adopted": "yes"})
+
+
+# The tests themselves: a field that is printed and not declared fails them, wherever it is added.
+
+
+def more(data: Any) -> Any:
+    return {**data, "added": 1}
+
+
+def test_an_undeclared_field_of_an_error_fails_a_test(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_json = QoderError.as_json
+    monkeypatch.setattr(QoderError, "as_json", lambda error: more(as_json(error)))
+    with pytest.raises(AssertionError, match="the error of"):
+        qoder("run", "get", "x y\n", "--json")
+
+
+def test_an_undeclared_field_of_a_run_fails_a_test(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    qoder.wire.on("GET", "/deployment_runs/drun_1", RUN)
+    as_json = Run.as_json
+    monkeypatch.setattr(Run, "as_json", printed.noting(lambda run: more(as_json(run))))
+    with pytest.raises(AssertionError, match=r"not declared: .'added'"):
+        qoder("run", "get", "drun_1", "--json")
+
+
+def test_an_undeclared_field_of_a_list_fails_a_test(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qoder_cli.output.data import Output
+
+    records = Output.records
+
+    def with_more(self: Output, rows: Any, *, data: Any = None, **how: Any) -> None:
+        records(self, rows, data=list(map(more, data or rows)), **how)
+
+    monkeypatch.setattr(Output, "records", with_more)
+    monkeypatch.setattr("qoder_cli.commands.doctor._findings", lambda *_, **__: iter([Finding("a", "b")]))
+    for format in ("json", "jsonl"):
+        with pytest.raises(AssertionError, match="'added' was unexpected"):
+            qoder("doctor", "-o", format)
+
+
+def test_a_command_without_an_output_fails_a_test(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(outputs.OUTPUTS, "config_list")
+    with pytest.raises(AssertionError, match="no output is declared for `config list`"):
+        qoder("config", "list", "--json")
