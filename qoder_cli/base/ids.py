@@ -11,7 +11,6 @@ from qoder_cli.base.tokens import names_token, without_tokens
 from qoder_cli.base.words import shortened
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (api.md#deployments)
-_LONGEST_NUMBER = 6  # digits of a call's number
 LONGEST_KEY = 255  # characters of an idempotency key
 
 LAST = ("last", "@last")  # the newest run triggered here
@@ -73,7 +72,7 @@ def call_number(typed: str) -> int | None:
     """Return the number of a call as `pending` shows it; None if it is not one that was typed. Raises UsageError."""
     if not typed.isdecimal():
         return None
-    if not typed.isascii() or len(typed) > _LONGEST_NUMBER or int(typed) < 1:
+    if not typed.isascii() or len(typed) > 6 or int(typed) < 1:
         raise UsageError(f"{_shown(typed)} is not the number of a call", hint="to see the numbers: qoder run pending")
     return int(typed)
 

@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -62,19 +63,17 @@ def read_checked(path: str, stdin: IO[str] | None, most: int, *, option: str = "
     return content
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically, readable by its owner only. Raises OSError."""
-    import tempfile
-
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 from the start
+def replace_file(path: Path, data: bytes, *, is_private: bool = True) -> None:
+    """Replace a file atomically, readable by its owner only if it `is_private`. Raises OSError."""
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
-        with open(handle, "wb") as stream:
+        with open(part, "xb", opener=partial(os.open, mode=0o600 if is_private else 0o666)) as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
     except BaseException:  # a signal too must not leave a token lying about
-        os.unlink(part)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -18,7 +18,6 @@ _TIME = r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:?
 _HINT = "use an age (90m, 7d, 2w), a date (2026-06-14) or a time (2026-06-14T08:54:06Z)"
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = r"(?a)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
-_SECONDS = r"(?a)\d+(?:\.\d+)?"
 SHORTEST_INTERVAL = 0.1  # seconds
 LAST_LOOK = 5.0  # seconds that a request may take beyond a deadline
 CLOCK_AHEAD = 60.0  # seconds by which our clock may be ahead of the server's before times are read again
@@ -31,7 +30,7 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+
 def parse_duration(text: str, *, option: str) -> float:
     """Return the seconds of `90`, `1.5s`, `1h30m` or `2d`. Raises UsageError, naming `option`."""
     text = text.strip()
-    if re.fullmatch(_SECONDS, text):
+    if re.fullmatch(r"(?a)\d+(?:\.\d+)?", text):
         seconds = float(text)
     elif text and (match := re.fullmatch(_DURATION, text)):
         seconds = sum(float(part) * _UNITS[unit] for part, unit in zip(match.groups(), "dhms", strict=True) if part)

@@ -1,14 +1,14 @@
-"""`--ci`: report a command's runs to the CI system, in the files that it names.
+"""`--ci`: tell the CI system what a job cannot make of `--json`, in the files that it names.
 
-The ids come before waiting begins, so that a killed step leaves them; the
-endings last. What cannot be reported is a warning, and changes no exit code.
+The ids come before waiting begins, so that a killed step leaves them; how one run ended comes
+last. What cannot be reported is a warning, and changes no exit code.
 """
 
 import itertools
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -26,39 +26,28 @@ from qoder_cli.base.errors import (
     Signalled,
     broken_down,
 )
-from qoder_cli.base.ids import called
 from qoder_cli.base.outcome import is_going
-from qoder_cli.base.plainfile import reason_of, without_waiting
-from qoder_cli.base.times import span
-from qoder_cli.base.words import shortened
-from qoder_cli.output.screen import inert, inert_lines
+from qoder_cli.base.plainfile import reason_of, replace_file, without_waiting
+from qoder_cli.output.screen import inert_lines
 from qoder_cli.runs.ending import Ended
 
 OFTEN = 1.0  # seconds between two reports of several runs' ids
 LONGEST_RESULT = 10_000  # characters of a final message
-LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation
-MOST_ROWS = 200  # of the summary; GitHub allows 1 MiB a step
 LARGEST_DOTENV = 64 * 1024  # bytes
 DOTENV = "qoder.env"
+NAMES = ("run_id", "session_id", "status", "run_ids", "exit_code")  # of its variables
 LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
-_HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
-_PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
-_WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no link
-# What several runs are told as; the name for one, and what it is where it is unknown.
-_OF_ONE = {"run_ids": ("run_id", ""), "session_ids": ("session_id", ""), "statuses": ("status", "unknown")}
 
-# A text, or one value for each of several, in the order named.
-Value = str | Sequence[str | int | None]
+Value = str | Sequence[str | None]  # a text, or one for each of several runs, in the order named
 
 
 class Ci:
     """Reports one command to its CI system, in a `with` block around all that it does.
 
-    One run has the first names of `CI` in help.documented; several have arrays
-    in the order of the input. Only changes are reported again.
+    The names are in `CI` in help.documented. Only changes are reported again.
     """
 
     def __init__(self, app: App, system: "System") -> None:
@@ -75,21 +64,17 @@ class Ci:
             self._set_runs()
 
     def _set_runs(self, code: int | None = None) -> None:
-        """Tell the ids; at the end, with the exit code, what became of each."""
+        """Tell the ids; at the end, with the exit code, how one run ended."""
         self._set_at = self._app.clock.monotonic()
-        is_one, tracked = isinstance(self.tracked.typed, str), self.tracked
-        numbers = range(1) if is_one else range(len(tracked.typed))
-        ids = [tracked.ids.get(number, (None, None)) for number in numbers]
-        values: dict[str, Value] = {"run_ids": [plain(run) for run, _ in ids]}
-        values["session_ids"] = [plain(session) for _, session in ids]
-        if code is not None:
-            items = [tracked.items.get(number) for number in numbers]
-            values["statuses"] = [item and (plain(item.status) or "unknown") for item in items]
-            values["exit_codes"] = [item and item.exit_code for item in items]
-        if is_one:
-            values = {
-                name: str(values[names][0] or empty) for names, (name, empty) in _OF_ONE.items() if names in values
-            }
+        tracked, unknown = self.tracked, (None, None)
+        values: dict[str, Value] = {}
+        if isinstance(tracked.typed, str):
+            run_id, session_id = tracked.ids.get(0, unknown)
+            values |= {"run_id": plain(run_id) or "", "session_id": plain(session_id) or ""}
+            if code is not None:
+                values["status"] = (tracked.items and plain(tracked.items[0].status)) or "unknown"
+        else:
+            values["run_ids"] = [plain(tracked.ids.get(number, unknown)[0]) for number in range(len(tracked.typed))]
         if code is not None:
             values["exit_code"] = str(code)
         self._set_changed(values)
@@ -107,13 +92,9 @@ class Ci:
                 tracked.ended(Ended(str(tracked.typed), run, error))
             if run is None and error is not None and error.run_id is not None:
                 tracked.ids[0] = error.run_id, error.session_id
-        if not is_one and error is not None:  # what has no result was not attempted
-            for number in set(range(len(tracked.typed))) - tracked.items.keys() - tracked.ids.keys():
-                tracked.ended(Ended(tracked.typed[number], None, None, attempted=False), number=number)
-        if not tracked.items and not tracked.ids:
+        if not tracked.items and not tracked.ids and error is None:
             return  # no runs, as with --dry-run
         self._set_runs(Exit.OK if error is None else error.exit)
-        self._system.sum_up([tracked.items[number].named(self._app) for number in sorted(tracked.items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
         if is_one and not isinstance(error, Interrupted):  # whoever stopped it is gone
@@ -183,9 +164,6 @@ class System:
     def set_values(self, values: dict[str, Value]) -> None:
         """Set values by name; a later value replaces an earlier one."""
 
-    def sum_up(self, items: Sequence[Ended]) -> None:
-        """Show people a summary of the results."""
-
     def complain(self, error: QoderError) -> None:
         """Show people the error that the command ends with."""
 
@@ -204,33 +182,23 @@ class System:
 
 
 class GitHub(System):
-    """GitHub Actions: step outputs (arrays as JSON), a summary table, an annotation."""
+    """GitHub Actions: step outputs (arrays as JSON), an annotation."""
 
     takes_text = True
 
     def set_values(self, values: dict[str, Value]) -> None:
-        self._append("GITHUB_OUTPUT", "".join(itertools.starmap(_output, values.items())))
-
-    def sum_up(self, items: Sequence[Ended]) -> None:
-        if not items:
-            return
-        text = f"\n{_HEAD}{''.join(map(_row, items[:MOST_ROWS]))}"
-        if len(items) > MOST_ROWS:
-            text += f"\n{len(items) - MOST_ROWS} more are not shown.\n"
-        self._append("GITHUB_STEP_SUMMARY", text)
+        text = "".join(itertools.starmap(_output, values.items()))
+        with self._writing("GITHUB_OUTPUT"):
+            if not (path := self._app.env.get("GITHUB_OUTPUT")):
+                raise ValueError("not set")
+            with open(path, "ab", opener=without_waiting) as file:
+                file.write(text.encode("utf-8", "replace"))
 
     def complain(self, error: QoderError) -> None:
         """Annotate the step. The runner reads such lines from standard error too."""
         title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
         message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
         self._app.err.print(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
-
-    def _append(self, variable: str, text: str) -> None:
-        with self._writing(variable):
-            if not (path := self._app.env.get(variable)):
-                raise ValueError("not set")
-            with open(path, "ab", opener=without_waiting) as file:
-                file.write(text.encode("utf-8", "replace"))
 
 
 class GitLab(System):
@@ -239,21 +207,22 @@ class GitLab(System):
     def __init__(self, app: App) -> None:
         super().__init__(app)
         self._path = Path(app.env.get("CI_PROJECT_DIR") or ".") / DOTENV
+        self._variables: dict[str, str] = {}
 
     def set_values(self, values: dict[str, Value]) -> None:
-        """Set variables, drop an earlier command's; of several runs only ids, to fit 5 KB."""
-        variables = {name: value for name, value in values.items() if isinstance(value, str)}
-        of_one = {name for name, _ in _OF_ONE.values()}
-        gone = of_one | ({"run_ids"} & values.keys())
-        if variables.keys() & of_one:
-            gone = {"run_ids"}
-        run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
-        if len(run_ids) > LONGEST_VALUE:
-            self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
-        elif run_ids:
-            variables["run_ids"] = run_ids
+        """Set variables, in place of an earlier command's."""
+        for name, value in values.items():
+            if isinstance(value, str):
+                self._variables[name] = value
+                continue
+            ids = " ".join(filter(None, value))
+            if len(ids) > LONGEST_VALUE:
+                self._warn(name, f"too many run ids for a dotenv report; {DOTENV} has none of them")
+                self._variables.pop(name, None)
+            elif ids:
+                self._variables[name] = ids
         with self._writing(DOTENV):
-            _set(self._path, variables, gone)
+            _set(self._path, self._variables)
 
 
 def _output(name: str, value: Value) -> str:
@@ -267,40 +236,15 @@ def _output(name: str, value: Value) -> str:
     return f"{name}<<{end}\n{text}\n{end}\n"
 
 
-def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
-    variables = {f"QODER_{name.upper()}": value for name, value in values.items()}
+def _set(path: Path, values: dict[str, str]) -> None:
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
         raise ValueError("it is not a file of variables")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    replaced = {*variables, *(f"QODER_{name.upper()}" for name in gone)}
-    others = [line for line in lines if line.partition("=")[0] not in replaced]
-    if others == lines and not values:
-        return
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    beside.write_text("\n".join([*others, *map("=".join, variables.items()), ""]), "utf-8", newline="\n")
-    beside.replace(path)
-
-
-def _row(item: Ended) -> str:
-    run = item.found
-    error = shortened(item.error.message, LONGEST_SHOWN) if item.error else ""
-    code = "" if item.exit_code is None else str(item.exit_code)
-    cells = [item.run_id, item.typed, item.status.replace("_", " "), None, code, error]
-    if run is not None:
-        cells[1] = item.typed
-        if run.deployment_id:
-            cells[1] = called(run.deployment_name or run.deployment_id, run.deployment_id)
-        cells[3] = None if run.duration_ms is None else span(run.duration_ms / 1000)
-    return f"| {' | '.join(map(_cell, cells))} |\n"
-
-
-def _cell(text: str | None) -> str:
-    """Return text that only shows in a Markdown table: no link, markup or HTML."""
-    shown = inert(text or "-")
-    if _WORD.fullmatch(shown):
-        return shown
-    return _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
+    ours = {name: f"QODER_{name.upper()}" for name in NAMES}
+    others = [line for line in lines if line.partition("=")[0] not in ours.values()]
+    variables = [f"{ours[name]}={value}" for name, value in values.items()]
+    text = "\n".join([*others, *variables, ""])
+    replace_file(path, text.encode(), is_private=False)  # what uploads it may be another user
 
 
 def _data(text: str) -> str:

@@ -37,7 +37,6 @@ from qoder_cli.help import (
     IN_GROUPS_UNDERSTOOD,
     NOUNS,
     NOUNS_UNDERSTOOD,
-    OPTIONS_UNDERSTOOD,
     VERBS_UNDERSTOOD,
     contents,
 )
@@ -276,7 +275,7 @@ def _show_contents(ctx: typer.Context) -> None:
 
 
 def _in_full(command: Any, args: list[str]) -> list[str]:
-    """Return words with options as they are called now, with a value, and several values of one as several options."""
+    """Return words with each option's value, and several values of one as several options."""
     params = {name: param for param in command.params for name in param.opts if name.startswith("-")}
     full: list[str] = []
     words = [*args]
@@ -285,8 +284,6 @@ def _in_full(command: Any, args: list[str]) -> list[str]:
         if word == "--":
             return [*full, word, *words]
         name, is_bound, value = word.partition("=")
-        if name not in params:
-            name = OPTIONS_UNDERSTOOD.get(name, name)
         param = params.get(name)
         if param is None:
             full.append(word)

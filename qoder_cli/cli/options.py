@@ -34,7 +34,6 @@ Texts = list[str] | None
 MOST = 10_000  # things per command: each is held until the end
 DEFAULT_VALUES = {"--watch": "5s"}  # of options whose value may be left out: it begins with a digit
 _BY_POLICY = "policy="  # of --on-ask
-_FEW = 10  # ids in an error about an ambiguous one
 _LARGEST_LIST = 4 * 2**20  # bytes of standard input; more may never end
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 
@@ -442,7 +441,7 @@ def whole_id(typed: str, app: App) -> str:
             why = f"{typed} is a shortened id, and none that was seen on this machine fits"
             raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
         case several:
-            why = f"{typed} fits {len(several)} ids: {few(several, _FEW)}"
+            why = f"{typed} fits {len(several)} ids: {few(several, 10)}"
             raise UsageError(why, hint="give the whole id")
 
 
@@ -587,7 +586,6 @@ def everywhere(
     output: Format | None = _global(
         "-o --output", "table, wide, pretty, markdown, csv, html, json, jsonl, yaml or id.", "FORMAT"
     ),
-    format: Format | None = _global("--format", "Same as -o.", "FORMAT", hidden=True),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),
     profile: Text = _global("--profile", "Profile of the config file to use.", "NAME", offered="profiles"),

@@ -63,28 +63,15 @@ def sandbox(
     (all else). TIMES is 1 by default; *inf means always. WHAT, before the
     server acts:
       503 429=5 503-bare    a status; with Retry-After 5; without a body
-      html html=503         a gateway's page, 502 by default
-      redirect=URL          302
       drop-before           the connection closes without a response
       hang-before           no response, ever
     WHAT, after the server has acted:
-      act-503 act-503-bare act-html drop-after hang-after    as above
+      act-503 act-503-bare drop-after hang-after    as above
       late=S late-503=S     drops the connection, or 503; acts S seconds later
       slow=S                responds byte by byte, taking S seconds
-      truncated garbage     half of the response; broken JSON
-      list not-a-run        [] as the response; an object of another kind
-      old=S                 someone else's run, created S seconds ago
-      kept=S                the same with Age: S, and the server never acts
-      stranger              someone else does the same just before
+      truncated             half of the response
     Lasting conditions:
-      skew=S no-date        the server's clock is S seconds off; no Date header
       lagging=S             what is younger than S seconds is not visible yet
-      half-written=S        such young runs have neither session nor error
-      moving=S              such young runs name a session that is not found
-      undated year=N        runs were created at no time, or in year N
-      foreign               between a deployment's runs are those of another
-      no-idempotency        the Idempotency-Key is ignored
-      echo-token            errors repeat the token
       cut=S                 event streams close after S seconds
       silent                event streams stay open and send nothing"""
     if not 0 < speed < math.inf:

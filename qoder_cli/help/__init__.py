@@ -58,7 +58,7 @@ def contents() -> dict[str, str]:
     }
 
 
-# What people type for commands, and what they called options before: understood as what stands behind, and not shown.
+# What people type for commands: understood as what stands behind, and not shown.
 # An alias is one only where it can mean nothing else, and asks what its command asks.
 NOUNS_UNDERSTOOD = {
     **_PLURALS,
@@ -88,9 +88,4 @@ IN_GROUPS_UNDERSTOOD = {  # one word or two, in this group alone
         **dict.fromkeys(("entry create", "entry write"), "write"),
         **dict.fromkeys(("version ls", "version list", "versions"), "history"),
     },
-}
-OPTIONS_UNDERSTOOD = {  # where a command has only the new one
-    "--environment": "--env",
-    "--env": "--variable",
-    "--exit-code": "--exit-status",
 }

@@ -112,7 +112,7 @@ QODER_NO_INPUT, CI  set to 1 or anything but 0: never prompt
 QODER_EVENT  set for the command of --notify: ended, asks or lost
 QODER_SANDBOX  set by `qoder sandbox`; nothing inside reaches a real server or changes a real config or state
 GITHUB_ACTIONS  true: --ci writes outputs and annotations of GitHub Actions
-GITHUB_OUTPUT, GITHUB_STEP_SUMMARY  files that --ci writes to
+GITHUB_OUTPUT  file that --ci writes to
 GITLAB_CI  true: --ci writes variables of GitLab
 CI_PROJECT_DIR  folder of qoder.env, which --ci writes
 NO_COLOR  disables colour
@@ -147,7 +147,7 @@ session_id  session id, as soon as it is known
 status  status of the run, or the error's type
 exit_code  the exit code
 result  the agent's final message, cut at 10,000 characters; only in GitHub Actions, and not of several runs
-run_ids, session_ids, statuses, exit_codes  for several runs: arrays in input order
+run_ids  for several runs, in place of all but exit_code: an array in input order, before waiting begins
 """)
 
 # What `deploy get` shows in a pipe, besides the fields of every deployment.

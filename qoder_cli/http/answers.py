@@ -25,10 +25,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WITH_BODY = ("POST", "PUT", "PATCH")  # those whose requests have a body
 WITHOUT_BODY = (204, 205)  # statuses
 CLOCKS_DIFFER = 10.0  # seconds by which the clocks of a server's replicas may differ
-_LONGEST_FIELD = 200  # characters
 _LONGEST_ASKED = 366 * 86400.0  # seconds that a server may ask to wait; more is a mistake
 SEE_DOCTOR = ": qoder doctor"  # behind a hint; what doctor prints itself is without it
-_WORD = r"[\w.-]{1,40}"
 
 
 @dataclass(eq=False, repr=False)
@@ -103,13 +101,13 @@ def _message_of(answer: Answer, error: dict[str, Any]) -> str:
         message = "no error message" if is_ours else f"not the API's response ({answer.kind})"
     if field is None or re.search(rf"(?<!\w){re.escape(field)}(?!\w)", message):
         return message
-    return f"{message.rstrip('.')} (field: {field[:_LONGEST_FIELD]})"
+    return f"{message.rstrip('.')} (field: {field[:200]})"
 
 
 def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
     """Return a server's word; what is more than one may quote something."""
     word = text(value)
-    if word is None or re.fullmatch(_WORD, word):
+    if word is None or re.fullmatch(r"[\w.-]{1,40}", word):
         return word
     return veil(word)
 

@@ -4,13 +4,10 @@ from collections.abc import Mapping
 
 from qoder_cli.base.model import array, mapping
 
-BROWSER = "browser-use-2026-07-14"
-BROWSER_TOOLSET = "browser_toolset_20260714"
-
 
 def headers_for(body: object) -> Mapping[str, str]:
     """Return the headers for a body that is written: one if an agent gets the browser toolset."""
     tools = map(mapping, array(mapping(body).get("tools")))
-    if any(tool.get("type") == BROWSER_TOOLSET for tool in tools):
-        return {"x-qoder-beta": BROWSER}
+    if any(tool.get("type") == "browser_toolset_20260714" for tool in tools):
+        return {"x-qoder-beta": "browser-use-2026-07-14"}
     return {}

@@ -7,9 +7,6 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.base.words import few
 from qoder_cli.http.client import Client
 
-_SHOWN = 5  # of them in a message
-_MOST_SESSIONS = 100  # those of one page: sessions that attach it are all alike
-
 
 def writers(client: Client, store_id: str) -> list[str]:
     """Return the deployments and sessions that attach a memory store so that they can write to it. Raises ApiError.
@@ -17,7 +14,8 @@ def writers(client: Client, store_id: str) -> list[str]:
     What is not said to be read_only may be written (api.md#resources). The filter of sessions is not relied
     on: each row is looked at.
     """
-    sessions = client.get("/sessions", {"limit": _MOST_SESSIONS, "memory_store_id": store_id})
+    # One page: sessions that attach it are all alike.
+    sessions = client.get("/sessions", {"limit": 100, "memory_store_id": store_id})
     pages = client.pages("/deployments", {"limit": 100})
     return [
         *(f"deployment {id}" for page in pages for id in _attaching(page, store_id)),
@@ -31,7 +29,7 @@ def warning_of_writers(client: Client, store_id: str) -> str | None:
         found = writers(client, store_id)
     except ApiError as unread:
         return f"unknown whether agents can write to {store_id}: {unread.message}"
-    return f"agents can write to {store_id}: {few(found, _SHOWN)}" if found else None
+    return f"agents can write to {store_id}: {few(found, 5)}" if found else None
 
 
 def _attaching(page: dict[str, object], store_id: str) -> Iterator[str]:

@@ -11,8 +11,6 @@ from qoder_cli.local.store import Store, writable
 from qoder_cli.local.tables import MADE
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
-
     from qoder_cli.settings.config import Settings
 
 LAGS = 30.0  # seconds after which a list shows what was created
@@ -34,12 +32,7 @@ class Creation(NamedTuple):
     def put(self, store: Store, settings: "Settings") -> None:
         """Note that it is about to be sent, or was created."""
         values = self._values(settings)
-
-        def put(connection: "Connection") -> None:
-            connection.execute("DELETE FROM made WHERE abs(at - ?) > ?", (self.at, LAGS))
-            MADE.put(connection, [values], instead="REPLACE")
-
-        store.write(put, quiet=True)
+        store.write(lambda connection: MADE.put(connection, [values], instead="REPLACE"), quiet=True)
 
     def drop(self, store: Store, settings: "Settings") -> None:
         """Forget it: nothing was created."""

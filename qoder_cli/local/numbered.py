@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from qoder_cli.local.tables import NUMBERED
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
-
     from qoder_cli.local.store import Store
     from qoder_cli.settings.config import Settings
 
@@ -32,12 +30,7 @@ def keep(store: "Store", settings: "Settings", session: str, calls: Sequence[tup
         {**scope, "number": number, "call": call, "sha256": sha256, "at": at}
         for number, (call, sha256) in enumerate(calls, 1)
     ]
-
-    def put(connection: "Connection") -> None:
-        NUMBERED.drop(connection, scope)
-        NUMBERED.put(connection, rows, instead="REPLACE")
-
-    return store.write_now(put)
+    return NUMBERED.save(store, rows, in_place_of=scope)
 
 
 def kept(store: "Store", settings: "Settings", session: str) -> dict[int, Numbered]:

@@ -18,13 +18,11 @@ from qoder_cli.local.tables import CREDITS, OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from sqlite3 import Connection
 
     from qoder_cli.local.store import Store
     from qoder_cli.settings.config import Settings
 
 SETTLED = 60.0  # seconds after an ending until nothing that came before it can still turn up
-OLDEST = 200 * 86400.0  # seconds since it was kept
 _LONGEST = 2000  # characters of an error; a run whose error has more is asked again
 _COLUMNS = ("run", "session", "status", "ended", "type", "message", "worked")
 
@@ -90,14 +88,8 @@ class KeptOutcomes:
         """Write what is to be kept into the store."""
         with self._lock:
             new, self._new = self._new, []
-
-        def put(connection: "Connection") -> None:
-            newest = max(float(str(each["at"])) for each in new)
-            connection.execute("DELETE FROM outcomes WHERE at < ?", (newest - OLDEST,))
-            OUTCOMES.put(connection, new, instead="REPLACE")
-
         if new:
-            self._store.write_now(put)
+            OUTCOMES.save(self._store, new)
 
     def credits_of(self, sessions: Iterable[str]) -> dict[str, Decimal]:
         """Return what is kept of what sessions had used, by their ids."""
@@ -113,7 +105,7 @@ class KeptOutcomes:
             if _is_writable(session)
         ]
         if rows:
-            self._store.write_now(lambda connection: CREDITS.put(connection, rows, instead="REPLACE"))
+            CREDITS.save(self._store, rows)
 
 
 def _is_writable(value: object) -> bool:

@@ -26,7 +26,6 @@ MOST = 300  # offered at a time
 MOST_RUNS = 50  # taken or offered at a time, of runs
 MOST_KEPT = 1000  # of a noun, host and profile; a short id may be an old run's
 _OF_RUNS = "run session"  # a noun of their own: sessions that runs have, each named by its run
-_SHOWN = "shown"  # no noun: what tables showed
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"[A-Za-z][\w.-]{0,127}[A-Za-z0-9]", re.ASCII)  # safe in a shell
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
@@ -128,7 +127,7 @@ def ids_shortened_to(store: "Store", host: str, head: str) -> list[str]:
 
 def remember_shown(store: "Store", settings: "Settings", ids: Iterable[str], at: str) -> None:
     """Remember ids, of whatever kind, that a table showed shortened; an agent's without its version."""
-    remember(store, settings, _SHOWN, [({"id": with_version(id)[0], "created_at": at}, None) for id in ids])
+    remember(store, settings, "shown", [({"id": with_version(id)[0], "created_at": at}, None) for id in ids])
 
 
 def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> None:

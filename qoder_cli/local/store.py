@@ -14,8 +14,8 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -38,7 +38,6 @@ VERSION = 5  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
-_LOOK_PATIENCE = 0.05  # seconds
 _WITHOUT = "`last` and --idempotency-key will not know"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
@@ -364,10 +363,7 @@ class Store:
         """
         with self._lock:
             try:
-                if self._connection is None:
-                    self._connection = _connect(self.path, self._patience)
-                with self._connection as connection:  # commits or rolls back, signal or not
-                    connection.execute("BEGIN IMMEDIATE")
+                with self._transaction() as connection:
                     for earlier in self._unwritten:
                         earlier(connection)
                     result = work(connection)
@@ -391,14 +387,19 @@ class Store:
         """Do `work` in one transaction on the file. Return whether it is there; if not, it is not done later."""
         with self._lock:
             try:
-                if self._connection is None:
-                    self._connection = _connect(self.path, self._patience)
-                with self._connection as connection:
-                    connection.execute("BEGIN IMMEDIATE")
+                with self._transaction() as connection:
                     work(connection)
                 return True
             except _failures():
                 return False
+
+    @contextmanager
+    def _transaction(self) -> "Iterator[Connection]":
+        if self._connection is None:
+            self._connection = _connect(self.path, self._patience)
+        with self._connection as connection:  # commits or rolls back, signal or not
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
 
     def _wait_for_others(self, seconds: float) -> None:
         self._patience = seconds
@@ -422,7 +423,7 @@ class Store:
             source = None
             try:
                 if source := self._connection or _look(self.path):
-                    for table in ("attempts", "sightings"):
+                    for table in ("attempts", "freed", "sightings"):
                         if rows := source.execute(f"SELECT * FROM {table}").fetchall():
                             marks = ", ".join("?" * len(rows[0]))
                             memory.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
@@ -531,7 +532,7 @@ def _look(path: Path) -> "Connection | None":
     how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
     url = f"{path.absolute().as_uri()}?{how}"
     connection: Connection = _sqlite3().connect(
-        url, uri=True, timeout=_LOOK_PATIENCE, isolation_level=None, check_same_thread=False
+        url, uri=True, timeout=0.05, isolation_level=None, check_same_thread=False
     )
     try:
         if _version(connection, path):

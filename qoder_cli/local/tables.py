@@ -1,6 +1,6 @@
 """What this machine remembers besides triggers: tables of which the newest rows are kept, each declared here once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -11,10 +11,12 @@ _IN_A_QUERY = 500  # values; SQLite takes at least 999
 Row = Mapping[str, object]
 
 
-class Reads(Protocol):
-    """What reads the file: a `store.Store`."""
+class File(Protocol):
+    """The file that the tables are in: a `store.Store`."""
 
     def read(self, query: str, values: Any = (), *, quiet: bool = False) -> list[Any]: ...
+
+    def write_now(self, work: "Callable[[Connection], object]") -> bool: ...
 
 
 class Table(NamedTuple):
@@ -42,14 +44,20 @@ class Table(NamedTuple):
         marks = ", ".join(f":{name}" for name in self.columns)
         query = f"INSERT OR {instead} INTO {self.name} ({names}) VALUES ({marks})"
         done = [row for row in rows if connection.execute(query, row).rowcount > 0]
-        self.keep_newest(connection)
-        return done
-
-    def keep_newest(self, connection: "Connection") -> None:
-        """Drop all but the newest rows."""
         if self.most:
             oldest = f"SELECT at FROM {self.name} ORDER BY at DESC LIMIT 1 OFFSET {self.most - 1}"
             connection.execute(f"DELETE FROM {self.name} WHERE at < ({oldest})")
+        return done
+
+    def save(self, store: File, rows: Iterable[Row], *, in_place_of: Row | None = None) -> bool:
+        """Put rows into the file, in place of those with these values: all or none. Return whether they are there."""
+
+        def work(connection: "Connection") -> None:
+            if in_place_of is not None:
+                self.drop(connection, in_place_of)
+            self.put(connection, rows, instead="REPLACE")
+
+        return store.write_now(work)
 
     def drop(self, connection: "Connection", where: Row) -> None:
         """Drop the rows that have these values."""
@@ -61,12 +69,12 @@ class Table(NamedTuple):
         new = {f"new_{name}": value for name, value in values.items()}
         connection.execute(f"UPDATE {self.name} SET {given} WHERE {_all(where)}", {**where, **new})
 
-    def read(self, store: Reads, where: Row, *columns: str, quiet: bool = True) -> list[Any]:
+    def read(self, store: File, where: Row, *columns: str, quiet: bool = True) -> list[Any]:
         """Return columns, or all, of the rows that have these values; a damaged file may have anything in them."""
         names = ", ".join(f"CAST({name} AS {self.columns[name].split()[0]})" for name in columns or self.columns)
         return store.read(f"SELECT {names} FROM {self.name} WHERE {_all(where)}", dict(where), quiet=quiet)
 
-    def read_of(self, store: Reads, where: Row, column: str, values: Sequence[object], *columns: str) -> Iterator[Any]:
+    def read_of(self, store: File, where: Row, column: str, values: Sequence[object], *columns: str) -> Iterator[Any]:
         """Yield columns of the rows that have one of many values in a column."""
         names = ", ".join(f"CAST({name} AS {self.columns[name].split()[0]})" for name in columns)
         same = " AND ".join(f"{name} = ?" for name in where)
@@ -105,6 +113,7 @@ MADE = Table(
     "made",
     ("host", "profile", "noun", "parent", "name"),
     {**_texts("host profile noun parent name id"), "at": _TIME},
+    most=10_000,
 )
 # How runs ended: `outcomes.py`.
 OUTCOMES = Table(

@@ -22,7 +22,6 @@ ALL = typer.Option(False, "--all", help="Show all.")
 T = TypeVar("T")
 Object = dict[str, Any]  # one of the server's objects, as it was sent
 
-DEFAULT_LIMIT = 20
 LARGEST_PAGE = 100  # more is refused by the current API (api.md#lists-and-pages)
 _REMEMBERED = 1000  # ids; what so many new arrivals push back is not shown twice
 
@@ -35,7 +34,7 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
     if limit is not None and all:
         raise UsageError("--limit and --all cannot be used together", hint="pass only one of them")
     if limit is None and not (all or bounded):
-        return DEFAULT_LIMIT
+        return 20
     return limit
 
 

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from qoder_cli.output.live import Picture
 
 Board = Callable[[int, int], "tuple[RenderableType, str]"]  # from a width and a height to a table, and its count
-_MARGIN = 3  # lines that the board leaves free, for the status line and for what was said before
 HEARTBEAT = 30.0  # seconds between signs of life without a terminal
-_BAR = 20  # columns
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 
 
@@ -180,13 +178,13 @@ class _StatusLine:
         body: RenderableType = ""
         status = None
         if self._board is not None:
-            body, status = self._board(width, height - _MARGIN)
+            body, status = self._board(width, height - 3)  # for the status line and for what was said before
         seconds = self._clock.monotonic() - self._began
         words = Text(f"{inert(status or self._status())} {span(seconds)}", no_wrap=True, overflow="ellipsis")
         words.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
         parts: list[RenderableType] = [self._spinner.render(seconds), words]
         if self._share is not None:
-            parts.insert(1, ProgressBar(1.0, self._share(), width=_BAR, complete_style="green", finished_style="green"))
+            parts.insert(1, ProgressBar(1.0, self._share(), width=20, complete_style="green", finished_style="green"))
         line = Table.grid(padding=(0, 1, 0, 0))
         line.add_row(*parts)
         return Picture(body, line)

@@ -32,7 +32,6 @@ Format = Literal["table", "wide", "pretty", "markdown", "csv", "html", "json", "
 
 # -q or -o behind options that take no value in any command, as in -wq and -wojson.
 _CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL)
-NARROWEST = 20  # columns
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -224,7 +223,7 @@ def format_typed(words: Sequence[str]) -> Format:
         asked = None
         if name == "--json":
             asked = "json"
-        elif name in ("--output", "--format"):
+        elif name == "--output":
             asked = value if is_bound else following
         elif cluster := _CLUSTER.fullmatch(word):
             asked = "id" if cluster["quiet"] else cluster["value"] or following
@@ -247,4 +246,4 @@ def terminal_width() -> int:
     """Return the terminal's width in columns: 80 if unknown, 20 at least."""
     from shutil import get_terminal_size
 
-    return max(get_terminal_size((80, 24)).columns, NARROWEST)
+    return max(get_terminal_size((80, 24)).columns, 20)

@@ -9,7 +9,6 @@ from qoder_cli.output.markdown import code, harmless
 from qoder_cli.output.screen import Screen, inert
 
 WIDTH = 80
-_LONGEST_LABEL = 24  # columns
 
 
 class ForeignText(str):
@@ -39,7 +38,7 @@ def as_text(head: Iterable[str], sections: Iterable[Section], screen: Screen) ->
         parts += [*([""] if parts else []), *_flowed(paragraph, "")]
     for title, style, lines in sections:
         parts += ["", screen.styled(title.upper(), style or "bold")]
-        width = min(max(columns(inert(line.label)) for line in lines), _LONGEST_LABEL)
+        width = min(max(columns(inert(line.label)) for line in lines), 24)
         before = ""
         for line in lines:
             label = cut("" if line.label == before else inert(line.label), width)

@@ -35,7 +35,6 @@ _COLOURS = {"completed": "green", "active": "green", "failed": "red", "skipped":
 _SIGNS = {"completed": "✓", "failed": "✗", "skipped": "–", "running": "…", "pending": "…"}
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDEST_BAR = 20  # columns
-_LONGEST_SAME = 200  # characters of what is said once for all rows
 # Names of fields on a terminal, if not their keys.
 _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first_message": "prompt"}
 
@@ -278,7 +277,7 @@ class DrawnTable:
         for _, column, cell in sorted(said, key=lambda each: each[0]):
             full = f"{cell.text.plain} ({cell.more})" if cell.more else cell.text.plain
             if full != ABSENT:
-                texts.append(f"{column.label} {shortened(full, _LONGEST_SAME)}")
+                texts.append(f"{column.label} {shortened(full, 200)}")
         return [f"{', '.join(texts)} in {self._all_rows}"] if texts else []
 
     def end(self, remedy: str, *more: str) -> str:

@@ -11,8 +11,6 @@ import sys
 import threading
 from contextlib import suppress
 
-CANNOT_RUN = 127  # as in a shell
-
 
 def run(seconds: float, words: list[str]) -> int:
     """Run a command for so many seconds at most. Return its exit code; negative when a signal killed it."""
@@ -22,7 +20,7 @@ def run(seconds: float, words: list[str]) -> int:
         )
     except (OSError, ValueError) as error:
         _pass_on(f"{words[0]}: {error.strerror if isinstance(error, OSError) else error}\n".encode())
-        return CANNOT_RUN
+        return 127  # as in a shell
     timer = threading.Timer(seconds, _kill, [command])
     timer.start()
     with command:

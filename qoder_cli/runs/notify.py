@@ -26,7 +26,6 @@ Event = Literal["ended", "asks", "lost"]
 TIME = 10.0  # seconds that the command gets
 PATIENCE = 1.0  # seconds of them that are waited for
 SECRETS = (*TOKEN_VARIABLES, *ACCOUNT_VARIABLES, KEYS_VARIABLE, "QODER_REPO_TOKEN")
-_LONGEST_OUTPUT = 10_000  # characters that are shown
 
 _running: list["subprocess.Popen[bytes]"] = []  # which nobody waits for any more
 
@@ -99,7 +98,7 @@ def _run(app: App, words: list[str], event: Event, data: Any) -> None:
         except subprocess.TimeoutExpired as late:
             printed = late.output or b""
             app.progress.note(f"--notify: {words[0]} is still running; it has {TIME:g} s in all")
-        if text := inert_lines(printed.decode("utf-8", "replace")[:_LONGEST_OUTPUT]).rstrip("\n"):
+        if text := inert_lines(printed.decode("utf-8", "replace")[:10_000]).rstrip("\n"):
             app.progress.show(text, always=True)
         if process.returncode:
             app.progress.warn(f"--notify: {words[0]} failed with exit code {process.returncode}")

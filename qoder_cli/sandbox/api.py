@@ -53,7 +53,7 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
             raise Refusal(401, "Invalid API key or token.")  # api.md#tokens
         return _once(OperationCall(world, request, *find(request), now, conditions))
     except Refusal as refusal:
-        return refused(world, request, refusal, conditions)
+        return refused(world, request, refusal)
 
 
 def _exchanged(world: World, request: Request, key: str, now: float) -> dict[str, object]:
@@ -112,11 +112,9 @@ def where(request: Request) -> tuple[str, ...]:
     return (verb, "write", type) if is_write else (type,)
 
 
-def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions) -> WireResponse:
+def refused(world: World, request: Request, refusal: Refusal) -> WireResponse:
     """Return an error; older ones have no request_id (api.md#errors)."""
     status, message = refusal.status, str(refusal)
-    if "echo-token" in conditions:
-        message += f" (Authorization: {request.headers.get('authorization', '')})"
     fallback = "invalid_request_error" if status < 500 else "api_error"
     error = {"type": refusal.type or ERROR_TYPES.get(status, fallback), "message": message}
     if refusal.param:
@@ -150,8 +148,7 @@ def _date(second: int) -> str:
 def _once(call: OperationCall) -> WireResponse:
     """Do the operation, once per idempotency key (api.md#idempotency)."""
     world, request, key = call.world, call.request, call.request.key
-    honoured = world.honour_key and "no-idempotency" not in call.conditions
-    if request.method == "POST" and key and honoured:
+    if request.method == "POST" and key and world.honour_key:
         asked: tuple[str, object] = request.path, request.body
         if not request.headers.get("content-type", "").startswith("multipart/"):
             asked = request.path, call.body()

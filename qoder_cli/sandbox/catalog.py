@@ -88,40 +88,15 @@ class _Runs(Things):
             return runs
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
-    def page(self, call: OperationCall) -> Reply:
-        """Return a page of runs; between a deployment's may be another's, if a fault is on order."""
-        page = super().page(call)
-        if "foreign" in call.conditions and call.ids and isinstance(page, dict):
-            foreign = ({**row, "id": f"{row['id']}x", "deployment_id": "dep_foreign"} for row in page["data"])
-            page["data"] = [row for rows in zip(page["data"], foreign, strict=True) for row in rows]
-        return page
-
     def show(self, call: OperationCall, thing: Thing) -> Shape:
-        """Return a run, in ways that faults on order change."""
-        shape, conditions = self._shown(call, thing), call.conditions
-        if shape.get("session_id") and thing.created > call.now - conditions.get("moving", 0):
-            shape["session_id"] = f"{shape['session_id']}x"  # which is not found
-        for name in {"created_at", "triggered_at"} & shape.keys():
-            if "undated" in conditions:
-                shape[name] = None
-            elif "year" in conditions:
-                shape[name] = f"{int(conditions['year']):04}{shape[name][4:]}"
-        return shape
-
-    def _shown(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a run (api.md#runs). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
         digits = {"run": 9}.get(call.verb, 6)
-        shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)
-        if is_half_written:
-            shape |= {"session_id": None, "error": None}
+        shape = dict(thing.fields)
         if not call.legacy:
             return shape
         shape |= {"created_at": stamp(thing.created, digits=digits), "error": None}
         shape |= {"status": thing.status(call.now), "triggered_at": shape["created_at"]}
-        if is_half_written:
-            del shape["session_id"]
-            return shape | {"status": "pending"}
         started, ending = thing.session.starts() if thing.session else None, thing.ending(call.now)
         if ending is not None:
             shape["completed_at"] = stamp(ending.at, digits=6)
@@ -157,8 +132,6 @@ def _cas_config(deployment: Deployment) -> Shape:
 
 _LIMITED = {"type": "limited", "allow_mcp_servers": False, "allow_package_managers": False, "allowed_hosts": []}
 _PROBED = {"status_code": 200, "content_type": "application/json", "body": "{}", "body_truncated": False}
-_RECLAIM = 5000  # ms until unacknowledged work goes to another worker
-_POLLING = 30  # seconds for which a worker counts as polling
 
 
 @of("agents")
@@ -230,7 +203,7 @@ class _WorkItems(Things):
     def poll(self, call: OperationCall) -> Reply:
         """Give a worker the oldest item that nobody has; null if there is none."""
         call.number("block_ms", 1, least=1, most=999)  # it never waits
-        reclaim = call.number("reclaim_older_than_ms", _RECLAIM) / 1000
+        reclaim = call.number("reclaim_older_than_ms", 5000) / 1000  # until unacknowledged work goes to another worker
         worker = call.request.headers.get("worker-id", "")
         self._environment(call).setdefault("_polls", {})[worker] = call.now
         for fields in self._queued(call):
@@ -244,7 +217,7 @@ class _WorkItems(Things):
         queued, polls = self._queued(call), self._environment(call).get("_polls", {}).values()
         taken = sum("_taken" in item for item in queued)
         oldest = next((item["created_at"] for item in queued), None)
-        polling = sum(at > call.now - _POLLING for at in polls)
+        polling = sum(at > call.now - 30 for at in polls)  # so long a worker counts as polling
         counts: Shape = {"type": "work_queue_stats", "depth": len(queued) - taken, "pending": taken}
         return {**counts, "oldest_queued_at": oldest, "workers_polling": polling}
 

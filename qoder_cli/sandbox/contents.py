@@ -18,11 +18,6 @@ from qoder_cli.settings.values import is_loopback
 if TYPE_CHECKING:
     from qoder_cli.nouns.skills import Files
 
-_MOST_OF_A_FILE = 5_000_000
-_MOST_OF_METADATA = 8 * 1024
-_MOST_OF_A_MEMORY = 100 * 1024
-_DEEPEST = 10**9  # levels that lists show by default
-_LINK_LASTS = 600  # seconds
 _DIGEST = ("content", "content_sha256", "content_size_bytes")  # what redaction removes
 
 # Forms.
@@ -53,7 +48,7 @@ def _form(call: OperationCall) -> tuple[Shape, list[_Part]]:
             files.append(_Part(name, path, part.get_content_type(), content))
         else:
             texts[name] = content.decode(errors="replace")
-    if len(texts.get("metadata", "")) > _MOST_OF_METADATA:
+    if len(texts.get("metadata", "")) > 8 * 1024:
         raise invalid("metadata has at most 8 KB.", "metadata")
     return body_of(call.operation, texts), files
 
@@ -69,7 +64,7 @@ class _Files(Things):
         if file is None:
             raise invalid("Missing required field: file", "file")
         content, name = file.content, texts.get("name") or file.path
-        if len(content) > _MOST_OF_A_FILE:
+        if len(content) > 5_000_000:
             raise Refusal(413, "A file has at most 5 MB.")
         try:
             content.decode()
@@ -96,7 +91,7 @@ class _Files(Things):
         host = call.request.headers.get("host", "localhost")
         scheme = "http" if is_loopback(host) else "https"
         url = f"{scheme}://{host}{BLOBS}/{file.id}?signature={_signature(call.world, file.id)}"
-        return {"url": url, "expires_at": stamp(call.now + _LINK_LASTS)}
+        return {"url": url, "expires_at": stamp(call.now + 600)}
 
 
 def _signature(world: World, id: str) -> str:
@@ -243,7 +238,7 @@ class _Memories(_Viewed):
         memories = super().things(call)
         if not call.operation.id.endswith(".list"):
             return memories
-        prefix, depth = call.query("path_prefix") or "", call.number("depth", _DEEPEST, least=1)
+        prefix, depth = call.query("path_prefix") or "", call.number("depth", 10**9, least=1)
         shown = dict[str, Thing]()
         for memory in memories.values():
             path = memory.fields["path"]
@@ -279,7 +274,7 @@ def _refuse_stale(memory: Thing, sha256: str | None) -> None:
 def _measured(content: str) -> Shape:
     """Return content with digest and size. Raises Refusal if it is too large."""
     raw = content.encode(errors="surrogatepass")
-    if len(raw) > _MOST_OF_A_MEMORY:
+    if len(raw) > 100 * 1024:
         raise invalid("content has at most 100 KB.", "content")
     return {"content": content, "content_sha256": sha256(raw).hexdigest(), "content_size_bytes": len(raw)}
 

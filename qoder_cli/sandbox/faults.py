@@ -5,16 +5,13 @@ several for the same request take turns. A *condition* lasts for ever, or for TI
 Seconds are real, whatever the speed of the world.
 """
 
-import json
 import re
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.marks import without_ours
 from qoder_cli.sandbox import api
-from qoder_cli.sandbox.wire import Delivery, Refusal, Request, WireResponse, encode
+from qoder_cli.sandbox.wire import Delivery, Refusal, Request, WireResponse
 from qoder_cli.sandbox.world import World
 
 WRITES = ("create", "update", "pause", "unpause", "archive")  # `write` is any of them
@@ -22,47 +19,15 @@ PLACES = (
     *("write", *WRITES, "send", "session-write"),
     *("trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any"),
 )
-_ALL_WRITES = {"trigger", "write", "send", "session-write"}
 
-# Words and the values they take. Statuses are words, too: `503`, `503-bare`, `act-503`, `late-503`.
-# A connection can be refused only in process.
-DISRUPTIONS = {
-    **dict.fromkeys(("refused", "drop-before", "drop-after", "hang-before", "hang-after"), "none"),
-    **dict.fromkeys(("truncated", "garbage", "list", "not-a-run"), "none"),
-    **dict.fromkeys(("late", "slow", "old", "kept"), "seconds"),
-    **dict.fromkeys(("html", "act-html"), "status"),
-    "redirect": "text",
-}
-# A stranger comes once by default.
-CONDITIONS = {
-    **dict.fromkeys(("stranger", "no-date", "no-idempotency", "echo-token", "silent"), "none"),
-    **dict.fromkeys(("lagging", "half-written", "cut", "moving"), "seconds"),
-    **dict.fromkeys(("undated", "foreign"), "none"),
-    "skew": "offset",
-    "year": "year",
-}
-# The kinds of values: their pattern and description.
-_VALUES = {
-    "seconds": (r"=\d+(\.\d+)?", "seconds, for example {}=3"),
-    "offset": (r"=[+-]?\d+(\.\d+)?", "seconds, for example {}=3"),
-    "year": (r"=\d{1,4}", "a year, for example {}=1970"),
-    "text": ("=.+", "a URL, for example {}=https://example.com/"),
-    "status": (r"=?([2345]\d\d)?", "a status, for example {}=502"),
-    "none": ("", "no value"),
-}
+# Statuses are words, too: `503`, `503-bare`, `act-503`, `late-503`.
+DISRUPTIONS = ("drop-before", "drop-after", "hang-before", "hang-after", "truncated", "late", "slow")
+CONDITIONS = ("lagging", "cut", "silent")
 
+_IN_SECONDS = ("late", "slow", "lagging", "cut")
 _STATUS = re.compile(r"(act-|late-)?([45]\d\d)(-bare)?")
-_OF_A_TRIGGER = ("old", "kept")  # what only runs are answered with
 _TIMES = re.compile(r"(.*)\*(\d{1,6}|inf)", re.DOTALL)
-_LONGEST = 1e10  # seconds; a clock further off cannot be written as a date
-
-_HTML = b"<!doctype html><html><head><title>%d</title></head><body><h1>Bad gateway</h1></body></html>"
 _DELIVERIES: dict[str, Delivery] = {"drop": "drop", "hang": "hang", "truncated": "cut", "slow": "slow"}
-_GARBAGE = {
-    "garbage": b'{"id": "drun_", "type": deployment_run',
-    "list": b"[]",
-    "not-a-run": b'{"id":"agent_019e00000000700080000000000a9e27","type":"agent","version":1}',
-}
 
 
 @dataclass(slots=True)
@@ -78,11 +43,7 @@ class Fault:
         return f"{self.where}:{self.what}" + (f"={self.value}" if self.value else "")
 
     def meets(self, where: Collection[str]) -> bool:
-        """Return whether it is due for a request. A stranger comes only with writes, another run to triggers."""
-        if self.what == "skew" or (self.what == "stranger" and not _ALL_WRITES & set(where)):
-            return False
-        if self.what in _OF_A_TRIGGER and "trigger" not in where:
-            return False
+        """Return whether it is due for a request."""
         return self.times > 0 and self.where in (*where, "any")
 
 
@@ -96,19 +57,19 @@ def parse(text: str) -> Fault:
     what, equals, value = rest.partition("=")
     if not (value.isascii() and value.isprintable()):
         raise _wrong(text, "VALUE is printable ASCII")
-    if not _STATUS.fullmatch(what) or what.startswith("late-"):
-        kind = "seconds" if _STATUS.fullmatch(what) else (DISRUPTIONS | CONDITIONS).get(what)
-        if kind is None:
-            words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", "late-503", *CONDITIONS]
-            raise _wrong(text, f"WHAT is one of {', '.join(words[1:])}")
-        pattern, example = _VALUES[kind]
-        fits = re.fullmatch(pattern, equals + value)
-        if not fits or (kind in ("seconds", "offset") and abs(float(value)) >= _LONGEST):
-            raise _wrong(text, f"{what} takes {example.format(what)}")
-    if times is not None and (float(times) == 0 or what == "skew"):
-        raise _wrong(text, "TIMES is at least 1, and skew takes none")
+    is_status = _STATUS.fullmatch(what) is not None
+    if not is_status and what not in (*DISRUPTIONS, *CONDITIONS):
+        words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", "late-503", *CONDITIONS]
+        raise _wrong(text, f"WHAT is one of {', '.join(words)}")
+    if what in _IN_SECONDS or (is_status and what.startswith("late-")):
+        if not re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+            raise _wrong(text, f"{what} takes seconds, for example {what}=3")
+    elif equals and not is_status:
+        raise _wrong(text, f"{what} takes no value")
+    if times is not None and float(times) == 0:
+        raise _wrong(text, "TIMES is at least 1")
     if times is None:
-        times = "inf" if what in CONDITIONS and what != "stranger" else "1"
+        times = "inf" if what in CONDITIONS else "1"
     return Fault(where, what, value, float(times))
 
 
@@ -122,8 +83,12 @@ def _wrong(text: str, why: str) -> UsageError:
 class Faults:
     """The faults on order, and the answers they spoil."""
 
+    lasting: Collection[str] = CONDITIONS
+
     def __init__(self, *texts: str) -> None:
-        self.on_order = [parse(text) for text in texts]
+        self.on_order: list[Fault] = []
+        for text in texts:
+            self.add(text)
 
     def add(self, text: str) -> None:
         """Order a fault. Raises UsageError if it is none."""
@@ -132,111 +97,47 @@ class Faults:
     def answer(self, world: World, request: Request) -> WireResponse:
         """Return the answer to a request, spoilt by the faults due for it."""
         with world.lock:
-            for fault in self.on_order:
-                if fault.what == "skew" and world.skew != float(fault.value):
-                    world.skew = float(fault.value)
-                    for deployment in world.deployments.values():  # schedules go on from there
-                        deployment.replan(world.now())
             world.settle()
             where = api.where(request)
             met = [fault for fault in self.on_order if fault.meets(where)]
-            lasting = [fault for fault in met if fault.what in CONDITIONS]
-            disruption = next((fault for fault in met if fault.what not in CONDITIONS), None)
+            lasting = [fault for fault in met if fault.what in self.lasting]
+            disruption = next((fault for fault in met if fault.what not in self.lasting), None)
             for fault in filter(None, (disruption, *lasting)):
                 fault.times -= 1
-            if disruption and disruption.what == "refused":
-                return WireResponse(0, delivery="refuse")  # nothing that the world sees
-            conditions = {fault.what: float(fault.value or 1) for fault in lasting}
             noted = replace(request, at=world.now(), runs=[])
             world.requests.append(noted)
-            return _Visit(world, noted, conditions).answer(disruption)
+            return self.spoil(world, noted, disruption, {fault.what: float(fault.value or 1) for fault in lasting})
 
+    def spoil(
+        self, world: World, request: Request, disruption: Fault | None, conditions: dict[str, float]
+    ) -> WireResponse:
+        """Return the answer to a request that meets at most one disruption, and conditions with their values."""
 
-@dataclass(slots=True)
-class _Visit:
-    """A request that meets faults: at most one disruption, and conditions."""
+        def act(now: float) -> WireResponse:
+            return api.perform(world, request, now, conditions)
 
-    world: World
-    request: Request
-    conditions: dict[str, float]
-
-    def answer(self, disruption: Fault | None) -> WireResponse:
-        if "stranger" in self.conditions:
-            self._let_a_stranger_in()
-        answer = self._disrupt(disruption)
-        if "no-date" in self.conditions:
-            return replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
-        return answer
-
-    def _act(self, now: float) -> WireResponse:
-        return api.perform(self.world, self.request, now, self.conditions)
-
-    def _let_a_stranger_in(self) -> None:
-        """Let someone else act first, without what marks a request as ours."""
-        where, same = api.where(self.request), self.request
-        _, ids = api.find(same)
-        unmarked = {k: v for k, v in same.headers.items() if k != "idempotency-key"}
-        same = replace(same, headers=unmarked, runs=[])
-        deployment = self.world.deployments.get(ids[0]) if ids else None
-        with suppress(Refusal, ValueError):
-            if same.body:
-                body = json.loads(same.body)
-                if isinstance(body.get("metadata"), dict):
-                    body["metadata"] = without_ours(body["metadata"])
-                same = replace(same, body=encode(body))
-            if deployment is None or ("write" in where and "update" not in where):
-                api.perform(self.world, same, self.world.now(), {})
-            elif "update" in where:
-                deployment.change(self.world.now(), description="Changed by someone else.")
-            else:
-                self.world.start(deployment, origin="other")
-
-    def _fail(self, acts: str | None, status: str, bare: str | None, *, value: str) -> WireResponse:
-        retry_after = "" if acts == "late-" else value
-        if acts == "late-":
-            self.world.postpone(float(value), self._act)
-        elif acts:
-            self._act(self.world.now())
-        refusal = Refusal(int(status), "Refused by a fault of the sandbox.")
-        answer = api.refused(self.world, self.request, refusal, self.conditions)
-        if bare:
-            answer = WireResponse(answer.status, api.dated(self.world))
-        if retry_after:
-            answer = replace(answer, headers={**answer.headers, "retry-after": retry_after})
-        return answer
-
-    def _other_run(self, seconds: float, headers: Mapping[str, str]) -> WireResponse:
-        """Answer a trigger with someone else's run of the same deployment, started some seconds ago."""
-        unmarked = {k: v for k, v in self.request.headers.items() if k != "idempotency-key"}
-        same = replace(self.request, headers=unmarked, runs=[])
-        answer = api.perform(self.world, same, self.world.now() - seconds, self.conditions)
-        for id in same.runs:
-            self.world.runs[id].origin = "other"
-        return replace(answer, headers={**answer.headers, **headers})
-
-    def _disrupt(self, fault: Fault | None) -> WireResponse:
-        if fault is None:
-            return self._act(self.world.now())
-        name, value = fault.what, fault.value
-        if name == "slow":
-            self.conditions["behind"] = float(value)
-        if matched := _STATUS.fullmatch(name):
-            return self._fail(*matched.groups(), value=value)
-        if name in _OF_A_TRIGGER:
-            if name == "old":
-                self._act(self.world.now())
-            return self._other_run(float(value), {"age": value} if name == "kept" else {})
-        if name == "late":
-            self.world.postpone(float(value), self._act)
+        if disruption is None:
+            return act(world.now())
+        what, value = disruption.what, disruption.value
+        seconds = float(value) if what in _IN_SECONDS else 0.0
+        if status := _STATUS.fullmatch(what):
+            acts, code, bare = status.groups()
+            if acts == "late-":
+                world.postpone(float(value), act)
+            elif acts:
+                act(world.now())
+            answer = api.refused(world, request, Refusal(int(code), "Refused by a fault of the sandbox."))
+            if bare:
+                answer = WireResponse(answer.status, api.dated(world))
+            if value and acts != "late-":
+                answer = replace(answer, headers={**answer.headers, "retry-after": value})
+            return answer
+        if what == "late":
+            world.postpone(seconds, act)
             return WireResponse(0, delivery="drop")
-        if name == "redirect":
-            return WireResponse(302, {"location": value, **api.dated(self.world)})
+        if what == "slow":
+            conditions["behind"] = seconds
         answer = WireResponse(0)
-        if name not in ("drop-before", "hang-before", "html"):
-            answer = self._act(self.world.now())
-        if name in ("html", "act-html"):
-            status = int(value or 502)
-            return WireResponse(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
-        if name in _GARBAGE:
-            return replace(answer, status=200, body=_GARBAGE[name], stream=None)
-        return replace(answer, delivery=_DELIVERIES[name.partition("-")[0]], seconds=float(value or 0))
+        if what not in ("drop-before", "hang-before"):
+            answer = act(world.now())
+        return replace(answer, delivery=_DELIVERIES[what.partition("-")[0]], seconds=seconds)

@@ -25,7 +25,6 @@ from qoder_cli.sandbox.world import World
 Conditions = Mapping[str, float]  # of faults.py, with their seconds or 1
 Reply = Shape | bytes | Iterator[Step] | None
 
-_MOST_OF_A_BODY = 32_000_000  # bytes (api.md#limits)
 _ZONE = re.compile(r"([Zz]|[+-]\d\d:\d\d)$")
 
 
@@ -100,7 +99,7 @@ class OperationCall:
 
     def body(self) -> Any:
         """Return the parsed body, {} for none. Raises Refusal unless it is an object, and for one that is too large."""
-        if len(self.request.body) > _MOST_OF_A_BODY:
+        if len(self.request.body) > 32_000_000:  # bytes (api.md#limits)
             raise invalid("Request body is too large: it has at most 32 MB.")
         try:
             body = json.loads(self.request.body or b"{}")

@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox.api import refused
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import BASE_PATH, Broken, Refusal, Request, WireResponse
@@ -25,7 +24,6 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
 HOST = "127.0.0.1"
-_LONGEST_PAUSE = 0.02  # seconds until a stream looks for the unforeseen
 
 
 class _Protocol(H11Protocol):
@@ -49,7 +47,7 @@ async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, sen
         answer = faults.answer(world, request)
     else:
         refusal = Refusal(403, "The sandbox answers only to a name of this machine.")
-        answer = refused(world, request, refusal, {})
+        answer = refused(world, request, refusal)
     connection: asyncio.Transport = http.scope["state"]["connection"]
     headers = dict(answer.headers)
     if answer.delivery == "drop":
@@ -67,7 +65,7 @@ async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, sen
 
 async def _flow(answer: WireResponse, http: HttpRequest, connection: asyncio.Transport) -> AsyncIterator[bytes]:
     """Yield a body piece by piece."""
-    longest = math.inf if answer.stream is None else _LONGEST_PAUSE
+    longest = math.inf if answer.stream is None else 0.02  # then it looks for the unforeseen
     try:
         for step in answer.steps():
             if isinstance(step, bytes):
@@ -159,13 +157,8 @@ def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Serve
 def listen(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
     """Return a server that takes connections, and answers once it is started.
 
-    Raises OSError for the port, UsageError for `refused`.
+    Raises OSError for the port.
     """
-    faults = faults or Faults()
-    for fault in faults.on_order:
-        if fault.what == "refused":  # a real server cannot refuse a single connection
-            hint = "use drop-before, or point at a port nobody serves"
-            raise UsageError(f"{fault} works only in process", hint=hint)
     # The protocol is named: only then asyncio sends small writes at once (TCP_NODELAY).
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -177,4 +170,4 @@ def listen(world: World, *, faults: Faults | None = None, port: int = 0) -> Serv
         listener.close()
         raise
     world.seed_session()
-    return Server(world, faults, listener)
+    return Server(world, faults or Faults(), listener)

@@ -14,8 +14,8 @@ BASE_PATH = "/api/v1/cloud"
 FORWARD_PATH = "/api/v1/forward"  # another API of the same service (api.md#hosts-and-regions)
 BLOBS = "/blobs"  # where files are fetched from, without a token
 
-# Whole; a closed connection; nothing, ever; in drops; half of it, then closed; no connection.
-Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]
+# Whole; a closed connection; nothing, ever; in drops; half of it, then closed.
+Delivery = Literal["whole", "drop", "hang", "slow", "cut"]
 Shape = dict[str, Any]  # an object, as it is sent
 Step = bytes | float  # what to send, or the seconds to wait before the next
 _MOST_DROPS = 200  # of a slow body: timers tick no faster than some milliseconds

@@ -27,7 +27,6 @@ REGIONS = {  # api.md#hosts-and-regions
     "cn": "https://api.qoder.com.cn" + API_PATH,
 }
 LONGEST_TOKEN = 16 * 1024  # characters; most servers refuse longer headers
-_LONGEST_URL = 2048
 _LONGEST_WORKSPACE = 256
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _LAST_NEWLINE = re.compile(r"\r?\n\Z")
@@ -171,7 +170,7 @@ def read_base_url(text: str, *, source: str) -> str:
         raise UsageError(
             f"{source} must begin with https://", hint="use https://; http:// is only allowed for localhost"
         )
-    match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
+    match = _URL.fullmatch(text) if len(text) <= 2048 else None
     if match is None:
         raise _no_url(source)
     # A token as host would reach a name server. `pt-portal.example.com` is none; a JSON web

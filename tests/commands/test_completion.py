@@ -35,7 +35,7 @@ CASES: dict[str, set[str]] = {
     "qoder auth status --no-c": {"--no-color"},
     "qoder -o ": FORMATS,
     "qoder run get drun_1 -o js": {"json", "jsonl"},
-    "qoder --format json run lis": {"list"},
+    "qoder --output json run lis": {"list"},
     "qoder run list --output=json --trigger ": TRIGGERS,
     "qoder run list --outp": {"--output"},
     "qoder --region ": {"global", "cn"},

@@ -514,7 +514,7 @@ def test_config_change_leaves_a_link_one(config: Path, tmp_path: Path, exists: b
         ("os.replace", OSError(errno.EACCES, "Permission denied")),
         ("os.replace", KeyboardInterrupt()),
         ("os.fsync", OSError(errno.ENOSPC, "No space left on device")),
-        ("tempfile.mkstemp", OSError(errno.EROFS, "Read-only file system")),
+        ("qoder_cli.base.plainfile.partial", OSError(errno.EROFS, "Read-only file system")),
     ],
 )
 def test_config_change_that_cannot_be_written_leaves_all_as_it_was_and_no_token_about(

@@ -143,12 +143,16 @@ HINTED = {
     "list them: qoder vault list": ["vault credential list"],
     "did you mean --deployment?": ["session list nightly"],
     "did you mean --watch?": ["run list -w"],
+    "did you mean --output?": ["run list --format json", "--format json run list"],
+    "did you mean --env?": ["deploy update dep_1 --environment env_1"],
+    "did you mean --variable?": ["vault put team KEY --env"],
+    "did you mean --exit-status?": ["run pending --exit-code"],
     "pipe the secret in, or use --from-env VAR": ["vault put team KEY --value x", "vault put team KEY --body x"],
     "pipe in their ids from a list with -q: … | qoder deploy pause -": ["deploy pause --agent x", "deploy pause --all"],
     "to change its agent: `qoder agent update AGENT`": ["deploy update x --system y", "deploy create --model z"],
     "`qoder run list --status running`": ["deploy list --status running"],
     "did you mean id?": ["run list -o name"],
-    "--json | jq FILTER, or choose columns: --columns": ["run list -o jsonpath={.id}", "run list --format '{{.ID}}'"],
+    "--json | jq FILTER, or choose columns: --columns": ["run list -o jsonpath={.id}"],
     "see: qoder help output": ["help json"],
     "see: qoder help nightly": ["help cron"],
     "see: qoder help exit-codes": ["help exit"],
@@ -498,7 +502,7 @@ def test_corrections_run_no_line_with_a_foreign_option(
     "line",
     [
         *("run list --output json", "run list --output=json", "--output json run list", "--output=json run list"),
-        *("run --format json list", "run list --format=json", "run list -ojson", "--format=table run list --json"),
+        *("run --output json list", "run list -ojson", "--output=table run list --json"),
         "-q run list --output table --json",
     ],
 )
@@ -508,9 +512,7 @@ def test_corrections_let_the_last_format_win(qoder: Qoder, line: str) -> None:
     assert (ran.code, ran.json) == (0, [])
 
 
-@pytest.mark.parametrize(
-    "line", ["--output json X", "X --output=json", "X --format json", "X --json=true", "X -wojson", "X -wo json"]
-)
+@pytest.mark.parametrize("line", ["--output json X", "X --output=json", "X --json=true", "X -wojson", "X -wo json"])
 def test_corrections_heed_the_format_of_a_line_that_is_not_understood(qoder: Qoder, line: str) -> None:
     assert qoder(*line.split()).error["type"] == "usage"
 
@@ -558,12 +560,11 @@ def test_corrections_understand_login_logout_and_whoami(qoder: Qoder) -> None:
 def test_corrections_of_formats_are_in_no_help_and_no_option_of_a_command(qoder: Qoder) -> None:
     shown = qoder("deploy", "run", "--help").out
     assert "--output" not in shown
-    assert "--format" not in shown
     leaves = [
         group.command.get_command(group, name) for group in groups() for name in group.command.list_commands(group)
     ]
     own = {name for leaf in leaves for param in leaf.params if param not in TREE.params for name in param.opts}
-    assert not own & {"--output", "--format", "-o", "--json", "-q"}
+    assert not own & {"--output", "-o", "--json", "-q"}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.support.interrupting import interrupted
 from tests.support.wire import page
 
 AGENT, ENV = "agent_1", "env_1"
-NEEDED = ("--name", "weekly", "--agent", AGENT, "--environment", ENV, "-m", "Report.")
+NEEDED = ("--name", "weekly", "--agent", AGENT, "--env", ENV, "-m", "Report.")
 LISTED = ["GET /agents?limit=100", "GET /environments?limit=100", "GET /vaults?limit=100"]
 VERBS = pytest.mark.parametrize("verb", ["create", "update"])
 
@@ -76,7 +76,7 @@ def test_deploy_create_sends_each_option_as_a_field(desk: Desk, words: tuple[str
 
 
 def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: Desk) -> None:
-    words = ("--agent", "writer@2", "--environment", "default", "--vault", "team-secrets", "--vault", "vault_1")
+    words = ("--agent", "writer@2", "--env", "default", "--vault", "team-secrets", "--vault", "vault_1")
     ran = create(desk, *words)
     assert ran.code == 0
     agent = {"id": WRITER, "type": "agent", "version": 2}
@@ -101,7 +101,7 @@ def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: 
         (("--agent", "writr"), 5, "no agent is named 'writr'"),
         (("--agent", "env_1"), 2, "--agent: must be an id (agent_…) or a name: 'env_1' is an environment"),
         (("--agent", "agent_1@latest"), 2, "--agent: invalid version 'latest'"),
-        (("--environment", "defaults"), 5, "no environment is named 'defaults'"),
+        (("--env", "defaults"), 5, "no environment is named 'defaults'"),
         (("--vault", ""), 2, "--vault: must be an id (vault_…) or a name: the vault is empty"),
         (("--agent", "twin"), 2, "2 agents are named 'twin'"),
     ],

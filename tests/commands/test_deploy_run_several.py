@@ -21,13 +21,13 @@ from qoder_cli.cli.options import named
 from qoder_cli.cli.several import last_words
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import Ended
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
+from tests.support.lies import Lies
 from tests.support.one_run import DONE
 from tests.support.stored import entries_in
 from tests.support.wire import api_error
@@ -264,7 +264,7 @@ def test_deploy_run_of_several_warns_of_a_few_of_a_flood(current: Town) -> None:
 
 
 def test_deploy_run_of_several_names_the_command_that_repeats_each_that_is_unknown(town: Town) -> None:
-    town.server.faults = Faults("trigger:drop-before*2")
+    town.server.faults = Lies("trigger:drop-before*2")
     words = ("--wait", "--timeout", "4", "--parallel", "1")
     ran = town(*DEPLOY, "dep_demo", "dep_silent", "dep_long", *words, "--json")
     assert codes(ran) == [9, 9, 124]
@@ -280,7 +280,7 @@ def test_deploy_run_of_several_names_the_command_that_repeats_each_that_is_unkno
     assert ran.error["next"] == ["qoder", "run", "wait", ran.json[2]["id"], "-o", "json"]
     again = town(*ran.json[0]["error"]["next"][1:])
     assert (again.code, again.json["deployment_id"]) == (0, "dep_demo")
-    town.server.faults = Faults("trigger:drop-before")
+    town.server.faults = Lies("trigger:drop-before")
     ran = town(*DEPLOY, "dep_fail", "dep_silent", "--parallel", "1", "--json")
     assert ran.error["next"] == ran.json[0]["error"]["next"]
     assert ran.error["next"][:4] == ["qoder", "deploy", "run", "dep_fail"]
@@ -621,7 +621,7 @@ def test_deploy_run_require_satisfied_of_several_exits_1_or_10_if_unreadable(cur
 
 @pytest.mark.parametrize("adopted", [0, 1])
 def test_deploy_run_on_leave_of_several_cancels_each_that_goes_on_but_was_not_adopted(town: Town, adopted: int) -> None:
-    town.server.faults = Faults(*["trigger:drop-after"] * adopted)
+    town.server.faults = Lies(*["trigger:drop-after"] * adopted)
     words = ("--wait", "--timeout", "2", "--on-leave", "cancel", "--parallel", "1" if adopted else "20", "--json")
     ran = town(*DEPLOY, *many(town, 5, seconds=600), *words)
     assert (ran.code, codes(ran)) == (124, [124] * 5)

@@ -233,7 +233,7 @@ def test_help_tells_every_key_of_other_answers(
     assert set(answer[0] if isinstance(answer, list) else answer) == names(document["keys"][of])
 
 
-CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--environment", "env_1", "-m", "y", "--dry-run"]
+CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--env", "env_1", "-m", "y", "--dry-run"]
 
 
 def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, document: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from qoder_cli.local import store
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.inprocess import WorldTransport
+from tests.support.lies import Lies
 from tests.support.one_run import TRIGGER
 from tests.support.triggers import ADOPTED, CUT, NIGHT, at, fresh, killed, lost_twice, seen, shows, shows_ours
 
@@ -73,7 +73,7 @@ def test_key_free_lets_the_key_start_a_run_again_where_the_server_honours_it(
     """Such a server answers a key that it knows with the run that it has."""
     faults, code = HONOURED[what]
     world.honour_key, line = True, (*NIGHT[:2], "dep_demo", *NIGHT[3:], "-q")
-    qoder.transport = WorldTransport(world, faults=Faults(*faults), sleep=qoder.clock.sleep)
+    qoder.transport = WorldTransport(world, faults=Lies(*faults), sleep=qoder.clock.sleep)
     assert qoder(*line).code == code
     qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep)
     for count in (2, 3):

@@ -10,7 +10,7 @@ from tests.support.desk import LIST, NEW, Desk
 from tests.support.things import FAILED, LOSSES, Answer, Things, each_row, refusal
 from tests.support.wire import page
 
-CREATE = ("deploy", "create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
+CREATE = ("deploy", "create", "--name", "weekly", "--agent", "agent_1", "--env", "env_1", "-m", "Report.")
 FULL = {f"key-{number}": "x" for number in range(16)}  # as many as there may be
 
 

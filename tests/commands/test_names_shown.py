@@ -10,7 +10,7 @@ from qoder_cli.output.screen import commandless, inert
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.asking import Asking, call
-from tests.support.one_run import DONE, EVENTS, RUN, SESSION, TRIGGER
+from tests.support.one_run import DONE, RUN, SESSION, TRIGGER
 from tests.support.wire import page
 
 DEPLOYMENTS = ("GET", "/deployments")
@@ -189,18 +189,6 @@ def test_run_get_and_lists_show_a_hostile_name_as_inert_text_in_one_line(
     assert terminal or outputs[1] == outputs[2]
     assert terminal or outputs[1].count("\n") == 1
     assert get(qoder, "--json").json["deployment_name"].startswith(inert(name)[:200])
-
-
-def test_ci_names_the_deployment_in_the_summary_of_a_step(qoder: Qoder, tmp_path: Path) -> None:
-    files = {"GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
-    qoder.env |= {"GITHUB_ACTIONS": "true", **files}
-    qoder.wire.on(*RUN, DONE, repeat=True).may(*EVENTS, page())
-    for name, cell in ((None, "dep_1"), ("nightly", "nightly (dep_1)"), ("a|<b>", "a&#124;&#60;b&#62; (dep_1)")):
-        if name:
-            see(qoder, deployment(1, name))
-        assert qoder("run", "wait", "drun_1", "--ci").code == 0
-        row = (tmp_path / "summary").read_text().splitlines()[-1]
-        assert row.split(" | ")[1].replace("&#40;", "(").replace("&#41;", ")").replace("&#95;", "_") == cell
 
 
 def test_run_pending_knows_the_run_of_a_session_and_the_name_of_its_deployment(qoder: Qoder, server: Asking) -> None:

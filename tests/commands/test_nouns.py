@@ -153,7 +153,7 @@ def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, 
         service.lies[f"GET {path}"] = lambda page: {**page, "data": page["data"] * 2}
     qoder.stdin = "a-secret-of-ours\n"
     assert qoder("agent", "get", "writer").code == 0
-    assert qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--env").code == 0
+    assert qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--variable").code == 0
     assert service.writes == ["POST /vaults/vault_team/credentials/vcred_github"]
 
 

@@ -77,7 +77,7 @@ CASES = {
     "skills.versions.delete": Case("skill delete release-notes --version 1 --yes"),
     "skills.versions.retrieve": Case("skill get release-notes --version 1"),
     "vaults.create": Case("vault create --name spare", body={"display_name": "spare"}),
-    "vaults.credentials.create": Case("vault put team-secrets API_KEY --env"),
+    "vaults.credentials.create": Case("vault put team-secrets API_KEY --variable"),
     "vaults.credentials.mcp_oauth_validate": Case("vault check team-secrets", before=(OAUTH,)),
 }
 

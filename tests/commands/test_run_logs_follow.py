@@ -15,13 +15,13 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.stream import FRAME_LIMIT
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.cells import MORE, checkerboard
 from tests.support.inprocess import WorldTransport
+from tests.support.lies import Lies
 from tests.support.logs import GONE, a_result, lines_of, page_of, says
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
 from tests.support.processes import Shell, sandbox
@@ -38,7 +38,7 @@ class Place:
 
     def __init__(self, qoder: Qoder, generation: Generation = "current", *faults: str, run: str = "dep_minute") -> None:
         self.world = World(clock=qoder.clock.now, generation=generation, seed=1, token=TOKEN)
-        qoder.transport = WorldTransport(self.world, faults=Faults(*faults), sleep=qoder.clock.sleep)
+        qoder.transport = WorldTransport(self.world, faults=Lies(*faults), sleep=qoder.clock.sleep)
         # Real seconds: it is the stream's thread that lets the time pass, or nobody but the one that waits.
         qoder.clock.patience = 0.01 if "stream:501*inf" in faults else 20.0
         self._qoder = qoder

@@ -9,12 +9,12 @@ import pytest
 
 from qoder_cli.base.model import Deployment, Run
 from qoder_cli.runs.again import differences
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.hasty import HastyClock
 from tests.support.inprocess import WithoutStreams, at_version
+from tests.support.lies import Lies
 from tests.support.machines import MEMORY_STORE, Machines
 from tests.support.one_run import DONE, RUN
 from tests.support.wire import page
@@ -40,7 +40,7 @@ class Place:
             return self.lie(request) or answer()
 
         sleep = self.qoder.clock.sleep
-        self.qoder.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=sleep, lie=lie)
+        self.qoder.transport = WithoutStreams(self.world, faults=Lies(*faults), sleep=sleep, lie=lie)
 
     def ended(self, deployment: str, *, hours: float = 1.0) -> str:
         """Return the id of a run that began so long ago."""

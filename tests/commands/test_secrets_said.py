@@ -65,7 +65,7 @@ SENDING = {
         *("session", "new", "--agent", "writer", "--env", "default", "--title", "weekly", "--var", f"MINE={SECRET}"),
         *("--repo", "https://github.com/a/b"),
     ),
-    "vault put": ("vault", "put", "team-secrets", "WEEKLY", "--env", "--from-env", "MINE"),
+    "vault put": ("vault", "put", "team-secrets", "WEEKLY", "--variable", "--from-env", "MINE"),
     "api": ("api", "POST", "/agents", "-f", f"headers[x]={SECRET}", "-f", f"token={REPO_TOKEN}"),
 }
 

@@ -33,7 +33,7 @@ CASES = [
         before="env work ack workers work_demo",
     ),
     Case("memory write project new.md -m x", "memory ls project --all"),
-    Case("vault put team-secrets NEW --env", "vault credential list team-secrets"),
+    Case("vault put team-secrets NEW --variable", "vault credential list team-secrets"),
     Case("skill upload mine", "skill list"),
     Case("dream cancel drm_new", "dream list", 0, again=True),
     Case("deploy unpause dep_paused", "deploy list --status paused", -1, again=True),

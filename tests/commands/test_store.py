@@ -509,6 +509,20 @@ def test_store_writes_what_it_could_not_once_it_can(
     assert len(warnings) == 1
 
 
+def test_store_knows_a_freed_key_where_it_cannot_be_written(store: Store, tmp_path: Path) -> None:
+    """The server must get another key than before (`runs/trigger.py`)."""
+    store.record_run(begin(store), "drun_1")
+    store.free_key("k", host=HOST)
+    with (
+        closing(sqlite3.connect(tmp_path / "state/state.db", isolation_level=None)) as other,
+        closing(store_in(tmp_path / "state", lambda warning: None)) as blocked,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        blocked._patience = 0.0
+        begin(blocked, "another")
+        assert blocked.freed_after("k", host=HOST) == "drun_1"
+
+
 FILLS = """
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

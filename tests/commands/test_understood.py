@@ -1,8 +1,7 @@
-"""Other words for commands and options: understood, never shown, and asking what the command asks."""
+"""Other words for commands: understood, never shown, and asking what the command asks."""
 
 import pytest
 
-from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.completions import offered
 
@@ -58,29 +57,3 @@ def test_alias_is_none_where_there_is_no_such_command(qoder: Qoder, typed: str) 
 
 def test_version_is_printed_by_either_word(qoder: Qoder) -> None:
     assert qoder("version").out == qoder("--version").out == qoder("--no-color", "version").out != ""
-
-
-def test_old_options_do_what_they_did(qoder: Qoder) -> None:
-    said = []
-    for env in ("--env", "--environment"):
-        for words in ([env, "agent_1"], [f"{env}=agent_1"]):
-            said.append(qoder("deploy", "update", "dep_1", *words).err)
-    assert set(said) == {said[0]}
-    assert "--env: must be an id (env_…)" in said[0]
-
-
-def test_old_options_are_in_no_help_and_no_completion(qoder: Qoder) -> None:
-    helped = qoder("deploy", "create", "--help").out + qoder("vault", "put", "--help").out
-    assert "--environment" not in helped
-    assert "--env " not in qoder("vault", "put", "--help").out
-    assert set(offered("qoder deploy create --env", {})) == {"--env"}
-
-
-def test_old_options_are_no_options_behind_two_hyphens(qoder: Qoder) -> None:
-    ran = qoder("deploy", "update", "dep_1", "--", "--environment", "env_1")
-    assert (ran.code, "takes only DEPLOYMENT" in ran.err, qoder.wire.requests) == (2, True, [])
-
-
-def test_old_options_are_left_as_typed_in_a_value(qoder: Qoder, world: World) -> None:
-    ran = qoder("deploy", "update", "dep_demo", "--message", "--environment=prod is broken", "--dry-run")
-    assert (ran.code, '-> "--environment=prod is broken"' in ran.err) == (0, True)

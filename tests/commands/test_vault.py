@@ -74,7 +74,7 @@ def oauth(service: Things, name: str, status: str, **found: Any) -> str:
 def test_vault_put_env_creates_a_variable_and_says_where_it_may_go(
     qoder: Qoder, service: Things, words: tuple[str, ...], networking: Raw, said: str
 ) -> None:
-    ran = put(qoder, "GITHUB_TOKEN", "--env", *words)
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", *words)
     assert ran.code == 0, ran.err
     [body] = service.sent
     auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "secret_value": SECRET}
@@ -93,7 +93,7 @@ def test_vault_put_mcp_creates_a_bearer_token(qoder: Qoder, service: Things) -> 
 
 def test_vault_put_env_replaces_a_known_name_and_keeps_its_hosts(qoder: Qoder, service: Things) -> None:
     variable(service, injection_location="header")
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "-q")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", "-q")
     assert (ran.code, ran.out) == (0, "vcred_old\n")
     assert "updating credential GITHUB_TOKEN (vcred_old), for GITHUB_TOKEN, in vault_team\n" in ran.err
     assert service.writes == [f"POST {OLD}"]
@@ -109,15 +109,15 @@ def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, servic
     raw = variable(service)
     said = "vcred_old is sent to example.com from now on, and not to api.github.com"
     for name in ("GITHUB_TOKEN", "vcred_old"):
-        ran = put(qoder, name, "--env", "--allow-host", "example.com", "--json")
+        ran = put(qoder, name, "--variable", "--allow-host", "example.com", "--json")
         assert (ran.code, ran.error["message"]) == (2, f"{said}: confirmation required; nothing was sent")
         assert (ran.error["hint"], service.writes) == ("confirm with --yes", [])
-    assert put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "api.github.com").code == 0  # the same
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "example.com", "--yes", "--no-progress")
+    assert put(qoder, "GITHUB_TOKEN", "--variable", "--allow-host", "api.github.com").code == 0  # the same
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", "--allow-host", "example.com", "--yes", "--no-progress")
     assert (ran.code, ran.err) == (0, f"{said}\n")
     assert raw["auth"]["networking"]["allowed_hosts"] == ["example.com"]
     raw["auth"]["networking"] = {"type": "unrestricted"}
-    assert "and not to any host: conf" in put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "api.github.com").err
+    assert "and not to any host: conf" in put(qoder, "GITHUB_TOKEN", "--variable", "--allow-host", "api.github.com").err
 
 
 def test_vault_put_replaces_no_hosts_set_while_it_asked(qoder: Qoder, service: Things, questions: Any) -> None:
@@ -133,7 +133,7 @@ def test_vault_put_env_replaces_not_what_is_only_called_so(qoder: Qoder, service
     variable(service, "BAR", "vcred_bar")["display_name"] = "FOO"
     if ours:
         variable(service, "FOO")["display_name"] = ours
-    ran = put(qoder, "FOO", "--env")
+    ran = put(qoder, "FOO", "--variable")
     assert ran.code == 0
     assert service.writes == [f"POST {OLD}" if ours else f"POST {LIST}"]
     assert ours or "FOO (vcred_bar) is only called so: it is for BAR\n" in ran.err
@@ -141,21 +141,21 @@ def test_vault_put_env_replaces_not_what_is_only_called_so(qoder: Qoder, service
 
 def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
     del variable(service)["auth"]["secret_name"]
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable")
     assert (ran.code, service.writes) == (2, [])
     assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
-    ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--yes")
+    ran = put(qoder, "vcred_old", "--variable", "--allow-host", "example.com", "--yes")
     assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (0, True)
 
 
 def test_vault_put_minds_no_other_one_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
     del variable(service, "OTHER")["auth"]["secret_name"]
-    assert (put(qoder, "GITHUB_TOKEN", "--env").code, service.writes) == (0, [f"POST {LIST}"])
+    assert (put(qoder, "GITHUB_TOKEN", "--variable").code, service.writes) == (0, [f"POST {LIST}"])
 
 
 def test_vault_put_by_id_keeps_what_the_credential_is_for(qoder: Qoder, service: Things) -> None:
     variable(service)["auth"]["networking"] = {"type": "limited"}
-    ran = put(qoder, "vcred_old", "--env", "--allow-host", "example.com", "--json")
+    ran = put(qoder, "vcred_old", "--variable", "--allow-host", "example.com", "--json")
     unseen = "vcred_old is sent to example.com from now on, and not to hosts that it does not show"
     assert (ran.code, ran.error["message"].startswith(unseen)) == (2, True)
     qoder.stdin = TOKEN
@@ -166,13 +166,13 @@ def test_vault_put_by_id_keeps_what_the_credential_is_for(qoder: Qoder, service:
 
 def test_vault_put_replaces_nothing_by_an_answer_that_a_proxy_has_kept(qoder: Qoder, service: Things) -> None:
     service.instead[f"GET {OLD}"] = [httpx.Response(200, json=variable(service), headers={"age": "600"})] * 9
-    assert (put(qoder, "vcred_old", "--env").code, service.writes) == (7, [])
+    assert (put(qoder, "vcred_old", "--variable").code, service.writes) == (7, [])
 
 
 def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, service: Things) -> None:
     variable(service)
     service.lies[f"GET {LIST}"] = lambda page: {"data": []}
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable")
     assert (ran.code, service.writes) == (7, [])
     assert "does not say whether it is whole" in ran.err
 
@@ -212,13 +212,15 @@ def test_vault_put_hides_a_secret_that_somebody_made_the_name_of_a_credential(qo
     assert put(qoder, "docs", "--mcp", CONNECT[4], "--yes", "--json").json["display_name"] == "[redacted]"
     variable(service)["display_name"] = "s3cretli"
     qoder.stdin = "s3cretli\nand another line"
-    assert "updating credential [redacted] (vcred_old), for GITHUB_TOKEN" in put(qoder, "GITHUB_TOKEN", "--env").err
+    assert (
+        "updating credential [redacted] (vcred_old), for GITHUB_TOKEN" in put(qoder, "GITHUB_TOKEN", "--variable").err
+    )
 
 
 def test_vault_put_env_reads_what_the_list_does_not_show(qoder: Qoder, service: Things) -> None:
     variable(service)
     service.lies[f"GET {LIST}"] = each_row(lambda row: {**row, "auth": {}})
-    assert (put(qoder, "GITHUB_TOKEN", "--env").code, service.writes) == (0, [f"POST {OLD}"])
+    assert (put(qoder, "GITHUB_TOKEN", "--variable").code, service.writes) == (0, [f"POST {OLD}"])
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arri
         raw.update(updated_at=at, metadata={"qoder_key": mark} if mark else {})
 
     qoder.clock.at_sleep = rotate
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", "--json")
     assert (ran.code, len(service.writes)) == (6 if mark else 9, 1)
     told = "someone else changed vcred_old in the meantime" if mark else "it was written to, and nothing shows by whom"
     assert told in ran.error["message"]
@@ -266,7 +268,7 @@ def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arri
 def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service: Things) -> None:
     variable(service)
     service.never = [refusal(502, "", "")] * 3
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", "--json")
     assert (ran.code, ran.error["hint"]) == (9, "check; it is safe to repeat")
     assert "unknown whether updating vcred_old succeeded" in ran.error["message"]
 
@@ -275,20 +277,20 @@ def test_vault_put_is_unknown_where_nothing_shows_our_mark(qoder: Qoder, service
     variable(service)
     service.after = [LOSSES["503"]] * 9
     service.lies[f"GET {OLD}"] = lambda raw: {**raw, "metadata": {}}
-    assert put(qoder, "GITHUB_TOKEN", "--env").code == 9
+    assert put(qoder, "GITHUB_TOKEN", "--variable").code == 9
 
 
 def test_vault_put_takes_no_colleagues_new_secret_for_ours(qoder: Qoder, service: Things) -> None:
     service.loses("reset", done=False)
     service.meanwhile = [lambda: variable(service)]
-    assert put(qoder, "GITHUB_TOKEN", "--env").code == 9
+    assert put(qoder, "GITHUB_TOKEN", "--variable").code == 9
 
 
 @pytest.mark.parametrize(("status", "code"), [(405, 6), (404, 5), (400, 6), (401, 4), (403, 4)])
 def test_vault_put_says_where_the_api_does_not_replace(qoder: Qoder, service: Things, status: int, code: int) -> None:
     variable(service)
     service.never = [refusal(status, "x", "Not allowed.")]
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", "--json")
     assert ran.code == code
     if code == 4:
         assert "delete it" not in ran.err
@@ -305,15 +307,15 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     ran = put(qoder, "vcred_old", "--mcp", "https://mcp.example.com")
     assert (ran.code, "vcred_old is of the type environment_variable, not" in ran.err) == (2, True)
     variable(service, id="vcred_other")["display_name"] = "theirs"
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable")
     assert (ran.code, service.writes) == (2, [])
     assert "use an id: " in ran.err
     assert {"vcred_old", "vcred_other"} <= set(ran.err.replace(",", "").split())
-    ran = put(qoder, "vcred_9", "--env", "--json")
+    ran = put(qoder, "vcred_9", "--variable", "--json")
     assert (ran.code, ran.error["next"][:4]) == (5, ["qoder", "vault", "get", "vault_team"])
     assert ran.error["message"].startswith("credential vcred_9: HTTP 404")
     variable(service)["archived_at"] = "2026-06-14T08:54:06Z"
-    ran = put(qoder, "vcred_old", "--env")
+    ran = put(qoder, "vcred_old", "--variable")
     assert (ran.code, "vcred_old was archived on 2026-06-14T08:54:06Z" in ran.err) == (2, True)
 
 
@@ -321,7 +323,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     "words",
     [
         ["GITHUB_TOKEN"],
-        ["GITHUB_TOKEN", "--env", "--mcp", "https://mcp.example.com"],
+        ["GITHUB_TOKEN", "--variable", "--mcp", "https://mcp.example.com"],
         ["docs", "--mcp", "https://mcp.example.com", "--allow-host", "example.com"],
         *(
             ["docs", "--mcp", url]
@@ -334,10 +336,13 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
         ),
         ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
         ["Bearer s3cret-0123456789", "--mcp", "https://mcp.example.com"],
-        *(["a b", "--env"], ["GITHUB_TOKEN=s3cret", "--env"], ["GITHUB_TOKEN", "s3cret", "--env"]),
-        *(["GITHUB_TOKEN", "--env", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
-        *(["GITHUB_TOKEN", "--env", "--from-env", name] for name in ("NOT_SET", "s3cret value")),
-        *(["X", "--env", "--allow-host", host] for host in ("https://example.com/s", "example.com:https", "a" * 254)),
+        *(["a b", "--variable"], ["GITHUB_TOKEN=s3cret", "--variable"], ["GITHUB_TOKEN", "s3cret", "--variable"]),
+        *(["GITHUB_TOKEN", "--variable", *more] for more in (["--value", "s3cret"], ["--secret=s3cret"])),
+        *(["GITHUB_TOKEN", "--variable", "--from-env", name] for name in ("NOT_SET", "s3cret value")),
+        *(
+            ["X", "--variable", "--allow-host", host]
+            for host in ("https://example.com/s", "example.com:https", "a" * 254)
+        ),
     ],
     ids=" ".join,
 )
@@ -350,14 +355,14 @@ def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, w
 @pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * (64 * 1024 + 1), "\udcff", None])
 def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
     qoder.stdin = text
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable")
     assert (ran.code, service.writes) == (2, [])
     assert ("is binary or longer than 64 KiB" in ran.err) is bool(text and (len(text) > 9 or "\0" in text))
 
 
 def test_vault_put_takes_a_secret_of_64_kib(qoder: Qoder, service: Things) -> None:
     qoder.stdin = "x" * 64 * 1024
-    assert put(qoder, "GITHUB_TOKEN", "--env").code == 0
+    assert put(qoder, "GITHUB_TOKEN", "--variable").code == 0
 
 
 def test_vault_put_mcp_takes_a_token_of_one_word(qoder: Qoder, service: Things) -> None:
@@ -369,17 +374,17 @@ def test_vault_put_mcp_takes_a_token_of_one_word(qoder: Qoder, service: Things) 
 def test_vault_put_keeps_a_key_of_several_lines_whole_and_hidden(qoder: Qoder, service: Things) -> None:
     qoder.stdin = "-----BEGIN KEY-----\ns3cretline0123\n-----END KEY-----\n"
     service.never = [refusal(400, "invalid_request_error", f"bad value {qoder.stdin}")]
-    assert put(qoder, "DEPLOY_KEY", "--env", "--json", "--debug").code == 6
-    assert put(qoder, "DEPLOY_KEY", "--env", "--debug").code == 0
+    assert put(qoder, "DEPLOY_KEY", "--variable", "--json", "--debug").code == 6
+    assert put(qoder, "DEPLOY_KEY", "--variable", "--debug").code == 0
     assert service.sent[-1]["auth"]["secret_value"] == qoder.stdin.rstrip("\n")
 
 
 def test_vault_put_takes_the_secret_from_a_variable(qoder: Qoder, service: Things) -> None:
     qoder.env["MINE"] = TOKEN
-    assert put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "MINE").code == 0
+    assert put(qoder, "GITHUB_TOKEN", "--variable", "--from-env", "MINE").code == 0
     assert service.sent[0]["auth"]["secret_value"] == TOKEN
     qoder.env["MINE"] = "\udcff"
-    assert "from MINE is not UTF-8" in put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "MINE").err
+    assert "from MINE is not UTF-8" in put(qoder, "GITHUB_TOKEN", "--variable", "--from-env", "MINE").err
 
 
 class Terminal(io.StringIO):
@@ -402,7 +407,7 @@ def test_vault_put_asks_a_person_without_echo(
     monkeypatch.setattr(App, "may_ask", True)
     monkeypatch.setattr(getpass, "getpass", ask)
     qoder.stdin = Terminal()
-    assert put(qoder, "GITHUB_TOKEN", "--env").code == code
+    assert put(qoder, "GITHUB_TOKEN", "--variable").code == code
     assert prompts == ["Secret for GITHUB_TOKEN (not shown): "]
     assert len(service.writes) == (code == 0)
 
@@ -410,7 +415,7 @@ def test_vault_put_asks_a_person_without_echo(
 def test_vault_put_sends_nothing_after_a_no(qoder: Qoder, service: Things, questions: Callable[..., list[str]]) -> None:
     variable(service)
     qoder.env["SECRET"], asked = SECRET, questions(False)
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "SECRET", "--allow-host", "example.com")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", "--from-env", "SECRET", "--allow-host", "example.com")
     assert (ran.code, len(asked), service.writes) == (2, 1, [])
 
 

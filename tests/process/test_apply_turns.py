@@ -155,7 +155,7 @@ CREATE = (
     "weekly",
     "--agent",
     "agent_writer",
-    "--environment",
+    "--env",
     "env_workers",
     "-m",
     "Report.",

@@ -18,7 +18,7 @@ TYPED: dict[str, set[str]] = {
     "qoder ": set(NOUNS),
     "qoder-cli run ": set(run.COMMANDS),
     "qoder nonsense ": set(),
-    "qoder run get drun_1 --format=js": {"json", "jsonl"},
+    "qoder run get drun_1 --output=js": {"json", "jsonl"},
     "qoder -q 'run' \"list\" --trigger m": {"manual"},
     "qoder agent create --file=let": {"letter.txt"},
     "qoder sandbox --speed 10 -- qoder-cl": {"qoder-cli"},

@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from qoder_cli.nouns.table import Operation, all_operations
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.records import AGENT as AGENT
 from qoder_cli.sandbox.records import ENVIRONMENT as ENVIRONMENT
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport
+from tests.support.lies import Lies
 from tests.support.nursery import ENVIRONMENT as LOCALE
 from tests.support.nursery import PATIENCE, Process, nursery
 
@@ -76,7 +76,7 @@ class Desk:
         self.clock = Clock()
         self.world = World(clock=self.clock, generation=generation, seed=1, token=TOKEN, **settings)
         self._looked = -1, b""  # how much was asked when it was looked last what is kept, and that
-        self.faults = Faults(*orders)
+        self.faults = Lies(*orders)
         transport = WorldTransport(self.world, faults=self.faults, sleep=self.clock.sleep)
         self.http = httpx.Client(transport=transport, base_url="http://sandbox/api/v1/cloud", headers=AUTH, timeout=30)
 

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import examples
 from tests.support.inprocess import WithoutStreams
+from tests.support.lies import Lies
 from tests.support.wire import FakeClock
 from tests.tools.matrix import Cell, play
 from tests.tools.playing import alone
@@ -84,7 +84,7 @@ class Machine(RuleBasedStateMachine):
         self.world = World(
             clock=self.clock.now, generation=generation, honour_key=honours_key, skew=skew, token=TOKEN, seed=3
         )
-        self.faults = Faults()
+        self.faults = Lies()
         self.transport = MortalTransport(self.world, faults=self.faults, sleep=self.clock.sleep)
         self.ended: list[tuple[str, int, str | None]] = []  # key, exit code, reported run
         self.keys = 0

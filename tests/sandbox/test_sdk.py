@@ -125,7 +125,7 @@ def test_sandbox_shows_what_our_commands_make_as_the_sdk_expects_it(tmp_path: Pa
 
         environment = made("env create --name reports --network limited --allow-host a.example.com --pip pandas")
         vault = made("vault create --name reports")
-        credential = made("vault put reports API_KEY --env", "a-secret")
+        credential = made("vault put reports API_KEY --variable", "a-secret")
         made("vault put reports mcp --mcp https://mcp.example.com", "a-secret")
         skill = made(f"skill upload {tmp_path}")
         agent = made("agent create --name r --model auto --skill tables --ask Bash --mcp docs=https://m.example.com")
@@ -134,7 +134,7 @@ def test_sandbox_shows_what_our_commands_make_as_the_sdk_expects_it(tmp_path: Pa
         store = made("memory create --name s")
         memory = made("memory write s notes.md -m Notes.")
         dream = made("dream create --from s --model auto")
-        deployment = made("deploy create --name n --agent r --environment reports --vault reports -m Go.")
+        deployment = made("deploy create --name n --agent r --env reports --vault reports -m Go.")
         session = made(f"session new --agent r --env default --file {file} -m Go.")
         with qca.Managed(base_url=server.base_url, pat=token, _strict_response_validation=True) as client:
             read = {

@@ -9,6 +9,7 @@ import httpx
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Broken, Request, WireResponse
 from qoder_cli.sandbox.world import Run, World
+from tests.support.lies import Lies, RefusedConnection
 
 _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woken all the same
 _TURN = 0.005  # real seconds for other threads, before a stream lets the time pass
@@ -34,7 +35,7 @@ class WorldTransport(httpx.BaseTransport):
         lie: Lie = lambda request, answer: answer(),
     ) -> None:
         self.world = world
-        self.faults = faults or Faults()
+        self.faults = faults or Lies()
         self.lie = lie
         self._sleep = sleep
 
@@ -43,9 +44,10 @@ class WorldTransport(httpx.BaseTransport):
         return self.lie(request, lambda asked=request: self._answer(asked))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        answer = self.faults.answer(self.world, as_request(request))
-        if answer.delivery == "refuse":
-            raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
+        try:
+            answer = self.faults.answer(self.world, as_request(request))
+        except RefusedConnection:
+            raise httpx.ConnectError("[Errno 111] Connection refused", request=request) from None
         if answer.delivery == "drop":
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         if answer.delivery == "hang":

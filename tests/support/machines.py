@@ -18,10 +18,10 @@ from qoder_cli.app import App
 from qoder_cli.keys.opening import opened
 from qoder_cli.keys.record import KeyStore
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import Lie, WithoutStreams
+from tests.support.lies import Lies
 from tests.support.wire import FakeClock
 
 MEMORY_STORE = "memstore_keys"
@@ -123,7 +123,7 @@ class Machines:
             response.headers["date"] = self.date or formatdate(self.clock.time, usegmt=True)
             return response
 
-        runner.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=self.clock.sleep, lie=note)
+        runner.transport = WithoutStreams(self.world, faults=Lies(*faults), sleep=self.clock.sleep, lie=note)
         return runner
 
     def app(self, name: str) -> App:

@@ -27,6 +27,7 @@ from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport
+from tests.support.lies import Lies
 from tests.support.nursery import PATIENCE as PATIENCE
 from tests.support.nursery import Process, is_ordinary, nursery
 
@@ -96,7 +97,7 @@ def sandbox(
 ) -> Iterator[Server]:
     """Serve a world of its own, where `faults` are on order, or answers are `delayed`."""
     world = World(generation=generation, speed=speed, honour_key=honour_key)
-    with served(world, delayed or Faults(*faults)) as server:
+    with served(world, delayed or Lies(*faults)) as server:
         yield server
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT, Thing
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
+from tests.support.lies import Lies
 
 Raw = dict[str, Any]
 Answer = httpx.Response | Exception
@@ -60,7 +60,7 @@ class Things(WorldTransport):
         self, qoder: Qoder, generation: Generation = "current", *faults: str, world: World | None = None
     ) -> None:
         world = world or World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=5)
-        super().__init__(world, faults=Faults(*faults), sleep=qoder.clock.sleep)
+        super().__init__(world, faults=Lies(*faults), sleep=qoder.clock.sleep)
         self.requests: list[httpx.Request] = []
         self.instead: dict[str, list[Answer]] = {}
         self.never: list[Answer] = []

@@ -35,11 +35,11 @@ from zipfile import ZipFile
 
 import httpx
 
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
+from tests.support.lies import Lies
 from tests.support.staged import CONFIG, put_files, staged
 from tests.tools import compare_worker
 from tests.tools.playing import Played
@@ -287,7 +287,7 @@ def observed(cell: Cell, program: Program, home: Path) -> Said:
         last[cell.replaced[0]] = cell.replaced[1]
     form = [] if cell.form == "on a terminal" else cell.form.split()
     if cell.fault:
-        side.transport.faults = Faults(cell.fault)
+        side.transport.faults = Lies(cell.fault)
     side.env |= dict(cell.env)
     began = side.now
     said = side.run(*last[1:], *form, stdin=stdin, terminal=cell.form == "on a terminal")

@@ -11,10 +11,10 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
+from tests.support.lies import Lies
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
 from tests.tools.typed import TOKEN, Said, typed
@@ -96,7 +96,7 @@ def play(cell: Cell, folder: Path) -> Played:
     """Run one cell and return what became of it. `folder` is for its store."""
     clock = FakeClock()
     world = World(clock=clock.now, generation=cell.generation, honour_key=cell.honours_key, token=TOKEN, seed=1)
-    transport = WithoutStreams(world, faults=Faults(*cell.faults), sleep=clock.sleep)
+    transport = WithoutStreams(world, faults=Lies(*cell.faults), sleep=clock.sleep)
     key = ("--idempotency-key", "nightly") if cell.has_key else ()
     first = ("deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "30m", "--on-lost", cell.on_lost, *key)
     began = [clock.time]

@@ -34,12 +34,12 @@ PROMISES = (
 )
 _USES = {"agent": "agent_writer", "environment_id": "env_workers"}
 CREATES = {
-    "deploy create": "deploy create --name new --agent agent_writer --environment env_workers -m Report.",
+    "deploy create": "deploy create --name new --agent agent_writer --env env_workers -m Report.",
     "apply": "apply new.json --yes",
     "agent create": "agent create --name new --model auto",
     "env create": "env create --name new",
     "vault create": "vault create --name new",
-    "vault put": "vault put team-secrets NEW --env --from-env SECRET",
+    "vault put": "vault put team-secrets NEW --variable --from-env SECRET",
     "memory create": "memory create --name new",
     "memory write": "memory write project new.md -m Ours",
     "session new": "session new --agent writer --env default --title new",
@@ -53,7 +53,7 @@ CHANGES = {  # and what of the thing each sets
     "env update": ("env update default --description Ours", "description"),
     "memory update": ("memory update project --description Ours", "description"),
     "memory write": ("memory write project conventions.md -m Ours", "content"),
-    "vault put": ("vault put team-secrets GITHUB_TOKEN --env --from-env SECRET", ""),
+    "vault put": ("vault put team-secrets GITHUB_TOKEN --variable --from-env SECRET", ""),
 }
 LOSSES = ("drop", "503", "502", "kept", "garbage")
 ACTS: tuple[float | None, ...] = (None, 0, 8, 25)  # seconds until the server does it; None for never

@@ -1,7 +1,7 @@
 """Tables of what this machine remembers: the newest rows are kept, and one row for each key."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -13,13 +13,17 @@ NOTES = Table("notes", ("host", "id"), {"host": "TEXT NOT NULL", "id": "TEXT NOT
 
 
 class File:
-    """A file of tables, as a store reads it."""
+    """A file of tables, as a store reads and writes it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
 
     def read(self, query: str, values: Any = (), *, quiet: bool = False) -> list[Any]:
         return self.connection.execute(query, values).fetchall()
+
+    def write_now(self, work: Callable[[sqlite3.Connection], object]) -> bool:
+        work(self.connection)
+        return True
 
 
 @pytest.fixture
@@ -49,6 +53,12 @@ def test_a_table_has_one_row_for_a_key_and_says_which_are_new(file: File) -> Non
     NOTES.change(file.connection, {"host": "a", "id": "y"}, at=4.0)
     NOTES.drop(file.connection, {"id": "z"})
     assert sorted(NOTES.read(file, {}, "id", "at")) == [("x", 3.0), ("y", 4.0)]
+
+
+def test_a_table_saves_rows_in_place_of_others(file: File) -> None:
+    NOTES.save(file, [note("x", 1.0), note("y", 1.0), note("x", 1.0, "b")])
+    assert NOTES.save(file, [note("z", 2.0)], in_place_of={"host": "a"})
+    assert sorted(NOTES.read(file, {}, "host", "id")) == [("a", "z"), ("b", "x")]
 
 
 def test_a_table_is_read_for_very_many_values(file: File) -> None:
