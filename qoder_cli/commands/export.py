@@ -63,7 +63,7 @@ def export(
         app.progress.warn(note)
     if variables := exporter.variables.names:
         needed = ", ".join(variables)
-        app.progress.note(f"apply needs these variables, whose values are in no file: {needed}")
+        app.progress.note(f"left out of the files; apply needs these variables: {needed}")
     if written := exporter.variables.plain:
         app.progress.note(f"written with their values: {', '.join(written)}")
     app.output.records(rows, id="id", first=_FIRST)
