@@ -114,7 +114,8 @@ class _YamlReader(FileReading):
 
     def _repeated(self, anchor: str | None, path: Path, line: int) -> Node:
         if anchor not in self._anchors:
-            raise Problem(f"undefined anchor &{anchor}", line=line)
+            what = "refers to an anchor that is not defined; put a text that begins with * in quotes"
+            raise Problem(what, line=line)  # without its name: an unquoted password may begin with *
         if (node := self._anchors[anchor]) is None:
             raise Problem(f"*{anchor} refers to itself", line=line)
         self.count_again(node, path, line)
@@ -122,7 +123,9 @@ class _YamlReader(FileReading):
 
     def _check_tag(self, event: Any, path: Path) -> None:
         if event.tag not in _TAGS:
-            text = f"the tag {event.tag.replace(_TAG, '!!')} is not supported; only !!str is"
+            text = "a text that begins with ! must be in quotes"  # not repeated: it may be a password
+            if event.tag.startswith(_TAG):
+                text = f"the tag !!{event.tag.removeprefix(_TAG)} is not supported; only !!str is"
             self.problems.append(Problem(text, line=_line(event), path=path))
 
 
@@ -146,6 +149,8 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> Problem:
         advice = "indent with spaces" if met == "\t" else "put it in quotes"
         return Problem(f"not YAML: a value cannot start with {met!a}; {advice}", line=line)
     what = f"not YAML: {error.problem or error.context or 'it cannot be read'}"
+    if "undefined tag handle" in what:  # the parser in Python repeats it, and it may be a password
+        what = "not YAML: a text that begins with ! must be in quotes"
     if error.problem and error.context and error.context_mark:
         what += f" ({error.context}, line {error.context_mark.line + 1})"
     if "mapping values are not allowed" in what:

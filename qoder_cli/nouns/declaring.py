@@ -10,7 +10,7 @@ from qoder_cli.base.ids import NOT_OF_AN_ID, id_or_name, with_version
 from qoder_cli.base.places import Path, spelled
 from qoder_cli.base.tokens import NAMES, names_token
 from qoder_cli.files.documents import Document
-from qoder_cli.files.filling import Filler, is_unset, unset_in
+from qoder_cli.files.filling import DOLLAR, Filler, is_unset, unset_in
 from qoder_cli.files.tree import Node, Problem
 from qoder_cli.nouns.checking import check_body, problems_of_hidden, tokens_in
 from qoder_cli.nouns.declared import Declaration, Place, Reference
@@ -340,11 +340,17 @@ def _unset_in(node: Node) -> Iterator[str]:
         yield from _unset_in(child)
 
 
+def _is_from_outside(text: str) -> bool:
+    """Return whether a text is made of variables, none of which has a default that the file shows."""
+    variables = [found for found in DOLLAR.finditer(text) if found[1]]
+    return bool(variables) and not any(variable[2] for variable in variables)
+
+
 def plain_secrets(written: Node, at: Path = ()) -> Iterator[Problem]:
     """Yield the secrets that a file has in plain text, by their places; none is shown."""
     for step, child in written.items():
         path, content = (*at, step), child.content
-        if step in _SECRETS and isinstance(content, str) and content and "${" not in content:
+        if step in _SECRETS and isinstance(content, str) and content and not _is_from_outside(content):
             what = "is a secret in plain text; write ${NAME}, and set that variable"
             yield Problem(what, line=child.line, path=path)
         yield from plain_secrets(child, path)

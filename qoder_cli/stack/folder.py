@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from qoder_cli.base.plainfile import reason_of
+from qoder_cli.base.tokens import names_token
 from qoder_cli.files.documents import FRONT, STDIN, beginning, has_front_matter, read, trees
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.noun import Noun
@@ -120,6 +121,8 @@ def settings_in(root: str) -> tuple[str | None, Fence]:
             elif name == "stack" and not STACK_NAME.fullmatch(node.content):
                 text = "must be letters, digits, hyphens, dots or underscores, at most 63"
                 problems.append(Problem(text, line=node.line, path=(name,)))
+            elif names_token(node.content):  # it goes into the metadata of all that is made
+                problems.append(Problem("is, or holds, a token; choose another name", line=node.line, path=(name,)))
     except Problem as problem:
         problems.append(problem)
     if problems:
@@ -178,7 +181,9 @@ class _Finder:
                     self._check_link(entry, path)
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(path)
-                elif entry.name.lower().endswith(_SUFFIXES) and entry.is_file():
+                elif entry.name.lower().endswith(_SUFFIXES):
+                    if not entry.is_file():
+                        raise Problem("is neither a file nor a folder")
                     found += self._of_file(path)
             except (Problem, OSError) as error:  # what is passed over in silence would count as no longer declared
                 problem = error if isinstance(error, Problem) else Problem(f"cannot be read: {reason_of(error)}")
@@ -200,6 +205,8 @@ class _Finder:
         noun = self._noun_of(path)
         if _is_text_about(path) or (noun is not None and _is_array(path)):
             return
+        if noun is not None and noun.kind and noun.kind.main:
+            raise Problem(f"belongs to no {noun.called}: its folder has no {noun.kind.main}")
         if noun is not None:
             yield Source(path, noun)
         elif _looks_declared(path):

@@ -313,7 +313,8 @@ def find_twins(writer: Writer) -> None:
                     + ", ".join(sorted(others)),
                     hint=f"{verb} the one you do not want: qoder {noun.words} {verb} ID",
                 )
-                writer.results[number] = result.with_(error=twin)
+                writer.results[number] = named = result.with_(error=twin)
+                writer.on_done(named)
 
 
 def _rows_of(app: App, noun: Noun) -> list[Raw]:

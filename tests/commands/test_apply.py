@@ -814,8 +814,9 @@ def test_apply_refuses_a_folder_below_that_is_a_stack_of_its_own(team: Team) -> 
             assert "stacks/far: has a qoder.yaml of its own" in ran.err
 
 
-def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them(team: Team) -> None:
-    auth = "{type: static_bearer, token: pl4in-secret, mcp_server_url: https://mcp.example.com/mcp}"
+@pytest.mark.parametrize("token", ["pl4in-secret", '"${UNSET_TOKEN:-pl4in-secret}"', '"$${pl4in-secret"'])
+def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them(team: Team, token: str) -> None:
+    auth = f"{{type: static_bearer, token: {token}, mcp_server_url: https://mcp.example.com/mcp}}"
     text = f"display_name: v\ncredentials:\n  - display_name: c\n    auth: {auth}\n"
     team.write({"vaults/v.yaml": text, "qoder.yaml": "stack: s"})
     for words in (("diff",), ("diff", "--json"), ("diff", "-o", "markdown"), ("apply", "--yes", "--json", "--verbose")):
@@ -892,6 +893,45 @@ def test_apply_names_the_twin_that_lists_show_only_later(team: Team) -> None:
     ran = team.apply()
     assert ran.code == 6, ran.err
     assert f"someone else created another of this name: {theirs[0]['id']}" in ran.err
+
+
+def test_apply_names_every_twin(team: Team) -> None:
+    team.write({f"environments/{name}.yaml": f"name: {name}\n" for name in "ab"})
+    theirs: list[Raw] = []
+
+    def create_both() -> None:
+        theirs.extend(team.service.change("/environments", {"name": name}) for name in "ab")
+
+    team.service.meanwhile = [create_both]
+    ran = team.apply()
+    assert ran.code == 6
+    for twin in theirs:
+        assert f"someone else created another of this name: {twin['id']}" in ran.err
+
+
+def test_apply_refuses_a_token_as_the_name_of_a_stack(team: Team) -> None:
+    """It would stand in the metadata of all that is made."""
+    team.write(BUILD | {"qoder.yaml": f"stack: ghp_{'A1b2C3d4' * 5}"})
+    ran = team.apply()
+    assert (ran.code, team.service.asked) == (2, [])
+    assert "qoder.yaml:1: stack: is, or holds, a token" in ran.err
+
+
+def test_apply_says_that_a_folder_of_skills_lacks_its_main_file(team: Team) -> None:
+    team.write({"skills/style/skill.md": "---\nname: style\ndescription: d\n---\n", "qoder.yaml": "stack: s"})
+    ran = team("diff", "--prune")
+    assert (ran.code, team.service.asked) == (2, [])
+    assert "skills/style/skill.md: belongs to no skill: its folder has no SKILL.md" in ran.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_diff_passes_over_no_pipe_among_the_files(team: Team) -> None:
+    """What it might have declared would be pruned."""
+    team.write(BUILD | {"qoder.yaml": "stack: s"})
+    os.mkfifo(team.folder / "environments/other.yaml")
+    ran = team("diff", "--prune")
+    assert (ran.code, team.service.asked) == (2, [])
+    assert "environments/other.yaml: is neither a file nor a folder" in ran.err
 
 
 @pytest.mark.parametrize("is_cut", [False, True])

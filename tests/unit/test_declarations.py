@@ -557,8 +557,8 @@ def test_file_faults_are_short_and_steer_no_terminal() -> None:
         ("name: !!python/object/apply:os.system [ls]", "1: name: the tag !!python/object/apply:os.system is not "),
         ("name: !!binary aGk=", "1: name: the tag !!binary is not supported; only !!str is"),
         ("name: a\nmetadata: &a\n  b: *a", "3: *a refers to itself"),
-        ("name: *a", "1: undefined anchor &a"),
-        ("name: &a b\n---\nname: *a", "3: undefined anchor &a"),
+        ("name: *a", "1: refers to an anchor that is not defined; put a text that begins with * in quotes"),
+        ("name: &a b\n---\nname: *a", "3: refers to an anchor that is not defined; "),
         ("name: a\n? [b]\n: c", "2: a key must be text"),
         ("name: a\nvault_ids: &v []\n*v : c", "3: a key must be text"),
         ("name: a\nmetadata:\n\tb: c", "3: not YAML: a value cannot start with '\\t'; indent with spaces"),
@@ -573,6 +573,14 @@ def test_file_faults_are_short_and_steer_no_terminal() -> None:
 )
 def test_file_refuses_yaml_that_is_none_or_does_too_much(text: str, problem: str) -> None:
     assert any(line.startswith(f"-:{problem}") for line in told(text))
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize("begins", ["*", "!", "!a!", "&a *"])
+def test_file_never_repeats_a_password_that_yaml_takes_for_an_anchor_or_a_tag(begins: str) -> None:
+    lines = told(f"name: a\nmetadata:\n  password: {begins}hunter2\n")
+    assert any(line.startswith("-:3: ") for line in lines)
+    assert "hunter2" not in "".join(lines)
 
 
 @pytest.mark.usefixtures("_either_parser")
