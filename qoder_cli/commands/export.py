@@ -62,7 +62,7 @@ def export(
         app.progress.warn(note)
     if variables := exporter.variables.names:
         needed = ", ".join(variables)
-        app.progress.note(f"left out of the files; apply needs these variables: {needed}")
+        app.progress.note(f"not in the files; apply needs these variables: {needed}")
     if written := exporter.variables.plain:
         app.progress.note(f"written with their values: {', '.join(written)}")
     app.output.records([dict(row) for row in rows], id="id", first=_FIRST)

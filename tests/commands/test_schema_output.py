@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.cli.main import command_tree
+from qoder_cli.commands.session.alike import SHOWN, VERBS
 from qoder_cli.doctor import Finding
 from qoder_cli.help import outputs, reference
 from tests.conftest import Qoder
@@ -69,7 +70,8 @@ def test_schema_output_covers_every_command() -> None:
     undeclared = {command for command in commands if not outputs.outputs_of(command)}
     assert undeclared == set(NO_JSON) - {"api"}
     named = {command for output in outputs.OUTPUTS.values() for command in output.commands if "*" not in command}
-    assert named - set(commands) == {"env work poll"}  # which help does not list
+    twins = {f"session {verb}" for verb in VERBS if verb not in SHOWN}
+    assert named - set(commands) == {"env work poll", *twins}  # which help does not list
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -303,7 +303,15 @@ def test_deploy_run_holds_no_connection_while_it_waits(tmp_path: Path) -> None:
         words = ("deploy", "run", "dep_ask", "--on-ask", "wait", "--wait", "--json", "--idempotency-key")
         going = [night.with_store(*words, f"key-{number}") for number in range(count)]
         until(lambda: len(night.runs) == count, "all runs")
-        with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        opened: list[Any] = []
+
+        def connects() -> bool:  # once one of the commands has left its connection
+            with suppress(psycopg.OperationalError):
+                opened.append(psycopg.connect(postgres.url(), autocommit=True))
+            return bool(opened)
+
+        until(connects, "a connection that is free")
+        with opened[0] as admin:
             query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
             until(lambda: admin.execute(query).fetchone() == (1,), "no connection but this one")
         assert [each.process.poll() for each in going] == [None] * count

@@ -353,6 +353,7 @@ class Terminal:
         self._raw = bytearray()
         self._resized: list[tuple[int, int]] = []
         self._drawn: tuple[tuple[int, int], list[str]] = (0, 0), []  # what was drawn last, and when
+        self._path = os.ttyname(slave)
         self.modes = [termios.tcgetattr(slave)]  # at first, and when the last process has left it
         self.process = self._start(shell, command, slave, {**shell.env, "TERM": "xterm-256color", **(env or {})})
         os.close(slave)
@@ -447,7 +448,11 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def has_read(self, home: Path) -> Self:
-        """Let the question on the screen have been read, of a program that is SLOWLY_READ; return itself."""
+        """Let the question on the screen have been read, of a program that is SLOWLY_READ; return itself.
+
+        What was typed before has arrived by then.
+        """
+        until(lambda: not self._waiting(), "what was typed to arrive")
         (home / "read").touch()
         self.type("\0")  # what waits for a key looks again
         until(lambda: self._takes_lines() or self.process.poll() is not None, "a question that takes replies")
@@ -459,6 +464,15 @@ class Terminal:
         until(lambda: self._takes_lines() or self.process.poll() is not None, "a question that takes replies")
         self.type(keys)
         return self
+
+    def _waiting(self) -> int:
+        """Return how many bytes were typed that the program has not taken yet."""
+        terminal = os.open(self._path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            [count] = struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, b"\0" * 4))
+        finally:
+            os.close(terminal)
+        return int(count)
 
     def _takes_lines(self) -> bool:
         """Return whether lines are read and echoed, as by a question that could be read by now."""
