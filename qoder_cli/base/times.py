@@ -93,7 +93,7 @@ def parse_when(text: str | None, *, option: str, now: float, latest: float | Non
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
     if moment.timestamp() > max(now, latest or now):
-        raise UsageError(f"{shown} is in the future", hint="write a zone: times without one are local")
+        raise UsageError(f"{shown} is in the future", hint="write an earlier time; without a zone it is local")
     return moment
 
 
