@@ -310,13 +310,13 @@ class Planner:
     def _fields(self, declared: Declaration, current: Raw | None, known: Callable[[Declaration], Known | None]) -> Raw:
         """Return the fields wanted, with the ids of what they refer to."""
         fields = deepcopy(declared.fields)
-        for ref in declared.refs:
+        for ref in sorted(declared.refs, key=lambda ref: ref.version is None):  # what pins a version takes it first
             id, version = self._id_and_version(declared, ref, known)
             if not ref.pins:
                 put(fields, ref.at, id)
                 continue
             if current is not None and ref.version is None:
-                there = _pinned_there(current, ref, id)
+                there = _pinned_there(current, ref, id, fields)
                 if version is None or _is_older(version, there):  # a list may be stale
                     version = there
             pin: Raw = {"type": ref.pins, ref.key: id}
@@ -340,7 +340,7 @@ class Planner:
                     pin = {"type": refers.pins, refers.key: pin}
                 id, version = mapping(pin).get(refers.key), mapping(pin).get("version")
                 if isinstance(id, str) and version is None:
-                    there = _pinned_there(current, Reference(at, noun, key=refers.key), id)
+                    there = _pinned_there(current, Reference(at, noun, key=refers.key), id, fields)
                     if self.options.repin and pin["type"] == refers.pins:
                         newest = version_of(self.lists.of_id(NOUNS[refers.noun], id) or {})
                         there = newest if newest is None or refers.key == "id" else str(newest)
@@ -549,20 +549,37 @@ def _means(step: Step, name: str, wanted: Any, there: Any) -> bool:
     return not any(differing(step.form, step.form.normal({name: wanted}), {name: there}))
 
 
-def _pinned_there(current: Raw, ref: Reference, id: str) -> Any:
-    """Return the version that is pinned now of the thing with an id: at a place, else anywhere in the list there."""
-    where: Any = current
-    pins: list[Any] = []
-    for step in ref.at:
-        if isinstance(step, int):
-            pins = array(where)
-            where = next(iter(pins[step : step + 1]), None)
-        else:
-            where = mapping(where).get(step)
-    for entry in (where, *pins):
-        if mapping(entry).get(ref.key) == id:
-            return mapping(entry).get("version")
+def _pinned_there(current: Raw, ref: Reference, id: str, fields: Raw) -> Any:
+    """Return the version that is pinned now of the thing with an id: at a place, else anywhere in the list there.
+
+    What another item of `fields` pins already is that item's. Text there is an id with an open version.
+    """
+    *at, place = ref.at
+    if not isinstance(place, int):
+        pinned, version = _pin(_value_at(current, ref.at), ref.key)
+        return version if pinned == id else None
+    pins = [_pin(item, ref.key) for item in array(_value_at(current, at))]
+    for item in array(_value_at(fields, at)):
+        if _pin(item, ref.key) in pins and mapping(item).get("version") is not None:
+            pins[pins.index(_pin(item, ref.key))] = ("", None)
+    for pinned, version in (*pins[place : place + 1], *pins):
+        if pinned == id:
+            return version
     return None
+
+
+def _value_at(fields: Any, at: Sequence[Any]) -> Any:
+    """Return the value at a path of keys; None where there is none."""
+    for key in at:
+        fields = mapping(fields).get(key)
+    return fields
+
+
+def _pin(item: Any, key: str) -> tuple[Any, Any]:
+    """Return the id and the version that an item of a list pins."""
+    if isinstance(item, str):
+        return item, None
+    return mapping(item).get(key), mapping(item).get("version")
 
 
 def _is_older(version: Any, other: Any) -> bool:

@@ -1,6 +1,7 @@
 """Coming to rest: after an apply `diff` finds nothing and a second apply writes nothing, whatever a server adds."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def declared(draw: st.DrawFn, words: str) -> Raw:
     """Draw the fields of a file of a kind."""
     noun = in_folders()[words]
     fields: Raw = dict(draw(bodies(json_schema(of_file(noun, is_new=True)))))
-    for name in fields.keys() & KNOWN.keys():
+    for name in sorted(fields.keys() & KNOWN.keys()):  # draws what it drew before
         fields[name] = draw(KNOWN[name])
     for short, whole in SHORTS.items():
         if short in fields:
@@ -224,13 +225,21 @@ def test_apply_keeps_the_pin_of_an_id_in_a_list_unless_told(
 
 
 BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
-ROSTER = {"type": "coordinator", "agents": ["writer@1", "writer"]}
+
+
+def with_roster(*agents: Any) -> Raw:
+    """Return the file of an agent that leads others."""
+    return {"agents/x.yaml": {"name": "x", "model": "auto", "multiagent": {"type": "coordinator", "agents": [*agents]}}}
 
 
 @pytest.mark.parametrize(
     "files",
     [
-        {"agents/x.yaml": {"name": "x", "model": "auto", "multiagent": ROSTER}},
+        with_roster("writer@1", "writer"),
+        with_roster("writer", "writer@1"),
+        with_roster("agent_writer", {**WRITER, "version": 2}),
+        with_roster({**WRITER, "version": 2}, "agent_writer"),
+        with_roster("writer@1", "agent_writer"),
         {
             "vaults/x.yaml": {
                 "display_name": "x",
@@ -239,10 +248,12 @@ ROSTER = {"type": "coordinator", "agents": ["writer@1", "writer"]}
         },
     ],
 )
+@pytest.mark.parametrize("defaults", [None, adds])
 def test_apply_comes_to_rest_where_one_thing_is_named_twice(
-    qoder: Qoder, served_by: Generation, tmp_path: Path, files: Raw
+    qoder: Qoder, served_by: Generation, tmp_path: Path, files: Raw, defaults: Callable[[Raw], None] | None
 ) -> None:
     team = Team(qoder, Things(qoder, served_by), tmp_path)
+    team.service.defaults = defaults
     team.write({"qoder.yaml": "stack: s", **files})
     team.applied()
     find_at_rest(team)
