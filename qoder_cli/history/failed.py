@@ -16,6 +16,7 @@ from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import outcome_of
 from qoder_cli.history.window import APART, ROUNDED, Window, down_to
 
+_ALL = "all deployments"
 _NOTHING = "; nothing was started"
 
 
@@ -33,16 +34,16 @@ def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> 
     """
     reader = _Reader(app, window)
     with app.progress.waiting(reader.progress, leaving="nothing is started"):
-        if deployments is None:
-            reader.read("/deployment_runs", window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED), None)
-        for id in deployments or ():
-            query = window.query("triggered_after", "triggered_before", slack=APART)
+        for id in [None] if deployments is None else deployments:
             try:
-                reader.read(f"/deployments/{segment(id)}/runs", query, id)
+                reader.read(id)
             except ApiError as error:
-                if len(deployments or ()) == 1 or error.is_logged_out:
+                is_all_unread = reader.runs_read == 0 and (deployments is None or len(deployments) == 1)
+                if error.is_logged_out or is_all_unread:
                     raise
-                reader.unjudged[id] = Unavailable(f"the runs of {id} could not be read: {error.message}{_NOTHING}")
+                called = id or _ALL
+                unread = f"not all runs of {called} could be read: {error.message}; what is missing was not started"
+                reader.unjudged[called] = Unavailable(unread)
     return list(reader.judged())
 
 
@@ -54,15 +55,19 @@ class _Reader:
         self._since = window.since
         self._resolver = Resolver(app)
         self._failed: dict[str, Run] = {}
-        self._read = 0
+        self.runs_read = 0
         self.unjudged: dict[str, QoderError] = {}  # by the id of a run, or of a deployment
 
     def progress(self) -> str:
-        return f"read {counted(self._read, 'run')}"
+        return f"read {counted(self.runs_read, 'run')}"
 
-    def read(self, path: str, query: dict[str, Any], of: str | None) -> None:
+    def read(self, of: str | None) -> None:
         """Read a list of runs, of one deployment if it is given. Raises QoderError, also where it does not tell."""
-        called = of or "all deployments"
+        called, window = of or _ALL, self._window
+        path, query = "/deployment_runs", window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
+        if of is not None:
+            path = f"/deployments/{segment(of)}/runs"
+            query = window.query("triggered_after", "triggered_before", slack=APART)
         try:
             for page in down_to(self._since, self._app.client.pages(path, {**query, "limit": 100})):
                 self._app.progress.beat()
@@ -72,7 +77,7 @@ class _Reader:
                 runs = [run for run in rows if run is not None and run.deployment_id in (None, of or run.deployment_id)]
                 if len(runs) < len(rows) or (of is None and any(run.deployment_id is None for run in runs)):
                     raise Unavailable(f"the response is not the list of runs of {called}{_NOTHING}")
-                self._read += len(runs)
+                self.runs_read += len(runs)
                 for run in runs:
                     if unix(run.triggered_at) is None:
                         why = f"run {run.id} does not say when it was created{_NOTHING}"

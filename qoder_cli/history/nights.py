@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from typing import Any, NamedTuple
 
@@ -269,7 +269,10 @@ class _Reader:
         night, new = self._night, list[dict[str, Any]]()
         for row in rows:
             id, created, deployment = row["id"], created_at(row), str(row["deployment_id"])
-            if id in self._taken or (self._options.deployments and deployment not in night.deployments):
+            if self._options.deployments and deployment not in night.deployments:
+                continue
+            if id in self._taken:
+                self._compare(row, new)
                 continue
             is_before = created is not None and self._listed_before < created <= night.since
             if is_before and id not in self._counted:
@@ -281,6 +284,17 @@ class _Reader:
         for run in self._resolver.runs(new):
             self._app.progress.beat()
             self._keep(run)
+
+    def _compare(self, row: dict[str, Any], new: Sequence[dict[str, Any]]) -> None:
+        """Note a run that was listed before as another one: only the first is told."""
+        again = RunRecord.of(Run(row))
+        listed = chain(self._night.runs, (RunRecord.of(Run(other)) for other in new))
+        first = next((record for record in listed if record.id == again.id), again)
+        sessions, times = {first.session, again.session}, {first.created, again.created}
+        if first.deployment != again.deployment or len(sessions - {None}) > 1 or len(times - {None}) > 1:
+            problem = Problem("runs", f"the list has two runs with the id {again.id}")
+            self._night.whole = False
+            self._night.problems += [problem] if problem not in self._night.problems else []
 
     def _keep(self, run: Run) -> None:
         night, resolver = self._night, self._resolver

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -22,7 +23,8 @@ from qoder_cli.settings.values import Flags
 from tests.conftest import Qoder, Ran, examples
 from tests.support.cells import MORE
 from tests.support.inprocess import WorldTransport
-from tests.support.wire import api_error
+from tests.support.one_run import DONE
+from tests.support.wire import api_error, page
 
 pytestmark = pytest.mark.usefixtures("utc")
 HOUR = 3600.0
@@ -243,6 +245,19 @@ def test_report_says_what_it_may_not_read_and_shows_the_rest(
     page, ids = qoder("report"), qoder("report", "-q")
     assert re.search(rf"{named} +not read whole: ", page.out)
     assert ("not seen: " in page.err, "not seen: " in ids.err, "None" in ids.out) == (True, True, False)
+
+
+def test_report_says_where_the_list_has_two_runs_of_one_id(qoder: Qoder, world: World) -> None:
+    run = {**DONE, "id": "drun_5", "deployment_id": "dep_fail", "created_at": "2027-01-15T07:00:00Z"}
+    rows = [run, run, {**run, "deployment_id": "dep_demo", "status": "failed"}]
+
+    def lie(request: httpx.Request, true: Callable[[], httpx.Response]) -> httpx.Response:
+        return httpx.Response(200, json=page(*rows)) if request.url.path == RUNS else true()
+
+    qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep, lie=lie)
+    ran = qoder("report", "-o", "json")
+    assert [problem["message"] for problem in ran.json["problems"]] == ["the list has two runs with the id drun_5"]
+    assert (ran.json["verdict"], qoder("report", "--exit-status").code) == (None, 7)
 
 
 @pytest.mark.parametrize("status", [403, 500])

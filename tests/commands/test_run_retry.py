@@ -17,7 +17,7 @@ from tests.support.inprocess import WithoutStreams, at_version
 from tests.support.lies import Lies
 from tests.support.machines import MEMORY_STORE, Machines
 from tests.support.one_run import DONE, RUN
-from tests.support.wire import page
+from tests.support.wire import api_error, page
 
 
 class Place:
@@ -252,6 +252,19 @@ def test_run_retry_all_failed_of_all_deployments_counts_what_does_not_say_when_i
     ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--dry-run", "--json")
     assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 0), ("drun_6", 7)]
     assert ran.code == 7
+
+
+@pytest.mark.parametrize("typed", ["dep_1", "--all"])
+def test_run_retry_all_failed_starts_what_a_cut_list_shows(qoder: Qoder, typed: str) -> None:
+    path = "/deployment_runs" if typed == "--all" else "/deployments/dep_1/runs"
+    new = {**DONE, "id": "drun_5", "status": "failed", "created_at": "2027-01-15T07:00:00Z"}
+    new |= {"triggered_at": new["created_at"]}
+    qoder.wire.on("GET", path, page(new, more=True), api_error(403, "permission_error", "No."))
+    qoder.wire.on("GET", "/deployments/dep_1", NOW, repeat=True)
+    ran = qoder("run", "retry", "--all-failed", typed, "--since", "1d", "--dry-run", "--json")
+    called = "all deployments" if typed == "--all" else typed
+    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 0), (called, 7)]
+    assert (ran.code, f"not all runs of {called} could be read" in ran.err) == (7, True)
 
 
 REFUSED = {
