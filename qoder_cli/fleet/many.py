@@ -53,7 +53,8 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
     app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
     app.tracked.awaits = plan.wait
     conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
-    fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=conductor.is_enough, labels=typed)
+    enough, queue = conductor.is_enough, plan.queue
+    fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=enough, labels=typed, queue=queue)
     launches = Launches(app, orders, plan, conductor, fleet.wait)
     with conductor.until_signalled():
         for number, order in enumerate(orders):
@@ -61,6 +62,8 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
                 conductor.put(number, Ended("", None, order))
         if not conductor.is_enough():
             fleet.until_reported([], launches)
+        if queue:
+            queue.close()
     return conductor
 
 

@@ -125,7 +125,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             found = (yield Move(found, there.used_again(mine))) or (yield Read())
             tries += 1
             continue
-        if there.deployment != mine.deployment:
+        if there.deployment != mine.deployment or there.group:
             return KeyVerdict("other", found)
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
@@ -134,7 +134,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         elif there.owner == mine.owner and there.state == "claimed":
             found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
-            return (yield from _trigger(found))
+            return (yield from trigger_once(found))
         elif there.state == "claimed":
             seen = yield Watch(found, STALE_CLAIM)
             if seen != found:
@@ -149,26 +149,26 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             run = yield Look(found)
             if run is None:
                 return KeyVerdict("abandoned", found)
-            moved = yield Move(found, _started(found.record, mine.owner, run))
+            moved = yield Move(found, noting(found.record, mine.owner, run))
             if moved is not None:
                 return KeyVerdict("answered", moved)
             found = yield Read()
         tries += 1
 
 
-def _trigger(found: StoredKey) -> Steps:
-    """Start a run, and write down what is known of it."""
+def trigger_once(found: StoredKey) -> Steps:
+    """Start a run, and write down what is known of it: of a key, or of a slot."""
     result = yield SendTrigger(found)
     if isinstance(result, Started):
         return (yield from _note(found, result))
     if result == NOTHING:
-        return (yield from _free(found))
+        return (yield from give_back(found))
     return KeyVerdict("triggered", found)
 
 
 def _note(found: StoredKey, run: Started) -> Steps:
     """Write down the run of a trigger that was ours. It stands whatever comes of this."""
-    ours = _started(found.record, found.record.owner, run)
+    ours = noting(found.record, found.record.owner, run)
     now: StoredKey | None = found
     for _ in range(_LAST_TRIES):
         assert now is not None
@@ -188,8 +188,8 @@ def _note(found: StoredKey, run: Started) -> Steps:
     return KeyVerdict("triggered", now, noted=False)
 
 
-def _free(found: StoredKey) -> Steps:
-    """Free the key of a trigger that certainly started nothing."""
+def give_back(found: StoredKey) -> Steps:
+    """Free the key, or the slot, of a trigger that certainly started nothing."""
     unused = found.record.unused
     for _ in range(_LAST_TRIES):
         if (yield Free(found) if unused is None else Move(found, unused)):
@@ -202,14 +202,15 @@ def _free(found: StoredKey) -> Steps:
     return KeyVerdict("triggered", found, noted=False)
 
 
-def _started(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
+def noting(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
+    """Return a record with the run that was started."""
     return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted)
 
 
 def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> str | None:
     """Return why a listed run is not adopted for a claim, or None: it may be that of another key."""
     for other in others:
-        if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):
+        if other.is_about(claim) or (other.host, other.deployment) != (claim.host, claim.deployment):
             continue
         if run in (other.run, *other.before):
             return f"run {run} is that of the key {other.key!r}"

@@ -1,14 +1,16 @@
 """Start one run, and wait for it if that is wanted."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, Exit, Signalled
+from qoder_cli.base.errors import ApiError, Exit, OutcomeUnknown, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.times import Deadline, Limits
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
+from qoder_cli.http.write import Write
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
@@ -22,13 +24,15 @@ def trigger_for(
     pace: Pace | None = None,
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
+    before_sending: Callable[[], None] = lambda: None,
 ) -> Trigger:
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
-    `on_known` hears of the run as soon as it is known; a store is not waited for longer than the `limits` allow.
+    `on_known` hears of the run as soon as it is known; a store is not waited for longer than the `limits` allow;
+    `before_sending` is that of Trigger.
     """
     if order.key is None or app.settings.keys is None:
-        return Trigger(app, order, pace=pace, on_known=on_known)
+        return Trigger(app, order, pace=pace, on_known=on_known, before_sending=before_sending)
     from qoder_cli.keys.opening import shared_store
     from qoder_cli.runs.shared import SharedTrigger
 
@@ -36,13 +40,29 @@ def trigger_for(
     if limits is not None:
         keys.patience.deadline = Deadline(app.clock, limits)
         keys.patience.deadline.start()
-    return SharedTrigger(app, order, keys, pace=pace, on_known=on_known)
+    return SharedTrigger(app, order, keys, pace=pace, on_known=on_known, before_sending=before_sending)
 
 
-def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
+class AnyTrigger(Protocol):
+    """What starts a run: a Trigger, or one that queues first."""
+
+    @property
+    def run(self) -> Run | None: ...
+
+    @property
+    def write(self) -> Write[Run]: ...
+
+    def start(self) -> Run: ...
+
+    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown: ...
+
+
+def start_one(
+    app: App, order: Order, wanted: Wanted | None, *, made_by: Callable[..., AnyTrigger] = trigger_for
+) -> Ended:
     """Start a run and return what it came to: its outcome if it is `wanted`, else how it stands.
 
-    Raises QoderError, Signalled.
+    `made_by` makes the trigger, as `trigger_for` does. Raises QoderError, Signalled.
     """
     typed, again = order.typed, ""
     if order.retry_of is not None:
@@ -60,7 +80,7 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
         app.tracked.begun(run.id, run.session_id)
         remember_runs(app.store, app.settings, [run])
 
-    trigger = trigger_for(app, order, on_known=on_known, limits=wanted and wanted.limits)
+    trigger = made_by(app, order, on_known=on_known, limits=wanted and wanted.limits)
     try:
         run = trigger.start()
     except Signalled as signalled:

@@ -71,6 +71,8 @@ class Order(NamedTuple):
 class Trigger:
     """One run to start, once. `run` is set as soon as it is known, and `on_known` is told, which raises nothing.
 
+    `before_sending` is called right before each attempt, and raises ApiError where it must not be sent.
+
     With `others`, several machines share the key (`shared`): what may have acted is never sent again.
     """
 
@@ -82,6 +84,7 @@ class Trigger:
         pace: Pace | None = None,
         others: Others | None = None,
         on_known: Callable[[Run], None] = lambda run: None,
+        before_sending: Callable[[], None] = lambda: None,
     ) -> None:
         recovery = Recovery(
             self.doubt,
@@ -99,6 +102,7 @@ class Trigger:
         self._order = order
         self._others = others
         self._on_known = on_known
+        self._before_sending = before_sending
         self._is_told = False
         self._key = order.key or str(uuid.uuid4())
         self._first_under_key: Attempt | None = None  # of an earlier command
@@ -201,6 +205,7 @@ class Trigger:
         return OutcomeUnknown(message, hint=hint, next=next, run_state="unknown", cause=cause)
 
     def _begin(self) -> None:
+        self._before_sending()
         clock, settings = self._app.client.clock, self._app.client.settings
         attempt = self._app.store.begin(
             at=clock.now(),

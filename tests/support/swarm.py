@@ -544,7 +544,9 @@ class History:
             rows[name] = id, content, now
             return [(id,)]
         if word == "SELECT":
-            shown = rows.values() if "ORDER" in statement else filter(None, [rows.get(values[0])])
+            shown = [rows[values[0]]] if values[0] in rows else []
+            if "LIKE" in statement:
+                shown = [kept for name, kept in rows.items() if name.startswith(values[0].removesuffix("%"))]
             return [(id, content) for id, content, _ in shown]
         if word not in ("UPDATE", "DELETE"):
             return []
