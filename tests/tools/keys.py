@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from tests.support import hosts, swarm
+from tests.support import hosts, queues, swarm
 from tests.support.hasty import CommonClock
 from tests.support.histories import Explorer, Options
 from tests.tools.playing import Played
@@ -55,6 +55,14 @@ EVERY: dict[str, Options] = {
     "3 commands, 2 keys": Options(keys=(0, 0, 1), faults=1, crashes=1),
     "runs that fail free their key": Options(until=True),
     "runs that fail, and one by hand": Options(until=True, by_hand=True, faults=1),
+}
+QUEUES: dict[str, queues.Options] = {
+    "queue: 2 commands, 2 faults, 1 kill": queues.Options(faults=2),
+    "queue: 2 commands, 1 fault, slow": queues.Options(slow=True, crashes=0),
+    "queue: 2 commands, reads of any age": queues.Options(stale=True),
+    "queue: 3 commands, 1 slot, 1 fault, 1 kill": queues.Options((1, 1, 1)),
+    "queue: 3 commands, 2 slots, 1 fault": queues.Options((2, 2, 2), crashes=0),
+    "queue: 3 commands, another N each": queues.Options((1, 2, 3), crashes=0),
 }
 
 
@@ -104,7 +112,7 @@ def arguments(parser: ArgumentParser) -> None:
 def cells(options: Namespace) -> Iterator[Any]:
     """Yield what to play: all explorations, or machines drawn by chance."""
     if options.all:
-        yield from map(Explored, EVERY)
+        yield from map(Explored, (*EVERY, *QUEUES))
         return
     chance = random.Random(options.seed)
     stores = [store for store in STORES if options.store in (None, store)]
@@ -148,7 +156,10 @@ def play(cell: Any, folder: Path) -> Played:
     if isinstance(cell, swarm.Cell):
         return _in_threads(cell, folder)
     if isinstance(cell, Explored):
-        seen = Explorer(EVERY[cell.what], most=1_500_000).explore()
+        if cell.what in QUEUES:
+            seen = queues.QueueExplorer(QUEUES[cell.what], most=1_500_000).explore()
+        else:
+            seen = Explorer(EVERY[cell.what], most=1_500_000).explore()
         said = f"{seen.states:,} states, {seen.ended:,} ended, {'all' if seen.whole else 'CUT'}"
         print(f"{cell}: {said} {dict(seen.wrong)}", file=sys.stderr)
         return Played([said]).breaks(str(seen.wrong), wrong=bool(set(seen.wrong) - _BORNE.get(cell.what, set())))
