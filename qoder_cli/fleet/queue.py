@@ -37,13 +37,13 @@ from qoder_cli.http.write import Write
 from qoder_cli.keys import protocol, slots
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.protocol import ABANDONED, NOTHING, RETRIES, SEND_WITHIN, UNKNOWN, UNREAD, KeyVerdict, Started
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
 from qoder_cli.keys.slots import SlotSeen
 from qoder_cli.runs.idle import MOVING
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.shared import attempt_of, run_of_abandoned, server_ahead
-from qoder_cli.runs.starting import trigger_for
-from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.shared import attempt_of, run_of_abandoned, run_under, server_ahead
+from qoder_cli.runs.starting import AnyTrigger, trigger_for
+from qoder_cli.runs.trigger import Order
 from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.log import is_last
 
@@ -369,7 +369,7 @@ class QueuedTrigger:
         self._is_told = False  # the trigger has ended: no failure of the store may hide what came of it
         self._signalled: Signalled | None = None
 
-    def _made(self) -> Trigger:
+    def _made(self) -> AnyTrigger:
         how: dict[str, Any] = {"pace": self._pace, "on_known": self._on_known, "before_sending": self._begin}
         return trigger_for(self._app, self._order, **how)
 
@@ -545,10 +545,7 @@ class QueuedTrigger:
         """Look for the run of a slot that was sending for long: its key knows it, or it is the only one listed."""
         record, keys = found.record, self._queue.keys
         if record.under:
-            there = keys.read(name_of(record.host, record.workspace, record.under))
-            if there is None or there.record.run is None:
-                return None
-            return Started(there.record.run, there.record.adopted)
+            return run_under(keys, record)
         attempt = attempt_of(self._app, record)
         try:
             run = None if attempt is None else run_of_abandoned(self._app, keys, record, attempt)

@@ -77,6 +77,7 @@ PAGES = {
     "recipes": "from a token to a nightly deployment; many runs at once; retries",
     "ci": "jobs for GitHub, GitLab, Kubernetes",
     "many-machines": "one idempotency key, one run, on every machine",
+    "queue": "at most N runs at once, on every machine; missed runs made up",
     "nightly": "the report of a night, sent by cron or CI",
     "approvals": "what to do when the agent asks",
     "agents": "for an AI agent that operates qoder",

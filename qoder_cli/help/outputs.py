@@ -49,6 +49,9 @@ OUTPUTS = {
         "a run, or several", (*_RUNS, *_ANSWERS), "runs.ending:AnyRun", "runs.ending:AnyItem", told="base.model:RunData"
     ),
     "runs": Output("a run each", ("run list",), each="base.model:RunRow", told="base.model:RunData"),
+    "backfill": Output(
+        "a run each, or why none", ("deploy backfill",), each="runs.ending:AnyItem", told="base.model:RunData"
+    ),
     "error": Output("what ends standard error", one="base.errors:ErrorLine"),
     "finding": Output("a finding each", ("deploy check",), each="deployments.findings:DeploymentFinding"),
     "usage": Output("a row each", ("usage",), each="history.usage:UsageSum"),
@@ -68,7 +71,12 @@ OUTPUTS = {
         ("policy log",),
         each="commands.policy.log:DecisionData",
     ),
-    "dry_run": Output("with --dry-run", ("deploy run", "run retry"), f"{_DRY_RUN}:DryRun", f"{_DRY_RUN}:AnyRequest"),
+    "dry_run": Output(
+        "with --dry-run",
+        ("deploy run", "deploy backfill", "run retry"),
+        f"{_DRY_RUN}:DryRun",
+        f"{_DRY_RUN}:AnyRequest",
+    ),
     "apply": Output(
         "adds to the keys of the thing",
         ("apply", "diff", "deploy create", "deploy update"),

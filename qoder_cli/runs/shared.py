@@ -37,7 +37,7 @@ from qoder_cli.keys.protocol import (
     Step,
     start_once,
 )
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of
 from qoder_cli.local.store import Attempt, Entry
 from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
 from qoder_cli.runs.trigger import Order, Trigger
@@ -238,6 +238,9 @@ class SharedTrigger(Trigger):
     def _look(self, found: StoredKey) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
         client = self._app.client
+        if found.record.under:  # a run for several: another key's trigger, which has its own record
+            self._why = f"its run is that of the key {found.record.under!r}, which has none"
+            return run_under(self._keys, found.record)
         attempt = attempt_of(self._app, found.record)
         if attempt is None:
             self._why = "nothing shows when it was sent"
@@ -332,3 +335,11 @@ def server_ahead(app: App, deployment_id: str) -> float | None:
         with suppress(ApiError):
             client.get(f"/deployments/{segment(deployment_id)}", retry=False)
     return client.server_ahead
+
+
+def run_under(keys: KeyStore, record: KeyRecord) -> Started | None:
+    """Return the run of the key at which a record points; None if it has none."""
+    there = keys.read(name_of(record.host, record.workspace, record.under))
+    if there is None or there.record.state != "started" or there.record.run is None:
+        return None
+    return Started(there.record.run, there.record.adopted)

@@ -1,7 +1,7 @@
 """Start one run, and wait for it if that is wanted."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -25,12 +25,17 @@ def trigger_for(
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
     before_sending: Callable[[], None] = lambda: None,
-) -> Trigger:
+) -> "AnyTrigger":
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
     `on_known` hears of the run as soon as it is known; a store is not waited for longer than the `limits` allow;
     `before_sending` is that of Trigger.
     """
+    if order.covers:
+        from qoder_cli.runs.covering import CoveringTrigger
+
+        how: dict[str, Any] = {"pace": pace, "on_known": on_known, "before_sending": before_sending}
+        return CoveringTrigger(app, order, trigger_for(app, order._replace(covers=()), **how))
     if order.key is None or app.settings.keys is None:
         return Trigger(app, order, pace=pace, on_known=on_known, before_sending=before_sending)
     from qoder_cli.keys.opening import shared_store

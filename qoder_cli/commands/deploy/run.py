@@ -33,6 +33,9 @@ _DUPLICATES = flag("--allow-duplicates", "Start a deployment as often as it is l
 _AT_MOST = "Let at most N run at once; the others wait in the order typed (qoder help queue)."
 _IN = "With --at-most: count those of every command that names this group (needs QODER_KEYS)."
 _QUEUE_TIMEOUT = "With --at-most: start none that has waited for D (exit 3)."
+AT_MOST = option("--at-most", "N", _AT_MOST, group=options.MANY, min=1, max=MOST_SLOTS)
+IN = option("--in", "NAME", _IN, group=options.MANY)
+QUEUE_TIMEOUT = option("--queue-timeout", "D", _QUEUE_TIMEOUT, group=options.MANY)
 _DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 
 
@@ -51,9 +54,9 @@ def run(
     on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail", group=options.WAITING),
     on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
     parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, group=options.MANY, min=1, max=100),
-    at_most: int | None = option("--at-most", "N", _AT_MOST, group=options.MANY, min=1, max=MOST_SLOTS),
-    group: Text = option("--in", "NAME", _IN, group=options.MANY),
-    queue_timeout: Text = option("--queue-timeout", "D", _QUEUE_TIMEOUT, group=options.MANY),
+    at_most: int | None = AT_MOST,
+    group: Text = IN,
+    queue_timeout: Text = QUEUE_TIMEOUT,
     fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
     keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown.", group=options.MANY),
     allow_duplicates: bool = _DUPLICATES,
@@ -147,7 +150,13 @@ def run(
 
 
 def checked_queue(
-    app: App, at_most: int | None, group: str | None, timeout: str | None, *, parallel: int = PARALLEL, if_idle: bool
+    app: App,
+    at_most: int | None,
+    group: str | None,
+    timeout: str | None,
+    *,
+    parallel: int = PARALLEL,
+    if_idle: bool = False,
 ) -> float | None:
     """Return how long an order may queue, in seconds. Raises UsageError, AuthError."""
     from qoder_cli.base.times import parse_duration
