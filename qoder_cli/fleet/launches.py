@@ -15,8 +15,8 @@ from qoder_cli.runs.awaiting import not_started
 from qoder_cli.runs.ending import Ended, accepted_error
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.starting import AnyTrigger, trigger_for
-from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.starting import trigger_for
+from qoder_cli.runs.trigger import AnyTrigger, Order
 from qoder_cli.runs.wait import PolledRun, Wait
 
 Orders = Sequence[Order | QoderError]

@@ -42,8 +42,8 @@ from qoder_cli.keys.slots import SlotSeen
 from qoder_cli.runs.idle import MOVING
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.shared import attempt_of, run_of_abandoned, run_under, server_ahead
-from qoder_cli.runs.starting import AnyTrigger, trigger_for
-from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.starting import trigger_for
+from qoder_cli.runs.trigger import AnyTrigger, Order
 from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.log import is_last
 
@@ -227,7 +227,7 @@ class Queue:
         self._began = clock.monotonic() if self._began is None else self._began
         self._check_doubts()
         self.say("line", self.line)
-        while (left := self._looked_at + LOOK_EVERY - clock.monotonic()) > 0:
+        while self._looked_at + LOOK_EVERY > clock.monotonic():
             if self.timeout is not None and clock.monotonic() - self._began >= self.timeout:
                 why = f"not started: no slot of {self.called} was free within {span(self.timeout)}"
                 raise RunSkipped(why, hint="start it later, or raise --queue-timeout")
@@ -235,7 +235,7 @@ class Queue:
             self.read_holders()
             if self._has_news:
                 return
-            clock.sleep(min(left, _TICK))
+            clock.sleep(_TICK)
             self.app.progress.beat()
 
     def _check_doubts(self) -> None:
@@ -253,7 +253,7 @@ class Queue:
         held = [found.record for found, _ in self._slots.values()]
         if self.group is None and sum(record.state == "sending" for record in held) >= self.most:
             why = "no run can be told to have ended, so that nothing more is started"
-            raise Unavailable(why, hint="find out how the unconfirmed runs stand, then start the rest")
+            raise Unavailable(why, hint="check the unconfirmed runs, then start the rest")
 
     # The runs that hold them.
 
@@ -410,6 +410,8 @@ class QueuedTrigger:
                 continue
             except BaseException as failure:
                 self._settle()
+                if self._signalled is not None:
+                    raise self._signalled from failure
                 if isinstance(failure, OutcomeUnknown) and self._is_kept:
                     raise self._with_slot(failure) from failure
                 raise
@@ -446,8 +448,16 @@ class QueuedTrigger:
 
     def _begin(self) -> None:
         """Note that an attempt is about to be sent. Raises SlotTakenOver, Unavailable, StoreAway if it must not be."""
-        if isinstance(self._step, slots.Ready):
-            self._go_on(True)
+        if isinstance(self._step, slots.Ready) and self._slot is not None:
+            claim = self._slot
+            try:
+                self._go_on(True)
+            except BaseException as failure:  # nothing is sent: whatever was written is taken back
+                self._steps, self._step = slots.withdraw(claim), None
+                if not isinstance(failure, Signalled):
+                    raise
+                self._signalled = failure
+                raise Unavailable("interrupted; nothing was sent") from failure
         if isinstance(self._step, slots.TakenOver):
             raise SlotTakenOver("another command took the slot over; nothing was sent")
         if self._sending_since is None or self._sending_since.age(self._app.clock) > SEND_WITHIN:
@@ -456,7 +466,7 @@ class QueuedTrigger:
 
     def _settle(self) -> None:
         """Note what came of the trigger in its slot, or give the slot back."""
-        answer: Any = False
+        answer: Any = None
         if isinstance(self._step, protocol.SendTrigger):
             answer = NOTHING
             if self.write.result is not None:
@@ -464,16 +474,17 @@ class QueuedTrigger:
                 answer = Started(run.id, run.adopted)
             elif self.write.may_have_acted:
                 answer = UNKNOWN
-        elif not isinstance(self._step, slots.Ready):
+        elif isinstance(self._step, slots.TakenOver):
             return
         self._is_told, self._is_kept = True, answer == UNKNOWN
         verdict = self._go_on(answer)
         slot = verdict and verdict.found
         if slot is not None and slot.record.run is not None:
             self._queue.started(slot)
-        if slot is not None and verdict is not None and not verdict.noted and isinstance(answer, Started):
-            words = f"the slot {slot.record.key!r} could not be told of run {answer.run}; once that has ended: "
-            self._queue.say(slot.record.key, words + self._queue.freeing(slot.record), warns=True)
+        if slot is not None and verdict is not None and not verdict.noted:
+            what = f"run {answer.run}; once that has ended" if isinstance(answer, Started) else "its end; if it stays"
+            words = f"the slot {slot.record.key!r} could not be told of {what}: {self._queue.freeing(slot.record)}"
+            self._queue.say(slot.record.key, words, warns=True)
 
     # The steps.
 
@@ -490,17 +501,14 @@ class QueuedTrigger:
                 return queue.wait(self._heed)
             case protocol.Look(found):
                 return self._look(found)
-        if self._step is None:
-            return queue.patiently(lambda: self._ask(step), self._heed)
         if not self._is_told:
+            return queue.patiently(lambda: self._ask(step), self._heed) if self._step is None else self._ask(step)
+        try:
             return self._ask(step)
-        if self._signalled is None:
-            try:
-                return self._ask(step)
-            except Signalled as signalled:
-                self._signalled = signalled
-            except QoderError as error:
-                self._app.progress.note(error.message)
+        except Signalled as signalled:
+            self._signalled = signalled
+        except QoderError as error:
+            self._app.progress.note(error.message)
         return UNREAD if isinstance(step, protocol.Read) else None
 
     def _ask(self, step: slots.QueueStep) -> Any:

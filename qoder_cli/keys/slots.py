@@ -20,6 +20,7 @@ from qoder_cli.keys.protocol import (
     ABANDONED,
     MOST_TRIES,
     STALE_CLAIM,
+    UNREAD,
     Free,
     KeyVerdict,
     Look,
@@ -28,12 +29,12 @@ from qoder_cli.keys.protocol import (
     Started,
     Step,
     Take,
-    give_back,
     noting,
     trigger_once,
 )
 from qoder_cli.keys.record import KeyRecord, StoredKey, name_of
 
+_LAST_TRIES = 3
 GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -86,12 +87,28 @@ def through_queue(mine: KeyRecord, most: int, *, most_tries: int = MOST_TRIES) -
     while True:
         claim = yield from _take(mine, most, looked)
         if not (yield Ready(claim)):
-            return (yield from give_back(claim))
+            return (yield from withdraw(claim))
         sending = yield from _begin(claim, most_tries)
         if sending is not None:
             return (yield from trigger_once(sending))
         looked.add(claim)
         yield TakenOver()
+
+
+def withdraw(claim: StoredKey) -> Generator[QueueStep, Any, KeyVerdict]:
+    """Give a slot back in which nothing was sent, whichever of its writes was done."""
+    found = claim
+    for _ in range(_LAST_TRIES):
+        unused = found.record.unused
+        if (yield Free(found) if unused is None else Move(found, unused)):
+            return KeyVerdict("triggered")
+        read = yield Read()
+        if read == UNREAD:
+            break
+        if not _is_ours(read, claim.record):
+            return KeyVerdict("triggered")
+        found = read
+    return KeyVerdict("triggered", found, noted=False)
 
 
 def _take(mine: KeyRecord, most: int, looked: set[StoredKey]) -> Generator[QueueStep, Any, StoredKey]:

@@ -18,8 +18,7 @@ from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 from qoder_cli.keys.opening import shared_store
 from qoder_cli.keys.protocol import Started, noting
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoredKey
-from qoder_cli.runs.starting import AnyTrigger
-from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.trigger import AnyTrigger, Order
 
 _LAST_TRIES = 3
 

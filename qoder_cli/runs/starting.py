@@ -1,20 +1,19 @@
 """Start one run, and wait for it if that is wanted."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, Exit, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import ApiError, Exit, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.times import Deadline, Limits
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
-from qoder_cli.http.write import Write
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.trigger import AnyTrigger, Order, Trigger
 
 
 def trigger_for(
@@ -25,7 +24,7 @@ def trigger_for(
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
     before_sending: Callable[[], None] = lambda: None,
-) -> "AnyTrigger":
+) -> AnyTrigger:
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
     `on_known` hears of the run as soon as it is known; a store is not waited for longer than the `limits` allow;
@@ -46,20 +45,6 @@ def trigger_for(
         keys.patience.deadline = Deadline(app.clock, limits)
         keys.patience.deadline.start()
     return SharedTrigger(app, order, keys, pace=pace, on_known=on_known, before_sending=before_sending)
-
-
-class AnyTrigger(Protocol):
-    """What starts a run: a Trigger, or one that queues first."""
-
-    @property
-    def run(self) -> Run | None: ...
-
-    @property
-    def write(self) -> Write[Run]: ...
-
-    def start(self) -> Run: ...
-
-    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown: ...
 
 
 def start_one(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
@@ -67,6 +67,20 @@ class Order(NamedTuple):
             return app.command("run", "retry", self.retry_of, *self.options)
         words = written("--idempotency-key", self.key) if self.key is not None else []
         return app.command("deploy", "run", self.deployment_id, *words, *self.options)
+
+
+class AnyTrigger(Protocol):
+    """What starts a run: a Trigger, or one that queues first."""
+
+    @property
+    def run(self) -> Run | None: ...
+
+    @property
+    def write(self) -> Write[Run]: ...
+
+    def start(self) -> Run: ...
+
+    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown: ...
 
 
 class Trigger:

@@ -59,8 +59,8 @@ def backfill(
     but with --at-most for a free slot (qoder help queue).
 
     Examples:
-      qoder deploy backfill dep_nightly --since 2d --this-machine --dry-run
-      qoder deploy backfill dep_nightly --since 7d --once --this-machine --yes"""
+      qoder deploy backfill dep_scheduled --since 2d --this-machine --dry-run
+      qoder deploy backfill dep_scheduled --since 7d --once --this-machine --yes"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.history.missed import fire_key, made_up
     from qoder_cli.history.nights import ReportOptions, read_night

@@ -169,7 +169,7 @@ def checked_queue(
     if at_most is None:
         return None
     if if_idle:
-        raise UsageError("--if-idle and --at-most cannot be used together", hint="--at-most 1 waits; use one of them")
+        raise UsageError("--if-idle and --at-most cannot be used together", hint="use only --at-most 1, which waits")
     if parallel != PARALLEL:
         raise UsageError("--parallel and --at-most cannot be used together", hint="leave out --parallel")
     if group is not None:
