@@ -59,7 +59,8 @@ def run_many(
     words = [_said_back(app, *each) for each in zip(typed, orders, strict=True)]
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
-    app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
+    if any(isinstance(order, Order) for order in orders):
+        app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
     app.tracked.awaits = plan.wait
     restart = partial(_restart, app, orders) if again is None else lambda numbers: list(again) if numbers else []
     conductor = Conductor(app, typed, plan, restart=restart)
