@@ -59,8 +59,8 @@ def backfill(
     but with --at-most for a free slot (qoder help queue).
 
     Examples:
-      qoder deploy backfill dep_scheduled --since 2d --this-machine --dry-run
-      qoder deploy backfill dep_scheduled --since 7d --once --this-machine --yes"""
+      qoder deploy backfill dep_demo --since 2d --this-machine --dry-run
+      qoder deploy backfill dep_demo --since 7d --once --this-machine --yes"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.history.missed import fire_key, made_up
     from qoder_cli.history.nights import ReportOptions, read_night
@@ -92,7 +92,7 @@ def backfill(
             raise UsageError(why, hint="give a later --since, an --until, or --once")
         app.tracked.typed = words = [word for word, _ in orders]
         if not orders:
-            app.progress.note("nothing to make up", always=True)
+            app.progress.note("nothing to make up")
             app.output.records([], id="id")
             return None
         if dry_run:
@@ -148,21 +148,21 @@ def _orders(
 
     called, created = deployment.name or deployment.id, created_at(deployment.raw)
     if created is not None and created > night.since:
-        app.progress.note(f"{called} exists since {_text(created)}: nothing was due before", always=True)
+        app.progress.note(f"{called} exists since {_text(created)}: nothing was due before")
     missed, doubts = _missed(night, deployment)
     young = [due for due in missed if due > night.now - OVERDUE]
     due = {fire_key(deployment.id, at): at for at in missed if at <= night.now - OVERDUE}
     open_keys = [key for key in due if key not in made]
     for times, words in ((young, "may still come"), ([due[key] for key in due if key in made], "made up before")):
         if times:
-            app.progress.note(f"{called}: {few([_text(at) for at in times], _LISTED)}: {words}", always=True)
+            app.progress.note(f"{called}: {few([_text(at) for at in times], _LISTED)}: {words}")
     refused = refusal_of(deployment, app)
     if refused is not None and (open_keys or doubts):
         yield called, refused.with_(message=f"{refused.message}; none of its missed fires is made up")
         return
     if open_keys:
         listed = few([_text(due[key]) for key in open_keys], _LISTED)
-        app.progress.note(f"{called}: {counted(len(open_keys), 'fire')} missed: {listed}", always=True)
+        app.progress.note(f"{called}: {counted(len(open_keys), 'fire')} missed: {listed}")
     if once and open_keys:
         *covered, newest = open_keys
         yield newest, Order(deployment.id, newest, typed=newest, covers=tuple(covered))
