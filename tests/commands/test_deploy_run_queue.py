@@ -3,8 +3,10 @@
 import threading
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.fleet.queue import LOOK_EVERY, READ_EVERY
@@ -253,3 +255,17 @@ def test_deploy_run_refuses_a_queue_that_cannot_be(qoder: Qoder, words: tuple[st
 def test_deploy_run_dry_run_shows_the_queue(machines: Machines) -> None:
     shown = machines.machine("a")(*ONE, "--dry-run", "--json").json
     assert (shown["at_most"], shown["group"], machines.triggers) == (1, "repo", 0)
+
+
+def test_deploy_run_sends_nothing_where_the_store_goes_away_right_before_the_trigger(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+
+    def away(request: httpx.Request, answer: Any) -> httpx.Response:
+        if request.method == "POST" and "/memories/mem_" in request.url.path:
+            raise httpx.ConnectError("refused", request=request)
+        response: httpx.Response = answer()
+        return response
+
+    ran = machines.machine("a", lie=away)(*ONE, "--json")
+    assert (ran.code, machines.triggers) == (7, 0), ran.err
+    assert machines.machine("b")(*ONE).code == 0
