@@ -121,6 +121,7 @@ TERM  dumb disables colour and live updates
 HTTPS_PROXY, ALL_PROXY  proxy (lowercase names work too)
 NO_PROXY  hosts that bypass the proxy; this machine always does
 SSL_CERT_FILE, SSL_CERT_DIR  certificates to trust
+OTEL_EXPORTER_OTLP_HEADERS  headers for the receiver of `run logs --otlp`, as NAME=VALUE,NAME=VALUE
 XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME  folders of config, state and completion, on systems that have them
 HOME  home folder, for the same without these
 SHELL  shell that `completion --install` is for, if none is named

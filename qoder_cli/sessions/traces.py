@@ -224,10 +224,10 @@ def send(app: App, url: str, trace: Mapping[str, Any]) -> None:
             answer = http.post(address, content=jsontext.dump(trace).encode(), headers=headers, timeout=WITHIN)
     except httpx.HTTPError as error:
         why = f"{host} did not take the trace: {error or type(error).__name__}"
-        raise Unavailable(why, hint="is a receiver of OTLP over HTTP there?") from None
+        raise Unavailable(why, hint="check the address, and that a receiver of OTLP over HTTP runs there") from None
     if not answer.is_success:
         why = f"{host} refused the trace: HTTP {answer.status_code}"
-        hint = "does it take OTLP in JSON at this path? headers: OTEL_EXPORTER_OTLP_HEADERS"
+        hint = "check that it takes OTLP in JSON at this path; a token goes into OTEL_EXPORTER_OTLP_HEADERS"
         raise (Unavailable if answer.status_code >= 500 else Rejected)(why, hint=hint)
     partial = mapping(mapping(jsontext.parse(answer.text) if answer.text.startswith("{") else {}).get("partialSuccess"))
     if str(partial.get("rejectedSpans") or "0") != "0":
@@ -238,7 +238,7 @@ def checked(app: App, url: str) -> str:
     """Return the address that a trace is sent to: `/v1/traces`, unless the URL has a path. Raises UsageError."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        hint = "for example --otlp http://localhost:4318; a token goes into OTEL_EXPORTER_OTLP_HEADERS"
+        hint = "use for example --otlp http://localhost:4318; a token goes into OTEL_EXPORTER_OTLP_HEADERS"
         raise UsageError("--otlp takes the http or https address of a receiver; nothing was sent", hint=hint)
     if parts.path in ("", "/"):
         parts = parts._replace(path="/v1/traces")

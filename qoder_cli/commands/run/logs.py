@@ -26,7 +26,7 @@ _TAIL = option("--tail", "N", "Show only the last N events.", min=0, max=MOST_OF
 _SINCE = option("--since", "WHEN", "Only events since an age (7d), date or time.")
 _THREAD = option("--thread", "ID", "Only events of this thread (sthr_…).")
 _OTLP = option("--otlp", "URL", "Send the run as a trace to this OpenTelemetry receiver.", group=options.ADVANCED)
-_CONTENT = flag("--with-content", "Put prompts, calls and answers into the trace.", group=options.ADVANCED)
+_CONTENT = flag("--with-content", "Put prompts, calls and results into the trace.", group=options.ADVANCED)
 
 
 def logs(
@@ -79,7 +79,8 @@ def logs(
     if with_content and not is_trace:
         raise UsageError("--with-content only works with -o otlp or --otlp", hint="add -o otlp")
     if is_trace and (follow or tail is not None or types or since or thread or is_list(runs or ())):
-        raise UsageError("a trace is of one whole run: no --follow, --tail, --type, --since or --thread with it")
+        why = "a trace is of one whole run: no --follow, --tail, --type, --since or --thread with it"
+        raise UsageError(why, hint="give one run, and none of these options")
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
@@ -149,7 +150,7 @@ def _trace(app: App, chosen: str, url: str | None, *, with_content: bool) -> Non
         app.output.screen.write(jsontext.dump(trace) + "\n")
         return
     traces.send(app, address, trace)
-    what = "with prompts, calls and answers" if with_content else "names, times and ids"
+    what = "with prompts, calls and results" if with_content else "names, times and ids"
     app.progress.note(
         f"sent {counted(traces.count_of(trace), 'span')} of {run.called} ({what}) to {address}", always=True
     )
