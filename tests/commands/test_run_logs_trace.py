@@ -1,7 +1,6 @@
 """`qoder run logs -o otlp` and `--otlp URL`: a run as a trace of OpenTelemetry."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -166,7 +165,7 @@ def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
 
 
 @pytest.fixture
-def received(qoder: Qoder, world: World) -> Iterator[list[httpx.Request]]:
+def received(qoder: Qoder, world: World) -> list[httpx.Request]:
     """Requests to the receiver `otel.example`, whose next answer is in `world.answered`."""
     requests: list[httpx.Request] = []
 
