@@ -374,10 +374,13 @@ def refuse_tokens(ctx: Any) -> None:
 
 
 def require_page(app: App, command: str) -> None:
-    """Raise UsageError if an HTML page is wanted of a command, by its words, that makes none."""
+    """Raise UsageError if an HTML page, or a trace, is wanted of a command, by its words, that makes none."""
     if app.flags.output == "html" and command not in ("report", "usage"):
         hint = "use -o markdown, -o csv or -o json"
         raise UsageError(f"-o html is a page of `report` or `usage`; `{app.program} {command}` has none", hint=hint)
+    if app.flags.output == "otlp" and command not in ("run logs", "session logs"):
+        hint = "use -o json"
+        raise UsageError(f"-o otlp is a trace of `run logs`; `{app.program} {command}` has none", hint=hint)
 
 
 def require_allowed(app: App, command: str) -> None:
@@ -584,7 +587,7 @@ _HELP = typer.Option(False, "-h", "--help", help="Show help.", callback=_show_he
 
 def everywhere(
     output: Format | None = _global(
-        "-o --output", "table, wide, pretty, markdown, csv, html, json, jsonl, yaml or id.", "FORMAT"
+        "-o --output", "table, wide, pretty, markdown, csv, html, json, jsonl, yaml, otlp or id.", "FORMAT"
     ),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),

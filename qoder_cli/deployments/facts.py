@@ -31,16 +31,9 @@ class Facts:
         first = dict.fromkeys(path for each in rows for path in _referred(each))
         self._read_all(first)
         vaults = dict.fromkeys(vault for each in rows for vault in map(str, array(each.get("vault_ids"))))
-        app = self._app
-
-        def listed(vault: str) -> list[Raw] | ApiError:
-            try:
-                return list(alive(app.client, NOUNS["vault credential"], vault, archived=True))
-            except ApiError as error:
-                return error
-
         there = [vault for vault in vaults if isinstance(self.thing("vaults", vault), dict)]
-        self._credentials |= zip(there, in_order(listed, there, at_a_time=AT_A_TIME), strict=True)
+        new = [vault for vault in there if vault not in self._credentials]
+        self._credentials |= zip(new, in_order(self._list_credentials, new, at_a_time=AT_A_TIME), strict=True)
         agents = [agent for each in rows if isinstance(agent := self.agent(each, read=False), str)]
         self._read_all(dict.fromkeys(agents))
         more = dict.fromkeys(path for each in rows for path in self._further(each))
@@ -60,8 +53,10 @@ class Facts:
         version = pinned.get("version")
         if not isinstance(latest, dict) or version is None or latest.get("version") == version:
             return latest
-        path = f"/agents/{segment(id)}?version={version}"
-        return self._read(path) if read else path
+        return self.version(id, version) if read else _version_path(id, version)
+
+    def version(self, agent: str, version: Any) -> Thing:
+        return self._read(_version_path(agent, version))
 
     def environment(self, deployment: Raw) -> Thing:
         id = text(deployment.get("environment_id"))
@@ -73,6 +68,12 @@ class Facts:
 
     def credentials(self, vault: str) -> list[Raw] | ApiError:
         return self._credentials.get(vault, [])
+
+    def _list_credentials(self, vault: str) -> list[Raw] | ApiError:
+        try:
+            return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))
+        except ApiError as error:
+            return error
 
     def _further(self, deployment: Raw) -> Iterable[str]:
         environment, agent = self.environment(deployment), self.agent(deployment)
@@ -110,6 +111,10 @@ class Facts:
         if not _is_at(bare, found) or params.get("version", str(found.get("version"))) != str(found.get("version")):
             return NoResponse(f"the response to GET {path} is another thing")
         return found
+
+
+def _version_path(agent: str, version: Any) -> str:
+    return f"/agents/{segment(agent)}?version={version}"
 
 
 def _is_at(path: str, found: Raw) -> bool:

@@ -121,6 +121,7 @@ TERM  dumb disables colour and live updates
 HTTPS_PROXY, ALL_PROXY  proxy (lowercase names work too)
 NO_PROXY  hosts that bypass the proxy; this machine always does
 SSL_CERT_FILE, SSL_CERT_DIR  certificates to trust
+OTEL_EXPORTER_OTLP_HEADERS  headers for the receiver of `run logs --otlp`, as NAME=VALUE,NAME=VALUE
 XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME  folders of config, state and completion, on systems that have them
 HOME  home folder, for the same without these
 SHELL  shell that `completion --install` is for, if none is named
@@ -134,6 +135,7 @@ pretty  the table of a terminal in a pipe, too: for `watch` and mail
 markdown  a Markdown table of every column: for comments and chats; of `diff`, the plan
 csv  a header and the columns of a pipe, quoted as RFC 4180 says; reports and logs have none
 html  a page for a browser in one file, without scripts or network; only of `report` and `usage`
+otlp  a trace for OpenTelemetry, in JSON; only of `run logs`
 json  one document: an object for a single id, an array for several ids, for `-` and for lists (`qoder schema output`)
 jsonl  one object per line
 yaml  one document with the same data as json

@@ -84,6 +84,7 @@ OUTPUTS = {
     "config_get": Output("the one that was asked for", ("config get", "config path"), "commands.config:OneSetting"),
     "doctor": Output("a check each", ("doctor",), each="commands.doctor:CheckData"),
     "report": Output("a report", ("report",), "report.entries:Report"),
+    "why": Output("how a run ended, and what changed", ("run why",), "history.why:Why"),
     "api_list": Output("with --list, an operation each", ("api",), each="commands.api:OperationData"),
     "logs": Output(
         "the server's events; of several runs, the runs",

@@ -309,7 +309,7 @@ class _Teller:
             about: dict[str, Any] = {"run": runs[0].id, "error_type": kind, "message": self._message(runs[0])}
             about |= {"failed": len(runs), "runs": max(within, len(runs)), "run_ids": [run.id for run in runs]}
             in_a_row = [run.outcome for run in ended[:IN_A_ROW]] == ["failed"] * IN_A_ROW
-            entry = self._entry(entries.Failed, "failed", id, "run", "logs", runs[0].id, in_a_row=in_a_row, **about)
+            entry = self._entry(entries.Failed, "failed", id, "run", "why", runs[0].id, in_a_row=in_a_row, **about)
             failed.append(entry)
         return failed
 

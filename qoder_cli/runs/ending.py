@@ -216,8 +216,10 @@ def ending_error(run: Run, app: App) -> QoderError | None:
             "hint": "raise the budget of its session; it may then go on when it is sent a message (qoder session send)",
             "next": app.command("session", "update", run.session_id, "--budget", "CREDITS"),
         }
+    elif run.is_session:
+        about |= {"hint": "to see what the agent did", "next": app.looking("session", "logs", run.id)}
     elif run.session_id:
-        about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
+        about |= {"hint": "to see what changed since it last worked", "next": app.looking("run", "why", run.id)}
     elif run.deployment_id:
         about |= {
             "hint": f"fix what the error names, then: {_again(run, app)}; to see what else is wrong",
