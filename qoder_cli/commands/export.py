@@ -65,6 +65,8 @@ def export(
         app.progress.note(f"not in the files; apply needs these variables: {needed}")
     if written := exporter.variables.plain:
         app.progress.note(f"written with their values: {', '.join(written)}")
+    if unknown := [name for name in plain or () if name not in exporter.variables.plain]:
+        app.progress.warn(f"--plain: no exported deployment has the variable {few(unknown, _LISTED)}")
     app.output.records([dict(row) for row in rows], id="id", first=_FIRST)
     if kept and force:
         raise Rejected(

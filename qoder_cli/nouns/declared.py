@@ -36,7 +36,12 @@ class Reference(NamedTuple):
     pins: str = ""  # the type of that object
     key: str = "id"  # of the id in it
     line: int = 0
+    written: Path = ()  # its place in the file, which may have a short form there
     target: "Declaration | None" = None  # what it means, where that is declared, too
+
+    def problem(self, place: Place, what: str) -> str:
+        """Return a problem of it, in what is declared at a place."""
+        return place.problem(what, self.written, self.line)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

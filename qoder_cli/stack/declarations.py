@@ -135,7 +135,7 @@ class _Reader:
                 same = named.get((ref.noun, ref.name), ())
                 if len(same) > 1 and all("id" in each.own for each in same):  # else that was reported
                     what = f"two {ref.noun.plural} here are named {ref.name!r}; write the id of one"
-                    self.problems.append(declared.place.problem(what, ref.at, ref.line))
+                    self.problems.append(ref.problem(declared.place, what))
                 elif len(same) == 1:
                     targets[number] = same[0]
 
@@ -155,7 +155,7 @@ class _Reader:
             what = f"{ref.path} declares {len(declarations)} {noun.plural}; write a name"
             if not declarations:
                 what = f"{ref.path} declares no {noun.called}"
-        self.problems.append(declared.place.problem(what, ref.at, ref.line))
+        self.problems.append(ref.problem(declared.place, what))
         return None
 
     def uploads_of(self, declared: Declaration) -> Iterator[Declaration]:

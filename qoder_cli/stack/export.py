@@ -20,7 +20,8 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import REDACTED, names_token, without_tokens
 from qoder_cli.base.words import few
 from qoder_cli.files.yamlwrite import comment, entry
-from qoder_cli.nouns.declaring import field_of_held, places_of, shorts_of
+from qoder_cli.nouns.checking import tokens_in, tree_of
+from qoder_cli.nouns.declaring import field_of_held, node_at, places_of, put, shorts_of
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.owner import is_filled_in, owner_of, recorded
 from qoder_cli.nouns.files import safe_name
@@ -44,6 +45,7 @@ _NOT_A_STEM = ("qoder", "readme", "__pycache__", "node_modules", "venv")
 _NOT_OF_A_PATH = re.compile(r"[^A-Za-z0-9_./-]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NO_SECRET = "no server returns it: set this variable"
+_TOKEN = "a token does not belong here: set this variable to something else"
 
 
 class Exportable(NamedTuple):
@@ -170,12 +172,12 @@ class Variables:
             if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name):
                 self._shared[name] = next(iter(different))
 
-    def secret(self, owner: str, base: str, suffix: str) -> Unquoted:
-        """Return a variable in place of a secret, each with a name of its own."""
+    def secret(self, owner: str, base: str, suffix: str, why: str = _NO_SECRET) -> Unquoted:
+        """Return a variable in place of a secret, each with a name of its own; a comment says `why`."""
         name = base if not suffix and _VARIABLE.fullmatch(base) else _as_variable(base)
         if not name.upper().endswith(suffix):
             name += suffix
-        return Unquoted(f"${{{self._free(name, owner)}}}", comment(_NO_SECRET))
+        return Unquoted(f"${{{self._free(name, owner)}}}", comment(why))
 
     def of(self, owner: str, name: str, value: str) -> Any:
         """Return a variable in place of a value; a value that was asked for, or is empty, as it is."""
@@ -298,8 +300,20 @@ class Exporter:
         if (export := how_of(noun).export) is not None:
             fields = export(thing, fields)
         fields = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-        self._declare(thing, fields)
+        self._declare(thing, self._without_tokens(found, fields))
         return thing.files
+
+    def _without_tokens(self, found: Exportable, fields: Raw) -> Raw:
+        """Return fields with a variable in place of each text that apply would refuse to send as a token."""
+        tree = tree_of(fields)
+        for token in tokens_in(tree):
+            node = node_at(tree, token.at)
+            if node is None or not isinstance(node.content, str):
+                continue  # it is a key, which no variable can be
+            variable = self.variables.secret(found.name, _as_variable(f"{found.name}_{token.at[-1]}"), "", _TOKEN)
+            put(fields, token.at, variable)
+            self.notes.append(f"{found.label}: {token.path} holds a token or a password, which others can read there")
+        return fields
 
     def _held(self, holder: Exportable) -> Iterator[Raw]:
         """Yield the fields of what a thing holds, in the order of their names."""

@@ -58,6 +58,15 @@ class Folder:
     skipped: Sequence[str] = ()  # files that look as if they declared something, and do not say what
     problems: Sequence[str] = ()
 
+    def path_from(self, file: str, word: str) -> str:
+        """Return how a file refers to another, which is beside it or below the root, by its path; empty if none is."""
+        beside = os.path.dirname(file)
+        for above in (beside, self.root):
+            if os.path.isfile(os.path.join(above, word)):
+                path = os.path.relpath(os.path.join(above, word), beside or ".").replace(os.sep, "/")
+                return path if path.startswith("../") else f"./{path}"
+        return ""
+
 
 def find(paths: Sequence[str]) -> Folder:
     """Return the files that paths mean, folders with all that is below. Raises BadFiles if a root cannot be read."""

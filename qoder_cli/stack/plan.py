@@ -15,7 +15,8 @@ from qoder_cli.base.words import few
 from qoder_cli.files.filling import unset_in
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.local.made import LAGS, Creation, recent
-from qoder_cli.nouns.declared import Declaration, Reference
+from qoder_cli.nouns.checking import tokens_in, tree_of
+from qoder_cli.nouns.declared import Declaration, Place, Reference
 from qoder_cli.nouns.declaring import places_of, put
 from qoder_cli.nouns.edits.difference import Secrets, differing
 from qoder_cli.nouns.edits.forms import form_of, unseen
@@ -208,6 +209,7 @@ class Planner:
                 hint="correct the file, or give the new one another name",
             )
             step = step.with_(error=cannot)
+        self._problems += [declared.place.problem(token.text, token.at) for token in tokens_in(tree_of(step.body))]
         item = Planned(step, declared, remarks=tuple(remarks), details=tuple(details))
         return self._owned(item)
 
@@ -362,20 +364,23 @@ class Planner:
         name = ref.target.name if ref.target else ref.name
         rows = self.lists.named(ref.noun, name)
         if len(rows) != 1:
-            what = self._why_not(ref.noun, name, rows)
+            what = self._why_not(ref.noun, name, rows, declared.place)
             if ref.target is not None and not rows:
                 what = f"no {ref.noun.called} is named {name!r} on the server yet; apply {ref.target.place.file}, too"
-            self._problems.append(declared.place.problem(what, ref.at, ref.line))
+            self._problems.append(ref.problem(declared.place, what))
             return ToCome(name), None
         version = None
         if self.options.repin and ref.pins:
             version = version_of(rows[0])
         return str(rows[0]["id"]), ref.version or version
 
-    def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw]) -> str:
+    def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw], place: Place) -> str:
+        """Return why a name means no thing, or several, with what may be meant."""
         if rows:
             ids = few([str(row["id"]) for row in rows], _LISTED)
             return f"{len(rows)} {noun.plural} are named {name!r} ({ids}); write the id of one"
+        if path := self.reading.folder.path_from(place.file, name):
+            return f"no {noun.called} is named {name!r}; did you mean the file, {path}?"
         names = [known for known in map(name_of, self.lists.rows(noun)) if known]
         names += [each.name for each in self.reading.things if each.noun is noun]
         near = nearest(name, names)

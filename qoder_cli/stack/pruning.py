@@ -260,9 +260,21 @@ def _sessions(app: App, by_id: Mapping[str, Candidate], idle: dict[str, list[str
 
 
 def _fields_for(noun: Noun) -> set[str]:
-    """Return the fields in which a session names what it uses of a kind."""
-    refers = NOUNS["deploy"].kind.refers if NOUNS["deploy"].kind else ()
-    return {str(each.at[0]) for each in refers if each.noun == noun.words} or {"agent"}
+    """Return the fields in which a session names what it uses of a kind, or what uses that in turn."""
+    created = operation(NOUNS["session"], "create")
+    assert created is not None  # sessions are started with a body
+    fields, left = set[str](), [noun]
+    while left:
+        used = left.pop()
+        for user in in_folders().values():
+            for refers in user.kind.refers if user.kind else ():
+                if refers.noun != used.words:
+                    continue
+                if (field := str(refers.at[0])) in created.body:
+                    fields.add(field)
+                elif user is not used:
+                    left.append(user)
+    return fields or {*created.required}  # which each session shows
 
 
 def _why_kept(app: App, session: Raw) -> str:

@@ -293,6 +293,39 @@ def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
     unchanged(qoder)
 
 
+def test_export_says_that_no_deployment_has_the_variable_that_is_to_be_plain(
+    qoder: Qoder, service: Things, home: Path
+) -> None:
+    deployment(service, agent=WRITER, environment_variables="LEVEL=info")
+    ran = qoder("export", "weekly", "--plain", "LEVLE")
+    assert ran.code == 0
+    assert "--plain: no exported deployment has the variable LEVLE" in ran.err
+
+
+def test_export_puts_a_variable_where_apply_takes_no_token(qoder: Qoder, service: Things, home: Path) -> None:
+    token, url = "ghp_Abcdefghij0123456789", "https://me:hunter2hunter2@mcp.example.com/mcp"
+    deployment(service, agent=WRITER, metadata={"team": token, "plain": "x"}, description=f"see {token}")
+    service.thing("agent_writer")["mcp_servers"] = [{"type": "url", "name": "docs", "url": url}]
+    ran = qoder("export", "weekly", "writer")
+    assert ran.code == 0, ran.err
+    names = ["WRITER_URL", "WEEKLY_DESCRIPTION", "WEEKLY_TEAM"]
+    assert ran.err.splitlines()[-1].endswith(f"these variables: {', '.join(names)}")
+    assert "deployment weekly: metadata.team holds a token or a password" in ran.err
+    written = "".join(texts(home).values())
+    assert ("Abcdefghij" in written, "hunter2" in written) == (False, False)
+    uncompared = qoder("diff")
+    assert (uncompared.code, uncompared.err.splitlines()[-1]) == (0, "2 unchanged, 3 not compared")
+    qoder.env |= {"WEEKLY_TEAM": token, "WEEKLY_DESCRIPTION": f"see {token}", "WRITER_URL": url}
+    unchanged(qoder)
+    qoder.env["WEEKLY_DESCRIPTION"] = f"see also {token}"
+    refused = qoder("apply", "--yes")
+    assert (refused.code, "weekly.md:2: description: is, or holds, a token" in refused.err) == (2, True), refused.err
+    assert token not in refused.err
+    qoder.env |= {"WEEKLY_DESCRIPTION": "see the vault", "WEEKLY_TEAM": "us"}
+    assert qoder("apply", "--yes").code == 0
+    assert service.thing("dep_1")["metadata"]["team"] == "us"
+
+
 def test_export_says_what_no_file_can_carry(qoder: Qoder, service: Things, home: Path) -> None:
     at = service.world.now() - 3600
     paused = {"type": "error", "error": {"type": "agent_archived_error"}}

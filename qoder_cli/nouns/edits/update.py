@@ -42,7 +42,6 @@ class Update:
     is_shown: bool = field(default=True, kw_only=True)
     # Whether it was read since the attempt before; not where a person had to agree first.
     is_read: bool = field(default=True, kw_only=True)
-    _mark: str | None = field(default=None, init=False)
     _theirs: Raw | None = field(default=None, init=False)
     _now: Raw = field(default_factory=dict, init=False)
     _is_sent: bool = field(default=False, init=False)
@@ -52,8 +51,7 @@ class Update:
         metadata = mapping(self.body.get("metadata"))
         is_markable = "metadata" in self.form.settable(self.before)
         if not self.is_shown and is_markable and has_room({**mapping(self.before.get("metadata")), **metadata}):
-            self._mark = str(uuid.uuid4())
-            self.body = {**self.body, "metadata": {**metadata, KEY: self._mark}}
+            self.body = {**self.body, "metadata": {**metadata, KEY: str(uuid.uuid4())}}
         write = object_write(
             self.app.client,
             Sent("POST", self.target.path, self.body),
@@ -158,7 +156,8 @@ class Update:
     def is_so(self, raw: Raw) -> bool:
         """Return whether it shows the change, and that what the change takes away is gone."""
         if not self.is_shown:
-            return self._mark is not None and _mark_in(raw) == self._mark
+            mark = _mark_in(self.body)
+            return mark is not None and _mark_in(raw) == mark
         if not self.target.is_it(raw) or any(missing(self.form, self.body, raw)):
             return False
         before, now = self.form.settable(self.before), self.form.settable(raw)
@@ -199,7 +198,7 @@ class Update:
     def _is_marked_by_others(self, raw: Raw) -> bool:
         """Return whether somebody else made a change that does not show: a date may be too coarse to say so."""
         mark = _mark_in(raw)
-        return not self.is_shown and mark is not None and mark not in (self._mark, _mark_in(self.before))
+        return not self.is_shown and mark is not None and mark not in (_mark_in(self.body), _mark_in(self.before))
 
 
 def _mark_in(raw: Raw) -> Any:
