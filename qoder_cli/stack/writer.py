@@ -304,17 +304,19 @@ def find_twins(writer: Writer) -> None:
                 f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
             )
             continue
+        named: dict[str | None, set[str]] = {}
+        for row in rows:
+            named.setdefault(name_of(row), set()).add(str(row["id"]))
         for number, result in results.items():
-            others = {str(row["id"]) for row in rows if name_of(row) == result.step.name} - ids
-            if others:
+            if others := named.get(result.step.name, set()) - ids:
                 verb = "archive" if operation(noun, "archive") else "delete"
                 twin = Rejected(
                     f"{noun.called} {result.label} was created, and someone else created another of this name: "
                     + ", ".join(sorted(others)),
                     hint=f"{verb} the one you do not want: qoder {noun.words} {verb} ID",
                 )
-                writer.results[number] = named = result.with_(error=twin)
-                writer.on_done(named)
+                writer.results[number] = told = result.with_(error=twin)
+                writer.on_done(told)
 
 
 def _rows_of(app: App, noun: Noun) -> list[Raw]:
