@@ -197,14 +197,13 @@ def _typed_again(command: Sequence[str]) -> list[str] | None:
 
 def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None", again: Sequence[str]) -> None:
     from qoder_cli.stack import fence
-    from qoder_cli.stack.writer import Writer
+    from qoder_cli.stack.writer import Writer, shown
 
     def on_done(result: "Applied") -> None:
-        kind = result.of_stack["kind"]
         if result.error is not None and result.action != "not_attempted":
             app.progress.warn(_naming(result))
         elif result.action in ("created", "changed", "archived", "deleted"):
-            app.progress.change(f"{result.action} {kind} {result.label}")
+            app.progress.change(f"{result.action} {result.step.noun.called} {result.label}")
 
     writer = Writer(planner, plan, turn, on_done)
     count = len(plan.all)
@@ -219,7 +218,7 @@ def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None",
             writer.write()
     except Signalled as early:
         signalled = early
-    results = writer.done
+    results = [shown(result) for result in writer.done]
     try:
         _print(app, results)
         fence.remember(app, planner.reading.folder)
@@ -268,7 +267,7 @@ def _naming(result: "Applied") -> str:
     message = result.error.message if result.error else ""
     if result.step.name in message or (result.found is not None and result.found.id in message):
         return message
-    return f"{result.of_stack['kind']} {result.label}: {message}"
+    return f"{result.step.noun.called} {result.label}: {message}"
 
 
 def _so_far(results: "Sequence[Applied]") -> str:

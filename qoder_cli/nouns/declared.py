@@ -60,5 +60,7 @@ class Declaration:
     content: Mapping[str, bytes] = field(default_factory=dict)  # its files
 
     @property
-    def label(self) -> str:
-        return f"{self.noun.called} {self.name}"
+    def needs(self) -> "tuple[Declaration, ...]":
+        """What has to be there before it: what it refers to, and what holds it."""
+        targets = (*(ref.target for ref in self.refs), self.parent)
+        return tuple(target for target in targets if target is not None)

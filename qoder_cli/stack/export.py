@@ -16,6 +16,7 @@ from qoder_cli.base.errors import NotFound, Rejected, UsageError
 from qoder_cli.base.ids import NOT_OF_AN_ID, nearest, with_version
 from qoder_cli.base.kinds import KINDS_OF_IDS
 from qoder_cli.base.model import mapping
+from qoder_cli.base.plainfile import replace_file
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import REDACTED, names_token, without_tokens
 from qoder_cli.base.words import few
@@ -548,16 +549,9 @@ def _others(exported: Exported, folder: Path) -> list[str]:
 
 def replace(path: Path, content: bytes) -> None:
     """Write a file whole, in the place of what is there. Raises UsageError."""
-    part = path.parent / f".qoder-{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as stream:
-                stream.write(content)
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        replace_file(path, content, is_private=False)
     except OSError as error:
         hint = "free some space, or name another folder with -O"
         raise UsageError(f"{path} cannot be written: {error.strerror or error}", hint=hint) from None

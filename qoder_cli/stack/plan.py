@@ -1,7 +1,7 @@
 """What an apply would do: each thing of a folder beside what the server has, and what would be pruned."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -148,31 +148,25 @@ class Planner:
         self._await_lists()
         found = self._found()
         made: dict[Declaration, Planned] = {}
+        known: dict[Declaration, Known] = {}
         numbers = {declared: number for number, declared in enumerate(self.reading.things)}
-
-        def known(declared: Declaration) -> Known | None:
-            if (item := made.get(declared)) is None:
-                return None
-            return Known(item.step.current, item.step.is_open)
-
         for declared in self.reading.things:
             current = found.get(declared)
-            if declared.parent is not None:
-                current = self._in_holder(declared, made[declared.parent].step.current)
-            needs = [numbers.get(ref.target) for ref in declared.refs if ref.target]
-            needs.append(numbers[declared.parent] if declared.parent else None)
-            needed = tuple(dict.fromkeys(number for number in needs if number is not None))
-            made[declared] = replace(self.item(declared, current, known), needs=needed)
+            if declared.parent is not None and (holder := made[declared.parent].step.current) is not None:
+                current = self._only(declared, self._candidates(declared, str(holder["id"])))
+            needed = dict.fromkeys(numbers[each] for each in declared.needs if each in numbers)
+            made[declared] = item = replace(self.item(declared, current, known), needs=tuple(needed))
+            known[declared] = Known(item.step.current, item.step.is_open)
         self._adopt_holders(made)
         self._problems += _twice([*made.values()])
         self._raise_problems()
         items = [replace(item, remarks=(*item.remarks, *self._remarks(item))) for item in made.values()]
         return Plan(items)
 
-    def item(self, declared: Declaration, current: Raw | None, known: Callable[[Declaration], Known | None]) -> Planned:
+    def item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Known]) -> Planned:
         """Return the part of a plan for one thing, of which this is there; what is wrong is gathered."""
         noun, remarks, details = declared.noun, list[str](), list[str]()
-        holder = known(declared.parent) if declared.parent else None
+        holder = known.get(declared.parent) if declared.parent else None
         parents = (str(holder.raw["id"]),) if holder and holder.raw else ()
         origin = Origin(declared.name, *declared.place, Secrets(declared.secrets))
         is_object = declared.parent is None and not declared.content
@@ -213,7 +207,7 @@ class Planner:
         item = Planned(step, declared, remarks=tuple(remarks), details=tuple(details))
         return self._owned(item)
 
-    def again(self, item: Planned, known: Callable[[Declaration], Known | None]) -> Planned:
+    def again(self, item: Planned, known: Mapping[Declaration, Known]) -> Planned:
         """Return a thing's part of the plan once what it needs is there. Raises BadFiles, ApiError."""
         if item.declared is None or item.step.error is not None or not item.needs:
             return item
@@ -249,12 +243,6 @@ class Planner:
             problem = declared.place.problem(f"no {noun.called} has this id: {error.message}", ("id",))
             self._problems.append(problem)
             return None
-
-    def _in_holder(self, declared: Declaration, holder: Raw | None) -> Raw | None:
-        """Return what is there of a thing in its holder; nothing where that is new."""
-        if holder is None:
-            return None
-        return self._only(declared, self._candidates(declared, str(holder["id"])))
 
     def _candidates(self, declared: Declaration, *parents: str) -> Sequence[Raw]:
         if (find := how_of(declared.noun).find) is not None:
@@ -309,7 +297,7 @@ class Planner:
 
     # What it is to be.
 
-    def _fields(self, declared: Declaration, current: Raw | None, known: Callable[[Declaration], Known | None]) -> Raw:
+    def _fields(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Known]) -> Raw:
         """Return the fields wanted, with the ids of what they refer to."""
         fields = deepcopy(declared.fields)
         for ref in sorted(declared.refs, key=lambda ref: ref.version is None):  # what pins a version takes it first
@@ -349,10 +337,10 @@ class Planner:
                     holder[key] = {**pin, **({} if there is None else {"version": there})}
 
     def _id_and_version(
-        self, declared: Declaration, ref: Reference, known: Callable[[Declaration], Known | None]
+        self, declared: Declaration, ref: Reference, known: Mapping[Declaration, Known]
     ) -> tuple[str, Any]:
         """Return the id of what is referred to, and its version if that is to be pinned."""
-        needed = known(ref.target) if ref.target else None
+        needed = known.get(ref.target) if ref.target else None
         if needed is not None:
             if needed.raw is None:
                 name = ref.target.name if ref.target else ref.name
@@ -504,6 +492,11 @@ class Planner:
         if item.declared is not None and (remarks := how_of(item.step.noun).remarks) is not None:
             declared = [*self.reading.things, *self.reading.others]
             yield from remarks(self.lists, item.step, item.declared, declared)
+
+
+def known_of(items: Iterable[Planned]) -> dict[Declaration, Known]:
+    """Return what is known of the things of a plan."""
+    return {item.declared: Known(item.step.current, item.step.is_open) for item in items if item.declared}
 
 
 def key_of(declared: Declaration) -> str:
