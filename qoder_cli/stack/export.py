@@ -40,7 +40,6 @@ Became = Literal["written", "replaced", "unchanged", "kept"]
 
 _LONGEST_STEM = 100  # characters
 _AT_A_TIME = 8  # reads
-_LISTED = 10  # ids or names that an error lists
 # Names that a folder's reader passes over, or takes for something else.
 _NOT_A_STEM = ("qoder", "readme", "__pycache__", "node_modules", "venv")
 _NOT_OF_A_PATH = re.compile(r"[^A-Za-z0-9_./-]")
@@ -124,7 +123,7 @@ class Chooser:
         if len(named) == 1:
             return named[0]
         if named:
-            which = few([f"{each.noun.called} {each.id}" for each in named], _LISTED)
+            which = few([f"{each.noun.called} {each.id}" for each in named])
             raise UsageError(f"{len(named)} things are named {typed!r}: {which}", hint="give the id of one")
         near = nearest(typed, [each.name for each in everything])
         hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
@@ -133,7 +132,7 @@ class Chooser:
     def _of_id(self, typed: str, prefix: str) -> Exportable:
         noun = next((noun for noun in in_folders().values() if noun.prefix == prefix), None)
         if noun is None:
-            kinds = few([noun.called for noun in in_folders().values()], _LISTED)
+            kinds = few([noun.called for noun in in_folders().values()])
             raise UsageError(f"{typed[:60]!r} is {ids.a(KINDS_OF_IDS[prefix])}", hint=f"name one of: {kinds}")
         if NOT_OF_AN_ID.search(typed) or typed == prefix:
             raise UsageError(f"{typed[:60]!r} is not an id", hint="give an id or an exact name")

@@ -44,7 +44,6 @@ from qoder_cli.stack.declarations import Reading
 
 Raw = dict[str, Any]
 
-_LISTED = 10  # ids or names that an error lists
 _MOVES = "moves from the stack"  # said of what --adopt-from names
 
 
@@ -256,7 +255,7 @@ class Planner:
             ours = [row for row in rows if owner_of(noun, row) == self.stack]
             rows = ours if len(ours) == 1 else rows
         if len(rows) > 1 and noun.kind is not None and not noun.kind.is_written_once:
-            ids = few([str(row["id"]) for row in rows], _LISTED)
+            ids = few([str(row["id"]) for row in rows])
             what = f"{len(rows)} {noun.plural} are named {declared.name!r} ({ids}); add the id of one"
             if declared.parent is not None:
                 what = f"{len(rows)} {noun.plural} may be {declared.name!r} ({ids}); archive all but one"
@@ -365,7 +364,7 @@ class Planner:
     def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw], place: Place) -> str:
         """Return why a name means no thing, or several, with what may be meant."""
         if rows:
-            ids = few([str(row["id"]) for row in rows], _LISTED)
+            ids = few([str(row["id"]) for row in rows])
             return f"{len(rows)} {noun.plural} are named {name!r} ({ids}); write the id of one"
         if path := self.reading.folder.path_from(place.file, name):
             return f"no {noun.called} is named {name!r}; did you mean the file, {path}?"
@@ -391,7 +390,7 @@ class Planner:
         others = list(dict.fromkeys(str(row["id"]) for row in rows if row["id"] != step.target.id))
         if not others:
             return None
-        return Rejected(f"the name {step.name!r} is taken by {few(others, _LISTED)}", hint="choose another name")
+        return Rejected(f"the name {step.name!r} is taken by {few(others)}", hint="choose another name")
 
     def _with_secrets(self, step: Step, details: list[str]) -> Step:
         """Return a step that sends the secrets of what is there again, where that is wanted."""

@@ -191,8 +191,8 @@ class Writer:
         planner = self.planner
         planner.lists = ServerLists(self.app)
         going, stays, _ = judged(planner, self.plan, candidates_of(planner, self.plan), staying)
-        staying |= {each.id: each.why for each in stays}
-        return {each.id for each in going}
+        staying |= {kept.id: kept.why for kept in stays}
+        return {step.target.id for step in going}
 
     def _pruned_one(self, step: Step, why: str | None) -> Applied:
         """Return what became of one thing, read once more before it goes. Raises ApiError, Signalled."""
