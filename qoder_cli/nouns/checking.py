@@ -175,7 +175,7 @@ def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:
         yield at
 
 
-def problems_of_hidden(node: Node, at: Path = (), *, ignored: Collection[str] = ()) -> Iterator[Problem]:
+def problems_of_hidden(node: Node, *, ignored: Collection[str] = ()) -> Iterator[Problem]:
     """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so.
 
     What is `ignored` is not sent.

@@ -30,10 +30,7 @@ from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, by_key, 
 from qoder_cli.nouns.edits.owner import recorded
 from qoder_cli.nouns.edits.step import Send, Step
 from qoder_cli.nouns.how import Exporting, How, Lists
-from qoder_cli.nouns.parts import RESERVED as RESERVED
-from qoder_cli.nouns.parts import VARIABLES as VARIABLES
-from qoder_cli.nouns.parts import Resource, labels_of
-from qoder_cli.nouns.parts import assignments as assignments
+from qoder_cli.nouns.parts import RESERVED, VARIABLES, Resource, assignments, labels_of
 from qoder_cli.nouns.schema import fields_of, inside
 from qoder_cli.output.yamltext import Unquoted
 

@@ -11,8 +11,10 @@ from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files.documents import FRONT, STDIN, beginning, has_front_matter, read, trees
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.declaring import field_of_held
 from qoder_cli.nouns.noun import Noun
-from qoder_cli.nouns.table import in_folders
+from qoder_cli.nouns.schema import fields_of
+from qoder_cli.nouns.table import in_folders, of_file
 
 ROOT_FILE = "qoder.yaml"
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -255,10 +257,6 @@ def in_types() -> Mapping[str, Noun]:
 
 def holds_texts(noun: Noun) -> bool:
     """Return whether the folder beside a file has the texts that the thing holds."""
-    from qoder_cli.nouns.declaring import field_of_held
-    from qoder_cli.nouns.schema import fields_of
-    from qoder_cli.nouns.table import of_file
-
     field = field_of_held(noun)
     return bool(field) and field not in fields_of(of_file(noun, is_new=True))
 

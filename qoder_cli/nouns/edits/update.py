@@ -14,7 +14,6 @@ from qoder_cli.base.errors import ApiError, CannotBe, NoResponse, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import unix
-from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import CONDITIONS, Form, missing, same
@@ -46,7 +45,7 @@ class Update:
     _now: Raw = field(default_factory=dict, init=False)
     _is_sent: bool = field(default=False, init=False)
 
-    def write(self, *, what: str = "", pace: Pace | None = None) -> Write[Resource]:
+    def write(self, *, what: str = "") -> Write[Resource]:
         """Return the write. It raises Overtaken, other QoderErrors; a stale `version` is a 409."""
         metadata = mapping(self.body.get("metadata"))
         is_markable = "metadata" in self.form.settable(self.before)
@@ -60,7 +59,6 @@ class Update:
             find=self._find,
             look=self.app.looking(*self.target.look),
             repeatable=True,
-            pace=pace,
             at_attempt=self._begin,
         )
         read_back = write.recovery
