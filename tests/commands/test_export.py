@@ -306,16 +306,26 @@ def test_export_puts_a_variable_where_apply_takes_no_token(qoder: Qoder, service
     token, url = "ghp_Abcdefghij0123456789", "https://me:hunter2hunter2@mcp.example.com/mcp"
     deployment(service, agent=WRITER, metadata={"team": token, "plain": "x"}, description=f"see {token}")
     service.thing("agent_writer")["mcp_servers"] = [{"type": "url", "name": "docs", "url": url}]
-    ran = qoder("export", "weekly", "writer")
+    bearer, at = {"type": "static_bearer", "mcp_server_url": url}, service.world.now() - 3600
+    service.world.keep("vaults", at=at, id="vault_2", display_name="other")
+    credential = {"id": "vcred_2", "vault_id": "vault_2", "auth": bearer, "display_name": "docs"}
+    service.world.keep("vaults.credentials", "vault_2", at=at, **credential)
+    ran = qoder("export", "weekly", "writer", "other")
     assert ran.code == 0, ran.err
-    names = ["WRITER_URL", "WEEKLY_DESCRIPTION", "WEEKLY_TEAM"]
+    names = ["DOCS_TOKEN", "OTHER_MCP_SERVER_URL", "WRITER_URL", "WEEKLY_DESCRIPTION", "WEEKLY_TEAM"]
     assert ran.err.splitlines()[-1].endswith(f"these variables: {', '.join(names)}")
     assert "deployment weekly: metadata.team holds a token or a password" in ran.err
     written = "".join(texts(home).values())
     assert ("Abcdefghij" in written, "hunter2" in written) == (False, False)
     uncompared = qoder("diff")
-    assert (uncompared.code, uncompared.err.splitlines()[-1]) == (0, "2 unchanged, 3 not compared")
-    qoder.env |= {"WEEKLY_TEAM": token, "WEEKLY_DESCRIPTION": f"see {token}", "WRITER_URL": url}
+    assert (uncompared.code, uncompared.err.splitlines()[-1]) == (0, "4 unchanged, 5 not compared")
+    qoder.env |= {
+        "DOCS_TOKEN": "t-1",
+        "OTHER_MCP_SERVER_URL": url,
+        "WEEKLY_TEAM": token,
+        "WEEKLY_DESCRIPTION": f"see {token}",
+        "WRITER_URL": url,
+    }
     unchanged(qoder)
     qoder.env["WEEKLY_DESCRIPTION"] = f"see also {token}"
     refused = qoder("apply", "--yes")
