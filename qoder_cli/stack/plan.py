@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Rejected, first_by_rank
 from qoder_cli.base.ids import nearest
+from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.words import few
@@ -202,7 +203,9 @@ class Planner:
                 hint="correct the file, or give the new one another name",
             )
             step = step.with_(error=cannot)
-        self._problems += [declared.place.problem(token.text, token.at) for token in tokens_in(tree_of(step.body))]
+        for token in tokens_in(tree_of(step.body)):
+            at = (noun.naming.named_by,) if any(map(is_ours, token.at)) else token.at  # our mark has its name
+            self._problems.append(declared.place.problem(token.text, at))
         item = Planned(step, declared, remarks=tuple(remarks), details=tuple(details))
         return self._owned(item)
 

@@ -280,6 +280,14 @@ def test_apply_sends_no_token_from_a_variable_where_something_else_belongs(desk:
     assert (TOKENS[4] in ran.err, [each for each in desk.asked if not each.startswith("GET")]) == (False, [])
 
 
+def test_apply_makes_no_name_of_a_token_from_a_variable(desk: Desk) -> None:
+    desk.qoder.env["TOKEN"] = TOKENS[4]
+    (Path(desk.file({**FILE, "name": "${TOKEN}"})).parent / "qoder.yaml").write_text("stack: s\n")
+    ran = desk.qoder("apply", "--yes", desk.file({**FILE, "name": "${TOKEN}"}))
+    assert (ran.code, ran.err.count("token"), ran.err.count("name: is, or holds, a token")) == (2, 2, 1), ran.err
+    assert (TOKENS[4] in ran.err, [each for each in desk.asked if not each.startswith("GET")]) == (False, [])
+
+
 def test_apply_shows_names_and_messages_as_they_are(desk: Desk) -> None:
     texts = {
         "name": "sk-learn-pipeline-nightly-report",
