@@ -90,67 +90,62 @@ class Exported(NamedTuple):
 # What is meant.
 
 
-class Chooser:
-    """Finds what is to be exported."""
+def all_things(lists: ServerLists) -> list[Exportable]:
+    """Return all that is alive and that files can declare. Raises ApiError."""
+    return [
+        exportable(lists, noun, raw)
+        for noun in in_folders().values()
+        for raw in lists.rows(noun)
+        if how_of(noun).ours(raw)
+    ]
 
-    def __init__(self, app: App, lists: ServerLists) -> None:
-        self.app, self.lists = app, lists
 
-    def everything(self) -> list[Exportable]:
-        """Return all that is alive and that files can declare."""
-        return [each for noun in in_folders().values() for each in self._of_kind(noun)]
+def things_of(lists: ServerLists, stack: str) -> list[Exportable]:
+    """Return what carries the mark of a stack. Raises NotFound if nothing does, ApiError."""
+    rows = [(noun, raw) for noun in in_folders().values() for raw in lists.rows(noun)]
+    marked = [exportable(lists, noun, raw) for noun, raw in rows if owner_of(noun, raw) == stack]
+    if not marked:
+        raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
+    return marked
 
-    def of_stack(self, stack: str) -> list[Exportable]:
-        """Return what carries the mark of a stack. Raises NotFound if nothing does."""
-        marked = [
-            Exportable(noun, row, self._name_of(noun, row))
-            for noun in in_folders().values()
-            for row in self.lists.rows(noun)
-            if owner_of(noun, row) == stack
-        ]
-        if not marked:
-            raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
-        return marked
 
-    def named(self, typed: str) -> Exportable:
-        """Return what has an id or a name, of whatever kind. Raises UsageError, ApiError."""
-        prefix = next((each for each in KINDS_OF_IDS if typed.startswith(each)), None)
-        if prefix is not None:
-            return self._of_id(typed, prefix)
-        ids.id_or_name(typed, "agent_", "thing", "an id or an exact name")
-        everything = self.everything()
-        named = [each for each in everything if each.name == typed]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            which = few([f"{each.noun.called} {each.id}" for each in named])
-            raise UsageError(f"{len(named)} things are named {typed!r}: {which}", hint="give the id of one")
-        near = nearest(typed, [each.name for each in everything])
-        hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
-        raise NotFound(f"nothing is named {typed!r}", hint=hint)
+def thing_named(lists: ServerLists, typed: str) -> Exportable:
+    """Return what has an id or a name, of whatever kind. Raises UsageError, ApiError."""
+    prefix = next((prefix for prefix in KINDS_OF_IDS if typed.startswith(prefix)), None)
+    if prefix is not None:
+        return _of_id(lists, typed, prefix)
+    ids.id_or_name(typed, "agent_", "thing", "an id or an exact name")
+    things = all_things(lists)
+    same = [thing for thing in things if thing.name == typed]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        which = few([f"{thing.noun.called} {thing.id}" for thing in same])
+        raise UsageError(f"{len(same)} things are named {typed!r}: {which}", hint="give the id of one")
+    near = nearest(typed, [thing.name for thing in things])
+    hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
+    raise NotFound(f"nothing is named {typed!r}", hint=hint)
 
-    def _of_id(self, typed: str, prefix: str) -> Exportable:
-        noun = next((noun for noun in in_folders().values() if noun.prefix == prefix), None)
-        if noun is None:
-            kinds = few([noun.called for noun in in_folders().values()])
-            raise UsageError(f"{typed[:60]!r} is {ids.a(KINDS_OF_IDS[prefix])}", hint=f"name one of: {kinds}")
-        if NOT_OF_AN_ID.search(typed) or typed == prefix:
-            raise UsageError(f"{typed[:60]!r} is not an id", hint="give an id or an exact name")
-        raw = self.lists.of_id(noun, typed) or self.lists.read(noun, typed)
-        if raw.get("archived_at"):
-            raise Rejected(
-                f"{noun.called} {typed} is archived, which no file can say; nothing was written",
-                hint="name one that is not",
-            )
-        return Exportable(noun, raw, self._name_of(noun, raw))
 
-    def _of_kind(self, noun: Noun) -> Iterator[Exportable]:
-        for raw in self.lists.rows(noun):
-            if how_of(noun).ours(raw):
-                yield Exportable(noun, raw, self._name_of(noun, raw))
+def _of_id(lists: ServerLists, typed: str, prefix: str) -> Exportable:
+    noun = next((noun for noun in in_folders().values() if noun.prefix == prefix), None)
+    if noun is None:
+        kinds = few([noun.called for noun in in_folders().values()])
+        raise UsageError(f"{typed[:60]!r} is {ids.a(KINDS_OF_IDS[prefix])}", hint=f"name one of: {kinds}")
+    if NOT_OF_AN_ID.search(typed) or typed == prefix:
+        raise UsageError(f"{typed[:60]!r} is not an id", hint="give an id or an exact name")
+    raw = lists.of_id(noun, typed) or lists.read(noun, typed)
+    if raw.get("archived_at"):
+        raise Rejected(
+            f"{noun.called} {typed} is archived, which no file can say; nothing was written",
+            hint="name one that is not",
+        )
+    return exportable(lists, noun, raw)
 
-    def _name_of(self, noun: Noun, raw: Raw) -> str:
-        return self.lists.name_of(noun, raw) or str(raw["id"])
+
+def exportable(lists: ServerLists, noun: Noun, raw: Raw) -> Exportable:
+    """Return something of a server with its name; without one, its id. Raises ApiError."""
+    return Exportable(noun, raw, lists.name_of(noun, raw) or str(raw["id"]))
 
 
 # Variables.
@@ -245,7 +240,7 @@ class Exporter:
     """Makes the files of things, and says what they cannot carry."""
 
     def __init__(self, app: App, lists: ServerLists, chosen: Sequence[Exportable], plain: Collection[str] = ()) -> None:
-        self.app, self.lists = app, lists
+        self.lists = lists
         self.notes: list[str] = []  # for the person who exports
         self.broken: list[str] = []  # what cannot be exported at all
         once = {each.id: each for each in chosen}

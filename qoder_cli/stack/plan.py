@@ -146,16 +146,16 @@ class Planner:
     def plan(self) -> Plan:
         """Return the plan for all that is declared. Raises BadFiles with all that is wrong, ApiError."""
         self._await_lists()
-        found = self._found()
+        current_of = self._current_things()
         made: dict[Declaration, Planned] = {}
         known: dict[Declaration, Known] = {}
         numbers = {declared: number for number, declared in enumerate(self.reading.things)}
         for declared in self.reading.things:
-            current = found.get(declared)
+            current = current_of.get(declared)
             if declared.parent is not None and (holder := made[declared.parent].step.current) is not None:
                 current = self._only(declared, self._candidates(declared, str(holder["id"])))
-            needed = dict.fromkeys(numbers[each] for each in declared.needs if each in numbers)
-            made[declared] = item = replace(self.item(declared, current, known), needs=tuple(needed))
+            needs = dict.fromkeys(numbers[needed] for needed in declared.needs if needed in numbers)
+            made[declared] = item = replace(self.item(declared, current, known), needs=tuple(needs))
             known[declared] = Known(item.step.current, item.step.is_open)
         self._adopt_holders(made)
         self._problems += _twice([*made.values()])
@@ -223,17 +223,17 @@ class Planner:
 
     # What is there.
 
-    def _found(self) -> dict[Declaration, Raw | None]:
+    def _current_things(self) -> dict[Declaration, Raw | None]:
         """Return what the server has of each thing that nothing else holds. Raises ApiError."""
         alone = [declared for declared in self.reading.things if declared.parent is None]
-        found = {declared: self._current(declared) for declared in alone}
+        current_of = {declared: self._current(declared) for declared in alone}
         for noun in dict.fromkeys(declared.noun for declared in alone):
-            new = [each for each in alone if each.noun is noun and found[each] is None and "id" not in each.own]
-            unlisted: dict[str, list[Raw]] = {}
+            of_kind = [declared for declared in alone if declared.noun is noun and "id" not in declared.own]
+            new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
             if noun.kind is not None and noun.kind.is_declared:
-                unlisted = self.lists.unlisted(noun, [each.name for each in new if not unset_in(each.name)])
-            found |= {each: self._only(each, unlisted[each.name]) for each in new if each.name in unlisted}
-        return found
+                unlisted = self.lists.unlisted(noun, [name for name in new if not unset_in(name)])
+                current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}
+        return current_of
 
     def _current(self, declared: Declaration) -> Raw | None:
         noun, id = declared.noun, declared.own.get("id")
@@ -270,7 +270,7 @@ class Planner:
 
         Raises ApiError.
         """
-        declared_as = {(each.noun.words, key_of(each)): each for each in self.reading.things}
+        declared_as = {(declared.noun.words, key_of(declared)): declared for declared in self.reading.things}
         notes = recent(self.app.store, self.app.settings, now=self.app.clock.now())
         notes = [note for note in notes if (note.noun, note.name) in declared_as]
         until = max((note.at for note in notes), default=0.0) + LAGS
@@ -372,7 +372,7 @@ class Planner:
         if path := self.reading.folder.path_from(place.file, name):
             return f"no {noun.called} is named {name!r}; did you mean the file, {path}?"
         names = [known for known in map(name_of, self.lists.rows(noun)) if known]
-        names += [each.name for each in self.reading.things if each.noun is noun]
+        names += [declared.name for declared in self.reading.things if declared.noun is noun]
         near = nearest(name, names)
         also = f"; did you mean {near[0]!r}?" if near else ", neither in these files nor on the server"
         return f"no {noun.called} is named {name!r}{also}"

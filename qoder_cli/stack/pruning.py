@@ -178,12 +178,9 @@ def _texts_in(value: Any) -> Iterator[str]:
     """Yield all texts in a value: an id that is used stands somewhere among them."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts_in(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts_in(each)
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
 
 
 def _used_by(raw: Raw, ids: Mapping[str, Any]) -> set[str]:

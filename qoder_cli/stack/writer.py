@@ -97,7 +97,7 @@ class Writer:
             if self.results[number] is None:
                 settle(number, applied)
             self._beat()  # before the next are begun: the turn may have grown old meanwhile
-            pool.give([each for each in ready if self.results[each] is None])
+            pool.give([number for number in ready if self.results[number] is None])
             ready.clear()
 
         def settle(number: int, applied: Applied) -> None:
