@@ -101,7 +101,6 @@ def _check(app: App, paths: Sequence[str]) -> None:
     """Print what files declare. Raises BadFiles with every problem."""
     from qoder_cli.stack.declarations import read
     from qoder_cli.stack.folder import ROOT_FILE, find
-    from qoder_cli.stack.writer import kind_of
 
     declared = read(find(paths), app.env, stdin=app.stdin, may_lack=True)
     if not declared.things and any(os.path.basename(path) != ROOT_FILE for path in paths):
@@ -109,6 +108,6 @@ def _check(app: App, paths: Sequence[str]) -> None:
     for warning in declared.warnings:
         app.progress.warn(warning)
     rows: list[DeclaredData] = [
-        {"kind": kind_of(thing.noun), "name": thing.name, "file": str(thing.place)} for thing in declared.things
+        {"kind": thing.noun.kind_name, "name": thing.name, "file": str(thing.place)} for thing in declared.things
     ]
     app.output.records([dict(row) for row in rows], id="name")

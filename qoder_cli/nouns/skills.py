@@ -16,7 +16,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, UsageErr
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
-from qoder_cli.base.pool import in_order, throw
+from qoder_cli.base.pool import throw
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
@@ -27,7 +27,7 @@ from qoder_cli.nouns.edits.owner import CONTENT, content_digest, name_in_mark
 from qoder_cli.nouns.edits.step import Origin, Send, Step
 from qoder_cli.nouns.files import safe_name, save
 from qoder_cli.nouns.how import Content, Exporting, How, Lists, Unexportable
-from qoder_cli.nouns.named import alive
+from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.table import NOUNS, path_of
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
@@ -39,7 +39,6 @@ MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
 _MOST = 10_000  # files
 _LONGEST = 1024  # characters of a path
-_AT_A_TIME = 8  # skills to read, if lists lack names
 _IGNORED = ("__MACOSX", "__pycache__")  # and all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -161,6 +160,12 @@ def rooted(files: Files) -> Files:
     return {name.partition("/")[2]: content for name, content in files.items()}
 
 
+def _check_names(files: Files) -> None:
+    """Raise Unfit for a name that not every system takes."""
+    if odd := [part for path in files for part in path.split("/") if safe_name(part) != part]:
+        raise Unfit(f"has {odd[0]!r}, which not every system takes as a name")
+
+
 def zipped(files: Files) -> bytes:
     """Return a zip of files; the same files give the same bytes."""
     buffer = io.BytesIO()
@@ -195,16 +200,10 @@ def name_in(files: Files, path: str) -> str:
 
 def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one. Raises UsageError for several."""
-    rows = alive(app.client, _SKILL, whole=True)
-    ours = list(filter(is_ours, rows))
-    named = [each for each in ours if each.get("name") == name]
-    if not named:
-        silent = [each for each in ours if not text(each.get("name"))]
-        names = in_order(lambda each: name_of(app, each), silent, at_a_time=_AT_A_TIME)
-        named = [each for each, its in zip(silent, names, strict=True) if its == name]
+    named = ServerLists(app).named(_SKILL, name)
     if len(named) > 1:
-        found = ", ".join(str(each["id"]) for each in named)
-        raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {found}")
+        ids = ", ".join(str(skill["id"]) for skill in named)
+        raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {ids}")
     return next(iter(named), None)
 
 
@@ -246,13 +245,18 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
     return ask()
 
 
+def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
+    """Return the files of a version. Raises Unfit, ApiError."""
+    return rooted(unzipped(content_of(app, id, version, retry=retry), UNPACKED))
+
+
 def is_same(app: App, skill: Raw, files: Files) -> bool:
     """Return whether its newest version has these files, as far as it can be compared."""
     version = newest(skill)
     if version is None:
         return False
     try:
-        return rooted(unzipped(content_of(app, str(skill["id"]), version), UNPACKED)) == files
+        return files_of(app, str(skill["id"]), version) == files
     except (ApiError, Unfit) as error:
         app.progress.note(f"cannot compare it with version {version} ({error}); uploading it")
         return False
@@ -283,7 +287,7 @@ def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -
 
     def is_ours(number: str) -> bool:
         try:
-            return rooted(unzipped(content_of(app, id, number, retry=False), UNPACKED)) == files
+            return files_of(app, id, number, retry=False) == files
         except Unfit as error:
             raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
 
@@ -322,9 +326,7 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
     """
     try:
         files = rooted(unzipped(content, UNPACKED))
-        for part in {part for path in files for part in path.split("/")}:
-            if safe_name(part) != part:
-                raise Unfit(f"has {part!r}, which not every system takes as a name")
+        _check_names(files)
     except Unfit as error:
         raise NoResponse(f"the response {error}") from None
 
@@ -384,7 +386,7 @@ def _differs(lists: Lists, raw: Raw) -> str:
     if version is None or not noted:
         return "nothing says what its content was"
     try:
-        files = rooted(unzipped(content_of(lists.app, str(raw["id"]), version), UNPACKED))
+        files = files_of(lists.app, str(raw["id"]), version)
     except Unfit as error:
         return f"its version {version} {error}"
     return "" if content_digest(files) == noted else f"its version {version} is not what was uploaded first"
@@ -396,10 +398,8 @@ def _export(export: Exporting, fields: Raw) -> Raw:
     if version is None:
         raise Unexportable("has no version")
     try:
-        files = rooted(unzipped(content_of(export.lists.app, str(export.raw["id"]), version), UNPACKED))
-        odd = next((part for path in files for part in path.split("/") if safe_name(part) != part), None)
-        if odd is not None:
-            raise Unfit(f"has {odd!r}, which not every system takes as a name")
+        files = files_of(export.lists.app, str(export.raw["id"]), version)
+        _check_names(files)
         name_in(files, "it")
     except Unfit as error:
         raise Unexportable(str(error)) from None

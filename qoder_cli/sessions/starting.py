@@ -9,10 +9,10 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, RunFailed, Signalled, UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Run, filled, mapping
-from qoder_cli.nouns.deployments import TOKENS, VARIABLES, assignments, settable
+from qoder_cli.nouns.deployments import TOKENS, settable
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.named import id_of
-from qoder_cli.nouns.parts import VARIABLE
+from qoder_cli.nouns.parts import VARIABLE, VARIABLES, assignments
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sessions.answers import Delivery
 from qoder_cli.sessions.log import Events, Log

@@ -11,7 +11,6 @@ from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
-from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Part, ReadBack, Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, read, target_of
@@ -39,7 +38,6 @@ def creating(
     *parents: str,
     files: Sequence[Part] = (),
     what: str = "",
-    pace: Pace | None = None,
 ) -> Write[Resource]:
     """Return the write that creates a thing, once; with `files`, as a form.
 
@@ -73,7 +71,6 @@ def creating(
         shows=lambda found: ours.can_be(found.raw),
         find=ours.find if is_marked else None,
         look=app.looking(*words_of(noun, "list", *parents)),
-        pace=pace,
         at_attempt=ours.note_attempt,
     )
     write.recovery = write.recovery._replace(already=already)
