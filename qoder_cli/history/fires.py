@@ -234,10 +234,11 @@ class _Judge:
 
     def _take_named(self, run: RunRecord) -> bool:
         """Take a run for the fire that it names, if there is one, and it came within a day."""
-        assert run.due is not None
-        place = bisect_left(self._times, run.due)
-        near = min(self._times[max(place - 1, 0) : place + 1], key=lambda at: abs(at - run.due), default=None)  # type: ignore[operator]
-        if near is None or abs(near - run.due) > _NEAR or _lateness(run, near) > DAY:
+        due = run.due
+        assert due is not None
+        place = bisect_left(self._times, due)
+        near = min(self._times[max(place - 1, 0) : place + 1], key=lambda at: abs(at - due), default=None)
+        if near is None or abs(near - due) > _NEAR or _lateness(run, near) > DAY:
             return False
         self._came[self._number_of[near]].append((near, run))
         return True

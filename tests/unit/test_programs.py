@@ -334,14 +334,15 @@ def _drawn(rows: list[Row], random: random.Random) -> list[str]:
 
 
 def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, policy: Policy) -> None:
-    draws = random.Random(49)
-    rows = [row for row in ROWS.values() if shutil.which(row.words[0], path=folder.env["PATH"])]
-    left = 2_000 if ALL_CELLS else 60
+    draws, rows = random.Random(49), [*ROWS.values()]
+    left = 2_400 if ALL_CELLS else 75
     while left:
         command = shlex.join(_drawn(rows, draws))
         if decide(policy, Subject("tool", "Bash", {"command": command})).answer != "allow":
             continue
         left -= 1
+        if not shutil.which(shlex.split(command)[0], path=folder.env["PATH"]):
+            continue  # it is drawn all the same, so that each machine draws the same
         shutil.rmtree(folder.out)
         (folder.out / "sub").mkdir(parents=True)
         (folder.out / "x").write_text("x\n")

@@ -168,7 +168,7 @@ def _helps(command: dict[str, Any]) -> list[str]:
     return [param["help"] for params in ("arguments", "options") for param in command[params]]
 
 
-PAGES = [path.relative_to(HOUSE.parent).as_posix() for path in (HOUSE / "help" / "pages").glob("*.md")]
+PAGES = [path.relative_to(HOUSE.parent).as_posix() for path in sorted((HOUSE / "help" / "pages").glob("*.md"))]
 PAGES += ["README.md", "CHANGELOG.md"]
 PAGES += [f"tests/shown/{name}.txt" for name in ("help", "mistakes", "run-list", "deploy-run", "others")]
 
