@@ -52,6 +52,7 @@ _WIDEST_BAR = 20  # columns
 
 _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
 _SINCE = "Created since an age (7d), date or time."
+_UNTIL = "Created until then (default: now; never in the future)."
 _OF = "Only of this deployment."
 _OVER = "Exit 8 if more was used."
 _RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
@@ -61,7 +62,7 @@ _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its
 def usage(
     app: App,
     since: str = option("--since", "WHEN", _SINCE, default="30d"),
-    until: Text = option("--until", "WHEN", "Created until then."),
+    until: Text = option("--until", "WHEN", _UNTIL),
     by: By = option("--by", None, "What to add up by.", default="deployment"),
     deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
     over: Text = option("--over", "CREDITS", _OVER),
@@ -89,6 +90,7 @@ def usage(
     Examples:
       qoder usage
       qoder usage --by day -o html > usage.html
+      qoder usage --since 2026-05-01 --until 2026-06-01 -o csv > may.csv
       qoder usage --since 1d --deployment nightly-report --over 50"""
     view = View(app, viewing, COLUMNS)
     limit = amount(over) if over is not None else None

@@ -133,7 +133,7 @@ wide  like table, with every column, however wide the terminal is
 pretty  the table of a terminal in a pipe, too: for `watch` and mail
 markdown  a Markdown table of every column: for comments and chats; of `diff`, the plan
 csv  a header and the columns of a pipe, quoted as RFC 4180 says; reports and logs have none
-html  a page for a browser in one file, without scripts or network; only of `report` and `usage`
+html  one file for a browser, without scripts or network (mail it as an attachment); only of `report` and `usage`
 json  one document: an object for a single id, an array for several ids, for `-` and for lists (`qoder schema output`)
 jsonl  one object per line
 yaml  one document with the same data as json

@@ -53,6 +53,7 @@ class SharedTrigger(Trigger):
         keys: KeyStore,
         *,
         pace: Pace | None = None,
+        on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
     ) -> None:
         settings = app.client.settings
@@ -62,7 +63,7 @@ class SharedTrigger(Trigger):
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
         others = others_in(keys, self._claim, app.clock)
-        super().__init__(app, order, pace=pace, others=others, on_known=on_known)
+        super().__init__(app, order, pace=pace, others=others, on_sending=on_sending, on_known=on_known)
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: Instant | None = None
         self._triggered = False
@@ -225,7 +226,7 @@ class SharedTrigger(Trigger):
     def _send(self) -> Any:
         self._triggered = True
         try:
-            self.write.send()
+            self._send_now()
         except BaseException as failure:  # signals, too: the store is to know
             self._failure = failure
         if self.write.result is None:

@@ -64,7 +64,7 @@ class TypedSession(NamedTuple):
         return self.session_id
 
     def command(self, app: App, verb: str, *words: str) -> list[str]:
-        return app.command(ids.noun(self.id), verb, self.id, *words)
+        return app.command(ids.noun(self.id, verb), verb, self.id, *words)
 
 
 class Turn(NamedTuple):

@@ -163,7 +163,7 @@ def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
     if why:
         app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
     elif call.kind == "custom":
-        how = shlex.join(app.command("session", "answer", call.session_id, call.id, "--with"))
+        how = shlex.join(app.command("run", "answer", call.session_id, call.id, "--with"))
         app.progress.note(f"to give its result: {how} TEXT")
     return not why and call.kind != "custom"
 

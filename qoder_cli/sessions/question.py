@@ -79,7 +79,7 @@ def withheld(app: App, call: Call) -> str:
         return HIDDEN
     if not is_too_long(app, call):
         return ""
-    see = " ".join(app.looking("session", "pending", call.session_id, "--json"))
+    see = " ".join(app.looking("run", "pending", call.session_id, "--json"))
     return f"{TOO_LONG} (to {TO_READ_IT}: {see})"
 
 

@@ -50,12 +50,23 @@ def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machi
     first = machines.machine("a")(*NIGHT)
     again = [machines.machine("b", "run:404*2")(*NIGHT), machines.machine("a")(*NIGHT)]
     assert [seen(each) for each in (first, *again)] == [(0, machines.runs[0])] * 3
+    assert [each.json.get("already_started") for each in (first, *again)] == [None, True, True]
+    assert ["starting " in each.err for each in (first, *again)] == [True, False, False]
     assert machines.triggers == 1
     listed = machines.machine("c")("key", "get", "night-1", "--json").json
     assert {**listed, "since": None} == {
         "key": "night-1", "state": "started", "deployment": "dep_demo",
         "run": machines.runs[0], "adopted": False, "since": None, "machine": None,
     }  # fmt: skip
+
+
+def test_deploy_run_without_a_home_folder_loses_no_shared_key(machines: Machines) -> None:
+    machine = machines.machine("a")
+    machine.env["QODER_STATE_DIR"] = "/dev/null/state"
+    first, again = machine(*NIGHT), machine(*NIGHT)
+    assert (seen(first), again.json["already_started"], machines.triggers) == ((0, machines.runs[0]), True, 1)
+    [warning] = [line for line in first.err.splitlines() if line.startswith("warning:")]
+    assert "; `last` will not know of this run" in warning
 
 
 def test_deploy_run_asks_the_api_a_few_times_more_with_a_shared_store(machines: Machines) -> None:

@@ -702,3 +702,18 @@ def test_a_policy_that_others_may_write_or_replace_is_warned_of(tmp_path: Path) 
         (0o600, 0o757): [str(folder)],
         (0o600, 0o1777): [],
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("rm -rf reports/x", "no rule covers `rm -rf`"),
+        ("cat --frobnicate a", "no rule covers `cat --frobnicate`"),
+        ("terraform apply", "no rule covers terraform apply"),
+        ("mkdir", "no rule covers mkdir with so few operands"),
+        ("head -n many a", "no rule covers this value of -n"),
+        ("cat ''", "an operand is empty"),
+    ],
+)
+def test_a_policy_says_which_part_of_a_command_no_rule_covers(policy: Policy, command: str, why: str) -> None:
+    assert decide(policy, bash(command)).why == why
