@@ -4,13 +4,13 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import LAST, a, deployment_of, nearest
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.help import ALIKE, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
+from qoder_cli.help.documented import rows_of
 from qoder_cli.http.redact import by_shape
 
 # Not understood either; what follows one is never repeated.
@@ -74,9 +74,7 @@ def thesaurus() -> Thesaurus:
     groups: dict[str, tuple[str, ...]] = {}
     habits: list[Habit] = []
     values: dict[str, str] = {}
-    lines = Path(__file__).with_name("thesaurus.tsv").read_text("utf-8").splitlines()
-    rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    for names, where, hint in rows[1:]:
+    for names, where, hint in rows_of("thesaurus.tsv"):
         if names.startswith("@") and where == "=":
             groups[names] = tuple(hint.split(", "))
             continue
