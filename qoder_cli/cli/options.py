@@ -216,7 +216,7 @@ def wanted_of(
     require_satisfied: bool = False,
     several: bool = False,
 ) -> "Wanted | None":
-    """Return what the wait shall be, as typed; None for no wait. Raises UsageError.
+    """Return what to wait for, as typed; None for no wait. Raises UsageError.
 
     With `wait` there always is one; with `several` it is for more than one run.
     """
@@ -451,7 +451,7 @@ def is_list(typed: Sequence[str]) -> bool:
 
 
 def or_last(typed: str | None, app: App, *, of_sessions: bool = False) -> str:
-    """Return the run that was typed, else `last`, told on stderr.
+    """Return the run that was typed, else `last`, which stderr then says.
 
     Raises UsageError in a script: an empty variable must not stand for a run.
     """

@@ -32,7 +32,7 @@ _NO_RESULT = "--result takes no value: it prints the agent's final message; noth
 _WITH = "pass what the tool returns as --with TEXT|@FILE|-"
 # What else is not reading: suggested for a single slip only, that nobody makes who means something else.
 CHANGING = frozenset(("apply", "chat", "create", "login", "new", "retry", "run", "token", "unpause", "update"))
-# Where the thing is not named, what can be said of a verb; and groups of the thesaurus that act.
+# Hints where only a verb was typed; and groups of the thesaurus that act.
 _FIRST = "the noun comes first: qoder NOUN VERB; for a list of commands: `qoder help commands`"
 _GET = "to show a run: `qoder run get RUN`"
 _ACTS = ("@start", "@retry", "@stop", "@delete", "@restore", "@change")

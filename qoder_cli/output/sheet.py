@@ -16,7 +16,7 @@ class ForeignText(str):
 
 
 class SheetLine(NamedTuple):
-    """A line of a section: whose it is, what is said, and the commands to type next."""
+    """A line of a section: a label, the text in pieces, and the commands to type next."""
 
     label: str
     pieces: Sequence[str]

@@ -212,7 +212,7 @@ def board(rows: Sequence[Fields], width: int) -> Table:
 
 
 class DrawnTable:
-    """A list: the first rows fix the columns. It begins anew where rows to come contradict what was said of all.
+    """A list: the first rows fix the columns. It starts again when a new row differs in a column that was left out.
 
     `order` has the names of the columns in the order in which they matter; if it is empty all of them are shown, whole.
     """

@@ -12,7 +12,7 @@ from qoder_cli.report.entries import CannotTell, Coming, Counted, Entry, Failed,
 
 _LONGEST_CALL = 50  # characters
 _MOST_LINES = 12  # of a section
-_MOST_ALIKE = 3  # of deployments of which the same cannot be told
+_MOST_ALIKE = 3  # deployments about which the same is unknown
 _MOST_TIMES = 6  # of a line
 _TITLES = {
     "needs_you": ("Needs you", "yellow"),
@@ -168,7 +168,7 @@ class ReportPage:
             yield SheetLine(self.label(entry), [self.facts(entry)])
 
     def facts(self, entry: Ran) -> str:
-        """Return what is said of the runs of a deployment."""
+        """Return a line about the runs of a deployment."""
         runs = _count(entry.runs, "run")
         if more := entry.runs - entry.runs_before:
             runs += f" ({more:+})"

@@ -39,7 +39,7 @@ class Kind(NamedTuple):
     sign: str
 
 
-# By what is said of them; the worst first: of several in one place it is the worst that is drawn.
+# By the word for them, the worst first: of several in one place the worst is drawn.
 _KINDS = {
     "failed": Kind("failed", "×"),
     "waits for you": Kind("waits", "?"),
@@ -54,7 +54,7 @@ _WORST_FIRST = {word: place for place, word in enumerate(_KINDS)}
 
 
 class Mark(NamedTuple):
-    """What was so `times` from one time to another, in unix seconds; and what more is to be said of it."""
+    """What was so `times` from one time to another, in unix seconds; and a detail."""
 
     word: str
     since: float
