@@ -433,16 +433,16 @@ def whole_id(typed: str, app: App) -> str:
     match ids_shortened_to(app.store, app.settings.host, head):
         case [_] if app.flags.yes:
             why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
-            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+            raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case [only]:
             app.progress.note(f"{typed} is {only}{behind}")
             return f"{only}{behind}"
         case []:
             why = f"{typed} is a shortened id, and none that was seen on this machine fits"
-            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+            raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case several:
             why = f"{typed} fits {len(several)} ids: {few(several, 10)}"
-            raise UsageError(why, hint="give the whole id")
+            raise UsageError(why, hint="give the full id")
 
 
 def is_list(typed: Sequence[str]) -> bool:

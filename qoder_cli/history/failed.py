@@ -71,7 +71,7 @@ class _Reader:
                 self._app.progress.beat()
                 rows = [Run.read(row) for row in page["data"]]
                 if not isinstance(page.get("has_more", False), bool):
-                    raise Unavailable(f"the list of runs of {called} does not say whether it is whole{_NOTHING}")
+                    raise Unavailable(f"the list of runs of {called} does not say whether it is complete{_NOTHING}")
                 runs = [run for run in rows if run is not None and run.deployment_id in (None, of or run.deployment_id)]
                 if len(runs) < len(rows) or (of is None and any(run.deployment_id is None for run in runs)):
                     raise Unavailable(f"the response is not the list of runs of {called}{_NOTHING}")

@@ -470,7 +470,7 @@ def test_session_approve_of_a_call_with_a_secret_is_by_nobody_who_relies_on_what
     assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "run", "deny", "sess_1", "evt_1"], [])
     ran = qoder("session", *APPROVE.split())
     assert ran.code == 0
-    assert "without having been shown whole" in ran.err
+    assert "without having been shown in full" in ran.err
 
 
 # What the server makes of an answer.

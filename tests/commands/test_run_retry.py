@@ -102,7 +102,7 @@ def test_run_retry_refuses_a_run_that_names_no_deployment(qoder: Qoder, status: 
     qoder.wire.on(*RUN, {**DONE, "status": status, "deployment_id": None})
     ran = qoder("run", "retry", "drun_1", "--again", "--json")
     assert (ran.code, ran.out, ran.error["run_state"]) == (6, "", "none")
-    assert "does not say of which deployment" in ran.error["message"]
+    assert "does not name its deployment" in ran.error["message"]
 
 
 def test_run_retry_of_one_run_starts_one_however_often_it_is_asked_for(place: Place) -> None:
