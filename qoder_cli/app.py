@@ -51,6 +51,7 @@ class Tracked:
     started: "list[Run]" = field(default_factory=list)  # what was triggered
     observer: Any = None  # of the one run: a runs.observe.Observer
     retries: dict[str, str] = field(default_factory=dict)  # runs that were started here, to those they retry
+    already_started: set[str] = field(default_factory=set)  # runs that keys had before: this command started none
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
@@ -221,7 +222,12 @@ class App:
     def store(self) -> "Store":
         from qoder_cli.local.store import Store
 
-        return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
+        return Store(
+            self.env,
+            warn=self.progress.warn,
+            debug=self._debug if self.flags.debug else None,
+            shares_keys=lambda: self.settings.keys is not None,
+        )
 
     @cached_property
     def seen_names(self) -> "SeenNames":
@@ -231,14 +237,19 @@ class App:
         return SeenNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
-        """Return a run with what this machine knows of it: its deployment's name, the run that it retries.
+        """Return a run with what is known of it here: its deployment's name, the run that it retries, who started it.
 
         Nothing is requested for it.
         """
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             id = text(run.raw.get("id"))  # a list may hold anything
             retry_of = self.tracked.retries.get(id or "") or self.seen_names.retries.get(id or "")
-            return replace(run, name_seen=self.seen_names.name_of(run.deployment_id), retry_of=retry_of)
+            return replace(
+                run,
+                name_seen=self.seen_names.name_of(run.deployment_id),
+                retry_of=retry_of,
+                already_started=id in self.tracked.already_started,
+            )
         return run
 
     def _remember_shown(self, ids: "Sequence[str]") -> None:

@@ -143,6 +143,7 @@ class Added(TypedDict, total=False):
         list[str], "the keys that were filled in: from its session, its times, or what this machine has seen"
     ]
     adopted: Annotated[bool, "true if the run was found in the run list after a lost response"]
+    already_started: Annotated[bool, "true if this command started nothing: its key has this run, from before"]
     retry_of: Annotated[str, "the run that was started once more with this one, by `run retry` on this machine"]
     result: Annotated[str | None, "the agent's final message or null, with --result and `run result`"]
     files: Annotated[list[str], "paths of downloaded files, with `run result -O DIR`"]
@@ -180,6 +181,7 @@ class Run(Resource):
 
     derived: Derived = field(default_factory=Derived)
     adopted: bool = False  # its trigger's response was lost, and it was found in the run list
+    already_started: bool = False  # the command was to start a run, and its key had this one
     retry_of: str | None = None  # the run that it is a retry of, as this machine knows
     name_seen: str | None = None  # its deployment's, as this machine saw it last
     asks_since: float | None = None  # when the agent began to wait for an answer, in unix seconds of the server's clock
@@ -312,6 +314,8 @@ class Run(Resource):
             added["derived"] = list(derived)
         if self.adopted:
             added["adopted"] = True
+        if self.already_started:
+            added["already_started"] = True
         if self.retry_of:
             added["retry_of"] = self.retry_of
         shown = {**self.raw, **derived, **added}

@@ -216,7 +216,7 @@ def wanted_of(
     require_satisfied: bool = False,
     several: bool = False,
 ) -> "Wanted | None":
-    """Return what the wait shall be, as typed; None for no wait. Raises UsageError.
+    """Return what to wait for, as typed; None for no wait. Raises UsageError.
 
     With `wait` there always is one; with `several` it is for more than one run.
     """
@@ -436,16 +436,16 @@ def whole_id(typed: str, app: App) -> str:
     match ids_shortened_to(app.store, app.settings.host, head):
         case [_] if app.flags.yes:
             why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
-            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+            raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case [only]:
             app.progress.note(f"{typed} is {only}{behind}")
             return f"{only}{behind}"
         case []:
             why = f"{typed} is a shortened id, and none that was seen on this machine fits"
-            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+            raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case several:
             why = f"{typed} fits {len(several)} ids: {few(several, 10)}"
-            raise UsageError(why, hint="give the whole id")
+            raise UsageError(why, hint="give the full id")
 
 
 def is_list(typed: Sequence[str]) -> bool:
@@ -454,7 +454,7 @@ def is_list(typed: Sequence[str]) -> bool:
 
 
 def or_last(typed: str | None, app: App, *, of_sessions: bool = False) -> str:
-    """Return the run that was typed, else `last`, told on stderr.
+    """Return the run that was typed, else `last`, which stderr then says.
 
     Raises UsageError in a script: an empty variable must not stand for a run.
     """

@@ -324,7 +324,7 @@ def _warn_of_runs(app: App, entries: Sequence[Entry], *, named: str | None = Non
 def _other_stores(app: App, name: str) -> list[str]:
     """Return the stores of keys beside the one to be made: that of the settings, and for memory those of the account.
 
-    Raises AuthError, ApiError, NoResponse where the account's list may not be whole.
+    Raises AuthError, ApiError, NoResponse where the account's list may be incomplete.
     """
     from qoder_cli.keys.opening import named, shown
 

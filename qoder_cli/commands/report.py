@@ -82,7 +82,7 @@ def report(
             _print(app, told.report, night)
         is_noted = remembered.note(told.memory, told.keys, at=night.now)
     if new and not told.is_empty and not is_noted:
-        app.progress.warn("what was told cannot be noted on this machine: the next --new tells it again")
+        app.progress.warn("this machine cannot note what was reported: the next --new repeats it")
     if exit_status or not new or not told.is_empty:
         finding = _JUST_NOW if told.just_now else None
         conclude(

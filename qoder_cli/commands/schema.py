@@ -93,7 +93,7 @@ def _output(names: Sequence[str]) -> dict[str, Any]:
     if len(names) != 1:
         raise UsageError("one NAME of an output is needed", hint=hint)
     if names[0] not in outputs.OUTPUTS:
-        raise UsageError(f"there is no output {names[0][:60]!r}", hint=hint)
+        raise UsageError(f"unknown output {names[0][:60]!r}", hint=hint)
     return outputs.schema(names[0])
 
 

@@ -25,7 +25,7 @@ from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, percentile, 
 from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.local.remembered import remember
-from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words, plain
+from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain
 from qoder_cli.output.data import Rows, in_order
 from qoder_cli.output.listing import LARGEST_PAGE
 
@@ -48,10 +48,10 @@ _MAY_GO = (
     "completed",
     "p50",
 )  # where all are alike
-_WIDEST_BAR = 20  # columns
 
 _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
 _SINCE = "Created since an age (7d), date or time."
+_UNTIL = "Created until then (default: now; never in the future)."
 _OF = "Only of this deployment."
 _OVER = "Exit 8 if more was used."
 _RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
@@ -61,7 +61,7 @@ _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its
 def usage(
     app: App,
     since: str = option("--since", "WHEN", _SINCE, default="30d"),
-    until: Text = option("--until", "WHEN", "Created until then."),
+    until: Text = option("--until", "WHEN", _UNTIL),
     by: By = option("--by", None, "What to add up by.", default="deployment"),
     deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
     over: Text = option("--over", "CREDITS", _OVER),
@@ -89,6 +89,7 @@ def usage(
     Examples:
       qoder usage
       qoder usage --by day -o html > usage.html
+      qoder usage --since 2026-05-01 --until 2026-06-01 -o csv > may.csv
       qoder usage --since 1d --deployment nightly-report --over 50"""
     view = View(app, viewing, COLUMNS)
     limit = amount(over) if over is not None else None
@@ -183,13 +184,13 @@ def _look(
     def row(line: UsageLine) -> Fields:
         fields = _fields(line, by, has_runs=has_runs, is_drawn=app.output.is_drawn and app.output.columns is None)
         if app.output.is_drawn and by == "day" and app.output.columns is None:
-            fields = {by: fields.pop(by), "": _bar(line.credits, most), **fields}
+            fields |= {"": Share(float(line.credits / most) if most else 0.0)}
         return fields
 
     def data(line: UsageLine) -> dict[str, Any]:
         return dict(declared(UsageSum.of(line, by, has_runs=has_runs)))
 
-    first = (by, "", *_FIRST) if by == "day" else (by, *_FIRST)
+    first = (by, "credits", "", *_FIRST[1:]) if by == "day" else (by, *_FIRST)
     if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
         unseen.append(f"{counted(unclear, 'session')} may count, too")
     about = _last_line(every, window)
@@ -332,14 +333,6 @@ def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -
     header = [name.replace("_", " ").capitalize() for name in (by, "", *columns)]
     paragraphs = [f"<p>{html.text(words[:1].upper() + words[1:])}</p>" for words in about]
     return html.document(f"Usage by {by}", [*paragraphs, html.table(header, cells, name="Usage")])
-
-
-def _bar(credits: Decimal, most: Decimal) -> str:
-    """Return a bar: the dearest day is the widest, and a day that cost anything has one."""
-    width = int(credits * _WIDEST_BAR / most) if most else 0
-    if credits and not width:
-        width = 1
-    return "█" * width
 
 
 def _last_line(every: UsageLine, window: Window) -> str:

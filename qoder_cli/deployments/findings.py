@@ -1,4 +1,4 @@
-"""Why a deployment's next run may fail: what can be told beforehand, from what it refers to and how its runs went.
+"""Why a deployment's next run may fail: what can be known beforehand, from what it refers to and how its runs went.
 
 Each finding has a weight: `problem`, its next run fails or never comes; `warning`, it may; `note`, worth knowing.
 What could not be read is a finding, too: nothing is taken for well that was not seen.

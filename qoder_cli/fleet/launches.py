@@ -71,7 +71,7 @@ class Launches:
             self._app.tracked.announce()
 
     def _say(self, number: int, run: Run) -> None:
-        """Say, once, which run was started: before it is waited for, and before a store of keys is told."""
+        """Say, once, which run was started: before waiting for it, and before a store of keys takes note of it."""
         if number in self._said:
             return
         self._said.add(number)
@@ -84,7 +84,7 @@ class Launches:
         trigger = self._under_way.get(number)  # read first: a trigger that left it has a result
         if number in self._results:
             return self._results[number]
-        if trigger is not None and trigger.run is not None:  # it stands; a store of keys was still to be told of it
+        if trigger is not None and trigger.run is not None:  # it counts, though the store of keys has not noted it yet
             return self._started(number, trigger.run)
         if trigger is None or not trigger.write.may_have_acted:
             return not_started(self.orders[number].typed), None

@@ -72,7 +72,7 @@ def _whole(typed: str, app: App) -> str | QoderError:
     if not seen or typed in seen:
         return typed
     if len(seen) > 1:
-        return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the whole id")
+        return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the full id")
     app.progress.note(f"using run {seen[0]}")
     return seen[0]
 

@@ -111,7 +111,7 @@ _TOOK = "how long completed runs took: half of them at most so long, and 95 of 1
 
 @dataclass(frozen=True)
 class UsageSum:
-    """A sum as it is told: its fields are its JSON. What is None is not known."""
+    """A sum as it is printed: its fields are its JSON. None is unknown."""
 
     by: Annotated[By, _SUMMED]
     key: Annotated[str | None, _SUMMED]

@@ -39,13 +39,13 @@ class ServerLists:
         return self._kept[key]
 
     def _pages(self, noun: Noun, *parents: str) -> list[Raw]:
-        """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may not be whole."""
+        """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may be incomplete."""
         try:
             pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
         except AuthError as error:
             raise error.with_(message=f"the list of {noun.plural}: {error.message}") from None
         if not pages or not says_whether_more(pages[-1]):
-            why = f"the list of {noun.plural} does not say whether it is whole; nothing was sent"
+            why = f"the list of {noun.plural} does not say whether it is complete; nothing was sent"
             raise NoResponse(why, hint="try again, or check the base URL: qoder doctor")
         return pages
 

@@ -136,7 +136,7 @@ def alive(
                 seen.add(row["id"])
                 yield row
     if whole and not says_whether_more(page):
-        raise NoResponse(f"the list of {noun.plural} does not say whether it is whole; nothing was sent")
+        raise NoResponse(f"the list of {noun.plural} does not say whether it is complete; nothing was sent")
 
 
 def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None) -> Raw:

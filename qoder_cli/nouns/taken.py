@@ -83,7 +83,7 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
                 raise _unclear(noun, f"the list of {noun.plural} has something else in it")
             yield row
     if not says_whether_more(page):
-        raise _unclear(noun, f"the list of {noun.plural} does not say whether it is whole")
+        raise _unclear(noun, f"the list of {noun.plural} does not say whether it is complete")
 
 
 def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:

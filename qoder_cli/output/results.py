@@ -20,14 +20,14 @@ T = TypeVar("T", bound=Resource)
 
 
 class Item(TypedDict):
-    """What each of several has."""
+    """What every item has."""
 
     input: Annotated[str, "the word that was typed, or read from stdin"]
     exit_code: Annotated[int | None, "exit code of this item; null if it was not attempted"]
 
 
 class NotFoundItem(Item):
-    """One of several of which there is nothing to show."""
+    """An item that was not found, or not attempted."""
 
     id: Annotated[None, "null"]
     error: Annotated[ErrorData | None, "why; null if it was not attempted"]
@@ -35,7 +35,7 @@ class NotFoundItem(Item):
 
 @open_shape
 class ApiItem(ApiObject, Item):
-    """An object of the API that is one of several."""
+    """An item that is an object of the API."""
 
 
 AnyObject = ApiItem | NotFoundItem | ApiObject

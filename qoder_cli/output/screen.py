@@ -131,7 +131,7 @@ class Screen:
         import select
 
         poll = select.poll()
-        poll.register(self._binary.fileno(), 0)  # errors are always told
+        poll.register(self._binary.fileno(), 0)  # errors are always reported
         return bool(poll.poll(0))
 
     def print(self, text: str, *, is_command: bool = False) -> None:

@@ -180,7 +180,7 @@ class Use:
 def use_of(row: Row | None, words: Words) -> Use:
     """Return what a command of a row names. Raises NotCovered."""
     if row is None:
-        raise NotCovered("it is not in the table")
+        raise NotCovered("no rule covers it")
     if row.operands == ("words",):
         return Use()
     reading = _Reading(row, list(words[len(row.words) :]))
@@ -188,7 +188,7 @@ def use_of(row: Row | None, words: Words) -> Use:
     kinds = _kinds_of(row, len(operands), has_first=reading.has_first)
     for operand, kind in zip(operands, kinds, strict=True):
         if not _is_of(operand, kind):
-            raise NotCovered(f"the operand {operand} is not what the table knows" if operand else "an operand is empty")
+            raise NotCovered(f"no rule covers the operand {operand}" if operand else "an operand is empty")
         use.note(operand, kind)
         if kind in _TEXTS:
             use.texts.append(operand)
@@ -212,7 +212,7 @@ def _kinds_of(row: Row, count: int, *, has_first: bool) -> list[str]:
     while len(wanted) > count and wanted[-1][-1] == "?":
         wanted.pop()
     if len(wanted) != count:
-        raise NotCovered(f"{row.name} has {'more' if count > len(wanted) else 'fewer'} operands than the table knows")
+        raise NotCovered(f"no rule covers {row.name} with so {'many' if count > len(wanted) else 'few'} operands")
     return [kind.rstrip("?") for kind in wanted]
 
 
@@ -252,13 +252,13 @@ class _Reading:
         """Take an option, with what may be glued to it. Return whether it has values."""
         option = self._row.options.get(name)
         if option is None or name == "-#":
-            raise NotCovered(f"{self._row.name} {word} is not in the table")
+            raise NotCovered(f"no rule covers `{self._row.name} {word}`")
         self.used.add(name)
         if not option.kinds and is_letter:
             return False
         if glued is not None:
             if len(option.kinds) != 1:
-                raise NotCovered(f"{self._row.name} {word} is not in the table")
+                raise NotCovered(f"no rule covers `{self._row.name} {word}`")
             [kind] = option.kinds
             if is_letter and (kind in ("name", "number") or "|" in kind):
                 glued = glued.removeprefix("=")  # as in kubectl's -n=x; to others it is no such value
@@ -273,6 +273,6 @@ class _Reading:
 
     def _value(self, name: str, kind: str, value: str) -> None:
         if not _is_of(value, kind):
-            raise NotCovered(f"the value of {name} is not what the table knows")
+            raise NotCovered(f"no rule covers this value of {name}")
         self.use.note(value, kind)
         self.has_first |= kind in ("pattern", "sed") and self._row.operands[:1] == (kind,)

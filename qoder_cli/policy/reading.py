@@ -194,7 +194,7 @@ def _not_a_path(path: str) -> str:
     if "*" in path:
         return "must have no *: a rule is for all that is below its path"
     if not path.startswith("/"):
-        return "must be a whole path, from / on, such as /repo"
+        return "must be an absolute path, from / on, such as /repo"
     if not is_plain(path) or {".", ".."} & {*path.split("/")}:
         return "must be a plain path of letters, digits and blanks, without . and .., such as /repo/reports"
     return ""

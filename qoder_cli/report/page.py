@@ -12,7 +12,7 @@ from qoder_cli.report.entries import CannotTell, Coming, Counted, Entry, Failed,
 
 _LONGEST_CALL = 50  # characters
 _MOST_LINES = 12  # of a section
-_MOST_ALIKE = 3  # of deployments of which the same cannot be told
+_MOST_ALIKE = 3  # deployments about which the same is unknown
 _MOST_TIMES = 6  # of a line
 _TITLES = {
     "needs_you": ("Needs you", "yellow"),
@@ -92,19 +92,19 @@ class ReportPage:
             )
             match kind:
                 case "missed":
-                    pieces = [f"{_count(number, 'fire')} missed: {at}"]
+                    pieces = [f"{_count(number, 'scheduled run')} missed: {at}"]
                 case "late" if number == 1:
                     late = span((unix(first.came) or 0.0) - (unix(first.due) or 0.0))
                     pieces = [f"late by {late}: due {at}"]
                     if first.was_missed:
                         pieces += [", reported as missed before"]
                 case "late":
-                    pieces = [f"{number} fires late: {at}"]
+                    pieces = [f"{_count(number, 'scheduled run')} late: due {at}"]
                 case "twice":
-                    pieces = [f"{_count(len({entry.due for entry in of_kind}), 'fire')} ran twice: {at}"]
+                    pieces = [f"{_count(len({entry.due for entry in of_kind}), 'scheduled run')} started twice: {at}"]
                 case "stray":
                     came = self._times(entry.came for entry in of_kind)
-                    pieces = [f"{_count(number, 'run')} at no time of the schedule: {came}"]
+                    pieces = [f"{_count(number, 'run')} outside the schedule: {came}"]
                 case "counted":
                     pieces = [self._counted(of_kind)]
                 case "skipped":
@@ -120,7 +120,7 @@ class ReportPage:
         at = self._times(hour.since for hour in hours)
         if came < due:
             return f"{due - came} of {due} did not happen: in the hour from {at}"
-        return f"{came} runs of {due} fires: in the hour from {at}"
+        return f"{came} runs instead of {due}: in the hour from {at}"
 
     def _failed(self, entries: list[Failed]) -> Iterator[SheetLine]:
         for entry in entries:
@@ -146,7 +146,7 @@ class ReportPage:
     def _cannot_tell(self, entries: list[CannotTell]) -> Iterator[SheetLine]:
         for entry in entries:
             if entry.what is not None:
-                yield SheetLine(entry.what, ["not read whole: ", ForeignText(entry.message)])
+                yield SheetLine(entry.what, ["not read in full: ", ForeignText(entry.message)])
         by_message: dict[str, list[CannotTell]] = defaultdict(list)
         for entry in entries:
             if entry.what is None:
@@ -168,7 +168,7 @@ class ReportPage:
             yield SheetLine(self.label(entry), [self.facts(entry)])
 
     def facts(self, entry: Ran) -> str:
-        """Return what is said of the runs of a deployment."""
+        """Return a line about the runs of a deployment."""
         runs = _count(entry.runs, "run")
         if more := entry.runs - entry.runs_before:
             runs += f" ({more:+})"

@@ -85,7 +85,7 @@ class Told(NamedTuple):
 def tell(
     app: App, night: Night, options: ReportOptions, memory: Memory | None, remembered: ReportMemory, reader: str
 ) -> Told:
-    """Return what is to be told of what was read, and remembered of it."""
+    """Return what to report of what was read, and what to remember of it."""
     return _Teller(app, night, options, memory, remembered).told(reader)
 
 
@@ -167,7 +167,7 @@ class _Teller:
         return is_plain and item.section in ("did_not_happen", "failed") and item.first - LAG <= now < item.first
 
     def _is_open(self, run: RunRecord) -> bool:
-        """Return whether it cannot be told yet how a run ended, or whether it begins."""
+        """Return whether it is still unknown how a run ended, or whether it begins."""
         until = self._night.until
         if run.order > until or run.detail.asks is not None:
             return False
@@ -176,7 +176,7 @@ class _Teller:
         return run.is_over and run.certain(self._night.now)[0] > until
 
     def _is_new(self, item: Item, states: dict[str, float]) -> bool:
-        """Return whether a state was not told lately; one that was told in the future was told by a wrong clock."""
+        """Return whether a state was not reported lately; one reported in the future comes from a wrong clock."""
         at = states.get(item.key, -inf)
         return not item.is_state or not self._night.now - AGAIN + LAG < at <= self._night.now + LAG
 
@@ -329,7 +329,7 @@ class _Teller:
     # Runs of the span, and the next fires.
 
     def _ran(self) -> list[entries.Ran]:
-        """Return what is told of each deployment that ran, the busiest first."""
+        """Return a line for each deployment that ran, the busiest first."""
         rows = []
         for id, runs in self._runs.items():
             if of_span := [run for run in runs if self._night.has(run)]:

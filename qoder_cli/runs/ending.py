@@ -242,7 +242,7 @@ def accepted_error(run: Run, app: App) -> QoderError | None:
 def not_ended(run: Run, app: App) -> QoderError:
     """Return the error for a run that is still going: how to wait for it or answer it."""
     if waits_for_answer(run):
-        pending = app.command(noun(run.id), "pending", run.id)
+        pending = app.command("run", "pending", run.id)
         return going_on(NotYet(f"{run.called} waits for an answer", hint=_TO_ANSWER, next=pending), run, app)
     return going_on(NotYet(f"{run.called} is still {run.status}", hint="to wait for it"), run, app)
 
@@ -259,7 +259,7 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
     """Return the error that a run needs an answer, with the next command."""
     calls = calls_to_answer(run)
     waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
-    next = app.command(noun(run.id), "pending", run.id)
+    next = app.command("run", "pending", run.id)
     return NeedsAnswer(waits, hint=_TO_ANSWER, next=next, run_state="going")
 
 
@@ -300,7 +300,7 @@ def unanswered(
         app.progress.note("no reply came in time; nothing was sent", always=True)
         return None
     except Signalled as signalled:
-        next = app.command(noun(run.id), "approve", run.id)
+        next = app.command("run", "approve", run.id)
         return stopped_waiting(signalled, run.id, run, app).with_(hint="to answer what the agent asks", next=next)
     except QoderError as error:
         return _unanswerable(error, run, observer, app)
@@ -393,7 +393,7 @@ def unreadable(run: Run, error: ApiError, app: App, wanted: Wanted) -> QoderErro
     return LostSight(
         f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",
-        next=app.command(noun(run.id), *again),
+        next=app.command(noun(run.id, again[0]), *again),
         cause=error,
         **naming(run, "ended"),
     )

@@ -53,6 +53,7 @@ class SharedTrigger(Trigger):
         keys: KeyStore,
         *,
         pace: Pace | None = None,
+        on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
     ) -> None:
         settings = app.client.settings
@@ -62,11 +63,11 @@ class SharedTrigger(Trigger):
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
         others = others_in(keys, self._claim, app.clock)
-        super().__init__(app, order, pace=pace, others=others, on_known=on_known)
+        super().__init__(app, order, pace=pace, others=others, on_sending=on_sending, on_known=on_known)
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: Instant | None = None
         self._triggered = False
-        self._is_stopped = False  # by a signal, while the store was told of the trigger
+        self._is_stopped = False  # by a signal, while the store took note of the trigger
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
         self._before: tuple[str, ...] = ()  # earlier runs under the key
@@ -130,7 +131,7 @@ class SharedTrigger(Trigger):
         return unanswered
 
     def _ask(self, step: Step) -> Any:
-        """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""
+        """Do one reading or writing of the store. A lost write counts as a refused one: both are read back."""
         if isinstance(step, protocol.Read):
             return self._keys.read(self._claim.name)
         if self._refused:
@@ -225,7 +226,7 @@ class SharedTrigger(Trigger):
     def _send(self) -> Any:
         self._triggered = True
         try:
-            self.write.send()
+            self._send_now()
         except BaseException as failure:  # signals, too: the store is to know
             self._failure = failure
         if self.write.result is None:
@@ -296,8 +297,8 @@ class SharedTrigger(Trigger):
         if ended.how == "triggered":
             if not ended.noted:
                 progress.warn(
-                    f"the store of keys {self._keys.shown} could not be told how the start under the key "
-                    f"{self._key!r} ended; the next command under it finds out, or exits 9"
+                    f"could not note in the store of keys {self._keys.shown} how the start under the key {self._key!r} "
+                    "ended; the next command with this key finds out, or exits 9"
                 )
             if self._failure is not None:
                 raise self._failure

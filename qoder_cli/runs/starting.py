@@ -20,15 +20,17 @@ def trigger_for(
     order: Order,
     *,
     pace: Pace | None = None,
+    on_sending: Callable[[], None] = lambda: None,
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
 ) -> Trigger:
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
-    `on_known` hears of the run as soon as it is known; a store is not waited for longer than the `limits` allow.
+    `on_sending` is called before it is sent, `on_known` with the run as soon as it is known. A store is not waited for
+    longer than the `limits` allow.
     """
     if order.key is None or app.settings.keys is None:
-        return Trigger(app, order, pace=pace, on_known=on_known)
+        return Trigger(app, order, pace=pace, on_sending=on_sending, on_known=on_known)
     from qoder_cli.keys.opening import shared_store
     from qoder_cli.runs.shared import SharedTrigger
 
@@ -36,7 +38,7 @@ def trigger_for(
     if limits is not None:
         keys.patience.deadline = Deadline(app.clock, limits)
         keys.patience.deadline.start()
-    return SharedTrigger(app, order, keys, pace=pace, on_known=on_known)
+    return SharedTrigger(app, order, keys, pace=pace, on_sending=on_sending, on_known=on_known)
 
 
 def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
@@ -48,7 +50,6 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
     if order.retry_of is not None:
         typed, again = order.deployment_id, f" once more, for {order.retry_of}"
     what = ids.called(app.seen_names.standing_for(order.deployment_id) or typed, order.deployment_id) + again
-    app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
     app.tracked.awaits = wanted is not None
     known_at = app.clock.monotonic()
 
@@ -60,7 +61,11 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
         app.tracked.begun(run.id, run.session_id)
         remember_runs(app.store, app.settings, [run])
 
-    trigger = trigger_for(app, order, on_known=on_known, limits=wanted and wanted.limits)
+    def on_sending() -> None:
+        app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
+
+    limits = wanted and wanted.limits
+    trigger = trigger_for(app, order, on_sending=on_sending, on_known=on_known, limits=limits)
     try:
         run = trigger.start()
     except Signalled as signalled:

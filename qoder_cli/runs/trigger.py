@@ -69,7 +69,9 @@ class Order(NamedTuple):
 
 
 class Trigger:
-    """One run to start, once. `run` is set as soon as it is known, and `on_known` is told, which raises nothing.
+    """One run to start, once. `on_sending` is called before anything is sent, if anything is.
+
+    `run` is set as soon as it is known, and `on_known` is called, which raises nothing.
 
     With `others`, several machines share the key (`shared`): what may have acted is never sent again.
     """
@@ -81,6 +83,7 @@ class Trigger:
         *,
         pace: Pace | None = None,
         others: Others | None = None,
+        on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
     ) -> None:
         recovery = Recovery(
@@ -98,6 +101,7 @@ class Trigger:
         self._app = app
         self._order = order
         self._others = others
+        self._on_sending = on_sending
         self._on_known = on_known
         self._is_told = False
         self._key = order.key or str(uuid.uuid4())
@@ -118,14 +122,20 @@ class Trigger:
         """
         with signals.deferred(), self._key_to_itself():
             run = self._start()
+            if not self._sent:
+                self._app.tracked.already_started.add(run.id)
             self._tell(run)
         return run
 
     def _start(self) -> Run:
         run = self._started_before()
         if run is None:
-            run = self.write.send().value
+            run = self._send_now()
         return run
+
+    def _send_now(self) -> Run:
+        self._on_sending()
+        return self.write.send().value
 
     def _tell(self, run: Run) -> None:
         """Tell which run it is, once."""

@@ -64,7 +64,7 @@ class TypedSession(NamedTuple):
         return self.session_id
 
     def command(self, app: App, verb: str, *words: str) -> list[str]:
-        return app.command(ids.noun(self.id), verb, self.id, *words)
+        return app.command(ids.noun(self.id, verb), verb, self.id, *words)
 
 
 class Turn(NamedTuple):
@@ -110,7 +110,7 @@ def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]
 
 
 def warn_of_hidden(app: App, calls: Sequence[Waiting]) -> None:
-    """Say which waiting calls cannot be shown whole, because a secret in them is hidden."""
+    """Say which waiting calls cannot be shown in full, because a secret in them is hidden."""
     for call in filter(None, (waiting.call for waiting in calls)):
         if hides_secret(app, call):
             app.progress.warn(f"{named(call.id)} {HIDDEN}")
@@ -180,7 +180,7 @@ def _open_sessions(pages: Iterator[dict[str, Any]], start: datetime) -> Iterator
                 seen.add(id)
                 yield session
     if not says_whether_more(page):
-        raise NoResponse("the list of sessions does not say whether it is whole, so more calls may wait")
+        raise NoResponse("the list of sessions does not say whether it is complete, so more calls may wait")
 
 
 def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
@@ -285,18 +285,18 @@ def decide(
 
 
 def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_blind: bool) -> None:
-    """Refuse to approve what cannot be shown whole; if it is named to be approved blindly, warn. Raises UsageError."""
+    """Refuse to approve what cannot be shown in full; warn if it is to be approved blindly. Raises UsageError."""
     for call in calls:
         if not hides_secret(app, call):
             continue
         what = f"{named(call.id)} {HIDDEN}"
         if is_blind:
-            app.progress.warn(f"{what}; it is approved without having been shown whole")
+            app.progress.warn(f"{what}; it is approved without having been shown in full")
             continue
         if not yes:
             show_call(app, call)
         hint, next = "only its id and --yes alone approve it, unseen; to deny it", target.command(app, "deny", call.id)
-        raise UsageError(f"{what}, so it cannot be shown whole; nothing was sent", hint=hint, next=next)
+        raise UsageError(f"{what}, so it cannot be shown in full; nothing was sent", hint=hint, next=next)
 
 
 def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
@@ -304,7 +304,7 @@ def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
     for call in calls:
         if is_too_long(app, call):
             show_call(app, call)
-            why = f"{named(call.id)} {TOO_LONG}, so it cannot be shown whole and is not asked about; nothing was sent"
+            why = f"{named(call.id)} {TOO_LONG}, so it cannot be shown in full and is not asked about; nothing was sent"
             raise UsageError(why, hint=TO_READ_IT, next=target.command(app, "pending", "--json"))
 
 

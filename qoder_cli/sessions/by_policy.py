@@ -220,7 +220,7 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None
     app.progress.note(f"an earlier decision on {few(ids, _LISTED)} does not show; looking for it for up to 30 s")
     write = Answers(app, asked, [(calls[each.call], confirmation(calls[each.call], each.answer)) for each in waiting])
     if write.shown_within(LOOKS) is None:
-        next = app.command("session", "pending", asked.session_id)
+        next = app.command("run", "pending", asked.session_id)
         raise OutcomeUnknown(
             f"unknown whether an earlier command delivered the policy's decision on {few(ids, _LISTED)}",
             hint="to see whether it still waits, and decide yourself",

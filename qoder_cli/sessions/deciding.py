@@ -117,7 +117,7 @@ def decided(
 ) -> Decided:
     """Show calls and ask about each. Return the answers, also to others that are `waiting`. Raises UsageError, Late.
 
-    What cannot be shown whole is not asked about, nor what takes a result; the first may be denied with the rest.
+    What cannot be shown in full is not asked about, nor what takes a result; the first may be denied with the rest.
     `because` is the reason of a refusal, unless one is typed.
     """
     answers: Decided = {}
@@ -161,9 +161,9 @@ def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
         return True  # whatever it hides, it is only denied
     why = withheld(app, call)
     if why:
-        app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
+        app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown in full")
     elif call.kind == "custom":
-        how = shlex.join(app.command("session", "answer", call.session_id, call.id, "--with"))
+        how = shlex.join(app.command("run", "answer", call.session_id, call.id, "--with"))
         app.progress.note(f"to give its result: {how} TEXT")
     return not why and call.kind != "custom"
 

@@ -74,7 +74,7 @@ def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
 
 
 def _list(app: App, session_id: str) -> list[str]:
-    return app.looking("session", "pending", session_id)
+    return app.looking("run", "pending", session_id)
 
 
 def shows_numbers(app: App) -> bool:
@@ -129,7 +129,7 @@ def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[Waiting]) -> s
     assert first.call is not None  # it has a number
     sessions = {str(waiting.session.get("id")) for waiting in shown}
     if len(sessions) > 1:
-        return _how(app, "SESSION", first.call, "NUMBER")
+        return _how(app, "RUN", first.call, "NUMBER")
     if len(typed) == 1:
         return _how(app, typed[0], first.call, "1")
     [session] = sessions
@@ -137,8 +137,8 @@ def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[Waiting]) -> s
 
 
 def _how(app: App, target: str, call: Call, number: str) -> str:
-    noun = "session" if target == "SESSION" else ids.noun(target)
     verb, more = "approve", ""
     if call.kind == "custom":
         verb, more = "answer", " --with TEXT"
-    return f"to decide on one by its number: {shlex.join(app.looking(noun, verb, target, number))}{more}"
+    command = shlex.join(app.looking("run", verb, target, number))
+    return f"to decide on one by its number: {command}{more}"

@@ -63,23 +63,23 @@ def show_call(app: App, call: Call) -> str:
 
 
 def is_too_long(app: App, call: Call) -> bool:
-    """Return whether a call cannot be shown whole, for a person could not read it on a terminal."""
+    """Return whether a call cannot be shown in full, for a person could not read it on a terminal."""
     return not _picture(app, call).is_whole
 
 
 def hides_secret(app: App, call: Call) -> bool:
-    """Return whether a call cannot be shown whole, for it holds a secret of ours, or what stands for one."""
+    """Return whether a call cannot be shown in full, for it holds a secret of ours, or what stands for one."""
     whole = "\n".join((call.name, call.thread or "", *_lines(call.input)))
     return REDACTED in whole or app.err.veiled(whole) != whole
 
 
 def withheld(app: App, call: Call) -> str:
-    """Return why a call is not asked about, for it cannot be shown whole; empty if it can."""
+    """Return why a call is not asked about, for it cannot be shown in full; empty if it can."""
     if hides_secret(app, call):
         return HIDDEN
     if not is_too_long(app, call):
         return ""
-    see = " ".join(app.looking("session", "pending", call.session_id, "--json"))
+    see = " ".join(app.looking("run", "pending", call.session_id, "--json"))
     return f"{TOO_LONG} (to {TO_READ_IT}: {see})"
 
 

@@ -69,7 +69,7 @@ class ExportedData(TypedDict):
 
     kind: Annotated[str, "what it is"]
     name: Annotated[str, "its name"]
-    action: Annotated[Became, "what became of its file"]
+    action: Annotated[Became, "what was done with its file"]
     id: Annotated[str, "its id"]
     file: Annotated[str, "the file that declares it"]
 

@@ -233,7 +233,7 @@ def _sessions(app: App, by_id: Mapping[str, Step], idle: dict[str, list[str]]) -
                 for id in used:
                     idle.setdefault(id, []).append(str(row["id"]))
     if not says_whether_more(page):
-        raise NoResponse("the list of sessions does not say whether it is whole; nothing was pruned")
+        raise NoResponse("the list of sessions does not say whether it is complete; nothing was pruned")
 
 
 def _fields_for(noun: Noun) -> set[str]:

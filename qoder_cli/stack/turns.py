@@ -169,7 +169,7 @@ class StackTurn:
                     return now
                 if now != found:
                     found, since = now, clock.monotonic()
-        progress.warn(f"{first.machine} was not heard of for {span(ABANDONED)}; its turn is over")
+        progress.warn(f"{first.machine} has not reported for {span(ABANDONED)}; its turn is over")
         return self._written(lambda record: self._keys.move(found, record))
 
     def renew(self) -> None:

@@ -204,7 +204,7 @@ def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, se
     assert (idle.code, idle.json["type"]) == (0, "session")
     assert f"session {idle.json['id']} was created" in idle.err
     told = qoder("session", "new", "--agent", "agent_ask", "-m", "Push.", "--wait", "--json")
-    assert (told.code, told.error["next"][:3]) == (11, ["qoder", "session", "pending"])
+    assert (told.code, told.error["next"][:3]) == (11, ["qoder", "run", "pending"])
     assert told.json["turn"]["requires_action"]
 
 

@@ -368,7 +368,7 @@ def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, t
     before = {path: path.read_bytes() if path.is_file() else b"" for path in tmp_path.rglob("*")}
     [warning, done] = said_by(in_python(ALL_OF_IT, folder))
     assert done == "done"
-    assert warning.startswith("warning: the store of triggers cannot be written (")
+    assert warning.startswith("warning: this machine's history of runs cannot be written (")
     assert warning.endswith("`last` and --idempotency-key will not know of this run")
     after = {path: path.read_bytes() if path.is_file() else b"" for path in tmp_path.rglob("*")}
     assert after == before

@@ -94,6 +94,14 @@ def test_recipe_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) 
         assert subprocess.run(["bash", "-c", recipe], env={"PATH": os.environ["PATH"]}).returncode == 3
 
 
+@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
+def test_recipe_cron_prints_nothing_unless_something_is_wrong(tmp_path: Path, deployment: str, code: int) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        ended = shell.start(*BASH, RECIPES["cron"].replace("nightly-report", deployment)).end()
+    assert (ended.code, ended.out, "error: " in ended.err, ended.err == "") == (code, "", code == 1, code == 0)
+
+
 # The jobs of CI systems: their scripts, with what the system sets. A `pip` that does nothing stands for the network.
 
 

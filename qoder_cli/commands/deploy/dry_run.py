@@ -36,7 +36,7 @@ class DryRunItem(DryRun, Item):
 
 
 class NoRequest(NotFoundItem):
-    """One of several for which no request would be sent."""
+    """An item for which no request would be sent."""
 
     dry_run: Annotated[Literal[True], "true"]
 

@@ -19,12 +19,12 @@ from qoder_cli.sessions.showing import Event, EventData, Printer, Selection, cre
 
 _BEHIND = ("input", "exit_code")  # keys of an item after its events
 AT_A_TIME = 6  # runs read ahead of what is shown
-MOST_AHEAD = 10_000  # events held for that
+MOST_AHEAD = 10_000  # events kept in memory until it is their turn
 GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
 
 
 class NoRunWithEvents(NotFoundItem):
-    """One of several of which there is no log."""
+    """An item without a log."""
 
     events: Annotated[list[EventData], "none"]
 

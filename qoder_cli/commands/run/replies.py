@@ -80,7 +80,7 @@ def deny(
 
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
-      qoder session deny sess_demo evt_1 --yes --wait"""
+      qoder run deny sess_demo evt_1 --yes --wait"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
 
@@ -135,7 +135,7 @@ def answer(
 
     Examples:
       qoder run answer last evt_1 --with "build 512 is green"
-      ./lookup.sh | qoder session answer sess_demo evt_1 --with - --wait"""
+      ./lookup.sh | qoder run answer sess_demo evt_1 --with - --wait"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import deliver, with_result
     from qoder_cli.sessions.numbering import require_question

@@ -81,9 +81,9 @@ def retry(
 
     Exit codes are those of `deploy run`. A run that is running, waits for an
     answer, completed (without --again) or has an unknown outcome is refused
-    (exit 6). Asks about several; scripts need --yes. --all-failed skips what
-    was retried and failed retries (retry those by their id); what could not be
-    read is an item with exit code 7.
+    (exit 6). Asks about several; scripts need --yes. --all-failed skips runs
+    that were retried, failed retries, and runs that somebody cancelled: retry
+    those by their id. What could not be read is an item with exit code 7.
 
     Examples:
       qoder run retry drun_019ec55694c07f2a9b402ffb4448ec18 --dry-run

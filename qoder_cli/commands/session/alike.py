@@ -10,7 +10,7 @@ from qoder_cli.cli import options
 from qoder_cli.cli.options import named_at
 from qoder_cli.commands import run
 
-VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry"))
+VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry", "why"))
 SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the others, too
 
 # The help of those that wait for a turn, or show one. That of the others speaks of calls and messages.
@@ -70,7 +70,7 @@ def of_session(verb: str) -> Callable[..., Any]:
     if verb in _HELP:
         spoken.__doc__ = cleandoc(_HELP[verb])
     else:
-        spoken.__doc__ = _in_its_words(cleandoc(command.__doc__), verb)
+        spoken.__doc__ = _in_its_words(cleandoc(command.__doc__))
     spoken.__wrapped__ = command
     kept = signature(command)
     arguments = dict(zip(map(id, options.OF_RUNS), options.OF_SESSIONS, strict=True))
@@ -82,8 +82,9 @@ def of_session(verb: str) -> Callable[..., Any]:
     return found
 
 
-def _in_its_words(help: str, verb: str) -> str:
-    """Return the help of a run's command with SESSION for RUN, and those of its examples that are of sessions."""
+def _in_its_words(help: str) -> str:
+    """Return the help of a run's command with SESSION for RUN, and those of its examples that name a session."""
     text, _, examples = help.replace("RUN", "SESSION").partition("Examples:\n")
     text = re.sub(r"the run's(\s+exit code)", r"the turn's\1", text)
-    return f"{text}Examples:\n" + "\n".join(line for line in examples.splitlines() if f"session {verb}" in line)
+    lines = [line.replace("qoder run", "qoder session") for line in examples.splitlines() if "sess_" in line]
+    return f"{text}Examples:\n" + "\n".join(lines)
