@@ -64,6 +64,8 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
     def on_sending() -> None:
         app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
 
+    if order.key is not None and app.settings.keys is not None:  # which may take its time to respond
+        app.progress.note(f"checking the key {order.key!r} in the store of keys{app.client.settings.whereabouts}")
     limits = wanted and wanted.limits
     trigger = trigger_for(app, order, on_sending=on_sending, on_known=on_known, limits=limits)
     try:

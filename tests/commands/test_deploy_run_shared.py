@@ -173,7 +173,7 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
 
 HIDDEN: dict[str, Callable[[Any], Any]] = {
     # What a list of the store, which shows what was just written, says of the key that is in doubt.
-    "nothing, and not whether it is complete": lambda row: None,
+    "nothing, and not whether it is whole": lambda row: None,
     "nothing at first: its page is older than the others": lambda row: None,
     "nothing, nor what was written just now": lambda row: None,
     "no id": lambda row: {**row, "id": None},

@@ -444,7 +444,7 @@ def test_report_new_warns_where_it_cannot_note_what_it_told(qoder: Qoder, night:
     for _ in range(2):
         ran = qoder("report", "--new")
         assert (ran.code, "FAILED" in news(ran)) == (0, True)
-        assert "the next --new tells it again" in ran.err
+        assert "the next --new repeats it" in ran.err
 
 
 def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:

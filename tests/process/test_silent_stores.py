@@ -129,7 +129,7 @@ def test_deploy_run_heeds_a_signal_while_the_store_is_silent_before_the_start(
     night: Night, moment: str, signum: int
 ) -> None:
     with night.silent(MOMENTS[moment]) as begin:
-        going = begin(*NIGHT, prologue=FOR_EVER).says("starting ")
+        going = begin(*NIGHT, prologue=FOR_EVER).says("checking the key ")
         until(night.silence.exists, "silence")
         ended = going.signal(signum).end()
     assert (ended.code, ended.out, night.runs) == (SIGNALS[signum], "", [])
