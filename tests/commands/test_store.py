@@ -651,18 +651,6 @@ def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path
     assert [path.name for path in folder.iterdir()] == ["keys.lock"]
 
 
-@posix
-def test_store_frees_a_key_once_its_process_was_killed(store: Store, tmp_path: Path, silent: SilentInput) -> None:
-    script = "print(store.take_key('k', host='h'), flush=True); sys.stdin.read()"
-    holder = in_python(script, tmp_path / "state", stdin=silent.stdin)
-    assert first_of(holder, 1) == ["True"]
-    assert not store.take_key("k", host="h")
-    holder.process.kill()
-    holder.last()
-    assert store.take_key("k", host="h")
-    store.release_key("k", host="h")
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_store_lets_a_forked_process_hold_none_of_its_parents_keys(tmp_path: Path, silent: SilentInput) -> None:
     script = """
