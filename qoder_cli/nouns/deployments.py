@@ -27,7 +27,7 @@ from qoder_cli.files.filling import is_unset
 from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.deploy import Deployment as Schema
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, by_key, metadata
-from qoder_cli.nouns.edits.owner import recorded
+from qoder_cli.nouns.edits.owner import NOTHING, recorded
 from qoder_cli.nouns.edits.step import Send, Step
 from qoder_cli.nouns.how import Exporting, How, Lists
 from qoder_cli.nouns.parts import RESERVED, VARIABLES, Resource, assignments, labels_of
@@ -304,11 +304,16 @@ def _drops_variables(lists: Lists, step: Step) -> bool:
     An older one has its own key in the metadata (api.md#deployments); of any, a mark may say that they were sent.
     """
     rows = [step.current] if step.current is not None else lists.rows(step.noun)
-    silent = [row for row in rows if RESERVED in mapping(row.get("metadata")) or VARIABLES in recorded(row)]
+    silent = [row for row in rows if RESERVED in mapping(row.get("metadata")) or _had_variables(row)]
     if not silent or any(VARIABLES in row for row in rows):
         return False
     whole = lists.once(("whole", silent[0]["id"]), lambda: lists.read(step.noun, str(silent[0]["id"])))
     return VARIABLES not in whole
+
+
+def _had_variables(raw: Raw) -> bool:
+    """Return whether an apply has sent variables of a deployment, as its mark says."""
+    return recorded(raw).get(VARIABLES, NOTHING) != NOTHING
 
 
 def _sendable_body(step: Step, body: Raw) -> Raw:
@@ -438,10 +443,8 @@ def _short_forms(fields: Raw) -> Raw:
             short[name] = {key: value for key, value in short[name].items() if key != "type"}
     if set(mapping(short.get("budget"))) == {"type", "max_credit_cost"}:
         short["budget"] = short["budget"]["max_credit_cost"]
-    variables = short.get(VARIABLES)
-    pairs = assignments(variables) if isinstance(variables, str) else None
-    if pairs is not None and len(dict(pairs)) == len(pairs):
-        short[VARIABLES] = dict(pairs)
+    if VARIABLES in short and (pairs := _by_name(short[VARIABLES])) is not None:
+        short[VARIABLES] = pairs
     if isinstance(events := short.get("initial_events"), list):
         short["initial_events"] = list(events)
         for number, event in enumerate(events):

@@ -64,8 +64,9 @@ class Folder:
         """Return how a file refers to another, which is beside it or below the root, by its path; empty if none is."""
         beside = os.path.dirname(file)
         for above in (beside, self.root):
-            if os.path.isfile(os.path.join(above, word)):
-                path = os.path.relpath(os.path.join(above, word), beside or ".").replace(os.sep, "/")
+            meant = os.path.join(above, word)
+            if os.path.isfile(meant) and is_within(meant, os.path.realpath(self.root)):
+                path = os.path.relpath(meant, beside or ".").replace(os.sep, "/")
                 return path if path.startswith("../") else f"./{path}"
         return ""
 

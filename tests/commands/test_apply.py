@@ -1049,12 +1049,21 @@ def test_apply_says_once_that_a_server_dropped_variables_and_does_not_send_them_
     assert "this server keeps no environment_variables" in ran.err
 
 
-def test_apply_sends_new_variables_where_a_server_leaves_out_what_is_empty(qoder: Qoder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [{}, {"environment_variables": ""}])
+def test_apply_sends_new_variables_where_a_server_leaves_out_what_is_empty(
+    qoder: Qoder, tmp_path: Path, before: dict[str, str]
+) -> None:
     team = Team(qoder, Things(qoder, "current"), tmp_path)
-    team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": OUTSIDE | {"environment": "default"}})
+    team.write(
+        {"qoder.yaml": "stack: s", "deployments/weekly.yaml": VARIABLES | {"environment_variables": ""} | before}
+    )
     team.applied()
-    hide = each_row(lambda row: {name: value for name, value in row.items() if value != ""})
-    team.service.lies["GET /deployments"] = hide
+    id = team.there("deployments")["weekly"]["id"]
+
+    def hide(raw: Raw) -> Raw:
+        return {name: value for name, value in raw.items() if value != ""}
+
+    team.service.lies |= {"GET /deployments": each_row(hide), f"GET /deployments/{id}": hide}
     team.write({"deployments/weekly.yaml": VARIABLES})
     team.applied()
     assert team.there("deployments")["weekly"]["environment_variables"] == "LOG_LEVEL=debug"

@@ -75,7 +75,7 @@ def _sorted(value: Any) -> Any:
     return value
 
 
-_NOTHING = digest(None)
+NOTHING = digest(None)
 
 
 def record_of(fields: Raw, secret: Collection[str] = ()) -> str:
@@ -101,7 +101,7 @@ def _noted(record: str) -> dict[str, str]:
 
 def _names_set(record: str) -> set[str]:
     """Return the fields that a record says were set to something."""
-    return {name for name, was in _noted(record).items() if was != _NOTHING}
+    return {name for name, was in _noted(record).items() if was != NOTHING}
 
 
 def is_filled_in(noun: Noun, name: str, value: Any) -> bool:
