@@ -399,7 +399,7 @@ def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
-# The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
+# The columns of what waits; in a pipe they are only ever appended.
 COLUMNS = (
     *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
     *("number", "mcp_server_name", "thread", "input_sha256", "deployment_name"),
@@ -412,25 +412,19 @@ FIRST = (
 _MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
 
 
-_IDS = "ids; run is null unless one was named, or this machine has seen whose session it is"
-_SAME = "the same"
-_ASKED = "when it was made"
+_IDS = "ids; run_id is null unless one was named, or this machine has seen whose session it is"
 
 
 class WaitingData(Terms):
     """A call that waits for an answer; all of its terms are null if it cannot be read."""
 
-    run: Annotated[str | None, _IDS]
-    session: Annotated[str, _IDS]
-    deployment: Annotated[str | None, _IDS]
-    run_id: Annotated[str | None, _SAME]
-    session_id: Annotated[str, _SAME]
-    deployment_id: Annotated[str | None, _SAME]
+    run_id: Annotated[str | None, _IDS]
+    session_id: Annotated[str, _IDS]
+    deployment_id: Annotated[str | None, _IDS]
     deployment_name: Annotated[str | None, "the deployment's name, if this machine has seen it"]
     call: Annotated[str, "id of the call, evt_…"]
     length: Annotated[int | None, "of its input in one line, in characters"]
-    asked: Annotated[str | None, _ASKED]
-    asked_at: Annotated[str | None, _ASKED]
+    asked_at: Annotated[str | None, "when it was made"]
     credits: Annotated[Number | float | str | None, "what its session has used"]
     number: Annotated[int | None, "its place among the calls of its session"]
     input_sha256: Annotated[
@@ -499,14 +493,13 @@ class Waiting:
         return text(self.session.get("deployment_id"))
 
     def as_json(self) -> WaitingData:
-        """Return its JSON: the whole input, the commands that answer, as words, and the columns by their names.
+        """Return its JSON: the whole input, and the commands that answer, as words.
 
-        `waits` is none of them: two readings of a call that waits are equal.
+        How long it has waited is not in it: two readings of a call that waits are equal.
         """
-        call, asked = self.call, None
-        terms: Terms = {"kind": None, "name": None, "mcp_server_name": None, "input": None, "thread": None}
-        if call is not None:
-            terms, asked = call.terms, event_time(call.event)
+        call = self.call
+        unreadable: Terms = {"kind": None, "name": None, "mcp_server_name": None, "input": None, "thread": None}
+        terms = unreadable if call is None else call.terms
         data: WaitingData = {
             "run_id": self.run_id,
             "session_id": str(self.session.get("id")),
@@ -519,13 +512,9 @@ class Waiting:
             "thread": terms["thread"],
             "input": terms["input"],
             "input_sha256": None if call is None else call.sha256,
-            "asked_at": asked,
+            "asked_at": None if call is None else event_time(call.event),
             "credits": Run(self.session).credits,
             "answer": self.commands,
-            "run": self.run_id,
-            "session": str(self.session.get("id")),
-            "deployment": self.deployment_id,
-            "asked": asked,
             "length": None if call is None else len(in_a_line(call.input)),
             "number": self.number,
         }

@@ -21,18 +21,18 @@ from qoder_cli.policy.programs import row_of
 from qoder_cli.policy.rules import Policy
 from qoder_cli.policy.shell import unwrapped
 from qoder_cli.policy.verdict import Answer, VerdictData
+from qoder_cli.sessions.asks import KINDS
 
 _LARGEST_CALL = 4 * 2**20  # characters
 _FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
 _OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
 _ANSWERS = ("allow", "deny", "ask")
 _OF_CASE = ("command", "name", "kind", "mcp_server_name", "input", "thread", "answer")
-_KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}  # by `type`
 _DECIDING = ("name", "kind", "type", "mcp_server_name", "input", "thread", "session_thread_id")
 # What else `pending` prints of a call, and what else its event has.
 _OTHER = (
     *("run_id", "session_id", "deployment_id", "deployment_name", "call", "input_sha256", "asked_at", "credits"),
-    *("answer", "run", "session", "deployment", "asked", "waits", "length", "number", "policy"),
+    *("answer", "length", "number", "policy"),
     *("id", "created_at", "processed_at", "evaluated_permission"),
 )
 _IN_FILE = "with --call and --expect: the place in the file, and what it expects, or null"
@@ -95,9 +95,9 @@ def subject_of_json(call: Any) -> Subject:
     server, name = call.get("mcp_server_name"), call.get("name")
     kind = call.get("kind", "mcp" if server else "tool")
     if "type" in call:
-        of_type = _KINDS.get(str(call["type"]))
+        of_type = KINDS.get(str(call["type"]))
         kind = of_type if of_type == call.get("kind", of_type) else None
-    if not name or not isinstance(name, str) or not isinstance(server, str | None) or kind not in _KINDS.values():
+    if not name or not isinstance(name, str) or not isinstance(server, str | None) or kind not in KINDS.values():
         raise UsageError("a call must have a `name`, and a `kind` of tool, mcp or custom")
     is_main = call.get("thread") is None and call.get("session_thread_id") is None
     return Subject(kind, name, call.get("input"), server, is_main=is_main)
