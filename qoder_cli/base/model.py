@@ -11,6 +11,7 @@ from typing import Annotated, Any, Required, TypedDict, TypeVar, cast
 from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
 
+Raw = dict[str, Any]  # an object of the server
 GOING = frozenset({"pending", "running"})  # statuses of a run that has not ended
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
-from qoder_cli.base.errors import ApiError, NotFound, QoderError, UsageError
+from qoder_cli.base.errors import ApiError, NotFound, UsageError
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
@@ -18,10 +18,10 @@ from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands.run.list import runs_request
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
+from qoder_cli.deployments.lookup import explain_missing, ids_of_all
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
-from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, percentile, sum_of
+from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, sum_of
 from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.local.remembered import remember
@@ -38,16 +38,8 @@ _FIRST = (
     *("credits", "runs", "failed", "credits_per_run", "success", "p95", "dearest", "completed", "p50", "unknown"),
     *("skipped", "going", "sessions", "credits_unknown", "growing"),
 )
-_MAY_GO = (
-    "unknown",
-    "skipped",
-    "going",
-    "credits_unknown",
-    "growing",
-    "sessions",
-    "completed",
-    "p50",
-)  # where all are alike
+# Where all are alike.
+_MAY_GO = ("unknown", "skipped", "going", "credits_unknown", "growing", "sessions", "completed", "p50")
 _WIDEST_BAR = 20  # columns
 
 _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
@@ -97,7 +89,7 @@ def usage(
     if over is not None and view.is_watched:
         raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
     Window.read(since, until, app=app)
-    deployments = _ids_of(app, deployment or [])
+    deployments = ids_of_all(deployment or (), app)
     seen = _Seen(UsageLine(None), [])
 
     def look() -> None:
@@ -131,14 +123,6 @@ def _doubts_about(every: UsageLine) -> list[str]:
     if every.silent:
         return [f"{counted(every.silent, 'session')} of what was used is unknown"]
     return []
-
-
-def _ids_of(app: App, typed: list[str]) -> list[str]:
-    ids = deployment_ids_of(typed, app) if typed else []
-    for id in ids:
-        if isinstance(id, QoderError):
-            raise id
-    return list(dict.fromkeys(map(str, ids)))
 
 
 def _look(
@@ -276,29 +260,17 @@ def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Field
         key = Id(line.key) if line.name is None else NamedId(line.key, line.name)
     elif line.key is not None:
         key = Words(line.key, least=12)
-    credits, per_run = line.least_credits, line.credits_per_run
-    p50, p95 = percentile(line.durations, 50), percentile(line.durations, 95)
-
-    def ran(value: Any) -> Any:
-        return value if has_runs else None
-
+    told = UsageSum.of(line, by, has_runs=has_runs)
     fields: Fields = {
         by if is_drawn else "key": key,
-        "runs": ran(line.runs),
-        "completed": ran(line.count("completed")),
-        "failed": ran(line.count("failed")),
-        "unknown": ran(line.count("unknown")),
-        "success": None if line.success is None else f"{line.success}%",
-        "p50": None if p50 is None else Milliseconds(p50),
-        "p95": None if p95 is None else Milliseconds(p95),
-        "credits": None if credits is None else as_text(credits),
-        "credits_per_run": None if per_run is None else as_text(per_run),
-        "dearest": line.dearest and Id(line.dearest[1]),
-        "skipped": ran(line.count("skipped")),
-        "going": ran(line.count("going")),
-        "sessions": line.sessions,
-        "credits_unknown": line.unknown,
-        "growing": line.growing,
+        **{name: getattr(told, name) for name in ("runs", "completed", "failed", "unknown")},
+        "success": None if told.success_percent is None else f"{told.success_percent}%",
+        "p50": None if told.p50_ms is None else Milliseconds(told.p50_ms),
+        "p95": None if told.p95_ms is None else Milliseconds(told.p95_ms),
+        "credits": told.credits and told.credits.text,
+        "credits_per_run": told.credits_per_run and told.credits_per_run.text,
+        "dearest": told.dearest and Id(told.dearest.session_id),
+        **{name: getattr(told, name) for name in ("skipped", "going", "sessions", "credits_unknown", "growing")},
     }
     if not is_drawn:
         fields["name"] = line.name and Beside(line.name)
@@ -348,8 +320,7 @@ def _last_line(every: UsageLine, window: Window) -> str:
         since = f"{since} until {utc_text(window.until)}".lstrip()
     if not every.sessions:
         return f"note: no sessions {since}".rstrip()
-    doubts = [
-        f"{count} {what}" for count, what in ((every.unknown, "unknown"), (every.growing, "still running")) if count
-    ]
     total = f"at least {as_text(every.credits)} credits in {counted(every.sessions, 'session')} {since}"
-    return "; ".join([total, ", ".join(doubts)]) if doubts else total
+    counts = ((every.unknown, "unknown"), (every.growing, "still running"))
+    doubts = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"{total}; {doubts}" if doubts else total

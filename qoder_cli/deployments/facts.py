@@ -1,20 +1,16 @@
 """What deployments refer to, each thing read once, however many refer to it."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS
 
-Raw = dict[str, Any]
 Thing = Raw | ApiError | None  # what was read; why it could not be; None for what is not there
-
-AT_A_TIME = 8  # requests
 
 
 class Facts:
@@ -40,7 +36,7 @@ class Facts:
                 return error
 
         there = [vault for vault in vaults if isinstance(self.thing("vaults", vault), dict)]
-        self._credentials |= zip(there, in_order(listed, there, at_a_time=AT_A_TIME), strict=True)
+        self._credentials |= zip(there, in_order(listed, there), strict=True)
         agents = [agent for each in rows if isinstance(agent := self.agent(each, read=False), str)]
         self._read_all(dict.fromkeys(agents))
         more = dict.fromkeys(path for each in rows for path in self._further(each))
@@ -89,7 +85,7 @@ class Facts:
 
     def _read_all(self, paths: Iterable[str]) -> None:
         new = [path for path in paths if path not in self._things]
-        self._things |= zip(new, in_order(self._get, new, at_a_time=AT_A_TIME), strict=True)
+        self._things |= zip(new, in_order(self._get, new), strict=True)
 
     def _read(self, path: str) -> Thing:
         if path not in self._things:

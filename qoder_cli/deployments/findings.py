@@ -11,17 +11,16 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from itertools import islice, pairwise, takewhile
 from statistics import median
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import ApiError, Exit, NoResponse
-from qoder_cli.base.model import Deployment, Run, array, mapping, text
+from qoder_cli.base.model import Deployment, Raw, Run, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
 from qoder_cli.deployments.facts import Facts, custom_skills, is_self_hosted, roster_of
 
-Raw = dict[str, Any]
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
 

@@ -29,7 +29,6 @@ from qoder_cli.sessions.log import LAGGING
 PAGE = 100  # rows
 BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit
 BATCH = 100  # runs whose sessions are read in one call: a page of the list then confirms their ends
-AT_A_TIME = 8  # requests
 FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
 UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
 STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
@@ -335,7 +334,7 @@ class _PageReader:
                 return error
             return None
 
-        looks = in_order(look, runs, at_a_time=AT_A_TIME, is_late=self._must_stop)
+        looks = in_order(look, runs, is_late=self._must_stop)
         yield from self._judged(zip(runs, looks, strict=True), errors)
         unconfirmed = [polled for polled in runs if polled.observer.unconfirmed is not None]
         rows = self._rows_of(unconfirmed)
@@ -347,7 +346,7 @@ class _PageReader:
                 return error
             return None
 
-        confirmations = in_order(confirm, unconfirmed, at_a_time=AT_A_TIME, is_late=self._must_stop)
+        confirmations = in_order(confirm, unconfirmed, is_late=self._must_stop)
         yield from self._judged(zip(unconfirmed, confirmations, strict=True), errors)
 
     def _rows_of(self, runs: Runs) -> dict[str, Run]:

@@ -22,7 +22,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
-from qoder_cli.history.listed import AT_A_TIME, Resolver
+from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
@@ -305,7 +305,7 @@ class _Reader:
             return run if run and run.id == id else NoResponse(f"the response is not run {id}")
 
         rows, failures = list[dict[str, Any]](), list[ApiError]()
-        for id, answer in zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True):
+        for id, answer in zip(ids, in_order(read, ids), strict=True):
             self._app.progress.beat()
             if isinstance(answer, Run) and answer.deployment_id is not None:
                 rows.append(answer.raw)

@@ -18,8 +18,6 @@ from qoder_cli.sessions.asks import KINDS, Asked, Call
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.state import read_session
 
-AT_A_TIME = 8  # sessions
-
 
 class Past(NamedTuple):
     """A run, its session as it is now, and what was called in it, as a policy judges what waits."""
@@ -91,7 +89,7 @@ def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> I
         except ApiError as error:
             return error
 
-    for found in in_order(read, runs, at_a_time=AT_A_TIME):
+    for found in in_order(read, runs):
         if isinstance(found, ApiError):
             is_gone = isinstance(found, NotFound) and found.enveloped
             unread += not is_gone

@@ -9,7 +9,7 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
-from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, newest_runs
+from qoder_cli.history.listed import RECENT, Resolver, newest_runs
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.sessions.log import is_last
 
@@ -57,7 +57,7 @@ def _one_by_one(app: App, ids: Sequence[str]) -> _Listed:
         except ApiError as error:
             return error
 
-    return dict(zip(ids, in_order(newest, ids, at_a_time=AT_A_TIME), strict=True))
+    return dict(zip(ids, in_order(newest, ids), strict=True))
 
 
 def _of_all(app: App, deployments: Sequence[Deployment]) -> _Listed:

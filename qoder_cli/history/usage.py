@@ -205,7 +205,7 @@ class Usage:
                 continue
             agent = text(mapping(run.raw.get("agent")).get("id"))
             trigger = text(mapping(run.raw.get("trigger_context")).get("type"))
-            common = map(_interned, (run.deployment_id, agent, trigger, _day(created)))
+            common = [value and intern(value) for value in (run.deployment_id, agent, trigger, _day(created))]
             self._runs[id] = _Ran(outcome_of(run), run.duration_ms, run.session_id, *common)
             if run.session_id is not None:
                 self._of_session.setdefault(run.session_id, id)
@@ -292,10 +292,6 @@ def sum_of(lines: Iterable[UsageLine]) -> UsageLine:
         every.growing += line.growing
         every.credits = total((every.credits, line.credits))
     return every
-
-
-def _interned(value: str | None) -> str | None:
-    return value and intern(value)
 
 
 def _day(moment: datetime) -> str:

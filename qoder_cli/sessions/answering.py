@@ -40,11 +40,9 @@ from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides
 from qoder_cli.sessions.state import names_agents, session_of, session_taking_messages
 from qoder_cli.sessions.story import events_so_far
 
-AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
 MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
-_LISTED = 10  # ids in a message
 _LONGEST_RESULT = 60  # characters of a result in a question
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions that are asked for
 _OVER = ("terminated", "archived")  # those in which nothing waits; in any other something may
@@ -142,7 +140,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
             return error
 
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
-        for found in in_order(read, _open_sessions(pages, start), at_a_time=AT_A_TIME):
+        for found in in_order(read, _open_sessions(pages, start)):
             looked += 1
             app.progress.beat()
             if isinstance(found, NotFound) and found.enveloped:
@@ -504,4 +502,4 @@ def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str]
 
 
 def _listed(ids: Sequence[str]) -> str:
-    return few(list(map(named, ids)), _LISTED)
+    return few(list(map(named, ids)))

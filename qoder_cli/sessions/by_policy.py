@@ -33,7 +33,6 @@ LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a co
 SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
 MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
-_LISTED = 10  # ids in a message
 NO_RULE = "no rule fits"
 _SAYS_WHERE = ("agent.tool_use", "user.tool_confirmation")
 _HIDES = "it holds a secret of yours, or what stands for one"
@@ -217,12 +216,12 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None
     if not waiting:
         return
     ids = [decision.call for decision in waiting]
-    app.progress.note(f"an earlier decision on {few(ids, _LISTED)} does not show; looking for it for up to 30 s")
+    app.progress.note(f"an earlier decision on {few(ids)} does not show; looking for it for up to 30 s")
     write = Answers(app, asked, [(calls[each.call], confirmation(calls[each.call], each.answer)) for each in waiting])
     if write.shown_within(LOOKS) is None:
         next = app.command("session", "pending", asked.session_id)
         raise OutcomeUnknown(
-            f"unknown whether an earlier command delivered the policy's decision on {few(ids, _LISTED)}",
+            f"unknown whether an earlier command delivered the policy's decision on {few(ids)}",
             hint="to see whether it still waits, and decide yourself",
             next=next,
             session_id=asked.session_id,

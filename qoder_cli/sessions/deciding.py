@@ -32,7 +32,6 @@ _LONGEST_NAME = 100  # characters of a name or title
 _MARGIN = "  > "  # the margin of what the agent said
 _READ = 20  # events in a portion
 _MOST_PORTIONS = 5  # where a server sends other events too
-_LISTED = 10  # ids in a line
 
 _QUESTION = "[y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]"
 _OF_DENY = "[n]o [w]hy not [r]est: deny [?]"
@@ -152,7 +151,7 @@ def decided(
 
 def _say(app: App, doing: str, calls: Sequence[Call]) -> None:
     if len(calls) > 1:
-        app.err.print(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls], _LISTED)}\n")
+        app.err.print(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls])}\n")
 
 
 def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:

@@ -288,7 +288,7 @@ def _parsed(call: str) -> Any:
 
 
 def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> None:
-    from qoder_cli.deployments.lookup import deployment_id_of
+    from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history import past
     from qoder_cli.sessions.by_policy import judged
     from qoder_cli.sessions.guard import with_ids
@@ -298,7 +298,7 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
         found = past.of_runs(app, named(what, app))
     else:
         start = app.when(since, option="--since")
-        found = past.since(app, start, [deployment_id_of(each, app) for each in what] or policy.deployments)
+        found = past.since(app, start, ids_of_all(what, app) or policy.deployments)
     tally, looked = Tally(), 0
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
         for run in found:

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError, UsageError, first_by_rank
+from qoder_cli.base.errors import ApiError, QoderError, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted
@@ -24,7 +24,7 @@ from qoder_cli.cli.options import (
     options_typed,
     wanted_of,
 )
-from qoder_cli.deployments.lookup import deployment_ids_of, read_deployment
+from qoder_cli.deployments.lookup import ids_of_all, read_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
 from qoder_cli.history.failed import failed_runs
@@ -34,7 +34,6 @@ from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order
 from qoder_cli.settings.values import OnLeave
 
-AT_A_TIME = 8  # runs and deployments that are read
 _LISTED = 5  # differences that are said
 
 _RUNS = "Runs, or with --all-failed deployments; - reads stdin."
@@ -102,7 +101,7 @@ def retry(
     like = Order("", options=tuple(options_typed(ctx, without=_NOT_REPEATED)))
     found: list[Run | QoderError] = []
     if all_failed:
-        deployments = None if all else _deployments(app, named(runs or (), app, what="deployments"))
+        deployments = None if all else ids_of_all(named(runs or (), app, what="deployments"), app)
         judged = failed_runs(app, deployments, Window.read(since, None, app=app))
         app.tracked.typed = typed = [item.id for item in judged]
         found = [item.run for item in judged]
@@ -149,14 +148,6 @@ def _check(typed: Sequence[str] | None, *, all_failed: bool, all: bool, since: s
         raise UsageError("--all-failed needs either deployments or --all", hint="list them: qoder deploy list")
 
 
-def _deployments(app: App, typed: Sequence[str]) -> list[str]:
-    """Return the ids of the deployments typed, each once. Raises QoderError for one that is not there."""
-    ids = deployment_ids_of(typed, app)
-    if error := first_by_rank(id for id in ids if isinstance(id, QoderError)):
-        raise error
-    return list(dict.fromkeys(map(str, ids)))
-
-
 def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderError]:
     """Return each run as it is now, or why it cannot be read. Raises UsageError for one that is there twice."""
     ids = names.runs(typed, app)
@@ -181,7 +172,7 @@ def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderE
         except ApiError as error:
             return error
 
-    return list(in_order(read, typed, at_a_time=AT_A_TIME))
+    return list(in_order(read, typed))
 
 
 def _ordered(app: App, found: Run | QoderError, like: Order, *, again: bool) -> Order | QoderError:
@@ -204,7 +195,7 @@ def _say_differences(app: App, found: Sequence[Run | QoderError], asks: bool) ->
         except ApiError as error:
             return error
 
-    deployments = dict(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
+    deployments = dict(zip(ids, in_order(read, ids), strict=True))
     lines: dict[str, None] = {}
     for line in _lines(app, runs, deployments):
         lines[line] = None
@@ -219,7 +210,7 @@ def _lines(app: App, runs: Sequence[Run], deployments: dict[str, Any]) -> Iterat
         deployment = deployments[run.deployment_id or ""]
         return None if isinstance(deployment, QoderError) else differences(app, run, deployment)
 
-    for run, differs in zip(runs, in_order(differing, runs, at_a_time=AT_A_TIME), strict=True):
+    for run, differs in zip(runs, in_order(differing, runs), strict=True):
         if differs is None:
             yield f"unknown what is different now: {deployments[run.deployment_id or ''].message}"
         elif differs:
