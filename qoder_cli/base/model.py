@@ -11,6 +11,7 @@ from typing import Annotated, Any, Required, TypedDict, TypeVar, cast
 from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
 
+T = TypeVar("T")
 Raw = dict[str, Any]  # an object of the server
 GOING = frozenset({"pending", "running"})  # statuses of a run that has not ended
 
@@ -39,6 +40,11 @@ def array(value: object) -> list[Any]:
 OLDEST = 1_577_836_800.0  # the beginning of 2020, in unix seconds: the API is younger
 
 
+def told(shape: type[T], of: object, **own: object) -> T:
+    """Return the JSON of something by the keys of its shape: its attributes, where no value of `own` stands for one."""
+    return cast(T, {name: own[name] if name in own else getattr(of, name) for name in shape.__annotations__})
+
+
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are not empty."""
     return {name: value for name, value in fields.items() if value}
@@ -65,7 +71,6 @@ def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
 
 
 OPEN = "__has_fields_of_the_api__"  # marks a shape of JSON (`base/shapes.py`)
-T = TypeVar("T")
 
 
 def open_shape(shape: type[T]) -> type[T]:

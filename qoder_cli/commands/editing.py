@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, NoResponse, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import (
+    InternalError,
+    NoResponse,
+    QoderError,
+    ReaderGone,
+    Rejected,
+    Signalled,
+    UsageError,
+    exclude,
+)
 from qoder_cli.base.ids import a
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Raw, filled, mapping
@@ -50,8 +59,7 @@ class Making(NamedTuple):
 
     def check(self) -> None:
         """Raise UsageError for options that exclude each other."""
-        if self.if_missing and self.allow_duplicate:
-            raise UsageError("--if-missing and --allow-duplicate cannot be used together")
+        exclude({"--if-missing": self.if_missing, "--allow-duplicate": self.allow_duplicate})
 
 
 class OutcomeOptions(NamedTuple):

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
-from qoder_cli.base.errors import ApiError, NotFound, UsageError
+from qoder_cli.base.errors import ApiError, NotFound, UsageError, exclude
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.judging import conclude
-from qoder_cli.cli.options import Text, Texts, flag, option, several
-from qoder_cli.commands.run.list import runs_request
+from qoder_cli.cli.options import Text, Texts, option, several
+from qoder_cli.commands.run.list import RESOLVE, runs_request
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import explain_missing, ids_of_all
 from qoder_cli.help.completion import values
@@ -46,7 +46,6 @@ _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # who
 _SINCE = "Created since an age (7d), date or time."
 _OF = "Only of this deployment."
 _OVER = "Exit 8 if more was used."
-_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
 _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its session, at most
 
 
@@ -57,7 +56,7 @@ def usage(
     by: By = option("--by", None, "What to add up by.", default="deployment"),
     deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
     over: Text = option("--over", "CREDITS", _OVER),
-    resolve: bool | None = _RESOLVE,
+    resolve: bool | None = RESOLVE,
     *,
     viewing: Viewing,
 ) -> None:
@@ -86,11 +85,10 @@ def usage(
     limit = amount(over) if over is not None else None
     if over is not None and limit is None:
         raise UsageError(f"--over: {over[:60]!r} is not an amount of credits", hint="use for example 50 or 12.50")
-    if over is not None and view.is_watched:
-        raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
+    exclude({"--watch": view.is_watched, "--over": over is not None})
     Window.read(since, until, app=app)
     deployments = ids_of_all(deployment or (), app)
-    seen = _Seen(UsageLine(None), [])
+    seen = _Looked(UsageLine(None), [])
 
     def look() -> None:
         nonlocal seen
@@ -110,7 +108,7 @@ def usage(
     conclude(app, finding=finding, unseen=unseen, judges=True, hint=hint, next=next)
 
 
-class _Seen(NamedTuple):
+class _Looked(NamedTuple):
     """The sum of all that was read, and what was not."""
 
     every: UsageLine
@@ -127,7 +125,7 @@ def _doubts_about(every: UsageLine) -> list[str]:
 
 def _look(
     app: App, span: tuple[str, str | None], by: By, deployments: list[str], *, resolve: bool | None, may_lack: bool
-) -> _Seen:
+) -> _Looked:
     """Print the sums as they are now; return that of all, and what could not be read.
 
     Raises ApiError; where something `may_lack`, only if nothing can be read. Then nothing is printed that is not whole.
@@ -156,7 +154,7 @@ def _look(
             raise
         every = sum_of(used.lines())
         every.silent = 0  # those that were not read are not silent
-        return _Seen(every, [f"the sessions: {error.message}"])
+        return _Looked(every, [f"the sessions: {error.message}"])
     lines = used.lines()
     _add_names(app, by, lines)
     by_column = partial(_fields, by=by, has_runs=has_runs, is_drawn=False)
@@ -188,7 +186,7 @@ def _look(
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
     app.progress.note(about, always=bool(every.unknown or every.growing))
-    return _Seen(every, unseen)
+    return _Looked(every, unseen)
 
 
 def _add_runs(

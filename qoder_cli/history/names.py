@@ -43,7 +43,7 @@ def run(typed: str, app: App, *, timeout: float | None = None) -> str:
 def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Found:
     """Return the id or error for each word, within `timeout` seconds. Raises UsageError."""
     words = [ids.run(word) for word in dict.fromkeys(typed)]
-    finder = _Finder(app, words)
+    finder = _RunFinder(app, words)
     if not timeout:
         finder.find()
         return finder.found
@@ -65,9 +65,9 @@ def _whole(typed: str, app: App) -> str | QoderError:
     """Complete a short id from the runs seen here; an error if several match."""
     if len(typed) not in _PREFIX:
         return typed
-    from qoder_cli.local.remembered import run_ids_with_prefix
+    from qoder_cli.local.remembered import ids_with_prefix
 
-    seen = run_ids_with_prefix(app.store, app.settings.host, typed)
+    seen = ids_with_prefix(app.store, app.settings.host, typed, noun="run")
     if not seen or typed in seen:
         return typed
     if len(seen) > 1:
@@ -76,7 +76,7 @@ def _whole(typed: str, app: App) -> str | QoderError:
     return seen[0]
 
 
-class _Finder:
+class _RunFinder:
     """Finds the runs meant; `found` has the ids and errors so far."""
 
     def __init__(self, app: App, words: Sequence[str]) -> None:

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Secrets:
+class _OurSecrets:
     """What a server may repeat and nobody is to see: our tokens, the one in use last, and what was sent.
 
     `keep` hears of each token that is got.
@@ -146,7 +146,7 @@ class Client:
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
         self.writes: list[Any] = []  # each Write that was sent: the message after a signal depends on them
-        self._secrets = _Secrets(keep)
+        self._secrets = _OurSecrets(keep)
         if settings.token:
             self._secrets.tokens.append(settings.token)
         headers = {

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from qoder_cli.http.betas import headers_for
 from qoder_cli.sandbox import contents
-from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
+from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
 from qoder_cli.sandbox.references import check_tools
 from qoder_cli.sandbox.samples import WRITER
@@ -77,7 +77,7 @@ class _Deployments(Things):
         """Start a run. The answer is 200 even when nothing starts (api.md#starting-a-run)."""
         run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
         call.request.runs.append(run.id)
-        return KINDS["deployment_runs"].show(call, run)
+        return SERVED["deployment_runs"].show(call, run)
 
 
 @of("deployment_runs", "deployments.runs")
@@ -159,7 +159,7 @@ class _Agents(Things):
         if version is None:
             return super().retrieve(call)
         self.find(call)
-        return KINDS["agents.versions"].find(call, version).fields
+        return SERVED["agents.versions"].find(call, version).fields
 
 
 @of("environments")
@@ -270,7 +270,7 @@ class _Vaults(Things):
 class _Credentials(Things):
     def guard(self, call: OperationCall) -> None:
         if call.verb in ("create", "update"):
-            KINDS["vaults"].unarchived(call)
+            SERVED["vaults"].unarchived(call)
 
     def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
         """Merge `auth` in an update, without secrets. Its type cannot change."""

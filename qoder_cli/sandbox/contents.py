@@ -9,7 +9,7 @@ from hashlib import blake2s, sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from qoder_cli.sandbox.bodies import body_of
-from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
+from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import BY, Thing, stamp
 from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unknown_field
 from qoder_cli.sandbox.world import World
@@ -167,7 +167,7 @@ class _Skills(Things):
 @of("skills.versions")
 class _SkillVersions(Things):
     def create(self, call: OperationCall) -> Reply:
-        skill, files = KINDS["skills"].find(call), _files_of_skill(_form(call)[1])
+        skill, files = SERVED["skills"].find(call), _files_of_skill(_form(call)[1])
         skill.change(call.now)
         return self.show(call, _add_version(call, skill, files))
 
@@ -213,7 +213,7 @@ class _Viewed(Things):
 class _Memories(_Viewed):
     def guard(self, call: OperationCall) -> None:
         if call.request.method != "GET":
-            KINDS["memory_stores"].unarchived(call)
+            SERVED["memory_stores"].unarchived(call)
 
     def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
         sha256, path = fields.pop("content_sha256", None), fields.get("path")

@@ -338,14 +338,14 @@ class Things:
         return whole
 
 
-KINDS = {what: Things(layout) for what, layout in LAYOUTS.items()}
+SERVED = {what: Things(layout) for what, layout in LAYOUTS.items()}
 
 
 def of(*whats: str) -> Callable[[type[Things]], type[Things]]:
     """Register a class for kinds, by the beginning of their operations' ids."""
 
     def register(kind: type[Things]) -> type[Things]:
-        KINDS.update((what, kind(LAYOUTS[what])) for what in whats)
+        SERVED.update((what, kind(LAYOUTS[what])) for what in whats)
         return kind
 
     return register

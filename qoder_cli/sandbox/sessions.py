@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from qoder_cli.nouns.parts import variables_in
-from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
+from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import Thing, stamp
 from qoder_cli.sandbox.references import check_tools
 from qoder_cli.sandbox.scripts import COSTS, Beat, Session, TimedBeat, answer_to, echo
@@ -183,7 +183,7 @@ class _Sessions(Things):
 class _Threads(Things):
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         session = _session(call)
-        whole = KINDS["sessions"].show(call, session)
+        whole = SERVED["sessions"].show(call, session)
         agent = {name: whole["agent"][name] for name in ("id", "type", "version", "name")}
         id = session.called("sthr_")
         shape: Shape = {"id": id, "type": "session_thread", "session_id": session.id, "agent": agent}
@@ -220,7 +220,7 @@ class _Events(Things):
         return follow(call.world, _session(call), call.conditions, position=position, deltas=deltas)
 
     def send(self, call: OperationCall) -> Reply:
-        KINDS["sessions"].unarchived(call)
+        SERVED["sessions"].unarchived(call)
         session, events = _session(call), call.fields()["events"]
         if any(event["type"] == "system.message" for event in events[:-1]):
             raise invalid("There is at most one system.message, and it is the last event.")
@@ -278,7 +278,7 @@ class _Resources(Things):
         return {each["id"]: Thing(each["id"], each, at) for each in _session(call).fields["resources"]}
 
     def add(self, call: OperationCall) -> Reply:
-        KINDS["sessions"].unarchived(call)
+        SERVED["sessions"].unarchived(call)
         fields, resources = call.fields(), _session(call).fields["resources"]
         resource = call.world.new_resource(fields, at=call.now)
         if any(each.get("mount_path") == resource["mount_path"] for each in resources):

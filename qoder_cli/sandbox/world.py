@@ -27,7 +27,6 @@ from qoder_cli.sandbox.samples import (
     WORKED,
     WORKERS,
     WRITER,
-    behaviour_of,
     behaviour_with,
     samples,
 )
@@ -225,7 +224,8 @@ class World:
 
     def behaviour(self, agent: Shape) -> Behaviour:
         """Return how a pinned agent behaves: as from the start with the tools that it had, else by its tools."""
-        from_start, first = behaviour_of(agent["id"]), self.thing(f"agents/{agent['id']}/versions", "1")
+        from_start = next((preset.behaviour for preset in PRESETS if preset.agent == agent["id"]), None)
+        first = self.thing(f"agents/{agent['id']}/versions", "1")
         tools = self.snapshot(self.pinned(agent))["tools"]
         if from_start and (first is None or tools == first.fields["tools"]):
             return from_start

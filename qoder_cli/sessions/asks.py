@@ -51,13 +51,13 @@ if TYPE_CHECKING:
 READ_WITHIN = 10.0  # seconds for one reading back
 _NO_THREADS = (404, 405, 501)  # how a server without threads answers
 
-KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
+CALL_KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
 STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it: a person, or the tool itself.
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
 DONE = {"allow": "approved", "approve": "approved", "deny": "denied"}  # what an answer says, in either form, did
 DOING = {"approved": "approving", "denied": "denying", "answered": "answering"}
-_ASKED_FOR = (*STATUSES, *THREAD_STATUSES, *KINDS, *ANSWERS)
+_ASKED_FOR = (*STATUSES, *THREAD_STATUSES, *CALL_KINDS, *ANSWERS)
 
 
 class Terms(TypedDict):
@@ -84,7 +84,7 @@ class Call:
 
     @classmethod
     def of(cls, session_id: str, event: dict[str, Any]) -> "Call":
-        kind, thread = KINDS[str(event.get("type"))], text(event.get("session_thread_id"))
+        kind, thread = CALL_KINDS[str(event.get("type"))], text(event.get("session_thread_id"))
         return cls(session_id, str(event["id"]), kind, called(event), event.get("input"), thread, event)
 
     @property
@@ -392,7 +392,7 @@ def _asks(call: dict[str, Any]) -> bool:
 
 
 def _is_call(event: dict[str, Any], id: str) -> bool:
-    return event.get("type") in tuple(KINDS) and event.get("id") == id
+    return event.get("type") in tuple(CALL_KINDS) and event.get("id") == id
 
 
 def _answered(event: dict[str, Any]) -> str | None:

@@ -81,7 +81,8 @@ def _last_message(app: App, session_id: str, width: int) -> list[str]:
     message: dict[str, Any] | None = None
     try:
         for events in islice(portions, _MOST_PORTIONS):
-            message = next((event for event in events if _is_message(event)), None)
+            messages = (event for event in events if event.get("type") == "agent.message")
+            message = next((event for event in messages if message_text(event).strip()), None)
             if message is not None:
                 break
         else:
@@ -99,10 +100,6 @@ def _last_message(app: App, session_id: str, width: int) -> list[str]:
     at = unix(event_time(message))
     ago = "" if at is None else f", {span(max(0.0, app.client.server_now() - at))} ago"
     return [f"the agent said last{ago}:", *rows]
-
-
-def _is_message(event: dict[str, Any]) -> bool:
-    return event.get("type") == "agent.message" and bool(message_text(event).strip())
 
 
 def decided(

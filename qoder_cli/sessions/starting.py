@@ -94,17 +94,8 @@ def memory(app: App, typed: str) -> Raw:
     return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 
-def like_deployment(found: Deployment, token: str | None) -> Raw:
-    """Return the body of a session like a deployment's runs."""
-    return _like(found.raw, found.raw.get("initial_events"), token)
-
-
-def like_session(app: App, raw: Raw, token: str | None) -> Raw:
-    """Return the body of a session like another when it began. Raises ApiError."""
-    return _like(raw, list(_first_messages(app, str(raw["id"]))), token)
-
-
-def _first_messages(app: App, id: str) -> Iterator[Raw]:
+def first_messages(app: App, id: str) -> Iterator[Raw]:
+    """Yield what was sent to a session before its agent began. Raises ApiError."""
     for event in next(Log(app.client, id).whole()):
         kind = str(event.get("type"))
         if kind in _FIRST:
@@ -113,7 +104,8 @@ def _first_messages(app: App, id: str) -> Iterator[Raw]:
             return
 
 
-def _like(raw: Raw, events: Any, token: str | None) -> Raw:
+def like(raw: Raw, events: Any, token: str | None) -> Raw:
+    """Return the body of a session like a deployment's runs, or like another session when it began."""
     fields = settable(Deployment({**raw, "initial_events": events or []}))
     if isinstance(variables := fields[VARIABLES], str):
         fields[VARIABLES] = dict(assignments(variables) or ())

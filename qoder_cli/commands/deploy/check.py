@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, UsageError
+from qoder_cli.base.errors import ApiError, exclude
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Deployment, array, text
 from qoder_cli.base.pool import in_order
@@ -65,8 +65,7 @@ def check(
       qoder deploy check
       qoder deploy check nightly-report --exit-status"""
     view = View(app, viewing, COLUMNS)
-    if exit_status and view.is_watched:
-        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
+    exclude({"--watch": view.is_watched, "--exit-status": exit_status})
     typed = named(deployments, app, what="deployments") if deployments else []
     has_rule = _decider(app, policy)
     found: list[DeploymentFinding] = []

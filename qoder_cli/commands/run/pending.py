@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NeedsAnswer, UsageError
+from qoder_cli.base.errors import NeedsAnswer, UsageError, exclude
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import policy_files
@@ -45,8 +45,7 @@ def pending(
       qoder run pending
       qoder run pending last --json | jq '.[].input'"""
     view = View(app, viewing, COLUMNS if policy is None else (*COLUMNS, "policy"))
-    if exit_status and view.is_watched:
-        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
+    exclude({"--watch": view.is_watched, "--exit-status": exit_status})
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     words = named(runs, app) if runs else []

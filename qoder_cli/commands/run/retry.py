@@ -24,6 +24,7 @@ from qoder_cli.cli.options import (
     options_typed,
     wanted_of,
 )
+from qoder_cli.commands.deploy.run import DRY_RUN, FAIL_FAST, ON_LEAVE, PARALLEL
 from qoder_cli.deployments.lookup import ids_of_all, read_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
@@ -39,8 +40,6 @@ _LISTED = 5  # differences that are said
 _RUNS = "Runs, or with --all-failed deployments; - reads stdin."
 _ALL_FAILED = "Retry each run of these deployments that failed since --since."
 _SINCE = "With --all-failed: an age (7d), date or time."
-_LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 _NOT_REPEATED = ("runs", "all_failed", "all", "since", "dry_run", "parallel", "fail_fast", "allow_empty")
 
 
@@ -55,20 +54,12 @@ def retry(
     all: bool = flag("--all", "With --all-failed: the runs of all deployments."),
     since: Text = option("--since", "WHEN", _SINCE),
     again: bool = flag("--again", "Also retry runs that completed."),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
-    parallel: int = option(
-        "--parallel",
-        "N",
-        "Start up to N at once; 20 per second at most.",
-        default=8,
-        group=options.MANY,
-        min=1,
-        max=100,
-    ),
-    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
+    on_leave: OnLeave = ON_LEAVE,
+    parallel: int = PARALLEL,
+    fail_fast: bool = FAIL_FAST,
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
-    dry_run: bool = _DRY_RUN,
+    dry_run: bool = DRY_RUN,
     ci: bool = options.CI,
 ) -> Any:
     """Retry failed runs (each at most once).
@@ -126,10 +117,10 @@ def retry(
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
     if as_list:
-        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
-        return run_many(app, typed, orders, Plan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
+        return run_many(app, typed, orders, FleetPlan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
     from qoder_cli.runs.starting import start_one
 
     return start_one(app, to_start[0], wanted)
