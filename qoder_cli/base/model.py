@@ -142,7 +142,7 @@ class Derived(TypedDict, total=False):
     requires_action: Annotated[RequiredAction, "the calls that wait, while the agent waits for an answer"]
 
 
-class Added(TypedDict, total=False):
+class FilledIn(TypedDict, total=False):
     """What no server says of a run."""
 
     derived: Annotated[
@@ -156,12 +156,12 @@ class Added(TypedDict, total=False):
 
 
 @open_shape
-class RunData(RunId, RunFields, Derived, Added):
+class RunData(RunId, RunFields, Derived, FilledIn):
     """A run: the object that the server sent, every field of it, with what was filled in."""
 
 
 @open_shape
-class RunRow(RunFields, Derived, Added, total=False):
+class RunRow(RunFields, Derived, FilledIn, total=False):
     """A run of a list. A row that lacks fields is shown with what it has."""
 
     id: Annotated[Any, "run id, drun_…"]
@@ -313,7 +313,7 @@ class Run(Resource):
             derived["elapsed_ms"] = elapsed
         if self.name_seen and "deployment_name" not in self.raw:
             derived["deployment_name"] = self.name_seen
-        added: Added = {}
+        added: FilledIn = {}
         if derived:
             added["derived"] = list(derived)
         if self.adopted:

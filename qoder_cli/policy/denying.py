@@ -149,7 +149,7 @@ class _InputReader:
         return uses
 
     @cached_property
-    def _names(self) -> list["_Name"]:
+    def _names(self) -> list["_SubjectName"]:
         """All that may be a path."""
         return [name for text in self._suspects for name in _names_in(text, self._work)]
 
@@ -164,7 +164,7 @@ class _InputReader:
         return texts
 
 
-class _Name(NamedTuple):
+class _SubjectName(NamedTuple):
     """What may be a path; with `is_cut` only the beginning of one, before a wildcard."""
 
     place: Place
@@ -181,7 +181,7 @@ class _Name(NamedTuple):
         return is_above and depth > 0 and folder[depth - 1].startswith(self.place[-1])
 
 
-def _names_in(text: str, work: Place) -> Iterator[_Name]:
+def _names_in(text: str, work: Place) -> Iterator[_SubjectName]:
     """Yield what may be a path in a text: the whole, each part of it, and what stands behind `=`, `:` and `-x`.
 
     Each as it begins in `work`, and as it begins at the root.
@@ -194,11 +194,11 @@ def _names_in(text: str, work: Place) -> Iterator[_Name]:
             if name.startswith("-"):
                 starts |= {2, max(name.find("/"), 0)}
             if len(starts) > _MOST_STARTS:
-                yield _Name(("dev", "fd"), is_cut=False)
+                yield _SubjectName(("dev", "fd"), is_cut=False)
                 continue
             for rest in (name[start:] for start in starts):
                 path = _WILD.split(rest, maxsplit=1)[0]
                 if path:
                     is_cut = path != rest and not path.endswith("/")
-                    yield _Name(folded_place(path, work), is_cut)
-                    yield _Name(folded_place(f"/{path}"), is_cut)
+                    yield _SubjectName(folded_place(path, work), is_cut)
+                    yield _SubjectName(folded_place(f"/{path}"), is_cut)

@@ -185,7 +185,7 @@ def use_of(row: ProgramRow | None, words: Words) -> Use:
         raise NotCovered("it is not in the table")
     if row.operands == ("words",):
         return Use()
-    reading = _Reading(row, list(words[len(row.words) :]))
+    reading = _OptionReader(row, list(words[len(row.words) :]))
     use, operands = reading.use, reading.operands
     kinds = _kinds_of(row, len(operands), has_first=reading.has_first)
     for operand, kind in zip(operands, kinds, strict=True):
@@ -218,7 +218,7 @@ def _kinds_of(row: ProgramRow, count: int, *, has_first: bool) -> list[str]:
     return [kind.rstrip("?") for kind in wanted]
 
 
-class _Reading:
+class _OptionReader:
     """The words behind a program: its options, those `used`, and operands; a long option is whole, letters may be
     together. `has_first`: an option has what else is the first operand, as in `grep -e`. Raises NotCovered."""
 

@@ -438,7 +438,7 @@ class WaitingData(Terms):
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingCall:
     """A row of `pending`: a waiting call, None if unreadable, and its session."""
 
     id: str

@@ -22,7 +22,7 @@ from qoder_cli.policy.calls import BASH, Subject, called
 from qoder_cli.policy.deciding import Verdict, decide, may_move
 from qoder_cli.policy.rules import Policy
 from qoder_cli.sessions.answers import Answers, confirmation, is_denial
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, look, threads_of
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, PendingCall, look, threads_of
 from qoder_cli.sessions.guard import guard_of, guarded, loaded, subject_of, with_ids
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
@@ -129,7 +129,7 @@ def _moves(policy: Policy, session_id: str, event: dict[str, Any]) -> bool:
     return may_move(policy, subject_of(call, {}, is_main=True))
 
 
-def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[Waiting]:
+def with_verdicts(app: App, policy: Policy, waiting: Sequence[PendingCall]) -> list[PendingCall]:
     """Return the calls that wait in a session with what a policy says of each."""
     calls = tuple(waiting_call.call for waiting_call in waiting if waiting_call.call is not None)
     verdicts: dict[str, Verdict] = {}
