@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
@@ -174,11 +174,7 @@ class App:
             return self.client.server_now()
         return self.clock.now()
 
-    @overload
-    def when(self, text: str, *, option: str) -> datetime: ...
-    @overload
-    def when(self, text: None, *, option: str) -> None: ...
-    def when(self, text: str | None, *, option: str) -> datetime | None:
+    def when(self, text: str, *, option: str) -> datetime:
         """Return the moment that was typed for an option; an age counts from `server_now`. Raises UsageError."""
         now = self.server_now
         return parse_when(text, option=option, now=now, latest=max(now, self.clock.now()))
@@ -257,7 +253,7 @@ class App:
 
         ids = [id for id in ids if id not in self.shortened]
         self.shortened.update(ids)
-        remember_shown(self.store, self.settings, ids, at=utc_text(datetime.fromtimestamp(self.clock.now(), UTC)))
+        remember_shown(self.store, self.settings, ids, at=utc_text(self.clock.now()))
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""

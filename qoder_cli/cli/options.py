@@ -428,12 +428,12 @@ def whole_id(typed: str, app: App) -> str:
         return typed
     from qoder_cli.base.kinds import KINDS_OF_IDS
     from qoder_cli.base.words import few
-    from qoder_cli.local.remembered import ids_shortened_to
+    from qoder_cli.local.remembered import ids_with_prefix
 
     head, behind = match["head"], match["behind"]
     if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS:
         return typed
-    match ids_shortened_to(app.store, app.settings.host, head):
+    match ids_with_prefix(app.store, app.settings.host, head):
         case [_] if app.flags.yes:
             why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
             raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import UsageError, exclude
 from qoder_cli.cli.options import Texts, argument, flag
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS, in_files, of_file
@@ -53,8 +53,7 @@ def schema(
       qoder schema deployment --update > deployment.schema.json
       qoder schema output run
       qoder schema --check agents deployments/nightly.md"""
-    if check and update:
-        raise UsageError("--check and --update cannot be used together", hint="remove --update")
+    exclude({"--check": check, "--update": update})
     if check:
         _check(app, words or ["."])
     else:

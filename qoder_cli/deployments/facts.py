@@ -6,15 +6,12 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS
 
-Raw = dict[str, Any]
 Thing = Raw | ApiError | None  # what was read; why it could not be; None for what is not there
-
-AT_A_TIME = 8  # requests
 
 
 class Facts:
@@ -33,7 +30,7 @@ class Facts:
         vaults = dict.fromkeys(vault for each in rows for vault in map(str, array(each.get("vault_ids"))))
         there = [vault for vault in vaults if isinstance(self.thing("vaults", vault), dict)]
         new = [vault for vault in there if vault not in self._credentials]
-        self._credentials |= zip(new, in_order(self._list_credentials, new, at_a_time=AT_A_TIME), strict=True)
+        self._credentials |= zip(new, in_order(self._list_credentials, new), strict=True)
         agents = [agent for each in rows if isinstance(agent := self.agent(each, read=False), str)]
         self._read_all(dict.fromkeys(agents))
         more = dict.fromkeys(path for each in rows for path in self._further(each))
@@ -90,7 +87,7 @@ class Facts:
 
     def _read_all(self, paths: Iterable[str]) -> None:
         new = [path for path in paths if path not in self._things]
-        self._things |= zip(new, in_order(self._get, new, at_a_time=AT_A_TIME), strict=True)
+        self._things |= zip(new, in_order(self._get, new), strict=True)
 
     def _read(self, path: str) -> Thing:
         if path not in self._things:

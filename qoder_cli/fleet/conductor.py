@@ -26,7 +26,7 @@ _ALIKE = 10  # identical warnings
 _WORST_LAST = ("completed", "not started", "to start", "pending", "running", "skipped")
 
 
-class Plan(NamedTuple):
+class FleetPlan(NamedTuple):
     """How to start several runs; the fields are options of `deploy run`."""
 
     wait: bool = True
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     fail_fast: bool = False
 
 
-WAIT = Plan()  # start none, only wait
+WAIT = FleetPlan()  # start none, only wait
 
 
 class Conductor:
@@ -45,7 +45,9 @@ class Conductor:
     It is enough once the output is gone or, with `--fail-fast`, once one failed.
     """
 
-    def __init__(self, app: App, typed: Sequence[str], plan: Plan = WAIT, *, restart: Restart | None = None) -> None:
+    def __init__(
+        self, app: App, typed: Sequence[str], plan: FleetPlan = WAIT, *, restart: Restart | None = None
+    ) -> None:
         self._app = app
         self._typed = typed
         self.printed = printed(app, len(typed))

@@ -9,14 +9,14 @@ from qoder_cli.base.errors import ApiError, InternalError, QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
-from qoder_cli.fleet.conductor import Conductor, Plan
+from qoder_cli.fleet.conductor import Conductor, FleetPlan
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.runs.awaiting import not_started
 from qoder_cli.runs.ending import Ended, accepted_error
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.starting import trigger_for
-from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.trigger import Order, RunTrigger
 from qoder_cli.runs.wait import PolledRun, Wait
 
 Orders = Sequence[Order | QoderError]
@@ -29,7 +29,7 @@ class Launches:
     A run to wait for joins the wait; any other is read again if the response said too little.
     """
 
-    def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor, wait: Wait) -> None:
+    def __init__(self, app: App, orders: Orders, plan: FleetPlan, conductor: Conductor, wait: Wait) -> None:
         self._app = app
         self.orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
@@ -38,7 +38,7 @@ class Launches:
         inbox = wait.streams.inbox
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
-        self._under_way: dict[int, Trigger] = {}
+        self._under_way: dict[int, RunTrigger] = {}
         self._results: dict[int, Launched] = {}
         self._said: set[int] = set()
 

@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
 from qoder_cli.deployments.lookup import several_deployment_ids
-from qoder_cli.fleet.conductor import Conductor, Plan
+from qoder_cli.fleet.conductor import Conductor, FleetPlan
 from qoder_cli.fleet.launches import Launches, Orders
 from qoder_cli.fleet.wait import Fleet
 from qoder_cli.history import names
@@ -41,7 +41,7 @@ def orders_for(
     return orders
 
 
-def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted: Wanted | None) -> Conductor:
+def run_many(app: App, typed: Sequence[str], orders: Orders, plan: FleetPlan, wanted: Wanted | None) -> Conductor:
     """Start a run of each deployment, wait if `plan` says so, and print the results as they come. Return them.
 
     `orders` match `typed`, with an error for what cannot be ordered.

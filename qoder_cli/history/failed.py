@@ -23,19 +23,19 @@ _CANCELLED = ("cancelled", "canceled")  # by a person, or with --on-leave cancel
 _NAMED = 5  # runs that are skipped
 
 
-class Judged(NamedTuple):
+class FailedRun(NamedTuple):
     """A run that failed, or what could not be judged, and why; `id` is that of the run or the deployment."""
 
     id: str
     run: Run | QoderError
 
 
-def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> list[Judged]:
+def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> list[FailedRun]:
     """Return the failed runs of deployments, None for all, that were neither cancelled nor retried yet, oldest first.
 
     Whatever could not be judged is an error in its place. Raises QoderError where nothing could.
     """
-    reader = _Reader(app, window)
+    reader = _FailedReader(app, window)
     with app.progress.waiting(reader.progress, leaving="nothing is started"):
         for id in [None] if deployments is None else deployments:
             try:
@@ -50,7 +50,7 @@ def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> 
     return list(reader.judged())
 
 
-class _Reader:
+class _FailedReader:
     def __init__(self, app: App, window: Window) -> None:
         assert window.since is not None  # nobody retries what failed ever
         self._app = app
@@ -101,7 +101,7 @@ class _Reader:
                     why = "its session was deleted" if run.derived else "its session could not be read"
                     self.unjudged[run.id] = Unavailable(f"how run {run.id} ended is unknown: {why}{_NOTHING}")
 
-    def judged(self) -> Iterator[Judged]:
+    def judged(self) -> Iterator[FailedRun]:
         """Return what was read, and say what is left out."""
         retries = _retries(self._app)
         done = set(retries.values()) & self._failed.keys()
@@ -120,8 +120,8 @@ class _Reader:
             retry = shlex.join(self._app.command("run", "retry", ids[0]))
             self._app.progress.note(f"{skipped}; to retry one: {retry}")
         failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
-        runs = (Judged(run.id, run) for run in failed if run.id not in done | themselves | cancelled.keys())
-        return chain(runs, (Judged(id, error) for id, error in self.unjudged.items()))
+        runs = (FailedRun(run.id, run) for run in failed if run.id not in done | themselves | cancelled.keys())
+        return chain(runs, (FailedRun(id, error) for id, error in self.unjudged.items()))
 
 
 def _retries(app: App) -> dict[str, str]:

@@ -15,12 +15,12 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Unavailable
 from qoder_cli.base.ids import segment
 from qoder_cli.base.jsontext import dump
-from qoder_cli.base.model import Deployment, Run, array, created_at, mapping, text
+from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, event_at, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix, utc_text
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.base.words import counted, few, shortened
-from qoder_cli.deployments.facts import Facts, Raw, custom_skills
+from qoder_cli.deployments.facts import Facts, custom_skills
 from qoder_cli.deployments.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
 from qoder_cli.history.listed import Resolver, pages_of_runs
 from qoder_cli.history.records import outcome_of

@@ -99,7 +99,7 @@ class Attempt(NamedTuple):
         return min(self.at, self.at + self.ahead) - ABOUT
 
 
-class Entry(NamedTuple):
+class StoredAttempt(NamedTuple):
     """An attempt and its result."""
 
     attempt: Attempt
@@ -244,7 +244,7 @@ class Store:
         self._debug_attempt(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
         return claimed
 
-    def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
+    def entries(self, host: str, *, since: float | None = None) -> list[StoredAttempt]:
         """Return the attempts on this host `since` a time (unix seconds), oldest first."""
         return self._entries("host = ? AND at >= ? ORDER BY number", host, -1e300 if since is None else since)
 
@@ -258,19 +258,19 @@ class Store:
         marks = ", ".join("?" * len(ids))
         return {run for (run,) in self.read(f"SELECT CAST(run AS TEXT) FROM sightings WHERE attempt IN ({marks})", ids)}
 
-    def owners(self, host: str) -> dict[str, Entry]:
+    def owners(self, host: str) -> dict[str, StoredAttempt]:
         """Return each run's attempt on this host: the first, if responses named it to several."""
         entries = self._entries("run IS NOT NULL AND host = ? ORDER BY number DESC", host)
         return {entry.run: entry for entry in entries if entry.run}
 
-    def owner(self, run_id: str, *, host: str) -> Entry | None:
+    def owner(self, run_id: str, *, host: str) -> StoredAttempt | None:
         """Return the attempt whose response named this run; None if there is none, or only a guess."""
         found = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
         if found:
             return found[0]
         return None
 
-    def last(self, *, profile: str, host: str) -> Entry | None:
+    def last(self, *, profile: str, host: str) -> StoredAttempt | None:
         """Return the profile's newest attempt on this host that may have started a run.
 
         If it is open but its key has a run, return that run's attempt: the key stands for it.
@@ -287,7 +287,7 @@ class Store:
         rows = self.read(f"{query} ORDER BY max(number) DESC LIMIT ?", (host, profile, count))
         return [run for (run,) in reversed(rows)]
 
-    def of_key(self, key: str, *, host: str) -> list[Entry]:
+    def of_key(self, key: str, *, host: str) -> list[StoredAttempt]:
         return self._entries("key = ? AND host = ? ORDER BY number", key, host)
 
     def retries(self, host: str) -> dict[str, str]:
@@ -302,10 +302,10 @@ class Store:
     def adopted(self, host: str) -> frozenset[str]:
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
 
-    def _entries(self, which: str, *values: str | float) -> list[Entry]:
+    def _entries(self, which: str, *values: str | float) -> list[StoredAttempt]:
         query = f"SELECT {_COLUMNS}, is_nothing, is_adopted FROM attempts WHERE {which}"
         rows = self.read(query, values)
-        return [Entry(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
+        return [StoredAttempt(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
 
     # Keys.
 

@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypedDict, TypeVar
 
 from qoder_cli.base.errors import ErrorData, Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
-from qoder_cli.base.model import Added, ApiObject, Resource, open_shape
+from qoder_cli.base.model import ApiObject, FilledIn, Resource, open_shape
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Rows
 
@@ -52,7 +52,7 @@ class Result(Generic[T]):
     found: T | None = None
     error: QoderError | None = None
     attempted: bool = True
-    more: Added = field(default_factory=Added)
+    more: FilledIn = field(default_factory=FilledIn)
 
     def with_(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)

@@ -8,7 +8,7 @@ the same. `--new` goes by keys besides: it tells what it has not told and what h
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from math import inf
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,7 +23,7 @@ from qoder_cli.history.fires import FireEvent, Fires, Unclear, fires_of, walked
 from qoder_cli.history.nights import Night, ReportOptions, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import percentile
-from qoder_cli.local.reports import Memory, ReportMemory
+from qoder_cli.local.reports import ReaderMemory, ReportMemory
 from qoder_cli.report import entries
 from qoder_cli.sessions.asks import Call
 from qoder_cli.sessions.transcript import in_a_line
@@ -72,7 +72,7 @@ class Told(NamedTuple):
 
     report: entries.Report
     keys: list[str]
-    memory: Memory
+    memory: ReaderMemory
     unseen: list[str]  # what was not looked at, in words
     just_now: int = 0  # urgent events of the last minute, which the next report tells
 
@@ -83,7 +83,7 @@ class Told(NamedTuple):
 
 
 def tell(
-    app: App, night: Night, options: ReportOptions, memory: Memory | None, remembered: ReportMemory, reader: str
+    app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory, reader: str
 ) -> Told:
     """Return what to report of what was read, and what to remember of it."""
     return _Teller(app, night, options, memory, remembered).told(reader)
@@ -91,12 +91,12 @@ def tell(
 
 def time_text(at: float | None) -> str | None:
     """Return a time as RFC 3339 in UTC."""
-    return None if at is None else utc_text(datetime.fromtimestamp(at, UTC))
+    return None if at is None else utc_text(at)
 
 
 class _Teller:
     def __init__(
-        self, app: App, night: Night, options: ReportOptions, memory: Memory | None, remembered: ReportMemory
+        self, app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory
     ) -> None:
         self._app = app
         self._night = night

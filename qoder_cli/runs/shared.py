@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import Any
 
@@ -38,12 +37,12 @@ from qoder_cli.keys.protocol import (
     start_once,
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
-from qoder_cli.local.store import Attempt, Entry
+from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
-from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.trigger import Order, RunTrigger
 
 
-class SharedTrigger(Trigger):
+class SharedTrigger(RunTrigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
     def __init__(
@@ -112,7 +111,7 @@ class SharedTrigger(Trigger):
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
-            case protocol.Look(found):
+            case protocol.LookForRun(found):
                 return self._look(found)
             case protocol.HasFailed(found):
                 return verdict(fill_status(self._reread(self._entry_of(found.record)))) is Exit.RUN_FAILED
@@ -183,7 +182,7 @@ class SharedTrigger(Trigger):
         return moved
 
     def _stamped(self, record: KeyRecord) -> KeyRecord:
-        return record._replace(at=utc_text(datetime.fromtimestamp(self._app.client.clock.now(), UTC)))
+        return record._replace(at=utc_text(self._app.client.clock.now()))
 
     def _watch(self, found: StoredKey, seconds: float) -> StoredKey | None:
         """Read again until it has changed, or for so long by our own clock."""
@@ -322,8 +321,8 @@ class SharedTrigger(Trigger):
             hint="is it archived? to see it: qoder key list",
         )
 
-    def _entry_of(self, record: KeyRecord) -> Entry:
+    def _entry_of(self, record: KeyRecord) -> StoredAttempt:
         client = self._app.client
         at = record.sent if record.sent is not None else 0.0
         attempt = Attempt("", at, 0.0, client.settings.profile, client.settings.host, record.deployment, record.key)
-        return Entry(attempt, record.run, adopted=record.adopted)
+        return StoredAttempt(attempt, record.run, adopted=record.adopted)

@@ -12,7 +12,7 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.trigger import Order, RunTrigger
 
 
 def trigger_for(
@@ -23,14 +23,14 @@ def trigger_for(
     on_sending: Callable[[], None] = lambda: None,
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
-) -> Trigger:
+) -> RunTrigger:
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
     `on_sending` is called before it is sent, `on_known` with the run as soon as it is known. A store is not waited for
     longer than the `limits` allow.
     """
     if order.key is None or app.settings.keys is None:
-        return Trigger(app, order, pace=pace, on_sending=on_sending, on_known=on_known)
+        return RunTrigger(app, order, pace=pace, on_sending=on_sending, on_known=on_known)
     from qoder_cli.keys.opening import shared_store
     from qoder_cli.runs.shared import SharedTrigger
 

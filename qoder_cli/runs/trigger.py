@@ -27,7 +27,7 @@ from qoder_cli.base.times import span
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
-from qoder_cli.local.store import Attempt, Entry
+from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import (
     NO_OTHERS,
     RUN_LIST_LOOKS,
@@ -68,7 +68,7 @@ class Order(NamedTuple):
         return app.command("deploy", "run", self.deployment_id, *words, *self.options)
 
 
-class Trigger:
+class RunTrigger:
     """One run to start, once. `on_sending` is called before anything is sent, if anything is.
 
     `run` is set as soon as it is known, and `on_known` is called, which raises nothing.
@@ -344,7 +344,7 @@ class Trigger:
             self.write.unsettled.discard(Meaning.LOST)
         return run
 
-    def _reread(self, entry: Entry) -> Run:
+    def _reread(self, entry: StoredAttempt) -> Run:
         """Return that run as it is now. Raises ApiError, LostSight."""
         from qoder_cli.runs.observe import YOUNG, Observer
 

@@ -19,7 +19,7 @@ from qoder_cli.base.errors import Rejected, Unavailable, UsageError
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, RUNNING, THREAD_RUNNING, THREAD_STATUSES, event_key, event_time
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.sessions.asks import ANSWERS, KINDS
+from qoder_cli.sessions.asks import ANSWERS, CALL_KINDS
 from qoder_cli.sessions.log import in_order, message_text
 from qoder_cli.settings.values import is_loopback
 
@@ -136,10 +136,10 @@ class _Spans:
             span = Span(
                 key, f"chat {model or ''}".strip(), self._now, self._within(thread), kind=_CLIENT, attributes=about
             )
-        elif kind in KINDS:
+        elif kind in CALL_KINDS:
             name = text(event.get("name")) or "tool"
             about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name, "gen_ai.tool.call.id": key}
-            about["gen_ai.tool.type"] = "extension" if KINDS[kind] == "mcp" else "function"
+            about["gen_ai.tool.type"] = "extension" if CALL_KINDS[kind] == "mcp" else "function"
             if self._with_content:
                 about["gen_ai.tool.call.arguments"] = jsontext.dump(event.get("input"))
             span = Span(key, f"execute_tool {name}", self._now, self._within(thread), attributes=about)

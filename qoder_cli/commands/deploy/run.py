@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from qoder_cli.runs.ending import Ended
     from qoder_cli.runs.trigger import Order
 
-PARALLEL = 8  # runs started at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.", group=options.ONCE)
 _KEYS = "required: refuse a key without a store that machines share (QODER_KEYS)."
@@ -25,10 +24,13 @@ _IF_IDLE = flag(
     "--if-idle", "Don't start while a run of this deployment is running (checked, not locked).", group=options.ONCE
 )
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
-_LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_PARALLEL = "Start up to N at once; 20 per second at most."
+_LEAVES = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
+ON_LEAVE = option("--on-leave", None, _LEAVES, default="detach", group=options.WAITING)
+_AT_ONCE = "Start up to N at once; 20 per second at most."
+PARALLEL = option("--parallel", "N", _AT_ONCE, default=8, group=options.MANY, min=1, max=100)
+FAIL_FAST = flag("--fail-fast", "Stop after the first failure.", group=options.MANY)
 _DUPLICATES = flag("--allow-duplicates", "Start a deployment as often as it is listed.", group=options.MANY)
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
+DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 
 
 def run(
@@ -44,13 +46,13 @@ def run(
     on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt", group=options.ONCE),
     if_idle: bool = _IF_IDLE,
     on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail", group=options.WAITING),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
-    parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, group=options.MANY, min=1, max=100),
-    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
+    on_leave: OnLeave = ON_LEAVE,
+    parallel: int = PARALLEL,
+    fail_fast: bool = FAIL_FAST,
     keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown.", group=options.MANY),
     allow_duplicates: bool = _DUPLICATES,
     allow_empty: bool = options.ALLOW_EMPTY,
-    dry_run: bool = _DRY_RUN,
+    dry_run: bool = DRY_RUN,
     ci: bool = options.CI,
 ) -> Any:
     """Start a run of one or more deployments.
@@ -116,10 +118,12 @@ def run(
 
         return show_requests(app, typed, orders, as_list=as_list)
     if as_list:
-        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
-        return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
+        return run_many(
+            app, typed, orders, FleetPlan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted
+        )
     ended = _going(app, order) if if_idle else None
     if ended is None:
         from qoder_cli.runs.starting import start_one

@@ -84,7 +84,7 @@ def logs(
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
-    start = app.when(since, option="--since")
+    start = None if since is None else app.when(since, option="--since")
     selection = Selection(tuple(words), start, thread)
     runs = runs or [or_last(None, app, of_sessions=options.is_of_sessions(ctx))]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):

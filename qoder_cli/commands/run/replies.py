@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import UsageError, exclude
 from qoder_cli.cli.options import (
     ONE_RUN,
     YES,
@@ -99,8 +99,7 @@ def _options_of(
     _require_run(run, verb)
     wanted, run = wanted_of(app, waiting), one_named(run, app)
     calls = [ids.call(each) for each in dict.fromkeys(typed or [])]
-    if calls and every:
-        raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
+    exclude({"CALL": calls, "--all": every})
     require_question(app, calls, yes=yes)
     if not (calls or every) and (yes or not app.may_ask):
         raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
@@ -173,8 +172,7 @@ def send(
     from qoder_cli.sessions.answering import ToSay, send_message
 
     app: App = ctx.obj
-    if interrupt and when_idle:
-        raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
+    exclude({"--interrupt": interrupt, "--when-idle": when_idle})
     wanted = wanted_of(app, waiting, wait=when_idle or interrupt)
     stays = waiting.wait or waiting.follow or waiting.result
     text = text_of(message, stdin=app.stdin, option="--message")

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
@@ -130,7 +129,7 @@ class _Ours:
         assert listed is not None  # what can be created can be listed
         first = attempt.first(self._app.client)
         if first is not None and "created_at[gte]" in listed.query:
-            query["created_at[gte]"] = utc_text(datetime.fromtimestamp(max(first, 0.0), UTC))
+            query["created_at[gte]"] = utc_text(max(first, 0.0))
         if "path_prefix" in listed.query:  # else what is below a folder may be one row
             query["path_prefix"] = str(self._sent.get("path"))
         reading = ReadBack(self._app.client, path_of(self._noun, *self._parents), query)
