@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
@@ -51,6 +51,7 @@ class Tracked:
     started: "list[Run]" = field(default_factory=list)  # what was triggered
     observer: Any = None  # of the one run: a runs.observe.Observer
     retries: dict[str, str] = field(default_factory=dict)  # runs that were started here, to those they retry
+    already_started: set[str] = field(default_factory=set)  # runs that keys had before: this command started none
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
@@ -173,11 +174,7 @@ class App:
             return self.client.server_now()
         return self.clock.now()
 
-    @overload
-    def when(self, text: str, *, option: str) -> datetime: ...
-    @overload
-    def when(self, text: None, *, option: str) -> None: ...
-    def when(self, text: str | None, *, option: str) -> datetime | None:
+    def when(self, text: str, *, option: str) -> datetime:
         """Return the moment that was typed for an option; an age counts from `server_now`. Raises UsageError."""
         now = self.server_now
         return parse_when(text, option=option, now=now, latest=max(now, self.clock.now()))
@@ -221,7 +218,12 @@ class App:
     def store(self) -> "Store":
         from qoder_cli.local.store import Store
 
-        return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
+        return Store(
+            self.env,
+            warn=self.progress.warn,
+            debug=self._debug if self.flags.debug else None,
+            shares_keys=lambda: self.settings.keys is not None,
+        )
 
     @cached_property
     def seen_names(self) -> "SeenNames":
@@ -231,14 +233,19 @@ class App:
         return SeenNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
-        """Return a run with what this machine knows of it: its deployment's name, the run that it retries.
+        """Return a run with what is known of it here: its deployment's name, the run that it retries, who started it.
 
         Nothing is requested for it.
         """
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             id = text(run.raw.get("id"))  # a list may hold anything
             retry_of = self.tracked.retries.get(id or "") or self.seen_names.retries.get(id or "")
-            return replace(run, name_seen=self.seen_names.name_of(run.deployment_id), retry_of=retry_of)
+            return replace(
+                run,
+                name_seen=self.seen_names.name_of(run.deployment_id),
+                retry_of=retry_of,
+                already_started=id in self.tracked.already_started,
+            )
         return run
 
     def _remember_shown(self, ids: "Sequence[str]") -> None:
@@ -246,7 +253,7 @@ class App:
 
         ids = [id for id in ids if id not in self.shortened]
         self.shortened.update(ids)
-        remember_shown(self.store, self.settings, ids, at=utc_text(datetime.fromtimestamp(self.clock.now(), UTC)))
+        remember_shown(self.store, self.settings, ids, at=utc_text(self.clock.now()))
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""

@@ -19,8 +19,8 @@ import httpx
 import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.tmpdir import tmppath_result_key
-from hypothesis import HealthCheck, settings
-from hypothesis.internal.conjecture import providers
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture import engine, providers
 from hypothesis.internal.constants_ast import Constants
 
 from qoder_cli.app import App
@@ -33,7 +33,8 @@ from tests.support.wire import FakeClock, Wire
 # The suite is short, and draws the same each time, so that it fails for what was changed alone. What else there is to
 # find, `--hypothesis-profile=thorough` looks for. A busy machine is no failure.
 BOTH: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("short", max_examples=30, derandomize=True, **BOTH)
+FOUND = [phase for phase in Phase if phase is not Phase.explain]  # which parts of an example matter takes minutes
+settings.register_profile("short", max_examples=30, derandomize=True, phases=FOUND, **BOTH)
 settings.register_profile("thorough", max_examples=1000, **BOTH)
 settings.load_profile("short")
 # Hypothesis also draws constants of the modules that are imported: what was drawn would hang on what ran before.
@@ -51,8 +52,10 @@ MEMORY = Path("/dev/shm")
 ROOM = 1 << 29  # bytes that must be free there
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Make the suite independent of where it is started from."""
+    if config.getoption("--hypothesis-profile") != "thorough":
+        vars(engine).update(MAX_SHRINKING_SECONDS=10)  # a red run is red at once; it would be 300
     gc.disable()  # until the tests are collected: what is made meanwhile stays
     os.environ.pop("PYTHONUNBUFFERED", None)  # with it a line is written in pieces
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it whatever is started compiles all anew

@@ -15,6 +15,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from qoder_cli.base.model import text
+from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import shortened
 
 _LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
@@ -194,7 +195,7 @@ def next_fires(schedule: Mapping[str, Any], *, now: float, count: int = 5) -> li
         moments = upcoming(str(schedule.get("expression")), str(schedule.get("timezone")), after=now, count=count)
     except ValueError:
         return []
-    return [datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for moment in moments]
+    return list(map(utc_text, moments))
 
 
 def _times(meaning: Cron) -> str:

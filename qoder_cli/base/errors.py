@@ -26,7 +26,7 @@ ReaderGone                     standard output was closed by its reader: exit 14
 
 import shlex
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Annotated, Any, Literal, Self, TypedDict
 
@@ -303,6 +303,13 @@ def broken_down(failure: BaseException, runs: Sequence[str] = ()) -> InternalErr
             f"{what}; run {runs[0]} may still be running", hint="to wait for it", run_id=runs[0], run_state="unknown"
         )
     return InternalError(f"{what}; {len(runs)} runs may still be running", hint="to wait for them", run_state="unknown")
+
+
+def exclude(options: Mapping[str, object]) -> None:
+    """Refuse options, by their names, of which more than one is given. Raises UsageError."""
+    given = [name for name, value in options.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} cannot be used together", hint="give only one of them")
 
 
 def first_by_rank(errors: Iterable[QoderError]) -> QoderError | None:

@@ -120,9 +120,12 @@ def called(typed: str, id: str) -> str:
     return f"{typed} ({id})"
 
 
-def noun(id: str) -> str:
-    """Return the noun whose commands take this id: `session` or `run`."""
-    if id.startswith("sess_"):
+_RUNS_TAKE_SESSIONS = ("result", "cancel", "pending", "approve", "deny", "answer")  # hidden verbs of `session`
+
+
+def noun(id: str, verb: str = "") -> str:
+    """Return the noun of the command to type for this id: `session`, unless its `verb` is hidden there, or `run`."""
+    if id.startswith("sess_") and verb not in _RUNS_TAKE_SESSIONS:
         return "session"
     return "run"
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Required, TypedDict, TypeVar, cast
 from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
 
+T = TypeVar("T")
+Raw = dict[str, Any]  # an object of the server
 GOING = frozenset({"pending", "running"})  # statuses of a run that has not ended
 
 
@@ -36,6 +38,11 @@ def array(value: object) -> list[Any]:
 
 
 OLDEST = 1_577_836_800.0  # the beginning of 2020, in unix seconds: the API is younger
+
+
+def told(shape: type[T], of: object, **own: object) -> T:
+    """Return the JSON of something by the keys of its shape: its attributes, where no value of `own` stands for one."""
+    return cast(T, {name: own[name] if name in own else getattr(of, name) for name in shape.__annotations__})
 
 
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +71,6 @@ def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
 
 
 OPEN = "__has_fields_of_the_api__"  # marks a shape of JSON (`base/shapes.py`)
-T = TypeVar("T")
 
 
 def open_shape(shape: type[T]) -> type[T]:
@@ -136,13 +142,14 @@ class Derived(TypedDict, total=False):
     requires_action: Annotated[RequiredAction, "the calls that wait, while the agent waits for an answer"]
 
 
-class Added(TypedDict, total=False):
+class FilledIn(TypedDict, total=False):
     """What no server says of a run."""
 
     derived: Annotated[
         list[str], "the keys that were filled in: from its session, its times, or what this machine has seen"
     ]
     adopted: Annotated[bool, "true if the run was found in the run list after a lost response"]
+    already_started: Annotated[bool, "true if this command started nothing: its key has this run, from before"]
     retry_of: Annotated[str, "the run that was started once more with this one, by `run retry` on this machine"]
     result: Annotated[str | None, "the agent's final message or null, with --result and `run result`"]
     files: Annotated[list[str], "paths of downloaded files, with `run result -O DIR`"]
@@ -150,12 +157,12 @@ class Added(TypedDict, total=False):
 
 
 @open_shape
-class RunData(RunId, RunFields, Derived, Added):
+class RunData(RunId, RunFields, Derived, FilledIn):
     """A run: the object that the server sent, every field of it, with what was filled in."""
 
 
 @open_shape
-class RunRow(RunFields, Derived, Added, total=False):
+class RunRow(RunFields, Derived, FilledIn, total=False):
     """A run of a list. A row that lacks fields is shown with what it has."""
 
     id: Annotated[Any, "run id, drun_…"]
@@ -180,6 +187,7 @@ class Run(Resource):
 
     derived: Derived = field(default_factory=Derived)
     adopted: bool = False  # its trigger's response was lost, and it was found in the run list
+    already_started: bool = False  # the command was to start a run, and its key had this one
     retry_of: str | None = None  # the run that it is a retry of, as this machine knows
     name_seen: str | None = None  # its deployment's, as this machine saw it last
     asks_since: float | None = None  # when the agent began to wait for an answer, in unix seconds of the server's clock
@@ -307,11 +315,13 @@ class Run(Resource):
             derived["elapsed_ms"] = elapsed
         if self.name_seen and "deployment_name" not in self.raw:
             derived["deployment_name"] = self.name_seen
-        added: Added = {}
+        added: FilledIn = {}
         if derived:
             added["derived"] = list(derived)
         if self.adopted:
             added["adopted"] = True
+        if self.already_started:
+            added["already_started"] = True
         if self.retry_of:
             added["retry_of"] = self.retry_of
         shown = {**self.raw, **derived, **added}

@@ -142,7 +142,7 @@ class Task(Generic[R]):
 
 
 def in_order(
-    work: Callable[[T], R], items: Iterable[T], *, at_a_time: int, is_late: Callable[[], bool] = lambda: False
+    work: Callable[[T], R], items: Iterable[T], *, at_a_time: int = 8, is_late: Callable[[], bool] = lambda: False
 ) -> Iterator[R]:
     """Yield `work(item)` in the order of the items, with up to `at_a_time` begun ahead.
 

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import UsageError
@@ -63,19 +63,12 @@ def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Lim
     return limits
 
 
-@overload
-def parse_when(text: str, *, option: str, now: float, latest: float | None = None) -> datetime: ...
-@overload
-def parse_when(text: None, *, option: str, now: float, latest: float | None = None) -> None: ...
-def parse_when(text: str | None, *, option: str, now: float, latest: float | None = None) -> datetime | None:
+def parse_when(text: str, *, option: str, now: float, latest: float) -> datetime:
     """Return the moment meant by an age (`90m`, `7d`, `2w`), a date or an RFC 3339 time.
 
-    `now` is in unix seconds; what comes after `latest`, or else after now, is the future. A date is its local
-    midnight; a time without a zone is local. Raises UsageError, naming `option`, for anything else, also a bare
-    number and the future. None stays None.
+    `now` is in unix seconds; what comes after `latest` is the future. A date is its local midnight; a time without a
+    zone is local. Raises UsageError, naming `option`, for anything else, also a bare number and the future.
     """
-    if text is None:
-        return None
     typed = text.strip()
     shown = f"{option} {typed[:60]!a}"
     if typed.isascii() and typed.isdigit():
@@ -85,14 +78,13 @@ def parse_when(text: str | None, *, option: str, now: float, latest: float | Non
         raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
     try:
         if age:
-            moment = datetime.fromtimestamp(now, UTC) - timedelta(
-                **{unit: int(part) for unit, part in age.groupdict("0").items()}
-            )
+            units = {unit: int(part) for unit, part in age.groupdict("0").items()}
+            moment = datetime.fromtimestamp(now, UTC) - timedelta(**units)
         else:
             moment = datetime.fromisoformat(typed.upper()).astimezone()
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
-    if moment.timestamp() > max(now, latest or now):
+    if moment.timestamp() > latest:
         raise UsageError(f"{shown} is in the future", hint="write an earlier time; without a zone it is local")
     return moment
 
@@ -159,8 +151,10 @@ def local_zone_name() -> str:
         return "local time"
 
 
-def utc_text(moment: datetime) -> str:
-    """Return a moment for a server's query: RFC 3339, UTC, whole seconds."""
+def utc_text(moment: datetime | float) -> str:
+    """Return a moment, or one in unix seconds, for a server's query: RFC 3339, UTC, whole seconds."""
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

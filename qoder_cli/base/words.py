@@ -10,7 +10,7 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     return f"{count} {several or f'{one}s'}"
 
 
-def few(names: Sequence[str], most: int) -> str:
+def few(names: Sequence[str], most: int = 10) -> str:
     """Return the first `most` names in a row, with `and more` if there are others."""
     row = ", ".join(names[:most])
     if len(names) > most:

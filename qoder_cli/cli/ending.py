@@ -1,4 +1,4 @@
-"""What a command came to, however it ended, turned into output and the error that decides the exit code."""
+"""The result of a command, however it ended, as output and as the error that decides the exit code."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def conclude(app: App, ended: "Ended | Conductor") -> None:
-    """Print what a command about runs came to. Raises its error."""
+    """Print the result of a command about runs. Raises its error."""
     if not isinstance(ended, Ended):
         from qoder_cli.cli.several import conclude_all
 
@@ -106,7 +106,7 @@ def complete(error: QoderError, run: Run, app: App) -> QoderError:
 
 
 def notify_of_end(app: App, failure: Exception | None) -> None:
-    """Tell what became of the runs that were waited for. `failure` ends the command, if anything does."""
+    """Report the outcome of the runs that were waited for. `failure` ends the command, if anything does."""
     from qoder_cli.runs.notify import notify
 
     tracked = app.tracked

@@ -435,7 +435,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     except ReaderGone:
         signals.begin_last_words()
         code = Exit.CLOSED_PIPE
-    with suppress(Exception):  # all has been said
+    with suppress(Exception):  # everything is printed
         app.close()
     return code
 
@@ -456,7 +456,7 @@ def _notifying(app: App) -> Iterator[None]:
 
                 notify_of_end(app, failure)
             except Signalled:
-                pass  # all has been said: it ends only the wait for that command
+                pass  # everything is printed: it ends only the wait for that command
             except Exception as bug:
                 app.progress.warn(f"--notify: {type(bug).__name__}: {bug}")
 

@@ -216,7 +216,7 @@ def wanted_of(
     require_satisfied: bool = False,
     several: bool = False,
 ) -> "Wanted | None":
-    """Return what the wait shall be, as typed; None for no wait. Raises UsageError.
+    """Return what to wait for, as typed; None for no wait. Raises UsageError.
 
     With `wait` there always is one; with `several` it is for more than one run.
     """
@@ -374,10 +374,13 @@ def refuse_tokens(ctx: Any) -> None:
 
 
 def require_page(app: App, command: str) -> None:
-    """Raise UsageError if an HTML page is wanted of a command, by its words, that makes none."""
+    """Raise UsageError if an HTML page, or a trace, is wanted of a command, by its words, that makes none."""
     if app.flags.output == "html" and command not in ("report", "usage"):
         hint = "use -o markdown, -o csv or -o json"
         raise UsageError(f"-o html is a page of `report` or `usage`; `{app.program} {command}` has none", hint=hint)
+    if app.flags.output == "otlp" and command not in ("run logs", "session logs"):
+        hint = "use -o json"
+        raise UsageError(f"-o otlp is a trace of `run logs`; `{app.program} {command}` has none", hint=hint)
 
 
 def require_allowed(app: App, command: str) -> None:
@@ -425,24 +428,24 @@ def whole_id(typed: str, app: App) -> str:
         return typed
     from qoder_cli.base.kinds import KINDS_OF_IDS
     from qoder_cli.base.words import few
-    from qoder_cli.local.remembered import ids_shortened_to
+    from qoder_cli.local.remembered import ids_with_prefix
 
     head, behind = match["head"], match["behind"]
     if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS:
         return typed
-    match ids_shortened_to(app.store, app.settings.host, head):
+    match ids_with_prefix(app.store, app.settings.host, head):
         case [_] if app.flags.yes:
             why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
-            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+            raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case [only]:
             app.progress.note(f"{typed} is {only}{behind}")
             return f"{only}{behind}"
         case []:
             why = f"{typed} is a shortened id, and none that was seen on this machine fits"
-            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+            raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case several:
             why = f"{typed} fits {len(several)} ids: {few(several, 10)}"
-            raise UsageError(why, hint="give the whole id")
+            raise UsageError(why, hint="give the full id")
 
 
 def is_list(typed: Sequence[str]) -> bool:
@@ -451,7 +454,7 @@ def is_list(typed: Sequence[str]) -> bool:
 
 
 def or_last(typed: str | None, app: App, *, of_sessions: bool = False) -> str:
-    """Return the run that was typed, else `last`, told on stderr.
+    """Return the run that was typed, else `last`, which stderr then says.
 
     Raises UsageError in a script: an empty variable must not stand for a run.
     """
@@ -584,7 +587,7 @@ _HELP = typer.Option(False, "-h", "--help", help="Show help.", callback=_show_he
 
 def everywhere(
     output: Format | None = _global(
-        "-o --output", "table, wide, pretty, markdown, csv, html, json, jsonl, yaml or id.", "FORMAT"
+        "-o --output", "table, wide, pretty, markdown, csv, html, json, jsonl, yaml, otlp or id.", "FORMAT"
     ),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),

@@ -1,4 +1,4 @@
-"""What a command about several runs came to: the rest printed, a summary, and the error that decides the exit code."""
+"""The result of a command about several runs: the last items, a summary, and the error that decides the exit code."""
 
 import shlex
 from collections import Counter
@@ -22,7 +22,7 @@ LONGEST_LINE = 100  # characters of a command in a hint
 
 
 def conclude_all(app: App, runs: Conductor) -> None:
-    """Print the rest of what several runs came to, and a summary. Raises the deciding error."""
+    """Print the results that are left, and a summary. Raises the deciding error."""
     items = runs.printed.results
     remember_runs(app.store, app.settings, [item.found for item in items if item.found])
     try:

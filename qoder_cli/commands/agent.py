@@ -9,7 +9,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
 from qoder_cli.base.ids import called
-from qoder_cli.base.model import Deployment, mapping, next_cursor
+from qoder_cli.base.model import Deployment, Raw, mapping, next_cursor
 from qoder_cli.base.words import few
 from qoder_cli.cli.options import MODEL, Text, Texts, option, several
 from qoder_cli.commands import editing, generic
@@ -18,8 +18,6 @@ from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.listing import LARGEST_PAGE
-
-Raw = dict[str, Any]
 
 _AGENT = NOUNS["agent"]
 _SKILLS = several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))

@@ -12,11 +12,12 @@ from qoder_cli.api.call import RawCall, explained
 from qoder_cli.api.request import RawRequest, read_headers, read_target
 from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError, exclude
+from qoder_cli.base.model import told
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS, WITH_BODY, Answer
-from qoder_cli.nouns.table import Operation, search
+from qoder_cli.nouns.table import search
 from qoder_cli.output.cells import Words
 
 _METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"), default=None)
@@ -85,8 +86,7 @@ def api(
     is_no_list = request.operation is not None and request.operation.kind != "page"
     if paginate and (request.is_write or request.is_stream or is_no_list):
         raise UsageError("--paginate only works for a GET of a list", hint="drop it")
-    if paginate and include:
-        raise UsageError("--paginate and --include cannot be used together", hint="give only one of them")
+    exclude({"--paginate": paginate, "--include": include})
     try:
         if paginate:
             show_pages(app, request)
@@ -117,19 +117,6 @@ class OperationData(TypedDict):
     command: Annotated[Sequence[str], "the command that does the same, as an array of words"]
 
 
-def _data(one: Operation) -> OperationData:
-    return {
-        "id": one.id,
-        "method": one.method,
-        "path": one.path,
-        "kind": one.kind,
-        "required": one.required,
-        "query": one.query,
-        "body": one.body,
-        "command": one.command,
-    }
-
-
 def _list(app: App, words: list[str]) -> None:
     found = list(search(words))
     app.output.records(
@@ -139,7 +126,7 @@ def _list(app: App, words: list[str]) -> None:
             | {"command": " ".join(("qoder", *each.command))}
             for each in found
         ],
-        data=list(map(_data, found)),
+        data=[told(OperationData, operation) for operation in found],
         id="id",
         first=("path", "method", "command", "id", "kind", "query", "body"),
     )
@@ -167,11 +154,10 @@ def _body(
     app: App, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
 ) -> Body | None:
     typed = {"-f or -F": texts + values, "--input": input, "--form": form}
-    given = [name for name, value in typed.items() if value]
     if input == "":
         raise UsageError("--input is empty", hint="give a file, or - for standard input")
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} cannot be used together", hint="give only one of them")
+    exclude(typed)
+    given = any(typed.values())
     if given and method not in WITH_BODY:
         raise UsageError(f"{method} requests have no body", hint="use --query NAME=VALUE")
     if not given:

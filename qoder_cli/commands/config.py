@@ -41,7 +41,7 @@ def _read_notify(text: str, *, source: str) -> str:
 def _read_policy(text: str, *, source: str) -> str:
     """Return the path of a policy as it is saved: whole, wherever a command is run. Raises UsageError."""
     if not os.path.isabs(text):
-        raise UsageError(f"{source} must be a whole path", hint=f"write {os.path.abspath(text)}")
+        raise UsageError(f"{source} must be an absolute path", hint=f"write {os.path.abspath(text)}")
     return text
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, LostSight, QoderError, RunFailed, Signalled, WaitTimeout
-from qoder_cli.base.model import GOING, mapping, text
+from qoder_cli.base.model import GOING, Raw, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import Deadline, Limits, read_limits
 from qoder_cli.cli.options import MODEL, TIMEOUT, Text, Texts, flag, is_list, option, several
@@ -15,8 +15,6 @@ from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS
-
-Raw = dict[str, Any]
 
 _DREAM = NOUNS["dream"]
 _ENDED = ("completed", "failed", "canceled")

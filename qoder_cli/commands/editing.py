@@ -7,10 +7,19 @@ from typing import Any, NamedTuple
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, NoResponse, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import (
+    InternalError,
+    NoResponse,
+    QoderError,
+    ReaderGone,
+    Rejected,
+    Signalled,
+    UsageError,
+    exclude,
+)
 from qoder_cli.base.ids import a
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import filled, mapping
+from qoder_cli.base.model import Raw, filled, mapping
 from qoder_cli.base.words import few
 from qoder_cli.cli.options import ADVANCED, Text, flag, option, options_typed, several
 from qoder_cli.help.completion import values
@@ -24,8 +33,6 @@ from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import operation, words_of
 from qoder_cli.nouns.taken import holders
 from qoder_cli.output.results import last_words
-
-Raw = dict[str, Any]
 
 NAME = option("--name", "NAME", "Name.")
 DESCRIPTION = option("--description", "TEXT", "Description.")
@@ -41,7 +48,6 @@ DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
 EXITS = """Exits 6 if the name is taken (see --if-missing), 9 if the response was lost
 and it is not found."""
 LONGEST_RUBRIC = 262_144  # characters (api.md#limits)
-_LISTED = 10  # things of one name that an error lists
 
 
 class Making(NamedTuple):
@@ -53,8 +59,7 @@ class Making(NamedTuple):
 
     def check(self) -> None:
         """Raise UsageError for options that exclude each other."""
-        if self.if_missing and self.allow_duplicate:
-            raise UsageError("--if-missing and --allow-duplicate cannot be used together")
+        exclude({"--if-missing": self.if_missing, "--allow-duplicate": self.allow_duplicate})
 
 
 class OutcomeOptions(NamedTuple):
@@ -175,7 +180,7 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
         raise error.with_(hint=error.hint or "--allow-duplicate creates it without asking") from None
     if not found:
         return None
-    these = few([str(each["id"]) for each in found], _LISTED)
+    these = few([str(each["id"]) for each in found])
     if not making.if_missing or len(found) > 1:
         exists, hint = f"{a(noun.called)} named {name!r} already exists", "choose another name, or pass --if-missing"
         if len(found) > 1:

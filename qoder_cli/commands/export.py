@@ -36,7 +36,7 @@ def export(
       qoder export --all -O stack"""
     from qoder_cli.nouns.files import prepare_folder
     from qoder_cli.nouns.lists import ServerLists
-    from qoder_cli.stack.export import Chooser, Exporter, put_root, write
+    from qoder_cli.stack.export import Exporter, all_things, put_root, thing_named, things_of, write
     from qoder_cli.stack.folder import STACK_NAME
 
     if bool(names) + everything + (stack is not None) != 1:
@@ -44,11 +44,12 @@ def export(
     if stack is not None and not STACK_NAME.fullmatch(stack):
         raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")
     lists = ServerLists(app)
-    chooser = Chooser(app, lists)
     if stack is not None:
-        chosen = chooser.of_stack(stack)
+        chosen = things_of(lists, stack)
+    elif everything:
+        chosen = all_things(lists)
     else:
-        chosen = chooser.everything() if everything else [chooser.named(name) for name in names or ()]
+        chosen = [thing_named(lists, name) for name in names or ()]
     exporter = Exporter(app, lists, chosen, plain or ())
     exported = exporter.all()
     folder = prepare_folder(output_dir)
@@ -65,6 +66,8 @@ def export(
         app.progress.note(f"not in the files; apply needs these variables: {needed}")
     if written := exporter.variables.plain:
         app.progress.note(f"written with their values: {', '.join(written)}")
+    if unknown := [name for name in plain or () if name not in exporter.variables.plain]:
+        app.progress.warn(f"--plain: no exported deployment has the variable {few(unknown, _LISTED)}")
     app.output.records([dict(row) for row in rows], id="id", first=_FIRST)
     if kept and force:
         raise Rejected(

@@ -227,8 +227,8 @@ GitLab gets them in the file qoder.env, for artifacts:reports:dotenv, as QODER_R
 {listed}""")
 
 
-_ABOVE = ("run", "runs", "error", "object", "work")  # what is said above, and what has no keys of ours
-_FIRST = ("run", "deployment", "apply")  # columns that are told apart from those of all lists
+_ABOVE = ("run", "runs", "error", "object", "work")  # explained above, or without keys of ours
+_FIRST = ("run", "deployment", "apply")  # columns that are listed by themselves, before those of other lists
 
 
 def _flowed(text: str) -> str:

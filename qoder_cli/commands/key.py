@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, OutcomeUnknown, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import check_key
+from qoder_cli.base.model import told
 from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import YES, Text, argument, confirmed, option
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.local.store import Entry
+from qoder_cli.local.store import StoredAttempt
 from qoder_cli.runs.lost import in_doubt, in_words, newest_attempt
 
 if TYPE_CHECKING:
@@ -214,37 +214,22 @@ def _rows(app: App) -> list[KeyData]:
         ours = [each for each in keys.entries() if (each.record.host, each.record.workspace) == (host, workspace)]
         ours = [each for each in ours if each.record.state != "free"]
         return [_shared_row(found) for found in sorted(ours, key=lambda found: found.record.at, reverse=True)]
-    newest: dict[str, Entry] = {}
+    newest: dict[str, StoredAttempt] = {}
     for entry in app.store.entries(host):
         if entry.attempt.key and not entry.nothing:
             newest[entry.attempt.key] = entry
     return [_row(entry) for entry in reversed(newest.values())]
 
 
-def _row(entry: Entry) -> KeyData:
-    attempt = entry.attempt
-    return {
-        "key": attempt.key or "",
-        "state": "started" if entry.run else "sending",
-        "deployment": attempt.deployment,
-        "run": entry.run,
-        "adopted": entry.adopted,
-        "since": utc_text(datetime.fromtimestamp(attempt.at, UTC)),
-        "machine": None,
-    }
+def _row(entry: StoredAttempt) -> KeyData:
+    since = utc_text(entry.attempt.at)
+    how = {"state": "started" if entry.run else "sending", "run": entry.run, "adopted": entry.adopted}
+    return told(KeyData, entry.attempt, **how, since=since, machine=None)
 
 
 def _shared_row(found: "StoredKey") -> KeyData:
-    record = found.record
-    return {
-        "key": record.key,
-        "state": record.state,
-        "deployment": record.deployment or None,
-        "run": record.run,
-        "adopted": record.adopted,
-        "since": record.at,
-        "machine": record.machine or None,
-    }
+    deployment, machine = found.record.deployment or None, found.record.machine or None
+    return told(KeyData, found.record, deployment=deployment, machine=machine, since=found.record.at)
 
 
 def _warn_of_shared(app: App, found: "StoredKey") -> None:
@@ -289,7 +274,7 @@ def forget_newest(app: App, *, yes: bool) -> None:
     with _to_itself(app, entry.attempt.key):
         attempts = in_doubt(app, entry)
         what = in_words(attempts, max(app.clock.now() - entry.attempt.at, 0.0))
-        _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
+        _warn_of_runs(app, [StoredAttempt(attempt) for attempt in attempts])
         question = f"Forget {what}? It counts as not started, and can be repeated."
         _confirm(app, question, "a run may have been started", yes=yes)
         for attempt in attempts:
@@ -310,7 +295,7 @@ def _to_itself(app: App, key: str) -> Iterator[None]:
         app.store.release_key(key, host=host)
 
 
-def _warn_of_runs(app: App, entries: Sequence[Entry], *, named: str | None = None) -> None:
+def _warn_of_runs(app: App, entries: Sequence[StoredAttempt], *, named: str | None = None) -> None:
     """Name the runs that these attempts started, or may have started, but for one that was `named` before."""
     sighted = app.store.sighted([entry.attempt for entry in entries if entry.open])
     runs = [entry.run for entry in entries if entry.run]
@@ -324,7 +309,7 @@ def _warn_of_runs(app: App, entries: Sequence[Entry], *, named: str | None = Non
 def _other_stores(app: App, name: str) -> list[str]:
     """Return the stores of keys beside the one to be made: that of the settings, and for memory those of the account.
 
-    Raises AuthError, ApiError, NoResponse where the account's list may not be whole.
+    Raises AuthError, ApiError, NoResponse where the account's list may be incomplete.
     """
     from qoder_cli.keys.opening import named, shown
 

@@ -1,11 +1,10 @@
 """`qoder memory`: memory stores and what they hold."""
 
-from typing import Any
-
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, UsageError
+from qoder_cli.base.model import Raw
 from qoder_cli.cli.options import YES, Text, argument, flag, is_list, named, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
@@ -18,8 +17,6 @@ from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
 from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
-
-Raw = dict[str, Any]
 
 STORE = NOUNS["memory"]
 _STORE = one_argument(STORE)

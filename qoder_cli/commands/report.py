@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import QoderError, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.polling import poll
 from qoder_cli.cli.judging import conclude
@@ -61,18 +61,14 @@ def report(
       qoder report
       qoder report nightly-report --since 7d -o markdown
       qoder report -o html > night.html"""
-    from qoder_cli.deployments.lookup import deployment_ids_of
+    from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.local.reports import ReportMemory
     from qoder_cli.report.telling import tell
 
     app.output.refuse_csv("a report")
     name = _reader(reader, new=new, until=until)
-    ids = deployment_ids_of(deployments, app) if deployments else []
-    for id in ids:
-        if isinstance(id, QoderError):
-            raise id
-    options = ReportOptions(list(dict.fromkeys(map(str, ids))), since, until, is_news=new, asks_all=all)
+    options = ReportOptions(ids_of_all(deployments or (), app), since, until, is_news=new, asks_all=all)
     remembered = ReportMemory(app.store, app.settings, name if new else None, options.deployments)
     with _turn(app, remembered.name, new=new):
         memory = remembered.read()
@@ -82,7 +78,7 @@ def report(
             _print(app, told.report, night)
         is_noted = remembered.note(told.memory, told.keys, at=night.now)
     if new and not told.is_empty and not is_noted:
-        app.progress.warn("what was told cannot be noted on this machine: the next --new tells it again")
+        app.progress.warn("this machine cannot note what was reported: the next --new repeats it")
     if exit_status or not new or not told.is_empty:
         finding = _JUST_NOW if told.just_now else None
         conclude(

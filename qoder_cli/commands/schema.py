@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import UsageError, exclude
 from qoder_cli.cli.options import Texts, argument, flag
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS, in_files, of_file
@@ -53,8 +53,7 @@ def schema(
       qoder schema deployment --update > deployment.schema.json
       qoder schema output run
       qoder schema --check agents deployments/nightly.md"""
-    if check and update:
-        raise UsageError("--check and --update cannot be used together", hint="remove --update")
+    exclude({"--check": check, "--update": update})
     if check:
         _check(app, words or ["."])
     else:
@@ -93,7 +92,7 @@ def _output(names: Sequence[str]) -> dict[str, Any]:
     if len(names) != 1:
         raise UsageError("one NAME of an output is needed", hint=hint)
     if names[0] not in outputs.OUTPUTS:
-        raise UsageError(f"there is no output {names[0][:60]!r}", hint=hint)
+        raise UsageError(f"unknown output {names[0][:60]!r}", hint=hint)
     return outputs.schema(names[0])
 
 
@@ -101,7 +100,6 @@ def _check(app: App, paths: Sequence[str]) -> None:
     """Print what files declare. Raises BadFiles with every problem."""
     from qoder_cli.stack.declarations import read
     from qoder_cli.stack.folder import ROOT_FILE, find
-    from qoder_cli.stack.writer import kind_of
 
     declared = read(find(paths), app.env, stdin=app.stdin, may_lack=True)
     if not declared.things and any(os.path.basename(path) != ROOT_FILE for path in paths):
@@ -109,6 +107,6 @@ def _check(app: App, paths: Sequence[str]) -> None:
     for warning in declared.warnings:
         app.progress.warn(warning)
     rows: list[DeclaredData] = [
-        {"kind": kind_of(thing.noun), "name": thing.name, "file": str(thing.place)} for thing in declared.things
+        {"kind": thing.noun.kind_name, "name": thing.name, "file": str(thing.place)} for thing in declared.things
     ]
     app.output.records([dict(row) for row in rows], id="name")

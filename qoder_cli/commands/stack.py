@@ -11,10 +11,12 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, Signalled, UsageError
 from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, options_typed, several
 from qoder_cli.help.completion import values
+from qoder_cli.output.data import Rows
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
     from qoder_cli.nouns.edits.step import Applied
+    from qoder_cli.output.cells import Fields
     from qoder_cli.stack.declarations import Reading
     from qoder_cli.stack.plan import Options, Plan, Planner
     from qoder_cli.stack.turns import StackTurn
@@ -195,14 +197,13 @@ def _typed_again(command: Sequence[str]) -> list[str] | None:
 
 def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None", again: Sequence[str]) -> None:
     from qoder_cli.stack import fence
-    from qoder_cli.stack.writer import Writer
+    from qoder_cli.stack.writer import Writer, shown
 
     def on_done(result: "Applied") -> None:
-        kind = result.of_stack["kind"]
         if result.error is not None and result.action != "not_attempted":
             app.progress.warn(_naming(result))
         elif result.action in ("created", "changed", "archived", "deleted"):
-            app.progress.change(f"{result.action} {kind} {result.label}")
+            app.progress.change(f"{result.action} {result.step.noun.called} {result.label}")
 
     writer = Writer(planner, plan, turn, on_done)
     count = len(plan.all)
@@ -217,7 +218,7 @@ def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None",
             writer.write()
     except Signalled as early:
         signalled = early
-    results = writer.done
+    results = [shown(result) for result in writer.done]
     try:
         _print(app, results)
         fence.remember(app, planner.reading.folder)
@@ -231,14 +232,19 @@ def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None",
 
 def _print(app: App, results: "Sequence[Applied]") -> None:
     from qoder_cli.local.remembered import remember
+    from qoder_cli.nouns.edits.step import Applied
     from qoder_cli.nouns.shown import name_of
 
     for noun in dict.fromkeys(result.step.noun for result in results):
         found = [result.found.raw for result in results if result.step.noun is noun and result.found]
         remember(app.store, app.settings, noun.words, [(raw, name_of(raw)) for raw in found])
     shown = [result for result in results if result.is_fine or app.output.format != "id"]
-    rows = [{"kind": result.of_stack["kind"], **result.row()} for result in shown]
-    app.output.records(rows, data=[result.as_json() for result in shown], id="id", first=_FIRST)
+    with Rows(app.output, fields=_row, data=Applied.as_json, first=_FIRST) as rows:
+        rows.show(shown)
+
+
+def _row(result: "Applied") -> "Fields":
+    return {"kind": result.of_stack["kind"], **result.row()}
 
 
 def _conclude(
@@ -261,7 +267,7 @@ def _naming(result: "Applied") -> str:
     message = result.error.message if result.error else ""
     if result.step.name in message or (result.found is not None and result.found.id in message):
         return message
-    return f"{result.of_stack['kind']} {result.label}: {message}"
+    return f"{result.step.noun.called} {result.label}: {message}"
 
 
 def _so_far(results: "Sequence[Applied]") -> str:

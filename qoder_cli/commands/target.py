@@ -10,7 +10,7 @@ from qoder_cli.history import names
 from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of, turn_observer
-from qoder_cli.sessions.answering import Turn, TypedSession, Waits
+from qoder_cli.sessions.answering import AfterAnswer, Turn, TypedSession
 from qoder_cli.sessions.log import Events
 from qoder_cli.sessions.state import session_of
 from qoder_cli.sessions.story import keys
@@ -37,7 +37,7 @@ def sessions_of(typed: Sequence[str], app: App) -> list[str]:
     return [target_of(word, app).session_id for word in typed]
 
 
-def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> Waits | None:
+def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> AfterAnswer | None:
     """Return how a command waits, as `wanted`; its timeout counts from when it `began`, else from now on."""
     if wanted is None:
         return None
@@ -62,4 +62,4 @@ def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> 
             return ended
         return ended.with_(error=ended.error.with_(session_id=target.session_id))
 
-    return Waits(wanted.limits.timeout, rests, follows)
+    return AfterAnswer(wanted.limits.timeout, rests, follows)

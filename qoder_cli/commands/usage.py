@@ -8,24 +8,24 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
-from qoder_cli.base.errors import ApiError, NotFound, QoderError, UsageError
+from qoder_cli.base.errors import ApiError, NotFound, UsageError, exclude
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.judging import conclude
-from qoder_cli.cli.options import Text, Texts, flag, option, several
-from qoder_cli.commands.run.list import runs_request
+from qoder_cli.cli.options import Text, Texts, option, several
+from qoder_cli.commands.run.list import RESOLVE, runs_request
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
+from qoder_cli.deployments.lookup import explain_missing, ids_of_all
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
-from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, percentile, sum_of
+from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, sum_of
 from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.local.remembered import remember
-from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words, plain
+from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain
 from qoder_cli.output.data import Rows, in_order
 from qoder_cli.output.listing import LARGEST_PAGE
 
@@ -38,34 +38,25 @@ _FIRST = (
     *("credits", "runs", "failed", "credits_per_run", "success", "p95", "dearest", "completed", "p50", "unknown"),
     *("skipped", "going", "sessions", "credits_unknown", "growing"),
 )
-_MAY_GO = (
-    "unknown",
-    "skipped",
-    "going",
-    "credits_unknown",
-    "growing",
-    "sessions",
-    "completed",
-    "p50",
-)  # where all are alike
-_WIDEST_BAR = 20  # columns
+# Where all are alike.
+_MAY_GO = ("unknown", "skipped", "going", "credits_unknown", "growing", "sessions", "completed", "p50")
 
 _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
 _SINCE = "Created since an age (7d), date or time."
+_UNTIL = "Created until then (default: now; never in the future)."
 _OF = "Only of this deployment."
 _OVER = "Exit 8 if more was used."
-_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
 _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its session, at most
 
 
 def usage(
     app: App,
     since: str = option("--since", "WHEN", _SINCE, default="30d"),
-    until: Text = option("--until", "WHEN", "Created until then."),
+    until: Text = option("--until", "WHEN", _UNTIL),
     by: By = option("--by", None, "What to add up by.", default="deployment"),
     deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
     over: Text = option("--over", "CREDITS", _OVER),
-    resolve: bool | None = _RESOLVE,
+    resolve: bool | None = RESOLVE,
     *,
     viewing: Viewing,
 ) -> None:
@@ -89,16 +80,16 @@ def usage(
     Examples:
       qoder usage
       qoder usage --by day -o html > usage.html
+      qoder usage --since 2026-05-01 --until 2026-06-01 -o csv > may.csv
       qoder usage --since 1d --deployment nightly-report --over 50"""
     view = View(app, viewing, COLUMNS)
     limit = amount(over) if over is not None else None
     if over is not None and limit is None:
         raise UsageError(f"--over: {over[:60]!r} is not an amount of credits", hint="use for example 50 or 12.50")
-    if over is not None and view.is_watched:
-        raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
+    exclude({"--watch": view.is_watched, "--over": over is not None})
     Window.read(since, until, app=app)
-    deployments = _ids_of(app, deployment or [])
-    seen = _Seen(UsageLine(None), [])
+    deployments = ids_of_all(deployment or (), app)
+    seen = _Looked(UsageLine(None), [])
 
     def look() -> None:
         nonlocal seen
@@ -118,7 +109,7 @@ def usage(
     conclude(app, finding=finding, unseen=unseen, judges=True, hint=hint, next=next)
 
 
-class _Seen(NamedTuple):
+class _Looked(NamedTuple):
     """The sum of all that was read, and what was not."""
 
     every: UsageLine
@@ -133,17 +124,9 @@ def _doubts_about(every: UsageLine) -> list[str]:
     return []
 
 
-def _ids_of(app: App, typed: list[str]) -> list[str]:
-    ids = deployment_ids_of(typed, app) if typed else []
-    for id in ids:
-        if isinstance(id, QoderError):
-            raise id
-    return list(dict.fromkeys(map(str, ids)))
-
-
 def _look(
     app: App, span: tuple[str, str | None], by: By, deployments: list[str], *, resolve: bool | None, may_lack: bool
-) -> _Seen:
+) -> _Looked:
     """Print the sums as they are now; return that of all, and what could not be read.
 
     Raises ApiError; where something `may_lack`, only if nothing can be read. Then nothing is printed that is not whole.
@@ -172,7 +155,7 @@ def _look(
             raise
         every = sum_of(used.lines())
         every.silent = 0  # those that were not read are not silent
-        return _Seen(every, [f"the sessions: {error.message}"])
+        return _Looked(every, [f"the sessions: {error.message}"])
     lines = used.lines()
     _add_names(app, by, lines)
     by_column = partial(_fields, by=by, has_runs=has_runs, is_drawn=False)
@@ -183,13 +166,13 @@ def _look(
     def row(line: UsageLine) -> Fields:
         fields = _fields(line, by, has_runs=has_runs, is_drawn=app.output.is_drawn and app.output.columns is None)
         if app.output.is_drawn and by == "day" and app.output.columns is None:
-            fields = {by: fields.pop(by), "": _bar(line.credits, most), **fields}
+            fields |= {"": Share(float(line.credits / most) if most else 0.0)}
         return fields
 
     def data(line: UsageLine) -> dict[str, Any]:
         return dict(declared(UsageSum.of(line, by, has_runs=has_runs)))
 
-    first = (by, "", *_FIRST) if by == "day" else (by, *_FIRST)
+    first = (by, "credits", "", *_FIRST[1:]) if by == "day" else (by, *_FIRST)
     if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
         unseen.append(f"{counted(unclear, 'session')} may count, too")
     about = _last_line(every, window)
@@ -204,7 +187,7 @@ def _look(
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
     app.progress.note(about, always=bool(every.unknown or every.growing))
-    return _Seen(every, unseen)
+    return _Looked(every, unseen)
 
 
 def _add_runs(
@@ -276,29 +259,17 @@ def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Field
         key = Id(line.key) if line.name is None else NamedId(line.key, line.name)
     elif line.key is not None:
         key = Words(line.key, least=12)
-    credits, per_run = line.least_credits, line.credits_per_run
-    p50, p95 = percentile(line.durations, 50), percentile(line.durations, 95)
-
-    def ran(value: Any) -> Any:
-        return value if has_runs else None
-
+    told = UsageSum.of(line, by, has_runs=has_runs)
     fields: Fields = {
         by if is_drawn else "key": key,
-        "runs": ran(line.runs),
-        "completed": ran(line.count("completed")),
-        "failed": ran(line.count("failed")),
-        "unknown": ran(line.count("unknown")),
-        "success": None if line.success is None else f"{line.success}%",
-        "p50": None if p50 is None else Milliseconds(p50),
-        "p95": None if p95 is None else Milliseconds(p95),
-        "credits": None if credits is None else as_text(credits),
-        "credits_per_run": None if per_run is None else as_text(per_run),
-        "dearest": line.dearest and Id(line.dearest[1]),
-        "skipped": ran(line.count("skipped")),
-        "going": ran(line.count("going")),
-        "sessions": line.sessions,
-        "credits_unknown": line.unknown,
-        "growing": line.growing,
+        **{name: getattr(told, name) for name in ("runs", "completed", "failed", "unknown")},
+        "success": None if told.success_percent is None else f"{told.success_percent}%",
+        "p50": None if told.p50_ms is None else Milliseconds(told.p50_ms),
+        "p95": None if told.p95_ms is None else Milliseconds(told.p95_ms),
+        "credits": told.credits and told.credits.text,
+        "credits_per_run": told.credits_per_run and told.credits_per_run.text,
+        "dearest": told.dearest and Id(told.dearest.session_id),
+        **{name: getattr(told, name) for name in ("skipped", "going", "sessions", "credits_unknown", "growing")},
     }
     if not is_drawn:
         fields["name"] = line.name and Beside(line.name)
@@ -334,22 +305,13 @@ def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -
     return html.document(f"Usage by {by}", [*paragraphs, html.table(header, cells, name="Usage")])
 
 
-def _bar(credits: Decimal, most: Decimal) -> str:
-    """Return a bar: the dearest day is the widest, and a day that cost anything has one."""
-    width = int(credits * _WIDEST_BAR / most) if most else 0
-    if credits and not width:
-        width = 1
-    return "█" * width
-
-
 def _last_line(every: UsageLine, window: Window) -> str:
     since = f"since {utc_text(window.since)}" if window.since is not None else ""
     if window.until is not None:
         since = f"{since} until {utc_text(window.until)}".lstrip()
     if not every.sessions:
         return f"note: no sessions {since}".rstrip()
-    doubts = [
-        f"{count} {what}" for count, what in ((every.unknown, "unknown"), (every.growing, "still running")) if count
-    ]
     total = f"at least {as_text(every.credits)} credits in {counted(every.sessions, 'session')} {since}"
-    return "; ".join([total, ", ".join(doubts)]) if doubts else total
+    counts = ((every.unknown, "unknown"), (every.growing, "still running"))
+    doubts = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"{total}; {doubts}" if doubts else total

@@ -6,6 +6,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected, UsageError, WaitTimeout
 from qoder_cli.base.ids import id_or_name
+from qoder_cli.base.model import Raw
 from qoder_cli.base.polling import doubling, poll
 from qoder_cli.base.times import parse_duration, span
 from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, secret_of, several
@@ -16,8 +17,6 @@ from qoder_cli.nouns.shown import fields, found_at, name_of, show
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.cells import Id, Name, Status, Words
 from qoder_cli.output.data import Rows
-
-Raw = dict[str, Any]
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
 _ONE = generic.one_argument(_VAULT)

@@ -6,15 +6,12 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS
 
-Raw = dict[str, Any]
 Thing = Raw | ApiError | None  # what was read; why it could not be; None for what is not there
-
-AT_A_TIME = 8  # requests
 
 
 class Facts:
@@ -31,16 +28,9 @@ class Facts:
         first = dict.fromkeys(path for each in rows for path in _referred(each))
         self._read_all(first)
         vaults = dict.fromkeys(vault for each in rows for vault in map(str, array(each.get("vault_ids"))))
-        app = self._app
-
-        def listed(vault: str) -> list[Raw] | ApiError:
-            try:
-                return list(alive(app.client, NOUNS["vault credential"], vault, archived=True))
-            except ApiError as error:
-                return error
-
         there = [vault for vault in vaults if isinstance(self.thing("vaults", vault), dict)]
-        self._credentials |= zip(there, in_order(listed, there, at_a_time=AT_A_TIME), strict=True)
+        new = [vault for vault in there if vault not in self._credentials]
+        self._credentials |= zip(new, in_order(self._list_credentials, new), strict=True)
         agents = [agent for each in rows if isinstance(agent := self.agent(each, read=False), str)]
         self._read_all(dict.fromkeys(agents))
         more = dict.fromkeys(path for each in rows for path in self._further(each))
@@ -60,8 +50,10 @@ class Facts:
         version = pinned.get("version")
         if not isinstance(latest, dict) or version is None or latest.get("version") == version:
             return latest
-        path = f"/agents/{segment(id)}?version={version}"
-        return self._read(path) if read else path
+        return self.version(id, version) if read else _version_path(id, version)
+
+    def version(self, agent: str, version: Any) -> Thing:
+        return self._read(_version_path(agent, version))
 
     def environment(self, deployment: Raw) -> Thing:
         id = text(deployment.get("environment_id"))
@@ -73,6 +65,12 @@ class Facts:
 
     def credentials(self, vault: str) -> list[Raw] | ApiError:
         return self._credentials.get(vault, [])
+
+    def _list_credentials(self, vault: str) -> list[Raw] | ApiError:
+        try:
+            return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))
+        except ApiError as error:
+            return error
 
     def _further(self, deployment: Raw) -> Iterable[str]:
         environment, agent = self.environment(deployment), self.agent(deployment)
@@ -89,7 +87,7 @@ class Facts:
 
     def _read_all(self, paths: Iterable[str]) -> None:
         new = [path for path in paths if path not in self._things]
-        self._things |= zip(new, in_order(self._get, new, at_a_time=AT_A_TIME), strict=True)
+        self._things |= zip(new, in_order(self._get, new), strict=True)
 
     def _read(self, path: str) -> Thing:
         if path not in self._things:
@@ -110,6 +108,10 @@ class Facts:
         if not _is_at(bare, found) or params.get("version", str(found.get("version"))) != str(found.get("version")):
             return NoResponse(f"the response to GET {path} is another thing")
         return found
+
+
+def _version_path(agent: str, version: Any) -> str:
+    return f"/agents/{segment(agent)}?version={version}"
 
 
 def _is_at(path: str, found: Raw) -> bool:

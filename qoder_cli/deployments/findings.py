@@ -1,4 +1,4 @@
-"""Why a deployment's next run may fail: what can be told beforehand, from what it refers to and how its runs went.
+"""Why a deployment's next run may fail: what can be known beforehand, from what it refers to and how its runs went.
 
 Each finding has a weight: `problem`, its next run fails or never comes; `warning`, it may; `note`, worth knowing.
 What could not be read is a finding, too: nothing is taken for well that was not seen.
@@ -11,17 +11,16 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from itertools import islice, pairwise, takewhile
 from statistics import median
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import ApiError, Exit, NoResponse
-from qoder_cli.base.model import Deployment, Run, array, mapping, text
+from qoder_cli.base.model import Deployment, Raw, Run, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
 from qoder_cli.deployments.facts import Facts, custom_skills, is_self_hosted, roster_of
 
-Raw = dict[str, Any]
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
 
@@ -261,7 +260,7 @@ class _Checks:
                 yield self._found("roster_agent_missing", "problem", says, *fix)
 
     def _tools(self, agent: Raw) -> Iterator[DeploymentFinding]:
-        tools = [each for each in map(mapping, array(agent.get("tools"))) if each]
+        tools = [tool for tool in map(mapping, array(agent.get("tools"))) if tool]
         change = ("agent", "update", str(agent["id"]))
         if not tools:
             yield self._found("no_tools", "note", f"agent {agent['id']} has no tools", *change, "--tools", "all")
@@ -278,7 +277,7 @@ class _Checks:
 
     def _servers(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = map(mapping, array(agent.get("tools")))
-        used = {each.get("mcp_server_name") for each in tools if each.get("type") == "mcp_toolset"}
+        used = {tool.get("mcp_server_name") for tool in tools if tool.get("type") == "mcp_toolset"}
         environment = self._facts.environment(self._raw)
         for server in map(mapping, array(agent.get("mcp_servers"))):
             url, name = text(server.get("url")), text(server.get("name")) or "?"
@@ -293,7 +292,7 @@ class _Checks:
 
     def _credential_of(self, server: str, url: str) -> Iterator[DeploymentFinding]:
         """Say what is wrong with the credential for an MCP server, whose URL must be exactly that of the agent."""
-        vaults = [str(each) for each in array(self._raw.get("vault_ids"))]
+        vaults = [str(vault) for vault in array(self._raw.get("vault_ids"))]
         if any(isinstance(self._facts.credentials(vault), ApiError) for vault in vaults):
             return  # said of the vault
         rows = [(vault, row) for vault in vaults for row in _rows(self._facts.credentials(vault))]
@@ -425,7 +424,7 @@ class _Checks:
         if self._history.unread is not None:
             yield self._unread("how its last runs ended", self._history.unread)
         newest = self._history.runs[:RUNS_JUDGED]
-        if len(newest) == RUNS_JUDGED and all(_has_failed(run) for run in newest):
+        if len(newest) == RUNS_JUDGED and all(run.status and verdict(run) is Exit.RUN_FAILED for run in newest):
             kinds = ", ".join(dict.fromkeys(run.error_type or "unknown_error" for run in newest))
             says = f"its last {RUNS_JUDGED} runs failed ({kinds})"
             yield self._found("failing", "problem", says, "run", "logs", newest[0].id)
@@ -438,10 +437,6 @@ def _fires_of(meant: cron.Cron, zone: tzinfo, now: float, count: int) -> tuple[f
     if first is None or first > now + _FOUR_YEARS:
         return ()
     return (first, *takewhile(lambda at: at <= now + _YEAR, fires))
-
-
-def _has_failed(run: Run) -> bool:
-    return run.status is not None and verdict(run) is Exit.RUN_FAILED
 
 
 def _rows(credentials: list[Raw] | ApiError) -> list[Raw]:
@@ -457,8 +452,11 @@ def _reaches(environment: Raw, url: str, *, is_mcp: bool) -> bool:
     if is_mcp and network.get("allow_mcp_servers") is True:
         return True
     host = (urlsplit(url).hostname or "").lower()
-    allowed = [str(each).lower() for each in array(network.get("allowed_hosts"))]
-    return any(host == each or (each.startswith("*.") and host.endswith(each[1:])) or each == "*" for each in allowed)
+    allowed = [str(pattern).lower() for pattern in array(network.get("allowed_hosts"))]
+    return any(
+        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) or pattern == "*"
+        for pattern in allowed
+    )
 
 
 def _policy(config: Raw) -> str | None:
@@ -485,12 +483,12 @@ def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
 def _leaves_output(tool: Raw) -> bool:
     if not str(tool.get("type")).startswith("agent_toolset"):
         return True  # an MCP server, a browser or a tool of one's own may
-    enabled = [str(each).lower() for each in array(tool.get("enabled_tools"))]
-    refused = {str(each).lower() for each in array(tool.get("disallowed_tools"))}
+    enabled = [str(name).lower() for name in array(tool.get("enabled_tools"))]
+    refused = {str(name).lower() for name in array(tool.get("disallowed_tools"))}
     refused |= {
-        str(each.get("name")).lower()
-        for each in map(mapping, array(tool.get("configs")))
-        if each.get("enabled") is False
+        str(config.get("name")).lower()
+        for config in map(mapping, array(tool.get("configs")))
+        if config.get("enabled") is False
     }
     return bool((_OUTPUT_TOOLS.intersection(enabled) if enabled else _OUTPUT_TOOLS) - refused)
 
@@ -506,7 +504,7 @@ class ClockChange(NamedTuple):
 @cache
 def clock_changes(zone: tzinfo, today: date) -> tuple[ClockChange, ...]:
     """Return the clock changes of a zone within the next 30 days."""
-    found: list[ClockChange] = []
+    changes: list[ClockChange] = []
     moment = datetime(today.year, today.month, today.day, tzinfo=UTC)
     before = moment.astimezone(zone).utcoffset() or timedelta()
     for _ in range(int(_SOON / _LOOK.total_seconds())):
@@ -514,9 +512,9 @@ def clock_changes(zone: tzinfo, today: date) -> tuple[ClockChange, ...]:
         offset = moment.astimezone(zone).utcoffset() or timedelta()
         if offset != before:
             first = (moment + min(before, offset)).replace(tzinfo=None)
-            found.append(ClockChange(first, abs(offset - before), is_forward=offset > before))
+            changes.append(ClockChange(first, abs(offset - before), is_forward=offset > before))
         before = offset
-    return tuple(found)
+    return tuple(changes)
 
 
 def _turned(meant: cron.Cron, change: ClockChange) -> Iterator[str]:

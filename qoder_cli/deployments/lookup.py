@@ -2,14 +2,14 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Rejected, UsageError, first_by_rank
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, filled
 
@@ -19,10 +19,15 @@ _SUGGEST_FROM = 200  # newest deployments to search for near names
 
 def deployment_id_of(typed: str, app: App) -> str:
     """Return a deployment's id, by name or id. Raises UsageError, ApiError."""
-    [found] = deployment_ids_of([typed], app)
-    if isinstance(found, QoderError):
-        raise found
-    return found
+    return ids_of_all([typed], app)[0]
+
+
+def ids_of_all(typed: Sequence[str], app: App) -> list[str]:
+    """Return the ids of the deployments typed, each once. Raises QoderError for one that is not there."""
+    ids_or_errors = deployment_ids_of(typed, app)
+    if error := first_by_rank(error for error in ids_or_errors if isinstance(error, QoderError)):
+        raise error
+    return list(dict.fromkeys(map(str, ids_or_errors)))
 
 
 def deployment_ids_of(typed: Sequence[str], app: App) -> list[str | QoderError]:
@@ -105,30 +110,13 @@ def find_deployment(app: App, id: str, *, fresh: bool = False) -> Deployment:
         raise explain_missing(error, id, app) from None
 
 
-def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
-    """Return the deployments, newest first, archived ones only if asked for. Raises ApiError.
+def read_pages(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[dict[str, Any]]:
+    """Yield the pages of the list of deployments, newest first. Raises ApiError.
 
     What is not among them may be created: a list that a proxy has kept is none.
     """
-    return of_pages(read_pages(app, archived=archived, retry=retry), archived=archived)
-
-
-def read_pages(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[dict[str, Any]]:
-    """Yield the pages of that list. Raises ApiError."""
     query = filled({"limit": 100, "include_archived": archived and "true"})
     return app.client.pages("/deployments", query, retry=retry, fresh=True)
-
-
-def of_pages(pages: Iterable[dict[str, Any]], *, archived: bool = False) -> Iterator[Deployment]:
-    """Yield the deployments of such pages."""
-    for page in pages:
-        deployments = filter(None, map(Deployment.read, page["data"]))
-        yield from (each for each in deployments if archived or each.archived_at is None)
-
-
-def alive(deployments: Iterable[Deployment], name: str | None) -> list[Deployment]:
-    """Return the deployments of a name that are not archived."""
-    return [found for found in deployments if found.name == name and not found.archived_at]
 
 
 def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
@@ -139,8 +127,9 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
         from qoder_cli.nouns.named import advice
         from qoder_cli.nouns.table import NOUNS
 
-        newest = islice(read_all(app, retry=False), _SUGGEST_FROM)
-        names = {each.id: each.name or "" for each in newest}
+        listed = (row for page in read_pages(app, retry=False) for row in map(Deployment.read, page["data"]))
+        alive = (deployment for deployment in listed if deployment and deployment.archived_at is None)
+        names = {deployment.id: deployment.name or "" for deployment in islice(alive, _SUGGEST_FROM)}
         return error.with_(**advice(app, NOUNS["deploy"], id, names))
     return error
 

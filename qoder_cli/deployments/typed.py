@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
 from qoder_cli.base.ids import segment, with_version
-from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.base.model import Deployment, Raw, mapping
 from qoder_cli.nouns.bodies import check_typed, pairs, refuse_ours
 
 if TYPE_CHECKING:
     from qoder_cli.nouns.declared import Declaration
     from qoder_cli.nouns.edits.step import Step
 
-Raw = dict[str, Any]
 
 ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for the one it has
 

@@ -123,21 +123,17 @@ def shared_keys(app: App, settings: Settings, *, probe: bool) -> Iterator[Findin
             check(keys)
             yield Finding("keys", f"{keys.shown}, shared by machines; it refuses what it must")
             if is_memory_store(keys.shown):
-                yield from _writers(app, keys.shown)
+                from qoder_cli.keys.writers import warning_of_writers
+
+                if message := warning_of_writers(app.client, keys.shown):
+                    fix = "attach it to none of them; who can write to it can free keys"
+                    yield warning("keys_writers", message, fix=fix)
             return
         keys.read(name_of(settings.host, settings.workspace_id, ""))
     except (UsageError, ApiError) as error:
         yield broken("keys", error)
         return
     yield Finding("keys", f"{keys.shown}, shared by machines (to test it: qoder doctor --probe)")
-
-
-def _writers(app: App, store_id: str) -> Iterator[Finding]:
-    """Find the agents that can write to a store of keys."""
-    from qoder_cli.keys.writers import warning_of_writers
-
-    if message := warning_of_writers(app.client, store_id):
-        yield warning("keys_writers", message, fix="attach it to none of them; who can write to it can free keys")
 
 
 def memory(app: App, settings: Settings | None) -> Iterator[Finding]:

@@ -24,13 +24,14 @@ Scalar = str | int | bool | Number | None
 class Problem(Exception):
     """One problem in a file. Raised if the rest is unreadable, else gathered.
 
-    `line` counts from 1; 0 is the whole file. `path` is the field, spelled out, or empty.
+    `line` counts from 1; 0 is the whole file. `path` is the field, spelled out, or empty; `at` has its steps.
     """
 
     def __init__(self, text: str, *, line: int = 0, path: Path = ()) -> None:
         super().__init__(text)
         self.text = text
         self.line = line
+        self.at = path
         self.path = spelled(path)
 
     def located(self, source: str) -> str:

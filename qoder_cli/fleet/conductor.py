@@ -27,7 +27,7 @@ _ALIKE = 10  # identical warnings
 _WORST_LAST = ("completed", "not started", "to start", "pending", "running", "skipped")
 
 
-class Plan(NamedTuple):
+class FleetPlan(NamedTuple):
     """How to start several runs; the fields are options of `deploy run`."""
 
     wait: bool = True
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     queue: "Queue | None" = None  # --at-most
 
 
-WAIT = Plan()  # start none, only wait
+WAIT = FleetPlan()  # start none, only wait
 
 
 class Conductor:
@@ -47,7 +47,9 @@ class Conductor:
     It is enough once the output is gone or, with `--fail-fast`, once one failed.
     """
 
-    def __init__(self, app: App, typed: Sequence[str], plan: Plan = WAIT, *, restart: Restart | None = None) -> None:
+    def __init__(
+        self, app: App, typed: Sequence[str], plan: FleetPlan = WAIT, *, restart: Restart | None = None
+    ) -> None:
         self._app = app
         self._typed = typed
         self.printed = printed(app, len(typed))

@@ -9,7 +9,7 @@ from qoder_cli.base.errors import ApiError, InternalError, QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
-from qoder_cli.fleet.conductor import Conductor, Plan
+from qoder_cli.fleet.conductor import Conductor, FleetPlan
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.runs.awaiting import not_started
 from qoder_cli.runs.ending import Ended, accepted_error
@@ -29,7 +29,7 @@ class Launches:
     A run to wait for joins the wait; any other is read again if the response said too little.
     """
 
-    def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor, wait: Wait) -> None:
+    def __init__(self, app: App, orders: Orders, plan: FleetPlan, conductor: Conductor, wait: Wait) -> None:
         self._app = app
         self.orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
@@ -75,7 +75,7 @@ class Launches:
             self._app.tracked.announce()
 
     def _say(self, number: int, run: Run) -> None:
-        """Say, once, which run was started: before it is waited for, and before a store of keys is told."""
+        """Say, once, which run was started: before waiting for it, and before a store of keys takes note of it."""
         if number in self._said:
             return
         self._said.add(number)
@@ -88,7 +88,7 @@ class Launches:
         trigger = self._under_way.get(number)  # read first: a trigger that left it has a result
         if number in self._results:
             return self._results[number]
-        if trigger is not None and trigger.run is not None:  # it stands; a store of keys was still to be told of it
+        if trigger is not None and trigger.run is not None:  # it counts, though the store of keys has not noted it yet
             return self._started(number, trigger.run)
         if trigger is None or not trigger.write.may_have_acted:
             return not_started(self.orders[number].typed), None

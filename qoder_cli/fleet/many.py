@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
 from qoder_cli.deployments.lookup import several_deployment_ids
-from qoder_cli.fleet.conductor import Conductor, Plan
+from qoder_cli.fleet.conductor import Conductor, FleetPlan
 from qoder_cli.fleet.launches import Launches, Orders
 from qoder_cli.fleet.wait import Fleet
 from qoder_cli.history import names
@@ -45,7 +45,7 @@ def run_many(
     app: App,
     typed: Sequence[str],
     orders: Orders,
-    plan: Plan,
+    plan: FleetPlan,
     wanted: Wanted | None,
     *,
     again: Sequence[str] | None = None,

@@ -23,13 +23,12 @@ from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
 from qoder_cli.http.client import Client
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.wait import FEW, Pauses, PolledRun, Poller, Reading, Runs, Test
+from qoder_cli.runs.wait import FEW, Pauses, PolledRun, Poller, Runs, Test, WaitReading
 from qoder_cli.sessions.log import LAGGING
 
 PAGE = 100  # rows
 BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit
 BATCH = 100  # runs whose sessions are read in one call: a page of the list then confirms their ends
-AT_A_TIME = 8  # requests
 FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
 UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
 STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
@@ -134,7 +133,7 @@ class PagePoller:
             return self.singly.due(going)
         return self._due
 
-    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
+    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[WaitReading]:
         if self._are_few(going):
             yield from self.singly.poll(going, total=total, must_stop=must_stop)
             return
@@ -145,14 +144,14 @@ class PagePoller:
         is_through = all(polled.is_read for polled in going) or not self._reader.unread
         if is_last and (self.deadline.timeout or is_through):  # --timeout 0 polls each once
             for polled in going:
-                yield Reading(polled, is_last=True)
+                yield WaitReading(polled, is_last=True)
 
     def _are_few(self, going: Runs) -> bool:
         if self.to_come() and self.ordered() > FEW:
             return False
         return len(going) <= FEW
 
-    def _round(self, going: Runs, must_stop: Test) -> Iterator[Reading]:
+    def _round(self, going: Runs, must_stop: Test) -> Iterator[WaitReading]:
         """Poll all and plan the next round: soon if a run ended, is unread or still to come. Raises Late."""
         clock = self.app.clock
         began = clock.monotonic()
@@ -163,7 +162,7 @@ class PagePoller:
             is_quick = self.to_come() > 0 or any(polled.is_over for polled in going)
         except ApiError as error:
             for polled in going:
-                yield Reading(polled, error, is_of_list=True)
+                yield WaitReading(polled, error, is_of_list=True)
             errors.append(error)
         for message in [error.message for error in errors] or [""]:
             if message and message != self._printed:  # once, not for each run
@@ -196,7 +195,7 @@ class PageReader:
         self._listed = -math.inf  # when the lists were last read
         self.unread: dict[PolledRun, bool] = {}  # to be read; True: first, for they rest
 
-    def read(self, going: Runs, errors: list[ApiError], must_stop: Test) -> Iterator[Reading]:
+    def read(self, going: Runs, errors: list[ApiError], must_stop: Test) -> Iterator[WaitReading]:
         """Read what is due and yield each reading; the errors of single reads join the `errors`.
 
         Raises ApiError where a list cannot be read, Late.
@@ -215,7 +214,7 @@ class PageReader:
             if source.down:
                 raise source.down
 
-    def _read_lists(self, going: Runs) -> Generator[Reading, None, set[PolledRun]]:
+    def _read_lists(self, going: Runs) -> Generator[WaitReading, None, set[PolledRun]]:
         """Read the lists that are worth it. Return the runs read for."""
         if not self._runs.is_searched:
             yield from self._read_list(self._runs, {}, [polled for polled in going if polled.run is None])
@@ -244,7 +243,7 @@ class PageReader:
                 if len(cluster) > 1:
                     yield source, cluster
 
-    def _read_list(self, source: _List, window: dict[str, str], runs: Runs) -> Generator[Reading, None, bool]:
+    def _read_list(self, source: _List, window: dict[str, str], runs: Runs) -> Generator[WaitReading, None, bool]:
         """Read a list while that is cheaper than single reads. Return whether it was, or failed."""
         wanted = {polled.observer.run_id: polled for polled in runs}
         if source is self._sessions:  # its rows are no runs
@@ -261,7 +260,7 @@ class PageReader:
                     shown, barren, most_barren = shown + len(found), 0, BARREN
                 for polled, row in found:
                     if self._observe(polled, row):
-                        yield Reading(polled)
+                        yield WaitReading(polled)
                         self._go_on()
                 if not wanted or barren >= most_barren or pages >= len(runs):
                     break
@@ -320,7 +319,7 @@ class PageReader:
                 self.unread[polled] = False
         self.unread |= {polled: False for polled in left[:SPARE] if self._unread_for(polled) >= STALE}
 
-    def _read_singly(self, runs: Runs, errors: list[ApiError]) -> Iterator[Reading]:
+    def _read_singly(self, runs: Runs, errors: list[ApiError]) -> Iterator[WaitReading]:
         """Read each run itself, until the server is down or asks for a pause."""
         enough: list[ApiError] = []
 
@@ -335,7 +334,7 @@ class PageReader:
                 return error
             return None
 
-        looks = in_order(look, runs, at_a_time=AT_A_TIME, is_late=self._must_stop)
+        looks = in_order(look, runs, is_late=self._must_stop)
         yield from self._judged(zip(runs, looks, strict=True), errors)
         unconfirmed = [polled for polled in runs if polled.observer.unconfirmed is not None]
         rows = self._rows_of(unconfirmed)
@@ -347,7 +346,7 @@ class PageReader:
                 return error
             return None
 
-        confirmations = in_order(confirm, unconfirmed, at_a_time=AT_A_TIME, is_late=self._must_stop)
+        confirmations = in_order(confirm, unconfirmed, is_late=self._must_stop)
         yield from self._judged(zip(unconfirmed, confirmations, strict=True), errors)
 
     def _rows_of(self, runs: Runs) -> dict[str, Run]:
@@ -364,7 +363,9 @@ class PageReader:
                         break
         return rows
 
-    def _judged(self, looks: Iterable[tuple[PolledRun, ApiError | None]], errors: list[ApiError]) -> Iterator[Reading]:
+    def _judged(
+        self, looks: Iterable[tuple[PolledRun, ApiError | None]], errors: list[ApiError]
+    ) -> Iterator[WaitReading]:
         """Yield what looks brought, but of runs that are not confirmed yet."""
         for polled, error in looks:
             if polled.observer.unconfirmed is not None:
@@ -376,7 +377,7 @@ class PageReader:
                 polled.observer.take_session(None)  # a rest in between is not what the run used
             if isinstance(error, Unavailable):  # the others are due again after a pause
                 self.unread = {other: True for other, rests in self.unread.items() if rests}
-            yield Reading(polled, error)
+            yield WaitReading(polled, error)
             if error is not None and not polled.is_over:
                 errors.append(error)
             self._go_on()

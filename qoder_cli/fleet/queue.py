@@ -499,7 +499,7 @@ class QueuedTrigger:
                 return queue.look_around(self._heed)
             case slots.Wait():
                 return queue.wait(self._heed)
-            case protocol.Look(found):
+            case protocol.LookForRun(found):
                 return self._look(found)
         if not self._is_told:
             return queue.patiently(lambda: self._ask(step), self._heed) if self._step is None else self._ask(step)

@@ -4,13 +4,13 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import LAST, a, deployment_of, nearest
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.help import ALIKE, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
+from qoder_cli.help.documented import rows_of
 from qoder_cli.http.redact import by_shape
 
 # Not understood either; what follows one is never repeated.
@@ -20,19 +20,10 @@ NO_TOKEN = (
 TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-token")
 _TEMPLATES = ("jsonpath", "go-template", "custom-columns", "{{")  # of -o in other tools
 
-# What takes something away, cannot be undone or lets an agent act: suggested for nothing but itself.
-DESTRUCTIVE = frozenset(
-    (
-        *("answer", "approve", "archive", "cancel", "delete", "deny", "free", "logout", "pause"),
-        *("put", "redact", "remove", "restore", "send", "set", "stop", "unset", "upload", "write"),
-    )
-)
 # Of `answer`, whose reply was typed behind this option once.
 _NO_RESULT = "--result takes no value: it prints the agent's final message; nothing was sent"
 _WITH = "pass what the tool returns as --with TEXT|@FILE|-"
-# What else is not reading: suggested for a single slip only, that nobody makes who means something else.
-CHANGING = frozenset(("apply", "chat", "create", "login", "new", "retry", "run", "token", "unpause", "update"))
-# Where the thing is not named, what can be said of a verb; and groups of the thesaurus that act.
+# Hints where only a verb was typed; and groups of the thesaurus that act.
 _FIRST = "the noun comes first: qoder NOUN VERB; for a list of commands: `qoder help commands`"
 _GET = "to show a run: `qoder run get RUN`"
 _ACTS = ("@start", "@retry", "@stop", "@delete", "@restore", "@change")
@@ -74,9 +65,7 @@ def thesaurus() -> Thesaurus:
     groups: dict[str, tuple[str, ...]] = {}
     habits: list[Habit] = []
     values: dict[str, str] = {}
-    lines = Path(__file__).with_name("thesaurus.tsv").read_text("utf-8").splitlines()
-    rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    for names, where, hint in rows[1:]:
+    for names, where, hint in rows_of("thesaurus.tsv"):
         if names.startswith("@") and where == "=":
             groups[names] = tuple(hint.split(", "))
             continue
@@ -84,9 +73,14 @@ def thesaurus() -> Thesaurus:
         if where == "=":
             values |= dict.fromkeys(words, hint)
             continue
-        nouns, _, needs = where.partition("+")
+        nouns, _, needs = where.replace("=", "=+").partition("+")
         habits.append(Habit(words, tuple(nouns.split(", ") if nouns else "*"), needs, hint))
     return Thesaurus(groups, tuple(habits), values)
+
+
+# What takes something away, cannot be undone or lets an agent act: suggested for nothing but itself. What else is not
+# reading: suggested for a single slip only, that nobody makes who means something else.
+DESTRUCTIVE, CHANGING = (frozenset(thesaurus().groups[name]) for name in ("@destructive", "@changing"))
 
 
 def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
@@ -285,14 +279,10 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
     plain = value.strip("'").lower()
     near = [each for each in (plain, thesaurus().values.get(plain)) if each in choices] or nearest(plain, choices)
     hint = f"did you mean {near[0]}? ({see})" if near else see
-    if plain == "archived" and "paused" in choices:
-        hint = "to include archived deployments: --include-archived"
+    if of_value := thesaurus().hint(plain, "=", choices):
+        hint = of_value.replace("{value}", plain)
     if plain == "all" and param.name == "limit":
         hint = f"to show all: --all ({see})"
-    if plain in ("waiting", "blocked", "requires_action") and "running" in choices:
-        hint = "to list the calls that wait for you: `qoder run pending`"
-    if plain in ("running", "completed", "failed", "pending") and "paused" in choices:
-        hint = f"to list runs by their status: `qoder run list --status {plain}`"
     if plain.startswith(_TEMPLATES) and "jsonl" in choices:
         hint = f"pipe JSON to jq: --json | jq FILTER, or choose columns: --columns NAMES ({see})"
     if "jsonl" in choices and any("--output-dir" in each.opts for each in mistake.ctx.command.params) and not near:

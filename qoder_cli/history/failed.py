@@ -1,5 +1,6 @@
 """The runs of deployments that failed within a window and were not retried yet."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from qoder_cli.base.ids import RETRY, segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import UNREADABLE
 from qoder_cli.base.times import unix
-from qoder_cli.base.words import counted
+from qoder_cli.base.words import counted, few
 from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import outcome_of
@@ -18,21 +19,23 @@ from qoder_cli.history.window import APART, ROUNDED, Window, down_to
 
 _ALL = "all deployments"
 _NOTHING = "; nothing was started"
+_CANCELLED = ("cancelled", "canceled")  # by a person, or with --on-leave cancel (api.md#stop-reasons)
+_NAMED = 5  # runs that are skipped
 
 
-class Judged(NamedTuple):
+class FailedRun(NamedTuple):
     """A run that failed, or what could not be judged, and why; `id` is that of the run or the deployment."""
 
     id: str
     run: Run | QoderError
 
 
-def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> list[Judged]:
-    """Return the failed runs of deployments, None for all, that were not retried yet, oldest first.
+def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> list[FailedRun]:
+    """Return the failed runs of deployments, None for all, that were neither cancelled nor retried yet, oldest first.
 
     Whatever could not be judged is an error in its place. Raises QoderError where nothing could.
     """
-    reader = _Reader(app, window)
+    reader = _FailedReader(app, window)
     with app.progress.waiting(reader.progress, leaving="nothing is started"):
         for id in [None] if deployments is None else deployments:
             try:
@@ -47,7 +50,7 @@ def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> 
     return list(reader.judged())
 
 
-class _Reader:
+class _FailedReader:
     def __init__(self, app: App, window: Window) -> None:
         assert window.since is not None  # nobody retries what failed ever
         self._app = app
@@ -73,7 +76,7 @@ class _Reader:
                 self._app.progress.beat()
                 rows = [Run.read(row) for row in page["data"]]
                 if not isinstance(page.get("has_more", False), bool):
-                    raise Unavailable(f"the list of runs of {called} does not say whether it is whole{_NOTHING}")
+                    raise Unavailable(f"the list of runs of {called} does not say whether it is complete{_NOTHING}")
                 runs = [run for run in rows if run is not None and run.deployment_id in (None, of or run.deployment_id)]
                 if len(runs) < len(rows) or (of is None and any(run.deployment_id is None for run in runs)):
                     raise Unavailable(f"the response is not the list of runs of {called}{_NOTHING}")
@@ -98,20 +101,27 @@ class _Reader:
                     why = "its session was deleted" if run.derived else "its session could not be read"
                     self.unjudged[run.id] = Unavailable(f"how run {run.id} ended is unknown: {why}{_NOTHING}")
 
-    def judged(self) -> Iterator[Judged]:
+    def judged(self) -> Iterator[FailedRun]:
         """Return what was read, and say what is left out."""
         retries = _retries(self._app)
         done = set(retries.values()) & self._failed.keys()
         themselves = retries.keys() & self._failed.keys()
+        of_no_retry = [run for id, run in self._failed.items() if id not in done | themselves]
+        cancelled = {run.id: run.created or 0.0 for run in of_no_retry if run.error_type in _CANCELLED}
         message = f"{counted(len(self._failed), 'run')} failed since {self._since:%Y-%m-%dT%H:%M:%SZ}"
         if done:
             message += f"; ignored {len(done)} that were retried before"
         if themselves:
             message += f"; ignored {len(themselves)} that are retries themselves"
         self._app.progress.note(message)
+        if cancelled:
+            ids = sorted(cancelled, key=cancelled.__getitem__, reverse=True)
+            skipped = f"skipped {counted(len(ids), 'run')} that somebody cancelled: {few(ids, _NAMED)}"
+            retry = shlex.join(self._app.command("run", "retry", ids[0]))
+            self._app.progress.note(f"{skipped}; to retry one: {retry}")
         failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
-        runs = (Judged(run.id, run) for run in failed if run.id not in done | themselves)
-        return chain(runs, (Judged(id, error) for id, error in self.unjudged.items()))
+        runs = (FailedRun(run.id, run) for run in failed if run.id not in done | themselves | cancelled.keys())
+        return chain(runs, (FailedRun(id, error) for id, error in self.unjudged.items()))
 
 
 def _retries(app: App) -> dict[str, str]:

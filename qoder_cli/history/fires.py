@@ -74,7 +74,7 @@ class Fires(NamedTuple):
     undecided: int = 0
 
 
-class _Fire(NamedTuple):
+class _DueFire(NamedTuple):
     due: float
     again: float  # when the zone's clock shows the same time once more, as in autumn; else `due`
 
@@ -100,7 +100,7 @@ def fires_of(
     order; not `whole`: some may be missing. Fires that became certain `after` a time are counted.
     """
     start, end, unclear = _clear_part(deployment, runs, since, now)
-    fires: Sequence[_Fire] = ()
+    fires: Sequence[_DueFire] = ()
     zone: tzinfo = UTC
     if deployment.schedule and start < end:
         try:
@@ -136,12 +136,12 @@ def _walked(expression: str, timezone: str, after: float, until: float) -> tuple
     return tuple(islice(takewhile(lambda at: at <= until, walk), MOST_FIRES))
 
 
-def _fires(times: Sequence[float], zone: tzinfo) -> Sequence[_Fire]:
+def _fires(times: Sequence[float], zone: tzinfo) -> Sequence[_DueFire]:
     """Return each time of a zone's clock once, though it may be shown twice."""
     if zone is UTC:
-        return [_Fire(at, at) for at in times]
+        return [_DueFire(at, at) for at in times]
     shown = [(at, datetime.fromtimestamp(at, zone)) for at in times]
-    return [_Fire(at, max(at, wall.replace(fold=1).timestamp())) for at, wall in shown if not wall.fold]
+    return [_DueFire(at, max(at, wall.replace(fold=1).timestamp())) for at, wall in shown if not wall.fold]
 
 
 def _clear_part(
@@ -201,7 +201,7 @@ class _Judge:
     """Says which run came of which fire, of fires from `start` to `end`; runs since `since` are there, to `until`."""
 
     def __init__(
-        self, fires: Sequence[_Fire], zone: tzinfo, start: float, end: float, since: float, until: float
+        self, fires: Sequence[_DueFire], zone: tzinfo, start: float, end: float, since: float, until: float
     ) -> None:
         self._fires = fires
         self._zone = zone
@@ -234,10 +234,11 @@ class _Judge:
 
     def _take_named(self, run: RunRecord) -> bool:
         """Take a run for the fire that it names, if there is one, and it came within a day."""
-        assert run.due is not None
-        place = bisect_left(self._times, run.due)
-        near = min(self._times[max(place - 1, 0) : place + 1], key=lambda at: abs(at - run.due), default=None)  # type: ignore[operator]
-        if near is None or abs(near - run.due) > _NEAR or _lateness(run, near) > DAY:
+        due = run.due
+        assert due is not None
+        place = bisect_left(self._times, due)
+        near = min(self._times[max(place - 1, 0) : place + 1], key=lambda at: abs(at - due), default=None)
+        if near is None or abs(near - due) > _NEAR or _lateness(run, near) > DAY:
             return False
         self._came[self._number_of[near]].append((near, run))
         return True
@@ -257,7 +258,7 @@ class _Judge:
             elif run.due >= self._since:  # what was due then is unknown, but not when this came
                 by_due[run.due].append(run)
         for due, of_fire in by_due.items():
-            yield from self._odd(_Fire(due, due), [(due, run) for run in of_fire], grace=_NEAR)
+            yield from self._odd(_DueFire(due, due), [(due, run) for run in of_fire], grace=_NEAR)
 
     def _by_time(self, runs: Iterable[RunRecord]) -> Iterator[FireEvent]:
         """Take runs that name no fire for the last one before them; yield those that fit none."""
@@ -297,13 +298,15 @@ class _Judge:
                 of_hour = tuple(run.id for run in runs if hour <= (run.created or 0.0) < end)
                 yield FireEvent("counted", at, hour, None, of_hour, here, here - missing + more)
 
-    def _of_fire(self, fire: _Fire, came: Sequence[tuple[float, RunRecord]]) -> Iterator[FireEvent]:
+    def _of_fire(self, fire: _DueFire, came: Sequence[tuple[float, RunRecord]]) -> Iterator[FireEvent]:
         if came:
             yield from self._odd(fire, came)
         elif fire.at <= self._until:
             yield FireEvent("missed", fire.at, fire.due)
 
-    def _odd(self, fire: _Fire, came: Sequence[tuple[float, RunRecord]], *, grace: float = 0.0) -> Iterator[FireEvent]:
+    def _odd(
+        self, fire: _DueFire, came: Sequence[tuple[float, RunRecord]], *, grace: float = 0.0
+    ) -> Iterator[FireEvent]:
         """Yield what is odd about the runs of one fire: the first came late, or there are more."""
         in_order = sorted(came, key=lambda pair: _order(pair[1]))
         ids = tuple(run.id for _, run in in_order)

@@ -23,7 +23,6 @@ from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.left import Looking
 
 RECENT = 20  # runs
-AT_A_TIME = 8  # sessions
 APART = 60.0  # seconds by which a list's order may differ from that of the times that it shows
 _MOST_EMPTY = 8  # pages without a run, although more follow
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
@@ -93,7 +92,7 @@ class Resolver:
         places = [(run, self._has_turn(run)) for run in runs]  # in their order, whichever is faster
         try:
             if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
-                yield from in_order(self._resolved, places, at_a_time=AT_A_TIME)
+                yield from in_order(self._resolved, places)
             else:
                 yield from map(self._resolved, places)
         finally:

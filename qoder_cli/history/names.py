@@ -23,7 +23,6 @@ from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.sessions.state import read_session
 
 _LISTED = 10  # ids in an error about an ambiguous one
-AT_A_TIME = 8  # requests
 _SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at most
 
 _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
@@ -44,7 +43,7 @@ def run(typed: str, app: App, *, timeout: float | None = None) -> str:
 def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Found:
     """Return the id or error for each word, within `timeout` seconds. Raises UsageError."""
     words = [ids.run(word) for word in dict.fromkeys(typed)]
-    finder = _Finder(app, words)
+    finder = _RunFinder(app, words)
     if not timeout:
         finder.find()
         return finder.found
@@ -66,18 +65,18 @@ def _whole(typed: str, app: App) -> str | QoderError:
     """Complete a short id from the runs seen here; an error if several match."""
     if len(typed) not in _PREFIX:
         return typed
-    from qoder_cli.local.remembered import run_ids_with_prefix
+    from qoder_cli.local.remembered import ids_with_prefix
 
-    seen = run_ids_with_prefix(app.store, app.settings.host, typed)
+    seen = ids_with_prefix(app.store, app.settings.host, typed, noun="run")
     if not seen or typed in seen:
         return typed
     if len(seen) > 1:
-        return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the whole id")
+        return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the full id")
     app.progress.note(f"using run {seen[0]}")
     return seen[0]
 
 
-class _Finder:
+class _RunFinder:
     """Finds the runs meant; `found` has the ids and errors so far."""
 
     def __init__(self, app: App, words: Sequence[str]) -> None:
@@ -117,7 +116,7 @@ class _Finder:
         except ApiError as error:
             ids_or_errors = {of: of if of.startswith("dep_") else error for of in typed}
         deployment_ids = list(dict.fromkeys(id for id in ids_or_errors.values() if isinstance(id, str)))
-        looks = in_order(partial(self._or_error, self._newest), deployment_ids, at_a_time=AT_A_TIME)
+        looks = in_order(partial(self._or_error, self._newest), deployment_ids)
         for id, found in zip(deployment_ids, looks, strict=True):
             self.found |= {word: found for word, of in of_words.items() if ids_or_errors[of] == id}
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
@@ -136,7 +135,7 @@ class _Finder:
         return newest[0].id
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
-        looks = in_order(partial(self._or_error, self._session), sessions, at_a_time=AT_A_TIME)
+        looks = in_order(partial(self._or_error, self._session), sessions)
         of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and their creation
         for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):

@@ -7,7 +7,7 @@ this machine last looked; and, on a machine that does not know what was before, 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from math import inf
@@ -23,11 +23,12 @@ from qoder_cli.base.times import descend, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
 from qoder_cli.history.fires import Fires, fires_of
-from qoder_cli.history.listed import AT_A_TIME, Resolver
+from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
+from qoder_cli.history.window import Window
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
-from qoder_cli.local.reports import Memory
+from qoder_cli.local.reports import ReaderMemory
 from qoder_cli.runs.observe import LONGEST_RUN
 from qoder_cli.sessions.asks import Call, look
 from qoder_cli.sessions.log import is_last
@@ -103,16 +104,15 @@ class Night:
         return run.created or run.due or self.until
 
 
-def read_night(app: App, options: ReportOptions, memory: Memory | None) -> Night:
+def read_night(app: App, options: ReportOptions, memory: ReaderMemory | None) -> Night:
     """Return what a report tells of. Raises UsageError, and ApiError where nothing could be read, or is not there."""
-    for option, when in (("--since", options.since), ("--until", options.until)):
-        app.when(when, option=option)  # before anything is asked
+    Window.read(options.since, options.until, app=app)  # before anything is asked
     app.pace_reads()
-    return _Reader(app, options, memory).read()
+    return _NightReader(app, options, memory).read()
 
 
-class _Reader:
-    def __init__(self, app: App, options: ReportOptions, memory: Memory | None) -> None:
+class _NightReader:
+    def __init__(self, app: App, options: ReportOptions, memory: ReaderMemory | None) -> None:
         self._app = app
         self._options = options
         self._memory = memory
@@ -331,7 +331,7 @@ class _Reader:
             return run if run and run.id == id else NoResponse(f"the response is not run {id}")
 
         rows, failures = list[dict[str, Any]](), list[ApiError]()
-        for id, answer in zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True):
+        for id, answer in zip(ids, in_order(read, ids), strict=True):
             self._app.progress.beat()
             if isinstance(answer, Run) and answer.deployment_id is not None:
                 rows.append(answer.raw)
@@ -411,12 +411,14 @@ class _Reader:
             night.problems.append(Problem("sessions", resolver.failure.message))
 
 
-def to_remember(night: Night, options: ReportOptions, memory: Memory | None, states: dict[str, float]) -> Memory:
+def to_remember(
+    night: Night, options: ReportOptions, memory: ReaderMemory | None, states: dict[str, float]
+) -> ReaderMemory:
     """Return what is to be remembered of a report: the states that were told, and the runs that had not ended.
 
     Of plain reports also those that lasted long: the look back of other spans does not reach them.
     """
-    old = memory or Memory(night.after, night.since, night.now, night.listed_from, {}, {})
+    old = memory or ReaderMemory(night.after, night.since, night.now, night.listed_from, {}, {})
     are_many = sum(run.outcome == "unread" for run in night.runs) > _REMEMBERED
     kept = {id: at for id, at in old.open_runs.items() if not night.whole or (at or 0.0) > night.now - REACH}
     open_runs: dict[str, float | None] = kept | dict.fromkeys(night.lost)
@@ -431,7 +433,7 @@ def to_remember(night: Night, options: ReportOptions, memory: Memory | None, sta
     back_to = night.left_from if are_many else inf
     if not night.whole or any(problem.what == "deployments" for problem in night.problems):
         return old._replace(states=states, open_runs=open_runs)
-    return Memory(old.began, night.now, night.known_from, back_to, states, open_runs)
+    return ReaderMemory(old.began, night.now, night.known_from, back_to, states, open_runs)
 
 
 def _runs_of(deployment: str) -> str:
@@ -445,4 +447,4 @@ def _is_below(rows: Sequence[dict[str, Any]], floor: float) -> bool:
 
 
 def _utc(at: float) -> str:
-    return utc_text(datetime.fromtimestamp(max(at, OLDEST), UTC))
+    return utc_text(max(at, OLDEST))

@@ -14,11 +14,9 @@ from qoder_cli.base.times import descend, parse_timestamp, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.history import names
 from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs
-from qoder_cli.sessions.asks import KINDS, Asked, Call
+from qoder_cli.sessions.asks import CALL_KINDS, Asked, Call
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.state import read_session
-
-AT_A_TIME = 8  # sessions
 
 
 class Past(NamedTuple):
@@ -91,7 +89,7 @@ def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> I
         except ApiError as error:
             return error
 
-    for found in in_order(read, runs, at_a_time=AT_A_TIME):
+    for found in in_order(read, runs):
         if isinstance(found, ApiError):
             is_gone = isinstance(found, NotFound) and found.enveloped
             unread += not is_gone
@@ -107,9 +105,9 @@ def _called(app: App, session_id: str) -> Asked:
     """Return all calls of a session, oldest first; what cannot be read in full apart."""
     calls: dict[str, Call] = {}
     unreadable: list[str] = []
-    for events in Log(app.client, session_id, exact=True).whole(tuple(KINDS)):
+    for events in Log(app.client, session_id, exact=True).whole(tuple(CALL_KINDS)):
         for event in events:
-            if event.get("type") not in KINDS or (id := text(event.get("id"))) is None:
+            if event.get("type") not in CALL_KINDS or (id := text(event.get("id"))) is None:
                 continue
             call = Call.of(session_id, event)
             if call.is_readable and not jsontext.is_repeated(call.event):

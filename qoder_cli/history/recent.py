@@ -9,7 +9,7 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
-from qoder_cli.history.listed import AT_A_TIME, RECENT, Resolver, newest_runs
+from qoder_cli.history.listed import RECENT, Resolver, newest_runs
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.sessions.log import is_last
 
@@ -25,7 +25,7 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
 
     The runs of many deployments are read from the newest of all; of those that have few there, from their own lists.
     """
-    ids = [each.id for each in deployments]
+    ids = [deployment.id for deployment in deployments]
     listed = _one_by_one(app, ids) if len(ids) <= _MOST_SINGLY else _of_all(app, deployments)
     runs = {id: each for id, each in listed.items() if isinstance(each, list)}
     resolved: dict[str, list[Run]] = {id: [] for id in runs}
@@ -40,7 +40,7 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
     kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
     histories = {id: History(unread=each) for id, each in listed.items() if isinstance(each, ApiError)}
     for id, some in resolved.items():
-        rest = [run for run in runs[id] if run.id not in {each.id for each in some}]
+        rest = [run for run in runs[id] if run.id not in {ended.id for ended in some}]
         outcomes = kept.outcomes_of(rest)
         older = [outcomes[run.id].of(run) if run.id in outcomes else run for run in rest]
         unread = None
@@ -57,12 +57,12 @@ def _one_by_one(app: App, ids: Sequence[str]) -> _Listed:
         except ApiError as error:
             return error
 
-    return dict(zip(ids, in_order(newest, ids, at_a_time=AT_A_TIME), strict=True))
+    return dict(zip(ids, in_order(newest, ids), strict=True))
 
 
 def _of_all(app: App, deployments: Sequence[Deployment]) -> _Listed:
     """Return what the newest pages of all runs show of each deployment; of those of which they show few, their own."""
-    found: dict[str, list[Run]] = {each.id: [] for each in deployments}
+    runs_of: dict[str, list[Run]] = {deployment.id: [] for deployment in deployments}
     created: list[float] = []
     is_whole = False
     try:
@@ -72,19 +72,20 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> _Listed:
                 if run is None or run.deployment_id is None:
                     raise NoResponse("an item of the list is not a run of a deployment")
                 created.append(run.created or 0.0)
-                if run.deployment_id in found:
-                    found[run.deployment_id].append(run)
+                if run.deployment_id in runs_of:
+                    runs_of[run.deployment_id].append(run)
             is_whole = is_last(page)
-            if number == _MOST_PAGES or all(len(runs) >= _MOST_LOOKED_AT for runs in found.values()):
+            if number == _MOST_PAGES or all(len(runs) >= _MOST_LOOKED_AT for runs in runs_of.values()):
                 break
     except ApiError:  # their own lists may be readable
-        found, created = {id: [] for id in found}, []
-    for runs in found.values():
+        runs_of, created = {id: [] for id in runs_of}, []
+    for runs in runs_of.values():
         runs.sort(key=lambda run: run.created or 0.0, reverse=True)
     is_in_order = descend(created)  # else they may not be the newest
     few = [
-        each.id
-        for each in deployments
-        if not is_in_order or (len(found[each.id]) < RUNS_JUDGED and (created_at(each.raw) or 0.0) < created[-1])
+        deployment.id
+        for deployment in deployments
+        if not is_in_order
+        or (len(runs_of[deployment.id]) < RUNS_JUDGED and (created_at(deployment.raw) or 0.0) < created[-1])
     ]
-    return found | ({} if is_whole else _one_by_one(app, few))
+    return runs_of | ({} if is_whole else _one_by_one(app, few))

@@ -23,7 +23,7 @@ OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "skipped", "going", "unk
 AT_REST = ("idle", "terminated")  # statuses of a session that does not grow; so does none that is archived
 
 
-class _Ran(NamedTuple):
+class _RunUsage(NamedTuple):
     """What is kept of a run until its session is seen."""
 
     outcome: Outcome
@@ -85,7 +85,7 @@ class UsageLine:
         completed, failed = self.count("completed"), self.count("failed")
         return 100 * completed // (completed + failed) if completed + failed else None
 
-    def _add_run(self, ran: _Ran) -> None:
+    def _add_run(self, ran: _RunUsage) -> None:
         self.outcomes[ran.outcome] = self.count(ran.outcome) + 1
         if ran.outcome == "completed" and ran.milliseconds is not None:
             self.durations.append(ran.milliseconds)
@@ -111,7 +111,7 @@ _TOOK = "how long completed runs took: half of them at most so long, and 95 of 1
 
 @dataclass(frozen=True)
 class UsageSum:
-    """A sum as it is told: its fields are its JSON. What is None is not known."""
+    """A sum as it is printed: its fields are its JSON. None is unknown."""
 
     by: Annotated[By, _SUMMED]
     key: Annotated[str | None, _SUMMED]
@@ -188,7 +188,7 @@ class Usage:
         self._by = by
         self._within = within
         self._deployments = deployments
-        self._runs: dict[str, _Ran] = {}
+        self._runs: dict[str, _RunUsage] = {}
         self._of_session: dict[str, str] = {}
         self._seen: set[str] = set()
         self._lines: dict[str | None, UsageLine] = {}
@@ -205,8 +205,8 @@ class Usage:
                 continue
             agent = text(mapping(run.raw.get("agent")).get("id"))
             trigger = text(mapping(run.raw.get("trigger_context")).get("type"))
-            common = map(_interned, (run.deployment_id, agent, trigger, _day(created)))
-            self._runs[id] = _Ran(outcome_of(run), run.duration_ms, run.session_id, *common)
+            common = [value and intern(value) for value in (run.deployment_id, agent, trigger, _day(created))]
+            self._runs[id] = _RunUsage(outcome_of(run), run.duration_ms, run.session_id, *common)
             if run.session_id is not None:
                 self._of_session.setdefault(run.session_id, id)
 
@@ -262,7 +262,7 @@ class Usage:
         return line
 
     def _key_of(
-        self, session: dict[str, Any], ran: _Ran | None, deployment: str | None, created: datetime
+        self, session: dict[str, Any], ran: _RunUsage | None, deployment: str | None, created: datetime
     ) -> tuple[str | None, str | None]:
         """Return the key of a session, and what that is called."""
         agent = mapping(session.get("agent"))
@@ -292,10 +292,6 @@ def sum_of(lines: Iterable[UsageLine]) -> UsageLine:
         every.growing += line.growing
         every.credits = total((every.credits, line.credits))
     return every
-
-
-def _interned(value: str | None) -> str | None:
-    return value and intern(value)
 
 
 def _day(moment: datetime) -> str:

@@ -26,7 +26,8 @@ class Window(NamedTuple):
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
         """Return the typed window. Raises UsageError."""
-        first, last = app.when(since, option="--since"), app.when(until, option="--until")
+        first = None if since is None else app.when(since, option="--since")
+        last = None if until is None else app.when(until, option="--until")
         if first and last and first > last:
             raise UsageError("--since is later than --until", hint="swap them")
         return cls(first, last)

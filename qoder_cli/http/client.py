@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Secrets:
+class _OurSecrets:
     """What a server may repeat and nobody is to see: our tokens, the one in use last, and what was sent.
 
     `keep` hears of each token that is got.
@@ -146,7 +146,7 @@ class Client:
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
         self.writes: list[Any] = []  # each Write that was sent: the message after a signal depends on them
-        self._secrets = _Secrets(keep)
+        self._secrets = _OurSecrets(keep)
         if settings.token:
             self._secrets.tokens.append(settings.token)
         headers = {
@@ -215,19 +215,15 @@ class Client:
         With `retry` it is tried again as in `patiently`. If it is to be `fresh`, one that a proxy has kept does
         not count; for `exact` see `jsontext.parse`.
         """
-        began, tries = self.clock.monotonic(), 0
-        while True:
-            try:
-                answer = answer_to(self.prepare("GET", path, params=params, headers=headers).start(), within)
-                value = self.understand(answer, exact=exact)
-                if fresh and answer.is_kept:
-                    raise no_response("the response is an old one that a proxy has kept")
-                return value
-            except ApiError as error:
-                tries += 1
-                if not retry:
-                    raise
-                self._wait_to_retry(error, tries, began)
+
+        def ask() -> Any:
+            answer = answer_to(self.prepare("GET", path, params=params, headers=headers).start(), within)
+            value = self.understand(answer, exact=exact)
+            if fresh and answer.is_kept:
+                raise no_response("the response is an old one that a proxy has kept")
+            return value
+
+        return self.patiently(ask) if retry else ask()
 
     def patiently(self, ask: Callable[[], T], *, within: float | None = None) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
@@ -240,16 +236,12 @@ class Client:
                 return ask()
             except ApiError as error:
                 tries += 1
-                self._wait_to_retry(error, tries, began, within)
-
-    def _wait_to_retry(self, error: ApiError, tries: int, began: float, within: float | None = None) -> None:
-        """Wait until a read may be tried again; raise its error if it may not."""
-        spent = self.clock.monotonic() - began
-        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter(), within=within)
-        if wait is None:
-            raise error
-        self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
-        self.clock.sleep(wait)
+                spent = self.clock.monotonic() - began
+                wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter(), within=within)
+                if wait is None:
+                    raise
+                self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
+            self.clock.sleep(wait)
 
     def prepare(
         self,

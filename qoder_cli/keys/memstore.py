@@ -31,7 +31,7 @@ def stores_of_account(client: Client) -> set[str]:
     pages = list(client.pages("/memory_stores", {"limit": 100}, fresh=True))
     rows = [mapping(row) for page in pages for row in page["data"]]
     if not pages or not says_whether_more(pages[-1]) or not all(isinstance(row.get("id"), str) for row in rows):
-        raise NoResponse("the list of memory stores may not be whole; nothing was sent", hint="try again")
+        raise NoResponse("the list of memory stores may be incomplete; nothing was sent", hint="try again")
     return {row["id"] for row in rows if row.get("name") == STORE_NAME and not row.get("archived_at")}
 
 
@@ -131,7 +131,7 @@ class MemoryKeys:
         pages = self._client.patiently(get, within=left())
         rows = [mapping(row) for page in pages for row in page["data"]]
         if must_be_whole and not (says_whether_more(pages[-1]) and all(map(_is_memory, rows))):
-            raise NoResponse("the list of keys may not be whole")
+            raise NoResponse("the list of keys may be incomplete")
         return rows
 
     def _whole(self, row: dict[str, Any], left: Left) -> StoredKey:

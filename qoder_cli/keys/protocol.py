@@ -62,7 +62,7 @@ class SendTrigger(NamedTuple):
     found: StoredKey
 
 
-class Look(NamedTuple):
+class LookForRun(NamedTuple):
     """Look for the run of an abandoned trigger, narrowly. Result: Started, or None."""
 
     found: StoredKey
@@ -74,7 +74,7 @@ class HasFailed(NamedTuple):
     found: StoredKey
 
 
-Step = Take | Move | Free | Read | Watch | SendTrigger | Look | HasFailed
+Step = Take | Move | Free | Read | Watch | SendTrigger | LookForRun | HasFailed
 
 
 class Started(NamedTuple):
@@ -111,65 +111,65 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
 
     `mine` is the claim of this command. With `until_completed`, a run that failed frees its key.
     """
-    found: StoredKey | None = None
+    stored: StoredKey | None = None
     tries = 0
     while True:
         if tries > most_tries:
-            return KeyVerdict("busy", found)
-        if found is None:
-            found = (yield Take(mine)) or (yield Read())
+            return KeyVerdict("busy", stored)
+        if stored is None:
+            stored = (yield Take(mine)) or (yield Read())
             tries += 1
             continue
-        there = found.record
+        there = stored.record
         if there.state == "free":
-            found = (yield Move(found, there.used_again(mine))) or (yield Read())
+            stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
             tries += 1
             continue
         if there.deployment != mine.deployment or there.group:
-            return KeyVerdict("other", found)
+            return KeyVerdict("other", stored)
         if there.state == "started":
-            if not until_completed or there.adopted or not (yield HasFailed(found)):
-                return KeyVerdict("answered", found)
-            found = (yield Move(found, there.used_again(mine))) or (yield Read())
+            if not until_completed or there.adopted or not (yield HasFailed(stored)):
+                return KeyVerdict("answered", stored)
+            stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
-            found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
+            stored = (yield Move(stored, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
-            return (yield from trigger_once(found))
+            return (yield from trigger_once(stored))
         elif there.state == "claimed":
-            seen = yield Watch(found, STALE_CLAIM)
-            if seen != found:
-                found = seen
+            seen = yield Watch(stored, STALE_CLAIM)
+            if seen != stored:
+                stored = seen
                 continue
-            found = (yield Move(found, there.used_again(mine))) or (yield Read())
+            stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
         else:
-            seen = yield Watch(found, ABANDONED)
-            if seen != found:
-                found = seen
+            seen = yield Watch(stored, ABANDONED)
+            if seen != stored:
+                stored = seen
                 continue
-            run = yield Look(found)
+            run = yield LookForRun(stored)
             if run is None:
-                return KeyVerdict("abandoned", found)
-            moved = yield Move(found, noting(found.record, mine.owner, run))
+                return KeyVerdict("abandoned", stored)
+            moved = yield Move(stored, noting(stored.record, mine.owner, run))
             if moved is not None:
                 return KeyVerdict("answered", moved)
-            found = yield Read()
+            stored = yield Read()
         tries += 1
 
 
-def trigger_once(found: StoredKey) -> Steps:
+def trigger_once(stored: StoredKey) -> Steps:
     """Start a run, and write down what is known of it: of a key, or of a slot."""
-    result = yield SendTrigger(found)
+    result = yield SendTrigger(stored)
     if isinstance(result, Started):
-        return (yield from _note(found, result))
+        return (yield from _note(stored, result))
     if result == NOTHING:
-        return (yield from give_back(found))
-    return KeyVerdict("triggered", found)
+        return (yield from give_back(stored))
+    return KeyVerdict("triggered", stored)
 
 
-def _note(found: StoredKey, run: Started) -> Steps:
+def _note(stored: StoredKey, run: Started) -> Steps:
     """Write down the run of a trigger that was ours. It stands whatever comes of this."""
-    ours = noting(found.record, found.record.owner, run)
-    now: StoredKey | None = found
+    ours = noting(stored.record, stored.record.owner, run)
+    now: StoredKey | None = stored
     for _ in range(_LAST_TRIES):
         assert now is not None
         moved = yield Move(now, ours)
@@ -183,23 +183,23 @@ def _note(found: StoredKey, run: Started) -> Steps:
             return KeyVerdict("triggered", now)
         # A run that was named by the response counts more than one that somebody adopted meanwhile.
         is_guess = now is not None and now.record.state == "started" and now.record.adopted and not run.adopted
-        if now != found and not is_guess:
+        if now != stored and not is_guess:
             return KeyVerdict("triggered", now, noted=False)
     return KeyVerdict("triggered", now, noted=False)
 
 
-def give_back(found: StoredKey) -> Steps:
+def give_back(stored: StoredKey) -> Steps:
     """Free the key, or the slot, of a trigger that certainly started nothing."""
-    unused = found.record.unused
+    unused = stored.record.unused
     for _ in range(_LAST_TRIES):
-        if (yield Free(found) if unused is None else Move(found, unused)):
+        if (yield Free(stored) if unused is None else Move(stored, unused)):
             return KeyVerdict("triggered")
         read = yield Read()
         if read == UNREAD:
             break
-        if read != found:
+        if read != stored:
             return KeyVerdict("triggered")
-    return KeyVerdict("triggered", found, noted=False)
+    return KeyVerdict("triggered", stored, noted=False)
 
 
 def noting(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from qoder_cli.base.errors import QoderError, Rejected
 from qoder_cli.base.pool import in_order
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoredKey
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost
 
 _AT_ONCE = 4
 
@@ -38,18 +38,14 @@ def check(store: KeyStore) -> None:
     finally:
         with suppress(Lost, QoderError):  # what is wrong is known; who reads the keys sees that these are of a test
             for name in (first.name, rivals[0].name):
-                _remove(store, store.read(name))
+                if (left := store.read(name)) is not None:
+                    store.free(left)
     if broken:
         raise _unsafe(store, broken)
 
 
 def _record() -> KeyRecord:
     return KeyRecord("claimed", str(uuid.uuid4()), f"self-test {uuid.uuid4()}", "dep_none", "self-test.invalid")
-
-
-def _remove(store: KeyStore, found: StoredKey | None) -> None:
-    if found is not None:
-        store.free(found)
 
 
 def _unsafe(store: KeyStore, broken: list[str]) -> Rejected:

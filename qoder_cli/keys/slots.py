@@ -23,7 +23,7 @@ from qoder_cli.keys.protocol import (
     UNREAD,
     Free,
     KeyVerdict,
-    Look,
+    LookForRun,
     Move,
     Read,
     Started,
@@ -166,7 +166,7 @@ def _look(slot: SlotSeen, mine: KeyRecord, looked: set[StoredKey]) -> QueueSteps
     record = slot.found.record
     if record.group and record.state == "sending" and slot.unchanged >= ABANDONED and slot.found not in looked:
         looked.add(slot.found)
-        run = yield Look(slot.found)
+        run = yield LookForRun(slot.found)
         if isinstance(run, Started):
             yield Move(slot.found, noting(record, mine.owner, run))
 

@@ -53,23 +53,14 @@ def put(store: "Store", settings: "Settings", decisions: Iterable[PolicyDecision
 
 def mark(store: "Store", settings: "Settings", session: str, calls: Sequence[str], state: State) -> None:
     """Note what became of decisions."""
-
-    def work(connection: "Connection") -> None:
-        for call in calls:
-            DECISIONS.change(connection, {"host": settings.host, "session": session, "call": call}, state=state)
-
-    store.write(work, quiet=True)
+    where = {"host": settings.host, "session": session}
+    store.write(lambda of: [DECISIONS.change(of, {**where, "call": call}, state=state) for call in calls], quiet=True)
 
 
 def drop(store: "Store", settings: "Settings", session: str, calls: Sequence[str]) -> None:
     """Forget decisions that certainly were not sent."""
     where = {"host": settings.host, "session": session, "state": "sending"}
-
-    def work(connection: "Connection") -> None:
-        for call in calls:
-            DECISIONS.drop(connection, {**where, "call": call})
-
-    store.write(work, quiet=True)
+    store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in calls], quiet=True)
 
 
 def of_session(store: "Store", settings: "Settings", session: str) -> dict[str, PolicyDecision]:

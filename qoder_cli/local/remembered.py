@@ -62,13 +62,14 @@ def seen(store: "Store", noun: str, *, profile: str | None, host: str | None = N
     return [each for each in found if _ID.fullmatch(each.id)]  # others may write others
 
 
-def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
-    """Return the ids, with this prefix, of runs triggered or seen on this host."""
+def ids_with_prefix(store: "Store", host: str, prefix: str, *, noun: str | None = None) -> list[str]:
+    """Return the ids, with this prefix, of runs triggered and things seen on this host, or only of those of a noun."""
     query = (
-        "SELECT id FROM seen WHERE noun = 'run' AND host = :host AND substr(id, 1, length(:prefix)) = :prefix"
+        "SELECT id FROM seen WHERE noun = coalesce(:noun, noun) AND host = :host"
+        " AND substr(id, 1, length(:prefix)) = :prefix"
         " UNION SELECT run FROM attempts WHERE host = :host AND substr(run, 1, length(:prefix)) = :prefix ORDER BY 1"
     )
-    return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
+    return [id for (id,) in store.read(query, {"host": host, "prefix": prefix, "noun": noun}, quiet=True)]
 
 
 class SeenNames:
@@ -114,15 +115,6 @@ class SeenNames:
             rows = self._store.read(query, {**self._scope, "noun": noun, "id": id}, quiet=True)
             self._names[noun, id] = next((text(name) for (name,) in rows), None)
         return self._names[noun, id]
-
-
-def ids_shortened_to(store: "Store", host: str, head: str) -> list[str]:
-    """Return the ids seen on this host that begin so."""
-    query = (
-        "SELECT id FROM seen WHERE host = :host AND id GLOB :shape"
-        " UNION SELECT run FROM attempts WHERE host = :host AND run GLOB :shape ORDER BY 1"
-    )
-    return [id for (id,) in store.read(query, {"host": host, "shape": f"{head}*"}, quiet=True)]
 
 
 def remember_shown(store: "Store", settings: "Settings", ids: Iterable[str], at: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qoder_cli.settings.config import Settings
 
 
-class Memory(NamedTuple):
+class ReaderMemory(NamedTuple):
     """What a reader's reports remember.
 
     `states` are those that last, by key, with when they were told. `open_runs` had not ended when they were last looked
@@ -46,16 +46,17 @@ class ReportMemory:
         self.name = hashlib.sha256(jsontext.dump(scope).encode("utf-8", "backslashreplace")).hexdigest()[:32]
         self._where = {"memory": self.name}
 
-    def read(self) -> Memory | None:
+    def read(self) -> ReaderMemory | None:
         """Return what is remembered; None if this is the first report."""
         rows = MEMORIES.read(self._store, self._where)
         for _, began, ended, known_from, back_to, states, runs, _ in rows:
             try:
                 told_at = {key: float(str(at)) for key, at in mapping(jsontext.parse(states)).items()}
-                open_runs = {id: _time(at) for id, at in mapping(jsontext.parse(runs)).items()}
+                left = mapping(jsontext.parse(runs))
+                open_runs = {id: at if at is None else float(str(at)) for id, at in left.items()}
             except (TypeError, ValueError):  # a damaged file may have anything there
                 continue
-            return Memory(began, ended, known_from, back_to, told_at, open_runs)
+            return ReaderMemory(began, ended, known_from, back_to, told_at, open_runs)
         return None
 
     def told_of(self, keys: Sequence[str]) -> set[str]:
@@ -64,7 +65,7 @@ class ReportMemory:
         rows = REPORTED.read_of(self._store, self._where, "item", list(written), "item")
         return {written[item] for (item,) in rows}
 
-    def note(self, memory: Memory, keys: Iterable[str], *, at: float) -> bool:
+    def note(self, memory: ReaderMemory, keys: Iterable[str], *, at: float) -> bool:
         """Note what is remembered from now on, and that things were told, after they were. Return whether it is."""
         row = {
             **self._where,
@@ -80,7 +81,3 @@ class ReportMemory:
             REPORTED.put(connection, told, instead="REPLACE")
 
         return self._store.write_now(put)
-
-
-def _time(value: object) -> float | None:
-    return None if value is None else float(str(value))

@@ -38,7 +38,6 @@ VERSION = 5  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
-_WITHOUT = "`last` and --idempotency-key will not know"
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
 _TABLES = """
@@ -100,7 +99,7 @@ class Attempt(NamedTuple):
         return min(self.at, self.at + self.ahead) - ABOUT
 
 
-class Entry(NamedTuple):
+class StoredAttempt(NamedTuple):
     """An attempt and its result."""
 
     attempt: Attempt
@@ -116,7 +115,8 @@ class Entry(NamedTuple):
 class Store:
     """What this user has triggered and seen on this machine; threads may share it.
 
-    `warn` is told, once, what fails without it. With `looking`, nothing on disk changes.
+    `warn` is called, once, with what fails without it. With `looking`, nothing on disk changes. Where the machine
+    `shares_keys`, these do not depend on this file.
     """
 
     def __init__(
@@ -126,8 +126,10 @@ class Store:
         warn: Callable[[str], None],
         debug: Callable[[str], None] | None = None,
         looking: bool = False,
+        shares_keys: Callable[[], bool] = lambda: False,
     ) -> None:
         self._warn = warn
+        self._shares_keys = shares_keys
         self._debug = debug
         self._looking = looking
         self._lock = threading.RLock()
@@ -242,7 +244,7 @@ class Store:
         self._debug_attempt(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
         return claimed
 
-    def entries(self, host: str, *, since: float | None = None) -> list[Entry]:
+    def entries(self, host: str, *, since: float | None = None) -> list[StoredAttempt]:
         """Return the attempts on this host `since` a time (unix seconds), oldest first."""
         return self._entries("host = ? AND at >= ? ORDER BY number", host, -1e300 if since is None else since)
 
@@ -256,19 +258,19 @@ class Store:
         marks = ", ".join("?" * len(ids))
         return {run for (run,) in self.read(f"SELECT CAST(run AS TEXT) FROM sightings WHERE attempt IN ({marks})", ids)}
 
-    def owners(self, host: str) -> dict[str, Entry]:
+    def owners(self, host: str) -> dict[str, StoredAttempt]:
         """Return each run's attempt on this host: the first, if responses named it to several."""
         entries = self._entries("run IS NOT NULL AND host = ? ORDER BY number DESC", host)
         return {entry.run: entry for entry in entries if entry.run}
 
-    def owner(self, run_id: str, *, host: str) -> Entry | None:
+    def owner(self, run_id: str, *, host: str) -> StoredAttempt | None:
         """Return the attempt whose response named this run; None if there is none, or only a guess."""
         found = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
         if found:
             return found[0]
         return None
 
-    def last(self, *, profile: str, host: str) -> Entry | None:
+    def last(self, *, profile: str, host: str) -> StoredAttempt | None:
         """Return the profile's newest attempt on this host that may have started a run.
 
         If it is open but its key has a run, return that run's attempt: the key stands for it.
@@ -285,7 +287,7 @@ class Store:
         rows = self.read(f"{query} ORDER BY max(number) DESC LIMIT ?", (host, profile, count))
         return [run for (run,) in reversed(rows)]
 
-    def of_key(self, key: str, *, host: str) -> list[Entry]:
+    def of_key(self, key: str, *, host: str) -> list[StoredAttempt]:
         return self._entries("key = ? AND host = ? ORDER BY number", key, host)
 
     def retries(self, host: str) -> dict[str, str]:
@@ -300,16 +302,17 @@ class Store:
     def adopted(self, host: str) -> frozenset[str]:
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
 
-    def _entries(self, which: str, *values: str | float) -> list[Entry]:
+    def _entries(self, which: str, *values: str | float) -> list[StoredAttempt]:
         query = f"SELECT {_COLUMNS}, is_nothing, is_adopted FROM attempts WHERE {which}"
         rows = self.read(query, values)
-        return [Entry(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
+        return [StoredAttempt(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
 
     # Keys.
 
     def take_key(self, key: str, *, host: str) -> bool:
         """Hold a key, unless another thread or process does. Return False then."""
-        return self._take(f"{host} {key}", or_else="another start under the same key may go unnoticed")
+        or_else = "" if self._shares_keys() else "another start under the same key may go unnoticed"
+        return self._take(f"{host} {key}", or_else=or_else)
 
     def release_key(self, key: str, *, host: str) -> None:
         self._release(f"{host} {key}")
@@ -326,7 +329,8 @@ class Store:
             return self._locks.lock(name)
         except (OSError, RuntimeError) as error:
             self.write(lambda connection: None)  # first, so that a failure here is the warning
-            self._complain(f"cannot be locked ({error}); {or_else}")
+            if or_else:
+                self._complain(f"cannot be locked ({error}); {or_else}")
             return True
 
     def _release(self, name: str) -> None:
@@ -352,7 +356,7 @@ class Store:
             except _failures() as error:  # what was read is damaged
                 self._unread = error
             if self._unread and not quiet:
-                self._complain(f"cannot be read ({self._unread}); {_WITHOUT} of earlier runs")
+                self._complain(f"cannot be read ({self._unread}); {self._unaware} of earlier runs")
             return rows
 
     def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False, insist: bool = False) -> T:
@@ -378,7 +382,7 @@ class Store:
             except _failures() as error:
                 self._wait_for_others(0.0)
                 if not quiet:
-                    self._complain(f"cannot be written ({error}); {_WITHOUT} of this run")
+                    self._complain(f"cannot be written ({error}); {self._unaware} of this run")
             result = work(self._in_memory())
             self._unwritten.append(work)
             return result
@@ -446,9 +450,14 @@ class Store:
         if self._debug is not None:
             self._debug(f"store: attempt {attempt.id[:8]} {what}")
 
+    @property
+    def _unaware(self) -> str:
+        """What does not know of a run that is not in the file."""
+        return ("`last`" if self._shares_keys() else "`last` and --idempotency-key") + " will not know"
+
     def _complain(self, what: str) -> None:
         warn, self._warn = self._warn, lambda what: None
-        warn(f"the store of triggers {what}")
+        warn(f"this machine's history of runs {what}")
 
 
 def writable(text: str) -> str:

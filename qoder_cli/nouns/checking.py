@@ -136,8 +136,11 @@ _FOR_TOKENS += ("setup_script", "system", "text")
 _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
 
 
-def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
-    """Yield the places of a file where a token stands and something else belongs; none is shown."""
+def tokens_in(node: Node, at: Path = (), *, filled: bool = True) -> Iterator[Problem]:
+    """Yield the places of a file where a token stands and something else belongs; none is shown.
+
+    Those that are `filled` from variables may be left out.
+    """
     for step, child in node.items():
         path = (*at, step)
         if isinstance(step, str) and names_token(step):
@@ -145,7 +148,9 @@ def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
         elif step in _FOR_TOKENS and "metadata" not in at:
             continue
         elif not isinstance(child.content, str):
-            yield from tokens_in(child, path)
+            yield from tokens_in(child, path, filled=filled)
+        elif child.filled and not filled:
+            continue
         elif "metadata" in at or not _SECRET_NAME.search(str(step)):  # everyone sees metadata
             is_url = str(step).endswith("url")
             if names_token(child.content) or (is_url and by_shape(child.content) != child.content):
@@ -170,7 +175,7 @@ def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:
         yield at
 
 
-def problems_of_hidden(node: Node, at: Path = (), *, ignored: Collection[str] = ()) -> Iterator[Problem]:
+def problems_of_hidden(node: Node, *, ignored: Collection[str] = ()) -> Iterator[Problem]:
     """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so.
 
     What is `ignored` is not sent.

@@ -36,7 +36,12 @@ class Reference(NamedTuple):
     pins: str = ""  # the type of that object
     key: str = "id"  # of the id in it
     line: int = 0
+    written: Path = ()  # its place in the file, which may have a short form there
     target: "Declaration | None" = None  # what it means, where that is declared, too
+
+    def problem(self, place: Place, what: str) -> str:
+        """Return a problem of it, in what is declared at a place."""
+        return place.problem(what, self.written, self.line)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,5 +60,7 @@ class Declaration:
     content: Mapping[str, bytes] = field(default_factory=dict)  # its files
 
     @property
-    def label(self) -> str:
-        return f"{self.noun.called} {self.name}"
+    def needs(self) -> "tuple[Declaration, ...]":
+        """What has to be there before it: what it refers to, and what holds it."""
+        targets = (*(ref.target for ref in self.refs), self.parent)
+        return tuple(target for target in targets if target is not None)

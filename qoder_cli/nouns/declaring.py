@@ -99,13 +99,17 @@ def wrong_in(
     *,
     shorts: Mapping[str, str] = MappingProxyType({}),
     ignored: Sequence[str] = (),
+    filled: bool = True,
 ) -> Iterator[Problem]:
-    """Yield what is wrong with a document: by its schema, tokens where something else belongs, hidden secrets."""
+    """Yield what is wrong with a document: by its schema, tokens where something else belongs, hidden secrets.
+
+    Tokens that are `filled` from variables may be left out.
+    """
     yield from check_body(schema, fields, read.node, reader, shorts)
     sent = read.node
     if read.is_servers:
         sent = Node(sent.line, {name: child for name, child in _fields_of(sent).items() if name in fields})
-    yield from tokens_in(sent)
+    yield from tokens_in(sent, filled=filled)
     yield from problems_of_hidden(read.written, ignored=ignored)
 
 
@@ -129,7 +133,8 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
     id = _id_in(noun, fields.pop("id", None), node, problems)
     fields = how_of(noun).spell(fields)
     refs = tuple(references(noun, fields, node, problems))
-    add_problems(problems, wrong_in(read, fields, schema, Reader("file"), shorts=shorts_of(noun)))
+    # Whether a token in a variable would be sent is known once a plan is made.
+    add_problems(problems, wrong_in(read, fields, schema, Reader("file"), shorts=shorts_of(noun), filled=False))
     own = {name: fields.pop(name) for name in [*fields] if name not in created.body and name in fields_of(schema)}
     named_by = noun.naming.named_by
     name = fields.get(named_by, id)
@@ -214,16 +219,24 @@ def references(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> 
             fields[whole] = fields.pop(short)
     for refers in all_refers:
         for holder, key, at in places_of(refers, fields):
-            short = shorts.get(str(at[0]), "")
-            place = (short if node.child(short) else at[0], *at[1:])
+            place = _written_at(node, at, shorts.get(str(at[0]), ""))
             try:
                 if (reference := _reference(refers, holder, key, at)) is not None:
-                    yield reference._replace(line=line_of(node, place))
+                    yield reference._replace(line=line_of(node, place), written=place)
             except UsageError as error:
                 what, written = f"must be an id ({NOUNS[refers.noun].prefix}…) or a name", node_at(node, place)
                 if written is None or not written.has_filled():  # a variable may be a secret
                     what = f"{what}: {error.message}"
                 add_problems(problems, iter([Problem(what, line=line_of(node, place), path=place)]))
+
+
+def _written_at(node: Node, at: Path, short: str) -> Path:
+    """Return where a file has what belongs at a place of a body: in a short form of a field, or as a `path`."""
+    place = (short if node.child(short) else at[0], *at[1:])
+    by_path = (*place[:-1], "path")
+    if node_at(node, place) is None and node_at(node, by_path) is not None:
+        return by_path
+    return place
 
 
 def places_of(refers: Refers, fields: Any, at: Path = ()) -> Iterator[tuple[Any, Any, Path]]:

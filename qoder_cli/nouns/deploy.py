@@ -209,7 +209,7 @@ noun(
         how="deployments",
     ),
     arguments="deployments",
-    found_by="qoder_cli.commands.deploy.state:found",
+    found_by="qoder_cli.deployments.lookup:deployment_ids_of",
     explained_by="qoder_cli.deployments.lookup:explain_missing",
     warned=_fires,
     row=lambda raw, app: deployment_row(model.Deployment(raw)),

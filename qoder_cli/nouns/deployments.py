@@ -18,7 +18,7 @@ from copy import copy
 from typing import Any, get_args
 
 from qoder_cli.base.cron import next_fires, words_of
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import KEY, MOST_KEYS, without_ours
@@ -27,12 +27,10 @@ from qoder_cli.files.filling import is_unset
 from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.deploy import Deployment as Schema
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, by_key, metadata
+from qoder_cli.nouns.edits.owner import NOTHING, recorded
 from qoder_cli.nouns.edits.step import Send, Step
 from qoder_cli.nouns.how import Exporting, How, Lists
-from qoder_cli.nouns.parts import RESERVED as RESERVED
-from qoder_cli.nouns.parts import VARIABLES as VARIABLES
-from qoder_cli.nouns.parts import Resource, labels_of
-from qoder_cli.nouns.parts import assignments as assignments
+from qoder_cli.nouns.parts import RESERVED, VARIABLES, Resource, assignments, labels_of
 from qoder_cli.nouns.schema import fields_of, inside
 from qoder_cli.output.yamltext import Unquoted
 
@@ -277,6 +275,12 @@ def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
     step = step.with_(sends=[send._replace(body=_sendable_body(step, send.body)) for send in step.sends])
     if step.error is None and (lost := _would_lose(step)):
         step = step.with_(error=UsageError(f"{step.label}: {lost}", hint="correct the file"))
+    if step.error is None and lists is not None and step.body.get(VARIABLES) and _drops_variables(lists, step):
+        error = Rejected(
+            f"{step.label}: this server keeps no environment_variables of a deployment; nothing was changed",
+            hint="remove them from the file; put secrets into a vault of it: qoder vault put",
+        )
+        step = step.with_(error=error)
     paused = declared.own.get("paused") if declared else None
     is_paused = step.current is not None and Deployment(step.current).state == "paused"
     if not isinstance(paused, bool) or paused == is_paused:
@@ -292,6 +296,24 @@ def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
         if schedule:
             sends.append(Send("update", {"schedule": schedule}))
     return step.with_(changes=changes, sends=sends)
+
+
+def _drops_variables(lists: Lists, step: Step) -> bool:
+    """Return whether the server is known to drop variables: it does not even show that there are none.
+
+    An older one has its own key in the metadata (api.md#deployments); of any, a mark may say that they were sent.
+    """
+    rows = [step.current] if step.current is not None else lists.rows(step.noun)
+    silent = [row for row in rows if RESERVED in mapping(row.get("metadata")) or _had_variables(row)]
+    if not silent or any(VARIABLES in row for row in rows):
+        return False
+    whole = lists.once(("whole", silent[0]["id"]), lambda: lists.read(step.noun, str(silent[0]["id"])))
+    return VARIABLES not in whole
+
+
+def _had_variables(raw: Raw) -> bool:
+    """Return whether an apply has sent variables of a deployment, as its mark says."""
+    return recorded(raw).get(VARIABLES, NOTHING) != NOTHING
 
 
 def _sendable_body(step: Step, body: Raw) -> Raw:
@@ -421,10 +443,8 @@ def _short_forms(fields: Raw) -> Raw:
             short[name] = {key: value for key, value in short[name].items() if key != "type"}
     if set(mapping(short.get("budget"))) == {"type", "max_credit_cost"}:
         short["budget"] = short["budget"]["max_credit_cost"]
-    variables = short.get(VARIABLES)
-    pairs = assignments(variables) if isinstance(variables, str) else None
-    if pairs is not None and len(dict(pairs)) == len(pairs):
-        short[VARIABLES] = dict(pairs)
+    if VARIABLES in short and (pairs := _by_name(short[VARIABLES])) is not None:
+        short[VARIABLES] = pairs
     if isinstance(events := short.get("initial_events"), list):
         short["initial_events"] = list(events)
         for number, event in enumerate(events):

@@ -1,12 +1,13 @@
 """What the server has: each kind listed once, whole, and found by id or name."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, NotFound
 from qoder_cli.base.model import mapping
+from qoder_cli.base.pool import in_order
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import how_of
@@ -16,6 +17,8 @@ from qoder_cli.nouns.table import has_id, path_of
 from qoder_cli.nouns.taken import holders
 
 Raw = dict[str, Any]
+
+_AT_A_TIME = 8  # things that are asked for their names
 
 
 class ServerLists:
@@ -36,13 +39,13 @@ class ServerLists:
         return self._kept[key]
 
     def _pages(self, noun: Noun, *parents: str) -> list[Raw]:
-        """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may not be whole."""
+        """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may be incomplete."""
         try:
             pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
         except AuthError as error:
             raise error.with_(message=f"the list of {noun.plural}: {error.message}") from None
         if not pages or not says_whether_more(pages[-1]):
-            why = f"the list of {noun.plural} does not say whether it is whole; nothing was sent"
+            why = f"the list of {noun.plural} does not say whether it is complete; nothing was sent"
             raise NoResponse(why, hint="try again, or check the base URL: qoder doctor")
         return pages
 
@@ -72,9 +75,12 @@ class ServerLists:
 
     def _by_name(self, noun: Noun) -> dict[str | None, list[Raw]]:
         names: dict[str | None, list[Raw]] = {}
-        for row in self.rows(noun):
-            if how_of(noun).ours(row):
-                names.setdefault(self.name_of(noun, row), []).append(row)
+        ours = list(filter(how_of(noun).ours, self.rows(noun)))
+        called: Iterator[str | None] = map(name_of, ours)
+        if how_of(noun).name is not None:  # which may ask each
+            called = in_order(partial(self.name_of, noun), ours, at_a_time=_AT_A_TIME)
+        for row, name in zip(ours, called, strict=True):
+            names.setdefault(name, []).append(row)
         return names
 
     def name_of(self, noun: Noun, row: Raw) -> str | None:

@@ -31,7 +31,6 @@ REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted"
 ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
 _AT_A_TIME = 8  # memories to read
-_LISTED = 10  # paths that a note has
 _SHOWN = 2000  # characters of what somebody else wrote
 
 Raw = dict[str, Any]
@@ -234,7 +233,7 @@ def export_entries(export: Exporting, fields: Raw) -> Raw:
         else:
             left_out.append(path)
     if left_out:
-        paths = few([ascii(path)[1:-1] for path in left_out], _LISTED)
+        paths = few([ascii(path)[1:-1] for path in left_out])
         export.note(f"ignored entries that no file can be: {paths} (only names like a/b.md)")
     return fields
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
 
-_LISTED = 10  # ids or names that an error has
 _FIELDS = ("id", "name", "status", "title", "error", "result", "created_at")  # typed behind --json by users of gh
 _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
@@ -88,7 +87,7 @@ class Names:
                     how = advice(self._app, noun, name, near_to, *self._parents, asked=self._app.settings.asked)
                     meant[name] = NotFound(f"no {noun.called} is named {name!r}", **how)
                 case several:
-                    listed = few(several, _LISTED)
+                    listed = few(several)
                     why = f"{len(several)} {noun.plural} are named {name!r}: {listed}"
                     meant[name] = UsageError(why, hint="use an id")
         return [meant.get(word, word) for word in typed]
@@ -137,7 +136,7 @@ def alive(
                 seen.add(row["id"])
                 yield row
     if whole and not says_whether_more(page):
-        raise NoResponse(f"the list of {noun.plural} does not say whether it is whole; nothing was sent")
+        raise NoResponse(f"the list of {noun.plural} does not say whether it is complete; nothing was sent")
 
 
 def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None) -> Raw:
@@ -186,5 +185,5 @@ def only_environment(app: App) -> str:
         return str(environments[0]["id"])
     if not environments:
         raise UsageError("no environment exists", hint="create one: qoder env create --name default")
-    listed = few([f"{name_of(each) or '-'} ({each['id']})" for each in environments], _LISTED)
+    listed = few([f"{name_of(each) or '-'} ({each['id']})" for each in environments])
     raise UsageError(f"there are {len(environments)} environments; choose one with --env", hint=listed)

@@ -137,6 +137,11 @@ class Noun:
         return KINDS_OF_NOUNS[self.words].prefix
 
     @property
+    def kind_name(self) -> str:
+        """What JSON and tables call the kind of its things."""
+        return self.called.replace(" ", "_")
+
+    @property
     def plural(self) -> str:
         """Its name in the plural."""
         return re.sub("ys$", "ies", f"{self.called}s")

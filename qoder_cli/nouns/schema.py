@@ -10,7 +10,7 @@ generated bodies are made from it. pydantic reads it, and is imported only when 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_args
@@ -135,28 +135,47 @@ def inside(hint: Any) -> Iterator[type[Fields]]:
         yield from inside(each)
 
 
+Mark = Literal["is_secret", "is_servers"]
+
+
 def secrets_in(cls: type[Fields], value: Any) -> Iterator[tuple[Path, Any]]:
     """Yield the secrets of a mapping, by their places; of a union, those of each class."""
-    return _marked(cls, value, lambda field: field.is_secret, ())
+    return _marked(cls, value, "is_secret", ())
 
 
 def servers_in(cls: type[Fields], value: Any) -> Iterator[tuple[Path, Any]]:
     """Yield what only the server sets of a mapping, by its places."""
-    return _marked(cls, value, lambda field: field.is_servers, ())
+    return _marked(cls, value, "is_servers", ())
 
 
-def _marked(cls: type[Fields], value: Any, is_marked: Callable[[Field], bool], at: Path) -> Iterator[tuple[Path, Any]]:
+def _marked(cls: type[Fields], value: Any, mark: Mark, at: Path) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _marked(cls, item, is_marked, (*at, number))
+            yield from _marked(cls, item, mark, (*at, number))
     if not isinstance(value, dict):
         return
-    for name, field in fields_of(cls).items():
-        if is_marked(field) and name in value:
+    for name, classes in _leading_to(cls, mark):
+        if not classes and name in value:
             yield (*at, name), value[name]
         elif isinstance(value.get(name), dict | list):
-            inner = [each for cls in inside(field.hint) for each in _marked(cls, value[name], is_marked, (*at, name))]
+            inner = [each for cls in classes for each in _marked(cls, value[name], mark, (*at, name))]
             yield from dict(inner).items()
+
+
+def _leading_to(cls: type[Fields], mark: Mark) -> Sequence[tuple[str, Sequence[type[Fields]]]]:
+    """Return the fields of a class with a mark, and those with it somewhere inside, by the classes there."""
+    if (cls, mark) not in _LEADING:
+        fields = _LEADING[cls, mark] = []
+        for name, field in fields_of(cls).items():
+            classes = [inner for inner in inside(field.hint) if _leading_to(inner, mark)]
+            if getattr(field, mark):
+                fields.append((name, ()))
+            elif classes:
+                fields.append((name, classes))
+    return _LEADING[cls, mark]
+
+
+_LEADING: dict[tuple[type[Fields], Mark], list[tuple[str, Sequence[type[Fields]]]]] = {}
 
 
 def without(value: Any, places: Iterable[tuple[Path, Any]]) -> Any:

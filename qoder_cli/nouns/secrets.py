@@ -9,6 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import array, mapping, text
+from qoder_cli.files.filling import is_unset
 from qoder_cli.http.redact import by_shape, spellings
 from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.edits.create import creating
@@ -313,6 +314,8 @@ def _find(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[R
     auth = mapping(declared.fields.get("auth"))
     place = PLACES.get(str(auth.get("type")), PLACES[BEARER])
     aim, rows = found_at({"auth": auth}, place), lists.rows(_CREDENTIAL, *parents)
+    if is_unset(aim):  # then only its name says which it is
+        return [row for row in rows if name_of(row) == declared.name]
     same = [row for row in rows if found_at(row, "auth.type") == auth.get("type") and found_at(row, place) == aim]
     if len(same) > 1:  # then its name says which of them is meant
         same = [row for row in same if row.get("display_name") == declared.fields.get("display_name")] or same

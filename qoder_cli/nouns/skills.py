@@ -161,6 +161,12 @@ def rooted(files: Files) -> Files:
     return {name.partition("/")[2]: content for name, content in files.items()}
 
 
+def _check_names(files: Files) -> None:
+    """Raise Unfit for a name that not every system takes."""
+    if odd := [part for path in files for part in path.split("/") if safe_name(part) != part]:
+        raise Unfit(f"has {odd[0]!r}, which not every system takes as a name")
+
+
 def zipped(files: Files) -> bytes:
     """Return a zip of files; the same files give the same bytes."""
     buffer = io.BytesIO()
@@ -194,17 +200,16 @@ def name_in(files: Files, path: str) -> str:
 
 
 def find(app: App, name: str) -> Raw | None:
-    """Return our skill of this name, if there is one. Raises UsageError for several."""
-    rows = alive(app.client, _SKILL, whole=True)
-    ours = list(filter(is_ours, rows))
-    named = [each for each in ours if each.get("name") == name]
+    """Return our skill of this name, if there is one, as its newest version says. Raises UsageError for several."""
+    ours = list(filter(is_ours, alive(app.client, _SKILL, whole=True)))
+    named = [skill for skill in ours if skill.get("name") == name]
     if not named:
-        silent = [each for each in ours if not text(each.get("name"))]
-        names = in_order(lambda each: name_of(app, each), silent, at_a_time=_AT_A_TIME)
-        named = [each for each, its in zip(silent, names, strict=True) if its == name]
+        silent = [skill for skill in ours if not text(skill.get("name"))]
+        names = in_order(partial(name_of, app), silent, at_a_time=_AT_A_TIME)
+        named = [skill for skill, its in zip(silent, names, strict=True) if its == name]
     if len(named) > 1:
-        found = ", ".join(str(each["id"]) for each in named)
-        raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {found}")
+        ids = ", ".join(str(skill["id"]) for skill in named)
+        raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {ids}")
     return next(iter(named), None)
 
 
@@ -246,13 +251,18 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
     return ask()
 
 
+def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
+    """Return the files of a version. Raises Unfit, ApiError."""
+    return rooted(unzipped(content_of(app, id, version, retry=retry), UNPACKED))
+
+
 def is_same(app: App, skill: Raw, files: Files) -> bool:
     """Return whether its newest version has these files, as far as it can be compared."""
     version = newest(skill)
     if version is None:
         return False
     try:
-        return rooted(unzipped(content_of(app, str(skill["id"]), version), UNPACKED)) == files
+        return files_of(app, str(skill["id"]), version) == files
     except (ApiError, Unfit) as error:
         app.progress.note(f"cannot compare it with version {version} ({error}); uploading it")
         return False
@@ -283,7 +293,7 @@ def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -
 
     def is_ours(number: str) -> bool:
         try:
-            return rooted(unzipped(content_of(app, id, number, retry=False), UNPACKED)) == files
+            return files_of(app, id, number, retry=False) == files
         except Unfit as error:
             raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
 
@@ -322,9 +332,7 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
     """
     try:
         files = rooted(unzipped(content, UNPACKED))
-        for part in {part for path in files for part in path.split("/")}:
-            if safe_name(part) != part:
-                raise Unfit(f"has {part!r}, which not every system takes as a name")
+        _check_names(files)
     except Unfit as error:
         raise NoResponse(f"the response {error}") from None
 
@@ -384,7 +392,7 @@ def _differs(lists: Lists, raw: Raw) -> str:
     if version is None or not noted:
         return "nothing says what its content was"
     try:
-        files = rooted(unzipped(content_of(lists.app, str(raw["id"]), version), UNPACKED))
+        files = files_of(lists.app, str(raw["id"]), version)
     except Unfit as error:
         return f"its version {version} {error}"
     return "" if content_digest(files) == noted else f"its version {version} is not what was uploaded first"
@@ -396,10 +404,8 @@ def _export(export: Exporting, fields: Raw) -> Raw:
     if version is None:
         raise Unexportable("has no version")
     try:
-        files = rooted(unzipped(content_of(export.lists.app, str(export.raw["id"]), version), UNPACKED))
-        odd = next((part for path in files for part in path.split("/") if safe_name(part) != part), None)
-        if odd is not None:
-            raise Unfit(f"has {odd!r}, which not every system takes as a name")
+        files = files_of(export.lists.app, str(export.raw["id"]), version)
+        _check_names(files)
         name_in(files, "it")
     except Unfit as error:
         raise Unexportable(str(error)) from None

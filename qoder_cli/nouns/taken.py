@@ -21,7 +21,6 @@ from qoder_cli.nouns.table import has_id, path_of
 Raw = dict[str, Any]
 
 _READ = 10  # things that are read singly, for each name
-_LISTED = 10  # ids that an error lists
 _LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all
 
 
@@ -69,7 +68,7 @@ def once_listed(app: App, noun: Noun, ids: Collection[str], rows: Callable[[], l
 
     found = poll(rows, app.clock, pauses=_LOOKS, is_enough=lambda found: not missing(found))
     if left := missing(found):
-        raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left), _LISTED)}")
+        raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left))}")
     return found
 
 
@@ -84,7 +83,7 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
                 raise _unclear(noun, f"the list of {noun.plural} has something else in it")
             yield row
     if not says_whether_more(page):
-        raise _unclear(noun, f"the list of {noun.plural} does not say whether it is whole")
+        raise _unclear(noun, f"the list of {noun.plural} does not say whether it is complete")
 
 
 def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:

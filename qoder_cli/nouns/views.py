@@ -10,6 +10,7 @@ from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mappin
 from qoder_cli.base.outcome import Standing, calls_to_answer, evaluations, standing, waits_for_answer
 from qoder_cli.base.times import coarse, parse_timestamp
 from qoder_cli.base.words import counted, shortened
+from qoder_cli.nouns.parts import RESERVED
 from qoder_cli.output.cells import (
     WAITS,
     Beside,
@@ -26,7 +27,6 @@ from qoder_cli.output.cells import (
 )
 
 T = TypeVar("T")
-_RESERVED = "cas_config"  # the older servers' own key in metadata (api.md#deployments)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
 
 
@@ -207,7 +207,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": list(map(str, array(raw.get("vault_ids")))),
         "budget": None if budget is None else f"{budget} credits a run",
-        "metadata": _keys(without_ours(mapping(raw.get("metadata"))).keys() - {_RESERVED}),
+        "metadata": _keys(without_ours(mapping(raw.get("metadata"))).keys() - {RESERVED}),
         "first_message": _first_message(_objects(raw.get("initial_events"))),
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),

@@ -202,7 +202,7 @@ class Rows(Generic[T]):
     absent field is `-`. On a terminal the first batch fixes the columns.
 
     `fields` and `data` make an item's table row and JSON; `id` is the field for format id; `first` are the fields as a
-    terminal shows them, what matters most first; `remedy` says what shows the rest, `note` what else is to be said
+    terminal shows them, what matters most first; `remedy` says what shows the rest, `note` is another line
     below. Those that `may_go` go for room where they are the same in every row, and are said below: where they are no
     longer, the table starts again.
     """

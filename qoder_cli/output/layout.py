@@ -27,7 +27,7 @@ _WORDS = re.compile(r"\s*\S+|\s+$")
 
 
 class Cell(NamedTuple):
-    """What a terminal shows of a value. Words may be cut to `least` columns; `more` is said where there is room.
+    """What a terminal shows of a value. Words may be cut to `least` columns; `more` is shown where there is room.
 
     What is measured, a time, tells rows apart, also where some happen to show the same.
     """

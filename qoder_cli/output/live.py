@@ -29,7 +29,7 @@ class _Console(Console):
 
 
 class Moving:
-    """A picture at the end of what a terminal shows, drawn anew so many times `per_second`, or by `draw`.
+    """A picture at the end of what a terminal shows, redrawn `per_second` times a second, or by `draw`.
 
     `picture` is called for a width and a height, from another thread if it is drawn by itself. Once it stops the
     picture is gone, unless it `stays`; then it changes no mode of the terminal either, so that nothing has to be
@@ -98,7 +98,7 @@ class Moving:
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
         """Go up, for rich, over rows that a narrowed terminal has wrapped.
 
-        Most terminals wrap anew when resized; rich goes up over as many rows as it drew.
+        Most terminals wrap again when resized; rich goes up over as many rows as it drew.
         """
         width = self._live.console.width if self._live else 1
         more = sum((length - 1) // width for length in self._drawn if length > width)

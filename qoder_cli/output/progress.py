@@ -178,7 +178,7 @@ class _StatusLine:
         body: RenderableType = ""
         status = None
         if self._board is not None:
-            body, status = self._board(width, height - 3)  # for the status line and for what was said before
+            body, status = self._board(width, height - 3)  # for the status line and the lines before it
         seconds = self._clock.monotonic() - self._began
         words = Text(f"{inert(status or self._status())} {span(seconds)}", no_wrap=True, overflow="ellipsis")
         words.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")

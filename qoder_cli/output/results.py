@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypedDict, TypeVar
 
 from qoder_cli.base.errors import ErrorData, Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
-from qoder_cli.base.model import Added, ApiObject, Resource, open_shape
+from qoder_cli.base.model import ApiObject, FilledIn, Resource, open_shape
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Rows
 
@@ -20,14 +20,14 @@ T = TypeVar("T", bound=Resource)
 
 
 class Item(TypedDict):
-    """What each of several has."""
+    """What every item has."""
 
     input: Annotated[str, "the word that was typed, or read from stdin"]
     exit_code: Annotated[int | None, "exit code of this item; null if it was not attempted"]
 
 
 class NotFoundItem(Item):
-    """One of several of which there is nothing to show."""
+    """An item that was not found, or not attempted."""
 
     id: Annotated[None, "null"]
     error: Annotated[ErrorData | None, "why; null if it was not attempted"]
@@ -35,7 +35,7 @@ class NotFoundItem(Item):
 
 @open_shape
 class ApiItem(ApiObject, Item):
-    """An object of the API that is one of several."""
+    """An item that is an object of the API."""
 
 
 AnyObject = ApiItem | NotFoundItem | ApiObject
@@ -52,7 +52,7 @@ class Result(Generic[T]):
     found: T | None = None
     error: QoderError | None = None
     attempted: bool = True
-    more: Added = field(default_factory=Added)
+    more: FilledIn = field(default_factory=FilledIn)
 
     def with_(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)

@@ -28,7 +28,7 @@ _COMMAND = re.compile(r"^(?:[^\S\n]|[\ufeff\u200b])*::|##(?=\w*\[)", re.MULTILIN
 _WORDS = re.compile(
     r"\s*(?:[^\s`]*`qoder [^`]*`\S*|(?<=: )(?<!error: )(?<!note: )(?<!warning: )qoder (?:'[^']*'|[^';])*\S*|\S+)|\s+$"
 )
-Format = Literal["table", "wide", "pretty", "markdown", "csv", "html", "json", "jsonl", "yaml", "id"]
+Format = Literal["table", "wide", "pretty", "markdown", "csv", "html", "json", "jsonl", "yaml", "otlp", "id"]
 
 # -q or -o behind options that take no value in any command, as in -wq and -wojson.
 _CLUSTER = re.compile(r"-[wyi]*(?:(?P<quiet>q)[wyi]*|o(?P<value>.*))", re.DOTALL)
@@ -131,7 +131,7 @@ class Screen:
         import select
 
         poll = select.poll()
-        poll.register(self._binary.fileno(), 0)  # errors are always told
+        poll.register(self._binary.fileno(), 0)  # errors are always reported
         return bool(poll.poll(0))
 
     def print(self, text: str, *, is_command: bool = False) -> None:

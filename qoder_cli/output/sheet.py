@@ -16,7 +16,7 @@ class ForeignText(str):
 
 
 class SheetLine(NamedTuple):
-    """A line of a section: whose it is, what is said, and the commands to type next."""
+    """A line of a section: a label, the text in pieces, and the commands to type next."""
 
     label: str
     pieces: Sequence[str]
@@ -51,19 +51,9 @@ def as_text(head: Iterable[str], sections: Iterable[Section], screen: Screen) ->
 def _flowed(text: str, first: str) -> Iterator[str]:
     """Yield a text in lines, the first behind something, the others below it."""
     indent = columns(first)
-    for piece in wrapped(text, WIDTH - indent):
-        for part in _fitting(piece, WIDTH - indent):
-            yield (first + part).rstrip()
-            first = " " * indent
-
-
-def _fitting(text: str, room: int) -> Iterator[str]:
-    """Yield a text in pieces of so many columns at most."""
-    while columns(text) > room:
-        fits = next(n for n in range(room, 0, -1) if columns(text[:n]) <= room)
-        yield text[:fits]
-        text = text[fits:]
-    yield text
+    for piece in wrapped(text, WIDTH - indent, breaks_words=True):
+        yield (first + piece).rstrip()
+        first = " " * indent
 
 
 def as_markdown(head: Iterable[str], sections: Iterable[Section]) -> str:

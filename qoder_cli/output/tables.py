@@ -212,7 +212,7 @@ def board(rows: Sequence[Fields], width: int) -> Table:
 
 
 class DrawnTable:
-    """A list: the first rows fix the columns. It begins anew where rows to come contradict what was said of all.
+    """A list: the first rows fix the columns. It starts again when a new row differs in a column that was left out.
 
     `order` has the names of the columns in the order in which they matter; if it is empty all of them are shown, whole.
     """
@@ -271,19 +271,19 @@ class DrawnTable:
         return drawn(self._screen, table, sum(column.width + GAP for column in self._shown))
 
     def _same_notes(self) -> list[str]:
-        """Return what was left out because it says the same in all rows; empty if it said nothing."""
+        """Return what was left out because it says the same in all rows, if that is more than nothing or 0."""
         said = [(self._names.index(column.name), column, cell) for column, cell in self._same.items()]
         texts = []
         for _, column, cell in sorted(said, key=lambda each: each[0]):
             full = f"{cell.text.plain} ({cell.more})" if cell.more else cell.text.plain
-            if full != ABSENT:
+            if full not in (ABSENT, "0"):
                 texts.append(f"{column.label} {shortened(full, 200)}")
         return [f"{', '.join(texts)} in {self._all_rows}"] if texts else []
 
     def end(self, remedy: str, *more: str) -> str:
         """Return what stands below the rows; `remedy` says what shows the rest."""
         seen = {column.name for column in (*self._shown, *self._same)}
-        hidden = [name.replace("_", " ") for name in self._names if name not in seen]
+        hidden = [name.replace("_", " ") for name in self._names if name and name not in seen]
         notes = [zone_note()] if self._is_wide and self._has_time else []
         notes += [*more, *self._same_notes()]
         notes += [f"hidden: {', '.join(hidden)}"] if hidden else []

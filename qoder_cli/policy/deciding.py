@@ -13,8 +13,8 @@ from qoder_cli.policy import programs, shell
 from qoder_cli.policy.calls import BASH, LONGEST, TOOLS, Subject, Tool, is_of_kind
 from qoder_cli.policy.denying import Fit, denied, names_tool
 from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, is_plain, place, spelled
-from qoder_cli.policy.programs import NotCovered, Row, Use
-from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.programs import NotCovered, ProgramRow, Use
+from qoder_cli.policy.rules import Policy, PolicyRule
 from qoder_cli.policy.shell import Chain, Unreadable, Words, unwrapped
 from qoder_cli.policy.texts import folded
 from qoder_cli.policy.verdict import Answer, VerdictData
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
     """What a policy says of a call: allow, deny, or ask a person; by which rules, and why, for people."""
 
     answer: Answer
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[PolicyRule, ...] = ()
     why: str = ""
 
     @property
@@ -101,7 +101,7 @@ class _Covering:
         self._subject = subject
         self._work = policy.work if subject.in_work else None
 
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[PolicyRule]:
         """Yield the rules that cover the call, part by part."""
         subject, tool = self._subject, self._subject.tool
         if not (subject.is_main or self._policy.all_agents):
@@ -125,7 +125,7 @@ class _Covering:
         else:
             yield self._page(tool)
 
-    def _tool_of_server(self) -> Rule:
+    def _tool_of_server(self) -> PolicyRule:
         why = "no rule is about this tool"
         for rule in self._policy.allowing("tool"):
             if not rule.is_tool(self._subject.server, self._subject.name):
@@ -139,13 +139,13 @@ class _Covering:
                 why = f"line {rule.line} is for text, numbers, true, false, null, and lists of these"
         raise NotCovered(why)
 
-    def _page(self, tool: Tool) -> Rule:
+    def _page(self, tool: Tool) -> PolicyRule:
         for rule in self._policy.allowing(tool.rule):
             if tool.rule == "search" or any(map(rule.site.allows, self._subject.named("url"))):
                 return rule
         raise NotCovered("no `search: web` is there" if tool.rule == "search" else "no `fetch` covers its address")
 
-    def _file(self, tool: Tool) -> Rule:
+    def _file(self, tool: Tool) -> PolicyRule:
         """Return the rule that covers the path of a tool."""
         paths = self._subject.named("path") or ["."] * tool.goes_down
         if len(paths) != 1:
@@ -178,13 +178,13 @@ class _Covering:
             return "it depends on the folder of the shell, and the policy has no `work`"
         return "the shell may be in another folder since an earlier call"
 
-    def _reading(self, at: Place) -> Rule:
+    def _reading(self, at: Place) -> PolicyRule:
         for rule in self._policy.allowing("read"):
             if is_inside(at, rule.place):
                 return rule
         raise NotCovered(f"no `read` covers {spelled(at)}")
 
-    def _writing(self, at: Place) -> Rule:
+    def _writing(self, at: Place) -> PolicyRule:
         for rule in self._policy.allowing("write"):
             if is_inside(at, rule.place) and not any(map(_is_kept, at[len(rule.place) :])):
                 return rule
@@ -199,7 +199,7 @@ class _Covering:
 
     # Commands.
 
-    def _commands(self) -> Iterator[Rule]:
+    def _commands(self) -> Iterator[PolicyRule]:
         chain, work = self._subject.chain, self._policy.work
         if not isinstance(chain, Chain):
             raise NotCovered(f"its command cannot be read: {chain}")
@@ -210,7 +210,7 @@ class _Covering:
         for command in chain.commands:
             yield from self._command(command.words)
 
-    def _command(self, words: Words) -> Iterator[Rule]:
+    def _command(self, words: Words) -> Iterator[PolicyRule]:
         """Yield the rules that cover one command of a chain."""
         program, launchers = unwrapped(words)
         row = programs.row_of(program)
@@ -228,7 +228,7 @@ class _Covering:
                 raise NotCovered(f"{row.name} may be another program behind {words[0]}")
             yield from self._use(row, programs.use_of(row, program), is_named=rule is not None)
 
-    def _use(self, row: Row, use: Use, *, is_named: bool) -> Iterator[Rule]:
+    def _use(self, row: ProgramRow, use: Use, *, is_named: bool) -> Iterator[PolicyRule]:
         """Yield the rules that cover what a command does, which a `run` may have named."""
         reads = [self._place(path) for path in (*use.reads, *["."] * use.is_in_work)]
         moves, writes = ([self._place(path) for path in paths] for paths in (use.moves, use.writes))
@@ -246,7 +246,7 @@ class _Covering:
                 raise NotCovered(f"no `{row.rule}` covers it")
             yield next(self._policy.allowing(row.rule))
 
-    def _git(self, row: Row) -> Rule:
+    def _git(self, row: ProgramRow) -> PolicyRule:
         """Return the rule for the repository, which git reads as a whole, its config included."""
         for rule in self._policy.allowing("write"):
             if ".git" in map(folded, rule.place):

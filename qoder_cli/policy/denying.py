@@ -12,7 +12,7 @@ from qoder_cli.policy.calls import LONGEST, Subject, called
 from qoder_cli.policy.paths import LONGEST as LONGEST_PATH
 from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, may_be_anywhere, place, spelled
 from qoder_cli.policy.programs import Use
-from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.rules import Policy, PolicyRule
 from qoder_cli.policy.shell import Chain, Words, may_hold, pieces, unwrapped
 from qoder_cli.policy.texts import folded, folded_forms
 
@@ -32,7 +32,7 @@ class Fit(IntEnum):
 class Denial(NamedTuple):
     """A deny that means a call, or may."""
 
-    rule: Rule
+    rule: PolicyRule
     fit: Fit
 
     @property
@@ -44,12 +44,12 @@ class Denial(NamedTuple):
 
 def denied(policy: Policy, subject: Subject) -> Denial | None:
     """Return the deny that most plainly means a call, of whatever kind of tool, or may."""
-    reader = _Reader(policy, subject)
+    reader = _InputReader(policy, subject)
     denials = [Denial(rule, reader.fit(rule)) for rule in policy.rules if not rule.allows]
     return max((each for each in denials if each.fit), key=lambda each: (each.fit, -each.rule.line), default=None)
 
 
-def names_tool(rule: Rule, subject: Subject) -> Fit:
+def names_tool(rule: PolicyRule, subject: Subject) -> Fit:
     """Return whether a deny names the tool of a call, by any of its names."""
     bare = subject.name.removeprefix(f"mcp__{subject.server}__")
     names = [subject.name, bare, called(subject.name) if subject.kind == "tool" else f"mcp__{subject.server}__{bare}"]
@@ -59,7 +59,7 @@ def names_tool(rule: Rule, subject: Subject) -> Fit:
     return Fit.MAYBE if any(fnmatchcase(folded(name), glob) for glob in globs for name in names) else Fit.NO
 
 
-class _Reader:
+class _InputReader:
     """A call, read once for all denies."""
 
     def __init__(self, policy: Policy, subject: Subject) -> None:
@@ -68,14 +68,14 @@ class _Reader:
         self._work = policy.work or ()
         self._is_long = any(len(text) > LONGEST for text in subject.values)
 
-    def fit(self, rule: Rule) -> Fit:
+    def fit(self, rule: PolicyRule) -> Fit:
         if rule.verb == "tool":
             return names_tool(rule, self._subject)
         if self._is_meant(rule):
             return Fit.YES
         return Fit.MAYBE if self._may_be_meant(rule) else Fit.NO
 
-    def _is_meant(self, rule: Rule) -> bool:
+    def _is_meant(self, rule: PolicyRule) -> bool:
         subject = self._subject
         match rule.verb:
             case "run":  # a command that begins so, behind what only starts it
@@ -87,7 +87,7 @@ class _Reader:
                 return any(map(rule.site.denies, subject.named("url")))
         return any(rule.value in text for text in subject.texts)
 
-    def _may_be_meant(self, rule: Rule) -> bool:
+    def _may_be_meant(self, rule: PolicyRule) -> bool:
         match rule.verb:
             case "run":
                 return self._is_long or may_hold(self._pieces, rule.words)
@@ -149,7 +149,7 @@ class _Reader:
         return uses
 
     @cached_property
-    def _names(self) -> list["_Name"]:
+    def _names(self) -> list["_SubjectName"]:
         """All that may be a path."""
         return [name for text in self._suspects for name in _names_in(text, self._work)]
 
@@ -164,7 +164,7 @@ class _Reader:
         return texts
 
 
-class _Name(NamedTuple):
+class _SubjectName(NamedTuple):
     """What may be a path; with `is_cut` only the beginning of one, before a wildcard."""
 
     place: Place
@@ -181,7 +181,7 @@ class _Name(NamedTuple):
         return is_above and depth > 0 and folder[depth - 1].startswith(self.place[-1])
 
 
-def _names_in(text: str, work: Place) -> Iterator[_Name]:
+def _names_in(text: str, work: Place) -> Iterator[_SubjectName]:
     """Yield what may be a path in a text: the whole, each part of it, and what stands behind `=`, `:` and `-x`.
 
     Each as it begins in `work`, and as it begins at the root.
@@ -194,11 +194,11 @@ def _names_in(text: str, work: Place) -> Iterator[_Name]:
             if name.startswith("-"):
                 starts |= {2, max(name.find("/"), 0)}
             if len(starts) > _MOST_STARTS:
-                yield _Name(("dev", "fd"), is_cut=False)
+                yield _SubjectName(("dev", "fd"), is_cut=False)
                 continue
             for rest in (name[start:] for start in starts):
                 path = _WILD.split(rest, maxsplit=1)[0]
                 if path:
                     is_cut = path != rest and not path.endswith("/")
-                    yield _Name(folded_place(path, work), is_cut)
-                    yield _Name(folded_place(f"/{path}"), is_cut)
+                    yield _SubjectName(folded_place(path, work), is_cut)
+                    yield _SubjectName(folded_place(f"/{path}"), is_cut)

@@ -70,7 +70,7 @@ def _is_of(value: str, kind: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Option:
+class ProgramOption:
     """An option: the kinds of its values, and whether it may stand without its one value, which then is glued to it."""
 
     kinds: tuple[str, ...] = ()
@@ -78,13 +78,13 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Row:
+class ProgramRow:
     """A program, with its subcommand, as the table knows it. The comment there says what each column is."""
 
     words: Words
     rule: str
     operands: Words
-    options: Mapping[str, Option]
+    options: Mapping[str, ProgramOption]
     has_whole_options: bool
     down: Mapping[str, frozenset[str]]
     launched: str
@@ -106,11 +106,11 @@ class Row:
 
 
 @cache
-def table() -> Mapping[Words, Row]:
+def table() -> Mapping[Words, ProgramRow]:
     """Return the table by the words with which commands begin."""
     lines = (files("qoder_cli") / "policy" / "programs.tsv").read_text("utf-8").splitlines()
     names, *rows = [line.split("\t") for line in lines if not line.startswith("#")]
-    by_words: dict[Words, Row] = {}
+    by_words: dict[Words, ProgramRow] = {}
     for row in rows:
         values = dict(zip(names, [*row, *[""] * (len(names) - len(row))], strict=True))
         first, *more = values.pop("program").split()
@@ -118,7 +118,9 @@ def table() -> Mapping[Words, Row]:
     return by_words
 
 
-def _row(words: Words, rule: str, operands: str, options: str, down: str, launched: str, runs: str, note: str) -> Row:
+def _row(
+    words: Words, rule: str, operands: str, options: str, down: str, launched: str, runs: str, note: str
+) -> ProgramRow:
     tokens = options.split()
     known = dict(option for token in tokens if token != "whole" for option in _options(token))
     when: dict[str, list[str]] = {}
@@ -128,20 +130,20 @@ def _row(words: Words, rule: str, operands: str, options: str, down: str, launch
         else:
             listed.append(word)
     downs = {word: frozenset(listed) for word, listed in when.items()}
-    return Row(words, rule, tuple(operands.split()), known, "whole" in tokens, downs, launched, runs, note)
+    return ProgramRow(words, rule, tuple(operands.split()), known, "whole" in tokens, downs, launched, runs, note)
 
 
-def _options(token: str) -> list[tuple[str, Option]]:
+def _options(token: str) -> list[tuple[str, ProgramOption]]:
     """Return the options that a token of the table stands for."""
     if token.startswith("-["):
-        return [(f"-{letter}", Option()) for letter in token[2:-1]]
+        return [(f"-{letter}", ProgramOption()) for letter in token[2:-1]]
     name, equals, kinds = token.partition("=")
     if name.endswith("["):
-        return [(name[:-1], Option((kinds[:-1],), is_optional=True))]
-    return [(name, Option(tuple(kinds.split(",")) if equals else ()))]
+        return [(name[:-1], ProgramOption((kinds[:-1],), is_optional=True))]
+    return [(name, ProgramOption(tuple(kinds.split(",")) if equals else ()))]
 
 
-def row_of(words: Words) -> Row | None:
+def row_of(words: Words) -> ProgramRow | None:
     """Return the row of a command: the one with the most of its first words."""
     rows = (table().get(words[:length]) for length in range(4, 0, -1))
     return next((row for row in rows if row is not None), None)
@@ -177,18 +179,18 @@ class Use:
             kinds[kind].append(value)
 
 
-def use_of(row: Row | None, words: Words) -> Use:
+def use_of(row: ProgramRow | None, words: Words) -> Use:
     """Return what a command of a row names. Raises NotCovered."""
     if row is None:
-        raise NotCovered("it is not in the table")
+        raise NotCovered("no rule covers it")
     if row.operands == ("words",):
         return Use()
-    reading = _Reading(row, list(words[len(row.words) :]))
+    reading = _OptionReader(row, list(words[len(row.words) :]))
     use, operands = reading.use, reading.operands
     kinds = _kinds_of(row, len(operands), has_first=reading.has_first)
     for operand, kind in zip(operands, kinds, strict=True):
         if not _is_of(operand, kind):
-            raise NotCovered(f"the operand {operand} is not what the table knows" if operand else "an operand is empty")
+            raise NotCovered(f"no rule covers the operand {operand}" if operand else "an operand is empty")
         use.note(operand, kind)
         if kind in _TEXTS:
             use.texts.append(operand)
@@ -201,7 +203,7 @@ def use_of(row: Row | None, words: Words) -> Use:
     return use
 
 
-def _kinds_of(row: Row, count: int, *, has_first: bool) -> list[str]:
+def _kinds_of(row: ProgramRow, count: int, *, has_first: bool) -> list[str]:
     """Return the kind of each operand. Raises NotCovered for too many or too few."""
     wanted = list(row.operands[has_first:])
     for place, kind in enumerate(wanted):
@@ -212,15 +214,15 @@ def _kinds_of(row: Row, count: int, *, has_first: bool) -> list[str]:
     while len(wanted) > count and wanted[-1][-1] == "?":
         wanted.pop()
     if len(wanted) != count:
-        raise NotCovered(f"{row.name} has {'more' if count > len(wanted) else 'fewer'} operands than the table knows")
+        raise NotCovered(f"no rule covers {row.name} with so {'many' if count > len(wanted) else 'few'} operands")
     return [kind.rstrip("?") for kind in wanted]
 
 
-class _Reading:
+class _OptionReader:
     """The words behind a program: its options, those `used`, and operands; a long option is whole, letters may be
     together. `has_first`: an option has what else is the first operand, as in `grep -e`. Raises NotCovered."""
 
-    def __init__(self, row: Row, rest: list[str]) -> None:
+    def __init__(self, row: ProgramRow, rest: list[str]) -> None:
         self.operands: list[str] = []
         self.used: set[str] = set()
         self.use = Use()
@@ -252,13 +254,13 @@ class _Reading:
         """Take an option, with what may be glued to it. Return whether it has values."""
         option = self._row.options.get(name)
         if option is None or name == "-#":
-            raise NotCovered(f"{self._row.name} {word} is not in the table")
+            raise NotCovered(f"no rule covers `{self._row.name} {word}`")
         self.used.add(name)
         if not option.kinds and is_letter:
             return False
         if glued is not None:
             if len(option.kinds) != 1:
-                raise NotCovered(f"{self._row.name} {word} is not in the table")
+                raise NotCovered(f"no rule covers `{self._row.name} {word}`")
             [kind] = option.kinds
             if is_letter and (kind in ("name", "number") or "|" in kind):
                 glued = glued.removeprefix("=")  # as in kubectl's -n=x; to others it is no such value
@@ -273,6 +275,6 @@ class _Reading:
 
     def _value(self, name: str, kind: str, value: str) -> None:
         if not _is_of(value, kind):
-            raise NotCovered(f"the value of {name} is not what the table knows")
+            raise NotCovered(f"no rule covers this value of {name}")
         self.use.note(value, kind)
         self.has_first |= kind in ("pattern", "sed") and self._row.operands[:1] == (kind,)

@@ -14,7 +14,7 @@ from qoder_cli.policy import programs, shell
 from qoder_cli.policy.calls import TOOLS, called
 from qoder_cli.policy.hosts import Site
 from qoder_cli.policy.paths import is_plain, place
-from qoder_cli.policy.rules import MCP, Policy, Rule
+from qoder_cli.policy.rules import MCP, Policy, PolicyRule
 from qoder_cli.policy.shell import Unreadable, unwrapped
 from qoder_cli.policy.texts import folded_forms
 
@@ -156,7 +156,7 @@ def _texts(node: Node, name: str, at: Path) -> tuple[str, ...] | None:
     return tuple(str(item.content) for item in items)
 
 
-def _rule(node: Node, side: str, at: Path) -> Rule:
+def _rule(node: Node, side: str, at: Path) -> PolicyRule:
     """Return a rule. Raises Problem."""
     verbs = _VERBS[side]
     example = f"must be a rule, such as `{verbs[0]}: {'/repo' if side == 'allow' else 'git push'}`"
@@ -178,7 +178,7 @@ def _rule(node: Node, side: str, at: Path) -> Rule:
     except ValueError as error:
         raise _problem(node, verb, at, str(error)) from None
     names = None if fields is None else frozenset(fields)
-    return Rule(side == "allow", verb, value, node.line, because, names, **meaning)
+    return PolicyRule(side == "allow", verb, value, node.line, because, names, **meaning)
 
 
 def _of_old(text: object) -> str:
@@ -194,14 +194,14 @@ def _not_a_path(path: str) -> str:
     if "*" in path:
         return "must have no *: a rule is for all that is below its path"
     if not path.startswith("/"):
-        return "must be a whole path, from / on, such as /repo"
+        return "must be an absolute path, from / on, such as /repo"
     if not is_plain(path) or {".", ".."} & {*path.split("/")}:
         return "must be a plain path of letters, digits and blanks, without . and .., such as /repo/reports"
     return ""
 
 
 def _meaning(verb: str, value: str, *, allows: bool) -> dict[str, Any]:
-    """Return what the value of a rule means, by the fields of `Rule`. Raises ValueError, in words for people."""
+    """Return what the value of a rule means, by the fields of `PolicyRule`. Raises ValueError, in words for people."""
     match verb:
         case "read" | "write" | "path":
             if why := _not_a_path(value):

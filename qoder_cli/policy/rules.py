@@ -12,7 +12,7 @@ MCP = "mcp__"
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """One rule, with the line where it begins.
 
     `words` are those of a command, and `more` whether others may follow; `fields` those of a tool, None where its
@@ -53,14 +53,14 @@ class Policy:
 
     source: str
     sha256: str
-    rules: tuple[Rule, ...]
+    rules: tuple[PolicyRule, ...]
     work: Place | None = None
     all_agents: bool = False
     deployments: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def allowing(self, verb: str) -> Iterator[Rule]:
+    def allowing(self, verb: str) -> Iterator[PolicyRule]:
         return (rule for rule in self.rules if rule.allows and rule.verb == verb)
 
-    def denying(self, verb: str) -> Iterator[Rule]:
+    def denying(self, verb: str) -> Iterator[PolicyRule]:
         return (rule for rule in self.rules if not rule.allows and rule.verb == verb)

@@ -50,7 +50,7 @@ class Unreadable(ValueError):
     """A command that is not read; the text says why, for people."""
 
 
-class Command(NamedTuple):
+class ShellCommand(NamedTuple):
     """One command of a chain, and what joins it to the one before: nothing, `&&`, `||`, `;`, `|` or a line break."""
 
     words: Words
@@ -60,7 +60,7 @@ class Command(NamedTuple):
 class Chain(NamedTuple):
     """What a command text does, without a `cd` to the folder in which it begins; `cd` is where that goes."""
 
-    commands: tuple[Command, ...]
+    commands: tuple[ShellCommand, ...]
     cd: str | None = None
 
     @property
@@ -91,11 +91,11 @@ def words_of(text: str) -> Words:
     return chain.commands[0].words
 
 
-def _commands_of(text: str) -> list[Command]:
+def _commands_of(text: str) -> list[ShellCommand]:
     if len(text) > LONGEST:
         raise Unreadable(f"it has more than {LONGEST:,} characters")
     text = text.strip(" \n")
-    commands: list[Command] = []
+    commands: list[ShellCommand] = []
     words: list[str] = []
     join, at, is_quiet = "", 0, False
     while at < len(text):
@@ -108,12 +108,12 @@ def _commands_of(text: str) -> list[Command]:
         elif token["quiet"] and words:
             is_quiet = True
         elif words:
-            commands.append(Command(tuple(words), join))
+            commands.append(ShellCommand(tuple(words), join))
             words, join, is_quiet = [], token["join"], False
         elif token["join"] != "\n":
             raise Unreadable("a command is missing")
     if words:
-        commands.append(Command(tuple(words), join))
+        commands.append(ShellCommand(tuple(words), join))
     elif join != ";":
         raise Unreadable("a command is missing")
     return commands

@@ -10,10 +10,10 @@ Command = list[str]  # words to type next
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a report, by its kind; of which deployment, and what to type next."""
+    """A line of a report: its kind, its deployment, and what to type next."""
 
     kind: Annotated[str, "what it is"]
-    deployment: Annotated[str | None, "whose it is"]
+    deployment: Annotated[str | None, "the deployment's id"]
     deployment_name: Annotated[str | None, "the deployment's name"]
     next: Annotated[Command | None, "the command to type next, as an array of words"]
 
@@ -39,7 +39,7 @@ class Waits(Entry):
 
 @dataclass(frozen=True)
 class Paused(Entry):
-    """A deployment that is paused: by an error, or, without a type, by hand although it has a schedule."""
+    """A deployment that is paused: by an error, or, without a type, by a person although it has a schedule."""
 
     since: str | None
     error_type: str | None
@@ -60,8 +60,8 @@ class Refused(Entry):
 class Fire(Entry):
     """A fire that is `missed`, of which the run came `late`, or `twice`; or a scheduled run that fits none, `stray`.
 
-    `runs` are all of that fire. `was_missed`: the same reader was told before that none came. `made_up_by` is the run
-    that `deploy backfill` started for one that was missed.
+    `runs` are all of that fire. `was_missed`: an earlier report to this reader said that none came. `made_up_by` is
+    the run that `deploy backfill` started for one that was missed.
     """
 
     due: str | None
@@ -116,7 +116,7 @@ class DidNothing(Entry):
 
 @dataclass(frozen=True)
 class CannotTell(Entry):
-    """What cannot be told of a deployment, and until when that was so; or `what` was not read, a `problem`."""
+    """What is unknown about a deployment, and until when; or the list (`what`) that was not read, a `problem`."""
 
     message: str
     until: str | None = None

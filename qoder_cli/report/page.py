@@ -12,7 +12,7 @@ from qoder_cli.report.entries import CannotTell, Coming, Counted, Entry, Failed,
 
 _LONGEST_CALL = 50  # characters
 _MOST_LINES = 12  # of a section
-_MOST_ALIKE = 3  # of deployments of which the same cannot be told
+_MOST_ALIKE = 3  # deployments about which the same is unknown
 _MOST_TIMES = 6  # of a line
 _TITLES = {
     "needs_you": ("Needs you", "yellow"),
@@ -92,7 +92,7 @@ class ReportPage:
             )
             match kind:
                 case "missed":
-                    pieces = [f"{_count(number, 'fire')} missed: {at}"]
+                    pieces = [f"{_count(number, 'scheduled run')} missed: {at}"]
                     if runs := list(dict.fromkeys(fire.made_up_by for fire in of_kind if fire.made_up_by)):
                         some = "" if all(fire.made_up_by for fire in of_kind) else "some "
                         pieces += [f" · {some}made up by {few(runs, 3)}"]
@@ -102,12 +102,12 @@ class ReportPage:
                     if first.was_missed:
                         pieces += [", reported as missed before"]
                 case "late":
-                    pieces = [f"{number} fires late: {at}"]
+                    pieces = [f"{_count(number, 'scheduled run')} late: due {at}"]
                 case "twice":
-                    pieces = [f"{_count(len({entry.due for entry in of_kind}), 'fire')} ran twice: {at}"]
+                    pieces = [f"{_count(len({entry.due for entry in of_kind}), 'scheduled run')} started twice: {at}"]
                 case "stray":
                     came = self._times(entry.came for entry in of_kind)
-                    pieces = [f"{_count(number, 'run')} at no time of the schedule: {came}"]
+                    pieces = [f"{_count(number, 'run')} outside the schedule: {came}"]
                 case "counted":
                     pieces = [self._counted(of_kind)]
                 case "skipped":
@@ -123,7 +123,7 @@ class ReportPage:
         at = self._times(hour.since for hour in hours)
         if came < due:
             return f"{due - came} of {due} did not happen: in the hour from {at}"
-        return f"{came} runs of {due} fires: in the hour from {at}"
+        return f"{came} runs instead of {due}: in the hour from {at}"
 
     def _failed(self, entries: list[Failed]) -> Iterator[SheetLine]:
         for entry in entries:
@@ -149,7 +149,7 @@ class ReportPage:
     def _cannot_tell(self, entries: list[CannotTell]) -> Iterator[SheetLine]:
         for entry in entries:
             if entry.what is not None:
-                yield SheetLine(entry.what, ["not read whole: ", ForeignText(entry.message)])
+                yield SheetLine(entry.what, ["not read in full: ", ForeignText(entry.message)])
         by_message: dict[str, list[CannotTell]] = defaultdict(list)
         for entry in entries:
             if entry.what is None:
@@ -171,7 +171,7 @@ class ReportPage:
             yield SheetLine(self.label(entry), [self.facts(entry)])
 
     def facts(self, entry: Ran) -> str:
-        """Return what is said of the runs of a deployment."""
+        """Return a line about the runs of a deployment."""
         runs = _count(entry.runs, "run")
         if more := entry.runs - entry.runs_before:
             runs += f" ({more:+})"

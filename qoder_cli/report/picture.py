@@ -26,6 +26,7 @@ _MOST_MARKS = 7_500  # of a picture: it stays below 2 MB
 _SLOTS = (288, 144, 96, 48, 24, 12, 6, 1)  # parts of the time; what begins in one of them is one mark
 _LONGEST_ERROR = 40  # characters
 _NARROWEST = 0.5  # percent of the picture: what a mark is wide at least
+_WIDEST_SIGN = 1.0  # percent: equal signs that are nearer to each other are one
 _MOST_TICKS = 9
 _A_YEAR = 300 * 86400.0  # seconds: of longer times the year is named
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440))
@@ -38,7 +39,7 @@ class Kind(NamedTuple):
     sign: str
 
 
-# By what is said of them; the worst first: of several in one place it is the worst that is drawn.
+# By the word for them, the worst first: of several in one place the worst is drawn.
 _KINDS = {
     "failed": Kind("failed", "×"),
     "waits for you": Kind("waits", "?"),
@@ -53,7 +54,7 @@ _WORST_FIRST = {word: place for place, word in enumerate(_KINDS)}
 
 
 class Mark(NamedTuple):
-    """What was so `times` from one time to another, in unix seconds; and what more is to be said of it."""
+    """What was so `times` from one time to another, in unix seconds; and a detail."""
 
     word: str
     since: float
@@ -69,6 +70,7 @@ def as_html(report: Report, night: Night, page: ReportPage) -> str:
     sections = list(page.sections(most=_MOST_LINES, without=["ran"]))
     shown = {section.title: html.sheet(section) for section in sections}
     counts = {name.replace("_", " ").capitalize(): len(getattr(report, name)) for name in _COUNTED}
+    counts["Failed"] = sum(entry.failed for entry in report.failed)  # runs, as everywhere on the page
     links = [
         f'<li><a href="#{html.anchor(title)}">{title} <b>{count:,}</b></a>' for title, count in counts.items() if count
     ]
@@ -165,10 +167,13 @@ class _Picture:
         for mark in marks:
             by_slot[self._slot(mark, slots)].append(mark)
         said = ", ".join(f"{count} {word}" for word, count in _counts(marks))
-        drawn = "".join(map(self._drawn, by_slot.values()))
+        drawn, signs = "", dict[str, float]()  # where each stands last
+        for together in by_slot.values():
+            drawn += self._drawn(together, signs)
         return f'<svg role="img" aria-label="{said or "no runs"}"><use href="#grid"/>{drawn}</svg>'
 
-    def _drawn(self, marks: Sequence[Mark]) -> Html:
+    def _drawn(self, marks: Sequence[Mark], signs: dict[str, float]) -> Html:
+        """Return marks as one; its sign is added to `signs`, unless the same stands too near."""
         since, until = min(mark.since for mark in marks), max(mark.until for mark in marks)
         worst = min(marks, key=lambda mark: _WORST_FIRST[mark.word])
         left = min(self._x(since), self._x(self._until) - _NARROWEST)
@@ -189,7 +194,8 @@ class _Picture:
         said = ", ".join([first, *others])
         title = f"<title>{html.text(f'{when} {said}')}</title>"
         drawn = f'<rect class="{style}" x="{left:.2f}%" width="{width:.2f}%" y="13" height="11">{title}</rect>'
-        if sign:
+        if sign and left - signs.get(sign, -inf) >= _WIDEST_SIGN:
+            signs[sign] = left
             drawn += f'<text x="{left + _NARROWEST / 2:.2f}%" y="10">{sign}</text>'
         return drawn
 

@@ -8,7 +8,7 @@ the same. `--new` goes by keys besides: it tells what it has not told and what h
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from math import inf
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,7 +25,7 @@ from qoder_cli.history.missed import fire_key, made_up
 from qoder_cli.history.nights import Night, Problem, ReportOptions, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import percentile
-from qoder_cli.local.reports import Memory, ReportMemory
+from qoder_cli.local.reports import ReaderMemory, ReportMemory
 from qoder_cli.report import entries
 from qoder_cli.sessions.asks import Call
 from qoder_cli.sessions.transcript import in_a_line
@@ -74,7 +74,7 @@ class Told(NamedTuple):
 
     report: entries.Report
     keys: list[str]
-    memory: Memory
+    memory: ReaderMemory
     unseen: list[str]  # what was not looked at, in words
     just_now: int = 0  # urgent events of the last minute, which the next report tells
 
@@ -85,20 +85,20 @@ class Told(NamedTuple):
 
 
 def tell(
-    app: App, night: Night, options: ReportOptions, memory: Memory | None, remembered: ReportMemory, reader: str
+    app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory, reader: str
 ) -> Told:
-    """Return what is to be told of what was read, and remembered of it."""
+    """Return what to report of what was read, and what to remember of it."""
     return _Teller(app, night, options, memory, remembered).told(reader)
 
 
 def time_text(at: float | None) -> str | None:
     """Return a time as RFC 3339 in UTC."""
-    return None if at is None else utc_text(datetime.fromtimestamp(at, UTC))
+    return None if at is None else utc_text(at)
 
 
 class _Teller:
     def __init__(
-        self, app: App, night: Night, options: ReportOptions, memory: Memory | None, remembered: ReportMemory
+        self, app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory
     ) -> None:
         self._app = app
         self._night = night
@@ -177,7 +177,7 @@ class _Teller:
         return is_plain and item.section in ("did_not_happen", "failed") and item.first - LAG <= now < item.first
 
     def _is_open(self, run: RunRecord) -> bool:
-        """Return whether it cannot be told yet how a run ended, or whether it begins."""
+        """Return whether it is still unknown how a run ended, or whether it begins."""
         until = self._night.until
         if run.order > until or run.detail.asks is not None:
             return False
@@ -186,7 +186,7 @@ class _Teller:
         return run.is_over and run.certain(self._night.now)[0] > until
 
     def _is_new(self, item: Item, states: dict[str, float]) -> bool:
-        """Return whether a state was not told lately; one that was told in the future was told by a wrong clock."""
+        """Return whether a state was not reported lately; one reported in the future comes from a wrong clock."""
         at = states.get(item.key, -inf)
         return not item.is_state or not self._night.now - AGAIN + LAG < at <= self._night.now + LAG
 
@@ -321,7 +321,7 @@ class _Teller:
             about: dict[str, Any] = {"run": runs[0].id, "error_type": kind, "message": self._message(runs[0])}
             about |= {"failed": len(runs), "runs": max(within, len(runs)), "run_ids": [run.id for run in runs]}
             in_a_row = [run.outcome for run in ended[:IN_A_ROW]] == ["failed"] * IN_A_ROW
-            entry = self._entry(entries.Failed, "failed", id, "run", "logs", runs[0].id, in_a_row=in_a_row, **about)
+            entry = self._entry(entries.Failed, "failed", id, "run", "why", runs[0].id, in_a_row=in_a_row, **about)
             failed.append(entry)
         return failed
 
@@ -341,7 +341,7 @@ class _Teller:
     # Runs of the span, and the next fires.
 
     def _ran(self) -> list[entries.Ran]:
-        """Return what is told of each deployment that ran, the busiest first."""
+        """Return a line for each deployment that ran, the busiest first."""
         rows = []
         for id, runs in self._runs.items():
             if of_span := [run for run in runs if self._night.has(run)]:

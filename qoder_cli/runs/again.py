@@ -25,7 +25,7 @@ def retry_of(run: Run, like: Order, app: App, *, again: bool) -> Order:
     if (refused := _refusal_of(run, app, again=again)) is not None:
         raise refused
     if run.deployment_id is None:
-        raise Rejected(f"run {run.id} does not say of which deployment it is{_NOTHING}")
+        raise Rejected(f"run {run.id} does not name its deployment{_NOTHING}")
     return like._replace(deployment_id=run.deployment_id, key=retry_key(run.id), typed=run.id, retry_of=run.id)
 
 

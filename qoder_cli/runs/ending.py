@@ -217,8 +217,10 @@ def ending_error(run: Run, app: App) -> QoderError | None:
             "hint": "raise the budget of its session; it may then go on when it is sent a message (qoder session send)",
             "next": app.command("session", "update", run.session_id, "--budget", "CREDITS"),
         }
+    elif run.is_session:
+        about |= {"hint": "to see what the agent did", "next": app.looking("session", "logs", run.id)}
     elif run.session_id:
-        about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
+        about |= {"hint": "to see what changed since it last worked", "next": app.looking("run", "why", run.id)}
     elif run.deployment_id:
         about |= {
             "hint": f"fix what the error names, then: {_again(run, app)}; to see what else is wrong",
@@ -241,7 +243,7 @@ def accepted_error(run: Run, app: App) -> QoderError | None:
 def not_ended(run: Run, app: App) -> QoderError:
     """Return the error for a run that is still going: how to wait for it or answer it."""
     if waits_for_answer(run):
-        pending = app.command(noun(run.id), "pending", run.id)
+        pending = app.command("run", "pending", run.id)
         return going_on(NotYet(f"{run.called} waits for an answer", hint=_TO_ANSWER, next=pending), run, app)
     return going_on(NotYet(f"{run.called} is still {run.status}", hint="to wait for it"), run, app)
 
@@ -258,7 +260,7 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
     """Return the error that a run needs an answer, with the next command."""
     calls = calls_to_answer(run)
     waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
-    next = app.command(noun(run.id), "pending", run.id)
+    next = app.command("run", "pending", run.id)
     return NeedsAnswer(waits, hint=_TO_ANSWER, next=next, run_state="going")
 
 
@@ -299,7 +301,7 @@ def unanswered(
         app.progress.note("no reply came in time; nothing was sent", always=True)
         return None
     except Signalled as signalled:
-        next = app.command(noun(run.id), "approve", run.id)
+        next = app.command("run", "approve", run.id)
         return stopped_waiting(signalled, run.id, run, app).with_(hint="to answer what the agent asks", next=next)
     except QoderError as error:
         return _unanswerable(error, run, observer, app)
@@ -392,7 +394,7 @@ def unreadable(run: Run, error: ApiError, app: App, wanted: Wanted) -> QoderErro
     return LostSight(
         f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",
-        next=app.command(noun(run.id), *again),
+        next=app.command(noun(run.id, again[0]), *again),
         cause=error,
         **naming(run, "ended"),
     )

@@ -34,7 +34,7 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     Raises ApiError, with exit code 7 where it cannot be told; RunSkipped if a session works whose run is not
     among the newest 100.
     """
-    return _Lists(app, deployment_id).going()
+    return _RunLists(app, deployment_id).going()
 
 
 def already_going(run: Run, app: App) -> QoderError:
@@ -47,7 +47,7 @@ class IdleUnknown(Unavailable):
     """It is unknown whether a deployment is idle."""
 
 
-class _Lists:
+class _RunLists:
     """Reads the lists of one deployment, while requests are left."""
 
     def __init__(self, app: App, deployment_id: str) -> None:

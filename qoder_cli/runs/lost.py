@@ -38,7 +38,7 @@ from qoder_cli.base.polling import poll
 from qoder_cli.base.times import Clock, span
 from qoder_cli.http.client import Client
 from qoder_cli.http.readback import ReadBack
-from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
+from qoder_cli.local.store import ABOUT, Attempt, Store, StoredAttempt
 
 if TYPE_CHECKING:
     from qoder_cli.keys.record import KeyRecord, KeyStore, StoredKey
@@ -245,7 +245,7 @@ class _Search:
         latest = max(self._client.clock.now(), self._client.server_now()) + ABOUT
         return run.created if run.created is not None and run.created <= latest else None
 
-    def _possible(self, owners: dict[str, Entry]) -> list[Run]:
+    def _possible(self, owners: dict[str, StoredAttempt]) -> list[Run]:
         """Return the runs that may be ours, by the wide test."""
         mine = {attempt.id for attempt in self._attempts()}
         since = min(attempt.no_run_before for attempt in self._attempts())
@@ -263,7 +263,7 @@ class _Search:
             possible = [run for run in possible if run.id not in named]
         return possible
 
-    def _is_ours(self, run: Run, owners: dict[str, Entry]) -> bool:
+    def _is_ours(self, run: Run, owners: dict[str, StoredAttempt]) -> bool:
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
         is_free = run.id not in owners or owners[run.id].attempt.id in {attempt.id for attempt in self._attempts()}
         return is_manual and is_free and self._in_time(self._created(run))
@@ -339,7 +339,7 @@ def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) 
     return left
 
 
-def in_doubt(app: App, newest: Entry) -> list[Attempt]:
+def in_doubt(app: App, newest: StoredAttempt) -> list[Attempt]:
     """Return the open attempts under the key of the newest one, which is open, too; that one last."""
     entries = app.store.of_key(newest.attempt.key, host=newest.attempt.host)
     others = [each.attempt for each in entries if each.open and each.attempt.id != newest.attempt.id]
@@ -364,7 +364,7 @@ def hint_to_end_doubt(command: str) -> str:
     return f"if none of the deployment's runs is yours: {command}; list them first"
 
 
-def newest_attempt(app: App) -> Entry:
+def newest_attempt(app: App) -> StoredAttempt:
     """Return the newest attempt of this profile. Raises NotFound."""
     settings = app.settings
     entry = app.store.last(profile=settings.profile, host=settings.host)

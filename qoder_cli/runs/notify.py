@@ -45,12 +45,15 @@ def check_command(app: App, command: str) -> None:
     """Take the command of `--notify`; warn now if there is no such program. Raises UsageError."""
     app.flags.notify = command
     words = words_of(command, source="--notify")
-    if not _is_there(app, words):
-        app.progress.warn(f"--notify: there is no program {words[0]}")
+    _is_there(app, words)
 
 
 def _is_there(app: App, words: list[str]) -> bool:
-    return shutil.which(words[0], path=app.env.get("PATH")) is not None
+    """Return whether there is such a program; warn if not."""
+    is_there = shutil.which(words[0], path=app.env.get("PATH")) is not None
+    if not is_there:
+        app.progress.warn(f"--notify: there is no program {words[0]}")
+    return is_there
 
 
 def notify_of_ask(app: App, run: Run) -> None:
@@ -79,7 +82,6 @@ def notify(app: App, event: Event, data: Any) -> None:
 
 def _run(app: App, words: list[str], event: Event, data: Any) -> None:
     if not _is_there(app, words):
-        app.progress.warn(f"--notify: there is no program {words[0]}")
         return
     with tempfile.TemporaryFile() as input:
         input.write(f"{jsontext.dump(data)}\n".encode())

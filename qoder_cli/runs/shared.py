@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import chain, repeat
 from typing import Any
 
@@ -38,12 +37,12 @@ from qoder_cli.keys.protocol import (
     start_once,
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of
-from qoder_cli.local.store import Attempt, Entry
+from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
-from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.trigger import Order, RunTrigger
 
 
-class SharedTrigger(Trigger):
+class SharedTrigger(RunTrigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
     def __init__(
@@ -53,6 +52,7 @@ class SharedTrigger(Trigger):
         keys: KeyStore,
         *,
         pace: Pace | None = None,
+        on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
         before_sending: Callable[[], None] = lambda: None,
     ) -> None:
@@ -63,11 +63,12 @@ class SharedTrigger(Trigger):
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
         others = others_in(keys, self._claim, app.clock)
-        super().__init__(app, order, pace=pace, others=others, on_known=on_known, before_sending=before_sending)
+        how: dict[str, Any] = {"on_sending": on_sending, "on_known": on_known, "before_sending": before_sending}
+        super().__init__(app, order, pace=pace, others=others, **how)
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: Instant | None = None
         self._triggered = False
-        self._is_stopped = False  # by a signal, while the store was told of the trigger
+        self._is_stopped = False  # by a signal, while the store took note of the trigger
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
         self._before: tuple[str, ...] = ()  # earlier runs under the key
@@ -112,7 +113,7 @@ class SharedTrigger(Trigger):
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
-            case protocol.Look(found):
+            case protocol.LookForRun(found):
                 return self._look(found)
             case protocol.HasFailed(found):
                 return verdict(fill_status(self._reread(self._entry_of(found.record)))) is Exit.RUN_FAILED
@@ -131,7 +132,7 @@ class SharedTrigger(Trigger):
         return unanswered
 
     def _ask(self, step: Step) -> Any:
-        """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""
+        """Do one reading or writing of the store. A lost write counts as a refused one: both are read back."""
         if isinstance(step, protocol.Read):
             return self._keys.read(self._claim.name)
         if self._refused:
@@ -183,7 +184,7 @@ class SharedTrigger(Trigger):
         return moved
 
     def _stamped(self, record: KeyRecord) -> KeyRecord:
-        return record._replace(at=utc_text(datetime.fromtimestamp(self._app.client.clock.now(), UTC)))
+        return record._replace(at=utc_text(self._app.client.clock.now()))
 
     def _watch(self, found: StoredKey, seconds: float) -> StoredKey | None:
         """Read again until it has changed, or for so long by our own clock."""
@@ -226,7 +227,7 @@ class SharedTrigger(Trigger):
     def _send(self) -> Any:
         self._triggered = True
         try:
-            self.write.send()
+            self._send_now()
         except BaseException as failure:  # signals, too: the store is to know
             self._failure = failure
         if self.write.result is None:
@@ -277,8 +278,8 @@ class SharedTrigger(Trigger):
         if ended.how == "triggered":
             if not ended.noted:
                 progress.warn(
-                    f"the store of keys {self._keys.shown} could not be told how the start under the key "
-                    f"{self._key!r} ended; the next command under it finds out, or exits 9"
+                    f"could not note in the store of keys {self._keys.shown} how the start under the key {self._key!r} "
+                    "ended; the next command with this key finds out, or exits 9"
                 )
             if self._failure is not None:
                 raise self._failure
@@ -302,11 +303,11 @@ class SharedTrigger(Trigger):
             hint="is it archived? to see it: qoder key list",
         )
 
-    def _entry_of(self, record: KeyRecord) -> Entry:
+    def _entry_of(self, record: KeyRecord) -> StoredAttempt:
         client = self._app.client
         at = record.sent if record.sent is not None else 0.0
         attempt = Attempt("", at, 0.0, client.settings.profile, client.settings.host, record.deployment, record.key)
-        return Entry(attempt, record.run, adopted=record.adopted)
+        return StoredAttempt(attempt, record.run, adopted=record.adopted)
 
 
 def run_of_abandoned(app: App, keys: KeyStore, record: KeyRecord, attempt: Attempt) -> Run | None:

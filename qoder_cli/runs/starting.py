@@ -13,7 +13,7 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.trigger import AnyTrigger, Order, Trigger
+from qoder_cli.runs.trigger import AnyTrigger, Order, RunTrigger
 
 
 def trigger_for(
@@ -21,22 +21,23 @@ def trigger_for(
     order: Order,
     *,
     pace: Pace | None = None,
+    on_sending: Callable[[], None] = lambda: None,
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
     before_sending: Callable[[], None] = lambda: None,
 ) -> AnyTrigger:
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
-    `on_known` hears of the run as soon as it is known; a store is not waited for longer than the `limits` allow;
-    `before_sending` is that of Trigger.
+    `on_sending` is called before it is sent, `on_known` with the run as soon as it is known; `before_sending` is that
+    of RunTrigger. A store is not waited for longer than the `limits` allow.
     """
+    heard: dict[str, Any] = {"on_sending": on_sending, "on_known": on_known, "before_sending": before_sending}
     if order.covers:
         from qoder_cli.runs.covering import CoveringTrigger
 
-        how: dict[str, Any] = {"pace": pace, "on_known": on_known, "before_sending": before_sending}
-        return CoveringTrigger(app, order, trigger_for(app, order._replace(covers=()), **how))
+        return CoveringTrigger(app, order, trigger_for(app, order._replace(covers=()), pace=pace, **heard))
     if order.key is None or app.settings.keys is None:
-        return Trigger(app, order, pace=pace, on_known=on_known, before_sending=before_sending)
+        return RunTrigger(app, order, pace=pace, **heard)
     from qoder_cli.keys.opening import shared_store
     from qoder_cli.runs.shared import SharedTrigger
 
@@ -44,7 +45,7 @@ def trigger_for(
     if limits is not None:
         keys.patience.deadline = Deadline(app.clock, limits)
         keys.patience.deadline.start()
-    return SharedTrigger(app, order, keys, pace=pace, on_known=on_known, before_sending=before_sending)
+    return SharedTrigger(app, order, keys, pace=pace, **heard)
 
 
 def start_one(
@@ -58,7 +59,6 @@ def start_one(
     if order.retry_of is not None:
         typed, again = order.deployment_id, f" once more, for {order.retry_of}"
     what = ids.called(app.seen_names.standing_for(order.deployment_id) or typed, order.deployment_id) + again
-    app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
     app.tracked.awaits = wanted is not None
     known_at = app.clock.monotonic()
 
@@ -70,7 +70,13 @@ def start_one(
         app.tracked.begun(run.id, run.session_id)
         remember_runs(app.store, app.settings, [run])
 
-    trigger = made_by(app, order, on_known=on_known, limits=wanted and wanted.limits)
+    def on_sending() -> None:
+        app.progress.note(f"starting {what}{app.client.settings.whereabouts}")
+
+    if order.key is not None and app.settings.keys is not None:  # which may take its time to respond
+        app.progress.note(f"checking the key {order.key!r} in the store of keys{app.client.settings.whereabouts}")
+    limits = wanted and wanted.limits
+    trigger = made_by(app, order, on_sending=on_sending, on_known=on_known, limits=limits)
     try:
         run = trigger.start()
     except Signalled as signalled:

@@ -27,7 +27,7 @@ from qoder_cli.base.times import span
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
-from qoder_cli.local.store import Attempt, Entry
+from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import (
     NO_OTHERS,
     RUN_LIST_LOOKS,
@@ -70,7 +70,7 @@ class Order(NamedTuple):
 
 
 class AnyTrigger(Protocol):
-    """What starts a run: a Trigger, or one that queues first."""
+    """What starts a run: a RunTrigger, or one that queues first."""
 
     @property
     def run(self) -> Run | None: ...
@@ -83,8 +83,10 @@ class AnyTrigger(Protocol):
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown: ...
 
 
-class Trigger:
-    """One run to start, once. `run` is set as soon as it is known, and `on_known` is told, which raises nothing.
+class RunTrigger:
+    """One run to start, once. `on_sending` is called before anything is sent, if anything is.
+
+    `run` is set as soon as it is known, and `on_known` is called, which raises nothing.
 
     `before_sending` is called right before each attempt, and raises ApiError where it must not be sent.
 
@@ -98,6 +100,7 @@ class Trigger:
         *,
         pace: Pace | None = None,
         others: Others | None = None,
+        on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
         before_sending: Callable[[], None] = lambda: None,
     ) -> None:
@@ -116,6 +119,7 @@ class Trigger:
         self._app = app
         self._order = order
         self._others = others
+        self._on_sending = on_sending
         self._on_known = on_known
         self._before_sending = before_sending
         self._is_told = False
@@ -137,14 +141,20 @@ class Trigger:
         """
         with signals.deferred(), self._key_to_itself():
             run = self._start()
+            if not self._sent:
+                self._app.tracked.already_started.add(run.id)
             self._tell(run)
         return run
 
     def _start(self) -> Run:
         run = self._started_before()
         if run is None:
-            run = self.write.send().value
+            run = self._send_now()
         return run
+
+    def _send_now(self) -> Run:
+        self._on_sending()
+        return self.write.send().value
 
     def _tell(self, run: Run) -> None:
         """Tell which run it is, once."""
@@ -354,7 +364,7 @@ class Trigger:
             self.write.unsettled.discard(Meaning.LOST)
         return run
 
-    def _reread(self, entry: Entry) -> Run:
+    def _reread(self, entry: StoredAttempt) -> Run:
         """Return that run as it is now. Raises ApiError, LostSight."""
         from qoder_cli.runs.observe import YOUNG, Observer
 

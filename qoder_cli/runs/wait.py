@@ -187,7 +187,7 @@ class PolledRun:
 Runs = Sequence[PolledRun]
 
 
-class Reading(NamedTuple):
+class WaitReading(NamedTuple):
     """What a poll brought of a run: a new state of its observer, or an error; `is_last`: its time is up."""
 
     polled: PolledRun
@@ -202,7 +202,7 @@ class Poller(Protocol):
     def due(self, going: Runs) -> float:
         """Return when to poll next, on the monotonic clock."""
 
-    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
+    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[WaitReading]:
         """Poll the runs that are due, out of a `total`, and yield each reading, which is judged at once.
 
         `must_stop` is to be called during requests: it takes in news, and returns whether to abandon them.
@@ -221,7 +221,7 @@ class RunPoller:
     def due(self, going: Runs) -> float:
         return min((polled.due for polled in going), default=math.inf)
 
-    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
+    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[WaitReading]:
         polled = min(going, key=lambda polled: polled.due)
         if not (polled.is_read and self.deadline.left() < -LAST_LOOK):
             polled.begin_poll()
@@ -232,7 +232,7 @@ class RunPoller:
             except Late:
                 pass
             except ApiError as error:
-                yield Reading(polled, error)
+                yield WaitReading(polled, error)
                 if not polled.is_over:
                     trouble = error.message.rstrip(".")
                     if self.deadline.left() > 0:
@@ -241,13 +241,13 @@ class RunPoller:
                         self.app.progress.change(f"{polled.name} {trouble}")
                     self._back_off(polled, total, error.asked_pause)
             else:
-                yield Reading(polled)
+                yield WaitReading(polled)
                 if run.session_id:
                     name, state = polled.label or run.deployment_id, polled.observer.state
                     self.streams.follow(state.log, state.story, name=name, is_over=polled.is_over)
                 self._back_off(polled, total)
         if self.deadline.left() <= 0:
-            yield Reading(polled, is_last=True)
+            yield WaitReading(polled, is_last=True)
 
     def _back_off(self, polled: PolledRun, total: int, asked_pause: float = 0.0) -> None:
         """Plan the next poll, after the pause that the server asked for at least."""
@@ -332,7 +332,7 @@ class Wait:
             self._end(polled, timed_out(polled.observer.run_id, polled.run, self.each, silence))
         return bool(late)
 
-    def _judge(self, reading: Reading) -> None:
+    def _judge(self, reading: WaitReading) -> None:
         """Take in a reading: end the wait for its run, or say how it stands."""
         polled, error = reading.polled, reading.error
         if reading.is_last:

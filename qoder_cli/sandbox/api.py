@@ -12,7 +12,7 @@ from qoder_cli.nouns.table import Operation, of_path
 from qoder_cli.sandbox import catalog as catalog  # each of these registers its kinds
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox import sessions as sessions
-from qoder_cli.sandbox.kinds import KINDS, Conditions, OperationCall, Reply
+from qoder_cli.sandbox.kinds import SERVED, Conditions, OperationCall, Reply
 from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, Refusal, Request, WireResponse, encode, unknown_field
 from qoder_cli.sandbox.world import World
 
@@ -94,7 +94,7 @@ def where(request: Request) -> tuple[str, ...]:
     except Refusal:
         return ()
     what, _, verb = operation.id.rpartition(".")
-    is_write, type = operation.method != "GET", KINDS[what].layout.type
+    is_write, type = operation.method != "GET", SERVED[what].layout.type
     if operation.id == "deployments.run":
         return ("trigger",)
     if type == "deployment_run":
@@ -168,8 +168,8 @@ def _act(call: OperationCall) -> Reply:
     what, _, verb = call.operation.id.rpartition(".")
     steps = what.split(".")
     for length in range(1, len(steps)):
-        KINDS[".".join(steps[:length])].find(call)
-    kind = KINDS[what]
+        SERVED[".".join(steps[:length])].find(call)
+    kind = SERVED[what]
     kind.guard(call)
     if call.request.method == "POST" and not call.operation.body:
         for name in call.body():

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from qoder_cli.http.betas import headers_for
 from qoder_cli.sandbox import contents
-from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
-from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
+from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
+from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, FakeThing, stamp
 from qoder_cli.sandbox.references import check_tools
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
-from qoder_cli.sandbox.world import Deployment, Run
+from qoder_cli.sandbox.world import FakeDeployment, FakeRun
 
 _PAUSES = {
     "deployments.pause": ("paused", {"type": "manual"}, "already paused"),
@@ -20,7 +20,7 @@ _PAUSES = {
 
 @of("deployments")
 class _Deployments(Things):
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         others = (each for each in call.world.deployments.values() if each.archived is None and each is not old)
         if call.world.unique_names and fields.get("name") in {each.name for each in others}:
             raise Refusal(409, "A deployment with this name already exists.")
@@ -33,18 +33,18 @@ class _Deployments(Things):
             raise invalid("status and include_archived are mutually exclusive.", "include_archived")
         return super().page(call)
 
-    def make(self, call: OperationCall, fields: Shape) -> Thing:
+    def make(self, call: OperationCall, fields: Shape) -> FakeThing:
         return call.world.add_deployment(at=call.now, **fields)
 
-    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
         """Let the next runs do what its agent does now."""
         deployment = call.world.deployments[thing.id]
         if deployment.before and deployment.before["agent"] != deployment.fields["agent"]:
             deployment.behaviour = call.world.behaviour(deployment.fields["agent"])
 
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         """Return a deployment (api.md#deployments)."""
-        assert isinstance(thing, Deployment)
+        assert isinstance(thing, FakeDeployment)
         shape = super().show(call, thing)
         if (schedule := shape["schedule"]) is not None:
             shape["schedule"] = {name: schedule[name] for name in ("expression", "timezone")} | {"type": "cron"}
@@ -77,20 +77,20 @@ class _Deployments(Things):
         """Start a run. The answer is 200 even when nothing starts (api.md#starting-a-run)."""
         run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
         call.request.runs.append(run.id)
-        return KINDS["deployment_runs"].show(call, run)
+        return SERVED["deployment_runs"].show(call, run)
 
 
 @of("deployment_runs", "deployments.runs")
 class _Runs(Things):
-    def things(self, call: OperationCall) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         runs = call.world.runs
         if self.layout.what == "deployment_runs":
             return runs
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         """Return a run (api.md#runs). The trigger's answer is more precise."""
-        assert isinstance(thing, Run)
+        assert isinstance(thing, FakeRun)
         digits = {"run": 9}.get(call.verb, 6)
         shape = dict(thing.fields)
         if not call.legacy:
@@ -118,7 +118,7 @@ def _legacy_event(event: Shape) -> Shape:
     return {"content": content, "type": event["type"]}
 
 
-def _cas_config(deployment: Deployment) -> Shape:
+def _cas_config(deployment: FakeDeployment) -> Shape:
     fires, last = deployment.next_fire, deployment.last_run
     stats: Shape = {"consecutive_failures": 0}
     if fires is not None:
@@ -136,7 +136,7 @@ _PROBED = {"status_code": 200, "content_type": "application/json", "body": "{}",
 
 @of("agents")
 class _Agents(Things):
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         asked = call.request.headers.get("x-qoder-beta", "")
         if missing := set(headers_for(fields).values()) - set(map(str.strip, asked.split(","))):
             raise invalid(f"The browser toolset needs the header x-qoder-beta: {missing.pop()}", "tools")
@@ -150,7 +150,7 @@ class _Agents(Things):
             raise Refusal(409, f"Version conflict. Expected version {now}, got {given}.")
         fields["version"] = now + 1
 
-    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
         call.world.keep("agents.versions", thing.id, at=call.now, **thing.fields)
 
     def retrieve(self, call: OperationCall) -> Reply:
@@ -159,12 +159,12 @@ class _Agents(Things):
         if version is None:
             return super().retrieve(call)
         self.find(call)
-        return KINDS["agents.versions"].find(call, version).fields
+        return SERVED["agents.versions"].find(call, version).fields
 
 
 @of("environments")
 class _Environments(Things):
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         if "config" in fields and not fields["config"]:
             raise invalid("config must name a type.", "config")
         config = fields.get("config", {"type": "cloud"} if old is None else None)
@@ -175,7 +175,7 @@ class _Environments(Things):
             network = _LIMITED | network
         fields["config"] = {**config, "networking": network}
 
-    def leave(self, call: OperationCall, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: FakeThing) -> None:
         if any(session.fields["environment_id"] == thing.id for session in call.world.sessions.values()):
             raise Refusal(409, "A session refers to this environment.")
         super().leave(call, thing)
@@ -193,7 +193,7 @@ class _WorkItems(Things):
     def _queued(self, call: OperationCall) -> list[Shape]:
         return [item.fields for item in self.things(call).values() if item.fields["state"] == "queued"]
 
-    def _of_worker(self, call: OperationCall) -> Thing:
+    def _of_worker(self, call: OperationCall) -> FakeThing:
         """Return the item in the path. Raises Refusal if another worker has it."""
         item, worker = self.find(call), call.request.headers.get("worker-id")
         if worker is not None and item.fields.get("_worker", worker) != worker:
@@ -259,7 +259,7 @@ class _WorkItems(Things):
 
 @of("vaults")
 class _Vaults(Things):
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         shape = super().show(call, thing)
         if call.verb == "create":
             shape["credentials"] = []
@@ -270,9 +270,9 @@ class _Vaults(Things):
 class _Credentials(Things):
     def guard(self, call: OperationCall) -> None:
         if call.verb in ("create", "update"):
-            KINDS["vaults"].unarchived(call)
+            SERVED["vaults"].unarchived(call)
 
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         """Merge `auth` in an update, without secrets. Its type cannot change."""
         if "auth" not in fields:
             return
@@ -302,12 +302,12 @@ class _Credentials(Things):
 
 @of("dreams")
 class _Dreams(Things):
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         fields["output_behavior"] = fields.get("output_behavior") or {"type": "create_new"}
         if any(dream.fields["status"] in ("pending", "running") for dream in call.world.alive("dreams")):
             raise Refusal(409, "Another dream is under way.")
 
-    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
         """Schedule the dream: it runs after 1 s, completes 3 s later (at speed 1)."""
         world, fields = call.world, thing.fields
 

@@ -9,8 +9,8 @@ from hashlib import blake2s, sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from qoder_cli.sandbox.bodies import body_of
-from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
-from qoder_cli.sandbox.records import BY, Thing, stamp
+from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
+from qoder_cli.sandbox.records import BY, FakeThing, stamp
 from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
@@ -77,7 +77,7 @@ class _Files(Things):
         fields |= {"metadata": texts.get("metadata"), "expires_at": lasts and stamp(call.now + int(lasts))}
         return self.show(call, self.created(call, {**fields, "_content": content}))
 
-    def leave(self, call: OperationCall, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: FakeThing) -> None:
         active = (each for each in call.world.alive("sessions") if each.archived is None)
         if any(resource.get("file_id") == thing.id for each in active for resource in each.fields["resources"]):
             raise Refusal(409, "An active session uses this file.")
@@ -158,7 +158,7 @@ class _Skills(Things):
         _add_version(call, skill, files)
         return self.show(call, skill)
 
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         versions = call.world.alive(f"skills/{thing.id}/versions")
         numbers = [version.id for version in reversed(versions)]
         return super().show(call, thing) | {"latest_version": next(iter(numbers), None)}
@@ -167,7 +167,7 @@ class _Skills(Things):
 @of("skills.versions")
 class _SkillVersions(Things):
     def create(self, call: OperationCall) -> Reply:
-        skill, files = KINDS["skills"].find(call), _files_of_skill(_form(call)[1])
+        skill, files = SERVED["skills"].find(call), _files_of_skill(_form(call)[1])
         skill.change(call.now)
         return self.show(call, _add_version(call, skill, files))
 
@@ -177,7 +177,7 @@ class _SkillVersions(Things):
         return zipped(self.find(call).fields["_files"])
 
 
-def _add_version(call: OperationCall, skill: Thing, files: "Files") -> Thing:
+def _add_version(call: OperationCall, skill: FakeThing, files: "Files") -> FakeThing:
     """Add a version to a skill, under a new number. Raises Refusal."""
     head, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
     skill.fields["_name"] = head["name"]
@@ -191,7 +191,7 @@ def _add_version(call: OperationCall, skill: Thing, files: "Files") -> Thing:
 
 @of("memory_stores")
 class _MemoryStores(Things):
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         memories = _memories(call.world, thing.id)
         size = sum(memory.fields["content_size_bytes"] for memory in memories)
         status = "active" if thing.archived is None else "archived"
@@ -201,7 +201,7 @@ class _MemoryStores(Things):
 class _Viewed(Things):
     """Things shown with content if `view` is full, the default for a single one."""
 
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         shape = super().show(call, thing)
         view = call.choice("view", "basic", "full")
         if (view or call.verb) not in ("full", "retrieve"):
@@ -213,9 +213,9 @@ class _Viewed(Things):
 class _Memories(_Viewed):
     def guard(self, call: OperationCall) -> None:
         if call.request.method != "GET":
-            KINDS["memory_stores"].unarchived(call)
+            SERVED["memory_stores"].unarchived(call)
 
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         sha256, path = fields.pop("content_sha256", None), fields.get("path")
         if old is not None:
             _refuse_stale(old, sha256)
@@ -226,20 +226,20 @@ class _Memories(_Viewed):
         if "content" in fields:
             fields.update(_measured(fields["content"]))
 
-    def leave(self, call: OperationCall, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: FakeThing) -> None:
         _refuse_stale(thing, call.query("expected_content_sha256"))
         super().leave(call, thing)
 
-    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
         _remember(call, thing, how)
 
-    def things(self, call: OperationCall) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         """Return the memories; a list has folders for those deeper than `depth`."""
         memories = super().things(call)
         if not call.operation.id.endswith(".list"):
             return memories
         prefix, depth = call.query("path_prefix") or "", call.number("depth", 10**9, least=1)
-        shown = dict[str, Thing]()
+        shown = dict[str, FakeThing]()
         for memory in memories.values():
             path = memory.fields["path"]
             parts = path.removeprefix(prefix).split("/")
@@ -248,7 +248,7 @@ class _Memories(_Viewed):
             if len(parts) > depth:
                 folder = prefix + "/".join(parts[:depth]) + "/"
                 fields = {"type": "memory_prefix", "path": folder, "content": ""}
-                memory = Thing(folder, fields, memory.created)
+                memory = FakeThing(folder, fields, memory.created)
             shown[memory.id] = memory
         return shown
 
@@ -261,11 +261,11 @@ class _MemoryVersions(_Viewed):
         return version.fields
 
 
-def _memories(world: World, store_id: str) -> list[Thing]:
+def _memories(world: World, store_id: str) -> list[FakeThing]:
     return world.alive(f"memory_stores/{store_id}/memories")
 
 
-def _refuse_stale(memory: Thing, sha256: str | None) -> None:
+def _refuse_stale(memory: FakeThing, sha256: str | None) -> None:
     if sha256 not in (None, memory.fields["content_sha256"]):
         message = "The memory has other content now: content_sha256 does not match."
         raise Refusal(409, message, type="invalid_request_error")  # api.md#memory
@@ -279,7 +279,7 @@ def _measured(content: str) -> Shape:
     return {"content": content, "content_sha256": sha256(raw).hexdigest(), "content_size_bytes": len(raw)}
 
 
-def _remember(call: OperationCall, memory: Thing, how: str, **by: Any) -> None:
+def _remember(call: OperationCall, memory: FakeThing, how: str, **by: Any) -> None:
     """Keep a version of a memory as it is."""
     fields, store_id = memory.fields, memory.fields["memory_store_id"]
     kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}

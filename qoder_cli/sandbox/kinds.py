@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from qoder_cli.base.times import unix
 from qoder_cli.nouns.table import Operation
 from qoder_cli.sandbox.bodies import body_of
-from qoder_cli.sandbox.records import LAYOUTS, Layout, Thing, stamp
+from qoder_cli.sandbox.records import LAYOUTS, FakeThing, Layout, stamp
 from qoder_cli.sandbox.wire import Refusal, Request, Shape, Step, invalid
 from qoder_cli.sandbox.world import World
 
@@ -154,22 +154,22 @@ class Things:
     def guard(self, call: OperationCall) -> None:
         """Raise Refusal if such things cannot be asked for at all."""
 
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         """Complete the fields in place; `old` is None for a create. Raises Refusal."""
 
-    def make(self, call: OperationCall, fields: Shape) -> Thing:
+    def make(self, call: OperationCall, fields: Shape) -> FakeThing:
         """Add a new thing, with the id of what holds it."""
         fields |= {f"{self.layout.what.partition('.')[0][:-1]}_id": id for id in call.ids}
         return call.world.keep(self.layout.what, *call.ids, at=call.now, **fields)
 
-    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
         """React to a change; `how` is created, modified or deleted."""
 
-    def leave(self, call: OperationCall, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: FakeThing) -> None:
         """Delete a thing. Raises Refusal if it is in use."""
         thing.deleted = call.now
 
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         """Return a thing as shown: before a recent change, if the replica lags."""
         is_late = thing.changed > call.visible_until and call.request.method == "GET"
         fields = thing.before if is_late and thing.before is not None else thing.fields
@@ -178,7 +178,7 @@ class Things:
             shown.pop("budget", None)
         return shown
 
-    def things(self, call: OperationCall) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         """Return the list that a request is about, by id."""
         return call.world.things.get(self.layout.path.format(*call.ids), {})
 
@@ -194,19 +194,19 @@ class Things:
 
     # What all have.
 
-    def is_visible(self, call: OperationCall, thing: Thing) -> bool:
+    def is_visible(self, call: OperationCall, thing: FakeThing) -> bool:
         """Return whether a thing is visible on this replica."""
         until = call.visible_until
         return thing.created <= until and (thing.deleted is None or thing.deleted > until)
 
-    def find(self, call: OperationCall, id: str | None = None) -> Thing:
+    def find(self, call: OperationCall, id: str | None = None) -> FakeThing:
         """Return the thing in the path, or the one with this id. Raises Refusal."""
         found = self.things(call).get(call.ids[self.layout.path.count("{}")] if id is None else id)
         if found is None or not self.is_visible(call, found):
             raise Refusal(404, f"{self.layout.called} not found.")
         return found
 
-    def unarchived(self, call: OperationCall) -> Thing:
+    def unarchived(self, call: OperationCall) -> FakeThing:
         """Return the thing in the path. Raises Refusal, also if it is archived."""
         found = self.find(call)
         if found.archived is not None:
@@ -250,7 +250,7 @@ class Things:
         """Create a thing."""
         return self.show(call, self.created(call, call.fields()))
 
-    def created(self, call: OperationCall, body: Shape) -> Thing:
+    def created(self, call: OperationCall, body: Shape) -> FakeThing:
         """Return a new thing with these fields. Raises Refusal."""
         _refuse_for_workers(call, body)
         self.accept(call, body, None)
@@ -338,14 +338,14 @@ class Things:
         return whole
 
 
-KINDS = {what: Things(layout) for what, layout in LAYOUTS.items()}
+SERVED = {what: Things(layout) for what, layout in LAYOUTS.items()}
 
 
 def of(*whats: str) -> Callable[[type[Things]], type[Things]]:
     """Register a class for kinds, by the beginning of their operations' ids."""
 
     def register(kind: type[Things]) -> type[Things]:
-        KINDS.update((what, kind(LAYOUTS[what])) for what in whats)
+        SERVED.update((what, kind(LAYOUTS[what])) for what in whats)
         return kind
 
     return register

@@ -114,7 +114,7 @@ def stamp(moment: float, *, digits: int = 0) -> str:
 
 
 @dataclass(eq=False)
-class Thing:
+class FakeThing:
     """Anything the API keeps. `fields` are as shown, except those beginning with `_`."""
 
     id: str  # what a path calls it

@@ -106,11 +106,6 @@ PRESETS = (
 )
 
 
-def behaviour_of(agent_id: str) -> Behaviour | None:
-    """Return how the sessions of an agent behave that was there from the start; None for others."""
-    return next((preset.behaviour for preset in PRESETS if preset.agent == agent_id), None)
-
-
 def behaviour_with(tools: Sequence[Mapping[str, Any]]) -> Behaviour | None:
     """Return how an agent behaves if one of these tools asks; None if none does."""
     for tool in tools:

@@ -10,7 +10,7 @@ from functools import cached_property
 from hashlib import blake2s
 from typing import Any, Literal
 
-from qoder_cli.sandbox.records import ID_LENGTH, Thing, base36
+from qoder_cli.sandbox.records import ID_LENGTH, FakeThing, base36
 
 Fields = Mapping[str, Any]
 
@@ -252,7 +252,7 @@ def _model_error(at: float, retry_status: str) -> Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class RunEnd:
+class FakeEnd:
     """How a run truly ended; `type` and `message` say why it failed."""
 
     at: float
@@ -271,7 +271,7 @@ class TimedBeat:
 
 
 @dataclass(eq=False)
-class Session(Thing):
+class FakeSession(FakeThing):
     """A session, `speed` times as fast as its script, begun with `initial_events`."""
 
     speed: float = 1.0
@@ -420,7 +420,7 @@ class Session(Thing):
         """Return when its turn begins; None if cancelled before, or without one."""
         return next((moment.at for moment in self.moments if moment.beat.type == WORK), None)
 
-    def ending(self, now: float) -> RunEnd | None:
+    def ending(self, now: float) -> FakeEnd | None:
         """Return how its turn ended, or None. One that asks has not ended."""
         message, worked = "", False
         for moment in self.past(now):
@@ -429,15 +429,15 @@ class Session(Thing):
             if kind == "session.error":
                 message = fields["error"]["message"]
             elif kind == "session.status_terminated":
-                return RunEnd(moment.at, "failed", "session_terminated", message or "The session was terminated.")
+                return FakeEnd(moment.at, "failed", "session_terminated", message or "The session was terminated.")
             elif kind == "session.deleted":
-                return RunEnd(moment.at, "failed", "session_deleted", "The session was deleted.")
+                return FakeEnd(moment.at, "failed", "session_deleted", "The session was deleted.")
             elif kind == "session.status_idle":
                 reason = fields["stop_reason"]["type"]
                 if reason == "end_turn" and worked:
-                    return RunEnd(moment.at, "completed")
+                    return FakeEnd(moment.at, "completed")
                 if reason not in ("end_turn", "requires_action"):
-                    return RunEnd(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
+                    return FakeEnd(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
         return None
 
     def event_id(self, moment: TimedBeat) -> str:

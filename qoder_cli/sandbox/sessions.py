@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from qoder_cli.nouns.parts import variables_in
-from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
-from qoder_cli.sandbox.records import Thing, stamp
+from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
+from qoder_cli.sandbox.records import FakeThing, stamp
 from qoder_cli.sandbox.references import check_tools
-from qoder_cli.sandbox.scripts import COSTS, Beat, Session, TimedBeat, answer_to, echo
+from qoder_cli.sandbox.scripts import COSTS, Beat, FakeSession, TimedBeat, answer_to, echo
 from qoder_cli.sandbox.wire import Refusal, Shape, Step, encode, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 
@@ -18,7 +18,7 @@ _WRITING = 0.1  # seconds that a delta takes
 
 
 def follow(
-    world: World, session: Session, conditions: Mapping[str, float], *, position: int, deltas: Collection[str]
+    world: World, session: FakeSession, conditions: Mapping[str, float], *, position: int, deltas: Collection[str]
 ) -> Iterator[Step]:
     """Yield what to send from event `position` on, and the seconds until more may come.
 
@@ -56,7 +56,7 @@ def follow(
             yield max(min(closes, sent_at + beats_at, wakes) - now, 0.0)
 
 
-def event_of(session: Session, moment: TimedBeat, *, legacy: bool) -> Shape:
+def event_of(session: FakeSession, moment: TimedBeat, *, legacy: bool) -> Shape:
     """Return an event as shown (api.md#events)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
     shape: Shape = {"id": session.event_id(moment), "type": beat.type}
@@ -70,7 +70,7 @@ def event_of(session: Session, moment: TimedBeat, *, legacy: bool) -> Shape:
 
 
 def _frames(
-    world: World, session: Session, moment: TimedBeat, deltas: Collection[str]
+    world: World, session: FakeSession, moment: TimedBeat, deltas: Collection[str]
 ) -> Iterator[tuple[float, bytes]]:
     """Yield an event's frames, each with the time to send it."""
     event = event_of(session, moment, legacy=world.generation == "legacy")
@@ -97,13 +97,13 @@ def _frame(event_id: str, data: Shape) -> bytes:
     return f"id: {event_id}\nevent: {data['type']}\ndata: ".encode() + encode(data) + b"\n\n"
 
 
-def _session(call: OperationCall) -> Session:
+def _session(call: OperationCall) -> FakeSession:
     return call.world.sessions[call.ids[0]]
 
 
 @of("sessions")
 class _Sessions(Things):
-    def accept(self, call: OperationCall, fields: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
         if "environment_variables" in fields:  # a text or an object (api.md#sessions)
             variables = fields["environment_variables"] or {}
             fields["environment_variables"] = variables_in(variables) if isinstance(variables, str) else variables
@@ -120,10 +120,10 @@ class _Sessions(Things):
         resources = fields.get("resources") or ()
         fields["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 
-    def make(self, call: OperationCall, fields: Shape) -> Thing:
+    def make(self, call: OperationCall, fields: Shape) -> FakeThing:
         return call.world.add_session(at=call.now, **fields)
 
-    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
         """Queue work for a new session in a self-hosted environment."""
         id = thing.fields["environment_id"]
         environment = call.world.thing("environments", id)
@@ -131,14 +131,14 @@ class _Sessions(Things):
             data = {"type": "session", "id": thing.id}
             call.world.keep("environments.work", id, at=call.now, environment_id=id, data=data)
 
-    def leave(self, call: OperationCall, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: FakeThing) -> None:
         """Delete a session for good, even a busy one. Its run stays."""
         super().leave(call, thing)
         call.world.sessions[thing.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
-    def show(self, call: OperationCall, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
         """Return a session (api.md#sessions)."""
-        assert isinstance(thing, Session)
+        assert isinstance(thing, FakeSession)
         past, shape = thing.past(call.now), super().show(call, thing)
         started, last = thing.starts(), past[-1].at if past else thing.created
         active = max(0.0, last - (last if started is None else started))
@@ -151,7 +151,7 @@ class _Sessions(Things):
         }
         return shape
 
-    def status(self, call: OperationCall, session: Session) -> str:
+    def status(self, call: OperationCall, session: FakeSession) -> str:
         """Return a session's status; only older servers show `canceling`."""
         if call.legacy and session.cancelled is not None and session.busy(call.now):
             return "canceling"
@@ -181,15 +181,15 @@ class _Sessions(Things):
 
 @of("sessions.threads")
 class _Threads(Things):
-    def things(self, call: OperationCall) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         session = _session(call)
-        whole = KINDS["sessions"].show(call, session)
+        whole = SERVED["sessions"].show(call, session)
         agent = {name: whole["agent"][name] for name in ("id", "type", "version", "name")}
         id = session.called("sthr_")
         shape: Shape = {"id": id, "type": "session_thread", "session_id": session.id, "agent": agent}
         shape |= {"parent_thread_id": None, "status": session.status(call.now)}
         shape |= {name: whole[name] for name in ("stats", "created_at", "updated_at", "archived_at")}
-        return {id: Thing(id, shape, session.created)}
+        return {id: FakeThing(id, shape, session.created)}
 
     def archive(self, call: OperationCall) -> Reply:
         raise Refusal(409, "The thread of the coordinator cannot be archived.")  # api.md#threads
@@ -197,12 +197,12 @@ class _Threads(Things):
 
 @of("sessions.events", "sessions.threads.events")
 class _Events(Things):
-    def things(self, call: OperationCall) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         session = _session(call)
         shown = ((moment, event_of(session, moment, legacy=call.legacy)) for moment in session.past(call.now))
-        return {event["id"]: Thing(event["id"], event, moment.at) for moment, event in shown}
+        return {event["id"]: FakeThing(event["id"], event, moment.at) for moment, event in shown}
 
-    def is_visible(self, call: OperationCall, thing: Thing) -> bool:
+    def is_visible(self, call: OperationCall, thing: FakeThing) -> bool:
         return True  # a replica that lags lags in whole sessions
 
     def page(self, call: OperationCall) -> Reply:
@@ -220,7 +220,7 @@ class _Events(Things):
         return follow(call.world, _session(call), call.conditions, position=position, deltas=deltas)
 
     def send(self, call: OperationCall) -> Reply:
-        KINDS["sessions"].unarchived(call)
+        SERVED["sessions"].unarchived(call)
         session, events = _session(call), call.fields()["events"]
         if any(event["type"] == "system.message" for event in events[:-1]):
             raise invalid("There is at most one system.message, and it is the last event.")
@@ -273,12 +273,12 @@ def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
 
 @of("sessions.resources")
 class _Resources(Things):
-    def things(self, call: OperationCall) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         at = _session(call).created
-        return {each["id"]: Thing(each["id"], each, at) for each in _session(call).fields["resources"]}
+        return {row["id"]: FakeThing(row["id"], row, at) for row in _session(call).fields["resources"]}
 
     def add(self, call: OperationCall) -> Reply:
-        KINDS["sessions"].unarchived(call)
+        SERVED["sessions"].unarchived(call)
         fields, resources = call.fields(), _session(call).fields["resources"]
         resource = call.world.new_resource(fields, at=call.now)
         if any(each.get("mount_path") == resource["mount_path"] for each in resources):
@@ -297,7 +297,7 @@ class _Resources(Things):
         resource.change(call.now)
         return resource.fields
 
-    def leave(self, call: OperationCall, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: FakeThing) -> None:
         _session(call).fields["resources"].remove(thing.fields)
 
 

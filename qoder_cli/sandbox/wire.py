@@ -48,10 +48,6 @@ class Broken(Exception):
 _RANDOM = random.Random()  # `uuid4` would ask the system for each request
 
 
-def _fresh_id() -> str:
-    return str(uuid.UUID(int=_RANDOM.getrandbits(128), version=4))
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request. `path` is still percent-encoded; header names are lowercase.
@@ -66,7 +62,7 @@ class Request:
     body: bytes = b""
     at: float = 0.0
     runs: list[str] = field(default_factory=list)
-    _id: str = field(default_factory=_fresh_id, compare=False)
+    _id: str = field(default_factory=lambda: str(uuid.UUID(int=_RANDOM.getrandbits(128), version=4)), compare=False)
 
     @property
     def id(self) -> str:

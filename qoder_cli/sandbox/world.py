@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from qoder_cli.base import cron
 from qoder_cli.nouns.parts import UPLOADS, variables_in
-from qoder_cli.sandbox.records import ENVIRONMENT, ID_LENGTH, LAYOUTS, PROMPT, TITLE, Thing, base36, stamp
+from qoder_cli.sandbox.records import ENVIRONMENT, ID_LENGTH, LAYOUTS, PROMPT, TITLE, FakeThing, base36, stamp
 from qoder_cli.sandbox.references import Unusable, references
 from qoder_cli.sandbox.samples import (
     DEMO,
@@ -27,11 +27,10 @@ from qoder_cli.sandbox.samples import (
     WORKED,
     WORKERS,
     WRITER,
-    behaviour_of,
     behaviour_with,
     samples,
 )
-from qoder_cli.sandbox.scripts import DELIVERS, Behaviour, RunEnd, Session
+from qoder_cli.sandbox.scripts import DELIVERS, Behaviour, FakeEnd, FakeSession
 from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape, invalid
 
 # Errors of a scheduled run that do not pause its deployment (api.md#deployments).
@@ -42,7 +41,7 @@ MONTH = 30 * 86400  # seconds
 _SNAPSHOT = ("name", "description", "model", "system", "tools", "skills", "mcp_servers", "multiagent")
 
 Act = Callable[[float], object]
-T = TypeVar("T", bound=Thing)
+T = TypeVar("T", bound=FakeThing)
 
 
 # Who started a run: a request, someone else, the schedule, or nobody (it was always there).
@@ -50,7 +49,7 @@ Origin = Literal["request", "other", "schedule", "seed"]
 
 
 @dataclass(eq=False)
-class Deployment(Thing):
+class FakeDeployment(FakeThing):
     """A deployment: what it starts, and when."""
 
     behaviour: Behaviour = DEMO
@@ -87,20 +86,20 @@ class Deployment(Thing):
 
 
 @dataclass(eq=False, kw_only=True)
-class Run(Thing):
+class FakeRun(FakeThing):
     """A run of a deployment: with a session, with an error, or skipped."""
 
-    deployment: Deployment
+    deployment: FakeDeployment
     origin: Origin
-    session: Session | None = None
+    session: FakeSession | None = None
 
-    def ending(self, now: float) -> RunEnd | None:
+    def ending(self, now: float) -> FakeEnd | None:
         """Return how it really ended, None while it is running."""
         if self.session is not None:
             return self.session.ending(now)
         if error := self.fields["error"]:
-            return RunEnd(self.created, "failed", error["type"], error["message"])
-        return RunEnd(self.created, "skipped")
+            return FakeEnd(self.created, "failed", error["type"], error["message"])
+        return FakeEnd(self.created, "skipped")
 
     def status(self, now: float) -> str:
         """Return its status on older servers: pending until a delayed turn begins."""
@@ -128,16 +127,16 @@ class World:
     seed: InitVar[int | None] = None  # makes ids repeatable
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
-    things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by the path of their list
+    things: dict[str, dict[str, FakeThing]] = field(default_factory=dict)  # by their path
     answered: dict[str, tuple[object, int, Any]] = field(default_factory=dict)  # by key
 
     def __post_init__(self, seed: int | None) -> None:
         self.lock = threading.RLock()
-        self.deployments = cast(dict[str, Deployment], self.things.setdefault("deployments", {}))
-        self.runs = cast(dict[str, Run], self.things.setdefault("deployment_runs", {}))
-        self.sessions = cast(dict[str, Session], self.things.setdefault("sessions", {}))
+        self.deployments = cast(dict[str, FakeDeployment], self.things.setdefault("deployments", {}))
+        self.runs = cast(dict[str, FakeRun], self.things.setdefault("deployment_runs", {}))
+        self.sessions = cast(dict[str, FakeSession], self.things.setdefault("sessions", {}))
         self._random = random.Random(seed)
-        self._delivering: list[Session] = []  # sessions whose turns deliver files
+        self._delivering: list[FakeSession] = []  # sessions whose turns deliver files
         month_ago = self.now() - MONTH
         for n, preset in enumerate(reversed(PRESETS)):
             at = month_ago + 60 * n
@@ -168,18 +167,18 @@ class World:
         version = agent.get("version") or (found.fields["version"] if found else 1)
         return {**agent, "type": "agent", "version": version}
 
-    def thing(self, home: str, key: str) -> Thing | None:
+    def thing(self, home: str, key: str) -> FakeThing | None:
         """Return a thing by its list and name; None if missing or deleted."""
         found = self.things.get(home, {}).get(key)
         return found if found and found.deleted is None else None
 
-    def alive(self, home: str) -> list[Thing]:
+    def alive(self, home: str) -> list[FakeThing]:
         """Return a list's things, oldest first, without the deleted."""
         return [thing for thing in self.things.get(home, {}).values() if thing.deleted is None]
 
-    def keep(self, what: str, parent: str = "", *, at: float, **fields: Any) -> Thing:
+    def keep(self, what: str, parent: str = "", *, at: float, **fields: Any) -> FakeThing:
         """Add a thing, created `at`; `what` begins the ids of its operations."""
-        return self._add(Thing, what, parent, at=at, **fields)
+        return self._add(FakeThing, what, parent, at=at, **fields)
 
     def _add(self, make: Callable[..., T], what: str, parent: str = "", *, at: float, **fields: Any) -> T:
         layout = LAYOUTS[what]
@@ -225,7 +224,8 @@ class World:
 
     def behaviour(self, agent: Shape) -> Behaviour:
         """Return how a pinned agent behaves: as from the start with the tools that it had, else by its tools."""
-        from_start, first = behaviour_of(agent["id"]), self.thing(f"agents/{agent['id']}/versions", "1")
+        from_start = next((preset.behaviour for preset in PRESETS if preset.agent == agent["id"]), None)
+        first = self.thing(f"agents/{agent['id']}/versions", "1")
         tools = self.snapshot(self.pinned(agent))["tools"]
         if from_start and (first is None or tools == first.fields["tools"]):
             return from_start
@@ -239,11 +239,11 @@ class World:
 
     def add_deployment(
         self, *, at: float | None = None, behaviour: Behaviour | None = None, **fields: Any
-    ) -> Deployment:
+    ) -> FakeDeployment:
         """Add a deployment, created `at` (default: now)."""
         if at is None:
             at = self.now()
-        deployment = self._add(Deployment, "deployments", at=at, **fields)
+        deployment = self._add(FakeDeployment, "deployments", at=at, **fields)
         deployment.behaviour = behaviour or self.behaviour(deployment.fields["agent"])
         deployment.replan(self.now())
         return deployment
@@ -255,13 +255,13 @@ class World:
         behaviour: Behaviour | None = None,
         initial_events: Sequence[dict[str, Any]] = (),
         **fields: Any,
-    ) -> Session:
+    ) -> FakeSession:
         """Add a session, created `at`."""
         fields["agent"] = self.snapshot(fields["agent"])
         behaviour = behaviour or self.behaviour(fields["agent"])
         if not behaviour.script:
             behaviour = DEMO
-        make = partial(Session, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
+        make = partial(FakeSession, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
         session = self._add(make, "sessions", at=at, **fields)
         if any(beat.type == DELIVERS for beat in behaviour.script):
             self._delivering.append(session)
@@ -275,12 +275,12 @@ class World:
 
     def start(
         self,
-        deployment: Deployment | str,
+        deployment: FakeDeployment | str,
         *,
         origin: Origin = "other",
         trigger: Literal["manual", "schedule", "retry"] = "manual",
         at: float | None = None,
-    ) -> Run:
+    ) -> FakeRun:
         """Start a run, by default now and as someone else. Raises Refusal."""
         if isinstance(deployment, str):
             deployment = self.deployments[deployment]
@@ -292,7 +292,7 @@ class World:
         if trigger == "schedule":
             context["scheduled_at"] = stamp(at)
         same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(fields["agent"])}
-        make = partial(Run, deployment=deployment, origin=origin)
+        make = partial(FakeRun, deployment=deployment, origin=origin)
         run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
         error = None
         version = self.thing(f"agents/{fields['agent']['id']}/versions", str(fields["agent"]["version"]))
@@ -340,22 +340,22 @@ class World:
 
     # Inspection: what tests ask.
 
-    def started(self, *, origin: Origin = "request") -> list[Run]:
+    def started(self, *, origin: Origin = "request") -> list[FakeRun]:
         """Return the runs of this origin started so far, oldest first."""
         with self.lock:
             self.settle()
             return [run for run in self.runs.values() if run.origin == origin]
 
-    def ending(self, run_id: str) -> RunEnd | None:
+    def ending(self, run_id: str) -> FakeEnd | None:
         """Return how a run truly ended; None while it goes on."""
         return self.runs[run_id].ending(self.now())
 
-    def seed_deployments(self, count: int, *, behaviour: Behaviour = DEMO) -> list[Deployment]:
+    def seed_deployments(self, count: int, *, behaviour: Behaviour = DEMO) -> list[FakeDeployment]:
         """Add `count` deployments with the same behaviour."""
         with self.lock:
             return [self.add_deployment(name=f"seed-{n:04}", behaviour=behaviour) for n in range(count)]
 
-    def seed_session(self) -> Session:
+    def seed_session(self) -> FakeSession:
         """Add the sessions that the samples belong to, a month old. Return the one that is everywhere in help."""
         about: dict[str, Any] = {"agent": {"id": WRITER, "type": "agent", "version": 1}, "initial_events": PROMPT}
         at = self.now() - MONTH
@@ -373,7 +373,7 @@ class World:
                 if fields["id"] not in self.things.get("files", {}):
                     self.keep("files", at=at, **fields)
 
-    def _fire(self, deployment: Deployment, due: float) -> None:
+    def _fire(self, deployment: FakeDeployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)
         deployment.replan(due)
         error = run.fields["error"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, NamedTuple, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -22,7 +22,7 @@ from qoder_cli.base.errors import (
     UsageError,
     WaitTimeout,
 )
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.model import Raw, Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, span, utc_text
@@ -32,7 +32,7 @@ from qoder_cli.input.prompt import interrupted_with
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.visible import quoted, visible
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
-from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, Waiting, look
+from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, PendingCall, look
 from qoder_cli.sessions.deciding import answers_in, decided, show_context
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.numbering import check, resolved
@@ -40,11 +40,9 @@ from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides
 from qoder_cli.sessions.state import names_agents, session_of, session_taking_messages
 from qoder_cli.sessions.story import events_so_far
 
-AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
 MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
-_LISTED = 10  # ids in a message
 _LONGEST_RESULT = 60  # characters of a result in a question
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions that are asked for
 _OVER = ("terminated", "archived")  # those in which nothing waits; in any other something may
@@ -64,17 +62,17 @@ class TypedSession(NamedTuple):
         return self.session_id
 
     def command(self, app: App, verb: str, *words: str) -> list[str]:
-        return app.command(ids.noun(self.id), verb, self.id, *words)
+        return app.command(ids.noun(self.id, verb), verb, self.id, *words)
 
 
 class Turn(NamedTuple):
     """A session before something is sent to it, and the keys of its events so far."""
 
-    session: dict[str, Any]
+    session: Raw
     before: set[str]
 
 
-class Waits(NamedTuple):
+class AfterAnswer(NamedTuple):
     """How a command waits: at most so long (seconds), until a session `rests`; `follows` then waits for what comes of
     what was sent, and returns that.
 
@@ -86,7 +84,7 @@ class Waits(NamedTuple):
     follows: Callable[[TypedSession, Turn | None, Events], object]
 
 
-def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
+def waiting_in(app: App, target: TypedSession, asked: Asked, session: Raw) -> list[PendingCall]:
     """Return the waiting calls of a session, each with the commands that answer it. Raises NoResponse if unclear.
 
     The run of the session and the name of its deployment are those that this machine has seen.
@@ -95,10 +93,11 @@ def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, 
     run_id = target.run.id if target.run else app.seen_names.run_of(target.session_id)
     name = app.seen_names.name_of(text(session.get("deployment_id")))
     found = [
-        Waiting(call.id, session, call, run_id, _commands(app, target, call), number, name)
+        PendingCall(call.id, session, call, run_id, _commands(app, target, call), number, name)
         for number, call in enumerate(asked.calls, 1)
     ]
-    return found + [Waiting(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
+    unread = [PendingCall(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
+    return found + unread
 
 
 def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
@@ -109,21 +108,21 @@ def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]
     return {verb: target.command(app, verb, call.id, *shown) for verb in verbs}
 
 
-def warn_of_hidden(app: App, calls: Sequence[Waiting]) -> None:
-    """Say which waiting calls cannot be shown whole, because a secret in them is hidden."""
+def warn_of_hidden(app: App, calls: Sequence[PendingCall]) -> None:
+    """Say which waiting calls cannot be shown in full, because a secret in them is hidden."""
     for call in filter(None, (waiting.call for waiting in calls)):
         if hides_secret(app, call):
             app.progress.warn(f"{named(call.id)} {HIDDEN}")
 
 
-def in_targets(app: App, targets: Iterable[TypedSession]) -> Iterator[list[Waiting]]:
+def in_targets(app: App, targets: Iterable[TypedSession]) -> Iterator[list[PendingCall]]:
     """Yield what waits in each session. Raises QoderError."""
     for target in [*targets]:
         session = session_of(app, target.session_id)
         yield waiting_in(app, target, look(app.client, target.session_id), session)
 
 
-def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
+def everywhere(app: App, since: str) -> Iterator[list[PendingCall]]:
     """Yield what waits in the sessions created `since`. Raises ApiError.
 
     Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
@@ -133,7 +132,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
     start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
     looked, failures = 0, list[ApiError]()
 
-    def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
+    def read(session: Raw) -> list[PendingCall] | ApiError:
         id = str(session["id"])
         try:
             asked = look(app.client, id, threads=names_agents(session))
@@ -142,7 +141,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
             return error
 
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
-        for found in in_order(read, _open_sessions(pages, start), at_a_time=AT_A_TIME):
+        for found in in_order(read, _open_sessions(pages, start)):
             looked += 1
             app.progress.beat()
             if isinstance(found, NotFound) and found.enveloped:
@@ -160,7 +159,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
         raise failures[0]
 
 
-def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[dict[str, Any]]]:
+def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[Raw]]:
     """Return since when, and the pages of the list, of which the first has been read. Raises ApiError."""
     start = app.when(since, option="--since")
     pages = app.client.pages(
@@ -169,9 +168,9 @@ def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[dict[str, A
     return start, chain([next(pages)], pages)
 
 
-def _open_sessions(pages: Iterator[dict[str, Any]], start: datetime) -> Iterator[dict[str, Any]]:
+def _open_sessions(pages: Iterator[Raw], start: datetime) -> Iterator[Raw]:
     seen: set[str] = set()
-    page: dict[str, Any] = {}
+    page: Raw = {}
     for page in pages:
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
@@ -180,7 +179,7 @@ def _open_sessions(pages: Iterator[dict[str, Any]], start: datetime) -> Iterator
                 seen.add(id)
                 yield session
     if not says_whether_more(page):
-        raise NoResponse("the list of sessions does not say whether it is whole, so more calls may wait")
+        raise NoResponse("the list of sessions does not say whether it is complete, so more calls may wait")
 
 
 def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
@@ -238,7 +237,7 @@ class Decision(NamedTuple):
     """What is to be sent to calls that wait, as they were `asked` about."""
 
     asked: Asked
-    answers: Sequence[tuple[Call, dict[str, Any]]]
+    answers: Sequence[tuple[Call, Raw]]
 
     @property
     def done(self) -> dict[str, str]:
@@ -285,18 +284,18 @@ def decide(
 
 
 def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_blind: bool) -> None:
-    """Refuse to approve what cannot be shown whole; if it is named to be approved blindly, warn. Raises UsageError."""
+    """Refuse to approve what cannot be shown in full; warn if it is to be approved blindly. Raises UsageError."""
     for call in calls:
         if not hides_secret(app, call):
             continue
         what = f"{named(call.id)} {HIDDEN}"
         if is_blind:
-            app.progress.warn(f"{what}; it is approved without having been shown whole")
+            app.progress.warn(f"{what}; it is approved without having been shown in full")
             continue
         if not yes:
             show_call(app, call)
         hint, next = "only its id and --yes alone approve it, unseen; to deny it", target.command(app, "deny", call.id)
-        raise UsageError(f"{what}, so it cannot be shown whole; nothing was sent", hint=hint, next=next)
+        raise UsageError(f"{what}, so it cannot be shown in full; nothing was sent", hint=hint, next=next)
 
 
 def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
@@ -304,11 +303,11 @@ def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
     for call in calls:
         if is_too_long(app, call):
             show_call(app, call)
-            why = f"{named(call.id)} {TOO_LONG}, so it cannot be shown whole and is not asked about; nothing was sent"
+            why = f"{named(call.id)} {TOO_LONG}, so it cannot be shown in full and is not asked about; nothing was sent"
             raise UsageError(why, hint=TO_READ_IT, next=target.command(app, "pending", "--json"))
 
 
-def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | None) -> object:
+def deliver(app: App, target: TypedSession, decision: Decision, waits: AfterAnswer | None) -> object:
     """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
     asked, answers = decision
     done, calls = decision.done, [call.id for call, _ in answers]
@@ -378,7 +377,7 @@ class ToSay(NamedTuple):
 
 
 def send_message(
-    app: App, target: TypedSession, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool
+    app: App, target: TypedSession, to_say: ToSay, *, began: float, waits: AfterAnswer | None, stays: bool
 ) -> object:
     """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
@@ -413,7 +412,7 @@ def _say_now(
 
 
 def _say_when_idle(
-    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, waits: Waits, *, began: float, stays: bool
+    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, waits: AfterAnswer, *, began: float, stays: bool
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
     if to_say.interrupts and look(app.client, target.session_id, main_only=True).is_busy:
@@ -449,8 +448,8 @@ def _say_when_idle(
 @contextmanager
 def _unsent(delivery: Delivery, again: list[str]) -> Iterator[None]:
     """If this block ends before the message is sent, say so in the error, and how to send it: `again`."""
-    words: dict[str, Any] = {"hint": "to send it", "next": again}
-    about: dict[str, Any] = {"session_id": delivery.session_id, "run_state": "going"}
+    words: Raw = {"hint": "to send it", "next": again}
+    about: Raw = {"session_id": delivery.session_id, "run_state": "going"}
     try:
         yield
     except Signalled as signalled:
@@ -482,7 +481,7 @@ class Answered(TypedDict):
     session_id: Annotated[str, "session id"]
     calls: Annotated[list[AnsweredCall], "each call, and what was done with it"]
     still_waiting: Annotated[list[str], "ids of the calls that still wait"]
-    events: Annotated[list[dict[str, Any]], "what the server made of it"]
+    events: Annotated[list[Raw], "what the server made of it"]
 
 
 def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str], events: Events) -> None:
@@ -504,4 +503,4 @@ def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str]
 
 
 def _listed(ids: Sequence[str]) -> str:
-    return few(list(map(named, ids)), _LISTED)
+    return few(list(map(named, ids)))

@@ -249,7 +249,7 @@ class Answers:
             unknown = recovery.doubt(why, cause, may_repeat)
             if not self._recorded:
                 return unknown
-            stop = app.command("session", "cancel", session_id)
+            stop = app.command("run", "cancel", session_id)
             return unknown.with_(message=self._recorded, hint="to stop the agent", next=stop)
 
         self._write = Write(app.client, self._request, self._read, recovery._replace(doubt=doubt))

@@ -51,13 +51,13 @@ if TYPE_CHECKING:
 READ_WITHIN = 10.0  # seconds for one reading back
 _NO_THREADS = (404, 405, 501)  # how a server without threads answers
 
-KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
+CALL_KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
 STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it: a person, or the tool itself.
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
 DONE = {"allow": "approved", "approve": "approved", "deny": "denied"}  # what an answer says, in either form, did
 DOING = {"approved": "approving", "denied": "denying", "answered": "answering"}
-_ASKED_FOR = (*STATUSES, *THREAD_STATUSES, *KINDS, *ANSWERS)
+_ASKED_FOR = (*STATUSES, *THREAD_STATUSES, *CALL_KINDS, *ANSWERS)
 
 
 class Terms(TypedDict):
@@ -84,7 +84,7 @@ class Call:
 
     @classmethod
     def of(cls, session_id: str, event: dict[str, Any]) -> "Call":
-        kind, thread = KINDS[str(event.get("type"))], text(event.get("session_thread_id"))
+        kind, thread = CALL_KINDS[str(event.get("type"))], text(event.get("session_thread_id"))
         return cls(session_id, str(event["id"]), kind, called(event), event.get("input"), thread, event)
 
     @property
@@ -392,14 +392,14 @@ def _asks(call: dict[str, Any]) -> bool:
 
 
 def _is_call(event: dict[str, Any], id: str) -> bool:
-    return event.get("type") in tuple(KINDS) and event.get("id") == id
+    return event.get("type") in tuple(CALL_KINDS) and event.get("id") == id
 
 
 def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
-# The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
+# The columns of what waits; in a pipe they are only ever appended.
 COLUMNS = (
     *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
     *("number", "mcp_server_name", "thread", "input_sha256", "deployment_name"),
@@ -412,25 +412,19 @@ FIRST = (
 _MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
 
 
-_IDS = "ids; run is null unless one was named, or this machine has seen whose session it is"
-_SAME = "the same"
-_ASKED = "when it was made"
+_IDS = "ids; run_id is null unless one was named, or this machine has seen whose session it is"
 
 
 class WaitingData(Terms):
     """A call that waits for an answer; all of its terms are null if it cannot be read."""
 
-    run: Annotated[str | None, _IDS]
-    session: Annotated[str, _IDS]
-    deployment: Annotated[str | None, _IDS]
-    run_id: Annotated[str | None, _SAME]
-    session_id: Annotated[str, _SAME]
-    deployment_id: Annotated[str | None, _SAME]
+    run_id: Annotated[str | None, _IDS]
+    session_id: Annotated[str, _IDS]
+    deployment_id: Annotated[str | None, _IDS]
     deployment_name: Annotated[str | None, "the deployment's name, if this machine has seen it"]
     call: Annotated[str, "id of the call, evt_…"]
     length: Annotated[int | None, "of its input in one line, in characters"]
-    asked: Annotated[str | None, _ASKED]
-    asked_at: Annotated[str | None, _ASKED]
+    asked_at: Annotated[str | None, "when it was made"]
     credits: Annotated[Number | float | str | None, "what its session has used"]
     number: Annotated[int | None, "its place among the calls of its session"]
     input_sha256: Annotated[
@@ -444,7 +438,7 @@ class WaitingData(Terms):
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingCall:
     """A row of `pending`: a waiting call, None if unreadable, and its session."""
 
     id: str
@@ -499,14 +493,13 @@ class Waiting:
         return text(self.session.get("deployment_id"))
 
     def as_json(self) -> WaitingData:
-        """Return its JSON: the whole input, the commands that answer, as words, and the columns by their names.
+        """Return its JSON: the whole input, and the commands that answer, as words.
 
-        `waits` is none of them: two readings of a call that waits are equal.
+        How long it has waited is not in it: two readings of a call that waits are equal.
         """
-        call, asked = self.call, None
-        terms: Terms = {"kind": None, "name": None, "mcp_server_name": None, "input": None, "thread": None}
-        if call is not None:
-            terms, asked = call.terms, event_time(call.event)
+        call = self.call
+        unreadable: Terms = {"kind": None, "name": None, "mcp_server_name": None, "input": None, "thread": None}
+        terms = unreadable if call is None else call.terms
         data: WaitingData = {
             "run_id": self.run_id,
             "session_id": str(self.session.get("id")),
@@ -519,13 +512,9 @@ class Waiting:
             "thread": terms["thread"],
             "input": terms["input"],
             "input_sha256": None if call is None else call.sha256,
-            "asked_at": asked,
+            "asked_at": None if call is None else event_time(call.event),
             "credits": Run(self.session).credits,
             "answer": self.commands,
-            "run": self.run_id,
-            "session": str(self.session.get("id")),
-            "deployment": self.deployment_id,
-            "asked": asked,
             "length": None if call is None else len(in_a_line(call.input)),
             "number": self.number,
         }

@@ -22,7 +22,7 @@ from qoder_cli.policy.calls import BASH, Subject, called
 from qoder_cli.policy.deciding import Verdict, decide, may_move
 from qoder_cli.policy.rules import Policy
 from qoder_cli.sessions.answers import Answers, confirmation, is_denial
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, look, threads_of
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, PendingCall, look, threads_of
 from qoder_cli.sessions.guard import guard_of, guarded, loaded, subject_of, with_ids
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
@@ -33,13 +33,12 @@ LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a co
 SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
 MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
-_LISTED = 10  # ids in a message
 NO_RULE = "no rule fits"
 _SAYS_WHERE = ("agent.tool_use", "user.tool_confirmation")
 _HIDES = "it holds a secret of yours, or what stands for one"
 
 
-class Judged(NamedTuple):
+class JudgedCall(NamedTuple):
     """A call, and what the policy says of it."""
 
     call: Call
@@ -56,7 +55,7 @@ def opened(app: App, path: str) -> Policy:
 
 def judged(
     app: App, policy: Policy, asked: Asked, session: Mapping[str, Any], *, is_past: bool = False
-) -> list[Judged]:
+) -> list[JudgedCall]:
     """Return what a policy says of each call that waits in a session, {} if that cannot be read.
 
     With `is_past`, the calls are all that were made in it, oldest first.
@@ -73,12 +72,12 @@ def judged(
             verdict = decide(policy, subject)
         else:
             verdict = Verdict("ask", (), "the policy is for other deployments")
-        judgements.append(Judged(call, subject, verdict))
+        judgements.append(JudgedCall(call, subject, verdict))
     placed = _where_the_shell_is(app, policy, asked, judgements, is_past=is_past)
     return [judgement._replace(verdict=_kept(app, judgement, session)) for judgement in placed]
 
 
-def _kept(app: App, judgement: Judged, session: Mapping[str, Any]) -> Verdict:
+def _kept(app: App, judgement: JudgedCall, session: Mapping[str, Any]) -> Verdict:
     """Return what a policy says, unless it is more than it may."""
     if hides_secret(app, judgement.call):
         return Verdict("ask", (), _HIDES)
@@ -88,13 +87,12 @@ def _kept(app: App, judgement: Judged, session: Mapping[str, Any]) -> Verdict:
 
 
 def _where_the_shell_is(
-    app: App, policy: Policy, asked: Asked, judgements: Sequence[Judged], *, is_past: bool
-) -> list[Judged]:
+    app: App, policy: Policy, asked: Asked, judgements: Sequence[JudgedCall], *, is_past: bool
+) -> list[JudgedCall]:
     """Return judgements that hold where the shell has left its folder, if it may have."""
-    elsewhere = [decide(policy, replace(each.subject, in_work=False)) for each in judgements]
-    depends = any(
-        each.verdict.answer == "allow" != other.answer for each, other in zip(judgements, elsewhere, strict=True)
-    )
+    elsewhere = [decide(policy, replace(judgement.subject, in_work=False)) for judgement in judgements]
+    pairs = zip(judgements, elsewhere, strict=True)
+    depends = any(judgement.verdict.answer == "allow" != other.answer for judgement, other in pairs)
     if not depends:
         return [*judgements]
     has_moved = not is_past and _has_moved(app, policy, asked, judgements)
@@ -105,12 +103,12 @@ def _where_the_shell_is(
     return placed
 
 
-def _has_moved(app: App, policy: Policy, asked: Asked, judgements: Sequence[Judged]) -> bool:
+def _has_moved(app: App, policy: Policy, asked: Asked, judgements: Sequence[JudgedCall]) -> bool:
     """Return whether a call of a session may have left its shell in another folder, or may before these are run.
 
     A call that was denied did not run, nor will one that is about to be.
     """
-    stopped = {each.call.id for each in judgements if each.verdict.answer == "deny"}
+    stopped = {judgement.call.id for judgement in judgements if judgement.verdict.answer == "deny"}
     movers: set[str] = set()
     try:
         for events in Log(app.client, asked.session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
@@ -131,15 +129,16 @@ def _moves(policy: Policy, session_id: str, event: dict[str, Any]) -> bool:
     return may_move(policy, subject_of(call, {}, is_main=True))
 
 
-def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[Waiting]:
+def with_verdicts(app: App, policy: Policy, waiting: Sequence[PendingCall]) -> list[PendingCall]:
     """Return the calls that wait in a session with what a policy says of each."""
-    calls = tuple(each.call for each in waiting if each.call is not None)
+    calls = tuple(waiting_call.call for waiting_call in waiting if waiting_call.call is not None)
     verdicts: dict[str, Verdict] = {}
     if calls:
         asked = Asked(calls[0].session_id, calls)
-        verdicts = {each.call.id: each.verdict for each in judged(app, policy, asked, waiting[0].session)}
+        judgements = judged(app, policy, asked, waiting[0].session)
+        verdicts = {judgement.call.id: judgement.verdict for judgement in judgements}
     unread = Verdict("ask", (), "it cannot be read in full")
-    return [replace(each, verdict=verdicts.get(each.id, unread)) for each in waiting]
+    return [replace(waiting_call, verdict=verdicts.get(waiting_call.id, unread)) for waiting_call in waiting]
 
 
 def main_threads(app: App, session_id: str) -> set[str]:
@@ -149,8 +148,8 @@ def main_threads(app: App, session_id: str) -> set[str]:
     rows: list[dict[str, Any]] = []
     with suppress(ApiError):  # then none is
         rows = threads_of(app.client, session_id)
-    found = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
-    return found if len(found) == 1 else set()
+    main = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
+    return main if len(main) == 1 else set()
 
 
 def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:
@@ -169,21 +168,21 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
         session: dict[str, Any] = {}
         with suppress(ApiError):  # then it is of no deployment
             session = read_session(app.client, session_id, within=READ_WITHIN)
-        found = judged(app, policy, asked, session)
+        judgements = judged(app, policy, asked, session)
         noted = decided.of_session(app.store, app.settings, session_id)
         _settle(app, asked, noted)
-        to_send, left = _to_send(app, found, asked, noted)
+        to_send, left = _to_send(app, judgements, asked, noted)
         if to_send:
             _send(app, policy, asked, to_send, run_id)
         return [*left, *asked.unreadable]
 
 
 def _to_send(
-    app: App, found: Sequence[Judged], asked: Asked, noted: Mapping[str, PolicyDecision]
-) -> tuple[list[Judged], list[str]]:
+    app: App, judgements: Sequence[JudgedCall], asked: Asked, noted: Mapping[str, PolicyDecision]
+) -> tuple[list[JudgedCall], list[str]]:
     """Return what is to be sent, and the calls that are left for a person."""
-    to_send, left = list[Judged](), list[str]()
-    for judgement in found:
+    to_send, left = list[JudgedCall](), list[str]()
+    for judgement in judgements:
         id, answer, why = judgement.call.id, judgement.verdict.answer, judgement.verdict.why
         if (before := noted.get(id)) is not None:
             if before.asked_by == asked.asked_by[id]:
@@ -210,19 +209,20 @@ def _note_once(app: App, words: str) -> None:
 def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None:
     """Find out what became of decisions on calls that still wait, but those sent just now. Raises OutcomeUnknown."""
     calls = {call.id: call for call in asked.calls}
-    over = [each.call for each in noted.values() if each.state == "sending" and each.call not in asked.waiting]
+    over = [call for call, decision in noted.items() if decision.state == "sending" and call not in asked.waiting]
     if over:
         decided.mark(app.store, app.settings, asked.session_id, over, "gone")
-    waiting = [each for each in noted.values() if each.call in calls and _is_open(app, each, asked)]
+    waiting = [decision for decision in noted.values() if decision.call in calls and _is_open(app, decision, asked)]
     if not waiting:
         return
     ids = [decision.call for decision in waiting]
-    app.progress.note(f"an earlier decision on {few(ids, _LISTED)} does not show; looking for it for up to 30 s")
-    write = Answers(app, asked, [(calls[each.call], confirmation(calls[each.call], each.answer)) for each in waiting])
+    app.progress.note(f"an earlier decision on {few(ids)} does not show; looking for it for up to 30 s")
+    said = [(calls[decision.call], confirmation(calls[decision.call], decision.answer)) for decision in waiting]
+    write = Answers(app, asked, said)
     if write.shown_within(LOOKS) is None:
-        next = app.command("session", "pending", asked.session_id)
+        next = app.command("run", "pending", asked.session_id)
         raise OutcomeUnknown(
-            f"unknown whether an earlier command delivered the policy's decision on {few(ids, _LISTED)}",
+            f"unknown whether an earlier command delivered the policy's decision on {few(ids)}",
             hint="to see whether it still waits, and decide yourself",
             next=next,
             session_id=asked.session_id,
@@ -239,18 +239,18 @@ def _is_open(app: App, decision: PolicyDecision, asked: Asked) -> bool:
     return is_same_ask and (decision.state == "gone" or app.clock.now() - decision.at > SHOWS_WITHIN)
 
 
-def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run_id: str) -> None:
+def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall], run_id: str) -> None:
     """Note, say and send answers. Raises QoderError."""
     session_id, store, settings = asked.session_id, app.store, app.settings
-    notes = [_decision(app, policy, asked, each, run_id) for each in to_send]
+    notes = [_decision(app, policy, asked, judgement, run_id) for judgement in to_send]
     mine = decided.put(store, settings, notes)
     if mine is None:
         raise UsageError("the policy's decisions cannot be stored on this machine; nothing was sent")
-    to_send = [each for each in to_send if each.call.id in mine]
+    to_send = [judgement for judgement in to_send if judgement.call.id in mine]
     if not to_send:
         return
-    ids = [each.call.id for each in to_send]
-    write = Answers(app, asked, [(each.call, _event(each)) for each in to_send])
+    ids = [judgement.call.id for judgement in to_send]
+    write = Answers(app, asked, [(judgement.call, _event(judgement)) for judgement in to_send])
     try:
         with _forgotten_unless(app, write, session_id, ids):
             for note in notes:
@@ -279,11 +279,11 @@ def _forgotten_unless(app: App, write: Answers, session_id: str, calls: Sequence
         raise
 
 
-def _event(judgement: Judged) -> dict[str, Any]:
+def _event(judgement: JudgedCall) -> dict[str, Any]:
     return confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because)
 
 
-def _decision(app: App, policy: Policy, asked: Asked, judgement: Judged, run_id: str) -> PolicyDecision:
+def _decision(app: App, policy: Policy, asked: Asked, judgement: JudgedCall, run_id: str) -> PolicyDecision:
     call, verdict = judgement.call, judgement.verdict
     given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())

@@ -19,11 +19,11 @@ from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, THREAD_STATUSES, is_
 from qoder_cli.base.pool import Task, begin, throw
 from qoder_cli.input.editor import Editor, Leave
 from qoder_cli.sessions.answers import Delivery, interruption, message
-from qoder_cli.sessions.asks import KINDS, Asked, look
+from qoder_cli.sessions.asks import CALL_KINDS, Asked, look
 from qoder_cli.sessions.deciding import prompted
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
-from qoder_cli.sessions.page import Page
+from qoder_cli.sessions.page import ChatPage
 from qoder_cli.sessions.state import session_taking_messages
 
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
@@ -97,7 +97,7 @@ class Activity:
             self._sent = set()
         if kind == "session.status_idle" and self._sent:
             return
-        if kind in KINDS:
+        if kind in CALL_KINDS:
             self._asks_a_person = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
         if kind in THREAD_STATUSES:
             self._asking_threads.discard(event.get("session_thread_id"))
@@ -137,7 +137,7 @@ class Chat:
         self._log = Log(app.client, session_id)
         self._inbox: SimpleQueue[Callable[[], str]] = SimpleQueue()  # each returns lines to write
         self._ours: set[str] = set()  # messages already on the page
-        self._page = Page(app.out)
+        self._page = ChatPage(app.out)
         self._editor = Editor(self, app.out)
         self._interruption: Task[None] | None = None
 

@@ -32,7 +32,6 @@ _LONGEST_NAME = 100  # characters of a name or title
 _MARGIN = "  > "  # the margin of what the agent said
 _READ = 20  # events in a portion
 _MOST_PORTIONS = 5  # where a server sends other events too
-_LISTED = 10  # ids in a line
 
 _QUESTION = "[y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]"
 _OF_DENY = "[n]o [w]hy not [r]est: deny [?]"
@@ -82,7 +81,8 @@ def _last_message(app: App, session_id: str, width: int) -> list[str]:
     message: dict[str, Any] | None = None
     try:
         for events in islice(portions, _MOST_PORTIONS):
-            message = next((event for event in events if _is_message(event)), None)
+            messages = (event for event in events if event.get("type") == "agent.message")
+            message = next((event for event in messages if message_text(event).strip()), None)
             if message is not None:
                 break
         else:
@@ -102,10 +102,6 @@ def _last_message(app: App, session_id: str, width: int) -> list[str]:
     return [f"the agent said last{ago}:", *rows]
 
 
-def _is_message(event: dict[str, Any]) -> bool:
-    return event.get("type") == "agent.message" and bool(message_text(event).strip())
-
-
 def decided(
     app: App,
     calls: Sequence[Call],
@@ -117,7 +113,7 @@ def decided(
 ) -> Decided:
     """Show calls and ask about each. Return the answers, also to others that are `waiting`. Raises UsageError, Late.
 
-    What cannot be shown whole is not asked about, nor what takes a result; the first may be denied with the rest.
+    What cannot be shown in full is not asked about, nor what takes a result; the first may be denied with the rest.
     `because` is the reason of a refusal, unless one is typed.
     """
     answers: Decided = {}
@@ -152,7 +148,7 @@ def decided(
 
 def _say(app: App, doing: str, calls: Sequence[Call]) -> None:
     if len(calls) > 1:
-        app.err.print(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls], _LISTED)}\n")
+        app.err.print(f"{doing} {len(calls)} calls: {few([named(call.id) for call in calls])}\n")
 
 
 def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
@@ -161,9 +157,9 @@ def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
         return True  # whatever it hides, it is only denied
     why = withheld(app, call)
     if why:
-        app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
+        app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown in full")
     elif call.kind == "custom":
-        how = shlex.join(app.command("session", "answer", call.session_id, call.id, "--with"))
+        how = shlex.join(app.command("run", "answer", call.session_id, call.id, "--with"))
         app.progress.note(f"to give its result: {how} TEXT")
     return not why and call.kind != "custom"
 

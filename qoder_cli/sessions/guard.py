@@ -64,7 +64,7 @@ def guard_of(app: App) -> Policy | None:
         return None
     if not app.replies.guards:
         if not os.path.isabs(setting.value):
-            raise UsageError(f"{setting.source} must be a whole path, from / on", hint="write the whole path")
+            raise UsageError(f"{setting.source} must be an absolute path, from / on", hint="write the absolute path")
         app.replies.guards.append(loaded(app, setting.value))
     guard: Policy = app.replies.guards[0]
     return guard

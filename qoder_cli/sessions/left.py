@@ -23,7 +23,7 @@ class Looking:
     """A look at a run's session, whose `state` an observer reads.
 
     The first page that is asked for has what the run left, too. Where that is not all, the log goes on with what
-    decides alone: a long one is not read whole.
+    decides alone: a long one is not read in full.
     """
 
     def __init__(self, client: "Client", run: Run) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, NotFound, QoderError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import array, filled, is_new, mapping, text
+from qoder_cli.base.model import Raw, array, filled, is_new, mapping, text
 from qoder_cli.base.outcome import RUNNING, event_at, event_key
 from qoder_cli.base.polling import poll
 from qoder_cli.http.answers import no_response
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 T = TypeVar("T")
-Events = list[dict[str, Any]]
-Pages = Callable[..., Iterator[dict[str, Any]]]  # as `Client.pages`
+Events = list[Raw]
+Pages = Callable[..., Iterator[Raw]]  # as `Client.pages`
 
 PAGE = 100  # events; the API's limit
 REMEMBERED = 10_000  # events remembered, to skip repeats
@@ -37,7 +37,7 @@ def events_path(session_id: str) -> str:
     return f"/sessions/{segment(session_id)}/events"
 
 
-def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
+def message_text(event: Raw, *, kinds: bool = False) -> str:
     """Return a message's text, with the `kinds` of other blocks. Older servers send a string."""
     content = event.get("content")
     if isinstance(content, str):
@@ -77,7 +77,7 @@ class Log:
         self.session_id = session_id
         self.last: str | None = None  # its id
         self._path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
-        self._query: dict[str, Any] = {"limit": PAGE, "order": "asc", **(filters or {})}
+        self._query: Raw = {"limit": PAGE, "order": "asc", **(filters or {})}
         if thread:  # its stream is not below events, and it takes only limit and cursor (api.md#threads)
             of_thread = f"/sessions/{segment(session_id)}/threads/{segment(thread)}"
             self._path, self.stream, self._query = f"{of_thread}/events", f"{of_thread}/stream", {"limit": PAGE}
@@ -97,7 +97,7 @@ class Log:
         limit: int = PAGE,
         within: float | None = None,
         retry: bool = True,
-        on_event: Callable[[dict[str, Any]], None] | None = None,
+        on_event: Callable[[Raw], None] | None = None,
     ) -> Iterator[Events]:
         """Yield events in portions, newest first, each once. Raises ApiError.
 
@@ -128,7 +128,7 @@ class Log:
             if is_over:
                 return
 
-    def newest(self, count: int, wanted: Callable[[dict[str, Any]], bool] = lambda event: True) -> Events:
+    def newest(self, count: int, wanted: Callable[[Raw], bool] = lambda event: True) -> Events:
         """Return the newest `count` events that are wanted, oldest first; read few others. Raises ApiError."""
         found: Events = []
         pages = max(-(-count // PAGE), 1)
@@ -151,7 +151,7 @@ class Log:
                 self.last = None  # it is unknown: all is read again, each new once
             raise
 
-    def hear(self, event: dict[str, Any], *, is_next: bool = False) -> Events:
+    def hear(self, event: Raw, *, is_next: bool = False) -> Events:
         """Return a stream's event, if it is new. The list is read on from it, if it follows the last one."""
         new = self._new([event])
         types = self._query.get("types[]")
@@ -165,14 +165,14 @@ class Log:
             is_new(event_key({"id": self.last}), self._seen, most=REMEMBERED)
         return [event for event in events if is_new(event_key(event), self._seen, most=REMEMBERED)]
 
-    def _read_to(self, page: dict[str, Any]) -> Events:
+    def _read_to(self, page: Raw) -> Events:
         """Return the events of a page, after which the list is to be read on."""
         events = _events(page)
         newest = text(events[-1].get("id")) if events else None
         self.last = text(page.get("last_id")) or newest or self.last
         return events
 
-    def _asking_for(self, types: Sequence[str]) -> dict[str, Any]:
+    def _asking_for(self, types: Sequence[str]) -> Raw:
         return {**filled({"types[]": tuple(types)}), **self._query}
 
     def _pages(
@@ -181,22 +181,22 @@ class Log:
         *,
         within: float | None = None,
         retry: bool,
-        on_event: Callable[[dict[str, Any]], None] | None = None,
-    ) -> Iterator[dict[str, Any]]:
+        on_event: Callable[[Raw], None] | None = None,
+    ) -> Iterator[Raw]:
         """Return the pages of the list; with patience, the first may be found later. Raises ApiError."""
-        how: dict[str, Any] = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
+        how: Raw = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
         begin = partial(self._list, self._path, query, **how)
         pages = begin()
         if self._patience:
             pages = self._found_in_time(begin)
         return map(partial(self._checked, on_event=on_event), pages)
 
-    def _found_in_time(self, begin: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    def _found_in_time(self, begin: Callable[[], Iterator[Raw]]) -> Iterator[Raw]:
         """Return pages once the first is found, if that is while there is patience. Raises ApiError."""
         clock = self.client.clock
         until = clock.monotonic() + self._patience
 
-        def found() -> Iterator[dict[str, Any]]:
+        def found() -> Iterator[Raw]:
             pages = begin()
             return chain([next(pages)], pages)
 
@@ -207,7 +207,7 @@ class Log:
         self._patience = 0.0
         return pages
 
-    def _checked(self, page: dict[str, Any], *, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+    def _checked(self, page: Raw, *, on_event: Callable[[Raw], None] | None) -> Raw:
         """Return a page of events, which `on_event` gets. Raises NoResponse unless it is one of this session's."""
         if isinstance(page, jsontext.Repeated):
             raise no_response("the response names a field twice", retryable=False)
@@ -220,12 +220,12 @@ class Log:
         return page
 
 
-def _events(page: dict[str, Any]) -> Events:
+def _events(page: Raw) -> Events:
     """Return the events of a page; what is not an object is ignored."""
     return [event for event in map(mapping, page["data"]) if event]
 
 
-def is_last(page: dict[str, Any]) -> bool:
+def is_last(page: Raw) -> bool:
     """Return whether no page of a list follows; what `has_more` says must be understood."""
     return page.get("has_more") in (None, False) and not text(page.get("next_page"))
 
@@ -238,15 +238,15 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
     return [before, *dates] == sorted([before, *dates], reverse=True)
 
 
-def in_order(events: Iterable[dict[str, Any]]) -> Events:
+def in_order(events: Iterable[Raw]) -> Events:
     """Return events oldest first, each once: as they come, or by their times."""
-    found: dict[str, tuple[dict[str, Any], float | None]] = {}
+    found: dict[str, tuple[Raw, float | None]] = {}
     for event, at in dated(list(events)):
         found.setdefault(event_key(event), (event, at))
     return by_time(list(found.values()))
 
 
-def dated(events: Sequence[dict[str, Any]], read: Container[str] = ()) -> list[tuple[dict[str, Any], float | None]]:
+def dated(events: Sequence[Raw], read: Container[str] = ()) -> list[tuple[Raw, float | None]]:
     """Return events oldest first, each with its time or that of the one before it; `read` are the keys of earlier ones.
 
     Where the newest comes first, they are turned around.
@@ -254,7 +254,7 @@ def dated(events: Sequence[dict[str, Any]], read: Container[str] = ()) -> list[t
     times = list(map(event_at, events))
     if _is_newest_first(events, times, read):
         events, times = events[::-1], times[::-1]
-    found: list[tuple[dict[str, Any], float | None]] = []
+    found: list[tuple[Raw, float | None]] = []
     last: float | None = None
     for event, at in zip(events, times, strict=True):
         if at is not None:
@@ -271,7 +271,7 @@ def by_time(items: list[tuple[T, float | None]]) -> list[T]:
     return list(map(itemgetter(0), items))
 
 
-def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | None], read: Container[str]) -> bool:
+def _is_newest_first(events: Sequence[Raw], times: Sequence[float | None], read: Container[str]) -> bool:
     """Return whether the newest comes first, as on servers that ignore the order asked for.
 
     Where times do not tell: what is new comes after what was read before, and the agent's work after its beginning.

@@ -16,7 +16,7 @@ from qoder_cli.base.errors import ApiError, Rejected, UsageError
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.local.numbered import Numbered, keep, kept
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.asks import Asked, Call, Waiting, look
+from qoder_cli.sessions.asks import Asked, Call, PendingCall, look
 from qoder_cli.sessions.transcript import in_a_line
 
 LONGEST_NAME = 40  # characters of a tool's name in a line
@@ -74,7 +74,7 @@ def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
 
 
 def _list(app: App, session_id: str) -> list[str]:
-    return app.looking("session", "pending", session_id)
+    return app.looking("run", "pending", session_id)
 
 
 def shows_numbers(app: App) -> bool:
@@ -82,7 +82,7 @@ def shows_numbers(app: App) -> bool:
     return app.output.is_drawn and app.out.is_terminal
 
 
-def to_show(app: App, calls: list[Waiting]) -> list[Waiting]:
+def to_show(app: App, calls: list[PendingCall]) -> list[PendingCall]:
     """Return the calls of a session as a list is about to show them; to a person, by numbers that are kept."""
     if not (calls and shows_numbers(app)):
         return calls
@@ -123,13 +123,13 @@ def list_waiting(app: App, session_id: str, id: str) -> None:
         app.progress.note(_how(app, id, calls[0], "1"))
 
 
-def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[Waiting]) -> str:
+def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[PendingCall]) -> str:
     """Return how to answer one of the calls shown by its number; `typed` are the runs and sessions that were named."""
     [first, *_] = [waiting for waiting in shown if waiting.number]
     assert first.call is not None  # it has a number
     sessions = {str(waiting.session.get("id")) for waiting in shown}
     if len(sessions) > 1:
-        return _how(app, "SESSION", first.call, "NUMBER")
+        return _how(app, "RUN", first.call, "NUMBER")
     if len(typed) == 1:
         return _how(app, typed[0], first.call, "1")
     [session] = sessions
@@ -137,8 +137,8 @@ def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[Waiting]) -> s
 
 
 def _how(app: App, target: str, call: Call, number: str) -> str:
-    noun = "session" if target == "SESSION" else ids.noun(target)
     verb, more = "approve", ""
     if call.kind == "custom":
         verb, more = "answer", " --with TEXT"
-    return f"to decide on one by its number: {shlex.join(app.looking(noun, verb, target, number))}{more}"
+    command = shlex.join(app.looking("run", verb, target, number))
+    return f"to decide on one by its number: {command}{more}"

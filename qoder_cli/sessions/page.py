@@ -17,7 +17,7 @@ _REMEMBERED = 100  # messages
 _LONGEST_PREVIEW = 4_000  # characters, of which the newest rows are shown
 
 
-class Page:
+class ChatPage:
     """Turns events into lines, and parts of messages into a preview: the whole message follows, and counts."""
 
     def __init__(self, screen: Screen) -> None:

@@ -33,7 +33,7 @@ TOO_LONG = f"has over {MOST_SHOWN:,} characters, or over {MOST_ROWS:,} lines her
 TO_READ_IT = "read all of it, and then answer with --input-sha256 HEX and --yes"
 
 
-class _Picture(NamedTuple):
+class _CallPicture(NamedTuple):
     """A call as the terminal shows it; `length` is that of its input in characters."""
 
     rows: list[str]
@@ -41,7 +41,7 @@ class _Picture(NamedTuple):
     is_whole: bool  # otherwise the rows are its beginning
 
 
-def _picture(app: App, call: Call) -> _Picture:
+def _picture(app: App, call: Call) -> _CallPicture:
     width = terminal_width() - len(_MARGIN) - 2
     where = f" on thread {visible(call.thread)}" if call.thread else ""
     parts = (f"the agent asks to run {visible(call.name)}", f" ({call.kind}, {visible(call.id)}){where}:")
@@ -50,7 +50,7 @@ def _picture(app: App, call: Call) -> _Picture:
     rows = rows_in_parts([app.err.veiled(part)[:MOST_SHOWN] for part in parts], width)
     rows += [row for line in whole[:MOST_SHOWN].split("\n") for row in rows_of(line, width)]
     is_whole = len(heading) + len(whole) <= MOST_SHOWN and len(rows) <= MOST_ROWS
-    return _Picture(rows if is_whole else rows[:_BEGINNING], len(whole), is_whole)
+    return _CallPicture(rows if is_whole else rows[:_BEGINNING], len(whole), is_whole)
 
 
 def show_call(app: App, call: Call) -> str:
@@ -63,23 +63,23 @@ def show_call(app: App, call: Call) -> str:
 
 
 def is_too_long(app: App, call: Call) -> bool:
-    """Return whether a call cannot be shown whole, for a person could not read it on a terminal."""
+    """Return whether a call cannot be shown in full, for a person could not read it on a terminal."""
     return not _picture(app, call).is_whole
 
 
 def hides_secret(app: App, call: Call) -> bool:
-    """Return whether a call cannot be shown whole, for it holds a secret of ours, or what stands for one."""
+    """Return whether a call cannot be shown in full, for it holds a secret of ours, or what stands for one."""
     whole = "\n".join((call.name, call.thread or "", *_lines(call.input)))
     return REDACTED in whole or app.err.veiled(whole) != whole
 
 
 def withheld(app: App, call: Call) -> str:
-    """Return why a call is not asked about, for it cannot be shown whole; empty if it can."""
+    """Return why a call is not asked about, for it cannot be shown in full; empty if it can."""
     if hides_secret(app, call):
         return HIDDEN
     if not is_too_long(app, call):
         return ""
-    see = " ".join(app.looking("session", "pending", call.session_id, "--json"))
+    see = " ".join(app.looking("run", "pending", call.session_id, "--json"))
     return f"{TOO_LONG} (to {TO_READ_IT}: {see})"
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import Run, open_shape
+from qoder_cli.base.model import Raw, Run, open_shape
 from qoder_cli.base.outcome import event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
@@ -16,8 +16,6 @@ from qoder_cli.output.screen import terminal_width
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.transcript import Margin, Passage, Transcript, entry
-
-Event = dict[str, Any]
 
 
 @open_shape
@@ -68,11 +66,11 @@ def past_events(log: Log, selection: Selection, tail: int | None) -> Iterator[Ev
 class Printer:
     """Prints events in the chosen format, in a `with` block; `data` makes their JSON."""
 
-    def __init__(self, app: App, selection: Selection, *, data: Callable[[Event], Event] = lambda one: one) -> None:
+    def __init__(self, app: App, selection: Selection, *, data: Callable[[Raw], Raw] = lambda one: one) -> None:
         self._output = app.output
         self._selection = selection
         self.shown = False
-        self._rows = Rows[Event](app.output, fields=lambda event: {"id": event.get("id")}, data=data)
+        self._rows = Rows[Raw](app.output, fields=lambda event: {"id": event.get("id")}, data=data)
         self._transcript = Transcript(width=terminal_width() if app.out.is_terminal else None, styled=app.out.styled)
 
     def __enter__(self) -> "Printer":
@@ -81,7 +79,7 @@ class Printer:
     def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
         self._rows.__exit__(failure, *rest)
 
-    def show(self, events: Iterable[Event]) -> None:
+    def show(self, events: Iterable[Raw]) -> None:
         wanted = list(filter(self._selection.takes, events))
         self.shown = self.shown or bool(wanted)
         if self._output.format != "table":
@@ -89,7 +87,7 @@ class Printer:
         elif written := "".join(map(self._written, wanted)):
             self._output.screen.write(written)
 
-    def _written(self, event: Event) -> str:
+    def _written(self, event: Raw) -> str:
         shown = entry(event, everything=bool(self._selection.types), whole=not self._output.screen.is_terminal)
         if shown:
             return self._transcript.write(shown, at=event_time(event))
@@ -127,7 +125,7 @@ class Showing:
             self._logs[session_id] = self.new_log(session_id)
         return self._logs[session_id]
 
-    def hear(self, event: Event, *, session_id: str) -> None:
+    def hear(self, event: Raw, *, session_id: str) -> None:
         """Show an event of a stream, unless it was shown before."""
         self.write(self.log(session_id).hear(event, is_next=session_id in self._current), session_id)
 

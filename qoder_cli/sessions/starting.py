@@ -8,16 +8,14 @@ from urllib.parse import urlsplit
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, RunFailed, Signalled, UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.base.model import Deployment, Run, filled, mapping
-from qoder_cli.nouns.deployments import TOKENS, VARIABLES, assignments, settable
+from qoder_cli.base.model import Deployment, Raw, Run, filled, mapping
+from qoder_cli.nouns.deployments import TOKENS, settable
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.named import id_of
-from qoder_cli.nouns.parts import VARIABLE
+from qoder_cli.nouns.parts import VARIABLE, VARIABLES, assignments
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sessions.answers import Delivery
 from qoder_cli.sessions.log import Events, Log
-
-Body = dict[str, Any]
 
 _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -60,7 +58,7 @@ def variables(typed: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def repository(typed: str, token: str | None) -> Body:
+def repository(typed: str, token: str | None) -> Raw:
     """Return the repository typed as URL[@REF][:MOUNT]. Raises UsageError."""
     found = _REPOSITORY.fullmatch(typed)
     url = urlsplit(found[1] if found else typed)
@@ -82,31 +80,22 @@ def repository(typed: str, token: str | None) -> Body:
     )
 
 
-def _with_token(resource: Body, token: str | None) -> Body:
+def _with_token(resource: Raw, token: str | None) -> Raw:
     name = TOKENS.get(str(resource.get("type")))
     if name and token:
         return {**resource, name: token}
     return resource
 
 
-def memory(app: App, typed: str) -> Body:
+def memory(app: App, typed: str) -> Raw:
     """Return the memory store typed as STORE[:ro]."""
     name = typed.removesuffix(":ro")
     access = {"access": "read_only"} if name != typed else {}
     return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 
-def like_deployment(found: Deployment, token: str | None) -> Body:
-    """Return the body of a session like a deployment's runs."""
-    return _like(found.raw, found.raw.get("initial_events"), token)
-
-
-def like_session(app: App, raw: Body, token: str | None) -> Body:
-    """Return the body of a session like another when it began. Raises ApiError."""
-    return _like(raw, list(_first_messages(app, str(raw["id"]))), token)
-
-
-def _first_messages(app: App, id: str) -> Iterator[Body]:
+def first_messages(app: App, id: str) -> Iterator[Raw]:
+    """Yield what was sent to a session before its agent began. Raises ApiError."""
     for event in next(Log(app.client, id).whole()):
         kind = str(event.get("type"))
         if kind in _FIRST:
@@ -115,7 +104,8 @@ def _first_messages(app: App, id: str) -> Iterator[Body]:
             return
 
 
-def _like(raw: Body, events: Any, token: str | None) -> Body:
+def like(raw: Raw, events: Any, token: str | None) -> Raw:
+    """Return the body of a session like a deployment's runs, or like another session when it began."""
     fields = settable(Deployment({**raw, "initial_events": events or []}))
     if isinstance(variables := fields[VARIABLES], str):
         fields[VARIABLES] = dict(assignments(variables) or ())
@@ -127,11 +117,11 @@ def _like(raw: Body, events: Any, token: str | None) -> Body:
     return {name: fields[name] for name in kept if fields.get(name)}
 
 
-def _only(names: Sequence[str], fields: Body) -> Body:
+def _only(names: Sequence[str], fields: Raw) -> Raw:
     return {name: fields[name] for name in names if fields.get(name) is not None}
 
 
-def create(app: App, body: Body) -> tuple[Run, Events]:
+def create(app: App, body: Raw) -> tuple[Run, Events]:
     """Create a session. Return it, and its first events if these are still to be sent. Raises QoderError.
 
     A 400 that names `environment_variables` or `initial_events` is met by sending these otherwise.

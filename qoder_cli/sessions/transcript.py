@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Raw, mapping, text
 from qoder_cli.base.outcome import stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.words import shortened
@@ -33,7 +33,7 @@ class Passage(NamedTuple):
     style: str = ""
 
 
-def entry(event: dict[str, Any], *, everything: bool = False, whole: bool = False) -> Passage | None:
+def entry(event: Raw, *, everything: bool = False, whole: bool = False) -> Passage | None:
     """Return the passage of an event; None for bookkeeping, unless `everything` is wanted.
 
     Unless the `whole` of it is wanted, a call and its result are cut: nobody decides by what was cut in a pipe.
@@ -83,11 +83,11 @@ class Transcript:
         return self._styled(f"{day}{zone}", "dim") + "\n"
 
 
-def _spoken(label: str) -> Callable[[dict[str, Any]], Passage]:
+def _spoken(label: str) -> Callable[[Raw], Passage]:
     return lambda event: Passage(label, message_text(event, kinds=True) or "(empty)")
 
 
-def called(event: dict[str, Any]) -> str:
+def called(event: Raw) -> str:
     """Return the name of the tool called, after its MCP server: `server/tool`."""
     server = text(event.get("mcp_server_name"))
     return (f"{server}/" if server else "") + (text(event.get("name")) or "(unnamed tool)")
@@ -102,7 +102,7 @@ def in_a_line(given: Any) -> str:
     return jsontext.dump(given)
 
 
-def _tool_call(event: dict[str, Any], *, whole: bool) -> Passage:
+def _tool_call(event: Raw, *, whole: bool) -> Passage:
     permission, shown = _PERMISSION.get(str(event.get("evaluated_permission")), ""), ""
     if given := event.get("input"):
         shown = in_a_line(given)
@@ -113,7 +113,7 @@ def _tool_call(event: dict[str, Any], *, whole: bool) -> Passage:
     return Passage("tool", f"{inert(called(event))} {shown}".rstrip() + permission)
 
 
-def _tool_result(event: dict[str, Any], *, whole: bool) -> Passage:
+def _tool_result(event: Raw, *, whole: bool) -> Passage:
     shown = message_text(event, kinds=True) or "(empty)"
     if len(shown) > RESULT_LIMIT and not whole:
         left_out = len(shown) - RESULT_LIMIT
@@ -123,7 +123,7 @@ def _tool_result(event: dict[str, Any], *, whole: bool) -> Passage:
     return Passage("result", shown, "dim")
 
 
-def _file(event: dict[str, Any]) -> Passage:
+def _file(event: Raw) -> Passage:
     name = text(event.get("original_filename")) or "(unnamed file)"
     details = [f"{event['size']:,} bytes"] if isinstance(event.get("size"), int) else []
     if text(event.get("file_id")):
@@ -131,12 +131,12 @@ def _file(event: dict[str, Any]) -> Passage:
     return Passage("file", inert(f"{name} ({', '.join(details)})" if details else name))
 
 
-def _thread_message(event: dict[str, Any]) -> Passage:
+def _thread_message(event: Raw) -> Passage:
     who = " → ".join(text(event.get(f"{side}_agent_name")) or "?" for side in ("from", "to"))
     return Passage("thread", f"{inert(who)}: {message_text(event, kinds=True)}")
 
 
-def _error(event: dict[str, Any]) -> Passage:
+def _error(event: Raw) -> Passage:
     error = event.get("error")
     fields = mapping(error)
     parts = [
@@ -148,29 +148,29 @@ def _error(event: dict[str, Any]) -> Passage:
     return Passage("error", ": ".join(filter(None, parts)) + (f" ({retry})" if retry else ""), "red")
 
 
-def _idle(event: dict[str, Any]) -> Passage:
+def _idle(event: Raw) -> Passage:
     reason = stop_reason(event)
     style = "dim" if reason in (None, "end_turn", "stop_sequence") else "yellow"
     return Passage("session", inert(f"idle: {reason}" if reason else "idle"), style)
 
 
-def _session(text: str, style: str = "dim") -> Callable[[dict[str, Any]], Passage]:
+def _session(text: str, style: str = "dim") -> Callable[[Raw], Passage]:
     return lambda event: Passage("session", text, style)
 
 
-def _answer(event: dict[str, Any]) -> Passage:
+def _answer(event: Raw) -> Passage:
     parts = [text(event.get("result")) or text(event.get("decision")), text(event.get("deny_message"))]
     return Passage("user", ": ".join(filter(None, parts)) or "(an answer)")
 
 
-def _outcome(event: dict[str, Any]) -> Passage:
+def _outcome(event: Raw) -> Passage:
     parts = [text(event.get("result")) or "evaluated", text(event.get("explanation"))]
     return Passage("outcome", ": ".join(filter(None, parts)))
 
 
 _CALLS = ("agent.tool_use", "agent.mcp_tool_use", "agent.custom_tool_use")
 _RESULTS = ("agent.tool_result", "agent.mcp_tool_result", "user.tool_result", "user.custom_tool_result")
-_ENTRIES: dict[str, Callable[[dict[str, Any]], Passage]] = {
+_ENTRIES: dict[str, Callable[[Raw], Passage]] = {
     "user.message": _spoken("user"),
     "user.interrupt": lambda event: Passage("user", "(interrupts)"),
     "user.tool_confirmation": _answer,

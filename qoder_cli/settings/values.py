@@ -82,7 +82,7 @@ def repeated(flags: Flags, *, output: Format = "table") -> list[str]:
             words += written("--" + name.replace("_", "-"), value)
     if flags.no_progress:
         words.append("--no-progress")
-    if output not in ("table", "html"):  # few commands make a page
+    if output not in ("table", "html", "otlp"):  # few commands make those
         words += ["-o", output]
     return words
 

@@ -1,7 +1,7 @@
 """What the files of a stack declare: checked, with what each refers to, in an order in which it can be made."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import IO, Any
@@ -135,7 +135,7 @@ class _Reader:
                 same = named.get((ref.noun, ref.name), ())
                 if len(same) > 1 and all("id" in each.own for each in same):  # else that was reported
                     what = f"two {ref.noun.plural} here are named {ref.name!r}; write the id of one"
-                    self.problems.append(declared.place.problem(what, ref.at, ref.line))
+                    self.problems.append(ref.problem(declared.place, what))
                 elif len(same) == 1:
                     targets[number] = same[0]
 
@@ -155,7 +155,7 @@ class _Reader:
             what = f"{ref.path} declares {len(declarations)} {noun.plural}; write a name"
             if not declarations:
                 what = f"{ref.path} declares no {noun.called}"
-        self.problems.append(declared.place.problem(what, ref.at, ref.line))
+        self.problems.append(ref.problem(declared.place, what))
         return None
 
     def uploads_of(self, declared: Declaration) -> Iterator[Declaration]:
@@ -216,16 +216,11 @@ def _noun_of_document(node: Node, noun: Noun | None) -> Noun:
         return in_types()[type.content]
     if noun is not None:
         return noun
-    fitting = [
-        noun
-        for noun in in_folders().values()
-        if not how_of(noun).read and {*fields} <= {"id", "type", *_names_of(noun)}
-    ]
+    fitting = []
+    for candidate in in_folders().values():
+        names = {"id", "type", *fields_of(of_file(candidate, is_new=True)), *fields_of(candidate.holds.body)}
+        if not how_of(candidate).read and {*fields} <= names:
+            fitting.append(candidate)
     if len(fitting) != 1 or not fields:
         raise Problem(UNCLEAR, line=node.line)
     return fitting[0]
-
-
-def _names_of(noun: Noun) -> Iterable[str]:
-    """Return the fields that a file of a noun may have, short forms too."""
-    return {*fields_of(of_file(noun, is_new=True)), *fields_of(noun.holds.body)}

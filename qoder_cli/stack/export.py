@@ -16,11 +16,13 @@ from qoder_cli.base.errors import NotFound, Rejected, UsageError
 from qoder_cli.base.ids import NOT_OF_AN_ID, nearest, with_version
 from qoder_cli.base.kinds import KINDS_OF_IDS
 from qoder_cli.base.model import mapping
+from qoder_cli.base.plainfile import replace_file
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import REDACTED, names_token, without_tokens
 from qoder_cli.base.words import few
 from qoder_cli.files.yamlwrite import comment, entry
-from qoder_cli.nouns.declaring import field_of_held, places_of, shorts_of
+from qoder_cli.nouns.checking import tokens_in, tree_of
+from qoder_cli.nouns.declaring import field_of_held, node_at, places_of, put, shorts_of
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.owner import is_filled_in, owner_of, recorded
 from qoder_cli.nouns.files import safe_name
@@ -38,12 +40,12 @@ Became = Literal["written", "replaced", "unchanged", "kept"]
 
 _LONGEST_STEM = 100  # characters
 _AT_A_TIME = 8  # reads
-_LISTED = 10  # ids or names that an error lists
 # Names that a folder's reader passes over, or takes for something else.
 _NOT_A_STEM = ("qoder", "readme", "__pycache__", "node_modules", "venv")
 _NOT_OF_A_PATH = re.compile(r"[^A-Za-z0-9_./-]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NO_SECRET = "no server returns it: set this variable"
+_TOKEN = "a token does not belong here: set this variable to something else"
 
 
 class Exportable(NamedTuple):
@@ -67,7 +69,7 @@ class ExportedData(TypedDict):
 
     kind: Annotated[str, "what it is"]
     name: Annotated[str, "its name"]
-    action: Annotated[Became, "what became of its file"]
+    action: Annotated[Became, "what was done with its file"]
     id: Annotated[str, "its id"]
     file: Annotated[str, "the file that declares it"]
 
@@ -88,67 +90,62 @@ class Exported(NamedTuple):
 # What is meant.
 
 
-class Chooser:
-    """Finds what is to be exported."""
+def all_things(lists: ServerLists) -> list[Exportable]:
+    """Return all that is alive and that files can declare. Raises ApiError."""
+    return [
+        exportable(lists, noun, raw)
+        for noun in in_folders().values()
+        for raw in lists.rows(noun)
+        if how_of(noun).ours(raw)
+    ]
 
-    def __init__(self, app: App, lists: ServerLists) -> None:
-        self.app, self.lists = app, lists
 
-    def everything(self) -> list[Exportable]:
-        """Return all that is alive and that files can declare."""
-        return [each for noun in in_folders().values() for each in self._of_kind(noun)]
+def things_of(lists: ServerLists, stack: str) -> list[Exportable]:
+    """Return what carries the mark of a stack. Raises NotFound if nothing does, ApiError."""
+    rows = [(noun, raw) for noun in in_folders().values() for raw in lists.rows(noun)]
+    marked = [exportable(lists, noun, raw) for noun, raw in rows if owner_of(noun, raw) == stack]
+    if not marked:
+        raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
+    return marked
 
-    def of_stack(self, stack: str) -> list[Exportable]:
-        """Return what carries the mark of a stack. Raises NotFound if nothing does."""
-        marked = [
-            Exportable(noun, row, self._name_of(noun, row))
-            for noun in in_folders().values()
-            for row in self.lists.rows(noun)
-            if owner_of(noun, row) == stack
-        ]
-        if not marked:
-            raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
-        return marked
 
-    def named(self, typed: str) -> Exportable:
-        """Return what has an id or a name, of whatever kind. Raises UsageError, ApiError."""
-        prefix = next((each for each in KINDS_OF_IDS if typed.startswith(each)), None)
-        if prefix is not None:
-            return self._of_id(typed, prefix)
-        ids.id_or_name(typed, "agent_", "thing", "an id or an exact name")
-        everything = self.everything()
-        named = [each for each in everything if each.name == typed]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            which = few([f"{each.noun.called} {each.id}" for each in named], _LISTED)
-            raise UsageError(f"{len(named)} things are named {typed!r}: {which}", hint="give the id of one")
-        near = nearest(typed, [each.name for each in everything])
-        hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
-        raise NotFound(f"nothing is named {typed!r}", hint=hint)
+def thing_named(lists: ServerLists, typed: str) -> Exportable:
+    """Return what has an id or a name, of whatever kind. Raises UsageError, ApiError."""
+    prefix = next((prefix for prefix in KINDS_OF_IDS if typed.startswith(prefix)), None)
+    if prefix is not None:
+        return _of_id(lists, typed, prefix)
+    ids.id_or_name(typed, "agent_", "thing", "an id or an exact name")
+    things = all_things(lists)
+    same = [thing for thing in things if thing.name == typed]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        which = few([f"{thing.noun.called} {thing.id}" for thing in same])
+        raise UsageError(f"{len(same)} things are named {typed!r}: {which}", hint="give the id of one")
+    near = nearest(typed, [thing.name for thing in things])
+    hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
+    raise NotFound(f"nothing is named {typed!r}", hint=hint)
 
-    def _of_id(self, typed: str, prefix: str) -> Exportable:
-        noun = next((noun for noun in in_folders().values() if noun.prefix == prefix), None)
-        if noun is None:
-            kinds = few([noun.called for noun in in_folders().values()], _LISTED)
-            raise UsageError(f"{typed[:60]!r} is {ids.a(KINDS_OF_IDS[prefix])}", hint=f"name one of: {kinds}")
-        if NOT_OF_AN_ID.search(typed) or typed == prefix:
-            raise UsageError(f"{typed[:60]!r} is not an id", hint="give an id or an exact name")
-        raw = self.lists.of_id(noun, typed) or self.lists.read(noun, typed)
-        if raw.get("archived_at"):
-            raise Rejected(
-                f"{noun.called} {typed} is archived, which no file can say; nothing was written",
-                hint="name one that is not",
-            )
-        return Exportable(noun, raw, self._name_of(noun, raw))
 
-    def _of_kind(self, noun: Noun) -> Iterator[Exportable]:
-        for raw in self.lists.rows(noun):
-            if how_of(noun).ours(raw):
-                yield Exportable(noun, raw, self._name_of(noun, raw))
+def _of_id(lists: ServerLists, typed: str, prefix: str) -> Exportable:
+    noun = next((noun for noun in in_folders().values() if noun.prefix == prefix), None)
+    if noun is None:
+        kinds = few([noun.called for noun in in_folders().values()])
+        raise UsageError(f"{typed[:60]!r} is {ids.a(KINDS_OF_IDS[prefix])}", hint=f"name one of: {kinds}")
+    if NOT_OF_AN_ID.search(typed) or typed == prefix:
+        raise UsageError(f"{typed[:60]!r} is not an id", hint="give an id or an exact name")
+    raw = lists.of_id(noun, typed) or lists.read(noun, typed)
+    if raw.get("archived_at"):
+        raise Rejected(
+            f"{noun.called} {typed} is archived, which no file can say; nothing was written",
+            hint="name one that is not",
+        )
+    return exportable(lists, noun, raw)
 
-    def _name_of(self, noun: Noun, raw: Raw) -> str:
-        return self.lists.name_of(noun, raw) or str(raw["id"])
+
+def exportable(lists: ServerLists, noun: Noun, raw: Raw) -> Exportable:
+    """Return something of a server with its name; without one, its id. Raises ApiError."""
+    return Exportable(noun, raw, lists.name_of(noun, raw) or str(raw["id"]))
 
 
 # Variables.
@@ -170,12 +167,12 @@ class Variables:
             if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name):
                 self._shared[name] = next(iter(different))
 
-    def secret(self, owner: str, base: str, suffix: str) -> Unquoted:
-        """Return a variable in place of a secret, each with a name of its own."""
+    def secret(self, owner: str, base: str, suffix: str, why: str = _NO_SECRET) -> Unquoted:
+        """Return a variable in place of a secret, each with a name of its own; a comment says `why`."""
         name = base if not suffix and _VARIABLE.fullmatch(base) else _as_variable(base)
         if not name.upper().endswith(suffix):
             name += suffix
-        return Unquoted(f"${{{self._free(name, owner)}}}", comment(_NO_SECRET))
+        return Unquoted(f"${{{self._free(name, owner)}}}", comment(why))
 
     def of(self, owner: str, name: str, value: str) -> Any:
         """Return a variable in place of a value; a value that was asked for, or is empty, as it is."""
@@ -243,7 +240,7 @@ class Exporter:
     """Makes the files of things, and says what they cannot carry."""
 
     def __init__(self, app: App, lists: ServerLists, chosen: Sequence[Exportable], plain: Collection[str] = ()) -> None:
-        self.app, self.lists = app, lists
+        self.lists = lists
         self.notes: list[str] = []  # for the person who exports
         self.broken: list[str] = []  # what cannot be exported at all
         once = {each.id: each for each in chosen}
@@ -298,8 +295,20 @@ class Exporter:
         if (export := how_of(noun).export) is not None:
             fields = export(thing, fields)
         fields = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-        self._declare(thing, fields)
+        self._declare(thing, self._without_tokens(found, fields))
         return thing.files
+
+    def _without_tokens(self, found: Exportable, fields: Raw) -> Raw:
+        """Return fields with a variable in place of each text that apply would refuse to send as a token."""
+        tree = tree_of(fields)
+        for token in tokens_in(tree):
+            node = node_at(tree, token.at)
+            if node is None or not isinstance(node.content, str):
+                continue  # it is a key, which no variable can be
+            variable = self.variables.secret(found.name, _as_variable(f"{found.name}_{token.at[-1]}"), "", _TOKEN)
+            put(fields, token.at, variable)
+            self.notes.append(f"{found.label}: {token.path} holds a token or a password, which others can read there")
+        return fields
 
     def _held(self, holder: Exportable) -> Iterator[Raw]:
         """Yield the fields of what a thing holds, in the order of their names."""
@@ -534,16 +543,9 @@ def _others(exported: Exported, folder: Path) -> list[str]:
 
 def replace(path: Path, content: bytes) -> None:
     """Write a file whole, in the place of what is there. Raises UsageError."""
-    part = path.parent / f".qoder-{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as stream:
-                stream.write(content)
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        replace_file(path, content, is_private=False)
     except OSError as error:
         hint = "free some space, or name another folder with -O"
         raise UsageError(f"{path} cannot be written: {error.strerror or error}", hint=hint) from None

@@ -84,10 +84,9 @@ def _id_of(folder: Folder) -> str:
 
 
 def _stack_in(path: str) -> str | None:
-    try:
+    with suppress(BadFiles):
         return settings_in(path)[0]
-    except BadFiles:
-        return None
+    return None
 
 
 def _identity(folder: str) -> str:

@@ -11,8 +11,10 @@ from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files.documents import FRONT, STDIN, beginning, has_front_matter, read, trees
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.declaring import field_of_held
 from qoder_cli.nouns.noun import Noun
-from qoder_cli.nouns.table import in_folders
+from qoder_cli.nouns.schema import fields_of
+from qoder_cli.nouns.table import in_folders, of_file
 
 ROOT_FILE = "qoder.yaml"
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -57,6 +59,16 @@ class Folder:
     is_whole: bool = False  # whether all of the folder that has qoder.yaml is meant
     skipped: Sequence[str] = ()  # files that look as if they declared something, and do not say what
     problems: Sequence[str] = ()
+
+    def path_from(self, file: str, word: str) -> str:
+        """Return how a file refers to another, which is beside it or below the root, by its path; empty if none is."""
+        beside = os.path.dirname(file)
+        for above in (beside, self.root):
+            meant = os.path.join(above, word)
+            if os.path.isfile(meant) and is_within(meant, os.path.realpath(self.root)):
+                path = os.path.relpath(meant, beside or ".").replace(os.sep, "/")
+                return path if path.startswith("../") else f"./{path}"
+        return ""
 
 
 def find(paths: Sequence[str]) -> Folder:
@@ -246,10 +258,6 @@ def in_types() -> Mapping[str, Noun]:
 
 def holds_texts(noun: Noun) -> bool:
     """Return whether the folder beside a file has the texts that the thing holds."""
-    from qoder_cli.nouns.declaring import field_of_held
-    from qoder_cli.nouns.schema import fields_of
-    from qoder_cli.nouns.table import of_file
-
     field = field_of_held(noun)
     return bool(field) and field not in fields_of(of_file(noun, is_new=True))
 

@@ -1,7 +1,7 @@
 """What an apply would do: each thing of a folder beside what the server has, and what would be pruned."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Rejected, first_by_rank
 from qoder_cli.base.ids import nearest
+from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.words import few
 from qoder_cli.files.filling import unset_in
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.local.made import LAGS, Creation, recent
-from qoder_cli.nouns.declared import Declaration, Reference
+from qoder_cli.nouns.checking import tokens_in, tree_of
+from qoder_cli.nouns.declared import Declaration, Place, Reference
 from qoder_cli.nouns.declaring import places_of, put
 from qoder_cli.nouns.edits.difference import Secrets, differing
 from qoder_cli.nouns.edits.forms import form_of, unseen
@@ -43,7 +45,6 @@ from qoder_cli.stack.declarations import Reading
 
 Raw = dict[str, Any]
 
-_LISTED = 10  # ids or names that an error lists
 _MOVES = "moves from the stack"  # said of what --adopt-from names
 
 
@@ -145,33 +146,27 @@ class Planner:
     def plan(self) -> Plan:
         """Return the plan for all that is declared. Raises BadFiles with all that is wrong, ApiError."""
         self._await_lists()
-        found = self._found()
+        current_of = self._current_things()
         made: dict[Declaration, Planned] = {}
+        known: dict[Declaration, Known] = {}
         numbers = {declared: number for number, declared in enumerate(self.reading.things)}
-
-        def known(declared: Declaration) -> Known | None:
-            if (item := made.get(declared)) is None:
-                return None
-            return Known(item.step.current, item.step.is_open)
-
         for declared in self.reading.things:
-            current = found.get(declared)
-            if declared.parent is not None:
-                current = self._in_holder(declared, made[declared.parent].step.current)
-            needs = [numbers.get(ref.target) for ref in declared.refs if ref.target]
-            needs.append(numbers[declared.parent] if declared.parent else None)
-            needed = tuple(dict.fromkeys(number for number in needs if number is not None))
-            made[declared] = replace(self.item(declared, current, known), needs=needed)
+            current = current_of.get(declared)
+            if declared.parent is not None and (holder := made[declared.parent].step.current) is not None:
+                current = self._only(declared, self._candidates(declared, str(holder["id"])))
+            needs = dict.fromkeys(numbers[needed] for needed in declared.needs if needed in numbers)
+            made[declared] = item = replace(self.item(declared, current, known), needs=tuple(needs))
+            known[declared] = Known(item.step.current, item.step.is_open)
         self._adopt_holders(made)
         self._problems += _twice([*made.values()])
         self._raise_problems()
         items = [replace(item, remarks=(*item.remarks, *self._remarks(item))) for item in made.values()]
         return Plan(items)
 
-    def item(self, declared: Declaration, current: Raw | None, known: Callable[[Declaration], Known | None]) -> Planned:
+    def item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Known]) -> Planned:
         """Return the part of a plan for one thing, of which this is there; what is wrong is gathered."""
         noun, remarks, details = declared.noun, list[str](), list[str]()
-        holder = known(declared.parent) if declared.parent else None
+        holder = known.get(declared.parent) if declared.parent else None
         parents = (str(holder.raw["id"]),) if holder and holder.raw else ()
         origin = Origin(declared.name, *declared.place, Secrets(declared.secrets))
         is_object = declared.parent is None and not declared.content
@@ -208,10 +203,13 @@ class Planner:
                 hint="correct the file, or give the new one another name",
             )
             step = step.with_(error=cannot)
+        for token in tokens_in(tree_of(step.body)):
+            at = (noun.naming.named_by,) if any(map(is_ours, token.at)) else token.at  # our mark has its name
+            self._problems.append(declared.place.problem(token.text, at))
         item = Planned(step, declared, remarks=tuple(remarks), details=tuple(details))
         return self._owned(item)
 
-    def again(self, item: Planned, known: Callable[[Declaration], Known | None]) -> Planned:
+    def again(self, item: Planned, known: Mapping[Declaration, Known]) -> Planned:
         """Return a thing's part of the plan once what it needs is there. Raises BadFiles, ApiError."""
         if item.declared is None or item.step.error is not None or not item.needs:
             return item
@@ -225,17 +223,17 @@ class Planner:
 
     # What is there.
 
-    def _found(self) -> dict[Declaration, Raw | None]:
+    def _current_things(self) -> dict[Declaration, Raw | None]:
         """Return what the server has of each thing that nothing else holds. Raises ApiError."""
         alone = [declared for declared in self.reading.things if declared.parent is None]
-        found = {declared: self._current(declared) for declared in alone}
+        current_of = {declared: self._current(declared) for declared in alone}
         for noun in dict.fromkeys(declared.noun for declared in alone):
-            new = [each for each in alone if each.noun is noun and found[each] is None and "id" not in each.own]
-            unlisted: dict[str, list[Raw]] = {}
+            of_kind = [declared for declared in alone if declared.noun is noun and "id" not in declared.own]
+            new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
             if noun.kind is not None and noun.kind.is_declared:
-                unlisted = self.lists.unlisted(noun, [each.name for each in new if not unset_in(each.name)])
-            found |= {each: self._only(each, unlisted[each.name]) for each in new if each.name in unlisted}
-        return found
+                unlisted = self.lists.unlisted(noun, [name for name in new if not unset_in(name)])
+                current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}
+        return current_of
 
     def _current(self, declared: Declaration) -> Raw | None:
         noun, id = declared.noun, declared.own.get("id")
@@ -247,12 +245,6 @@ class Planner:
             problem = declared.place.problem(f"no {noun.called} has this id: {error.message}", ("id",))
             self._problems.append(problem)
             return None
-
-    def _in_holder(self, declared: Declaration, holder: Raw | None) -> Raw | None:
-        """Return what is there of a thing in its holder; nothing where that is new."""
-        if holder is None:
-            return None
-        return self._only(declared, self._candidates(declared, str(holder["id"])))
 
     def _candidates(self, declared: Declaration, *parents: str) -> Sequence[Raw]:
         if (find := how_of(declared.noun).find) is not None:
@@ -266,7 +258,7 @@ class Planner:
             ours = [row for row in rows if owner_of(noun, row) == self.stack]
             rows = ours if len(ours) == 1 else rows
         if len(rows) > 1 and noun.kind is not None and not noun.kind.is_written_once:
-            ids = few([str(row["id"]) for row in rows], _LISTED)
+            ids = few([str(row["id"]) for row in rows])
             what = f"{len(rows)} {noun.plural} are named {declared.name!r} ({ids}); add the id of one"
             if declared.parent is not None:
                 what = f"{len(rows)} {noun.plural} may be {declared.name!r} ({ids}); archive all but one"
@@ -278,7 +270,7 @@ class Planner:
 
         Raises ApiError.
         """
-        declared_as = {(each.noun.words, key_of(each)): each for each in self.reading.things}
+        declared_as = {(declared.noun.words, key_of(declared)): declared for declared in self.reading.things}
         notes = recent(self.app.store, self.app.settings, now=self.app.clock.now())
         notes = [note for note in notes if (note.noun, note.name) in declared_as]
         until = max((note.at for note in notes), default=0.0) + LAGS
@@ -307,7 +299,7 @@ class Planner:
 
     # What it is to be.
 
-    def _fields(self, declared: Declaration, current: Raw | None, known: Callable[[Declaration], Known | None]) -> Raw:
+    def _fields(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Known]) -> Raw:
         """Return the fields wanted, with the ids of what they refer to."""
         fields = deepcopy(declared.fields)
         for ref in sorted(declared.refs, key=lambda ref: ref.version is None):  # what pins a version takes it first
@@ -347,10 +339,10 @@ class Planner:
                     holder[key] = {**pin, **({} if there is None else {"version": there})}
 
     def _id_and_version(
-        self, declared: Declaration, ref: Reference, known: Callable[[Declaration], Known | None]
+        self, declared: Declaration, ref: Reference, known: Mapping[Declaration, Known]
     ) -> tuple[str, Any]:
         """Return the id of what is referred to, and its version if that is to be pinned."""
-        needed = known(ref.target) if ref.target else None
+        needed = known.get(ref.target) if ref.target else None
         if needed is not None:
             if needed.raw is None:
                 name = ref.target.name if ref.target else ref.name
@@ -362,22 +354,25 @@ class Planner:
         name = ref.target.name if ref.target else ref.name
         rows = self.lists.named(ref.noun, name)
         if len(rows) != 1:
-            what = self._why_not(ref.noun, name, rows)
+            what = self._why_not(ref.noun, name, rows, declared.place)
             if ref.target is not None and not rows:
                 what = f"no {ref.noun.called} is named {name!r} on the server yet; apply {ref.target.place.file}, too"
-            self._problems.append(declared.place.problem(what, ref.at, ref.line))
+            self._problems.append(ref.problem(declared.place, what))
             return ToCome(name), None
         version = None
         if self.options.repin and ref.pins:
             version = version_of(rows[0])
         return str(rows[0]["id"]), ref.version or version
 
-    def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw]) -> str:
+    def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw], place: Place) -> str:
+        """Return why a name means no thing, or several, with what may be meant."""
         if rows:
-            ids = few([str(row["id"]) for row in rows], _LISTED)
+            ids = few([str(row["id"]) for row in rows])
             return f"{len(rows)} {noun.plural} are named {name!r} ({ids}); write the id of one"
+        if path := self.reading.folder.path_from(place.file, name):
+            return f"no {noun.called} is named {name!r}; did you mean the file, {path}?"
         names = [known for known in map(name_of, self.lists.rows(noun)) if known]
-        names += [each.name for each in self.reading.things if each.noun is noun]
+        names += [declared.name for declared in self.reading.things if declared.noun is noun]
         near = nearest(name, names)
         also = f"; did you mean {near[0]!r}?" if near else ", neither in these files nor on the server"
         return f"no {noun.called} is named {name!r}{also}"
@@ -398,7 +393,7 @@ class Planner:
         others = list(dict.fromkeys(str(row["id"]) for row in rows if row["id"] != step.target.id))
         if not others:
             return None
-        return Rejected(f"the name {step.name!r} is taken by {few(others, _LISTED)}", hint="choose another name")
+        return Rejected(f"the name {step.name!r} is taken by {few(others)}", hint="choose another name")
 
     def _with_secrets(self, step: Step, details: list[str]) -> Step:
         """Return a step that sends the secrets of what is there again, where that is wanted."""
@@ -499,6 +494,11 @@ class Planner:
         if item.declared is not None and (remarks := how_of(item.step.noun).remarks) is not None:
             declared = [*self.reading.things, *self.reading.others]
             yield from remarks(self.lists, item.step, item.declared, declared)
+
+
+def known_of(items: Iterable[Planned]) -> dict[Declaration, Known]:
+    """Return what is known of the things of a plan."""
+    return {item.declared: Known(item.step.current, item.step.is_open) for item in items if item.declared}
 
 
 def key_of(declared: Declaration) -> str:

@@ -9,7 +9,6 @@ from qoder_cli.nouns.shown import name_of
 from qoder_cli.output.markdown import block
 from qoder_cli.output.screen import Screen, inert
 from qoder_cli.stack.plan import Plan, Planned
-from qoder_cli.stack.writer import kind_of
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
 _VERBS = {"+": "create", "~": "change", "=": "unchanged", "!": "blocked"}
@@ -71,7 +70,7 @@ def sign_of(item: Planned) -> str:
 
 def _title(item: Planned) -> str:
     step, sign = item.step, sign_of(item)
-    kind = kind_of(step.noun).replace("_", " ")
+    kind = step.noun.called
     if item.declared is None:
         called = f"{kind} {name_of(step.before) or '-'} ({step.before['id']})"
         return inert(f"{step.sends[-1].verb} {called}: no file declares it")
@@ -106,7 +105,7 @@ def remarks_of(items: Sequence[Planned]) -> Iterator[str]:
     """Yield what a reader should know of things, each with what it is about."""
     for item in items:
         about = [f"it {item.adopts}"] if item.adopts and item.step.error is None else []
-        yield from (inert(f"{kind_of(item.step.noun)} {item.step.name}: {line}") for line in (*about, *item.remarks))
+        yield from (inert(f"{item.step.noun.called} {item.step.name}: {line}") for line in (*about, *item.remarks))
 
 
 def kept_of(plan: Plan) -> Iterator[str]:

@@ -7,7 +7,7 @@ by nothing that stays. That is asked when the plan is made, and again right befo
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, Rejected
@@ -30,40 +30,9 @@ from qoder_cli.stack.plan import Kept, Plan, Planned, Planner
 
 Raw = dict[str, Any]
 
-_LISTED = 10  # things that an error lists
 _RECENT = 24 * 3600.0  # seconds after which a session at rest counts as left
 _STATUSES = ("running", "rescheduling", "idle")  # of sessions that may use something
 _MOST_READ = 200  # sessions that are read singly, because the list does not show what they use
-
-
-class Candidate(NamedTuple):
-    """Something of the stack that no file declares."""
-
-    noun: Noun
-    raw: Raw
-
-    @property
-    def id(self) -> str:
-        return str(self.raw["id"])
-
-    @property
-    def label(self) -> str:
-        return f"{self.noun.called} {name_of(self.raw) or '-'} ({self.id})"
-
-    @property
-    def verb(self) -> str:
-        return "archive" if operation(self.noun, "archive") else "delete"
-
-    @property
-    def step(self) -> Step:
-        return Step(
-            noun=self.noun,
-            form=form_of(self.noun),
-            wanted={},
-            current=self.raw,
-            sends=[Send(self.verb, {})],
-            origin=Origin(name_in_mark(self.noun, self.raw) or self.id),
-        )
 
 
 def pruned(planner: Planner, plan: Plan) -> Plan:
@@ -77,13 +46,13 @@ def pruned(planner: Planner, plan: Plan) -> Plan:
     going, kept, idle = judged(planner, plan, candidates)
     belonging = sum(owner_of(noun, row) == planner.stack for noun, row in _rows(planner.lists))
     if going and 2 * len(going) > belonging and not options.prune_all:
-        names = few([each.label for each in going], _LISTED)
+        names = few([*map(_label, going)])
         raise Rejected(
             f"--prune would remove {len(going)} of the {counted(belonging, 'thing')} of the stack {planner.stack}:"
             f" {names}; nothing was changed",
             hint="if that is meant, pass --prune-all too",
         )
-    removed = [Planned(each.step, remarks=(*_uncompared(each),)) for each in going]
+    removed = [Planned(step, remarks=(*_uncompared(step),)) for step in going]
     return replace(plan, removed=removed, kept=kept, notes=[*plan.notes, *idle])
 
 
@@ -105,46 +74,57 @@ def _rows(lists: ServerLists) -> Iterator[tuple[Noun, Raw]]:
         yield from ((noun, row) for row in lists.rows(noun))
 
 
-def candidates_of(planner: Planner, plan: Plan) -> list[Candidate]:
-    """Return what carries the stack's mark and no file declares, users before what they use. Raises ApiError."""
+def candidates_of(planner: Planner, plan: Plan) -> list[Step]:
+    """Return the removal of what carries the stack's mark and no file declares, users before what they use.
+
+    Raises ApiError.
+    """
     things = [*planner.reading.things, *planner.reading.others]
     declared = {(declared.noun, declared.name) for declared in things}
     planned = {str(item.step.current["id"]) for item in plan.items if item.step.current is not None}
     candidates = []
     for noun, row in _rows(planner.lists):
-        is_ours = owner_of(noun, row) == planner.stack
-        if is_ours and str(row["id"]) not in planned and (noun, name_in_mark(noun, row)) not in declared:
-            candidates.append(Candidate(noun, row))
+        is_ours, name = owner_of(noun, row) == planner.stack, name_in_mark(noun, row)
+        if is_ours and str(row["id"]) not in planned and (noun, name) not in declared:
+            removal = Send("archive" if operation(noun, "archive") else "delete", {})
+            step = Step(noun=noun, form=form_of(noun), wanted={}, current=row, sends=[removal], origin=Origin(name))
+            candidates.append(step)
     return candidates
 
 
 def judged(
-    planner: Planner, plan: Plan, candidates: Sequence[Candidate], staying: Mapping[str, str] = MappingProxyType({})
-) -> tuple[list[Candidate], list[Kept], list[str]]:
-    """Return which of some things go, which stay, with why, and which sessions at rest use what goes.
+    planner: Planner, plan: Plan, candidates: Sequence[Step], staying: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[Step], list[Kept], list[str]]:
+    """Return which of some removals go, what stays, with why, and which sessions at rest use what goes.
 
     Some are known to be `staying`, by their ids. Raises ApiError where nobody can tell.
     """
+    by_id = {step.target.id: step for step in candidates}
     if skipped := planner.reading.folder.skipped:
-        why = f"{few(skipped, _LISTED)} may declare it, and does not say what: add a type"
-        return [], [Kept(each.id, each.label, why) for each in candidates], []
-    changed = {each.id: why for each in candidates if (why := why_changed(planner.lists, planner.stack, *each))}
-    stays = {**staying, **changed}
-    by_id = {each.id: each for each in candidates}
+        why = f"{few(skipped)} may declare it, and does not say what: add a type"
+        return [], [Kept(id, _label(step), why) for id, step in by_id.items()], []
+    stays = dict(staying)
+    for id, step in by_id.items():
+        if why := why_changed(planner.lists, planner.stack, step.noun, step.before):
+            stays[id] = why
     idle: dict[str, list[str]] = {}  # the sessions, by what they use
     users = [*_users(planner.lists, by_id, plan.items), *_sessions(planner.app, by_id, idle)]
     while more := {
         used: why for used, user, why in users if used not in stays and (user not in by_id or user in stays)
     }:
         stays |= more
-    kept = [Kept(each.id, each.label, stays[each.id]) for each in candidates if each.id in stays]
-    going = [each for each in candidates if each.id not in stays]
+    kept = [Kept(id, _label(step), stays[id]) for id, step in by_id.items() if id in stays]
+    going = {id: step for id, step in by_id.items() if id not in stays}
     notes = [
-        f"{counted(len(idle[each.id]), 'idle session')} used {each.label}: {few(idle[each.id], _LISTED)}"
-        for each in going
-        if each.id in idle
+        f"{counted(len(idle[id]), 'idle session')} used {_label(step)}: {few(idle[id])}"
+        for id, step in going.items()
+        if id in idle
     ]
-    return going, kept, notes
+    return [*going.values()], kept, notes
+
+
+def _label(step: Step) -> str:
+    return f"{step.noun.called} {step.label}"
 
 
 # Whether it is as it was applied.
@@ -167,10 +147,10 @@ def why_changed(lists: ServerLists, stack: str | None, noun: Noun, raw: Raw) -> 
     return _why_held(lists, stack, noun, str(raw["id"]))
 
 
-def _uncompared(candidate: Candidate) -> Iterator[str]:
+def _uncompared(step: Step) -> Iterator[str]:
     """Yield which fields were not compared with what was applied."""
-    names = [name for name, was in recorded(candidate.raw).items() if not was]
-    if names and how_of(candidate.noun).differs is None:
+    names = [name for name, was in recorded(step.before).items() if not was]
+    if names and how_of(step.noun).differs is None:
         yield f"not compared with what was applied: {', '.join(names)}"
 
 
@@ -198,12 +178,9 @@ def _texts_in(value: Any) -> Iterator[str]:
     """Yield all texts in a value: an id that is used stands somewhere among them."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts_in(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts_in(each)
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
 
 
 def _used_by(raw: Raw, ids: Mapping[str, Any]) -> set[str]:
@@ -230,14 +207,14 @@ def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned])
             )
 
 
-def _sessions(app: App, by_id: Mapping[str, Candidate], idle: dict[str, list[str]]) -> Iterator[User]:
+def _sessions(app: App, by_id: Mapping[str, Step], idle: dict[str, list[str]]) -> Iterator[User]:
     """Yield what of some things a session uses that may go on; others are put into `idle`.
 
     Raises ApiError for a list that is not whole.
     """
     if not by_id:
         return
-    fields = {field for candidate in by_id.values() for field in _fields_for(candidate.noun)}
+    fields = {field for step in by_id.values() for field in _fields_for(step.noun)}
     left = _MOST_READ
     page: Raw = {}
     for page in app.client.pages("/sessions", {"limit": 100, "statuses[]": list(_STATUSES)}, fresh=True):
@@ -256,13 +233,25 @@ def _sessions(app: App, by_id: Mapping[str, Candidate], idle: dict[str, list[str
                 for id in used:
                     idle.setdefault(id, []).append(str(row["id"]))
     if not says_whether_more(page):
-        raise NoResponse("the list of sessions does not say whether it is whole; nothing was pruned")
+        raise NoResponse("the list of sessions does not say whether it is complete; nothing was pruned")
 
 
 def _fields_for(noun: Noun) -> set[str]:
-    """Return the fields in which a session names what it uses of a kind."""
-    refers = NOUNS["deploy"].kind.refers if NOUNS["deploy"].kind else ()
-    return {str(each.at[0]) for each in refers if each.noun == noun.words} or {"agent"}
+    """Return the fields in which a session names what it uses of a kind, or what uses that in turn."""
+    created = operation(NOUNS["session"], "create")
+    assert created is not None  # sessions are started with a body
+    fields, left = set[str](), [noun]
+    while left:
+        used = left.pop()
+        for user in in_folders().values():
+            for refers in user.kind.refers if user.kind else ():
+                if refers.noun != used.words:
+                    continue
+                if (field := str(refers.at[0])) in created.body:
+                    fields.add(field)
+                elif user is not used:
+                    left.append(user)
+    return fields or {*created.required}  # which each session shows
 
 
 def _why_kept(app: App, session: Raw) -> str:

@@ -25,7 +25,6 @@ _COMMON = {
     "github.yml": ".github/workflows/qoder.yml",
     "gitlab.yml": ".gitlab-ci.yml",
 }
-_LISTED = 10  # files that an error names
 _CHARACTERS, _RANDOM = "abcdefghjkmnpqrstuvwxyz23456789", 4  # none that look alike
 _LONGEST = 58  # characters of a folder's name in that of its stack
 YOURS = (".gitignore",)  # which most repositories have already: then theirs is kept
@@ -95,7 +94,7 @@ def put(folder: Path, wanted: dict[str, bytes], *, is_forced: bool) -> tuple[lis
     if others := [str(folder / path) for path in kept if path not in YOURS]:
         files_are = counted(len(others), "file is", "files are")
         raise Rejected(
-            f"{files_are} there already: {few(others, _LISTED)}; nothing was written",
+            f"{files_are} there already: {few(others)}; nothing was written",
             hint="name another folder, or pass --force to replace them",
         )
     written = [path for path in wanted if path not in same and path not in kept]

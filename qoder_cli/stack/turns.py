@@ -10,7 +10,6 @@ import platform
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from itertools import chain, islice, repeat
 
 from qoder_cli.app import App
@@ -136,7 +135,7 @@ class StackTurn:
         """Write a new beat of ours. Return what is there then; None also if that is not seen yet."""
         clock, beat = self._app.clock, len(self._heard)
         self._heard.append(Instant.now(clock))
-        record = self._mine._replace(beat=beat, at=self._mine.at or utc_text(datetime.fromtimestamp(clock.now(), UTC)))
+        record = self._mine._replace(beat=beat, at=self._mine.at or utc_text(clock.now()))
         with suppress(Lost):
             if (done := write(record)) is not None:
                 self._mine = record
@@ -169,7 +168,7 @@ class StackTurn:
                     return now
                 if now != found:
                     found, since = now, clock.monotonic()
-        progress.warn(f"{first.machine} was not heard of for {span(ABANDONED)}; its turn is over")
+        progress.warn(f"{first.machine} has not reported for {span(ABANDONED)}; its turn is over")
         return self._written(lambda record: self._keys.move(found, record))
 
     def renew(self) -> None:

@@ -13,7 +13,6 @@ from qoder_cli.base.pool import Pool
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.local.made import Creation
-from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.edits.step import Applied, Job, OfStack, Step, result_of, without_writing
 from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.lists import ServerLists
@@ -21,7 +20,7 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import operation
 from qoder_cli.nouns.taken import once_listed
-from qoder_cli.stack.plan import Known, Plan, Planned, Planner, key_of
+from qoder_cli.stack.plan import Known, Plan, Planned, Planner, key_of, known_of, version_of
 from qoder_cli.stack.pruning import candidates_of, judged, why_changed
 from qoder_cli.stack.turns import StackTurn
 
@@ -34,17 +33,12 @@ _FINE = ("created", "changed", "unchanged")
 def shown(applied: Applied, remarks: Sequence[str] = ()) -> Applied:
     """Return a result with what a stack says of each thing besides: its kind, its file, its version."""
     step = applied.step
-    more: OfStack = {"kind": kind_of(step.noun), "file": step.origin.file or None}
+    more: OfStack = {"kind": step.noun.kind_name, "file": step.origin.file or None}
     if remarks:
         more["remarks"] = [*remarks]
     if applied.found is not None:
-        more["version"] = applied.found.raw.get("version", applied.found.raw.get("latest_version"))
+        more["version"] = version_of(applied.found.raw)
     return applied.with_(of_stack=more)
-
-
-def kind_of(noun: Noun) -> str:
-    """Return what JSON and tables call the kind of a thing."""
-    return noun.called.replace(" ", "_")
 
 
 class Writer:
@@ -57,7 +51,7 @@ class Writer:
         self.results: list[Applied | None] = [None] * len(plan.items)
         self.pruned: list[Applied] = []
         self._jobs: dict[int, Job] = {}
-        self._numbers = {item.declared: number for number, item in enumerate(plan.items) if item.declared}
+        self._known = known_of(plan.items)
         self._pace = Pace(self.app.clock, per_second=WRITES_PER_SECOND, is_over=self._is_over)
 
     def _is_over(self) -> bool:
@@ -76,11 +70,9 @@ class Writer:
     @property
     def done(self) -> list[Applied]:
         """All results, in the order of the plan; of what was stopped, what is known of it."""
-        results = [result or shown(self._given_up(number)) for number, result in enumerate(self.results)]
-        return [*results, *self.pruned, *(self._not_attempted(each) for each in self.plan.removed[len(self.pruned) :])]
-
-    def _not_attempted(self, item: Planned) -> Applied:
-        return shown(result_of(item.step, "not_attempted"))
+        results = [result or self._given_up(number) for number, result in enumerate(self.results)]
+        left = self.plan.removed[len(self.pruned) :]
+        return [*results, *self.pruned, *(result_of(item.step, "not_attempted") for item in left)]
 
     def write(self) -> None:
         """Write all; what needs a thing that failed is not attempted. Nothing is once the turn is over.
@@ -103,20 +95,22 @@ class Writer:
 
         def on_result(number: int, applied: Applied) -> None:
             if self.results[number] is None:
-                settle(number, shown(applied))
+                settle(number, applied)
             self._beat()  # before the next are begun: the turn may have grown old meanwhile
-            pool.give([each for each in ready if self.results[each] is None])
+            pool.give([number for number in ready if self.results[number] is None])
             ready.clear()
 
         def settle(number: int, applied: Applied) -> None:
             self.results[number] = applied
             self.on_done(applied)
+            if (declared := items[number].declared) is not None:
+                self._known[declared] = Known(applied.found.raw if applied.found else applied.step.current, False)
             for dependent in needed_by[number]:
                 waits[dependent] -= 1
                 if self.results[dependent] is not None:
                     continue
                 if applied.action not in _FINE or applied.error is not None:
-                    settle(dependent, shown(_not_reached(items[dependent].step, applied.step)))
+                    settle(dependent, _not_reached(items[dependent].step, applied.step))
                 elif waits[dependent] == 0:
                     ready.append(dependent)
 
@@ -134,15 +128,6 @@ class Writer:
             self.app.progress.warn("nothing was pruned, because not all was written")
         elif self.plan.removed:
             self._prune()
-
-    def _known(self, declared: Declaration) -> Known | None:
-        number = self._numbers.get(declared)
-        if number is None:
-            return None
-        step, result = self.plan.items[number].step, self.results[number]
-        if result is None:
-            return Known(step.current, step.is_open)
-        return Known(result.found.raw if result.found else step.current, False)
 
     def _given_up(self, number: int) -> Applied:
         """Return what is known of a thing whose writing was stopped."""
@@ -198,16 +183,16 @@ class Writer:
             if result.error is not None:
                 staying.setdefault(id, "it could not be archived")
                 going = None
-            self.pruned.append(shown(result))
-            self.on_done(self.pruned[-1])
+            self.pruned.append(result)
+            self.on_done(result)
 
     def _judge(self, staying: dict[str, str]) -> set[str]:
         """Return the ids of what goes as it is now, and add to `staying` why others stay. Raises ApiError."""
         planner = self.planner
         planner.lists = ServerLists(self.app)
         going, stays, _ = judged(planner, self.plan, candidates_of(planner, self.plan), staying)
-        staying |= {each.id: each.why for each in stays}
-        return {each.id for each in going}
+        staying |= {kept.id: kept.why for kept in stays}
+        return {step.target.id for step in going}
 
     def _pruned_one(self, step: Step, why: str | None) -> Applied:
         """Return what became of one thing, read once more before it goes. Raises ApiError, Signalled."""
@@ -234,7 +219,7 @@ class Writer:
         except Closed:
             return job.given_up()
         except Signalled:
-            self.pruned.append(shown(job.given_up()))
+            self.pruned.append(job.given_up())
             raise
 
 
@@ -274,17 +259,11 @@ def look_again(planner: Planner, plan: Plan) -> Plan:
                 step = again.step
                 done.add(number)
         items.append(replace(item, step=step))
-    numbers = {item.declared: number for number, item in enumerate(items)}
-
-    def known(declared: Declaration) -> Known | None:
-        if declared not in numbers:
-            return None
-        step = items[numbers[declared]].step
-        return Known(step.current, step.is_open)
-
+    known = known_of(items)
     for number, item in enumerate(items):
         if item.step.is_open and not done.isdisjoint(item.needs):
-            items[number] = planner.again(item, known)
+            items[number] = item = planner.again(item, known)
+            known |= known_of([item])
     return replace(plan, items=items)
 
 
@@ -298,24 +277,26 @@ def find_twins(writer: Writer) -> None:
     for noun, results in created.items():
         ids = {result.found.id for result in results.values() if result.found}
         try:
-            rows = once_listed(writer.app, noun, ids, partial(_rows_of, writer.app, noun))
+            rows = once_listed(writer.app, noun, ids, partial(_rows_now, writer.app, noun))
         except ApiError as unread:
             writer.app.progress.warn(
                 f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
             )
             continue
+        named: dict[str | None, set[str]] = {}
+        for row in rows:
+            named.setdefault(name_of(row), set()).add(str(row["id"]))
         for number, result in results.items():
-            others = {str(row["id"]) for row in rows if name_of(row) == result.step.name} - ids
-            if others:
+            if others := named.get(result.step.name, set()) - ids:
                 verb = "archive" if operation(noun, "archive") else "delete"
                 twin = Rejected(
                     f"{noun.called} {result.label} was created, and someone else created another of this name: "
                     + ", ".join(sorted(others)),
                     hint=f"{verb} the one you do not want: qoder {noun.words} {verb} ID",
                 )
-                writer.results[number] = named = result.with_(error=twin)
-                writer.on_done(named)
+                writer.results[number] = told = result.with_(error=twin)
+                writer.on_done(told)
 
 
-def _rows_of(app: App, noun: Noun) -> list[Raw]:
+def _rows_now(app: App, noun: Noun) -> list[Raw]:
     return ServerLists(app).rows(noun)

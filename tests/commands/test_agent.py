@@ -503,7 +503,7 @@ def test_agent_update_shows_no_secret_within_a_list_that_comes_whole(
 
 LISTED = {"id": "agent_1", "type": "agent", "name": "helper"}
 SILENT = [
-    ("list", {"data": []}, "does not say whether it is whole"),
+    ("list", {"data": []}, "does not say whether it is complete"),
     ("list", {"data": [{**LISTED, "id": "env_1"}], "has_more": False}, "has something else in it"),
     ("list", {"data": [{**LISTED, "name": None}], "has_more": False}, "(agent_1)"),
     ("list", {"data": [{**LISTED, "id": "agent_404", "name": None}], "has_more": False}, "agent_404 shows no name"),

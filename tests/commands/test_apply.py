@@ -16,8 +16,8 @@ from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
-from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
-from tests.support.things import Raw, each_row, refusal
+from tests.support.team import DOCS, EXAMPLE, NIGHTLY, REPORTER, THREE, Team
+from tests.support.things import Raw, Things, each_row, refusal
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -1015,3 +1015,82 @@ def test_apply_puts_no_digest_of_a_secret_where_others_can_read_it(team: Team) -
     assert "environment_variables is no longer in the file" in ran.err
     found = team.there("deployments")["weekly"]
     assert (found["environment_variables"], found["resources"]) == ("A=hunter3", [])
+
+
+VARIABLES = OUTSIDE | {"environment": "default", "environment_variables": {"LOG_LEVEL": "debug"}}
+
+
+@pytest.mark.parametrize("stack", [{}, {"qoder.yaml": "stack: s"}])
+def test_apply_says_before_it_writes_that_an_older_server_drops_variables(
+    qoder: Qoder, tmp_path: Path, stack: dict[str, str]
+) -> None:
+    team = Team(qoder, Things(qoder, "legacy"), tmp_path)
+    team.write({**stack, "deployments/weekly.yaml": VARIABLES, "environments/build.yaml": {"name": "build"}})
+    for _ in range(2):
+        ran = team.apply()
+        assert (ran.code, team.writes) == (6, []), ran.err
+        assert "this server keeps no environment_variables of a deployment" in ran.err
+        assert "qoder vault put" in ran.err
+        looked = team.plan()
+        assert (looked.code, "! blocked deployment weekly" in looked.out) == (6, True)
+
+
+def test_apply_says_once_that_a_server_dropped_variables_and_does_not_send_them_each_night(
+    qoder: Qoder, tmp_path: Path
+) -> None:
+    """A server of which nothing else shows that it is an older one."""
+    team = Team(qoder, Things(qoder, "current"), tmp_path)
+    team.service.defaults = lambda raw: raw.pop("environment_variables", None)
+    team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": VARIABLES})
+    ran = team.apply("--json")
+    assert (ran.code, ran.error["message"].partition(": ")[2]) == (6, "environment_variables.LOG_LEVEL"), ran.err
+    ran = team.apply()
+    assert (ran.code, team.writes) == (6, []), ran.err
+    assert "this server keeps no environment_variables" in ran.err
+
+
+@pytest.mark.parametrize("before", [{}, {"environment_variables": ""}])
+def test_apply_sends_new_variables_where_a_server_leaves_out_what_is_empty(
+    qoder: Qoder, tmp_path: Path, before: dict[str, str]
+) -> None:
+    team = Team(qoder, Things(qoder, "current"), tmp_path)
+    team.write(
+        {"qoder.yaml": "stack: s", "deployments/weekly.yaml": VARIABLES | {"environment_variables": ""} | before}
+    )
+    team.applied()
+    id = team.there("deployments")["weekly"]["id"]
+
+    def hide(raw: Raw) -> Raw:
+        return {name: value for name, value in raw.items() if value != ""}
+
+    team.service.lies |= {"GET /deployments": each_row(hide), f"GET /deployments/{id}": hide}
+    team.write({"deployments/weekly.yaml": VARIABLES})
+    team.applied()
+    assert team.there("deployments")["weekly"]["environment_variables"] == "LOG_LEVEL=debug"
+
+
+LEAD = """name: lead
+model: auto
+multiagent:
+  type: coordinator
+  agents: [{}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "path"),
+    [("reporter.md", "./reporter.md"), ("agents/reporter.md", "./reporter.md"), ("data/x.csv", "../data/x.csv")],
+)
+def test_apply_says_how_to_write_the_path_of_a_file(team: Team, word: str, path: str) -> None:
+    team.write({**THREE, "agents/lead.yaml": LEAD.format(word), "data/x.csv": "1"})
+    ran = team("diff")
+    assert (ran.code, team.writes) == (2, [])
+    assert "agents/lead.yaml:5: multiagent.agents[0]" in ran.err
+    assert f"no agent is named '{word}'; did you mean the file, {path}?" in ran.err
+
+
+def test_apply_names_the_line_and_the_field_of_a_path_that_leads_nowhere(team: Team) -> None:
+    team.write(THREE | {"deployments/nightly.md": NIGHTLY.replace("../data/glossary.csv", "../data/no.csv")})
+    ran = team("diff")
+    assert ran.code == 2
+    assert "deployments/nightly.md:7: resources[0].path: ../data/no.csv does not exist" in ran.err

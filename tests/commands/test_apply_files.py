@@ -14,7 +14,7 @@ import typer
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
-from qoder_cli.sandbox.world import Deployment
+from qoder_cli.sandbox.world import FakeDeployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
 from tests.support.desk import ACTED, BODY, EVENTS, FAULTS, HOST, LIST, LOST, NEW, Desk
@@ -134,8 +134,8 @@ def test_apply_of_a_file_tells_names_of_nothing_or_of_two_with_their_lines(desk:
     assert re.search(
         r"a.yaml:3: agent: 2 agents are named 'twin' \(agent_\w+, agent_\w+\); write the id of one$", lines[1]
     )
-    assert "a.yaml:4: environment_id: no environment is named 'defaults'; did you mean 'default'?" in lines[2]
-    assert "a.yaml:11: vault_ids[0]: no vault is named 'nothing', neither in these files nor on the server" in lines[3]
+    assert "a.yaml:4: environment: no environment is named 'defaults'; did you mean 'default'?" in lines[2]
+    assert "a.yaml:11: vaults[0]: no vault is named 'nothing', neither in these files nor on the server" in lines[3]
 
 
 def test_apply_of_a_file_renames_what_has_an_id(desk: Desk) -> None:
@@ -211,14 +211,14 @@ REPOSITORY = {"type": "github_repository", "url": "https://x", "authorization_to
 
 
 @pytest.fixture
-def keeper(desk: Desk) -> Deployment:
+def keeper(desk: Desk) -> FakeDeployment:
     """Return what has a repository, whose token may be another by now."""
     desk.qoder.env["GH"] = "new-token"
     shown = {name: value for name, value in REPOSITORY.items() if name != "authorization_token"}
     return desk.add(name="keeper", resources=[shown])
 
 
-def test_apply_of_a_file_sends_no_token_again_unless_told_and_says_so(desk: Desk, keeper: Deployment) -> None:
+def test_apply_of_a_file_sends_no_token_again_unless_told_and_says_so(desk: Desk, keeper: FakeDeployment) -> None:
     meant = {"name": "keeper", "resources": [REPOSITORY]}
     ran = desk.apply_these(meant, words=("--json", "--verbose"))
     assert (ran.code, actions(ran), desk.writes) == (0, [("unchanged", 0)], [])
@@ -227,7 +227,9 @@ def test_apply_of_a_file_sends_no_token_again_unless_told_and_says_so(desk: Desk
     assert desk.writes == [(f"/deployments/{keeper.id}", {"description": "New"})]
 
 
-def test_apply_of_a_file_sends_a_token_when_told_or_with_resources_that_differ(desk: Desk, keeper: Deployment) -> None:
+def test_apply_of_a_file_sends_a_token_when_told_or_with_resources_that_differ(
+    desk: Desk, keeper: FakeDeployment
+) -> None:
     meant = {"name": "keeper", "resources": [REPOSITORY]}
     ran = looked_at(desk, meant, words=("--send-secrets",))
     change = {"path": "resources[0].authorization_token", "after": "[hidden]"}
@@ -246,7 +248,7 @@ FILE_RESOURCE = {"type": "file", "file_id": "file_1", "mount_path": "/x"}
 
 
 @pytest.mark.parametrize("words", [("apply", "--yes"), ("diff",), ("apply", "--yes", "--send-secrets")])
-def test_apply_of_a_file_refuses_to_drop_a_token(desk: Desk, keeper: Deployment, words: tuple[str, ...]) -> None:
+def test_apply_of_a_file_refuses_to_drop_a_token(desk: Desk, keeper: FakeDeployment, words: tuple[str, ...]) -> None:
     other = {"type": "git_repository", "url": "https://y"}
     keeper.fields["resources"].append({**other, "url": "https://Y.git/"})  # another spelling of it
     for number, resources in enumerate(([KEPT, FILE_RESOURCE], [REPOSITORY, {**other, "mount_path": "/y"}])):
@@ -260,7 +262,7 @@ def test_apply_of_a_file_refuses_to_drop_a_token(desk: Desk, keeper: Deployment,
         ) in ran.error["message"]
 
 
-def test_apply_of_a_file_replaces_resources_where_nothing_is_lost(desk: Desk, keeper: Deployment) -> None:
+def test_apply_of_a_file_replaces_resources_where_nothing_is_lost(desk: Desk, keeper: FakeDeployment) -> None:
     needs_none: dict[str, Any] = {**KEPT, "authorization_token": None}
     new = {"type": "git_repository", "url": "https://new"}
     for resources, sent in (
@@ -278,7 +280,9 @@ def test_apply_of_a_file_replaces_resources_where_nothing_is_lost(desk: Desk, ke
 
 @pytest.mark.parametrize("fault", ["drop-before", "drop-after", "503"])
 @pytest.mark.few(2)
-def test_apply_of_a_file_knows_by_our_mark_that_a_token_was_taken(desk: Desk, keeper: Deployment, fault: str) -> None:
+def test_apply_of_a_file_knows_by_our_mark_that_a_token_was_taken(
+    desk: Desk, keeper: FakeDeployment, fault: str
+) -> None:
     meant = {"name": "keeper", "resources": [REPOSITORY]}
     desk.goes_wrong(f"update:{fault}")
     ran, sent = desk.apply_these(meant, words=("--send-secrets",)), 1 if fault == "drop-after" else 2
@@ -538,9 +542,14 @@ def test_apply_of_a_file_believes_no_creation_of_another_deployment(desk: Desk, 
 
 def test_apply_of_a_file_exits_6_where_an_older_server_drops_a_field(qoder: Qoder, tmp_path: Path) -> None:
     desk = Desk(qoder, tmp_path, "legacy")
-    ran = desk.apply_these({**NEW, "environment_variables": {"A": "1"}}, words=("--json",))
+    desk.world.things["deployments"].clear()  # of which each shows what the server is
+    variables = {**NEW, "environment_variables": {"A": "1"}}
+    ran = desk.apply_these(variables, words=("--json",))
     assert (ran.code, actions(ran)) == (6, [("created", 6)])
     assert ran.error["message"].endswith("the server stored something else: environment_variables.A")
+    ran = desk.apply_these(variables, words=("--json",))
+    assert (ran.code, ran.out) == (6, "")
+    assert "this server keeps no environment_variables of a deployment" in ran.error["message"]
 
 
 def test_apply_of_a_file_waits_for_a_lagging_replica(desk: Desk) -> None:
@@ -712,8 +721,9 @@ def test_apply_shows_no_secret_in_another_form(either: Desk, format: str) -> Non
         assert ran.code in (0, 6, 8)  # an older server keeps no variables, which is said
         for secret in ("topsecret", "qq", "=on", '"on"'):
             assert secret not in ran.out + ran.err, secret
-    bodies = [body for path, body in either.writes if path == "/deployments"]
-    assert bodies[0]["environment_variables"] == "PLAIN=yes\nMINE=on\nFOO=topsecretvalue\nBAR=qq"
+    if either.world.generation == "current":
+        bodies = [body for path, body in either.writes if path == "/deployments"]
+        assert bodies[0]["environment_variables"] == "PLAIN=yes\nMINE=on\nFOO=topsecretvalue\nBAR=qq"
 
 
 def test_apply_takes_an_id_from_a_variable(desk: Desk) -> None:

@@ -105,7 +105,7 @@ def test_apply_takes_the_turn_of_a_machine_that_is_not_heard_of(machines: Machin
     began = machines.clock.time
     ran = applier(machines)("apply", folder, "--yes")
     assert (ran.code, machines.clock.time - began >= ABANDONED) == (0, True)
-    assert f"{WHO} was not heard of for 3m 00s; its turn is over" in ran.err
+    assert f"{WHO} has not reported for 3m 00s; its turn is over" in ran.err
 
 
 def test_apply_goes_on_once_a_person_ended_the_turn_of_another(machines: Machines, folder: str) -> None:

@@ -23,7 +23,7 @@ from tests.support.shells import LINES, NAMES, WITH_NAMES, need, seen_home
 
 HEAVY = {"httpx", "pydantic", "rich", "sqlite3", "tomllib"}
 TRIGGERS = {"manual", "schedule", "retry"}
-FORMATS = {"table", "wide", "pretty", "markdown", "csv", "html", "json", "jsonl", "yaml", "id"}
+FORMATS = {"table", "wide", "pretty", "markdown", "csv", "html", "json", "jsonl", "yaml", "otlp", "id"}
 # What stands before the cursor, and what TAB offers, whatever was seen.
 CASES: dict[str, set[str]] = {
     "qoder ": set(NOUNS),

@@ -238,7 +238,7 @@ SAID = {
     "run list -n 0": "-n takes a number of at least 1, not 0",
     "deploy run x --parallel 1000": "--parallel takes a number from 1 to 100, not 1000",
     "sandbox --speed fast": "--speed takes a number, not 'fast'",
-    "run list -o tsv": "-o takes table, wide, pretty, markdown, csv, html, json, jsonl, yaml or id, not 'tsv'",
+    "run list -o tsv": "-o takes table, wide, pretty, markdown, csv, html, json, jsonl, yaml, otlp or id, not 'tsv'",
     "deploy list --status gone": "--status takes active or paused, not 'gone'",
     "deploy run": "missing argument DEPLOYMENT",
     "run list --wait=x": "qoder run list has no option --wait",
@@ -372,7 +372,7 @@ def test_corrections_know_every_destructive_command() -> None:
         *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
         *("ls", "stats", "schema", "switch", "token", "init", "diff", "retry", "usage", "report", "connect"),
-        *("policy", "test", "log", "backfill"),
+        *("policy", "test", "log", "why", "backfill"),
     }
 
 

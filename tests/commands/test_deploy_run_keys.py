@@ -59,7 +59,7 @@ def test_deploy_run_sends_nothing_under_a_key_whose_run_is_known(qoder: Qoder) -
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
     assert qoder(*NIGHT).code == 0
     again = qoder(*NIGHT, "--json", "--no-progress")
-    assert (again.code, again.json) == (0, SHOWN)
+    assert (again.code, again.json) == (0, {**SHOWN, "already_started": True})
     assert again.err == "the key 'night-1' already started run drun_1; nothing was sent\n"
 
 

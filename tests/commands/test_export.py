@@ -293,6 +293,49 @@ def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
     unchanged(qoder)
 
 
+def test_export_says_that_no_deployment_has_the_variable_that_is_to_be_plain(
+    qoder: Qoder, service: Things, home: Path
+) -> None:
+    deployment(service, agent=WRITER, environment_variables="LEVEL=info")
+    ran = qoder("export", "weekly", "--plain", "LEVLE")
+    assert ran.code == 0
+    assert "--plain: no exported deployment has the variable LEVLE" in ran.err
+
+
+def test_export_puts_a_variable_where_apply_takes_no_token(qoder: Qoder, service: Things, home: Path) -> None:
+    token, url = "ghp_Abcdefghij0123456789", "https://me:hunter2hunter2@mcp.example.com/mcp"
+    deployment(service, agent=WRITER, metadata={"team": token, "plain": "x"}, description=f"see {token}")
+    service.thing("agent_writer")["mcp_servers"] = [{"type": "url", "name": "docs", "url": url}]
+    bearer, at = {"type": "static_bearer", "mcp_server_url": url}, service.world.now() - 3600
+    service.world.keep("vaults", at=at, id="vault_2", display_name="other")
+    credential = {"id": "vcred_2", "vault_id": "vault_2", "auth": bearer, "display_name": "docs"}
+    service.world.keep("vaults.credentials", "vault_2", at=at, **credential)
+    ran = qoder("export", "weekly", "writer", "other")
+    assert ran.code == 0, ran.err
+    names = ["DOCS_TOKEN", "OTHER_MCP_SERVER_URL", "WRITER_URL", "WEEKLY_DESCRIPTION", "WEEKLY_TEAM"]
+    assert ran.err.splitlines()[-1].endswith(f"these variables: {', '.join(names)}")
+    assert "deployment weekly: metadata.team holds a token or a password" in ran.err
+    written = "".join(texts(home).values())
+    assert ("Abcdefghij" in written, "hunter2" in written) == (False, False)
+    uncompared = qoder("diff")
+    assert (uncompared.code, uncompared.err.splitlines()[-1]) == (0, "4 unchanged, 5 not compared")
+    qoder.env |= {
+        "DOCS_TOKEN": "t-1",
+        "OTHER_MCP_SERVER_URL": url,
+        "WEEKLY_TEAM": token,
+        "WEEKLY_DESCRIPTION": f"see {token}",
+        "WRITER_URL": url,
+    }
+    unchanged(qoder)
+    qoder.env["WEEKLY_DESCRIPTION"] = f"see also {token}"
+    refused = qoder("apply", "--yes")
+    assert (refused.code, "weekly.md:2: description: is, or holds, a token" in refused.err) == (2, True), refused.err
+    assert token not in refused.err
+    qoder.env |= {"WEEKLY_DESCRIPTION": "see the vault", "WEEKLY_TEAM": "us"}
+    assert qoder("apply", "--yes").code == 0
+    assert service.thing("dep_1")["metadata"]["team"] == "us"
+
+
 def test_export_says_what_no_file_can_carry(qoder: Qoder, service: Things, home: Path) -> None:
     at = service.world.now() - 3600
     paused = {"type": "error", "error": {"type": "agent_archived_error"}}

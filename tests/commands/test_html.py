@@ -77,7 +77,10 @@ def test_report_as_html_has_the_numbers_of_its_json(qoder: Qoder, night: World) 
     assert (ran.code, ran.err) == (0, "")
     page = read(ran.out)
     titles = {link.attributes["href"]: int(link.all("b")[0].text) for link in page.all("a")}
-    assert titles == {f"#{name.replace('_', '-')}": len(report[name]) for name in COUNTED if report[name]}
+    counts = {name: len(report[name]) for name in COUNTED} | {
+        "failed": sum(each["failed"] for each in report["failed"])
+    }
+    assert titles == {f"#{name.replace('_', '-')}": count for name, count in counts.items() if count}
     assert {href for href in titles if href} <= {f"#{part.attributes['id']}" for part in page.all("section")}
     assert f"{report['deployments']} deployments, {report['runs']} runs" in page.all("h1")[0].text
     shown, missed = rows(page), Counter(each["deployment_name"] for each in report["did_not_happen"])

@@ -201,7 +201,7 @@ def test_run_pending_knows_the_run_of_a_session_and_the_name_of_its_deployment(q
     [waiting] = qoder("run", "pending", "--json").json
     assert (waiting["run_id"], waiting["deployment_name"]) == ("drun_1", "nightly")
     assert [asked for asked in server.asked[before:] if "/runs" in asked or "deployment" in asked] == []
-    assert waiting["answer"]["approve"][:4] == ["qoder", "session", "approve", "sess_1"]
+    assert waiting["answer"]["approve"][:4] == ["qoder", "run", "approve", "sess_1"]
     [row] = [line.split("\t") for line in qoder("session", "pending").out.rstrip("\n").split("\n")]
     assert (row[0], row[2], row[-1]) == ("drun_1", "dep_1", "nightly")
 

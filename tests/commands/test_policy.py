@@ -171,7 +171,7 @@ def test_run_wait_after_a_lost_decision_never_sends_it_again(qoder: Qoder, serve
     ran = qoder(*by(policy))
     assert (ran.code, len(server.sent), logged(qoder)) == (9, 1, [("evt_1", "allow", "sending")])
     assert 30 <= qoder.clock.time - began < 50
-    assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "json"]
+    assert ran.error["next"] == ["qoder", "run", "pending", "sess_1", "-o", "json"]
     server.colleague("evt_1")
     assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
 

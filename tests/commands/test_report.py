@@ -128,9 +128,9 @@ def test_report_is_a_page_of_80_columns(qoder: Qoder, night: World) -> None:
     assert titles == ["NEEDS YOU", "DID NOT HAPPEN", "FAILED", "DID NOTHING", "CANNOT TELL", "RAN", "NEXT"]
     assert [line for line in page.splitlines() if len(line) > 80 and not line.startswith("    qoder ")] == []
     for line in (
-        "  watch  2 fires missed: 03:05, 04:05",
+        "  watch  2 scheduled runs missed: 03:05, 04:05",
         "         late by 33m 20s: due 00:05",
-        "  watch  1 fire ran twice: 01-14 22:05",
+        "  watch  1 scheduled run started twice: 01-14 22:05",
         "  broken  paused: its environment is archived (environment_archived_error)",
         "  edited  changed at 06:00; what was due before is unknown",
         "  watch   22:05, 10 times",
@@ -243,7 +243,7 @@ def test_report_says_what_it_may_not_read_and_shows_the_rest(
     assert (missed == []) == ("did_not_happen" in lost)
     assert f"warning: not seen: {named}: " in ran.err
     page, ids = qoder("report"), qoder("report", "-q")
-    assert re.search(rf"{named} +not read whole: ", page.out)
+    assert re.search(rf"{named} +not read in full: ", page.out)
     assert ("not seen: " in page.err, "not seen: " in ids.err, "None" in ids.out) == (True, True, False)
 
 
@@ -444,7 +444,7 @@ def test_report_new_warns_where_it_cannot_note_what_it_told(qoder: Qoder, night:
     for _ in range(2):
         ran = qoder("report", "--new")
         assert (ran.code, "FAILED" in news(ran)) == (0, True)
-        assert "the next --new tells it again" in ran.err
+        assert "the next --new repeats it" in ran.err
 
 
 def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:

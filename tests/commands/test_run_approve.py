@@ -194,7 +194,7 @@ CASES: dict[str, Case] = {
         TWO, "approve sess_1 evt_1 evt_2 --yes", 6, [], "it was denied at 2027", denied
     ),
     **{
-        f"a custom call: {line}": Case([CUSTOM], line, 2, [], '"qoder","session","answer","sess_1","evt_1"')
+        f"a custom call: {line}": Case([CUSTOM], line, 2, [], '"qoder","run","answer","sess_1","evt_1"')
         for line in (APPROVE, ALL, APPROVE.replace("approve", "deny"), ALL.replace("approve", "deny"))
     },
     "all but a custom call": Case([CUSTOM, call(2)], ALL, 0, ["evt_2 allow"]),
@@ -202,7 +202,7 @@ CASES: dict[str, Case] = {
         *(ONE, ALL, 6, ["evt_1 allow"], "No result now."),
         lambda server: server.never.append(refusal(409, "invalid_request_error", "No result now.")),
     ),
-    "no custom call": Case(ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","session","approve","sess_1","evt_1"'),
+    "no custom call": Case(ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","run","approve","sess_1","evt_1"'),
     "no run named": Case(ONE, "deny 1 evt_1 --yes", 2, [], "1 names no run"),
     "a number in a script": Case([CUSTOM], "answer sess_1 1 --with x", 2, [], "1 is the number of a call"),
     "its hash": Case(TWO, BOUND + HASHES[0].upper(), 0, ["evt_1 allow"]),
@@ -465,12 +465,12 @@ def test_session_approve_of_a_call_with_a_secret_is_by_nobody_who_relies_on_what
     assert list(shown["answer"]) == ["deny"]
     assert "evt_1 holds a secret of yours" in ran.err
     ran = qoder("session", *BOUND.split(), shown["input_sha256"], "--json")
-    assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "session", "deny", "sess_1", "evt_1"], [])
+    assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "run", "deny", "sess_1", "evt_1"], [])
     ran = qoder("session", *ALL.split(), "--json")
-    assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "session", "deny", "sess_1", "evt_1"], [])
+    assert (ran.code, ran.error["next"][:5], server.sent) == (2, ["qoder", "run", "deny", "sess_1", "evt_1"], [])
     ran = qoder("session", *APPROVE.split())
     assert ran.code == 0
-    assert "without having been shown whole" in ran.err
+    assert "without having been shown in full" in ran.err
 
 
 # What the server makes of an answer.
@@ -500,7 +500,7 @@ def test_session_approve_exits_9_when_its_answer_is_recorded_as_another(
     wanted = {"deny": "denied", "approve": "approved"}[verb]
     said = f"evt_1 was to be {wanted}, but the server shows that it is {RECORDED[recorded]} since 2027"
     assert ran.error["message"].startswith(said)
-    assert ran.error["next"][:4] == ["qoder", "session", "cancel", "sess_1"]
+    assert ran.error["next"][:4] == ["qoder", "run", "cancel", "sess_1"]
     assert server.ours == {"evt_1": 1}
 
 

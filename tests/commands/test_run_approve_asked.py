@@ -15,7 +15,7 @@ from tests.support.asking import Asking, Events, call, says
 APPROVE, DENY = ("session", "approve", "sess_1"), ("session", "deny", "sess_1")
 WAIT = ("session", "wait", "sess_1", "--on-ask", "prompt", "--timeout", "5m")
 YN, N = "allow? [y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]", "allow? [n]o [w]hy not [r]est: deny [?]"
-HIDDEN, RESULT = "evt_1 holds a", "to give its result: qoder session answer sess_1 evt_2 --with TEXT"
+HIDDEN, RESULT = "evt_1 holds a", "to give its result: qoder run answer sess_1 evt_2 --with TEXT"
 ASKED = re.compile(
     f"{re.escape(YN)}|{re.escape(N)}|{HIDDEN}|{RESULT}|call (\\d+ of .*)|((?:allowing|denying) \\d+ calls: .*)"
 )

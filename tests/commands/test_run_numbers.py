@@ -36,10 +36,10 @@ APPROVE = "qoder run approve drun_1 1"
 # What is typed, and the command that is noted.
 PENDING: dict[str, str | None] = {
     "drun_1": APPROVE,
-    "sess_1": "qoder session approve sess_1 1",
-    "drun_1 sess_1": "qoder session approve sess_1 1",
+    "sess_1": "qoder run approve sess_1 1",
+    "drun_1 sess_1": "qoder run approve sess_1 1",
     "-": APPROVE,  # of what stands on standard input
-    "drun_1 drun_2": "qoder session approve SESSION NUMBER",
+    "drun_1 drun_2": "qoder run approve RUN NUMBER",
     "drun_3": "qoder run answer drun_3 1 --with TEXT",
     "drun_4": None,
 }
@@ -62,7 +62,7 @@ def test_run_pending_numbers_the_calls_that_can_be_read(qoder: Qoder, server: As
     assert noted(qoder, "drun_1") == APPROVE
     server.colleague("evt_2")
     assert "call 1 of the list (evt_2) no longer waits" in qoder("run", "approve", "drun_1", "1").err
-    assert noted(qoder, "drun_1", "drun_3") == "qoder session approve SESSION NUMBER"
+    assert noted(qoder, "drun_1", "drun_3") == "qoder run approve RUN NUMBER"
 
 
 def test_run_pending_shows_no_numbers_that_it_does_not_keep(qoder: Qoder, server: Asking) -> None:
@@ -113,7 +113,7 @@ def test_run_approve_decides_on_the_call_that_a_number_stands_for(qoder: Qoder, 
     assert server.taken == {"evt_2": 1}
     server.tells(lambda events: [event | {"name": "Other"} if event["id"] == "evt_1" else event for event in events])
     ran = qoder("run", "approve", "drun_1", "1", "--json")
-    assert (ran.code, ran.error["next"][:4]) == (6, ["qoder", "session", "pending", "sess_1"])
+    assert (ran.code, ran.error["next"][:4]) == (6, ["qoder", "run", "pending", "sess_1"])
     assert "is another call now than the one that was shown" in ran.error["message"]
 
 

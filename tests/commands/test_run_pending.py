@@ -36,10 +36,6 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
         "asked_at": first["asked_at"],
         "credits": 0.34,
         "answer": {verb: ["qoder", "run", verb, *bound] for verb in ("approve", "deny")},
-        "run": "drun_1",
-        "session": "sess_1",
-        "deployment": "dep_1",
-        "asked": first["asked_at"],
         "length": 6,
         "number": 1,
     }
@@ -65,7 +61,9 @@ def test_run_pending_has_a_key_for_every_column(qoder: Qoder, server: Asking) ->
         shown = dict(zip(columns, row, strict=True))
         assert sorted([*told, "policy"]) == sorted(keys)  # which only --policy adds
         del shown["waits"]  # which two readings differ in
-        as_a_row = {name: "-" if told[name] is None else str(told[name]) for name in shown}
+        ids = {f"{name}_id": name for name in ("run", "session", "deployment")} | {"asked_at": "asked"}
+        values = {ids.get(key, key): "-" if value is None else str(value) for key, value in told.items()}
+        as_a_row = {name: values[name] for name in shown}
         where = f"{told['mcp_server_name']}/" if told["mcp_server_name"] else ""
         assert shown == as_a_row | {"name": where + told["name"], "input": told["input"]["command"]}
 

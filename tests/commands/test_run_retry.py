@@ -102,7 +102,7 @@ def test_run_retry_refuses_a_run_that_names_no_deployment(qoder: Qoder, status: 
     qoder.wire.on(*RUN, {**DONE, "status": status, "deployment_id": None})
     ran = qoder("run", "retry", "drun_1", "--again", "--json")
     assert (ran.code, ran.out, ran.error["run_state"]) == (6, "", "none")
-    assert "does not say of which deployment" in ran.error["message"]
+    assert "does not name its deployment" in ran.error["message"]
 
 
 def test_run_retry_of_one_run_starts_one_however_often_it_is_asked_for(place: Place) -> None:
@@ -182,6 +182,38 @@ def test_run_retry_all_failed_retries_each_failed_run_once(place: Place) -> None
     again = place.qoder(*words, "--yes")
     assert (again.code, again.json, len(place.started)) == (0, [], 2)
     assert "ignored 2 that were retried before; ignored 2 that are retries themselves" in again.err
+
+
+def test_run_retry_all_failed_leaves_alone_what_somebody_cancelled(place: Place) -> None:
+    failed = place.ended("dep_fail")
+    cancelled = place.qoder("deploy", "run", "dep_minute", "-q").out.strip()
+    assert place.qoder("run", "cancel", cancelled, "--yes").code == 0
+    words = ("run", "retry", "--all-failed", "--all", "--since", "1d", "--yes", "--json")
+    ran = place.qoder(*words)
+    assert [item["retry_of"] for item in ran.json] == [failed]
+    assert f"skipped 1 run that somebody cancelled: {cancelled}; to retry one: qoder run retry {cancelled}" in ran.err
+    assert place.qoder("run", "retry", cancelled, "--json").json["retry_of"] == cancelled
+    assert "cancelled" not in place.qoder(*words).err  # it was retried by its name
+
+
+@pytest.mark.parametrize("sets_it", ["cancelled", "canceled"])
+def test_run_retry_all_failed_names_a_few_of_the_runs_that_it_skips(qoder: Qoder, sets_it: str) -> None:
+    failed = {**DONE, "status": "failed", "error": {"type": sets_it}}
+    runs = [failed | {"id": f"drun_{n}", "triggered_at": f"2027-01-15T07:0{n}:00Z"} for n in range(7)]
+    qoder.wire.on("GET", "/deployment_runs", page(*(run | {"created_at": run["triggered_at"]} for run in runs)))
+    ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--yes", "--json")
+    assert (ran.code, ran.json) == (0, [])
+    assert "skipped 7 runs that somebody cancelled: drun_6, drun_5, drun_4, drun_3, drun_2 and more; to" in ran.err
+
+
+def test_run_retry_says_first_and_in_json_that_it_started_nothing(place: Place) -> None:
+    old = place.ended("dep_fail")
+    first, again = (place.qoder("run", "retry", old, "--json") for _ in range(2))
+    assert [run.json.get("already_started") for run in (first, again)] == [None, True]
+    assert ("starting dep_fail once more" in first.err, "starting" in again.err) == (True, False)
+    assert again.err.startswith(f"the key 'retry-{old}' already started run {first.json['id']}; nothing was sent\n")
+    several = place.qoder("run", "retry", old, place.ended("dep_fail"), "--yes", "--json").json
+    assert [item.get("already_started") for item in several] == [True, None]
 
 
 def other_deployment(request: httpx.Request) -> httpx.Response | None:

@@ -432,11 +432,11 @@ def test_run_wait_names_a_command_that_goes_on_and_wants_the_same(qoder: Qoder, 
     assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", *wants, "--no-progress", "-o", "json"]
 
 
-def test_run_wait_names_the_log_of_a_run_that_failed(qoder: Qoder) -> None:
+def test_run_wait_names_what_tells_why_a_run_failed(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, idle("cancelled"))).on(*SESSION, {})
     ran = qoder("run", "wait", "drun_1", "-q")
     assert (ran.code, ran.errors[0][:20]) == (1, "error: run drun_1 fa")
-    assert "qoder run logs drun_1\n" in ran.err
+    assert "qoder run why drun_1\n" in ran.err
 
 
 @pytest.mark.parametrize(

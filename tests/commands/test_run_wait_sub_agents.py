@@ -15,7 +15,6 @@ from tests.support.things import ok
 WAIT = ("run", "wait", "drun_1", "--json")
 SUB = {"session_thread_id": "sthr_2"}
 THREADS = "GET /sessions/sess_1/threads"
-THREAD_LOG = f"{THREADS}/sthr_2/events"
 ROSTER = {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_2", "version": 1}]}
 
 

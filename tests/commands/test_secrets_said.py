@@ -232,7 +232,6 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "key": (("agent", "create"), {"name": "a", "model": "auto", "metadata": {TOKENS[2]: "x"}}, "metadata"),
     "env": (("env", "create"), {"name": "a", "config": {"type": "cloud", "packages": {"pip": [TOKENS[2]]}}}, "pip[0]"),
     "deployment": (("apply", "--yes"), {**FILE, "metadata": {"team": TOKENS[1]}}, "metadata.team"),
-    "variable": (("apply", "--yes"), {**FILE, "description": "see ${TOKEN}"}, "description"),
     "resource": (
         ("apply", "--yes"),
         {**FILE, "resources": [{"type": "git_repository", "url": f"https://me:{TOKENS[5]}@x.example/a"}]},
@@ -271,6 +270,22 @@ def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(desk:
     assert place in ran.err
     assert [token for token in TOKENS if token in ran.err] == []
     assert "a1b2" not in ran.err
+
+
+def test_apply_sends_no_token_from_a_variable_where_something_else_belongs(desk: Desk) -> None:
+    desk.qoder.env["TOKEN"] = TOKENS[4]
+    ran = desk.qoder("apply", "--yes", desk.file({**FILE, "description": "see ${TOKEN}"}))
+    assert (ran.code, ran.out) == (2, ""), ran.err
+    assert "description: is, or holds, a token" in ran.err
+    assert (TOKENS[4] in ran.err, [each for each in desk.asked if not each.startswith("GET")]) == (False, [])
+
+
+def test_apply_makes_no_name_of_a_token_from_a_variable(desk: Desk) -> None:
+    desk.qoder.env["TOKEN"] = TOKENS[4]
+    (Path(desk.file({**FILE, "name": "${TOKEN}"})).parent / "qoder.yaml").write_text("stack: s\n")
+    ran = desk.qoder("apply", "--yes", desk.file({**FILE, "name": "${TOKEN}"}))
+    assert (ran.code, ran.err.count("token"), ran.err.count("name: is, or holds, a token")) == (2, 2, 1), ran.err
+    assert (TOKENS[4] in ran.err, [each for each in desk.asked if not each.startswith("GET")]) == (False, [])
 
 
 def test_apply_shows_names_and_messages_as_they_are(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sessions.asks import Asked
 from qoder_cli.sessions.chat import Activity, Chat
-from qoder_cli.sessions.page import Page
+from qoder_cli.sessions.page import ChatPage
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
 from tests.support.things import Things, each_row, ok, refusal
@@ -204,7 +204,7 @@ def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, se
     assert (idle.code, idle.json["type"]) == (0, "session")
     assert f"session {idle.json['id']} was created" in idle.err
     told = qoder("session", "new", "--agent", "agent_ask", "-m", "Push.", "--wait", "--json")
-    assert (told.code, told.error["next"][:3]) == (11, ["qoder", "session", "pending"])
+    assert (told.code, told.error["next"][:3]) == (11, ["qoder", "run", "pending"])
     assert told.json["turn"]["requires_action"]
 
 
@@ -681,13 +681,13 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
 def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
     events: tuple[dict[str, Any], ...], shown: str
 ) -> None:
-    page = Page(Screen(io.BytesIO(), is_terminal=True))
+    page = ChatPage(Screen(io.BytesIO(), is_terminal=True))
     assert "".join(map(page.show, events)) + page.preview(10) == shown
 
 
 @pytest.mark.parametrize("quote", ["> mine", "  > mine", "\u203a mine", "\uff1e mine"])
 def test_session_chat_shows_no_quote_of_the_agent_as_what_a_person_says(quote: str) -> None:
-    page, said = Page(Screen(io.BytesIO(), is_terminal=True)), {"id": "evt_1", "type": "agent.message"}
+    page, said = ChatPage(Screen(io.BytesIO(), is_terminal=True)), {"id": "evt_1", "type": "agent.message"}
     [shown] = page.show({**said, "content": [{"type": "text", "text": quote}]}).splitlines()
     assert shown == f"{quote[: len(quote) - 6]}│ mine"
     begun = {"type": "event_start", "event": {"id": "evt_2"}}

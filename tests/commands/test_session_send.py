@@ -90,7 +90,7 @@ def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server
     if code == 11:
         interrupted_in_vain(server)
     ran = qoder(*SEND, *how.split(), "--json")
-    assert (ran.code, ran.error["next"][:4]) == (code, ["qoder", "session", "pending", "sess_1"])
+    assert (ran.code, ran.error["next"][:4]) == (code, ["qoder", "run", "pending", "sess_1"])
     assert server.taken["x"] == 0
     if code == 11:
         assert ran.error["message"] == "session sess_1 waits for an answer to evt_1; the message was not sent"

@@ -247,7 +247,7 @@ def test_session_wait_exits_11_when_the_agent_asks(qoder: Qoder, server: Asking,
     server.asks("sess_1", call(1), run=False)
     ran = qoder("session", *line.split(), "-o", "jsonl")
     assert (ran.code, ran.error["session_id"]) == (11, "sess_1")
-    assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "jsonl"]
+    assert ran.error["next"] == ["qoder", "run", "pending", "sess_1", "-o", "jsonl"]
     assert ran.error["message"] == "session sess_1 waits for an answer to evt_1"
 
 

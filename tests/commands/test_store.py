@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import Signalled
 from qoder_cli.cli import options
 from qoder_cli.local import store as module
-from qoder_cli.local.store import Attempt, Entry, Store, state_folder
+from qoder_cli.local.store import Attempt, Store, StoredAttempt, state_folder
 from tests.conftest import Qoder, examples
 from tests.support.cells import checkerboard
 from tests.support.nursery import nursery
@@ -115,7 +115,7 @@ def test_store_knows_what_became_of_each_attempt(steps: list[tuple[str, int, str
     """An answer beats everything, a run is claimed once, and that nothing was started is never said over a run."""
     with tempfile.TemporaryDirectory() as folder, closing(store_in(Path(folder))) as store:
         attempts = [begin(store, host=HOSTS[number // 3]) for number in range(4)]
-        entries = [Entry(attempt) for attempt in attempts]
+        entries = [StoredAttempt(attempt) for attempt in attempts]
         for what, number, run in steps:
             attempt, entry = attempts[number], entries[number]
             beside = [n for n, each in enumerate(entries) if each.attempt.host == attempt.host and n != number]
@@ -123,19 +123,19 @@ def test_store_knows_what_became_of_each_attempt(steps: list[tuple[str, int, str
             match what:
                 case "record_run":
                     store.record_run(attempt, run)
-                    entries[number] = Entry(attempt, run)
+                    entries[number] = StoredAttempt(attempt, run)
                     for n in owner:
                         if entries[n].adopted:  # wrongly: it is open again
-                            entries[n] = Entry(attempts[n])
+                            entries[n] = StoredAttempt(attempts[n])
                 case "record_nothing":
                     store.record_nothing(attempt)
                     if entry.run is None:
-                        entries[number] = Entry(attempt, nothing=True)
+                        entries[number] = StoredAttempt(attempt, nothing=True)
                 case "claim":
                     is_free = entry.run is None and not owner
                     assert store.claim(attempt, run) == (is_free or entry.run == run)
                     if is_free:
-                        entries[number] = Entry(attempt, run, adopted=True)
+                        entries[number] = StoredAttempt(attempt, run, adopted=True)
         for host in HOSTS:
             mine = [entry for entry in entries if entry.attempt.host == host]
             assert store.entries(host) == store.of_key("k", host=host) == mine
@@ -149,25 +149,25 @@ def test_store_knows_what_became_of_each_attempt(steps: list[tuple[str, int, str
 def test_store_keeps_the_offset_of_the_server_with_the_attempt(store: Store) -> None:
     attempt = store.know_offset(begin(store), 1.5)
     assert attempt.ahead == 1.5
-    assert store.entries(HOST) == [Entry(attempt)]
+    assert store.entries(HOST) == [StoredAttempt(attempt)]
     early = store.begin(at=2.0, ahead=-3.25, profile="p", host=HOST, deployment="dep_1", key="k")
-    assert store.last(profile="p", host=HOST) == Entry(early)
+    assert store.last(profile="p", host=HOST) == StoredAttempt(early)
 
 
 def test_store_last_is_the_newest_that_may_have_started_something_or_what_its_key_did(store: Store) -> None:
     assert store.last(profile="p", host=HOST) is None
     mine, later = begin(store, at=9.0), begin(store, at=8.0)  # the clock was set back
-    assert store.last(profile="p", host=HOST) == Entry(later)
+    assert store.last(profile="p", host=HOST) == StoredAttempt(later)
     store.record_nothing(later)
     for _ in range(30):
         begin(store, profile="other")
         begin(store, host="elsewhere")
-    assert store.last(profile="p", host=HOST) == Entry(mine)
+    assert store.last(profile="p", host=HOST) == StoredAttempt(mine)
     lost = begin(store, "other key")
-    assert store.last(profile="p", host=HOST) == Entry(lost)
+    assert store.last(profile="p", host=HOST) == StoredAttempt(lost)
     again = begin(store)
     store.claim(mine, "drun_1")
-    assert store.last(profile="p", host=HOST) == Entry(mine, "drun_1", adopted=True)
+    assert store.last(profile="p", host=HOST) == StoredAttempt(mine, "drun_1", adopted=True)
     assert again.key == mine.key
 
 
@@ -187,7 +187,7 @@ def test_store_lets_go_of_the_oldest_beyond_one_commands_most(store: Store, monk
 def test_store_writes_words_that_no_file_takes(store: Store) -> None:
     attempt = begin(store, "k\ud800")
     store.record_run(attempt, "drun_\udfff")
-    assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_\\udfff")
+    assert store.last(profile="p", host=HOST) == StoredAttempt(attempt, "drun_\\udfff")
     assert store.claim(attempt, "drun_\udfff")
 
 
@@ -298,7 +298,7 @@ def test_store_loses_no_run_to_a_signal_while_it_is_written_down(
         with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
             other.execute("ROLLBACK")
-        assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_1")
+        assert store.last(profile="p", host=HOST) == StoredAttempt(attempt, "drun_1")
     store.close()
     assert known(tmp_path / "state") == ([("k", "drun_1")] if begun else [])
 
@@ -368,7 +368,7 @@ def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, t
     before = {path: path.read_bytes() if path.is_file() else b"" for path in tmp_path.rglob("*")}
     [warning, done] = said_by(in_python(ALL_OF_IT, folder))
     assert done == "done"
-    assert warning.startswith("warning: the store of triggers cannot be written (")
+    assert warning.startswith("warning: this machine's history of runs cannot be written (")
     assert warning.endswith("`last` and --idempotency-key will not know of this run")
     after = {path: path.read_bytes() if path.is_file() else b"" for path in tmp_path.rglob("*")}
     assert after == before
@@ -649,18 +649,6 @@ def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path
     assert store.take_key("k", host="h")
     store.release_key("k", host="h")
     assert [path.name for path in folder.iterdir()] == ["keys.lock"]
-
-
-@posix
-def test_store_frees_a_key_once_its_process_was_killed(store: Store, tmp_path: Path, silent: SilentInput) -> None:
-    script = "print(store.take_key('k', host='h'), flush=True); sys.stdin.read()"
-    holder = in_python(script, tmp_path / "state", stdin=silent.stdin)
-    assert first_of(holder, 1) == ["True"]
-    assert not store.take_key("k", host="h")
-    holder.process.kill()
-    holder.last()
-    assert store.take_key("k", host="h")
-    store.release_key("k", host="h")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

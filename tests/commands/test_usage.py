@@ -275,6 +275,19 @@ def test_usage_draws_bars_by_day(qoder: Qoder) -> None:
     assert [line.count("█") for line in ran.out.splitlines()[:4]] == [0, 1, 0, 20]
 
 
+def test_usage_by_day_has_credits_where_there_is_no_room_for_bars(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(qoder, session("1", "10"))
+    drawn = {}
+    for width in (24, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        drawn[width] = qoder("usage", "--by", "day", "-o", "pretty").out
+    assert all("credits" in text.splitlines()[0] for text in drawn.values())
+    assert ("█" in drawn[24], "█" in drawn[80]) == (False, True)
+    assert "hidden: runs" in drawn[24]
+
+
 REFUSED = {
     "money that is no number": ("--over", "ten"),
     "an odd number": ("--over", "NaN"),

@@ -174,7 +174,7 @@ def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, servi
     service.lies[f"GET {LIST}"] = lambda page: {"data": []}
     ran = put(qoder, "GITHUB_TOKEN", "--variable")
     assert (ran.code, service.writes) == (7, [])
-    assert "does not say whether it is whole" in ran.err
+    assert "does not say whether it is complete" in ran.err
 
 
 def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, service: Things) -> None:

@@ -85,7 +85,7 @@ def a_table_in_a_pipe_is_plain_text(scene: Scene) -> None:
 
 # Every other format that the program has, as soon as it has it.
 for _format in get_args(Format):
-    if _format not in ("table", "html", "json", "jsonl", "yaml", "id"):
+    if _format not in ("table", "html", "otlp", "json", "jsonl", "yaml", "id"):
 
         @CLAUSES.add(_format)
         def another_format_is_plain_text(scene: Scene, format: str = _format) -> None:
@@ -98,6 +98,15 @@ def html_is_a_page_or_refused_before_anything_is_sent(scene: Scene) -> None:
     if scene.command.name.split()[0] in ("report", "usage"):
         is_piped_text(scene, ran)
         assert ran.out.startswith("<!DOCTYPE html>")
+    else:
+        assert (ran.code, ran.out, scene.sent, len(ran.errors)) == (2, "", [], 1)
+
+
+@CLAUSES.add("otlp")
+def otlp_is_a_trace_or_refused_before_anything_is_sent(scene: Scene) -> None:
+    ran = scene.run("-o", "otlp", "--no-progress", words=[word for word in scene.words if word != "--json"])
+    if scene.command.name in ("run logs", "session logs"):
+        assert json.loads(ran.out)["resourceSpans"]
     else:
         assert (ran.code, ran.out, scene.sent, len(ran.errors)) == (2, "", [], 1)
 

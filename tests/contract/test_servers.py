@@ -259,6 +259,13 @@ UNREAD: dict[str, Callable[[Answer], httpx.Response]] = {
 }
 
 
+def met_at(path: str, meet: Callable[[Answer], httpx.Response]) -> Lie:
+    """Return a server whose reads of a path are met so."""
+    return lambda request, answer: (
+        meet(answer) if request.url.path.endswith(path) and request.method == "GET" else answer()
+    )
+
+
 def unread(meet: Callable[[Answer], httpx.Response]) -> Callable[[Scene], None]:
     def play(scene: Scene) -> None:
         name = scene.command.name
@@ -267,9 +274,7 @@ def unread(meet: Callable[[Answer], httpx.Response]) -> Callable[[Scene], None]:
         paths = dict.fromkeys(one.path for one in scene.sent if one.method == "GET")
         for path in (path for path in paths if not path.endswith(JUDGES[name] or ("?",))):
             with playing(name, scene.generation) as again:
-                again.lie = lambda request, answer, path=path: (  # type: ignore[misc]
-                    meet(answer) if request.url.path.endswith(path) and request.method == "GET" else answer()
-                )
+                again.lie = met_at(path, meet)
                 ran = again.run("--json")
                 check_ending(ran)
                 assert ran.code == 7 or (ran.code == 4 and not ran.out), f"{path} was not read: {ran.code}"

@@ -71,6 +71,13 @@ def descriptions(server: Server) -> dict[str, list[str | None]]:
     return found
 
 
+# What may have been created, and no list shows, is waited for.
+SHORT_LAGS = """
+from qoder_cli.stack import plan
+plan.LAGS /= 20
+"""
+
+
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path, generation: Generation) -> None:
     moments = {"current": [1, 6], "legacy": [4, 7]}[generation]  # the first before it is done, the second after
@@ -79,7 +86,7 @@ def test_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path, genera
     with killing(generation) as (server, faults):
         for name in old:
             server.world.add_deployment(name=name, description="As it was")
-        shell = Shell(tmp_path, server).hurry()
+        shell = Shell(tmp_path, server).hurry(SHORT_LAGS)
         for number, moment in enumerate(moments):
             faults.moment, faults.acts = moment, number % 2 == 1
             going = shell.begin("apply", folder, "--yes")

@@ -336,7 +336,7 @@ def test_question_is_not_asked_of_a_call_with_our_secret(
     assert "holds a secret of yours" in said
     assert "[y]es" not in terminal.raw
     assert given not in terminal.raw.replace("\r\n  ┆     ", "") or secret == "[redacted]"
-    assert words is WAIT or "to deny it: qoder session deny sess_1 evt_1" in said
+    assert words is WAIT or "to deny it: qoder run deny sess_1 evt_1" in said
     assert server.sent == []
     if words is WAIT or ALL_CELLS:
         with Terminal(hasty, "qoder", "session", "deny", "sess_1") as terminal:

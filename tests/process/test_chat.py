@@ -409,7 +409,7 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
         return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
 
     with Chat(shell.hurry(SOON), *new("agent_custom")) as terminal:
-        terminal.enters("Count.").shows("to give its result:").shows("qoder session answer sess_").shows(WORKS)
+        terminal.enters("Count.").shows("to give its result:").shows("qoder run answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
         assert f"{call} --with TEXT" in "".join(terminal.screen), "only the terminal breaks it"

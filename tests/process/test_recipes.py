@@ -28,7 +28,7 @@ RECIPES = dict(re.findall(r"<!-- recipe: ([^>]+) -->\n```sh\n(.*?)```", WRITTEN,
 JOBS = dict(re.findall(r"<!-- job: ([^>]+) -->\n```yaml\n(.*?)```", WRITTEN, re.DOTALL))
 RUNS = ("deployment_runs", "sessions")
 TWICE = "from a token to a nightly deployment"  # has a test of its own
-FAILING = ("a red job", "a stack in ten minutes")  # a command in it exits with another code than 0
+FAILING = ("a red job",)  # a command in it exits with an error
 BASH = ("bash", "-euo", "pipefail", "-c")
 
 
@@ -92,6 +92,14 @@ def test_recipe_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) 
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert subprocess.run(["bash", "-c", recipe], env={"PATH": os.environ["PATH"]}).returncode == 3
+
+
+@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
+def test_recipe_cron_prints_nothing_unless_something_is_wrong(tmp_path: Path, deployment: str, code: int) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        ended = shell.start(*BASH, RECIPES["cron"].replace("nightly-report", deployment)).end()
+    assert (ended.code, ended.out, "error: " in ended.err, ended.err == "") == (code, "", code == 1, code == 0)
 
 
 # The jobs of CI systems: their scripts, with what the system sets. A `pip` that does nothing stands for the network.

@@ -177,12 +177,6 @@ def test_sandbox_refuses_a_page_that_leads_nowhere_and_ignores_unknown_queries(c
     assert current.get("/deployments", colour="red")["data"]
 
 
-def test_sandbox_refuses_a_status_together_with_archived_ones(current: Desk) -> None:
-    both = {"status": "active", "include_archived": "true"}
-    wrong = (400, "invalid_request_error", "include_archived")
-    assert current.refused("GET", "/deployments", params=both) == wrong
-
-
 EVENT = said("Report.")
 RUBRIC = {"type": "text", "content": "x"}
 OUTCOME = {"type": "user.define_outcome", "description": "green", "rubric": RUBRIC}

@@ -15,9 +15,9 @@ from unittest.mock import patch
 import httpx
 
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT, stamp
-from qoder_cli.sandbox.scripts import Beat, Behaviour, Session, TimedBeat, answer_to, idle, idles, turn, words
+from qoder_cli.sandbox.scripts import Beat, Behaviour, FakeSession, TimedBeat, answer_to, idle, idles, turn, words
 from qoder_cli.sandbox.wire import Generation
-from qoder_cli.sandbox.world import Run, World
+from qoder_cli.sandbox.world import FakeRun, World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import Lie
 from tests.support.things import Things, ok, refusal
@@ -47,7 +47,7 @@ def sha256_of(event: Event) -> str:
     return hashlib.sha256(json.dumps(hashed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-class Asks(Session):
+class Asks(FakeSession):
     """A session whose calls have ids of a test's own, also on threads beside the main one."""
 
     desk: "Asking"
@@ -131,7 +131,7 @@ class Asking(Things):
         self.tell(session, at + 10, {"type": "session.status_idle", **_stop(calls)} if calls else ENDED)
         if run:
             about |= {"trigger_context": {"type": "manual"}, "session_id": id}
-            made = partial(Run, deployment=self._deployment, origin="seed", session=session)
+            made = partial(FakeRun, deployment=self._deployment, origin="seed", session=session)
             self.world._add(made, "deployment_runs", id=id.replace("sess", "drun"), at=at, **about)
         return session
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.sandbox.wire import BASE_PATH
-from qoder_cli.sandbox.world import Deployment, World
+from qoder_cli.sandbox.world import FakeDeployment, World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.inprocess import with_known
 from tests.support.things import Things
@@ -62,12 +62,12 @@ class Desk:
         """Apply a file that has these."""
         return self.apply(self.file(*deployments), *words, yes=yes)
 
-    def add(self, **fields: Any) -> Deployment:
+    def add(self, **fields: Any) -> FakeDeployment:
         """Add a deployment that is a day old."""
         events = {"initial_events": EVENTS}
         return self.world.add_deployment(**{**events, **fields}, at=self.world.now() - 86400)
 
-    def named(self, name: str) -> list[Deployment]:
+    def named(self, name: str) -> list[FakeDeployment]:
         """The deployments of a name that there truly are, not archived."""
         with self.world.lock:
             self.world.settle()

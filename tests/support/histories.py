@@ -20,7 +20,7 @@ from qoder_cli.keys.protocol import (
     Free,
     HasFailed,
     KeyVerdict,
-    Look,
+    LookForRun,
     Move,
     Read,
     SendTrigger,
@@ -245,7 +245,7 @@ class Explorer:
                     yield f"{said}: lost, done", _put(less._replace(runs=(*less.runs, new)), number, looks)
                     late = (*less.late, ("trigger", number, key))
                     yield f"{said}: lost, late", _put(less._replace(late=late), number, looks)
-            case Look():
+            case LookForRun():
                 run = self._adopted(state, number)
                 yield f"{said}: {run}", told(state, None if run is None else Started(run, True))
             case HasFailed():
@@ -350,7 +350,7 @@ class Explorer:
                     answer = state.slots[key]
                 case SendTrigger():
                     answer = Started("0")
-                case Look():
+                case LookForRun():
                     answer = None
                 case _:
                     answer = False

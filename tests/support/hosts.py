@@ -187,7 +187,7 @@ class Lagging(Faults):
                     truth.write(f"{key} {[*world.runs][-1]}\n")
             if is_of_store and self._lag and request.method != "GET":
                 changed = request.path.rpartition("/")[2]
-                for id in [changed] if changed in memories else [*memories.keys() - self._kept.keys()]:
+                for id in [changed] if changed in memories else [id for id in memories if id not in self._kept]:
                     self._kept[id] = copy(memories[id])
                     self._kept[id].fields = dict(memories[id].fields)
                 self._before = [*(one for one in self._before[-200:]), (now, dict(self._kept))]

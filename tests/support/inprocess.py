@@ -8,7 +8,7 @@ import httpx
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Broken, Request, WireResponse
-from qoder_cli.sandbox.world import Run, World
+from qoder_cli.sandbox.world import FakeRun, World
 from tests.support.lies import Lies, RefusedConnection
 
 _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woken all the same
@@ -127,7 +127,7 @@ def at_version(world: World, id: str, version: int) -> None:
     world.keep("agents", at=at, **agent, version=version)
 
 
-def seed_runs(world: World, count: int, *, deployment_id: str = "dep_demo", every: float = 60.0) -> list[Run]:
+def seed_runs(world: World, count: int, *, deployment_id: str = "dep_demo", every: float = 60.0) -> list[FakeRun]:
     """Add manual runs of the past, `every` seconds apart, and return them oldest first."""
     last = world.now() - 3600
     with world.lock:

@@ -17,7 +17,7 @@ from qoder_cli.keys.protocol import (
     UNREAD,
     Free,
     KeyVerdict,
-    Look,
+    LookForRun,
     Move,
     Read,
     SendTrigger,
@@ -190,7 +190,7 @@ class QueueExplorer:
             case Wait():
                 if self._sees_other(state, number):
                     done_steps = self._done(number, me.told)
-                    is_new = not any(isinstance(one, Look | TakenOver) for one in done_steps)
+                    is_new = not any(isinstance(one, LookForRun | TakenOver) for one in done_steps)
                     again = Command(() if is_new else (*me.told, None))
                     yield f"{said}: over", _put(state, number, again)
             case Ready():
@@ -212,7 +212,7 @@ class QueueExplorer:
                     yield f"{said}: lost, done", _put(self._run(less, number), number, looks)
                     late = (*less.late, ("trigger", number))
                     yield f"{said}: lost, late", _put(less._replace(late=late), number, looks)
-            case Look(found):
+            case LookForRun(found):
                 run = self._adopted(state, found.record)
                 yield f"{said}: {run}", told(state, None if run is None else Started(run, True))
 
@@ -307,7 +307,7 @@ class QueueExplorer:
                     answer = tuple(
                         SlotSeen(slot, LONG, slot.record.run is not None) for slot in state.slots if slot is not None
                     )
-                case Look(found):
+                case LookForRun(found):
                     run = self._adopted(state, found.record)
                     answer = None if run is None else Started(run, True)
                 case Ready():

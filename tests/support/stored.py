@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from qoder_cli.local.store import VERSION, Entry, Store
+from qoder_cli.local.store import VERSION, Store, StoredAttempt
 
 
-def entries_in(folder: Path) -> list[Entry]:
+def entries_in(folder: Path) -> list[StoredAttempt]:
     """Return all attempts, on whatever host; nothing is changed for it."""
     with closing(Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)) as store:
         hosts = store.read("SELECT DISTINCT host FROM attempts")

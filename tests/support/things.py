@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from qoder_cli.sandbox.records import AGENT, ENVIRONMENT, Thing
+from qoder_cli.sandbox.records import AGENT, ENVIRONMENT, FakeThing
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
@@ -128,7 +128,7 @@ class Things(WorldTransport):
 
     def keep(self, list: str, raw: Raw) -> Raw:
         """Keep something that was always there, and return its fields."""
-        kept = Thing(raw["id"], deepcopy(raw), self.world.now() - 60)
+        kept = FakeThing(raw["id"], deepcopy(raw), self.world.now() - 60)
         self.world.things.setdefault(list, {})[raw["id"]] = kept
         return kept.fields
 

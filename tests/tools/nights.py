@@ -31,7 +31,7 @@ import httpx
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.times import unix
+from qoder_cli.base.times import Clock, unix
 from qoder_cli.cli.main import main
 from qoder_cli.history.nights import ReportOptions, read_night
 from qoder_cli.http.client import Client
@@ -253,7 +253,10 @@ def play(cell: Cell, folder: Path) -> Played:
     if cell.how == "processes":
         with Processes(folder) as processes:
             return _play(cell, folder, processes.run)
-    return _play(cell, folder, _direct if cell.how == "direct" else _in_process)
+    if cell.how == "direct":
+        with Direct() as machines:
+            return _play(cell, folder, machines.run)
+    return _play(cell, folder, _in_process)
 
 
 def _play(cell: Cell, folder: Path, run: Runner) -> Played:
@@ -516,49 +519,60 @@ class _Query(dict[str, Any]):
 class _DirectClient(Client):
     """A client that asks a service without a wire between them, and may die of it."""
 
-    service: Service
-    left: int | None = None
+    def __init__(self, look: Look, clock: Clock) -> None:
+        self.clock = clock
+        self._service, self._left = look.service, look.dies_at if look.crash == "asking" else None
 
     def get(self, path: str, params: Any = None, **_: Any) -> Any:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
                 raise Killed
-        shown = self.service.answer(path, _Query(params or {}))  # type: ignore[arg-type]
+        shown = self._service.answer(path, _Query(params or {}))  # type: ignore[arg-type]  # no more is asked of it
         if shown is None:
             raise NotFound("no such thing").with_(enveloped=True)
         return shown
 
     def server_now(self) -> float:
-        return self.service.now
+        return self._service.now
 
     def veil(self, text: str) -> str:
         return text
 
 
-def _direct(look: Look, words: list[str]) -> tuple[int | None, str]:
-    app = _app(look, io.BytesIO(), look.service)
-    client = _DirectClient(app.settings, clock=app.clock, progress=app.progress, transport=look.service)
-    client.service, client.left = look.service, look.dies_at if look.crash == "asking" else None
-    vars(app)["client"] = client
-    given = {word: words[place + 1] for place, word in enumerate(words[:-1]) if word.startswith("--")}
-    is_news, ids = "--new" in words, [word for word in words if word.startswith("dep_")]
-    options = ReportOptions(ids, given.get("--since", "1d"), given.get("--until"), is_news=is_news)
-    remembered = ReportMemory(app.store, app.settings, given.get("--reader", "") if is_news else None, ids)
-    try:
-        memory = remembered.read()
-        night = read_night(app, options, memory)
-        told = tell(app, night, options, memory, remembered, given.get("--reader", ""))
+class Direct:
+    """Reports of machines that stay on: each folder is one, whose store is open to the end."""
+
+    def __init__(self) -> None:
+        self._machines: dict[Path, App] = {}
+
+    def __enter__(self) -> "Direct":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for app in self._machines.values():
+            app.store.close()
+
+    def run(self, look: Look, words: list[str]) -> tuple[int | None, str]:
+        app = _app(look, io.BytesIO(), look.service)
+        machine = self._machines.setdefault(look.folder, app)
+        vars(app).update(client=_DirectClient(look, app.clock), settings=machine.settings, store=machine.store)
+        given = {word: words[place + 1] for place, word in enumerate(words[:-1]) if word.startswith("--")}
+        is_news, ids = "--new" in words, [word for word in words if word.startswith("dep_")]
+        options = ReportOptions(ids, given.get("--since", "1d"), given.get("--until"), is_news=is_news)
+        remembered = ReportMemory(app.store, app.settings, given.get("--reader", "") if is_news else None, ids)
+        try:
+            memory = remembered.read()
+            night = read_night(app, options, memory)
+            told = tell(app, night, options, memory, remembered, given.get("--reader", ""))
+        except Killed:
+            return None, ""
         code = 8 if told.report.is_urgent or told.just_now else 7 if told.unseen else 0
         shown = json.dumps(declared(told.report)) if not (is_news and told.is_empty) else ""
         if look.crash == "printed" and shown:
             return None, shown
         remembered.note(told.memory, told.keys, at=night.now)
         return code, shown
-    except Killed:
-        return None, ""
-    finally:
-        app.close()
 
 
 # As processes.

@@ -18,7 +18,7 @@ import httpx
 from qoder_cli.base.marks import KEY, without_ours
 from qoder_cli.nouns.memories import sha256_of
 from qoder_cli.sandbox import api
-from qoder_cli.sandbox.records import Thing
+from qoder_cli.sandbox.records import FakeThing
 from qoder_cli.sandbox.wire import Request, encode
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport, as_request
@@ -84,7 +84,7 @@ class Server(WorldTransport):
         self.done: list[str] = []
         self.sent: list[float] = []
         self.theirs: float | None = None  # when a colleague wrote
-        self.thing: Thing | None = None
+        self.thing: FakeThing | None = None
         self.before: Any = None
         self.kept: dict[str, Any] = {}
         self.lists = 0

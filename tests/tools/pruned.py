@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.sandbox.records import ENVIRONMENT, Thing
+from qoder_cli.sandbox.records import ENVIRONMENT, FakeThing
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.scripts import Behaviour, asking, call, terminated, turn
 from tests.support import stacks
@@ -138,7 +138,7 @@ class _Draw:
 
     # What others do.
 
-    def held(self, id: str) -> Thing:
+    def held(self, id: str) -> FakeThing:
         return next(things[id] for things in self.world.things.values() if id in things)
 
     def edit(self, id: str) -> str:
@@ -184,7 +184,7 @@ class _Draw:
             self.spoiled.add(id)
         return did
 
-    def entry(self, store: str, path: str, text: str) -> Thing:
+    def entry(self, store: str, path: str, text: str) -> FakeThing:
         size = {"content_sha256": sha256(text.encode()).hexdigest(), "content_size_bytes": len(text)}
         more = {"id": f"mem_{self.chance.randrange(10**6)}", "memory_store_id": store, "path": path, "content": text}
         return self.world.keep("memory_stores.memories", store, at=self.world.now(), **more, **size)

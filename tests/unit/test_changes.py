@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.errors import CannotBe, NoResponse, OutcomeUnknown, QoderError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import Deployment, Resource, mapping
+from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.nouns.deployments import FORM, LATEST, REPINNING, SETTABLE, comparable, settable, spelled_out
 from qoder_cli.nouns.edits.difference import (
     ABSENT,
@@ -596,7 +596,6 @@ def test_update_is_known_by_what_is_read(kind: str, fields: dict[str, Any], show
     client = SimpleNamespace(get=lambda path, **how: how["fresh"] and raw)
     app: Any = SimpleNamespace(client=client, looking=lambda *words: [*words])
     update = Update(app, target_of(NOUNS["agent"], "agent_1"), before, body, form, is_shown=body is NEW)
-    update._mark = mapping(body.get("metadata")).get("qoder_key")
     signs = {
         "so": update.is_so(raw),
         "an answer": update._is_answer(Resource(raw)),
@@ -642,7 +641,7 @@ def test_update_is_marked_where_nothing_else_shows_it(kind: str, before: dict[st
     body = without(body, "metadata")
     update = Update(app, target_of(NOUNS["agent"], "agent_1"), {**old, **before}, body, form, is_shown=body == NEW)
     update.write()
-    assert ("metadata" in update.body, update._mark is not None) == (is_marked, is_marked)
+    assert ("qoder_key" in update.body.get("metadata", {})) == is_marked
 
 
 def _outcome(look: Callable[[], object]) -> str:

@@ -24,7 +24,7 @@ from qoder_cli.base.words import few
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens, _seconds_in
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
-from qoder_cli.http.client import Client, _decoded, _limited, _Secrets
+from qoder_cli.http.client import Client, _decoded, _limited, _OurSecrets
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.http.readback import ReadBack, says_whether_more
@@ -96,9 +96,9 @@ def refused(status: int, body: Any = None, **headers: str) -> ApiError:
     return caught.value
 
 
-def secret_of(length: int) -> _Secrets:
+def secret_of(length: int) -> _OurSecrets:
     """Return the secrets of someone whose token has so many characters."""
-    secrets = _Secrets(lambda token: None)
+    secrets = _OurSecrets(lambda token: None)
     secrets.got("x" * length)
     return secrets
 

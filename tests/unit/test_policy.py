@@ -627,14 +627,14 @@ BAD = {
     'deny: [{text: "\\u200b"}]': "must have letters",
     "deny: [{run: git push *}]": "leave out the *: `run: git push` denies",
     "deny: [{run: git push; ls}]": "more than one command",
-    "deny: [{path: x}]": "must be a whole path",
+    "deny: [{path: x}]": "must be an absolute path",
     "deny: [{path: /x/*}]": "must have no *",
     "deny: [{path: /x/../y}]": "must be a plain path",
     "deny: [{fetch: 'https://x.com'}]": "without a scheme, such as x.com",
     "deny: [{fetch: 'x.com:80'}]": "without a port",
     "deny: [{fetch: '*'}]": "must be a host such as",
     "allow: [{run: ls}]": "1: needs `work`",
-    "work: x\nallow: [{read: /x}]": "work: must be a whole path",
+    "work: x\nallow: [{read: /x}]": "work: must be an absolute path",
     "work: [/x]\nallow: [{read: /x}]": "work: must be text",
     "work: /x\nallow: [{run: 'make *'}]": "does not know what the options of make do",
     "work: /x\nallow: [{run: 'git pull *'}]": "known are git blame, git branch",
@@ -702,3 +702,18 @@ def test_a_policy_that_others_may_write_or_replace_is_warned_of(tmp_path: Path) 
         (0o600, 0o757): [str(folder)],
         (0o600, 0o1777): [],
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("rm -rf reports/x", "no rule covers `rm -rf`"),
+        ("cat --frobnicate a", "no rule covers `cat --frobnicate`"),
+        ("terraform apply", "no rule covers terraform apply"),
+        ("mkdir", "no rule covers mkdir with so few operands"),
+        ("head -n many a", "no rule covers this value of -n"),
+        ("cat ''", "an operand is empty"),
+    ],
+)
+def test_a_policy_says_which_part_of_a_command_no_rule_covers(policy: Policy, command: str, why: str) -> None:
+    assert decide(policy, bash(command)).why == why

@@ -19,7 +19,7 @@ import pytest
 
 from qoder_cli.policy.calls import Subject
 from qoder_cli.policy.deciding import decide
-from qoder_cli.policy.programs import KINDS, Option, Row, table
+from qoder_cli.policy.programs import KINDS, ProgramOption, ProgramRow, table
 from qoder_cli.policy.reading import load
 from qoder_cli.policy.rules import Policy
 from qoder_cli.policy.shell import Chain, Unreadable, chain_of
@@ -85,7 +85,7 @@ def _value(kind: str, secret: str) -> str:
     return _FINE.get(kind, secret) if kind in KINDS else kind.split("|")[0]
 
 
-def _operands(row: Row, secret: str) -> list[str]:
+def _operands(row: ProgramRow, secret: str) -> list[str]:
     kinds = [kind for kind in row.operands if kind != "spec*"]
     values = [_value(kind.rstrip("*+?"), secret) for kind in kinds]
     if row.words in (("cp",), ("mv",)):
@@ -93,7 +93,7 @@ def _operands(row: Row, secret: str) -> list[str]:
     return values
 
 
-def _commands(row: Row, secret: str) -> Iterator[list[str]]:
+def _commands(row: ProgramRow, secret: str) -> Iterator[list[str]]:
     """Yield the command of a row with each of its options, in each way that its value may be given."""
     operands = _operands(row, secret)
     yield [*row.words, *operands]
@@ -106,7 +106,7 @@ def _commands(row: Row, secret: str) -> Iterator[list[str]]:
             yield [*row.words, *words, *operands[is_first:]]
 
 
-def _written(row: Row, name: str, option: Option, secret: str) -> Iterator[list[str]]:
+def _written(row: ProgramRow, name: str, option: ProgramOption, secret: str) -> Iterator[list[str]]:
     values = [_value(kind, secret) for kind in option.kinds]
     if not values or option.is_optional:
         yield [name]
@@ -317,7 +317,7 @@ caught @opts * src/*.txt 1 -1 +2 1p $p /one/p w\tcaught .. / ~ = != -e -p -f -R 
 _ODD = [word.replace("\\t", " ") for word in _ODD_WORDS.split()]
 
 
-def _drawn(rows: list[Row], random: random.Random) -> list[str]:
+def _drawn(rows: list[ProgramRow], random: random.Random) -> list[str]:
     """Return a command of a row with some options, values and operands that may be of any kind."""
 
     def value(kind: str) -> str:
@@ -326,22 +326,23 @@ def _drawn(rows: list[Row], random: random.Random) -> list[str]:
 
     row = random.choice(rows)
     words = [*row.words]
-    for name, option in random.choices([*row.options.items()] or [("--", Option())], k=random.randint(0, 3)):
-        words += random.choice([*_written(row, name, Option(option.kinds), value("text"))] or [[name]])
+    for name, option in random.choices([*row.options.items()] or [("--", ProgramOption())], k=random.randint(0, 3)):
+        words += random.choice([*_written(row, name, ProgramOption(option.kinds), value("text"))] or [[name]])
     for kind in row.operands:
         words += [value(kind.rstrip("*+?")) for _ in range(random.randint(0, 3) if kind[-1] in "*+?" else 1)]
     return words
 
 
 def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, policy: Policy) -> None:
-    draws = random.Random(49)
-    rows = [row for row in ROWS.values() if shutil.which(row.words[0], path=folder.env["PATH"])]
-    left = 2_000 if ALL_CELLS else 60
+    draws, rows = random.Random(49), [*ROWS.values()]
+    left = 2_400 if ALL_CELLS else 75
     while left:
         command = shlex.join(_drawn(rows, draws))
         if decide(policy, Subject("tool", "Bash", {"command": command})).answer != "allow":
             continue
         left -= 1
+        if not shutil.which(shlex.split(command)[0], path=folder.env["PATH"]):
+            continue  # it is drawn all the same, so that each machine draws the same
         shutil.rmtree(folder.out)
         (folder.out / "sub").mkdir(parents=True)
         (folder.out / "x").write_text("x\n")

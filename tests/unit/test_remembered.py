@@ -15,7 +15,7 @@ from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.base.plainfile import seal
 from qoder_cli.local import remembered
-from qoder_cli.local.remembered import MOST, MOST_RUNS, remember, run_ids_with_prefix
+from qoder_cli.local.remembered import MOST, MOST_RUNS, ids_with_prefix, remember
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen, inert_lines
 from tests.conftest import TOKEN, examples
@@ -148,7 +148,7 @@ def test_remembered_are_no_more_than_are_of_use(folder: Path, monkeypatch: pytes
     assert len(seen(folder)) == MOST
     monkeypatch.setattr(remembered, "MOST_KEPT", 60)
     runs(app, *((f"drun_{n}", "dep_1", at(n)) for n in range(2000, 2040)))
-    assert len(run_ids_with_prefix(app.store, HOST, "drun_")) == 60
+    assert len(ids_with_prefix(app.store, HOST, "drun_", noun="run")) == 60
 
 
 def test_remembering_the_same_again_writes_nothing(folder: Path) -> None:
@@ -174,7 +174,7 @@ def test_remembered_in_a_sandbox_is_offered_there_until_the_next_one(folder: Pat
         runs(sandboxed, ("drun_1", "dep_1", AT))
     assert seen(folder) == [("dep_1", "real")]
     assert seen(folder, profile=None) == [("dep_8002", "rehearsed")]
-    assert run_ids_with_prefix(state_in(folder).store, "127.0.0.1:8001", "drun_") == []
+    assert ids_with_prefix(state_in(folder).store, "127.0.0.1:8001", "drun_") == []
 
 
 ODD_IDS = [
@@ -210,8 +210,8 @@ def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(fold
         attempt = app.store.begin(at=1.0, ahead=None, profile="p", host=HOST, deployment="dep_1", key="k")
         app.store.record_run(attempt, f"drun_ab{number}")
     expected = {"drun_ab": ["drun_ab1", "drun_ab2", "drun_ab3"], "drun_a_": [], "drun_A": []}
-    assert {prefix: run_ids_with_prefix(app.store, HOST, prefix) for prefix in expected} == expected
-    assert run_ids_with_prefix(app.store, "elsewhere", "drun_") == []
+    assert {prefix: ids_with_prefix(app.store, HOST, prefix, noun="run") for prefix in expected} == expected
+    assert ids_with_prefix(app.store, "elsewhere", "drun_", noun="run") == []
 
 
 @pytest.mark.parametrize("what", GARBAGE)

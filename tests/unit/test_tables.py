@@ -23,7 +23,8 @@ LETTERS = st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs", "Cc
 NAMES = st.one_of(
     st.text(LETTERS, max_size=60), st.sampled_from(["日次ステータスレポート" * 2, "🚀🚀 release-train", "nightly"])
 )
-IDS = st.from_regex(r"(drun|dep)_01a3[0-9a-f]{28}", fullmatch=True)
+# Small numbers come often: many of their digits are the same.
+IDS = st.builds("{}_01a3{:028x}".format, st.sampled_from(["drun", "dep"]), st.integers(0, 16**28 - 1))
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "name": st.one_of(NAMES.map(Name), IDS.map(Id)),
     "status": st.sampled_from(["completed", "failed", "waits for you 13m"]).map(Status),
@@ -40,7 +41,7 @@ def widths(rows: list[Fields], width: int) -> list[Column]:
     return fit([Column.of(name, [row[name] for row in cells]) for name in rows[0]], width, key="id")
 
 
-@examples(10)
+@examples(3)
 @given(rows=TABLES, width=st.integers(20, 250))
 def test_name_is_cut_below_24_columns_only_where_nothing_else_has_more_than_it_needs(
     rows: list[Fields], width: int
@@ -56,7 +57,7 @@ def test_name_is_cut_below_24_columns_only_where_nothing_else_has_more_than_it_n
             assert [other.name for other in shown if other.width > other.least and other is not name] == []
 
 
-@examples(10)
+@examples(3)
 @given(rows=TABLES, width=st.integers(20, 250))
 def test_column_is_hidden_only_where_it_has_no_room(rows: list[Fields], width: int) -> None:
     shown = widths(rows, width)
@@ -69,7 +70,7 @@ def test_column_is_hidden_only_where_it_has_no_room(rows: list[Fields], width: i
     assert used - GAP <= width
 
 
-@examples(5)
+@examples(2)
 @given(rows=TABLES, width=st.integers(20, 250))
 def test_shortened_ids_can_be_told_apart_and_are_reported(rows: list[Fields], width: int) -> None:
     output, heard = Output(Screen(written := io.BytesIO(), is_terminal=True), "table"), list[str]()

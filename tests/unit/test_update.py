@@ -27,7 +27,6 @@ AGENT, MARKED = form_of(NOUNS["agent"]), form_with(("metadata",))
 OVERTAKEN = "Overtaken: someone else changed agent_1 in the meantime; "
 UNSEEN = f"{OVERTAKEN}our change was not seen, and not sent again"
 TOO = f"{OVERTAKEN}our change is there, too"
-UNCERTAIN = "OutcomeUnknown: it was written to, and nothing shows by whom"
 UNDATED_NOW = "OutcomeUnknown: it could not be read back: the response does not show which version of agent_1 it is"
 
 

@@ -11,7 +11,10 @@ import typer
 
 import qoder_cli
 from qoder_cli.base import errors
+from qoder_cli.base.ids import noun
 from qoder_cli.cli.main import command_tree
+from qoder_cli.cli.options import HiddenCommand
+from qoder_cli.commands import run, session
 from qoder_cli.help import NOUNS, documented, outputs, reference, suggestions
 
 HOUSE = Path(qoder_cli.__file__).parent
@@ -168,7 +171,7 @@ def _helps(command: dict[str, Any]) -> list[str]:
     return [param["help"] for params in ("arguments", "options") for param in command[params]]
 
 
-PAGES = [path.relative_to(HOUSE.parent).as_posix() for path in (HOUSE / "help" / "pages").glob("*.md")]
+PAGES = [path.relative_to(HOUSE.parent).as_posix() for path in sorted((HOUSE / "help" / "pages").glob("*.md"))]
 PAGES += ["README.md", "CHANGELOG.md"]
 PAGES += [f"tests/shown/{name}.txt" for name in ("help", "mistakes", "run-list", "deploy-run", "others")]
 
@@ -192,3 +195,10 @@ def test_hints_are_imperatives_or_purposes(texts: list[Text]) -> None:
 
 def test_hints_end_without_a_period(texts: list[Text]) -> None:
     assert [text for text in texts if text.is_hint and re.search(r"\w\.$", text.text)] == []
+
+
+def test_hints_name_no_command_of_sessions_that_help_hides() -> None:
+    hidden = {verb for verb, command in session.COMMANDS.items() if isinstance(command, HiddenCommand)}
+    assert hidden <= run.COMMANDS.keys()
+    assert {verb for verb in session.COMMANDS if noun("sess_1", verb) == "run"} == hidden
+    assert {noun("drun_1", verb) for verb in session.COMMANDS} == {"run"}

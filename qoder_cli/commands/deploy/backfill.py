@@ -15,7 +15,7 @@ from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted, few
 from qoder_cli.cli import options
 from qoder_cli.cli.options import MOST, Text, confirmed, flag, named, option, options_typed
-from qoder_cli.commands.deploy.run import AT_MOST, IN, PARALLEL, QUEUE_TIMEOUT, checked_queue
+from qoder_cli.commands.deploy.run import AT_MOST, IN, QUEUE_TIMEOUT, STARTS, checked_queue
 
 if TYPE_CHECKING:
     from qoder_cli.history.nights import Night
@@ -103,7 +103,7 @@ def backfill(
         question = f"Start {counted(len(to_start), 'run')} for {counted(fires, 'missed fire')} on {app.settings.host}?"
         if to_start and not yes and not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
-        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
         queue = None
@@ -111,7 +111,7 @@ def backfill(
             from qoder_cli.fleet.queue import Queue
 
             queue = Queue(app, at_most, group, timeout, queued=len(to_start))
-        plan = Plan(wait=False, parallel=PARALLEL, queue=queue)
+        plan = FleetPlan(wait=False, parallel=STARTS, queue=queue)
         return run_many(app, words, [order for _, order in orders], plan, None, again=again)
 
 

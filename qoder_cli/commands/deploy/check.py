@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError, UsageError
+from qoder_cli.base.errors import ApiError, exclude
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Deployment, array, text
 from qoder_cli.base.pool import in_order
@@ -14,9 +14,9 @@ from qoder_cli.base.words import counted, few
 from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.deployments.facts import AT_A_TIME, Facts
+from qoder_cli.deployments.facts import Facts
 from qoder_cli.deployments.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
-from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_pages
+from qoder_cli.deployments.lookup import find_deployment, ids_of_all, read_pages
 from qoder_cli.help.completion import values
 from qoder_cli.history.recent import histories_of
 from qoder_cli.nouns import secrets
@@ -65,8 +65,7 @@ def check(
       qoder deploy check
       qoder deploy check nightly-report --exit-status"""
     view = View(app, viewing, COLUMNS)
-    if exit_status and view.is_watched:
-        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
+    exclude({"--watch": view.is_watched, "--exit-status": exit_status})
     typed = named(deployments, app, what="deployments") if deployments else []
     has_rule = _decider(app, policy)
     found: list[DeploymentFinding] = []
@@ -106,7 +105,8 @@ def _decider(app: App, path: str | None) -> HasRule:
 def _deployments(app: App, typed: Sequence[str]) -> tuple[list[Deployment], list[str]]:
     """Return the deployments typed, or all, each once, and what could not be read of them. Raises QoderError."""
     if typed:
-        return _named(app, typed), []
+        named = in_order(lambda id: find_deployment(app, id), ids_of_all(typed, app))
+        return list(named), []
     rows = [row for page in read_pages(app) for row in page["data"]]
     deployments = {each.id: each for each in map(Deployment.read, rows) if each is not None}
     unread = sum(Deployment.read(row) is None for row in rows)
@@ -137,15 +137,6 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
     summary = ", ".join(counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
     app.progress.note(f"{counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
     return found
-
-
-def _named(app: App, typed: Sequence[str]) -> list[Deployment]:
-    """Return the deployments typed, each once. Raises QoderError."""
-    found = deployment_ids_of(typed, app)
-    for id in found:
-        if isinstance(id, QoderError):
-            raise id
-    return list(in_order(lambda id: find_deployment(app, id), dict.fromkeys(map(str, found)), at_a_time=AT_A_TIME))
 
 
 def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:

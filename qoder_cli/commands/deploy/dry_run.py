@@ -13,7 +13,6 @@ from qoder_cli.output.results import Item, NotFoundItem, deciding_error
 from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.trigger import Order
 
-AT_A_TIME = 8  # deployments that are read
 _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
 
 
@@ -38,7 +37,7 @@ class DryRunItem(DryRun, Item):
 
 
 class NoRequest(NotFoundItem):
-    """One of several for which no request would be sent."""
+    """An item for which no request would be sent."""
 
     dry_run: Annotated[Literal[True], "true"]
 
@@ -62,7 +61,7 @@ def show_requests(
     app.pace_reads()
     is_ids = app.output.format == "id"
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
-    refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids, at_a_time=AT_A_TIME), strict=True))
+    refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids), strict=True))
     items = []
     for word, order in zip(typed, orders, strict=True):
         if isinstance(order, QoderError):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from qoder_cli.runs.ending import Ended, Wanted
     from qoder_cli.runs.trigger import Order
 
-PARALLEL = 8  # runs started at a time
 MOST_SLOTS = 1000
+STARTS = 8  # at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.", group=options.ONCE)
 _KEYS = "required: refuse a key without a store that machines share (QODER_KEYS)."
@@ -27,8 +27,11 @@ _IF_IDLE = flag(
     "--if-idle", "Don't start while a run of this deployment is running (checked, not locked).", group=options.ONCE
 )
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
-_LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_PARALLEL = "Start up to N at once; 20 per second at most."
+_LEAVES = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
+ON_LEAVE = option("--on-leave", None, _LEAVES, default="detach", group=options.WAITING)
+_AT_ONCE = "Start up to N at once; 20 per second at most."
+PARALLEL = option("--parallel", "N", _AT_ONCE, default=STARTS, group=options.MANY, min=1, max=100)
+FAIL_FAST = flag("--fail-fast", "Stop after the first failure.", group=options.MANY)
 _DUPLICATES = flag("--allow-duplicates", "Start a deployment as often as it is listed.", group=options.MANY)
 _AT_MOST = "Let at most N run at once; the others wait in the order typed (qoder help queue)."
 _IN = "With --at-most: count those of every command that names this group (needs QODER_KEYS)."
@@ -36,7 +39,7 @@ _QUEUE_TIMEOUT = "With --at-most: start none that has waited for D (exit 3)."
 AT_MOST = option("--at-most", "N", _AT_MOST, group=options.MANY, min=1, max=MOST_SLOTS)
 IN = option("--in", "NAME", _IN, group=options.MANY)
 QUEUE_TIMEOUT = option("--queue-timeout", "D", _QUEUE_TIMEOUT, group=options.MANY)
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
+DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 
 
 def run(
@@ -52,16 +55,16 @@ def run(
     on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt", group=options.ONCE),
     if_idle: bool = _IF_IDLE,
     on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail", group=options.WAITING),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
-    parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, group=options.MANY, min=1, max=100),
+    on_leave: OnLeave = ON_LEAVE,
+    parallel: int = PARALLEL,
     at_most: int | None = AT_MOST,
     group: Text = IN,
     queue_timeout: Text = QUEUE_TIMEOUT,
-    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
+    fail_fast: bool = FAIL_FAST,
     keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown.", group=options.MANY),
     allow_duplicates: bool = _DUPLICATES,
     allow_empty: bool = options.ALLOW_EMPTY,
-    dry_run: bool = _DRY_RUN,
+    dry_run: bool = DRY_RUN,
     ci: bool = options.CI,
 ) -> Any:
     """Start a run of one or more deployments.
@@ -133,10 +136,10 @@ def run(
 
         queue = Queue(app, at_most, group, timeout, queued=sum(isinstance(order, Order) for order in orders))
     if as_list:
-        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
-        plan = Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast, queue)
+        plan = FleetPlan(wanted is not None, parallel, if_idle, on_skip, fail_fast, queue)
         return run_many(app, typed, orders, plan, wanted)
     ended = _going(app, order) if if_idle else None
     if ended is None:
@@ -155,7 +158,7 @@ def checked_queue(
     group: str | None,
     timeout: str | None,
     *,
-    parallel: int = PARALLEL,
+    parallel: int = STARTS,
     if_idle: bool = False,
 ) -> float | None:
     """Return how long an order may queue, in seconds. Raises UsageError, AuthError."""
@@ -170,7 +173,7 @@ def checked_queue(
         return None
     if if_idle:
         raise UsageError("--if-idle and --at-most cannot be used together", hint="use only --at-most 1, which waits")
-    if parallel != PARALLEL:
+    if parallel != STARTS:
         raise UsageError("--parallel and --at-most cannot be used together", hint="leave out --parallel")
     if group is not None:
         if not GROUP_NAME.fullmatch(group):

@@ -1,21 +1,12 @@
 """`qoder deploy list`, `pause`, `unpause` and `archive`."""
 
-from collections.abc import Sequence
-
 from qoder_cli.app import App
-from qoder_cli.base.errors import QoderError
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list
 from qoder_cli.commands.generic import change_command, change_things, list_command, things_named
 from qoder_cli.nouns.edits.verbs import PAUSE, UNPAUSE, Change
-from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
 _DEPLOY = NOUNS["deploy"]
-
-
-def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
-    """Return the ids of deployments, or the error of each. Raises UsageError, ApiError."""
-    return Names(app).ids_of(_DEPLOY, typed)
 
 
 def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:

@@ -12,7 +12,7 @@ from qoder_cli.policy import programs
 from qoder_cli.policy.calls import BASH, Subject
 from qoder_cli.policy.deciding import decide
 from qoder_cli.policy.paths import Place, is_inside, place, spelled
-from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.rules import Policy, PolicyRule
 from qoder_cli.policy.shell import unwrapped
 
 FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files)
@@ -46,7 +46,7 @@ class PolicyData(TypedDict):
 class Remark(NamedTuple):
     """What a rule means, in a sentence, and what it opens that its words do not say."""
 
-    rule: Rule
+    rule: PolicyRule
     says: str
     warnings: tuple[str, ...] = ()
 
@@ -55,12 +55,7 @@ class Remark(NamedTuple):
         return {"line": self.rule.line, "rule": self.rule.text, "says": self.says, "warnings": [*self.warnings]}
 
 
-def aloud(policy: Policy) -> list[Remark]:
-    """Return what each rule of a policy means and opens, in the order of the file."""
-    return [_remark(policy, rule) for rule in policy.rules]
-
-
-def _remark(policy: Policy, rule: Rule) -> Remark:
+def _remark(policy: Policy, rule: PolicyRule) -> Remark:
     if not rule.allows:
         return Remark(rule, _denied(rule))
     for deny in policy.denying("path"):
@@ -89,7 +84,7 @@ def _remark(policy: Policy, rule: Rule) -> Remark:
     return Remark(rule, f"allows {tool} of the MCP server {server}, with the fields {fields}", warnings)
 
 
-def _denied(rule: Rule) -> str:
+def _denied(rule: PolicyRule) -> str:
     """Return what a deny means."""
     meaning = {
         "run": f"denies a command that begins with `{rule.value}`; one with these words elsewhere",
@@ -101,7 +96,7 @@ def _denied(rule: Rule) -> str:
     return f"{meaning[rule.verb]} is left for a person"
 
 
-def _reading(policy: Policy, rule: Rule) -> list[str]:
+def _reading(policy: Policy, rule: PolicyRule) -> list[str]:
     says = [f"allows Read, Grep, Glob, and programs that only read, in {rule.value} and below"]
     work = policy.work
     if below := [deny for deny in policy.denying("path") if is_inside(deny.place, rule.place)]:
@@ -116,13 +111,13 @@ def _reading(policy: Policy, rule: Rule) -> list[str]:
     return says
 
 
-def _of_reading(rule: Rule) -> list[str]:
+def _of_reading(rule: PolicyRule) -> list[str]:
     if rule.place[:1] in ((), ("proc",)):
         return ["covers /proc, where other programs show their variables and files"]
     return []
 
 
-def _of_writing(rule: Rule) -> list[str]:
+def _of_writing(rule: PolicyRule) -> list[str]:
     warnings = []
     if own := [folder for folder in _OF_PROGRAMS if _overlap(rule.place, place(folder))]:
         warnings.append(f"covers {', '.join(own)}, or a part: there are programs and their configs")
@@ -133,7 +128,7 @@ def _of_writing(rule: Rule) -> list[str]:
     return warnings
 
 
-def _running(policy: Policy, rule: Rule) -> list[str]:
+def _running(policy: Policy, rule: PolicyRule) -> list[str]:
     row = programs.row_of(unwrapped(rule.words)[0])
     says = [f"allows exactly this command, in {spelled(policy.work or ())}"]
     if rule.more:
@@ -151,7 +146,7 @@ def _running(policy: Policy, rule: Rule) -> list[str]:
     return says
 
 
-def _of_running(policy: Policy, rule: Rule) -> list[str]:
+def _of_running(policy: Policy, rule: PolicyRule) -> list[str]:
     warnings = []
     words = unwrapped(rule.words)[0]
     row, work = programs.row_of(words), policy.work or ()
@@ -169,7 +164,7 @@ def _of_running(policy: Policy, rule: Rule) -> list[str]:
     return warnings
 
 
-def _writes(policy: Policy, folder: Place) -> Rule | None:
+def _writes(policy: Policy, folder: Place) -> PolicyRule | None:
     """Return a rule by which the agent can write in a folder."""
     return next((rule for rule in policy.allowing("write") if _overlap(rule.place, folder)), None)
 
@@ -194,7 +189,7 @@ def check(
     from qoder_cli.sessions.guard import loaded
 
     policy = loaded(app, file)
-    remarks = aloud(policy)
+    remarks = [_remark(policy, rule) for rule in policy.rules]
     lines = [f"line {each.rule.line}: {each.rule.text}: {each.says}" for each in remarks]
     opened = [f"line {each.rule.line}: {warning}" for each in remarks for warning in each.warnings]
     data: PolicyData = {

@@ -1,10 +1,10 @@
 """`qoder policy log`: what policies have decided on this machine."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from qoder_cli.app import App
+from qoder_cli.base.model import told
 from qoder_cli.base.times import utc_text
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.output.cells import Fields, Id, Moment, Words
@@ -73,22 +73,8 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
 
 
 def _log_data(decision: "PolicyDecision") -> DecisionData:
-    return {
-        "at": utc_text(datetime.fromtimestamp(decision.at, UTC)),
-        "run": decision.run or None,
-        "session": decision.session,
-        "call": decision.call,
-        "call_sha256": decision.call_sha256,
-        "asked_by": decision.asked_by,
-        "name": decision.name,
-        "input": decision.input,
-        "answer": decision.answer,
-        "rule": decision.rule,
-        "line": decision.line,
-        "file": decision.file,
-        "policy_sha256": decision.policy_sha256,
-        "state": decision.state,
-    }
+    at = utc_text(decision.at)
+    return told(DecisionData, decision, at=at, run=decision.run or None)
 
 
 def _logged(decision: "PolicyDecision") -> Fields:

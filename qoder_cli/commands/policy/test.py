@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import NotYet, UsageError
+from qoder_cli.base.errors import NotYet, UsageError, exclude
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.cli.options import Text, Texts, argument, named, option
 from qoder_cli.commands.policy.check import FILE
@@ -21,18 +21,18 @@ from qoder_cli.policy.programs import row_of
 from qoder_cli.policy.rules import Policy
 from qoder_cli.policy.shell import unwrapped
 from qoder_cli.policy.verdict import Answer, VerdictData
+from qoder_cli.sessions.asks import CALL_KINDS
 
 _LARGEST_CALL = 4 * 2**20  # characters
 _FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
 _OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
 _ANSWERS = ("allow", "deny", "ask")
 _OF_CASE = ("command", "name", "kind", "mcp_server_name", "input", "thread", "answer")
-_KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}  # by `type`
 _DECIDING = ("name", "kind", "type", "mcp_server_name", "input", "thread", "session_thread_id")
 # What else `pending` prints of a call, and what else its event has.
 _OTHER = (
     *("run_id", "session_id", "deployment_id", "deployment_name", "call", "input_sha256", "asked_at", "credits"),
-    *("answer", "run", "session", "deployment", "asked", "waits", "length", "number", "policy"),
+    *("answer", "length", "number", "policy"),
     *("id", "created_at", "processed_at", "evaluated_permission"),
 )
 _IN_FILE = "with --call and --expect: the place in the file, and what it expects, or null"
@@ -69,10 +69,6 @@ class Case:
     expected: str | None = None
     verdict: Verdict = field(default_factory=lambda: Verdict("ask"))
 
-    @property
-    def is_wrong(self) -> bool:
-        return self.expected is not None and self.expected != self.verdict.answer
-
     def data(self) -> CaseData:
         return {"case": self.number, "expected": self.expected, **self.verdict.data}
 
@@ -95,9 +91,9 @@ def subject_of_json(call: Any) -> Subject:
     server, name = call.get("mcp_server_name"), call.get("name")
     kind = call.get("kind", "mcp" if server else "tool")
     if "type" in call:
-        of_type = _KINDS.get(str(call["type"]))
+        of_type = CALL_KINDS.get(str(call["type"]))
         kind = of_type if of_type == call.get("kind", of_type) else None
-    if not name or not isinstance(name, str) or not isinstance(server, str | None) or kind not in _KINDS.values():
+    if not name or not isinstance(name, str) or not isinstance(server, str | None) or kind not in CALL_KINDS.values():
         raise UsageError("a call must have a `name`, and a `kind` of tool, mcp or custom")
     is_main = call.get("thread") is None and call.get("session_thread_id") is None
     return Subject(kind, name, call.get("input"), server, is_main=is_main)
@@ -247,8 +243,7 @@ def try_out(
     from qoder_cli.sessions.guard import loaded
 
     given = [name for name, value in (("--call", call), ("--expect", expect), ("--since", since)) if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]} cannot be used together", hint="pass only one of them")
+    exclude(dict.fromkeys(given, True))
     if call is not None or expect is not None:
         if what:
             raise UsageError(f"{given[0]} needs no runs", hint="leave them out")
@@ -266,7 +261,7 @@ def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) 
     rows = Rows[Case](app.output, fields=lambda case: dict(case.data()), data=lambda case: case.data(), first=_OF_CASES)
     with rows:
         rows.show(found)
-    wrong = [case for case in found if case.is_wrong]
+    wrong = [case for case in found if case.expected not in (None, case.verdict.answer)]
     if wrong:
         which = ", ".join(str(case.number) for case in wrong[:10])
         raise NotYet(
@@ -288,7 +283,7 @@ def _parsed(call: str) -> Any:
 
 
 def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> None:
-    from qoder_cli.deployments.lookup import deployment_id_of
+    from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history import past
     from qoder_cli.sessions.by_policy import judged
     from qoder_cli.sessions.guard import with_ids
@@ -298,7 +293,7 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
         found = past.of_runs(app, named(what, app))
     else:
         start = app.when(since, option="--since")
-        found = past.since(app, start, [deployment_id_of(each, app) for each in what] or policy.deployments)
+        found = past.since(app, start, ids_of_all(what, app) or policy.deployments)
     tally, looked = Tally(), 0
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
         for run in found:

@@ -5,6 +5,7 @@ COMMANDS = {
     "get": "qoder_cli.commands.run.get:get",
     "wait": "qoder_cli.commands.run.wait:wait",
     "logs": "qoder_cli.commands.run.logs:logs",
+    "why": "qoder_cli.commands.run.why:why",
     "result": "qoder_cli.commands.run.result:result",
     "retry": "qoder_cli.commands.run.retry:retry",
     "cancel": "qoder_cli.commands.run.cancel:cancel",

@@ -88,7 +88,7 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     if stopped is None:
         waited = iter(_waited_for(app, sent) if sent else [])
     else:
-        waited = iter([_left(app, each.observer.run_id, each.observer, each.write, stopped) for each in sent])
+        waited = iter([_left(app, observer.run_id, observer, write, stopped) for observer, write in sent])
     items = {key: each if isinstance(each, Ended) else next(waited) for key, each in requested.items()}
     if not as_list:
         return items[ids_by_word[typed[0]]]
@@ -121,7 +121,7 @@ def _left(app: App, run_id: str, observer: Observer | None, write: Write[Any] | 
 def _with_others(stopped: Interrupted, sent: Sequence[_Requested]) -> Interrupted:
     """Return the error of a signal, with how many cancellations of other runs were sent before it."""
     message, kind = stopped.message, stopped.kind
-    confirmed = sum(each.write.result is not None for each in sent)
+    confirmed = sum(request.write.result is not None for request in sent)
     unknown = len(sent) - confirmed
     if confirmed:
         message += f"; the cancellation of {confirmed} other{'s' * (confirmed > 1)} was requested"
@@ -151,36 +151,36 @@ def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) 
 
 def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> Write[Any] | None:
     """Request it, and return the write that did; None if the run has finished. Raises QoderError."""
-    found = observer.read_once()
-    if found.adopted and typed not in (found.id, found.session_id):
+    run = observer.read_once()
+    if run.adopted and typed not in (run.id, run.session_id):
         raise UsageError(
-            f"run {found.id} was adopted, so it may be someone else's",
-            hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", found.id)),
+            f"run {run.id} was adopted, so it may be someone else's",
+            hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", run.id)),
         )
-    if not is_going(found):
-        so = f"already finished: {found.status}"
-        if not found.status:
-            so = f"has nothing to cancel: {found.error_message}"
-        app.progress.note(f"{found.called} {so}")
+    if not is_going(run):
+        so = f"already finished: {run.status}"
+        if not run.status:
+            so = f"has nothing to cancel: {run.error_message}"
+        app.progress.note(f"{run.called} {so}")
         return None
-    _session_in(app, found)
-    of = f" of {found.deployment_id}" if found.deployment_id else ""
+    _session_in(app, run)
+    of = f" of {run.deployment_id}" if run.deployment_id else ""
     if not yes:
-        if not confirmed(app, f"Cancel {found.called}{of}?", nothing=f"{found.called} was not cancelled"):
-            raise UsageError(f"nothing was cancelled; {found.called} keeps running")
-        found = observer.read_once()  # the answer may have taken long
+        if not confirmed(app, f"Cancel {run.called}{of}?", nothing=f"{run.called} was not cancelled"):
+            raise UsageError(f"nothing was cancelled; {run.called} keeps running")
+        run = observer.read_once()  # the answer may have taken long
     attempts = 0
 
     def session_id() -> str:
         """Return its session, once more if the request was put off: what works there by now may be somebody else's."""
         nonlocal attempts
         attempts += 1
-        return _session_in(app, found if attempts == 1 else observer.read_once())
+        return _session_in(app, run if attempts == 1 else observer.read_once())
 
     write = cancelling(app.client, session_id)
     try:
-        _session_in(app, found)
-        app.progress.note(f"cancelling {found.called}{app.settings.whereabouts}")
+        _session_in(app, run)
+        app.progress.note(f"cancelling {run.called}{app.settings.whereabouts}")
         write.send()
     except _AlreadyEnded:
         return None
@@ -189,20 +189,20 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> Write[Any] |
     return write
 
 
-def _session_in(app: App, found: Run) -> str:
+def _session_in(app: App, run: Run) -> str:
     """Return the session in which a run works. Raises _AlreadyEnded; NotYet while it names none."""
-    if not is_going(found):
+    if not is_going(run):
         raise _AlreadyEnded
-    if found.session_id is None:
-        raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, app)
-    return found.session_id
+    if run.session_id is None:
+        raise going_on(NotYet(f"{run.called} has no session yet, so it cannot be cancelled"), run, app)
+    return run.session_id
 
 
 def _waited_for(app: App, sent: Sequence[_Requested]) -> list[Ended]:
     """Wait for all runs, until the deadline or a signal. Return the results."""
     items: dict[PolledRun, Ended] = {}
     fleet = Fleet(app, Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait"), items.__setitem__)
-    polled = {PolledRun(each.observer): each.write for each in sent}
+    polled = {PolledRun(request.observer): request.write for request in sent}
     with suppress(Signalled):  # the results name it
         fleet.until_reported(list(polled))
     return [_judged(app, one, write, items[one]) for one, write in polled.items()]

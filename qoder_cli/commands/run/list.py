@@ -29,7 +29,7 @@ from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, 
 if TYPE_CHECKING:
     from qoder_cli.history.listed import Resolver
 
-LONGEST_RESOLVED = 100  # rows
+LONGESTRESOLVED = 100  # rows
 
 
 # To filter by: an enum, as typer takes no list of a Literal.
@@ -43,7 +43,7 @@ _OF = argument("DEPLOYMENT", _OF_THIS, values.deployments, default=None)
 _STATUS = several("--status", "STATUS,…", f"Only {', '.join(Status)}.")
 _TRIGGER = option("--trigger", "HOW", "manual, schedule or retry.")
 _SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
-_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
+RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.", default=None)
 
 
 def list_runs(
@@ -56,7 +56,7 @@ def list_runs(
     until: Text = option("--until", "WHEN", "Created until then."),
     limit: int | None = LIMIT,
     all: bool = ALL,
-    resolve: bool | None = _RESOLVE,
+    resolve: bool | None = RESOLVE,
     *,
     viewing: Viewing,
 ) -> None:
@@ -130,7 +130,7 @@ def _look(
     if of is not None and window.since is not None:
         pages = down_to(window.since, pages)
 
-    is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
+    is_short = is_whole or (wanted is not None and wanted <= LONGESTRESOLVED)
     asks = bool(statuses) or is_short  # whether to ask sessions
     if resolve is not None:
         asks = resolve

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, QoderError, Unavailable, UsageError
+from qoder_cli.base.model import Raw
 from qoder_cli.base.pool import in_order
 from qoder_cli.commands.run.logs_of_one import explained, log_of, nothing_shown
 from qoder_cli.history import names
@@ -15,16 +16,16 @@ from qoder_cli.output.screen import inert
 from qoder_cli.runs.ending import Ended, RunItem
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events
-from qoder_cli.sessions.showing import Event, EventData, Printer, Selection, credits_of, past_events
+from qoder_cli.sessions.showing import EventData, Printer, Selection, credits_of, past_events
 
 _BEHIND = ("input", "exit_code")  # keys of an item after its events
 AT_A_TIME = 6  # runs read ahead of what is shown
-MOST_AHEAD = 10_000  # events held for that
+MOST_AHEAD = 10_000  # events kept in memory until it is their turn
 GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
 
 
 class NoRunWithEvents(NotFoundItem):
-    """One of several of which there is no log."""
+    """An item without a log."""
 
     events: Annotated[list[EventData], "none"]
 
@@ -146,7 +147,7 @@ def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Select
     def line(depth: int) -> str:
         return "" if indent is None else "\n" + " " * indent * depth
 
-    def nested(value: Event, depth: int) -> str:
+    def nested(value: Raw, depth: int) -> str:
         return app.output.document(value).replace("\n", line(depth))
 
     found = log.item.named(app).as_json()

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NeedsAnswer, UsageError
+from qoder_cli.base.errors import NeedsAnswer, UsageError, exclude
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import policy_files
 from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
+from qoder_cli.sessions.asks import COLUMNS, FIRST, PendingCall
 
 if TYPE_CHECKING:
     from qoder_cli.policy.rules import Policy
@@ -45,8 +45,7 @@ def pending(
       qoder run pending
       qoder run pending last --json | jq '.[].input'"""
     view = View(app, viewing, COLUMNS if policy is None else (*COLUMNS, "policy"))
-    if exit_status and view.is_watched:
-        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
+    exclude({"--watch": view.is_watched, "--exit-status": exit_status})
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     words = named(runs, app) if runs else []
@@ -73,7 +72,7 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
 
     now = app.client.server_now()
 
-    def row(waiting: Waiting) -> Fields:
+    def row(waiting: PendingCall) -> Fields:
         if not app.output.is_drawn:
             return waiting.row(now)
         name = app.seen_names.standing_for(waiting.deployment_id)
@@ -81,9 +80,9 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
 
     first = FIRST if policy is None else ("policy", *FIRST)
     id = "session" if shows_numbers(app) else "call"  # a call has a number, or is named by its id
-    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id=id, first=first, may_go=_MAY_GO)
-    shown: list[Waiting] = []
-    drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
+    rows = Rows[PendingCall](app.output, fields=row, data=PendingCall.as_json, id=id, first=first, may_go=_MAY_GO)
+    shown: list[PendingCall] = []
+    drawn: list[PendingCall] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
         try:
             for batch in waiting_calls(app, words, since):
@@ -108,7 +107,7 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
     return bool(shown)
 
 
-def waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[Waiting]]:
+def waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[PendingCall]]:
     """Yield what waits, read now, in the runs and sessions typed; without any, wherever it does. Raises QoderError."""
     from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.answering import everywhere, in_targets

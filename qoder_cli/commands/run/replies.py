@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import UsageError, exclude
 from qoder_cli.cli.options import (
     ONE_RUN,
     YES,
@@ -80,7 +80,7 @@ def deny(
 
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
-      qoder session deny sess_demo evt_1 --yes --wait"""
+      qoder run deny sess_demo evt_1 --yes --wait"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide, deliver
 
@@ -99,8 +99,7 @@ def _options_of(
     _require_run(run, verb)
     wanted, run = wanted_of(app, waiting), one_named(run, app)
     calls = [ids.call(each) for each in dict.fromkeys(typed or [])]
-    if calls and every:
-        raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
+    exclude({"CALL": calls, "--all": every})
     require_question(app, calls, yes=yes)
     if not (calls or every) and (yes or not app.may_ask):
         raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
@@ -135,7 +134,7 @@ def answer(
 
     Examples:
       qoder run answer last evt_1 --with "build 512 is green"
-      ./lookup.sh | qoder session answer sess_demo evt_1 --with - --wait"""
+      ./lookup.sh | qoder run answer sess_demo evt_1 --with - --wait"""
     from qoder_cli.commands.target import target_of, waits_of
     from qoder_cli.sessions.answering import deliver, with_result
     from qoder_cli.sessions.numbering import require_question
@@ -173,8 +172,7 @@ def send(
     from qoder_cli.sessions.answering import ToSay, send_message
 
     app: App = ctx.obj
-    if interrupt and when_idle:
-        raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
+    exclude({"--interrupt": interrupt, "--when-idle": when_idle})
     wanted = wanted_of(app, waiting, wait=when_idle or interrupt)
     stays = waiting.wait or waiting.follow or waiting.result
     text = text_of(message, stdin=app.stdin, option="--message")

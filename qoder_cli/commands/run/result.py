@@ -20,8 +20,8 @@ def result(
 ) -> None:
     """Print the agent's final message; optionally download its files.
 
-    Prints the message as plain text, nothing if there is none; JSON is the run
-    with a key `result` (and `files`). The exit code is the outcome: 0
+    Prints the message as plain text, nothing if there is none; JSON has it
+    under the key `result` (and `files`). The exit code is the outcome: 0
     completed, 1 failed, 8 still running.
     On a terminal RUN defaults to `last`.
 
@@ -31,7 +31,8 @@ def result(
 
     Examples:
       qoder run result last
-      qoder run result last -O /tmp/delivered"""
+      qoder run result last -O /tmp/delivered
+      qoder session result sess_demo"""
     from qoder_cli.commands.target import sessions_of
     from qoder_cli.history import names
     from qoder_cli.nouns import files as downloads

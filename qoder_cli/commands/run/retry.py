@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError, UsageError, first_by_rank
+from qoder_cli.base.errors import ApiError, QoderError, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted
@@ -24,7 +24,8 @@ from qoder_cli.cli.options import (
     options_typed,
     wanted_of,
 )
-from qoder_cli.deployments.lookup import deployment_ids_of, read_deployment
+from qoder_cli.commands.deploy.run import DRY_RUN, FAIL_FAST, ON_LEAVE, PARALLEL
+from qoder_cli.deployments.lookup import ids_of_all, read_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
 from qoder_cli.history.failed import failed_runs
@@ -34,14 +35,11 @@ from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order
 from qoder_cli.settings.values import OnLeave
 
-AT_A_TIME = 8  # runs and deployments that are read
 _LISTED = 5  # differences that are said
 
 _RUNS = "Runs, or with --all-failed deployments; - reads stdin."
 _ALL_FAILED = "Retry each run of these deployments that failed since --since."
 _SINCE = "With --all-failed: an age (7d), date or time."
-_LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
-_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 _NOT_REPEATED = ("runs", "all_failed", "all", "since", "dry_run", "parallel", "fail_fast", "allow_empty")
 
 
@@ -56,20 +54,12 @@ def retry(
     all: bool = flag("--all", "With --all-failed: the runs of all deployments."),
     since: Text = option("--since", "WHEN", _SINCE),
     again: bool = flag("--again", "Also retry runs that completed."),
-    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach", group=options.WAITING),
-    parallel: int = option(
-        "--parallel",
-        "N",
-        "Start up to N at once; 20 per second at most.",
-        default=8,
-        group=options.MANY,
-        min=1,
-        max=100,
-    ),
-    fail_fast: bool = flag("--fail-fast", "Stop after the first failure.", group=options.MANY),
+    on_leave: OnLeave = ON_LEAVE,
+    parallel: int = PARALLEL,
+    fail_fast: bool = FAIL_FAST,
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
-    dry_run: bool = _DRY_RUN,
+    dry_run: bool = DRY_RUN,
     ci: bool = options.CI,
 ) -> Any:
     """Retry failed runs (each at most once).
@@ -81,9 +71,9 @@ def retry(
 
     Exit codes are those of `deploy run`. A run that is running, waits for an
     answer, completed (without --again) or has an unknown outcome is refused
-    (exit 6). Asks about several; scripts need --yes. --all-failed skips what
-    was retried and failed retries (retry those by their id); what could not be
-    read is an item with exit code 7.
+    (exit 6). Asks about several; scripts need --yes. --all-failed skips runs
+    that were retried, failed retries, and runs that somebody cancelled: retry
+    those by their id. What could not be read is an item with exit code 7.
 
     Examples:
       qoder run retry drun_019ec55694c07f2a9b402ffb4448ec18 --dry-run
@@ -102,7 +92,7 @@ def retry(
     like = Order("", options=tuple(options_typed(ctx, without=_NOT_REPEATED)))
     found: list[Run | QoderError] = []
     if all_failed:
-        deployments = None if all else _deployments(app, named(runs or (), app, what="deployments"))
+        deployments = None if all else ids_of_all(named(runs or (), app, what="deployments"), app)
         judged = failed_runs(app, deployments, Window.read(since, None, app=app))
         app.tracked.typed = typed = [item.id for item in judged]
         found = [item.run for item in judged]
@@ -127,10 +117,10 @@ def retry(
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
     if as_list:
-        from qoder_cli.fleet.conductor import Plan
+        from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
-        return run_many(app, typed, orders, Plan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
+        return run_many(app, typed, orders, FleetPlan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
     from qoder_cli.runs.starting import start_one
 
     return start_one(app, to_start[0], wanted)
@@ -147,14 +137,6 @@ def _check(typed: Sequence[str] | None, *, all_failed: bool, all: bool, since: s
         raise UsageError("--all only works with --all-failed", hint="add --all-failed --since 1d")
     if all_failed and all == bool(typed):
         raise UsageError("--all-failed needs either deployments or --all", hint="list them: qoder deploy list")
-
-
-def _deployments(app: App, typed: Sequence[str]) -> list[str]:
-    """Return the ids of the deployments typed, each once. Raises QoderError for one that is not there."""
-    ids = deployment_ids_of(typed, app)
-    if error := first_by_rank(id for id in ids if isinstance(id, QoderError)):
-        raise error
-    return list(dict.fromkeys(map(str, ids)))
 
 
 def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderError]:
@@ -181,7 +163,7 @@ def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderE
         except ApiError as error:
             return error
 
-    return list(in_order(read, typed, at_a_time=AT_A_TIME))
+    return list(in_order(read, typed))
 
 
 def _ordered(app: App, found: Run | QoderError, like: Order, *, again: bool) -> Order | QoderError:
@@ -204,7 +186,7 @@ def _say_differences(app: App, found: Sequence[Run | QoderError], asks: bool) ->
         except ApiError as error:
             return error
 
-    deployments = dict(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
+    deployments = dict(zip(ids, in_order(read, ids), strict=True))
     lines: dict[str, None] = {}
     for line in _lines(app, runs, deployments):
         lines[line] = None
@@ -219,7 +201,7 @@ def _lines(app: App, runs: Sequence[Run], deployments: dict[str, Any]) -> Iterat
         deployment = deployments[run.deployment_id or ""]
         return None if isinstance(deployment, QoderError) else differences(app, run, deployment)
 
-    for run, differs in zip(runs, in_order(differing, runs, at_a_time=AT_A_TIME), strict=True):
+    for run, differs in zip(runs, in_order(differing, runs), strict=True):
         if differs is None:
             yield f"unknown what is different now: {deployments[run.deployment_id or ''].message}"
         elif differs:

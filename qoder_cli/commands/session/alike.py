@@ -1,19 +1,16 @@
-"""The commands that sessions have as runs do: the same functions, whose help speaks of sessions."""
+"""The commands that sessions have as runs do: the same functions under two nouns, with help that speaks of sessions."""
 
-import re
 from collections.abc import Callable
 from inspect import cleandoc, signature
-from types import FunctionType
 from typing import Any
 
 from qoder_cli.cli import options
-from qoder_cli.cli.options import named_at
+from qoder_cli.cli.options import declared, named_at, unfolded
 from qoder_cli.commands import run
 
-VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry"))
+VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry", "why"))
 SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the others, too
 
-# The help of those that wait for a turn, or show one. That of the others speaks of calls and messages.
 _HELP = {
     "wait": """\
         Wait for sessions to finish their turn; exit with its outcome.
@@ -33,57 +30,35 @@ _HELP = {
 
         Examples:
           qoder session logs sess_demo""",
-    "result": """\
-        Print the agent's final message; optionally download its files.
-
-        Prints the message as plain text, nothing if there is none; JSON is the session with
-        a key `result` (and `files`). The exit code is that of the latest turn: 0
-        completed, 1 failed, 8 still running.
-        On a terminal SESSION defaults to `last`.
-
-        In CI, send it to a file or use --json: the text may hold commands such as
-        ::error::. With --output-dir existing files are kept: a new one gets a
-        number. If one cannot be saved, the others are, and the exit code says so.
-
-        Examples:
-          qoder session result sess_demo
-          qoder session result sess_demo --output-dir /tmp/delivered
-          qoder session result last --json | jq -r .result""",
     "cancel": """\
         Cancel what sessions are doing and wait for them to stop.
 
-        Exits 0 once they have stopped, or if they already had; 9 when one is
-        still working a minute later. Anything the agent did before is not undone.
-        Asks before each one; scripts need --yes. A failure does not stop the rest.
+        Exits 0 once they have stopped, or already had; 9 if one still works a
+        minute later. Nothing the agent did is undone. Asks first; scripts need
+        --yes. A failure does not stop the rest.
 
         Examples:
-          qoder session cancel sess_demo --yes
-          qoder session cancel last --yes""",
+          qoder session cancel sess_demo --yes""",
 }
 
 
 def of_session(verb: str) -> Callable[..., Any]:
-    """Return a run's command as one of a session: what it does is the same, its help and its argument are not."""
-    command: Any = named_at(run.COMMANDS[verb])
-    spoken: Any = FunctionType(command.__code__, command.__globals__, verb, command.__defaults__, command.__closure__)
-    spoken.__kwdefaults__, spoken.__annotations__ = command.__kwdefaults__, command.__annotations__
-    if verb in _HELP:
-        spoken.__doc__ = cleandoc(_HELP[verb])
-    else:
-        spoken.__doc__ = _in_its_words(cleandoc(command.__doc__), verb)
-    spoken.__wrapped__ = command
-    kept = signature(command)
+    """Return a run's command as one of a session: what it does is the same, its argument and its help are not."""
+    command = named_at(run.COMMANDS[verb])
+    same = unfolded(command)
     arguments = dict(zip(map(id, options.OF_RUNS), options.OF_SESSIONS, strict=True))
     parameters = [
-        each.replace(default=arguments.get(id(each.default), each.default)) for each in kept.parameters.values()
+        (parameter.name, parameter.annotation, arguments.get(id(parameter.default), parameter.default))
+        for parameter in signature(same).parameters.values()
+        if parameter.name != "ctx"
     ]
-    spoken.__signature__ = kept.replace(parameters=parameters)
-    found: Callable[..., Any] = spoken
-    return found
+    help = cleandoc(_HELP[verb]) if verb in _HELP else _in_its_words(cleandoc(command.__doc__ or ""), verb)
+    spoken = declared(lambda ctx, **typed: same(ctx, **typed), help, parameters)
+    vars(spoken)["__wrapped__"] = command
+    return spoken
 
 
 def _in_its_words(help: str, verb: str) -> str:
     """Return the help of a run's command with SESSION for RUN, and those of its examples that are of sessions."""
-    text, _, examples = help.replace("RUN", "SESSION").partition("Examples:\n")
-    text = re.sub(r"the run's(\s+exit code)", r"the turn's\1", text)
+    text, _, examples = help.replace("RUN", "SESSION").replace("the run's", "the turn's").partition("Examples:\n")
     return f"{text}Examples:\n" + "\n".join(line for line in examples.splitlines() if f"session {verb}" in line)

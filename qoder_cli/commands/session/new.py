@@ -9,6 +9,7 @@ from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageError
+from qoder_cli.base.model import Raw
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
@@ -19,10 +20,8 @@ from qoder_cli.nouns.views import session_fields
 from qoder_cli.sessions import files, starting
 from qoder_cli.sessions.answers import message
 from qoder_cli.sessions.files import FileTyped
-from qoder_cli.sessions.starting import create, like_deployment, like_session, send_first
+from qoder_cli.sessions.starting import create, first_messages, like, send_first
 from qoder_cli.sessions.story import keys
-
-Raw = dict[str, Any]
 
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "Task for the agent; - reads stdin.")
 _ENV = option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
@@ -161,5 +160,7 @@ def _like(app: App, typed: str, token: str | None) -> Raw:
     from qoder_cli.sessions.state import session_of
 
     if ids.is_deployment(typed):
-        return like_deployment(find_deployment(app, deployment_id_of(typed, app)), token)
-    return like_session(app, session_of(app, target_of(typed, app).session_id), token)
+        deployment = find_deployment(app, deployment_id_of(typed, app)).raw
+        return like(deployment, deployment.get("initial_events"), token)
+    session = session_of(app, target_of(typed, app).session_id)
+    return like(session, list(first_messages(app, str(session["id"]))), token)

@@ -78,7 +78,7 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
 
 
 def retried(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    """Offer runs, or the deployments of which all that failed are meant."""
+    """Offer runs; with --all-failed, deployments."""
     offered = deployments if ctx.params.get("all_failed") else runs
     yield from offered(ctx, incomplete)
 

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
@@ -11,7 +10,6 @@ from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
-from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Part, ReadBack, Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, read, target_of
@@ -39,7 +37,6 @@ def creating(
     *parents: str,
     files: Sequence[Part] = (),
     what: str = "",
-    pace: Pace | None = None,
 ) -> Write[Resource]:
     """Return the write that creates a thing, once; with `files`, as a form.
 
@@ -73,7 +70,6 @@ def creating(
         shows=lambda found: ours.can_be(found.raw),
         find=ours.find if is_marked else None,
         look=app.looking(*words_of(noun, "list", *parents)),
-        pace=pace,
         at_attempt=ours.note_attempt,
     )
     write.recovery = write.recovery._replace(already=already)
@@ -133,7 +129,7 @@ class _Ours:
         assert listed is not None  # what can be created can be listed
         first = attempt.first(self._app.client)
         if first is not None and "created_at[gte]" in listed.query:
-            query["created_at[gte]"] = utc_text(datetime.fromtimestamp(max(first, 0.0), UTC))
+            query["created_at[gte]"] = utc_text(max(first, 0.0))
         if "path_prefix" in listed.query:  # else what is below a folder may be one row
             query["path_prefix"] = str(self._sent.get("path"))
         reading = ReadBack(self._app.client, path_of(self._noun, *self._parents), query)

@@ -75,6 +75,9 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+NOTHING = digest(None)
+
+
 def record_of(fields: Raw, secret: Collection[str] = ()) -> str:
     """Return what is noted of fields that were applied, in normal form; without digests where there is no room.
 
@@ -98,7 +101,7 @@ def _noted(record: str) -> dict[str, str]:
 
 def _names_set(record: str) -> set[str]:
     """Return the fields that a record says were set to something."""
-    return {name for name, was in _noted(record).items() if was != digest(None)}
+    return {name for name, was in _noted(record).items() if was != NOTHING}
 
 
 def is_filled_in(noun: Noun, name: str, value: Any) -> bool:

@@ -46,7 +46,6 @@ from qoder_cli.output.results import Result
 
 FIRST = ("name", "action", "changes", "error", "file", "id")  # what matters most first
 _LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
-_LISTED = 10  # ids that an error lists
 
 Action = Literal[
     "created",
@@ -507,7 +506,7 @@ class Job:
                 return self._stale(error)
             if error.http_status == 409 and step.current is None and step.noun.naming.has_name:
                 rows = alive(app.client, step.noun, *step.parents, fresh=True)
-                if taken := few([str(row["id"]) for row in rows if name_of(row) == step.name], _LISTED):
+                if taken := few([str(row["id"]) for row in rows if name_of(row) == step.name]):
                     return error.with_(message=f"{error.message.rstrip('.')}; the name is that of {taken}")
         if step.current is not None and step.noun.kind is not None and step.noun.kind.refused:
             delete = words_of(step.noun, "delete", *step.parents, step.target.id, "--yes")

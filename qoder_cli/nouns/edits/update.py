@@ -14,7 +14,6 @@ from qoder_cli.base.errors import ApiError, CannotBe, NoResponse, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import unix
-from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import CONDITIONS, Form, missing, same
@@ -42,18 +41,16 @@ class Update:
     is_shown: bool = field(default=True, kw_only=True)
     # Whether it was read since the attempt before; not where a person had to agree first.
     is_read: bool = field(default=True, kw_only=True)
-    _mark: str | None = field(default=None, init=False)
     _theirs: Raw | None = field(default=None, init=False)
     _now: Raw = field(default_factory=dict, init=False)
     _is_sent: bool = field(default=False, init=False)
 
-    def write(self, *, what: str = "", pace: Pace | None = None) -> Write[Resource]:
+    def write(self, *, what: str = "") -> Write[Resource]:
         """Return the write. It raises Overtaken, other QoderErrors; a stale `version` is a 409."""
         metadata = mapping(self.body.get("metadata"))
         is_markable = "metadata" in self.form.settable(self.before)
         if not self.is_shown and is_markable and has_room({**mapping(self.before.get("metadata")), **metadata}):
-            self._mark = str(uuid.uuid4())
-            self.body = {**self.body, "metadata": {**metadata, KEY: self._mark}}
+            self.body = {**self.body, "metadata": {**metadata, KEY: str(uuid.uuid4())}}
         write = object_write(
             self.app.client,
             Sent("POST", self.target.path, self.body),
@@ -62,7 +59,6 @@ class Update:
             find=self._find,
             look=self.app.looking(*self.target.look),
             repeatable=True,
-            pace=pace,
             at_attempt=self._begin,
         )
         read_back = write.recovery
@@ -158,7 +154,8 @@ class Update:
     def is_so(self, raw: Raw) -> bool:
         """Return whether it shows the change, and that what the change takes away is gone."""
         if not self.is_shown:
-            return self._mark is not None and _mark_in(raw) == self._mark
+            mark = _mark_in(self.body)
+            return mark is not None and _mark_in(raw) == mark
         if not self.target.is_it(raw) or any(missing(self.form, self.body, raw)):
             return False
         before, now = self.form.settable(self.before), self.form.settable(raw)
@@ -199,7 +196,7 @@ class Update:
     def _is_marked_by_others(self, raw: Raw) -> bool:
         """Return whether somebody else made a change that does not show: a date may be too coarse to say so."""
         mark = _mark_in(raw)
-        return not self.is_shown and mark is not None and mark not in (self._mark, _mark_in(self.before))
+        return not self.is_shown and mark is not None and mark not in (_mark_in(self.body), _mark_in(self.before))
 
 
 def _mark_in(raw: Raw) -> Any:

@@ -1,0 +1,228 @@
+"""`qoder run why`: how a run ended, and what changed since its deployment last worked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.sandbox.records import stamp
+from qoder_cli.sandbox.scripts import Behaviour, turn
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.inprocess import WorldTransport
+from tests.support.wire import api_error
+
+WORKS = Behaviour(turn(seconds=2, message="Done."))
+FAILS = Behaviour(turn(seconds=2, reason="retries_exhausted"))
+BREAKS = Behaviour(error=("environment_archived_error", "The environment is archived."))
+HOUR = 3600.0
+
+
+class Team:
+    """A deployment `nightly` that ran, and what was changed since; each step takes an hour."""
+
+    def __init__(self, qoder: Qoder, generation: Generation) -> None:
+        self.qoder = qoder
+        self.world = World(generation=generation, token=TOKEN, clock=qoder.clock.now)
+        self.lie: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
+        qoder.transport = WorldTransport(
+            self.world, sleep=qoder.clock.sleep, lie=lambda request, true: self.lie(request) or true()
+        )
+        words = ["--name", "nightly", "--agent", "writer", "--env", "default", "-m", "Report.", "--budget", "5"]
+        self.deployment = self("deploy", "create", *words, "-q").out.strip()
+
+    def __call__(self, *words: str) -> Ran:
+        self.qoder.clock.sleep(HOUR)
+        ran = self.qoder(*words)
+        assert ran.code == 0, ran.err
+        return ran
+
+    def ran(self, behaviour: Behaviour, times: int = 1) -> str:
+        """Return the id of the last of some runs, an hour apart, that have ended."""
+        run = ""
+        for _ in range(times):
+            self.qoder.clock.sleep(HOUR)
+            with self.world.lock:
+                self.world.deployments[self.deployment].behaviour = behaviour
+                run = self.world.start(self.deployment, origin="other").id
+        self.qoder.clock.sleep(HOUR)
+        return run
+
+    def why(self, run: str) -> Any:
+        """Return what is told of a run, of which the change must stand in the first five lines."""
+        told = self("run", "why", run, "--json").json
+        lines = self("run", "why", run).out.splitlines()
+        assert not any("because" in line for line in lines)
+        for change in told["changed"][:1]:
+            assert any(line.split()[:1] == [change["what"]] for line in lines[:5]), lines
+        return told
+
+
+@pytest.fixture(params=GENERATIONS)
+def team(request: pytest.FixtureRequest, qoder: Qoder) -> Team:
+    return Team(qoder, request.param)
+
+
+def changes(told: Any) -> list[tuple[str, str]]:
+    return [(change["what"], change["says"]) for change in told["changed"]]
+
+
+def test_run_why_shows_a_new_version_of_the_agent(team: Team) -> None:
+    before, completed = team("deploy", "get", "nightly", "--json").json["agent"], team.ran(WORKS)
+    team("agent", "update", "writer", "--system", "Answer in French.", "--model", "auto")
+    team("deploy", "update", "nightly", "--agent", "writer")
+    told = team.why(team.ran(FAILS))
+    assert (told["compared_with"], told["is_whole"], told["unknown"]) == (completed, True, [])
+    [(what, says)] = changes(told)
+    assert (what, says.split(": ")[1]) == ("agent", "model, system")
+    assert any("Answer in French." in line for line in told["changed"][0]["lines"])
+    assert told["next"][1:4] == ["deploy", "update", team.deployment]
+    assert team.qoder(*told["next"][1:]).code == 0
+    assert team("deploy", "get", "nightly", "--json").json["agent"] == before
+
+
+def test_run_why_shows_that_a_colleague_changed_the_environment(team: Team) -> None:
+    team.ran(WORKS)
+    team("env", "update", "default", "--allow-host", "a.example.com")
+    [(what, says)] = changes(team.why(team.ran(FAILS)))
+    assert (what, says.startswith("changed at "), "is not kept" in says) == ("environment", True, True)
+
+
+def test_run_why_cannot_tell_of_an_environment_that_was_changed_after_the_run(team: Team) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    team("env", "update", "default", "--allow-host", "a.example.com")
+    told = team.why(failed)
+    assert (changes(told), [unknown["what"] for unknown in told["unknown"]]) == ([], ["environment"])
+    assert "after the run" in told["unknown"][0]["says"]
+
+
+def test_run_why_shows_another_prompt_budget_and_environment(team: Team) -> None:
+    team.ran(WORKS)
+    team("deploy", "update", "nightly", "-m", "Report in one line.", "--budget", "0.01")
+    told = team.why(team.ran(FAILS))
+    assert [what for what, _ in changes(told)] == ["prompt", "budget"]
+    assert told["changed"][0]["lines"] == ['~ message: "Report." -> "Report in one line."']
+
+
+def test_run_why_says_that_nothing_changed(team: Team) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    told = team.why(failed)
+    assert (told["changed"], told["unknown"], told["next"][1:]) == ([], [], ["run", "retry", failed])
+    assert "all that was looked at is as it was then" in team("run", "why", failed).out
+
+
+def test_run_why_says_that_nothing_completed_before(team: Team) -> None:
+    first, second = team.ran(FAILS), team.ran(FAILS)
+    assert "It has no earlier run." in team("run", "why", first).out
+    told = team.why(second)
+    assert (told["compared_with"], told["runs_before"], told["is_whole"]) == (None, 1, True)
+    assert (told["recurrence"]["failed"], told["recurrence"]["runs"]) == (2, 2)
+
+
+def test_run_why_looks_no_further_than_its_bounds(team: Team) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS, times=500)
+    before = len(team.world.requests)
+    told = team.why(failed)
+    assert (told["compared_with"], told["runs_before"] <= 200, told["is_whole"]) == (None, True, False)
+    assert len(team.world.requests) - before <= 80  # it was asked twice
+    assert "of the newest " in " ".join(team("run", "why", failed).out.split())
+
+
+def test_run_why_says_when_an_error_ended_before(team: Team) -> None:
+    team.ran(FAILS)
+    ended_by = team.ran(WORKS)
+    told = team.why(team.ran(FAILS))
+    assert told["recurrence"] | {"source": ""} == {
+        "failed": 2,
+        "runs": 3,
+        "unknown": 0,
+        "ended_by": ended_by,
+        "source": "",
+    }
+
+
+def test_run_why_shows_what_another_session_wrote_into_its_memory(team: Team) -> None:
+    resource = {"type": "memory_store", "memory_store_id": "memstore_project", "access": "read_write"}
+    team.world.deployments[team.deployment].fields["resources"] = [resource]
+    team.ran(WORKS)
+    by = {"type": "session_actor", "session_id": "sess_other"}
+    team.world.keep(
+        "memory_stores.memory_versions",
+        "memstore_project",
+        at=team.qoder.clock.now(),
+        path="notes.md",
+        operation="modified",
+        created_by=by,
+        memory_id="mem_1",
+    )
+    [(what, says)] = changes(team.why(team.ran(FAILS)))
+    assert (what, says.rpartition(" at ")[0]) == ("memory", "notes.md modified by session sess_other")
+
+
+def test_run_why_shows_a_credential_that_expired(team: Team) -> None:
+    vault = team("vault", "create", "--name", "keys", "-q").out.strip()
+    team("deploy", "update", "nightly", "--vault", vault)
+    now = team.qoder.clock.now()
+    auth = {"type": "mcp_oauth", "mcp_server_url": "https://mcp.example.com/mcp", "expires_at": stamp(now + 3 * HOUR)}
+    team.world.keep("vaults.credentials", vault, at=now, auth=auth, display_name="docs")
+    team.ran(WORKS)
+    told = team.why(team.ran(FAILS))
+    assert changes(told) == [("credential", f"docs expired at {auth['expires_at']}")]
+
+
+def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
+    team.ran(WORKS)
+    others = team.world.seed_deployments(3, behaviour=BREAKS)
+    failed = team.ran(BREAKS)
+    for other in others:
+        team.world.start(other, origin="other")
+    told = team.why(failed)
+    assert sorted(told["elsewhere"]) == sorted(other.id for other in others)
+    assert "3 other deployments failed with it within an hour" in team("run", "why", failed).out
+
+
+@pytest.mark.parametrize("gone", ["session", "version", "deployment"])
+def test_run_why_says_what_cannot_be_read(team: Team, gone: str) -> None:
+    team.ran(WORKS)
+    team("agent", "update", "writer", "--system", "Answer in French.")
+    team("deploy", "update", "nightly", "--agent", "writer")
+    failed = team.ran(FAILS)
+
+    def lie(request: httpx.Request) -> httpx.Response | None:
+        path = request.url.path
+        is_gone = {
+            "session": path.rpartition("/")[0].endswith("/sessions"),
+            "version": "version" in request.url.params,
+            "deployment": path.endswith(f"/deployments/{team.deployment}"),
+        }
+        return httpx.Response(404, json=api_error(404, "not_found_error", "Gone.")[1]) if is_gone[gone] else None
+
+    team.lie = lie
+    told = team.why(failed)
+    assert gone in " ".join(f"{unknown['what']} {unknown['says']}" for unknown in told["unknown"])
+    assert [what for what, _ in changes(told)] == ["agent"]
+
+
+def test_run_why_keeps_hostile_text_and_long_differences_inert(team: Team) -> None:
+    team.ran(WORKS)
+    team("agent", "update", "writer", "--system", "\x1b]0;x\x07" + "line\n" * 50_000)
+    team("deploy", "update", "nightly", "--agent", "writer")
+    ran = team("run", "why", team.ran(FAILS))
+    assert "\x1b" not in ran.out
+    assert len(ran.out.splitlines()) < 90
+
+
+def test_run_why_sends_no_more_requests_than_it_says(team: Team) -> None:
+    resources = [{"type": "memory_store", "memory_store_id": f"memstore_{n}"} for n in range(40)]
+    team.world.deployments[team.deployment].fields["resources"] = resources
+    team.ran(WORKS)
+    failed = team.ran(FAILS, times=20)
+    before = len(team.world.requests)
+    told = team("run", "why", failed, "--json").json
+    assert len(team.world.requests) - before <= 40
+    assert any("too many requests" in unknown["says"] for unknown in told["unknown"])
