@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from qoder_cli.base.model import Run
+    from qoder_cli.fleet.queue import Queue
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command
 
@@ -34,6 +35,7 @@ class FleetPlan(NamedTuple):
     if_idle: bool = False
     on_skip: OnSkip = "fail"
     fail_fast: bool = False
+    queue: "Queue | None" = None  # --at-most
 
 
 WAIT = FleetPlan()  # start none, only wait

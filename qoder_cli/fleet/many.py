@@ -41,19 +41,31 @@ def orders_for(
     return orders
 
 
-def run_many(app: App, typed: Sequence[str], orders: Orders, plan: FleetPlan, wanted: Wanted | None) -> Conductor:
+def run_many(
+    app: App,
+    typed: Sequence[str],
+    orders: Orders,
+    plan: FleetPlan,
+    wanted: Wanted | None,
+    *,
+    again: Sequence[str] | None = None,
+) -> Conductor:
     """Start a run of each deployment, wait if `plan` says so, and print the results as they come. Return them.
 
-    `orders` match `typed`, with an error for what cannot be ordered.
+    `orders` match `typed`, with an error for what cannot be ordered. `again` is the command that starts those that were
+    not started, if it is not one of `deploy run` or `run retry`.
     """
     app.pace_reads()
     words = [_said_back(app, *each) for each in zip(typed, orders, strict=True)]
     if len(words) > _LISTED:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
-    app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
+    if any(isinstance(order, Order) for order in orders):
+        app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
     app.tracked.awaits = plan.wait
-    conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
-    fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=conductor.is_enough, labels=typed)
+    restart = partial(_restart, app, orders) if again is None else lambda numbers: list(again) if numbers else []
+    conductor = Conductor(app, typed, plan, restart=restart)
+    enough, queue = conductor.is_enough, plan.queue
+    fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=enough, labels=typed, queue=queue)
     launches = Launches(app, orders, plan, conductor, fleet.wait)
     with conductor.until_signalled():
         for number, order in enumerate(orders):
@@ -61,6 +73,8 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: FleetPlan, wa
                 conductor.put(number, Ended("", None, order))
         if not conductor.is_enough():
             fleet.until_reported([], launches)
+        if queue:
+            queue.close()
     return conductor
 
 

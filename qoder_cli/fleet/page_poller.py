@@ -126,7 +126,7 @@ class PagePoller:
     _printed: str = field(default="", init=False)  # the last trouble that was printed
 
     def __post_init__(self) -> None:
-        self._reader = _PageReader(self.app.client, self.deadline, self.pauses.longest)
+        self._reader = PageReader(self.app.client, self.deadline, self.pauses.longest)
 
     def due(self, going: Runs) -> float:
         if self._are_few(going):
@@ -180,7 +180,7 @@ class PagePoller:
         self._due = max(due, now + asked_pause)
 
 
-class _PageReader:
+class PageReader:
     """Reads the lists that are worth it, and single runs that no list shows."""
 
     def __init__(self, client: Client, deadline: Deadline, longest_pause: float) -> None:

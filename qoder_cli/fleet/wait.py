@@ -20,6 +20,7 @@ from qoder_cli.runs.wait import Pauses, PolledRun, Poller, RunPoller, Wait
 
 if TYPE_CHECKING:
     from qoder_cli.fleet.launches import Launches
+    from qoder_cli.fleet.queue import Queue
 
 AT_A_TIME = 6  # runs to be read further
 
@@ -35,8 +36,13 @@ class Fleet:
         *,
         is_enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
+        queue: "Queue | None" = None,
     ) -> None:
         self._app = app
+        self._queue = queue
+        each = wanted.limits.timeout if queue else None  # those that wait for a slot do not use up the time of others
+        if queue:
+            wanted = wanted._replace(limits=wanted.limits._replace(timeout=None))
         self._wanted = wanted
         self._report_item = report
         self._is_enough = is_enough
@@ -48,6 +54,8 @@ class Fleet:
         poller: Poller = RunPoller(app, streams, self._deadline, pauses)
         if not wanted.follow:
             to_come, ordered = self._to_come, self._ordered
+            if queue:  # what is still to come may come in hours
+                to_come = ordered = lambda: 0
             poller = PagePoller(app, poller, self._deadline, pauses, to_come=to_come, ordered=ordered)
         self.wait = Wait(
             app,
@@ -58,6 +66,7 @@ class Fleet:
             on_over=self._on_over,
             is_enough=is_enough,
             to_come=self._to_come,
+            each=each,
         )
         inbox = streams.inbox
         self._reading = Pool(self._read, self._report, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
@@ -86,6 +95,8 @@ class Fleet:
 
     def _status(self) -> str:
         runs, to_come = list(self.wait.runs), self._to_come()
+        if self._queue and to_come:
+            return self._queue.line
         if self._launches and not runs:
             return "starting"
         if len(runs) == 1 and not to_come:
@@ -165,6 +176,8 @@ class Fleet:
         return item.with_(error=error)
 
     def _report(self, polled: PolledRun, item: Ended) -> None:
+        if self._queue and polled.observer.ended:
+            self._queue.is_over(polled.observer.run_id)
         if polled not in self._reported:
             self._report_item(polled, item)
             self._reported.add(polled)

@@ -22,6 +22,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
+from qoder_cli.history.fires import Fires, fires_of
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
@@ -57,6 +58,7 @@ class ReportOptions(NamedTuple):
     until: str | None = None
     is_news: bool = False
     asks_all: bool = False
+    fires_only: bool = False  # nothing else of the runs than when they came
 
 
 @dataclass
@@ -88,6 +90,12 @@ class Night:
         """Return whether a run was created within the span; one that does not say may be of now."""
         return self.since < self._made(run) <= self.until
 
+    def fires_of(self, deployment: Deployment, runs: Sequence[RunRecord], *, until: float | None = None) -> Fires:
+        """Return what is to be told of a deployment's fires, of which these are the runs, as of a time."""
+        until = self.until if until is None else until
+        span = {"since": self.listed_from, "after": self.since, "until": until, "now": self.now}
+        return fires_of(deployment, runs, **span, whole=self.whole)
+
     def day_of(self, run: RunRecord) -> str:
         """Return the day on which a run was created, in the local time zone."""
         return datetime.fromtimestamp(self._made(run)).date().isoformat()
@@ -116,7 +124,8 @@ class _NightReader:
         self._listed_before = 0.0  # from when on runs are counted, to compare with the time before
         self._digs = False  # whether older runs are looked for, of which this machine knows nothing
         self._failures: dict[str, ApiError] = {}  # by what could not be listed
-        self._resolver = Resolver(app, most=None if options.asks_all else MOST_ASKED)
+        most = None if options.asks_all else MOST_ASKED
+        self._resolver = Resolver(app, ask=not options.fires_only, most=most)
 
     def read(self) -> Night:
         app, night = self._app, self._night
@@ -127,11 +136,13 @@ class _NightReader:
             self._read_runs()
             if {"deployments", "runs"} <= self._failures.keys():
                 raise self._failures["deployments"]
-            self._read_open()
-            self._read_older()
-            self._read_credits()
-            self._read_calls()
-        self._note_problems()
+            if not self._options.fires_only:
+                self._read_open()
+                self._read_older()
+                self._read_credits()
+                self._read_calls()
+        if not self._options.fires_only:
+            self._note_problems()
         remember_runs(app.store, app.settings, self._newest)
         return night
 
@@ -196,6 +207,7 @@ class _NightReader:
         night = self._night
         floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
         self._digs = night.known_from > reach and (self._memory is None or self._options.asks_all)
+        self._digs = self._digs and not self._options.fires_only
         is_all = self._digs
         for path in self._paths:
             rows, is_last = next(self._pages(path, since=min(floor, reach))) if self._digs else ([], False)

@@ -90,9 +90,9 @@ class MemoryKeys:
                         return found
             return None
 
-    def entries(self) -> list[StoredKey]:
+    def entries(self, prefix: str = "") -> list[StoredKey]:
         with self._usable() as left:
-            rows = self._rows({"path_prefix": FOLDER, "limit": 100, **_VIEW}, left, must_be_whole=True)
+            rows = self._rows({"path_prefix": f"{FOLDER}{prefix}", "limit": 100, **_VIEW}, left, must_be_whole=True)
             return [self._whole(row, left) for row in rows]
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ _TAKE = "INSERT INTO qoder_keys (name, id, content) VALUES (%s, %s, %s) ON CONFL
 _MOVE = "UPDATE qoder_keys SET content = %s WHERE name = %s AND id = %s AND content = %s RETURNING id"
 _FREE = "DELETE FROM qoder_keys WHERE name = %s AND id = %s AND content = %s RETURNING id"
 _READ = "SELECT id, content FROM qoder_keys WHERE name = %s"
-_LIST = "SELECT id, content FROM qoder_keys ORDER BY name"
+_LIST = "SELECT id, content FROM qoder_keys WHERE name LIKE %s ORDER BY name"
 # A commit is on the disk before it is told. A server that is alive gives up sooner than we do.
 _SETUP = "SET synchronous_commit = on; SET statement_timeout = '12s'; SET lock_timeout = '5s'"
 
@@ -83,7 +83,7 @@ class PostgresKeys:
         try:
             self._rows(_TABLE, is_write=True)
         except Lost:
-            self._rows(_LIST + " LIMIT 1")
+            self._rows(_LIST + " LIMIT 1", "%")
 
     def take(self, record: KeyRecord) -> StoredKey | None:
         id = uuid.uuid4().hex
@@ -103,8 +103,8 @@ class PostgresKeys:
         rows = self._rows(_READ, name)
         return self._found(rows[0]) if rows else None
 
-    def entries(self) -> list[StoredKey]:
-        return [self._found(row) for row in self._rows(_LIST)]
+    def entries(self, prefix: str = "") -> list[StoredKey]:
+        return [self._found(row) for row in self._rows(_LIST, f"{prefix}%")]
 
     def close(self) -> None:
         if self._turn.acquire(blocking=False):

@@ -125,7 +125,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
             tries += 1
             continue
-        if there.deployment != mine.deployment:
+        if there.deployment != mine.deployment or there.group:
             return KeyVerdict("other", stored)
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(stored)):
@@ -134,7 +134,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         elif there.owner == mine.owner and there.state == "claimed":
             stored = (yield Move(stored, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
-            return (yield from _trigger(stored))
+            return (yield from trigger_once(stored))
         elif there.state == "claimed":
             seen = yield Watch(stored, STALE_CLAIM)
             if seen != stored:
@@ -149,26 +149,26 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             run = yield LookForRun(stored)
             if run is None:
                 return KeyVerdict("abandoned", stored)
-            moved = yield Move(stored, _started(stored.record, mine.owner, run))
+            moved = yield Move(stored, noting(stored.record, mine.owner, run))
             if moved is not None:
                 return KeyVerdict("answered", moved)
             stored = yield Read()
         tries += 1
 
 
-def _trigger(stored: StoredKey) -> Steps:
-    """Start a run, and write down what is known of it."""
+def trigger_once(stored: StoredKey) -> Steps:
+    """Start a run, and write down what is known of it: of a key, or of a slot."""
     result = yield SendTrigger(stored)
     if isinstance(result, Started):
         return (yield from _note(stored, result))
     if result == NOTHING:
-        return (yield from _free(stored))
+        return (yield from give_back(stored))
     return KeyVerdict("triggered", stored)
 
 
 def _note(stored: StoredKey, run: Started) -> Steps:
     """Write down the run of a trigger that was ours. It stands whatever comes of this."""
-    ours = _started(stored.record, stored.record.owner, run)
+    ours = noting(stored.record, stored.record.owner, run)
     now: StoredKey | None = stored
     for _ in range(_LAST_TRIES):
         assert now is not None
@@ -188,8 +188,8 @@ def _note(stored: StoredKey, run: Started) -> Steps:
     return KeyVerdict("triggered", now, noted=False)
 
 
-def _free(stored: StoredKey) -> Steps:
-    """Free the key of a trigger that certainly started nothing."""
+def give_back(stored: StoredKey) -> Steps:
+    """Free the key, or the slot, of a trigger that certainly started nothing."""
     unused = stored.record.unused
     for _ in range(_LAST_TRIES):
         if (yield Free(stored) if unused is None else Move(stored, unused)):
@@ -202,14 +202,15 @@ def _free(stored: StoredKey) -> Steps:
     return KeyVerdict("triggered", stored, noted=False)
 
 
-def _started(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
+def noting(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
+    """Return a record with the run that was started."""
     return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted)
 
 
 def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> str | None:
     """Return why a listed run is not adopted for a claim, or None: it may be that of another key."""
     for other in others:
-        if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):
+        if other.is_about(claim) or (other.host, other.deployment) != (claim.host, claim.deployment):
             continue
         if run in (other.run, *other.before):
             return f"run {run} is that of the key {other.key!r}"

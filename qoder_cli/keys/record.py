@@ -5,6 +5,7 @@ read may be old. A write of which nobody knows whether it was done raises Lost, 
 """
 
 import math
+import re
 from contextlib import suppress
 from hashlib import sha256
 from typing import Literal, NamedTuple, Protocol, cast, get_args
@@ -16,6 +17,8 @@ from qoder_cli.keys.patience import Patience
 
 FOLDER = "keys/"
 State = Literal["claimed", "sending", "started", "free", "applying"]
+_MOST_BEFORE = 50  # runs of a slot
+_SLOT = re.compile(r"(slot \S+) ([1-9][0-9]{0,3})")  # the key of a slot of a queue, and its number
 
 
 class Lost(Exception):
@@ -32,6 +35,8 @@ class KeyRecord(NamedTuple):
     claimed: nothing was sent yet. sending: its owner, and nobody else, may start a run. started: `run` is the answer.
     free: as if nothing were kept, but for its runs, which no other key may adopt.
     applying: no key of a run, but the turn of a stack: its owner, and nobody else, may apply it.
+
+    With a `group` it is no key of a run either, but a slot of that group's queue (`slots`), in the same states.
     """
 
     state: State
@@ -48,11 +53,19 @@ class KeyRecord(NamedTuple):
     freed_after: str = ""  # the run, or the owner of the claim, after which it was freed or its run failed last
     machine: str = ""  # who has the turn: for people only
     beat: int = 0  # how often the owner of a turn was heard of
+    group: str = ""  # whose slot it is
+    under: str = ""  # of a slot: the key under which its run is started; that key's record decides which run it is
 
     @property
     def name(self) -> str:
         """What the key is called in a store: the same on every machine."""
         return name_of(self.host, self.workspace, self.key)
+
+    @property
+    def number(self) -> int:
+        """The number of a slot."""
+        slot = _SLOT.fullmatch(self.key)
+        return int(slot[2]) if slot else 0
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -62,14 +75,27 @@ class KeyRecord(NamedTuple):
     @property
     def unused(self) -> "KeyRecord | None":
         """What is kept of the key once nothing was started under it; None for nothing."""
-        return self._replace(state="free") if self.before or self.freed_after else None
+        return self._replace(state="free", run=None) if self.before or self.freed_after else None
 
     @property
     def freed(self) -> "KeyRecord | None":
         """What is kept of the key once a person has freed it, whatever was started under it; None for nothing."""
-        if self.state in ("sending", "started"):
+        if self.state in ("sending", "started") and not self.group:
             return self._replace(state="free", freed_after=self.run or self.owner)
         return self.unused
+
+    @property
+    def emptied(self) -> "KeyRecord":
+        """What is kept of a slot whose run is over: its latest runs, which no other trigger may adopt.
+
+        A run that was started under a key is that key's to name.
+        """
+        named = () if self.under or self.run is None else (self.run,)
+        return self._replace(state="free", run=None, before=(*self.before, *named)[-_MOST_BEFORE:])
+
+    def is_about(self, claim: "KeyRecord") -> bool:
+        """Return whether it tells of the same runs as a claim: as its key, or as the slot of its key's run."""
+        return claim.name in (self.name, self.under and name_of(self.host, self.workspace, self.under))
 
     def used_again(self, claim: "KeyRecord") -> "KeyRecord":
         """Return a claim of the key, which is free, or only claimed, or whose run failed, with what came before."""
@@ -111,6 +137,8 @@ class KeyRecord(NamedTuple):
             before=tuple(map(str, before)) if isinstance(before, list) else (),
             freed_after=str(raw.get("freed_after") or ""),
             beat=int(beat) if beat.isdecimal() else 0,
+            group=str(raw.get("group") or ""),
+            under=str(raw.get("under") or ""),
         )
 
 
@@ -143,16 +171,22 @@ class KeyStore(Protocol):
     def read(self, name: str) -> StoredKey | None:
         """Return what is kept under this name."""
 
-    def entries(self) -> list[StoredKey]:
-        """Return all that is kept. Raises QoderError also if something cannot be understood."""
+    def entries(self, prefix: str = "") -> list[StoredKey]:
+        """Return all that is kept under names that begin so. Raises QoderError also if something is not understood."""
 
     def close(self) -> None:
         """Let go of connections."""
 
 
 def name_of(host: str, workspace: str | None, key: str) -> str:
-    """Return what a key is called in a store. The parts cannot run into each other: no header holds a zero byte."""
-    return sha256("\0".join((host, workspace or "", key)).encode()).hexdigest()
+    """Return what a key is called in a store. The parts cannot run into each other: no header holds a zero byte.
+
+    All slots of a queue begin alike, and end in their numbers: one reading has them all.
+    """
+    number = ""
+    if slot := _SLOT.fullmatch(key):
+        key, number = slot[1], f"-{slot[2]}"
+    return sha256("\0".join((host, workspace or "", key)).encode()).hexdigest() + number
 
 
 def found_of(id: str, content: str, *, where: str) -> StoredKey:

@@ -60,7 +60,8 @@ class Refused(Entry):
 class Fire(Entry):
     """A fire that is `missed`, of which the run came `late`, or `twice`; or a scheduled run that fits none, `stray`.
 
-    `runs` are all of that fire. `was_missed`: an earlier report to this reader said that none came.
+    `runs` are all of that fire. `was_missed`: an earlier report to this reader said that none came. `made_up_by` is
+    the run that `deploy backfill` started for one that was missed.
     """
 
     due: str | None
@@ -68,6 +69,7 @@ class Fire(Entry):
     run: str | None = None
     runs: list[str] = field(default_factory=list)
     was_missed: bool = False
+    made_up_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ class Report:
     ] = field(default_factory=list)
     did_not_happen: Annotated[
         list[DidNotHappen],
-        "kind missed, late, twice or stray (due, came, run, runs), counted (due, came), skipped or not_started",
+        "kind missed, late, twice or stray (due, came, run, runs, made_up_by), counted (due, came), skipped or"
+        " not_started",
     ] = field(default_factory=list)
     failed: Annotated[
         list[Failed],

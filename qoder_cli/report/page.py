@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from qoder_cli.base.times import coarse, local_zone_name, span, unix
-from qoder_cli.base.words import counted, shortened
+from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.output.sheet import ForeignText, Section, SheetLine
 from qoder_cli.report.entries import CannotTell, Coming, Counted, Entry, Failed, Paused, Ran, Refused, Report, Waits
 
@@ -93,6 +93,9 @@ class ReportPage:
             match kind:
                 case "missed":
                     pieces = [f"{_count(number, 'scheduled run')} missed: {at}"]
+                    if runs := list(dict.fromkeys(fire.made_up_by for fire in of_kind if fire.made_up_by)):
+                        some = "" if all(fire.made_up_by for fire in of_kind) else "some "
+                        pieces += [f" · {some}made up by {few(runs, 3)}"]
                 case "late" if number == 1:
                     late = span((unix(first.came) or 0.0) - (unix(first.due) or 0.0))
                     pieces = [f"late by {late}: due {at}"]

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import as_text
+from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.deployments.findings import PAUSED_BY, mended_by
-from qoder_cli.history.fires import FireEvent, Fires, Unclear, fires_of, walked
-from qoder_cli.history.nights import Night, ReportOptions, to_remember
+from qoder_cli.history.fires import FireEvent, Unclear, walked
+from qoder_cli.history.missed import fire_key, made_up
+from qoder_cli.history.nights import Night, Problem, ReportOptions, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import percentile
 from qoder_cli.local.reports import ReaderMemory, ReportMemory
@@ -107,12 +109,20 @@ class _Teller:
         self._runs: dict[str, list[RunRecord]] = defaultdict(list)  # by deployment, the newest first
         for run in self._newest:
             self._runs[run.deployment].append(run)
-        self._fires = {id: self._fires_of(deployment) for id, deployment in night.deployments.items()}
+        deployments = night.deployments.items()
+        self._fires = {id: night.fires_of(deployment, self._runs.get(id, ())) for id, deployment in deployments}
+        self._made_up = self._runs_that_make_up()
 
-    def _fires_of(self, deployment: Deployment) -> Fires:
+    def _runs_that_make_up(self) -> dict[str, str]:
+        """Return the runs that make up missed fires, by their keys; a store that cannot be read is a problem."""
         night = self._night
-        span = {"since": night.listed_from, "after": night.since, "until": night.until, "now": night.now}
-        return fires_of(deployment, self._runs.get(deployment.id, ()), **span, whole=night.whole)
+        missed = [(id, event) for id, fires in self._fires.items() for event in fires.events if event.kind == "missed"]
+        of_span = [fire_key(id, event.due or 0.0) for id, event in missed if night.after < event.at <= night.until]
+        try:
+            return made_up(self._app, of_span)
+        except QoderError as error:
+            night.problems.append(Problem("keys", f"{error.message}: which missed fires were made up is unknown"))
+        return {}
 
     def told(self, reader: str) -> Told:
         night, is_news = self._night, self._options.is_news
@@ -261,6 +271,8 @@ class _Teller:
                 entries.Counted, "counted", id, *look, **about, due=event.were_due, came=event.came, runs=runs
             )
         about = {"due": time_text(event.due), "was_missed": was_missed, "runs": runs}
+        if event.kind == "missed":
+            about["made_up_by"] = self._made_up.get(fire_key(id, event.due or 0.0))
         if event.run:
             about |= {"run": event.run.id, "came": time_text(event.run.created)}
         if event.run and event.kind != "twice":

@@ -75,10 +75,10 @@ class SessionItem(SessionData, Item):
 
 
 class GoingItem(Item):
-    """What stands for a run that was not started beside another (--if-idle, --on-skip ok)."""
+    """What stands for a run that was not started beside others (--if-idle, --queue-timeout; --on-skip ok)."""
 
     id: Annotated[None, "null"]
-    going: Annotated[str, "the run, or the session, that is going"]
+    going: Annotated[str | None, "the run, or the session, that is going; null after --queue-timeout"]
 
 
 AnyRun = RunData | GoingItem
@@ -90,7 +90,8 @@ AnySession = SessionItem | NotFoundItem
 class Ended(Result[Run]):
     """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed.
 
-    `going` is the run, or the session, because of which none was started, where --on-skip accepts that.
+    `going` is the run, or the session, because of which none was started, where --on-skip accepts that; empty for
+    several.
     """
 
     with_message: bool = False
@@ -104,7 +105,7 @@ class Ended(Result[Run]):
         if not isinstance(self.error, RunSkipped):
             return self
         if self.found is None or is_going(self.found):
-            return self.with_(found=None, error=None, going=self.error.run_id or self.error.session_id)
+            return self.with_(found=None, error=None, going=self.error.run_id or self.error.session_id or "")
         return self.with_(error=None)
 
     @property
@@ -130,7 +131,7 @@ class Ended(Result[Run]):
     def status(self) -> str:
         if self.found is not None:
             return self.found.status or "gone"
-        if not self.attempted or self.going:
+        if not self.attempted or self.going is not None:
             return "not_started"
         return self.error.type_name if self.error else "pending"
 
@@ -146,7 +147,7 @@ class Ended(Result[Run]):
     def as_json(self) -> dict[str, Any]:
         if self.going is None:
             return super().as_json()
-        beside: GoingItem = {"id": None, **self.item, "going": self.going}
+        beside: GoingItem = {"id": None, **self.item, "going": self.going or None}
         return dict(beside)
 
     def row(self) -> "Fields":

@@ -68,7 +68,7 @@ def others_in(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> Others:
         records: list[KeyRecord] = []
         with suppress(QoderError):
             records = [each.record for each in keys.entries()]
-        return {run for each in records for run in (each.before if each.name == claim.name else each.runs)}
+        return {run for each in records for run in (each.before if each.is_about(claim) else each.runs)}
 
     def check(run: Run) -> None:
         from qoder_cli.keys.protocol import why_not_adopted

@@ -36,7 +36,7 @@ from qoder_cli.keys.protocol import (
     Step,
     start_once,
 )
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of
 from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
 from qoder_cli.runs.trigger import Order, RunTrigger
@@ -54,6 +54,7 @@ class SharedTrigger(RunTrigger):
         pace: Pace | None = None,
         on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
+        before_sending: Callable[[], None] = lambda: None,
     ) -> None:
         settings = app.client.settings
         assert order.key is not None
@@ -62,7 +63,8 @@ class SharedTrigger(RunTrigger):
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
         others = others_in(keys, self._claim, app.clock)
-        super().__init__(app, order, pace=pace, others=others, on_sending=on_sending, on_known=on_known)
+        how: dict[str, Any] = {"on_sending": on_sending, "on_known": on_known, "before_sending": before_sending}
+        super().__init__(app, order, pace=pace, others=others, **how)
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: Instant | None = None
         self._triggered = False
@@ -163,7 +165,7 @@ class SharedTrigger(RunTrigger):
                 raise self.write.unknown(
                     f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
                 )
-            clock, ahead = self._app.client.clock, self._server_ahead()
+            clock, ahead = self._app.client.clock, server_ahead(self._app, self._order.deployment_id)
             if self._sending_since is None:  # the first try may have been done, though it seemed refused or lost
                 self._sending_since = Instant.now(clock)
             if ahead is not None:  # without it nobody can ever adopt its run
@@ -237,7 +239,10 @@ class SharedTrigger(RunTrigger):
     def _look(self, found: StoredKey) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
         client = self._app.client
-        attempt = self._attempt_of(found.record)
+        if found.record.under:  # a run for several: another key's trigger, which has its own record
+            self._why = f"its run is that of the key {found.record.under!r}, which has none"
+            return run_under(self._keys, found.record)
+        attempt = attempt_of(self._app, found.record)
         if attempt is None:
             self._why = "nothing shows when it was sent"
             return None
@@ -245,13 +250,7 @@ class SharedTrigger(RunTrigger):
             return Started(run_id)
         client.progress.note(f"{self._abandoned(found)}; looking for its run")
         try:
-            run = look_for_run(
-                client,
-                self._app.store,
-                lambda: [dated(client, attempt)],
-                thoroughly=False,
-                others=others_in(self._keys, self._claim, client.clock),
-            )
+            run = run_of_abandoned(self._app, self._keys, found.record, attempt)
         except (OutcomeUnknown, ApiError) as error:
             self._why = error.message
             return None
@@ -269,23 +268,6 @@ class SharedTrigger(RunTrigger):
             if is_known and may_have_started(attempt, own.at + (own.ahead or 0.0)):
                 return entry.run
         return None
-
-    def _attempt_of(self, record: KeyRecord) -> Attempt | None:
-        """Return a trigger of another command as one of this machine, on our clock; None if its time is not known."""
-        client, ahead = self._app.client, self._server_ahead()
-        if record.sent is None or ahead is None:
-            return None
-        profile, host = client.settings.profile, client.settings.host
-        id = uuid.uuid5(uuid.NAMESPACE_OID, record.owner).hex
-        return Attempt(id, record.sent - ahead, ahead, profile, host, record.deployment, record.key)
-
-    def _server_ahead(self) -> float | None:
-        """Return by how much the service's clock is ahead: a database does not tell it, so one reading is for that."""
-        client = self._app.client
-        if client.server_ahead is None:
-            with suppress(ApiError):
-                client.get(f"/deployments/{segment(self._order.deployment_id)}", retry=False)
-        return client.server_ahead
 
     def _abandoned(self, found: StoredKey) -> str:
         return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
@@ -326,3 +308,39 @@ class SharedTrigger(RunTrigger):
         at = record.sent if record.sent is not None else 0.0
         attempt = Attempt("", at, 0.0, client.settings.profile, client.settings.host, record.deployment, record.key)
         return StoredAttempt(attempt, record.run, adopted=record.adopted)
+
+
+def run_of_abandoned(app: App, keys: KeyStore, record: KeyRecord, attempt: Attempt) -> Run | None:
+    """Return the one run that an abandoned trigger can have started, as its record says; None if none shows.
+
+    Raises OutcomeUnknown if a run may be its own but need not be, ApiError.
+    """
+    client, others = app.client, others_in(keys, record, app.client.clock)
+    return look_for_run(client, app.store, lambda: [dated(client, attempt)], thoroughly=False, others=others)
+
+
+def attempt_of(app: App, record: KeyRecord) -> Attempt | None:
+    """Return a trigger of another command as one of this machine, on our clock; None if its time is not known."""
+    client, ahead = app.client, server_ahead(app, record.deployment)
+    if record.sent is None or ahead is None:
+        return None
+    profile, host = client.settings.profile, client.settings.host
+    id = uuid.uuid5(uuid.NAMESPACE_OID, record.owner).hex
+    return Attempt(id, record.sent - ahead, ahead, profile, host, record.deployment, record.key)
+
+
+def server_ahead(app: App, deployment_id: str) -> float | None:
+    """Return by how much the service's clock is ahead: a database does not tell it, so one reading is for that."""
+    client = app.client
+    if client.server_ahead is None:
+        with suppress(ApiError):
+            client.get(f"/deployments/{segment(deployment_id)}", retry=False)
+    return client.server_ahead
+
+
+def run_under(keys: KeyStore, record: KeyRecord) -> Started | None:
+    """Return the run of the key at which a record points; None if it has none."""
+    there = keys.read(name_of(record.host, record.workspace, record.under))
+    if there is None or there.record.state != "started" or there.record.run is None:
+        return None
+    return Started(there.record.run, there.record.adopted)

@@ -1,6 +1,7 @@
 """Start one run, and wait for it if that is wanted."""
 
 from collections.abc import Callable
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -12,7 +13,7 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.trigger import Order, RunTrigger
+from qoder_cli.runs.trigger import AnyTrigger, Order, RunTrigger
 
 
 def trigger_for(
@@ -23,14 +24,20 @@ def trigger_for(
     on_sending: Callable[[], None] = lambda: None,
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
-) -> RunTrigger:
+    before_sending: Callable[[], None] = lambda: None,
+) -> AnyTrigger:
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
-    `on_sending` is called before it is sent, `on_known` with the run as soon as it is known. A store is not waited for
-    longer than the `limits` allow.
+    `on_sending` is called before it is sent, `on_known` with the run as soon as it is known; `before_sending` is that
+    of RunTrigger. A store is not waited for longer than the `limits` allow.
     """
+    heard: dict[str, Any] = {"on_sending": on_sending, "on_known": on_known, "before_sending": before_sending}
+    if order.covers:
+        from qoder_cli.runs.covering import CoveringTrigger
+
+        return CoveringTrigger(app, order, trigger_for(app, order._replace(covers=()), pace=pace, **heard))
     if order.key is None or app.settings.keys is None:
-        return RunTrigger(app, order, pace=pace, on_sending=on_sending, on_known=on_known)
+        return RunTrigger(app, order, pace=pace, **heard)
     from qoder_cli.keys.opening import shared_store
     from qoder_cli.runs.shared import SharedTrigger
 
@@ -38,13 +45,15 @@ def trigger_for(
     if limits is not None:
         keys.patience.deadline = Deadline(app.clock, limits)
         keys.patience.deadline.start()
-    return SharedTrigger(app, order, keys, pace=pace, on_sending=on_sending, on_known=on_known)
+    return SharedTrigger(app, order, keys, pace=pace, **heard)
 
 
-def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
+def start_one(
+    app: App, order: Order, wanted: Wanted | None, *, made_by: Callable[..., AnyTrigger] = trigger_for
+) -> Ended:
     """Start a run and return what it came to: its outcome if it is `wanted`, else how it stands.
 
-    Raises QoderError, Signalled.
+    `made_by` makes the trigger, as `trigger_for` does. Raises QoderError, Signalled.
     """
     typed, again = order.typed, ""
     if order.retry_of is not None:
@@ -67,7 +76,7 @@ def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
     if order.key is not None and app.settings.keys is not None:  # which may take its time to respond
         app.progress.note(f"checking the key {order.key!r} in the store of keys{app.client.settings.whereabouts}")
     limits = wanted and wanted.limits
-    trigger = trigger_for(app, order, on_sending=on_sending, on_known=on_known, limits=limits)
+    trigger = made_by(app, order, on_sending=on_sending, on_known=on_known, limits=limits)
     try:
         run = trigger.start()
     except Signalled as signalled:

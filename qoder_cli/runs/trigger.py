@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
@@ -58,6 +58,7 @@ class Order(NamedTuple):
     options: tuple[str, ...] = ()
     typed: str = ""
     until_completed: bool = False  # a run that failed frees its key; only with a shared store
+    covers: tuple[str, ...] = ()  # other keys under which its run is written, too (`covering`)
     retry_of: str | None = None  # the run that is started once more; the key is then that of `ids.retry_key`
 
     def repeat(self, app: App) -> list[str]:
@@ -68,10 +69,26 @@ class Order(NamedTuple):
         return app.command("deploy", "run", self.deployment_id, *words, *self.options)
 
 
+class AnyTrigger(Protocol):
+    """What starts a run: a RunTrigger, or one that queues first."""
+
+    @property
+    def run(self) -> Run | None: ...
+
+    @property
+    def write(self) -> Write[Run]: ...
+
+    def start(self) -> Run: ...
+
+    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown: ...
+
+
 class RunTrigger:
     """One run to start, once. `on_sending` is called before anything is sent, if anything is.
 
     `run` is set as soon as it is known, and `on_known` is called, which raises nothing.
+
+    `before_sending` is called right before each attempt, and raises ApiError where it must not be sent.
 
     With `others`, several machines share the key (`shared`): what may have acted is never sent again.
     """
@@ -85,6 +102,7 @@ class RunTrigger:
         others: Others | None = None,
         on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
+        before_sending: Callable[[], None] = lambda: None,
     ) -> None:
         recovery = Recovery(
             self.doubt,
@@ -103,6 +121,7 @@ class RunTrigger:
         self._others = others
         self._on_sending = on_sending
         self._on_known = on_known
+        self._before_sending = before_sending
         self._is_told = False
         self._key = order.key or str(uuid.uuid4())
         self._first_under_key: Attempt | None = None  # of an earlier command
@@ -211,6 +230,7 @@ class RunTrigger:
         return OutcomeUnknown(message, hint=hint, next=next, run_state="unknown", cause=cause)
 
     def _begin(self) -> None:
+        self._before_sending()
         clock, settings = self._app.client.clock, self._app.client.settings
         attempt = self._app.store.begin(
             at=clock.now(),

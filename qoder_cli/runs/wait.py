@@ -279,6 +279,7 @@ class Wait:
     on_over: Callable[[PolledRun], None] = lambda polled: None  # is called once for each run
     is_enough: Test | None = None  # ends the wait early
     to_come: Callable[[], int] = lambda: 0  # how many runs are still to be added; until then, no deadline counts
+    each: float | None = None  # seconds that each may take from its own beginning, where that is what counts
     runs: dict[PolledRun, bool] = field(default_factory=dict, init=False)  # each, and whether it is still waited for
     _awake_at: float = field(init=False)  # when this thread last looked at the clock
 
@@ -306,15 +307,30 @@ class Wait:
                 while (going := self.going) or self.to_come():
                     if self._has_enough():
                         break
-                    if (news := self._next_news(until=self.poller.due(going))) is not None:
+                    if (news := self._next_news(until=min(self.poller.due(going), self._first_end(going)))) is not None:
                         self._receive(news)
-                    elif not self._has_enough():
+                    elif not self._has_enough() and not self._end_late(going):
                         self._note_time()
                         for reading in self.poller.poll(going, total=len(self.runs), must_stop=self._must_stop):
                             self._judge(reading)
             self._take_in_news()  # which may have events that are to be shown
         finally:
             self.streams.close()
+
+    def _first_end(self, going: Runs) -> float:
+        """Return when the time of the first of these is up, on the monotonic clock."""
+        if self.each is None:
+            return math.inf
+        return min((polled.began + self.each for polled in going), default=math.inf)
+
+    def _end_late(self, going: Runs) -> bool:
+        """End the wait for those whose own time is up. Return whether there were any."""
+        now = self.app.clock.monotonic()
+        late = [polled for polled in going if self.each is not None and polled.began + self.each <= now]
+        for polled in late:
+            silence = now - polled.contact.heard_at
+            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.each, silence))
+        return bool(late)
 
     def _judge(self, reading: WaitReading) -> None:
         """Take in a reading: end the wait for its run, or say how it stands."""

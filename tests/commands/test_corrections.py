@@ -372,7 +372,7 @@ def test_corrections_know_every_destructive_command() -> None:
         *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
         *("ls", "stats", "schema", "switch", "token", "init", "diff", "retry", "usage", "report", "connect"),
-        *("policy", "test", "log", "why"),
+        *("policy", "test", "log", "why", "backfill"),
     }
 
 

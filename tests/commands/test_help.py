@@ -89,7 +89,7 @@ def test_help_json_tells_which_options_must_be_given(document: dict[str, Any]) -
     }
     create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "env", "message")}
     said = {("run", "send", "--message"), ("session", "send", "--message"), ("run", "answer", "--with")}
-    assert needed == create | said | {("vault", "connect", "--mcp")}
+    assert needed == create | said | {("vault", "connect", "--mcp"), ("deploy", "backfill", "--since")}
 
 
 def test_help_json_tells_the_options_of_every_command_once_and_hidden_ones_never(document: dict[str, Any]) -> None:

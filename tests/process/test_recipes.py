@@ -225,7 +225,11 @@ def _examples() -> list[str]:
     blocks = re.findall(r"(?<!-->\n)```(?:sh|powershell)\n(.*?)```", WRITTEN, re.DOTALL)
     blocks = [re.sub(r"(?: \\|(?<= \|))\n +", " ", block) for block in blocks]  # lines that go on
     lines = [re.split("  #| [|] ConvertFrom-Json", line)[0].strip() for block in blocks for line in block.splitlines()]
-    lines = [line for line in lines if line.startswith("qoder ") and not re.search("auth login|db.example.com", line)]
+    lines = [
+        line
+        for line in lines
+        if line.startswith("qoder ") and not re.search("auth login|db.example.com|--in repo-web|backfill", line)
+    ]
     lines = [f"{line} --yes" if "run cancel" in line else line for line in lines]
     return [
         line.replace("dep_…", "dep_demo")

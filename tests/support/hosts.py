@@ -77,13 +77,14 @@ def play(crowd: Crowd, folder: Path) -> Came:
             store.close()
             proxy = Proxy(server.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
             keys = server.url(proxy.port)
-        url = stack.enter_context(_service(crowd, folder))
-        hosts = [_forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
+        lag = LAG if crowd.trouble == "lag" else 0.0
+        url = stack.enter_context(serving(folder, lambda: Lagging(folder / "truth", lag), _CLOCK))
+        hosts = [forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
         over = threading.Event()
         if server is not None and proxy is not None:  # only now: what is forked has no threads
             proxy.start()
             if "restart" in crowd.trouble:
-                worker = threading.Thread(target=_restart, args=(server, proxy, over))
+                worker = threading.Thread(target=restarted, args=(server, proxy, over))
                 worker.start()
                 stack.callback(worker.join)
                 stack.callback(over.set)
@@ -94,7 +95,7 @@ def play(crowd: Crowd, folder: Path) -> Came:
         return _judged(crowd, folder, time.monotonic() - began)
 
 
-def _restart(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
+def restarted(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
     """Restart the server a few times, each after so much was said."""
     for number, how in enumerate(("fast", "immediate", "fast")):
         while proxy.said < 400 * 3**number:
@@ -157,7 +158,7 @@ def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
             said.write(json.dumps([key, code, run, tries, err.getvalue().decode()[-300:]]) + "\n")
 
 
-class _Lagging(Faults):
+class Lagging(Faults):
     """Writes down each run that is started, with its key. Reads of the memory store may be old."""
 
     def __init__(self, truth: Path, lag: float) -> None:
@@ -194,22 +195,22 @@ class _Lagging(Faults):
 
 
 @contextmanager
-def _service(crowd: Crowd, folder: Path) -> Iterator[str]:
+def serving(folder: Path, faults: Callable[[], Faults], clock: CommonClock) -> Iterator[str]:
     """Serve in a process of its own, and yield the URL."""
     (folder / "truth").touch()
 
     def be() -> None:
         from qoder_cli.sandbox.server import serve
 
-        world = World(token=TOKEN, honour_key=False, clock=_CLOCK.now)
+        world = World(token=TOKEN, honour_key=False, clock=clock.now)
         world.keep("memory_stores", at=world.now(), id=MEMORY_STORE, name="qoder-keys")
-        server = serve(world, faults=_Lagging(folder / "truth", LAG if crowd.trouble == "lag" else 0.0))
+        server = serve(world, faults=faults())
         (folder / "ready.part").write_text(server.base_url)
         (folder / "ready.part").rename(folder / "ready")
         while True:
             time.sleep(60)
 
-    child = _forked(be)
+    child = forked(be)
     try:
         until((folder / "ready").exists, "the service")
         yield (folder / "ready").read_text()
@@ -218,7 +219,7 @@ def _service(crowd: Crowd, folder: Path) -> Iterator[str]:
         os.waitpid(child, 0)
 
 
-def _forked(work: Callable[[], object]) -> int:
+def forked(work: Callable[[], object]) -> int:
     """Do the work in a process of its own; return its id."""
     child = os.fork()
     if child:

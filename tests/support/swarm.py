@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -34,6 +34,7 @@ from qoder_cli.base.errors import Exit, QoderError
 from qoder_cli.base.pool import Late, begin
 from qoder_cli.base.times import Clock
 from qoder_cli.commands.key import free
+from qoder_cli.fleet.queue import Queue
 from qoder_cli.keys import postgres, selftest
 from qoder_cli.keys.opening import opened
 from qoder_cli.keys.patience import ANSWER_WITHIN, CONNECT_WITHIN, Patience
@@ -54,6 +55,8 @@ STORES = ("memory", "postgresql")
 TOKEN = "pt-planted-0123456789abcdef"
 MEMORY_STORE = "memstore_keys"
 STACK = "reports"
+GROUP = "repo"
+QUEUE_FOR = 3600.0  # seconds
 DATABASE = "postgresql://ci@db.example.com/ci"
 _MEMORIES = f"memory_stores/{MEMORY_STORE}/memories"
 _BEGAN = 1_800_000_000.0
@@ -148,10 +151,11 @@ class Cell(NamedTuple):
     seed: int
     breaks: str = ""
     applies: bool = False  # the machines apply a stack
+    queues: bool = False  # they start runs, of which only so many are to be going at once
 
     def __str__(self) -> str:
         name = f"{self.store} {self.seed}" + (f", {self.breaks} broken" if self.breaks else "")
-        return name + ", apply" * self.applies
+        return name + ", apply" * self.applies + ", queue" * self.queues
 
 
 @dataclass(eq=False)
@@ -172,6 +176,8 @@ class Machine(Clock):
     code: int | None = None
     run: str | None = None
     hint: str = ""
+    said: str = ""  # on standard error
+    heard: io.BytesIO = field(default_factory=io.BytesIO)
     is_dead: bool = False
     steps: int = 0
     _asleep: float = 0.0
@@ -203,7 +209,8 @@ class Machine(Clock):
 
     def app(self) -> App:
         """Return the command's surroundings, with the store of this history."""
-        screen, keys = Screen(io.BytesIO()), MEMORY_STORE if self.history.cell.store == "memory" else DATABASE
+        self.heard = io.BytesIO()
+        screen, keys = Screen(self.heard), MEMORY_STORE if self.history.cell.store == "memory" else DATABASE
         env = {"QODER_PAT": TOKEN, "QODER_STATE_DIR": str(self.folder), "QODER_KEYS": keys}
         env["QODER_CONFIG"] = str(self.folder / "config.toml")
         app = App(env=env, out=screen, err=screen, clock=self, transport=Network(self))
@@ -223,10 +230,13 @@ class Machine(Clock):
             self.code, self.run, self.hint = int(error.exit), error.run_id, error.hint or ""
         except Exception as bug:
             self.code, self.hint = int(Exit.INTERNAL), f"{type(bug).__name__}: {bug}"
+        self.said = self.heard.getvalue().decode()
         app.close()
 
     def use(self, app: App) -> str | None:
         """Do what all machines of this history do."""
+        if self.history.cell.queues:
+            return self.queue(app)
         if not self.history.cell.applies:
             return self.start(app)
         self.apply(app)
@@ -242,6 +252,26 @@ class Machine(Clock):
                     break
                 self.history.written.append((self.name, self.history.stage.now))
                 self.sleep(self.history.chance.choice((0.1, 5.0, 30.0, 70.0)))
+
+    def queue(self, app: App) -> str | None:
+        """Start a run in a slot of the group, now and then under a key of its own."""
+        queue = Queue(app, self.history.most, GROUP, QUEUE_FOR, queued=1)
+        key = f"{self.name}-{self.key}" if self.history.chance.random() < 0.3 else None
+        trigger = queue.trigger_for(app, Order(self.history.deployment, key), on_known=lambda run: None)
+        run = trigger.start().id
+        if self.history.chance.random() < 0.3:
+            self.sleep(30.0)
+            if self.history.world.ending(run) is not None:
+                queue.is_over(run)
+        return run
+
+    def free_slots(self, app: App) -> None:
+        """Free, as a person would, the slots of which nobody knows whether a run was started."""
+        for found in (
+            opened(app, app.env["QODER_KEYS"]).entries() if not app.shared_keys else app.shared_keys[0].entries()
+        ):
+            if found.record.group and found.record.state == "sending":
+                free(app, found.record.key, yes=True)
 
     def start(self, app: App) -> str | None:
         order = Order(self.history.deployment, self.key, until_completed=self.history.until)
@@ -453,6 +483,7 @@ class History:
         if self.cell.breaks:
             self.lag = 0.0
         self.until = chance.random() < 0.15
+        self.most = chance.choice((1, 1, 2))
         self.deployment = "dep_fail" if self.until else "dep_demo"
         self.world = World(token=TOKEN, honour_key=False, clock=lambda: self.stage.now, seed=self.cell.seed)
         self.world.keep("memory_stores", at=self.world.now(), id=MEMORY_STORE, name="qoder-keys")
@@ -511,7 +542,8 @@ class History:
             wire = self._let(wire)
         count = len(self.world.runs)
         answer = Faults().answer(self.world, wire)
-        if len(self.world.runs) > count:
+        is_trigger = wire.method == "POST" and wire.path.endswith("/run")  # a schedule may be due meanwhile, too
+        if is_trigger and len(self.world.runs) > count:
             self.started.append((machine.key, machine.name, [*self.world.runs][-1], self.world.now()))
         if is_of_store and wire.method != "GET":
             self._before.append((self.stage.now, {id: _frozen(each) for id, each in kept.items()}))
@@ -544,7 +576,9 @@ class History:
             rows[name] = id, content, now
             return [(id,)]
         if word == "SELECT":
-            shown = rows.values() if "ORDER" in statement else filter(None, [rows.get(values[0])])
+            shown = [rows[values[0]]] if values[0] in rows else []
+            if "LIKE" in statement:
+                shown = [kept for name, kept in rows.items() if name.startswith(values[0].removesuffix("%"))]
             return [(id, content) for id, content, _ in shown]
         if word not in ("UPDATE", "DELETE"):
             return []
@@ -581,6 +615,8 @@ class Ended(NamedTuple):
         for key, name, run, at in history.started:
             if name in names:
                 by_key.setdefault(key, []).append((run, at))
+        if self.history.cell.queues:
+            return self._wrong_in_queue()
         appliers = [name for name, _ in history.written]
         if len([name for name, _ in groupby(appliers)]) > len(set(appliers)):
             found["twice"] = f"two applies at once: {history.written}"
@@ -604,6 +640,31 @@ class Ended(NamedTuple):
             codes = [machine.code for machine in machines]
             if codes not in ([0], [9, 0, 0]):
                 found["stuck"] = f"{key}: {codes} {machines[-1].hint}"
+        return found
+
+    def _wrong_in_queue(self) -> dict[str, str]:
+        history, found = self.history, dict[str, str]()
+        first = {machine.name: machine for machine in history.machines}
+        moments = list[tuple[float, int]]()
+        for _, name, run, at in history.started:
+            ending = history.world.ending(run)
+            if name in first:
+                moments += [(at, 1), *([(ending.at, -1)] if ending else [])]
+        going = list(accumulate(change for _, change in sorted(moments)))
+        if max(going, default=0) > history.most:
+            found["twice"] = f"{max(going)} of at most {history.most}: {history.started}"
+        for machine in first.values():
+            mine = [run for _, name, run, _ in history.started if name == machine.name]
+            if machine.code in (2, 3, 4, 5, 6, 7) and mine:
+                found["lost"] = f"{machine.name} exits {machine.code} and says that nothing was started: {mine}"
+            if machine.code == Exit.INTERNAL:
+                found["wrong"] = f"{machine.name}: {machine.hint}"
+        for key, machines in self.after.items():
+            codes = [machine.code for machine in machines]
+            if codes not in ([0], [3, 0, 0]):
+                found["stuck"] = f"{key}: {codes} {machines[-1].hint}"
+            if codes[0] == 3 and "key free 'slot repo" not in machines[0].said:
+                found["stuck"] = f"{key}: {machines[0].said}"
         return found
 
 
@@ -632,14 +693,15 @@ def _played(history: History) -> Ended:
 
     def alone(word: str, key: str) -> Machine:
         machine = history.machine(f"{word}-{key}", key)
-        history.stage.enter(1.0, partial(machine.work, machine.free if word == "free" else machine.use))
+        frees = machine.free_slots if history.cell.queues else machine.free
+        history.stage.enter(1.0, partial(machine.work, frees if word == "free" else machine.use))
         history.stage.play()
         return machine
 
     keys = sorted({machine.key for machine in history.machines})
     after = {key: [alone("after", key)] for key in keys}
     for key, machines in after.items():
-        if machines[0].code == Exit.OUTCOME_UNKNOWN:
+        if machines[0].code == (Exit.RUN_SKIPPED if history.cell.queues else Exit.OUTCOME_UNKNOWN):
             machines += [alone("free", key), alone("again", key)]
     return Ended(history, after)
 

@@ -4,8 +4,9 @@ Without options tens of thousands of histories are played in threads, on clocks 
 some of them with a store made to break its promise. With `--processes` each machine is a process with a state folder of
 its own. The service is another process, which loses answers and requests, does some later and some twice. A machine is
 killed as SIGKILL does before or after one of its steps: a request, or a statement of the database. Afterwards a quiet
-machine uses each key once more; and, where that ends in 9, once again after a person has freed the key. `--postgres`
-has fifty processes and a thousand keys, a server of its own, and a memory store of old reads (`tests.support.hosts`).
+machine uses each key once more; and, where that ends in 9, once again after a person has freed the key. `--queue`
+has fifty processes that start two hundred runs, five at once. `--postgres` has fifty processes and a thousand keys, a
+server of its own, and a memory store of old reads (`tests.support.hosts`).
 """
 
 import io
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from tests.support import hosts, swarm
+from tests.support import hosts, queued_hosts, queues, swarm
 from tests.support.hasty import CommonClock
 from tests.support.histories import Explorer, Options
 from tests.tools.playing import Played
@@ -35,6 +36,7 @@ TOKEN = "pt-planted-0123456789abcdef"
 STORES = swarm.STORES
 MANY = 20_000  # histories of each store
 _APPLYING = 10  # beside each so many runs, a stack is applied
+_QUEUEING = 4  # and runs queue for the slots of a group
 _BROKEN = 100  # one of so many more has a store that is made to break its promise
 _STORE = "memstore_keys"
 CROWDS = (
@@ -44,6 +46,7 @@ CROWDS = (
     ("memory", ""),
     ("memory", "lag"),
 )
+QUEUED = (("postgresql", "restart"), ("memory", ""))
 EVERY: dict[str, Options] = {
     "2 commands, 3 faults": Options(faults=3, crashes=0),
     "2 commands, 2 faults, 1 kill": Options(),
@@ -55,6 +58,14 @@ EVERY: dict[str, Options] = {
     "3 commands, 2 keys": Options(keys=(0, 0, 1), faults=1, crashes=1),
     "runs that fail free their key": Options(until=True),
     "runs that fail, and one by hand": Options(until=True, by_hand=True, faults=1),
+}
+QUEUES: dict[str, queues.Options] = {
+    "queue: 2 commands, 2 faults, 1 kill": queues.Options(faults=2),
+    "queue: 2 commands, 1 fault, slow": queues.Options(slow=True, crashes=0),
+    "queue: 2 commands, reads of any age": queues.Options(stale=True),
+    "queue: 3 commands, 1 slot, 1 fault, 1 kill": queues.Options((1, 1, 1)),
+    "queue: 3 commands, 2 slots, 1 fault": queues.Options((2, 2, 2), crashes=0),
+    "queue: 3 commands, another N each": queues.Options((1, 2, 3), crashes=0),
 }
 
 
@@ -94,6 +105,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--postgres", action="store_true", help="fifty processes, with a PostgreSQL server of their own"
     )
+    parser.add_argument("--queue", action="store_true", help="fifty processes that queue for five slots, with both")
     parser.add_argument(
         "--hosts", type=int, default=50, metavar="N", help="so many processes instead, with 20 keys each"
     )
@@ -104,10 +116,14 @@ def arguments(parser: ArgumentParser) -> None:
 def cells(options: Namespace) -> Iterator[Any]:
     """Yield what to play: all explorations, or machines drawn by chance."""
     if options.all:
-        yield from map(Explored, EVERY)
+        yield from map(Explored, (*EVERY, *QUEUES))
         return
     chance = random.Random(options.seed)
     stores = [store for store in STORES if options.store in (None, store)]
+    if options.queue:
+        n = options.hosts
+        yield from (queued_hosts.Queued(store, how, n) for store, how in QUEUED if store in stores)
+        return
     if options.postgres:
         n = options.hosts
         yield from (
@@ -123,6 +139,8 @@ def cells(options: Namespace) -> Iterator[Any]:
             yield swarm.Cell(store, seed)
             if number % _APPLYING == 0:
                 yield swarm.Cell(store, seed, applies=True)
+            if number % _QUEUEING == 0:
+                yield swarm.Cell(store, seed, queues=True)
             if number % _BROKEN == 0:
                 yield from (swarm.Cell(store, seed, how) for how in swarm.BREAKS)
 
@@ -145,10 +163,22 @@ def play(cell: Any, folder: Path) -> Played:
         for promise, words in came.wrong.items():
             played.breaks(words, **{promise: True})
         return played
+    if isinstance(cell, queued_hosts.Queued):
+        went = queued_hosts.play(cell, folder)
+        told = (
+            f"{went.started} runs, {went.going} at once at most, {went.codes.total()} commands in {went.seconds:.0f} s"
+        )
+        played = Played([*went.codes.elements()], told=f"{told}; {dict(went.requests)}; {went.connections}")
+        for promise, words in went.wrong.items():
+            played.breaks(words, **{promise: True})
+        return played
     if isinstance(cell, swarm.Cell):
         return _in_threads(cell, folder)
     if isinstance(cell, Explored):
-        seen = Explorer(EVERY[cell.what], most=1_500_000).explore()
+        if cell.what in QUEUES:
+            seen = queues.QueueExplorer(QUEUES[cell.what], most=1_500_000).explore()
+        else:
+            seen = Explorer(EVERY[cell.what], most=1_500_000).explore()
         said = f"{seen.states:,} states, {seen.ended:,} ended, {'all' if seen.whole else 'CUT'}"
         print(f"{cell}: {said} {dict(seen.wrong)}", file=sys.stderr)
         return Played([said]).breaks(str(seen.wrong), wrong=bool(set(seen.wrong) - _BORNE.get(cell.what, set())))

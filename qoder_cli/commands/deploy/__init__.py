@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "run": "qoder_cli.commands.deploy.run:run",
+    "backfill": "qoder_cli.commands.deploy.backfill:backfill",
     "list": "qoder_cli.commands.deploy.state:list_deployments",
     "get": "qoder_cli.commands.deploy.get:get",
     "check": "qoder_cli.commands.deploy.check:check",

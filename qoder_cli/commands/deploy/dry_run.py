@@ -27,6 +27,8 @@ class DryRun(TypedDict):
     profile: Annotated[str, "the profile of the config file"]
     body: Annotated[dict[str, Any], "the body of the request that would be sent"]
     deployment: Annotated[str, "deployment id, dep_…"]
+    at_most: Annotated[int | None, "with --at-most, how many of its group may run at once, else null"]
+    group: Annotated[str | None, "the group of --in, or null"]
     error: NotRequired[Annotated[ErrorData, "why it would be refused, if it would"]]
 
 
@@ -43,8 +45,16 @@ class NoRequest(NotFoundItem):
 AnyRequest = DryRunItem | NoRequest
 
 
-def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> None:
-    """Print the requests, or errors. Raises why one would be refused."""
+def show_requests(
+    app: App,
+    typed: Sequence[str],
+    orders: Sequence[Order | QoderError],
+    *,
+    as_list: bool,
+    at_most: int | None = None,
+    group: str | None = None,
+) -> None:
+    """Print the requests, or errors, with the `group` in which `at_most` so many may run. Raises why one is refused."""
     from qoder_cli.cli.several import last_words
     from qoder_cli.fleet.conductor import Warnings
 
@@ -59,7 +69,7 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
         else:
             items.append(Ended(word, None, refusals[order.deployment_id]))
     shown = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
-    rows = [_shown(app, item, order, as_list=as_list) for item, order in shown]
+    rows = [_shown(app, item, order, (at_most, group), as_list=as_list) for item, order in shown]
     error = deciding_error(items)
     if as_list:
         warnings = Warnings(app)
@@ -74,7 +84,9 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
         raise error
 
 
-def _shown(app: App, item: Ended, order: Order | QoderError, *, as_list: bool) -> tuple[Fields, dict[str, Any]]:
+def _shown(
+    app: App, item: Ended, order: Order | QoderError, queued: tuple[int | None, str | None], *, as_list: bool
+) -> tuple[Fields, dict[str, Any]]:
     """Return a request, or why there is none, as a row and as JSON."""
     status = item.error and item.status
     if not isinstance(order, Order):
@@ -85,7 +97,7 @@ def _shown(app: App, item: Ended, order: Order | QoderError, *, as_list: bool) -
             **item.item,
         }
         row = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": none["input"]}
-        return {**row, "error": status}, dict(none)
+        return {**row, "error": status, "at_most": None, "group": None}, dict(none)
     settings = app.client.settings  # the client's: a missing token is found here too
     request: DryRun = {
         "dry_run": True,
@@ -96,8 +108,11 @@ def _shown(app: App, item: Ended, order: Order | QoderError, *, as_list: bool) -
         "profile": settings.profile,
         "body": {},
         "deployment": order.deployment_id,
+        "at_most": queued[0],
+        "group": queued[1],
     }
-    fields: Fields = {**request, "body": "{}", "error": status}
+    plain = {name: value for name, value in request.items() if name in _FIELDS}
+    fields: Fields = {**plain, "body": "{}", "error": status, "at_most": queued[0], "group": queued[1]}
     if item.error is not None:
         request["error"] = item.error.as_json()
     return fields, {**request, **item.item} if as_list else dict(request)

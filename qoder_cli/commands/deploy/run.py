@@ -12,9 +12,12 @@ from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, optio
 from qoder_cli.settings.values import Keys, KeyUntil, OnLeave, OnLost, OnSkip
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.ending import Ended
+    from qoder_cli.fleet.queue import Queue
+    from qoder_cli.runs.ending import Ended, Wanted
     from qoder_cli.runs.trigger import Order
 
+MOST_SLOTS = 1000
+STARTS = 8  # at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.", group=options.ONCE)
 _KEYS = "required: refuse a key without a store that machines share (QODER_KEYS)."
@@ -27,9 +30,15 @@ _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
 _LEAVES = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
 ON_LEAVE = option("--on-leave", None, _LEAVES, default="detach", group=options.WAITING)
 _AT_ONCE = "Start up to N at once; 20 per second at most."
-PARALLEL = option("--parallel", "N", _AT_ONCE, default=8, group=options.MANY, min=1, max=100)
+PARALLEL = option("--parallel", "N", _AT_ONCE, default=STARTS, group=options.MANY, min=1, max=100)
 FAIL_FAST = flag("--fail-fast", "Stop after the first failure.", group=options.MANY)
 _DUPLICATES = flag("--allow-duplicates", "Start a deployment as often as it is listed.", group=options.MANY)
+_AT_MOST = "Let at most N run at once; the others wait in the order typed (qoder help queue)."
+_IN = "With --at-most: count those of every command that names this group (needs QODER_KEYS)."
+_QUEUE_TIMEOUT = "With --at-most: start none that has waited for D (exit 3)."
+AT_MOST = option("--at-most", "N", _AT_MOST, group=options.MANY, min=1, max=MOST_SLOTS)
+IN = option("--in", "NAME", _IN, group=options.MANY)
+QUEUE_TIMEOUT = option("--queue-timeout", "D", _QUEUE_TIMEOUT, group=options.MANY)
 DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 
 
@@ -48,6 +57,9 @@ def run(
     on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail", group=options.WAITING),
     on_leave: OnLeave = ON_LEAVE,
     parallel: int = PARALLEL,
+    at_most: int | None = AT_MOST,
+    group: Text = IN,
+    queue_timeout: Text = QUEUE_TIMEOUT,
     fail_fast: bool = FAIL_FAST,
     keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown.", group=options.MANY),
     allow_duplicates: bool = _DUPLICATES,
@@ -100,6 +112,7 @@ def run(
     if key_until == "completed" and (key is None or app.settings.keys is None):
         why = "--key-until completed needs --idempotency-key, and a store of keys that machines share"
         raise UsageError(why, hint="to make one: qoder key init; more: qoder help many-machines")
+    timeout = checked_queue(app, at_most, group, queue_timeout, parallel=parallel, if_idle=if_idle)
     words = tuple(options_typed(ctx, without=_NOT_REPEATED))
     order = Order("", key, on_lost, words, until_completed=key_until == "completed")
     typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
@@ -116,24 +129,80 @@ def run(
     if dry_run:
         from qoder_cli.commands.deploy.dry_run import show_requests
 
-        return show_requests(app, typed, orders, as_list=as_list)
+        return show_requests(app, typed, orders, as_list=as_list, at_most=at_most, group=group)
+    queue = None
+    if at_most is not None:
+        from qoder_cli.fleet.queue import Queue
+
+        queue = Queue(app, at_most, group, timeout, queued=sum(isinstance(order, Order) for order in orders))
     if as_list:
         from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
-        return run_many(
-            app, typed, orders, FleetPlan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted
-        )
+        plan = FleetPlan(wanted is not None, parallel, if_idle, on_skip, fail_fast, queue)
+        return run_many(app, typed, orders, plan, wanted)
     ended = _going(app, order) if if_idle else None
     if ended is None:
-        from qoder_cli.runs.starting import start_one
-
-        ended = start_one(app, order, wanted)
+        ended = _started(app, order, wanted, queue)
     if on_skip == "ok":
         excused = ended.excused()
         if excused.going is not None:
             app.progress.warn(ended.message)
         return excused
+    return ended
+
+
+def checked_queue(
+    app: App,
+    at_most: int | None,
+    group: str | None,
+    timeout: str | None,
+    *,
+    parallel: int = STARTS,
+    if_idle: bool = False,
+) -> float | None:
+    """Return how long an order may queue, in seconds. Raises UsageError, AuthError."""
+    from qoder_cli.base.times import parse_duration
+    from qoder_cli.keys.slots import GROUP_NAME
+
+    given = {"--in": group, "--queue-timeout": timeout}
+    for name, value in given.items():
+        if value is not None and at_most is None:
+            raise UsageError(f"{name} only works with --at-most", hint="add --at-most N")
+    if at_most is None:
+        return None
+    if if_idle:
+        raise UsageError("--if-idle and --at-most cannot be used together", hint="use only --at-most 1, which waits")
+    if parallel != STARTS:
+        raise UsageError("--parallel and --at-most cannot be used together", hint="leave out --parallel")
+    if group is not None:
+        if not GROUP_NAME.fullmatch(group):
+            why = f"--in {group[:80]!a} is not the name of a group: letters, digits, . _ - and at most 63 of them"
+            raise UsageError(why, hint="use for example repo-frontend")
+        if app.settings.keys is None:
+            why = f"--in {group} needs a store of keys that machines share; nothing was sent"
+            raise UsageError(why, hint="to make one: qoder key init; more: qoder help queue")
+        from qoder_cli.keys.opening import check_shared
+
+        check_shared(app, is_required=True)
+    return None if timeout is None else parse_duration(timeout, option="--queue-timeout")
+
+
+def _started(app: App, order: "Order", wanted: "Wanted | None", queue: "Queue | None") -> "Ended":
+    """Start the one run that was ordered, after those before it in a queue. Raises QoderError, Signalled."""
+    from qoder_cli.base.outcome import is_going
+    from qoder_cli.runs.ending import Ended
+    from qoder_cli.runs.starting import start_one
+
+    if queue is None:
+        return start_one(app, order, wanted)
+    try:
+        ended = start_one(app, order, wanted, made_by=queue.trigger_for)
+    except RunSkipped as skipped:
+        return Ended(order.typed, None, skipped)
+    if ended.found is not None and not is_going(ended.found):
+        queue.is_over(ended.found.id)
+    queue.close()
     return ended
 
 

@@ -1,0 +1,30 @@
+"""Fires of which no run came, and the keys under which they are made up: the same whoever does it, wherever."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from qoder_cli.app import App
+from qoder_cli.base.times import utc_text
+
+
+def fire_key(deployment_id: str, due: float) -> str:
+    """Return the idempotency key of the run that makes up a fire, which was due at a time in unix seconds."""
+    return f"fire-{deployment_id}-{utc_text(datetime.fromtimestamp(due, UTC))}"
+
+
+def made_up(app: App, keys: Iterable[str]) -> dict[str, str]:
+    """Return the runs that make up fires, by their keys: those known here, and to the store that machines share.
+
+    Raises QoderError if that store cannot be read.
+    """
+    host, workspace = app.settings.host, app.settings.workspace_id
+    wanted = dict.fromkeys(keys)
+    runs = {key: entry.run for key in wanted for entry in app.store.of_key(key, host=host) if entry.run}
+    if wanted and app.settings.keys is not None:
+        from qoder_cli.keys.opening import shared_store
+
+        for record in (found.record for found in shared_store(app).entries()):
+            is_here = (record.host, record.workspace) == (host, workspace)
+            if is_here and record.key in wanted and record.state == "started" and record.run is not None:
+                runs[record.key] = record.run
+    return runs

@@ -1,0 +1,271 @@
+"""`deploy run --at-most N [--in NAME]`: at most so many runs at once, on every machine."""
+
+import threading
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.fleet.queue import LOOK_EVERY, READ_EVERY
+from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
+from qoder_cli.keys.record import KeyRecord
+from qoder_cli.sandbox.scripts import Behaviour, turn
+from qoder_cli.sandbox.world import World
+from tests.conftest import Qoder, Ran
+from tests.support.hasty import HastyClock
+from tests.support.machines import MEMORY_STORE, Machines
+
+ONE = ("deploy", "run", "dep_demo", "--at-most", "1", "--in", "repo")
+SPEED = 20.0
+
+
+class QuickClock(HastyClock):
+    """A clock for several threads; FakeClock is for one."""
+
+    @property
+    def time(self) -> float:
+        return self.now()
+
+
+def hurried(machines: Machines) -> Machines:
+    machines.clock = QuickClock(SPEED, now=machines.clock.time)  # type: ignore[assignment]
+    return machines
+
+
+def most_at_once(world: World) -> int:
+    """Return how many of the runs that were asked for were going at one moment, at most."""
+    moments = []
+    for run in world.started():
+        ending = run.ending(world.now())
+        moments += [(run.created, 1), *([(ending.at, -1)] if ending else [])]
+    going, most = 0, 0
+    for _, change in sorted(moments):
+        going += change
+        most = max(most, going)
+    return most
+
+
+def leave(machines: Machines, state: Any, number: int = 1, **more: Any) -> None:
+    """Leave a slot behind, as a command that was killed on another machine does."""
+    slot = KeyRecord(state, "the-dead", f"slot repo {number}", "dep_demo", "api.qoder.com", group="repo")
+    with closing(machines.store()) as keys:
+        assert keys.take(slot._replace(**more)) is not None
+
+
+def at_once(*commands: Any) -> list[Ran]:
+    """Type commands on several machines at once, and return what came of each."""
+    ran: dict[int, Ran] = {}
+
+    def type_one(number: int, runner: Qoder, words: tuple[str, ...]) -> None:
+        ran[number] = runner(*words)
+
+    threads = [threading.Thread(target=type_one, args=(n, *command)) for n, command in enumerate(commands)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [ran[n] for n in range(len(commands))]
+
+
+def test_deploy_run_at_most_n_holds_on_three_machines_at_once(machines: Machines) -> None:
+    hurried(machines)
+    words = ("deploy", "run", *["dep_demo"] * 3, "--allow-duplicates", "--at-most", "2", "--in", "repo", "--json")
+    waits = (*words, "--wait")
+    a, b, c = at_once(
+        *((machines.machine(name), each) for name, each in zip("abc", (waits, words, words), strict=True))
+    )
+    assert [(each.code, len(each.json)) for each in (a, b, c)] == [(0, 3)] * 3, [each.err for each in (a, b, c)]
+    assert (len(machines.runs), most_at_once(machines.world)) == (9, 2)
+    assert all("running of at most 2, " in each.err for each in (a, b, c))
+    assert {run["status"] for run in a.json} == {"completed"}
+
+
+@pytest.mark.parametrize("wait", [(), ("--wait",)])
+def test_deploy_run_at_most_n_without_a_group_keeps_the_order_typed(
+    qoder: Qoder, world: World, wait: tuple[str, ...]
+) -> None:
+    qoder.clock = QuickClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]
+    world.clock = qoder.clock.now
+    made = [world.add_deployment(name=f"job-{n}", behaviour=Behaviour(turn(seconds=3.0))).id for n in range(4)]
+    ran = qoder("deploy", "run", *made, "--at-most", "1", "--json", *wait)
+    assert (ran.code, [run["deployment_id"] for run in ran.json]) == (0, made)
+    assert [run.deployment.id for run in world.started()] == made
+    assert most_at_once(world) == 1
+
+
+def test_deploy_run_in_a_group_frees_its_slot_when_the_run_has_ended(machines: Machines) -> None:
+    first = machines.machine("a")(*ONE, "--wait", "--json")
+    assert (first.code, first.json["status"]) == (0, "completed")
+    assert machines.machine("b")("key", "list", "--json").json == []
+    second = machines.machine("b")(*ONE, "--json")
+    assert second.code == 0
+    [slot] = machines.machine("a")("key", "list", "--json").json
+    assert {name: slot[name] for name in ("key", "state", "deployment", "run")} == {
+        "key": "slot repo 1", "state": "started", "deployment": "dep_demo", "run": second.json["id"],
+    }  # fmt: skip
+    third = machines.machine("a")(*ONE, "--json")  # waits for that run, which nobody else does
+    assert (third.code, most_at_once(machines.world)) == (0, 1)
+    assert "1 running of at most 1, 1 queued" in third.err
+
+
+def test_deploy_run_leaves_a_group_after_queue_timeout(machines: Machines) -> None:
+    assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
+    began = machines.clock.time
+    ran = machines.machine("b")(*ONE, "--queue-timeout", "90s", "--json")
+    assert (ran.code, ran.out, len(machines.runs)) == (3, "", 1)
+    assert 90 <= machines.clock.time - began < 100
+    assert "1 running of at most 1, 1 queued, 1 waits for you" in ran.err
+    accepted = machines.machine("b")(*ONE, "--queue-timeout", "0", "--on-skip", "ok", "--json")
+    assert (accepted.code, accepted.json) == (0, {"id": None, "input": "dep_demo", "exit_code": 0, "going": None})
+
+
+def test_deploy_run_frees_a_claim_that_nobody_goes_on_with_and_no_slot_in_which_a_run_may_be(
+    machines: Machines,
+) -> None:
+    leave(machines, "claimed")
+    leave(machines, "sending", 2, sent=machines.clock.time - 1000)
+    began = machines.clock.time
+    ran = machines.machine("a")("deploy", "run", "dep_demo", "--at-most", "2", "--in", "repo", "--json")
+    assert (ran.code, STALE_CLAIM <= machines.clock.time - began < ABANDONED) == (0, True)
+    ran = machines.machine("b")(*ONE, "--queue-timeout", "10m", "--json")
+    assert (ran.code, len(machines.runs)) == (3, 1)
+    assert "may have started a run of dep_demo in 'slot repo 2'" in ran.err
+    assert "qoder key free 'slot repo 2'" in ran.err
+    freed = machines.machine("b")("key", "free", "slot repo 2", "--yes")
+    assert freed.code == 0, freed.err
+    assert machines.machine("b")(*ONE).code == 0
+
+
+def test_deploy_run_takes_the_one_run_of_a_killed_command_for_its_slot(machines: Machines) -> None:
+    leave(machines, "sending", sent=machines.clock.time)
+    run = machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+    ran = machines.machine("a")(*ONE, "--json")
+    assert (ran.code, f"'slot repo 1' is that of run {run.id}" in ran.err) == (0, True)
+    assert most_at_once(machines.world) == 1
+
+
+def test_deploy_run_that_exits_9_keeps_its_slot_and_names_it(machines: Machines) -> None:
+    ran = machines.machine("a", "trigger:drop-after")(*ONE, "--on-lost", "fail", "--json")
+    assert ran.code == 9
+    assert "its slot stays taken (qoder key free 'slot repo 1'" in ran.error["message"]
+    waits = machines.machine("b")(*ONE, "--queue-timeout", "1m")
+    assert (waits.code, len(machines.runs)) == (3, 1)
+    assert machines.machine("b")("key", "free", "slot repo 1", "--yes").code == 0
+    assert machines.machine("b")(*ONE).code == 0
+
+
+@pytest.mark.parametrize("fault", ["trigger:400", "trigger:refused"])
+def test_deploy_run_that_certainly_started_nothing_gives_its_slot_back(machines: Machines, fault: str) -> None:
+    ran = machines.machine("a", f"{fault}*9")(*ONE)
+    assert (ran.code in (6, 7), machines.runs) == (True, [])
+    assert machines.machine("b")("key", "list", "--json").json == []
+    assert machines.machine("b")(*ONE).code == 0
+
+
+def test_deploy_run_gives_its_slot_back_where_its_key_has_a_run(machines: Machines) -> None:
+    keyed = (*ONE, "--idempotency-key", "night-1", "--json")
+    first = machines.machine("a")(*keyed, "--wait")
+    again = machines.machine("b")(*keyed)
+    assert (again.code, again.json["id"], machines.triggers) == (0, first.json["id"], 1)
+    assert [each["key"] for each in machines.machine("b")("key", "list", "--json").json] == ["night-1"]
+
+
+def test_deploy_run_refuses_a_key_that_is_a_slot(machines: Machines) -> None:
+    assert machines.machine("a")(*ONE).code == 0
+    ran = machines.machine("b")("deploy", "run", "dep_demo", "--idempotency-key", "slot repo 1", "--json")
+    assert (ran.code, "belongs to" in ran.error["message"], machines.triggers) == (2, True, 1)
+
+
+def test_deploy_run_says_that_a_deployment_was_paused_while_it_was_queued(machines: Machines) -> None:
+    assert machines.machine("a")(*ONE).code == 0
+    machines.world.deployments["dep_demo"].fields["status"] = "paused"
+    ran = machines.machine("b")(*ONE, "--json")
+    assert (ran.code, "is paused" in ran.error["message"]) == (6, True)
+    assert machines.machine("b")("key", "list", "--json").json == []
+
+
+def test_deploy_run_starts_nothing_once_the_store_is_gone(machines: Machines) -> None:
+    if machines.keys != MEMORY_STORE:
+        pytest.skip("a database that is away: test_silent_stores")
+    assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
+    runner, began = machines.machine("b"), machines.clock.time
+
+    def goes_away() -> None:
+        if machines.clock.time > began + 30:
+            machines.world.things["memory_stores"].pop(MEMORY_STORE, None)
+
+    machines.clock.at_sleep = goes_away
+    ran = runner(*ONE, "--json")
+    assert (ran.code, len(machines.runs), "nothing was started" in ran.error["message"]) == (7, 1, True)
+    assert 60 < machines.clock.time - began - 30 < 80
+
+
+def test_deploy_run_frees_the_slot_of_a_session_that_was_deleted(machines: Machines) -> None:
+    held = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json
+    ran = machines.machine("b")(*ONE, "--queue-timeout", "1m")
+    assert ran.code == 3
+    gone = machines.machine("c")("session", "delete", held["session_id"], "--yes")
+    assert gone.code == 0, gone.err
+    began = machines.clock.time
+    assert machines.machine("b")(*ONE, "--queue-timeout", "5m").code == 0
+    assert machines.clock.time - began < 90
+
+
+def test_deploy_run_asks_for_one_page_each_2_seconds_while_it_waits(machines: Machines) -> None:
+    three = ("--at-most", "3", "--in", "repo")
+    for _ in range(3):
+        assert machines.machine("a")("deploy", "run", "dep_ask", *three).code == 0
+    machines.sent.clear()
+    ran = machines.machine("b")("deploy", "run", "dep_demo", *three, "--queue-timeout", "2m")
+    assert ran.code == 3
+    counts = Counter(machines.sent)
+    assert counts.pop("GET /memory_stores/memstore_keys/memories", 0) <= 120 / LOOK_EVERY + 1
+    assert counts.pop("GET /sessions") + counts["GET /deployment_runs"] <= 120 / READ_EVERY + 4
+    assert counts.total() <= 60, counts  # those that came to rest, to ask
+
+
+def test_deploy_run_counts_beside_a_group_what_others_started(machines: Machines) -> None:
+    machines.world.start("dep_demo", origin="other", at=machines.clock.time - 1)
+    ran = machines.machine("a")(*ONE)
+    assert (ran.code, "beside repo: 1 session of its deployments at work that hold no slot" in ran.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--at-most", "0"), "--at-most takes a number"),
+        (("--at-most", "-3"), "--at-most takes a number"),
+        (("--in", "repo"), "--in only works with --at-most"),
+        (("--queue-timeout", "1m"), "--queue-timeout only works with --at-most"),
+        (("--at-most", "1", "--in", "../repo"), "is not the name of a group"),
+        (("--at-most", "1", "--in", ""), "is not the name of a group"),
+        (("--at-most", "1", "--in", "repo"), "needs a store of keys"),
+        (("--at-most", "1", "--parallel", "3"), "--parallel and --at-most"),
+        (("--at-most", "1", "--if-idle"), "--if-idle and --at-most"),
+    ],
+)
+def test_deploy_run_refuses_a_queue_that_cannot_be(qoder: Qoder, words: tuple[str, ...], why: str) -> None:
+    ran = qoder("deploy", "run", "dep_1", *words)
+    assert (ran.code, why in ran.err) == (2, True), ran.err
+
+
+def test_deploy_run_dry_run_shows_the_queue(machines: Machines) -> None:
+    shown = machines.machine("a")(*ONE, "--dry-run", "--json").json
+    assert (shown["at_most"], shown["group"], machines.triggers) == (1, "repo", 0)
+
+
+def test_deploy_run_sends_nothing_where_the_store_goes_away_right_before_the_trigger(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+
+    def away(request: httpx.Request, answer: Any) -> httpx.Response:
+        if request.method == "POST" and "/memories/mem_" in request.url.path:
+            raise httpx.ConnectError("refused", request=request)
+        response: httpx.Response = answer()
+        return response
+
+    ran = machines.machine("a", lie=away)(*ONE, "--json")
+    assert (ran.code, machines.triggers) == (7, 0), ran.err
+    assert machines.machine("b")(*ONE).code == 0
