@@ -54,7 +54,7 @@ def breaking(port: int, fault: Break) -> Iterator[int]:
         threading.Thread(target=accept, daemon=True).start()
         yield listener.getsockname()[1]
     for link in links:
-        link.cut()
+        link.close()
 
 
 class _Link:
@@ -64,9 +64,19 @@ class _Link:
         self._client, self._server, self._fault, self._links = client, server, fault, links
         self.breaks = False
         self._left = fault.after
+        self._threads = []
         for way, source, target in (("out", client, server), ("in", server, client)):
             source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._forward, args=[way, source, target], daemon=True).start()
+            self._threads.append(threading.Thread(target=self._forward, args=[way, source, target], daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        self._client.close()
+        self._server.close()
 
     def cut(self) -> None:
         for end in (self._client, self._server):
