@@ -1,6 +1,6 @@
 """`qoder run why`: how a run ended, and what changed since its deployment last worked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
@@ -33,6 +33,8 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
       qoder run why nightly-report@last -o markdown"""
     from qoder_cli.history import names
     from qoder_cli.history.why import why as compared
+    from qoder_cli.output.markdown import harmless
+    from qoder_cli.output.screen import inert
     from qoder_cli.output.sheet import as_markdown, as_text
 
     app.output.refuse_csv("a comparison")
@@ -43,19 +45,20 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
     elif output.format == "id":
         output.screen.write(f"{told.run}\n")
     elif output.is_markdown:
-        output.screen.write(as_markdown([_head(told, app.server_now)], _sections(told)))
+        output.screen.write(as_markdown([_head(told, app.server_now, harmless)], _sections(told)))
     else:
-        output.screen.write(as_text([_head(told, app.server_now)], _sections(told), output.screen))
+        output.screen.write(as_text([_head(told, app.server_now, inert)], _sections(told), output.screen))
 
 
-def _head(told: "Why", now: float) -> str:
-    """Return which run it is, how it ended, and with which it is compared."""
+def _head(told: "Why", now: float, shown: Callable[[str], str]) -> str:
+    """Return which run it is, how it ended, and with which it is compared; names as `shown`."""
     ended = unix(told.ended_at) or unix(told.created_at)
     when = "" if ended is None else f" {coarse(now - ended)} ago"
-    head = f"Run {told.run} of {told.deployment_name or told.deployment}: {told.status or 'unknown'}{when}."
+    name = shown(told.deployment_name or told.deployment or "no deployment")
+    head = f"Run {told.run} of {name}: {shown(told.status or 'unknown')}{when}."
     if told.compared_with:
         worked = unix(told.compared_at)
-        return f"{head} Before, {told.compared_with} completed" + (
+        return f"{head} Before, {shown(told.compared_with)} completed" + (
             "." if worked is None else f" {coarse(now - worked)} ago."
         )
     if told.is_whole and not told.runs_before:
@@ -70,7 +73,7 @@ def _sections(told: "Why") -> Iterator["Section"]:
 
     lines = []
     for change in told.changed:
-        lines.append(SheetLine(change.what, [ForeignText(change.says), f" ({change.source})"]))
+        lines.append(SheetLine(change.what, [ForeignText(change.says), ForeignText(f" ({change.source})")]))
         lines += [SheetLine("", [ForeignText(line)]) for line in change.lines]
     if told.compared_with and not lines:
         lines = [SheetLine("nothing", ["all that was looked at is as it was then"])]
@@ -80,7 +83,7 @@ def _sections(told: "Why") -> Iterator["Section"]:
         yield Section(
             "Unknown",
             "yellow",
-            [SheetLine(each.what, [ForeignText(each.says), f" ({each.source})"]) for each in told.unknown],
+            [SheetLine(each.what, [ForeignText(each.says), ForeignText(f" ({each.source})")]) for each in told.unknown],
         )
     ending = []
     if told.error_type:
@@ -93,7 +96,7 @@ def _sections(told: "Why") -> Iterator["Section"]:
             says += f", {often.unknown} more not asked"
         if often.ended_by:
             says += f"; before, {often.ended_by} was the first to complete again"
-        ending.append(SheetLine("this error", [says, f" ({often.source})"]))
+        ending.append(SheetLine("this error", [says, ForeignText(f" ({often.source})")]))
     if told.elsewhere:
         others = f"{counted(len(told.elsewhere), 'other deployment')} failed with it within an hour"
         ending.append(SheetLine("elsewhere", [others, " (runs of all deployments)"]))
