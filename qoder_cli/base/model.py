@@ -40,7 +40,7 @@ def array(value: object) -> list[Any]:
 OLDEST = 1_577_836_800.0  # the beginning of 2020, in unix seconds: the API is younger
 
 
-def told(shape: type[T], of: object, **own: object) -> T:
+def data_of(shape: type[T], of: object, **own: object) -> T:
     """Return the JSON of something by the keys of its shape: its attributes, where no value of `own` stands for one."""
     return cast(T, {name: own[name] if name in own else getattr(of, name) for name in shape.__annotations__})
 

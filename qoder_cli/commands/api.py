@@ -13,7 +13,7 @@ from qoder_cli.api.request import RawRequest, read_headers, read_target
 from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError, exclude
-from qoder_cli.base.model import told
+from qoder_cli.base.model import data_of
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS, WITH_BODY, Answer
@@ -126,7 +126,7 @@ def _list(app: App, words: list[str]) -> None:
             | {"command": " ".join(("qoder", *each.command))}
             for each in found
         ],
-        data=[told(OperationData, operation) for operation in found],
+        data=[data_of(OperationData, operation) for operation in found],
         id="id",
         first=("path", "method", "command", "id", "kind", "query", "body"),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
-from qoder_cli.base.model import filled, told
+from qoder_cli.base.model import data_of, filled
 from qoder_cli.base.plainfile import refuse_outside
 from qoder_cli.base.times import parse_duration
 from qoder_cli.cli.options import Text, argument, confirmed, flag, option, secret_of
@@ -159,7 +159,7 @@ def status(app: App) -> None:
         shown = mask(settings.token)
     elif settings.account:
         shown = "of a service account"
-    data = told(AuthStatus, settings, token=shown, accepted=accepted, reason=error and error.message)
+    data = data_of(AuthStatus, settings, token=shown, accepted=accepted, reason=error and error.message)
     fields = {name: value for name, value in data.items() if name != "reason"}
     app.output.record({**fields, "accepted": accepted_text}, data=data, id=settings.profile)
     if error:

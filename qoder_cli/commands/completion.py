@@ -60,7 +60,7 @@ def _shell_in_use(app: App, *, install: bool) -> str:
     name = Path(app.env.get("SHELL", "")).name
     if name not in SHELLS:
         shells = ", ".join(SHELLS)
-        why = f"$SHELL names {name}, and there is no completion script for it" if name else "$SHELL is not set"
+        why = f"$SHELL is {name}, which has no completion script" if name else "$SHELL is not set"
         raise UsageError(why, hint=f"name your shell: qoder completion SHELL --install, with one of {shells}")
     return name
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.model import told
+from qoder_cli.base.model import data_of
 from qoder_cli.cli.options import flag
 from qoder_cli.doctor import Finding, Status
 
@@ -73,7 +73,7 @@ def _findings(app: App, *, offline: bool, probe: bool) -> Iterator[Finding]:
 
 
 def _show(app: App, findings: list[Finding]) -> None:
-    rows = [told(CheckData, finding) for finding in findings]
+    rows = [data_of(CheckData, finding) for finding in findings]
     if not app.output.is_drawn:
         app.output.records([dict(row) for row in rows], data=rows, id="check")
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, OutcomeUnknown, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import check_key
-from qoder_cli.base.model import told
+from qoder_cli.base.model import data_of
 from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import YES, Text, argument, confirmed, option
 from qoder_cli.commands.viewing import View, Viewing
@@ -224,12 +224,12 @@ def _rows(app: App) -> list[KeyData]:
 def _row(entry: StoredAttempt) -> KeyData:
     since = utc_text(entry.attempt.at)
     how = {"state": "started" if entry.run else "sending", "run": entry.run, "adopted": entry.adopted}
-    return told(KeyData, entry.attempt, **how, since=since, machine=None)
+    return data_of(KeyData, entry.attempt, **how, since=since, machine=None)
 
 
 def _shared_row(found: "StoredKey") -> KeyData:
     deployment, machine = found.record.deployment or None, found.record.machine or None
-    return told(KeyData, found.record, deployment=deployment, machine=machine, since=found.record.at)
+    return data_of(KeyData, found.record, deployment=deployment, machine=machine, since=found.record.at)
 
 
 def _warn_of_shared(app: App, found: "StoredKey") -> None:

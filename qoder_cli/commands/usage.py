@@ -259,17 +259,17 @@ def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Field
         key = Id(line.key) if line.name is None else NamedId(line.key, line.name)
     elif line.key is not None:
         key = Words(line.key, least=12)
-    told = UsageSum.of(line, by, has_runs=has_runs)
+    usage_sum = UsageSum.of(line, by, has_runs=has_runs)
     fields: Fields = {
         by if is_drawn else "key": key,
-        **{name: getattr(told, name) for name in ("runs", "completed", "failed", "unknown")},
-        "success": None if told.success_percent is None else f"{told.success_percent}%",
-        "p50": None if told.p50_ms is None else Milliseconds(told.p50_ms),
-        "p95": None if told.p95_ms is None else Milliseconds(told.p95_ms),
-        "credits": told.credits and told.credits.text,
-        "credits_per_run": told.credits_per_run and told.credits_per_run.text,
-        "dearest": told.dearest and Id(told.dearest.session_id),
-        **{name: getattr(told, name) for name in ("skipped", "going", "sessions", "credits_unknown", "growing")},
+        **{name: getattr(usage_sum, name) for name in ("runs", "completed", "failed", "unknown")},
+        "success": None if usage_sum.success_percent is None else f"{usage_sum.success_percent}%",
+        "p50": None if usage_sum.p50_ms is None else Milliseconds(usage_sum.p50_ms),
+        "p95": None if usage_sum.p95_ms is None else Milliseconds(usage_sum.p95_ms),
+        "credits": usage_sum.credits and usage_sum.credits.text,
+        "credits_per_run": usage_sum.credits_per_run and usage_sum.credits_per_run.text,
+        "dearest": usage_sum.dearest and Id(usage_sum.dearest.session_id),
+        **{name: getattr(usage_sum, name) for name in ("skipped", "going", "sessions", "credits_unknown", "growing")},
     }
     if not is_drawn:
         fields["name"] = line.name and Beside(line.name)

@@ -153,10 +153,10 @@ class Queue:
     @property
     def line(self) -> str:
         """How many run and are queued, in words."""
-        held = [found.record for found, _ in list(self._slots.values()) if found.record.state != "free"]
-        runs = {record.run for record in held}
+        records = [found.record for found, _ in list(self._slots.values()) if found.record.state != "free"]
+        runs = {record.run for record in records}
         polled = [polled for id, polled in {**self._awaited, **self._holders}.items() if id in runs]
-        words = f"{len(held)} running of at most {self.most}, {self.queued} queued"
+        words = f"{len(records)} running of at most {self.most}, {self.queued} queued"
         asking = sum(each.observer.needs_answer for each in polled if not each.observer.ended)
         if asking:
             words += f", {asking} waits for you" if asking == 1 else f", {asking} wait for you"
@@ -250,8 +250,8 @@ class Queue:
             words = f"{record.machine or 'a command'} may have started a run of {record.deployment} in {record.key!r} "
             words += f"at {record.at}, and was not heard of; {self.to_free(record)}"
             self.say(record.key, words, warns=True)
-        held = [found.record for found, _ in self._slots.values()]
-        if self.group is None and sum(record.state == "sending" for record in held) >= self.most:
+        records = [found.record for found, _ in self._slots.values()]
+        if self.group is None and sum(record.state == "sending" for record in records) >= self.most:
             why = "no run can be told to have ended, so that nothing more is started"
             raise Unavailable(why, hint="check the unconfirmed runs, then start the rest")
 
@@ -512,7 +512,7 @@ class QueuedTrigger:
         return UNREAD if isinstance(step, protocol.Read) else None
 
     def _ask(self, step: slots.QueueStep) -> Any:
-        """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""
+        """Read or write the store once. A lost write counts as refused: both are read back."""
         queue, name = self._queue, self._name
         done: StoredKey | bool | None = None
         if self._refused and self._step is not None:

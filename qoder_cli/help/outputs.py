@@ -68,7 +68,8 @@ def shapes(names: Iterable[str], *, in_lines: bool = False) -> Any:
         if output.one:
             hints.append(shape(output.one))
         if output.each:
-            hints.append(shape(output.each) if in_lines else list[shape(output.each)])  # type: ignore[misc]  # made as it runs
+            # The type is read from the table while this runs, so mypy cannot see that it is one.
+            hints.append(shape(output.each) if in_lines else list[shape(output.each)])  # type: ignore[misc]
     found = hints[0]
     for hint in hints[1:]:
         found |= hint

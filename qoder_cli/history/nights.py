@@ -298,7 +298,7 @@ class _NightReader:
             self._keep(run)
 
     def _compare(self, row: dict[str, Any], new: Sequence[dict[str, Any]]) -> None:
-        """Note a run that was listed before as another one: only the first is told."""
+        """Note an id that the list gives to two different runs: the report shows only the first."""
         again = RunRecord.of(Run(row))
         listed = chain(self._night.runs, (RunRecord.of(Run(other)) for other in new))
         first = next((record for record in listed if record.id == again.id), again)

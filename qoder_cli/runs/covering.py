@@ -79,7 +79,7 @@ class CoveringTrigger:
             app.progress.warn(f"another command makes up {', '.join(taken[:3])}: {len(taken)} in all are not covered")
 
     def _note(self, run: Run) -> None:
-        """Write the run down under each key. What cannot be written is told, and points at the run's key for ever."""
+        """Write the run under each key; warn of one that cannot be written, which still points at the run's key."""
         settings, store, order = self._app.client.settings, self._app.store, self._order
         if self._keys is None:
             for key in order.covers:

@@ -52,7 +52,7 @@ def _is_there(app: App, words: list[str]) -> bool:
     """Return whether there is such a program; warn if not."""
     is_there = shutil.which(words[0], path=app.env.get("PATH")) is not None
     if not is_there:
-        app.progress.warn(f"--notify: there is no program {words[0]}")
+        app.progress.warn(f"--notify: {words[0]} was not found")
     return is_there
 
 

@@ -924,7 +924,7 @@ def test_apply_says_that_a_folder_of_skills_lacks_its_main_file(team: Team) -> N
     assert "skills/style/skill.md: belongs to no skill: its folder has no SKILL.md" in ran.err
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no os.mkfifo, as on Windows")
 def test_diff_passes_over_no_pipe_among_the_files(team: Team) -> None:
     """What it might have declared would be pruned."""
     team.write(BUILD | {"qoder.yaml": "stack: s"})

@@ -225,7 +225,7 @@ def test_completion_install_takes_the_shell_that_is_used(qoder: Qoder, home: Pat
 @pytest.mark.parametrize(
     ("shell", "words", "says"),
     [
-        ("/bin/tcsh", ["--install"], "$SHELL names tcsh, and there is no completion script for it"),
+        ("/bin/tcsh", ["--install"], "$SHELL is tcsh, which has no completion script"),
         ("", ["--install"], "$SHELL is not set"),
         ("/bin/bash", [], "missing argument SHELL"),
     ],

@@ -31,7 +31,7 @@ class QuickClock(HastyClock):
 
 
 def hurried(machines: Machines) -> Machines:
-    machines.clock = QuickClock(SPEED, now=machines.clock.time)  # type: ignore[assignment]
+    machines.clock = QuickClock(SPEED, now=machines.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
     return machines
 
 
@@ -87,7 +87,7 @@ def test_deploy_run_at_most_n_holds_on_three_machines_at_once(machines: Machines
 def test_deploy_run_at_most_n_without_a_group_keeps_the_order_typed(
     qoder: Qoder, world: World, wait: tuple[str, ...]
 ) -> None:
-    qoder.clock = QuickClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]
+    qoder.clock = QuickClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
     world.clock = qoder.clock.now
     made = [world.add_deployment(name=f"job-{n}", behaviour=Behaviour(turn(seconds=3.0))).id for n in range(4)]
     ran = qoder("deploy", "run", *made, "--at-most", "1", "--json", *wait)

@@ -147,8 +147,8 @@ def test_notify_goes_with_waiting_only(qoder: Qoder) -> None:
 def test_notify_of_a_program_that_is_missing_is_a_warning_at_once(qoder: Qoder, world: World) -> None:
     ran = qoder(*RUN, "dep_demo", "--wait", "--json", "--notify", "nowhere-to-be-found --now")
     assert (ran.code, ran.json["status"]) == (0, "completed")
-    assert ran.err.startswith("warning: --notify: there is no program nowhere-to-be-found\nstarting ")
-    assert ran.err.count("no program nowhere-to-be-found") == 2
+    assert ran.err.startswith("warning: --notify: nowhere-to-be-found was not found\nstarting ")
+    assert ran.err.count("nowhere-to-be-found was not found") == 2
 
 
 FAILS = {"import sys; sys.exit(3)": "failed with exit code 3", "os.kill(os.getpid(), 9)": "failed with exit code 9"}

@@ -47,7 +47,7 @@ def noting(as_json: Any) -> Any:
     return noted
 
 
-Command.invoke = _noted(Command.invoke)  # type: ignore[method-assign]
+Command.invoke = _noted(Command.invoke)  # type: ignore[method-assign]  # watches each command
 Run.as_json = noting(Run.as_json)  # type: ignore[method-assign]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.model import told
+from qoder_cli.base.model import data_of
 from qoder_cli.base.times import utc_text
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.output.cells import Fields, Id, Moment, Words
@@ -74,7 +74,7 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
 
 def _log_data(decision: "PolicyDecision") -> DecisionData:
     at = utc_text(decision.at)
-    return told(DecisionData, decision, at=at, run=decision.run or None)
+    return data_of(DecisionData, decision, at=at, run=decision.run or None)
 
 
 def _logged(decision: "PolicyDecision") -> Fields:

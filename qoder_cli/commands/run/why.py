@@ -38,72 +38,77 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
     from qoder_cli.output.sheet import as_markdown, as_text
 
     app.output.refuse_csv("a comparison")
-    told = compared(app, names.run(or_last(run, app), app))
+    comparison = compared(app, names.run(or_last(run, app), app))
     output = app.output
     if output.is_json:
-        output.record({}, data=declared(told))
+        output.record({}, data=declared(comparison))
     elif output.format == "id":
-        output.screen.write(f"{told.run}\n")
+        output.screen.write(f"{comparison.run}\n")
     elif output.is_markdown:
-        output.screen.write(as_markdown([_head(told, app.server_now, harmless)], _sections(told)))
+        output.screen.write(as_markdown([_head(comparison, app.server_now, harmless)], _sections(comparison)))
     else:
-        output.screen.write(as_text([_head(told, app.server_now, inert)], _sections(told), output.screen))
+        output.screen.write(as_text([_head(comparison, app.server_now, inert)], _sections(comparison), output.screen))
 
 
-def _head(told: "Why", now: float, shown: Callable[[str], str]) -> str:
+def _head(comparison: "Why", now: float, shown: Callable[[str], str]) -> str:
     """Return which run it is, how it ended, and with which it is compared; names as `shown`."""
-    ended = unix(told.ended_at) or unix(told.created_at)
+    ended = unix(comparison.ended_at) or unix(comparison.created_at)
     when = "" if ended is None else f" {coarse(now - ended)} ago"
-    name = shown(told.deployment_name or told.deployment or "no deployment")
-    head = f"Run {told.run} of {name}: {shown(told.status or 'unknown')}{when}."
-    if told.compared_with:
-        worked = unix(told.compared_at)
-        return f"{head} Before, {shown(told.compared_with)} completed" + (
+    name = shown(comparison.deployment_name or comparison.deployment or "no deployment")
+    head = f"Run {comparison.run} of {name}: {shown(comparison.status or 'unknown')}{when}."
+    if comparison.compared_with:
+        worked = unix(comparison.compared_at)
+        return f"{head} Before, {shown(comparison.compared_with)} completed" + (
             "." if worked is None else f" {coarse(now - worked)} ago."
         )
-    if told.is_whole and not told.runs_before:
+    if comparison.is_whole and not comparison.runs_before:
         return f"{head} It has no earlier run."
-    if told.is_whole:
-        return f"{head} None of the {counted(told.runs_before, 'run')} before it completed."
-    return f"{head} None is known to have completed of the newest {counted(told.runs_before, 'run')} before it."
+    if comparison.is_whole:
+        return f"{head} None of the {counted(comparison.runs_before, 'run')} before it completed."
+    return f"{head} None is known to have completed of the newest {counted(comparison.runs_before, 'run')} before it."
 
 
-def _sections(told: "Why") -> Iterator["Section"]:
+def _sections(comparison: "Why") -> Iterator["Section"]:
     from qoder_cli.output.sheet import ForeignText, Section, SheetLine
 
     lines = []
-    for change in told.changed:
+    for change in comparison.changed:
         lines.append(SheetLine(change.what, [ForeignText(change.says), ForeignText(f" ({change.source})")]))
         lines += [SheetLine("", [ForeignText(line)]) for line in change.lines]
-    if told.compared_with and not lines:
+    if comparison.compared_with and not lines:
         lines = [SheetLine("nothing", ["all that was looked at is as it was then"])]
     if lines:
         yield Section("Changed", "yellow", lines)
-    if told.unknown:
+    if comparison.unknown:
         yield Section(
             "Unknown",
             "yellow",
-            [SheetLine(each.what, [ForeignText(each.says), ForeignText(f" ({each.source})")]) for each in told.unknown],
+            [
+                SheetLine(each.what, [ForeignText(each.says), ForeignText(f" ({each.source})")])
+                for each in comparison.unknown
+            ],
         )
     ending = []
-    if told.error_type:
-        ending.append(SheetLine("error", [ForeignText(f"{told.error_type}: {told.message or ''}".rstrip(": "))]))
-    if told.last_message:
-        ending.append(SheetLine("last said", [ForeignText(told.last_message)]))
-    if often := told.recurrence:
+    if comparison.error_type:
+        ending.append(
+            SheetLine("error", [ForeignText(f"{comparison.error_type}: {comparison.message or ''}".rstrip(": "))])
+        )
+    if comparison.last_message:
+        ending.append(SheetLine("last said", [ForeignText(comparison.last_message)]))
+    if often := comparison.recurrence:
         says = f"in {often.failed} of {counted(often.runs, 'run')} of 30 days"
         if often.unknown:
             says += f", {often.unknown} more not asked"
         if often.ended_by:
             says += f"; before, {often.ended_by} was the first to complete again"
         ending.append(SheetLine("this error", [says, ForeignText(f" ({often.source})")]))
-    if told.elsewhere:
-        others = f"{counted(len(told.elsewhere), 'other deployment')} failed with it within an hour"
+    if comparison.elsewhere:
+        others = f"{counted(len(comparison.elsewhere), 'other deployment')} failed with it within an hour"
         ending.append(SheetLine("elsewhere", [others, " (runs of all deployments)"]))
     if ending:
         yield Section("Ended", "red", ending)
-    if told.check:
+    if comparison.check:
         yield Section(
-            "Now", "red", [SheetLine(each.weight, [ForeignText(each.says)], [each.fix]) for each in told.check]
+            "Now", "red", [SheetLine(each.weight, [ForeignText(each.says)], [each.fix]) for each in comparison.check]
         )
-    yield Section("Next", "", [SheetLine("", [told.next_because], [told.next])])
+    yield Section("Next", "", [SheetLine("", [comparison.next_because], [comparison.next])])
