@@ -24,14 +24,14 @@ class Body(NamedTuple):
     kind: str = JSON
 
 
-def split(typed: str, option: str) -> tuple[str, str]:
+def split(word: str, option: str) -> tuple[str, str]:
     """Return an option's NAME and VALUE. Raises UsageError."""
-    name, sign, value = typed.partition("=")
+    name, sign, value = word.partition("=")
     if not name or not sign:
         takes = "NAME=VALUE" if option == "--query" else "KEY=VALUE"
         hint = f"for example: {option} {_EXAMPLES[option]}"
-        raise UsageError(f"{option} takes {takes}, not {typed[:60]!r}", hint=hint)
-    if _UNDECODED.search(typed):
+        raise UsageError(f"{option} takes {takes}, not {word[:60]!r}", hint=hint)
+    if _UNDECODED.search(word):
         raise UsageError(f"{option} {name[:60]!r} has bytes that are not UTF-8", hint="write it in UTF-8")
     return name, value
 
@@ -65,17 +65,17 @@ def of_file(path: str, *, stdin: IO[str] | None) -> Body:
     return Body(content)
 
 
-def text_of(typed: str, *, stdin: IO[str] | None, option: str) -> str:
+def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:
     """Return a text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
-    if not typed:
+    if not word:
         raise UsageError(f"{option} is empty", hint="is a shell variable unset? For no text at all: @/dev/null")
-    if typed != "-" and not typed.startswith("@"):
-        return typed
+    if word != "-" and not word.startswith("@"):
+        return word
     try:
-        text = _read(option, typed.removeprefix("@"), stdin).decode("utf-8-sig")
+        text = _read(option, word.removeprefix("@"), stdin).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{option}: the text is not UTF-8", hint="save the file as UTF-8") from None
-    if typed == "-" and not text:
+    if word == "-" and not text:
         raise UsageError(f"{option}: standard input is empty", hint="for no text at all: @/dev/null")
     return text
 

@@ -79,13 +79,13 @@ class RawRequest:
         return f"{self.method} {self.path}"
 
 
-def read_headers(typed: Sequence[str]) -> dict[str, str]:
+def read_headers(words: Sequence[str]) -> dict[str, str]:
     """Return headers typed as `Name: value`, their names in lower case.
 
     Raises UsageError for what is no header, comes twice, or is not the caller's to set.
     """
     headers: dict[str, str] = {}
-    for header in typed:
+    for header in words:
         name, sign, value = header.partition(":")
         name, value = name.strip().lower(), value.strip()
         if not sign or not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or len(header) > _LONGEST:
@@ -101,18 +101,18 @@ def read_headers(typed: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> tuple[str, dict[str, list[str]]]:
+def read_target(word: str, *, base_url: str, query: Sequence[str] = ()) -> tuple[str, dict[str, list[str]]]:
     """Return the target of a PATH as typed, with --query added to its own query.
 
     PATH is below the base URL, with or without `/v1` (api.md#hosts-and-regions) or the base URL's own
     path, or a URL that begins with the base URL. Raises UsageError for anything else: another
     host, `.` and `..` however encoded, a placeholder left in it, what belongs in no URL.
     """
-    if not typed or len(typed) > _LONGEST:
+    if not word or len(word) > _LONGEST:
         raise UsageError("PATH is empty or too long", hint=_EXAMPLE)
-    if not typed.isprintable() or any(sign in typed for sign in " \\#"):
+    if not word.isprintable() or any(sign in word for sign in " \\#"):
         raise _no_path("contains a space, a control character, a backslash or a #")
-    address, _, own_query = typed.partition("?")
+    address, _, own_query = word.partition("?")
     path = _below(address, base_url).removesuffix("/")
     _check(path)
     try:

@@ -26,67 +26,67 @@ _AROUND = " \t\r\n\xa0\ufeff\u200b\"'`<>“”‘’"  # what is pasted along
 FOR_EACH = "to repeat the command for each line of a list: … | xargs -n 1 COMMAND"
 
 
-def file_id(typed: str) -> str:
+def file_id(word: str) -> str:
     """Return a file's id. Raises UsageError."""
-    return _id(typed, prefix="file_", wanted="a file id (file_…)")
+    return _id(word, prefix="file_", wanted="a file id (file_…)")
 
 
-def deployment(typed: str) -> str:
+def deployment(word: str) -> str:
     """Return a deployment's id or name. Raises UsageError."""
-    id_or_name(typed, "dep_", "deployment", "a deployment id (dep_…) or an exact name")
-    return typed
+    id_or_name(word, "dep_", "deployment", "a deployment id (dep_…) or an exact name")
+    return word
 
 
-def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
+def id_or_name(word: str, prefix: str, kind: str, wanted: str) -> bool:
     """Return whether an id was typed, and not a name. Raises UsageError if it is neither."""
-    _check_text(typed, kind, wanted)
-    if _kind(typed) is not None:
-        return bool(_id(typed, prefix=prefix, wanted=wanted))
-    if {".", ".."} & set(typed.split("/")):
-        raise UsageError(f"{_shown(typed)} is a path, not {a(kind)}", hint=f"give {wanted}")
+    _check_text(word, kind, wanted)
+    if _kind(word) is not None:
+        return bool(_id(word, prefix=prefix, wanted=wanted))
+    if {".", ".."} & set(word.split("/")):
+        raise UsageError(f"{_shown(word)} is a path, not {a(kind)}", hint=f"give {wanted}")
     return False
 
 
-def run(typed: str) -> str:
+def run(word: str) -> str:
     """Return what names a run: an id, a session's id, `last` or `DEPLOYMENT@last`. Raises UsageError."""
-    if typed in LAST:
-        return typed
-    if of := deployment_of(typed):
+    if word in LAST:
+        return word
+    if of := deployment_of(word):
         deployment(of)
-        return typed
-    prefix = "sess_" if _kind(typed) == "session" else "drun_"
-    return _id(typed, prefix=prefix, wanted="a run (drun_…, sess_…, last or DEPLOYMENT@last)")
+        return word
+    prefix = "sess_" if _kind(word) == "session" else "drun_"
+    return _id(word, prefix=prefix, wanted="a run (drun_…, sess_…, last or DEPLOYMENT@last)")
 
 
-def call(typed: str) -> str:
+def call(word: str) -> str:
     """Return the id of a tool call, which is that of its event. Raises UsageError."""
     wanted = "the id of a call (evt_…) or its number, as `qoder run pending` lists it"
-    _check_text(typed, "call", wanted)
-    kind = _kind(typed)
+    _check_text(word, "call", wanted)
+    kind = _kind(word)
     if kind not in (None, "event"):
-        raise UsageError(f"{_shown(typed)} is {a(kind)}, not a call", hint=f"give {wanted}")
-    return typed
+        raise UsageError(f"{_shown(word)} is {a(kind)}, not a call", hint=f"give {wanted}")
+    return word
 
 
-def call_number(typed: str) -> int | None:
+def call_number(word: str) -> int | None:
     """Return the number of a call as `pending` shows it; None if it is not one that was typed. Raises UsageError."""
-    if not typed.isdecimal():
+    if not word.isdecimal():
         return None
-    if not typed.isascii() or len(typed) > 6 or int(typed) < 1:
-        raise UsageError(f"{_shown(typed)} is not the number of a call", hint="to see the numbers: qoder run pending")
-    return int(typed)
+    if not word.isascii() or len(word) > 6 or int(word) < 1:
+        raise UsageError(f"{_shown(word)} is not the number of a call", hint="to see the numbers: qoder run pending")
+    return int(word)
 
 
-def memory_version(typed: str) -> str:
+def memory_version(word: str) -> str:
     """Return the id of a version of a memory, whatever its prefix. Raises UsageError."""
     wanted = "the id of a version, as `qoder memory history` lists it"
-    _check_text(typed, "version", wanted)
-    kind = _kind(typed)
+    _check_text(word, "version", wanted)
+    kind = _kind(word)
     if kind not in (None, "version of a memory"):
-        raise UsageError(f"{_shown(typed)} is {a(kind)}, not a version of a memory", hint=f"give {wanted}")
-    if NOT_OF_AN_ID.search(typed) or not typed.strip("."):
-        raise UsageError(f"{_shown(typed)} is not the id of a version of a memory", hint=f"give {wanted}")
-    return typed
+        raise UsageError(f"{_shown(word)} is {a(kind)}, not a version of a memory", hint=f"give {wanted}")
+    if NOT_OF_AN_ID.search(word) or not word.strip("."):
+        raise UsageError(f"{_shown(word)} is not the id of a version of a memory", hint=f"give {wanted}")
+    return word
 
 
 def may_be_call(id: str) -> bool:
@@ -94,30 +94,30 @@ def may_be_call(id: str) -> bool:
     return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-") and not id.isdecimal()
 
 
-def deployment_of(typed: str) -> str:
+def deployment_of(word: str) -> str:
     """Return what stands before `@last`; empty if nothing does."""
-    of, _, last = typed.rpartition("@")
+    of, _, last = word.rpartition("@")
     return of if last == "last" else ""
 
 
-def with_version(typed: str) -> tuple[str, int | None]:
+def with_version(word: str) -> tuple[str, int | None]:
     """Return what stands before `@3` and that version, None without one."""
-    found = _AT_VERSION.fullmatch(typed)
-    if found:
-        return found[1], int(found[2])
-    return typed, None
+    match = _AT_VERSION.fullmatch(word)
+    if match:
+        return match[1], int(match[2])
+    return word, None
 
 
-def is_deployment(typed: str) -> bool:
+def is_deployment(word: str) -> bool:
     """Return whether the word names a deployment, and not a run or a session."""
-    return typed not in LAST and not deployment_of(typed) and _kind(typed) in (None, "deployment")
+    return word not in LAST and not deployment_of(word) and _kind(word) in (None, "deployment")
 
 
-def called(typed: str, id: str) -> str:
+def called(word: str, id: str) -> str:
     """Return how a deployment is said back: as typed, and with its id."""
-    if typed == id:
+    if word == id:
         return id
-    return f"{typed} ({id})"
+    return f"{word} ({id})"
 
 
 _RUNS_TAKE_SESSIONS = ("result", "cancel", "pending", "approve", "deny", "answer")  # hidden verbs of `session`
@@ -137,32 +137,32 @@ def segment(name: str) -> str:
     return name.replace(".", "%2E")
 
 
-def _id(typed: str, *, prefix: str, wanted: str) -> str:
+def _id(word: str, *, prefix: str, wanted: str) -> str:
     """Return an id with this prefix, made of what ids are made of. Raises UsageError."""
     needed = KINDS_OF_IDS[prefix]
-    _check_text(typed, needed, wanted)
-    kind = _kind(typed)
-    odd = NOT_OF_AN_ID.search(typed)
-    if kind is None or typed == prefix:
+    _check_text(word, needed, wanted)
+    kind = _kind(word)
+    odd = NOT_OF_AN_ID.search(word)
+    if kind is None or word == prefix:
         hint = f"give {wanted}"
-        if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
+        if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", word):
             hint = f"pass only the id: {alone[0]}"
-        elif typed == "-":
+        elif word == "-":
             hint = f"give {wanted}; {FOR_EACH}"
         elif prefix == "drun_" and odd is None:  # a name
-            hint = f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
-        raise UsageError(f"{_shown(typed)} is not {a(needed)} id", hint=hint)
+            hint = f"for the latest run of a deployment: {word}@last; or give a run id (drun_…)"
+        raise UsageError(f"{_shown(word)} is not {a(needed)} id", hint=hint)
     if kind == needed:
         if odd is None:
-            return typed
+            return word
         what = "a space" if odd[0] == " " else _shown(odd[0])
-        raise UsageError(f"{_shown(typed)} is not {a(needed)} id: it contains {what}", hint=_meant(typed, wanted))
+        raise UsageError(f"{_shown(word)} is not {a(needed)} id: it contains {what}", hint=_meant(word, wanted))
     hint = f"give {wanted}"
     if odd is None and (kind, needed) == ("deployment", "run"):
-        hint = f"for its latest run: {typed}@last"
+        hint = f"for its latest run: {word}@last"
     elif odd is None and kind in ("run", "session") and needed == "deployment":
-        hint = f"to see its deployment: qoder run get {typed}"
-    raise UsageError(f"{_shown(typed)} is {a(kind)}, not {a(needed)}", hint=hint)
+        hint = f"to see its deployment: qoder run get {word}"
+    raise UsageError(f"{_shown(word)} is {a(kind)}, not {a(needed)}", hint=hint)
 
 
 def _meant(typed: str, wanted: str) -> str:
@@ -176,25 +176,25 @@ def _meant(typed: str, wanted: str) -> str:
     return f"pass only the id: {alone}"
 
 
-def _check_text(typed: str, what: str, wanted: str) -> None:
-    if not typed.strip():
+def _check_text(word: str, what: str, wanted: str) -> None:
+    if not word.strip():
         raise UsageError(f"the {what} is empty", hint="is a shell variable unset?")
-    if names_token(typed):  # no id has one, and what is taken for an id or a name is written down
+    if names_token(word):  # no id has one, and what is taken for an id or a name is written down
         raise UsageError(f"a token was given instead of {a(what)}", hint=f"set QODER_PAT to it, and give {wanted}")
-    if len(typed) > LONGEST:
-        raise UsageError(f"{_shown(typed)} is {len(typed)} characters long; an id or a name has at most {LONGEST}")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in typed):
-        raise UsageError(f"{_shown(typed)} contains a control character", hint=_meant(typed, wanted))
+    if len(word) > LONGEST:
+        raise UsageError(f"{_shown(word)} is {len(word)} characters long; an id or a name has at most {LONGEST}")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in word):
+        raise UsageError(f"{_shown(word)} contains a control character", hint=_meant(word, wanted))
 
 
-def _shown(typed: str) -> str:
+def _shown(word: str) -> str:
     """Return the word in quotes, readable in any script; what would not show is escaped."""
-    return repr(shortened(typed, 60))
+    return repr(shortened(word, 60))
 
 
-def _kind(typed: str) -> str | None:
+def _kind(word: str) -> str | None:
     """Return what kind of thing the prefix of an id says, whatever was pasted before it."""
-    bare = typed.lstrip(_AROUND)
+    bare = word.lstrip(_AROUND)
     return next((kind for prefix, kind in KINDS_OF_IDS.items() if bare.startswith(prefix)), None)
 
 

@@ -91,7 +91,7 @@ def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False, is_
 def declared(value: Any) -> Any:
     """Return the JSON of a value of a declared type, a dataclass: its fields, and so on within them."""
     if is_dataclass(value) and not isinstance(value, Number | type):
-        return {each.name: declared(getattr(value, each.name)) for each in fields(value)}
+        return {field.name: declared(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, list):
         return list(map(declared, value))
     return value

@@ -78,7 +78,7 @@ def _of(hint: Any, named: dict[str, JSON]) -> JSON:
         case origin if origin is Annotated:
             return {**_of(args[0], named), "description": args[1]}
         case origin if origin in (Union, types.UnionType):
-            return _any_of([_of(each, named) for each in args])
+            return _any_of([_of(arg, named) for arg in args])
         case origin if origin in (list, Sequence):
             return {"type": "array", "items": _of(args[0], named)}
         case origin if origin is dict:
@@ -94,8 +94,8 @@ def _is_shape(hint: Any) -> bool:
 
 def _any_of(schemas: list[JSON]) -> JSON:
     """Return the schema of what any of these holds for."""
-    plain = list(dict.fromkeys(each["type"] for each in schemas if each.keys() == {"type"}))
-    rest = [each for each in schemas if each.keys() != {"type"}]
+    plain = list(dict.fromkeys(schema["type"] for schema in schemas if schema.keys() == {"type"}))
+    rest = [schema for schema in schemas if schema.keys() != {"type"}]
     if len(plain) > 1:
         rest.append({"type": plain})
     elif plain:

@@ -250,15 +250,15 @@ def wanted_of(
 
 
 def when_asked(
-    app: App, typed: str | None, policy: str | None, *, follow: bool, several: bool = False
+    app: App, word: str | None, policy: str | None, *, follow: bool, several: bool = False
 ) -> "tuple[OnAsk, Policy | None]":
     """Return what to do when the agent asks, and the policy that answers first. Raises UsageError, ApiError."""
     file = policy
-    if typed is not None and typed.startswith(_BY_POLICY):
-        typed, file = "stop", typed.removeprefix(_BY_POLICY)
+    if word is not None and word.startswith(_BY_POLICY):
+        word, file = "stop", word.removeprefix(_BY_POLICY)
         if policy is not None:
             raise UsageError("--on-ask policy=FILE and --policy are the same", hint="pass only one of them")
-    asked = _when_asked(app, typed, follow=follow, several=several)
+    asked = _when_asked(app, word, follow=follow, several=several)
     if asked == "prompt":
         require_guard(app)
     if file is None:
@@ -276,24 +276,24 @@ def require_guard(app: App) -> None:
         guard_of(app)
 
 
-def _when_asked(app: App, typed: str | None, *, follow: bool, several: bool) -> OnAsk:
-    if typed is not None and typed not in get_args(OnAsk):
+def _when_asked(app: App, word: str | None, *, follow: bool, several: bool) -> OnAsk:
+    if word is not None and word not in get_args(OnAsk):
         ways = ", ".join(get_args(OnAsk))
-        raise UsageError(f"--on-ask takes {ways} or policy=FILE, not {inert(typed)!r}", hint="pass one of these")
-    if typed == "prompt":
+        raise UsageError(f"--on-ask takes {ways} or policy=FILE, not {inert(word)!r}", hint="pass one of these")
+    if word == "prompt":
         app.settings.allowed.check("answer", "--on-ask prompt")
-    if typed == "prompt" and (several or not app.may_ask):
+    if word == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
         raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
-    if typed is not None:
-        return cast(OnAsk, typed)
+    if word is not None:
+        return cast(OnAsk, word)
     prompts = follow and not several and app.may_ask and app.settings.allowed.permits("answer")
     return "prompt" if prompts else "stop"
 
 
-def one_named(typed: str, app: App) -> str:
+def one_named(word: str, app: App) -> str:
     """Return what was typed, for `-` the one line of stdin. Raises UsageError."""
-    words = named([typed], app)
+    words = named([word], app)
     if len(words) != 1:
         raise UsageError(f"standard input names {len(words)} runs; this takes one", hint="use xargs -n 1")
     app.tracked.typed = words[0]
@@ -418,48 +418,48 @@ def complete_ids(ctx: Any) -> None:
             ctx.params[param.name] = [whole_id(word, ctx.obj) for word in value]
 
 
-def whole_id(typed: str, app: App) -> str:
+def whole_id(word: str, app: App) -> str:
     """Return the id of which a table showed this part, and say it; any other word unchanged. Raises UsageError.
 
     Three dots are as good as the `…` of a table, which not every keyboard and terminal has. What this machine has seen
     may not be all that fits: nothing is done to it with --yes, where nobody looks at it.
     """
-    if (match := _SHORTENED.fullmatch(typed)) is None:
-        return typed
+    if (match := _SHORTENED.fullmatch(word)) is None:
+        return word
     from qoder_cli.base.kinds import KINDS_OF_IDS
     from qoder_cli.base.words import few
     from qoder_cli.local.remembered import ids_with_prefix
 
     head, behind = match["head"], match["behind"]
     if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS:
-        return typed
+        return word
     match ids_with_prefix(app.store, app.settings.host, head):
         case [_] if app.flags.yes:
-            why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
+            why = f"{word} is a shortened id, which does not go with --yes; nothing was sent"
             raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case [only]:
-            app.progress.note(f"{typed} is {only}{behind}")
+            app.progress.note(f"{word} is {only}{behind}")
             return f"{only}{behind}"
         case []:
-            why = f"{typed} is a shortened id, and none that was seen on this machine fits"
+            why = f"{word} is a shortened id, and none that was seen on this machine fits"
             raise UsageError(why, hint="give the full id, which a list shows with -q or -o wide")
         case several:
-            why = f"{typed} fits {len(several)} ids: {few(several, 10)}"
+            why = f"{word} fits {len(several)} ids: {few(several, 10)}"
             raise UsageError(why, hint="give the full id")
 
 
-def is_list(typed: Sequence[str]) -> bool:
+def is_list(words: Sequence[str]) -> bool:
     """Return whether JSON is an array, even of one."""
-    return len(typed) > 1 or "-" in typed
+    return len(words) > 1 or "-" in words
 
 
-def or_last(typed: str | None, app: App, *, of_sessions: bool = False) -> str:
+def or_last(word: str | None, app: App, *, of_sessions: bool = False) -> str:
     """Return the run that was typed, else `last`, which stderr then says.
 
     Raises UsageError in a script: an empty variable must not stand for a run.
     """
-    if typed is not None:
-        return typed
+    if word is not None:
+        return word
     if not app.may_ask:
         what = "SESSION" if of_sessions else "RUN"
         raise UsageError(f"missing argument {what}", hint="`last` is the latest run started on this machine")

@@ -56,7 +56,7 @@ def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     making.check()
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:
-        names = [str(each.get("name")) for each in map(mapping, body.get("mcp_servers", ()))]
+        names = [str(mcp_server.get("name")) for mcp_server in map(mapping, body.get("mcp_servers", ()))]
         body["tools"] = with_toolsets([{"type": TOOLSET}], names)
         if typed.tools is None:
             app.progress.note("tools: all (--tools chooses them)")

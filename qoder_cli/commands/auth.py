@@ -117,7 +117,11 @@ def switch(app: App, name: str = _PROFILE) -> None:
     choose(file.path, name, env=app.env)
     app.progress.note(f"profile {name} is used by default from now on ({file.path})")
     variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
-    over = [each for each in variables if app.env.get(each) and (each, app.env[each]) != (PROFILE_VARIABLE, name)]
+    over = [
+        variable
+        for variable in variables
+        if app.env.get(variable) and (variable, app.env[variable]) != (PROFILE_VARIABLE, name)
+    ]
     if over:
         app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
 

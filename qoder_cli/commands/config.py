@@ -109,7 +109,7 @@ def _look(app: App) -> None:
         app.progress.note(f"no settings yet ({without_tokens(where)})")
 
 
-def get(app: App, typed: str = _KEY) -> None:
+def get(app: App, word: str = _KEY) -> None:
     """Print one value of the config file.
 
     Reads the profile in use, and names it on stderr. Tokens are masked. Exits
@@ -118,13 +118,13 @@ def get(app: App, typed: str = _KEY) -> None:
     Examples:
       qoder config get profiles.work.base_url"""
     file = _file(app)
-    profile, key = _address(app, typed, file)
+    profile, key = _address(app, word, file)
     value = file.profile(profile).get(key)
     if value is None:
         raise NotFound(f"{file.key(profile, key)} is not set", hint="list the settings: qoder config list")
     if key == "token":
         app.progress.note("note: tokens are always masked")
-    if not typed.startswith("profiles.") and (profile != DEFAULT_PROFILE or app.err.is_terminal):
+    if not word.startswith("profiles.") and (profile != DEFAULT_PROFILE or app.err.is_terminal):
         app.progress.note(f"note: this is what profile {profile} has")
     _print(app, key, _shown(key, value))
 
@@ -189,16 +189,16 @@ def _file(app: App, *, may_create: bool = False) -> ConfigFile:
     return file
 
 
-def _address(app: App, typed: str, file: ConfigFile) -> tuple[str, str]:
+def _address(app: App, word: str, file: ConfigFile) -> tuple[str, str]:
     """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError."""
-    head, _, key = typed.rpartition(".")
+    head, _, key = word.rpartition(".")
     named = head.removeprefix("profiles.")
     if key not in KEYS or head == "profiles." or (head and named == head):
         near = nearest(key, KEYS)
         keys = f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY"
-        raise UsageError(f"unknown key {typed[:60]!r}", hint=f"did you mean {near[0]}?" if near else keys)
+        raise UsageError(f"unknown key {word[:60]!r}", hint=f"did you mean {near[0]}?" if near else keys)
     if named and app.flags.profile not in (None, named):
-        raise UsageError(f"{typed} and --profile {app.flags.profile} name two profiles", hint="give only one of them")
+        raise UsageError(f"{word} and --profile {app.flags.profile} name two profiles", hint="give only one of them")
     return named or profile_name(app.flags, app.env, file), key
 
 

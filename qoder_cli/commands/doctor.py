@@ -41,11 +41,13 @@ def doctor(
     from qoder_cli.http.redact import by_shape
 
     findings = [
-        replace(each, found=by_shape(each.found), fix=each.fix and by_shape(each.fix))  # no token, wherever it was
-        for each in _findings(app, offline=offline, probe=probe)
+        replace(
+            finding, found=by_shape(finding.found), fix=finding.fix and by_shape(finding.fix)
+        )  # no token, wherever it was
+        for finding in _findings(app, offline=offline, probe=probe)
     ]
     _show(app, findings)
-    errors = [each.error for each in findings if each.status == "failed"]
+    errors = [finding.error for finding in findings if finding.status == "failed"]
     if len(errors) > 1:
         raise errors[0].with_(message=f"{len(errors)} checks failed; the first: {errors[0].message}")
     if errors:

@@ -91,19 +91,19 @@ class OutcomeOptions(NamedTuple):
 
 def with_outcome(events: Sequence[Any], outcome: Sequence[Raw]) -> list[Any]:
     """Return first events with this outcome, which is one event, in place of the one before."""
-    return [*(each for each in events if mapping(each).get("type") != outcome[0]["type"]), *outcome]
+    return [*(event for event in events if mapping(event).get("type") != outcome[0]["type"]), *outcome]
 
 
-def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:
+def text_typed(app: App, option: str, word: str | None, file: str | None) -> str | None:
     """Return text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
     from qoder_cli.api.body import text_of
 
-    if typed is None:
+    if word is None:
         return None
-    if typed == "-" and file == "-":
+    if word == "-" and file == "-":
         message = f"{option} - and --file - both read standard input"
         raise UsageError(message, hint=f"use {option} @FILE")
-    return text_of(typed, stdin=app.stdin, option=option)
+    return text_of(word, stdin=app.stdin, option=option)
 
 
 def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: str, **own: Any) -> Raw:
@@ -118,15 +118,15 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
     return bodies.body_of(app, noun, verb, options, file=typed.get("file"))
 
 
-def budget_of(typed: str | None, is_none: bool = False) -> Raw:
+def budget_of(word: str | None, is_none: bool = False) -> Raw:
     """Return the typed budget as a field. Raises UsageError."""
     from qoder_cli.deployments.typed import declare_fields
 
-    if typed is None:
+    if word is None:
         return {}
     if is_none:
         raise UsageError("--budget and --no-budget cannot be used together")
-    return dict(declare_fields({"budget": typed}).fields)
+    return dict(declare_fields({"budget": word}).fields)
 
 
 def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
@@ -206,7 +206,7 @@ def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
     return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)
 
 
-def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bool) -> Raw:
+def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: bool) -> Raw:
     """Return the thing to change, by id or name.
 
     Raises UsageError unless it `has_change`; Rejected if it is archived.
@@ -214,8 +214,8 @@ def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bo
     if not has_change:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
-    target = target_of(noun, *parents, Names(app, *parents, archived=True).id_of(noun, typed))
-    current = read_named(app, noun, typed, target, fresh=True)
+    target = target_of(noun, *parents, Names(app, *parents, archived=True).id_of(noun, word))
+    current = read_named(app, noun, word, target, fresh=True)
     creation = operation(noun, "create")
     if creation and (error := archived(target, current)):
         raise error.with_(hint=f"create another: {' '.join(app.command(*creation.command))}")

@@ -89,7 +89,7 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
         verbs["archive"] = Later(change_command, noun, "archive")
     if noun.help.deleted:
         verbs["delete"] = Later(change_command, noun, "delete")
-    verbs |= {each.verb: Later(change_command, noun, each.verb) for each in noun.holds.verbs}
+    verbs |= {verb.verb: Later(change_command, noun, verb.verb) for verb in noun.holds.verbs}
     return verbs | own
 
 
@@ -124,11 +124,11 @@ def parents_typed(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
     return (one_found(app, parent, word),)
 
 
-def one_found(app: App, noun: Noun, typed: str) -> str:
+def one_found(app: App, noun: Noun, word: str) -> str:
     """Return the id of what was typed. Raises QoderError."""
     if not noun.naming.found_by:
-        return id_of(app, noun, typed)
-    [found] = named_at(noun.naming.found_by)([typed], app)
+        return id_of(app, noun, word)
+    [found] = named_at(noun.naming.found_by)([word], app)
     if isinstance(found, QoderError):
         raise found
     return str(found)
@@ -158,7 +158,7 @@ def list_command(noun: Noun) -> Callable[..., Any]:
 
 def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
-    kind: Any = enum("Status", {each.upper(): each for each in noun.listing.statuses})
+    kind: Any = enum("Status", {status.upper(): status for status in noun.listing.statuses})
     listed = cast(Any, list)
     help = f"Only {', '.join(noun.listing.statuses)}."
     if is_one:
@@ -183,7 +183,7 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
 
 def view_typed(app: App, typed: Raw, columns: Sequence[str]) -> View:
     """Take the way to look at a list out of what was typed. Raises UsageError."""
-    return View(app, Viewing(*(typed.pop(each) for each in Viewing._fields)), columns)
+    return View(app, Viewing(*(typed.pop(field) for field in Viewing._fields)), columns)
 
 
 def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence[str], wanted: int | None) -> None:
@@ -205,7 +205,7 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
             and (not only_archived or text(raw.get("archived_at")) is not None)
             and (not statuses or raw.get("status") in statuses)
             and (name is None or name.lower() in (name_of(raw) or "").lower())
-            and all(typed[each] in [found_at(raw, at) for at in _PLACES[each]] for each in places)
+            and all(typed[place] in [found_at(raw, at) for at in _PLACES[place]] for place in places)
             and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
@@ -315,7 +315,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         parameters += [("dry_run", bool, editing.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> None:
-        making = editing.Making(*(typed.get(each, False) for each in editing.Making._fields))
+        making = editing.Making(*(typed.get(field, False) for field in editing.Making._fields))
         making.check()
         fields: Raw = {field: typed[name] for field, name in plain.items()}
         if has_budget:

@@ -138,7 +138,9 @@ def _text(topic: str, root: Any) -> str:
     """Return the text of one of TOPICS."""
     match topic:
         case "commands":
-            summaries = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
+            summaries = [
+                (" ".join(command["path"]), command["summary"]) for command in reference.commands(root)["commands"]
+            ]
             return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in summaries)
         case "options":
             formatter = root.make_formatter()
@@ -233,7 +235,7 @@ _FIRST = ("run", "deployment", "apply")  # columns that are listed by themselves
 
 def _flowed(text: str) -> str:
     paragraphs = text.strip("\n").split("\n\n")
-    return "\n\n".join(each if "  " in each else _filled(each) for each in paragraphs) + "\n"
+    return "\n\n".join(paragraph if "  " in paragraph else _filled(paragraph) for paragraph in paragraphs) + "\n"
 
 
 def _filled(text: str, indent: str = "") -> str:

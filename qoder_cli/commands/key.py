@@ -211,8 +211,8 @@ def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
 def _rows(app: App) -> list[KeyData]:
     keys, host, workspace = _shared(app), app.settings.host, app.settings.workspace_id
     if keys is not None:
-        ours = [each for each in keys.entries() if (each.record.host, each.record.workspace) == (host, workspace)]
-        ours = [each for each in ours if each.record.state != "free"]
+        ours = [entry for entry in keys.entries() if (entry.record.host, entry.record.workspace) == (host, workspace)]
+        ours = [entry for entry in ours if entry.record.state != "free"]
         return [_shared_row(found) for found in sorted(ours, key=lambda found: found.record.at, reverse=True)]
     newest: dict[str, StoredAttempt] = {}
     for entry in app.store.entries(host):

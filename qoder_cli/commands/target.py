@@ -30,11 +30,11 @@ def target_of(typed: str, app: App) -> TypedSession:
     return TypedSession(run.session_id, run)
 
 
-def sessions_of(typed: Sequence[str], app: App) -> list[str]:
+def sessions_of(words: Sequence[str], app: App) -> list[str]:
     """Return the ids of the sessions typed, 8 at most. Raises QoderError."""
-    if len(typed) > FEW:
-        raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
-    return [target_of(word, app).session_id for word in typed]
+    if len(words) > FEW:
+        raise UsageError(f"{len(words)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
+    return [target_of(word, app).session_id for word in words]
 
 
 def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> AfterAnswer | None:

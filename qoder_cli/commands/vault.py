@@ -99,7 +99,7 @@ def get(app: App, vault: str = _ONE) -> None:
       qoder vault get team-secrets"""
     raw = read_one(app, _VAULT, vault)
     credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True))
-    lines = {"credential": [_line(each) for each in credentials]}
+    lines = {"credential": [_line(credential) for credential in credentials]}
     shown = fields(raw, (*_VAULT.listing.columns, *_VAULT.listing.more)) | lines
     app.output.record(shown, data={**raw, "credentials": credentials}, id=str(raw["id"]))
 

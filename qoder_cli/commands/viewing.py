@@ -142,27 +142,27 @@ class View:
             clock.sleep(min(left, _GLANCE) if screen.is_piped else left)
 
 
-def _chosen(app: App, typed: str, columns: Sequence[str]) -> list[str]:
+def _chosen(app: App, word: str, columns: Sequence[str]) -> list[str]:
     """Return the columns typed. Raises UsageError."""
     if app.output.format != "table":
         raise UsageError(
             "--columns chooses the columns of a table", hint="drop it; to choose keys: --json | jq 'map({id})'"
         )
-    return list(dict.fromkeys(_known(name, columns, option="--columns") for name in typed.split(",")))
+    return list(dict.fromkeys(_known(name, columns, option="--columns") for name in word.split(",")))
 
 
-def _known(typed: str, columns: Sequence[str], *, option: str) -> str:
+def _known(word: str, columns: Sequence[str], *, option: str) -> str:
     """Return the name of a column, as typed or as a header shows it. Raises UsageError."""
-    name = typed.strip().lower().replace(" ", "_").replace("-", "_")
+    name = word.strip().lower().replace(" ", "_").replace("-", "_")
     if name not in columns:
         what = f"this list has no column {name[:60]!r}" if name else f"{option} names an empty column"
         raise UsageError(what, hint=f"choose from: {', '.join(columns)}")
     return name
 
 
-def _every(app: App, typed: str) -> float:
+def _every(app: App, word: str) -> float:
     """Return the seconds between two looks. Raises UsageError."""
-    seconds = parse_duration(typed, option="--watch")
+    seconds = parse_duration(word, option="--watch")
     if seconds < _SHORTEST:
         raise UsageError("--watch takes at least 1s", hint="leave the time out to look every 5s")
     if app.output.format in ("json", "yaml", "html"):

@@ -25,15 +25,15 @@ class Facts:
     def prepare(self, deployments: Iterable[Raw]) -> None:
         """Read all that these deployments, and their agents, refer to, several at a time."""
         rows = list(deployments)
-        first = dict.fromkeys(path for each in rows for path in _referred(each))
+        first = dict.fromkeys(path for row in rows for path in _referred(row))
         self._read_all(first)
-        vaults = dict.fromkeys(vault for each in rows for vault in map(str, array(each.get("vault_ids"))))
+        vaults = dict.fromkeys(vault for row in rows for vault in map(str, array(row.get("vault_ids"))))
         there = [vault for vault in vaults if isinstance(self.thing("vaults", vault), dict)]
         new = [vault for vault in there if vault not in self._credentials]
         self._credentials |= zip(new, in_order(self._list_credentials, new), strict=True)
-        agents = [agent for each in rows if isinstance(agent := self.agent(each, read=False), str)]
+        agents = [agent for row in rows if isinstance(agent := self.agent(row, read=False), str)]
         self._read_all(dict.fromkeys(agents))
-        more = dict.fromkeys(path for each in rows for path in self._further(each))
+        more = dict.fromkeys(path for row in rows for path in self._further(row))
         self._read_all(more)
 
     def thing(self, kind: str, id: str, more: str = "") -> Thing:
@@ -127,7 +127,7 @@ def is_self_hosted(environment: Raw) -> bool:
 
 def custom_skills(agent: Raw) -> list[Raw]:
     """Return the skills of one's own that an agent uses; those of the service are its own affair."""
-    return [each for each in map(mapping, array(agent.get("skills"))) if each.get("type") == "custom"]
+    return [skill for skill in map(mapping, array(agent.get("skills"))) if skill.get("type") == "custom"]
 
 
 def roster_of(agent: Raw) -> list[Raw]:

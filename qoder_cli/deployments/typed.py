@@ -70,13 +70,13 @@ def schedule_of(expression: str | None, timezone: str | None, current: Mapping[s
     return {"schedule": schedule}
 
 
-def metadata_of(typed: Sequence[str] | None, removed: Sequence[str] | None, current: Mapping[str, Any]) -> Raw:
+def metadata_of(words: Sequence[str] | None, removed: Sequence[str] | None, current: Mapping[str, Any]) -> Raw:
     """Return all wanted metadata, if any was typed or removed. Raises UsageError."""
     refuse_ours("--remove-metadata", removed)
-    if not typed and not removed:
+    if not words and not removed:
         return {}
     kept = {key: value for key, value in current.items() if key not in (removed or ())}
-    return {"metadata": kept | pairs(typed)}
+    return {"metadata": kept | pairs(words)}
 
 
 def declare_fields(fields: Mapping[str, Any]) -> "Declaration":

@@ -39,7 +39,7 @@ def documents_of(path: str, problems: list[Problem], *, stdin: IO[str] | None = 
         if not text.startswith("---"):
             what = "has no front matter: begin it with a line of ---, its fields, and another line of ---"
         raise Problem(what, line=1)
-    found = [each for each in trees(f"{path}.yaml", "\n" + front[1], problems) if each.content is not None]
+    found = [tree for tree in trees(f"{path}.yaml", "\n" + front[1], problems) if tree.content is not None]
     if len(found) != 1:
         raise Problem("its front matter must be one mapping of fields", line=1)
     below = text[front.end() :]

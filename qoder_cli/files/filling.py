@@ -62,12 +62,12 @@ class Filler:
         is_filled = any(found[1] and (self.may_lack or self.env.get(found[1])) for found in DOLLAR.finditer(content))
         return Node(node.line, DOLLAR.sub(lambda found: self._value(found, node.line, path), content), is_filled)
 
-    def _value(self, found: re.Match[str], line: int, path: Path) -> str:
+    def _value(self, match: re.Match[str], line: int, path: Path) -> str:
         """Return the text for one `$…`; nothing if it is wrong."""
-        name, default = found[1], found[2]
+        name, default = match[1], match[2]
         value = self.env.get(name or "", "")  # an empty variable is not set
         wrong = ""
-        if found[0] == "$${":
+        if match[0] == "$${":
             value = "${"
         elif name is None:
             wrong = "${ must be followed by a name: ${NAME} or ${NAME:-text}; write $${ for a literal ${"

@@ -68,16 +68,16 @@ class _JsonReader(FileReading):
         self._at += 1
 
     def _scalar(self, wanted: str) -> Scalar:
-        if (found := _SCALAR.match(self._text, self._at)) is None:
+        if (match := _SCALAR.match(self._text, self._at)) is None:
             raise self._unexpected(wanted)
         try:
-            value: Scalar = jsontext.parse(found[0])
+            value: Scalar = jsontext.parse(match[0])
             str(value).encode()
         except UnicodeEncodeError:
             raise self._problem("invalid surrogate in a string") from None
         except ValueError:
-            raise self._problem(f"invalid value {found[0][:20]!a}") from None
-        self._at = found.end()
+            raise self._problem(f"invalid value {match[0][:20]!a}") from None
+        self._at = match.end()
         return value
 
     def _unexpected(self, wanted: str) -> Problem:

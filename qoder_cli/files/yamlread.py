@@ -32,9 +32,9 @@ _UNCLEAR = re.compile("\r(?!\n)|[\x85\u2028\u2029\u061c\u200e\u200f\u202a-\u202e
 
 def refuse_unclear(text: str) -> None:
     """Raise Problem for a character with which a file is not read as it is seen."""
-    if found := _UNCLEAR.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        code = ord(found[0])
+    if match := _UNCLEAR.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        code = ord(match[0])
         what = (
             "a line end for some readers only"
             if code in (0x0D, 0x85, 0x2028, 0x2029)
@@ -47,9 +47,9 @@ def refuse_unclear(text: str) -> None:
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
     """Yield a YAML text's documents; what leaves the rest readable goes to `problems`."""
     refuse_unclear(text)
-    if found := _NOT_YAML.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        raise Problem(f"not YAML: contains the control character U+{ord(found[0]):04X}", line=line)
+    if match := _NOT_YAML.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        raise Problem(f"not YAML: contains the control character U+{ord(match[0]):04X}", line=line)
     try:
         yield from _YamlReader(text, problems).documents()
     except yaml.MarkedYAMLError as error:

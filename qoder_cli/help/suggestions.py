@@ -119,12 +119,12 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
     return _near(typed, names, path) or f"for a list of commands: {path} --help"
 
 
-def _verb(typed: str, behind: Sequence[str]) -> str:
+def _verb(word: str, behind: Sequence[str]) -> str:
     """Return the verb that a word is here; a start of a run is a retry, and no new start beside it."""
     groups = thesaurus().groups
-    if typed.replace("-", "") in groups["@retry"] or (typed in groups["@start"] and any(map(_names_a_run, behind))):
+    if word.replace("-", "") in groups["@retry"] or (word in groups["@start"] and any(map(_names_a_run, behind))):
         return "retry"
-    return VERBS_UNDERSTOOD.get(typed, typed)
+    return VERBS_UNDERSTOOD.get(word, word)
 
 
 def _in_group(
@@ -172,25 +172,25 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     return hint.format(path=path, a=a(kind.called), all=several, IT=placeholder, verb=verb)
 
 
-def _is_word(typed: str) -> bool:
+def _is_word(word: str) -> bool:
     """Return whether a word may be a verb: no id and no name with a sign or a digit in it."""
     verbs = {*DESTRUCTIVE}.union(*(thesaurus().groups[name] for name in _ACTS))
-    return typed.isalpha() or not verbs.isdisjoint(re.split("[^a-z]+", typed.lower()))
+    return word.isalpha() or not verbs.isdisjoint(re.split("[^a-z]+", word.lower()))
 
 
-def _near(typed: str, names: Sequence[str], path: str) -> str | None:
+def _near(word: str, names: Sequence[str], path: str) -> str | None:
     """Return the name that a slip was made in, unless another may have been meant and that does harm."""
-    near = [name for name in nearest(typed, names) if abs(len(name) - len(typed)) <= _FURTHEST]
-    if not near or near[0] in DESTRUCTIVE or (near[0] in CHANGING and not _is_one_slip(typed, near[0])):
+    near = [name for name in nearest(word, names) if abs(len(name) - len(word)) <= _FURTHEST]
+    if not near or near[0] in DESTRUCTIVE or (near[0] in CHANGING and not _is_one_slip(word, near[0])):
         return None
     return f"did you mean '{path} {near[0]}'?"
 
 
-def _is_one_slip(typed: str, name: str) -> bool:
+def _is_one_slip(word: str, name: str) -> bool:
     """Return whether one letter is too many, missing or wrong, or some changed places."""
-    shorter, longer = sorted((typed, name), key=len)
+    shorter, longer = sorted((word, name), key=len)
     if len(shorter) == len(longer):
-        return sorted(typed) == sorted(name) or sum(map(str.__ne__, typed, name)) == 1
+        return sorted(word) == sorted(name) or sum(map(str.__ne__, word, name)) == 1
     return any(longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer)))
 
 
@@ -234,11 +234,11 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     if not message.startswith("Got unexpected extra argument"):
         return UsageError(message, hint=see)
     params = mistake.ctx.command.params  # never repeat what was typed: it may be a token
-    arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
-    takes = " ".join(each.metavar for each in arguments)
+    arguments = [param for param in params if param.param_type_name == "argument" and not param.hidden]
+    takes = " ".join(argument.metavar for argument in arguments)
     if takes:
         return UsageError(f"{path} takes only {takes}", hint=see)
-    instead = [name for name in ("--name", "--deployment") if any(name in each.opts for each in params)]
+    instead = [name for name in ("--name", "--deployment") if any(name in param.opts for param in params)]
     hint = f"did you mean {instead[0]}? ({see})" if instead else see
     return UsageError(f"{path} takes no arguments", hint=hint)
 
@@ -285,6 +285,6 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         hint = f"to show all: --all ({see})"
     if plain.startswith(_TEMPLATES) and "jsonl" in choices:
         hint = f"pipe JSON to jq: --json | jq FILTER, or choose columns: --columns NAMES ({see})"
-    if "jsonl" in choices and any("--output-dir" in each.opts for each in mistake.ctx.command.params) and not near:
+    if "jsonl" in choices and any("--output-dir" in param.opts for param in mistake.ctx.command.params) and not near:
         hint = f"to name a folder: -O DIR ({see})"
     return UsageError(f"{name} takes {wanted}, not {value}", hint=hint)

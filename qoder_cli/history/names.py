@@ -32,9 +32,9 @@ T = TypeVar("T")
 Found = dict[str, str | QoderError]  # from what was typed to the run's id
 
 
-def run(typed: str, app: App, *, timeout: float | None = None) -> str:
+def run(word: str, app: App, *, timeout: float | None = None) -> str:
     """Return a run's id. Raises UsageError, OutcomeUnknown, WaitTimeout, ApiError."""
-    [found] = runs([typed], app, timeout=timeout).values()
+    [found] = runs([word], app, timeout=timeout).values()
     if isinstance(found, QoderError):
         raise found
     return found
@@ -61,17 +61,17 @@ def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Fou
     return finder.found
 
 
-def _whole(typed: str, app: App) -> str | QoderError:
+def _whole(word: str, app: App) -> str | QoderError:
     """Complete a short id from the runs seen here; an error if several match."""
-    if len(typed) not in _PREFIX:
-        return typed
+    if len(word) not in _PREFIX:
+        return word
     from qoder_cli.local.remembered import ids_with_prefix
 
-    seen = ids_with_prefix(app.store, app.settings.host, typed, noun="run")
-    if not seen or typed in seen:
-        return typed
+    seen = ids_with_prefix(app.store, app.settings.host, word, noun="run")
+    if not seen or word in seen:
+        return word
     if len(seen) > 1:
-        return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the full id")
+        return UsageError(f"{word!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the full id")
     app.progress.note(f"using run {seen[0]}")
     return seen[0]
 

@@ -27,10 +27,10 @@ class Past(NamedTuple):
     asked: Asked
 
 
-def of_runs(app: App, typed: Sequence[str]) -> Iterator[Past]:
+def of_runs(app: App, words: Sequence[str]) -> Iterator[Past]:
     """Yield the calls of runs and sessions that were typed. Raises QoderError."""
-    found = names.runs([word for word in typed if not word.startswith("sess_")], app)
-    ids = [word if word.startswith("sess_") else found[word] for word in typed]
+    found = names.runs([word for word in words if not word.startswith("sess_")], app)
+    ids = [word if word.startswith("sess_") else found[word] for word in words]
     for id in ids:
         if isinstance(id, QoderError):
             raise id

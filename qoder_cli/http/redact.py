@@ -138,8 +138,8 @@ class SentSecrets:
                 hit[begin:end] = b"\1" * (end - begin)
         for spelling in self._words:
             alone = re.escape(spelling) if len(spelling) >= _GRAM else rf"(?<!\w){re.escape(spelling)}(?!\w)"
-            for found in re.finditer(alone, text):
-                hit[found.start() : found.end()] = b"\1" * len(found[0])
+            for match in re.finditer(alone, text):
+                hit[match.start() : match.end()] = b"\1" * len(match[0])
             at = plain.find(spelling) if len(spelling) >= _GRAM else -1  # broken into lines
             while at >= 0:
                 begin, end = places[at][0], places[at + len(spelling) - 1][1]
@@ -176,13 +176,13 @@ def _plain(text: str) -> tuple[str, list[tuple[int, int]]]:
     plain: list[str] = []
     places: list[tuple[int, int]] = []
     at = 0
-    for found in _SPELLED.finditer(text):
-        meant = [one for one in _meant(found) if not _SPELLED.fullmatch(one)]
-        plain += text[at : found.start()]
+    for match in _SPELLED.finditer(text):
+        meant = [one for one in _meant(match) if not _SPELLED.fullmatch(one)]
+        plain += text[at : match.start()]
         plain += meant
-        places += [(place, place + 1) for place in range(at, found.start())]
-        places += [found.span()] * len(meant)
-        at = found.end()
+        places += [(place, place + 1) for place in range(at, match.start())]
+        places += [match.span()] * len(meant)
+        at = match.end()
     plain += text[at:]
     return "".join(plain), places + [(place, place + 1) for place in range(at, len(text))]
 

@@ -143,7 +143,7 @@ noun(
 def _remarks(lists: Any, step: Any, *declared: Any) -> Iterator[str]:
     if not step.is_open:
         return
-    tools = [mapping(each) for each in array(step.wanted.get("tools"))]
+    tools = [mapping(tool) for tool in array(step.wanted.get("tools"))]
     if not tools and step.current is None:
         yield "it has no tools: without a `tools` field an agent can use none"
     if names := ", ".join(name for tool in tools for name in _asking(tool)):

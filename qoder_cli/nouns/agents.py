@@ -41,7 +41,7 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
     """Return tools with `names` in the toolset, of which `asks` ask. Raises UsageError."""
     entries = _entries(tools)
     at = next((at for at, each in enumerate(entries) if _is_toolset(each)), None)
-    others = [each for each in entries if not _is_toolset(each)]
+    others = [entry for entry in entries if not _is_toolset(entry)]
     entry = {} if at is None else entries[at]
     if names:
         entry = {} if names == ("none",) else _enabled(entry, names)
@@ -53,49 +53,49 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
     return [*others[:place], *([entry] if entry else []), *others[place:]]
 
 
-def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
+def with_servers(servers: Any, tools: Any, word: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
     """Return MCP servers and tools with more; a known name gets the new URL."""
     entries = _entries(servers)
-    names = [each.get("name") for each in entries]
+    names = [entry.get("name") for entry in entries]
     for entry in entries:
-        if entry.get("name") in typed:
-            entry["url"] = typed[entry["name"]]
-    entries += [{"name": name, "type": "url", "url": url} for name, url in typed.items() if name not in names]
-    return entries, with_toolsets(tools, typed)
+        if entry.get("name") in word:
+            entry["url"] = word[entry["name"]]
+    entries += [{"name": name, "type": "url", "url": url} for name, url in word.items() if name not in names]
+    return entries, with_toolsets(tools, word)
 
 
 def without_servers(servers: Any, tools: Any, names: Sequence[str]) -> tuple[list[Entry], list[Entry]]:
     """Return MCP servers and tools without those of these names."""
-    left = [each for each in _entries(servers) if each.get("name") not in names]
-    return left, [each for each in _entries(tools) if each.get("mcp_server_name") not in names]
+    left = [entry for entry in _entries(servers) if entry.get("name") not in names]
+    return left, [entry for entry in _entries(tools) if entry.get("mcp_server_name") not in names]
 
 
 def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
     """Return tools with an entry for each of these MCP servers."""
     entries = _entries(tools)
-    there = [each.get("mcp_server_name") for each in entries]
+    there = [entry.get("mcp_server_name") for entry in entries]
     return entries + [{"type": "mcp_toolset", "mcp_server_name": name} for name in servers if name not in there]
 
 
 def unusable(servers: Any, tools: Any) -> list[str]:
     """Return the names of servers whose tools the agent cannot use."""
-    there = [each.get("mcp_server_name") for each in _entries(tools)]
-    return [str(each.get("name")) for each in _entries(servers) if each.get("name") not in there]
+    there = [entry.get("mcp_server_name") for entry in _entries(tools)]
+    return [str(entry.get("name")) for entry in _entries(servers) if entry.get("name") not in there]
 
 
 def missing_servers(servers: Any, tools: Any) -> list[str]:
     """Return the names of servers that tools are of, and that are not there: the API refuses such tools."""
-    there = [each.get("name") for each in _entries(servers)]
-    named = [each.get("mcp_server_name") for each in _entries(tools) if each.get("type") == "mcp_toolset"]
+    there = [entry.get("name") for entry in _entries(servers)]
+    named = [entry.get("mcp_server_name") for entry in _entries(tools) if entry.get("type") == "mcp_toolset"]
     return [str(name) for name in named if name not in there]
 
 
-def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
+def servers_typed(words: Sequence[str] | None) -> dict[str, str]:
     """Return MCP servers' URLs by name. Raises UsageError."""
     from qoder_cli.http.redact import by_shape
 
     found: dict[str, str] = {}
-    for word in typed or ():
+    for word in words or ():
         name, _, url = word.partition("=")
         try:
             parts = urlsplit(url)
@@ -115,13 +115,13 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
+def with_skills(app: App, skills: Any, words: Sequence[str]) -> list[Entry]:
     """Return skills with those typed as NAME[@VERSION]. Raises UsageError, ApiError."""
     entries = _entries(skills)
-    for word in typed:
+    for word in words:
         name, version = with_version(word)
         id = id_of(app, NOUNS["skill"], name)
-        same = [each for each in entries if each.get("skill_id") == id]
+        same = [entry for entry in entries if entry.get("skill_id") == id]
         if same and not version:
             continue
         source = read(app.client, target_of(NOUNS["skill"], id)).get("source")
@@ -133,12 +133,12 @@ def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
     return entries
 
 
-def without_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
+def without_skills(app: App, skills: Any, words: Sequence[str]) -> list[Entry]:
     """Return skills without those typed. Raises UsageError, ApiError."""
     entries = _entries(skills)
-    there = [each.get("skill_id") for each in entries]
-    ids = [word if word in there else id_of(app, NOUNS["skill"], word, archived=True) for word in typed]
-    return [each for each in entries if each.get("skill_id") not in ids]
+    there = [entry.get("skill_id") for entry in entries]
+    ids = [word if word in there else id_of(app, NOUNS["skill"], word, archived=True) for word in words]
+    return [entry for entry in entries if entry.get("skill_id") not in ids]
 
 
 def _entries(value: Any) -> list[Entry]:
@@ -153,7 +153,7 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
     """Return a toolset with these tools; permissions stay."""
     policy = mapping(entry.get("default_config")).get("permission_policy")
     is_all = names == ("all",)
-    kept = [{key: each.get(key) for key in ("name", "permission_policy")} for each in _configs(entry)]
+    kept = [{key: config.get(key) for key in ("name", "permission_policy")} for config in _configs(entry)]
     kept = [each for each in kept if is_all or _is_in(each["name"], names)]
     kept = [each for each in kept if each["permission_policy"]]
     changed: Entry = {"type": entry.get("type") or TOOLSET}
@@ -172,10 +172,10 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
     else:
         _check_there(entry, asks)
         policy = {"permission_policy": _ASKS}
-        configs = [each | (policy if _is_in(each.get("name"), asks) else {}) for each in configs]
-        names = [each.get("name") for each in configs]
+        configs = [config | (policy if _is_in(config.get("name"), asks) else {}) for config in configs]
+        names = [config.get("name") for config in configs]
         configs += [{"name": name, **policy} for name in asks if not _is_in(name, names)]
-    configs = [each for each in configs if set(each) != {"name"}]
+    configs = [config for config in configs if set(config) != {"name"}]
     changed = {**entry, "configs": configs, "default_config": default}
     return {key: value for key, value in changed.items() if value or key not in ("configs", "default_config")}
 
@@ -183,7 +183,7 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
 def _check_there(entry: Entry, names: Sequence[str]) -> None:
     """Raise UsageError for a tool that is to ask but is not enabled."""
     enabled = array(entry.get("enabled_tools"))
-    off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
+    off = [config.get("name") for config in _configs(entry) if config.get("enabled") is False]
     off += array(entry.get("disallowed_tools"))
     if missing := [name for name in names if not _is_in(name, enabled or names) or _is_in(name, off)]:
         has = ", ".join(map(str, enabled)) or f"all but {', '.join(map(str, off))}"

@@ -73,9 +73,9 @@ def _check_options(wanted: Operation, typed: Raw, named: Mapping[str, str]) -> N
         raise UsageError("; ".join(messages), hint=f"see qoder {' '.join(wanted.command)} --help")
 
 
-def pairs(typed: Sequence[str] | None) -> dict[str, str]:
+def pairs(words: Sequence[str] | None) -> dict[str, str]:
     """Return KEY=VALUE pairs of an option. Raises UsageError."""
-    split = [word.partition("=") for word in typed or ()]
+    split = [word.partition("=") for word in words or ()]
     if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
         message = f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}"
         raise UsageError(message, hint="e.g. --metadata team=core")
@@ -89,10 +89,10 @@ def refuse_ours(option: str, keys: Sequence[str] | None) -> None:
         raise UsageError(f"{option}: {wrong[:60]} {NOT_THEIRS}", hint="choose a key without qoder_")
 
 
-def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
+def metadata_change(words: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
     """Return an update's metadata, where null removes a key. Raises UsageError."""
     refuse_ours("--remove-metadata", removed)
-    return dict.fromkeys(removed or ()) | pairs(typed) or None
+    return dict.fromkeys(removed or ()) | pairs(words) or None
 
 
 def check_typed(option: str, field: str, value: Any) -> None:

@@ -157,8 +157,8 @@ def _budget(budget: Any) -> Any:
     cost = budget.get("max_credit_cost")
     if isinstance(cost, int | Number) and not isinstance(cost, bool):
         cost = normal["max_credit_cost"] = str(cost)
-    if isinstance(cost, str) and (found := _DECIMAL.fullmatch(cost)):
-        normal["max_credit_cost"] = f"{found[1].lstrip('0') or '0'}.{found[2] or '':0<2}"
+    if isinstance(cost, str) and (match := _DECIMAL.fullmatch(cost)):
+        normal["max_credit_cost"] = f"{match[1].lstrip('0') or '0'}.{match[2] or '':0<2}"
     return normal
 
 
@@ -325,8 +325,8 @@ def _sendable_body(step: Step, body: Raw) -> Raw:
         body = {name: value for name, value in body.items() if name not in EMPTY or value != EMPTY[name]}
     if "resources" in body:
         resources = [
-            {name: value for name, value in each.items() if name not in WRITE_ONLY or value}
-            for each in body["resources"]
+            {name: value for name, value in resource.items() if name not in WRITE_ONLY or value}
+            for resource in body["resources"]
         ]
         body = {**body, "resources": resources}
     labels = mapping(body.get("metadata"))
@@ -341,7 +341,7 @@ def _would_lose(step: Step) -> str:
     """Return what a replacement of resources would lose: tokens are never returned, so nothing sends them again."""
     if step.current is None or "resources" not in step.body:
         return ""
-    there = {_place_of(each) for each in map(mapping, step.form.settable(step.current)["resources"])}
+    there = {_place_of(resource) for resource in map(mapping, step.form.settable(step.current)["resources"])}
     for number, resource in enumerate(step.wanted["resources"]):
         token = TOKENS.get(str(resource.get("type")))
         if token and _place_of(resource) in there and not set(WRITE_ONLY) & resource.keys():
@@ -377,7 +377,7 @@ def _without_credentials(declared: Declaration, others: Sequence[Declaration]) -
     vaults = [targets.get(("vault_ids", number)) for number in range(len(array(declared.fields.get("vault_ids"))))]
     if agent is None or None in vaults:
         return  # what is in a vault elsewhere is not known here
-    urls = {mapping(each.fields.get("auth")).get("mcp_server_url") for each in others if each.parent in vaults}
+    urls = {mapping(other.fields.get("auth")).get("mcp_server_url") for other in others if other.parent in vaults}
     for server in map(mapping, array(agent.fields.get("mcp_servers"))):
         if server.get("url") not in urls:
             yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"

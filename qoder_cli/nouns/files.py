@@ -169,8 +169,8 @@ def safe_name(name: str) -> str:
 
 def _names(name: str) -> Iterator[str]:
     """Yield a name, then numbered ones, each short enough for a file."""
-    found = _SUFFIX.search(name)
-    suffix = found[0] if found else ""
+    match = _SUFFIX.search(name)
+    suffix = match[0] if match else ""
     stem = name.removesuffix(suffix)
     for number in range(1, MOST_OF_A_NAME + 1):
         end = suffix if number == 1 else f"-{number}{suffix}"

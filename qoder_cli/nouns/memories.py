@@ -36,19 +36,19 @@ _SHOWN = 2000  # characters of what somebody else wrote
 Raw = dict[str, Any]
 
 
-def checked(typed: str) -> str:
+def checked(word: str) -> str:
     """Return a path, without leading slashes, or an id. Raises UsageError."""
-    path = typed.lstrip("/")
+    path = word.lstrip("/")
     if not path.strip():
         raise UsageError("the path of the memory is empty", hint="is a shell variable unset?")
     if names_token(path):
         raise UsageError("a token was given instead of the path of a memory", hint="set QODER_PAT to it")
     if UNSEEN.search(path) or {"", ".", ".."} & set(path.split("/")):
-        raise UsageError(f"{typed[:60]!r} is not the path of a memory", hint="use a path like notes/today.md")
+        raise UsageError(f"{word[:60]!r} is not the path of a memory", hint="use a path like notes/today.md")
     return path
 
 
-def find(app: App, store: str, typed: str, *, fresh: bool = False) -> Raw | None:
+def find(app: App, store: str, word: str, *, fresh: bool = False) -> Raw | None:
     """Return a memory with content; None if missing. `fresh` is that of `Client.get`. Raises ApiError."""
 
     def there(id: str) -> Raw | None:
@@ -59,16 +59,16 @@ def find(app: App, store: str, typed: str, *, fresh: bool = False) -> Raw | None
                 return None
             raise
 
-    if _ID.fullmatch(typed):
-        return there(typed)
-    query = {"path_prefix": typed, "limit": 100}
+    if _ID.fullmatch(word):
+        return there(word)
+    query = {"path_prefix": word, "limit": 100}
     for page in app.client.pages(path_of(ENTRY, store), query, fresh=fresh):
         for row in map(mapping, page["data"]):
             # All below a folder is one item of another type.
             is_one = row.get("type") in (None, ENTRY.called) and text(row.get("id"))
-            if is_one and path_in(row) == typed:
+            if is_one and path_in(row) == word:
                 memory = there(str(row["id"]))
-                if memory is not None and path_in(memory) == typed:  # a list may lag
+                if memory is not None and path_in(memory) == word:  # a list may lag
                     return memory
     return None
 
@@ -83,12 +83,12 @@ def whole(app: App, noun: Noun, store: str, id: str, **how: Any) -> Raw:
     return read(app.client, target_of(noun, store, id), params={"view": "full"}, **how)
 
 
-def found(app: App, store: str, typed: str) -> Raw:
+def found(app: App, store: str, word: str) -> Raw:
     """Return a memory with content. Raises NotFound, ApiError."""
-    raw = find(app, store, typed)
+    raw = find(app, store, word)
     if raw is None:
         look = app.looking("memory", "ls", store)
-        raise NotFound(f"no memory {typed} in {store}", hint="list them", next=look)
+        raise NotFound(f"no memory {word} in {store}", hint="list them", next=look)
     return raw
 
 
@@ -124,34 +124,34 @@ def target_as_read(store: str, raw: Raw) -> Target:
     )
 
 
-def write(app: App, store: str, typed: str, content: str) -> Raw:
+def write(app: App, store: str, word: str, content: str) -> Raw:
     """Write a memory, new or over what was read, and return it.
 
     Sends nothing if it says so already. Raises Rejected, after showing what someone else
     wrote in the meantime; other QoderErrors.
     """
-    memory = find(app, store, typed, fresh=True)
-    if memory is None and _ID.fullmatch(typed):
-        found(app, store, typed)
+    memory = find(app, store, word, fresh=True)
+    if memory is None and _ID.fullmatch(word):
+        found(app, store, word)
     if memory is not None and digest(memory) == sha256_of(content):
-        app.progress.note(f"{typed} already says this; nothing was sent")
+        app.progress.note(f"{word} already says this; nothing was sent")
         return memory
-    return _put(app, store, typed, memory, content)
+    return _put(app, store, word, memory, content)
 
 
-def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) -> Raw:
+def restore(app: App, store: str, word: str, version: str, *, only_look: bool) -> Raw:
     """Write what a version said over a memory, as it was when the difference was shown; return the memory.
 
     A memory that was removed is made anew, with the path that it had. Nothing is sent if `only_look`, or if it says so
     already. Raises Rejected as `write` does, and for a version of another memory, or one that was erased.
     """
     old = whole(app, VERSION, store, version)
-    memory = find(app, store, typed, fresh=True)
+    memory = find(app, store, word, fresh=True)
     path = path_in(old) if memory is None else path_in(memory)
     its = {path_in(old), text(old.get("memory_id"))}  # one that was made anew has another id
-    if typed not in its and (memory is None or its.isdisjoint((path, memory["id"]))):
-        look = app.looking("memory", "history", store, typed)
-        raise Rejected(f"{version} is not a version of {typed} in {store}", hint="list its versions", next=look)
+    if word not in its and (memory is None or its.isdisjoint((path, memory["id"]))):
+        look = app.looking("memory", "history", store, word)
+        raise Rejected(f"{version} is not a version of {word} in {store}", hint="list its versions", next=look)
     content = old.get("content")
     if not isinstance(content, str):
         why = "was erased" if old.get("redacted_at") else f"has no content ({old.get('operation')})"
@@ -167,36 +167,36 @@ def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) 
     return _put(app, store, path, memory, content)
 
 
-def _put(app: App, store: str, typed: str, memory: Raw | None, content: str) -> Raw:
-    app.progress.note(f"writing {typed} in {store}{app.client.settings.whereabouts}")
+def _put(app: App, store: str, word: str, memory: Raw | None, content: str) -> Raw:
+    app.progress.note(f"writing {word} in {store}{app.client.settings.whereabouts}")
     try:
         if memory is None:
-            return creating(app, ENTRY, {"path": typed, "content": content}, store).deliver().raw
-        return _overwrite(app, store, typed, memory, content)
+            return creating(app, ENTRY, {"path": word, "content": content}, store).deliver().raw
+        return _overwrite(app, store, word, memory, content)
     except Overtaken as error:
-        raise _shown(app, store, typed, error, error.now) from None
+        raise _shown(app, store, word, error, error.now) from None
     except Rejected as error:
         if error.http_status != 409:
             raise
-        error = error.with_(message=f"{error.message.rstrip('.')}; {typed} was not written")
-        raise _shown(app, store, typed, error, find(app, store, typed)) from None
+        error = error.with_(message=f"{error.message.rstrip('.')}; {word} was not written")
+        raise _shown(app, store, word, error, find(app, store, word)) from None
 
 
-def _overwrite(app: App, store: str, typed: str, memory: Raw, content: str) -> Raw:
+def _overwrite(app: App, store: str, word: str, memory: Raw, content: str) -> Raw:
     """Write over a memory as it was read, and return it. Raises QoderError."""
-    target = target_of(ENTRY, store, str(memory["id"]))._replace(look=("memory", "cat", store, typed))
+    target = target_of(ENTRY, store, str(memory["id"]))._replace(look=("memory", "cat", store, word))
     body = {"content": content, "content_sha256": digest(memory)}
     return Update(app, target, memory, body, _FORM).write().deliver().raw
 
 
-def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None) -> Rejected:
+def _shown(app: App, store: str, word: str, error: Rejected, theirs: Raw | None) -> Rejected:
     """Show what someone else wrote; return the error."""
     if theirs and (content := text(theirs.get("content"))):
-        app.progress.note(f"{typed} now says (sha256 {digest(theirs)}):", always=True)
+        app.progress.note(f"{word} now says (sha256 {digest(theirs)}):", always=True)
         for line in content[:_SHOWN].splitlines():
             app.progress.note(f"  {line}", always=True)
     hint = "see what it says now, then write again"
-    next = app.looking("memory", "cat", store, typed)
+    next = app.looking("memory", "cat", store, word)
     return error.with_(hint=hint, next=next)
 
 

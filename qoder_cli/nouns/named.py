@@ -25,9 +25,9 @@ _FIELDS = ("id", "name", "status", "title", "error", "result", "created_at")  # 
 _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
-def id_of(app: App, noun: Noun, typed: str, *parents: str, archived: bool = False) -> str:
+def id_of(app: App, noun: Noun, word: str, *parents: str, archived: bool = False) -> str:
     """Return the id of what was typed, as `Names.id_of` does."""
-    return Names(app, *parents, archived=archived).id_of(noun, typed)
+    return Names(app, *parents, archived=archived).id_of(noun, word)
 
 
 class Names:
@@ -42,34 +42,34 @@ class Names:
         self._things: dict[str, list[Kept]] = {}
         self._noted: set[str] = set()
 
-    def id_of(self, noun: Noun, typed: str) -> str:
+    def id_of(self, noun: Noun, word: str) -> str:
         """Return the id of what was typed, as `ids_of` does, and say a name's. Raises its error."""
-        [found] = self.ids_of(noun, [typed])
+        [found] = self.ids_of(noun, [word])
         if isinstance(found, QoderError):
             raise found
-        if typed != found and found not in self._noted:
+        if word != found and found not in self._noted:
             self._noted.add(found)
-            self._app.progress.note(f"using {noun.called} {typed} ({found})")
+            self._app.progress.note(f"using {noun.called} {word} ({found})")
         return found
 
     @staticmethod
-    def among(noun: Noun, typed: Sequence[str]) -> list[str]:
+    def among(noun: Noun, words: Sequence[str]) -> list[str]:
         """Return what of the words typed are names, not ids. Raises UsageError for what can be neither."""
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.naming.has_name else "")
-        if "-" in typed:
+        if "-" in words:
             what = f"'-' is not {ids.a(noun.called)}, and only one can be given here"
             raise UsageError(what, hint=f"give {wanted}; {ids.FOR_EACH}")
         names = []
-        for word in typed:
+        for word in words:
             if not ids.id_or_name(word, noun.prefix, noun.called, wanted):
                 names.append(word)
         if names and not noun.naming.has_name:
             raise UsageError(f"{names[0][:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
         return names
 
-    def ids_of(self, noun: Noun, typed: Sequence[str]) -> list[str | QoderError]:
+    def ids_of(self, noun: Noun, words: Sequence[str]) -> list[str | QoderError]:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
-        names = self.among(noun, typed)
+        names = self.among(noun, words)
         if names and noun.words not in self._things:
             found = alive(self._app.client, noun, *self._parents, archived=self._archived, fresh=True)
             self._things[noun.words] = things = list(map(kept, found))
@@ -90,7 +90,7 @@ class Names:
                     listed = few(several)
                     why = f"{len(several)} {noun.plural} are named {name!r}: {listed}"
                     meant[name] = UsageError(why, hint="use an id")
-        return [meant.get(word, word) for word in typed]
+        return [meant.get(word, word) for word in words]
 
 
 def kept(raw: Raw) -> Kept:
@@ -99,16 +99,16 @@ def kept(raw: Raw) -> Kept:
 
 
 def advice(
-    app: App, noun: Noun, typed: str, names: dict[str, str], *parents: str, asked: str | None = None
+    app: App, noun: Noun, word: str, names: dict[str, str], *parents: str, asked: str | None = None
 ) -> dict[str, Any]:
     """Return an error's hint: the nearest of `names` (by id), or else the list; `asked` says what was looked at."""
     profile = app.settings.profile
-    if app.flags.output == "json" and typed in _FIELDS:
+    if app.flags.output == "json" and word in _FIELDS:
         return {"hint": "--json prints all fields; to select some, pipe it to jq: --json | jq FILTER"}
-    names = {id: name for id, name in names.items() if id != typed}  # lists may be ahead
+    names = {id: name for id, name in names.items() if id != word}  # lists may be ahead
     by_name = {name.lower(): id for id, name in names.items()}
-    near = ids.nearest(typed, names, most=3, alike=0.85)  # ids of a minute are half alike
-    near_names = ids.nearest(typed.removeprefix(noun.prefix).lower(), by_name, most=3, alike=0.6)
+    near = ids.nearest(word, names, most=3, alike=0.85)  # ids of a minute are half alike
+    near_names = ids.nearest(word.removeprefix(noun.prefix).lower(), by_name, most=3, alike=0.6)
     if near := list(dict.fromkeys([*near, *(by_name[name] for name in near_names)]))[:3]:
         words = " or ".join(f"{names[id]!r} ({id})" if names[id] else id for id in near)
         return {"hint": f"did you mean {words}? ({asked or f'profile {profile}'})"}
@@ -185,5 +185,5 @@ def only_environment(app: App) -> str:
         return str(environments[0]["id"])
     if not environments:
         raise UsageError("no environment exists", hint="create one: qoder env create --name default")
-    listed = few([f"{name_of(each) or '-'} ({each['id']})" for each in environments])
+    listed = few([f"{name_of(environment) or '-'} ({environment['id']})" for environment in environments])
     raise UsageError(f"there are {len(environments)} environments; choose one with --env", hint=listed)

@@ -131,8 +131,8 @@ def inside(hint: Any) -> Iterator[type[Fields]]:
     """Yield the classes of fields that an annotation names, also within lists and unions."""
     if isinstance(hint, type) and issubclass(hint, Fields):
         yield hint
-    for each in get_args(hint):
-        yield from inside(each)
+    for choice in get_args(hint):
+        yield from inside(choice)
 
 
 Mark = Literal["is_secret", "is_servers"]
@@ -390,7 +390,7 @@ class ServerWords(NamedTuple):
 
 def slip_of(word: str, words: tuple[str, ...]) -> str | None:
     """Return the word that a mistyped one is meant to be; only digits differ in that of a newer version."""
-    if re.sub("[0-9]", "0", word) in [re.sub("[0-9]", "0", each) for each in words]:
+    if re.sub("[0-9]", "0", word) in [re.sub("[0-9]", "0", known) for known in words]:
         return None
     return next(iter(get_close_matches(word, words, n=1)), None)
 
@@ -447,7 +447,7 @@ class ByType(NamedTuple):
         found = handler(schema)
         choices = found.get("oneOf", [found])
         if self.newer:
-            types = [type for each in choices for type in _words(each["properties"]["type"])]
+            types = [type for choice in choices for type in _words(choice["properties"]["type"])]
             type = {"type": "string", "not": {"enum": types}}
             choices = [*choices, {"type": "object", "properties": {"type": type}, "required": ["type"]}]
         return {"anyOf": choices}

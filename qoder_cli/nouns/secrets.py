@@ -157,10 +157,10 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
         return _of_id(app, vault, name, auth)
     kind, place = auth["type"], PLACES[auth["type"]]
     rows = list(alive(app.client, _CREDENTIAL, vault, whole=True))
-    called = {str(each["id"]): each for each in rows if name_of(each) == name}
-    rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
-    credentials = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
-    those = [each for each in credentials if found_at(each, place) == found_at({"auth": auth}, place)]
+    called = {str(row["id"]): row for row in rows if name_of(row) == name}
+    rows = [row for row in rows if found_at(row, "auth.type") in (kind, None)]
+    credentials = [row if found_at(row, place) else _read(app, vault, row) for row in rows]
+    those = [credential for credential in credentials if found_at(credential, place) == found_at({"auth": auth}, place)]
     if kind == BEARER:
         those = [each for each in those if name_of(each) == name] or those
     if len(those) > 1:
@@ -171,7 +171,10 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
         if kind == BEARER and name_of(found) != name:
             agree(f"{name_of(found) or found['id']} ({found['id']}) is {_for(found)}, and gets this token")
         return _of_id(app, vault, str(found["id"]), auth)
-    if silent := next((each for each in credentials if each["id"] in called and not found_at(each, place)), None):
+    if silent := next(
+        (credential for credential in credentials if credential["id"] in called and not found_at(credential, place)),
+        None,
+    ):
         hint = f"use its id, if it is the one: {silent['id']}"
         raise UsageError(f"{name} ({silent['id']}) does not show what it is for", hint=hint)
     _check_names(app, name, auth, list(called.values()), agree)

@@ -57,7 +57,7 @@ def tool_names(tools: Any) -> list[str]:
         kind = str(tool.get("type"))
         if kind.startswith("agent_toolset"):
             configs = map(mapping, array(tool.get("configs")))
-            off = [str(each.get("name")) for each in configs if each.get("enabled") is False]
+            off = [str(config.get("name")) for config in configs if config.get("enabled") is False]
             off += map(str, array(tool.get("disallowed_tools")))
             found += array(tool.get("enabled_tools")) or [f"all but {' '.join(off)}" if off else "all"]
         elif kind.startswith("browser_toolset"):

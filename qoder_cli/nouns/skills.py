@@ -184,9 +184,9 @@ def name_in(files: Files, path: str) -> str:
 
     name, why = None, "does not begin with front matter between two lines of ---"
     try:
-        found = _FRONT.match(files.get(MAIN, b"").decode("utf-8-sig"))
-        if found:
-            [document] = trees(found[1], [])
+        match = _FRONT.match(files.get(MAIN, b"").decode("utf-8-sig"))
+        if match:
+            [document] = trees(match[1], [])
             name = document.child("name")
             why = "its front matter has no name, of letters, digits, hyphens"
     except Problem as problem:

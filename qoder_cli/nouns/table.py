@@ -94,7 +94,7 @@ def noun(words: str, operations: str, **said: Any) -> None:
     said = {"called": kind.called, "type": kind.called.replace(" ", "_"), **said}
     said |= {name: tuple(said[name].split()) for name in _LISTS if name in said}
     for name, part in _PARTS.items():
-        said[name] = part(**{each.name: said.pop(each.name) for each in fields(part) if each.name in said})
+        said[name] = part(**{field.name: said.pop(field.name) for field in fields(part) if field.name in said})
     _registered[words] = Noun(words=words, operations=operations, **said)
 
 
@@ -122,7 +122,7 @@ NOUNS = _Nouns()
 def operation(noun: Noun, verb: str) -> Operation | None:
     """Return the operation that does this to a noun's things, or None."""
     wanted = f"{noun.operations}.{verb}"
-    return next((each for each in all_operations() if each.id == wanted), None)
+    return next((candidate for candidate in all_operations() if candidate.id == wanted), None)
 
 
 @cache
@@ -134,7 +134,9 @@ def body_of(operation: Operation) -> type[Fields]:
     needed = tuple(name for name in operation.body if name in operation.required)
     cleared = operation.body
     if verb == "update":
-        create = next((each for each in all_operations() if each.id == f"{noun.operations}.create"), operation)
+        create = next(
+            (candidate for candidate in all_operations() if candidate.id == f"{noun.operations}.create"), operation
+        )
         kept = (*create.required, "metadata")  # which is merged: null removes a key of it, and not all
         cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
     return body(noun.holds.bodies.get(verb, noun.holds.body), operation.body, needed, cleared)

@@ -152,15 +152,15 @@ def waiting_status(run: Run, now: float) -> Status | None:
     return Status(f"{WAITS} {coarse(now - run.asks_since)}")
 
 
-def missing_row(typed: str, status: str) -> Fields:
+def missing_row(word: str, status: str) -> Fields:
     """Return the row of a run that could not be read: what was typed, and why in a word.
 
     A session's id stands under `session`, what is no id under `deployment`: the first
     column has only ids of runs.
     """
     kinds = {"drun_": "id", "sess_": "session"}
-    column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
-    shown = Name(typed) if column == "deployment" else Id(typed)
+    column = next((column for prefix, column in kinds.items() if word.startswith(prefix)), "deployment")
+    shown = Name(word) if column == "deployment" else Id(word)
     return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(status), column: shown}
 
 

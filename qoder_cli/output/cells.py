@@ -97,7 +97,7 @@ def plain(value: Any) -> str:
         case Outcomes(words):
             return "".join("?" if word is None else _LETTERS.get(word, "!") for word in words)
         case Durations(milliseconds):
-            return " ".join("-" if each is None else f"{each / 1000:.3f}" for each in milliseconds)
+            return " ".join("-" if duration is None else f"{duration / 1000:.3f}" for duration in milliseconds)
         case Share(share):
             return f"{share:.3f}"
         case bool():

@@ -93,7 +93,7 @@ R = TypeVar("R", bound=Result[Any])
 
 def deciding_error(results: Iterable[Result[Any]]) -> QoderError | None:
     """Return the error that decides the exit code; None if all went well."""
-    return first_by_rank(each.error for each in results if each.error and each.attempted)
+    return first_by_rank(result.error for result in results if result.error and result.attempted)
 
 
 def last_words(error: QoderError, *parts: str | None, is_unknown: bool = False, **changes: Any) -> QoderError:
@@ -134,7 +134,7 @@ class Printed(Generic[R]):
 
     @property
     def results(self) -> list[R]:
-        return [each for each in self._results if each is not None]
+        return [result for result in self._results if result is not None]
 
     def of(self, number: int) -> R | None:
         return self._results[number]

@@ -84,9 +84,12 @@ def cell(value: Any) -> Cell:
         case Outcomes(words):
             signs = [("?", "") if word is None else (_SIGNS.get(word, "!"), colour(word)) for word in words]
             return Cell(Text.assemble(*signs, ("  (newest →)", "dim")))
-        case Durations(milliseconds) if lasted := [each for each in milliseconds if each is not None]:
+        case Durations(milliseconds) if lasted := [duration for duration in milliseconds if duration is not None]:
             step = max(*lasted, 1) / len(_BARS)  # the longest is full
-            bars = (" " if each is None else _BARS[min(int(each / step), len(_BARS) - 1)] for each in milliseconds)
+            bars = (
+                " " if duration is None else _BARS[min(int(duration / step), len(_BARS) - 1)]
+                for duration in milliseconds
+            )
             return Cell(Text("".join(bars)).append(f"  up to {span(max(lasted) / 1000)}", "dim"))
         case Durations():
             return Cell(Text(ABSENT))

@@ -97,8 +97,8 @@ def has_hidden(text: str) -> bool:
 
 def _scalar(value: Any, spell: Spell) -> str:
     scalar = _plain_or_quoted(spell(value)) if isinstance(value, str) else jsontext.dump(value)
-    if found := _WITH_EXPONENT.fullmatch(scalar):  # YAML 1.1 takes `1e30` for a text
-        whole, fraction, sign, exponent = found.groups()
+    if match := _WITH_EXPONENT.fullmatch(scalar):  # YAML 1.1 takes `1e30` for a text
+        whole, fraction, sign, exponent = match.groups()
         return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
     return scalar
 

@@ -46,7 +46,7 @@ def denied(policy: Policy, subject: Subject) -> Denial | None:
     """Return the deny that most plainly means a call, of whatever kind of tool, or may."""
     reader = _InputReader(policy, subject)
     denials = [Denial(rule, reader.fit(rule)) for rule in policy.rules if not rule.allows]
-    return max((each for each in denials if each.fit), key=lambda each: (each.fit, -each.rule.line), default=None)
+    return max((denial for denial in denials if denial.fit), key=lambda each: (each.fit, -each.rule.line), default=None)
 
 
 def names_tool(rule: PolicyRule, subject: Subject) -> Fit:

@@ -103,8 +103,8 @@ def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Po
     if problems:
         raise problems.pop()
     warnings = [
-        f"others may write {each}, and so decide what is approved; to prevent it: chmod go-w {each}"
-        for each in writable_by_others(path)
+        f"others may write {writable}, and so decide what is approved; to prevent it: chmod go-w {writable}"
+        for writable in writable_by_others(path)
     ]
     ordered = tuple(sorted(rules, key=lambda rule: rule.line))
     place_of_work = None if work is None else place(work)

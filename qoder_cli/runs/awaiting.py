@@ -51,9 +51,9 @@ AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them
 _FIRST = ("deployment", "status", "error_type", "duration", "triggered", "trigger", "session", "id")
 
 
-def not_started(typed: str) -> Ended:
+def not_started(word: str) -> Ended:
     """Return the result for a run whose turn never came."""
-    return Ended(typed, None, NotYet("not started (interrupted first)"), attempted=False)
+    return Ended(word, None, NotYet("not started (interrupted first)"), attempted=False)
 
 
 def printed(app: App, count: int) -> Printed[Ended]:

@@ -67,8 +67,8 @@ def others_in(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> Others:
     def named() -> set[str]:
         records: list[KeyRecord] = []
         with suppress(QoderError):
-            records = [each.record for each in keys.entries()]
-        return {run for each in records for run in (each.before if each.is_about(claim) else each.runs)}
+            records = [entry.record for entry in keys.entries()]
+        return {run for record in records for run in (record.before if record.is_about(claim) else record.runs)}
 
     def check(run: Run) -> None:
         from qoder_cli.keys.protocol import why_not_adopted
@@ -299,7 +299,7 @@ def last_run(app: App) -> str:
     app.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
         run = look_for_run(
-            client, app.store, lambda: [dated(client, each) for each in attempts], thoroughly=True, others=others
+            client, app.store, lambda: [dated(client, attempt) for attempt in attempts], thoroughly=True, others=others
         )
     except OutcomeUnknown as error:
         why = f"unknown whether {what} started a run: {error.message}"
@@ -342,7 +342,7 @@ def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) 
 def in_doubt(app: App, newest: StoredAttempt) -> list[Attempt]:
     """Return the open attempts under the key of the newest one, which is open, too; that one last."""
     entries = app.store.of_key(newest.attempt.key, host=newest.attempt.host)
-    others = [each.attempt for each in entries if each.open and each.attempt.id != newest.attempt.id]
+    others = [entry.attempt for entry in entries if entry.open and entry.attempt.id != newest.attempt.id]
     return [*others, newest.attempt]
 
 

@@ -21,8 +21,12 @@ _PAUSES = {
 @of("deployments")
 class _Deployments(Things):
     def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
-        others = (each for each in call.world.deployments.values() if each.archived is None and each is not old)
-        if call.world.unique_names and fields.get("name") in {each.name for each in others}:
+        others = (
+            deployment
+            for deployment in call.world.deployments.values()
+            if deployment.archived is None and deployment is not old
+        )
+        if call.world.unique_names and fields.get("name") in {other.name for other in others}:
             raise Refusal(409, "A deployment with this name already exists.")
         if agent := fields.get("agent"):
             fields["agent"] = call.world.pinned(agent)

@@ -221,7 +221,7 @@ class _Memories(_Viewed):
             _refuse_stale(old, sha256)
         if path is not None and not _is_relative(path):
             raise invalid("path must be relative.", "path")
-        if any(each is not old and each.fields["path"] == path for each in _memories(call.world, call.ids[0])):
+        if any(memory is not old and memory.fields["path"] == path for memory in _memories(call.world, call.ids[0])):
             raise Refusal(409, "A memory with this path already exists.", type="invalid_request_error")
         if "content" in fields:
             fields.update(_measured(fields["content"]))

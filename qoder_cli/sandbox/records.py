@@ -61,7 +61,7 @@ def _of_noun(noun: Noun) -> Layout:
         noun.sandbox.dated,
         name=noun.naming.named_by,
     )
-    return layout._replace(statuses={each.verb: each.status for each in noun.holds.verbs})
+    return layout._replace(statuses={verb.verb: verb.status for verb in noun.holds.verbs})
 
 
 LAYOUTS = {each.operations: _of_noun(each) for each in NOUNS.values()}

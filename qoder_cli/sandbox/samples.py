@@ -113,7 +113,7 @@ def behaviour_with(tools: Sequence[Mapping[str, Any]]) -> Behaviour | None:
             inputs = dict.fromkeys(tool["input_schema"].get("properties", {}) or ("input",), "sample")
             return Behaviour(asking(custom_call(tool["name"], **inputs), seconds=2))
         configs = [tool.get("default_config") or {}, *(tool.get("configs") or ())]
-        if any(each.get("permission_policy") == {"type": "always_ask"} for each in configs):
+        if any(config.get("permission_policy") == {"type": "always_ask"} for config in configs):
             return _ASK
     return None
 
@@ -146,7 +146,7 @@ _MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md"
 
 def samples() -> Iterator[tuple[str, str, Fields]]:
     """Yield things: their kind, the id of what holds them, their fields."""
-    yield from ((noun.operations, "", dict(each)) for noun in NOUNS.values() for each in noun.sandbox.samples)
+    yield from ((noun.operations, "", dict(sample)) for noun in NOUNS.values() for sample in noun.sandbox.samples)
     yield from (("models", "", {"id": id, **_MODEL, **own}) for id, own in _MODELS.items())
     model = {"id": "ultimate"}
     for preset in {each.agent: each for each in reversed(PRESETS)}.values():

@@ -159,7 +159,7 @@ class _Sessions(Things):
 
     def values(self, fields: Shape, name: str) -> Iterable[Any]:
         if name == "memory_store_id":
-            return [each.get("memory_store_id") for each in fields["resources"]]
+            return [resource.get("memory_store_id") for resource in fields["resources"]]
         return super().values(fields, name)
 
     def page(self, call: OperationCall) -> Reply:

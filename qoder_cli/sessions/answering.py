@@ -182,9 +182,9 @@ def _open_sessions(pages: Iterator[Raw], start: datetime) -> Iterator[Raw]:
         raise NoResponse("the list of sessions does not say whether it is complete, so more calls may wait")
 
 
-def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
+def chosen(app: App, target: TypedSession, asked: Asked, words: Sequence[str], verb: str) -> list[Call]:
     """Return the calls typed; without any, all but custom tools'. Raises QoderError."""
-    if not typed:
+    if not words:
         if asked.unreadable:
             count, next = len(asked.unreadable), app.looking("session", "logs", target.session_id)
             why = f"{count} waiting calls cannot be read ({_listed(asked.unreadable)}); nothing was sent"
@@ -194,7 +194,7 @@ def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], v
             _must_fit(app, target, asked.calls[0], verb)
         return calls
     waiting = {call.id: call for call in asked.calls}
-    for id in typed:
+    for id in words:
         if id in asked.unreadable:
             raise Rejected(f"{named(id)} waits, but what it would do cannot be read; nothing was sent")
         if id not in waiting:
@@ -204,7 +204,7 @@ def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], v
                 raise NotFound(why, hint=hint)
             raise Rejected(f"{named(id)} is not pending: {asked.became_of(id)}; nothing was sent")
         _must_fit(app, target, waiting[id], verb)
-    return [call for call in asked.calls if call.id in typed]
+    return [call for call in asked.calls if call.id in words]
 
 
 def _must_fit(app: App, target: TypedSession, call: Call, verb: str) -> None:
@@ -342,10 +342,10 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: AfterAnsw
     return None
 
 
-def with_result(app: App, target: TypedSession, typed: str, result: str, *, is_error: bool) -> Decision:
+def with_result(app: App, target: TypedSession, word: str, result: str, *, is_error: bool) -> Decision:
     """Return what gives a custom tool's call its result; ask about one named by a number. Raises QoderError."""
     with _in_session(target):
-        [id], bound = resolved(app, target.session_id, [typed])
+        [id], bound = resolved(app, target.session_id, [word])
         asked = look(app.client, target.session_id, until=[id])
         check(app, asked, bound)
         [call] = chosen(app, target, asked, [id], "answer")

@@ -172,13 +172,13 @@ class Chat:
                 return typed
             self._send(typed.strip())
 
-    def _send(self, typed: str) -> None:
-        self._app.out.write(self._page.quoted(typed))
+    def _send(self, word: str) -> None:
+        self._app.out.write(self._page.quoted(word))
         self._editor.draft = ""
         try:
-            sent = Delivery(self._app, self._id, message(typed)).write.deliver()
+            sent = Delivery(self._app, self._id, message(word)).write.deliver()
         except Rejected as error:
-            self._editor.draft = typed
+            self._editor.draft = word
             self._app.progress.warn(f"not sent: {error.message}")
             self._look()
             return

@@ -139,7 +139,7 @@ def decided(
                 answers |= {each.id: confirmation(each, "allow") for each in equal}
                 _say(app, "allowing", equal)
             case "r":
-                rest = [each for each in calls if each.id not in answers and each.kind != "custom"]
+                rest = [call for call in calls if call.id not in answers and call.kind != "custom"]
                 answers |= {each.id: confirmation(each, "deny", because) for each in rest}
                 _say(app, "denying", rest)
                 break

@@ -28,10 +28,10 @@ class FileTyped(NamedTuple):
     content: bytes | None
 
 
-def read_file(typed: str, option: str) -> FileTyped:
+def read_file(word: str, option: str) -> FileTyped:
     """Return the file typed, read. Raises UsageError unless it is readable text."""
-    found = _MOUNTED.fullmatch(typed)
-    path, mount = (found[1], found[2]) if found and len(found[1]) > 1 else (typed, None)
+    match = _MOUNTED.fullmatch(word)
+    path, mount = (match[1], match[2]) if match and len(match[1]) > 1 else (word, None)
     if path.startswith("file_") and "." not in path:
         return FileTyped(ids.file_id(path), mount, None)
     return FileTyped(path, mount, read_text(path, option))

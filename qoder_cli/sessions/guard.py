@@ -37,7 +37,9 @@ def loaded(app: App, path: str) -> Policy:
 def with_ids(app: App, policy: Policy) -> Policy:
     """Return a policy with the ids of its deployments in place of their names. Raises UsageError, ApiError."""
     names = Names(app)
-    return replace(policy, deployments=tuple(names.id_of(NOUNS["deploy"], each) for each in policy.deployments))
+    return replace(
+        policy, deployments=tuple(names.id_of(NOUNS["deploy"], deployment) for deployment in policy.deployments)
+    )
 
 
 def subject_of(call: Call, session: Mapping[str, Any], *, is_main: bool, in_work: bool = True) -> Subject:

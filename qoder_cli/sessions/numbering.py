@@ -23,23 +23,23 @@ LONGEST_NAME = 40  # characters of a tool's name in a line
 MOST_LISTED = 10  # calls that the end of a wait lists
 
 
-def require_question(app: App, typed: Sequence[str], *, yes: bool = False) -> None:
+def require_question(app: App, words: Sequence[str], *, yes: bool = False) -> None:
     """Raise UsageError for a number among calls, where nobody is asked about what it stands for."""
-    for word in typed:
+    for word in words:
         if ids.call_number(word) is not None and (yes or not app.may_ask):
             why = f"{word} is the number of a call, and only works where qoder asks before it sends; nothing was sent"
             hint = "pass the call's id (evt_…) and its --input-sha256, from qoder run pending --json"
             raise UsageError(why, hint=hint)
 
 
-def resolved(app: App, session_id: str, typed: Sequence[str]) -> tuple[list[str], dict[str, Numbered]]:
+def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str], dict[str, Numbered]]:
     """Return the ids of the calls typed of a session, and by what was typed the calls that are bound to a number.
 
     Raises UsageError for a number that no list has shown.
     """
     found: list[str] = []
     bound: dict[str, Numbered] = {}
-    for word in typed:
+    for word in words:
         if (number := ids.call_number(word)) is not None:
             bound[word] = _shown_as(app, session_id, number)
         found.append(bound[word].call if word in bound else word)
@@ -123,15 +123,15 @@ def list_waiting(app: App, session_id: str, id: str) -> None:
         app.progress.note(_how(app, id, calls[0], "1"))
 
 
-def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[PendingCall]) -> str:
+def how_to_decide(app: App, words: Sequence[str], shown: Sequence[PendingCall]) -> str:
     """Return how to answer one of the calls shown by its number; `typed` are the runs and sessions that were named."""
     [first, *_] = [waiting for waiting in shown if waiting.number]
     assert first.call is not None  # it has a number
     sessions = {str(waiting.session.get("id")) for waiting in shown}
     if len(sessions) > 1:
         return _how(app, "RUN", first.call, "NUMBER")
-    if len(typed) == 1:
-        return _how(app, typed[0], first.call, "1")
+    if len(words) == 1:
+        return _how(app, words[0], first.call, "1")
     [session] = sessions
     return _how(app, session, first.call, "1")
 

@@ -27,9 +27,9 @@ _FIRST = {
 }
 
 
-def agent_of(app: App, typed: str, model: str | None) -> Any:
+def agent_of(app: App, word: str, model: str | None) -> Any:
     """Return the agent for a create, from NAME or ID, perhaps @VERSION, and `model`."""
-    name, version = with_version(typed)
+    name, version = with_version(word)
     agent = {"id": id_of(app, NOUNS["agent"], name), "type": "agent", **filled({"version": version})}
     if version or model:
         return with_model(agent, model)
@@ -45,10 +45,10 @@ def with_model(agent: Any, model: str | None) -> Any:
     return {**agent, "type": "agent_with_overrides", "model": model}
 
 
-def variables(typed: Sequence[str]) -> dict[str, str]:
+def variables(words: Sequence[str]) -> dict[str, str]:
     """Return the variables typed. Raises UsageError, which never shows a value."""
     found: dict[str, str] = {}
-    for word in typed:
+    for word in words:
         name, equals, value = word.partition("=")
         if not equals or not re.fullmatch(VARIABLE, name):
             which = f", not {name[:60]!r}" if equals else ""
@@ -58,22 +58,22 @@ def variables(typed: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def repository(typed: str, token: str | None) -> Raw:
+def repository(word: str, token: str | None) -> Raw:
     """Return the repository typed as URL[@REF][:MOUNT]. Raises UsageError."""
-    found = _REPOSITORY.fullmatch(typed)
-    url = urlsplit(found[1] if found else typed)
-    if "@" in typed.partition("://")[2].partition("/")[0]:
+    match = _REPOSITORY.fullmatch(word)
+    url = urlsplit(match[1] if match else word)
+    if "@" in word.partition("://")[2].partition("/")[0]:
         raise UsageError("--repo: a URL must not hold a password or a token", hint="set QODER_REPO_TOKEN to it")
-    if found is None or not url.hostname or not url.path.strip("/"):
+    if match is None or not url.hostname or not url.path.strip("/"):
         hint = "for example https://github.com/org/repo@main:/data/repo"
-        raise UsageError(f"--repo takes URL[@REF][:MOUNT], not {typed[:100]!r}", hint=hint)
-    _, ref, mount = found.groups()
+        raise UsageError(f"--repo takes URL[@REF][:MOUNT], not {word[:100]!r}", hint=hint)
+    _, ref, mount = match.groups()
     is_commit = bool(ref and _COMMIT.fullmatch(ref))
     checkout = {"type": "commit", "sha": ref} if is_commit else {"type": "branch", "name": ref}
     return _with_token(
         {
             "type": "github_repository" if url.hostname == "github.com" else "git_repository",
-            "url": found[1],
+            "url": match[1],
             **filled({"checkout": ref and checkout, "mount_path": mount}),
         },
         token,
@@ -87,10 +87,10 @@ def _with_token(resource: Raw, token: str | None) -> Raw:
     return resource
 
 
-def memory(app: App, typed: str) -> Raw:
+def memory(app: App, word: str) -> Raw:
     """Return the memory store typed as STORE[:ro]."""
-    name = typed.removesuffix(":ro")
-    access = {"access": "read_only"} if name != typed else {}
+    name = word.removesuffix(":ro")
+    access = {"access": "read_only"} if name != word else {}
     return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 

@@ -104,7 +104,7 @@ class _Reader:
                     yield from self._texts(declared)
         except Problem as problem:
             filler.problems.append(problem)
-        self.warnings += [each.located(source.path) for each in plain_secrets(document.node)]
+        self.warnings += [problem.located(source.path) for problem in plain_secrets(document.node)]
 
     def _texts(self, holder: Declaration) -> Iterator[Declaration]:
         """Yield the texts that a thing holds: those in the folder beside its file. Raises Problem."""

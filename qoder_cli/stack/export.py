@@ -109,35 +109,35 @@ def things_of(lists: ServerLists, stack: str) -> list[Exportable]:
     return marked
 
 
-def thing_named(lists: ServerLists, typed: str) -> Exportable:
+def thing_named(lists: ServerLists, word: str) -> Exportable:
     """Return what has an id or a name, of whatever kind. Raises UsageError, ApiError."""
-    prefix = next((prefix for prefix in KINDS_OF_IDS if typed.startswith(prefix)), None)
+    prefix = next((prefix for prefix in KINDS_OF_IDS if word.startswith(prefix)), None)
     if prefix is not None:
-        return _of_id(lists, typed, prefix)
-    ids.id_or_name(typed, "agent_", "thing", "an id or an exact name")
+        return _of_id(lists, word, prefix)
+    ids.id_or_name(word, "agent_", "thing", "an id or an exact name")
     things = all_things(lists)
-    same = [thing for thing in things if thing.name == typed]
+    same = [thing for thing in things if thing.name == word]
     if len(same) == 1:
         return same[0]
     if same:
         which = few([f"{thing.noun.called} {thing.id}" for thing in same])
-        raise UsageError(f"{len(same)} things are named {typed!r}: {which}", hint="give the id of one")
-    near = nearest(typed, [thing.name for thing in things])
+        raise UsageError(f"{len(same)} things are named {word!r}: {which}", hint="give the id of one")
+    near = nearest(word, [thing.name for thing in things])
     hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
-    raise NotFound(f"nothing is named {typed!r}", hint=hint)
+    raise NotFound(f"nothing is named {word!r}", hint=hint)
 
 
-def _of_id(lists: ServerLists, typed: str, prefix: str) -> Exportable:
+def _of_id(lists: ServerLists, word: str, prefix: str) -> Exportable:
     noun = next((noun for noun in in_folders().values() if noun.prefix == prefix), None)
     if noun is None:
         kinds = few([noun.called for noun in in_folders().values()])
-        raise UsageError(f"{typed[:60]!r} is {ids.a(KINDS_OF_IDS[prefix])}", hint=f"name one of: {kinds}")
-    if NOT_OF_AN_ID.search(typed) or typed == prefix:
-        raise UsageError(f"{typed[:60]!r} is not an id", hint="give an id or an exact name")
-    raw = lists.of_id(noun, typed) or lists.read(noun, typed)
+        raise UsageError(f"{word[:60]!r} is {ids.a(KINDS_OF_IDS[prefix])}", hint=f"name one of: {kinds}")
+    if NOT_OF_AN_ID.search(word) or word == prefix:
+        raise UsageError(f"{word[:60]!r} is not an id", hint="give an id or an exact name")
+    raw = lists.of_id(noun, word) or lists.read(noun, word)
     if raw.get("archived_at"):
         raise Rejected(
-            f"{noun.called} {typed} is archived, which no file can say; nothing was written",
+            f"{noun.called} {word} is archived, which no file can say; nothing was written",
             hint="name one that is not",
         )
     return exportable(lists, noun, raw)
@@ -258,12 +258,12 @@ class Exporter:
         contents = [each for each in self._order if how_of(each.noun).read is not None]
         others = [each for each in self._order if how_of(each.noun).read is None]
         contents_read = in_order(self._content, contents, at_a_time=_AT_A_TIME)
-        read = dict(zip([each.id for each in contents], contents_read, strict=True))
-        for each in contents:
-            if isinstance(why := read[each.id], str):
-                self.broken.append(f"{each.noun.called} {each.name} ({each.id}) {why}; left out")
-                del self.paths[each.id], read[each.id]
-        files: dict[str, Any] = {**read, **{each.id: self._files_of(each) for each in others}}
+        read = dict(zip([content.id for content in contents], contents_read, strict=True))
+        for content in contents:
+            if isinstance(why := read[content.id], str):
+                self.broken.append(f"{content.noun.called} {content.name} ({content.id}) {why}; left out")
+                del self.paths[content.id], read[content.id]
+        files: dict[str, Any] = {**read, **{other.id: self._files_of(other) for other in others}}
         exported = [Exported(each, self.paths[each.id], files[each.id]) for each in self._order if each.id in files]
         for thing in exported:
             self._look_for_tokens(thing)

@@ -120,10 +120,10 @@ def settings_in(root: str) -> tuple[str | None, Fence]:
     path, problems = os.path.join(root, ROOT_FILE), list[Problem]()
     settings: dict[str, Any] = {}
     try:
-        documents = [each for each in trees(path, read(path, stdin=None), problems) if each.content is not None]
-        if len(documents) > 1 or not all(isinstance(each.content, dict) for each in documents):
+        documents = [tree for tree in trees(path, read(path, stdin=None), problems) if tree.content is not None]
+        if len(documents) > 1 or not all(isinstance(document.content, dict) for document in documents):
             raise Problem("must be one mapping of fields")
-        for name, node in (item for each in documents for item in each.items()):
+        for name, node in (item for document in documents for item in document.items()):
             settings[str(name)] = node.content
             if name not in ("stack", *Fence._fields):
                 names = ", ".join(("stack", *Fence._fields))

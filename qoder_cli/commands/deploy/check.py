@@ -102,15 +102,15 @@ def _decider(app: App, path: str | None) -> HasRule:
     return has_rule
 
 
-def _deployments(app: App, typed: Sequence[str]) -> tuple[list[Deployment], list[str]]:
+def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list[str]]:
     """Return the deployments typed, or all, each once, and what could not be read of them. Raises QoderError."""
-    if typed:
-        named = in_order(lambda id: find_deployment(app, id), ids_of_all(typed, app))
+    if words:
+        named = in_order(lambda id: find_deployment(app, id), ids_of_all(words, app))
         return list(named), []
     rows = [row for page in read_pages(app) for row in page["data"]]
-    deployments = {each.id: each for each in map(Deployment.read, rows) if each is not None}
+    deployments = {row.id: row for row in map(Deployment.read, rows) if row is not None}
     unread = sum(Deployment.read(row) is None for row in rows)
-    alive = [each for each in deployments.values() if each.archived_at is None]
+    alive = [deployment for deployment in deployments.values() if deployment.archived_at is None]
     return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
 
 
@@ -120,11 +120,12 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
         app.pace_reads()
     facts = Facts(app)
     with app.progress.waiting(f"checking {counted(len(deployments), 'deployment')}", leaving="nothing is changed"):
-        facts.prepare(each.raw for each in deployments)
+        facts.prepare(deployment.raw for deployment in deployments)
         histories = histories_of(app, deployments)
     now = app.client.server_now()
     by_deployment = [
-        find(each, facts, histories.get(each.id, History()), now=now, has_rule=has_rule) for each in deployments
+        find(deployment, facts, histories.get(deployment.id, History()), now=now, has_rule=has_rule)
+        for deployment in deployments
     ]
     if probe:
         tried = _tried(app, deployments, facts)
@@ -142,7 +143,9 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
 def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:
     """Have the API try each OAuth credential once; return what is invalid or could not be tried, by deployment."""
     tried: dict[str, list[tuple[str, Weight, str]]] = {}  # by vault: the finding, its weight, and what it says
-    for vault in dict.fromkeys(text(each) or "" for one in deployments for each in array(one.raw.get("vault_ids"))):
+    for vault in dict.fromkeys(
+        text(vault_id) or "" for one in deployments for vault_id in array(one.raw.get("vault_ids"))
+    ):
         credentials = facts.credentials(vault)
         for credential in credentials if isinstance(credentials, list) else ():
             if found_at(credential, "auth.type") != "mcp_oauth" or credential.get("archived_at"):

@@ -47,7 +47,7 @@ AnyRequest = DryRunItem | NoRequest
 
 def show_requests(
     app: App,
-    typed: Sequence[str],
+    words: Sequence[str],
     orders: Sequence[Order | QoderError],
     *,
     as_list: bool,
@@ -63,7 +63,7 @@ def show_requests(
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
     refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids), strict=True))
     items = []
-    for word, order in zip(typed, orders, strict=True):
+    for word, order in zip(words, orders, strict=True):
         if isinstance(order, QoderError):
             items.append(Ended(word, None, order))
         else:

@@ -33,9 +33,9 @@ def unpause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = 
     _change(app, UNPAUSE, deployments, allow_empty)
 
 
-def _change(app: App, change: Change, typed: list[str], allow_empty: bool) -> None:
-    targets = things_named(app, _DEPLOY, typed, allow_empty=allow_empty)
-    change_things(app, _DEPLOY, change, targets, as_list=is_list(typed))
+def _change(app: App, change: Change, words: list[str], allow_empty: bool) -> None:
+    targets = things_named(app, _DEPLOY, words, allow_empty=allow_empty)
+    change_things(app, _DEPLOY, change, targets, as_list=is_list(words))
 
 
 list_deployments = list_command(_DEPLOY)

@@ -190,13 +190,13 @@ def check(
 
     policy = loaded(app, file)
     remarks = [_remark(policy, rule) for rule in policy.rules]
-    lines = [f"line {each.rule.line}: {each.rule.text}: {each.says}" for each in remarks]
-    opened = [f"line {each.rule.line}: {warning}" for each in remarks for warning in each.warnings]
+    lines = [f"line {remark.rule.line}: {remark.rule.text}: {remark.says}" for remark in remarks]
+    opened = [f"line {remark.rule.line}: {warning}" for remark in remarks for warning in remark.warnings]
     data: PolicyData = {
         "file": file,
         "sha256": policy.sha256,
         "deployments": [*policy.deployments],
-        "rules": [each.data for each in remarks],
+        "rules": [remark.data for remark in remarks],
     }
     app.output.record({**data, "rules": lines, "opens": opened}, data=data, id=policy.sha256)
     if strict and opened:

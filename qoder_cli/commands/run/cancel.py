@@ -131,28 +131,28 @@ def _with_others(stopped: Interrupted, sent: Sequence[_Requested]) -> Interrupte
     return stopped.with_(message=message, kind=kind)
 
 
-def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> _Requested | Ended:
+def _request(app: App, word: str, id_or_error: str | QoderError, *, yes: bool) -> _Requested | Ended:
     """Request it; return the run's result if nothing was sent or a signal came."""
     if isinstance(id_or_error, QoderError):
-        return Ended(typed, None, id_or_error)
+        return Ended(word, None, id_or_error)
     observer, sent = None, len(app.writes)
     try:
         observer = any_observer(app, id_or_error)
-        write = _ask(app, observer, typed, yes=yes)
+        write = _ask(app, observer, word, yes=yes)
         if write is not None:
             return _Requested(observer, write)
-        return Ended(typed, observer.run, None)
+        return Ended(word, observer.run, None)
     except Signalled as signalled:
         write = next(iter(app.writes[sent:]), None)
-        return _left(app, id_or_error, observer, write, signalled.in_words("interrupted")).with_(typed=typed)
+        return _left(app, id_or_error, observer, write, signalled.in_words("interrupted")).with_(typed=word)
     except QoderError as error:
-        return Ended(typed, getattr(observer, "run", None), error)
+        return Ended(word, getattr(observer, "run", None), error)
 
 
-def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> Write[Any] | None:
+def _ask(app: App, observer: Observer, word: str, *, yes: bool) -> Write[Any] | None:
     """Request it, and return the write that did; None if the run has finished. Raises QoderError."""
     run = observer.read_once()
-    if run.adopted and typed not in (run.id, run.session_id):
+    if run.adopted and word not in (run.id, run.session_id):
         raise UsageError(
             f"run {run.id} was adopted, so it may be someone else's",
             hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", run.id)),

@@ -76,24 +76,24 @@ def list_runs(
     deployment = of_deployment if deployment is None else deployment
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else _deployment_id(deployment, app)
-    typed = [*(("--status", each) for each in status or ()), ("--trigger", trigger), ("--since", since)]
+    typed = [*(("--status", word) for word in status or ()), ("--trigger", trigger), ("--since", since)]
     filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
 
     def look() -> None:
         read = partial(Window.read, since, until, app=app)
-        _look(app, of, {str(each) for each in status or ()}, trigger, read, wanted, resolve=resolve, none=none)
+        _look(app, of, {str(word) for word in status or ()}, trigger, read, wanted, resolve=resolve, none=none)
 
     view.show(look)
 
 
-def _deployment_id(typed: str, app: App) -> str:
+def _deployment_id(word: str, app: App) -> str:
     try:
-        return deployment_id_of(typed, app)
+        return deployment_id_of(word, app)
     except NotFound as error:
-        if typed in [*Status]:
+        if word in [*Status]:
             raise error.with_(
-                hint=f"to list the runs of all deployments by status: --status {typed}", next=None
+                hint=f"to list the runs of all deployments by status: --status {word}", next=None
             ) from None
         raise
 

@@ -48,12 +48,12 @@ class RunLog:
     batches: Iterator[Events] = field(default_factory=lambda: iter(()))
 
 
-def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> None:
+def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | None) -> None:
     """Print the logs. Raises the deciding error, a UsageError at once."""
     show = {"json": _in_array, "yaml": _in_yaml}.get(app.output.format, _as_lines)
     items: list[Ended] = []
     away = 0  # logs in a row without a server
-    for log in _read(app, typed, selection, tail):
+    for log in _read(app, words, selection, tail):
         had_any = show(app, log, _to_the_end(log, selection), selection)
         item, error = log.item, log.item.error
         items.append(item)
@@ -61,7 +61,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
         if error is None:
             if item.found and not had_any:
                 app.progress.note(nothing_shown(item.found.id, selection))
-        elif len(typed) > 1:
+        elif len(words) > 1:
             is_refused = isinstance(error, AuthError) and error.http_status == 401
             if is_refused or away == GIVE_UP_AFTER:
                 raise error.with_(message=f"gave up: {item.message}")
@@ -72,16 +72,16 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
     if worst is None:
         return
     message = next(item.message for item in items if item.error is worst)
-    if len(typed) > 1:
-        message = f"{sum(item.error is not None for item in items)} of {len(typed)} logs are incomplete: {message}"
+    if len(words) > 1:
+        message = f"{sum(item.error is not None for item in items)} of {len(words)} logs are incomplete: {message}"
     raise last_words(worst, message)
 
 
-def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[RunLog]:
+def _read(app: App, words: Sequence[str], selection: Selection, tail: int | None) -> Iterator[RunLog]:
     """Yield the logs in order, read in threads, with a first batch. Raises UsageError."""
     app.connect()
     is_fresh = freshness(app)
-    ids = names.runs(typed, app)
+    ids = names.runs(words, app)
     if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
         raise mistake
 
@@ -107,7 +107,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
         return log
 
     size = max(1, min(AT_A_TIME, MOST_AHEAD // max(tail or 1, 1)))
-    yield from in_order(open_log, typed, at_a_time=size)
+    yield from in_order(open_log, words, at_a_time=size)
 
 
 def _to_the_end(log: RunLog, selection: Selection) -> Iterator[Events]:

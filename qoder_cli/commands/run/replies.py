@@ -98,7 +98,7 @@ def _options_of(
     typed, every, yes, hashes = chosen
     _require_run(run, verb)
     wanted, run = wanted_of(app, waiting), one_named(run, app)
-    calls = [ids.call(each) for each in dict.fromkeys(typed or [])]
+    calls = [ids.call(word) for word in dict.fromkeys(typed or [])]
     exclude({"CALL": calls, "--all": every})
     require_question(app, calls, yes=yes)
     if not (calls or every) and (yes or not app.may_ask):

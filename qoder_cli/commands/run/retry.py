@@ -126,24 +126,24 @@ def retry(
     return start_one(app, to_start[0], wanted)
 
 
-def _check(typed: Sequence[str] | None, *, all_failed: bool, all: bool, since: str | None) -> None:
+def _check(words: Sequence[str] | None, *, all_failed: bool, all: bool, since: str | None) -> None:
     """Raise UsageError for words that do not go together."""
-    if not all_failed and not typed:
+    if not all_failed and not words:
         why = "give the runs, or --all-failed DEPLOYMENT --since WHEN"
         raise UsageError(why, hint="list them: qoder run list --status failed")
     if all_failed != (since is not None):
         raise UsageError("--all-failed and --since only work together", hint="for example --since 1d")
     if all and not all_failed:
         raise UsageError("--all only works with --all-failed", hint="add --all-failed --since 1d")
-    if all_failed and all == bool(typed):
+    if all_failed and all == bool(words):
         raise UsageError("--all-failed needs either deployments or --all", hint="list them: qoder deploy list")
 
 
-def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderError]:
+def _read(app: App, words: Sequence[str], *, as_list: bool) -> list[Run | QoderError]:
     """Return each run as it is now, or why it cannot be read. Raises UsageError for one that is there twice."""
-    ids = names.runs(typed, app)
+    ids = names.runs(words, app)
     seen: dict[str, str] = {}
-    for word in typed:
+    for word in words:
         id = ids[word]
         if isinstance(id, str) and id in seen:
             raise UsageError(f"run {id} is listed twice; nothing was started", hint="list it once")
@@ -163,7 +163,7 @@ def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderE
         except ApiError as error:
             return error
 
-    return list(in_order(read, typed))
+    return list(in_order(read, words))
 
 
 def _ordered(app: App, found: Run | QoderError, like: Order, *, again: bool) -> Order | QoderError:

@@ -14,14 +14,14 @@ from qoder_cli.nouns.views import session_fields
 _SESSION = NOUNS["session"]
 
 
-def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
+def found(words: Sequence[str], app: App) -> list[str | QoderError]:
     """Return the id of each session, or of each run's session, or the error. Raises UsageError."""
     from qoder_cli.commands.target import target_of
 
-    for word in typed:
+    for word in words:
         ids.run(word)  # check all before any request
     ids_or_errors: list[str | QoderError] = []
-    for word in typed:
+    for word in words:
         try:
             ids_or_errors.append(target_of(word, app).session_id)
         except QoderError as error:

@@ -130,9 +130,9 @@ def _token(app: App, is_piped: bool) -> str | None:
 
 def _body(app: App, typed: Raw, text: str | None, token: str | None) -> Raw:
     """Return the body; read all files before any request. Raises QoderError."""
-    read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
+    read: list[FileTyped] = [files.read_file(file, "--file") for file in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
-    resources = [starting.repository(each, token) for each in typed["repositories"] or ()]
+    resources = [starting.repository(repository, token) for repository in typed["repositories"] or ()]
     budget = budget_of(typed["budget"])
     body = _like(app, typed["like"], token) if typed["like"] is not None else {}
     model = typed["model"]
@@ -145,8 +145,8 @@ def _body(app: App, typed: Raw, text: str | None, token: str | None) -> Raw:
     elif "environment_id" not in body:
         body["environment_id"] = named.only_environment(app)
     if vaults := typed["vaults"]:
-        body["vault_ids"] = [named.id_of(app, NOUNS["vault"], each) for each in vaults]
-    resources += [starting.memory(app, each) for each in typed["memories"] or ()]
+        body["vault_ids"] = [named.id_of(app, NOUNS["vault"], vault) for vault in vaults]
+    resources += [starting.memory(app, memory) for memory in typed["memories"] or ()]
     resources += [files.resource_of(app, each) for each in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
@@ -155,12 +155,12 @@ def _body(app: App, typed: Raw, text: str | None, token: str | None) -> Raw:
     return {name: value for name, value in {**body, **budget, "title": typed["title"]}.items() if value}
 
 
-def _like(app: App, typed: str, token: str | None) -> Raw:
+def _like(app: App, word: str, token: str | None) -> Raw:
     from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.state import session_of
 
-    if ids.is_deployment(typed):
-        deployment = find_deployment(app, deployment_id_of(typed, app)).raw
+    if ids.is_deployment(word):
+        deployment = find_deployment(app, deployment_id_of(word, app)).raw
         return like(deployment, deployment.get("initial_events"), token)
-    session = session_of(app, target_of(typed, app).session_id)
+    session = session_of(app, target_of(word, app).session_id)
     return like(session, list(first_messages(app, str(session["id"]))), token)

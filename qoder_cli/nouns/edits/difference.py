@@ -64,7 +64,7 @@ class Secrets:
     def are_at(self, place: str) -> bool:
         """Return whether a secret is at a place, or in the text of the variables."""
         begins = f"{VARIABLES}."
-        return place in self._places or (place == VARIABLES and any(each.startswith(begins) for each in self._places))
+        return place in self._places or (place == VARIABLES and any(place.startswith(begins) for place in self._places))
 
     def _out_of_variables(self, text: str) -> str:
         pairs = assignments(text)

@@ -68,7 +68,7 @@ def _roster(multiagent: Any) -> Any:
     """Return agents that work together, each as an object."""
     if not isinstance(multiagent, dict) or not isinstance(multiagent.get("agents"), list):
         return multiagent
-    agents = [{"type": "agent", "id": each} if isinstance(each, str) else each for each in multiagent["agents"]]
+    agents = [{"type": "agent", "id": agent} if isinstance(agent, str) else agent for agent in multiagent["agents"]]
     return {**multiagent, "agents": agents}
 
 

@@ -257,7 +257,7 @@ class Applied(Result[Resource]):
             "name": Name(self.step.name if self.found else without_tokens(self.step.name)),
             "id": self.found and Id(self.found.id),
             "action": Status(self.action),
-            "changes": ", ".join(dict.fromkeys(each.field for each in self.step.changes)) or None,
+            "changes": ", ".join(dict.fromkeys(change.field for change in self.step.changes)) or None,
             "file": place and without_tokens(place),
             "error": self.error and self.error.type_name,
         }

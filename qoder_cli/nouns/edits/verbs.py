@@ -272,7 +272,7 @@ class Changes:
     def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
         """Return the error that decides the exit code, and tells of all."""
         error = deciding_error(results)
-        fine = sum(each.found is not None for each in results)
+        fine = sum(result.found is not None for result in results)
         so_far = f"{fine} of {len(results)} are {self.change.state}" if len(results) > 1 else None
         if self._signalled is None:
             return error and last_words(error, so_far, error.message)
