@@ -39,11 +39,11 @@ def split(word: str, option: str) -> tuple[str, str]:
 def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
     """Return the object for `-f key=text` and `-F key=json`. Raises UsageError."""
     body: dict[str, Any] = {}
-    for typed in texts:
-        name, text = split(typed, "-f")
+    for field in texts:
+        name, text = split(field, "-f")
         _put(body, name, text, "-f")
-    for typed in values:
-        name, text = split(typed, "-F")
+    for field in values:
+        name, text = split(field, "-F")
         try:
             _put(body, name, jsontext.parse(text), "-F")
         except ValueError as error:
@@ -89,8 +89,8 @@ def of_form(parts: Sequence[str]) -> Body:
 
     texts: dict[str, list[str]] = {}
     files: list[tuple[str, str, bytes]] = []
-    for typed in parts:
-        name, value = split(typed, "--form")
+    for part in parts:
+        name, value = split(part, "--form")
         if value.startswith("@"):
             path = PurePath(value[1:])
             whole = name.endswith("[]") and not path.is_absolute() and ".." not in path.parts

@@ -103,7 +103,7 @@ def _meaning_of(error: ApiError) -> Meaning:
 def explained(request: RawRequest, error: ApiError) -> ApiError:
     """Return an error with a better hint, if operations or options have one."""
     if isinstance(error, NotFound) or error.http_status == 405:
-        methods = " or ".join(each.method for each in of_path(request.path))
+        methods = " or ".join(operation.method for operation in of_path(request.path))
         if request.operation is None:
             allowed = f"this path takes {methods}" if methods else "no operation has this path"
             return error.with_(hint=f"{allowed}; to list the operations: qoder api --list")

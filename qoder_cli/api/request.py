@@ -120,7 +120,7 @@ def read_target(word: str, *, base_url: str, query: Sequence[str] = ()) -> tuple
     except ValueError:
         raise _no_path("has a query that is not UTF-8") from None
     params: dict[str, list[str]] = {}
-    for name, value in (*pairs, *(split(each, "--query") for each in query)):
+    for name, value in (*pairs, *(split(parameter, "--query") for parameter in query)):
         params.setdefault(name, []).append(value)
     return path, params
 

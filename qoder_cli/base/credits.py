@@ -29,10 +29,10 @@ def amount(value: object) -> Decimal | None:
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """Return the exact sum."""
-    found = Decimal(0)
+    whole = Decimal(0)
     for amount in amounts:
-        found = _EXACT.add(found, amount)
-    return found
+        whole = _EXACT.add(whole, amount)
+    return whole
 
 
 def share(amount: Decimal, count: int) -> Decimal:

@@ -70,14 +70,14 @@ else:
                 if os.tcgetpgrp(terminal) == os.getpgrp():
                     termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
-        def typed() -> bytes:
+        def read_typed() -> bytes:
             if not select.select([terminal], [], [], 0)[0]:
                 return b""
             return os.read(terminal, 1024)
 
         set_to(changed)
         try:
-            yield typed
+            yield read_typed
         finally:
             set_to(before)
 

@@ -115,18 +115,18 @@ def writable_by_others(path: str) -> Iterator[Path]:
     if sys.platform == "win32":
         return
     whole = Path(os.path.abspath(path))
-    for each in (whole, *whole.parents):
+    for folder in (whole, *whole.parents):
         try:
-            about = os.stat(each)
+            about = os.stat(folder)
         except OSError:
-            yield each
+            yield folder
             continue
         if stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX:
             continue  # there everybody can only replace what is theirs
         is_anothers = about.st_uid not in (0, os.geteuid()) and os.geteuid() != 0
         is_shared = bool(about.st_mode & stat.S_IWGRP) and not _is_private(about)
         if is_anothers or is_shared or about.st_mode & stat.S_IWOTH:
-            yield each
+            yield folder
 
 
 def _is_private(about: os.stat_result) -> bool:

@@ -202,11 +202,11 @@ class Pool(Generic[T, R]):
         self._hiring = threading.Lock()
         self.open: dict[T, list[R]] = {}  # what is not reported yet in the order given, with the result if it is there
 
-    def give(self, things: Iterable[T]) -> None:
-        things = list(things)
-        self.open.update((thing, []) for thing in things)
+    def give(self, tasks: Iterable[T]) -> None:
+        tasks = list(tasks)
+        self.open.update((task, []) for task in tasks)
         with self._hiring:
-            self._waiting.extend(things)
+            self._waiting.extend(tasks)
             new = min(self._at_a_time - self._threads, len(self._waiting))
             self._threads += new
         for _ in range(new):
@@ -226,29 +226,29 @@ class Pool(Generic[T, R]):
         until = self._clock.monotonic() + within
         while self._under_way and self._clock.monotonic() < until:
             self._clock.receive(self._inbox, TICK)  # what it holds is told of below
-        for thing, results in list(self.open.items()):
-            result = results[0] if results else give_up(thing)
-            self._report(thing, result)
+        for task, results in list(self.open.items()):
+            result = results[0] if results else give_up(task)
+            self._report(task, result)
 
-    def _report(self, thing: T, result: R) -> None:
-        if thing in self.open:
-            self._on_result(thing, result)
-            self.open.pop(thing)  # only now: a signal may come before, and it is reported again then
+    def _report(self, task: T, result: R) -> None:
+        if task in self.open:
+            self._on_result(task, result)
+            self.open.pop(task)  # only now: a signal may come before, and it is reported again then
 
     def _work_off(self) -> None:
         while True:
             with self._hiring:
                 self._under_way += 1  # before it is taken, for `stop` asks after it has left nothing to take
                 try:
-                    thing = self._waiting.popleft()
+                    task = self._waiting.popleft()
                 except IndexError:
                     self._under_way -= 1
                     self._threads -= 1
                     return
             try:
-                result = self._work(thing)
-                self.open.get(thing, []).append(result)
-                news: Callable[[], None] = partial(self._report, thing, result)
+                result = self._work(task)
+                self.open.get(task, []).append(result)
+                news: Callable[[], None] = partial(self._report, task, result)
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
                 news = partial(throw, bug)
             with self._hiring:

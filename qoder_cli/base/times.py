@@ -69,19 +69,19 @@ def parse_when(text: str, *, option: str, now: float, latest: float) -> datetime
     `now` is in unix seconds; what comes after `latest` is the future. A date is its local midnight; a time without a
     zone is local. Raises UsageError, naming `option`, for anything else, also a bare number and the future.
     """
-    typed = text.strip()
-    shown = f"{option} {typed[:60]!a}"
-    if typed.isascii() and typed.isdigit():
+    written = text.strip()
+    shown = f"{option} {written[:60]!a}"
+    if written.isascii() and written.isdigit():
         raise UsageError(f"{shown} needs a unit", hint=_HINT)
-    age = re.fullmatch(_AGE, typed, re.ASCII)
-    if not typed or not (age or re.fullmatch(_TIME, typed, re.ASCII)):
+    age = re.fullmatch(_AGE, written, re.ASCII)
+    if not written or not (age or re.fullmatch(_TIME, written, re.ASCII)):
         raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
     try:
         if age:
             units = {unit: int(part) for unit, part in age.groupdict("0").items()}
             moment = datetime.fromtimestamp(now, UTC) - timedelta(**units)
         else:
-            moment = datetime.fromisoformat(typed.upper()).astimezone()
+            moment = datetime.fromisoformat(written.upper()).astimezone()
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
     if moment.timestamp() > latest:

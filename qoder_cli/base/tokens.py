@@ -71,16 +71,16 @@ def encoded(secret: str) -> tuple[str, ...]:
     from binascii import b2a_base64  # cheaper than the modules around it: every command comes by here
 
     data = secret.encode("utf-8", "replace")
-    found = [data.hex(), data.hex().upper()]
+    spellings = [data.hex(), data.hex().upper()]
     for case in ("02x", "02X"):
-        found += ["".join(f"%{byte:{case}}" for byte in data)]
-        found += ["".join(chr(byte) if byte in _UNRESERVED else f"%{byte:{case}}" for byte in data)]
+        spellings += ["".join(f"%{byte:{case}}" for byte in data)]
+        spellings += ["".join(chr(byte) if byte in _UNRESERVED else f"%{byte:{case}}" for byte in data)]
     for before in range(3):
         code = b2a_base64(bytes(before) + data, newline=False).decode().rstrip("=")
         core = code[(before * 8 + 5) // 6 :]  # what stands before shares the first character
         core = core[: len(core) - bool((len(data) + before) % 3)]
-        found += [core, core.translate(str.maketrans("+/", "-_"))]
-    return tuple(found)
+        spellings += [core, core.translate(str.maketrans("+/", "-_"))]
+    return tuple(spellings)
 
 
 def shown(value: Any) -> Any:

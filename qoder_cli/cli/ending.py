@@ -119,8 +119,8 @@ def notify_of_end(app: App, failure: Exception | None) -> None:
         notify(app, _event([item]), data)
     else:
         items = [
-            tracked.items.get(number) or Ended(typed, None, error, attempted=number in tracked.ids)
-            for number, typed in enumerate(tracked.typed)
+            tracked.items.get(number) or Ended(word, None, error, attempted=number in tracked.ids)
+            for number, word in enumerate(tracked.typed)
         ]
         notify(app, _event(items), [item.named(app).as_json() for item in items])
 

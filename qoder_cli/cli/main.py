@@ -245,10 +245,10 @@ class Tree(TyperGroup):
     def _meant(self, args: list[str]) -> tuple[str, list[str]]:
         """Return the command that is meant, and the words behind it."""
         if args[0] not in self._listed:
-            for typed in (2, 1):
-                if understood := self._understood.get(" ".join(args[:typed])):
+            for count in (2, 1):
+                if understood := self._understood.get(" ".join(args[:count])):
                     name, *more = understood.split()
-                    return name, [*more, *args[typed:]]
+                    return name, [*more, *args[count:]]
         return args[0], args[1:]
 
     def listed_commands(self) -> list[tuple[str, str]]:
@@ -291,7 +291,7 @@ def _in_full(command: Any, args: list[str]) -> list[str]:
             full.append(f"{name}={DEFAULT_VALUES[name]}")
         elif param.multiple and hasattr(param.type, "choices") and "," in (value if is_bound else "".join(words[:1])):
             values = value if is_bound else words.pop(0)
-            full += [f"{name}={each}" for each in values.split(",")]
+            full += [f"{name}={one_value}" for one_value in values.split(",")]
         else:
             full.append(f"{name}{is_bound}{value}")
             if not is_bound and not param.is_flag and "=" in "".join(words[:1]):
@@ -350,8 +350,8 @@ def commands_of(module: str) -> Mapping[str, Any]:
     if find_spec(module) is None:
         commands: Mapping[str, Any] = named_at("qoder_cli.commands.generic:commands")(module.rpartition(".")[2])
         return commands
-    found: Mapping[str, Any] = import_module(module).COMMANDS
-    return found
+    by_name: Mapping[str, Any] = import_module(module).COMMANDS
+    return by_name
 
 
 def _summary(command: Any) -> str:

@@ -47,15 +47,15 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
     parameters: list[tuple[str, Any, Any]] = []
     for name, parameter in own.items():
         if options := folded.get(name):
-            parameters += [each for each in fields_of(options) if each[0] not in own]
+            parameters += [own_parameter for own_parameter in fields_of(options) if own_parameter[0] not in own]
         elif name not in ("app", "ctx"):
             parameters.append((name, parameter.annotation, parameter.default))
 
-    def run(ctx: typer.Context, **typed: Any) -> Any:
+    def run(ctx: typer.Context, **values_typed: Any) -> Any:
         for name, options in folded.items():
-            values = {field: typed.pop(field) for field in options._fields if field not in own}
-            typed[name] = options(**dict.fromkeys(options._fields) | values)
-        return command(ctx.obj if "app" in own else ctx, **typed)
+            values = {field: values_typed.pop(field) for field in options._fields if field not in own}
+            values_typed[name] = options(**dict.fromkeys(options._fields) | values)
+        return command(ctx.obj if "app" in own else ctx, **values_typed)
 
     return declared(run, command.__doc__ or "", parameters)
 
@@ -100,8 +100,8 @@ class Later:
 def named_at(name: str) -> Callable[..., Any]:
     """Return the function that a text names, `module:function`; it is imported now."""
     module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
+    function_named: Callable[..., Any] = getattr(import_module(module), function)
+    return function_named
 
 
 def _offered(name: str) -> Callable[..., Any]:
@@ -228,8 +228,8 @@ def wanted_of(
     if several:
         import_module("qoder_cli.cli.several")
 
-    typed, follow, result, timeout, on_ask, policy, notify = waiting
-    wait = wait or typed or follow or result
+    deciding, follow, result, timeout, on_ask, policy, notify = waiting
+    wait = wait or deciding or follow or result
     given = {"--require-satisfied": require_satisfied, "--on-ask": on_ask, "--policy": policy, "--notify": notify}
     for option, value in given.items():
         if value and not wait:

@@ -43,7 +43,7 @@ class AgentFields(NamedTuple):
     file: Text = editing.FILE
 
 
-def create(app: App, typed: AgentFields, making: editing.Making) -> None:
+def create(app: App, options: AgentFields, making: editing.Making) -> None:
     """Create an agent.
 
     Requires --name and --model, as options or in a file. Without --tools it
@@ -54,13 +54,13 @@ def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash"""
     making.check()
-    body = _body(app, "create", typed._asdict())
+    body = _body(app, "create", options._asdict())
     if "tools" not in body:
         names = [str(mcp_server.get("name")) for mcp_server in map(mapping, body.get("mcp_servers", ()))]
         body["tools"] = with_toolsets([{"type": TOOLSET}], names)
-        if typed.tools is None:
+        if options.tools is None:
             app.progress.note("tools: all (--tools chooses them)")
-    body |= _arrays(app, typed._asdict(), body)
+    body |= _arrays(app, options._asdict(), body)
     if names := unusable(body.get("mcp_servers"), body["tools"]):
         app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
     editing.create(app, _AGENT, body, making)
@@ -70,7 +70,7 @@ def update(
     ctx: typer.Context,
     agent: str = generic.one_argument(_AGENT),
     *,
-    typed: AgentFields,
+    options: AgentFields,
     dry_run: bool = editing.DRY_RUN,
     remove_metadata: Texts = editing.REMOVE_METADATA,
     remove_mcp: Texts = several("--remove-mcp", "NAME", "Remove an MCP server and its tools."),
@@ -90,9 +90,9 @@ def update(
       qoder agent update writer --tools Bash,Read --ask Bash --dry-run"""
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
-    if both := set(agents.servers_typed(typed.mcp)) & set(remove_mcp or ()):
+    if both := set(agents.servers_typed(options.mcp)) & set(remove_mcp or ()):
         raise UsageError(f"--mcp and --remove-mcp both name {min(both)[:60]!r}", hint="give only one of them")
-    has_change = any((body, typed.tools, typed.ask, typed.mcp, typed.skills, remove_mcp, remove_skills))
+    has_change = any((body, options.tools, options.ask, options.mcp, options.skills, remove_mcp, remove_skills))
     current = editing.read_current(app, _AGENT, agent, has_change=has_change)
     meant, there = body.pop("version", None), current.get("version")
     if meant not in (None, there):
@@ -121,48 +121,50 @@ def _note_pins(app: App, agent: Raw) -> None:
     except ApiError as error:
         app.progress.note(f"could not tell which deployments stay at an older version: {error.message}")
         return
-    found = filter(None, map(Deployment.read, page["data"]))
+    deployments = filter(None, map(Deployment.read, page["data"]))
     pinned = [
-        each
-        for each in found
-        if not each.archived_at
-        and mapping(each.raw.get("agent")).get("id") == id
-        and mapping(each.raw.get("agent")).get("version") != version
+        deployment
+        for deployment in deployments
+        if not deployment.archived_at
+        and mapping(deployment.raw.get("agent")).get("id") == id
+        and mapping(deployment.raw.get("agent")).get("version") != version
     ]
     if pinned:
-        names = few([called(each.name or each.id, each.id) for each in pinned], _NAMED)
+        names = few([called(deployment.name or deployment.id, deployment.id) for deployment in pinned], _NAMED)
         app.progress.note(f"not at version {version} yet, because they pin another: {names}")
-        commands = [shlex.join(app.command("deploy", "update", each.id, "--agent", id)) for each in pinned[:_NAMED]]
+        commands = [
+            shlex.join(app.command("deploy", "update", deployment.id, "--agent", id)) for deployment in pinned[:_NAMED]
+        ]
         app.progress.note(f"to move {'it' if len(pinned) == 1 else 'them'}: {'; '.join(commands)}")
     if next_cursor(page):
         app.progress.note(f"only {len(page['data'])} of its deployments were looked at; qoder deploy list --agent {id}")
 
 
-def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
+def _body(app: App, verb: str, options: Mapping[str, Any]) -> Raw:
     """Return what a file and plain options say. Raises UsageError."""
     for name in ("tools", "ask"):
-        agents.tool_names(f"--{name}", typed[name])
-    system = editing.text_typed(app, "--system", typed["system"], typed["file"])
-    return editing.body_of(app, _AGENT, verb, typed, "name", "model", "description", system=system)
+        agents.tool_names(f"--{name}", options[name])
+    system = editing.text_typed(app, "--system", options["system"], options["file"])
+    return editing.body_of(app, _AGENT, verb, options, "name", "model", "description", system=system)
 
 
-def _arrays(app: App, typed: Mapping[str, Any], current: Mapping[str, Any]) -> Raw:
+def _arrays(app: App, options: Mapping[str, Any], current: Mapping[str, Any]) -> Raw:
     """Return the arrays that options change, whole. Raises UsageError, ApiError."""
-    found: Raw = {}
+    arrays: Raw = {}
     tools = current.get("tools")
-    enabled, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
+    enabled, asks = (agents.tool_names(f"--{name}", options[name]) for name in ("tools", "ask"))
     if enabled or asks:
-        found["tools"] = tools = agents.with_tools(tools, enabled, asks)
-    if added := agents.servers_typed(typed["mcp"]):
-        found["mcp_servers"], found["tools"] = agents.with_servers(current.get("mcp_servers"), tools, added)
-    if typed["skills"]:
-        found["skills"] = agents.with_skills(app, current.get("skills"), typed["skills"])
-    if names := typed.get("remove_mcp"):
-        servers, tools = found.get("mcp_servers", current.get("mcp_servers")), found.get("tools", tools)
-        found["mcp_servers"], found["tools"] = agents.without_servers(servers, tools, names)
-    if names := typed.get("remove_skills"):
-        found["skills"] = agents.without_skills(app, found.get("skills", current.get("skills")), names)
-    return found
+        arrays["tools"] = tools = agents.with_tools(tools, enabled, asks)
+    if added := agents.servers_typed(options["mcp"]):
+        arrays["mcp_servers"], arrays["tools"] = agents.with_servers(current.get("mcp_servers"), tools, added)
+    if options["skills"]:
+        arrays["skills"] = agents.with_skills(app, current.get("skills"), options["skills"])
+    if names := options.get("remove_mcp"):
+        servers, tools = arrays.get("mcp_servers", current.get("mcp_servers")), arrays.get("tools", tools)
+        arrays["mcp_servers"], arrays["tools"] = agents.without_servers(servers, tools, names)
+    if names := options.get("remove_skills"):
+        arrays["skills"] = agents.without_skills(app, arrays.get("skills", current.get("skills")), names)
+    return arrays
 
 
 COMMANDS = generic.commands("agent", create=create, update=update)

@@ -70,19 +70,19 @@ def api(
     nothing, 9 if unknown."""
     if list_:
         return _list(app, [word for word in (method, path, *(words or [])) if word])
-    typed = _method(method, path, words)
-    body = _body(app, typed, text_fields or [], json_fields or [], input, form or [])
+    verb = _method(method, path, words)
+    body = _body(app, verb, text_fields or [], json_fields or [], input, form or [])
     own = read_headers(header or [])
     if body is not None and "content-type" in own and not body.kind.endswith("json"):
         raise UsageError("--header cannot set the content-type of a form", hint="drop the header")
     if idempotency_key is not None:
-        if typed == "GET":
+        if verb == "GET":
             raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
         from qoder_cli.base.ids import check_key
 
         idempotency_key = check_key(idempotency_key, app.keep_secrets(app.settings.token))
     below, params = read_target(path or "", base_url=app.settings.base_url, query=query or [])
-    request = RawRequest(typed, below, params, body, own, idempotency_key)
+    request = RawRequest(verb, below, params, body, own, idempotency_key)
     is_no_list = request.operation is not None and request.operation.kind != "page"
     if paginate and (request.is_write or request.is_stream or is_no_list):
         raise UsageError("--paginate only works for a GET of a list", hint="drop it")
@@ -118,19 +118,19 @@ class OperationData(TypedDict):
 
 
 def _list(app: App, words: list[str]) -> None:
-    found = list(search(words))
+    operations = list(search(words))
     app.output.records(
         [
-            {"method": each.method, "path": Words(each.path, least=70), "id": each.id, "kind": each.kind}
-            | {"query": ",".join(each.query) or None, "body": ",".join(each.body) or None}
-            | {"command": " ".join(("qoder", *each.command))}
-            for each in found
+            {"method": row.method, "path": Words(row.path, least=70), "id": row.id, "kind": row.kind}
+            | {"query": ",".join(row.query) or None, "body": ",".join(row.body) or None}
+            | {"command": " ".join(("qoder", *row.command))}
+            for row in operations
         ],
-        data=[data_of(OperationData, operation) for operation in found],
+        data=[data_of(OperationData, operation) for operation in operations],
         id="id",
         first=("path", "method", "command", "id", "kind", "query", "body"),
     )
-    if not found:
+    if not operations:
         app.progress.note("note: no endpoint matches all of these words (searched id, method and path)")
 
 
@@ -153,11 +153,11 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
 def _body(
     app: App, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
 ) -> Body | None:
-    typed = {"-f or -F": texts + values, "--input": input, "--form": form}
+    sources = {"-f or -F": texts + values, "--input": input, "--form": form}
     if input == "":
         raise UsageError("--input is empty", hint="give a file, or - for standard input")
-    exclude(typed)
-    given = any(typed.values())
+    exclude(sources)
+    given = any(sources.values())
     if given and method not in WITH_BODY:
         raise UsageError(f"{method} requests have no body", hint="use --query NAME=VALUE")
     if not given:

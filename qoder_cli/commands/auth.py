@@ -196,12 +196,12 @@ def token(
     if app.out.is_terminal and not yes:
         raise UsageError("a token would be shown on the terminal", hint="pipe it, or pass --yes")
     account = app.client.account
-    found = settings.token or ""
+    token_text = settings.token or ""
     if account is not None:
-        found = account.exchange(seconds).value
+        token_text = account.exchange(seconds).value
     if is_on(app.env, "GITHUB_ACTIONS"):
-        app.err.write_exactly(f"::add-mask::{found}\n".encode())  # not veiled, so that runner hides it
-    app.out.write_exactly(found + "\n")
+        app.err.write_exactly(f"::add-mask::{token_text}\n".encode())  # not veiled, so that runner hides it
+    app.out.write_exactly(token_text + "\n")
 
 
 def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) -> None:

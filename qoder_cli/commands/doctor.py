@@ -59,8 +59,8 @@ def _findings(app: App, *, offline: bool, probe: bool) -> Iterator[Finding]:
 
     env = app.env
     yield from checks.version()
-    settings, found = checks.settings(app)
-    yield from found
+    settings, of_settings = checks.settings(app)
+    yield from of_settings
     if settings is not None:
         yield checks.proxy(settings, env)
         yield checks.certificates(env)

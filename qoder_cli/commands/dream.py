@@ -70,29 +70,29 @@ def create(
 
 def _wait(app: App, dream: Raw, limits: Limits) -> None:
     """Wait for a dream to end, and print it. Raises RunFailed, WaitTimeout, Interrupted, ApiError."""
-    deadline, found = Deadline(app.clock, limits), dream
+    deadline, current = Deadline(app.clock, limits), dream
     deadline.start()
     again: Raw = {"hint": "to see it", "next": app.looking("dream", "get", str(dream["id"]))}
     stopped: QoderError | None = None
     try:
         for pause in doubling(*_PAUSES):
-            if _has_ended(found):
+            if _has_ended(current):
                 break
             if deadline.left() <= 0:
-                stopped = WaitTimeout(f"timed out; dream {dream['id']} is still {found.get('status')}", **again)
+                stopped = WaitTimeout(f"timed out; dream {dream['id']} is still {current.get('status')}", **again)
                 break
             app.clock.sleep(min(pause, deadline.left()))
-            found = read(app.client, target_of(_DREAM, str(dream["id"])))
+            current = read(app.client, target_of(_DREAM, str(dream["id"])))
     except Signalled as signalled:
         stopped = signalled.in_words(f"stopped waiting; dream {dream['id']} keeps running", **again)
     except ApiError as error:
         stopped = LostSight(f"lost track of dream {dream['id']}: {error.message}", cause=error, **again)
-    show(app, _DREAM, found)
+    show(app, _DREAM, current)
     if stopped is not None:
         raise stopped
-    status = found.get("status")
+    status = current.get("status")
     if status != "completed":
-        why = text(mapping(found.get("error")).get("message"))
+        why = text(mapping(current.get("error")).get("message"))
         became = {"failed": "failed", "canceled": "was cancelled"}
         unrecognised = f"ended with the unrecognised status {status!r}: treated as failed"
         message = f"dream {dream['id']} {became.get(str(status), unrecognised)}"

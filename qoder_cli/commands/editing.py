@@ -106,16 +106,16 @@ def text_typed(app: App, option: str, word: str | None, file: str | None) -> str
     return text_of(word, stdin=app.stdin, option=option)
 
 
-def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: str, **own: Any) -> Raw:
+def body_of(app: App, noun: Noun, verb: str, given: Mapping[str, Any], *plain: str, **own: Any) -> Raw:
     """Return the body from file, `plain` options, `own` fields. Raises UsageError."""
-    options = {name: typed[name] for name in plain} | own
-    if "metadata" in typed:
-        options["metadata"] = bodies.metadata_change(typed["metadata"], typed.get("remove_metadata"))
-    if file := typed.get("file"):
+    options = {name: given[name] for name in plain} | own
+    if "metadata" in given:
+        options["metadata"] = bodies.metadata_change(given["metadata"], given.get("remove_metadata"))
+    if file := given.get("file"):
         from qoder_cli.stack.fence import check_file
 
         check_file(app, file)
-    return bodies.body_of(app, noun, verb, options, file=typed.get("file"))
+    return bodies.body_of(app, noun, verb, options, file=given.get("file"))
 
 
 def budget_of(word: str | None, is_none: bool = False) -> Raw:
@@ -134,8 +134,8 @@ def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
     from qoder_cli.http.redact import by_name
 
     step = Step(noun=noun, form=form_of(noun), wanted=body)
-    if found := taken(app, noun, name_of(body), making, step):
-        show(app, noun, found)
+    if existing := taken(app, noun, name_of(body), making, step):
+        show(app, noun, existing)
         return
     if making.dry_run:
         app.progress.note(f"the {noun.called} that would be created{app.client.settings.whereabouts}")
@@ -175,17 +175,17 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
     if making.allow_duplicate or not name or not noun.naming.has_name:
         return None
     try:
-        [found] = holders(app, noun, name)
+        [rows] = holders(app, noun, name)
     except NoResponse as error:
         raise error.with_(hint=error.hint or "--allow-duplicate creates it without asking") from None
-    if not found:
+    if not rows:
         return None
-    these = few([str(each["id"]) for each in found])
-    if not making.if_missing or len(found) > 1:
+    these = few([str(row["id"]) for row in rows])
+    if not making.if_missing or len(rows) > 1:
         exists, hint = f"{a(noun.called)} named {name!r} already exists", "choose another name, or pass --if-missing"
-        if len(found) > 1:
-            exists, hint = f"{len(found)} {noun.plural} named {name!r} already exist", "choose another name"
-        look = app.looking(*words_of(noun, "get", str(found[0]["id"])))
+        if len(rows) > 1:
+            exists, hint = f"{len(rows)} {noun.plural} named {name!r} already exist", "choose another name"
+        look = app.looking(*words_of(noun, "get", str(rows[0]["id"])))
         raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see the existing one", next=look)
     existing = read(app.client, target_of(noun, these), fresh=True)  # a list may have what is gone
     app.progress.note(f"{noun.called} {name} is there already ({these}); nothing was created")

@@ -54,8 +54,8 @@ def export(
     exported = exporter.all()
     folder = prepare_folder(output_dir)
     kept, rows = [], []
-    for thing, became, differing in write(exported, folder, is_forced=force):
-        rows.append(thing.as_json(became, output_dir if output_dir != "." else ""))
+    for item, became, differing in write(exported, folder, is_forced=force):
+        rows.append(item.as_json(became, output_dir if output_dir != "." else ""))
         kept += differing
     if stack is not None and put_root(folder, stack):
         app.progress.warn(f"{folder / 'qoder.yaml'} is kept as it is; this is the stack {stack}")

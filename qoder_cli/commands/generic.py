@@ -113,14 +113,14 @@ def parent_argument(noun: Noun) -> list[Parameter]:
     return []
 
 
-def parents_typed(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
+def parents_typed(app: App, noun: Noun, given: Raw) -> tuple[str, ...]:
     """Take the parent out of what was typed. Raises QoderError, for what can be no such thing before any request."""
     parent = parent_of(noun)
-    if "thing" in typed and not noun.naming.found_by:
-        Names.among(noun, [typed["thing"]])
+    if "thing" in given and not noun.naming.found_by:
+        Names.among(noun, [given["thing"]])
     if parent is None:
         return ()
-    word = typed.pop("parent")
+    word = given.pop("parent")
     return (one_found(app, parent, word),)
 
 
@@ -128,10 +128,10 @@ def one_found(app: App, noun: Noun, word: str) -> str:
     """Return the id of what was typed. Raises QoderError."""
     if not noun.naming.found_by:
         return id_of(app, noun, word)
-    [found] = named_at(noun.naming.found_by)([word], app)
-    if isinstance(found, QoderError):
-        raise found
-    return str(found)
+    [id_or_error] = named_at(noun.naming.found_by)([word], app)
+    if isinstance(id_or_error, QoderError):
+        raise id_or_error
+    return str(id_or_error)
 
 
 def _example(noun: Noun, verb: str, *rest: str) -> str:
@@ -153,7 +153,7 @@ def list_command(noun: Noun) -> Callable[..., Any]:
     parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.listing.is_paged else ()), *_VIEWING]
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.listing.is_paged else "")
     doc = _doc(f"{first}.", "", _example(noun, "list"))
-    return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
+    return declared(lambda ctx, **given: _list(ctx.obj, noun, listed, given), doc, parameters)
 
 
 def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
@@ -170,29 +170,29 @@ def _doc(first: str, about: str, *examples: str) -> str:
     return "\n  ".join(["\n\n".join(filter(None, (first, about, "Examples:"))), *examples])
 
 
-def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
-    view = view_typed(app, typed, noun.listing.columns)
-    window = Window.read(typed.get("since"), typed.get("until"), app=app)
-    parents = parents_typed(app, noun, typed)
-    wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.listing.is_paged), bounded=window != ALWAYS)
+def _list(app: App, noun: Noun, listed: Operation, given: Raw) -> None:
+    view = view_typed(app, given, noun.listing.columns)
+    window = Window.read(given.get("since"), given.get("until"), app=app)
+    parents = parents_typed(app, noun, given)
+    wanted = rows_wanted(given.get("limit"), all=given.get("all", not noun.listing.is_paged), bounded=window != ALWAYS)
     for field, words in (("deployment", "deploy"), ("agent", "agent")):
-        if typed.get(field) is not None:
-            typed[field] = id_of(app, NOUNS[words], typed[field])
-    view.show(lambda: _look(app, noun, listed, typed, parents, wanted))
+        if given.get(field) is not None:
+            given[field] = id_of(app, NOUNS[words], given[field])
+    view.show(lambda: _look(app, noun, listed, given, parents, wanted))
 
 
-def view_typed(app: App, typed: Raw, columns: Sequence[str]) -> View:
+def view_typed(app: App, given: Raw, columns: Sequence[str]) -> View:
     """Take the way to look at a list out of what was typed. Raises UsageError."""
-    return View(app, Viewing(*(typed.pop(field) for field in Viewing._fields)), columns)
+    return View(app, Viewing(*(given.pop(field) for field in Viewing._fields)), columns)
 
 
-def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence[str], wanted: int | None) -> None:
+def _look(app: App, noun: Noun, listed: Operation, given: Raw, parents: Sequence[str], wanted: int | None) -> None:
     """Print a list as it is now."""
-    began, window = app.server_now, Window.read(typed.get("since"), typed.get("until"), app=app)
-    statuses, name = typed.get("status"), typed.get("name")
-    places = [each for each in _PLACES if typed.get(each) is not None]
-    only_archived = bool(typed.get("archived"))
-    typed = {**typed, "include_archived": typed.get("include_archived", True) or only_archived}
+    began, window = app.server_now, Window.read(given.get("since"), given.get("until"), app=app)
+    statuses, name = given.get("status"), given.get("name")
+    places = [field for field in _PLACES if given.get(field) is not None]
+    only_archived = bool(given.get("archived"))
+    given = {**given, "include_archived": given.get("include_archived", True) or only_archived}
     if isinstance(statuses, str):
         statuses = [statuses]
     seen: list[Kept] = []  # what is remembered
@@ -201,17 +201,17 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
         if len(seen) < MOST_KEPT:
             seen.append(kept(raw))
         return (
-            (typed.get("include_archived", True) or not text(raw.get("archived_at")))
+            (given.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not only_archived or text(raw.get("archived_at")) is not None)
             and (not statuses or raw.get("status") in statuses)
             and (name is None or name.lower() in (name_of(raw) or "").lower())
-            and all(typed[place] in [found_at(raw, at) for at in _PLACES[place]] for place in places)
+            and all(given[place] in [found_at(raw, at) for at in _PLACES[place]] for place in places)
             and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
-    sent = {**typed, **window.query("since", "until", slack=ROUNDED)}
-    taken = {of: each for each, (of, *_) in reversed(FILTERS.items()) if each in listed.query}
-    query: Raw = {each: sent[of] for of, each in taken.items() if sent.get(of)}
+    sent = {**given, **window.query("since", "until", slack=ROUNDED)}
+    taken = {of: field for field, (of, *_) in reversed(FILTERS.items()) if field in listed.query}
+    query: Raw = {field: sent[of] for of, field in taken.items() if sent.get(of)}
     if query.keys() >= {"status", "include_archived"}:  # the API does not take both (api.md#deployments)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]
@@ -220,9 +220,9 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
         query["limit"] = LARGEST_PAGE
     is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches, sure=not filtered_here)
     is_ahead = began - app.server_now > CLOCK_AHEAD
-    if is_ahead and window != Window.read(typed.get("since"), typed.get("until"), app=app):  # so, it was an age
+    if is_ahead and window != Window.read(given.get("since"), given.get("until"), app=app):  # so, it was an age
         app.progress.warn("this machine's clock is ahead of the server's: some may be missing; give a time in UTC")
-    is_filtered = parents or any(typed.get(name) for name, *_ in FILTERS.values() if name != "include_archived")
+    is_filtered = parents or any(given.get(name) for name, *_ in FILTERS.values() if name != "include_archived")
     remember(app.store, app.settings, noun.words, seen, whole=is_whole and not is_filtered)
 
 
@@ -257,9 +257,9 @@ def get_command(noun: Noun) -> Callable[..., Any]:
         parameters.append(_version("This version instead of the latest."))
     doc = _doc(f"Show {ids.a(noun.called)}.", "", _example(noun, "get", noun.naming.sample))
 
-    def get(ctx: typer.Context, **typed: Any) -> None:
-        parents = parents_typed(ctx.obj, noun, typed)
-        raw = read_one(ctx.obj, noun, typed["thing"], *parents, version=typed.get("version"))
+    def get(ctx: typer.Context, **given: Any) -> None:
+        parents = parents_typed(ctx.obj, noun, given)
+        raw = read_one(ctx.obj, noun, given["thing"], *parents, version=given.get("version"))
         show(ctx.obj, noun, raw)
 
     return declared(get, doc, parameters)
@@ -314,22 +314,22 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
     else:
         parameters += [("dry_run", bool, editing.DRY_RUN)]
 
-    def edit(ctx: typer.Context, **typed: Any) -> None:
-        making = editing.Making(*(typed.get(field, False) for field in editing.Making._fields))
+    def edit(ctx: typer.Context, **given: Any) -> None:
+        making = editing.Making(*(given.get(field, False) for field in editing.Making._fields))
         making.check()
-        fields: Raw = {field: typed[name] for field, name in plain.items()}
+        fields: Raw = {field: given[name] for field, name in plain.items()}
         if has_budget:
-            fields |= editing.budget_of(typed["budget"], typed["no_budget"])
-        body = editing.body_of(ctx.obj, noun, verb, typed, **fields)
-        if typed.get("no_budget"):
+            fields |= editing.budget_of(given["budget"], given["no_budget"])
+        body = editing.body_of(ctx.obj, noun, verb, given, **fields)
+        if given.get("no_budget"):
             body["budget"] = None
         if is_new:
             return editing.create(ctx.obj, noun, body, making)
-        thing, parents = typed["thing"], parents_typed(ctx.obj, noun, typed)
+        word, parents = given["thing"], parents_typed(ctx.obj, noun, given)
         if noun.naming.found_by and body:
-            thing = one_found(ctx.obj, noun, thing)
-        current = editing.read_current(ctx.obj, noun, thing, *parents, has_change=bool(body))
-        editing.update(ctx, noun, current, body, *parents, dry_run=typed["dry_run"])
+            word = one_found(ctx.obj, noun, word)
+        current = editing.read_current(ctx.obj, noun, word, *parents, has_change=bool(body))
+        editing.update(ctx, noun, current, body, *parents, dry_run=given["dry_run"])
 
     return declared(edit, doc, parameters)
 
@@ -360,7 +360,7 @@ def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(_version("Only this version, of one."))
     parameters += [("yes", bool, options.YES), ("allow_empty", bool, options.ALLOW_EMPTY)]
-    return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
+    return declared(lambda ctx, **given: _change(ctx.obj, noun, verb, given), doc, parameters)
 
 
 def _forever(change: Change) -> str:
@@ -378,12 +378,12 @@ def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
     return about[verb]
 
 
-def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
+def _change(app: App, noun: Noun, verb: str, given: Raw) -> None:
     change, about = _change_of(noun, verb)
-    things, version = typed["things"], typed.get("version")
-    need_a_yes(app, change, typed["yes"])
+    words, version = given["things"], given.get("version")
+    need_a_yes(app, change, given["yes"])
     # All names are looked up first: a wrong one changes nothing.
-    targets = things_named(app, noun, things, typed, allow_empty=typed["allow_empty"])
+    targets = things_named(app, noun, words, given, allow_empty=given["allow_empty"])
     if version is not None:
         if len(targets) > 1:
             raise UsageError(f"--version is that of one {noun.called}", hint="name one")
@@ -404,7 +404,7 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
     if about.startswith("The API refuses "):  # what else is said about it would be true if it had been done
         why = about[:1].lower() + about[1:].rstrip(".")
     refused = "; ".join(filter(None, (archive, why)))
-    many, yes = is_list(things), typed["yes"]
+    many, yes = is_list(words), given["yes"]
     change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused=refused)
 
 
@@ -415,23 +415,23 @@ def need_a_yes(app: App, change: Change, yes: bool) -> None:
 
 
 def things_named(
-    app: App, noun: Noun, typed: Sequence[str], others: Raw | None = None, *, allow_empty: bool = False
+    app: App, noun: Noun, given: Sequence[str], others: Raw | None = None, *, allow_empty: bool = False
 ) -> list[Named]:
     """Return the things typed; one named is read. What holds them is among the `others` typed. Raises QoderError."""
-    words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
+    words = named(given, app, what=noun.plural, allow_empty=allow_empty)
     if noun.naming.found_by:
         ids = zip(words, named_at(noun.naming.found_by)(words, app), strict=True)
         return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in ids]
     Names.among(noun, words)  # check all before any request
     parents = parents_typed(app, noun, others or {})
     names = Names(app, *parents, archived=True)
-    found: list[Named] = []
+    targets: list[Named] = []
     for word in words:
         target = target_of(noun, *parents, names.id_of(noun, word))
         if word != target.id:
             read_named(app, noun, word, target, fresh=True)
-        found.append((word, target))
-    return found
+        targets.append((word, target))
+    return targets
 
 
 def change_things(

@@ -129,8 +129,8 @@ def _pages_on(word: str, root: Any) -> list[str]:
     headings = {name: "\n".join(re.findall("^#.*", text, re.MULTILINE)) for name, text in texts.items()}
     names = {name: name.replace("-", " ") for name in (*TOPICS, *PAGES)}
     for where in (names, headings, texts):
-        if found := [name for name in where if times(where[name])]:
-            return sorted(found, key=lambda name: -times(where[name]))
+        if pages := [name for name in where if times(where[name])]:
+            return sorted(pages, key=lambda name: -times(where[name]))
     return []
 
 
@@ -247,7 +247,7 @@ def _words(words: Sequence[str]) -> str:
 
 
 def _listed(those: Iterable[Named], width: int) -> str:
-    return "".join(_row(f"{', '.join(each.names):<{width - 2}}  ", each.meaning, width) for each in those)
+    return "".join(_row(f"{', '.join(named.names):<{width - 2}}  ", named.meaning, width) for named in those)
 
 
 def _row(name: str, meaning: str, width: int | None = None) -> str:

@@ -72,7 +72,7 @@ def init(
     written, kept = put(path, begun, is_forced=force)
     for name in kept:
         app.progress.note(f"{path / name} is kept as it is")
-    rows: list[FileData] = [{"file": str(path / each), "action": "written"} for each in written]
+    rows: list[FileData] = [{"file": str(path / file), "action": "written"} for file in written]
     app.output.records([dict(row) for row in rows], id="file", first=("file", "action"))
     commands = commands_for(chosen, folder)
     if not sandbox:

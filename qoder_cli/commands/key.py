@@ -136,10 +136,10 @@ def get(app: App, key: str = _KEY) -> None:
             raise _not_used(app, key)
         fields = _row(entries[-1])
     else:
-        found = _found(app, keys, key)
-        if found is None:
+        stored = _found(app, keys, key)
+        if stored is None:
             raise _not_used(app, key, keys)
-        fields = _shared_row(found)
+        fields = _shared_row(stored)
     app.output.record(dict(fields), id=key)
 
 
@@ -160,24 +160,24 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     keys = _shared(app)
     with _to_itself(app, key):
         entries = app.store.of_key(key, host=host)
-        found = keys and _found(app, keys, key)
-        if not entries and not found:
+        stored = keys and _found(app, keys, key)
+        if not entries and not stored:
             raise _not_used(app, key, keys)
-        if found:
-            _warn_of_shared(app, found)
-        _warn_of_runs(app, entries, named=found.record.run if found else None)
-        if found and found.record.state == "applying":
+        if stored:
+            _warn_of_shared(app, stored)
+        _warn_of_runs(app, entries, named=stored.record.run if stored else None)
+        if stored and stored.record.state == "applying":
             _confirm(app, f"End {key}? Another `apply` can begin.", "a machine may be applying it", yes=yes)
         else:
             question = f"Free the key {key}? `deploy run` can start another run under it."
             _confirm(app, question, "a run may have been started", yes=yes)
-        if keys and found:
-            _free_shared(app, keys, found)
+        if keys and stored:
+            _free_shared(app, keys, stored)
         if entries:
             app.store.free_key(key, host=host)
             _check_written(app, f"the key {key!r} was not freed")
-    if found:
-        deployment, run = found.record.deployment or None, found.record.run
+    if stored:
+        deployment, run = stored.record.deployment or None, stored.record.run
     else:
         newest = entries[-1]
         deployment, run = newest.attempt.deployment, newest.run
@@ -198,8 +198,8 @@ def _found(app: App, keys: "KeyStore", key: str) -> "StoredKey | None":
     """Return what a shared store has of a key; None if it is free."""
     from qoder_cli.keys.record import name_of
 
-    found = keys.read(name_of(app.settings.host, app.settings.workspace_id, key))
-    return None if found is None or found.record.state == "free" else found
+    stored = keys.read(name_of(app.settings.host, app.settings.workspace_id, key))
+    return None if stored is None or stored.record.state == "free" else stored
 
 
 def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
@@ -213,7 +213,7 @@ def _rows(app: App) -> list[KeyData]:
     if keys is not None:
         ours = [entry for entry in keys.entries() if (entry.record.host, entry.record.workspace) == (host, workspace)]
         ours = [entry for entry in ours if entry.record.state != "free"]
-        return [_shared_row(found) for found in sorted(ours, key=lambda found: found.record.at, reverse=True)]
+        return [_shared_row(stored) for stored in sorted(ours, key=lambda stored: stored.record.at, reverse=True)]
     newest: dict[str, StoredAttempt] = {}
     for entry in app.store.entries(host):
         if entry.attempt.key and not entry.nothing:
@@ -227,13 +227,13 @@ def _row(entry: StoredAttempt) -> KeyData:
     return data_of(KeyData, entry.attempt, **how, since=since, machine=None)
 
 
-def _shared_row(found: "StoredKey") -> KeyData:
-    deployment, machine = found.record.deployment or None, found.record.machine or None
-    return data_of(KeyData, found.record, deployment=deployment, machine=machine, since=found.record.at)
+def _shared_row(stored: "StoredKey") -> KeyData:
+    deployment, machine = stored.record.deployment or None, stored.record.machine or None
+    return data_of(KeyData, stored.record, deployment=deployment, machine=machine, since=stored.record.at)
 
 
-def _warn_of_shared(app: App, found: "StoredKey") -> None:
-    record = found.record
+def _warn_of_shared(app: App, stored: "StoredKey") -> None:
+    record = stored.record
     if record.run:
         app.progress.warn(f"it started run {record.run}")
     elif record.state == "sending":
@@ -242,14 +242,14 @@ def _warn_of_shared(app: App, found: "StoredKey") -> None:
         app.progress.warn(f"{record.machine} has been applying the stack since {record.at}")
 
 
-def _free_shared(app: App, keys: "KeyStore", found: "StoredKey") -> None:
+def _free_shared(app: App, keys: "KeyStore", stored: "StoredKey") -> None:
     """Free the key in the store, as it was read. Raises Rejected if it has changed since, OutcomeUnknown."""
     from qoder_cli.keys.record import Lost
 
-    key, freed = found.record.key, found.record.freed
+    key, freed = stored.record.key, stored.record.freed
     look: dict[str, Any] = {"hint": "to see how it is now", "next": app.command("key", "get", key)}
     try:
-        is_freed = keys.free(found) if freed is None else keys.move(found, freed) is not None
+        is_freed = keys.free(stored) if freed is None else keys.move(stored, freed) is not None
         is_used = not is_freed and _found(app, keys, key) is not None
     except Lost:
         try:

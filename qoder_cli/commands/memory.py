@@ -60,8 +60,8 @@ def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
 
     Examples:
       qoder memory cat project conventions.md"""
-    typed = memories.checked(path)
-    raw = memories.found(app, id_of(app, STORE, store, archived=True), typed)
+    checked_path = memories.checked(path)
+    raw = memories.found(app, id_of(app, STORE, store, archived=True), checked_path)
     if app.output.format != "table":
         app.output.record({}, data=raw, id=str(raw["id"]))
         return
@@ -87,21 +87,21 @@ def history(
       qoder memory history project conventions.md"""
     view = View(app, viewing, memories.VERSION.listing.columns)
     wanted = rows_wanted(limit, all=all)
-    typed = None if path is None else memories.checked(path)
-    if version is not None and (typed or limit or all or any(viewing)):
+    checked_path = None if path is None else memories.checked(path)
+    if version is not None and (checked_path or limit or all or any(viewing)):
         raise UsageError("--version shows one version", hint="leave out the other options, or --version")
     version_id = None if version is None else ids.memory_version(version)
     id = id_of(app, STORE, store, archived=True)
     if version_id:
         show(app, memories.VERSION, memories.whole(app, memories.VERSION, id, version_id))
         return
-    memory = typed and memories.find(app, id, typed)
+    memory = checked_path and memories.find(app, id, checked_path)
     query: Raw = {"memory_id": memory["id"]} if memory else {}
 
     def matches(raw: Raw) -> bool:
         if memory:
             return raw.get("memory_id") in (None, memory["id"])
-        return typed in (None, raw.get("memory_id"), memories.path_in(raw))  # one that is deleted
+        return checked_path in (None, raw.get("memory_id"), memories.path_in(raw))  # one that is deleted
 
     view.show(lambda: print_list(app, memories.VERSION, path_of(memories.VERSION, id), query, wanted, matches))
 
@@ -115,7 +115,7 @@ def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MES
 
     Examples:
       qoder memory write project conventions.md -m 'Releases are on Monday.'"""
-    typed = memories.checked(path)
+    checked_path = memories.checked(path)
     if message is None and not app.is_piped_into:
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
     content = text_of("-" if message is None else message, stdin=app.stdin, option="-m")
@@ -124,7 +124,7 @@ def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MES
         raise UsageError(f"-m: more than {memories.LARGEST // 2**10} KB", hint="split it into several memories")
     if "\0" in content:
         raise UsageError("-m: the text contains a NUL; memories are texts")
-    show(app, memories.ENTRY, memories.write(app, id_of(app, STORE, store), typed, content))
+    show(app, memories.ENTRY, memories.write(app, id_of(app, STORE, store), checked_path, content))
 
 
 def remove(
@@ -194,8 +194,8 @@ def restore(
 
     Examples:
       qoder memory restore project conventions.md memver_1"""
-    typed, wanted = memories.checked(path), ids.memory_version(version)
-    show(app, memories.ENTRY, memories.restore(app, id_of(app, STORE, store), typed, wanted, only_look=dry_run))
+    checked_path, wanted = memories.checked(path), ids.memory_version(version)
+    show(app, memories.ENTRY, memories.restore(app, id_of(app, STORE, store), checked_path, wanted, only_look=dry_run))
 
 
 COMMANDS = generic.commands(

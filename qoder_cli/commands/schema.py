@@ -80,8 +80,8 @@ def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
     if noun is None:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
     is_of_folder = noun.kind is not None and noun.kind.is_declared and is_new
-    found = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=is_new))
-    app.out.write(jsontext.dump(found, indent=2) + "\n")
+    document = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=is_new))
+    app.out.write(jsontext.dump(document, indent=2) + "\n")
 
 
 def _output(names: Sequence[str]) -> dict[str, Any]:
@@ -107,6 +107,7 @@ def _check(app: App, paths: Sequence[str]) -> None:
     for warning in declared.warnings:
         app.progress.warn(warning)
     rows: list[DeclaredData] = [
-        {"kind": thing.noun.kind_name, "name": thing.name, "file": str(thing.place)} for thing in declared.things
+        {"kind": declaration.noun.kind_name, "name": declaration.name, "file": str(declaration.place)}
+        for declaration in declared.things
     ]
     app.output.records([dict(row) for row in rows], id="name")

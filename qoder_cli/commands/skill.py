@@ -79,12 +79,12 @@ def download(
     number = version or skills.number_of(skills.newest(raw))
     if not number:
         raise NotFound(f"{id} has no version", next=app.looking("skill", "versions", id))
-    found = read_one(app, _SKILL, id, version=number)
-    name = text(found.get("name")) or name_of(raw) or id
+    numbered = read_one(app, _SKILL, id, version=number)
+    name = text(numbered.get("name")) or name_of(raw) or id
     path = skills.unpack(skills.content_of(app, id, str(number)), name, folder)
     app.progress.note(f"saved {path}")
-    shown = {**fields(found, ("id", *_SKILL.listing.numbered)), "path": str(path)}
-    app.output.record(shown, data={**found, "path": str(path)}, id=str(found.get("id")))
+    shown = {**fields(numbered, ("id", *_SKILL.listing.numbered)), "path": str(path)}
+    app.output.record(shown, data={**numbered, "path": str(path)}, id=str(numbered.get("id")))
 
 
 COMMANDS = generic.commands("skill", upload=upload, download=download)

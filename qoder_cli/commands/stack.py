@@ -236,8 +236,8 @@ def _print(app: App, results: "Sequence[Applied]") -> None:
     from qoder_cli.nouns.shown import name_of
 
     for noun in dict.fromkeys(result.step.noun for result in results):
-        found = [result.found.raw for result in results if result.step.noun is noun and result.found]
-        remember(app.store, app.settings, noun.words, [(raw, name_of(raw)) for raw in found])
+        written = [result.found.raw for result in results if result.step.noun is noun and result.found]
+        remember(app.store, app.settings, noun.words, [(raw, name_of(raw)) for raw in written])
     shown = [result for result in results if result.is_fine or app.output.format != "id"]
     with Rows(app.output, fields=_row, data=Applied.as_json, first=_FIRST) as rows:
         rows.show(shown)

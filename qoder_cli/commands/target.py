@@ -18,9 +18,9 @@ from qoder_cli.sessions.story import keys
 FEW = 8  # sessions at a time; no list shows their state
 
 
-def target_of(typed: str, app: App) -> TypedSession:
+def target_of(given: str, app: App) -> TypedSession:
     """Return the session typed, or that of the run typed. Raises QoderError."""
-    word = ids.run(typed)
+    word = ids.run(given)
     if word.startswith("sess_"):
         return TypedSession(word)
     run = observer_of(app, names.run(word, app)).read_once()

@@ -125,13 +125,13 @@ def check(app: App, vault: str = _ONE) -> None:
     rows = Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=first)
     with rows:
         for credential in oauth:
-            found = secrets.validated(app, id, str(credential["id"]))
+            validation = secrets.validated(app, id, str(credential["id"]))
             called = name_of(credential) or str(credential["id"])
-            status, why = str(found.get("status")), secrets.why_invalid(found)
+            status, why = str(validation.get("status")), secrets.why_invalid(validation)
             if status == "invalid":
                 invalid.append(f"{called} ({why})")
             row = {"id": Id(credential["id"]), "name": Name(called), "status": Status(status), "why": Words(why)}
-            rows.show([(row, {**found, "input": credential["id"]})])
+            rows.show([(row, {**validation, "input": credential["id"]})])
     if not oauth:
         app.progress.note("note: no OAuth credentials found")
     if invalid:
@@ -155,7 +155,7 @@ def connect(
       qoder vault connect team-secrets --mcp https://mcp.example.com/mcp --open"""
     url, limit = secrets.server(mcp), parse_duration(timeout, option="--timeout")
     id = id_of(app, _VAULT, vault)
-    before = {each["id"]: each.get("updated_at") for each in secrets.for_server(app, id, url)}
+    before = {row["id"]: row.get("updated_at") for row in secrets.for_server(app, id, url)}
     page = secrets.login_page(app, id, url)
     app.progress.note(f"to log in, open: {page}", always=True)
     if open_browser:
@@ -164,8 +164,8 @@ def connect(
         webbrowser.open(page)
 
     def look() -> Raw | None:
-        found = secrets.for_server(app, id, url)
-        return next((each for each in found if before.get(each["id"], "") != each.get("updated_at")), None)
+        credentials = secrets.for_server(app, id, url)
+        return next((row for row in credentials if before.get(row["id"], "") != row.get("updated_at")), None)
 
     until = app.clock.monotonic() + limit
     pauses = takewhile(lambda pause: app.clock.monotonic() + pause <= until, doubling(1.0, 5.0))

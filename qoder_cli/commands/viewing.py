@@ -28,20 +28,20 @@ class Viewing(NamedTuple):
 class View:
     """A way to look at a list that can be shown. Made before any request is sent."""
 
-    def __init__(self, app: App, typed: Viewing, columns: Sequence[str], *more: str) -> None:
+    def __init__(self, app: App, options: Viewing, columns: Sequence[str], *more: str) -> None:
         """Take what was typed, for a list that has these columns; `more` can be chosen, too. Raises UsageError."""
         self._app = app
         self._listed = columns
         self._columns: list[str] | None = None
-        if typed.columns is not None:
-            self._columns = _chosen(app, typed.columns, (*columns, *more))
+        if options.columns is not None:
+            self._columns = _chosen(app, options.columns, (*columns, *more))
         self._sorting: Sorting | None = None
-        if typed.sort is not None:
-            name = typed.sort.removesuffix(DESCENDING)
-            self._sorting = Sorting(_known(name, (*columns, *more), option="--sort"), typed.sort != name)
+        if options.sort is not None:
+            name = options.sort.removesuffix(DESCENDING)
+            self._sorting = Sorting(_known(name, (*columns, *more), option="--sort"), options.sort != name)
         self._every: float | None = None
-        if typed.watch is not None:
-            self._every = _every(app, typed.watch)
+        if options.watch is not None:
+            self._every = _every(app, options.watch)
         self._printed: list[str] = []  # beside the list, at the look before
 
     @property

@@ -98,26 +98,26 @@ class Facts:
         bare, _, query = path.partition("?")
         params = dict([query.split("=", 1)]) if query else {}
         try:
-            found = mapping(self._app.client.get(bare, params))
+            answer = mapping(self._app.client.get(bare, params))
         except NotFound as error:
             return None if error.enveloped else error
         except ApiError as error:
             return error
-        if not found:
+        if not answer:
             return NoResponse(f"the response to GET {bare} is not an object")
-        if not _is_at(bare, found) or params.get("version", str(found.get("version"))) != str(found.get("version")):
+        if not _is_at(bare, answer) or params.get("version", str(answer.get("version"))) != str(answer.get("version")):
             return NoResponse(f"the response to GET {path} is another thing")
-        return found
+        return answer
 
 
 def _version_path(agent: str, version: Any) -> str:
     return f"/agents/{segment(agent)}?version={version}"
 
 
-def _is_at(path: str, found: Raw) -> bool:
+def _is_at(path: str, answer: Raw) -> bool:
     """Return whether an object is the thing of a path. The id of a version is its number."""
     last = path.rpartition("/")[2]
-    return last == "stats" or last in (segment(str(found.get("id"))), str(found.get("version")))
+    return last == "stats" or last in (segment(str(answer.get("id"))), str(answer.get("version")))
 
 
 def is_self_hosted(environment: Raw) -> bool:
@@ -133,8 +133,8 @@ def custom_skills(agent: Raw) -> list[Raw]:
 def roster_of(agent: Raw) -> list[Raw]:
     """Return the agents that may work for an agent, as it names them; it itself may be among them."""
     members = [
-        {"id": each} if isinstance(each, str) else mapping(each)
-        for each in array(mapping(agent.get("multiagent")).get("agents"))
+        {"id": agent_or_id} if isinstance(agent_or_id, str) else mapping(agent_or_id)
+        for agent_or_id in array(mapping(agent.get("multiagent")).get("agents"))
     ]
     return [member for member in members if text(member.get("id")) not in (None, agent.get("id"))]
 

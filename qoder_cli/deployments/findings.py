@@ -115,7 +115,7 @@ def find(
     The commands that mend it are words behind `qoder`.
     """
     checks = _Checks(deployment, facts, history, now, has_rule)
-    return sorted(checks.all(), key=lambda each: WEIGHTS.index(each.weight))
+    return sorted(checks.all(), key=lambda finding: WEIGHTS.index(finding.weight))
 
 
 class _Checks:
@@ -172,13 +172,13 @@ class _Checks:
 
     def _state_of(self, kind: str, id: str, called: str, *fix: str) -> Iterator[DeploymentFinding]:
         """Say what is archived or gone."""
-        thing = self._facts.thing(kind, id)
+        used = self._facts.thing(kind, id)
         finding = called.replace(" ", "_")
-        if isinstance(thing, ApiError):
-            yield self._unread(f"{called} {id}", thing)
-        elif thing is None:
+        if isinstance(used, ApiError):
+            yield self._unread(f"{called} {id}", used)
+        elif used is None:
             yield self._found(f"{finding}_missing", "problem", f"{called} {id} does not exist", *fix)
-        elif thing.get("archived_at"):
+        elif used.get("archived_at"):
             yield self._found(f"{finding}_archived", "problem", f"{called} {id} is archived", *fix)
 
     # What it refers to.
@@ -237,11 +237,11 @@ class _Checks:
         for skill in custom_skills(agent):
             id, version = text(skill.get("skill_id")) or "", text(skill.get("version"))
             called = f"skill {id}" + (f" version {version}" if version else "")
-            thing = self._facts.skill(skill)
+            used = self._facts.skill(skill)
             fix = ("agent", "update", str(agent["id"]), "--skill", id)
-            if isinstance(thing, ApiError):
-                yield self._unread(called, thing)
-            elif thing is None:
+            if isinstance(used, ApiError):
+                yield self._unread(called, used)
+            elif used is None:
                 yield self._found("skill_missing", "problem", f"{called} does not exist", *fix)
 
     def _roster(self, agent: Raw) -> Iterator[DeploymentFinding]:

@@ -44,20 +44,20 @@ def several_deployment_ids(
     words: Sequence[str], app: App, *, may_repeat: bool, may_lack: bool
 ) -> list[str | QoderError]:
     """Return the id or error for each of several to be run. Raises UsageError for one twice, QoderError for errors."""
-    found = deployment_ids_of(words, app)
+    ids_or_errors = deployment_ids_of(words, app)
     if not may_repeat:
-        _refuse_duplicates(words, found)
-    unknown = [error for error in found if isinstance(error, QoderError)]
+        _refuse_duplicates(words, ids_or_errors)
+    unknown = [error for error in ids_or_errors if isinstance(error, QoderError)]
     if unknown and not may_lack:
         raise _unknown(unknown, len(words), app)
-    return found
+    return ids_or_errors
 
 
-def _refuse_duplicates(typed: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
+def _refuse_duplicates(given: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
     counts = Counter(id for id in ids_or_errors if isinstance(id, str))
     repeated = [(id, count) for id, count in counts.most_common() if count > 1]
     for id, count in repeated[:1]:
-        words = list(dict.fromkeys(word for word, other in zip(typed, ids_or_errors, strict=True) if other == id))
+        words = list(dict.fromkeys(word for word, other in zip(given, ids_or_errors, strict=True) if other == id))
         named, more = f"{id} is listed {count} times", ""
         if len(words) > 1:
             named = f"{' and '.join(words)} are the same"
@@ -92,14 +92,14 @@ def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:
     """Return a deployment; `how` is passed to `Client.get`. Raises ApiError, NoResponse for another deployment."""
     try:
-        found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", **how))
+        deployment = Deployment.read(app.client.get(f"/deployments/{segment(id)}", **how))
     except NotFound as error:
         raise error.about(f"deployment {id}") from None
-    if found is None:
+    if deployment is None:
         raise NoResponse(f"deployment {id}: unexpected response: not a deployment")
-    if found.id != id:
+    if deployment.id != id:
         raise NoResponse(f"the response is not deployment {id}")
-    return found
+    return deployment
 
 
 def find_deployment(app: App, id: str, *, fresh: bool = False) -> Deployment:
@@ -146,18 +146,18 @@ def explain_refusal(error: ApiError, id: str, app: App) -> ApiError:
     return error
 
 
-def refusal_of(found: Deployment, app: App) -> Rejected | None:
+def refusal_of(deployment: Deployment, app: App) -> Rejected | None:
     """Return why a deployment cannot run (archived, paused), or None."""
-    if found.archived_at:
+    if deployment.archived_at:
         return Rejected(
-            f"deployment {found.id} was archived on {found.archived_at}",
+            f"deployment {deployment.id} was archived on {deployment.archived_at}",
             hint="run another deployment; archiving cannot be undone",
         )
-    if found.state != "paused":
+    if deployment.state != "paused":
         return None
-    because = f" ({found.paused_because})" if found.paused_because else ""
-    fires = f" (its next scheduled run is then at {found.next_fires[0]})" if found.next_fires else ""
+    because = f" ({deployment.paused_because})" if deployment.paused_because else ""
+    fires = f" (its next scheduled run is then at {deployment.next_fires[0]})" if deployment.next_fires else ""
     return Rejected(
-        f"deployment {found.id} is paused{because}",
-        hint=f"resume it first: {shlex.join(app.command('deploy', 'unpause', found.id))}{fires}",
+        f"deployment {deployment.id} is paused{because}",
+        hint=f"resume it first: {shlex.join(app.command('deploy', 'unpause', deployment.id))}{fires}",
     )

@@ -36,9 +36,9 @@ OPTIONS = {
 }
 
 
-def read_fields(app: App, typed: Mapping[str, Any]) -> Raw:
+def read_fields(app: App, options: Mapping[str, Any]) -> Raw:
     """Return a file's fields for the options `typed`. Raises UsageError."""
-    values = {name: value for name, value in typed.items() if value not in (None, ())}
+    values = {name: value for name, value in options.items() if value not in (None, ())}
     fields = {field: values[field] for field in OPTIONS if field in values and field not in ("schedule", "metadata")}
     agent = str(fields.get("agent"))
     id, at, version = agent.rpartition("@")
@@ -58,11 +58,11 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> Raw:
 
 def schedule_of(expression: str | None, timezone: str | None, current: Mapping[str, Any]) -> Raw:
     """Return the whole schedule; a half not typed is from `current`. Raises UsageError."""
-    typed = {"expression": expression, "timezone": timezone}
-    typed = {name: value for name, value in typed.items() if value is not None}
-    if not typed:
+    given = {"expression": expression, "timezone": timezone}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
         return {}
-    schedule = {**{name: current[name] for name in ("expression", "timezone") if name in current}, **typed}
+    schedule = {**{name: current[name] for name in ("expression", "timezone") if name in current}, **given}
     if "expression" not in schedule:
         raise UsageError("--timezone needs --schedule", hint="add --schedule, e.g. '0 9 * * *'")
     if "timezone" not in schedule:

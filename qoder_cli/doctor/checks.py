@@ -51,24 +51,24 @@ def settings(app: App) -> tuple[Settings | None, list[Finding]]:
         resolved = resolve(app.flags, app.env)
     except UsageError as error:
         refused = [broken("settings", error)]
-    file, found = ConfigFile(Path()), list[Finding]()
+    file, findings = ConfigFile(Path()), list[Finding]()
     try:
         path = locate(app.env)
         file = load(path)
     except UsageError as error:
         of_file = broken("config", error)
         if resolved is None:  # the file is needed, and may be all that is wrong
-            return None, [of_file, *(each for each in refused if each.found != of_file.found)]
-        found = [warning("config", f"{of_file.found}; ignored", fix=of_file.fix or "")]
+            return None, [of_file, *(finding for finding in refused if finding.found != of_file.found)]
+        findings = [warning("config", f"{of_file.found}; ignored", fix=of_file.fix or "")]
     else:
         what = f"{path} does not exist (not needed)"
         if path.exists():
             what = f"{path}: {', '.join(file.profiles) or 'no profiles'}"
-        found = [Finding("config", what)]
+        findings = [Finding("config", what)]
     for message in file.warnings:
         what, _, command = message.partition("; run: ")
-        found.append(warning("config", what, fix=command or f"correct or remove them in {file.path}"))
-    return resolved, [*found, *refused, *(_of(resolved, file, app) if resolved else ())]
+        findings.append(warning("config", what, fix=command or f"correct or remove them in {file.path}"))
+    return resolved, [*findings, *refused, *(_of(resolved, file, app) if resolved else ())]
 
 
 def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
     yield Finding("base_url", f"{resolved.base_url}, {_whence(resolved.base_url_source, servers)}")
     if resolved.workspace_id is not None:
         given = places((WORKSPACE_VARIABLE,), "workspace_id", options=("workspace",))
-        counting = [each for each in given if each != WORKSPACE_VARIABLE or flags.profile is None]
+        counting = [variable for variable in given if variable != WORKSPACE_VARIABLE or flags.profile is None]
         yield Finding("workspace", f"{resolved.workspace_id}, {_whence((counting or given)[0], given)}")
     if resolved.allowed.level != "all":
         yield Finding("allowed", f"{resolved.allowed.level}, {resolved.allowed.source}")
@@ -148,7 +148,7 @@ def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
     except UsageError as error:
         yield broken("state", error)
         return
-    nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    nearest = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
     mode = stat.S_IMODE(os.lstat(nearest).st_mode)
     if not os.path.isdir(nearest) or not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
         yield warning("state", f"{nearest} is not a folder that you can read and write; {_WITHOUT}", fix=_ELSEWHERE)
@@ -176,15 +176,15 @@ def _of_store(store: Store, complaints: list[str], now: float, settings: Setting
     if settings is None:
         return Finding("store", str(path))
     started = len({entry.run for entry in entries if entry.run})
-    found = f"{started} {'run' if started == 1 else 'runs'} started on {settings.host} from this machine"
+    summary = f"{started} {'run' if started == 1 else 'runs'} started on {settings.host} from this machine"
     if unconfirmed := [entry.attempt for entry in entries if entry.open]:
         latest = unconfirmed[-1]
         ago = span(now - latest.at)
-        found += f", {len(unconfirmed)} not confirmed (latest: {latest.deployment}, {ago} ago)"
+        summary += f", {len(unconfirmed)} not confirmed (latest: {latest.deployment}, {ago} ago)"
     last = store.last(profile=settings.profile, host=settings.host)
     if last and last.open:
-        return warning("store", found, fix="qoder run wait last")
-    return Finding("store", found)
+        return warning("store", summary, fix="qoder run wait last")
+    return Finding("store", summary)
 
 
 def version() -> Iterator[Finding]:
@@ -228,12 +228,12 @@ def proxy(settings: Settings, env: Mapping[str, str]) -> Finding:
 
     if is_loopback(settings.host):
         return Finding("proxy", "none (local server)")
-    if (found := named(env)) is None:
+    if (proxy_named := named(env)) is None:
         return Finding("proxy", "none")
-    address = masked(found.address)
+    address = masked(proxy_named.address)
     if goes_around(settings.host, env):
-        return Finding("proxy", f"none (NO_PROXY excludes {settings.host} from {found.source}, {address})")
-    return Finding("proxy", f"{address}, from {found.source}")
+        return Finding("proxy", f"none (NO_PROXY excludes {settings.host} from {proxy_named.source}, {address})")
+    return Finding("proxy", f"{address}, from {proxy_named.source}")
 
 
 def certificates(env: Mapping[str, str]) -> Finding:

@@ -39,12 +39,12 @@ def documents_of(path: str, problems: list[Problem], *, stdin: IO[str] | None = 
         if not text.startswith("---"):
             what = "has no front matter: begin it with a line of ---, its fields, and another line of ---"
         raise Problem(what, line=1)
-    found = [tree for tree in trees(f"{path}.yaml", "\n" + front[1], problems) if tree.content is not None]
-    if len(found) != 1:
+    fronts = [tree for tree in trees(f"{path}.yaml", "\n" + front[1], problems) if tree.content is not None]
+    if len(fronts) != 1:
         raise Problem("its front matter must be one mapping of fields", line=1)
     below = text[front.end() :]
     line = text.count("\n", 0, front.end()) + 1
-    yield Document(found[0], below.strip("\n") or None, line)
+    yield Document(fronts[0], below.strip("\n") or None, line)
 
 
 def read(path: str, *, stdin: IO[str] | None) -> str:

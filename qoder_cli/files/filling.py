@@ -59,8 +59,8 @@ class Filler:
         if not isinstance(content, str):
             return node
         self._take(len(content), node.line)
-        is_filled = any(found[1] and (self.may_lack or self.env.get(found[1])) for found in DOLLAR.finditer(content))
-        return Node(node.line, DOLLAR.sub(lambda found: self._value(found, node.line, path), content), is_filled)
+        is_filled = any(match[1] and (self.may_lack or self.env.get(match[1])) for match in DOLLAR.finditer(content))
+        return Node(node.line, DOLLAR.sub(lambda match: self._value(match, node.line, path), content), is_filled)
 
     def _value(self, match: re.Match[str], line: int, path: Path) -> str:
         """Return the text for one `$…`; nothing if it is wrong."""

@@ -46,7 +46,7 @@ def page(context: Any) -> str:
     if not context.parent:
         options = [row for param in command.params if (row := param.get_help_record(context))]
         codes = [(f"{code.value}", f"{code.name.lower()}: {meaning}") for code, meaning in MEANING.items()]
-        variables = [(", ".join(each.names), each.meaning) for each in VARIABLES]
+        variables = [(", ".join(variable.names), variable.meaning) for variable in VARIABLES]
         sections += [("Global options", options), ("Exit status", codes), ("Environment", variables)]
     for title, rows in sections:
         if rows:
@@ -77,7 +77,7 @@ def _inert(text: str) -> str:
     """Return text without roff requests, with hyphens that can be pasted."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = re.sub("`([^`]*)`", r"\\fB\1\\fP", text)
-    text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)
+    text = re.sub(r"[^\x00-\x7f]", lambda match: f"\\[u{ord(match[0]):04X}]", text)
     if text.startswith((".", "'")):
         return f"\\&{text}"
     return text

@@ -52,7 +52,9 @@ def outputs_of(command: str) -> list[str]:
     named = [name for name, output in OUTPUTS.items() if command in output.commands]
     if named:
         return named
-    return [name for name, output in OUTPUTS.items() if any(fnmatchcase(command, each) for each in output.commands)]
+    return [
+        name for name, output in OUTPUTS.items() if any(fnmatchcase(command, pattern) for pattern in output.commands)
+    ]
 
 
 def shape(name: str) -> Any:
@@ -70,10 +72,10 @@ def shapes(names: Iterable[str], *, in_lines: bool = False) -> Any:
         if output.each:
             # The type is read from the table while this runs, so mypy cannot see that it is one.
             hints.append(shape(output.each) if in_lines else list[shape(output.each)])  # type: ignore[misc]
-    found = hints[0]
+    union = hints[0]
     for hint in hints[1:]:
-        found |= hint
-    return found
+        union |= hint
+    return union
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -83,9 +85,9 @@ def schema(name: str) -> dict[str, Any]:
 
 def keys() -> dict[str, tuple[Named, ...]]:
     """Return the keys of each output, and what they are for."""
-    found = {name: keys_in(output.keys or output.one or output.each) for name, output in OUTPUTS.items()}
+    named_keys = {name: keys_in(output.keys or output.one or output.each) for name, output in OUTPUTS.items()}
     error, item = keys_in("base.errors:ErrorData"), keys_in("output.results:NotFoundItem")
-    return {**found, "error": error, "item": item, "ci": CI}
+    return {**named_keys, "error": error, "item": item, "ci": CI}
 
 
 def keys_in(name: str) -> tuple[Named, ...]:

@@ -127,7 +127,7 @@ def of_topic(topic: str, root: Any) -> JSON:
 
 
 def _plain(those: Iterable[documented.Named]) -> list[NamedData]:
-    return [{"names": list(each.names), "meaning": each.meaning} for each in those]
+    return [{"names": list(documented_name.names), "meaning": documented_name.meaning} for documented_name in those]
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> Commands:

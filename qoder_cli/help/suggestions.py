@@ -86,12 +86,12 @@ DESTRUCTIVE, CHANGING = (frozenset(thesaurus().groups[name]) for name in ("@dest
 def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
     """Return a hint for a line whose first word is none of a group's `names`. What was typed is never repeated."""
     root, path = context.find_root(), context.command_path
-    noun, typed = path.removeprefix(root.info_name).strip(), words[0]
-    verb = _verb(typed, words[1:])
-    if _names_a_run(typed) and noun in ("", "run", "deploy"):
+    noun, word = path.removeprefix(root.info_name).strip(), words[0]
+    verb = _verb(word, words[1:])
+    if _names_a_run(word) and noun in ("", "run", "deploy"):
         return _GET
     if noun:
-        return _in_group(noun, typed, verb, words, names, path, root.info_name)
+        return _in_group(noun, word, verb, words, names, path, root.info_name)
     groups = {
         name: group.list_commands(root)
         for name in root.command.list_commands(root)
@@ -103,11 +103,11 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
             named = "list"
         if words[2:3] and words[2] in verbs:  # a noun within it
             return f"the noun comes first; see: {path} {owner} {words[2]} --help"
-        if named in verbs and (named == typed or named not in DESTRUCTIVE):  # `remove` is `delete` elsewhere only
+        if named in verbs and (named == word or named not in DESTRUCTIVE):  # `remove` is `delete` elsewhere only
             return f"the noun comes first: '{path} {owner} {named}'"
-        if hint := _behind(owner, typed, verbs, f"{path} {owner}"):
+        if hint := _behind(owner, word, verbs, f"{path} {owner}"):
             return hint
-    for habit in (" ".join(words[:2]), typed, verb):
+    for habit in (" ".join(words[:2]), word, verb):
         if hint := thesaurus().hint(habit, "-", ()):
             return hint
     owners = [name for name, verbs in groups.items() if verb in verbs]
@@ -116,7 +116,7 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
     if owners:
         few = [f"'{path} {name} {verb}'" for name in owners if name not in ALIKE or len(owners) == 1]
         return f"did you mean {' or '.join(few)}?"
-    return _near(typed, names, path) or f"for a list of commands: {path} --help"
+    return _near(word, names, path) or f"for a list of commands: {path} --help"
 
 
 def _verb(word: str, behind: Sequence[str]) -> str:
@@ -257,8 +257,8 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
     name = param.metavar or param.name.upper()
     kind = param.param_type_name
     if kind == "option":
-        typed = (word.partition("=")[0] for word in words)
-        name = next((word for word in typed if word in param.opts), max(param.opts, key=len))
+        names_typed = (word.partition("=")[0] for word in words)
+        name = next((word for word in names_typed if word in param.opts), max(param.opts, key=len))
     if hasattr(mistake, "param_type"):
         nouns = ("run", "session", "agent", "env", "vault", "skill", "dream")
         lists = {noun.upper(): f"qoder {noun} list" for noun in nouns}
@@ -277,7 +277,9 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
     elif least is not None:
         wanted = f"a number of at least {least}"
     plain = value.strip("'").lower()
-    near = [each for each in (plain, thesaurus().values.get(plain)) if each in choices] or nearest(plain, choices)
+    near = [word_near for word_near in (plain, thesaurus().values.get(plain)) if word_near in choices] or nearest(
+        plain, choices
+    )
     hint = f"did you mean {near[0]}? ({see})" if near else see
     if of_value := thesaurus().hint(plain, "=", choices):
         hint = of_value.replace("{value}", plain)

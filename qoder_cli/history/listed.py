@@ -143,14 +143,14 @@ class Resolver:
         reader = Observer(self._client, str(run.raw.get("id")), run=run, state=looking.state if looking else None)
         reader.take_session({})  # no list shows what it used
         has_ended = reader.reread(run)
-        found = reader.run or run
+        ended = reader.run or run
         if has_ended:
-            self._keep(found, looking)
+            self._keep(ended, looking)
         elif looking and not looking.has_begun:
             self.idle.add(run.id)
-        elif looking and not waits_for_answer(found):
-            return self._with_asks(found)
-        return found
+        elif looking and not waits_for_answer(ended):
+            return self._with_asks(ended)
+        return ended
 
     def _with_asks(self, run: Run) -> Run:
         """Return a run with what it waits for; where it looks, also as threads alone tell. Raises ApiError."""

@@ -23,7 +23,7 @@ def made_up(app: App, keys: Iterable[str]) -> dict[str, str]:
     if wanted and app.settings.keys is not None:
         from qoder_cli.keys.opening import shared_store
 
-        for record in (found.record for found in shared_store(app).entries()):
+        for record in (stored.record for stored in shared_store(app).entries()):
             is_here = (record.host, record.workspace) == (host, workspace)
             if is_here and record.key in wanted and record.state == "started" and record.run is not None:
                 runs[record.key] = record.run

@@ -34,15 +34,15 @@ Found = dict[str, str | QoderError]  # from what was typed to the run's id
 
 def run(word: str, app: App, *, timeout: float | None = None) -> str:
     """Return a run's id. Raises UsageError, OutcomeUnknown, WaitTimeout, ApiError."""
-    [found] = runs([word], app, timeout=timeout).values()
-    if isinstance(found, QoderError):
-        raise found
-    return found
+    [id_or_error] = runs([word], app, timeout=timeout).values()
+    if isinstance(id_or_error, QoderError):
+        raise id_or_error
+    return id_or_error
 
 
-def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Found:
+def runs(given: Iterable[str], app: App, *, timeout: float | None = None) -> Found:
     """Return the id or error for each word, within `timeout` seconds. Raises UsageError."""
-    words = [ids.run(word) for word in dict.fromkeys(typed)]
+    words = [ids.run(word) for word in dict.fromkeys(given)]
     finder = _RunFinder(app, words)
     if not timeout:
         finder.find()
@@ -51,13 +51,13 @@ def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Fou
     try:
         Task(finder.find).start().result_unless(lambda: app.clock.monotonic() >= until)
     except Late:
-        found = dict(finder.found)  # before stopping causes more errors
+        ids_or_errors = dict(finder.found)  # before stopping causes more errors
         finder.stop()
         for word in words:
             why, next = f"run {word} was not identified within {span(timeout)}", app.command("run", "wait", word)
             late = WaitTimeout(why, hint="to resume waiting", next=next, run_state="unknown")
-            found.setdefault(word, late)
-        return found
+            ids_or_errors.setdefault(word, late)
+        return ids_or_errors
     return finder.found
 
 
@@ -110,15 +110,15 @@ class _RunFinder:
             return error
 
     def _find_newest(self, of_words: dict[str, str]) -> None:
-        typed = list(dict.fromkeys(of_words.values()))
+        deployments = list(dict.fromkeys(of_words.values()))
         try:
-            ids_or_errors = dict(zip(typed, deployment_ids_of(typed, self._app), strict=True))
+            ids_or_errors = dict(zip(deployments, deployment_ids_of(deployments, self._app), strict=True))
         except ApiError as error:
-            ids_or_errors = {of: of if of.startswith("dep_") else error for of in typed}
+            ids_or_errors = {of: of if of.startswith("dep_") else error for of in deployments}
         deployment_ids = list(dict.fromkeys(id for id in ids_or_errors.values() if isinstance(id, str)))
         looks = in_order(partial(self._or_error, self._newest), deployment_ids)
-        for id, found in zip(deployment_ids, looks, strict=True):
-            self.found |= {word: found for word, of in of_words.items() if ids_or_errors[of] == id}
+        for id, newest in zip(deployment_ids, looks, strict=True):
+            self.found |= {word: newest for word, of in of_words.items() if ids_or_errors[of] == id}
         self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
@@ -166,10 +166,10 @@ class _RunFinder:
 
         def look(deployment_id: str) -> None:
             for page in pages_of_runs(self._app.client, deployment_id):
-                for found in page:
-                    if found.session_id in wanted:
-                        self.found[found.session_id] = found.id
-                        wanted.discard(found.session_id)
+                for listed in page:
+                    if listed.session_id in wanted:
+                        self.found[listed.session_id] = listed.id
+                        wanted.discard(listed.session_id)
                 begun = [at for run in page if (at := run.created) is not None]
                 if not wanted or (oldest and descend(begun) and oldest - begun[-1] > _SESSION_AGE):
                     break  # the rest is older

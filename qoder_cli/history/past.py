@@ -29,8 +29,8 @@ class Past(NamedTuple):
 
 def of_runs(app: App, words: Sequence[str]) -> Iterator[Past]:
     """Yield the calls of runs and sessions that were typed. Raises QoderError."""
-    found = names.runs([word for word in words if not word.startswith("sess_")], app)
-    ids = [word if word.startswith("sess_") else found[word] for word in words]
+    ids_or_errors = names.runs([word for word in words if not word.startswith("sess_")], app)
+    ids = [word if word.startswith("sess_") else ids_or_errors[word] for word in words]
     for id in ids:
         if isinstance(id, QoderError):
             raise id
@@ -89,14 +89,14 @@ def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> I
         except ApiError as error:
             return error
 
-    for found in in_order(read, runs):
-        if isinstance(found, ApiError):
-            is_gone = isinstance(found, NotFound) and found.enveloped
+    for past in in_order(read, runs):
+        if isinstance(past, ApiError):
+            is_gone = isinstance(past, NotFound) and past.enveloped
             unread += not is_gone
             if not skips or unread >= GIVE_UP_AFTER:
-                raise found
-        elif found is not None:
-            yield found
+                raise past
+        elif past is not None:
+            yield past
     if unread:
         app.progress.warn(f"ignored {counted(unread, 'run')}: sessions could not be read")
 

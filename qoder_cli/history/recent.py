@@ -27,7 +27,7 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
     """
     ids = [deployment.id for deployment in deployments]
     listed = _one_by_one(app, ids) if len(ids) <= _MOST_SINGLY else _of_all(app, deployments)
-    runs = {id: each for id, each in listed.items() if isinstance(each, list)}
+    runs = {id: runs_or_error for id, runs_or_error in listed.items() if isinstance(runs_or_error, list)}
     resolved: dict[str, list[Run]] = {id: [] for id in runs}
     resolver = Resolver(app)
     for place in range(_MOST_LOOKED_AT):
@@ -38,7 +38,9 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
             if run.status is None or not is_going(run):
                 resolved[id].append(run)
     kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
-    histories = {id: History(unread=each) for id, each in listed.items() if isinstance(each, ApiError)}
+    histories = {
+        id: History(unread=runs_or_error) for id, runs_or_error in listed.items() if isinstance(runs_or_error, ApiError)
+    }
     for id, some in resolved.items():
         rest = [run for run in runs[id] if run.id not in {ended.id for ended in some}]
         outcomes = kept.outcomes_of(rest)

@@ -277,7 +277,7 @@ class _Comparison:
         environments = text(then.get("environment_id")), text(now.get("environment_id"))
         if environments[0] != environments[1]:
             yield Change("environment", environments[1], f"{environments[0]} → {environments[1]}", None, source)
-        variables = [_variables(each.get("environment_variables")) for each in (then, now)]
+        variables = [_variables(settings.get("environment_variables")) for settings in (then, now)]
         if names := [
             name for name in {**variables[0], **variables[1]} if variables[0].get(name) != variables[1].get(name)
         ]:
@@ -322,7 +322,7 @@ class _Comparison:
     def _differing_fields(self, before: Raw, after: Raw) -> list[FieldChange]:
         form = form_of(NOUNS["agent"])
         names = form.settable(before).keys() & form.settable(after).keys() & before.keys() & after.keys()
-        was, now = ({name: form.settable(each)[name] for name in sorted(names)} for each in (before, after))
+        was, now = ({name: form.settable(settings)[name] for name in sorted(names)} for settings in (before, after))
         return list(differing(form, form.normal(now), form.normal(was)))
 
     def _prompt(self, completed: Run) -> Iterator[Change]:

@@ -80,12 +80,12 @@ class AccountTokens:
     def _renew(self) -> str:
         try:
             asked = Instant.now(self._clock)
-            found = self.exchange()
+            token = self.exchange()
             with self._lock:
-                self._token, self._asked = found.value, asked
-                self._good_for = max(found.seconds - EARLY, found.seconds / 2)
+                self._token, self._asked = token.value, asked
+                self._good_for = max(token.seconds - EARLY, token.seconds / 2)
                 self._is_trusted, self._was_refused = not self._was_refused, False
-            return found.value
+            return token.value
         finally:
             with self._lock:
                 self._exchange = None
@@ -102,11 +102,11 @@ class AccountTokens:
         if not 200 <= answer.status < 300:
             what = f"the key of the service account ({self._account.source}) was refused by {host}"
             raise AuthError(f"{what} (HTTP {answer.status})", hint=_HINT).with_(http_status=answer.status)
-        found = _token_in(answer, ttl)
-        if found is None:
+        token = _token_in(answer, ttl)
+        if token is None:
             raise no_response(f"the response of {host} has no token", sent=False)
-        self._keep(found.value)
-        return found
+        self._keep(token.value)
+        return token
 
 
 def _token_in(answer: Answer, ttl: int) -> ServiceToken | None:

@@ -76,10 +76,10 @@ def object_write(
         return client.prepare(sent.method, sent.path, content=content, headers={"content-type": form, **headers})
 
     def read(answer: Answer) -> Resource:
-        found = parse(client.understand(answer))
-        if found is None or not shows(found):
+        written = parse(client.understand(answer))
+        if written is None or not shows(written):
             raise NoResponse("the response does not show the change")
-        return found
+        return written
 
     def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         message = "; ".join(filter(None, (f"unknown whether {what} succeeded", why)))

@@ -50,7 +50,7 @@ def by_shape(text: str, secret: str | None = None) -> str:
 def _without_quoted(text: str) -> str:
     """Return a text without the secrets of the JSON that it quotes."""
     shown, end = "", 0
-    for at in [found.start() for found in islice(re.finditer(r"[{\[]", text), _MOST_QUOTED)]:
+    for at in [bracket.start() for bracket in islice(re.finditer(r"[{\[]", text), _MOST_QUOTED)]:
         if at >= end:
             with suppress(ValueError, RecursionError):  # it is cut, or none
                 value, behind = _READER.raw_decode(text, at)
@@ -167,8 +167,8 @@ class SentSecrets:
 def spellings(secret: str) -> list[str]:
     """Return a secret as JSON, a URL, base 64 and hexadecimal spell it, where it is long enough to be told."""
     escaped = [jsontext.dump(secret, ascii_only=is_ascii)[1:-1] for is_ascii in (False, True)]
-    found = [secret, *escaped, *(jsontext.dump(spelled)[1:-1] for spelled in escaped), *encoded(secret)]
-    return [spelled for spelled in dict.fromkeys(found) if len(spelled) >= _GRAM]
+    candidates = [secret, *escaped, *(jsontext.dump(spelled)[1:-1] for spelled in escaped), *encoded(secret)]
+    return [spelled for spelled in dict.fromkeys(candidates) if len(spelled) >= _GRAM]
 
 
 def _plain(text: str) -> tuple[str, list[tuple[int, int]]]:

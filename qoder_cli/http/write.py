@@ -194,8 +194,8 @@ class Write(Generic[T]):
                     elif meaning is Meaning.REFUSED:
                         self._note_nothing()
                         return self._refused(error)
-                    elif (found := self._settle(error, meaning)) is not None:
-                        return self._finish(found, "settled")
+                    elif (settled := self._settle(error, meaning)) is not None:
+                        return self._finish(settled, "settled")
                     else:
                         self._may_resend(error, meaning, resends, clock.monotonic() - began)
                         resends, tries, since = resends + 1, 0, clock.monotonic()
@@ -308,13 +308,13 @@ class Write(Generic[T]):
 
         A conflict after a failed attempt may be with what that attempt did.
         """
-        why, is_doubtful, found = _EARLIER, error.http_status == 409, None
+        why, is_doubtful, earlier = _EARLIER, error.http_status == 409, None
         try:
-            found = self.recovery.already(error, self)
+            earlier = self.recovery.already(error, self)
         except OutcomeUnknown as unsettled:
             why, is_doubtful = unsettled.message, True
-        if found is not None:
-            return self._finish(found, "settled" if self.may_have_acted else "already")
+        if earlier is not None:
+            return self._finish(earlier, "settled" if self.may_have_acted else "already")
         self._give_up(error, why, is_doubtful=is_doubtful)
 
     def _give_up(self, error: ApiError, why: str = _EARLIER, *, is_doubtful: bool = False) -> NoReturn:
@@ -371,7 +371,7 @@ def look_for(
     clock.sleep(looks[0])
     pauses = (max(began + look - clock.monotonic(), 0.0) for look in looks[1:])
     try:
-        return poll(find, clock, pauses=pauses, is_enough=lambda found: found is not None, may_pass=may_pass)
+        return poll(find, clock, pauses=pauses, is_enough=lambda result: result is not None, may_pass=may_pass)
     except (CannotBe, OutcomeUnknown):
         raise
     except failures as failure:

@@ -99,19 +99,19 @@ class Editor:
         self._failure = None
         with signals.deferred(self._leave_soon):
             try:
-                typed = self._session.prompt(
+                answer = self._session.prompt(
                     default=self.draft, pre_run=self._begin, handle_sigint=False, set_exception_handler=False
                 )
             except EOFError:  # the terminal is gone
-                typed = Leave.FOR_GOOD
+                answer = Leave.FOR_GOOD
             finally:
                 self._loop = None
                 self.draft = self._session.default_buffer.text
-            if isinstance(typed, str):
-                typed = self.draft = typed.encode("utf-8", "replace").decode()  # bytes that are no text
+            if isinstance(answer, str):
+                answer = self.draft = answer.encode("utf-8", "replace").decode()  # bytes that are no text
         if self._failure is not None:
             raise self._failure
-        return typed
+        return answer
 
     def _begin(self) -> None:
         import asyncio

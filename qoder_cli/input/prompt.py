@@ -153,11 +153,15 @@ def _taken(stdin: IO[str] | None, *, ask: Callable[[], object] | None = None) ->
     def take(within: float) -> None:
         until = time.monotonic() + within
         for _ in range(_MOST_PIECES):
-            if not (is_ready(stdin, within=max(until - time.monotonic(), PASTED)) and (piece := typed())):
+            if not (is_ready(stdin, within=max(until - time.monotonic(), PASTED)) and (piece := read_typed())):
                 break
             pieces.append(piece)
 
-    with keys(shown=False, one_by_one=True) as typed, signals.waiting(), suppress(OSError):  # else half a line stays
+    with (
+        keys(shown=False, one_by_one=True) as read_typed,
+        signals.waiting(),
+        suppress(OSError),
+    ):  # else half a line stays
         take(0.0)
         if ask is not None:
             ask()

@@ -58,8 +58,8 @@ def seen(store: "Store", noun: str, *, profile: str | None, host: str | None = N
     """Return what was seen of a noun, newest first; in sandboxes if no profile is given."""
     values = {"noun": noun, "profile": profile, "host": host, "most": MOST_RUNS if noun == "run" else MOST}
     rows = store.read(_FIND, values, quiet=True)
-    found = [Seen(*[text(column) or "" for column in row]) for row in rows]
-    return [each for each in found if _ID.fullmatch(each.id)]  # others may write others
+    rows_seen = [Seen(*[text(column) or "" for column in row]) for row in rows]
+    return [seen_id for seen_id in rows_seen if _ID.fullmatch(seen_id.id)]  # others may write others
 
 
 def ids_with_prefix(store: "Store", host: str, prefix: str, *, noun: str | None = None) -> list[str]:
@@ -129,45 +129,45 @@ def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> 
     puts = [_putting(settings, "run", [(raw, None) for raw in raws]), _putting(settings, _OF_RUNS, sessions)]
 
     def put(connection: "Connection") -> None:
-        for each in filter(None, puts):
-            each(connection)
+        for write in filter(None, puts):
+            write(connection)
 
     if any(puts):
         store.write(put, quiet=True)
 
 
-def remember(store: "Store", settings: "Settings", noun: str, things: Things, *, whole: bool = False) -> None:
+def remember(store: "Store", settings: "Settings", noun: str, objects: Things, *, whole: bool = False) -> None:
     """Remember things of a noun; forget archived ones, with `whole` all others too."""
-    if put := _putting(settings, noun, things, whole=whole):
+    if put := _putting(settings, noun, objects, whole=whole):
         store.write(put, quiet=True)
 
 
 def _putting(
-    settings: "Settings", noun: str, things: Things, *, whole: bool = False
+    settings: "Settings", noun: str, objects: Things, *, whole: bool = False
 ) -> "Callable[[Connection], None] | None":
     """Return what remembers things in a transaction; None if there is nothing to do."""
     scope = {"host": settings.host, "profile": settings.profile, "noun": noun}
-    found: dict[str, dict[str, str | None]] = {}
+    columns: dict[str, dict[str, str | None]] = {}
     gone: set[str] = set()
-    for raw, name in islice(things, MOST_KEPT):
+    for raw, name in islice(objects, MOST_KEPT):
         id = text(raw.get("id")) or ""
         if raw.get("archived_at"):
             gone.add(id)
         elif _ID.fullmatch(id):
             created = raw.get("triggered_at") or raw.get("created_at")
             defaults = {"name": name, "deployment": raw.get("deployment_id"), "created": created}
-            found[id] = {**scope, "id": id, **{key: as_remembered(value) for key, value in defaults.items()}}
+            columns[id] = {**scope, "id": id, **{key: as_remembered(value) for key, value in defaults.items()}}
 
     def put(connection: "Connection") -> None:
         if settings.sandbox:  # of past sandboxes: each has its own port
             connection.execute(f"DELETE FROM seen WHERE host {_REHEARSED} AND host <> :host", scope)
-        connection.executemany(_PUT, found.values())
+        connection.executemany(_PUT, columns.values())
         newest = f"SELECT id FROM seen WHERE {_SCOPE} ORDER BY created DESC, id DESC"
         kept = [id for (id,) in connection.execute(newest, scope)]
-        old = {*kept[MOST_KEPT:], *gone} | (set(kept) - found.keys() if whole else set())
+        old = {*kept[MOST_KEPT:], *gone} | (set(kept) - columns.keys() if whole else set())
         connection.executemany(f"DELETE FROM seen WHERE {_SCOPE} AND id = :id", [{**scope, "id": id} for id in old])
 
-    if found or gone or whole:
+    if columns or gone or whole:
         return put
     return None
 

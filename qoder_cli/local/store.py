@@ -265,9 +265,9 @@ class Store:
 
     def owner(self, run_id: str, *, host: str) -> StoredAttempt | None:
         """Return the attempt whose response named this run; None if there is none, or only a guess."""
-        found = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
-        if found:
-            return found[0]
+        attempts = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
+        if attempts:
+            return attempts[0]
         return None
 
     def last(self, *, profile: str, host: str) -> StoredAttempt | None:
@@ -279,7 +279,7 @@ class Store:
         entry = next(iter(self._entries(newest, host, profile)), None)
         if entry is None or not entry.open:
             return entry
-        return next((each for each in self.of_key(entry.attempt.key, host=host) if each.run), entry)
+        return next((attempt for attempt in self.of_key(entry.attempt.key, host=host) if attempt.run), entry)
 
     def newest_runs(self, count: int, *, profile: str, host: str) -> list[str]:
         """Return so many of the runs that were triggered last with this profile on this host, oldest first."""
@@ -596,6 +596,6 @@ def check_seal(env: Mapping[str, str]) -> None:
         folder = state_folder(env)
     except RuntimeError:  # it has no place, and is not written
         return
-    links = [each for each in folder.iterdir() if each.is_symlink()] if folder.is_dir() else []
+    links = [entry_path for entry_path in folder.iterdir() if entry_path.is_symlink()] if folder.is_dir() else []
     for path in (folder / NAME, *links):
         refuse_outside(path, env)

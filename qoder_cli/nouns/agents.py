@@ -24,11 +24,11 @@ _ASKS = {"type": "always_ask"}
 _TOOL = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
-def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
+def tool_names(option: str, option_text: str | None) -> tuple[str, ...]:
     """Return the typed tools. Raises UsageError."""
-    if typed is None:
+    if option_text is None:
         return ()
-    names = tuple(dict.fromkeys(word.strip() for word in typed.split(",")))
+    names = tuple(dict.fromkeys(word.strip() for word in option_text.split(",")))
     hint = f"for example {option} Bash,Read, {option} all or {option} none"
     if wrong := [name for name in names if not _TOOL.fullmatch(name)]:
         raise UsageError(f"{option}: {wrong[0][:60]!r} is not the name of a tool", hint=hint)
@@ -94,7 +94,7 @@ def servers_typed(words: Sequence[str] | None) -> dict[str, str]:
     """Return MCP servers' URLs by name. Raises UsageError."""
     from qoder_cli.http.redact import by_shape
 
-    found: dict[str, str] = {}
+    servers: dict[str, str] = {}
     for word in words or ():
         name, _, url = word.partition("=")
         try:
@@ -109,10 +109,10 @@ def servers_typed(words: Sequence[str] | None) -> dict[str, str]:
             raise UsageError(
                 f"--mcp {name[:60]}: a URL must not hold a password or a token", hint="put it into a vault"
             )
-        if name in found:
+        if name in servers:
             raise UsageError(f"--mcp: {name[:60]!r} is there twice", hint="give each its own name")
-        found[name] = url
-    return found
+        servers[name] = url
+    return servers
 
 
 def with_skills(app: App, skills: Any, words: Sequence[str]) -> list[Entry]:

@@ -39,32 +39,32 @@ def body_of(
     options_by_field = {name: field.option for name, field in fields_of(schema_of(wanted)).items()}
     named = {field: f"--{field}" for field in options}
     named |= {field: option.name for field, option in options_by_field.items() if option and field in options}
-    typed = {field: value for field, value in options.items() if value is not None}
-    for field, value in typed.items():
+    given = {field: value for field, value in options.items() if value is not None}
+    for field, value in given.items():
         check_typed(named[field], field, value)
     fields = {} if file is None else _of_file(app, noun, wanted, file)
-    body = fields | typed
-    if "metadata" in fields and "metadata" in typed:
-        body["metadata"] = (fields["metadata"] or {}) | typed["metadata"]
+    body = fields | given
+    if "metadata" in fields and "metadata" in given:
+        body["metadata"] = (fields["metadata"] or {}) | given["metadata"]
     if verb == "update" and body.get("name") is not None and _is_blank(body["name"]):
         raise UsageError("the name is blank", hint="is a shell variable unset?")
     missing = [field for field in wanted.body if field in wanted.required and _is_blank(body.get(field))]
     if missing and verb == "create":
         raise _missing(missing, named)
-    _check_options(wanted, typed, named)
+    _check_options(wanted, given, named)
     return body
 
 
-def _check_options(wanted: Operation, typed: Raw, named: Mapping[str, str]) -> None:
+def _check_options(wanted: Operation, given: Raw, named: Mapping[str, str]) -> None:
     """Raise UsageError for what options say and the schema refuses, as it would in a file."""
     from qoder_cli.nouns.checking import problems_of
 
-    if not typed:
+    if not given:
         return
-    fields = {field: value for field, value in typed.items() if field in fields_of(schema_of(wanted))}
-    found = problems_of(schema_of(wanted), fields, Reader("file", null_clears=wanted.id.endswith(".update")))
+    fields = {field: value for field, value in given.items() if field in fields_of(schema_of(wanted))}
+    problems = problems_of(schema_of(wanted), fields, Reader("file", null_clears=wanted.id.endswith(".update")))
     messages: dict[str, None] = {}
-    for path, words in found:
+    for path, words in problems:
         field = re.split(r"[.\[]", path)[0]
         if field in fields:  # what is missing is another matter
             inner = path.removeprefix(field).lstrip(".")
@@ -142,10 +142,10 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
         wrong = wrong_in(read, body, schema_of(wanted), reader, ignored=ignored)
         # What an option may say instead is reported later, with its option.
         is_later = {field for field in wanted.required if _is_blank(body.get(field))}
-        add_problems(filler.problems, (each for each in wrong if each.path not in is_later))
+        add_problems(filler.problems, (wrong_place for wrong_place in wrong if wrong_place.path not in is_later))
     except Problem as problem:
         filler.problems.append(problem)
     if filler.problems:
-        found = sorted(filler.problems, key=lambda problem: problem.line)
-        raise BadFiles([problem.located(file) for problem in found], "the file")
+        problems = sorted(filler.problems, key=lambda problem: problem.line)
+        raise BadFiles([problem.located(file) for problem in problems], "the file")
     return body

@@ -46,30 +46,30 @@ def check_body(
     `tree` is what the fields came from, which knows the lines; it may have the `shorts` of fields. No problem shows
     anything that came from a variable.
     """
-    _, found = check_by_schema(cls, dict(fields), reader, most=_MOST)
-    return [*filter(None, (_problem(cls, each, tree, shorts) for each in found))]
+    _, violations = check_by_schema(cls, dict(fields), reader, most=_MOST)
+    return [*filter(None, (_problem(cls, violation, tree, shorts) for violation in violations))]
 
 
 def problems_of(cls: type[Fields], fields: Mapping[str, Any], reader: Reader) -> list[tuple[str, str]]:
     """Return all problems of fields that stand in no file: where each is, and what it is."""
     tree = tree_of(dict(fields))
-    return [(each.path, each.text) for each in check_body(cls, fields, tree, reader)]
+    return [(problem.path, problem.text) for problem in check_body(cls, fields, tree, reader)]
 
 
 def tree_of(value: Any) -> Node:
     """Return a JSON value that stands in no file as a tree."""
     if isinstance(value, dict):
-        return Node(0, {str(key): tree_of(each) for key, each in value.items()})
+        return Node(0, {str(key): tree_of(child) for key, child in value.items()})
     if isinstance(value, list):
-        return Node(0, [tree_of(each) for each in value])
+        return Node(0, [tree_of(child) for child in value])
     return Node(0, value)
 
 
-def _problem(cls: type[Fields], found: Violation, tree: Node, shorts: Mapping[str, str]) -> Problem | None:
+def _problem(cls: type[Fields], violation: Violation, tree: Node, shorts: Mapping[str, str]) -> Problem | None:
     """Return the problem, at its place in the file; None of a variable that is not set."""
     path: Path = ()
     node = tree
-    for step in found.path:
+    for step in violation.path:
         for name in (step, shorts.get(str(step), "")):
             if child := node.child(name):
                 node = child
@@ -77,17 +77,17 @@ def _problem(cls: type[Fields], found: Violation, tree: Node, shorts: Mapping[st
                 break
     if _has_unset(node):
         return None
-    if found.kind == "missing" and isinstance(node.content, dict):
-        path += found.path[-1:]
-    return Problem(_in_words(cls, found, path, node), line=node.line, path=path)
+    if violation.kind == "missing" and isinstance(node.content, dict):
+        path += violation.path[-1:]
+    return Problem(_in_words(cls, violation, path, node), line=node.line, path=path)
 
 
 def _has_unset(node: Node) -> bool:
     return is_unset(node.content) or any(_has_unset(child) for _, child in node.items())
 
 
-def _in_words(cls: type[Fields], found: Violation, path: Path, node: Node) -> str:
-    kind, context = found.kind, found.context
+def _in_words(cls: type[Fields], violation: Violation, path: Path, node: Node) -> str:
+    kind, context = violation.kind, violation.context
     if kind == "extra_forbidden":
         return _unknown(cls, path)
     if kind == "value_error":

@@ -53,7 +53,9 @@ def fill(document: Document, noun: Noun, filler: Filler) -> Filled:
     node = written if is_servers else filler.fill(written, ())
     if document.text is not None:  # in which no variable is filled in: it may be a script
         text = _text_below(document, noun, problems)
-        written, node = (Node(each.line, {**_fields_of(each), **text}) for each in (written, node))
+        written, node = (
+            Node(mapping_node.line, {**_fields_of(mapping_node), **text}) for mapping_node in (written, node)
+        )
     fields = node.plain()
     if fields.pop("type", noun.type) != noun.type:
         problems.append(Problem(f"must be {noun.type} here", line=line_of(node, ("type",)), path=("type",)))
@@ -143,7 +145,7 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
             problems.append(Problem(f"{named_by} is required, or the id of one that is there", line=node.line))
         return
     held = own.pop(field_of_held(noun), None)
-    thing = Declaration(
+    declaration = Declaration(
         noun,
         Place(file, node.line),
         name,
@@ -153,9 +155,9 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
         secrets=frozenset(_secret_places(noun, fields, read)),
         unset=tuple(name for field, child in node.items() if field != field_of_held(noun) for name in _unset_in(child)),
     )
-    yield thing
+    yield declaration
     if isinstance(held, list):
-        yield from _held(thing, held, node)
+        yield from _held(declaration, held, node)
 
 
 def field_of_held(noun: Noun) -> str:
@@ -302,16 +304,16 @@ def put(fields: Any, at: Path, value: Any) -> None:
 
 def node_at(node: Node, at: Path) -> Node | None:
     """Return the node at a place below one, if it is there."""
-    found: Node | None = node
+    child: Node | None = node
     for step in at:
-        found = found.child(step) if found else None
-    return found
+        child = child.child(step) if child else None
+    return child
 
 
 def line_of(node: Node, at: Path) -> int:
     """Return the line of a place below a node, or that of the node."""
-    found = node_at(node, at)
-    return found.line if found else node.line
+    child = node_at(node, at)
+    return child.line if child else node.line
 
 
 def _secret_places(noun: Noun, fields: Raw, read: Filled) -> Iterator[str]:
@@ -355,7 +357,7 @@ def _unset_in(node: Node) -> Iterator[str]:
 
 def _is_from_outside(text: str) -> bool:
     """Return whether a text is made of variables, none of which has a default that the file shows."""
-    variables = [found for found in DOLLAR.finditer(text) if found[1]]
+    variables = [match for match in DOLLAR.finditer(text) if match[1]]
     return bool(variables) and not any(variable[2] for variable in variables)
 
 

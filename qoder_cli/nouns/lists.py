@@ -93,8 +93,8 @@ class ServerLists:
         """Return what has one of these names and is not listed yet: a list may lag. Raises ApiError."""
         if not names or how_of(noun).name is not None:  # which asks more than the list
             return {}
-        found = holders(self.app, noun, *names, pages=self.pages(noun))
-        return {name: rows for name, rows in zip(names, found, strict=True) if rows}
+        rows_by_name = holders(self.app, noun, *names, pages=self.pages(noun))
+        return {name: rows for name, rows in zip(names, rows_by_name, strict=True) if rows}
 
     def read(self, noun: Noun, id: str) -> Raw:
         """Return a thing by its id, as it is now. Raises ApiError, with where it was looked for."""

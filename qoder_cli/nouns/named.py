@@ -44,13 +44,13 @@ class Names:
 
     def id_of(self, noun: Noun, word: str) -> str:
         """Return the id of what was typed, as `ids_of` does, and say a name's. Raises its error."""
-        [found] = self.ids_of(noun, [word])
-        if isinstance(found, QoderError):
-            raise found
-        if word != found and found not in self._noted:
-            self._noted.add(found)
-            self._app.progress.note(f"using {noun.called} {word} ({found})")
-        return found
+        [id_or_error] = self.ids_of(noun, [word])
+        if isinstance(id_or_error, QoderError):
+            raise id_or_error
+        if word != id_or_error and id_or_error not in self._noted:
+            self._noted.add(id_or_error)
+            self._app.progress.note(f"using {noun.called} {word} ({id_or_error})")
+        return id_or_error
 
     @staticmethod
     def among(noun: Noun, words: Sequence[str]) -> list[str]:
@@ -71,9 +71,9 @@ class Names:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         names = self.among(noun, words)
         if names and noun.words not in self._things:
-            found = alive(self._app.client, noun, *self._parents, archived=self._archived, fresh=True)
-            self._things[noun.words] = things = list(map(kept, found))
-            remember(self._app.store, self._app.settings, noun.words, things, whole=not self._parents)
+            rows = alive(self._app.client, noun, *self._parents, archived=self._archived, fresh=True)
+            self._things[noun.words] = kept_rows = list(map(kept, rows))
+            remember(self._app.store, self._app.settings, noun.words, kept_rows, whole=not self._parents)
         candidates = self._things.get(noun.words, [])
         unknown = set(names) - {name for _, name in candidates}
         near_to = {raw["id"]: name or "" for raw, name in candidates if len(unknown) <= _SUGGESTED_FOR}
@@ -148,27 +148,30 @@ def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None
     called = f"version {version} of {target.called}"
     try:
         if operation(noun, "versions.retrieve"):
-            found = mapping(app.client.get(f"{target.path}/versions/{version}"))
+            numbered = mapping(app.client.get(f"{target.path}/versions/{version}"))
         else:
-            found = mapping(app.client.get(target.path, {"version": version}))
+            numbered = mapping(app.client.get(target.path, {"version": version}))
     except NotFound as error:
         raise error.about(called) from None
-    if str(found.get("version")) != str(version) or id not in (found.get("id"), found.get(f"{noun.called}_id")):
+    if str(numbered.get("version")) != str(version) or id not in (
+        numbered.get("id"),
+        numbered.get(f"{noun.called}_id"),
+    ):
         raise NoResponse(f"the response is not {called}")
-    return found
+    return numbered
 
 
 def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool = False) -> Raw:
     """Return the thing a word was taken for; `fresh` is that of `Client.get`. Raises NotFound if renamed."""
     try:
-        found = read(app.client, target, fresh=fresh)
+        current = read(app.client, target, fresh=fresh)
     except NotFound as error:
         raise _listed(error, app, noun, target) from None
-    names = {value for key in NAMES if (value := text(found_at(found, key)))}
+    names = {value for key in NAMES if (value := text(found_at(current, key)))}
     if names and word not in (target.id, *names):
-        message = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(found)!r} now"
+        message = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(current)!r} now"
         raise NotFound(message, hint="use the id", next=app.looking(*target.look))
-    return found
+    return current
 
 
 def _listed(error: NotFound, app: App, noun: Noun, target: Target) -> NotFound:

@@ -47,9 +47,9 @@ def labels_of(raw: Mapping[str, Any]) -> dict[str, str]:
 def assignments(text: str) -> list[tuple[str, str]] | None:
     """Return names and values of `K=V` pairs in a text; None if one is malformed."""
     pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
-    found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
-    if len(found) == len(pieces):
-        return [(name, value) for name, value in found]
+    pairs = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
+    if len(pairs) == len(pieces):
+        return [(name, value) for name, value in pairs]
     return None
 
 

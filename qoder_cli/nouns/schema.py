@@ -79,20 +79,20 @@ class Fields:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        found = handler(schema)
+        built = handler(schema)
         fields = {name: field for name, field in fields_of(cls).items() if not field.is_servers}
         for name, field in fields.items():
-            found["properties"][name].pop("title", None)  # its name once more
+            built["properties"][name].pop("title", None)  # its name once more
             if field.about:
-                found["properties"][name]["description"] = field.about
+                built["properties"][name]["description"] = field.about
             if field.is_secret:
-                found["properties"][name]["writeOnly"] = True
-        found["required"] = [name for name, field in fields.items() if field.is_needed and field.default != IMPLIED]
+                built["properties"][name]["writeOnly"] = True
+        built["required"] = [name for name, field in fields.items() if field.is_needed and field.default != IMPLIED]
         if cls.unknown != "refused":
-            found.pop("additionalProperties", None)
+            built.pop("additionalProperties", None)
         if cls.__doc__:
-            found = {"description": " ".join(cls.__doc__.split()), **found}
-        return found
+            built = {"description": " ".join(cls.__doc__.split()), **built}
+        return built
 
 
 def fields_of(cls: type[Fields]) -> dict[str, Field]:
@@ -158,7 +158,7 @@ def _marked(cls: type[Fields], value: Any, mark: Mark, at: Path) -> Iterator[tup
         if not classes and name in value:
             yield (*at, name), value[name]
         elif isinstance(value.get(name), dict | list):
-            inner = [each for cls in classes for each in _marked(cls, value[name], mark, (*at, name))]
+            inner = [place for cls in classes for place in _marked(cls, value[name], mark, (*at, name))]
             yield from dict(inner).items()
 
 
@@ -213,9 +213,9 @@ def _read(cls: type[Fields], value: Any, handler: Any, info: Any) -> Any:
     nulls = {name: None for name in nulls if fields[name].default in (UNSET, NEEDED_THERE)}
     if is_server:
         nulls = {name: None for name in nulls if not fields[name].is_needed}
-    kept = handler({name: each for name, each in value.items() if name not in nulls}) | nulls
+    kept = handler({name: given for name, given in value.items() if name not in nulls}) | nulls
     if is_server:
-        kept = {name: each for name, each in kept.items() if name not in fields or not fields[name].is_secret}
+        kept = {name: given for name, given in kept.items() if name not in fields or not fields[name].is_secret}
     return {name: kept[name] for name in value if name in kept}
 
 
@@ -262,10 +262,10 @@ class Shown(NamedTuple):
     more: dict[str, Any]
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        found = handler(schema)
+        built = handler(schema)
         if others := self.more.get("anyOf"):
-            return {"anyOf": [*others, found]}
-        return found | self.more
+            return {"anyOf": [*others, built]}
+        return built | self.more
 
 
 class Size(NamedTuple):
@@ -307,10 +307,10 @@ class Rule(NamedTuple):
         return core_schema.with_info_after_validator_function(self._passed, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        found = handler(schema)
+        built = handler(schema)
         if self.pattern:
-            found["pattern"] = f"^(?:{self.pattern})$"
-        return found
+            built["pattern"] = f"^(?:{self.pattern})$"
+        return built
 
     def _passed(self, value: Any, info: Any) -> Any:
         if self.where in (None, info.context.where):
@@ -439,13 +439,13 @@ class ByType(NamedTuple):
         from pydantic_core import core_schema as core
 
         by_type = dict(types_of(source))
-        choices = {f"[{type}]": handler.generate_schema(each) for type, each in by_type.items()}
+        choices = {f"[{type}]": handler.generate_schema(cls) for type, cls in by_type.items()}
         union = core.tagged_union_schema(choices, lambda value: self._tag(value, by_type))
         return core.with_info_wrap_validator_function(lambda *given: self._chosen(by_type, *given), union)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        found = handler(schema)
-        choices = found.get("oneOf", [found])
+        built = handler(schema)
+        choices = built.get("oneOf", [built])
         if self.newer:
             types = [type for choice in choices for type in _words(choice["properties"]["type"])]
             type = {"type": "string", "not": {"enum": types}}
@@ -534,5 +534,5 @@ def _found(kind: str, loc: tuple[str | int, ...], context: dict[str, Any]) -> Vi
 
 def json_schema(cls: type[Fields]) -> dict[str, Any]:
     """Return the JSON Schema of a body, whole in itself."""
-    found: dict[str, Any] = _adapter(cls).json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+    built: dict[str, Any] = _adapter(cls).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

@@ -162,15 +162,15 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     credentials = [row if found_at(row, place) else _read(app, vault, row) for row in rows]
     those = [credential for credential in credentials if found_at(credential, place) == found_at({"auth": auth}, place)]
     if kind == BEARER:
-        those = [each for each in those if name_of(each) == name] or those
+        those = [credential_row for credential_row in those if name_of(credential_row) == name] or those
     if len(those) > 1:
-        hint = f"use an id: {', '.join(str(each['id']) for each in those)}"
+        hint = f"use an id: {', '.join(str(credential_row['id']) for credential_row in those)}"
         raise UsageError(f"{len(those)} credentials are {_for(those[0])}", hint=hint)
     if those:
-        [found] = those
-        if kind == BEARER and name_of(found) != name:
-            agree(f"{name_of(found) or found['id']} ({found['id']}) is {_for(found)}, and gets this token")
-        return _of_id(app, vault, str(found["id"]), auth)
+        [match] = those
+        if kind == BEARER and name_of(match) != name:
+            agree(f"{name_of(match) or match['id']} ({match['id']}) is {_for(match)}, and gets this token")
+        return _of_id(app, vault, str(match["id"]), auth)
     if silent := next(
         (credential for credential in credentials if credential["id"] in called and not found_at(credential, place)),
         None,
@@ -198,17 +198,17 @@ def _check_names(app: App, name: str, auth: Raw, called: Sequence[Raw], agree: C
 
 def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
     """Return a credential as it is now. Raises UsageError if it is for something else; ApiError."""
-    found = _read(app, vault, {"id": id})
-    if archived := found.get("archived_at"):
+    current = _read(app, vault, {"id": id})
+    if archived := current.get("archived_at"):
         raise UsageError(f"{id} was archived on {archived}", hint="put the secret under a new name")
-    kind, place = found_at(found, "auth.type"), PLACES[auth["type"]]
+    kind, place = found_at(current, "auth.type"), PLACES[auth["type"]]
     if kind not in (None, auth["type"]):
         raise UsageError(f"{id} is of the type {kind}, not {auth['type']}", hint="remove it, then add it")
-    is_other = found_at(found, place) not in (None, found_at({"auth": auth}, place))
+    is_other = found_at(current, place) not in (None, found_at({"auth": auth}, place))
     if is_other and found_at({"auth": auth}, place) != id:  # of a variable an id says nothing
-        message = f"{id} is {_for(found)}, and that cannot be changed"
+        message = f"{id} is {_for(current)}, and that cannot be changed"
         raise UsageError(message, hint="put the secret under another name; then delete the old one")
-    return found
+    return current
 
 
 def _read(app: App, vault: str, row: Raw) -> Raw:
@@ -240,17 +240,21 @@ def validated(app: App, vault: str, id: str) -> Raw:
     def ask() -> Raw:
         return mapping(client.understand(client.send(client.prepare("POST", path))))
 
-    found = client.patiently(ask)
-    if text(found.get("status")) is None:
+    validation = client.patiently(ask)
+    if text(validation.get("status")) is None:
         raise NoResponse(f"the response does not tell the status of {id}")
-    return found
+    return validation
 
 
 def for_server(app: App, vault: str, url: str) -> list[Raw]:
     """Return the OAuth credentials of a vault for exactly this MCP server. Raises ApiError."""
-    found = alive(app.client, _CREDENTIAL, vault, fresh=True)
+    credentials = alive(app.client, _CREDENTIAL, vault, fresh=True)
     place = PLACES[BEARER]
-    return [each for each in found if found_at(each, "auth.type") == "mcp_oauth" and found_at(each, place) == url]
+    return [
+        credential
+        for credential in credentials
+        if found_at(credential, "auth.type") == "mcp_oauth" and found_at(credential, place) == url
+    ]
 
 
 def login_page(app: App, vault: str, url: str) -> str:
@@ -274,13 +278,13 @@ def login_page(app: App, vault: str, url: str) -> str:
     return page
 
 
-def why_invalid(found: Raw) -> str:
+def why_invalid(validation: Raw) -> str:
     """Return why, as a validation says it (api.md#vaults)."""
     reasons = {
-        "status": found.get("status"),
-        "refresh": found_at(found, "refresh.status"),
-        "refresh HTTP": found_at(found, "refresh.http_response.status_code"),
-        "server HTTP": found_at(found, "mcp_probe.http_response.status_code"),
+        "status": validation.get("status"),
+        "refresh": found_at(validation, "refresh.status"),
+        "refresh HTTP": found_at(validation, "refresh.http_response.status_code"),
+        "server HTTP": found_at(validation, "mcp_probe.http_response.status_code"),
     }
     return ", ".join(f"{name} {value}" for name, value in reasons.items() if value is not None)
 

@@ -36,7 +36,7 @@ def _plain(value: Any) -> Any:
 
 def _joined(names: Sequence[Any]) -> Any:
     if names:
-        return Words(", ".join(str(each) for each in names if each))
+        return Words(", ".join(str(name) for name in names if name))
     return None
 
 
@@ -44,27 +44,29 @@ def _named(*keys: str) -> Look:
     """Return a look that lists objects by the first key that each has."""
 
     def look(value: Any) -> Any:
-        found = map(mapping, array(value))
-        return _joined([next((text(each.get(key)) for key in keys if text(each.get(key))), "") for each in found])
+        objects = map(mapping, array(value))
+        return _joined(
+            [next((text(part.get(key)) for key in keys if text(part.get(key))), "") for part in objects]
+        )
 
     return look
 
 
 def tool_names(tools: Any) -> list[str]:
     """Return the names of an agent's tools: `all` for the whole toolset."""
-    found: list[str] = []
+    names: list[str] = []
     for tool in map(mapping, array(tools)):
         kind = str(tool.get("type"))
         if kind.startswith("agent_toolset"):
             configs = map(mapping, array(tool.get("configs")))
             off = [str(config.get("name")) for config in configs if config.get("enabled") is False]
             off += map(str, array(tool.get("disallowed_tools")))
-            found += array(tool.get("enabled_tools")) or [f"all but {' '.join(off)}" if off else "all"]
+            names += array(tool.get("enabled_tools")) or [f"all but {' '.join(off)}" if off else "all"]
         elif kind.startswith("browser_toolset"):
-            found.append("browser")
+            names.append("browser")
         elif kind != "mcp_toolset":  # shown with its server
-            found.append(text(tool.get("name")) or kind)
-    return found
+            names.append(text(tool.get("name")) or kind)
+    return names
 
 
 def _tools(value: Any) -> Any:
@@ -73,16 +75,16 @@ def _tools(value: Any) -> Any:
 
 def _asks(value: Any) -> Any:
     """Return the tools that ask before each use (api.md#agents)."""
-    found = []
+    names = []
     for tool in map(mapping, array(value)):
         default = mapping(mapping(tool.get("default_config")).get("permission_policy")).get("type")
         if default == "always_ask":
-            found.append("all")
+            names.append("all")
         for config in map(mapping, array(tool.get("configs"))):
             policy = mapping(config.get("permission_policy")).get("type")
             if policy == "always_ask":
-                found.append(str(config.get("name")))
-    return _joined(found)
+                names.append(str(config.get("name")))
+    return _joined(names)
 
 
 def _packages(value: Any) -> Any:
@@ -93,13 +95,13 @@ def _packages(value: Any) -> Any:
 
 
 def _inputs(value: Any) -> Any:
-    found = []
+    inputs = []
     for item in map(mapping, array(value)):
         sessions = item.get("session_ids")
-        found.append(
+        inputs.append(
             item.get("memory_store_id") or (counted(len(sessions), "session") if isinstance(sessions, list) else "")
         )
-    return _joined(found)
+    return _joined(inputs)
 
 
 def _listed(value: Any) -> Any:

@@ -221,10 +221,10 @@ def is_ours(raw: Raw) -> bool:
 
 def newest(raw: Raw) -> str | None:
     """Return a skill's newest version, as it is in paths, or None."""
-    found = raw.get("latest_version")
-    if found in (None, ""):
+    number = raw.get("latest_version")
+    if number in (None, ""):
         return None
-    return str(found)
+    return str(number)
 
 
 def name_of(app: App, skill: Raw) -> str | None:
@@ -232,8 +232,8 @@ def name_of(app: App, skill: Raw) -> str | None:
     version = newest(skill)
     if version is None:
         return text(skill.get("display_title"))
-    found = mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(version)}", fresh=True))
-    if (name := text(found.get("name"))) is None:
+    numbered = mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(version)}", fresh=True))
+    if (name := text(numbered.get("name"))) is None:
         raise NoResponse(f"version {version} of {skill['id']} shows no name; nothing was sent")
     return name
 
@@ -312,7 +312,7 @@ def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -
         Sent("POST", path, files=parts),
         parse=lambda value: of(mapping(value).get("version")),
         what=f"adding a version to {id}",
-        shows=lambda found: number_of(newest(found.raw)) > before,
+        shows=lambda resource: number_of(newest(resource.raw)) > before,
         find=find,
         look=app.looking("skill", "versions", id),
     )

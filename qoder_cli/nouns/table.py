@@ -45,12 +45,12 @@ class Operation(NamedTuple):
 def all_operations() -> tuple[Operation, ...]:
     """Return all operations, by their ids."""
     table = (files("qoder_cli.nouns") / "operations.tsv").read_text("utf-8")
-    found = []
+    operations = []
     for line in table.splitlines():
         id, method, path, kind, *lists, command = line.split("\t")
         required, query, body = (tuple(filter(None, names.split(","))) for names in lists)
-        found.append(Operation(id, method, path, cast(Kind, kind), required, query, body, tuple(command.split())))
-    return tuple(found)
+        operations.append(Operation(id, method, path, cast(Kind, kind), required, query, body, tuple(command.split())))
+    return tuple(operations)
 
 
 def search(words: Iterable[str]) -> Iterator[Operation]:
@@ -64,9 +64,9 @@ def search(words: Iterable[str]) -> Iterator[Operation]:
 
 def of_path(path: str) -> list[Operation]:
     """Return a path's operations; the word `poll` is not taken for an id of work."""
-    found = [operation for operation in all_operations() if operation.has_path(path)]
-    fewest = min((operation.path.count("{") for operation in found), default=0)
-    return [operation for operation in found if operation.path.count("{") == fewest]
+    matching = [operation for operation in all_operations() if operation.has_path(path)]
+    fewest = min((operation.path.count("{") for operation in matching), default=0)
+    return [operation for operation in matching if operation.path.count("{") == fewest]
 
 
 def find(method: str, path: str) -> Operation | None:
@@ -78,7 +78,7 @@ def readable(path: str) -> str | None:
     """Return the path that shows a write: its plural, its own, or one above."""
     steps = path.split("/")
     above = ("/".join(steps[:length]) for length in range(len(steps), 1, -1))
-    return next((each for each in (f"{path}s", *above) if find("GET", each)), None)
+    return next((candidate for candidate in (f"{path}s", *above) if find("GET", candidate)), None)
 
 
 _registered: dict[str, Noun] = {}
@@ -128,8 +128,8 @@ def operation(noun: Noun, verb: str) -> Operation | None:
 @cache
 def body_of(operation: Operation) -> type[Fields]:
     """Return what an operation's body may hold: those fields of its noun that the operation has."""
-    having = filter(lambda each: operation.id.startswith(f"{each.operations}."), NOUNS.values())
-    noun = max(having, key=lambda each: len(each.operations))
+    having = filter(lambda owner: operation.id.startswith(f"{owner.operations}."), NOUNS.values())
+    noun = max(having, key=lambda owner: len(owner.operations))
     verb = operation.id.removeprefix(f"{noun.operations}.")
     needed = tuple(name for name in operation.body if name in operation.required)
     cleared = operation.body
@@ -194,8 +194,10 @@ _DONE_BY = {"get": ("retrieve", "retrieve_metadata"), "versions": ("versions.lis
 
 def words_of(noun: Noun, verb: str, *ids: str) -> tuple[str, ...]:
     """Return the command that does this to a noun's things, as words; `memory ls` lists memories."""
-    done_by = [operation(noun, each) for each in _DONE_BY.get(verb, (verb,))]
-    command = next((each.command for each in done_by if each), (*noun.words.split(), verb))
+    done_by = [operation(noun, verb_or_operation) for verb_or_operation in _DONE_BY.get(verb, (verb,))]
+    command = next(
+        (verb_or_operation.command for verb_or_operation in done_by if verb_or_operation), (*noun.words.split(), verb)
+    )
     return (*command, *ids)
 
 

@@ -33,17 +33,17 @@ def holders(
     A list may lag behind: what this machine saw under a name is asked for too, and what a thing says
     of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
     """
-    found: dict[str, list[Raw]] = {name.strip(): [] for name in names}
+    by_name: dict[str, list[Raw]] = {name.strip(): [] for name in names}
     if pages is None:
         pages = app.client.pages(path_of(noun), {"limit": 100}, fresh=True)
-    rows = {str(row["id"]): row for row in _listed(noun, found, pages)}
+    rows = {str(row["id"]): row for row in _listed(noun, by_name, pages)}
     here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
     unlisted: dict[str, Raw] = {}
-    for name in found:
+    for name in by_name:
         called = as_remembered(name)
-        these = [each.id for each in here if each.name == called and each.id not in rows]
+        these = [seen_here.id for seen_here in here if seen_here.name == called and seen_here.id not in rows]
         unlisted |= {id: {} for id in these[:_READ]}
-    read_singly = {*list(rows)[: _READ * len(found)], *unlisted}
+    read_singly = {*list(rows)[: _READ * len(by_name)], *unlisted}
     for id, row in (rows | unlisted).items():
         now = row
         if id in read_singly:
@@ -51,9 +51,9 @@ def holders(
         shown_name = _name_in(now) or _name_in(row)
         if now and not shown_name and id not in renamed:
             raise _unclear(noun, f"{id} shows no name")
-        if shown_name in found and not now.get("archived_at"):
-            found[shown_name].append(now)
-    return [found[name.strip()] for name in names]
+        if shown_name in by_name and not now.get("archived_at"):
+            by_name[shown_name].append(now)
+    return [by_name[name.strip()] for name in names]
 
 
 def once_listed(app: App, noun: Noun, ids: Collection[str], rows: Callable[[], list[Raw]]) -> list[Raw]:
@@ -63,13 +63,13 @@ def once_listed(app: App, noun: Noun, ids: Collection[str], rows: Callable[[], l
     machine reads on until the list shows its own: of two that created at once, the later one then sees both.
     """
 
-    def missing(found: list[Raw]) -> set[str]:
-        return {*ids} - {str(row.get("id")) for row in found}
+    def missing(listed: list[Raw]) -> set[str]:
+        return {*ids} - {str(row.get("id")) for row in listed}
 
-    found = poll(rows, app.clock, pauses=_LOOKS, is_enough=lambda found: not missing(found))
-    if left := missing(found):
+    listed = poll(rows, app.clock, pauses=_LOOKS, is_enough=lambda listed: not missing(listed))
+    if left := missing(listed):
         raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left))}")
-    return found
+    return listed
 
 
 def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterator[Raw]:

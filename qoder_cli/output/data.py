@@ -271,7 +271,7 @@ class Rows(Generic[T]):
                 lines = [self.output.line(self.data(item)) for item in batch]
             case "id":
                 ids = (self.fields(item).get(self.id) for item in batch)
-                lines = [plain(each) + "\n" if each else "" for each in ids]
+                lines = [plain(id) + "\n" if id else "" for id in ids]
             case _ if self.output.is_drawn:
                 return self._drawn([self._row(item) for item in batch if self._is_news(item)])
             case _ if self.output.is_csv:

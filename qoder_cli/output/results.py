@@ -169,10 +169,10 @@ class Printed(Generic[R]):
     def _show_ready(self) -> None:
         ready = self._come[self._shown :]
         if self._output.format != "jsonl":  # in the order of the input
-            ready = [each for each in takewhile(bool, self._results[self._shown :]) if each]
+            ready = [result for result in takewhile(bool, self._results[self._shown :]) if result]
         if not ready:
             return
-        shown: Sequence[R] = [each for each in ready if each.found is not None or self._output.format != "id"]
+        shown: Sequence[R] = [result for result in ready if result.found is not None or self._output.format != "id"]
         if self._output.is_drawn:
             shown = self._arranged(shown)
         with self._progress.aside() if self._output.screen.is_terminal else nullcontext():

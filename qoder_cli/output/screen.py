@@ -215,7 +215,7 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
 
 def format_typed(words: Sequence[str]) -> Format:
     """Return the format a command line asks for, without parsing the rest of it."""
-    typed: Format = "table"
+    chosen: Format = "table"
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--":
             break
@@ -227,8 +227,8 @@ def format_typed(words: Sequence[str]) -> Format:
             asked = value if is_bound else following
         elif cluster := _CLUSTER.fullmatch(word):
             asked = "id" if cluster["quiet"] else cluster["value"] or following
-        typed = next((format for format in get_args(Format) if format == asked), typed)
-    return typed
+        chosen = next((format for format in get_args(Format) if format == asked), chosen)
+    return chosen
 
 
 def silence(stream: TextIO | None) -> None:

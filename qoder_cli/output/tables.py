@@ -277,7 +277,7 @@ class DrawnTable:
         """Return what was left out because it says the same in all rows, if that is more than nothing or 0."""
         said = [(self._names.index(column.name), column, cell) for column, cell in self._same.items()]
         texts = []
-        for _, column, cell in sorted(said, key=lambda each: each[0]):
+        for _, column, cell in sorted(said, key=lambda note: note[0]):
             full = f"{cell.text.plain} ({cell.more})" if cell.more else cell.text.plain
             if full not in (ABSENT, "0"):
                 texts.append(f"{column.label} {shortened(full, 200)}")

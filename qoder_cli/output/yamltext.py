@@ -111,4 +111,4 @@ def _plain_or_quoted(text: str) -> str:
 
 def spelled(text: str) -> str:
     """Return a line with what YAML does not take as it is spelled as in JSON."""
-    return _BEYOND_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _BEYOND_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

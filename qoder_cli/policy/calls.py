@@ -83,7 +83,7 @@ class Subject:
         """Return the texts in those fields of its tool that are of a kind."""
         if self.tool is None or not isinstance(self.input, dict):
             return []
-        names = [name for name, each in self.tool.fields.items() if each == kind]
+        names = [name for name, field_kind in self.tool.fields.items() if field_kind == kind]
         return [value for name in names if isinstance(value := self.input.get(name), str)]
 
     @cached_property
@@ -127,7 +127,7 @@ def _texts_in(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
-        for each in value:
-            yield from _texts_in(each)
+        for item in value:
+            yield from _texts_in(item)
     elif isinstance(value, str | int | jsontext.Number):
         yield str(value)

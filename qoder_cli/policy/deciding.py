@@ -260,7 +260,7 @@ class _Covering:
         """Refuse to move, or replace, a folder that a rule names, or one above."""
         named = [*filter(None, (self._policy.work, *(rule.place for rule in self._policy.rules)))]
         for at in places:
-            if any(is_inside(each, at) for each in named):
+            if any(is_inside(folder, at) for folder in named):
                 raise NotCovered(f"it moves {spelled(at)}, which a rule names, or a folder above")
 
 
@@ -276,7 +276,7 @@ def _check_fields(subject: Subject, tool: Tool) -> None:
 def _is_plain_value(value: Any) -> bool:
     """Return whether a value is text, a number, true, false, null, or a list of such."""
     if isinstance(value, list):
-        return all(_is_plain_value(each) and not isinstance(each, list) for each in value)
+        return all(_is_plain_value(item) and not isinstance(item, list) for item in value)
     return value is None or isinstance(value, str | int | jsontext.Number)
 
 

@@ -46,7 +46,11 @@ def denied(policy: Policy, subject: Subject) -> Denial | None:
     """Return the deny that most plainly means a call, of whatever kind of tool, or may."""
     reader = _InputReader(policy, subject)
     denials = [Denial(rule, reader.fit(rule)) for rule in policy.rules if not rule.allows]
-    return max((denial for denial in denials if denial.fit), key=lambda each: (each.fit, -each.rule.line), default=None)
+    return max(
+        (denial for denial in denials if denial.fit),
+        key=lambda fitting: (fitting.fit, -fitting.rule.line),
+        default=None,
+    )
 
 
 def names_tool(rule: PolicyRule, subject: Subject) -> Fit:
@@ -79,7 +83,7 @@ class _InputReader:
         subject = self._subject
         match rule.verb:
             case "run":  # a command that begins so, behind what only starts it
-                commands = [each for words in subject.commands for each in (words, unwrapped(words)[0])]
+                commands = [command for words in subject.commands for command in (words, unwrapped(words)[0])]
                 return any(words[: len(rule.words)] == rule.words for words in commands)
             case "path":
                 return any(is_inside(place(path, self._work), rule.place) for path in self._opened)

@@ -179,13 +179,13 @@ def pieces(text: str) -> list[str]:
     """Return all that may be a word of a command in a text, in order: what stands between separators, and each letter
     of short options, also what may be glued to one: `-Sgit` may be -S and git.
     """
-    found: list[str] = []
+    parts: list[str] = []
     for piece in _PIECES.findall(text.casefold()):
-        found.append(piece)
+        parts.append(piece)
         if piece.startswith("-") and not piece.startswith("--") and len(piece) < _LONGEST_GLUED:
-            found += [f"-{letter}" for letter in piece[1:]]
-            found += [piece[start:] for start in range(1, len(piece))]
-    return found
+            parts += [f"-{letter}" for letter in piece[1:]]
+            parts += [piece[start:] for start in range(1, len(piece))]
+    return parts
 
 
 def may_hold(text_pieces: list[str], words: Words) -> bool:

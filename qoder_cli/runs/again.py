@@ -52,16 +52,16 @@ def differences(app: App, run: Run, deployment: Deployment) -> list[str]:
     The run says its agent and, if a schedule started it, when that fired; its session has what else a deployment
     gives to its runs (api.md#sessions). It is read only where the deployment was changed since.
     """
-    found = [*_of_agent(run, deployment), *_of_schedule(run, deployment)]
+    changes = [*_of_agent(run, deployment), *_of_schedule(run, deployment)]
     triggered, updated = unix(run.triggered_at), unix(deployment.raw.get("updated_at"))
     if triggered is None or updated is None or updated <= triggered:
-        return found
+        return changes
     session: dict[str, Any] = {}
     if run.session_id is not None:
         with suppress(ApiError):
             session = read_session(app.client, run.session_id, retry=False)
-    found += _of_setup(session, deployment.raw)
-    return found or [f"deployment updated at {deployment.raw['updated_at']}"]
+    changes += _of_setup(session, deployment.raw)
+    return changes or [f"deployment updated at {deployment.raw['updated_at']}"]
 
 
 def _of_agent(run: Run, deployment: Deployment) -> Iterator[str]:
@@ -97,6 +97,6 @@ def _of_setup(session: dict[str, Any], deployment: dict[str, Any]) -> Iterator[s
         yield f"environment {then} → {now}"
     if sorted(map(str, array(session.get("vault_ids")))) != sorted(map(str, array(deployment.get("vault_ids")))):
         yield "vaults changed"
-    then, now = (mapping(each.get("budget")).get("max_credit_cost") for each in (session, deployment))
+    then, now = (mapping(setup.get("budget")).get("max_credit_cost") for setup in (session, deployment))
     if then != now:
         yield f"budget {then or 'none'} → {now or 'none'}"

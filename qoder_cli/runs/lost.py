@@ -95,8 +95,8 @@ def _written_before(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> "list
     id = str(uuid.uuid4())
     record = claim._replace(state="free", owner=id, key=f"look {id}", run=None, sent=None, before=())
 
-    def shows_mark(found: "list[StoredKey]") -> bool:
-        return any(each.record.owner == id for each in found)
+    def shows_mark(entries: "list[StoredKey]") -> bool:
+        return any(entry.record.owner == id for entry in entries)
 
     mark = None
     with suppress(Lost):
@@ -105,13 +105,13 @@ def _written_before(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> "list
         raise Unavailable(f"the store of keys {keys.shown} did not take a mark")
     try:
         poll(keys.entries, clock, pauses=_MARK_SHOWS, is_enough=shows_mark)
-        found = keys.entries()
+        entries = keys.entries()
     finally:
         with suppress(QoderError, Lost):
             keys.free(mark)
-    if not shows_mark(found):
+    if not shows_mark(entries):
         raise Unavailable(f"the store of keys {keys.shown} does not show what was written")
-    return [each.record for each in found]
+    return [entry.record for entry in entries]
 
 
 Attempts = Callable[[], Sequence[Attempt]]

@@ -108,15 +108,15 @@ class SharedTrigger(RunTrigger):
 
     def _do(self, step: Step) -> Any:
         match step:
-            case protocol.SendTrigger(found):
-                self._before, self._freed_in_store = found.record.before, found.record.freed_after
+            case protocol.SendTrigger(stored):
+                self._before, self._freed_in_store = stored.record.before, stored.record.freed_after
                 return self._send()
-            case protocol.Watch(found, seconds):
-                return self._watch(found, seconds)
-            case protocol.LookForRun(found):
-                return self._look(found)
-            case protocol.HasFailed(found):
-                return verdict(fill_status(self._reread(self._entry_of(found.record)))) is Exit.RUN_FAILED
+            case protocol.Watch(stored, seconds):
+                return self._watch(stored, seconds)
+            case protocol.LookForRun(stored):
+                return self._look(stored)
+            case protocol.HasFailed(stored):
+                return verdict(fill_status(self._reread(self._entry_of(stored.record)))) is Exit.RUN_FAILED
         if not self._triggered:
             return self._ask(step)
         unanswered = UNREAD if isinstance(step, protocol.Read) else None
@@ -144,15 +144,15 @@ class SharedTrigger(RunTrigger):
                     done = self._unused_claim = self._keys.take(self._stamped(record))
                     if done:  # until now an earlier try to send could still be done, however late
                         self._sending_since = None
-                case protocol.Move(found, record):
-                    done = self._move(found, record)
-                case protocol.Free(found):
-                    done = self._keys.free(found)
+                case protocol.Move(stored, record):
+                    done = self._move(stored, record)
+                case protocol.Free(stored):
+                    done = self._keys.free(stored)
         if not done:
             self._refused += 1
         return done
 
-    def _move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
+    def _move(self, stored: StoredKey, record: KeyRecord) -> StoredKey | None:
         store, host = self._app.store, self._claim.host
         if record.state == "sending":
             earlier = (*record.before, record.freed_after)
@@ -160,7 +160,7 @@ class SharedTrigger(RunTrigger):
                 store.free_key(self._key, host=host)
             if (run := self._started_before()) is not None:  # what this machine knows of the key, from before
                 started = record._replace(state="started", run=run.id, adopted=run.adopted)
-                return self._keys.move(found, self._stamped(started))
+                return self._keys.move(stored, self._stamped(started))
             if self._open_under_key:
                 raise self.write.unknown(
                     f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
@@ -170,27 +170,27 @@ class SharedTrigger(RunTrigger):
                 self._sending_since = Instant.now(clock)
             if ahead is not None:  # without it nobody can ever adopt its run
                 record = record._replace(sent=clock.now() + ahead)
-        moved = self._keys.move(found, self._stamped(record))
+        moved = self._keys.move(stored, self._stamped(record))
         if record.state == "claimed":
             self._unused_claim = moved
             if moved is not None:
                 self._sending_since = None
             # Its run failed, or it was freed on some machine: this one forgets it, too. But nobody there has decided on
             # what was started, or is in doubt, here alone, which may be younger.
-            decided = (*found.record.before, found.record.run or "")
+            decided = (*stored.record.before, stored.record.run or "")
             is_decided = all(entry.nothing or entry.run in decided for entry in store.of_key(self._key, host=host))
-            if moved is not None and found.record.state in ("started", "free") and is_decided:
+            if moved is not None and stored.record.state in ("started", "free") and is_decided:
                 store.free_key(self._key, host=host)
         return moved
 
     def _stamped(self, record: KeyRecord) -> KeyRecord:
         return record._replace(at=utc_text(self._app.client.clock.now()))
 
-    def _watch(self, found: StoredKey, seconds: float) -> StoredKey | None:
+    def _watch(self, stored: StoredKey, seconds: float) -> StoredKey | None:
         """Read again until it has changed, or for so long by our own clock."""
         clock = self._app.client.clock
         began = clock.monotonic()
-        what = "claimed" if found.record.state == "claimed" else "is starting a run under"
+        what = "claimed" if stored.record.state == "claimed" else "is starting a run under"
         self._app.client.progress.note(
             f"another command {what} the key {self._key!r}; waiting for it, up to {span(seconds)}"
         )
@@ -202,9 +202,9 @@ class SharedTrigger(RunTrigger):
             if self.write.pace is not None and self.write.pace.is_closed:
                 raise Closed
             now = self._keys.read(self._claim.name)
-            if now != found:
+            if now != stored:
                 return now
-        return found
+        return stored
 
     @property
     def _freed_after(self) -> str:
@@ -236,21 +236,21 @@ class SharedTrigger(RunTrigger):
         self._tell(run)  # before the store, which may not answer
         return Started(run.id, run.adopted)
 
-    def _look(self, found: StoredKey) -> Started | None:
+    def _look(self, stored: StoredKey) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
         client = self._app.client
-        if found.record.under:  # a run for several: another key's trigger, which has its own record
-            self._why = f"its run is that of the key {found.record.under!r}, which has none"
-            return run_under(self._keys, found.record)
-        attempt = attempt_of(self._app, found.record)
+        if stored.record.under:  # a run for several: another key's trigger, which has its own record
+            self._why = f"its run is that of the key {stored.record.under!r}, which has none"
+            return run_under(self._keys, stored.record)
+        attempt = attempt_of(self._app, stored.record)
         if attempt is None:
             self._why = "nothing shows when it was sent"
             return None
         if (run_id := self._started_here(attempt)) is not None:
             return Started(run_id)
-        client.progress.note(f"{self._abandoned(found)}; looking for its run")
+        client.progress.note(f"{self._abandoned(stored)}; looking for its run")
         try:
-            run = run_of_abandoned(self._app, self._keys, found.record, attempt)
+            run = run_of_abandoned(self._app, self._keys, stored.record, attempt)
         except (OutcomeUnknown, ApiError) as error:
             self._why = error.message
             return None
@@ -269,12 +269,12 @@ class SharedTrigger(RunTrigger):
                 return entry.run
         return None
 
-    def _abandoned(self, found: StoredKey) -> str:
+    def _abandoned(self, stored: StoredKey) -> str:
         return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
 
     def _run_of(self, ended: KeyVerdict) -> Run:
         """Return the run of a verdict, or raise what it means."""
-        found, progress = ended.found, self._app.client.progress
+        stored, progress = ended.found, self._app.client.progress
         if ended.how == "triggered":
             if not ended.noted:
                 progress.warn(
@@ -286,17 +286,17 @@ class SharedTrigger(RunTrigger):
             assert self.write.result is not None
             return self.write.result.value
         if ended.how == "other":
-            assert found is not None
-            whose = f"deployment {found.record.deployment}"
-            if found.record.state == "applying":
-                whose = f"an apply of {found.record.machine}"
+            assert stored is not None
+            whose = f"deployment {stored.record.deployment}"
+            if stored.record.state == "applying":
+                whose = f"an apply of {stored.record.machine}"
             raise UsageError(f"the key {self._key!r} belongs to {whose}", hint="use another key for another deployment")
         if ended.how == "answered":
-            assert found is not None
-            return self._reread(self._entry_of(found.record))
+            assert stored is not None
+            return self._reread(self._entry_of(stored.record))
         if ended.how == "abandoned":
-            assert found is not None
-            raise self.doubt(f"{self._abandoned(found)}; {self._why}", None, False)
+            assert stored is not None
+            raise self.doubt(f"{self._abandoned(stored)}; {self._why}", None, False)
         raise Unavailable(
             f"the store of keys {self._keys.shown} does not take the key {self._key!r}: it refuses what it does not "
             "show, or other commands were always faster; nothing was sent",

@@ -55,10 +55,10 @@ def start_one(
 
     `made_by` makes the trigger, as `trigger_for` does. Raises QoderError, Signalled.
     """
-    typed, again = order.typed, ""
+    deployment, again = order.typed, ""
     if order.retry_of is not None:
-        typed, again = order.deployment_id, f" once more, for {order.retry_of}"
-    what = ids.called(app.seen_names.standing_for(order.deployment_id) or typed, order.deployment_id) + again
+        deployment, again = order.deployment_id, f" once more, for {order.retry_of}"
+    what = ids.called(app.seen_names.standing_for(order.deployment_id) or deployment, order.deployment_id) + again
     app.tracked.awaits = wanted is not None
     known_at = app.clock.monotonic()
 

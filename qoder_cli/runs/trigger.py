@@ -293,17 +293,17 @@ class RunTrigger:
     def _attempts(self) -> list[Attempt]:
         """Return the open attempts under this key, oldest first, on the server's clock."""
         client = self._app.client
-        found = [dated(client, attempt) for attempt in self._open_under_key]
+        attempts = [dated(client, attempt) for attempt in self._open_under_key]
         for attempt, sent in self._sent.items():
             moment = client.on_server_clock(sent)
             if moment is None:
-                found.append(attempt)
+                attempts.append(attempt)
                 continue
             ahead = moment - attempt.at
             if attempt.ahead is None:
                 self._app.store.know_offset(attempt, ahead)
-            found.append(attempt._replace(ahead=ahead))
-        return found
+            attempts.append(attempt._replace(ahead=ahead))
+        return attempts
 
     def _hear_of(self, run: Run) -> None:
         self.run = run

@@ -27,8 +27,8 @@ _WORDS = {
 def body_of(operation: Operation, body: Shape) -> Shape:
     """Return the fields that a body sets, without its secrets. Raises Refusal, naming the field at fault."""
     kept, wrong = check(schema_of(operation), body, _SERVER)
-    for each in wrong:
-        raise _refusal(each)
+    for problem in wrong:
+        raise _refusal(problem)
     fields: Shape = kept
     return fields
 

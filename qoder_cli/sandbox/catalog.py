@@ -40,25 +40,25 @@ class _Deployments(Things):
     def make(self, call: OperationCall, fields: Shape) -> FakeThing:
         return call.world.add_deployment(at=call.now, **fields)
 
-    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
+    def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
         """Let the next runs do what its agent does now."""
-        deployment = call.world.deployments[thing.id]
+        deployment = call.world.deployments[entity.id]
         if deployment.before and deployment.before["agent"] != deployment.fields["agent"]:
             deployment.behaviour = call.world.behaviour(deployment.fields["agent"])
 
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
         """Return a deployment (api.md#deployments)."""
-        assert isinstance(thing, FakeDeployment)
-        shape = super().show(call, thing)
+        assert isinstance(entity, FakeDeployment)
+        shape = super().show(call, entity)
         if (schedule := shape["schedule"]) is not None:
             shape["schedule"] = {name: schedule[name] for name in ("expression", "timezone")} | {"type": "cron"}
-            if thing.last_run is not None:
-                shape["schedule"]["last_run_at"] = stamp(thing.last_run)
-            shape["schedule"]["upcoming_runs_at"] = list(map(stamp, thing.upcoming(call.now)))
+            if entity.last_run is not None:
+                shape["schedule"]["last_run_at"] = stamp(entity.last_run)
+            shape["schedule"]["upcoming_runs_at"] = list(map(stamp, entity.upcoming(call.now)))
         if call.legacy:
             del shape["environment_variables"]
             shape["initial_events"] = list(map(_legacy_event, shape["initial_events"]))
-            shape["metadata"] = shape["metadata"] | {"cas_config": _cas_config(thing)}
+            shape["metadata"] = shape["metadata"] | {"cas_config": _cas_config(entity)}
         return shape
 
     def archive(self, call: OperationCall) -> Reply:
@@ -92,24 +92,24 @@ class _Runs(Things):
             return runs
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
         """Return a run (api.md#runs). The trigger's answer is more precise."""
-        assert isinstance(thing, FakeRun)
+        assert isinstance(entity, FakeRun)
         digits = {"run": 9}.get(call.verb, 6)
-        shape = dict(thing.fields)
+        shape = dict(entity.fields)
         if not call.legacy:
             return shape
-        shape |= {"created_at": stamp(thing.created, digits=digits), "error": None}
-        shape |= {"status": thing.status(call.now), "triggered_at": shape["created_at"]}
-        started, ending = thing.session.starts() if thing.session else None, thing.ending(call.now)
+        shape |= {"created_at": stamp(entity.created, digits=digits), "error": None}
+        shape |= {"status": entity.status(call.now), "triggered_at": shape["created_at"]}
+        started, ending = entity.session.starts() if entity.session else None, entity.ending(call.now)
         if ending is not None:
             shape["completed_at"] = stamp(ending.at, digits=6)
             if ending.status == "failed":
                 shape["error"] = {"message": ending.message, "type": ending.type}
             if ending.status == "completed" and started is not None:
                 shape["duration_ms"] = round((ending.at - started) * 1000)
-        if thing.session and started is not None and shape["status"] != "pending":
-            turn_id, started_at = thing.session.called("turn_"), stamp(started, digits=digits)
+        if entity.session and started is not None and shape["status"] != "pending":
+            turn_id, started_at = entity.session.called("turn_"), stamp(started, digits=digits)
             shape["cas_run_extras"] = {"attempt": 1, "turn_id": turn_id, "started_at": started_at}
         return shape
 
@@ -154,8 +154,8 @@ class _Agents(Things):
             raise Refusal(409, f"Version conflict. Expected version {now}, got {given}.")
         fields["version"] = now + 1
 
-    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
-        call.world.keep("agents.versions", thing.id, at=call.now, **thing.fields)
+    def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
+        call.world.keep("agents.versions", entity.id, at=call.now, **entity.fields)
 
     def retrieve(self, call: OperationCall) -> Reply:
         """Return an agent, or one of its versions."""
@@ -179,10 +179,10 @@ class _Environments(Things):
             network = _LIMITED | network
         fields["config"] = {**config, "networking": network}
 
-    def leave(self, call: OperationCall, thing: FakeThing) -> None:
-        if any(session.fields["environment_id"] == thing.id for session in call.world.sessions.values()):
+    def leave(self, call: OperationCall, entity: FakeThing) -> None:
+        if any(session.fields["environment_id"] == entity.id for session in call.world.sessions.values()):
             raise Refusal(409, "A session refers to this environment.")
-        super().leave(call, thing)
+        super().leave(call, entity)
 
 
 @of("environments.work")
@@ -263,8 +263,8 @@ class _WorkItems(Things):
 
 @of("vaults")
 class _Vaults(Things):
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
-        shape = super().show(call, thing)
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
+        shape = super().show(call, entity)
         if call.verb == "create":
             shape["credentials"] = []
         return shape
@@ -311,9 +311,9 @@ class _Dreams(Things):
         if any(dream.fields["status"] in ("pending", "running") for dream in call.world.alive("dreams")):
             raise Refusal(409, "Another dream is under way.")
 
-    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
+    def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
         """Schedule the dream: it runs after 1 s, completes 3 s later (at speed 1)."""
-        world, fields = call.world, thing.fields
+        world, fields = call.world, entity.fields
 
         def run(at: float) -> None:
             if fields["status"] == "pending":

@@ -77,11 +77,11 @@ class _Files(Things):
         fields |= {"metadata": texts.get("metadata"), "expires_at": lasts and stamp(call.now + int(lasts))}
         return self.show(call, self.created(call, {**fields, "_content": content}))
 
-    def leave(self, call: OperationCall, thing: FakeThing) -> None:
-        active = (each for each in call.world.alive("sessions") if each.archived is None)
-        if any(resource.get("file_id") == thing.id for each in active for resource in each.fields["resources"]):
+    def leave(self, call: OperationCall, entity: FakeThing) -> None:
+        active = (session for session in call.world.alive("sessions") if session.archived is None)
+        if any(resource.get("file_id") == entity.id for session in active for resource in session.fields["resources"]):
             raise Refusal(409, "An active session uses this file.")
-        super().leave(call, thing)
+        super().leave(call, entity)
 
     def download(self, call: OperationCall) -> Reply:
         """Return a link that fetches the file without a token."""
@@ -141,10 +141,10 @@ def _front_matter(content: bytes) -> dict[str, str]:
     """Return SKILL.md's plain front matter fields. Raises Refusal without a name."""
     text = "\n".join(content.decode(errors="replace").splitlines())
     head = re.match(r"---\n(.*?)\n---(\n|$)", text, re.DOTALL)
-    found = dict(re.findall(r"^(\w+): *[\"']?(.*?)[\"']?$", head[1] if head else "", re.MULTILINE))
-    if not found.get("name"):
+    fields = dict(re.findall(r"^(\w+): *[\"']?(.*?)[\"']?$", head[1] if head else "", re.MULTILINE))
+    if not fields.get("name"):
         raise invalid("SKILL.md must have front matter with a name.", "files[]")
-    return found
+    return fields
 
 
 @of("skills")
@@ -158,10 +158,10 @@ class _Skills(Things):
         _add_version(call, skill, files)
         return self.show(call, skill)
 
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
-        versions = call.world.alive(f"skills/{thing.id}/versions")
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
+        versions = call.world.alive(f"skills/{entity.id}/versions")
         numbers = [version.id for version in reversed(versions)]
-        return super().show(call, thing) | {"latest_version": next(iter(numbers), None)}
+        return super().show(call, entity) | {"latest_version": next(iter(numbers), None)}
 
 
 @of("skills.versions")
@@ -191,18 +191,18 @@ def _add_version(call: OperationCall, skill: FakeThing, files: "Files") -> FakeT
 
 @of("memory_stores")
 class _MemoryStores(Things):
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
-        memories = _memories(call.world, thing.id)
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
+        memories = _memories(call.world, entity.id)
         size = sum(memory.fields["content_size_bytes"] for memory in memories)
-        status = "active" if thing.archived is None else "archived"
-        return super().show(call, thing) | {"status": status, "entry_count": len(memories), "total_size": size}
+        status = "active" if entity.archived is None else "archived"
+        return super().show(call, entity) | {"status": status, "entry_count": len(memories), "total_size": size}
 
 
 class _Viewed(Things):
     """Things shown with content if `view` is full, the default for a single one."""
 
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
-        shape = super().show(call, thing)
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
+        shape = super().show(call, entity)
         view = call.choice("view", "basic", "full")
         if (view or call.verb) not in ("full", "retrieve"):
             del shape["content"]
@@ -226,12 +226,12 @@ class _Memories(_Viewed):
         if "content" in fields:
             fields.update(_measured(fields["content"]))
 
-    def leave(self, call: OperationCall, thing: FakeThing) -> None:
-        _refuse_stale(thing, call.query("expected_content_sha256"))
-        super().leave(call, thing)
+    def leave(self, call: OperationCall, entity: FakeThing) -> None:
+        _refuse_stale(entity, call.query("expected_content_sha256"))
+        super().leave(call, entity)
 
-    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
-        _remember(call, thing, how)
+    def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
+        _remember(call, entity, how)
 
     def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         """Return the memories; a list has folders for those deeper than `depth`."""
@@ -291,7 +291,7 @@ def _remember(call: OperationCall, memory: FakeThing, how: str, **by: Any) -> No
 def dreamt(call: OperationCall, dream: Shape) -> Shape:
     """Write a dream's summary, and to a new store its inputs. Return the output."""
     world, at = call.world, call.now
-    sources = [each["memory_store_id"] for each in dream["inputs"] if each["type"] == "memory_store"]
+    sources = [input["memory_store_id"] for input in dream["inputs"] if input["type"] == "memory_store"]
     given = [memory.fields for source in sources for memory in _memories(world, source)]
     texts = {memory["path"]: memory["content"] for memory in given}
     written = {"dream.md": "".join(f"- {path}\n" for path in texts) or "- nothing new\n"}

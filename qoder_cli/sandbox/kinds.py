@@ -162,17 +162,17 @@ class Things:
         fields |= {f"{self.layout.what.partition('.')[0][:-1]}_id": id for id in call.ids}
         return call.world.keep(self.layout.what, *call.ids, at=call.now, **fields)
 
-    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
+    def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
         """React to a change; `how` is created, modified or deleted."""
 
-    def leave(self, call: OperationCall, thing: FakeThing) -> None:
+    def leave(self, call: OperationCall, entity: FakeThing) -> None:
         """Delete a thing. Raises Refusal if it is in use."""
-        thing.deleted = call.now
+        entity.deleted = call.now
 
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
         """Return a thing as shown: before a recent change, if the replica lags."""
-        is_late = thing.changed > call.visible_until and call.request.method == "GET"
-        fields = thing.before if is_late and thing.before is not None else thing.fields
+        is_late = entity.changed > call.visible_until and call.request.method == "GET"
+        fields = entity.before if is_late and entity.before is not None else entity.fields
         shown = {name: value for name, value in fields.items() if not name.startswith("_")}
         if shown.get("budget") is None:  # api.md#sessions
             shown.pop("budget", None)
@@ -194,24 +194,24 @@ class Things:
 
     # What all have.
 
-    def is_visible(self, call: OperationCall, thing: FakeThing) -> bool:
+    def is_visible(self, call: OperationCall, entity: FakeThing) -> bool:
         """Return whether a thing is visible on this replica."""
         until = call.visible_until
-        return thing.created <= until and (thing.deleted is None or thing.deleted > until)
+        return entity.created <= until and (entity.deleted is None or entity.deleted > until)
 
     def find(self, call: OperationCall, id: str | None = None) -> FakeThing:
         """Return the thing in the path, or the one with this id. Raises Refusal."""
-        found = self.things(call).get(call.ids[self.layout.path.count("{}")] if id is None else id)
-        if found is None or not self.is_visible(call, found):
+        entity = self.things(call).get(call.ids[self.layout.path.count("{}")] if id is None else id)
+        if entity is None or not self.is_visible(call, entity):
             raise Refusal(404, f"{self.layout.called} not found.")
-        return found
+        return entity
 
     def unarchived(self, call: OperationCall) -> FakeThing:
         """Return the thing in the path. Raises Refusal, also if it is archived."""
-        found = self.find(call)
-        if found.archived is not None:
+        entity = self.find(call)
+        if entity.archived is not None:
             raise Refusal(409, f"{self.layout.called} is archived.")
-        return found
+        return entity
 
     def keep(self, call: OperationCall) -> Callable[[Shape], bool]:
         """Return a test of fields against the query's filters. Raises Refusal."""
@@ -257,11 +257,11 @@ class Things:
         fields = {name: value for name, value in body.items() if value is not None}
         if "metadata" in fields:
             fields["metadata"] = merged({}, fields["metadata"])
-        thing = self.make(call, fields)
-        self.changed(call, thing, "created")
+        entity = self.make(call, fields)
+        self.changed(call, entity, "created")
         if call.legacy:
             call.status = 201
-        return thing
+        return entity
 
     def retrieve(self, call: OperationCall) -> Reply:
         """Return the thing in the path."""
@@ -269,43 +269,43 @@ class Things:
 
     def update(self, call: OperationCall) -> Reply:
         """Change fields: metadata is merged, others replaced (api.md#operations)."""
-        thing, fields = self.unarchived(call), call.fields()
+        entity, fields = self.unarchived(call), call.fields()
         for name, value in fields.items():
             if value is None and name in self.layout.empty:
                 fields[name] = copy(self.layout.empty[name])
         if "metadata" in fields:
-            fields["metadata"] = merged(thing.fields["metadata"], fields["metadata"])
-        _refuse_for_workers(call, thing.fields | fields)
-        self.accept(call, fields, thing)
-        thing.change(call.now, **fields)
-        self.changed(call, thing, "modified")
-        return self.show(call, thing)
+            fields["metadata"] = merged(entity.fields["metadata"], fields["metadata"])
+        _refuse_for_workers(call, entity.fields | fields)
+        self.accept(call, fields, entity)
+        entity.change(call.now, **fields)
+        self.changed(call, entity, "modified")
+        return self.show(call, entity)
 
     def archive(self, call: OperationCall) -> Reply:
         """Archive a thing. Doing it twice does no harm."""
-        thing = self.find(call)
-        if thing.archived is None:
-            thing.change(call.now, archived_at=stamp(call.now, digits=self.layout.digits))
-        return self.show(call, thing)
+        entity = self.find(call)
+        if entity.archived is None:
+            entity.change(call.now, archived_at=stamp(call.now, digits=self.layout.digits))
+        return self.show(call, entity)
 
     def done(self, call: OperationCall) -> Reply:
         """Do what else can be done to a thing. Doing it twice does no harm."""
-        thing = self.find(call)
-        thing.change(call.now, status=self.layout.statuses[call.verb])
-        return self.show(call, thing)
+        entity = self.find(call)
+        entity.change(call.now, status=self.layout.statuses[call.verb])
+        return self.show(call, entity)
 
     def delete(self, call: OperationCall) -> Reply:
         """Delete a thing for good."""
-        thing = self.find(call)
-        self.leave(call, thing)
-        self.changed(call, thing, "deleted")
-        return {"id": thing.id, "type": f"{self.layout.type}_deleted"}
+        entity = self.find(call)
+        self.leave(call, entity)
+        self.changed(call, entity, "deleted")
+        return {"id": entity.id, "type": f"{self.layout.type}_deleted"}
 
     def page(self, call: OperationCall) -> Reply:
         """Return a page of the things that pass the query's filters."""
         keep, order, back = self.keep(call), call.choice("order", "asc", "desc"), False
-        rest = [thing for thing in self.things(call).values() if self.is_visible(call, thing)]
-        rest.sort(key=lambda thing: thing.created)
+        rest = [entity for entity in self.things(call).values() if self.is_visible(call, entity)]
+        rest.sort(key=lambda entity: entity.created)
         if (order or self.layout.order) == "desc":
             rest.reverse()
         limit = call.number("limit", 20, least=1, most=100)
@@ -317,15 +317,15 @@ class Things:
                 continue
             back = param == "before_id" or (param == "page" and id.startswith(_BACK))
             id = id.removeprefix(_BACK) if param == "page" else id
-            place = next((n for n, thing in enumerate(rest) if thing.id == id), None)
+            place = next((n for n, entity in enumerate(rest) if entity.id == id), None)
             if place is None:
                 raise invalid("The cursor is not valid.", param)
             rest = rest[:place][::-1] if back else rest[place + 1 :]
-        shown = ((thing, self.show(call, thing)) for thing in rest)
-        passing = ((thing.id, shape) for thing, shape in shown if keep(thing.fields | shape))
-        found = list(islice(passing, limit + 1))
-        page = found[:limit]
-        has_more, cursor = len(found) > limit, None
+        shown = ((entity, self.show(call, entity)) for entity in rest)
+        passing = ((entity.id, shape) for entity, shape in shown if keep(entity.fields | shape))
+        passed = list(islice(passing, limit + 1))
+        page = passed[:limit]
+        has_more, cursor = len(passed) > limit, None
         if has_more:
             cursor = _BACK * back + page[-1][0]
         if back:

@@ -149,7 +149,7 @@ def samples() -> Iterator[tuple[str, str, Fields]]:
     yield from ((noun.operations, "", dict(sample)) for noun in NOUNS.values() for sample in noun.sandbox.samples)
     yield from (("models", "", {"id": id, **_MODEL, **own}) for id, own in _MODELS.items())
     model = {"id": "ultimate"}
-    for preset in {each.agent: each for each in reversed(PRESETS)}.values():
+    for preset in {known.agent: known for known in reversed(PRESETS)}.values():
         about = "Rehearses; nothing it does is real."
         rehearses = {"id": preset.agent, "name": f"{preset.word}-agent", "description": about, "model": model}
         for kind, parent in (("agents.versions", preset.agent), ("agents", "")):

@@ -377,7 +377,7 @@ class FakeSession(FakeThing):
 
         def with_ids(value: Any) -> Any:
             if isinstance(value, Ref):
-                before = [each for each in self.moments[: moment.number] if each.beat.type == value.type]
+                before = [earlier for earlier in self.moments[: moment.number] if earlier.beat.type == value.type]
                 return self.event_id(before[-1 - value.back])
             if isinstance(value, dict):
                 return {key: with_ids(inner) for key, inner in value.items()}

@@ -123,31 +123,31 @@ class _Sessions(Things):
     def make(self, call: OperationCall, fields: Shape) -> FakeThing:
         return call.world.add_session(at=call.now, **fields)
 
-    def changed(self, call: OperationCall, thing: FakeThing, how: str) -> None:
+    def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
         """Queue work for a new session in a self-hosted environment."""
-        id = thing.fields["environment_id"]
+        id = entity.fields["environment_id"]
         environment = call.world.thing("environments", id)
         if how == "created" and environment is not None and environment.fields["config"]["type"] == "self_hosted":
-            data = {"type": "session", "id": thing.id}
+            data = {"type": "session", "id": entity.id}
             call.world.keep("environments.work", id, at=call.now, environment_id=id, data=data)
 
-    def leave(self, call: OperationCall, thing: FakeThing) -> None:
+    def leave(self, call: OperationCall, entity: FakeThing) -> None:
         """Delete a session for good, even a busy one. Its run stays."""
-        super().leave(call, thing)
-        call.world.sessions[thing.id].break_off(call.world.now(), Beat(0, "session.deleted"))
+        super().leave(call, entity)
+        call.world.sessions[entity.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
-    def show(self, call: OperationCall, thing: FakeThing) -> Shape:
+    def show(self, call: OperationCall, entity: FakeThing) -> Shape:
         """Return a session (api.md#sessions)."""
-        assert isinstance(thing, FakeSession)
-        past, shape = thing.past(call.now), super().show(call, thing)
-        started, last = thing.starts(), past[-1].at if past else thing.created
+        assert isinstance(entity, FakeSession)
+        past, shape = entity.past(call.now), super().show(call, entity)
+        started, last = entity.starts(), past[-1].at if past else entity.created
         active = max(0.0, last - (last if started is None else started))
-        credits = thing.worked(call.now) * COSTS
+        credits = entity.worked(call.now) * COSTS
         shape |= {
-            "status": self.status(call, thing),
-            "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - thing.created, 9)},
+            "status": self.status(call, entity),
+            "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - entity.created, 9)},
             "usage": {"total_credits": float(credits) if credits else 0},
-            "updated_at": stamp(max(last, thing.changed), digits=6),
+            "updated_at": stamp(max(last, entity.changed), digits=6),
         }
         return shape
 
@@ -202,7 +202,7 @@ class _Events(Things):
         shown = ((moment, event_of(session, moment, legacy=call.legacy)) for moment in session.past(call.now))
         return {event["id"]: FakeThing(event["id"], event, moment.at) for moment, event in shown}
 
-    def is_visible(self, call: OperationCall, thing: FakeThing) -> bool:
+    def is_visible(self, call: OperationCall, entity: FakeThing) -> bool:
         return True  # a replica that lags lags in whole sessions
 
     def page(self, call: OperationCall) -> Reply:
@@ -281,7 +281,7 @@ class _Resources(Things):
         SERVED["sessions"].unarchived(call)
         fields, resources = call.fields(), _session(call).fields["resources"]
         resource = call.world.new_resource(fields, at=call.now)
-        if any(each.get("mount_path") == resource["mount_path"] for each in resources):
+        if any(other.get("mount_path") == resource["mount_path"] for other in resources):
             raise Refusal(409, "Something is mounted there already.")
         resources.append(resource)
         return resource
@@ -297,8 +297,8 @@ class _Resources(Things):
         resource.change(call.now)
         return resource.fields
 
-    def leave(self, call: OperationCall, thing: FakeThing) -> None:
-        _session(call).fields["resources"].remove(thing.fields)
+    def leave(self, call: OperationCall, entity: FakeThing) -> None:
+        _session(call).fields["resources"].remove(entity.fields)
 
 
 @of("models")

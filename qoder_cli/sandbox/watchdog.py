@@ -55,13 +55,13 @@ def end(pid: int, started: str) -> None:
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True)
         return
     doomed: set[int] = set()
-    while found := {
-        each
-        for each, (parent, at) in processes().items()
-        if each not in doomed and ((each, at) == (pid, started) or parent in doomed)
+    while children := {
+        child
+        for child, (parent, at) in processes().items()
+        if child not in doomed and ((child, at) == (pid, started) or parent in doomed)
     }:
-        _signal(found, signal.SIGSTOP)
-        doomed |= found
+        _signal(children, signal.SIGSTOP)
+        doomed |= children
     _signal(doomed, signal.SIGKILL)
 
 

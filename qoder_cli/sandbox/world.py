@@ -163,18 +163,18 @@ class World:
 
     def pinned(self, agent: Shape) -> Shape:
         """Return an agent with the version that it has, or the latest."""
-        found = self.thing("agents", agent["id"])
-        version = agent.get("version") or (found.fields["version"] if found else 1)
+        agent_kept = self.thing("agents", agent["id"])
+        version = agent.get("version") or (agent_kept.fields["version"] if agent_kept else 1)
         return {**agent, "type": "agent", "version": version}
 
     def thing(self, home: str, key: str) -> FakeThing | None:
         """Return a thing by its list and name; None if missing or deleted."""
-        found = self.things.get(home, {}).get(key)
-        return found if found and found.deleted is None else None
+        entity = self.things.get(home, {}).get(key)
+        return entity if entity and entity.deleted is None else None
 
     def alive(self, home: str) -> list[FakeThing]:
         """Return a list's things, oldest first, without the deleted."""
-        return [thing for thing in self.things.get(home, {}).values() if thing.deleted is None]
+        return [entity for entity in self.things.get(home, {}).values() if entity.deleted is None]
 
     def keep(self, what: str, parent: str = "", *, at: float, **fields: Any) -> FakeThing:
         """Add a thing, created `at`; `what` begins the ids of its operations."""
@@ -189,9 +189,9 @@ class World:
         for name in layout.copied:
             if name not in fields:
                 whole[name] = layout.empty[name].copy()
-        thing = make(str(whole[layout.key]), whole, at)
-        self.things.setdefault(layout.path.format(parent), {})[thing.id] = thing
-        return thing
+        entity = make(str(whole[layout.key]), whole, at)
+        self.things.setdefault(layout.path.format(parent), {})[entity.id] = entity
+        return entity
 
     def unusable(self, fields: Shape) -> "Unusable | None":
         """Return the first thing that fields refer to and that is not there, or is archived; None if there is none."""
@@ -199,10 +199,10 @@ class World:
             home, _, parent = kind.partition(" of ")
             if parent and self.thing(f"{home}/{parent}/versions", id) is None:
                 return Unusable(at, f"{home[:-1]}_version", id, "not_found")
-            thing = self.thing(home, parent or id)
-            if thing is None:
+            entity = self.thing(home, parent or id)
+            if entity is None:
                 return Unusable(at, home[:-1], id, "not_found")
-            if thing.archived is not None and home != "sessions":
+            if entity.archived is not None and home != "sessions":
                 return Unusable(at, home[:-1], id, "archived")
         return None
 

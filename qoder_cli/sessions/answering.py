@@ -92,12 +92,12 @@ def waiting_in(app: App, target: TypedSession, asked: Asked, session: Raw) -> li
     asked.refuse_unclear(app.progress)
     run_id = target.run.id if target.run else app.seen_names.run_of(target.session_id)
     name = app.seen_names.name_of(text(session.get("deployment_id")))
-    found = [
+    pending = [
         PendingCall(call.id, session, call, run_id, _commands(app, target, call), number, name)
         for number, call in enumerate(asked.calls, 1)
     ]
     unread = [PendingCall(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
-    return found + unread
+    return pending + unread
 
 
 def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
@@ -141,18 +141,18 @@ def everywhere(app: App, since: str) -> Iterator[list[PendingCall]]:
             return error
 
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
-        for found in in_order(read, _open_sessions(pages, start)):
+        for pending in in_order(read, _open_sessions(pages, start)):
             looked += 1
             app.progress.beat()
-            if isinstance(found, NotFound) and found.enveloped:
+            if isinstance(pending, NotFound) and pending.enveloped:
                 continue  # deleted meanwhile
-            if isinstance(found, ApiError):
-                failures.append(found)
+            if isinstance(pending, ApiError):
+                failures.append(pending)
                 if len(failures) >= GIVE_UP_AFTER:
-                    raise found
-            elif found:
+                    raise pending
+            elif pending:
                 with app.progress.aside():
-                    yield found
+                    yield pending
     app.progress.note(f"looked at {counted(looked, 'session')} created since {utc_text(start)}")
     if failures:
         app.progress.warn(f"{counted(len(failures), 'session')} could not be read")
@@ -498,7 +498,7 @@ def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str]
     }
     fields: Fields = {"run": data["run_id"], "session": Id(target.session_id)}
     for answer in dict.fromkeys(done.values()):
-        fields[answer] = [id for id, each in done.items() if each == answer]
+        fields[answer] = [id for id, given in done.items() if given == answer]
     app.output.record({**fields, "still_waiting": still}, data=data)
 
 

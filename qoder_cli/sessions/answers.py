@@ -211,12 +211,12 @@ class Delivery:
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return messages, newest first: back to one of `until`, else one page."""
         within = None if retry else READ_WITHIN
-        found: Events = []
+        messages: Events = []
         for events in Log(self._client, self.session_id).back(("user.message",), within=within, retry=retry):
-            found += [event for event in events if event.get("type") == "user.message"]
-            if until is None or any(event_key(event) in until for event in found):
+            messages += [event for event in events if event.get("type") == "user.message"]
+            if until is None or any(event_key(event) in until for event in messages):
                 break
-        return found
+        return messages
 
 
 class Answers:
@@ -352,9 +352,9 @@ class Answers:
         asked_by = {self._asked_by[id] for id in named}
         client, id, until = self._app.client, self.asked.session_id, [*named, *asked_by]
         self.asked = asked = look(client, id, until=until, retry=False)
-        found = list(filter(None, map(self._shown_of, self._events)))
-        if len(found) == len(named):
-            return found
+        shown = list(filter(None, map(self._shown_of, self._events)))
+        if len(shown) == len(named):
+            return shown
         for event in self._events:
             if not self._shown_of(event) and (other := next(self._answers_to(event), None)):
                 raise OutcomeUnknown(self._otherwise(event, other))

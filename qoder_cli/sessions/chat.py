@@ -167,10 +167,10 @@ class Chat:
     def _send_typed(self) -> Leave:
         """Send what is typed. Return why the editor was left. Raises Signalled, ApiError."""
         while True:
-            typed = self._editor.read()
-            if isinstance(typed, Leave):
-                return typed
-            self._send(typed.strip())
+            message = self._editor.read()
+            if isinstance(message, Leave):
+                return message
+            self._send(message.strip())
 
     def _send(self, word: str) -> None:
         self._app.out.write(self._page.quoted(word))

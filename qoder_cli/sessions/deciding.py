@@ -56,7 +56,7 @@ def show_context(app: App, session_id: str, run: Run | None = None) -> None:
     lines: list[list[str]] = []
     if deployment := text(session.get("deployment_id")) or (run and run.deployment_id):
         deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-        name = next((each.name for each in deployments if each.id == deployment), "")
+        name = next((deployment_seen.name for deployment_seen in deployments if deployment_seen.id == deployment), "")
         parts = [f"deployment {named(deployment)}"]
         if name:
             parts = [f"deployment {_in_quotes(app, name)}", f" ({named(deployment)})"]
@@ -123,7 +123,7 @@ def decided(
         long = show_call(app, call)
         if not _is_asked_about(app, call, may_allow=may_allow):
             continue
-        equal = [each for each in waiting if each.sha256 == call.sha256 and each.id not in answers]
+        equal = [other for other in waiting if other.sha256 == call.sha256 and other.id not in answers]
         about = f"allow {long}?" if long else "allow?"
         if len(waiting) > 1:
             others = f"; {len(equal) - 1} more equal it" if len(equal) > 1 else ""
@@ -136,11 +136,11 @@ def decided(
             case "w":
                 answers[call.id] = confirmation(call, "deny", reason(app, left=left))
             case "a":
-                answers |= {each.id: confirmation(each, "allow") for each in equal}
+                answers |= {other.id: confirmation(other, "allow") for other in equal}
                 _say(app, "allowing", equal)
             case "r":
                 rest = [call for call in calls if call.id not in answers and call.kind != "custom"]
-                answers |= {each.id: confirmation(each, "deny", because) for each in rest}
+                answers |= {other.id: confirmation(other, "deny", because) for other in rest}
                 _say(app, "denying", rest)
                 break
     return answers

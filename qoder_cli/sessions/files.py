@@ -50,15 +50,15 @@ def add(app: App, session_id: str, file: FileTyped) -> Resource:
     """Put a file into a session and return its resource. Raises QoderError."""
     body = resource_of(app, file)
 
-    def is_it(found: Resource) -> bool:
-        return found.raw.get("file_id") == body["file_id"] and file.mount in (None, found.raw.get("mount_path"))
+    def is_it(resource: Resource) -> bool:
+        return resource.raw.get("file_id") == body["file_id"] and file.mount in (None, resource.raw.get("mount_path"))
 
     write = writing(
         app,
         _target(session_id)._replace(id=body["file_id"]),
         "adding",
         body,
-        shows=lambda found: bool(text(found.raw.get("id"))),
+        shows=lambda resource: bool(text(resource.raw.get("id"))),
         find=lambda: next(filter(is_it, listed(app, session_id, within=READ_WITHIN, retry=False)), None),
     )
     return write.deliver()

@@ -78,10 +78,10 @@ class Follower:
 
     def _read_on(self) -> Iterator[Events]:
         """Yield the list's newer events. A read that fails is repeated later."""
-        found = False
+        has_news = False
         try:
             for new in self._log.on():
-                found = found or bool(new)
+                has_news = has_news or bool(new)
                 yield new
             self._failing_since, self._is_behind = None, False
         except ApiError as error:
@@ -89,7 +89,7 @@ class Follower:
             self._give_up_after(error)
         is_relied_on = self.delivers and not self._is_behind
         self._due = self._clock.monotonic() + (SILENT if is_relied_on else self._pause)
-        self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
+        self._pause = FIRST_PAUSE if has_news else min(self._pause * 2, LONGEST_PAUSE)
 
     def _give_up_after(self, error: ApiError) -> None:
         """Raise an error that has lasted too long."""

@@ -130,13 +130,13 @@ class Log:
 
     def newest(self, count: int, wanted: Callable[[Raw], bool] = lambda event: True) -> Events:
         """Return the newest `count` events that are wanted, oldest first; read few others. Raises ApiError."""
-        found: Events = []
+        wanted_events: Events = []
         pages = max(-(-count // PAGE), 1)
         for events in self.back(limit=max(-(-count // pages), _FEWEST)):
-            found += filter(wanted, events)
-            if len(found) >= count:
+            wanted_events += filter(wanted, events)
+            if len(wanted_events) >= count:
                 break
-        return found[:count][::-1]
+        return wanted_events[:count][::-1]
 
     def on(self, *, retry: bool = False) -> Iterator[Events]:
         """Yield the list's new events after the last one; `retry` sends what fails again. Raises ApiError."""
@@ -196,14 +196,14 @@ class Log:
         clock = self.client.clock
         until = clock.monotonic() + self._patience
 
-        def found() -> Iterator[Raw]:
+        def pages_read() -> Iterator[Raw]:
             pages = begin()
             return chain([next(pages)], pages)
 
         def may_pass(error: QoderError) -> bool:
             return isinstance(error, NotFound) and clock.monotonic() < until
 
-        pages = poll(found, clock, pauses=repeat(LAG_PAUSE), may_pass=may_pass)
+        pages = poll(pages_read, clock, pauses=repeat(LAG_PAUSE), may_pass=may_pass)
         self._patience = 0.0
         return pages
 
@@ -240,10 +240,10 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
 
 def in_order(events: Iterable[Raw]) -> Events:
     """Return events oldest first, each once: as they come, or by their times."""
-    found: dict[str, tuple[Raw, float | None]] = {}
+    by_key: dict[str, tuple[Raw, float | None]] = {}
     for event, at in dated(list(events)):
-        found.setdefault(event_key(event), (event, at))
-    return by_time(list(found.values()))
+        by_key.setdefault(event_key(event), (event, at))
+    return by_time(list(by_key.values()))
 
 
 def dated(events: Sequence[Raw], read: Container[str] = ()) -> list[tuple[Raw, float | None]]:
@@ -254,13 +254,13 @@ def dated(events: Sequence[Raw], read: Container[str] = ()) -> list[tuple[Raw, f
     times = list(map(event_at, events))
     if _is_newest_first(events, times, read):
         events, times = events[::-1], times[::-1]
-    found: list[tuple[Raw, float | None]] = []
+    dated_events: list[tuple[Raw, float | None]] = []
     last: float | None = None
     for event, at in zip(events, times, strict=True):
         if at is not None:
             last = at
-        found.append((event, last))
-    return found
+        dated_events.append((event, last))
+    return dated_events
 
 
 def by_time(items: list[tuple[T, float | None]]) -> list[T]:

@@ -37,19 +37,19 @@ def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str]
 
     Raises UsageError for a number that no list has shown.
     """
-    found: list[str] = []
+    calls: list[str] = []
     bound: dict[str, Numbered] = {}
     for word in words:
         if (number := ids.call_number(word)) is not None:
             bound[word] = _shown_as(app, session_id, number)
-        found.append(bound[word].call if word in bound else word)
-    return list(dict.fromkeys(found)), bound
+        calls.append(bound[word].call if word in bound else word)
+    return list(dict.fromkeys(calls)), bound
 
 
 def _shown_as(app: App, session_id: str, number: int) -> Numbered:
     shown = kept(app.store, app.settings, session_id)
-    if found := shown.get(number):
-        return found
+    if numbered := shown.get(number):
+        return numbered
     where = f"session {session_id}{app.client.settings.whereabouts}"
     why = f"no list of calls was shown here of {where}"
     if shown:
@@ -60,7 +60,7 @@ def _shown_as(app: App, session_id: str, number: int) -> Numbered:
 def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
     """Raise Rejected unless each call that a number stands for waits as it was shown."""
     waiting = {call.id: call for call in asked.calls}
-    for typed, (id, sha256) in bound.items():
+    for number, (id, sha256) in bound.items():
         why = ""
         if id in asked.unreadable:
             why = "can no longer be read"
@@ -69,7 +69,7 @@ def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
         elif waiting[id].sha256 != sha256:
             why = "is another call now than the one that was shown"
         if why:
-            what = f"call {typed} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
+            what = f"call {number} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
             raise Rejected(what, hint="to see the calls and their numbers", next=_list(app, asked.session_id))
 
 

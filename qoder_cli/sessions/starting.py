@@ -47,15 +47,15 @@ def with_model(agent: Any, model: str | None) -> Any:
 
 def variables(words: Sequence[str]) -> dict[str, str]:
     """Return the variables typed. Raises UsageError, which never shows a value."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not re.fullmatch(VARIABLE, name):
             which = f", not {name[:60]!r}" if equals else ""
             hint = "use letters, digits and _, and no name of the service itself, such as QODER_…"
             raise UsageError(f"--var takes NAME=VALUE{which}", hint=hint)
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def repository(word: str, token: str | None) -> Raw:

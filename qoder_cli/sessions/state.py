@@ -27,10 +27,10 @@ SILENT = 60.0  # seconds without news of a session after which its run is read a
 
 def read_session(client: "Client", id: str, **how: Any) -> dict[str, Any]:
     """Return what a session shows; `how` is passed to `Client.get`. Raises ApiError, NoResponse for another session."""
-    found = mapping(client.get(f"/sessions/{segment(id)}", **how))
-    if found.get("id") not in (None, id):
+    session = mapping(client.get(f"/sessions/{segment(id)}", **how))
+    if session.get("id") not in (None, id):
         raise NoResponse(f"the response is not session {id}")
-    return found
+    return session
 
 
 def names_agents(session: Mapping[str, Any]) -> bool:

@@ -224,17 +224,17 @@ def _first_of(
     given = [name for name in names if env.get(name)]
     if not given:
         return None, []
-    found, differing = Found(read(given[0]), given[0]), []
+    first, differing = Found(read(given[0]), given[0]), []
     for name in given[1:]:
         try:
             value = read(name)
         except UsageError:  # an unused variable may be broken
             value = ""
-        if value != found.value:
+        if value != first.value:
             differing.append(name)
     if not differing:
-        return found, []
-    return found, [f"using {found.source}, which differs from {' and '.join(differing)}"]
+        return first, []
+    return first, [f"using {first.source}, which differs from {' and '.join(differing)}"]
 
 
 def _sandbox(env: Mapping[str, str]) -> Found | None:

@@ -50,8 +50,8 @@ def read(
         raise BadFiles(reader.problems)
     meant = {*holders, *(target for declared in holders for target in reader.uploads_of(declared))}
     made = reader.with_targets(order)
-    things = [made[declared] for declared in order if declared in meant]
-    return Reading(folder, things, [made[each] for each in order if each not in meant], reader.warnings)
+    declarations = [made[declared] for declared in order if declared in meant]
+    return Reading(folder, declarations, [made[path] for path in order if path not in meant], reader.warnings)
 
 
 class _Reader:
@@ -133,7 +133,7 @@ class _Reader:
         for declared, targets in self._targets.items():
             for number, ref in enumerate(declared.refs):
                 same = named.get((ref.noun, ref.name), ())
-                if len(same) > 1 and all("id" in each.own for each in same):  # else that was reported
+                if len(same) > 1 and all("id" in other.own for other in same):  # else that was reported
                     what = f"two {ref.noun.plural} here are named {ref.name!r}; write the id of one"
                     self.problems.append(ref.problem(declared.place, what))
                 elif len(same) == 1:
@@ -149,7 +149,7 @@ class _Reader:
         elif not os.path.exists(path):
             what = f"{ref.path} does not exist"
         else:
-            declarations = [each for each in self.take(Source(path, noun)) if each.noun is noun]
+            declarations = [candidate for candidate in self.take(Source(path, noun)) if candidate.noun is noun]
             if len(declarations) == 1:
                 return declarations[0]
             what = f"{ref.path} declares {len(declarations)} {noun.plural}; write a name"
@@ -182,19 +182,19 @@ class _Reader:
             return declared.noun.kind.rank if declared.noun.kind else 0
 
         graph = {
-            declared: [each for each in (*self._targets[declared], declared.parent) if each is not None]
+            declared: [needed for needed in (*self._targets[declared], declared.parent) if needed is not None]
             for declared in sorted(self.things, key=rank)
         }
         try:
             order = list(TopologicalSorter(graph).static_order())
         except CycleError as error:
             cycle = error.args[1]
-            names = " → ".join(each.name for each in reversed(cycle))
+            names = " → ".join(needed.name for needed in reversed(cycle))
             self.problems.append(cycle[0].place.problem(f"needs itself: {names}"))
             return self.things
         depth: dict[Declaration, int] = {}  # kinds together, as far as what they need allows
         for declared in order:
-            depth[declared] = max((depth[each] + 1 for each in graph[declared]), default=0)
+            depth[declared] = max((depth[needed] + 1 for needed in graph[declared]), default=0)
         return sorted(order, key=lambda declared: (rank(declared), depth[declared]))
 
     def with_targets(self, order: Sequence[Declaration]) -> dict[Declaration, Declaration]:

@@ -83,8 +83,8 @@ class Exported(NamedTuple):
 
     def as_json(self, became: Became, folder: str) -> ExportedData:
         file = os.path.join(folder, *self.path.split("/"))
-        found = self.found
-        return {"kind": found.noun.type, "name": found.name, "action": became, "id": found.id, "file": file}
+        source = self.found
+        return {"kind": source.noun.type, "name": source.name, "action": became, "id": source.id, "file": file}
 
 
 # What is meant.
@@ -115,14 +115,14 @@ def thing_named(lists: ServerLists, word: str) -> Exportable:
     if prefix is not None:
         return _of_id(lists, word, prefix)
     ids.id_or_name(word, "agent_", "thing", "an id or an exact name")
-    things = all_things(lists)
-    same = [thing for thing in things if thing.name == word]
+    exportables = all_things(lists)
+    same = [exportable for exportable in exportables if exportable.name == word]
     if len(same) == 1:
         return same[0]
     if same:
-        which = few([f"{thing.noun.called} {thing.id}" for thing in same])
+        which = few([f"{exportable.noun.called} {exportable.id}" for exportable in same])
         raise UsageError(f"{len(same)} things are named {word!r}: {which}", hint="give the id of one")
-    near = nearest(word, [thing.name for thing in things])
+    near = nearest(word, [exportable.name for exportable in exportables])
     hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
     raise NotFound(f"nothing is named {word!r}", hint=hint)
 
@@ -160,8 +160,8 @@ class Variables:
         self._plain = plain
         self._shared: dict[str, str] = {}
         values: dict[str, set[str]] = {}
-        for each in chosen:
-            for name, value in assignments(str(each.raw.get(VARIABLES) or "")) or ():
+        for item in chosen:
+            for name, value in assignments(str(item.raw.get(VARIABLES) or "")) or ():
                 values.setdefault(name, set()).add(value)
         for name, different in values.items():
             if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name):
@@ -188,7 +188,7 @@ class Variables:
     def _free(self, name: str, owner: str) -> str:
         if name[:1].isdigit() or _is_ours(name):
             name = f"SECRET_{name}"
-        taken = {each.upper() for each in (*self.names, *self._shared)}
+        taken = {variable.upper() for variable in (*self.names, *self._shared)}
         free, number = name, 1
         if name.upper() in taken:
             prefix = _as_variable(owner)
@@ -243,20 +243,20 @@ class Exporter:
         self.lists = lists
         self.notes: list[str] = []  # for the person who exports
         self.broken: list[str] = []  # what cannot be exported at all
-        once = {each.id: each for each in chosen}
+        once = {item.id: item for item in chosen}
         ranks = [*in_folders().values()]
-        order = sorted(once.values(), key=lambda each: (ranks.index(each.noun), each.name, each.id))
+        order = sorted(once.values(), key=lambda item: (ranks.index(item.noun), item.name, item.id))
         self.variables = Variables(app.env.keys(), order, plain)
-        named = Counter((each.noun, each.name) for each in order)
-        self.doubled = {each.id for each in order if named[each.noun, each.name] > 1}
-        self.paths = {each.id: path for each, path in zip(order, _paths_of(order), strict=True)}
+        named = Counter((item.noun, item.name) for item in order)
+        self.doubled = {item.id for item in order if named[item.noun, item.name] > 1}
+        self.paths = {item.id: path for item, path in zip(order, _paths_of(order), strict=True)}
         self._order = order
         self._circles = _circles(order)
 
     def all(self) -> list[Exported]:
         """Return everything with its files. Raises ApiError."""
-        contents = [each for each in self._order if how_of(each.noun).read is not None]
-        others = [each for each in self._order if how_of(each.noun).read is None]
+        contents = [item for item in self._order if how_of(item.noun).read is not None]
+        others = [item for item in self._order if how_of(item.noun).read is None]
         contents_read = in_order(self._content, contents, at_a_time=_AT_A_TIME)
         read = dict(zip([content.id for content in contents], contents_read, strict=True))
         for content in contents:
@@ -264,50 +264,50 @@ class Exporter:
                 self.broken.append(f"{content.noun.called} {content.name} ({content.id}) {why}; left out")
                 del self.paths[content.id], read[content.id]
         files: dict[str, Any] = {**read, **{other.id: self._files_of(other) for other in others}}
-        exported = [Exported(each, self.paths[each.id], files[each.id]) for each in self._order if each.id in files]
-        for thing in exported:
-            self._look_for_tokens(thing)
+        exported = [Exported(item, self.paths[item.id], files[item.id]) for item in self._order if item.id in files]
+        for exported_item in exported:
+            self._look_for_tokens(exported_item)
         return exported
 
-    def _thing(self, found: Exportable) -> _Thing:
-        return _Thing(self, found, found.raw, self.paths[found.id], {}, {})
+    def _thing(self, item: Exportable) -> _Thing:
+        return _Thing(self, item, item.raw, self.paths[item.id], {}, {})
 
-    def _content(self, found: Exportable) -> Mapping[str, bytes] | str:
+    def _content(self, item: Exportable) -> Mapping[str, bytes] | str:
         """Return the files of something that is files, or why it cannot be."""
-        thing, export = self._thing(found), how_of(found.noun).export
+        draft, export = self._thing(item), how_of(item.noun).export
         assert export is not None  # who is read from files is written as files
-        if found.id in self.doubled:
+        if item.id in self.doubled:
             return "is one of several of that name, which apply cannot tell apart"
         try:
-            export(thing, {})
+            export(draft, {})
         except Unexportable as error:
             return str(error)
-        return thing.files
+        return draft.files
 
-    def _files_of(self, found: Exportable) -> Mapping[str, bytes]:
-        noun, thing = found.noun, self._thing(found)
-        fields = _plain(noun, found.raw)
+    def _files_of(self, item: Exportable) -> Mapping[str, bytes]:
+        noun, draft = item.noun, self._thing(item)
+        fields = _plain(noun, item.raw)
         for refers in noun.kind.refers if noun.kind else ():
-            self._refer(found, refers, fields)
+            self._refer(item, refers, fields)
         fields = {_short_of(noun, name): value for name, value in fields.items()}
         if field := field_of_held(noun):
-            fields[field] = [] if holds_texts(noun) else [*self._held(found)]
+            fields[field] = [] if holds_texts(noun) else [*self._held(item)]
         if (export := how_of(noun).export) is not None:
-            fields = export(thing, fields)
+            fields = export(draft, fields)
         fields = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-        self._declare(thing, self._without_tokens(found, fields))
-        return thing.files
+        self._declare(draft, self._without_tokens(item, fields))
+        return draft.files
 
-    def _without_tokens(self, found: Exportable, fields: Raw) -> Raw:
+    def _without_tokens(self, item: Exportable, fields: Raw) -> Raw:
         """Return fields with a variable in place of each text that apply would refuse to send as a token."""
         tree = tree_of(fields)
         for token in tokens_in(tree):
             node = node_at(tree, token.at)
             if node is None or not isinstance(node.content, str):
                 continue  # it is a key, which no variable can be
-            variable = self.variables.secret(found.name, _as_variable(f"{found.name}_{token.at[-1]}"), "", _TOKEN)
+            variable = self.variables.secret(item.name, _as_variable(f"{item.name}_{token.at[-1]}"), "", _TOKEN)
             put(fields, token.at, variable)
-            self.notes.append(f"{found.label}: {token.path} holds a token or a password, which others can read there")
+            self.notes.append(f"{item.label}: {token.path} holds a token or a password, which others can read there")
         return fields
 
     def _held(self, holder: Exportable) -> Iterator[Raw]:
@@ -315,17 +315,17 @@ class Exporter:
         noun = NOUNS[holder.noun.kind.below] if holder.noun.kind else holder.noun
         rows = [(self.lists.name_of(noun, row) or "", str(row["id"]), row) for row in self.lists.rows(noun, holder.id)]
         for name, id, row in sorted(rows, key=lambda row: row[:2]):
-            thing = _Thing(self, holder, row, "", {}, {})
+            draft = _Thing(self, holder, row, "", {}, {})
             fields = _plain(noun, row)
             try:
                 export = how_of(noun).export
-                yield export(thing, fields) if export else fields
+                yield export(draft, fields) if export else fields
             except Unexportable as error:
                 self.notes.append(f"{holder.label}: the {noun.called} {name or id} {error}; left out")
 
     # References.
 
-    def _refer(self, found: Exportable, refers: Refers, fields: Raw) -> None:
+    def _refer(self, item: Exportable, refers: Refers, fields: Raw) -> None:
         """Put paths or names in the places of ids."""
         noun = NOUNS[refers.noun]
         if noun.kind is None or not noun.kind.is_declared:
@@ -333,11 +333,11 @@ class Exporter:
         for holder, key, _ in places_of(refers, fields):
             value = holder[key]
             if refers.pins and mapping(value).get("type", refers.pins) == refers.pins:
-                holder[key] = self._pinned(found, refers, noun, value)
+                holder[key] = self._pinned(item, refers, noun, value)
             elif not refers.pins and isinstance(value, str):
-                holder[key] = self._named(found, noun, value) or value
+                holder[key] = self._named(item, noun, value) or value
 
-    def _named(self, found: Exportable, noun: Noun, id: str) -> str | None:
+    def _named(self, item: Exportable, noun: Noun, id: str) -> str | None:
         """Return the path or the name for an id; None where only the id will do."""
         if id in self.paths and id not in self.doubled:
             path = f"../{self.paths[id]}"
@@ -345,7 +345,7 @@ class Exporter:
         raw = self.lists.of_id(noun, id)
         if raw is None:
             why = f"{noun.called} {id} is archived or gone; the file keeps its id, which no other account has"
-            self.notes.append(f"{found.label}: {why}")
+            self.notes.append(f"{item.label}: {why}")
             return None
         name = self.lists.name_of(noun, raw) or id
         is_odd = name.startswith((noun.prefix, "./", "../")) or names_token(name) or with_version(name)[1] is not None
@@ -353,12 +353,12 @@ class Exporter:
             return None
         return name
 
-    def _pinned(self, found: Exportable, refers: Refers, noun: Noun, pin: Any) -> Any:
+    def _pinned(self, item: Exportable, refers: Refers, noun: Noun, pin: Any) -> Any:
         """Return how a file refers to something at a version: without it, where that is the newest."""
         id, version = mapping(pin).get(refers.key), mapping(pin).get("version")
-        if not isinstance(id, str) or (found.id, id) in self._circles:
+        if not isinstance(id, str) or (item.id, id) in self._circles:
             return pin
-        named, raw = self._named(found, noun, id), self.lists.of_id(noun, id)
+        named, raw = self._named(item, noun, id), self.lists.of_id(noun, id)
         if named is None or (version is None and isinstance(named, Unquoted)):
             return pin  # a path would pin the newest
         if version is None or str(version) == str(version_of(raw or {})):
@@ -367,19 +367,19 @@ class Exporter:
 
     # Files.
 
-    def _declare(self, thing: _Thing, fields: Raw) -> None:
+    def _declare(self, draft: _Thing, fields: Raw) -> None:
         """Give something the file that declares it, in YAML, or as front matter with a text below."""
-        found, lines = thing.found, list[str]()
-        if len(self.lists.named(found.noun, found.name)) > 1:
-            lines += [comment(f"Found by its id: another {found.noun.called} has its name."), f"id: {found.id}"]
-        below = found.noun.kind.text if found.noun.kind and thing.path.endswith(".md") else ""
+        item, lines = draft.found, list[str]()
+        if len(self.lists.named(item.noun, item.name)) > 1:
+            lines += [comment(f"Found by its id: another {item.noun.called} has its name."), f"id: {item.id}"]
+        below = item.noun.kind.text if item.noun.kind and draft.path.endswith(".md") else ""
         text = fields.pop(below) if isinstance(fields.get(below), str) and _can_be_below(fields[below]) else None
         for name, value in fields.items():
-            lines += [*map(comment, thing.comments.get(name, ())), *entry(f"{name}:", value)]
+            lines += [*map(comment, draft.comments.get(name, ())), *entry(f"{name}:", value)]
         written = "".join(f"{line}\n" for line in lines)
-        if thing.path.endswith(".md"):
+        if draft.path.endswith(".md"):
             written = f"---\n{written}---\n" + (f"\n{text}\n" if text is not None else "")
-        thing.files = {thing.path: written.encode("utf-8", "replace"), **thing.files}
+        draft.files = {draft.path: written.encode("utf-8", "replace"), **draft.files}
 
     def _look_for_tokens(self, exported: Exported) -> None:
         """Say where something looks like a token: what a message, or a file, has is nobody's to take out."""
@@ -425,11 +425,11 @@ def _quoted(path: str) -> str:
 def _circles(order: Sequence[Exportable]) -> set[tuple[str, str]]:
     """Return the uses of things by things of their kind that lead back to the user, by ids: no path may say them."""
     uses: dict[str, set[str]] = {}
-    for each in order:
-        for refers in each.noun.kind.refers if each.noun.kind else ():
-            if refers.noun == each.noun.words:
-                pins = [holder[key] for holder, key, _ in places_of(refers, each.raw)]
-                uses[each.id] = {str(mapping(pin).get(refers.key)) for pin in pins}
+    for item in order:
+        for refers in item.noun.kind.refers if item.noun.kind else ():
+            if refers.noun == item.noun.words:
+                pins = [holder[key] for holder, key, _ in places_of(refers, item.raw)]
+                uses[item.id] = {str(mapping(pin).get(refers.key)) for pin in pins}
 
     def reached(id: str) -> set[str]:
         ids: set[str] = set()
@@ -446,10 +446,10 @@ def _circles(order: Sequence[Exportable]) -> set[tuple[str, str]]:
 def _paths_of(order: Sequence[Exportable]) -> Iterator[str]:
     """Yield the path of each thing's file: safe on every system, and no two alike on any."""
     taken: set[str] = set()
-    for found in order:
-        noun, kind = found.noun, found.noun.kind
+    for item in order:
+        noun, kind = item.noun, item.noun.kind
         suffix = "" if kind and kind.main else ".md" if kind and kind.refers else ".yaml"
-        stem, number = stem_of(found.name, noun.type), 1
+        stem, number = stem_of(item.name, noun.type), 1
         folder, free = noun.operations, stem
         while not taken.isdisjoint(own := {f"{folder}/{free}".casefold(), f"{folder}/{free}{suffix}".casefold()}):
             number += 1
@@ -482,26 +482,26 @@ def write(
     Each is written whole or not at all; nothing is deleted. Raises UsageError for one that cannot be written, or would
     be outside the folder.
     """
-    for thing in exported:
-        _check_within(thing, folder)
-    for thing in exported:
-        differs = [path for path, content in thing.files.items() if not is_there(folder / path, content)]
+    for item in exported:
+        _check_within(item, folder)
+    for item in exported:
+        differs = [path for path, content in item.files.items() if not is_there(folder / path, content)]
         old = [path for path in differs if os.path.lexists(folder / path)]
-        others = _others(thing, folder)
+        others = _others(item, folder)
         if not differs and not others:
-            yield thing, "unchanged", []
+            yield item, "unchanged", []
         elif others and not is_forced:  # a mix of two versions would be broken
-            yield thing, "kept", [*old, *others]
-        elif old and how_of(thing.found.noun).read is not None and not is_forced:
-            yield thing, "kept", old
+            yield item, "kept", [*old, *others]
+        elif old and how_of(item.found.noun).read is not None and not is_forced:
+            yield item, "kept", old
         else:
             for path in differs:
                 if is_forced or path not in old:
-                    replace(folder / path, thing.files[path])
+                    replace(folder / path, item.files[path])
             if not is_forced and old:
-                yield thing, "kept", old
+                yield item, "kept", old
             else:
-                yield thing, "replaced" if old or others else "written", others
+                yield item, "replaced" if old or others else "written", others
 
 
 def _check_within(exported: Exported, folder: Path) -> None:

@@ -182,7 +182,7 @@ class _Finder:
             problem = Problem(f"has a {ROOT_FILE} of its own; apply it by itself")
             self.problems.append(problem.located(folder))
             return
-        found: list[Source] = []
+        sources: list[Source] = []
         folders: list[str] = []
         for entry in entries:
             path = os.path.join(folder, entry.name) if folder != "." else entry.name
@@ -196,12 +196,12 @@ class _Finder:
                 elif entry.name.lower().endswith(_SUFFIXES):
                     if not entry.is_file():
                         raise Problem("is neither a file nor a folder")
-                    found += self._of_file(path)
+                    sources += self._of_file(path)
             except (Problem, OSError) as error:  # what is passed over in silence would count as no longer declared
                 problem = error if isinstance(error, Problem) else Problem(f"cannot be read: {reason_of(error)}")
                 self.problems.append(problem.located(path))
-        yield from found
-        holders = {os.path.splitext(each.path)[0] for each in found if each.noun and holds_texts(each.noun)}
+        yield from sources
+        holders = {os.path.splitext(source.path)[0] for source in sources if source.noun and holds_texts(source.noun)}
         for path in folders:
             if path in holders:  # these are the texts that it holds
                 continue
@@ -323,10 +323,10 @@ def _looks_declared(path: str) -> bool:
 def _object_in(path: str) -> dict[str, Any]:
     """Return the JSON object of a file; empty if it is anything else. Raises Problem."""
     try:
-        found = json.loads(read(path, stdin=None))
+        content = json.loads(read(path, stdin=None))
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _type_in(path: str) -> str:
@@ -337,8 +337,8 @@ def _type_in(path: str) -> str:
             f'"{type}"'.encode() in begins for type in in_types()
         ):  # of most files there is no need to read more
             return ""
-        if found := _object_in(path):
-            return str(found.get("type"))
+        if content := _object_in(path):
+            return str(content.get("type"))
         named = re.search(rb'"type"\s*:\s*"(\w+)"', begins)  # so that it is said what is wrong with it
         return named[1].decode() if named else ""
     match = _TYPE.search(begins)
@@ -348,9 +348,9 @@ def _type_in(path: str) -> str:
 def texts_of(path: str) -> Mapping[str, str]:
     """Return the texts in the folder beside a file, of its name, by their paths. Raises Problem."""
     folder = os.path.splitext(path)[0]
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     if not os.path.isdir(folder):
-        return found
+        return texts
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
@@ -362,5 +362,5 @@ def texts_of(path: str) -> Mapping[str, str]:
                 raise Problem(f"{file} is a link that leads out of the folder")
             if name in links:
                 continue
-            found[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
-    return found
+            texts[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
+    return texts

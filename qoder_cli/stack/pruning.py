@@ -79,8 +79,8 @@ def candidates_of(planner: Planner, plan: Plan) -> list[Step]:
 
     Raises ApiError.
     """
-    things = [*planner.reading.things, *planner.reading.others]
-    declared = {(declared.noun, declared.name) for declared in things}
+    declarations = [*planner.reading.things, *planner.reading.others]
+    declared = {(declared.noun, declared.name) for declared in declarations}
     planned = {str(item.step.current["id"]) for item in plan.items if item.step.current is not None}
     candidates = []
     for noun, row in _rows(planner.lists):

@@ -17,8 +17,8 @@ _VERSION = {"description": "The version that is pinned.", "anyOf": [{"type": "in
 
 def schema_of(noun: Noun) -> Schema:
     """Return the schema of a file that declares something of a kind."""
-    found = json_schema(of_file(noun, is_new=True))
-    fields = found["properties"]
+    schema = json_schema(of_file(noun, is_new=True))
+    fields = schema["properties"]
     about, about_id = "What this file declares, if its folder does not say it.", "Which one it is, if not by its name"
     own = {
         "type": {"description": about, "const": noun.type, "type": "string"},
@@ -26,8 +26,8 @@ def schema_of(noun: Noun) -> Schema:
     }
     for refers in noun.kind.refers if noun.kind else ():
         _refer(refers, fields, shorts_of(noun).get(str(refers.at[0]), ""))
-    found["properties"] = {**own, **fields}
-    return found
+    schema["properties"] = {**own, **fields}
+    return schema
 
 
 def _refer(refers: Refers, fields: Schema, short: str) -> None:
@@ -80,6 +80,6 @@ def root_schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "additionalProperties": False,
         "description": "A folder whose files are applied together.",
-        "properties": {name: {**each, "type": "string"} for name, each in fields.items()},
+        "properties": {name: {**field, "type": "string"} for name, field in fields.items()},
         "type": "object",
     }

@@ -49,8 +49,8 @@ TEMPLATES = {
 def files_of(template: str, stack: str) -> dict[str, bytes]:
     """Return the files of a new folder by their paths, for a stack of this name."""
     root = files("qoder_cli.stack") / "templates"
-    found = {path: (root / "common" / name).read_bytes() for name, path in _COMMON.items()}
-    found["qoder.yaml"] = found["qoder.yaml"].replace(_STACK.encode(), stack.encode())
+    files_by_path = {path: (root / "common" / name).read_bytes() for name, path in _COMMON.items()}
+    files_by_path["qoder.yaml"] = files_by_path["qoder.yaml"].replace(_STACK.encode(), stack.encode())
     folders = [("", root / template)]
     while folders:
         below, folder = folders.pop()
@@ -59,12 +59,12 @@ def files_of(template: str, stack: str) -> dict[str, bytes]:
             if child.is_dir():
                 folders.append((f"{path}/", child))
             else:
-                found[path] = child.read_bytes()
+                files_by_path[path] = child.read_bytes()
     for noun in in_folders().values():
         if noun.kind is not None and not noun.kind.main:
-            found[f".qoder/{noun.words}.schema.json"] = _document(schema_of(noun))
-    found[".qoder/qoder.schema.json"] = _document(root_schema())
-    return {path: found[path].replace(b"\r\n", b"\n") for path in sorted(found)}
+            files_by_path[f".qoder/{noun.words}.schema.json"] = _document(schema_of(noun))
+    files_by_path[".qoder/qoder.schema.json"] = _document(root_schema())
+    return {path: files_by_path[path].replace(b"\r\n", b"\n") for path in sorted(files_by_path)}
 
 
 def _document(schema: object) -> bytes:

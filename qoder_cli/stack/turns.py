@@ -103,8 +103,8 @@ class StackTurn:
             return math.inf
         return self._heard[self._found.record.beat].age(self._app.clock)
 
-    def _is_mine(self, found: StoredKey) -> bool:
-        return found.record.owner == self._mine.owner
+    def _is_mine(self, stored: StoredKey) -> bool:
+        return stored.record.owner == self._mine.owner
 
     def take(self) -> None:
         """Wait for the turn, and take it. Raises UsageError, StoreAway, Unavailable, Signalled."""
@@ -114,14 +114,14 @@ class StackTurn:
             raise away.with_(message=f"{away.message}; nothing was applied") from away
 
     def _take(self) -> None:
-        found: StoredKey | None = None
+        stored: StoredKey | None = None
         for pause in islice(chain(RETRIES, repeat(RETRIES[-1])), MOST_TRIES):
-            if found is None:
-                found = self._written(self._keys.take)
-            if found is not None and not self._is_mine(found):
-                found = self._after(found)
-            if found is not None and self._is_mine(found):
-                self._found = found
+            if stored is None:
+                stored = self._written(self._keys.take)
+            if stored is not None and not self._is_mine(stored):
+                stored = self._after(stored)
+            if stored is not None and self._is_mine(stored):
+                self._found = stored
                 self.renew()
                 return
             self._app.clock.sleep(pause)
@@ -145,10 +145,10 @@ class StackTurn:
     def _read(self) -> StoredKey | None:
         return self._keys.read(self._mine.name)
 
-    def _after(self, found: StoredKey) -> StoredKey | None:
+    def _after(self, stored: StoredKey) -> StoredKey | None:
         """Wait while another has the turn; take it over from one that is not heard of. Return what is there then."""
         clock, progress = self._app.clock, self._app.progress
-        first, since = found.record, clock.monotonic()
+        first, since = stored.record, clock.monotonic()
         if first.state != "applying":
             raise UsageError(
                 f"the key {self._mine.key!r} is that of a run; nothing was applied",
@@ -166,18 +166,18 @@ class StackTurn:
                 now = self._read()
                 if now is None or now.record.owner != first.owner:
                     return now
-                if now != found:
-                    found, since = now, clock.monotonic()
+                if now != stored:
+                    stored, since = now, clock.monotonic()
         progress.warn(f"{first.machine} has not reported for {span(ABANDONED)}; its turn is over")
-        return self._written(lambda record: self._keys.move(found, record))
+        return self._written(lambda record: self._keys.move(stored, record))
 
     def renew(self) -> None:
         """Let others know that we are still there, now and then. Never raises QoderError: `loss` says what came."""
-        found = self._found
-        if found is None or self._loss is not None or self._age() < RENEW_AFTER:
+        stored = self._found
+        if stored is None or self._loss is not None or self._age() < RENEW_AFTER:
             return
         try:
-            now = self._written(lambda record: self._keys.move(found, record))
+            now = self._written(lambda record: self._keys.move(stored, record))
         except QoderError as error:
             self._app.progress.note(error.message)
             return

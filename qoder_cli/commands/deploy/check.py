@@ -66,21 +66,21 @@ def check(
       qoder deploy check nightly-report --exit-status"""
     view = View(app, viewing, COLUMNS)
     exclude({"--watch": view.is_watched, "--exit-status": exit_status})
-    typed = named(deployments, app, what="deployments") if deployments else []
+    words = named(deployments, app, what="deployments") if deployments else []
     has_rule = _decider(app, policy)
-    found: list[DeploymentFinding] = []
+    findings: list[DeploymentFinding] = []
     unlisted: list[str] = []
 
     def look() -> None:
-        deployments, unlisted[:] = _deployments(app, typed)
-        found[:] = _look(app, deployments, probe=probe, has_rule=has_rule)
+        deployments, unlisted[:] = _deployments(app, words)
+        findings[:] = _look(app, deployments, probe=probe, has_rule=has_rule)
 
     view.show(look)
-    problems = sum(each.weight == "problem" for each in found)
+    problems = sum(finding.weight == "problem" for finding in findings)
     conclude(
         app,
         finding=f"{counted(problems, 'problem')} found" if problems else None,
-        unseen=[*unlisted, *dict.fromkeys(each.says for each in found if each.finding in NOT_SEEN)],
+        unseen=[*unlisted, *dict.fromkeys(finding.says for finding in findings if finding.finding in NOT_SEEN)],
         judges=exit_status,
         hint="run the commands that are named with them" if problems else "see the findings above",
     )
@@ -129,15 +129,17 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
     ]
     if probe:
         tried = _tried(app, deployments, facts)
-        by_deployment = [[*tried.get(each.id, ()), *one] for each, one in zip(deployments, by_deployment, strict=True)]
-    by_deployment.sort(key=lambda one: min((WEIGHTS.index(each.weight) for each in one), default=len(WEIGHTS)))
+        by_deployment = [
+            [*tried.get(finding.id, ()), *one] for finding, one in zip(deployments, by_deployment, strict=True)
+        ]
+    by_deployment.sort(key=lambda one: min((WEIGHTS.index(finding.weight) for finding in one), default=len(WEIGHTS)))
     where = repeated(replace(app.flags, no_progress=False))  # profile and host
-    found = [replace(each, fix=[app.program, *each.fix, *where]) for one in by_deployment for each in one]
-    _show(app, found)
-    counts = Counter(one.weight for one in found)
+    findings = [replace(finding, fix=[app.program, *finding.fix, *where]) for one in by_deployment for finding in one]
+    _show(app, findings)
+    counts = Counter(one.weight for one in findings)
     summary = ", ".join(counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
     app.progress.note(f"{counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
-    return found
+    return findings
 
 
 def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:
@@ -152,15 +154,15 @@ def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> dict[st
                 continue
             if wrong := _wrong_with(app, vault, str(credential["id"])):
                 tried.setdefault(vault, []).append(wrong)
-    found: dict[str, list[DeploymentFinding]] = {}
+    findings: dict[str, list[DeploymentFinding]] = {}
     for deployment in deployments:
         for vault in map(str, array(deployment.raw.get("vault_ids"))):
             for finding, weight, says in tried.get(vault, ()):
                 fix = ["vault", "check", vault]
-                found.setdefault(deployment.id, []).append(
+                findings.setdefault(deployment.id, []).append(
                     DeploymentFinding(deployment.id, deployment.name, finding, weight, says, fix)
                 )
-    return found
+    return findings
 
 
 def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None:
@@ -177,7 +179,7 @@ def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None
     return "unread", "warning", f"cannot tell whether credential {id} is valid ({why})"
 
 
-def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
+def _show(app: App, findings: Sequence[DeploymentFinding]) -> None:
     def row(finding: DeploymentFinding) -> Fields:
         id, name = finding.deployment_id, finding.deployment_name
         return {
@@ -190,23 +192,23 @@ def _show(app: App, found: Sequence[DeploymentFinding]) -> None:
         }
 
     if app.output.is_drawn and app.output.columns is None and not app.output.is_wide:
-        app.output.screen.write("\n".join(_blocks(app, found)))
+        app.output.screen.write("\n".join(_blocks(app, findings)))
         return
     if app.output.format == "id":  # each deployment once
-        found = list({each.deployment_id: each for each in found}.values())
+        findings = list({each.deployment_id: each for each in findings}.values())
     id = "deployment"
     if app.output.news is not None and app.output.format != "id":  # what is new, by that
         id = "says"
     with Rows[DeploymentFinding](app.output, fields=row, data=declared, id=id, first=_FIRST) as rows:
-        rows.show(found)
+        rows.show(findings)
 
 
-def _blocks(app: App, found: Sequence[DeploymentFinding]) -> Iterator[str]:
+def _blocks(app: App, findings: Sequence[DeploymentFinding]) -> Iterator[str]:
     """Yield what is said of each deployment; notes that many have stand once, at the end."""
-    many = Counter((each.finding, each.says) for each in found if each.weight == "note")
+    many = Counter((other.finding, other.says) for other in findings if other.weight == "note")
     common = {note for note, count in many.items() if count > _MANY}
     sheet: dict[str, list[str]] = {}
-    for row in found:
+    for row in findings:
         called = row.deployment_id
         if row.deployment_name:
             called = f"{row.deployment_name} ({row.deployment_id})"
@@ -214,7 +216,7 @@ def _blocks(app: App, found: Sequence[DeploymentFinding]) -> Iterator[str]:
             sheet.setdefault(called, []).extend([f"{_SIGNS[row.weight]} {row.says}", f"  {shlex.join(row.fix)}"])
     yield from (_block(app, called, lines) for called, lines in sheet.items())
     for finding, says in sorted(common):
-        those = [each for each in found if (each.finding, each.says) == (finding, says)]
+        those = [other for other in findings if (other.finding, other.says) == (finding, says)]
         fix = ["DEPLOYMENT" if word == those[0].deployment_id else word for word in those[0].fix]
         if finding == "no_budget":
             says = says.replace("no budget", f"{len(those)} deployments have no budget", 1)
@@ -228,5 +230,5 @@ def _block(app: App, name: str, lines: Sequence[str]) -> str:
     text = app.output.screen.styled(inert(name), "bold") + "\n"
     for line in lines:
         first, *rest = wrapped(inert(line), terminal_width() - _INDENT)
-        text += f"  {first}\n" + "".join(f"    {each}\n" for each in rest)
+        text += f"  {first}\n" + "".join(f"    {further}\n" for further in rest)
     return text

@@ -121,8 +121,8 @@ def _shown(
 def _refusal(app: App, id: str) -> QoderError | None:
     """Return the error that a run would be refused with; None if none is known."""
     try:
-        found = find_deployment(app, id)
+        deployment = find_deployment(app, id)
     except ApiError as error:
         return error
-    refused = refusal_of(found, app)
+    refused = refusal_of(deployment, app)
     return refused and refused.with_(message=f"{refused.message}; a run would be refused")

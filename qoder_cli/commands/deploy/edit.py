@@ -70,7 +70,7 @@ class DeploymentFields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
+def create(app: App, given: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
     """Create a deployment.
 
     Requires --name, --agent, --env and --message. With --schedule it fires from
@@ -88,8 +88,8 @@ def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Maki
     from qoder_cli.stack.turns import machine_turn
 
     making.check()
-    fields = _with_goal(read_fields(app, typed._asdict()), goal.event(app), ())
-    declared = declare_fields(fields | typed.whole(None, {}, {}))
+    fields = _with_goal(read_fields(app, given._asdict()), goal.event(app), ())
+    declared = declare_fields(fields | given.whole(None, {}, {}))
     if missing := [field for field in REQUIRED if field not in declared.fields]:
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
@@ -97,8 +97,8 @@ def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Maki
     fields = with_ids(app, declared)
     with nullcontext() if making.dry_run else machine_turn(app):
         step = creating(fields)
-        if found := taken(app, step.noun, declared.name, making, step):
-            show(app, step.noun, found)
+        if existing := taken(app, step.noun, declared.name, making, step):
+            show(app, step.noun, existing)
             return
         _write(app, step, dry_run=making.dry_run, doing="creating")
 
@@ -107,7 +107,7 @@ def update(
     app: App,
     deployment: str = ONE_DEPLOYMENT,
     *,
-    typed: DeploymentFields,
+    options: DeploymentFields,
     goal: OutcomeOptions,
     no_schedule: bool = flag("--no-schedule", "Remove the schedule."),
     no_vault: bool = flag("--no-vault", "Remove all vaults."),
@@ -127,19 +127,19 @@ def update(
 
     cleared: dict[str, Any] = {}
     for is_cleared, given, name, nothing in (
-        (no_schedule, typed.schedule or typed.timezone, "schedule", {"schedule": None}),
-        (no_vault, typed.vaults, "vault", {"vault_ids": []}),
-        (no_budget, typed.budget, "budget", {"budget": None}),
+        (no_schedule, options.schedule or options.timezone, "schedule", {"schedule": None}),
+        (no_vault, options.vaults, "vault", {"vault_ids": []}),
+        (no_budget, options.budget, "budget", {"budget": None}),
     ):
         if is_cleared and given:
             raise UsageError(f"--{name} and --no-{name} cannot be used together")
         if is_cleared:
             cleared |= nothing
-    plain, outcome = read_fields(app, typed._asdict()) | cleared, goal.event(app)
+    plain, outcome = read_fields(app, options._asdict()) | cleared, goal.event(app)
     values = (
         _with_goal(plain, outcome, _ANY_MESSAGE)
-        | schedule_of(typed.schedule, typed.timezone, ANY_SCHEDULE)
-        | metadata_of(typed.metadata, remove_metadata, {})
+        | schedule_of(options.schedule, options.timezone, ANY_SCHEDULE)
+        | metadata_of(options.metadata, remove_metadata, {})
     )
     if not values:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
@@ -148,7 +148,7 @@ def update(
         current = find_deployment(app, deployment_id_of(deployment, app), fresh=True)
         current_fields = settable(current)
         fields = _with_goal(plain, outcome, array(current.raw.get("initial_events")))
-        fields |= typed.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
+        fields |= options.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
         step = changing(app, with_ids(app, declare_fields(fields)), current)
         _write(app, step, dry_run=dry_run, doing="changing")
 

@@ -17,8 +17,8 @@ def get(app: App, deployment: str = ONE_DEPLOYMENT) -> None:
       qoder deploy get dep_demo
       qoder deploy get nightly-report --json | jq -r .schedule.expression"""
     id = deployment_id_of(deployment, app)
-    found = find_deployment(app, id)
-    fields = deployment_fields(found, now=app.client.server_now())
+    current = find_deployment(app, id)
+    fields = deployment_fields(current, now=app.client.server_now())
     if app.output.format == "table":
         from qoder_cli.history.listed import recent_runs
 
@@ -30,5 +30,5 @@ def get(app: App, deployment: str = ONE_DEPLOYMENT) -> None:
             fields = dict([*lines[:before], ("runs", words), *lines[before:]])
         else:
             fields["schedule_words"] = words  # in a pipe, lines are only ever appended
-    app.output.record(fields, data=found.as_json(), id=found.id)
-    remember(app.store, app.settings, "deploy", [(found.raw, found.name)])
+    app.output.record(fields, data=current.as_json(), id=current.id)
+    remember(app.store, app.settings, "deploy", [(current.raw, current.name)])

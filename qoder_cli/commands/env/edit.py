@@ -49,7 +49,7 @@ class EnvironmentFields(NamedTuple):
     metadata: Texts = editing.METADATA
 
 
-def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Text = editing.FILE) -> None:
+def create(app: App, options_given: EnvironmentFields, making: editing.Making, file: Text = editing.FILE) -> None:
     """Create an environment for sessions to run in.
 
     Requires --name. The network is open unless you say otherwise. A session
@@ -60,11 +60,11 @@ def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Tex
     Examples:
       qoder env create --name data --pip pandas --apt graphviz"""
     making.check()
-    body, options = _read(app, "create", {**typed._asdict(), "file": file})
+    body, options = _read(app, "create", {**options_given._asdict(), "file": file})
     given = body.get("config") or {}
     config = body["config"] = changed(given, options, is_new=True)
     networking = config.get("networking")
-    if networking and typed.network is None and not given.get("networking"):
+    if networking and options_given.network is None and not given.get("networking"):
         is_open = networking["type"] == "unrestricted"
         reach = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
         app.progress.note(f"network: {reach}")
@@ -75,7 +75,7 @@ def update(
     ctx: typer.Context,
     env: str = one_argument(_ENV),
     *,
-    typed: EnvironmentFields,
+    options_given: EnvironmentFields,
     file: Text = editing.FILE,
     dry_run: bool = editing.DRY_RUN,
     remove_metadata: Texts = editing.REMOVE_METADATA,
@@ -89,7 +89,7 @@ def update(
     Examples:
       qoder env update default --pip pandas --dry-run"""
     body, options = _read(ctx.obj, "update", ctx.params)
-    is_changed = "config" in body or bool(options_typed(options)) or typed.self_hosted
+    is_changed = "config" in body or bool(options_typed(options)) or options_given.self_hosted
     current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
     if is_changed:
         current_config = mapping(current.get("config"))
@@ -100,72 +100,75 @@ def update(
     editing.update(ctx, _ENV, current, body, dry_run=dry_run)
 
 
-def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read(app: App, verb: str, options_given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the body so far, and what was typed. Raises UsageError."""
-    options = {**typed, "setup": editing.text_typed(app, "--setup", typed["setup"], typed["file"])}
+    options = {
+        **options_given,
+        "setup": editing.text_typed(app, "--setup", options_given["setup"], options_given["file"]),
+    }
     check_typed(options)
-    body = editing.body_of(app, _ENV, verb, typed, "name", "description")
+    body = editing.body_of(app, _ENV, verb, options_given, "name", "description")
     return body, options
 
 
-def options_typed(typed: Typed) -> list[str]:
+def options_typed(options_given: Typed) -> list[str]:
     """Return the options of a cloud environment that were typed."""
-    return [f"--{name.replace('_', '-')}" for name in _OPTIONS if typed[name] not in (None, False, [], ())]
+    return [f"--{name.replace('_', '-')}" for name in _OPTIONS if options_given[name] not in (None, False, [], ())]
 
 
-def check_typed(typed: Typed) -> None:
+def check_typed(options_given: Typed) -> None:
     """Raise UsageError for what is wrong in any environment."""
     from qoder_cli.nouns.checking import problems_of
 
-    options = options_typed(typed)
-    if typed["self_hosted"] and options:
+    options = options_typed(options_given)
+    if options_given["self_hosted"] and options:
         raise UsageError(
             f"--self-hosted and {options[0]} cannot be used together",
             hint="set up network, packages and scripts where its workers run",
         )
-    if typed["network"] == "open" and typed["allow_host"]:
+    if options_given["network"] == "open" and options_given["allow_host"]:
         message = "--network open and --allow-host cannot be used together"
         raise UsageError(message, hint="use --network limited")
-    fields = {"name": "any", "config": changed({}, typed, is_new=True)}
+    fields = {"name": "any", "config": changed({}, options_given, is_new=True)}
     for path, words in problems_of(of_file(_ENV, is_new=True), fields, Reader("file")):
         if option := next((option for place, option in _PLACES.items() if path.startswith(f"config.{place}")), None):
             raise UsageError(f"{option}: {words}")
 
 
-def changed(current: Any, typed: Typed, *, is_new: bool) -> Config:
+def changed(current: Any, options_given: Typed, *, is_new: bool) -> Config:
     """Return the whole config, changed as typed. Raises UsageError."""
     config = dict(mapping(current))
-    kind = "self_hosted" if typed["self_hosted"] else config.get("type") or "cloud"
+    kind = "self_hosted" if options_given["self_hosted"] else config.get("type") or "cloud"
     if kind == "self_hosted":
-        if options := options_typed(typed):
+        if options := options_typed(options_given):
             raise UsageError(f"a self-hosted environment does not take {options[0]}")
         return {key: value for key, value in config.items() if key not in _OF_CLOUD} | {"type": kind}
-    networking = _networking(config.get("networking"), typed, is_new=is_new)
+    networking = _networking(config.get("networking"), options_given, is_new=is_new)
     config = {"type": kind, **config, "networking": networking}
-    config["packages"] = _packages(mapping(config.get("packages")), typed)
-    if typed["setup"] is not None:
-        config["setup_script"] = typed["setup"]
+    config["packages"] = _packages(mapping(config.get("packages")), options_given)
+    if options_given["setup"] is not None:
+        config["setup_script"] = options_given["setup"]
     return {key: value for key, value in config.items() if value or key not in _OF_CLOUD}
 
 
-def _networking(current: Any, typed: Typed, *, is_new: bool) -> Config:
+def _networking(current: Any, options_given: Typed, *, is_new: bool) -> Config:
     """Return the network; an allowed host makes it limited."""
-    if typed["network"] == "open":
+    if options_given["network"] == "open":
         return {"type": "unrestricted"}
     default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
     networking: Config = dict(mapping(current)) or default
-    if (typed["network"] or typed["allow_host"]) and networking.get("type") != "limited":
+    if (options_given["network"] or options_given["allow_host"]) and networking.get("type") != "limited":
         networking = {"type": "limited"}
     hosts = list(array(networking.get("allowed_hosts")))
-    hosts += [host for host in dict.fromkeys(typed["allow_host"] or ()) if host not in hosts]
+    hosts += [host for host in dict.fromkeys(options_given["allow_host"] or ()) if host not in hosts]
     if hosts or networking.get("allowed_hosts"):
         networking["allowed_hosts"] = hosts
     return networking
 
 
-def _packages(current: Mapping[str, Any], typed: Typed) -> Config:
+def _packages(current: Mapping[str, Any], options_given: Typed) -> Config:
     packages = copy.deepcopy(dict(current))
     for manager in MANAGERS:
         names = packages[manager] = array(packages.get(manager))
-        names += [name for name in dict.fromkeys(typed[manager] or ()) if name not in names]
+        names += [name for name in dict.fromkeys(options_given[manager] or ()) if name not in names]
     return {manager: names for manager, names in packages.items() if names}

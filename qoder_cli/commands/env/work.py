@@ -48,8 +48,8 @@ def stats(app: App, env: str = _OF_ENV) -> None:
     Examples:
       qoder env work stats workers"""
     id = id_of(app, _ENV, env)
-    found = mapping(app.client.get(f"{path_of(_WORK, id)}/stats"))
-    app.output.record({key: value for key, value in found.items() if key != "type"}, data=found, id=id)
+    counts = mapping(app.client.get(f"{path_of(_WORK, id)}/stats"))
+    app.output.record({key: value for key, value in counts.items() if key != "type"}, data=counts, id=id)
 
 
 def stop(
@@ -106,11 +106,11 @@ def poll(
     client = app.client
     request = client.prepare("GET", path, params=query, headers={"worker-id": worker})
     answer = client.accept(client.send(request))
-    found = None if answer.status in WITHOUT_BODY else client.understand(answer)
-    if found is not None:
-        if not has_id(_WORK, mapping(found)):
+    work = None if answer.status in WITHOUT_BODY else client.understand(answer)
+    if work is not None:
+        if not has_id(_WORK, mapping(work)):
             raise NoResponse("the response is not a work item")
-        show(app, _WORK, found)
+        show(app, _WORK, work)
         return
     if app.output.is_json:
         app.output.screen.write("null\n")
@@ -137,12 +137,12 @@ def heartbeat(
         Sent("POST", f"{target.path}/heartbeat?{urlencode(query)}"),
         parse=lambda value: Resource({"id": target.id, **mapping(value)}),
         what=f"the heartbeat of {target.id}",
-        shows=lambda found: "last_heartbeat" in found.raw,
+        shows=lambda beat: "last_heartbeat" in beat.raw,
         find=None,  # another worker's looks the same
         look=app.looking(*target.look),
     )
-    found = {key: value for key, value in write.deliver().raw.items() if key != "id"}  # which was added here
-    app.output.record({key: value for key, value in found.items() if key != "type"}, data=found, id=target.id)
+    beat = {key: value for key, value in write.deliver().raw.items() if key != "id"}  # which was added here
+    app.output.record({key: value for key, value in beat.items() if key != "type"}, data=beat, id=target.id)
 
 
 update = edit_command(_WORK, "update")

@@ -59,14 +59,14 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
     view = View(app, viewing, _OF_LOG)
 
     def look() -> None:
-        found = all_of(app.store, app.settings)
-        shown = found if wanted is None else found[:wanted]
+        decisions = all_of(app.store, app.settings)
+        shown = decisions if wanted is None else decisions[:wanted]
         rows = Rows["PolicyDecision"](app.output, fields=_logged, data=_log_data, id="call", first=_FIRST_OF_LOG)
         with rows:
             rows.show(shown)
-        if len(shown) < len(found):
+        if len(shown) < len(decisions):
             app.progress.note(f"{len(shown)} shown, more match; --all shows them")
-        elif not found:
+        elif not decisions:
             app.progress.note("no policy has decided anything on this machine")
 
     view.show(look)

@@ -104,7 +104,7 @@ def cases(path: str) -> list[Case]:
     from qoder_cli.files.documents import read, trees
 
     problems: list[Problem] = []
-    found: list[Case] = []
+    expected: list[Case] = []
     try:
         documents = [*trees(path, read(path, stdin=None), problems)]
         items = documents[0].content if len(documents) == 1 else None
@@ -112,7 +112,7 @@ def cases(path: str) -> list[Case]:
             raise Problem("must be a list of calls, each with `answer`", line=1)
         for number, node in enumerate(items, 1):
             try:
-                found.append(_case(number, node))
+                expected.append(_case(number, node))
             except Problem as problem:
                 problems.append(problem)
     except Problem as problem:
@@ -120,7 +120,7 @@ def cases(path: str) -> list[Case]:
     if problems:
         located = [problem.located(path) for problem in sorted(problems, key=lambda problem: problem.line)]
         raise BadFiles(located, "the expected answers")
-    return found
+    return expected
 
 
 def _case(number: int, node: Node) -> Case:
@@ -255,20 +255,20 @@ def try_out(
 
 def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) -> None:
     if expect is not None:
-        found = [_decided(policy, case) for case in cases(expect)]
+        decided = [_decided(policy, case) for case in cases(expect)]
     else:
-        found = [_decided(policy, Case(1, subject_of_json(_parsed(str(call)))))]
+        decided = [_decided(policy, Case(1, subject_of_json(_parsed(str(call)))))]
     rows = Rows[Case](app.output, fields=lambda case: dict(case.data()), data=lambda case: case.data(), first=_OF_CASES)
     with rows:
-        rows.show(found)
-    wrong = [case for case in found if case.expected not in (None, case.verdict.answer)]
+        rows.show(decided)
+    wrong = [case for case in decided if case.expected not in (None, case.verdict.answer)]
     if wrong:
         which = ", ".join(str(case.number) for case in wrong[:10])
         raise NotYet(
-            f"{len(wrong)} of {len(found)} decisions differ from those expected: {which}", hint="see the list above"
+            f"{len(wrong)} of {len(decided)} decisions differ from those expected: {which}", hint="see the list above"
         )
     if expect is not None:
-        app.progress.note(f"{len(found)} decisions as expected")
+        app.progress.note(f"{len(decided)} decisions as expected")
 
 
 def _parsed(call: str) -> Any:
@@ -290,13 +290,13 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
 
     policy = with_ids(app, policy)
     if since is None:
-        found = past.of_runs(app, named(what, app))
+        runs = past.of_runs(app, named(what, app))
     else:
         start = app.when(since, option="--since")
-        found = past.since(app, start, ids_of_all(what, app) or policy.deployments)
+        runs = past.since(app, start, ids_of_all(what, app) or policy.deployments)
     tally, looked = Tally(), 0
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
-        for run in found:
+        for run in runs:
             looked += 1
             app.progress.beat()
             for judgement in judged(app, policy, run.asked, run.session, is_past=True):

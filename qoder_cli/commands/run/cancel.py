@@ -61,20 +61,20 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     from qoder_cli.commands.target import sessions_of
 
     app: App = ctx.obj
-    typed = named(runs, app, allow_empty=allow_empty)
+    words = named(runs, app, allow_empty=allow_empty)
     if not yes and not app.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
-    if not all(word.startswith(("drun_", "sess_")) for word in typed):
+    if not all(word.startswith(("drun_", "sess_")) for word in words):
         app.settings.allowed.check("answer", "cancelling by another word than an id")
     as_list = is_list(runs)
     ids_by_word: names.Found = {}
     if is_of_sessions(ctx):
-        ids_by_word.update(zip(typed, sessions_of(typed, app), strict=True))
+        ids_by_word.update(zip(words, sessions_of(words, app), strict=True))
     else:
-        ids_by_word = names.runs(typed, app)
+        ids_by_word = names.runs(words, app)
     requested: dict[Key, _Requested | Ended] = {}  # by run; several words may mean one
     stopped: Interrupted | None = None
-    for word in typed:
+    for word in words:
         key = ids_by_word[word]
         if key in requested:
             continue
@@ -84,16 +84,16 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         requested[key] = request = _request(app, word, key, yes=yes)
         if isinstance(request, Ended) and isinstance(request.error, Interrupted):
             stopped = request.error
-    sent = [each for each in requested.values() if isinstance(each, _Requested)]
+    sent = [one for one in requested.values() if isinstance(one, _Requested)]
     if stopped is None:
         waited = iter(_waited_for(app, sent) if sent else [])
     else:
         waited = iter([_left(app, observer.run_id, observer, write, stopped) for observer, write in sent])
-    items = {key: each if isinstance(each, Ended) else next(waited) for key, each in requested.items()}
+    items = {key: one if isinstance(one, Ended) else next(waited) for key, one in requested.items()}
     if not as_list:
-        return items[ids_by_word[typed[0]]]
-    out = printed(app, len(typed))
-    for number, word in enumerate(typed):
+        return items[ids_by_word[words[0]]]
+    out = printed(app, len(words))
+    for number, word in enumerate(words):
         out.put(number, items[ids_by_word[word]].with_(typed=word))
     out.end()
     failure = out.broken or deciding_error(out.results)

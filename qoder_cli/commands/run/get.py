@@ -38,23 +38,23 @@ def get(
     Examples:
       qoder run get drun_019ec55694c07f2a9b402ffb4448ec18
       qoder run get last --json | jq .error"""
-    typed = or_last(run, app)
-    id = names.run(typed, app)
+    word = or_last(run, app)
+    id = names.run(word, app)
     if deployment is not None:
         _check_is_of(app, id, deployment_id_of(deployment, app))
-    found = observer_of(app, id).read_once()
+    current = observer_of(app, id).read_once()
     try:
-        found = with_asks(app.client, found)
+        current = with_asks(app.client, current)
     except ApiError as unread:
         app.progress.warn(f"whether it waits for an answer is unknown: {unread.message}")
     evaluated: Fields = {}
-    if app.output.format == "table" and found.session_id and not is_going(found):
+    if app.output.format == "table" and current.session_id and not is_going(current):
         with suppress(ApiError):
-            session = read_session(app.client, found.session_id, retry=False)
+            session = read_session(app.client, current.session_id, retry=False)
             evaluated = evaluation_fields(session)
-    show_run(app, found, **evaluated)
-    remember_runs(app.store, app.settings, [found])
-    if exit_status and (error := ending_error(found, app)):
+    show_run(app, current, **evaluated)
+    remember_runs(app.store, app.settings, [current])
+    if exit_status and (error := ending_error(current, app)):
         raise error
 
 
@@ -62,8 +62,8 @@ def _check_is_of(app: App, id: str, deployment: str) -> None:
     """Raise NotFound for a run of another deployment (api.md#runs)."""
     path = f"/deployments/{segment(deployment)}/runs/{segment(id)}"
     try:
-        found = mapping(app.client.get(path))
+        run = mapping(app.client.get(path))
     except NotFound as error:
         raise error.about(f"run {id} of deployment {deployment}") from None
-    if (found.get("id"), found.get("deployment_id")) != (id, deployment):
+    if (run.get("id"), run.get("deployment_id")) != (id, deployment):
         raise NotFound(f"run {id} is not one of deployment {deployment}")

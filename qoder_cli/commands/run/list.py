@@ -76,8 +76,8 @@ def list_runs(
     deployment = of_deployment if deployment is None else deployment
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else _deployment_id(deployment, app)
-    typed = [*(("--status", word) for word in status or ()), ("--trigger", trigger), ("--since", since)]
-    filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
+    options = [*(("--status", word) for word in status or ()), ("--trigger", trigger), ("--since", since)]
+    filters = " ".join(f"{option} {value}" for option, value in [*options, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
 
     def look() -> None:

@@ -81,7 +81,7 @@ def logs(
     if is_trace and (follow or tail is not None or types or since or thread or is_list(runs or ())):
         why = "a trace is of one whole run: no --follow, --tail, --type, --since or --thread with it"
         raise UsageError(why, hint="give one run, and none of these options")
-    words = [word.strip() for each in types or [] for word in each.split(",")]
+    words = [word.strip() for types_typed in types or [] for word in types_typed.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
     start = None if since is None else app.when(since, option="--since")
@@ -98,11 +98,11 @@ def logs(
             raise UsageError("session logs takes one session", hint="for several runs: qoder run logs")
         from qoder_cli.commands.run.logs_of_many import show_many
 
-        typed = named(runs, app, allow_empty=allow_empty)
-        for word in typed:
+        run_words = named(runs, app, allow_empty=allow_empty)
+        for word in run_words:
             ids.run(word)  # check all before any request
         app.pace_reads()
-        return show_many(app, typed, selection, tail)
+        return show_many(app, run_words, selection, tail)
     if of_sessions:
         chosen = sessions_of(runs, app)[0]
     else:

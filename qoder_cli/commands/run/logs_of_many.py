@@ -82,7 +82,7 @@ def _read(app: App, words: Sequence[str], selection: Selection, tail: int | None
     app.connect()
     is_fresh = freshness(app)
     ids = names.runs(words, app)
-    if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
+    if mistake := next((id_or_error for id_or_error in ids.values() if isinstance(id_or_error, UsageError)), None):
         raise mistake
 
     def open_log(word: str) -> RunLog:
@@ -150,10 +150,10 @@ def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Select
     def nested(value: Raw, depth: int) -> str:
         return app.output.document(value).replace("\n", line(depth))
 
-    found = log.item.named(app).as_json()
+    fields = log.item.named(app).as_json()
     for name in ("events", *_BEHIND):
-        found.pop(name, None)
-    opening = nested({**found, "events": []}, 1)
+        fields.pop(name, None)
+    opening = nested({**fields, "events": []}, 1)
     app.out.write(("," if app.out.has_written else "[") + line(1) + opening[: opening.rindex("]")])
     comma = ""
     for batch in events:
@@ -173,10 +173,10 @@ def _in_yaml(app: App, log: RunLog, events: Iterator[Events], selection: Selecti
     def write(lines: Iterable[str]) -> None:
         app.out.write("".join(f"{line}\n" for line in lines))
 
-    found = log.item.as_json()
+    fields = log.item.as_json()
     for name in ("events", *_BEHIND):
-        found.pop(name, None)
-    app.out.write(item(found))
+        fields.pop(name, None)
+    app.out.write(item(fields))
     has_any = False
     for batch in events:
         if wanted := list(filter(selection.takes, batch)):

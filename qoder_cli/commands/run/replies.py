@@ -95,10 +95,10 @@ def _options_of(
     """Return the run, the wait that is wanted, and options of `decide`. Raises UsageError."""
     from qoder_cli.sessions.numbering import require_question
 
-    typed, every, yes, hashes = chosen
+    call_words, every, yes, hashes = chosen
     _require_run(run, verb)
     wanted, run = wanted_of(app, waiting), one_named(run, app)
-    calls = [ids.call(word) for word in dict.fromkeys(typed or [])]
+    calls = [ids.call(word) for word in dict.fromkeys(call_words or [])]
     exclude({"CALL": calls, "--all": every})
     require_question(app, calls, yes=yes)
     if not (calls or every) and (yes or not app.may_ask):

@@ -40,16 +40,16 @@ def result(
 
     app: App = ctx.obj
     folder = None if output_dir is None else downloads.prepare_folder(output_dir)
-    typed = or_last(run, app, of_sessions=is_of_sessions(ctx))
+    word = or_last(run, app, of_sessions=is_of_sessions(ctx))
     if is_of_sessions(ctx):
-        [id] = sessions_of([typed], app)
+        [id] = sessions_of([word], app)
     else:
-        id = names.run(typed, app)
-    found = any_observer(app, id).read_once()
-    if is_going(found):
-        raise not_ended(found, app)
-    saved = None if folder is None else results.save_files(app, found, folder)
-    results.show_result(app, found, files=None if saved is None else saved.paths)
-    failures = [ending_error(found, app), *(saved.failures if saved else [])]
+        id = names.run(word, app)
+    current = any_observer(app, id).read_once()
+    if is_going(current):
+        raise not_ended(current, app)
+    saved = None if folder is None else results.save_files(app, current, folder)
+    results.show_result(app, current, files=None if saved is None else saved.paths)
+    failures = [ending_error(current, app), *(saved.failures if saved else [])]
     if error := first_by_rank(filter(None, failures)):
         raise error

@@ -90,28 +90,30 @@ def retry(
 
         check_shared(app, is_required=False)
     like = Order("", options=tuple(options_typed(ctx, without=_NOT_REPEATED)))
-    found: list[Run | QoderError] = []
+    runs_or_errors: list[Run | QoderError] = []
     if all_failed:
         deployments = None if all else ids_of_all(named(runs or (), app, what="deployments"), app)
         judged = failed_runs(app, deployments, Window.read(since, None, app=app))
-        app.tracked.typed = typed = [item.id for item in judged]
-        found = [item.run for item in judged]
-        if not typed:
+        app.tracked.typed = words = [item.id for item in judged]
+        runs_or_errors = [item.run for item in judged]
+        if not words:
             app.output.records([], id="id")
             return None
     else:
-        typed = named(runs or (), app, allow_empty=allow_empty)
-        found = _read(app, typed, as_list=as_list)
-    orders = [_ordered(app, each, like, again=again) for each in found]
+        words = named(runs or (), app, allow_empty=allow_empty)
+        runs_or_errors = _read(app, words, as_list=as_list)
+    orders = [_ordered(app, run_or_error, like, again=again) for run_or_error in runs_or_errors]
     to_start = [order for order in orders if isinstance(order, Order)]
     if not as_list and isinstance(orders[0], QoderError):
         raise orders[0]
     asks = (len(to_start) > 1 or (bool(to_start) and all_failed)) and not yes and not dry_run
-    _say_differences(app, [run for run, order in zip(found, orders, strict=True) if isinstance(order, Order)], asks)
+    _say_differences(
+        app, [run for run, order in zip(runs_or_errors, orders, strict=True) if isinstance(order, Order)], asks
+    )
     if dry_run:
         from qoder_cli.commands.deploy.dry_run import show_requests
 
-        return show_requests(app, typed, orders, as_list=as_list)
+        return show_requests(app, words, orders, as_list=as_list)
     if asks:
         question = f"Start {counted(len(to_start), 'run')} once more?"
         if not confirmed(app, question, nothing="nothing was started"):
@@ -120,7 +122,7 @@ def retry(
         from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
-        return run_many(app, typed, orders, FleetPlan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
+        return run_many(app, words, orders, FleetPlan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
     from qoder_cli.runs.starting import start_one
 
     return start_one(app, to_start[0], wanted)
@@ -166,18 +168,18 @@ def _read(app: App, words: Sequence[str], *, as_list: bool) -> list[Run | QoderE
     return list(in_order(read, words))
 
 
-def _ordered(app: App, found: Run | QoderError, like: Order, *, again: bool) -> Order | QoderError:
-    if isinstance(found, QoderError):
-        return found
+def _ordered(app: App, run_or_error: Run | QoderError, like: Order, *, again: bool) -> Order | QoderError:
+    if isinstance(run_or_error, QoderError):
+        return run_or_error
     try:
-        return retry_of(found, like, app, again=again)
+        return retry_of(run_or_error, like, app, again=again)
     except QoderError as error:
         return error
 
 
-def _say_differences(app: App, found: Sequence[Run | QoderError], asks: bool) -> None:
+def _say_differences(app: App, runs_or_errors: Sequence[Run | QoderError], asks: bool) -> None:
     """Say what is different from when the runs were started, each once; where that `asks`, without progress, too."""
-    runs = [run for run in found if isinstance(run, Run) and run.deployment_id is not None]
+    runs = [run for run in runs_or_errors if isinstance(run, Run) and run.deployment_id is not None]
     ids = list(dict.fromkeys(run.deployment_id for run in runs if run.deployment_id))
 
     def read(id: str) -> Any:

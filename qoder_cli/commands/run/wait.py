@@ -74,7 +74,7 @@ def wait(
     waiting = WaitOptions(True, follow, result, timeout, on_ask, policy, notify)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
-    typed = named(runs, app, allow_empty=allow_empty)
+    words = named(runs, app, allow_empty=allow_empty)
     if result and as_list and not app.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
@@ -83,14 +83,14 @@ def wait(
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
         from qoder_cli.commands.target import sessions_of
 
-        [session_id] = sessions_of(typed, app)
+        [session_id] = sessions_of(words, app)
         return wait_for(app, any_observer(app, session_id), wanted)
     if as_list:
         from qoder_cli.fleet.many import wait_many
 
-        return wait_many(app, typed, wanted)
+        return wait_many(app, words, wanted)
     began = app.clock.monotonic()
-    run_id = names.run(typed[0], app, timeout=wanted.limits.timeout)
+    run_id = names.run(words[0], app, timeout=wanted.limits.timeout)
     app.tracked.begun(run_id)
     return wait_for(app, observer_of(app, run_id), wanted.since(began, app.clock))
 

@@ -84,8 +84,8 @@ def _sections(comparison: "Why") -> Iterator["Section"]:
             "Unknown",
             "yellow",
             [
-                SheetLine(each.what, [ForeignText(each.says), ForeignText(f" ({each.source})")])
-                for each in comparison.unknown
+                SheetLine(finding.what, [ForeignText(finding.says), ForeignText(f" ({finding.source})")])
+                for finding in comparison.unknown
             ],
         )
     ending = []
@@ -109,6 +109,8 @@ def _sections(comparison: "Why") -> Iterator["Section"]:
         yield Section("Ended", "red", ending)
     if comparison.check:
         yield Section(
-            "Now", "red", [SheetLine(each.weight, [ForeignText(each.says)], [each.fix]) for each in comparison.check]
+            "Now",
+            "red",
+            [SheetLine(finding.weight, [ForeignText(finding.says)], [finding.fix]) for finding in comparison.check],
         )
     yield Section("Next", "", [SheetLine("", [comparison.next_because], [comparison.next])])

@@ -41,8 +41,8 @@ def get(app: App, run: Text = SESSION_OR_LAST) -> None:
     from qoder_cli.commands.target import target_of
     from qoder_cli.runs.observe import any_observer
 
-    found = any_observer(app, target_of(or_last(run, app, of_sessions=True), app).session_id).read_once()
-    app.output.record(session_fields(app.named(found)), data=found.as_json(), id=found.id)
+    session = any_observer(app, target_of(or_last(run, app, of_sessions=True), app).session_id).read_once()
+    app.output.record(session_fields(app.named(session)), data=session.as_json(), id=session.id)
 
 
 def chat(app: App, run: Text = SESSION_OR_LAST) -> None:

@@ -128,31 +128,31 @@ def _token(app: App, is_piped: bool) -> str | None:
     return token or None
 
 
-def _body(app: App, typed: Raw, text: str | None, token: str | None) -> Raw:
+def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
     """Return the body; read all files before any request. Raises QoderError."""
-    read: list[FileTyped] = [files.read_file(file, "--file") for file in typed["files"] or ()]
-    pairs = starting.variables(typed["variables"] or ())
-    resources = [starting.repository(repository, token) for repository in typed["repositories"] or ()]
-    budget = budget_of(typed["budget"])
-    body = _like(app, typed["like"], token) if typed["like"] is not None else {}
-    model = typed["model"]
-    if typed["agent"] is not None:
-        body["agent"] = starting.agent_of(app, typed["agent"], model)
+    read: list[FileTyped] = [files.read_file(file, "--file") for file in options["files"] or ()]
+    pairs = starting.variables(options["variables"] or ())
+    resources = [starting.repository(repository, token) for repository in options["repositories"] or ()]
+    budget = budget_of(options["budget"])
+    body = _like(app, options["like"], token) if options["like"] is not None else {}
+    model = options["model"]
+    if options["agent"] is not None:
+        body["agent"] = starting.agent_of(app, options["agent"], model)
     else:
         body["agent"] = starting.with_model(body["agent"], model)
-    if typed["environment"] is not None:
-        body["environment_id"] = named.id_of(app, NOUNS["env"], typed["environment"])
+    if options["environment"] is not None:
+        body["environment_id"] = named.id_of(app, NOUNS["env"], options["environment"])
     elif "environment_id" not in body:
         body["environment_id"] = named.only_environment(app)
-    if vaults := typed["vaults"]:
+    if vaults := options["vaults"]:
         body["vault_ids"] = [named.id_of(app, NOUNS["vault"], vault) for vault in vaults]
-    resources += [starting.memory(app, memory) for memory in typed["memories"] or ()]
-    resources += [files.resource_of(app, each) for each in read]
+    resources += [starting.memory(app, memory) for memory in options["memories"] or ()]
+    resources += [files.resource_of(app, file_typed) for file_typed in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
     if text is not None:
         body["initial_events"] = message(text)
-    return {name: value for name, value in {**body, **budget, "title": typed["title"]}.items() if value}
+    return {name: value for name, value in {**body, **budget, "title": options["title"]}.items() if value}
 
 
 def _like(app: App, word: str, token: str | None) -> Raw:

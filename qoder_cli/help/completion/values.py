@@ -47,8 +47,8 @@ def words_of(name: str) -> list[str]:
     if name not in _WORDS:
         return []
     module, _, variable = _WORDS[name].partition(":")
-    found = getattr(import_module(module), variable)
-    return list(found() if callable(found) else found)
+    words = getattr(import_module(module), variable)
+    return list(words() if callable(words) else words)
 
 
 def one_of(name: str) -> Callable[[str], list[str]]:
@@ -87,13 +87,13 @@ def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
     """Return what offers a noun's things by id, and by each name that means one of them."""
 
     def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-        found = _seen(ctx, noun)
-        count = Counter((each.host, each.name) for each in found)
-        for thing in found:
-            yield thing.id, ", ".join(filter(None, (thing.name, thing.host)))
-            is_like_an_id = thing.name.startswith(thing.id.partition("_")[0] + "_")
-            if count[thing.host, thing.name] == 1 and not is_like_an_id and _PLAIN_NAME.fullmatch(thing.name):
-                yield thing.name, ", ".join(filter(None, (thing.id, thing.host)))
+        known = _seen(ctx, noun)
+        count = Counter((each.host, each.name) for each in known)
+        for known_id in known:
+            yield known_id.id, ", ".join(filter(None, (known_id.name, known_id.host)))
+            is_like_an_id = known_id.name.startswith(known_id.id.partition("_")[0] + "_")
+            if count[known_id.host, known_id.name] == 1 and not is_like_an_id and _PLAIN_NAME.fullmatch(known_id.name):
+                yield known_id.name, ", ".join(filter(None, (known_id.id, known_id.host)))
 
     return offer
 
@@ -112,10 +112,10 @@ def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
         chosen = _CHOSEN.search(_config(ctx).partition("[")[0])
         profile = ctx.obj.profile or (chosen and chosen[1]) or DEFAULT_PROFILE
     with closing(Store(ctx.obj.env, warn=lambda complaint: None, looking=True)) as store:
-        found = seen(store, noun, profile=profile)
-    if len({each.host for each in found}) > 1:
-        return found
-    return [each._replace(host="") for each in found]
+        known = seen(store, noun, profile=profile)
+    if len({known_id.host for known_id in known}) > 1:
+        return known
+    return [known_id._replace(host="") for known_id in known]
 
 
 def profiles(ctx: typer.Context, incomplete: str) -> list[str]:

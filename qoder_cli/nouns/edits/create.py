@@ -67,7 +67,7 @@ def creating(
         Sent("POST", path_of(noun, *parents), body, files),
         parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
         what=what or f"creating the {noun.called}",
-        shows=lambda found: ours.can_be(found.raw),
+        shows=lambda resource: ours.can_be(resource.raw),
         find=ours.find if is_marked else None,
         look=app.looking(*words_of(noun, "list", *parents)),
         at_attempt=ours.note_attempt,
@@ -142,13 +142,13 @@ class _Ours:
             elif not self._is_older(row) and self._may_be_silent(row):
                 silent.append(row)
         for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
-            target, found = target_of(self._noun, *self._parents, str(row["id"])), row
+            target, current = target_of(self._noun, *self._parents, str(row["id"])), row
             with suppress(NotFound):  # it is gone, or a replica lags
-                found = read(self._app.client, target, **ONCE)
-            if self._mark_in(found) == self.mark:
-                return Resource(found)
-            if self._may_be_ours(found):
-                self._suspects[target.id] = found
+                current = read(self._app.client, target, **ONCE)
+            if self._mark_in(current) == self.mark:
+                return Resource(current)
+            if self._may_be_ours(current):
+                self._suspects[target.id] = current
         if len(silent) > _READ_SINGLY or has_others or not reading.is_whole:
             raise OutcomeUnknown(f"the list of {self._noun.plural} since the attempt could not be read in full")
         if self._suspects:
@@ -171,16 +171,16 @@ class _FirstAttempt(NamedTuple):
         return min(self.at, server) - ABOUT
 
 
-def contradicts(found: Any, sent: Any) -> bool:
+def contradicts(shown: Any, sent: Any) -> bool:
     """Return whether a value can certainly not have been made from the one that was sent.
 
     A server may add defaults, trim or cut a text, and spell out a short form: an id as an object with it.
     """
-    if isinstance(found, dict) or isinstance(sent, dict):
-        one, other = (each if isinstance(each, dict) else {"id": each} for each in (found, sent))
+    if isinstance(shown, dict) or isinstance(sent, dict):
+        one, other = (value if isinstance(value, dict) else {"id": value} for value in (shown, sent))
         shared = one.keys() & other.keys()
         return any(contradicts(one[key], other[key]) for key in shared & {"id"} or shared)
-    if not isinstance(found, str) or not isinstance(sent, str) or not found.strip():
+    if not isinstance(shown, str) or not isinstance(sent, str) or not shown.strip():
         return False
-    found, sent = (each.strip().strip("/") for each in (found, sent))
-    return found != sent and not (len(found) >= _CUT_AT and sent.startswith(found))
+    shown, sent = (value.strip().strip("/") for value in (shown, sent))
+    return shown != sent and not (len(shown) >= _CUT_AT and sent.startswith(shown))

@@ -102,7 +102,7 @@ class FieldChange(NamedTuple):
     def hidden(self, secrets: Secrets) -> "FieldChange":
         """Return it without secrets, what they replace, and values of variables, which may be some."""
         if self.is_secret or secrets.are_at(self.path) or _may_be_secret(self.path):
-            before, after = (each if each is ABSENT else HIDDEN for each in (self.before, self.after))
+            before, after = (value if value is ABSENT else HIDDEN for value in (self.before, self.after))
             return self._replace(before=before, after=after)
         before, after = _shown_at(self.path, self.before, secrets), _shown_at(self.path, self.after, secrets)
         return FieldChange(self.path, before, after)
@@ -170,24 +170,24 @@ def difference(form: Form, wanted: Raw, current: Raw) -> Difference:
     changes: list[FieldChange] = []
     normal = form.normal(wanted)
     for name, value in normal.items():
-        found = list(differing(form, {name: value}, current))
-        if found and name == "metadata":  # null deletes the keys not wanted
+        field_changes = list(differing(form, {name: value}, current))
+        if field_changes and name == "metadata":  # null deletes the keys not wanted
             had = mapping(current.get(name))
             body[name] = {key: item for key, item in value.items() if had.get(key, ABSENT) != item}
             body[name] |= {key: None for key in had if key not in value}
-        elif found:
+        elif field_changes:
             body[name] = wanted[name]
-        changes += found
+        changes += field_changes
     return Difference(body, changes)
 
 
-def differing(form: Form, wanted: Raw, found: Raw, *, loosely: bool = False) -> Iterator[FieldChange]:
+def differing(form: Form, wanted: Raw, current: Raw, *, loosely: bool = False) -> Iterator[FieldChange]:
     """Yield how `found` must change to be as `wanted`, both in normal form; what is not wanted may be anything.
 
     Loosely, a server may have added fields, put items into another order, trimmed texts, and spelled out an id.
     """
     for name, after in wanted.items():
-        before = found.get(name, ABSENT)
+        before = current.get(name, ABSENT)
         changes = form.own[name](before, after) if name in form.own else None
         if changes is None:
             changes = _walk(form, name, before, after, loosely=loosely)
@@ -197,12 +197,12 @@ def differing(form: Form, wanted: Raw, found: Raw, *, loosely: bool = False) -> 
 def missing(form: Form, body: Raw, raw: Raw) -> Iterator[FieldChange]:
     """Yield what a thing does not show of a body that was sent."""
     wanted = form.normal(body)
-    found = form.normal({name: raw.get(name) for name in wanted}) | form.settable(raw)
+    stored = form.normal({name: raw.get(name) for name in wanted}) | form.settable(raw)
     if "metadata" in wanted:  # it is merged
-        keys, there = mapping(wanted["metadata"]), mapping(found.get("metadata"))
+        keys, there = mapping(wanted["metadata"]), mapping(stored.get("metadata"))
         wanted["metadata"] = {key: value for key, value in keys.items() if value is not None}
-        found["metadata"] = {key: value for key, value in there.items() if key in keys}
-    return differing(form, wanted, found, loosely=not form.is_exact)
+        stored["metadata"] = {key: value for key, value in there.items() if key in keys}
+    return differing(form, wanted, stored, loosely=not form.is_exact)
 
 
 def same(form: Form, one: Raw, other: Raw) -> bool:
@@ -244,21 +244,21 @@ def _walk(form: Form, name: str, before: Any, after: Any, *, loosely: bool = Fal
         if is_leaf:
             count += 1
             yield FieldChange(spelled(path), before, after)
-        todo += [(*each, None) for each in reversed(below)]
+        todo += [(*place, None) for place in reversed(below)]
 
 
 def _by_field(form: Form, path: Path, had: Raw, has: Raw, *, loosely: bool) -> list[tuple[Path, Any, Any]]:
     """Return the fields in which two objects may differ, but for what a server fills in."""
     one, other = {**form.filled_in(had), **had}, {**form.filled_in(has), **has}
-    found = []
+    pairs = []
     for key in dict.fromkeys((*had, *has)):
         if key == "version" and key not in has and not _PINNED.isdisjoint(has):
             continue  # it was left open, and the server pins it
         is_in_both = key in had and key in has
         may_differ = is_in_both or _meaning(one.get(key)) != _meaning(other.get(key))
         if may_differ and (key in has or not loosely):
-            found.append(((*path, key), had.get(key, ABSENT), has.get(key, ABSENT)))
-    return found
+            pairs.append(((*path, key), had.get(key, ABSENT), has.get(key, ABSENT)))
+    return pairs
 
 
 def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> list[tuple[Path, Any, Any]]:
@@ -269,7 +269,7 @@ def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> l
 
         was, now = (list(map(jsontext.dump, items)) for items in (had, has))
         blocks = SequenceMatcher(None, was, now, autojunk=False).get_opcodes()
-    found = []
+    pairs = []
     for tag, begin, end, first, last in blocks:
         if tag == "equal":
             continue
@@ -281,12 +281,12 @@ def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> l
                     at = place
                     break
             if at is not None:
-                gone = [each for each in left if in_order and each < at]
-                found += [((*path, each), had[each], ABSENT) for each in gone]
-                left = [each for each in left if each not in (*gone, at)]
-            found.append(((*path, to), ABSENT if at is None else had[at], has[to]))
-        found += [((*path, each), had[each], ABSENT) for each in left]
-    return found
+                gone = [index for index in left if in_order and index < at]
+                pairs += [((*path, index), had[index], ABSENT) for index in gone]
+                left = [index for index in left if index not in (*gone, at)]
+            pairs.append(((*path, to), ABSENT if at is None else had[at], has[to]))
+        pairs += [((*path, index), had[index], ABSENT) for index in left]
+    return pairs
 
 
 def _may_become(item: Any, other: Any) -> bool:

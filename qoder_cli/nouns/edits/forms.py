@@ -30,10 +30,10 @@ def form_with(fields: tuple[str, ...], body: type[Fields] = Fields) -> Form:
     """Return how things are compared of which these fields can be set; secrets of the body are not."""
 
     def settable(raw: Raw) -> Raw:
-        found = without_secrets({name: raw.get(name) for name in fields})
+        kept = without_secrets({name: raw.get(name) for name in fields})
         if "metadata" in fields:
-            found["metadata"] = without_ours(mapping(raw.get("metadata")))
-        return found
+            kept["metadata"] = without_ours(mapping(raw.get("metadata")))
+        return kept
 
     def without_secrets(values: Raw) -> Raw:
         stripped: Raw = without(normal(values), secrets_in(body, values))
@@ -74,13 +74,13 @@ def _roster(multiagent: Any) -> Any:
 
 def _tools(tools: Any) -> Any:
     """Return tools without what is so by default."""
-    found = list(tools) if isinstance(tools, list) else []
-    for at, tool in enumerate(found):
+    normal = list(tools) if isinstance(tools, list) else []
+    for at, tool in enumerate(normal):
         default = mapping(mapping(tool).get("default_config")).items()
         if default:
             kept = {key: value for key, value in default if _DEFAULTS.get(key) != value}
-            found[at] = {**tool, "default_config": kept}
-    return found or tools
+            normal[at] = {**tool, "default_config": kept}
+    return normal or tools
 
 
 def _network(config: Any) -> Any:

@@ -58,18 +58,18 @@ def digest(value: Any) -> str:
 
 def content_digest(files: Mapping[str, bytes]) -> str:
     """Return the digest of files by their paths."""
-    found = sha256()
+    digest = sha256()
     for path in sorted(files):
         for part in (path.encode(), files[path]):
-            found.update(len(part).to_bytes(8, "big") + part)
-    return found.hexdigest()
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
 
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value) if not is_nothing(value[key])}
     if isinstance(value, list):
-        return [_sorted(each) for each in value]
+        return [_sorted(item) for item in value]
     if isinstance(value, Number | float):
         return str(value)
     return value
@@ -96,7 +96,7 @@ def recorded(raw: Raw) -> dict[str, str]:
 
 
 def _noted(record: str) -> dict[str, str]:
-    return {name: value for name, _, value in (each.partition("=") for each in record.split())}
+    return {name: value for name, _, value in (part.partition("=") for part in record.split())}
 
 
 def _names_set(record: str) -> set[str]:
@@ -119,11 +119,11 @@ def marked(form: Form) -> Form:
     """Return how things of a kind are compared, marks included."""
 
     def settable(raw: Raw) -> Raw:
-        found = form.settable(raw)
-        if "metadata" in found:
+        kept = form.settable(raw)
+        if "metadata" in kept:
             ours = {key: value for key, value in mapping(raw.get("metadata")).items() if key in (STACK, APPLIED)}
-            found = {**found, "metadata": {**found["metadata"], **ours}}
-        return found
+            kept = {**kept, "metadata": {**kept["metadata"], **ours}}
+        return kept
 
     return form._replace(settable=settable)
 

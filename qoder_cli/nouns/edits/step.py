@@ -238,9 +238,9 @@ class Applied(Result[Resource]):
     def as_json(self) -> Raw:
         """Return its JSON: the thing, if any, and what was done."""
         secrets = self.step.origin.secrets
-        found: Raw = {"id": None, "name": without_tokens(self.step.name)}
+        shown: Raw = {"id": None, "name": without_tokens(self.step.name)}
         if self.found is not None:
-            found = secrets.out_of(self.found.as_json())
+            shown = secrets.out_of(self.found.as_json())
         done: Done = {
             "action": self.action,
             "changes": [change.hidden(secrets).as_json() for change in self.step.changes],
@@ -249,7 +249,7 @@ class Applied(Result[Resource]):
         }
         if self.error is not None:
             done = {"error": self.error.as_json(), **done}
-        return {**found, **done, **self.of_stack}
+        return {**shown, **done, **self.of_stack}
 
     def row(self) -> Fields:
         place = self.step.origin.place
@@ -265,11 +265,11 @@ class Applied(Result[Resource]):
 
 def result_of(step: Step, action: Action, written: Raw | None = None, error: QoderError | None = None) -> Applied:
     """Return a step's result."""
-    found = None
+    resource = None
     if raw := written or step.current:
-        found = Resource(raw)
-    typed = step.origin.place or step.name
-    return Applied(typed, found, error, action != "not_attempted", step=step, action=action)
+        resource = Resource(raw)
+    word = step.origin.place or step.name
+    return Applied(word, resource, error, action != "not_attempted", step=step, action=action)
 
 
 def without_writing(step: Step) -> Applied:
@@ -328,21 +328,21 @@ class Job:
             return self._half_done() if self.has_sent else result_of(step, "not_attempted")
         if write.result is None:
             return self._failed(write.unknown("interrupted before it was confirmed"))
-        found = self._after(self.left[0], write.result.value.raw)
+        current = self._after(self.left[0], write.result.value.raw)
         if len(self.left) > 1:
-            return self._half_done(found)
-        return result_of(step, step.done, found)
+            return self._half_done(current)
+        return result_of(step, step.done, current)
 
     @property
     def has_sent(self) -> bool:
         """Whether one of several requests is done."""
         return len(self.left) < len(self.step.sends)
 
-    def _half_done(self, found: Raw | None = None) -> Applied:
-        found = found or self.found or {}
-        label = called(self.step.name, str(found.get("id")))
+    def _half_done(self, current: Raw | None = None) -> Applied:
+        current = current or self.found or {}
+        label = called(self.step.name, str(current.get("id")))
         stopped = Rejected(f"{label} was {self._begun}, but is not yet as the file says", hint="apply again")
-        return result_of(self.step, "failed", found, stopped)
+        return result_of(self.step, "failed", current, stopped)
 
     def _failed(self, error: QoderError) -> Applied:
         action: Action = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
@@ -434,53 +434,53 @@ class Job:
 
     def _confirmed(self) -> Applied:
         """Return the result of a step whose requests are all done, read back where its kind is."""
-        step, found = self.step, self.found or {}
+        step, answer = self.step, self.found or {}
         if step.done in _DONE.values():
-            return result_of(step, step.done, found)
+            return result_of(step, step.done, answer)
         if step.form.is_read_back:
-            return self._verified(found)
-        self._heed_others(found)
+            return self._verified(answer)
+        self._heed_others(answer)
         body = step.body
         if "metadata" in body:
             body = {**body, "metadata": without_ours(mapping(body["metadata"]))}
-        others = dict.fromkeys(change.field for change in list(missing(step.form, body, found)))
-        if other := ", ".join(name for name in others if name in found):
-            self.app.progress.warn(f"{found['id']}: the server stored {other} differently from what was sent")
-        return result_of(step, step.done, found)
+        others = dict.fromkeys(change.field for change in list(missing(step.form, body, answer)))
+        if other := ", ".join(name for name in others if name in answer):
+            self.app.progress.warn(f"{answer['id']}: the server stored {other} differently from what was sent")
+        return result_of(step, step.done, answer)
 
     def _verified(self, written: Raw) -> Applied:
         step, app = self.step, self.app
         assert self.write is not None  # it was sent
         try:
-            found = self._read_back(written)
+            current = self._read_back(written)
         except ApiError as unread:
             why = f"could not be read back: {unread.message}"
             if step.current is not None and step.differs(written):
                 raise self.write.unknown(f"the response does not show it, and it {why}") from unread
             app.progress.warn(f"{step.name} ({written['id']}) was {step.done}, but {why}")
             return result_of(step, step.done, written)
-        kept = [change.path for change in step.differs(found)]
+        kept = [change.path for change in step.differs(current)]
         if not kept:
-            self._heed_others(found)
-            return result_of(step, step.done, found)
+            self._heed_others(current)
+            return result_of(step, step.done, current)
         what, hint = "reading it back still shows something else", "check again later"
         if self._shows_otherwise(written):  # else it may be a replica that lags
             what, hint = "the server stored something else", "compare it with what you wanted"
-        elif (unix(found.get("updated_at")) or 0.0) > (unix(written.get("updated_at")) or float("inf")):
-            self._show_theirs(written, found)
+        elif (unix(current.get("updated_at")) or 0.0) > (unix(written.get("updated_at")) or float("inf")):
+            self._show_theirs(written, current)
             what, hint = "someone else has changed it since", "compare, then run it again"
         error = Rejected(
-            f"{step.name} ({found['id']}) was {step.done}, but {what}: {', '.join(kept[:5])}",
+            f"{step.name} ({current['id']}) was {step.done}, but {what}: {', '.join(kept[:5])}",
             hint=hint,
-            next=app.looking(*words_of(step.noun, "get", *step.parents, str(found["id"]))),
+            next=app.looking(*words_of(step.noun, "get", *step.parents, str(current["id"]))),
         )
-        return result_of(step, step.done, found, error)
+        return result_of(step, step.done, current, error)
 
     def _read_back(self, written: Raw) -> Raw:
         step = self.step
 
-        def is_enough(found: Raw) -> bool:
-            return not step.differs(found) or self._shows_otherwise(written)
+        def is_enough(current: Raw) -> bool:
+            return not step.differs(current) or self._shows_otherwise(written)
 
         return poll(
             partial(read, self.app.client, target_of(step.noun, *step.parents, str(written["id"]))),
@@ -529,14 +529,14 @@ class Job:
 
     # What others did.
 
-    def _heed_others(self, found: Raw) -> None:
+    def _heed_others(self, current: Raw) -> None:
         """Show what somebody else changed while a thing was changed here, where no version protects it."""
         step = self.step
         if step.current is None or "version" in step.body or all(send.verb != "update" for send in step.sends):
             return
         update = self._update(step.body, step.before)
-        now, before = update.rest(found), update.rest(step.current)
-        shown = {name: value for name, value in now.items() if name in found}  # an answer may be short
+        now, before = update.rest(current), update.rest(step.current)
+        shown = {name: value for name, value in now.items() if name in current}  # an answer may be short
         if changes := list(differing(step.form, shown, before)):
             self._note_theirs(changes)
 

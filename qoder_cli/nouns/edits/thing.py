@@ -38,12 +38,12 @@ def target_of(noun: Noun, *ids: str) -> Target:
 def read(client: "Client", target: Target, **how: Any) -> Raw:
     """Return a thing as `Client.get` reads it. Raises ApiError, NoResponse for another thing."""
     try:
-        found = mapping(client.get(target.path, **how))
+        current = mapping(client.get(target.path, **how))
     except NotFound as error:
         raise error.about(target.called) from None
-    if not target.is_it(found):
+    if not target.is_it(current):
         raise NoResponse(f"the response is not {target.called}")
-    return found
+    return current
 
 
 def archived(target: Target, raw: Raw) -> CannotBe | None:

@@ -64,23 +64,23 @@ class Update:
         read_back = write.recovery
 
         def settle(error: ApiError, meaning: Meaning) -> Resource | None:
-            found = read_back.settle(error, meaning)
+            settled = read_back.settle(error, meaning)
             self._heed(error)
-            return found
+            return settled
 
         def already(error: ApiError, write: Write[Resource]) -> Resource | None:
-            found = read_back.already(error, write)
+            settled = read_back.already(error, write)
             if write.may_have_acted:
                 self._heed(error)
-            return found
+            return settled
 
         # A second is too coarse to say of a change that does not show that it was not made.
         write.recovery = read_back._replace(settle=settle, already=already, can_rule_out=self.is_shown)
         return write
 
-    def _is_answer(self, found: Resource) -> bool:
+    def _is_answer(self, resource: Resource) -> bool:
         """Return whether an answer is that of the change: by its version, a later time, or what it shows."""
-        raw = found.raw
+        raw = resource.raw
         if not self.target.is_it(raw):
             return False
         if self.form.is_read_back or not self.is_shown:

@@ -90,22 +90,22 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
 
     def find() -> Resource | None:
         try:
-            found = read(app.client, target, **ONCE)
+            current = read(app.client, target, **ONCE)
         except NotFound as error:
             if change is DELETE and error.enveloped:
                 return Resource({"id": target.id, "type": "deleted"})
             raise
-        if found.get("archived_at") and change not in (ARCHIVE, DELETE):
-            message = f"{target.id} was archived on {found['archived_at']}, so it cannot be {change.participle}"
+        if current.get("archived_at") and change not in (ARCHIVE, DELETE):
+            message = f"{target.id} was archived on {current['archived_at']}, so it cannot be {change.participle}"
             raise CannotBe(message, hint="create another; archiving cannot be undone")
-        is_so = change.is_so(target, found) and (change.reads is None or change.reads(found))
+        is_so = change.is_so(target, current) and (change.reads is None or change.reads(current))
         if is_so or not change.can_be_undone:
             if is_so:
-                return Resource(found)
+                return Resource(current)
             return None
-        asked, written = app.client.on_server_clock(began), unix(found.get("updated_at"))
+        asked, written = app.client.on_server_clock(began), unix(current.get("updated_at"))
         if asked is not None and written is not None and written >= asked - _SECOND:
-            message = f"{target.id} was written to in the meantime, and it is {text(found.get('status'))}"
+            message = f"{target.id} was written to in the meantime, and it is {text(current.get('status'))}"
             if written <= asked + _SECOND:
                 raise OutcomeUnknown(message)
             message = f"{message}: someone else changed it; it was not {change.participle} again"
@@ -119,7 +119,7 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
         change.body,
         below=change.path + target.query,
         method=change.method,
-        shows=lambda found: change.is_so(target, found.raw),
+        shows=lambda current: change.is_so(target, current.raw),
         find=find,
         at_attempt=note_attempt,
     )
@@ -208,20 +208,20 @@ class Changes:
         whole, first = row_of(self.noun, columns, self.app)
 
         def row(result: Result[Resource]) -> Fields:
-            found, error = result.found, result.error
-            if found and is_whole and self.change is not DELETE:
-                return whole(found.raw)
+            changed, error = result.found, result.error
+            if changed and is_whole and self.change is not DELETE:
+                return whole(changed.raw)
             status = error.type_name if error else "not_attempted"
             shown: Fields = {"id": without_tokens(result.typed)}
-            if found:
-                shown, status = {"id": found.id, "name": name_of(found.raw)}, self.change.participle
+            if changed:
+                shown, status = {"id": changed.id, "name": name_of(changed.raw)}, self.change.participle
             shown |= dict.fromkeys(("status", "state"), Status(status))
             return {column: shown.get(column) for column in columns}
 
         rows = Rows(self.app.output, fields=row, data=Result[Resource].as_json, first=first, may_go=first)
         printed = Printed(rows, self.app.progress, len(named))
-        for number, thing in enumerate(named):
-            printed.put(number, self._result(thing))
+        for number, target in enumerate(named):
+            printed.put(number, self._result(target))
             if printed.broken:
                 break
         printed.end()
@@ -231,16 +231,16 @@ class Changes:
     def _print_one(self, result: Result[Resource]) -> None:
         """Print one thing; on a terminal, in one line."""
         output = self.app.output
-        if (found := result.found) is None:
+        if (resource := result.found) is None:
             return
         if output.is_drawn:
-            name = text(found.raw.get("name"))
-            self.app.out.write(f"{inert(called(name or found.id, found.id))} is {self.change.state}\n")
+            name = text(resource.raw.get("name"))
+            self.app.out.write(f"{inert(called(name or resource.id, resource.id))} is {self.change.state}\n")
         else:
-            shown: Fields = dict(found.raw)
+            shown: Fields = dict(resource.raw)
             if self.change is not DELETE:
-                shown = sheet_of(self.noun, found.raw, self.app)
-            output.record(shown, data=found.as_json(), id=found.id)
+                shown = sheet_of(self.noun, resource.raw, self.app)
+            output.record(shown, data=resource.as_json(), id=resource.id)
 
     def _result(self, named: Named) -> Result[Resource]:
         """Return a thing's result, changed now if it was not yet."""
