@@ -39,7 +39,7 @@ from qoder_cli.nouns.schema import Field, fields_of
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Operation, body_of, operation, parent_of, path_of, words_of
 from qoder_cli.output.data import Rows
-from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
+from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, WantedRows, page_size, rows_wanted
 
 Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
@@ -244,7 +244,7 @@ def print_list(
     # Versions of an agent share its id: their numbers tell them apart.
     id = "version" if versions else "id"
     row, first = row_of(noun, columns, app)
-    listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, sure=sure, key=id)
+    listing = WantedRows(app.client.pages(path, query), read=list, limit=wanted, matches=matches, sure=sure, key=id)
     listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first, may_go=first))
     listing.conclude(app.progress, none=f"no {what} found")
     return listing.left_out is None

@@ -41,7 +41,7 @@ def help(
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     if skill:
-        if words != ["agents"] or man or app.output.is_json:
+        if topic != "agents" or verb or man or app.output.is_json:
             raise UsageError("--skill only works with the page agents", hint="print it: qoder help agents --skill")
         app.out.write_exactly(skill_of_agents())
         return

@@ -25,7 +25,7 @@ _PATHS = argument("PATH...", "Files and folders, or - for stdin; default: this f
 _FIRST = ("kind", "name", "action", "changes", "error", "id", "file")  # as there is room
 
 
-class How(NamedTuple):
+class ApplyOptions(NamedTuple):
     """How a folder is compared and applied, as typed. These are the options, too."""
 
     only: Texts = several("--only", "KIND", "Only these: env, vault, memory, skill, agent or deploy.")
@@ -61,7 +61,7 @@ class How(NamedTuple):
         return Options(*chosen, tuple(only), is_look)
 
 
-def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: How) -> None:
+def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: ApplyOptions) -> None:
     """Make agents, deployments and all they need match the files of a folder.
 
     Reads YAML, JSON, and Markdown with front matter. The kind is the `type` in
@@ -118,7 +118,7 @@ def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: Ho
         _write(app, planner, look_again(planner, plan), turn, again)
 
 
-def diff(ctx: typer.Context, paths: Texts = _PATHS, *, how: How) -> int:
+def diff(ctx: typer.Context, paths: Texts = _PATHS, *, how: ApplyOptions) -> int:
     """Show what apply would change. Nothing is written.
 
     Exits 0 if there is nothing to do, 8 if something differs, 6 if something

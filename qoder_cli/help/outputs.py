@@ -16,7 +16,7 @@ from qoder_cli.help.documented import CI, Named, rows_of
 _NAMED = 3  # commands that a title names
 
 
-class Output(NamedTuple):
+class OutputKind(NamedTuple):
     """A kind of output, a row of the table."""
 
     about: str
@@ -35,7 +35,7 @@ class Output(NamedTuple):
 
 
 OUTPUTS = {
-    name: Output(about, tuple(filter(None, commands.split(", "))), *types)
+    name: OutputKind(about, tuple(filter(None, commands.split(", "))), *types)
     for name, about, commands, *types in rows_of("outputs.tsv")
 }
 

@@ -71,7 +71,7 @@ class Commands(TypedDict, total=False):
     everywhere: Annotated[list[OptionData], "the global options"]
 
 
-class Reference(Commands, total=False):
+class CommandReference(Commands, total=False):
     """The reference of all commands, or the part that was asked for."""
 
     program: Annotated[str, "qoder"]
@@ -102,7 +102,7 @@ _OF_TOPICS = {
 }
 
 
-def everything(root: Any) -> Reference:
+def everything(root: Any) -> CommandReference:
     """Return the whole reference, from the root of the tree."""
     return {
         "program": "qoder",
@@ -122,7 +122,7 @@ def everything(root: Any) -> Reference:
 
 
 def of_topic(topic: str, root: Any) -> JSON:
-    """Return the data of one of TOPICS, a part of `Reference`."""
+    """Return the data of one of TOPICS, a part of `CommandReference`."""
     return {key: value for key, value in everything(root).items() if key in _OF_TOPICS[topic]}
 
 

@@ -43,7 +43,7 @@ _MOST_CALLS = 20  # waiting runs of which the call is read
 
 
 @dataclass(frozen=True)
-class Problem:
+class Unread:
     """Something that was not read, or not whole, and why, in words."""
 
     what: str
@@ -83,7 +83,7 @@ class Night:
     spent: dict[str, tuple[Decimal, int]] = field(default_factory=dict)  # credits, and of how many runs, by deployment
     spent_on: dict[str, tuple[Decimal, int]] = field(default_factory=dict)  # the same by day
     calls: dict[str, list[Call]] = field(default_factory=dict)  # what a run waits for
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Unread] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # runs that had not ended, and could not be read again
 
     def has(self, run: RunRecord) -> bool:
@@ -158,7 +158,7 @@ class _NightReader:
                 self._app.progress.beat()
                 deployments = list(filter(None, map(Deployment.read, page["data"])))
                 if len(deployments) < len(page["data"]):
-                    night.problems.append(Problem("deployments", "some items of the list are not deployments"))
+                    night.problems.append(Unread("deployments", "some items of the list are not deployments"))
                 night.deployments |= {deployment.id: deployment for deployment in deployments}
         except ApiError as error:
             self._note(error, "deployments")
@@ -169,7 +169,7 @@ class _NightReader:
             raise error
         self._night.whole = self._night.whole and what == "credits"
         self._failures[what] = error
-        self._night.problems.append(Problem(what, error.message))
+        self._night.problems.append(Unread(what, error.message))
 
     def _set_span(self) -> None:
         """Work out the span, and from when on runs are to be listed, on the server's clock."""
@@ -244,7 +244,7 @@ class _NightReader:
         if night.known_from > reach:
             when = datetime.fromtimestamp(night.known_from).strftime("%Y-%m-%d %H:%M")
             message = f"those created before {when} were not looked at (--all does, and this machine remembers it)"
-            night.problems.append(Problem("older runs", message))
+            night.problems.append(Unread("older runs", message))
 
     @property
     def _paths(self) -> list[str]:
@@ -270,7 +270,7 @@ class _NightReader:
                 if lacking := len(page["data"]) - len(rows):
                     self._night.whole = False
                     message = f"{lacking} items of the list are not runs of a deployment that was asked for"
-                    self._night.problems.append(Problem("runs", message))
+                    self._night.problems.append(Unread("runs", message))
                 yield rows, is_last(page)
         except ApiError as error:
             self._note(error, "runs")
@@ -304,7 +304,7 @@ class _NightReader:
         first = next((record for record in listed if record.id == again.id), again)
         sessions, times = {first.session, again.session}, {first.created, again.created}
         if first.deployment != again.deployment or len(sessions - {None}) > 1 or len(times - {None}) > 1:
-            problem = Problem("runs", f"the list has two runs with the id {again.id}")
+            problem = Unread("runs", f"the list has two runs with the id {again.id}")
             self._night.whole = False
             self._night.problems += [problem] if problem not in self._night.problems else []
 
@@ -344,7 +344,7 @@ class _NightReader:
         if night.lost:
             why = f": {failures[0].message}" if failures else ""
             what = f"{counted(len(night.lost), 'run')} that had not ended could not be read again{why}"
-            night.problems.append(Problem("runs", what))
+            night.problems.append(Unread("runs", what))
 
     def _read_credits(self) -> None:
         """Read what the runs of the span cost: from sessions, a hundred a page, but for those that are known."""
@@ -398,7 +398,7 @@ class _NightReader:
         unlisted -= night.deployments.keys() | {""}
         if unlisted and not any(problem.what == "deployments" for problem in night.problems):
             message = f"the list lacks {len(unlisted)} of which there are runs"
-            night.problems.append(Problem("deployments", message))
+            night.problems.append(Unread("deployments", message))
         why = f" ({resolver.failure.message})" if resolver.failure else ""
         for count, what in (
             (resolver.unread, f"could not be read: how the runs ended is unknown{why}"),
@@ -406,9 +406,9 @@ class _NightReader:
             (resolver.left_out, f"were not asked, as they are more than {MOST_ASKED:,} (--all asks all)"),
         ):
             if count:
-                night.problems.append(Problem("sessions", f"{counted(count, 'session')} {what}"))
+                night.problems.append(Unread("sessions", f"{counted(count, 'session')} {what}"))
         if resolver.failure and not (resolver.unread or resolver.unasked):  # of runs that completed
-            night.problems.append(Problem("sessions", resolver.failure.message))
+            night.problems.append(Unread("sessions", resolver.failure.message))
 
 
 def to_remember(

@@ -47,7 +47,7 @@ _SET = ("agent", "model", "prompt", "environment", "variables", "vaults", "resou
 
 
 @dataclass(frozen=True)
-class Change:
+class SinceChange:
     """Something that is not as it was when the deployment last worked."""
 
     what: Annotated[
@@ -97,7 +97,7 @@ class Why:
     compared_at: Annotated[str | None, "when that was created"]
     runs_before: Annotated[int, "runs before it that were looked at"]
     is_whole: Annotated[bool, "whether these are all runs before it, with their endings"]
-    changed: Annotated[list[Change], "what is not as it was then"]
+    changed: Annotated[list[SinceChange], "what is not as it was then"]
     unknown: Annotated[list[Unknown], "what may have changed: nothing tells"]
     recurrence: Annotated[Recurrence | None, "how often this error came, null without an error"]
     elsewhere: Annotated[
@@ -173,7 +173,7 @@ class _Comparison:
         session = self._session(run)
         deployment = self._deployment()
         given = session or (deployment.raw if deployment else {})
-        changed: list[Change] = []
+        changed: list[SinceChange] = []
         if completed is not None:
             self._worked = completed.created or 0.0
             changed += self._of_settings(completed, given)
@@ -265,7 +265,7 @@ class _Comparison:
 
     # What a run is given, as it was then and is now.
 
-    def _of_settings(self, completed: Run, now: Raw) -> Iterator[Change]:
+    def _of_settings(self, completed: Run, now: Raw) -> Iterator[SinceChange]:
         then = self._session(completed)
         agent = _pin(completed, then)
         self._agent_then = f"{agent.id}@{agent.version}"
@@ -276,23 +276,23 @@ class _Comparison:
         source = f"{_called(then)} and {_called(now)}"
         environments = text(then.get("environment_id")), text(now.get("environment_id"))
         if environments[0] != environments[1]:
-            yield Change("environment", environments[1], f"{environments[0]} → {environments[1]}", None, source)
+            yield SinceChange("environment", environments[1], f"{environments[0]} → {environments[1]}", None, source)
         variables = [_variables(settings.get("environment_variables")) for settings in (then, now)]
         if names := [
             name for name in {**variables[0], **variables[1]} if variables[0].get(name) != variables[1].get(name)
         ]:
-            yield Change("variables", None, few(names, _LISTED), None, source)
+            yield SinceChange("variables", None, few(names, _LISTED), None, source)
         for what, name in (("vaults", "vault_ids"), ("resources", "resources"), ("budget", "budget")):
             before, after = _comparable(then.get(name)), _comparable(now.get(name))
             if before != after:
                 lines = lines_of(FieldChange(name, before, after), Secrets())[:_MOST_LINES]
-                yield Change(what, None, f"the {what} of its runs", None, source, lines)
+                yield SinceChange(what, None, f"the {what} of its runs", None, source, lines)
 
-    def _agent(self, then: _Pin, now: _Pin, snapshot: Raw, given: Raw) -> Iterator[Change]:
+    def _agent(self, then: _Pin, now: _Pin, snapshot: Raw, given: Raw) -> Iterator[SinceChange]:
         if None in (then.id, now.id):
             return self._cannot_tell("agent", "the runs do not say which it was", "the runs")
         if then.id != now.id:
-            yield Change("agent", now.id, f"{then.id} → {now.id}", None, "the runs")
+            yield SinceChange("agent", now.id, f"{then.id} → {now.id}", None, "the runs")
             return
         before, after = snapshot, mapping(given.get("agent"))
         if then.version != now.version:
@@ -304,12 +304,12 @@ class _Comparison:
                 says += ": " + ", ".join(dict.fromkeys(change.field for change in fields))
             lines = [line for change in fields for line in lines_of(change, Secrets())]
             at = text(after.get("updated_at")) or text(after.get("created_at"))
-            yield Change("agent", now.id, says, at, f"versions of {now.id}", lines[:_MOST_LINES])
+            yield SinceChange("agent", now.id, says, at, f"versions of {now.id}", lines[:_MOST_LINES])
             return
         for change in fields:
             what = "model" if change.field == "model" else "agent"
             source = "the sessions of the runs"
-            yield Change(what, now.id, change.field, None, source, lines_of(change, Secrets())[:_MOST_LINES])
+            yield SinceChange(what, now.id, change.field, None, source, lines_of(change, Secrets())[:_MOST_LINES])
 
     def _version(self, agent: str, version: Any) -> Raw:
         read = self._reads.version(agent, version)
@@ -325,7 +325,7 @@ class _Comparison:
         was, now = ({name: form.settable(settings)[name] for name in sorted(names)} for settings in (before, after))
         return list(differing(form, form.normal(now), form.normal(was)))
 
-    def _prompt(self, completed: Run) -> Iterator[Change]:
+    def _prompt(self, completed: Run) -> Iterator[SinceChange]:
         """Tell whether the first message differs."""
         texts = []
         for run in (completed, self._run):
@@ -343,11 +343,11 @@ class _Comparison:
         if texts[0] != texts[1]:
             source = f"events of {completed.session_id} and {self._run.session_id}"
             lines = lines_of(FieldChange("message", texts[0], texts[1]), Secrets())[:_MOST_LINES]
-            yield Change("prompt", None, "the first message", None, source, lines)
+            yield SinceChange("prompt", None, "the first message", None, source, lines)
 
     # What runs refer to, which others may have changed meanwhile.
 
-    def _of_things(self, given: Raw) -> Iterator[Change]:
+    def _of_things(self, given: Raw) -> Iterator[SinceChange]:
         if environment := text(given.get("environment_id")):
             yield from self._touched("environment", "environments", environment)
         for vault in map(str, array(given.get("vault_ids"))):
@@ -361,11 +361,11 @@ class _Comparison:
             if file := text(resource.get("file_id")):
                 yield from self._touched("file", "files", file)
 
-    def _touched(self, what: str, kind: str, id: str) -> Iterator[Change]:
+    def _touched(self, what: str, kind: str, id: str) -> Iterator[SinceChange]:
         """Tell of a thing of which no history is kept, but when it was changed last."""
         shown, source = self._reads.thing(kind, id), f"{what} {id}"
         if shown is None:
-            yield Change(what, id, "it does not exist any more", None, source)
+            yield SinceChange(what, id, "it does not exist any more", None, source)
             return
         if isinstance(shown, ApiError):
             return self._cannot_tell(what, f"{id}: {shown.message}", source)
@@ -373,13 +373,13 @@ class _Comparison:
             at = unix(shown.get(name))
             if self._is_between(at):
                 kept = "" if name == "archived_at" else "; what it was is not kept"
-                yield Change(what, id, f"{says} at {shown[name]}{kept}", text(shown[name]), source)
+                yield SinceChange(what, id, f"{says} at {shown[name]}{kept}", text(shown[name]), source)
                 return
             if at is not None and at > self._ended:
                 why = f"{id}: {says} at {shown[name]}, after the run; whether also before is not kept"
                 return self._cannot_tell(what, why, source)
 
-    def _credentials(self, vault: str) -> Iterator[Change]:
+    def _credentials(self, vault: str) -> Iterator[SinceChange]:
         rows, source = self._reads.credentials(vault), f"credentials of {vault}"
         if isinstance(rows, ApiError):
             return self._cannot_tell("credential", f"{vault}: {rows.message}", source)
@@ -390,12 +390,12 @@ class _Comparison:
             for says, at in moments:
                 if self._is_between(unix(at)):
                     called = text(row.get("display_name")) or text(auth.get("mcp_server_url")) or ""
-                    yield Change(
+                    yield SinceChange(
                         "credential", text(row.get("id")), f"{called} {says} at {at}".strip(), text(at), source
                     )
                     break
 
-    def _memory(self, store: str) -> Iterator[Change]:
+    def _memory(self, store: str) -> Iterator[SinceChange]:
         """Tell which entries other sessions, or people, wrote."""
         path, source = f"/memory_stores/{segment(store)}/memory_versions", f"memory versions of {store}"
         try:
@@ -412,14 +412,14 @@ class _Comparison:
                 continue
             whom = f"session {session}" if session else text(by.get("type")) or "somebody"
             says = f"{row.get('path') or row.get('memory_id')} {row.get('operation')} by {whom} at {row['created_at']}"
-            yield Change("memory", text(row.get("memory_id")), says, text(row["created_at"]), source)
+            yield SinceChange("memory", text(row.get("memory_id")), says, text(row["created_at"]), source)
 
-    def _of_deployment(self, deployment: Deployment | None, changed: Sequence[Change]) -> Iterator[Change]:
+    def _of_deployment(self, deployment: Deployment | None, changed: Sequence[SinceChange]) -> Iterator[SinceChange]:
         """Tell that a deployment was changed, where nothing shows what of it."""
         raw = deployment.raw if deployment else {}
         if self._is_between(unix(raw.get("updated_at"))) and not any(change.what in _SET for change in changed):
             says = f"changed at {raw['updated_at']}; what it was is not kept"
-            yield Change(
+            yield SinceChange(
                 "deployment", text(raw.get("id")), says, text(raw["updated_at"]), f"deployment {raw.get('id')}"
             )
 
@@ -485,7 +485,7 @@ class _Comparison:
         problems = [finding for finding in findings if finding.weight == "problem" and finding.finding != "failing"]
         return [replace(problem, fix=[self._app.program, *problem.fix]) for problem in problems]
 
-    def _next(self, changed: Sequence[Change], problems: Sequence[DeploymentFinding], given: Raw) -> Next:
+    def _next(self, changed: Sequence[SinceChange], problems: Sequence[DeploymentFinding], given: Raw) -> Next:
         """Return the command that is most likely next, and why."""
         run, program = self._run, self._app.program
         agent = next((change for change in changed if change.what == "agent" and " → " in change.says), None)

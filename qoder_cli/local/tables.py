@@ -11,7 +11,7 @@ _IN_A_QUERY = 500  # values; SQLite takes at least 999
 Row = Mapping[str, object]
 
 
-class File(Protocol):
+class TablesFile(Protocol):
     """The file that the tables are in: a `store.Store`."""
 
     def read(self, query: str, values: Any = (), *, quiet: bool = False) -> list[Any]: ...
@@ -49,7 +49,7 @@ class Table(NamedTuple):
             connection.execute(f"DELETE FROM {self.name} WHERE at < ({oldest})")
         return done
 
-    def save(self, store: File, rows: Iterable[Row], *, in_place_of: Row | None = None) -> bool:
+    def save(self, store: TablesFile, rows: Iterable[Row], *, in_place_of: Row | None = None) -> bool:
         """Put rows into the file, in place of those with these values: all or none. Return whether they are there."""
 
         def work(connection: "Connection") -> None:
@@ -69,12 +69,14 @@ class Table(NamedTuple):
         new = {f"new_{name}": value for name, value in values.items()}
         connection.execute(f"UPDATE {self.name} SET {given} WHERE {_all(where)}", {**where, **new})
 
-    def read(self, store: File, where: Row, *columns: str, quiet: bool = True) -> list[Any]:
+    def read(self, store: TablesFile, where: Row, *columns: str, quiet: bool = True) -> list[Any]:
         """Return columns, or all, of the rows that have these values; a damaged file may have anything in them."""
         names = ", ".join(f"CAST({name} AS {self.columns[name].split()[0]})" for name in columns or self.columns)
         return store.read(f"SELECT {names} FROM {self.name} WHERE {_all(where)}", dict(where), quiet=quiet)
 
-    def read_of(self, store: File, where: Row, column: str, values: Sequence[object], *columns: str) -> Iterator[Any]:
+    def read_of(
+        self, store: TablesFile, where: Row, column: str, values: Sequence[object], *columns: str
+    ) -> Iterator[Any]:
         """Yield columns of the rows that have one of many values in a column."""
         names = ", ".join(f"CAST({name} AS {self.columns[name].split()[0]})" for name in columns)
         same = " AND ".join(f"{name} = ?" for name in where)

@@ -45,9 +45,7 @@ def _named(*keys: str) -> Look:
 
     def look(value: Any) -> Any:
         objects = map(mapping, array(value))
-        return _joined(
-            [next((text(part.get(key)) for key in keys if text(part.get(key))), "") for part in objects]
-        )
+        return _joined([next((text(part.get(key)) for key in keys if text(part.get(key))), "") for part in objects])
 
     return look
 

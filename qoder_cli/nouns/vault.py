@@ -39,7 +39,7 @@ class _NewClient(Fields, unknown="open"):
     client_secret: Secret = UNSET
 
 
-class _Client(_NewClient, unknown="open"):
+class _ClientAuth(_NewClient, unknown="open"):
     """How the client shows who it is."""
 
     type: Literal["none", "client_secret_basic", "client_secret_post"]
@@ -56,7 +56,7 @@ class _Refresh(_NewRefresh, unknown="open"):
     client_id: Text
     refresh_token: Annotated[Text, SECRET]
     token_endpoint: Url
-    token_endpoint_auth: _Client
+    token_endpoint_auth: _ClientAuth
 
 
 class _NewBearer(Fields):

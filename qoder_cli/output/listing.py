@@ -62,7 +62,7 @@ class _Objects:
 
 
 @dataclass(eq=False)
-class Listing(Generic[T]):
+class WantedRows(Generic[T]):
     """The rows wanted from the pages of a list.
 
     `matches` filters objects as sent; if `sure`, the server filters so too. `read`

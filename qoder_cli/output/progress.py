@@ -17,7 +17,7 @@ HEARTBEAT = 30.0  # seconds between signs of life without a terminal
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 
 
-class _Wait(NamedTuple):
+class _ShownWait(NamedTuple):
     status: Callable[[], str]
     began: float  # on the monotonic clock
 
@@ -38,7 +38,7 @@ class Progress:
         self._moves = screen.is_animated
         self._board: Board | None = None
         self._line: _StatusLine | None = None  # while it shows
-        self._wait = _Wait(str, 0.0)  # the newest
+        self._wait = _ShownWait(str, 0.0)  # the newest
         self._printed_at = 0.0
         self._buffer: list[str] | None = None
 
@@ -100,7 +100,7 @@ class Progress:
         `share` that is done, from 0 to 1.
         """
         self._printed_at = self._clock.monotonic()
-        wait = self._wait = _Wait((lambda: status) if isinstance(status, str) else status, self._printed_at)
+        wait = self._wait = _ShownWait((lambda: status) if isinstance(status, str) else status, self._printed_at)
         if self.is_quiet or not self._moves:
             yield
         else:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from qoder_cli.history.nights import Problem
+from qoder_cli.history.nights import Unread
 
 Command = list[str]  # words to type next
 
@@ -213,9 +213,7 @@ class Report:
     next: Annotated[list[Coming], "for each deployment: first, and how many fires in as long a time"] = field(
         default_factory=list
     )
-    problems: Annotated[list[Problem], "what was not read, or not whole: what and message"] = field(
-        default_factory=list
-    )
+    problems: Annotated[list[Unread], "what was not read, or not whole: what and message"] = field(default_factory=list)
     reader: Annotated[str | None, _READER] = None
     began: Annotated[str | None, _READER] = None
 

@@ -32,7 +32,7 @@ _A_YEAR = 300 * 86400.0  # seconds: of longer times the year is named
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440))
 
 
-class Kind(NamedTuple):
+class MarkStyle(NamedTuple):
     """How a mark looks: its class in `page.css`, and a sign for those who do not see the colour."""
 
     style: str
@@ -41,14 +41,14 @@ class Kind(NamedTuple):
 
 # By the word for them, the worst first: of several in one place the worst is drawn.
 _KINDS = {
-    "failed": Kind("failed", "×"),
-    "waits for you": Kind("waits", "?"),
-    "missed": Kind("missed", "!"),
-    "skipped": Kind("skipped", "–"),
-    "unknown": Kind("unknown", "*"),
-    "did nothing": Kind("nothing", "o"),
-    "running": Kind("running", "»"),
-    "completed": Kind("completed", ""),
+    "failed": MarkStyle("failed", "×"),
+    "waits for you": MarkStyle("waits", "?"),
+    "missed": MarkStyle("missed", "!"),
+    "skipped": MarkStyle("skipped", "–"),
+    "unknown": MarkStyle("unknown", "*"),
+    "did nothing": MarkStyle("nothing", "o"),
+    "running": MarkStyle("running", "»"),
+    "completed": MarkStyle("completed", ""),
 }
 _WORST_FIRST = {word: place for place, word in enumerate(_KINDS)}
 
@@ -76,12 +76,12 @@ def as_html(report: Report, night: Night, page: ReportPage) -> str:
     ]
     if links:
         parts += ['<ul class="counts">', *links, "</ul>"]
-    drawn = list(_Picture(report, night, page).parts())
+    drawn = list(_NightsPicture(report, night, page).parts())
     first = shown.pop("Needs you", "")
     return html.document(title, [*parts, first, *drawn, *_days(report), *shown.values()])
 
 
-class _Picture:
+class _NightsPicture:
     def __init__(self, report: Report, night: Night, page: ReportPage) -> None:
         self._report = report
         self._night = night

@@ -22,7 +22,7 @@ from qoder_cli.base.words import counted, shortened
 from qoder_cli.deployments.findings import PAUSED_BY, mended_by
 from qoder_cli.history.fires import FireEvent, Unclear, walked
 from qoder_cli.history.missed import fire_key, made_up
-from qoder_cli.history.nights import Night, Problem, ReportOptions, to_remember
+from qoder_cli.history.nights import Night, ReportOptions, Unread, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import percentile
 from qoder_cli.local.reports import ReaderMemory, ReportMemory
@@ -55,7 +55,7 @@ _UNREAD = ("list_late", "undated", "unsaid", "unreadable", "too_many", "unknown"
 E = TypeVar("E", bound=entries.Entry)
 
 
-class Item(NamedTuple):
+class ReportItem(NamedTuple):
     """Something to tell, and the key by which it is known again.
 
     An event became certain at some time from `first` to `last`. A state is so now, and has no such time.
@@ -121,7 +121,7 @@ class _Teller:
         try:
             return made_up(self._app, of_span)
         except QoderError as error:
-            night.problems.append(Problem("keys", f"{error.message}: which missed fires were made up is unknown"))
+            night.problems.append(Unread("keys", f"{error.message}: which missed fires were made up is unknown"))
         return {}
 
     def told(self, reader: str) -> Told:
@@ -171,7 +171,7 @@ class _Teller:
             sum(map(self._is_just_now, items)),
         )
 
-    def _is_just_now(self, item: Item) -> bool:
+    def _is_just_now(self, item: ReportItem) -> bool:
         """Return whether an urgent event was seen, though the next report tells it: it is less than a minute ago."""
         now, is_plain = self._night.now, not self._options.is_news and self._night.until == self._night.now
         return is_plain and item.section in ("did_not_happen", "failed") and item.first - LAG <= now < item.first
@@ -185,7 +185,7 @@ class _Teller:
             return not run.detail.is_idle or run.order + LATE + LAG > until
         return run.is_over and run.certain(self._night.now)[0] > until
 
-    def _is_new(self, item: Item, states: dict[str, float]) -> bool:
+    def _is_new(self, item: ReportItem, states: dict[str, float]) -> bool:
         """Return whether a state was not reported lately; one reported in the future comes from a wrong clock."""
         at = states.get(item.key, -inf)
         return not item.is_state or not self._night.now - AGAIN + LAG < at <= self._night.now + LAG
@@ -201,14 +201,14 @@ class _Teller:
 
     # States.
 
-    def _states(self) -> Iterator[Item]:
+    def _states(self) -> Iterator[ReportItem]:
         night = self._night
         for run in self._newest:
             if run.detail.asks is not None and night.now - (run.detail.asks_since or 0.0) >= ASKS_FOR:
                 since, calls = time_text(run.detail.asks_since), list(map(_call, night.calls.get(run.id, ())))
                 about: dict[str, Any] = {"run": run.id, "session": run.session, "since": since, "calls": calls}
                 waits = self._entry(entries.Waits, "waits", run.deployment, "run", "pending", run.id, **about)
-                yield Item("needs_you", f"waits {run.id} {' '.join(run.detail.asks)}", waits, is_state=True)
+                yield ReportItem("needs_you", f"waits {run.id} {' '.join(run.detail.asks)}", waits, is_state=True)
         for deployment in night.deployments.values():
             if deployment.state == "paused" and (item := self._paused(deployment)):
                 yield item
@@ -219,13 +219,13 @@ class _Teller:
                 words = ("vault", "check", vaults[0]) if vaults else ("vault", "list")
                 about = {"run": newest.id, "error_type": newest.detail.error_type, "message": self._message(newest)}
                 refused = self._entry(entries.Refused, "credential", id, *words, **about)
-                yield Item("needs_you", f"credential {id}", refused, is_state=True)
+                yield ReportItem("needs_you", f"credential {id}", refused, is_state=True)
         for problem in night.problems:
             about = {"message": self._veiled(problem.message), "what": problem.what}
             unread = self._entry(entries.CannotTell, "problem", None, **about)
-            yield Item("cannot_tell", f"problem {problem.what}", unread, is_state=True)
+            yield ReportItem("cannot_tell", f"problem {problem.what}", unread, is_state=True)
 
-    def _paused(self, deployment: Deployment) -> Item | None:
+    def _paused(self, deployment: Deployment) -> ReportItem | None:
         reason = mapping(deployment.raw.get("paused_reason"))
         since = text(deployment.raw.get("updated_at"))
         resume = ("deploy", "unpause", deployment.id)
@@ -234,12 +234,12 @@ class _Teller:
                 return None
             about: dict[str, Any] = {"since": since, "error_type": None, "message": "paused by hand"}
             entry = self._entry(entries.Paused, "paused", deployment.id, *resume, **about)
-            return Item("paused", f"paused {deployment.id}", entry, is_state=True)
+            return ReportItem("paused", f"paused {deployment.id}", entry, is_state=True)
         kind = deployment.paused_because or "unknown_error"
         message = PAUSED_BY.get(kind, "a run could not be started")
         about = {"since": since, "error_type": kind, "message": message, "then": self._command(*resume)}
         entry = self._entry(entries.Paused, "paused", deployment.id, *mended_by(kind, deployment.id), **about)
-        return Item("needs_you", f"paused {deployment.id} {kind}", entry, is_state=True)
+        return ReportItem("needs_you", f"paused {deployment.id} {kind}", entry, is_state=True)
 
     def _vaults(self, id: str) -> list[str]:
         deployment = self._night.deployments.get(id)
@@ -247,7 +247,7 @@ class _Teller:
 
     # Events.
 
-    def _of_fires(self) -> Iterator[Item]:
+    def _of_fires(self) -> Iterator[ReportItem]:
         events = [(id, event) for id, fires in self._fires.items() for event in fires.events]
         missed = [_missed(id, event) for id, event in events if event.kind == "late"]
         told_missed = self._remembered.told_of(missed) if self._options.is_news else set()
@@ -258,7 +258,7 @@ class _Teller:
             elif event.kind == "counted":
                 key = f"counted {id} {event.due:.0f}"
             entry = self._fire(id, event, was_missed=event.kind == "late" and _missed(id, event) in told_missed)
-            yield Item("did_not_happen", key, entry, event.at, event.at)
+            yield ReportItem("did_not_happen", key, entry, event.at, event.at)
 
     def _fire(self, id: str, event: FireEvent, *, was_missed: bool) -> entries.Entry:
         day = f"{datetime.fromtimestamp(event.due or self._night.since):%Y-%m-%d}"
@@ -279,7 +279,7 @@ class _Teller:
             look = ("run", "get", event.run.id)
         return self._entry(entries.Fire, event.kind, id, *look, **about)
 
-    def _of_runs(self) -> Iterator[Item]:
+    def _of_runs(self) -> Iterator[ReportItem]:
         night = self._night
         for run in self._newest:
             first, last = run.certain(night.now)
@@ -287,21 +287,21 @@ class _Teller:
                 if run.detail.is_idle and run.detail.asks is None and run.created is not None:
                     begins_by = run.created + LATE + LAG
                     entry = self._not_run("not_started", run)
-                    yield Item("did_not_happen", f"not_started {run.id}", entry, begins_by, begins_by)
+                    yield ReportItem("did_not_happen", f"not_started {run.id}", entry, begins_by, begins_by)
             elif run.outcome == "skipped" or (run.outcome == "failed" and run.session is None):
                 kind = "skipped" if run.outcome == "skipped" else "not_started"
                 entry = self._not_run(kind, run)
-                yield Item("did_not_happen", f"{kind} {run.id}", entry, first, last)
+                yield ReportItem("did_not_happen", f"{kind} {run.id}", entry, first, last)
             elif run.outcome == "failed":
-                yield Item("failed", f"failed {run.id}", run, first, last)
+                yield ReportItem("failed", f"failed {run.id}", run, first, last)
             elif run.outcome == "completed" and run.detail.left is False:
                 about = {"run": run.id, "completed": time_text(run.ended)}
                 entry = self._entry(entries.DidNothing, "did_nothing", run.deployment, "run", "logs", run.id, **about)
-                yield Item("did_nothing", f"did_nothing {run.id}", entry, first, last)
+                yield ReportItem("did_nothing", f"did_nothing {run.id}", entry, first, last)
             elif run.outcome == "unknown":
                 about = {"run": run.id, "message": UNCLEAR["unknown"]}
                 entry = self._entry(entries.CannotTell, "unknown", run.deployment, **about)
-                yield Item("cannot_tell", f"unknown {run.id}", entry, first, last)
+                yield ReportItem("cannot_tell", f"unknown {run.id}", entry, first, last)
 
     def _not_run(self, kind: str, run: RunRecord) -> entries.Entry:
         about = {"run": run.id, "created": time_text(run.created)}
@@ -325,18 +325,18 @@ class _Teller:
             failed.append(entry)
         return failed
 
-    def _unclear(self) -> Iterator[Item]:
+    def _unclear(self) -> Iterator[ReportItem]:
         for id, fires in self._fires.items():
             for part in fires.unclear:
                 if part.why != "list_cut":  # said once, of all
                     yield self._cannot_tell(id, part)
 
-    def _cannot_tell(self, id: str, part: Unclear) -> Item:
+    def _cannot_tell(self, id: str, part: Unclear) -> ReportItem:
         about: dict[str, Any] = {"until": time_text(part.until), "message": UNCLEAR[part.why]}
         entry = self._entry(entries.CannotTell, part.why, id, **about, detail=part.detail or None)
         if part.at is None:
-            return Item("cannot_tell", f"{part.why} {id} {part.detail}", entry, is_state=True)
-        return Item("cannot_tell", f"{part.why} {id} {part.at:.0f}", entry, last=part.matters_to)
+            return ReportItem("cannot_tell", f"{part.why} {id} {part.detail}", entry, is_state=True)
+        return ReportItem("cannot_tell", f"{part.why} {id} {part.at:.0f}", entry, last=part.matters_to)
 
     # Runs of the span, and the next fires.
 

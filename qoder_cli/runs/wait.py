@@ -127,10 +127,10 @@ class PolledRun:
         self.began = self.contact.heard_at = now
         self.printed = (self.run and self.run.status) or ""
 
-    def is_news(self, words: str) -> bool:
-        """Return whether these words are to be printed of it, for they were not the last."""
-        is_new = words != self.printed
-        self.printed = words
+    def is_news(self, text: str) -> bool:
+        """Return whether a text is to be printed of it, for it was not the last."""
+        is_new = text != self.printed
+        self.printed = text
         return is_new
 
     def begin_poll(self) -> None:

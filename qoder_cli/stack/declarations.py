@@ -39,7 +39,7 @@ def read(
 
     Variables that are not set are an error unless they `may_lack`. Raises BadFiles with every problem.
     """
-    reader = _Reader(env, os.path.realpath(folder.root), stdin, may_lack, [*folder.problems])
+    reader = _FileReader(env, os.path.realpath(folder.root), stdin, may_lack, [*folder.problems])
     for source in folder.sources:
         reader.take(source)
     holders = [declared for declared in reader.things if not only or (declared.parent or declared).noun in only]
@@ -54,7 +54,7 @@ def read(
     return Reading(folder, declarations, [made[path] for path in order if path not in meant], reader.warnings)
 
 
-class _Reader:
+class _FileReader:
     """Reads one file after another, and gathers what is wrong with them."""
 
     def __init__(

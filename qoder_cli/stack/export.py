@@ -151,7 +151,7 @@ def exportable(lists: ServerLists, noun: Noun, raw: Raw) -> Exportable:
 # Variables.
 
 
-class Variables:
+class FileVariables:
     """The variables that stand in files for secrets, and for the values of deployments' own variables."""
 
     def __init__(self, env: Collection[str], chosen: Sequence[Exportable], plain: Collection[str]) -> None:
@@ -246,7 +246,7 @@ class Exporter:
         once = {item.id: item for item in chosen}
         ranks = [*in_folders().values()]
         order = sorted(once.values(), key=lambda item: (ranks.index(item.noun), item.name, item.id))
-        self.variables = Variables(app.env.keys(), order, plain)
+        self.variables = FileVariables(app.env.keys(), order, plain)
         named = Counter((item.noun, item.name) for item in order)
         self.doubled = {item.id for item in order if named[item.noun, item.name] > 1}
         self.paths = {item.id: path for item, path in zip(order, _paths_of(order), strict=True)}

@@ -24,7 +24,7 @@ from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.nouns.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
+from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Object, WantedRows, page_size, rows_wanted
 
 if TYPE_CHECKING:
     from qoder_cli.history.listed import Resolver
@@ -160,7 +160,7 @@ def _look(
             else:
                 yield app.named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
 
-    listing = Listing(
+    listing = WantedRows(
         pages,
         read=read,
         limit=wanted,
