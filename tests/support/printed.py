@@ -1,11 +1,11 @@
 """Holds every JSON document that a command prints against the schema that `qoder schema output` prints of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
@@ -92,6 +92,19 @@ def _values(out: str, code: int, *, in_lines: bool) -> list[Any]:
 
 
 def _hold(value: Any, names: tuple[str, ...], command: str, *, in_lines: bool) -> None:
-    for wrong in _validator(names, in_lines).iter_errors(value):
-        reasons = [f"{each.json_path}: {each.message[:300]}" for each in wrong.context or (wrong,)]
+    validator = _validator(names, in_lines)
+    if not validator.is_valid(value):
+        reasons = [
+            f"{error.instance_path}: {error.message[:300]}" for error in _innermost(validator.iter_errors(value))
+        ]
         raise AssertionError(f"`{command}` prints what `qoder schema output` does not: {reasons}")
+
+
+def _innermost(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
+    """Yield what is wrong with each branch of a choice in place of "none fits"."""
+    for error in errors:
+        if isinstance(error.kind, ValidationErrorKind.AnyOf):
+            for branch in error.kind.context:
+                yield from _innermost(branch)
+        else:
+            yield error
