@@ -10,7 +10,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import Resource, text
+from qoder_cli.base.model import Raw, Resource, text
 from qoder_cli.base.times import CLOCK_AHEAD
 from qoder_cli.cli import options
 from qoder_cli.cli.options import (
@@ -43,7 +43,6 @@ from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, WantedRows, page_
 
 Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
-Raw = dict[str, Any]
 
 _SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
 _UNTIL = option("--until", "WHEN", "Created until then.")

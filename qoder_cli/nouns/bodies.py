@@ -11,6 +11,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.marks import is_ours
+from qoder_cli.base.model import Raw
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.checking import tokens_in, tree_of
 from qoder_cli.nouns.noun import Noun
@@ -18,8 +19,6 @@ from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
 from qoder_cli.nouns.table import Operation, operation
 from qoder_cli.nouns.table import body_of as schema_of
-
-Raw = dict[str, Any]
 
 
 def body_of(

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from qoder_cli.base.model import Raw
 from qoder_cli.base.places import Path
 from qoder_cli.files.tree import Problem
 from qoder_cli.nouns.noun import Noun
-
-Raw = dict[str, Any]
 
 
 class Place(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import NOT_OF_AN_ID, id_or_name, with_version
+from qoder_cli.base.model import Raw
 from qoder_cli.base.places import Path, spelled
 from qoder_cli.base.tokens import NAMES, names_token
 from qoder_cli.files.documents import Document
@@ -20,8 +21,6 @@ from qoder_cli.nouns.parts import VARIABLES, assignments, labels_of
 from qoder_cli.nouns.schema import Fields, Reader, fields_of, secrets_in, servers_in, without
 from qoder_cli.nouns.shown import known_as
 from qoder_cli.nouns.table import NOUNS, of_file, operation
-
-Raw = dict[str, Any]
 
 STAND_IN = "0"  # of an id, while fields are checked
 _SECRETS = (

@@ -22,7 +22,7 @@ from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import KEY, MOST_KEYS, without_ours
-from qoder_cli.base.model import Deployment, array, mapping
+from qoder_cli.base.model import Deployment, Raw, array, mapping
 from qoder_cli.files.filling import is_unset
 from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.deploy import Deployment as Schema
@@ -33,8 +33,6 @@ from qoder_cli.nouns.how import Exporting, How, Lists
 from qoder_cli.nouns.parts import RESERVED, VARIABLES, Resource, assignments, labels_of
 from qoder_cli.nouns.schema import fields_of, inside
 from qoder_cli.output.yamltext import Unquoted
-
-Raw = dict[str, Any]
 
 EMPTY: Raw = {
     "description": None,

@@ -11,7 +11,7 @@ from typing import IO, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.model import Raw, Resource, mapping, text
 from qoder_cli.base.plainfile import read_checked
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import names_token
@@ -25,8 +25,6 @@ from qoder_cli.nouns.edits.step import Send, Step
 from qoder_cli.nouns.how import Content, How, Lists
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS
-
-Raw = dict[str, Any]
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api.md#limits)
 LONGEST_NAME = 255  # bytes (api.md#limits); also what ext4, APFS and NTFS allow

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from qoder_cli.base.model import Raw
 from qoder_cli.nouns.noun import Noun
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from qoder_cli.nouns.declared import Declaration
     from qoder_cli.nouns.edits.difference import Form
     from qoder_cli.nouns.edits.step import Step
-
-Raw = dict[str, Any]
 
 
 class Content(NamedTuple):

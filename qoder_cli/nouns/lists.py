@@ -6,7 +6,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, NotFound
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import Raw, mapping
 from qoder_cli.base.pool import in_order
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.edits.thing import read, target_of
@@ -15,8 +15,6 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import has_id, path_of
 from qoder_cli.nouns.taken import holders
-
-Raw = dict[str, Any]
 
 _AT_A_TIME = 8  # things that are asked for their names
 

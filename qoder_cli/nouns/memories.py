@@ -10,7 +10,7 @@ from unicodedata import normalize
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Raw, mapping, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import names_token
 from qoder_cli.base.words import few
@@ -32,8 +32,6 @@ ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
 _AT_A_TIME = 8  # memories to read
 _SHOWN = 2000  # characters of what somebody else wrote
-
-Raw = dict[str, Any]
 
 
 def checked(word: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
-from qoder_cli.base.model import filled, mapping, text
+from qoder_cli.base.model import Raw, filled, mapping, text
 from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
@@ -18,7 +18,6 @@ from qoder_cli.nouns.table import NOUNS, has_id, operation, path_of, words_of
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
 
 _FIELDS = ("id", "name", "status", "title", "error", "result", "created_at")  # typed behind --json by users of gh

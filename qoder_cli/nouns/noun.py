@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
+from qoder_cli.base.model import Raw
 from qoder_cli.base.places import Path
 from qoder_cli.nouns.schema import Fields
 
-Raw = dict[str, Any]
 Shown = Callable[[Raw, App], dict[str, Any]]
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.files.filling import is_unset
 from qoder_cli.http.redact import by_shape, spellings
 from qoder_cli.nouns.declared import Declaration
@@ -36,8 +36,6 @@ PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where 
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (api.md#vaults)
 _MOVES = ("expires_at",)  # of `auth`, which changes by itself
 _KEPT = ("networking", "injection_location")  # of a credential of which only the secret changes
-
-Raw = dict[str, Any]
 
 
 def refuse_secret(word: str, what: str) -> str:

@@ -6,12 +6,10 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.base.words import counted
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Name, Status, Words
-
-Raw = dict[str, Any]
 
 NAMES = ("name", "display_title", "display_name", "filename", "secret_name", "auth.secret_name")
 KNOWN_BY = (*NAMES, "auth.mcp_server_url")  # which tells a credential from others that has no name

@@ -14,7 +14,7 @@ from unicodedata import normalize
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.model import Raw, Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
 from qoder_cli.base.pool import in_order, throw
 from qoder_cli.files.tree import Problem
@@ -31,7 +31,6 @@ from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
-Raw = dict[str, Any]
 
 LARGEST = 50 * 2**20  # bytes (api.md#limits)
 UNPACKED = 4 * LARGEST  # bytes that a zip of the server may become

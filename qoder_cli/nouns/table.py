@@ -17,7 +17,6 @@ from qoder_cli.base.model import text
 from qoder_cli.nouns.noun import Help, Holds, Listing, Naming, Noun, Sandboxed
 from qoder_cli.nouns.schema import Fields, body
 
-Raw = dict[str, Any]
 Kind = Literal["model", "page", "stream", "binary"]  # of the answer
 
 

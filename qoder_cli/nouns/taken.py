@@ -4,11 +4,10 @@ It is no lock: two commands that look at the same moment can both create.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import Raw, mapping
 from qoder_cli.base.polling import poll
 from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
@@ -17,8 +16,6 @@ from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import has_id, path_of
-
-Raw = dict[str, Any]
 
 _READ = 10  # things that are read singly, for each name
 _LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all

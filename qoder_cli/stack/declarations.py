@@ -17,8 +17,6 @@ from qoder_cli.nouns.schema import fields_of
 from qoder_cli.nouns.table import NOUNS, in_folders, of_file
 from qoder_cli.stack.folder import UNCLEAR, Folder, Source, holds_texts, in_types, is_within, texts_of
 
-Raw = dict[str, Any]
-
 _MOST = 1000  # problems of one file
 
 

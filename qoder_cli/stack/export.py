@@ -15,7 +15,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, Rejected, UsageError
 from qoder_cli.base.ids import NOT_OF_AN_ID, nearest, with_version
 from qoder_cli.base.kinds import KINDS_OF_IDS
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import Raw, mapping
 from qoder_cli.base.plainfile import replace_file
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import REDACTED, names_token, without_tokens
@@ -35,7 +35,6 @@ from qoder_cli.output.yamltext import Unquoted, has_hidden
 from qoder_cli.stack.folder import ROOT_FILE, holds_texts
 from qoder_cli.stack.plan import version_of
 
-Raw = dict[str, Any]
 Became = Literal["written", "replaced", "unchanged", "kept"]
 
 _LONGEST_STEM = 100  # characters

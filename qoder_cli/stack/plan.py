@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Rejected, first_by_rank
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.marks import is_ours
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.words import few
 from qoder_cli.files.filling import unset_in
@@ -42,8 +42,6 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation
 from qoder_cli.stack.declarations import Reading
-
-Raw = dict[str, Any]
 
 _MOVES = "moves from the stack"  # said of what --adopt-from names
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, Rejected
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Raw, mapping, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
 from qoder_cli.http.readback import says_whether_more
@@ -27,8 +27,6 @@ from qoder_cli.nouns.table import NOUNS, has_id, in_folders, operation, words_of
 from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.state import read_session
 from qoder_cli.stack.plan import Kept, Plan, Planned, Planner
-
-Raw = dict[str, Any]
 
 _RECENT = 24 * 3600.0  # seconds after which a session at rest counts as left
 _STATUSES = ("running", "rescheduling", "idle")  # of sessions that may use something

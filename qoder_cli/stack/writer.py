@@ -9,6 +9,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, Signalled
 from qoder_cli.base.ids import a
+from qoder_cli.base.model import Raw
 from qoder_cli.base.pool import Pool
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
@@ -23,8 +24,6 @@ from qoder_cli.nouns.taken import once_listed
 from qoder_cli.stack.plan import Known, Plan, Planned, Planner, key_of, known_of, version_of
 from qoder_cli.stack.pruning import candidates_of, judged, why_changed
 from qoder_cli.stack.turns import StackTurn
-
-Raw = dict[str, Any]
 
 AT_A_TIME = 8  # things that are written
 _FINE = ("created", "changed", "unchanged")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
-from qoder_cli.base.model import Resource, created_at, mapping, text
+from qoder_cli.base.model import Raw, Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
 from qoder_cli.http.readback import Part, ReadBack, Sent, object_write
 from qoder_cli.http.write import Write
@@ -20,7 +20,6 @@ from qoder_cli.nouns.table import has_id, operation, path_of, words_of
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-Body = dict[str, Any]
 
 ABOUT = 60.0  # seconds by which a clock may be off
 _READ_SINGLY = 20  # things whose metadata a list does not show
@@ -33,7 +32,7 @@ _CUT_AT = 64  # characters; what is that long may be the beginning of a longer t
 def creating(
     app: App,
     noun: Noun,
-    body: Body,
+    body: Raw,
     *parents: str,
     files: Sequence[Part] = (),
     what: str = "",
@@ -79,18 +78,18 @@ def creating(
 class _Ours:
     """What tells a new thing of ours from others."""
 
-    def __init__(self, app: App, noun: Noun, parents: Sequence[str], sent: Body) -> None:
+    def __init__(self, app: App, noun: Noun, parents: Sequence[str], sent: Raw) -> None:
         self.mark = str(uuid.uuid4())
         self._app, self._noun, self._parents, self._sent = app, noun, parents, sent
         self._attempt: _FirstAttempt | None = None  # the first
-        self._suspects: dict[str, Body] = {}
+        self._suspects: dict[str, Raw] = {}
 
     def note_attempt(self) -> None:
         """Note the time of the first attempt."""
         if self._attempt is None:
             self._attempt = _FirstAttempt(self._app.clock.now(), self._app.clock.monotonic())
 
-    def can_be(self, raw: Body) -> bool:
+    def can_be(self, raw: Raw) -> bool:
         """Return whether an answer may be it: by kind, mark, names, what it is made of, and time."""
         sent, noun = self._sent, self._noun
         is_other = any(contradicts(raw.get(field), sent[field]) for field in _IN_ANSWER if field in sent)
@@ -99,7 +98,7 @@ class _Ours:
         is_marked = self._mark_in(raw) in (None, self.mark)
         return is_of_kind and is_alive and not is_other and is_marked and not self._is_older(raw)
 
-    def _may_be_ours(self, raw: Body) -> bool:
+    def _may_be_ours(self, raw: Raw) -> bool:
         """Return whether something whose metadata is silent, without anybody's mark, cannot be ruled out."""
         sent = self._sent
         shown = {key: value for key, value in mapping(raw.get("metadata")).items() if isinstance(value, str)}
@@ -108,14 +107,14 @@ class _Ours:
         is_other = any(contradicts(raw.get(field), sent[field]) for field in (*_IN_ANSWER, *_IN_LIST) if field in sent)
         return is_silent and not is_of_deployment and not is_other and not self._is_older(raw)
 
-    def _may_be_silent(self, row: Body) -> bool:
+    def _may_be_silent(self, row: Raw) -> bool:
         """Return whether a list may not show our mark of something that has it."""
         return self._may_be_ours(row) or not isinstance(row.get("metadata"), dict)
 
-    def _mark_in(self, raw: Body) -> str | None:
+    def _mark_in(self, raw: Raw) -> str | None:
         return text(mapping(raw.get("metadata")).get(KEY))
 
-    def _is_older(self, raw: Body) -> bool:
+    def _is_older(self, raw: Raw) -> bool:
         """Return whether something is certainly older than the first attempt, on either clock."""
         created, attempt = created_at(raw), self._attempt
         assert attempt is not None  # it was sent

@@ -14,14 +14,12 @@ from typing import Annotated, Any, Final, NamedTuple, NotRequired, TypedDict
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import array, mapping
+from qoder_cli.base.model import Raw, array, mapping
 from qoder_cli.base.places import Path, spelled
 from qoder_cli.base.tokens import NAMES, shown, without_tokens
 from qoder_cli.files.filling import as_written, is_unset
 from qoder_cli.nouns.parts import VARIABLES, assignments
 from qoder_cli.output.screen import inert
-
-Raw = dict[str, Any]
 
 ABSENT: Final = object()
 CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace

@@ -5,10 +5,9 @@ from functools import cache
 from typing import Any
 
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import Raw, mapping
 from qoder_cli.base.places import spelled
 from qoder_cli.nouns.edits.difference import ABSENT, CONDITIONS, FieldChange, Form, metadata
-from qoder_cli.nouns.edits.thing import Raw
 from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.schema import Fields, secrets_in, without

@@ -10,13 +10,11 @@ from typing import Any
 from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import MOST_KEYS, without_ours
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Raw, mapping, text
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, is_nothing
 from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import KNOWN_BY, found_at
-
-Raw = dict[str, Any]
 
 STACK = "qoder_stack"  # NAME/kind/name
 APPLIED = "qoder_applied"  # the fields that the file set, each with the digest of its value

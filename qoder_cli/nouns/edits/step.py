@@ -14,7 +14,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, ErrorData, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import Resource, mapping, open_shape
+from qoder_cli.base.model import Raw, Resource, mapping, open_shape
 from qoder_cli.base.polling import poll
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
@@ -34,7 +34,7 @@ from qoder_cli.nouns.edits.difference import (
     missing,
     same,
 )
-from qoder_cli.nouns.edits.thing import Raw, Target, archived, read, target_of
+from qoder_cli.nouns.edits.thing import Target, archived, read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.edits.verbs import BY_VERB, ending
 from qoder_cli.nouns.named import alive

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base.errors import CannotBe, NoResponse, NotFound
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import Raw, mapping
 from qoder_cli.http.readback import READ_WITHIN
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.table import path_of, words_of
@@ -11,7 +11,6 @@ from qoder_cli.nouns.table import path_of, words_of
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-Raw = dict[str, Any]
 
 ONCE: Raw = {"within": READ_WITHIN, "retry": False, "fresh": True}  # how a thing is read back
 

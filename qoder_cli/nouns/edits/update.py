@@ -12,12 +12,12 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, NoResponse, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
-from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.model import Raw, Resource, mapping, text
 from qoder_cli.base.times import unix
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import CONDITIONS, Form, missing, same
-from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
+from qoder_cli.nouns.edits.thing import ONCE, Target, archived, read
 
 _MARKS = ("version", "updated_at")  # what tells one state of a thing from another
 

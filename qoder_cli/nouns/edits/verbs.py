@@ -16,12 +16,12 @@ from qoder_cli.base.errors import (
     UsageError,
 )
 from qoder_cli.base.ids import called
-from qoder_cli.base.model import Deployment, Resource, text
+from qoder_cli.base.model import Deployment, Raw, Resource, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
-from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, read
+from qoder_cli.nouns.edits.thing import ONCE, Target, read
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
 from qoder_cli.output.cells import Fields, Status
