@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +135,58 @@ def test_workflows_name_the_release_of_each_action_that_they_pin() -> None:
     for path in WORKFLOWS:
         for line in path.read_text("utf-8").splitlines():
             assert "uses:" not in line or re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+
+NO_VERSIONS = (
+    "nightly",
+    "v1",
+    "v1.2",
+    "v1.2.3foo",
+    "v1x.2.3",
+    "v1.2.3-rc1",
+    "v1.2.3v4",
+    "v1.2.3.4",
+    "1.2.3",
+)
+
+
+def test_version_is_that_of_the_newest_release_whatever_else_is_tagged(tmp_path: Path) -> None:
+    need("git")
+    pytest.importorskip("hatch_vcs", reason="hatch-vcs is not installed")
+    clone, archive = tmp_path / "clone", tmp_path / "archive"
+    clone.mkdir()
+    for name in ("pyproject.toml", ".git_archival.txt", ".gitattributes"):
+        shutil.copy(GITHUB.parent / name, clone)
+
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=a@b.invalid", *words], check=True
+        )
+
+    def version(folder: Path) -> str:
+        asked = [sys.executable, "-m", "hatchling", "version"]
+        return (
+            subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True)
+            .stdout.partition("+")[0]
+            .strip()
+        )
+
+    def archived() -> str:
+        git("archive", "--output", f"{archive}.tar", "HEAD")
+        shutil.unpack_archive(f"{archive}.tar", archive)
+        return version(archive)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    git("tag", "v0.2.0")
+    assert (version(clone), archived()) == ("0.2.0", "0.2.0")
+    for tag in NO_VERSIONS:
+        git("commit", "-q", "--allow-empty", "-m", tag)
+        git("tag", tag)
+    assert (version(clone), archived()) == ("0.2.1.dev9", "0.2.1.dev9")
+    git("tag", "v0.3.0")
+    assert (version(clone), archived()) == ("0.3.0", "0.3.0")
 
 
 def start_action(shell: Shell, folder: Path, **inputs: str) -> Going:
