@@ -260,6 +260,9 @@ def test_action_whose_job_is_cancelled_does_what_on_leave_says(tmp_path: Path, o
         '"; touch caught; "',
         "--help",
         "-o csv",
+        "--json",
+        "-h",
+        "🚀",
         "x\n::set-output name=a::b",
         "' || touch caught #",
     ],
@@ -271,6 +274,17 @@ def test_action_takes_a_hostile_name_for_a_name(tmp_path: Path, deployment: str)
         assert not server.world.started()
     assert not [*tmp_path.rglob("caught")]
     assert not [line for line in (ended.out + ended.err).splitlines() if line.startswith("::set-output")]
+
+
+@pytest.mark.parametrize("name", ["timeout", "on_leave", "idempotency_key"])
+def test_action_takes_an_option_in_an_input_for_its_value(tmp_path: Path, name: str) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        ended = start_action(shell, tmp_path, **{"deployment": "nightly-report", name: "--json"}).end()
+    if name == "idempotency_key":
+        assert (ended.code, outputs(tmp_path)["status"]) == (0, "completed")
+    else:
+        assert (ended.code, outputs(tmp_path)["status"], "'--json'" in ended.err) == (2, "usage", True)
 
 
 # The first process of a container: signals that it does not handle, and those that it sends itself, do nothing.
