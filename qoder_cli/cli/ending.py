@@ -16,7 +16,6 @@ from qoder_cli.base.errors import (
     ReaderGone,
     RunState,
     Signalled,
-    broken_down,
 )
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, is_going
@@ -110,8 +109,6 @@ def notify_of_end(app: App, failure: Exception | None) -> None:
     from qoder_cli.runs.notify import notify
 
     tracked = app.tracked
-    if failure is not None and not isinstance(failure, QoderError | ReaderGone):
-        failure = broken_down(failure, tracked.run_ids)
     error = failure if isinstance(failure, QoderError) else None
     if isinstance(tracked.typed, str):
         item = tracked.items.get(0) or Ended(tracked.typed, tracked.run, error)

@@ -425,6 +425,10 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
                         code = _shown(tree.invoke(ctx), app)
                     except Signalled as signalled:
                         raise _last_words(signalled, app) from None
+                    except typer.Exit:
+                        raise
+                    except Exception as failure:  # in words here: --ci and --notify tell of it too
+                        raise _in_words(failure, words, app) from None
             except typer.Exit as done:
                 code = done.exit_code
             except Exception as failure:

@@ -308,7 +308,8 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
 
 
 _CI = "Report ids and status to GitHub or GitLab."
-CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, expose_value=False)
+# Read before the options that may hold a mistake, so that it reports that too.
+CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, is_eager=True, expose_value=False)
 
 
 def words_to_wait(

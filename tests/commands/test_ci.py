@@ -227,6 +227,19 @@ def test_deploy_run_ci_tells_nothing_of_what_was_not_tried(qoder: Qoder, output:
     assert not output.exists()
 
 
+@pytest.mark.parametrize("mistake", ["--on-leave=keep", "--parallel=x", "--keys=foo", "--timeout=soon"])
+def test_deploy_run_ci_tells_of_a_mistake_in_an_option_wherever_it_stands(
+    qoder: Qoder, output: Path, mistake: str
+) -> None:
+    for words in (("--ci", mistake), (mistake, "--ci")):
+        ran = qoder("deploy", "run", "dep_1", "--wait", *words)
+        annotation, error, _ = ran.err.splitlines()
+        assert (ran.code, annotation.startswith("::error title=qoder%3A usage%2C exit code 2::")) == (2, True)
+        assert error.removeprefix("error: ").partition("%")[0] in annotation
+        assert read(output) == {"run_id": "", "session_id": "", "status": "usage", "exit_code": "2"}
+        output.unlink()
+
+
 # Several.
 
 

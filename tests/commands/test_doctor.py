@@ -498,3 +498,22 @@ def test_doctor_shows_no_token_wherever_it_was(qoder: Qoder) -> None:
     qoder.env |= dict.fromkeys(("SSL_CERT_FILE", "HTTPS_PROXY", "QODER_BASE_URL"), f"https://{OTHER}.example")
     ran = qoder("doctor", "--offline", "--json")
     assert ("[redacted]" in ran.out, OTHER in ran.out + ran.err) == (True, False)
+
+
+def test_doctor_and_last_say_that_a_state_folder_cannot_be_looked_into(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")  # as with a folder of another user: what is in it cannot be seen
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path / "loop/state")
+    assert "\nstore\twarning\tthis machine's history of runs cannot be read" in qoder("doctor", "--offline").out
+    ran = qoder("run", "wait", "last")
+    assert ran.code == 5
+    assert "history of runs cannot be read" in ran.err
+
+
+def test_doctor_warns_of_a_state_folder_that_cannot_be_listed(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(qoder.env["QODER_STATE_DIR"]).mkdir(parents=True, exist_ok=True)
+
+    def refused(folder: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert "\nstate\t" in qoder("doctor", "--offline").out

@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +137,58 @@ def test_workflows_name_the_release_of_each_action_that_they_pin() -> None:
             assert "uses:" not in line or re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
 
 
+NO_VERSIONS = (
+    "nightly",
+    "v1",
+    "v1.2",
+    "v1.2.3foo",
+    "v1x.2.3",
+    "v1.2.3-rc1",
+    "v1.2.3v4",
+    "v1.2.3.4",
+    "1.2.3",
+)
+
+
+def test_version_is_that_of_the_newest_release_whatever_else_is_tagged(tmp_path: Path) -> None:
+    need("git")
+    pytest.importorskip("hatch_vcs", reason="hatch-vcs is not installed")
+    clone, archive = tmp_path / "clone", tmp_path / "archive"
+    clone.mkdir()
+    for name in ("pyproject.toml", ".git_archival.txt", ".gitattributes"):
+        shutil.copy(GITHUB.parent / name, clone)
+
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=a@b.invalid", *words], check=True
+        )
+
+    def version(folder: Path) -> str:
+        asked = [sys.executable, "-m", "hatchling", "version"]
+        return (
+            subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True)
+            .stdout.partition("+")[0]
+            .strip()
+        )
+
+    def archived() -> str:
+        git("archive", "--output", f"{archive}.tar", "HEAD")
+        shutil.unpack_archive(f"{archive}.tar", archive)
+        return version(archive)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    git("tag", "v0.2.0")
+    assert (version(clone), archived()) == ("0.2.0", "0.2.0")
+    for tag in NO_VERSIONS:
+        git("commit", "-q", "--allow-empty", "-m", tag)
+        git("tag", tag)
+    assert (version(clone), archived()) == ("0.2.1.dev9", "0.2.1.dev9")
+    git("tag", "v0.3.0")
+    assert (version(clone), archived()) == ("0.3.0", "0.3.0")
+
+
 def start_action(shell: Shell, folder: Path, **inputs: str) -> Going:
     """Start the action's second step, as a runner does, with the program of this environment."""
     place = folder / "qoder/bin"
@@ -206,6 +260,9 @@ def test_action_whose_job_is_cancelled_does_what_on_leave_says(tmp_path: Path, o
         '"; touch caught; "',
         "--help",
         "-o csv",
+        "--json",
+        "-h",
+        "🚀",
         "x\n::set-output name=a::b",
         "' || touch caught #",
     ],
@@ -217,6 +274,17 @@ def test_action_takes_a_hostile_name_for_a_name(tmp_path: Path, deployment: str)
         assert not server.world.started()
     assert not [*tmp_path.rglob("caught")]
     assert not [line for line in (ended.out + ended.err).splitlines() if line.startswith("::set-output")]
+
+
+@pytest.mark.parametrize("name", ["timeout", "on_leave", "idempotency_key"])
+def test_action_takes_an_option_in_an_input_for_its_value(tmp_path: Path, name: str) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        ended = start_action(shell, tmp_path, **{"deployment": "nightly-report", name: "--json"}).end()
+    if name == "idempotency_key":
+        assert (ended.code, outputs(tmp_path)["status"]) == (0, "completed")
+    else:
+        assert (ended.code, outputs(tmp_path)["status"], "'--json'" in ended.err) == (2, "usage", True)
 
 
 # The first process of a container: signals that it does not handle, and those that it sends itself, do nothing.
