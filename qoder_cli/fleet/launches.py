@@ -66,8 +66,6 @@ class Launches:
             self._say(number, polled.run)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)
-            if self._plan.queue:
-                self._plan.queue.watch(polled)
             self._wait.add(polled)
         else:
             self._conductor.put(number, item)

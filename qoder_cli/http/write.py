@@ -250,8 +250,10 @@ class Write(Generic[T]):
     def _begin(self) -> None:
         try:
             self.journal.begin()
-        except ApiError as error:
+        except (ApiError, Signalled) as error:
             self._is_sending = False
+            if isinstance(error, Signalled):
+                raise
             self._give_up(error)
 
     def _note_nothing(self) -> None:

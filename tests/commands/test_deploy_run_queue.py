@@ -143,14 +143,14 @@ def test_deploy_run_takes_the_one_run_of_a_killed_command_for_its_slot(machines:
     leave(machines, "sending", sent=machines.clock.time)
     run = machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*ONE, "--json")
-    assert (ran.code, f"'slot repo 1' is that of run {run.id}" in ran.err) == (0, True)
+    assert (ran.code, f"adopted run {run.id} in the slot 'slot repo 1'" in ran.err) == (0, True)
     assert most_at_once(machines.world) == 1
 
 
 def test_deploy_run_that_exits_9_keeps_its_slot_and_names_it(machines: Machines) -> None:
     ran = machines.machine("a", "trigger:drop-after")(*ONE, "--on-lost", "fail", "--json")
     assert ran.code == 9
-    assert "its slot stays taken (qoder key free 'slot repo 1'" in ran.error["message"]
+    assert "its slot stays taken; if no run was started: qoder key free 'slot repo 1'" in ran.err
     waits = machines.machine("b")(*ONE, "--queue-timeout", "1m")
     assert (waits.code, len(machines.runs)) == (3, 1)
     assert machines.machine("b")("key", "free", "slot repo 1", "--yes").code == 0
@@ -176,7 +176,7 @@ def test_deploy_run_gives_its_slot_back_where_its_key_has_a_run(machines: Machin
 def test_deploy_run_refuses_a_key_that_is_a_slot(machines: Machines) -> None:
     assert machines.machine("a")(*ONE).code == 0
     ran = machines.machine("b")("deploy", "run", "dep_demo", "--idempotency-key", "slot repo 1", "--json")
-    assert (ran.code, "belongs to" in ran.error["message"], machines.triggers) == (2, True, 1)
+    assert (ran.code, "a slot of a queue" in ran.error["message"], machines.triggers) == (2, True, 1)
 
 
 def test_deploy_run_says_that_a_deployment_was_paused_while_it_was_queued(machines: Machines) -> None:

@@ -6,7 +6,7 @@ ways. A run may end at any time. A command that finds no slot free goes on only 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,10 +23,12 @@ from qoder_cli.keys.protocol import (
     SendTrigger,
     Started,
     Take,
+    give_back,
+    trigger_once,
     why_not_adopted,
 )
 from qoder_cli.keys.record import KeyRecord, StoredKey
-from qoder_cli.keys.slots import LookAround, Ready, SlotSeen, TakenOver, Wait, through_queue
+from qoder_cli.keys.slots import LookAround, QueueStep, Slot, Wait, begin_sending, take_slot
 from tests.support.histories import Seen, content
 
 GROUP = "repo"
@@ -65,14 +67,42 @@ class State(NamedTuple):
     seen: tuple[tuple[StoredKey | None, ...], ...] = ()  # what ever was there
 
 
+class Ready(NamedTuple):
+    """A slot was taken. Result: whether the trigger is about to be sent; otherwise the slot is given back."""
+
+    found: StoredKey
+
+
+class TakenOver(NamedTuple):
+    """Another took the slot: the command queues again."""
+
+
 def claim(number: int) -> KeyRecord:
     return KeyRecord("claimed", f"owner-{number}", f"slot {GROUP} 1", "dep_1", "host", group=GROUP)
+
+
+def owner_of(record: KeyRecord) -> int:
+    return int(record.owner.removeprefix("owner-"))
+
+
+def through_queue(number: int, most: int) -> Generator[QueueStep | Ready | TakenOver, Any, KeyVerdict]:
+    """Yield what a command does, as `fleet.queue.QueuedTrigger` does it."""
+    taken_over: list[StoredKey] = []
+    while True:
+        taken = yield from take_slot(claim(number), most, taken_over)
+        if not (yield Ready(taken)):
+            return (yield from give_back(taken))
+        sending = yield from begin_sending(taken, _TRIES)
+        if sending is not None:
+            return (yield from trigger_once(sending))
+        taken_over.append(taken)
+        yield TakenOver()
 
 
 @cache
 def doing(number: int, most: int, told: tuple[Any, ...]) -> Any:
     """Return what a command does next, or its verdict."""
-    steps = through_queue(claim(number), most, most_tries=_TRIES)
+    steps = through_queue(number, most)
     try:
         step = next(steps)
         for answer in told:
@@ -219,9 +249,9 @@ class QueueExplorer:
     def _run(self, state: State, number: int) -> State:
         return state._replace(runs=(*state.runs, number))
 
-    def _views(self, state: State, number: int, slots: tuple[StoredKey | None, ...]) -> Iterator[tuple[SlotSeen, ...]]:
+    def _views(self, state: State, number: int, slots: tuple[StoredKey | None, ...]) -> Iterator[tuple[Slot, ...]]:
         """Yield what a command may see of the slots: unchanged for long, where their owner is not alive."""
-        views: list[tuple[SlotSeen, ...]] = [()]
+        views: list[tuple[Slot, ...]] = [()]
         for found in filter(None, slots):
             record = found.record
             is_over = record.run is not None and int(record.run) in state.over
@@ -231,11 +261,12 @@ class QueueExplorer:
                 ages = [0.0, LONG]
             if self.o.breaks == "time":
                 is_over = record.state == "started"
-            views = [(*view, SlotSeen(found, age, is_over)) for view in views for age in ages]
+            views = [(*view, Slot(found, age, is_over)) for view in views for age in ages]
         yield from views
 
     def _owner_is_alive(self, state: State, found: StoredKey) -> bool:
-        return any(claim(n).owner == found.record.owner and self.is_alive(state, n) for n in range(len(state.commands)))
+        number = owner_of(found.record)
+        return number < len(state.commands) and self.is_alive(state, number)
 
     def _sees_other(self, state: State, number: int) -> bool:
         """Whether a command that waits would see something else than when it looked last."""
@@ -305,7 +336,7 @@ class QueueExplorer:
                     answer = state.slots[(done.record if isinstance(done, Take) else done.found.record).number - 1]
                 case LookAround():
                     answer = tuple(
-                        SlotSeen(slot, LONG, slot.record.run is not None) for slot in state.slots if slot is not None
+                        Slot(slot, LONG, slot.record.run is not None) for slot in state.slots if slot is not None
                     )
                 case LookForRun(found):
                     run = self._adopted(state, found.record)
@@ -323,7 +354,7 @@ class QueueExplorer:
     def _check_told(self, state: State) -> None:
         """Each slot in doubt is that of a command that was killed, or that was told so."""
         for slot in filter(None, state.slots):
-            owner = int(slot.record.owner.removeprefix("owner-"))
+            owner = owner_of(slot.record)
             command = state.commands[owner]
             is_told = UNKNOWN in command.told or command.dead or command.away
             verdict = self._doing(state, owner)
@@ -348,8 +379,8 @@ def _shown(found: StoredKey | None) -> str:
     return "nothing" if found is None else f"{found.record.state} by {found.record.owner}"
 
 
-def _listed(slots: tuple[SlotSeen, ...]) -> str:
-    return ", ".join(f"{_shown(slot.found)} for {slot.unchanged:.0f} s" for slot in slots) or "nothing"
+def _listed(slots: tuple[Slot, ...]) -> str:
+    return ", ".join(f"{_shown(slot.stored)} for {slot.unchanged:.0f} s" for slot in slots) or "nothing"
 
 
 def _words(step: Any) -> str:
