@@ -8,8 +8,8 @@ import platform
 import shlex
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -17,16 +17,15 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, RunSkipped, Unavailable
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Deadline, Limits, span
 from qoder_cli.base.words import counted
 from qoder_cli.fleet.page_poller import PageReader
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import says_whether_more
-from qoder_cli.http.write import Write
 from qoder_cli.keys.patience import Patience
-from qoder_cli.keys.protocol import NOTHING, UNKNOWN, LookForRun, Read, settle
+from qoder_cli.keys.protocol import NOTHING, LookForRun, Read, Started, settle
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
 from qoder_cli.keys.slots import (
     LookAround,
@@ -41,9 +40,8 @@ from qoder_cli.keys.slots import (
 from qoder_cli.runs.idle import MOVING
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.shared import run_of_abandoned
-from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.steps import StoreSteps, played, result_of
-from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.trigger import Hold, Order, RunTrigger
 from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.log import is_last
 
@@ -52,10 +50,6 @@ READ_EVERY = 1.0  # the same of the runs that hold them
 _TICK = 0.5  # seconds between two looks whether this is to stop
 _AWAY_FOR = 60.0  # seconds for which a store may be away while this waits
 _LAST_WORDS = 5.0  # seconds at the end of a command to free the slots of runs that have ended
-
-
-class SlotTakenOver(Unavailable):
-    """Nothing was sent: the slot is another's by now."""
 
 
 class OwnSlots:
@@ -69,21 +63,22 @@ class OwnSlots:
         self._lock = threading.Lock()
 
     def take(self, record: KeyRecord) -> StoredKey | None:
-        return self._put(record, None)
+        return self._put(record.name, None, StoredKey(str(uuid.uuid4()), record, record.content))
 
     def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
-        return self._put(record, found)
-
-    def _put(self, record: KeyRecord, before: StoredKey | None) -> StoredKey | None:
-        with self._lock:
-            if self._kept.get(record.name) != before:
-                return None
-            kept = self._kept[record.name] = StoredKey(str(uuid.uuid4()), record, record.content)
-            return kept
+        return self._put(record.name, found, StoredKey(found.id, record, record.content))
 
     def free(self, found: StoredKey) -> bool:
+        return self._put(found.record.name, found, None) is found
+
+    def _put(self, name: str, before: StoredKey | None, after: StoredKey | None) -> StoredKey | None:
         with self._lock:
-            return self._kept.get(found.record.name) == found and bool(self._kept.pop(found.record.name))
+            if self._kept.get(name) != before:
+                return None
+            self._kept.pop(name, None)
+            if after is not None:
+                self._kept[name] = after
+            return after or before
 
     def read(self, name: str) -> StoredKey | None:
         return self._kept.get(name)
@@ -134,10 +129,10 @@ class Queue:
         """What the group is called in messages."""
         return self.group or "this command"
 
-    def trigger_for(self, app: App, order: Order, **how: Any) -> "QueuedTrigger":
-        """Return what starts a run once it has a slot; `how` is that of `runs.starting.trigger_for`."""
-        self._pace = how.get("pace")
-        return QueuedTrigger(self, order, {**how, "limits": None})  # these count from the start
+    def slot_for(self, order: Order, pace: Pace | None = None) -> "HeldSlot":
+        """Return what a trigger of this order holds; once the `pace` of the triggers is closed, nobody waits."""
+        self._pace = pace
+        return HeldSlot(self, order)
 
     def claim(self, order: Order) -> KeyRecord:
         """Return a new claim of a slot, for an order."""
@@ -158,18 +153,11 @@ class Queue:
             words += f", {asking} waits for you" if asking == 1 else f", {asking} wait for you"
         return words
 
-    def warn(self, about: str, words: str) -> None:
-        """Warn of something once, until it changes."""
-        if self._is_news(about, words):
-            self.app.progress.warn(words)
-
-    def _say(self, about: str, words: str) -> None:
-        if self._is_news(about, words):
-            self.app.progress.change(words)
-
-    def _is_news(self, about: str, words: str) -> bool:
+    def say(self, about: str, words: str, *, warns: bool = False) -> None:
+        """Say something once, until it changes."""
         before, self._said[about] = self._said.get(about, ""), words
-        return words not in ("", before)
+        if words not in ("", before):
+            (self.app.progress.warn if warns else self.app.progress.change)(words)
 
     def to_free(self, record: KeyRecord) -> str:
         """Return the command by which a person frees a slot."""
@@ -208,7 +196,7 @@ class Queue:
             except StoreAway as away:
                 if self._looked_at == -inf or clock.monotonic() - began > _AWAY_FOR:
                     raise
-                self._say("store", f"{away.message}; still waiting")
+                self.say("store", f"{away.message}; still waiting")
             clock.sleep(LOOK_EVERY)
             self._heed()
 
@@ -221,7 +209,7 @@ class Queue:
         clock = self.app.clock
         self._began = clock.monotonic() if self._began is None else self._began
         self._name_doubts()
-        self._say("line", self.line)
+        self.say("line", self.line)
         while self._looked_at + LOOK_EVERY > clock.monotonic() and not self._has_news:
             if self.timeout is not None and clock.monotonic() - self._began >= self.timeout:
                 why = f"not started: no slot of {self.called} was free within {span(self.timeout)}"
@@ -241,7 +229,7 @@ class Queue:
             words = f"{record.machine or 'a command'} may have started a run of {record.deployment} in {record.key!r} "
             words += f"at {record.at}, and was not heard of; look for it: "
             words += shlex.join(self.app.command("run", "list", record.deployment))
-            self.warn(record.key, f"{words}; if there is none: {self.to_free(record)}")
+            self.say(record.key, f"{words}; if there is none: {self.to_free(record)}", warns=True)
 
     # The runs that hold them.
 
@@ -274,7 +262,7 @@ class Queue:
             troubles.append(error)
         self._read_at += max((error.asked_pause for error in troubles), default=0.0)
         why = troubles[0].message.rstrip(".") if troubles else ""
-        self._say("holders", why and f"the runs that hold slots cannot be read: {why}")
+        self.say("holders", why and f"the runs that hold slots cannot be read: {why}")
 
     def count_beside(self, deployment_id: str) -> None:
         """Say how many sessions of the group's deployments are at work that hold no slot: they are not prevented."""
@@ -288,13 +276,13 @@ class Queue:
         try:
             page = next(iter(self.app.client.pages("/sessions", query, retry=False, fresh=True)))
         except ApiError as error:
-            self._say("beside", f"what else runs could not be counted: {error.message.rstrip('.')}")
+            self.say("beside", f"what else runs could not be counted: {error.message.rstrip('.')}")
             return
         rows = [row for row in map(mapping, page["data"]) if row.get("deployment_id") in deployments]
         count = sum(row.get("status") in MOVING and text(row.get("id")) not in ours for row in rows)
         least = "" if says_whether_more(page) and is_last(page) else "at least "
         words = f"beside {self.called}: {least}{counted(count, 'session')} of its deployments at work that hold no slot"
-        self._say("beside", words if count else "")
+        self.say("beside", words if count else "")
 
     def close(self) -> None:
         """Free the slots of runs that are over, for some seconds. The others can be taken by whoever sees that."""
@@ -306,91 +294,71 @@ class Queue:
                     self.keys.move(slot.stored, slot.stored.record.emptied)
 
 
-class QueuedTrigger:
-    """A trigger that is sent once it has a slot; `run`, `write` and `doubt` are those of the trigger that it makes."""
+class HeldSlot(Hold):
+    """A slot for the trigger of an order."""
 
-    def __init__(self, queue: Queue, order: Order, how: dict[str, Any]) -> None:
+    def __init__(self, queue: Queue, order: Order) -> None:
         self._queue = queue
         self._order = order
-        self._how = how
         self._claim = queue.claim(order)
-        self._taken_over: list[StoredKey] = []  # claims of ours that others took
-        self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        app, queue = self._queue.app, self._queue
-        self._steps = StoreSteps(app, queue.keys)
+        self._steps = StoreSteps(queue.app, queue.keys)
         self._slot: StoredKey | None = None  # ours, as far as we know
-        self._trigger = trigger_for(app, self._order, **{**self._how, "before_sending": self._begin_sending})
+        self._taken_over: list[StoredKey] = []  # claims of ours that others took
 
     @property
-    def run(self) -> Run | None:
-        return self._trigger.run
+    def left(self) -> str:
+        if self._slot is None or self._queue.group is None:
+            return ""
+        return f"; its slot stays taken ({self._queue.to_free(self._slot.record)})"
 
-    @property
-    def write(self) -> Write[Run]:
-        return self._trigger.write
-
-    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
-        """Return the error that a run may have been started, with the slot that stays taken."""
-        error = self._trigger.doubt(why, cause, may_repeat)
-        if self._slot is not None and self._queue.group is not None:
-            free = self._queue.to_free(self._slot.record)
-            return error.with_(message=f"{error.message}; its slot stays taken ({free})")
-        return error
-
-    def start(self) -> Run:
-        """Wait for a slot, and start a run in it. Raises as a Trigger does, and RunSkipped."""
+    @contextmanager
+    def held_for(self, trigger: RunTrigger) -> Iterator[None]:
         try:
-            with signals.deferred():
-                while True:
-                    try:
-                        return self._start()
-                    except SlotTakenOver:
-                        self._begin_anew()
+            self._slot = self._take()
+            try:
+                self._queue.count_beside(self._order.deployment_id)
+                yield
+            finally:
+                self._settle(result_of(trigger.write))
         finally:
             self._queue.queued -= 1
 
-    def _start(self) -> Run:
+    def _take(self) -> StoredKey:
+        """Wait for a slot. Raises StoreAway and other QoderErrors, Closed, Signalled."""
+        queue = self._queue
         try:
             with ExitStack() as shown:
                 if threading.current_thread() is threading.main_thread():  # else the wait for the runs shows it
-                    waiting = self._queue.app.progress.waiting(lambda: self._queue.line, leaving="nothing is started")
+                    waiting = queue.app.progress.waiting(lambda: queue.line, leaving="nothing is started")
                     shown.enter_context(waiting)
-                self._slot = played(take_slot(self._claim, self._queue.most, self._taken_over), self._do)
+                slot: StoredKey = played(take_slot(self._claim, queue.most, self._taken_over), self._do)
         except StoreAway as away:
             raise away.with_(message=f"{away.message}; nothing was started") from away
-        try:
-            self._queue.count_beside(self._order.deployment_id)
-            return self._trigger.start()
-        finally:
-            self._settle()
+        return slot
 
-    def _begin_sending(self) -> None:
-        """Note that an attempt is about to be sent. Raises SlotTakenOver, Unavailable, StoreAway if it must not be."""
-        assert self._slot is not None  # the trigger is only started with one
-        if (claim := self._slot).record.state == "claimed":
+    def before_sending(self) -> None:
+        """Note that an attempt is about to be sent, in another slot if ours was taken over. Raises QoderError."""
+        while (claim := self._slot or self._take()).record.state == "claimed":
+            self._slot = claim
             self._slot = played(begin_sending(claim), self._do)
-        if self._slot is None:
-            self._taken_over.append(claim)
-            raise SlotTakenOver("another command took the slot over; nothing was sent")
+            if self._slot is None:
+                self._taken_over.append(claim)
         if not self._steps.is_in_time:
             why = f"it took too long to start a run in a slot of {self._queue.called}; nothing was started"
             raise Unavailable(why, hint="try again")
 
-    def _settle(self) -> None:
+    def _settle(self, result: Started | str) -> None:
         """Note what came of the trigger in its slot, or give the slot back. Raises Signalled."""
         slot, queue = self._slot, self._queue
         if slot is None:
             return
         self._steps.is_sent = True
-        result = NOTHING if slot.record.state == "claimed" else result_of(self.write)
-        is_noted = played(settle(slot, result), self._do).noted
-        if result == UNKNOWN and queue.group is not None:
-            queue.warn(slot.record.key, f"its slot stays taken; if no run was started: {queue.to_free(slot.record)}")
-        elif not is_noted:
+        if slot.record.state == "claimed":
+            result = NOTHING
+        if not played(settle(slot, result), self._do).noted:
             why = "could not be told how the start ended; once no run is going in it"
-            queue.warn(slot.record.key, f"the slot {slot.record.key!r} {why}: {queue.to_free(slot.record)}")
+            words = f"the slot {slot.record.key!r} {why}: {queue.to_free(slot.record)}"
+            queue.say(slot.record.key, words, warns=True)
         if self._steps.signalled is not None:
             raise self._steps.signalled
 

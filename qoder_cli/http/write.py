@@ -250,11 +250,11 @@ class Write(Generic[T]):
     def _begin(self) -> None:
         try:
             self.journal.begin()
-        except (ApiError, Signalled) as error:
+        except BaseException as error:  # nothing was sent
             self._is_sending = False
-            if isinstance(error, Signalled):
-                raise
-            self._give_up(error)
+            if isinstance(error, ApiError):
+                self._give_up(error)
+            raise
 
     def _note_nothing(self) -> None:
         self.journal.did_nothing()

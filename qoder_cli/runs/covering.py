@@ -6,51 +6,38 @@ run: should this command die, that one tells which run it is. A key that somebod
 
 import shlex
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from qoder_cli.app import App
-from qoder_cli.base import signals
-from qoder_cli.base.model import Run
 from qoder_cli.base.words import few
 from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 from qoder_cli.keys.opening import shared_store
 from qoder_cli.keys.protocol import SendTrigger, Started, Watch, settle, start_once
 from qoder_cli.keys.record import KeyRecord, KeyStore, StoredKey
 from qoder_cli.runs.steps import StoreSteps, played, result_of
-from qoder_cli.runs.trigger import AnyTrigger, Order
+from qoder_cli.runs.trigger import Hold, Order, RunTrigger
 
 _LISTED = 3  # keys that a warning names
 
 
-class CoveringTrigger:
-    """A trigger that covers other keys, too: in the store that machines share, if there is one."""
+class CoveredKeys(Hold):
+    """The other keys that a trigger covers: in the store that machines share, if there is one."""
 
-    def __init__(self, app: App, order: Order, trigger: AnyTrigger) -> None:
+    def __init__(self, app: App, order: Order) -> None:
         self._app = app
         self._order = order
-        self._keys = None if app.settings.keys is None else shared_store(app)
-        self._trigger = trigger
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._covered: list[tuple[StoreSteps, StoredKey]] = []
-        self.write = trigger.write
-        self.doubt = trigger.doubt
 
-    @property
-    def run(self) -> Run | None:
-        return self._trigger.run
-
-    def start(self) -> Run:
-        """Start the run, and note it under each key. Raises as a Trigger does."""
-        result: Started | None = None
-        with signals.deferred():
-            try:
-                if self._keys is not None:
-                    self._cover(self._keys)
-                run = self._trigger.start()
-                result = Started(run.id, run.adopted)
-            finally:
-                self._settle(result or result_of(self.write))
-            return run
+    @contextmanager
+    def held_for(self, trigger: RunTrigger) -> Iterator[None]:
+        try:
+            if self._app.settings.keys is not None:
+                self._cover(shared_store(self._app))
+            yield
+        finally:
+            self._settle(result_of(trigger.write, trigger.answer))
 
     def _cover(self, keys: KeyStore) -> None:
         """Take each key, up to where a run would be started under it. Raises QoderError, Signalled."""
@@ -75,7 +62,7 @@ class CoveringTrigger:
     def _settle(self, result: Started | str) -> None:
         """Write down under each key what is known of the run. Raises Signalled."""
         local, settings = self._app.store, self._app.settings
-        if self._keys is None and isinstance(result, Started):
+        if settings.keys is None and isinstance(result, Started):
             for key in self._order.covers:
                 at, ahead = self._app.clock.now(), self._app.client.server_ahead
                 where = {"profile": settings.profile, "host": settings.host, "deployment": self._order.deployment_id}

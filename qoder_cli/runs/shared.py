@@ -1,7 +1,6 @@
 """One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
 
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain, repeat
 from typing import Any
@@ -22,7 +21,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, verdict
 from qoder_cli.base.times import span
 from qoder_cli.http.answers import Answer
-from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.http.pace import Closed
 from qoder_cli.keys import protocol
 from qoder_cli.keys.protocol import LOOKS, KeyVerdict, Started, Step, start_once
 from qoder_cli.keys.record import KeyRecord, KeyStore, StoreAway, StoredKey, name_of
@@ -35,26 +34,14 @@ from qoder_cli.runs.trigger import Order, RunTrigger
 class SharedTrigger(RunTrigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
-    def __init__(
-        self,
-        app: App,
-        order: Order,
-        keys: KeyStore,
-        *,
-        pace: Pace | None = None,
-        on_sending: Callable[[], None] = lambda: None,
-        on_known: Callable[[Run], None] = lambda run: None,
-        before_sending: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, app: App, order: Order, keys: KeyStore, **how: Any) -> None:
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
         self._claim = KeyRecord(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
-        others = others_in(keys, self._claim, app.clock)
-        how: dict[str, Any] = {"on_sending": on_sending, "on_known": on_known, "before_sending": before_sending}
-        super().__init__(app, order, pace=pace, others=others, **how)
+        super().__init__(app, order, others=others_in(keys, self._claim, app.clock), **how)
         self._steps = StoreSteps(app, keys)
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted

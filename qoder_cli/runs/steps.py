@@ -35,8 +35,10 @@ def played(steps: Generator[Any, Any, Any], do: Callable[[Any], Any], answer: An
         return ended.value
 
 
-def result_of(write: Write[Run]) -> Started | str:
-    """Return what is known of a trigger that was sent, or was not: its run, NOTHING or UNKNOWN."""
+def result_of(write: Write[Run], answer: Run | None = None) -> Started | str:
+    """Return what is known of a trigger: its run, or that of the `answer`, NOTHING or UNKNOWN."""
+    if answer is not None:
+        return Started(answer.id, answer.adopted)
     if write.result is not None:
         return Started(write.result.value.id, write.result.value.adopted)
     return UNKNOWN if write.may_have_acted else NOTHING

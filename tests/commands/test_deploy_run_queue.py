@@ -150,7 +150,7 @@ def test_deploy_run_takes_the_one_run_of_a_killed_command_for_its_slot(machines:
 def test_deploy_run_that_exits_9_keeps_its_slot_and_names_it(machines: Machines) -> None:
     ran = machines.machine("a", "trigger:drop-after")(*ONE, "--on-lost", "fail", "--json")
     assert ran.code == 9
-    assert "its slot stays taken; if no run was started: qoder key free 'slot repo 1'" in ran.err
+    assert "its slot stays taken (qoder key free 'slot repo 1'" in ran.error["message"]
     waits = machines.machine("b")(*ONE, "--queue-timeout", "1m")
     assert (waits.code, len(machines.runs)) == (3, 1)
     assert machines.machine("b")("key", "free", "slot repo 1", "--yes").code == 0

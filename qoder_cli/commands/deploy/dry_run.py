@@ -16,18 +16,8 @@ from qoder_cli.runs.trigger import Order
 if TYPE_CHECKING:
     from qoder_cli.fleet.queue import Queue
 
-_FIELDS = (
-    "dry_run",
-    "method",
-    "url",
-    "idempotency_key",
-    "token_from",
-    "profile",
-    "body",
-    "deployment",
-    "at_most",
-    "group",
-)
+_REQUEST = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
+_FIELDS = (*_REQUEST, "error", "at_most", "group")
 
 
 class DryRun(TypedDict):
@@ -124,7 +114,7 @@ def _shown(
         "at_most": queue.most if queue else None,
         "group": queue.group if queue else None,
     }
-    fields: Fields = {**request, "body": "{}", "error": status}
+    fields: Fields = {**dict.fromkeys(_FIELDS), **request, "body": "{}", "error": status}
     if item.error is not None:
         request["error"] = item.error.as_json()
     return fields, {**request, **item.item} if as_list else dict(request)

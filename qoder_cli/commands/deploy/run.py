@@ -190,7 +190,7 @@ def _started(app: App, order: "Order", wanted: "Wanted | None", queue: "Queue | 
     if queue is None:
         return start_one(app, order, wanted)
     try:
-        ended = start_one(app, order, wanted, made_by=queue.trigger_for)
+        ended = start_one(app, order, wanted, hold=queue.slot_for(order))
         if ended.found is not None and not is_going(ended.found):
             queue.is_over(ended.found.id)
         return ended
