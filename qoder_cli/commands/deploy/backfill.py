@@ -120,46 +120,32 @@ def _missed(night: "Night", deployment: Deployment) -> tuple[list[float], list[s
 
 def _orders(app: App, night: "Night", *, once: bool) -> "Iterator[tuple[str, Order | QoderError]]":
     """Yield what is to be started for missed fires, and an error for what cannot be, or cannot be told; each named."""
-    from qoder_cli.history.missed import fire_key, made_up
-
-    missed = [(each, *_missed(night, each)) for each in night.deployments.values()]
-    made = made_up(app, [fire_key(each.id, due) for each, times, _ in missed for due in times])
-    for deployment, times, doubts in missed:
-        fires = {fire_key(deployment.id, due): due for due in times}
-        yield from _orders_of(app, night, deployment, fires, doubts, made, once=once)
-
-
-def _orders_of(
-    app: App,
-    night: "Night",
-    deployment: Deployment,
-    fires: dict[str, float],
-    doubts: list[str],
-    made: dict[str, str],
-    *,
-    once: bool,
-) -> "Iterator[tuple[str, Order | QoderError]]":
-    """Yield the same of one deployment: its missed `fires` are by key, as are the runs that are `made` already."""
     from qoder_cli.deployments.lookup import refusal_of
+    from qoder_cli.history.missed import fire_key, made_up
     from qoder_cli.runs.trigger import Order
 
-    called, created, latest = deployment.name or deployment.id, created_at(deployment.raw), night.now - OVERDUE
-    if created is not None and created > night.since:
-        app.progress.note(f"{called} exists since {utc_text(created)}: nothing was due before")
-    young = [key for key, due in fires.items() if due > latest]
-    before = [key for key, due in fires.items() if due <= latest and key in made]
-    keys = [key for key, due in fires.items() if due <= latest and key not in made]
-    for some, words in ((young, "may still come"), (before, "made up before"), (keys, "missed")):
-        if some:
-            due = few([utc_text(fires[key]) for key in some], _LISTED)
-            app.progress.note(f"{called}: {counted(len(some), 'fire')} {words}: {due}")
-    refused = refusal_of(deployment, app)
-    if refused is not None and (keys or doubts):
-        yield called, refused.with_(message=f"{refused.message}; none of its missed fires is made up")
-        return
-    if once and keys:
-        yield keys[-1], Order(deployment.id, keys[-1], typed=keys[-1], covers=tuple(keys[:-1]))
-    elif keys:
-        yield from ((key, Order(deployment.id, key, typed=key)) for key in keys)
-    for doubt in doubts:
-        yield called, NoResponse(f"cannot tell what {called} missed: {doubt}", hint="see qoder report")
+    missed = {id: _missed(night, deployment) for id, deployment in night.deployments.items()}
+    made = made_up(app, [fire_key(id, due) for id, (times, _) in missed.items() for due in times])
+    for id, (times, doubts) in missed.items():
+        deployment, fires = night.deployments[id], {fire_key(id, due): due for due in times}
+        called, created = deployment.name or id, created_at(deployment.raw)
+        if created is not None and created > night.since:
+            app.progress.note(f"{called} exists since {utc_text(created)}: nothing was due before")
+        young = [key for key, due in fires.items() if due > night.now - OVERDUE]
+        overdue = [key for key, due in fires.items() if due <= night.now - OVERDUE]
+        before = [key for key in overdue if key in made]
+        keys = [key for key in overdue if key not in made]
+        for some, words in ((young, "may still come"), (before, "made up before"), (keys, "missed")):
+            if some:
+                due = few([utc_text(fires[key]) for key in some], _LISTED)
+                app.progress.note(f"{called}: {counted(len(some), 'fire')} {words}: {due}")
+        refused = refusal_of(deployment, app)
+        if refused is not None and (keys or doubts):
+            yield called, refused.with_(message=f"{refused.message}; none of its missed fires is made up")
+            continue
+        if once and keys:
+            yield keys[-1], Order(id, keys[-1], typed=keys[-1], covers=tuple(keys[:-1]))
+        elif keys:
+            yield from ((key, Order(id, key, typed=key)) for key in keys)
+        for doubt in doubts:
+            yield called, NoResponse(f"cannot tell what {called} missed: {doubt}", hint="see qoder report")
