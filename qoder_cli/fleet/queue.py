@@ -16,7 +16,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
-from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, RunSkipped, Unavailable
+from qoder_cli.base.errors import ApiError, AuthError, NotFound, OutcomeUnknown, QoderError, RunSkipped, Unavailable
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Deadline, Limits, span
@@ -240,7 +240,7 @@ class Queue:
 
     def _read_holders(self) -> None:
         """Read the runs that hold slots, once a second. Only an ending, or the API's own 404 for 30 s, is proof."""
-        clock, troubles = self.app.clock, list[ApiError]()
+        clock, troubles, is_heard = self.app.clock, list[ApiError](), False
         ids = {stored.record.run for stored, _ in list(self._slots.values())} - self._over
         for id in filter(None, ids - self._holders.keys()):
             self._holders[id] = PolledRun(Observer(self.app.client, id, is_fresh=lambda _: True))
@@ -252,6 +252,9 @@ class Queue:
         try:
             for polled, error, *_ in self._reader.read(list(self._holders.values()), troubles, signals.has_come):
                 polled.heard(error, clock.monotonic())
+                is_heard = True
+                if error is not None:
+                    troubles.append(error)
                 if polled.observer.ended or (polled.is_over and isinstance(error, NotFound) and error.enveloped):
                     self.is_over(polled.observer.run_id)
                 elif polled.is_over:  # lost from sight: it may go on, and is read anew
@@ -260,9 +263,13 @@ class Queue:
             return
         except ApiError as error:
             troubles.append(error)
+        if lost := next((error for error in troubles if error.is_logged_out), None):
+            raise lost  # it would wait for ever
         self._read_at += max((error.asked_pause for error in troubles), default=0.0)
-        why = troubles[0].message.rstrip(".") if troubles else ""
-        self.say("holders", why and f"the runs that hold slots cannot be read: {why}")
+        if troubles:
+            self.say("holders", f"the runs that hold slots cannot be read: {troubles[0].message.rstrip('.')}")
+        elif is_heard:
+            self.say("holders", "")
 
     def count_beside(self, deployment_id: str) -> None:
         """Say how many sessions of the group's deployments are at work that hold no slot: they are not prevented."""
@@ -332,8 +339,8 @@ class HeldSlot(Hold):
                     waiting = queue.app.progress.waiting(lambda: queue.line, leaving="nothing is started")
                     shown.enter_context(waiting)
                 slot: StoredKey = played(take_slot(self._claim, queue.most, self._taken_over), self._do)
-        except StoreAway as away:
-            raise away.with_(message=f"{away.message}; nothing was started") from away
+        except (StoreAway, AuthError) as error:
+            raise error.with_(message=f"{error.message.rstrip('.')}; nothing was started") from error
         return slot
 
     def before_sending(self) -> None:
