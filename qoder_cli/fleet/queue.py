@@ -103,6 +103,7 @@ class Queue:
     _pace: Pace | None = field(default=None, init=False)  # of the triggers: once it is closed, nobody waits any more
     _slots: dict[str, tuple[StoredKey, float]] = field(default_factory=dict, init=False)  # by name, and since when
     _looked_at: float = field(default=-inf, init=False)
+    _away_since: float = field(default=inf, init=False)  # since when the store cannot be used
     _began: float | None = field(default=None, init=False)
     _holders: dict[str, PolledRun] = field(default_factory=dict, init=False)  # runs that hold slots, by id
     _read_at: float = field(default=-inf, init=False)  # when they were read; later where the server asked for a pause
@@ -189,14 +190,17 @@ class Queue:
     def patiently(self, ask: Callable[[], Any]) -> Any:
         """Return what the store answers. One that has answered before may be away for a minute. Raises QoderError."""
         clock = self.app.clock
-        began = clock.monotonic()
         while True:
             try:
-                return ask()
+                answer = ask()
             except StoreAway as away:
-                if self._looked_at == -inf or clock.monotonic() - began > _AWAY_FOR:
+                self._away_since = min(self._away_since, clock.monotonic())
+                if self._looked_at == -inf or clock.monotonic() - self._away_since > _AWAY_FOR:
                     raise
                 self.say("store", f"{away.message}; still waiting")
+            else:
+                self._away_since = inf
+                return answer
             clock.sleep(LOOK_EVERY)
             self._heed()
 

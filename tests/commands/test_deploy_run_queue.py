@@ -230,6 +230,24 @@ def test_deploy_run_starts_nothing_once_the_store_is_gone(machines: Machines) ->
     assert 60 < machines.clock.time - began - 30 < 80
 
 
+def test_deploy_run_of_several_waits_once_for_a_store_that_is_gone(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
+    hurried(machines)
+    began = machines.clock.now()
+
+    def gone(request: httpx.Request, answer: Any) -> httpx.Response:
+        if "/memory_stores" in request.url.path and machines.clock.now() > began + 10:
+            raise httpx.ConnectError("refused", request=request)
+        response: httpx.Response = answer()
+        return response
+
+    words = ("deploy", "run", *["dep_demo"] * 5, "--allow-duplicates", *ONE[3:], "--json")
+    ran = machines.machine("b", lie=gone)(*words)
+    assert (ran.code, [run["exit_code"] for run in ran.json], machines.triggers) == (7, [7] * 5, 1)
+    assert machines.clock.now() - began < 180
+
+
 def test_deploy_run_frees_the_slot_of_a_session_that_was_deleted(machines: Machines) -> None:
     held = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json
     ran = machines.machine("b")(*ONE, "--queue-timeout", "1m")
