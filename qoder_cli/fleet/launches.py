@@ -1,6 +1,6 @@
 """Start several runs in parallel, each as `trigger` does, and report each result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -16,7 +16,7 @@ from qoder_cli.runs.ending import Ended, accepted_error
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.starting import trigger_for
-from qoder_cli.runs.trigger import AnyTrigger, Order
+from qoder_cli.runs.trigger import Order, RunTrigger
 from qoder_cli.runs.wait import PolledRun, Wait
 
 Orders = Sequence[Order | QoderError]
@@ -36,11 +36,10 @@ class Launches:
         self._conductor = conductor
         self._wait = wait
         inbox = wait.streams.inbox
-        self._made_by: Callable[..., AnyTrigger] = plan.queue.trigger_for if plan.queue else trigger_for
         at_a_time = 1 if plan.queue else plan.parallel  # a queue keeps the order in which they were typed
         self._pool = Pool(self._launch, self._accept, at_a_time=at_a_time, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
-        self._under_way: dict[int, AnyTrigger] = {}
+        self._under_way: dict[int, RunTrigger] = {}
         self._results: dict[int, Launched] = {}
         self._said: set[int] = set()
 
@@ -66,8 +65,6 @@ class Launches:
             self._say(number, polled.run)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)
-            if self._plan.queue:
-                self._plan.queue.watch(polled)
             self._wait.add(polled)
         else:
             self._conductor.put(number, item)
@@ -101,7 +98,9 @@ class Launches:
         def on_known(run: Run) -> None:
             self._wait.streams.inbox.put(partial(self._say, number, run))
 
-        trigger = self._under_way[number] = self._made_by(self._app, order, pace=self._pace, on_known=on_known)
+        hold = self._plan.queue.slot_for(order, self._pace) if self._plan.queue else None
+        trigger = trigger_for(self._app, order, pace=self._pace, on_known=on_known, hold=hold)
+        self._under_way[number] = trigger
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
                 item = Ended(typed, going, already_going(going, self._app))

@@ -62,6 +62,8 @@ def run_many(
     if any(isinstance(order, Order) for order in orders):
         app.progress.note(f"starting runs of {', '.join(words)}{app.client.settings.whereabouts}")
     app.tracked.awaits = plan.wait
+    if plan.queue:
+        plan.queue.queued = sum(isinstance(order, Order) for order in orders)
     restart = partial(_restart, app, orders) if again is None else lambda numbers: list(again) if numbers else []
     conductor = Conductor(app, typed, plan, restart=restart)
     enough, queue = conductor.is_enough, plan.queue
@@ -73,8 +75,8 @@ def run_many(
                 conductor.put(number, Ended("", None, order))
         if not conductor.is_enough():
             fleet.until_reported([], launches)
-        if queue:
-            queue.close()
+    if queue:
+        queue.close()
     return conductor
 
 

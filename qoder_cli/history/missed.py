@@ -1,7 +1,6 @@
 """Fires of which no run came, and the keys under which they are made up: the same whoever does it, wherever."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from qoder_cli.app import App
 from qoder_cli.base.times import utc_text
@@ -9,7 +8,7 @@ from qoder_cli.base.times import utc_text
 
 def fire_key(deployment_id: str, due: float) -> str:
     """Return the idempotency key of the run that makes up a fire, which was due at a time in unix seconds."""
-    return f"fire-{deployment_id}-{utc_text(datetime.fromtimestamp(due, UTC))}"
+    return f"fire-{deployment_id}-{utc_text(due)}"
 
 
 def made_up(app: App, keys: Iterable[str]) -> dict[str, str]:

@@ -250,9 +250,11 @@ class Write(Generic[T]):
     def _begin(self) -> None:
         try:
             self.journal.begin()
-        except ApiError as error:
+        except BaseException as error:  # nothing was sent
             self._is_sending = False
-            self._give_up(error)
+            if isinstance(error, ApiError):
+                self._give_up(error)
+            raise
 
     def _note_nothing(self) -> None:
         self.journal.did_nothing()

@@ -125,7 +125,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
             tries += 1
             continue
-        if there.deployment != mine.deployment or there.group:
+        if there.deployment != mine.deployment:
             return KeyVerdict("other", stored)
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(stored)):
@@ -157,8 +157,12 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
 
 
 def trigger_once(stored: StoredKey) -> Steps:
-    """Start a run, and write down what is known of it: of a key, or of a slot."""
-    result = yield SendTrigger(stored)
+    """Start a run, and write down what is known of it."""
+    return (yield from settle(stored, (yield SendTrigger(stored))))
+
+
+def settle(stored: StoredKey, result: Started | str) -> Steps:
+    """Write down what is known of a trigger, under its key or in its slot: a run, NOTHING or UNKNOWN."""
     if isinstance(result, Started):
         return (yield from _note(stored, result))
     if result == NOTHING:
@@ -189,17 +193,19 @@ def _note(stored: StoredKey, run: Started) -> Steps:
 
 
 def give_back(stored: StoredKey) -> Steps:
-    """Free the key, or the slot, of a trigger that certainly started nothing."""
-    unused = stored.record.unused
+    """Free a key or a slot of ours in which certainly nothing was started, whichever of our writes was done last."""
+    now = stored
     for _ in range(_LAST_TRIES):
-        if (yield Free(stored) if unused is None else Move(stored, unused)):
+        unused = now.record.unused
+        if (yield Free(now) if unused is None else Move(now, unused)):
             return KeyVerdict("triggered")
         read = yield Read()
         if read == UNREAD:
             break
-        if read != stored:
+        if read is None or read.record.owner != stored.record.owner or read.record.state not in ("claimed", "sending"):
             return KeyVerdict("triggered")
-    return KeyVerdict("triggered", stored, noted=False)
+        now = read
+    return KeyVerdict("triggered", now, noted=False)
 
 
 def noting(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:

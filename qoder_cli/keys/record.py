@@ -64,8 +64,7 @@ class KeyRecord(NamedTuple):
     @property
     def number(self) -> int:
         """The number of a slot."""
-        slot = _SLOT.fullmatch(self.key)
-        return int(slot[2]) if slot else 0
+        return int(self.key.rpartition(" ")[2])
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -187,6 +186,11 @@ def name_of(host: str, workspace: str | None, key: str) -> str:
     if slot := _SLOT.fullmatch(key):
         key, number = slot[1], f"-{slot[2]}"
     return sha256("\0".join((host, workspace or "", key)).encode()).hexdigest() + number
+
+
+def is_slot(key: str) -> bool:
+    """Return whether a key is what a slot of a queue is called."""
+    return _SLOT.fullmatch(key) is not None
 
 
 def found_of(id: str, content: str, *, where: str) -> StoredKey:

@@ -1,28 +1,25 @@
 """The protocol of a queue: at most so many runs at once, of those that the commands of a group started.
 
 A group has slots, numbered from 1, each kept as a key is (`record`), in the same states. A command that may have N runs
-at once takes one of the slots 1 to N that is nobody's, each by compare-and-set: so commands with the same N cannot have
-more. Besides it counts all slots of the group, for others may have a larger N; two that look at once may go over the
+at once takes one of the slots 1 to N that nobody holds, by compare-and-set: so commands with the same N cannot have
+more. Besides it counts all slots that are held, for others may have a larger N; two that look at once may go over the
 smaller one then. What follows is the protocol of a key: sending, the trigger, once, and what is known of it.
 
-    claimed   nothing was sent: unchanged for 10 s it is freed, and its owner's next step is refused
-    sending   a run may have been started: never freed by time. Unchanged for 180 s its one run may be adopted
-    started   freed once its run has ended, or is deleted
+    claimed   nothing was sent: who finds it unchanged for 10 s may take it, and its owner's next step is refused
+    sending   a run may have been started: never taken. Unchanged for 180 s its one run may be adopted
+    started   taken once its run has ended, or is deleted
 
 As `protocol` this has no store, clock or network. `tests/unit/test_slots.py` explores every history of a few commands.
 """
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Any, NamedTuple
 
 from qoder_cli.keys.protocol import (
     ABANDONED,
     MOST_TRIES,
     STALE_CLAIM,
-    UNREAD,
-    Free,
-    KeyVerdict,
     LookForRun,
     Move,
     Read,
@@ -30,42 +27,51 @@ from qoder_cli.keys.protocol import (
     Step,
     Take,
     noting,
-    trigger_once,
 )
 from qoder_cli.keys.record import KeyRecord, StoredKey, name_of
 
-_LAST_TRIES = 3
 GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
-class SlotSeen(NamedTuple):
-    """A slot, for how many seconds of our own it was seen unchanged, and whether its run is over for certain."""
+class Slot(NamedTuple):
+    """A slot as it was read, the seconds of our own that it was seen so, and whether its run is over for certain."""
 
-    found: StoredKey
+    stored: StoredKey
     unchanged: float = 0.0
     is_over: bool = False
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a run may be going in it, or may be about to be started."""
+        match self.stored.record.state:
+            case "free":
+                return False
+            case "claimed":
+                return self.unchanged < STALE_CLAIM
+            case "started":
+                return not self.is_over
+        return True
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its owner, who may have started a run, is not heard of any more."""
+        return self.stored.record.state == "sending" and self.unchanged >= ABANDONED
+
+    def used_again(self, claim: KeyRecord) -> KeyRecord:
+        """Return a claim of this slot, which nobody holds."""
+        record = self.stored.record
+        return (record.emptied if record.state == "started" else record).used_again(claim)
+
 
 class LookAround(NamedTuple):
-    """Read the slots of the group. Result: a SlotSeen for each that is kept."""
+    """Read the slots of the group. Result: a Slot for each that is kept."""
 
 
 class Wait(NamedTuple):
     """No slot is free: wait a moment. Result: None."""
 
 
-class Ready(NamedTuple):
-    """A slot is ours. Result: whether the trigger is about to be sent; otherwise the slot is given back."""
-
-    found: StoredKey
-
-
-class TakenOver(NamedTuple):
-    """Another held our claim for abandoned: nothing may be sent. Result: None; then the command queues again."""
-
-
-QueueStep = Step | LookAround | Wait | Ready | TakenOver
-QueueSteps = Generator[QueueStep, Any, Any]
+QueueStep = Step | LookAround | Wait
 
 
 def slot_key(group: str, number: int) -> str:
@@ -78,107 +84,53 @@ def slots_named(host: str, workspace: str | None, group: str) -> str:
     return name_of(host, workspace, slot_key(group, 1)).removesuffix("1")
 
 
-def through_queue(mine: KeyRecord, most: int, *, most_tries: int = MOST_TRIES) -> Generator[QueueStep, Any, KeyVerdict]:
-    """Yield the steps by which a command gets one of `most` slots, starts a run in it, and notes that.
+def take_slot(
+    mine: KeyRecord, most: int, taken_over: Collection[StoredKey] = ()
+) -> Generator[QueueStep, Any, StoredKey]:
+    """Yield the steps by which a command gets one of `most` slots, and return it, claimed or already `sending`.
 
-    `mine` is a claim of this command, of any slot of the group: its owner has no other slot.
+    `mine` is a claim of any slot of the group; `taken_over` are claims of its owner that others took. Another slot of
+    that owner is one for which a write of this command was done though it seemed lost.
     """
-    looked = set[StoredKey]()
+    looked_for = set[StoredKey]()
     while True:
-        claim = yield from _take(mine, most, looked)
-        if not (yield Ready(claim)):
-            return (yield from withdraw(claim))
-        sending = yield from _begin(claim, most_tries)
-        if sending is not None:
-            return (yield from trigger_once(sending))
-        looked.add(claim)
-        yield TakenOver()
-
-
-def withdraw(claim: StoredKey) -> Generator[QueueStep, Any, KeyVerdict]:
-    """Give a slot back in which nothing was sent, whichever of its writes was done."""
-    found = claim
-    for _ in range(_LAST_TRIES):
-        unused = found.record.unused
-        if (yield Free(found) if unused is None else Move(found, unused)):
-            return KeyVerdict("triggered")
-        read = yield Read()
-        if read == UNREAD:
-            break
-        if not _is_ours(read, claim.record):
-            return KeyVerdict("triggered")
-        found = read
-    return KeyVerdict("triggered", found, noted=False)
-
-
-def _take(mine: KeyRecord, most: int, looked: set[StoredKey]) -> Generator[QueueStep, Any, StoredKey]:
-    """Take a slot, and free those of others that are free for certain. `looked`: what is not to be looked at again."""
-    while True:
-        slots: Sequence[SlotSeen] = yield LookAround()
+        slots: Sequence[Slot] = yield LookAround()
         for slot in slots:
-            # A lost write of ours was done after all. Nothing was sent yet: only the last step of a command does so.
-            if _is_ours(slot.found, mine) and slot.found not in looked:
-                return slot.found
-        free, held = dict[int, StoredKey](), set[int]()
-        for slot in slots:
-            there = yield from _freed(slot)
-            if there is not None and there.record.state == "free":
-                free[there.record.number] = there
-            elif there is not None:
-                held.add(there.record.number)
-                yield from _look(slot, mine, looked)
+            if is_of(mine, slot.stored) and slot.stored not in taken_over:
+                return slot.stored
+            if slot.is_abandoned and slot.stored not in looked_for:
+                looked_for.add(slot.stored)
+                run = yield LookForRun(slot.stored)
+                if isinstance(run, Started):
+                    yield Move(slot.stored, noting(slot.stored.record, mine.owner, run))
+        by_number = {slot.stored.record.number: slot for slot in slots}
+        held = {number for number, slot in by_number.items() if slot.is_held}
         for number in range(1, most + 1):
             if len(held) >= most:
                 break
             if number in held:
                 continue
             claim = mine._replace(key=slot_key(mine.group, number))
-            found: StoredKey | None
-            if before := free.get(number):
-                found = (yield Move(before, before.record.used_again(claim))) or (yield Read())
-            else:
-                found = (yield Take(claim)) or (yield Read())
-            if found is not None and _is_ours(found, mine):
-                return found
+            write = Move(there.stored, there.used_again(claim)) if (there := by_number.get(number)) else Take(claim)
+            stored: StoredKey | None = (yield write) or (yield Read())
+            if stored is not None and is_of(mine, stored):
+                return stored
             held.add(number)
         yield Wait()
 
 
-def _is_ours(found: StoredKey | None, mine: KeyRecord) -> bool:
-    return found is not None and found.record.owner == mine.owner and found.record.state in ("claimed", "sending")
-
-
-def _freed(slot: SlotSeen) -> Generator[QueueStep, Any, StoredKey | None]:
-    """Free the slot of another, if that is proved to be right. Return what is there then."""
-    record, after = slot.found.record, slot.found.record.unused
-    if record.group and record.state == "started" and slot.is_over:
-        after = record.emptied
-    elif not record.group or record.state != "claimed" or slot.unchanged < STALE_CLAIM:
-        return slot.found
-    if after is None:
-        return None if (yield Free(slot.found)) else slot.found
-    freed: StoredKey | None = yield Move(slot.found, after)
-    return freed or slot.found
-
-
-def _look(slot: SlotSeen, mine: KeyRecord, looked: set[StoredKey]) -> QueueSteps:
-    """Look, once, for the run of a slot whose owner is not heard of."""
-    record = slot.found.record
-    if record.group and record.state == "sending" and slot.unchanged >= ABANDONED and slot.found not in looked:
-        looked.add(slot.found)
-        run = yield LookForRun(slot.found)
-        if isinstance(run, Started):
-            yield Move(slot.found, noting(record, mine.owner, run))
-
-
-def _begin(claim: StoredKey, most_tries: int) -> Generator[QueueStep, Any, StoredKey | None]:
-    """Note, right before the trigger, that it is sent. Return None if the slot is another's by now."""
-    found = claim
+def begin_sending(claim: StoredKey, most_tries: int = MOST_TRIES) -> Generator[Step, Any, StoredKey | None]:
+    """Note, right before the trigger, that it is sent. Return the slot; None if another took it meanwhile."""
+    stored: StoredKey | None = claim
     for _ in range(most_tries):
-        if found.record.state == "sending":
-            return found
-        moved = (yield Move(found, found.record._replace(state="sending"))) or (yield Read())
-        if moved is None or not _is_ours(moved, claim.record):
+        if stored is None or not is_of(claim.record, stored):
             return None
-        found = moved
+        if stored.record.state == "sending":
+            return stored
+        stored = (yield Move(stored, stored.record._replace(state="sending"))) or (yield Read())
     return None
+
+
+def is_of(mine: KeyRecord, stored: StoredKey) -> bool:
+    """Return whether a slot is one in which the owner of a claim has not started anything yet."""
+    return stored.record.owner == mine.owner and stored.record.state in ("claimed", "sending")

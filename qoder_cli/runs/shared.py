@@ -1,7 +1,6 @@
 """One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
 
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain, repeat
 from typing import Any
@@ -20,55 +19,30 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, verdict
-from qoder_cli.base.times import Instant, span, utc_text
+from qoder_cli.base.times import span
 from qoder_cli.http.answers import Answer
-from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.http.pace import Closed
 from qoder_cli.keys import protocol
-from qoder_cli.keys.protocol import (
-    LOOKS,
-    NOTHING,
-    RETRIES,
-    SEND_WITHIN,
-    UNKNOWN,
-    UNREAD,
-    KeyVerdict,
-    Started,
-    Step,
-    start_once,
-)
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of
+from qoder_cli.keys.protocol import LOOKS, KeyVerdict, Started, Step, start_once
+from qoder_cli.keys.record import KeyRecord, KeyStore, StoreAway, StoredKey, name_of
 from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
+from qoder_cli.runs.steps import StoreSteps, played, result_of, server_ahead
 from qoder_cli.runs.trigger import Order, RunTrigger
 
 
 class SharedTrigger(RunTrigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
-    def __init__(
-        self,
-        app: App,
-        order: Order,
-        keys: KeyStore,
-        *,
-        pace: Pace | None = None,
-        on_sending: Callable[[], None] = lambda: None,
-        on_known: Callable[[Run], None] = lambda run: None,
-        before_sending: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, app: App, order: Order, keys: KeyStore, **how: Any) -> None:
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
         self._claim = KeyRecord(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
-        others = others_in(keys, self._claim, app.clock)
-        how: dict[str, Any] = {"on_sending": on_sending, "on_known": on_known, "before_sending": before_sending}
-        super().__init__(app, order, pace=pace, others=others, **how)
-        self._refused = 0  # writes that the store did not do, or that were lost
-        self._sending_since: Instant | None = None
-        self._triggered = False
-        self._is_stopped = False  # by a signal, while the store took note of the trigger
+        super().__init__(app, order, others=others_in(keys, self._claim, app.clock), **how)
+        self._steps = StoreSteps(app, keys)
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
         self._before: tuple[str, ...] = ()  # earlier runs under the key
@@ -83,28 +57,19 @@ class SharedTrigger(RunTrigger):
         client = self._app.client
         client.prepare("POST", f"/deployments/{segment(self._order.deployment_id)}/run")  # is writing forbidden?
         steps = start_once(self._claim, until_completed=self._order.until_completed)
-        answer: Any = None
         try:
-            while True:
-                answer = self._do(steps.send(answer))
-        except StopIteration as ended:
-            return self._run_of(ended.value)
+            ended = played(steps, self._do)
         except (QoderError, Signalled, Closed) as error:
-            if self._triggered:
+            if self._steps.is_sent:
                 raise
-            if self._unused_claim is not None:
-                with suppress(QoderError, Lost):
-                    self._let_go(self._unused_claim)
+            if (claim := self._unused_claim) is not None:
+                unused = claim.record.unused
+                with suppress(QoderError):
+                    self._steps.do(protocol.Free(claim) if unused is None else protocol.Move(claim, unused))
             if isinstance(error, StoreAway):
                 raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
-
-    def _let_go(self, claim: StoredKey) -> None:
-        unused = claim.record.unused
-        if unused is None:
-            self._keys.free(claim)
-        else:
-            self._keys.move(claim, unused)
+        return self._run_of(ended)
 
     def _do(self, step: Step) -> Any:
         match step:
@@ -117,40 +82,12 @@ class SharedTrigger(RunTrigger):
                 return self._look(stored)
             case protocol.HasFailed(stored):
                 return verdict(fill_status(self._reread(self._entry_of(stored.record)))) is Exit.RUN_FAILED
-        if not self._triggered:
-            return self._ask(step)
-        unanswered = UNREAD if isinstance(step, protocol.Read) else None
-        if self._is_stopped:
-            return unanswered
-        try:
-            return self._ask(step)
-        except Signalled as signalled:  # the run stands: `_run_of` raises this
-            self._is_stopped = True
-            self._failure = self._failure or signalled
-        except QoderError as error:  # the run stands, whatever becomes of the store
-            self._app.client.progress.note(error.message)
-        return unanswered
-
-    def _ask(self, step: Step) -> Any:
-        """Do one reading or writing of the store. A lost write counts as a refused one: both are read back."""
-        if isinstance(step, protocol.Read):
-            return self._keys.read(self._claim.name)
-        if self._refused:
-            self._app.client.clock.sleep(RETRIES[min(self._refused, len(RETRIES)) - 1])
-        done: StoredKey | bool | None = None
-        with suppress(Lost):
-            match step:
-                case protocol.Take(record):
-                    done = self._unused_claim = self._keys.take(self._stamped(record))
-                    if done:  # until now an earlier try to send could still be done, however late
-                        self._sending_since = None
-                case protocol.Move(stored, record):
-                    done = self._move(stored, record)
-                case protocol.Free(stored):
-                    done = self._keys.free(stored)
-        if not done:
-            self._refused += 1
-        return done
+            case protocol.Take():
+                self._unused_claim = self._steps.do(step)
+                return self._unused_claim
+            case protocol.Move(stored, record):
+                return self._move(stored, record)
+        return self._steps.do(step)
 
     def _move(self, stored: StoredKey, record: KeyRecord) -> StoredKey | None:
         store, host = self._app.store, self._claim.host
@@ -159,22 +96,14 @@ class SharedTrigger(RunTrigger):
             if any(entry.run in earlier for entry in store.of_key(self._key, host=host)):
                 store.free_key(self._key, host=host)
             if (run := self._started_before()) is not None:  # what this machine knows of the key, from before
-                started = record._replace(state="started", run=run.id, adopted=run.adopted)
-                return self._keys.move(stored, self._stamped(started))
-            if self._open_under_key:
+                record = record._replace(state="started", run=run.id, adopted=run.adopted)
+            elif self._open_under_key:
                 raise self.write.unknown(
                     f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
                 )
-            clock, ahead = self._app.client.clock, server_ahead(self._app, self._order.deployment_id)
-            if self._sending_since is None:  # the first try may have been done, though it seemed refused or lost
-                self._sending_since = Instant.now(clock)
-            if ahead is not None:  # without it nobody can ever adopt its run
-                record = record._replace(sent=clock.now() + ahead)
-        moved = self._keys.move(stored, self._stamped(record))
+        moved: StoredKey | None = self._steps.do(protocol.Move(stored, record))
         if record.state == "claimed":
             self._unused_claim = moved
-            if moved is not None:
-                self._sending_since = None
             # Its run failed, or it was freed on some machine: this one forgets it, too. But nobody there has decided on
             # what was started, or is in doubt, here alone, which may be younger.
             decided = (*stored.record.before, stored.record.run or "")
@@ -182,9 +111,6 @@ class SharedTrigger(RunTrigger):
             if moved is not None and stored.record.state in ("started", "free") and is_decided:
                 store.free_key(self._key, host=host)
         return moved
-
-    def _stamped(self, record: KeyRecord) -> KeyRecord:
-        return record._replace(at=utc_text(self._app.client.clock.now()))
 
     def _watch(self, stored: StoredKey, seconds: float) -> StoredKey | None:
         """Read again until it has changed, or for so long by our own clock."""
@@ -218,47 +144,32 @@ class SharedTrigger(RunTrigger):
 
     def _begin(self) -> None:
         """Note an attempt whose turn has come, as long as nobody can hold it for abandoned. Raises Unavailable."""
-        assert self._sending_since is not None
-        if self._sending_since.age(self._app.client.clock) > SEND_WITHIN:
+        if not self._steps.is_in_time:
             why = f"it took too long to start a run under the key {self._key!r}; nothing was started"
             raise Unavailable(why, hint="try again")
         super()._begin()
 
     def _send(self) -> Any:
-        self._triggered = True
+        self._steps.is_sent = True
         try:
             self._send_now()
         except BaseException as failure:  # signals, too: the store is to know
             self._failure = failure
-        if self.write.result is None:
-            return UNKNOWN if self.write.may_have_acted else NOTHING
-        run = self.write.result.value
-        self._tell(run)  # before the store, which may not answer
-        return Started(run.id, run.adopted)
+        if self.write.result is not None:
+            self._tell(self.write.result.value)  # before the store, which may not answer
+        return result_of(self.write)
 
     def _look(self, stored: StoredKey) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
-        client = self._app.client
-        if stored.record.under:  # a run for several: another key's trigger, which has its own record
-            self._why = f"its run is that of the key {stored.record.under!r}, which has none"
-            return run_under(self._keys, stored.record)
         attempt = attempt_of(self._app, stored.record)
-        if attempt is None:
-            self._why = "nothing shows when it was sent"
-            return None
-        if (run_id := self._started_here(attempt)) is not None:
+        if attempt is not None and (run_id := self._started_here(attempt)) is not None:
             return Started(run_id)
-        client.progress.note(f"{self._abandoned(stored)}; looking for its run")
+        self._app.client.progress.note(f"{self._abandoned(stored)}; looking for its run")
         try:
-            run = run_of_abandoned(self._app, self._keys, stored.record, attempt)
+            return run_of_abandoned(self._app, self._keys, stored.record)
         except (OutcomeUnknown, ApiError) as error:
             self._why = error.message
             return None
-        if run is None:
-            self._why = "no new run is listed"
-            return None
-        client.progress.warn(f"adopted run {run.id}: it is the only run started since")
-        return Started(run.id, adopted=True)
 
     def _started_here(self, attempt: Attempt) -> str | None:
         """Return the run that a command of this machine started in an attempt, if it could not tell the store of it."""
@@ -281,8 +192,8 @@ class SharedTrigger(RunTrigger):
                     f"could not note in the store of keys {self._keys.shown} how the start under the key {self._key!r} "
                     "ended; the next command with this key finds out, or exits 9"
                 )
-            if self._failure is not None:
-                raise self._failure
+            if failure := self._failure or self._steps.signalled:
+                raise failure
             assert self.write.result is not None
             return self.write.result.value
         if ended.how == "other":
@@ -310,13 +221,26 @@ class SharedTrigger(RunTrigger):
         return StoredAttempt(attempt, record.run, adopted=record.adopted)
 
 
-def run_of_abandoned(app: App, keys: KeyStore, record: KeyRecord, attempt: Attempt) -> Run | None:
-    """Return the one run that an abandoned trigger can have started, as its record says; None if none shows.
+def run_of_abandoned(app: App, keys: KeyStore, record: KeyRecord) -> Started:
+    """Return the one run that an abandoned trigger can have started: that of the key it was under, or a listed one.
 
-    Raises OutcomeUnknown if a run may be its own but need not be, ApiError.
+    Raises OutcomeUnknown, which says why none can be told to be it, and ApiError.
     """
-    client, others = app.client, others_in(keys, record, app.client.clock)
-    return look_for_run(client, app.store, lambda: [dated(client, attempt)], thoroughly=False, others=others)
+    if record.under:
+        there = keys.read(name_of(record.host, record.workspace, record.under))
+        if there is None or there.record.state != "started" or there.record.run is None:
+            raise OutcomeUnknown(f"its run is that of the key {record.under!r}, which has none")
+        return Started(there.record.run, there.record.adopted)
+    client, attempt = app.client, attempt_of(app, record)
+    if attempt is None:
+        raise OutcomeUnknown("nothing shows when it was sent")
+    others = others_in(keys, record, client.clock)
+    run = look_for_run(client, app.store, lambda: [dated(client, attempt)], thoroughly=False, others=others)
+    if run is None:
+        raise OutcomeUnknown("no new run is listed")
+    what = f" in the slot {record.key!r}" if record.group else ""
+    client.progress.warn(f"adopted run {run.id}{what}: it is the only run started since")
+    return Started(run.id, adopted=True)
 
 
 def attempt_of(app: App, record: KeyRecord) -> Attempt | None:
@@ -327,20 +251,3 @@ def attempt_of(app: App, record: KeyRecord) -> Attempt | None:
     profile, host = client.settings.profile, client.settings.host
     id = uuid.uuid5(uuid.NAMESPACE_OID, record.owner).hex
     return Attempt(id, record.sent - ahead, ahead, profile, host, record.deployment, record.key)
-
-
-def server_ahead(app: App, deployment_id: str) -> float | None:
-    """Return by how much the service's clock is ahead: a database does not tell it, so one reading is for that."""
-    client = app.client
-    if client.server_ahead is None:
-        with suppress(ApiError):
-            client.get(f"/deployments/{segment(deployment_id)}", retry=False)
-    return client.server_ahead
-
-
-def run_under(keys: KeyStore, record: KeyRecord) -> Started | None:
-    """Return the run of the key at which a record points; None if it has none."""
-    there = keys.read(name_of(record.host, record.workspace, record.under))
-    if there is None or there.record.state != "started" or there.record.run is None:
-        return None
-    return Started(there.record.run, there.record.adopted)

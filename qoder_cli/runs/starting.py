@@ -13,7 +13,7 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.trigger import AnyTrigger, Order, RunTrigger
+from qoder_cli.runs.trigger import Hold, Order, RunTrigger
 
 
 def trigger_for(
@@ -24,20 +24,21 @@ def trigger_for(
     on_sending: Callable[[], None] = lambda: None,
     on_known: Callable[[Run], None] = lambda run: None,
     limits: Limits | None = None,
-    before_sending: Callable[[], None] = lambda: None,
-) -> AnyTrigger:
+    hold: Hold | None = None,
+) -> RunTrigger:
     """Return what starts a run: with the shared store where there is one and a key. Raises UsageError, AuthError.
 
-    `on_sending` is called before it is sent, `on_known` with the run as soon as it is known; `before_sending` is that
-    of RunTrigger. A store is not waited for longer than the `limits` allow.
+    `on_sending` is called before it is sent, `on_known` with the run as soon as it is known. A store is not waited for
+    longer than the `limits` allow. `hold` is taken first: a slot of a queue.
     """
-    heard: dict[str, Any] = {"on_sending": on_sending, "on_known": on_known, "before_sending": before_sending}
+    holds = [hold] if hold is not None else []
     if order.covers:
-        from qoder_cli.runs.covering import CoveringTrigger
+        from qoder_cli.runs.covering import CoveredKeys
 
-        return CoveringTrigger(app, order, trigger_for(app, order._replace(covers=()), pace=pace, **heard))
+        holds.append(CoveredKeys(app, order))
+    how: dict[str, Any] = {"pace": pace, "on_sending": on_sending, "on_known": on_known, "holds": holds}
     if order.key is None or app.settings.keys is None:
-        return RunTrigger(app, order, pace=pace, **heard)
+        return RunTrigger(app, order, **how)
     from qoder_cli.keys.opening import shared_store
     from qoder_cli.runs.shared import SharedTrigger
 
@@ -45,15 +46,13 @@ def trigger_for(
     if limits is not None:
         keys.patience.deadline = Deadline(app.clock, limits)
         keys.patience.deadline.start()
-    return SharedTrigger(app, order, keys, pace=pace, **heard)
+    return SharedTrigger(app, order, keys, **how)
 
 
-def start_one(
-    app: App, order: Order, wanted: Wanted | None, *, made_by: Callable[..., AnyTrigger] = trigger_for
-) -> Ended:
+def start_one(app: App, order: Order, wanted: Wanted | None, *, hold: Hold | None = None) -> Ended:
     """Start a run and return what it came to: its outcome if it is `wanted`, else how it stands.
 
-    `made_by` makes the trigger, as `trigger_for` does. Raises QoderError, Signalled.
+    `hold` is that of `trigger_for`; the limits of a wait count once it is taken. Raises QoderError, Signalled.
     """
     deployment, again = order.typed, ""
     if order.retry_of is not None:
@@ -75,15 +74,15 @@ def start_one(
 
     if order.key is not None and app.settings.keys is not None:  # which may take its time to respond
         app.progress.note(f"checking the key {order.key!r} in the store of keys{app.client.settings.whereabouts}")
-    limits = wanted and wanted.limits
-    trigger = made_by(app, order, on_sending=on_sending, on_known=on_known, limits=limits)
+    limits = wanted.limits if wanted and hold is None else None
+    trigger = trigger_for(app, order, on_sending=on_sending, on_known=on_known, limits=limits, hold=hold)
     try:
         run = trigger.start()
     except Signalled as signalled:
         if trigger.run is not None or not trigger.write.may_have_acted:
             raise
         raise signalled.in_words(
-            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
+            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started{trigger.left}",
             hint="before starting another, check",
             next=app.command("run", "wait", "last"),
             run_state="unknown",

@@ -11,11 +11,11 @@ import math
 import re
 import shlex
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from itertools import repeat
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
@@ -69,18 +69,20 @@ class Order(NamedTuple):
         return app.command("deploy", "run", self.deployment_id, *words, *self.options)
 
 
-class AnyTrigger(Protocol):
-    """What starts a run: a RunTrigger, or one that queues first."""
+class Hold:
+    """What a trigger holds while it starts a run: a slot of a queue, or other keys."""
 
     @property
-    def run(self) -> Run | None: ...
+    def left(self) -> str:
+        """What is said of it where nobody knows whether a run was started."""
+        return ""
 
-    @property
-    def write(self) -> Write[Run]: ...
+    def held_for(self, trigger: "RunTrigger") -> AbstractContextManager[None]:
+        """Take it, and at the end write down what came of the trigger. Raises QoderError, Closed, Signalled."""
+        raise NotImplementedError
 
-    def start(self) -> Run: ...
-
-    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown: ...
+    def before_sending(self) -> None:
+        """Do what is to be done right before each attempt. Raises QoderError where it must not be sent."""
 
 
 class RunTrigger:
@@ -88,7 +90,7 @@ class RunTrigger:
 
     `run` is set as soon as it is known, and `on_known` is called, which raises nothing.
 
-    `before_sending` is called right before each attempt, and raises ApiError where it must not be sent.
+    `holds` are taken first, in this order. `answer` is the run that it was answered with, started or not.
 
     With `others`, several machines share the key (`shared`): what may have acted is never sent again.
     """
@@ -102,7 +104,7 @@ class RunTrigger:
         others: Others | None = None,
         on_sending: Callable[[], None] = lambda: None,
         on_known: Callable[[Run], None] = lambda run: None,
-        before_sending: Callable[[], None] = lambda: None,
+        holds: Sequence[Hold] = (),
     ) -> None:
         recovery = Recovery(
             self.doubt,
@@ -116,12 +118,13 @@ class RunTrigger:
         journal = Journal(self._begin, self._did_nothing, self._note_run)
         self.write = Write(app.client, self._request, self._read, recovery, journal, pace=pace)
         self.run: Run | None = None
+        self.answer: Run | None = None
         self._app = app
         self._order = order
         self._others = others
         self._on_sending = on_sending
         self._on_known = on_known
-        self._before_sending = before_sending
+        self._holds = holds
         self._is_told = False
         self._key = order.key or str(uuid.uuid4())
         self._first_under_key: Attempt | None = None  # of an earlier command
@@ -139,8 +142,11 @@ class RunTrigger:
         Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed, Signalled;
         `run` and `write` then say what is known.
         """
-        with signals.deferred(), self._key_to_itself():
-            run = self._start()
+        with signals.deferred(), ExitStack() as holding:
+            for hold in self._holds:
+                holding.enter_context(hold.held_for(self))
+            holding.enter_context(self._key_to_itself())
+            self.answer = run = self._start()
             if not self._sent:
                 self._app.tracked.already_started.add(run.id)
             self._tell(run)
@@ -218,7 +224,7 @@ class RunTrigger:
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `may_repeat` if none shows, or nobody looked."""
-        message = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
+        message = f"unknown whether a run of {self._order.deployment_id} was started: {why}{self.left}"
         end_doubt = to_forget(self._app)
         if self._order.key is not None:
             end_doubt = shlex.join(self._app.command("key", "free", self._key))
@@ -229,8 +235,14 @@ class RunTrigger:
             next = self.repeat
         return OutcomeUnknown(message, hint=hint, next=next, run_state="unknown", cause=cause)
 
+    @property
+    def left(self) -> str:
+        """What is said of what it holds where nobody knows whether a run was started."""
+        return "".join(hold.left for hold in self._holds)
+
     def _begin(self) -> None:
-        self._before_sending()
+        for hold in self._holds:
+            hold.before_sending()
         clock, settings = self._app.client.clock, self._app.client.settings
         attempt = self._app.store.begin(
             at=clock.now(),

@@ -160,8 +160,11 @@ class PolledRun:
         if asks_since is not None and now < asks_since + ASKS_FOR:
             self.due = min(self.due, asks_since + ASKS_FOR)
 
-    def failed(self, error: ApiError, now: float) -> None:
-        """Go on after an error, or end if another poll is pointless."""
+    def heard(self, error: ApiError | None, now: float) -> None:
+        """Take in what a poll brought. Go on after an error, or end if another poll is pointless."""
+        if error is None:
+            self.contact.heard(now)
+            return
         exists = self.run is not None or self.observer.may_lag
         if not self.contact.is_lost(error, now, exists=exists):
             return
@@ -343,10 +346,7 @@ class Wait:
         now = self.app.clock.monotonic()
         is_first = not polled.is_read
         polled.is_read = polled.is_read or not reading.is_of_list
-        if error is None:
-            polled.contact.heard(now)
-        else:
-            polled.failed(error, now)
+        polled.heard(error, now)
         self._end_if_over(polled)
         if error is not None or polled.run is None:
             return

@@ -26,23 +26,23 @@ _TURN = "deployments"  # what is written in it
 
 
 @contextmanager
-def machine_turn(app: App) -> Iterator[None]:
-    """Let one process of this machine apply files or write deployments at a time. Raises Signalled while it waits."""
+def machine_turn(app: App, what: str = _TURN, *, does: str = "applies files, or writes deployments") -> Iterator[None]:
+    """Let one process of this machine at a time do something: `what` it does, and in words. Raises Signalled."""
     store, host = app.store, app.settings.host
 
     def has_turn() -> bool:
         app.progress.beat()
-        return store.take_turn(_TURN, host=host)
+        return store.take_turn(what, host=host)
 
-    if not store.take_turn(_TURN, host=host):
-        status = "another command of this machine applies files, or writes deployments; waiting for it"
+    if not store.take_turn(what, host=host):
+        status = f"another command of this machine {does}; waiting for it"
         app.progress.note(status)
         with app.progress.waiting(status, leaving="nothing is written"):
             poll(has_turn, app.clock, pauses=repeat(_PAUSE), is_enough=bool)
     try:
         yield
     finally:
-        store.end_turn(_TURN, host=host)
+        store.end_turn(what, host=host)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from qoder_cli.base.times import Clock
 from qoder_cli.fleet.queue import LOOK_EVERY, READ_EVERY
 from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
@@ -16,6 +17,7 @@ from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
 from tests.support.hasty import HastyClock
+from tests.support.inprocess import Lie
 from tests.support.machines import MEMORY_STORE, Machines
 
 ONE = ("deploy", "run", "dep_demo", "--at-most", "1", "--in", "repo")
@@ -28,6 +30,31 @@ class QuickClock(HastyClock):
     @property
     def time(self) -> float:
         return self.now()
+
+
+class WrongClock(Clock):
+    """The clock of a machine that has another time than the service."""
+
+    def __init__(self, clock: Clock, ahead: float) -> None:
+        self.now = lambda: clock.now() + ahead  # type: ignore[method-assign]
+        self.monotonic, self.sleep, self.receive = clock.monotonic, clock.sleep, clock.receive  # type: ignore[method-assign]
+
+    def jitter(self) -> float:
+        return 1.0
+
+
+def refusing(machines: Machines, status: int, *, after: float = 0.0, **answer: Any) -> Lie:
+    """Return a network on which nothing is heard of runs and sessions after so many seconds, but this answer."""
+    began = machines.clock.time
+
+    def lie(request: httpx.Request, respond: Any) -> httpx.Response:
+        is_of_runs = "/deployment_runs" in request.url.path or "/sessions" in request.url.path
+        if is_of_runs and machines.clock.time >= began + after:
+            return httpx.Response(status, **answer)
+        response: httpx.Response = respond()
+        return response
+
+    return lie
 
 
 def hurried(machines: Machines) -> Machines:
@@ -143,7 +170,7 @@ def test_deploy_run_takes_the_one_run_of_a_killed_command_for_its_slot(machines:
     leave(machines, "sending", sent=machines.clock.time)
     run = machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
     ran = machines.machine("a")(*ONE, "--json")
-    assert (ran.code, f"'slot repo 1' is that of run {run.id}" in ran.err) == (0, True)
+    assert (ran.code, f"adopted run {run.id} in the slot 'slot repo 1'" in ran.err) == (0, True)
     assert most_at_once(machines.world) == 1
 
 
@@ -176,7 +203,7 @@ def test_deploy_run_gives_its_slot_back_where_its_key_has_a_run(machines: Machin
 def test_deploy_run_refuses_a_key_that_is_a_slot(machines: Machines) -> None:
     assert machines.machine("a")(*ONE).code == 0
     ran = machines.machine("b")("deploy", "run", "dep_demo", "--idempotency-key", "slot repo 1", "--json")
-    assert (ran.code, "belongs to" in ran.error["message"], machines.triggers) == (2, True, 1)
+    assert (ran.code, "a slot of a queue" in ran.error["message"], machines.triggers) == (2, True, 1)
 
 
 def test_deploy_run_says_that_a_deployment_was_paused_while_it_was_queued(machines: Machines) -> None:
@@ -201,6 +228,24 @@ def test_deploy_run_starts_nothing_once_the_store_is_gone(machines: Machines) ->
     ran = runner(*ONE, "--json")
     assert (ran.code, len(machines.runs), "nothing was started" in ran.error["message"]) == (7, 1, True)
     assert 60 < machines.clock.time - began - 30 < 80
+
+
+def test_deploy_run_of_several_waits_once_for_a_store_that_is_gone(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
+    hurried(machines)
+    began = machines.clock.now()
+
+    def gone(request: httpx.Request, answer: Any) -> httpx.Response:
+        if "/memory_stores" in request.url.path and machines.clock.now() > began + 10:
+            raise httpx.ConnectError("refused", request=request)
+        response: httpx.Response = answer()
+        return response
+
+    words = ("deploy", "run", *["dep_demo"] * 5, "--allow-duplicates", *ONE[3:], "--json")
+    ran = machines.machine("b", lie=gone)(*words)
+    assert (ran.code, [run["exit_code"] for run in ran.json], machines.triggers) == (7, [7] * 5, 1)
+    assert machines.clock.now() - began < 180
 
 
 def test_deploy_run_frees_the_slot_of_a_session_that_was_deleted(machines: Machines) -> None:
@@ -269,3 +314,87 @@ def test_deploy_run_sends_nothing_where_the_store_goes_away_right_before_the_tri
     ran = machines.machine("a", lie=away)(*ONE, "--json")
     assert (ran.code, machines.triggers) == (7, 0), ran.err
     assert machines.machine("b")(*ONE).code == 0
+
+
+@pytest.mark.parametrize("ahead", [-86_400.0, -400.0, 400.0, 86_400.0])
+def test_deploy_run_in_a_group_needs_no_clock_that_is_right(machines: Machines, ahead: float) -> None:
+    assert machines.machine("a")(*ONE).code == 0
+    leave(machines, "claimed", 2)
+    wrong = machines.machine("b")
+    wrong.clock = WrongClock(machines.clock, ahead)  # type: ignore[assignment]  # a clock that has all it asks for
+    assert (wrong(*ONE).code, most_at_once(machines.world)) == (0, 1)
+    assert machines.machine("a")(*ONE).code == 0
+    assert most_at_once(machines.world) == 1
+
+
+def test_deploy_run_frees_the_slot_of_a_run_that_is_not_found_for_30_s_and_no_sooner(machines: Machines) -> None:
+    held = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json["id"]
+    runs, began, hidden = machines.world.runs, machines.clock.time, machines.world.runs[held]
+
+    def flicker() -> None:
+        """Let two replicas out of three not know the run, for less than half a minute each time."""
+        is_known = (machines.clock.time - began) % 35 < 6
+        runs.update({held: hidden}) if is_known else runs.pop(held, None)
+
+    machines.clock.at_sleep = flicker
+    assert machines.machine("b")(*ONE, "--queue-timeout", "5m").code == 3
+    machines.clock.at_sleep = lambda: None
+    runs.pop(held, None)
+    began = machines.clock.time
+    assert machines.machine("b")(*ONE).code == 0
+    assert 30 < machines.clock.time - began < 60
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [(404, {"text": "<h1>Not here</h1>"}), (503, {"json": {"type": "error", "error": {"type": "api_error"}}})],
+)
+def test_deploy_run_frees_no_slot_by_what_is_not_the_apis_own(
+    machines: Machines, status: int, answer: dict[str, Any]
+) -> None:
+    assert machines.machine("a")(*ONE).code == 0
+    ran = machines.machine("b", lie=refusing(machines, status, **answer))(*ONE, "--queue-timeout", "15m")
+    assert (ran.code, len(machines.runs)) == (3, 1)
+    assert 1 <= ran.err.count("the runs that hold slots cannot be read: ") <= 4
+
+
+def test_deploy_run_leaves_the_queue_once_its_token_is_refused(machines: Machines) -> None:
+    assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
+    error = {"type": "error", "error": {"type": "authentication_error", "message": "Not you."}}
+    began = machines.clock.time
+    ran = machines.machine("b", lie=refusing(machines, 401, after=30, json=error))(*ONE, "--json")
+    assert (ran.code, len(machines.runs), machines.clock.time - began < 100) == (4, 1, True)
+    assert ran.error["message"].endswith("nothing was started")
+
+
+def test_deploy_run_takes_no_run_for_a_killed_commands_that_may_be_anothers(machines: Machines) -> None:
+    leave(machines, "sending", sent=machines.clock.time)
+    for later in (1, 2):
+        machines.world.start("dep_demo", origin="request", at=machines.clock.time + later)
+    ran = machines.machine("a")(*ONE, "--queue-timeout", "10m")
+    assert (ran.code, "qoder key free 'slot repo 1'" in ran.err, machines.triggers) == (3, True, 0)
+
+
+def test_deploy_run_with_a_smaller_n_waits_for_all_that_others_started(machines: Machines) -> None:
+    for _ in range(3):
+        assert machines.machine("a")("deploy", "run", "dep_demo", "--at-most", "3", "--in", "repo").code == 0
+    assert machines.machine("b")(*ONE).code == 0
+    *before, last = machines.world.started()
+    endings = [run.ending(machines.clock.time) for run in before]
+    assert all(ending is not None and ending.at <= last.created for ending in endings)
+
+
+def test_deploy_run_in_a_queue_counts_its_timeout_from_each_start(machines: Machines) -> None:
+    hurried(machines)
+
+    def jobs(seconds: float) -> list[str]:
+        behaviour = Behaviour(turn(seconds=seconds))
+        return [machines.world.add_deployment(name=f"{seconds}-{n}", behaviour=behaviour).id for n in range(3)]
+
+    queued = ("--at-most", "1", "--in", "repo", "--wait", "--timeout", "9s", "--json")
+    ran = machines.machine("a")("deploy", "run", *jobs(4.0), *queued)
+    assert (ran.code, [run["status"] for run in ran.json]) == (0, ["completed"] * 3), ran.err
+    ran = machines.machine("a")("deploy", "run", *jobs(40.0)[:2], *queued)
+    assert (ran.code, [run["exit_code"] for run in ran.json]) == (124, [124, 124]), ran.err
+    ran = machines.machine("a")("deploy", "run", jobs(3.0)[0], *queued)  # queued for longer than that
+    assert (ran.code, ran.json["status"]) == (0, "completed"), ran.err

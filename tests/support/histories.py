@@ -110,19 +110,25 @@ class Seen:
     verdicts: Counter[str] = field(default_factory=Counter)
 
 
-class Explorer:
-    """All states that can be reached."""
+class Exploration:
+    """All states that can be reached from a first one."""
 
-    def __init__(self, options: Options, most: int = 4_000_000) -> None:
-        self.o = options
+    def __init__(self, most: int) -> None:
         self.most = most
-        self.came: dict[State, tuple[State, str] | None] = {}
+        self.came: dict[Any, tuple[Any, str] | None] = {}
         self.seen = Seen()
 
+    def _first(self) -> Any:
+        raise NotImplementedError
+
+    def _after(self, state: Any) -> Iterator[tuple[str, Any]]:
+        raise NotImplementedError
+
+    def _check(self, state: Any) -> None:
+        raise NotImplementedError
+
     def explore(self) -> Seen:
-        slots = (None,) * (max(self.o.keys) + 1)
-        o = self.o
-        start = State(slots, (Command(),) * len(o.keys), faults=o.faults, crashes=o.crashes, frees=o.frees)
+        start = self._first()
         self.came = {start: None}
         todo = deque([start])
         while todo:
@@ -137,6 +143,28 @@ class Explorer:
                     todo.append(after)
         self.seen.states = len(self.came)
         return self.seen
+
+    def _wrong(self, what: str, state: Any) -> None:
+        self.seen.count[what] += 1
+        if what not in self.seen.wrong and state in self.came:
+            path = []
+            while (came := self.came[state]) is not None:
+                state, label = came
+                path.append(label)
+            self.seen.wrong[what] = path[::-1]
+
+
+class Explorer(Exploration):
+    """All states of commands under keys."""
+
+    def __init__(self, options: Options, most: int = 4_000_000) -> None:
+        super().__init__(most)
+        self.o = options
+
+    def _first(self) -> State:
+        o = self.o
+        slots = (None,) * (max(o.keys) + 1)
+        return State(slots, (Command(),) * len(o.keys), faults=o.faults, crashes=o.crashes, frees=o.frees)
 
     def _doing(self, state: State, number: int) -> Any:
         return doing(number, self.o.keys[number], self.o.until, state.commands[number].told)
@@ -163,7 +191,7 @@ class Explorer:
             if self.is_alive(state, number):
                 if state.crashes and state.commands[number].told:
                     dead = state.commands[number]._replace(dead=True)
-                    yield f"{number} is killed", _put(state, number, dead)._replace(crashes=state.crashes - 1)
+                    yield f"{number} is killed", put(state, number, dead)._replace(crashes=state.crashes - 1)
                 yield from self._step(state, number)
         if state.frees:
             for key, slot in enumerate(state.slots):
@@ -203,7 +231,8 @@ class Explorer:
         has_sent = any(isinstance(one, SendTrigger) for one in self._done(number, me.told))
 
         def told(state: State, answer: Any, **how: Any) -> State:
-            return _put(state, number, Command((*me.told, answer), **how))
+            moved: State = put(state, number, Command((*me.told, answer), **how))
+            return moved
 
         said = f"{number} {_words(step)}"
         match step:
@@ -227,7 +256,7 @@ class Explorer:
                 old = state.seen if self.o.stale else ()
                 for shown in dict.fromkeys((state.slots[key], *old)):
                     if isinstance(step, Read) or shown != step.found:
-                        yield f"{said}: {_shown(shown)}", told(state, shown)
+                        yield f"{said}: {shown_as(shown)}", told(state, shown)
                     elif self.o.slow or self.o.stale or not self._may_go_on(state, step):
                         yield f"{said}: unchanged", told(state, shown)
             case SendTrigger() if me.looking:
@@ -241,10 +270,10 @@ class Explorer:
                 if state.faults:
                     less, looks = state._replace(faults=state.faults - 1), me._replace(looking=True)
                     yield f"{said}: refused", told(less, NOTHING)
-                    yield f"{said}: lost, not done", _put(less, number, looks)
-                    yield f"{said}: lost, done", _put(less._replace(runs=(*less.runs, new)), number, looks)
+                    yield f"{said}: lost, not done", put(less, number, looks)
+                    yield f"{said}: lost, done", put(less._replace(runs=(*less.runs, new)), number, looks)
                     late = (*less.late, ("trigger", number, key))
-                    yield f"{said}: lost, late", _put(less._replace(late=late), number, looks)
+                    yield f"{said}: lost, late", put(less._replace(late=late), number, looks)
             case LookForRun():
                 run = self._adopted(state, number)
                 yield f"{said}: {run}", told(state, None if run is None else Started(run, True))
@@ -255,7 +284,7 @@ class Explorer:
     def _gives_up(self, state: State, number: int, said: str) -> Iterator[tuple[str, State]]:
         """Let a command end that has sent nothing, as the program does: it may let go of its claim, or try to."""
         me, key = state.commands[number], self.o.keys[number]
-        state = _put(state, number, me._replace(away=True))
+        state = put(state, number, me._replace(away=True))
         yield f"{said}, gives up", state
         claim = self._unused_claim(number, me.told)
         if claim is not None:
@@ -358,21 +387,13 @@ class Explorer:
         if not isinstance(step, KeyVerdict) or step.how not in ("answered", "triggered", "abandoned"):
             self._wrong("a key is stuck, and nobody is told what to do", ended)
 
-    def _wrong(self, what: str, state: State) -> None:
-        self.seen.count[what] += 1
-        if what not in self.seen.wrong and state in self.came:
-            path = []
-            while (came := self.came[state]) is not None:
-                state, label = came
-                path.append(label)
-            self.seen.wrong[what] = path[::-1]
 
-
-def _put(state: State, number: int, command: Command) -> State:
+def put(state: Any, number: int, command: Any) -> Any:
+    """Return a state in which a command is so."""
     return state._replace(commands=(*state.commands[:number], command, *state.commands[number + 1 :]))
 
 
-def _shown(found: StoredKey | None) -> str:
+def shown_as(found: StoredKey | None) -> str:
     return "nothing" if found is None else f"{found.record.state} by {found.record.owner}"
 
 

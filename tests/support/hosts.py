@@ -69,14 +69,8 @@ class Came(NamedTuple):
 def play(crowd: Crowd, folder: Path) -> Came:
     """Have all hosts use their keys, and compare what they say with what was started."""
     with ExitStack() as stack:
-        keys, server, proxy = MEMORY_STORE, None, None
-        if crowd.store == "postgresql":
-            server = stack.enter_context(closing(PostgresServer()))
-            store = PostgresKeys(server.url(), Patience(_CLOCK))
-            store.create()
-            store.close()
-            proxy = Proxy(server.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
-            keys = server.url(proxy.port)
+        cuts, silences = "cut" in crowd.trouble, "silence" in crowd.trouble
+        keys, server, proxy = store_of(stack, crowd.store, _CLOCK, cuts=cuts, silences=silences)
         lag = LAG if crowd.trouble == "lag" else 0.0
         url = stack.enter_context(serving(folder, lambda: Lagging(folder / "truth", lag), _CLOCK))
         hosts = [forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
@@ -93,6 +87,30 @@ def play(crowd: Crowd, folder: Path) -> Came:
         for host in hosts:
             os.waitpid(host, 0)
         return _judged(crowd, folder, time.monotonic() - began)
+
+
+def store_of(
+    stack: ExitStack, store: str, clock: CommonClock, *, cuts: bool = False, silences: bool = False
+) -> "tuple[str, PostgresServer | None, Proxy | None]":
+    """Return what the hosts name as their store; of PostgreSQL, also the server, and the network before it."""
+    if store != "postgresql":
+        return MEMORY_STORE, None, None
+    server = stack.enter_context(closing(PostgresServer()))
+    table = PostgresKeys(server.url(), Patience(clock))
+    table.create()
+    table.close()
+    proxy = Proxy(server.port, cuts=cuts, silences=silences)
+    return server.url(proxy.port), server, proxy
+
+
+def host_of(folder: Path, number: int, url: str, keys: str, haste: float) -> dict[str, str]:
+    """Make this process a host, which begins with the others. Return its variables."""
+    state = folder / f"host-{number}"
+    for module in (patience, postgres):
+        vars(module).update(CONNECT_WITHIN=5.0 / haste, ANSWER_WITHIN=15.0 / haste)
+    until((folder / "go").exists, "the others")
+    env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
+    return {**env, "QODER_CONFIG": str(state / "config.toml")}
 
 
 def restarted(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
@@ -137,12 +155,7 @@ def _keys_of(crowd: Crowd, host: int) -> list[str]:
 
 def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
     """Be a host: use each key, and write down what came of it."""
-    state = folder / f"host-{number}"
-    env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
-    env["QODER_CONFIG"] = str(state / "config.toml")
-    for module in (patience, postgres):
-        vars(module).update(CONNECT_WITHIN=5.0 / HASTE, ANSWER_WITHIN=15.0 / HASTE)
-    until((folder / "go").exists, "the others")
+    env = host_of(folder, number, url, keys, HASTE)
     with open(folder / f"host-{number}.said", "w") as said:
         for key in _keys_of(crowd, number):
             tries, code = 0, -1

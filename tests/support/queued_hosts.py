@@ -9,23 +9,18 @@ import os
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
-from qoder_cli.keys import patience, postgres
-from qoder_cli.keys.patience import Patience
-from qoder_cli.keys.postgres import PostgresKeys
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import Request, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.support.hasty import CommonClock
-from tests.support.hosts import TOKEN, Lagging, Proxy, forked, restarted, serving
-from tests.support.machines import MEMORY_STORE, PostgresServer
-from tests.support.processes import until
+from tests.support.hosts import Lagging, forked, host_of, restarted, serving, store_of
 
 HASTE = 3.0  # how many times faster all clocks go
 _CLOCK = CommonClock(HASTE)
@@ -82,14 +77,7 @@ class _Counting(Lagging):
 def play(crowd: Queued, folder: Path) -> Went:
     """Have all hosts start their runs, and look at what the service saw."""
     with ExitStack() as stack:
-        keys, proxy, server = MEMORY_STORE, None, None
-        if crowd.store == "postgresql":
-            server = stack.enter_context(closing(PostgresServer()))
-            store = PostgresKeys(server.url(), Patience(_CLOCK))
-            store.create()
-            store.close()
-            proxy = Proxy(server.port, cuts=False)
-            keys = server.url(proxy.port)
+        keys, server, proxy = store_of(stack, crowd.store, _CLOCK)
         url = stack.enter_context(serving(folder, lambda: _Counting(folder), _CLOCK))
         hosts = [forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
         over, sampled = threading.Event(), list[int]()
@@ -143,12 +131,7 @@ def _judged(crowd: Queued, folder: Path, seconds: float, sampled: list[int]) -> 
 
 def _host(crowd: Queued, number: int, folder: Path, url: str, keys: str) -> None:
     """Be a host: start its runs, those that the store did not let it start once more."""
-    state = folder / f"host-{number}"
-    env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
-    env["QODER_CONFIG"] = str(state / "config.toml")
-    for module in (patience, postgres):
-        vars(module).update(CONNECT_WITHIN=5.0 / HASTE, ANSWER_WITHIN=15.0 / HASTE)
-    until((folder / "go").exists, "the others")
+    env = host_of(folder, number, url, keys, HASTE)
     left = crowd.runs
     with open(folder / f"host-{number}.said", "w") as said:
         for _ in range(_TRIES):

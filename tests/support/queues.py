@@ -5,8 +5,7 @@ was lost, which was done, was not, or is done at any later time; a trigger may b
 ways. A run may end at any time. A command that finds no slot free goes on only once it sees something else.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,11 +22,13 @@ from qoder_cli.keys.protocol import (
     SendTrigger,
     Started,
     Take,
+    give_back,
+    trigger_once,
     why_not_adopted,
 )
 from qoder_cli.keys.record import KeyRecord, StoredKey
-from qoder_cli.keys.slots import LookAround, Ready, SlotSeen, TakenOver, Wait, through_queue
-from tests.support.histories import Seen, content
+from qoder_cli.keys.slots import LookAround, QueueStep, Slot, Wait, begin_sending, take_slot
+from tests.support.histories import Exploration, content, put, shown_as
 
 GROUP = "repo"
 LONG = ABANDONED + 1
@@ -65,14 +66,42 @@ class State(NamedTuple):
     seen: tuple[tuple[StoredKey | None, ...], ...] = ()  # what ever was there
 
 
+class Ready(NamedTuple):
+    """A slot was taken. Result: whether the trigger is about to be sent; otherwise the slot is given back."""
+
+    found: StoredKey
+
+
+class TakenOver(NamedTuple):
+    """Another took the slot: the command queues again."""
+
+
 def claim(number: int) -> KeyRecord:
     return KeyRecord("claimed", f"owner-{number}", f"slot {GROUP} 1", "dep_1", "host", group=GROUP)
+
+
+def owner_of(record: KeyRecord) -> int:
+    return int(record.owner.removeprefix("owner-"))
+
+
+def through_queue(number: int, most: int) -> Generator[QueueStep | Ready | TakenOver, Any, KeyVerdict]:
+    """Yield what a command does, as `fleet.queue.QueuedTrigger` does it."""
+    taken_over: list[StoredKey] = []
+    while True:
+        taken = yield from take_slot(claim(number), most, taken_over)
+        if not (yield Ready(taken)):
+            return (yield from give_back(taken))
+        sending = yield from begin_sending(taken, _TRIES)
+        if sending is not None:
+            return (yield from trigger_once(sending))
+        taken_over.append(taken)
+        yield TakenOver()
 
 
 @cache
 def doing(number: int, most: int, told: tuple[Any, ...]) -> Any:
     """Return what a command does next, or its verdict."""
-    steps = through_queue(claim(number), most, most_tries=_TRIES)
+    steps = through_queue(number, most)
     try:
         step = next(steps)
         for answer in told:
@@ -82,33 +111,16 @@ def doing(number: int, most: int, told: tuple[Any, ...]) -> Any:
     return step
 
 
-class QueueExplorer:
-    """All states that can be reached."""
+class QueueExplorer(Exploration):
+    """All states of commands that queue."""
 
     def __init__(self, options: Options, most: int = 3_000_000) -> None:
+        super().__init__(most)
         self.o = options
-        self.most = most
-        self.came: dict[State, tuple[State, str] | None] = {}
-        self.seen = Seen()
 
-    def explore(self) -> Seen:
+    def _first(self) -> State:
         o = self.o
-        none: tuple[StoredKey | None, ...] = (None,) * max(o.most)
-        start = State(none, (Command(),) * len(o.most), faults=o.faults, crashes=o.crashes)
-        self.came = {start: None}
-        todo = deque([start])
-        while todo:
-            if len(self.came) > self.most:
-                self.seen.whole = False
-                break
-            state = todo.popleft()
-            self._check(state)
-            for label, after in self._after(state):
-                if after not in self.came:
-                    self.came[after] = state, label
-                    todo.append(after)
-        self.seen.states = len(self.came)
-        return self.seen
+        return State((None,) * max(o.most), (Command(),) * len(o.most), faults=o.faults, crashes=o.crashes)
 
     def _doing(self, state: State, number: int) -> Any:
         return doing(number, self.o.most[number], state.commands[number].told)
@@ -133,7 +145,7 @@ class QueueExplorer:
             if self.is_alive(state, number):
                 if state.crashes and state.commands[number].told:
                     dead = state.commands[number]._replace(dead=True)
-                    yield f"{number} is killed", _put(state, number, dead)._replace(crashes=state.crashes - 1)
+                    yield f"{number} is killed", put(state, number, dead)._replace(crashes=state.crashes - 1)
                 yield from self._step(state, number)
 
     def _write(self, state: State, step: Any) -> tuple[State, Any]:
@@ -160,7 +172,8 @@ class QueueExplorer:
         has_sent = any(isinstance(one, SendTrigger) for one in self._done(number, me.told))
 
         def told(state: State, answer: Any) -> State:
-            return _put(state, number, Command((*me.told, answer)))
+            moved: State = put(state, number, Command((*me.told, answer)))
+            return moved
 
         said = f"{number} {_words(step)}"
         match step:
@@ -175,14 +188,14 @@ class QueueExplorer:
                     late = tuple(sorted((*less.late, ("write", step)), key=repr))
                     yield f"{said}: lost, late", told(less._replace(late=late), refused)
                     if not has_sent:
-                        yield f"{said}: not reached", _put(less, number, me._replace(away=True))
+                        yield f"{said}: not reached", put(less, number, me._replace(away=True))
             case Read():
                 if state.faults and has_sent:
                     yield f"{said}: silence", told(state._replace(faults=state.faults - 1), UNREAD)
                 done = self._done(number, me.told)[-1]
                 at = (done.record if isinstance(done, Take) else done.found.record).number - 1
                 for shown in dict.fromkeys(slots[at] for slots in (state.slots, *state.seen)):
-                    yield f"{said}: {_shown(shown)}", told(state, shown)
+                    yield f"{said}: {shown_as(shown)}", told(state, shown)
             case LookAround():
                 for slots in dict.fromkeys((state.slots, *state.seen)):
                     for slots_seen in self._views(state, number, slots):
@@ -192,7 +205,7 @@ class QueueExplorer:
                     done_steps = self._done(number, me.told)
                     is_new = not any(isinstance(one, LookForRun | TakenOver) for one in done_steps)
                     again = Command(() if is_new else (*me.told, None))
-                    yield f"{said}: over", _put(state, number, again)
+                    yield f"{said}: over", put(state, number, again)
             case Ready():
                 yield f"{said}: sends", told(state, True)
                 if self.o.gives_back:
@@ -208,10 +221,10 @@ class QueueExplorer:
                 if state.faults:
                     less, looks = state._replace(faults=state.faults - 1), me._replace(looking=True)
                     yield f"{said}: refused", told(less, NOTHING)
-                    yield f"{said}: lost, not done", _put(less, number, looks)
-                    yield f"{said}: lost, done", _put(self._run(less, number), number, looks)
+                    yield f"{said}: lost, not done", put(less, number, looks)
+                    yield f"{said}: lost, done", put(self._run(less, number), number, looks)
                     late = (*less.late, ("trigger", number))
-                    yield f"{said}: lost, late", _put(less._replace(late=late), number, looks)
+                    yield f"{said}: lost, late", put(less._replace(late=late), number, looks)
             case LookForRun(found):
                 run = self._adopted(state, found.record)
                 yield f"{said}: {run}", told(state, None if run is None else Started(run, True))
@@ -219,9 +232,9 @@ class QueueExplorer:
     def _run(self, state: State, number: int) -> State:
         return state._replace(runs=(*state.runs, number))
 
-    def _views(self, state: State, number: int, slots: tuple[StoredKey | None, ...]) -> Iterator[tuple[SlotSeen, ...]]:
+    def _views(self, state: State, number: int, slots: tuple[StoredKey | None, ...]) -> Iterator[tuple[Slot, ...]]:
         """Yield what a command may see of the slots: unchanged for long, where their owner is not alive."""
-        views: list[tuple[SlotSeen, ...]] = [()]
+        views: list[tuple[Slot, ...]] = [()]
         for found in filter(None, slots):
             record = found.record
             is_over = record.run is not None and int(record.run) in state.over
@@ -231,11 +244,12 @@ class QueueExplorer:
                 ages = [0.0, LONG]
             if self.o.breaks == "time":
                 is_over = record.state == "started"
-            views = [(*view, SlotSeen(found, age, is_over)) for view in views for age in ages]
+            views = [(*view, Slot(found, age, is_over)) for view in views for age in ages]
         yield from views
 
     def _owner_is_alive(self, state: State, found: StoredKey) -> bool:
-        return any(claim(n).owner == found.record.owner and self.is_alive(state, n) for n in range(len(state.commands)))
+        number = owner_of(found.record)
+        return number < len(state.commands) and self.is_alive(state, number)
 
     def _sees_other(self, state: State, number: int) -> bool:
         """Whether a command that waits would see something else than when it looked last."""
@@ -305,7 +319,7 @@ class QueueExplorer:
                     answer = state.slots[(done.record if isinstance(done, Take) else done.found.record).number - 1]
                 case LookAround():
                     answer = tuple(
-                        SlotSeen(slot, LONG, slot.record.run is not None) for slot in state.slots if slot is not None
+                        Slot(slot, LONG, slot.record.run is not None) for slot in state.slots if slot is not None
                     )
                 case LookForRun(found):
                     run = self._adopted(state, found.record)
@@ -323,33 +337,16 @@ class QueueExplorer:
     def _check_told(self, state: State) -> None:
         """Each slot in doubt is that of a command that was killed, or that was told so."""
         for slot in filter(None, state.slots):
-            owner = int(slot.record.owner.removeprefix("owner-"))
+            owner = owner_of(slot.record)
             command = state.commands[owner]
             is_told = UNKNOWN in command.told or command.dead or command.away
             verdict = self._doing(state, owner)
             if not is_told and not (isinstance(verdict, KeyVerdict) and not verdict.noted):
                 self._wrong("a slot is lost without a word", state)
 
-    def _wrong(self, what: str, state: State) -> None:
-        self.seen.count[what] += 1
-        if what not in self.seen.wrong and state in self.came:
-            path = []
-            while (came := self.came[state]) is not None:
-                state, label = came
-                path.append(label)
-            self.seen.wrong[what] = path[::-1]
 
-
-def _put(state: State, number: int, command: Command) -> State:
-    return state._replace(commands=(*state.commands[:number], command, *state.commands[number + 1 :]))
-
-
-def _shown(found: StoredKey | None) -> str:
-    return "nothing" if found is None else f"{found.record.state} by {found.record.owner}"
-
-
-def _listed(slots: tuple[SlotSeen, ...]) -> str:
-    return ", ".join(f"{_shown(slot.found)} for {slot.unchanged:.0f} s" for slot in slots) or "nothing"
+def _listed(slots: tuple[Slot, ...]) -> str:
+    return ", ".join(f"{shown_as(slot.stored)} for {slot.unchanged:.0f} s" for slot in slots) or "nothing"
 
 
 def _words(step: Any) -> str:

@@ -255,14 +255,15 @@ class Machine(Clock):
 
     def queue(self, app: App) -> str | None:
         """Start a run in a slot of the group, now and then under a key of its own."""
-        queue = Queue(app, self.history.most, GROUP, QUEUE_FOR, queued=1)
+        queue = Queue(app, self.history.most, GROUP, QUEUE_FOR)
         key = f"{self.name}-{self.key}" if self.history.chance.random() < 0.3 else None
-        trigger = queue.trigger_for(app, Order(self.history.deployment, key), on_known=lambda run: None)
-        run = trigger.start().id
+        order = Order(self.history.deployment, key)
+        run = trigger_for(app, order, hold=queue.slot_for(order)).start().id
         if self.history.chance.random() < 0.3:
             self.sleep(30.0)
             if self.history.world.ending(run) is not None:
                 queue.is_over(run)
+        queue.close()
         return run
 
     def free_slots(self, app: App) -> None:

@@ -1,9 +1,7 @@
 """`qoder deploy backfill`: make up the fires of schedules of which no run came."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from itertools import repeat
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,7 +13,7 @@ from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted, few
 from qoder_cli.cli import options
 from qoder_cli.cli.options import MOST, Text, confirmed, flag, named, option, options_typed
-from qoder_cli.commands.deploy.run import AT_MOST, IN, QUEUE_TIMEOUT, STARTS, checked_queue
+from qoder_cli.commands.deploy.run import STARTS, QueueOptions, queue_of
 
 if TYPE_CHECKING:
     from qoder_cli.history.nights import Night
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 OVERDUE = 3600.0  # seconds after which a fire is not waited for any more
 _LISTED = 5  # times that are named of a deployment
-_PAUSE = 1.0  # seconds between two looks whether another backfill of this machine has ended
 
 _SINCE = option("--since", "WHEN", "Fires that were due since an age (7d), date or time.", default=...)
 _UNTIL = option("--until", "WHEN", "Fires that were due until then (default: an hour ago).")
@@ -38,9 +35,7 @@ def backfill(
     until: Text = _UNTIL,
     once: bool = _ONCE,
     *,
-    at_most: int | None = AT_MOST,
-    group: Text = IN,
-    queue_timeout: Text = QUEUE_TIMEOUT,
+    queueing: QueueOptions,
     this_machine: bool = _HERE,
     dry_run: bool = flag("--dry-run", "Show the requests, and whether they would be refused."),
     yes: bool = options.YES,
@@ -61,32 +56,23 @@ def backfill(
     Examples:
       qoder deploy backfill dep_demo --since 2d --this-machine --dry-run
       qoder deploy backfill dep_demo --since 7d --once --this-machine --yes"""
-    from qoder_cli.deployments.lookup import deployment_ids_of
-    from qoder_cli.history.missed import fire_key, made_up
+    from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history.nights import ReportOptions, read_night
+    from qoder_cli.stack.turns import machine_turn
 
     app: App = ctx.obj
-    timeout = checked_queue(app, at_most, group, queue_timeout)
-    if app.settings.keys is None and not this_machine:
+    queue, has_store = queue_of(app, queueing), app.settings.keys is not None
+    if not has_store and not this_machine:
         why = "deploy backfill needs a store of keys, so that no other machine makes up the same; nothing was started"
         raise UsageError(why, hint="to make one: qoder key init; or add --this-machine")
-    if app.settings.keys is not None:
+    if has_store:
         from qoder_cli.keys.opening import check_shared
 
         check_shared(app, is_required=True)
-    typed = named(deployments, app, what="deployments")
-    ids = deployment_ids_of(typed, app)
-    for id in ids:
-        if isinstance(id, QoderError):
-            raise id
-    asked = list(dict.fromkeys(map(str, ids)))
-    again = app.command("deploy", "backfill", *asked, *options_typed(ctx, without=("dry_run",)))
-    with _turn(app, is_needed=app.settings.keys is None and not dry_run):
+    asked = ids_of_all(named(deployments, app, what="deployments"), app)
+    with nullcontext() if has_store or dry_run else machine_turn(app, "backfill", does="makes up runs"):
         night = read_night(app, ReportOptions(asked, since, until, fires_only=True), None)
-        every = list(night.deployments.values())
-        made = made_up(app, [fire_key(each.id, due) for each in every for due in _missed(night, each)[0]])
-        orders = [order for each in every for order in _orders(app, night, each, made, once=once)]
-        to_start = [order for _, order in orders if not isinstance(order, QoderError)]
+        orders = list(_orders(app, night, once=once))
         if len(orders) > MOST:
             why = f"{len(orders):,} runs are more than {MOST:,} at once; nothing was started"
             raise UsageError(why, hint="give a later --since, an --until, or --once")
@@ -98,7 +84,8 @@ def backfill(
         if dry_run:
             from qoder_cli.commands.deploy.dry_run import show_requests
 
-            return show_requests(app, words, [order for _, order in orders], as_list=True, at_most=at_most, group=group)
+            return show_requests(app, words, [order for _, order in orders], as_list=True, queue=queue)
+        to_start = [order for _, order in orders if not isinstance(order, QoderError)]
         fires = sum(1 + len(order.covers) for order in to_start)
         question = f"Start {counted(len(to_start), 'run')} for {counted(fires, 'missed fire')} on {app.settings.host}?"
         if to_start and not yes and not confirmed(app, question, nothing="nothing was started"):
@@ -106,12 +93,8 @@ def backfill(
         from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
 
-        queue = None
-        if at_most is not None:
-            from qoder_cli.fleet.queue import Queue
-
-            queue = Queue(app, at_most, group, timeout, queued=len(to_start))
         plan = FleetPlan(wait=False, parallel=STARTS, queue=queue)
+        again = app.command("deploy", "backfill", *asked, *options_typed(ctx, without=("dry_run",)))
         return run_many(app, words, [order for _, order in orders], plan, None, again=again)
 
 
@@ -131,61 +114,38 @@ def _missed(night: "Night", deployment: Deployment) -> tuple[list[float], list[s
             missed.append(event.due)
         elif event.kind == "counted" and event.came < event.were_due:
             came = f"{counted(event.came, 'run')} came of {counted(event.were_due, 'fire')}"
-            doubts.append(f"in the hour from {_text(event.due)} {came}")
+            doubts.append(f"in the hour from {utc_text(event.due)} {came}")
     return missed, list(dict.fromkeys(doubts))
 
 
-def _orders(
-    app: App, night: "Night", deployment: Deployment, made: dict[str, str], *, once: bool
-) -> "Iterator[tuple[str, Order | QoderError]]":
-    """Yield what is to be started for the missed fires of a deployment, and what cannot be told, each with a name.
-
-    `made` has the runs that make up fires already, by their keys.
-    """
+def _orders(app: App, night: "Night", *, once: bool) -> "Iterator[tuple[str, Order | QoderError]]":
+    """Yield what is to be started for missed fires, and an error for what cannot be, or cannot be told; each named."""
     from qoder_cli.deployments.lookup import refusal_of
-    from qoder_cli.history.missed import fire_key
+    from qoder_cli.history.missed import fire_key, made_up
     from qoder_cli.runs.trigger import Order
 
-    called, created = deployment.name or deployment.id, created_at(deployment.raw)
-    if created is not None and created > night.since:
-        app.progress.note(f"{called} exists since {_text(created)}: nothing was due before")
-    missed, doubts = _missed(night, deployment)
-    young = [due for due in missed if due > night.now - OVERDUE]
-    due = {fire_key(deployment.id, at): at for at in missed if at <= night.now - OVERDUE}
-    open_keys = [key for key in due if key not in made]
-    for times, words in ((young, "may still come"), ([due[key] for key in due if key in made], "made up before")):
-        if times:
-            app.progress.note(f"{called}: {few([_text(at) for at in times], _LISTED)}: {words}")
-    refused = refusal_of(deployment, app)
-    if refused is not None and (open_keys or doubts):
-        yield called, refused.with_(message=f"{refused.message}; none of its missed fires is made up")
-        return
-    if open_keys:
-        listed = few([_text(due[key]) for key in open_keys], _LISTED)
-        app.progress.note(f"{called}: {counted(len(open_keys), 'fire')} missed: {listed}")
-    if once and open_keys:
-        *covered, newest = open_keys
-        yield newest, Order(deployment.id, newest, typed=newest, covers=tuple(covered))
-    elif not once:
-        yield from ((key, Order(deployment.id, key, typed=key)) for key in open_keys)
-    for doubt in doubts:
-        yield called, NoResponse(f"cannot tell what {called} missed: {doubt}", hint="see qoder report")
-
-
-@contextmanager
-def _turn(app: App, *, is_needed: bool) -> Iterator[None]:
-    """Let one backfill of this machine run at a time, where no store of keys keeps them apart."""
-    from qoder_cli.base.polling import poll
-
-    store, host, what = app.store, app.settings.host, "backfill"
-    if is_needed:
-        poll(lambda: store.take_turn(what, host=host), app.clock, pauses=repeat(_PAUSE), is_enough=bool)
-    try:
-        yield
-    finally:
-        if is_needed:
-            store.end_turn(what, host=host)
-
-
-def _text(at: float) -> str:
-    return utc_text(datetime.fromtimestamp(at, UTC))
+    missed = {id: _missed(night, deployment) for id, deployment in night.deployments.items()}
+    made = made_up(app, [fire_key(id, due) for id, (times, _) in missed.items() for due in times])
+    for id, (times, doubts) in missed.items():
+        deployment, fires = night.deployments[id], {fire_key(id, due): due for due in times}
+        called, created = deployment.name or id, created_at(deployment.raw)
+        if created is not None and created > night.since:
+            app.progress.note(f"{called} exists since {utc_text(created)}: nothing was due before")
+        young = [key for key, due in fires.items() if due > night.now - OVERDUE]
+        overdue = [key for key, due in fires.items() if due <= night.now - OVERDUE]
+        before = [key for key in overdue if key in made]
+        keys = [key for key in overdue if key not in made]
+        for some, words in ((young, "may still come"), (before, "made up before"), (keys, "missed")):
+            if some:
+                due = few([utc_text(fires[key]) for key in some], _LISTED)
+                app.progress.note(f"{called}: {counted(len(some), 'fire')} {words}: {due}")
+        refused = refusal_of(deployment, app)
+        if refused is not None and (keys or doubts):
+            yield called, refused.with_(message=f"{refused.message}; none of its missed fires is made up")
+            continue
+        if once and keys:
+            yield keys[-1], Order(id, keys[-1], typed=keys[-1], covers=tuple(keys[:-1]))
+        elif keys:
+            yield from ((key, Order(id, key, typed=key)) for key in keys)
+        for doubt in doubts:
+            yield called, NoResponse(f"cannot tell what {called} missed: {doubt}", hint="see qoder report")

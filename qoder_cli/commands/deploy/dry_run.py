@@ -1,7 +1,7 @@
 """`deploy run --dry-run`: show each trigger's request, and why it would be refused."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, ErrorData, QoderError
@@ -13,7 +13,11 @@ from qoder_cli.output.results import Item, NotFoundItem, deciding_error
 from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.trigger import Order
 
-_FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
+if TYPE_CHECKING:
+    from qoder_cli.fleet.queue import Queue
+
+_REQUEST = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
+_FIELDS = (*_REQUEST, "error", "at_most", "group")
 
 
 class DryRun(TypedDict):
@@ -51,10 +55,9 @@ def show_requests(
     orders: Sequence[Order | QoderError],
     *,
     as_list: bool,
-    at_most: int | None = None,
-    group: str | None = None,
+    queue: "Queue | None" = None,
 ) -> None:
-    """Print the requests, or errors, with the `group` in which `at_most` so many may run. Raises why one is refused."""
+    """Print the requests, or errors, with the queue for which they would wait. Raises why one would be refused."""
     from qoder_cli.cli.several import last_words
     from qoder_cli.fleet.conductor import Warnings
 
@@ -69,7 +72,7 @@ def show_requests(
         else:
             items.append(Ended(word, None, refusals[order.deployment_id]))
     shown = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
-    rows = [_shown(app, item, order, (at_most, group), as_list=as_list) for item, order in shown]
+    rows = [_shown(app, item, order, queue, as_list=as_list) for item, order in shown]
     error = deciding_error(items)
     if as_list:
         warnings = Warnings(app)
@@ -85,7 +88,7 @@ def show_requests(
 
 
 def _shown(
-    app: App, item: Ended, order: Order | QoderError, queued: tuple[int | None, str | None], *, as_list: bool
+    app: App, item: Ended, order: Order | QoderError, queue: "Queue | None", *, as_list: bool
 ) -> tuple[Fields, dict[str, Any]]:
     """Return a request, or why there is none, as a row and as JSON."""
     status = item.error and item.status
@@ -97,7 +100,7 @@ def _shown(
             **item.item,
         }
         row = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": none["input"]}
-        return {**row, "error": status, "at_most": None, "group": None}, dict(none)
+        return {**row, "error": status}, dict(none)
     settings = app.client.settings  # the client's: a missing token is found here too
     request: DryRun = {
         "dry_run": True,
@@ -108,11 +111,10 @@ def _shown(
         "profile": settings.profile,
         "body": {},
         "deployment": order.deployment_id,
-        "at_most": queued[0],
-        "group": queued[1],
+        "at_most": queue.most if queue else None,
+        "group": queue.group if queue else None,
     }
-    plain = {name: value for name, value in request.items() if name in _FIELDS}
-    fields: Fields = {**plain, "body": "{}", "error": status, "at_most": queued[0], "group": queued[1]}
+    fields: Fields = {**dict.fromkeys(_FIELDS), **request, "body": "{}", "error": status}
     if item.error is not None:
         request["error"] = item.error.as_json()
     return fields, {**request, **item.item} if as_list else dict(request)

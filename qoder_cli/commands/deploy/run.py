@@ -1,6 +1,6 @@
 """`qoder deploy run`: start runs of deployments."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -33,13 +33,18 @@ _AT_ONCE = "Start up to N at once; 20 per second at most."
 PARALLEL = option("--parallel", "N", _AT_ONCE, default=STARTS, group=options.MANY, min=1, max=100)
 FAIL_FAST = flag("--fail-fast", "Stop after the first failure.", group=options.MANY)
 _DUPLICATES = flag("--allow-duplicates", "Start a deployment as often as it is listed.", group=options.MANY)
+DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
 _AT_MOST = "Let at most N run at once; the others wait in the order typed (qoder help queue)."
 _IN = "With --at-most: count those of every command that names this group (needs QODER_KEYS)."
 _QUEUE_TIMEOUT = "With --at-most: start none that has waited for D (exit 3)."
-AT_MOST = option("--at-most", "N", _AT_MOST, group=options.MANY, min=1, max=MOST_SLOTS)
-IN = option("--in", "NAME", _IN, group=options.MANY)
-QUEUE_TIMEOUT = option("--queue-timeout", "D", _QUEUE_TIMEOUT, group=options.MANY)
-DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused.")
+
+
+class QueueOptions(NamedTuple):
+    """How many runs may be going at once, as typed. These are the options, too."""
+
+    at_most: int | None = option("--at-most", "N", _AT_MOST, group=options.MANY, min=1, max=MOST_SLOTS)
+    group: Text = option("--in", "NAME", _IN, group=options.MANY)
+    queue_timeout: Text = option("--queue-timeout", "D", _QUEUE_TIMEOUT, group=options.MANY)
 
 
 def run(
@@ -57,9 +62,7 @@ def run(
     on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail", group=options.WAITING),
     on_leave: OnLeave = ON_LEAVE,
     parallel: int = PARALLEL,
-    at_most: int | None = AT_MOST,
-    group: Text = IN,
-    queue_timeout: Text = QUEUE_TIMEOUT,
+    queueing: QueueOptions,
     fail_fast: bool = FAIL_FAST,
     keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown.", group=options.MANY),
     allow_duplicates: bool = _DUPLICATES,
@@ -99,7 +102,12 @@ def run(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     key = idempotency_key
     if key is not None:
+        from qoder_cli.keys.record import is_slot
+
         key = ids.check_key(key, app.keep_secrets(app.settings.token))
+        if is_slot(key):
+            why = f"--idempotency-key {key!r} is what a slot of a queue is called"
+            raise UsageError(why, hint="use another key, for example nightly-2026-06-14")
     if key is not None and (keys == "required" or app.settings.keys is not None):
         from qoder_cli.keys.opening import check_shared
 
@@ -112,7 +120,7 @@ def run(
     if key_until == "completed" and (key is None or app.settings.keys is None):
         why = "--key-until completed needs --idempotency-key, and a store of keys that machines share"
         raise UsageError(why, hint="to make one: qoder key init; more: qoder help many-machines")
-    timeout = checked_queue(app, at_most, group, queue_timeout, parallel=parallel, if_idle=if_idle)
+    queue = queue_of(app, queueing, parallel=parallel, if_idle=if_idle)
     words = tuple(options_typed(ctx, without=_NOT_REPEATED))
     order = Order("", key, on_lost, words, until_completed=key_until == "completed")
     typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
@@ -129,12 +137,7 @@ def run(
     if dry_run:
         from qoder_cli.commands.deploy.dry_run import show_requests
 
-        return show_requests(app, typed, orders, as_list=as_list, at_most=at_most, group=group)
-    queue = None
-    if at_most is not None:
-        from qoder_cli.fleet.queue import Queue
-
-        queue = Queue(app, at_most, group, timeout, queued=sum(isinstance(order, Order) for order in orders))
+        return show_requests(app, typed, orders, as_list=as_list, queue=queue)
     if as_list:
         from qoder_cli.fleet.conductor import FleetPlan
         from qoder_cli.fleet.many import run_many
@@ -152,21 +155,13 @@ def run(
     return ended
 
 
-def checked_queue(
-    app: App,
-    at_most: int | None,
-    group: str | None,
-    timeout: str | None,
-    *,
-    parallel: int = STARTS,
-    if_idle: bool = False,
-) -> float | None:
-    """Return how long an order may queue, in seconds. Raises UsageError, AuthError."""
+def queue_of(app: App, typed: QueueOptions, *, parallel: int = STARTS, if_idle: bool = False) -> "Queue | None":
+    """Return the queue that was typed; None if none was. Raises UsageError, AuthError."""
     from qoder_cli.base.times import parse_duration
     from qoder_cli.keys.slots import GROUP_NAME
 
-    given = {"--in": group, "--queue-timeout": timeout}
-    for name, value in given.items():
+    at_most, group, timeout = typed
+    for name, value in {"--in": group, "--queue-timeout": timeout}.items():
         if value is not None and at_most is None:
             raise UsageError(f"{name} only works with --at-most", hint="add --at-most N")
     if at_most is None:
@@ -175,21 +170,19 @@ def checked_queue(
         raise UsageError("--if-idle and --at-most cannot be used together", hint="use only --at-most 1, which waits")
     if parallel != STARTS:
         raise UsageError("--parallel and --at-most cannot be used together", hint="leave out --parallel")
-    if group is not None:
-        if not GROUP_NAME.fullmatch(group):
-            why = f"--in {group[:80]!a} is not the name of a group: letters, digits, . _ - and at most 63 of them"
-            raise UsageError(why, hint="use for example repo-frontend")
-        if app.settings.keys is None:
-            why = f"--in {group} needs a store of keys that machines share; nothing was sent"
-            raise UsageError(why, hint="to make one: qoder key init; more: qoder help queue")
-        from qoder_cli.keys.opening import check_shared
+    if group is not None and not GROUP_NAME.fullmatch(group):
+        why = f"--in {group[:80]!a} is not the name of a group: letters, digits, . _ - and at most 63 of them"
+        raise UsageError(why, hint="use for example repo-frontend")
+    if group is not None and app.settings.keys is None:
+        why = f"--in {group} needs a store of keys that machines share; nothing was sent"
+        raise UsageError(why, hint="to make one: qoder key init; more: qoder help queue")
+    from qoder_cli.fleet.queue import Queue
 
-        check_shared(app, is_required=True)
-    return None if timeout is None else parse_duration(timeout, option="--queue-timeout")
+    return Queue(app, at_most, group, None if timeout is None else parse_duration(timeout, option="--queue-timeout"))
 
 
 def _started(app: App, order: "Order", wanted: "Wanted | None", queue: "Queue | None") -> "Ended":
-    """Start the one run that was ordered, after those before it in a queue. Raises QoderError, Signalled."""
+    """Start the one run that was ordered, once it has a slot where it is to have one. Raises QoderError, Signalled."""
     from qoder_cli.base.outcome import is_going
     from qoder_cli.runs.ending import Ended
     from qoder_cli.runs.starting import start_one
@@ -197,13 +190,14 @@ def _started(app: App, order: "Order", wanted: "Wanted | None", queue: "Queue | 
     if queue is None:
         return start_one(app, order, wanted)
     try:
-        ended = start_one(app, order, wanted, made_by=queue.trigger_for)
+        ended = start_one(app, order, wanted, hold=queue.slot_for(order))
+        if ended.found is not None and not is_going(ended.found):
+            queue.is_over(ended.found.id)
+        return ended
     except RunSkipped as skipped:
         return Ended(order.typed, None, skipped)
-    if ended.found is not None and not is_going(ended.found):
-        queue.is_over(ended.found.id)
-    queue.close()
-    return ended
+    finally:
+        queue.close()
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
