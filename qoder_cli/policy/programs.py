@@ -31,12 +31,15 @@ _NO_CALL = r"(?!\b(?!(?:and|or|not)\b)\w+\s*\(|__)"
 _ADDRESS = r"(?:\d+|\$|/[^/\\\n]*/)"
 _PRINT = rf" *{_ADDRESS}(?:, *(?:{_ADDRESS}|[+~]\d+))? *p *"
 _JQ = re.compile(
-    r"(?<![\w.])(?:import|include|env|input_filename|modulemeta|get_search_list)\b|\$ENV\b|\$__prog|[.\d]\.\s*env"
+    r"(?<![\w.])(?:import|include|env|input_filename|modulemeta|get_search_list)\b|[.\d]\.\s*env"
+    r"|\$(?:ENV\b|__prog|\W|\Z)"  # blanks and comments may stand behind the $
 )
+# Of git: what runs gpg, or prints an object as it is.
+_GIT_FORMAT = re.compile(r"%[-+ ]*(?:g|\(\*?(?:raw|sig|contents:sig))", re.IGNORECASE)
 _TEXTS: dict[str, Callable[[str], bool]] = {
     "text": lambda value: True,
     "pattern": lambda value: True,
-    "format": lambda value: "%g" not in value.lower() and "%(sig" not in value.lower(),  # these run gpg
+    "format": lambda value: _GIT_FORMAT.search(value) is None,
     "sed": _fits(rf"{_PRINT}(?:[;\n]{_PRINT})*"),
     "jq": lambda value: _JQ.search(value) is None,
     "s3": _fits(r"s3://[A-Za-z0-9._/=-]*"),

@@ -32,13 +32,8 @@ _BUILTINS = """
 RESERVED = frozenset(f"{_KEYWORDS} {_BUILTINS}".split())
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?[smhd]?", re.ASCII)
-_LAUNCHERS = {
-    ("python", "-m"): "python",
-    ("python3", "-m"): "python",
-    ("uv", "run"): "python",
-    ("poetry", "run"): "python",
-    ("npx",): "node",
-}
+# What may start programs and modules of Python, one of each, in this order.
+_LAUNCHERS = ((("uv", "run"), ("poetry", "run")), (("python", "-m"), ("python3", "-m")))
 _MOVES = re.compile(
     r"(?<![\w./-])(?:cd|chdir|pushd|popd|eval|source|exec)(?![\w./-])|(?:^|[;&|({`\n])\s*[.$](?=[\s\w({])"
 )
@@ -144,18 +139,20 @@ def untimed(words: Words) -> Words:
 
 
 def unwrapped(words: Words) -> tuple[Words, set[str]]:
-    """Return a command without what only starts it, such as `timeout 60`; and what does: `python`, or `node`."""
+    """Return a command without what only starts it, such as `timeout 60`; and what does: `python`, or `node`.
+
+    `python -m timeout` would start a module of work, and `npx npx` a program of node_modules, so that neither counts.
+    """
+    words = untimed(words)
+    if words[:2] == ("git", "--no-pager") and len(words) > 2:
+        return ("git", *words[2:]), set()
+    if words[0] == "npx" and len(words) > 1:
+        return words[1:], {"node"}
     launchers: set[str] = set()
-    for _ in range(3):
-        words = untimed(words)
-        launcher = next((start for start in _LAUNCHERS if words[: len(start)] == start), None)
-        if words[:2] == ("git", "--no-pager") and len(words) > 2:
-            words = ("git", *words[2:])
-        elif launcher is not None and len(words) > len(launcher):
-            launchers.add(_LAUNCHERS[launcher])
-            words = words[len(launcher) :]
-        else:
-            break
+    for alternatives in _LAUNCHERS:
+        if words[:2] in alternatives and len(words) > 2:
+            words = words[2:]
+            launchers.add("python")
     return words, launchers
 
 

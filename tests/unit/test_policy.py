@@ -75,6 +75,26 @@ def answers(folder: Path, text: str, calls: Mapping[str, str]) -> dict[str, str]
     return {command: answer(policy, command) for command in calls}
 
 
+NODE = """
+work: /repo
+allow: [{read: /repo}, {run: eslint *}, {run: tsc *}]
+"""
+
+
+def test_a_program_of_node_stands_behind_one_npx_alone(tmp_path: Path) -> None:
+    """`npx npx` and `npx timeout` run what node_modules has by these names; `--noEmit false` writes."""
+    calls = {
+        "eslint src": "allow",
+        "npx eslint src": "allow",
+        "timeout 60 npx tsc --noEmit": "allow",
+        "npx npx eslint src": "ask",
+        "npx timeout 5 eslint src": "ask",
+        "npx python -m eslint src": "ask",
+        "tsc --noEmit false": "ask",
+    }
+    assert answers(tmp_path, NODE, calls) == calls
+
+
 # Commands, each with what the policy of the page says.
 COMMANDS = {
     # Programs that only read, their options, and where.
@@ -117,6 +137,8 @@ COMMANDS = {
     "jq 'import \"a\" as a; .' x": "ask",
     "jq '.a | env' x": "ask",
     "jq '$ENV.PATH' x": "ask",
+    "jq '$ ENV.PATH' x": "ask",
+    "jq '$#\nENV.PATH' x": "ask",
     "jq -n '[inputs | input_filename]' x": "ask",
     "jq -f a.jq x": "ask",
     "sed -i s/a/b/ x": "ask",
@@ -138,6 +160,12 @@ COMMANDS = {
     "git branch evil": "ask",
     "git diff --no-index /etc/passwd src/a": "ask",
     "git log --format=%GG": "ask",
+    "git log --format='%+G?'": "ask",
+    "git log --format='% G?'": "ask",
+    "git log --format='%h %an %(trailers)'": "allow",
+    "git tag --format='%(raw)'": "ask",
+    "git tag --format='%(*raw)'": "ask",
+    "git tag --format='%(refname) %(contents:subject)'": "allow",
     "git commit -m x": "ask",
     # Writing.
     "mkdir -p reports/2026 && cp src/a.py reports/2026/": "allow",
@@ -166,6 +194,12 @@ COMMANDS = {
     "python -m pytest && uv run pytest -x": "allow",
     "npx pytest": "ask",
     "npx wc src/a": "ask",
+    "timeout 60 uv run python -m pytest": "allow",
+    "python -m timeout 5 pytest": "ask",
+    "python -m uv run pytest": "ask",
+    "python -m python3 -m pytest": "ask",
+    "uv run poetry run pytest": "ask",
+    "uv run timeout 5 pytest": "ask",
     "python -m json.tool src/a": "ask",
     "pytest @src/opts": "ask",
     "pytest src/../../other/x.py::/../../repo/src": "ask",
