@@ -46,7 +46,8 @@ from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.log import is_last
 
 LOOK_EVERY = 2.0  # seconds between two readings of the slots
-READ_EVERY = 1.0  # the same of the runs that hold them
+READ_EVERY = 1.0  # the same of the runs that hold them, ...
+LONGEST_PAUSE = 30.0  # ... and at most, while no answer comes: each pause is twice as long as the one before
 _TICK = 0.5  # seconds between two looks whether this is to stop
 _AWAY_FOR = 60.0  # seconds for which a store may be away while this waits
 _LAST_WORDS = 5.0  # seconds at the end of a command to free the slots of runs that have ended
@@ -107,6 +108,7 @@ class Queue:
     _began: float | None = field(default=None, init=False)
     _holders: dict[str, PolledRun] = field(default_factory=dict, init=False)  # runs that hold slots, by id
     _read_at: float = field(default=-inf, init=False)  # when they were read; later where the server asked for a pause
+    _pause: float = field(default=READ_EVERY, init=False)  # until they are read again
     _over: set[str] = field(default_factory=set, init=False)  # runs that are over for certain
     _has_news: bool = field(default=False, init=False)  # a run is over, since the slots were looked at
     _said: dict[str, str] = field(default_factory=dict, init=False)  # what was said last, by what it is about
@@ -244,19 +246,19 @@ class Queue:
 
     def _read_holders(self) -> None:
         """Read the runs that hold slots, once a second. Only an ending, or the API's own 404 for 30 s, is proof."""
-        clock, troubles, is_heard = self.app.clock, list[ApiError](), False
+        clock, troubles, is_answered = self.app.clock, list[ApiError](), False
         ids = {stored.record.run for stored, _ in list(self._slots.values())} - self._over
         for id in filter(None, ids - self._holders.keys()):
             self._holders[id] = PolledRun(Observer(self.app.client, id, is_fresh=lambda _: True))
             self._holders[id].begin(clock.monotonic())
         self._holders = {id: polled for id, polled in self._holders.items() if id in ids}
-        if not self._holders or clock.monotonic() - self._read_at < READ_EVERY:
+        if not self._holders or clock.monotonic() - self._read_at < self._pause:
             return
         self._read_at = clock.monotonic()
         try:
             for polled, error, *_ in self._reader.read(list(self._holders.values()), troubles, signals.has_come):
                 polled.heard(error, clock.monotonic())
-                is_heard = True
+                is_answered |= error is None or (isinstance(error, NotFound) and error.enveloped)
                 if error is not None:
                     troubles.append(error)
                 if polled.observer.ended or (polled.is_over and isinstance(error, NotFound) and error.enveloped):
@@ -270,9 +272,11 @@ class Queue:
         if lost := next((error for error in troubles if error.is_logged_out), None):
             raise lost  # it would wait for ever
         self._read_at += max((error.asked_pause for error in troubles), default=0.0)
+        is_down = bool(troubles) and not is_answered
+        self._pause = min(self._pause * 2, LONGEST_PAUSE) if is_down else READ_EVERY
         if troubles:
             self.say("holders", f"the runs that hold slots cannot be read: {troubles[0].message.rstrip('.')}")
-        elif is_heard:
+        elif is_answered:
             self.say("holders", "")
 
     def count_beside(self, deployment_id: str) -> None:

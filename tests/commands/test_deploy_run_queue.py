@@ -352,10 +352,18 @@ def test_deploy_run_frees_the_slot_of_a_run_that_is_not_found_for_30_s_and_no_so
 def test_deploy_run_frees_no_slot_by_what_is_not_the_apis_own(
     machines: Machines, status: int, answer: dict[str, Any]
 ) -> None:
+    """While none is heard, it asks less and less often."""
     assert machines.machine("a")(*ONE).code == 0
-    ran = machines.machine("b", lie=refusing(machines, status, **answer))(*ONE, "--queue-timeout", "15m")
+    asked, lie = list[str](), refusing(machines, status, **answer)
+
+    def counted(request: httpx.Request, respond: Any) -> httpx.Response:
+        asked.append(request.url.path)
+        return lie(request, respond)
+
+    ran = machines.machine("b", lie=counted)(*ONE, "--queue-timeout", "15m")
     assert (ran.code, len(machines.runs)) == (3, 1)
     assert 1 <= ran.err.count("the runs that hold slots cannot be read: ") <= 4
+    assert sum("memories" not in path for path in asked) < 120
 
 
 def test_deploy_run_leaves_the_queue_once_its_token_is_refused(machines: Machines) -> None:
