@@ -114,8 +114,8 @@ def writable_by_others(path: str) -> Iterator[Path]:
     """
     if sys.platform == "win32":
         return
-    whole = Path(os.path.abspath(path))
-    for folder in (whole, *whole.parents):
+    places = map(Path, (os.path.abspath(path), os.path.realpath(path)))  # a link can be replaced, and what it names
+    for folder in dict.fromkeys(folder for whole in places for folder in (whole, *whole.parents)):
         try:
             about = os.stat(folder)
         except OSError:
@@ -123,7 +123,7 @@ def writable_by_others(path: str) -> Iterator[Path]:
             continue
         if stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX:
             continue  # there everybody can only replace what is theirs
-        is_anothers = about.st_uid not in (0, os.geteuid()) and os.geteuid() != 0
+        is_anothers = about.st_uid not in (0, os.geteuid())
         is_shared = bool(about.st_mode & stat.S_IWGRP) and not _is_private(about)
         if is_anothers or is_shared or about.st_mode & stat.S_IWOTH:
             yield folder

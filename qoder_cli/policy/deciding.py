@@ -68,6 +68,8 @@ def may_move(policy: Policy, subject: Subject) -> bool:
     chain = subject.chain
     if isinstance(chain, Unreadable):
         return shell.may_move(subject.command or "")
+    if subject.tool is TOOLS[BASH] and not {*subject.input} <= {*subject.tool.fields}:
+        return True  # such as the folder to begin in
     if chain is None:
         return subject.tool is TOOLS[BASH]
     return chain.cd is not None and (not chain.cd.startswith("/") or place(chain.cd) != policy.work)
@@ -135,6 +137,8 @@ class _Covering:
             if unnamed is None and all(map(_is_plain_value, self._subject.input.values())):
                 return rule
             why = f"line {rule.line} does not name its field {_quoted(unnamed)}"
+            if rule.fields is None and not fields:
+                why = f"its input_schema is unknown, and line {rule.line} names no `fields`"
             if unnamed is None:
                 why = f"line {rule.line} is for text, numbers, true, false, null, and lists of these"
         raise NotCovered(why)
@@ -249,7 +253,7 @@ class _Covering:
     def _git(self, row: ProgramRow) -> PolicyRule:
         """Return the rule for the repository, which git reads as a whole, its config included."""
         for rule in self._policy.allowing("write"):
-            if ".git" in map(folded, rule.place):
+            if any(folded(part).endswith(".git") for part in rule.place):  # also a bare repository
                 raise NotCovered(f"line {rule.line} covers git's config, which can start programs")
         try:
             return self._reading(self._place("."))

@@ -46,7 +46,7 @@ _TEXTS: dict[str, Callable[[str], bool]] = {
 }
 _NAMES: dict[str, Callable[[str], bool]] = {
     **dict.fromkeys(("path", "folder", "written", "moved"), is_plain),
-    "word": lambda value: True,
+    "word": lambda value: value != "help",  # to aws a page, shown by a program of its config
     "compared": lambda value: value == "!=" or value[0] not in "-(!",
     "date": lambda value: value[0] == "+",
     # An old pytest evaluates it as Python: no quotes, no calls.

@@ -10,6 +10,7 @@ from qoder_cli.base.plainfile import writable_by_others
 from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem
 from qoder_cli.files.yamlread import refuse_unclear
+from qoder_cli.output.visible import hides
 from qoder_cli.policy import programs, shell
 from qoder_cli.policy.calls import TOOLS, called
 from qoder_cli.policy.hosts import Site
@@ -103,7 +104,7 @@ def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Po
     if problems:
         raise problems.pop()
     warnings = [
-        f"others may write {writable}, and so decide what is approved; to prevent it: chmod go-w {writable}"
+        f"others may write {writable}, and so decide what is approved; keep a policy where only you can write"
         for writable in writable_by_others(path)
     ]
     ordered = tuple(sorted(rules, key=lambda rule: rule.line))
@@ -129,8 +130,10 @@ def _unknown(name: str, node: Node, at: Path, names: tuple[str, ...], side: str 
 def _listed(document: Node, side: str) -> list[Node]:
     child = document.child(side)
     items = child.content if child is not None and isinstance(child.content, list) else []
-    if child is not None and not 0 < len(items) <= MOST_RULES:
-        raise _problem(document, side, (), f"must be a list of rules, at most {MOST_RULES:,}")
+    if child is not None and not items:
+        raise _problem(document, side, (), "must be a list of rules; leave it out if there are none")
+    if len(items) > MOST_RULES:
+        raise _problem(document, side, (), f"must have at most {MOST_RULES:,} rules")
     return items
 
 
@@ -140,9 +143,20 @@ def _text(node: Node, name: str, at: Path, most: int = _LONGEST_VALUE) -> str | 
     if child is None:
         return None
     text = child.content
-    if not isinstance(text, str) or not text.strip() or text != text.strip() or len(text) > most:
-        raise _problem(node, name, at, f"must be text of at most {most:,} characters; put it in quotes")
+    if not isinstance(text, str):
+        raise _problem(node, name, at, "must be text; put it in quotes")
+    if text != text.strip() or not text:
+        raise _problem(node, name, at, "must be text without blanks or line breaks at its ends, and not empty")
+    if len(text) > most:
+        raise _problem(node, name, at, f"must have at most {most:,} characters")
+    _check_seen(text, node, name, at)
     return text
+
+
+def _check_seen(text: str, node: Node, name: str, at: Path) -> None:
+    """Raise Problem for a character that nobody sees: the text would not mean what it seems to."""
+    if unseen := next((character for character in text if hides(character) and character != "\n"), None):
+        raise _problem(node, name, at, f"has the character U+{ord(unseen):04X}, which nobody sees; leave it out")
 
 
 def _texts(node: Node, name: str, at: Path) -> tuple[str, ...] | None:
@@ -153,7 +167,10 @@ def _texts(node: Node, name: str, at: Path) -> tuple[str, ...] | None:
     items = child.content if isinstance(child.content, list) else []
     if not items or not all(isinstance(item.content, str) and item.content.strip() for item in items):
         raise _problem(node, name, at, "must be a list of texts, such as [one, two]")
-    return tuple(str(item.content) for item in items)
+    texts = tuple(str(item.content) for item in items)
+    for text in texts:
+        _check_seen(text, node, name, at)
+    return texts
 
 
 def _rule(node: Node, side: str, at: Path) -> PolicyRule:
@@ -234,7 +251,7 @@ def _command(value: str, *, allows: bool) -> dict[str, Any]:
     program, launchers = unwrapped(words)
     row = programs.row_of(program)
     if more and row is None:
-        near = "".join(f"; known are {', '.join(names)}" for names in [programs.nearest_rows(program)] if names)
+        near = "".join(f"; it knows {', '.join(names)}" for names in [programs.nearest_rows(program)] if names)
         why = f"`qoder` does not know what the options of {words[0]} do, so * cannot stand behind {command}"
         raise ValueError(f"{why}{near}; without it, exactly this command is allowed")
     if more and row is not None and not launchers <= {row.launched}:

@@ -420,7 +420,13 @@ def test_a_policy_without_work_allows_no_relative_path(tmp_path: Path) -> None:
 
 
 def test_git_is_read_only_where_nobody_can_write_its_config(tmp_path: Path) -> None:
-    for write, wanted in (("/repo", "allow"), ("/", "allow"), ("/repo/.git", "ask"), ("/repo/.GIT/info", "ask")):
+    for write, wanted in (
+        ("/repo", "allow"),
+        ("/", "allow"),
+        ("/repo/.git", "ask"),
+        ("/repo/.GIT/info", "ask"),
+        ("/repo/app.git", "ask"),
+    ):
         policy = read(tmp_path, f"work: /repo\nallow: [{{read: /repo}}, {{write: {write}}}]")
         assert answer(policy, "git status") == wanted
     policy = read(tmp_path, "work: /repo\nallow: [{read: /repo/src}, {run: git log *}]")
@@ -482,6 +488,9 @@ def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) ->
         "git fetch origin feature/x": "allow",
         "git fetch src/../../other": "ask",
         "git fetch host:x": "ask",
+        "git fetch": "allow",
+        "git fetch reports": "ask",  # a file of work can name a repository anywhere
+        "aws ec2 describe-instances help": "ask",
         "npm run test:unit": "allow",
         "npm run env": "ask",
         "aws ec2 describe-instances --region=evil.com/x": "ask",
@@ -565,6 +574,7 @@ MOVES = {
 
 def test_a_command_that_leaves_the_folder_is_noticed(policy: Policy) -> None:
     assert {command: may_move(policy, bash(command)) for command in MOVES} == MOVES
+    assert may_move(policy, tool("Bash", command="ls", cwd="/tmp"))
 
 
 def test_a_policy_has_rules_about_the_tools_that_it_decides(policy: Policy, tmp_path: Path) -> None:
@@ -636,7 +646,6 @@ BAD = {
     "": "must be one mapping",
     "[]": "must be one mapping",
     "work: /x": "has no rules",
-    "allow: []": "allow: must be a list of rules",
     "allow: x": "allow: must be a list of rules",
     "allow: [ls]": "allow[0]: must be a rule, such as `read: /repo`",
     "allow: ['Bash(git log:*)']": "for Bash(git log:*) write `run: git log *`",
@@ -654,11 +663,14 @@ BAD = {
     "deny: [{read: /x}]": "write `path:`",
     "deny: [{search: web}]": "write `tool: WebSearch`",
     "deny: [{tool: x, fields: [y]}]": "leave it out: a deny is for every call of the tool",
-    "deny: [{path: /x, because: ''}]": "must be text of at most 1,000 characters",
+    "deny: [{path: /x, because: ''}]": "and not empty",
     "deny: [{path: /x, because: [y]}]": "must be text",
-    "deny: [{text: ' x'}]": "must be text of at most",
+    "deny: [{text: ' x'}]": "must be text without blanks",
     "deny: [{text: 5}]": "must be text",
-    'deny: [{text: "\\u200b"}]': "must have letters",
+    'deny: [{text: "id\\u200b_rsa"}]': "has the character U+200B, which nobody sees",
+    'deny: [{path: /x, because: "a\\u00adb"}]': "has the character U+00AD",
+    'deployments: ["x\\u3164"]\ndeny: [{path: /x}]': "has the character U+3164",
+    "allow: []": "leave it out if there are none",
     "deny: [{run: git push *}]": "leave out the *: `run: git push` denies",
     "deny: [{run: git push; ls}]": "more than one command",
     "deny: [{path: x}]": "must be an absolute path",
@@ -671,8 +683,8 @@ BAD = {
     "work: x\nallow: [{read: /x}]": "work: must be an absolute path",
     "work: [/x]\nallow: [{read: /x}]": "work: must be text",
     "work: /x\nallow: [{run: 'make *'}]": "does not know what the options of make do",
-    "work: /x\nallow: [{run: 'git pull *'}]": "known are git blame, git branch",
-    "work: /x\nallow: [{run: 'pytst *'}]": "known are pytest",
+    "work: /x\nallow: [{run: 'git pull *'}]": "it knows git blame, git branch",
+    "work: /x\nallow: [{run: 'pytst *'}]": "it knows pytest",
     "work: /x\nallow: [{run: 'npx wc *'}]": "may be another program behind npx",
     "work: /x\nallow: [{run: 'git log:*'}]": "write `run: git log *`",
     "work: /x\nallow: [{run: 'ls * x'}]": "* stands only at the end",
@@ -736,6 +748,26 @@ def test_a_policy_that_others_may_write_or_replace_is_warned_of(tmp_path: Path) 
         (0o600, 0o757): [str(folder)],
         (0o600, 0o1777): [],
     }
+    folder.chmod(0o757)
+    link = tmp_path / "link.yaml"
+    link.symlink_to(file)
+    assert any(str(folder) in warning for warning in load(str(link)).warnings)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="gives a file to another user")
+def test_a_policy_of_another_user_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("allow: [{read: /x}]")
+    file.chmod(0o600)
+    assert [warning for warning in load(str(file)).warnings if str(file) in warning] == []
+    os.chown(file, 12345, 12345)
+    assert [warning for warning in load(str(file)).warnings if str(file) in warning]
+
+
+def test_a_policy_says_that_the_fields_of_a_tool_are_not_known(tmp_path: Path) -> None:
+    policy = read(tmp_path, "allow: [{tool: mcp__github__get_issue}]")
+    why = decide(policy, mcp("get_issue", owner="a")).why
+    assert why == "its input_schema is unknown, and line 1 names no `fields`"
 
 
 @pytest.mark.parametrize(

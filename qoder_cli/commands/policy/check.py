@@ -68,7 +68,7 @@ def _remark(policy: Policy, rule: PolicyRule) -> Remark:
             says = (
                 f"allows Write, Edit, mkdir, touch, cp, mv, rm and tee in {rule.value} and below, but for hidden names"
             )
-            return Remark(rule, says, tuple(_of_writing(rule)))
+            return Remark(rule, f"{says}; a link there leads out of it", tuple(_of_writing(rule)))
         case "run":
             return Remark(rule, "; ".join(_running(policy, rule)), tuple(_of_running(policy, rule)))
         case "fetch":
@@ -97,7 +97,9 @@ def _denied(rule: PolicyRule) -> str:
 
 
 def _reading(policy: Policy, rule: PolicyRule) -> list[str]:
-    says = [f"allows Read, Grep, Glob, and programs that only read, in {rule.value} and below"]
+    says = [
+        f"allows Read, Grep, Glob, and programs that only read, in {rule.value} and below, and where a link there leads"
+    ]
     work = policy.work
     if below := [deny for deny in policy.denying("path") if is_inside(deny.place, rule.place)]:
         says.append(f"what looks through folders above {below[0].value} (Grep, grep -r, find) is left for a person")
@@ -121,7 +123,7 @@ def _of_writing(rule: PolicyRule) -> list[str]:
     warnings = []
     if own := [folder for folder in _OF_PROGRAMS if _overlap(rule.place, place(folder))]:
         warnings.append(f"covers {', '.join(own)}, or a part: there are programs and their configs")
-    if ".git" in rule.place:
+    if any(part.endswith(".git") for part in rule.place):
         warnings.append("covers git's config, so no command of git is allowed")
     elif any(part.startswith(".") for part in rule.place):
         warnings.append("covers a hidden folder, where programs keep their configs")
