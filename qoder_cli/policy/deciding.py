@@ -272,9 +272,9 @@ def _check_fields(subject: Subject, tool: Tool) -> None:
     """Raise NotCovered for fields that are not known, or of another type."""
     for name, value in subject.input.items():
         if name not in tool.fields:
-            raise NotCovered(f"it has {_quoted(name)}, which is not known of this tool")
+            raise NotCovered(f"it has {_quoted(name)}, an unknown field of this tool")
         if not is_of_kind(value, tool.fields[name]):
-            raise NotCovered(f"its {name} is not of the type that is known")
+            raise NotCovered(f"its {name} is of another type than expected")
 
 
 def _is_plain_value(value: Any) -> bool:
