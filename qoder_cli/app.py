@@ -56,7 +56,7 @@ class Tracked:
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
     awaits: bool = False  # whether a wait for them has begun
-    told: set[tuple[str, ...]] = field(default_factory=set)  # asks of which --notify has told
+    notified: set[tuple[str, ...]] = field(default_factory=set)  # asks of which --notify has told
     said: bool = False  # whether a terminal was told the one run's id and deployment a moment ago
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:

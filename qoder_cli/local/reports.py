@@ -51,15 +51,15 @@ class ReportMemory:
         rows = MEMORIES.read(self._store, self._where)
         for _, began, ended, known_from, back_to, states, runs, _ in rows:
             try:
-                told_at = {key: float(str(at)) for key, at in mapping(jsontext.parse(states)).items()}
+                reported_at = {key: float(str(at)) for key, at in mapping(jsontext.parse(states)).items()}
                 left = mapping(jsontext.parse(runs))
                 open_runs = {id: at if at is None else float(str(at)) for id, at in left.items()}
             except (TypeError, ValueError):  # a damaged file may have anything there
                 continue
-            return ReaderMemory(began, ended, known_from, back_to, told_at, open_runs)
+            return ReaderMemory(began, ended, known_from, back_to, reported_at, open_runs)
         return None
 
-    def told_of(self, keys: Sequence[str]) -> set[str]:
+    def reported_of(self, keys: Sequence[str]) -> set[str]:
         """Return those of some things that were told before."""
         written = {writable(key): key for key in keys}
         rows = REPORTED.read_of(self._store, self._where, "item", list(written), "item")
@@ -74,10 +74,10 @@ class ReportMemory:
             "open_runs": writable(jsontext.dump(memory.open_runs)),
             "at": at,
         }
-        told = [{**self._where, "item": writable(key), "at": at} for key in keys]
+        rows = [{**self._where, "item": writable(key), "at": at} for key in keys]
 
         def put(connection: "Connection") -> None:
             MEMORIES.put(connection, [row], instead="REPLACE")
-            REPORTED.put(connection, told, instead="REPLACE")
+            REPORTED.put(connection, rows, instead="REPLACE")
 
         return self._store.write_now(put)

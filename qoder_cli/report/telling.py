@@ -69,7 +69,7 @@ class ReportItem(NamedTuple):
     is_state: bool = False
 
 
-class Told(NamedTuple):
+class Reported(NamedTuple):
     """A report, the keys of the events in it, and what is to be remembered once it is printed."""
 
     report: entries.Report
@@ -84,11 +84,11 @@ class Told(NamedTuple):
         return not any((report.is_urgent, report.did_nothing, report.paused, report.cannot_tell))
 
 
-def tell(
+def compose(
     app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory, reader: str
-) -> Told:
+) -> Reported:
     """Return what to report of what was read, and what to remember of it."""
-    return _Teller(app, night, options, memory, remembered).told(reader)
+    return _Reporter(app, night, options, memory, remembered).reported(reader)
 
 
 def time_text(at: float | None) -> str | None:
@@ -96,7 +96,7 @@ def time_text(at: float | None) -> str | None:
     return None if at is None else utc_text(at)
 
 
-class _Teller:
+class _Reporter:
     def __init__(
         self, app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory
     ) -> None:
@@ -124,14 +124,14 @@ class _Teller:
             night.problems.append(Unread("keys", f"{error.message}: which missed fires were made up is unknown"))
         return {}
 
-    def told(self, reader: str) -> Told:
+    def reported(self, reader: str) -> Reported:
         night, is_news = self._night, self._options.is_news
         items = [*self._states(), *self._of_fires(), *self._of_runs(), *self._unclear()]
         within = [item for item in items if item.first <= night.until and item.last > night.after]
         states = dict(self._memory.states) if self._memory else {}
         shown = within
         if is_news:
-            old = self._remembered.told_of([item.key for item in within if not item.is_state])
+            old = self._remembered.reported_of([item.key for item in within if not item.is_state])
             shown = [item for item in within if self._is_new(item, states) and item.key not in old]
         sections: dict[str, list[Any]] = defaultdict(list)
         for item in shown:
@@ -163,7 +163,7 @@ class _Teller:
         states = {key: at for key, at in states.items() if key in lasting or not night.whole}
         keys = dict.fromkeys(item.key for item in shown if not item.is_state)
         doubts = [item for item in within if item.section == "cannot_tell" and (item.is_state or item.key in keys)]
-        return Told(
+        return Reported(
             report,
             list(keys),
             to_remember(night, self._options, self._memory, states),
@@ -250,14 +250,14 @@ class _Teller:
     def _of_fires(self) -> Iterator[ReportItem]:
         events = [(id, event) for id, fires in self._fires.items() for event in fires.events]
         missed = [_missed(id, event) for id, event in events if event.kind == "late"]
-        told_missed = self._remembered.told_of(missed) if self._options.is_news else set()
+        reported_missed = self._remembered.reported_of(missed) if self._options.is_news else set()
         for id, event in events:
             key = _missed(id, event)
             if event.run:
                 key = f"came {event.run.id}"
             elif event.kind == "counted":
                 key = f"counted {id} {event.due:.0f}"
-            entry = self._fire(id, event, was_missed=event.kind == "late" and _missed(id, event) in told_missed)
+            entry = self._fire(id, event, was_missed=event.kind == "late" and _missed(id, event) in reported_missed)
             yield ReportItem("did_not_happen", key, entry, event.at, event.at)
 
     def _fire(self, id: str, event: FireEvent, *, was_missed: bool) -> entries.Entry:

@@ -59,8 +59,8 @@ def _is_there(app: App, words: list[str]) -> bool:
 def notify_of_ask(app: App, run: Run) -> None:
     """Tell, once for each ask, that a run waits for an answer while the wait goes on."""
     ask = run.id, *calls_to_answer(run)
-    if ask not in app.tracked.told:
-        app.tracked.told.add(ask)
+    if ask not in app.tracked.notified:
+        app.tracked.notified.add(ask)
         notify(app, "asks", app.named(run).as_json())
 
 

@@ -225,9 +225,9 @@ def look(
         events = _with_threads(events, chain.from_iterable(of_threads))
         known = {text(stop.get("session_thread_id")) for stop, _ in _newest_of_threads(events)}
         if threads or len(known) > 1:
-            for told in _told_by_threads(client, session_id, known, met.append, within=within, retry=retry):
-                events = _with_threads(events, told)
-                read.update(map(event_key, told))
+            for of_thread in _events_of_threads(client, session_id, known, met.append, within=within, retry=retry):
+                events = _with_threads(events, of_thread)
+                read.update(map(event_key, of_thread))
         needed = _needed(events)
         while not needed <= read and (older := next(portions, None)) is not None:
             events = _with_threads(events, older)
@@ -246,7 +246,7 @@ def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, 
         raise
 
 
-def _told_by_threads(
+def _events_of_threads(
     client: "Client",
     session_id: str,
     known: Collection[str | None],
@@ -263,19 +263,19 @@ def _told_by_threads(
         id = text(thread.get("id"))
         is_main = thread.get("parent_thread_id") is None
         if id and not is_main and id not in known and thread.get("status") == "idle":
-            yield _told_by_thread(Log(client, session_id, thread=id, exact=True), id, on_event, within, retry)
+            yield _events_of_thread(Log(client, session_id, thread=id, exact=True), id, on_event, within, retry)
 
 
-def _told_by_thread(
+def _events_of_thread(
     log: Log, id: str, on_event: Callable[[dict[str, Any]], None], within: float | None, retry: bool
 ) -> Events:
-    told: Events = []
+    asked_for: Events = []
     for portion in log.back(within=within, retry=retry, on_event=lambda event: on_event(_of_thread_named(id, event))):
-        told += [_of_thread_named(id, event) for event in portion if event.get("type") in _ASKED_FOR]
-        stops = [event for event in told if event.get("type") in THREAD_STATUSES]
-        if stops and (not is_asking(stops[0]) or set(map(event_key, told)) >= _needed(told)):
+        asked_for += [_of_thread_named(id, event) for event in portion if event.get("type") in _ASKED_FOR]
+        stops = [event for event in asked_for if event.get("type") in THREAD_STATUSES]
+        if stops and (not is_asking(stops[0]) or set(map(event_key, asked_for)) >= _needed(asked_for)):
             break
-    return told
+    return asked_for
 
 
 def _of_thread_named(id: str, event: dict[str, Any]) -> dict[str, Any]:

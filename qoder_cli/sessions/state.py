@@ -71,7 +71,7 @@ class SubAgents:
     are_there: bool | None = None
     asks: Asks | None = None  # as of the newest look
     _looked: float = -math.inf
-    _told: frozenset[str] = frozenset()  # the events that said so, as of then
+    _seen_asking: frozenset[str] = frozenset()  # the events that said so, as of then
 
     def look(self, log: Log, story: Story) -> bool:
         """Look what they ask, if that is due. Return whether it was read; what cannot be read now is read next time."""
@@ -86,7 +86,7 @@ class SubAgents:
         if self.asks is not None:
             pause = ASKS_FOR
         is_due = (self.are_there or self.asks is not None) and now - self._looked >= pause
-        if not is_due and story.asking_threads == self._told:
+        if not is_due and story.asking_threads == self._seen_asking:
             return False
         from qoder_cli.sessions.asks import look
 
@@ -97,7 +97,7 @@ class SubAgents:
         for threads in ways:
             with suppress(ApiError):
                 self.asks = look(log.client, log.session_id, retry=False, threads=threads).open
-                self._told = story.asking_threads
+                self._seen_asking = story.asking_threads
                 return True
         return False
 
@@ -107,7 +107,7 @@ class SubAgents:
 
     def forget(self) -> None:
         """Assume that what they ask was answered. It is looked at again."""
-        self.asks, self._looked, self._told = None, -math.inf, frozenset()
+        self.asks, self._looked, self._seen_asking = None, -math.inf, frozenset()
 
 
 class SessionReading(NamedTuple):

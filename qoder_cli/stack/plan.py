@@ -441,9 +441,9 @@ class Planner:
             remarks.append("its metadata has no room for the stack's marks: it will never be pruned or cleared")
             return step
         unseen_places = {change.path for change in unseen(noun, fields)}  # which are compared by nobody
-        untold = {re.split(r"[.\[]", place)[0] for place in declared.secrets - unseen_places}
-        untold |= set(_left_open(noun, fields))
-        record = record_of(form.normal({name: fields[name] for name in fields if name in written.body}), untold)
+        unrecorded = {re.split(r"[.\[]", place)[0] for place in declared.secrets - unseen_places}
+        unrecorded |= set(_left_open(noun, fields))
+        record = record_of(form.normal({name: fields[name] for name in fields if name in written.body}), unrecorded)
         name = declared.name
         if name == declared.own.get("id"):  # the file does not name it
             name = name_of(step.before) or name

@@ -293,8 +293,8 @@ def find_twins(writer: Writer) -> None:
                     + ", ".join(sorted(others)),
                     hint=f"{verb} the one you do not want: qoder {noun.words} {verb} ID",
                 )
-                writer.results[number] = told = result.with_(error=twin)
-                writer.on_done(told)
+                writer.results[number] = failed = result.with_(error=twin)
+                writer.on_done(failed)
 
 
 def _rows_now(app: App, noun: Noun) -> list[Raw]:
