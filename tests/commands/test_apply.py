@@ -204,6 +204,16 @@ def test_apply_clears_metadata_that_left_the_file(team: Team) -> None:
     assert {row["action"] for row in team.applied()} == {"unchanged"}
 
 
+@pytest.mark.parametrize(("keys", "is_marked"), [(13, True), (14, False)])
+def test_apply_marks_what_has_room_for_three_more_keys(team: Team, keys: int, is_marked: bool) -> None:
+    """An object takes 16: two marks of the stack, and one that settles a lost answer."""
+    metadata = {f"key{number}": "x" for number in range(keys)}
+    team.write({"qoder.yaml": "stack: s", "environments/build.yaml": {"name": "build", "metadata": metadata}})
+    ran = team.apply()
+    assert (ran.code, "has no room for the stack's marks" in ran.out + ran.err) == (0, not is_marked)
+    assert ("qoder_stack" in team.there("environments")["build"]["metadata"]) == is_marked
+
+
 # Whose it is.
 
 BUILD = {"qoder.yaml": "stack: s", "environments/build.yaml": {"name": "build", "description": "Ours"}}
