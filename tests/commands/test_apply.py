@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
+from qoder_cli.base.times import utc_text
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
@@ -485,6 +486,14 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     team.edit("data/glossary.csv", "one", "each")
     rows = team.applied()
     assert [row["kind"] for row in rows if row["action"] != "unchanged"] == ["file", "deployment"]
+
+
+@pytest.mark.parametrize(("left", "action"), [(7200, "unchanged"), (1800, "created")])
+def test_apply_uploads_a_file_again_that_expires_within_an_hour(team: Team, left: float, action: str) -> None:
+    team.write()
+    team.applied()
+    team.there("files")["glossary.csv"]["expires_at"] = utc_text(team.service.world.now() + left)
+    assert actions(team.applied())["file"] == action
 
 
 def test_apply_sends_secrets_once_and_again_only_when_told(team: Team) -> None:
