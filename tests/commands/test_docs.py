@@ -9,6 +9,7 @@ import qoder_cli
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.local.store import NAME
+from qoder_cli.nouns.table import all_operations
 from qoder_cli.runs.lost import ADOPT_WITHIN, RUN_LIST_LOOKS, THOROUGH_LOOKS
 from qoder_cli.runs.trigger import TRIGGER_RESENDS
 from tests.conftest import Qoder
@@ -34,6 +35,10 @@ def test_readme_stays_short_and_links_every_page() -> None:
     assert len(text.encode()) <= MOST_BYTES
     assert set(re.findall(r"\(qoder_cli/help/pages/([\w-]+)\.md\)", text)) == {*NAMES, "exit-codes"}
     assert {path.stem for path in PAGES.glob("*.md")} == {*NAMES, "exit-codes"}
+
+
+def test_readme_tells_how_many_operations_there_are() -> None:
+    assert f"Each of the {len(all_operations())} operations " in README.read_text("utf-8")
 
 
 def test_repository_has_little_generated_text() -> None:
