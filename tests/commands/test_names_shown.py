@@ -48,7 +48,7 @@ SHOW_A_RUN = {
     "deploy run dep_scheduled --wait": {},
     "run list dep_scheduled": {"is_list": True},
     "run wait {run} {run}": {"is_list": True},
-    "deploy run dep_scheduled dep_demo --wait": {"is_list": True},
+    "deploy run dep_scheduled dep_demo": {"is_list": True},  # what a wait polls is up to the clock
     "run logs {run} -": {"is_list": True},
 }
 
