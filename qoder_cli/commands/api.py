@@ -1,8 +1,6 @@
 """`qoder api`: any endpoint of the API, with no write sent twice."""
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, TypedDict
 
 import typer
 
@@ -13,7 +11,6 @@ from qoder_cli.api.request import RawRequest, read_headers, read_target
 from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError, exclude
-from qoder_cli.base.model import data_of
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS, WITH_BODY, Answer
@@ -100,23 +97,6 @@ def api(
         raise explained(request, error) from None
 
 
-_REQUEST = "the request, with placeholders"
-_NAMES = "arrays of names it accepts"
-
-
-class OperationData(TypedDict):
-    """An operation of the API."""
-
-    id: Annotated[str, "operation id"]
-    method: Annotated[str, _REQUEST]
-    path: Annotated[str, _REQUEST]
-    kind: Annotated[str, "response kind: model, page, stream or binary"]
-    required: Annotated[Sequence[str], "array of names it requires"]
-    query: Annotated[Sequence[str], _NAMES]
-    body: Annotated[Sequence[str], _NAMES]
-    command: Annotated[Sequence[str], "the command that does the same, as an array of words"]
-
-
 def _list(app: App, words: list[str]) -> None:
     operations = list(search(words))
     app.output.records(
@@ -126,7 +106,7 @@ def _list(app: App, words: list[str]) -> None:
             | {"command": " ".join(("qoder", *row.command))}
             for row in operations
         ],
-        data=[data_of(OperationData, operation) for operation in operations],
+        data=[operation._asdict() for operation in operations],
         id="id",
         first=("path", "method", "command", "id", "kind", "query", "body"),
     )

@@ -117,7 +117,7 @@ def _fields_of(cls: type[Fields]) -> Iterator[tuple[str, Field]]:
         yield name, Field(hint, default, about[-1] if about else "", option, is_secret, is_servers, stands_for)
 
 
-def body(cls: type[Fields], names: tuple[str, ...], needed: tuple[str, ...], cleared: tuple[str, ...]) -> type[Fields]:
+def body(cls: type[Fields], names: Sequence[str], needed: Sequence[str], cleared: Sequence[str]) -> type[Fields]:
     """Return the class of a body: some fields of another class; `needed` ones, and those that null clears."""
     fields = fields_of(cls)
     names = tuple(name for name in fields if name in names)

@@ -4,12 +4,12 @@ Paths, filters, and which fields a body has are in `operations.tsv`. All else ab
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
-from typing import Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from qoder_cli.base.ids import NOT_OF_AN_ID, segment
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
@@ -20,17 +20,21 @@ from qoder_cli.nouns.schema import Fields, body
 Kind = Literal["model", "page", "stream", "binary"]  # of the answer
 
 
-class Operation(NamedTuple):
-    """One operation. `path` has ids as `{names}`; the lists are names."""
+_REQUEST = "the request, with placeholders"
+_NAMES = "arrays of names it accepts"
 
-    id: str
-    method: str
-    path: str
-    kind: Kind
-    required: tuple[str, ...]
-    query: tuple[str, ...]
-    body: tuple[str, ...]
-    command: tuple[str, ...]  # the words of the command that does it
+
+class Operation(NamedTuple):
+    """An operation of the API."""
+
+    id: Annotated[str, "operation id"]
+    method: Annotated[str, _REQUEST]
+    path: Annotated[str, _REQUEST]
+    kind: Annotated[Kind, "response kind: model, page, stream or binary"]
+    required: Annotated[Sequence[str], "array of names it requires"]
+    query: Annotated[Sequence[str], _NAMES]
+    body: Annotated[Sequence[str], _NAMES]
+    command: Annotated[Sequence[str], "the command that does the same, as an array of words"]
 
     def has_path(self, path: str) -> bool:
         """Return whether a path below the base URL is this operation's."""

@@ -88,12 +88,12 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
     return {}
 
 
-# In a pipe, in this order; only ever appended.
+# Every table of runs in a pipe, also that of several that were started or waited for; only ever appended to.
 RUN_COLUMNS = (
     *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
     *("requires_action", "deployment_name"),
 )
-# As a terminal shows them, what matters most first.
+# `run list` on a terminal, what matters most first; `listed_run` makes the row.
 RUN_FIRST = ("deployment", "status", "error", "triggered", "duration", "trigger", "session", "id")
 
 

@@ -43,6 +43,7 @@ from qoder_cli.local.store import ABOUT, Attempt, Store, StoredAttempt
 if TYPE_CHECKING:
     from qoder_cli.keys.record import KeyRecord, KeyStore, StoredKey
 
+# `qoder help guarantees` tells the first three of these, and how often a trigger is sent again.
 RUN_LIST_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
 THOROUGH_LOOKS = (16.0, 30.0)  # then, to send again or to say that nothing started
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
@@ -311,7 +312,7 @@ def last_run(app: App) -> str:
         raise NotFound(f"{what} did not start a run", hint=f"to start one: {start}")
     raise OutcomeUnknown(
         f"unknown whether {what} started a run: none is listed yet",
-        hint="try again later; after 10 minutes it counts as not started",
+        hint=f"try again later; after {NOT_STARTED_AFTER / 60:.0f} minutes it counts as not started",
         next=app.command("run", "wait", "last"),
         run_state="unknown",
     )

@@ -110,7 +110,9 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
         return recovery
 
     def settle(error: ApiError, meaning: Meaning) -> Events | None:
-        app.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
+        app.progress.note(
+            f"no confirmation ({error.message.rstrip('.')}); looking for it for up to {EVENT_LOOKS[-1]:.0f}s"
+        )
         return look_for(app.clock, find, EVENT_LOOKS, unread=_UNREAD)
 
     return recovery._replace(settle=settle)
@@ -170,7 +172,10 @@ class Delivery:
         if error.http_status != 409 or self._is_busy_since_before():
             return None
         if self._refusals == 1:
-            self._client.progress.note("refused; looking for up to 8s whether it was delivered all the same")
+            seconds = EVENT_LOOKS[-1]
+            self._client.progress.note(
+                f"refused; looking for up to {seconds:.0f}s whether it was delivered all the same"
+            )
         looks = EVENT_LOOKS if self._refusals == 1 else EVENT_LOOKS[:1]
         return look_for(self._client.clock, lambda: self._sent(retry=False), (0.0, *looks), unread=_UNREAD)
 

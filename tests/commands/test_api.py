@@ -121,7 +121,7 @@ def test_api_takes_any_method_and_sends_an_object_at_least(qoder: Qoder, method:
 def test_api_list_needs_no_token_and_asks_nobody(qoder: Qoder) -> None:
     del qoder.env["QODER_PAT"]
     ran = qoder("api", "--list")
-    assert (ran.code, ran.err, len(ran.out.splitlines())) == (0, "", 98)
+    assert (ran.code, ran.err, len(ran.out.splitlines())) == (0, "", len(OPERATIONS))
     rows = [line.split("\t") for line in ran.out.splitlines()]
     path = "/deployments/{deployment_id}/run"
     assert ["POST", path, "deployments.run", "model", "-", "-", "qoder deploy run"] in rows

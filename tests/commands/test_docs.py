@@ -9,6 +9,9 @@ import qoder_cli
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.local.store import NAME
+from qoder_cli.nouns.table import all_operations
+from qoder_cli.runs.lost import ADOPT_WITHIN, RUN_LIST_LOOKS, THOROUGH_LOOKS
+from qoder_cli.runs.trigger import TRIGGER_RESENDS
 from tests.conftest import Qoder
 from tests.support.crowd import Town
 from tests.support.wire import FakeClock
@@ -32,6 +35,10 @@ def test_readme_stays_short_and_links_every_page() -> None:
     assert len(text.encode()) <= MOST_BYTES
     assert set(re.findall(r"\(qoder_cli/help/pages/([\w-]+)\.md\)", text)) == {*NAMES, "exit-codes"}
     assert {path.stem for path in PAGES.glob("*.md")} == {*NAMES, "exit-codes"}
+
+
+def test_readme_tells_how_many_operations_there_are() -> None:
+    assert f"Each of the {len(all_operations())} operations " in README.read_text("utf-8")
 
 
 def test_repository_has_little_generated_text() -> None:
@@ -77,6 +84,22 @@ def test_map_of_the_house_has_every_room() -> None:
     rooms = [f"{path.name}/" for path in HOUSE.iterdir() if (path / "__init__.py").is_file()]
     rooms += [path.name for path in HOUSE.glob("*.py") if path.name not in ("__init__.py", "_version.py")]
     assert [room for room in rooms if f"`{room}`" not in text] == []
+
+
+def test_guarantees_tell_the_numbers_that_decide_about_a_lost_start() -> None:
+    text = " ".join((PAGES / "guarantees.md").read_text("utf-8").split())
+    short, thorough = (f"{looks[-1]:.0f} seconds" for looks in (RUN_LIST_LOOKS, THOROUGH_LOOKS))
+    within, resends = {120.0: "two minutes"}[ADOPT_WITHIN], {2: "twice"}[TRIGGER_RESENDS]
+    promised = [
+        f"it resends at most {resends}, each time only after the deployment's run list has shown for {thorough} that",
+        f"carries out a request more than {thorough} after it refused it",
+        f"`qoder` checks the run list for {short}:",
+        f"created by the server's clock within {within} after the attempt",
+        f"looks at the run list for {thorough}, and",
+        f"manually within {within}, and",
+        f"processed more than {short} late",
+    ]
+    assert [sentence for sentence in promised if sentence not in text] == []
 
 
 def test_pages_tell_what_an_uninstall_leaves(tmp_path: Path) -> None:

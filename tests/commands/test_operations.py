@@ -46,6 +46,7 @@ CASES = {
     "agents.list": Case("agent list --include-archived", query={**LIST, "include_archived": "true"}),
     "agents.retrieve": Case("agent get writer --version 1", query={"version": "1"}),
     "agents.versions.list": Case("agent versions writer -n 3", query={"limit": "3"}),
+    "deployment_runs.list": Case("run list --no-resolve", query=LIST),
     "deployments.runs.list": Case("run list dep_demo --no-resolve", query=LIST),
     "deployments.runs.retrieve": Case("run get {run} --deployment dep_demo"),
     "dreams.list": Case("dream list --status running", query={**LIST, "statuses[]": "running"}),

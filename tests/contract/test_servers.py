@@ -12,7 +12,7 @@ import yaml
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks, where_it_writes
-from tests.contract.lines import JUDGES
+from tests.contract.lines import COMMANDS, JUDGES
 from tests.contract.scene import (
     SECRET,
     Answer,
@@ -65,17 +65,8 @@ def is_believed(scene: Scene) -> Played:
 UNSEEN = ("api POST", "dream create", "env work heartbeat")
 # What a second time would make two of, or what somebody else may have done meanwhile: it is sent once.
 ONCE = (
-    *(
-        "apply",
-        "apply FILE",
-        "deploy create",
-        "deploy run",
-        "deploy run in a fleet",
-        "run retry",
-        "deploy unpause",
-        "dream cancel",
-    ),
-    *("agent create", "env create", "file upload", "memory create", "session new", "skill upload", "vault create"),
+    *(name for name in COMMANDS if name.endswith((" create", " new", " upload"))),
+    *("apply", "apply FILE", "deploy run", "deploy run in a fleet", "run retry", "deploy unpause", "dream cancel"),
     *("run answer", "run approve", "run cancel", "run deny", "run send", "session files --add", *UNSEEN),
 )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -20,7 +20,7 @@ from qoder_cli.policy.deciding import Verdict, decide
 from qoder_cli.policy.programs import row_of
 from qoder_cli.policy.rules import Policy
 from qoder_cli.policy.shell import unwrapped
-from qoder_cli.policy.verdict import Answer, VerdictData
+from qoder_cli.policy.verdict import VerdictData
 from qoder_cli.sessions.asks import CALL_KINDS
 
 _LARGEST_CALL = 4 * 2**20  # characters
@@ -47,17 +47,13 @@ class CaseData(VerdictData):
     expected: Annotated[str | None, _IN_FILE]
 
 
-class TallyData(TypedDict):
+class TallyData(VerdictData):
     """The calls of past runs that count as one row."""
 
-    answer: Annotated[Answer, "allow, deny, or ask: left for a person"]
     calls: Annotated[int, _COUNTED]
     runs: Annotated[int, _COUNTED]
-    line: Annotated[int | None, "the rule that decides, or null"]
-    rule: Annotated[str | None, "the rule that decides, or null"]
     group: Annotated[str | None, "the command or tool of calls that are left for a person, or null"]
     example: Annotated[str | None, "the first of these calls"]
-    why: Annotated[str | None, "why it is left for a person, or null"]
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The normal form of the nouns' fields (api.md#agents and #environments)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,7 +25,7 @@ def form_of(noun: Noun) -> Form:
     return form_with(written.body if written else (), noun.holds.body)._replace(moves=noun.holds.moves)
 
 
-def form_with(fields: tuple[str, ...], body: type[Fields] = Fields) -> Form:
+def form_with(fields: Sequence[str], body: type[Fields] = Fields) -> Form:
     """Return how things are compared of which these fields can be set; secrets of the body are not."""
 
     def settable(raw: Raw) -> Raw:
