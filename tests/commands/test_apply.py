@@ -496,6 +496,18 @@ def test_apply_uploads_a_file_again_that_expires_within_an_hour(team: Team, left
     assert actions(team.applied())["file"] == action
 
 
+def test_apply_takes_no_file_of_another_name_for_one_with_the_same_content(team: Team) -> None:
+    team.write()
+    team.applied()
+    line = "  - {path: ../data/glossary.csv, mount_path: /mnt/glossary.csv}\n"
+    team.edit("deployments/nightly.md", line, line + line.replace("glossary", "copy"))
+    team.write({"data/copy.csv": EXAMPLE["data/glossary.csv"]})
+    rows = team.applied()
+    assert [row["action"] for row in rows if row["kind"] == "file"] == ["unchanged", "created"]
+    assert {"copy.csv", "glossary.csv"} <= team.there("files").keys()
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
 def test_apply_sends_secrets_once_and_again_only_when_told(team: Team) -> None:
     team.write({name: EXAMPLE[name] for name in ("qoder.yaml", "vaults/mcp.yaml")})
     team.applied()
