@@ -24,7 +24,7 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
     called the cause. Each line names its source; what the server keeps no
     history of is unknown.
 
-    Looks at the newest 200 runs, and sends 40 requests at most. Plain text,
+    Looks at the newest 200 runs before it, and sends 40 requests at most. Plain text,
     also in a pipe; -o markdown is for a comment. On a terminal RUN defaults
     to `last`.
 
@@ -63,6 +63,8 @@ def _head(comparison: "Why", now: float, shown: Callable[[str], str]) -> str:
         )
     if comparison.is_whole and not comparison.runs_before:
         return f"{head} It has no earlier run."
+    if not comparison.runs_before:
+        return f"{head} No run before it was seen."
     if comparison.is_whole:
         return f"{head} None of the {counted(comparison.runs_before, 'run')} before it completed."
     return f"{head} None is known to have completed of the newest {counted(comparison.runs_before, 'run')} before it."
@@ -96,7 +98,8 @@ def _sections(comparison: "Why") -> Iterator["Section"]:
     if comparison.last_message:
         ending.append(SheetLine("last said", [ForeignText(comparison.last_message)]))
     if often := comparison.recurrence:
-        says = f"in {often.failed} of {counted(often.runs, 'run')} of 30 days"
+        which = "of 30 days" if often.is_whole else "that were looked at"
+        says = f"in {often.failed} of {counted(often.runs, 'run')} {which}"
         if often.unknown:
             says += f", {often.unknown} more not asked"
         if often.ended_by:
