@@ -37,6 +37,7 @@ _TOO_MANY = Unavailable("not looked at: that would take too many requests")
 _MOST_ASKED = 15  # runs whose ending only their session knows
 _AT_ONCE = 4  # of them
 _MOST_PAGES = 2  # of a hundred runs
+_MOST_OF_LOG = 4  # pages of events: a server that ignores types shows many behind the last message
 _MOST_LINES = 40  # of a difference
 _LONGEST = 300  # characters of a message
 _LISTED = 5
@@ -139,7 +140,7 @@ class _Reads(Facts):
 
     def __init__(self, app: App) -> None:
         super().__init__(app)
-        self._requests = count(1)
+        self._requests, self._pages = count(1), count(1)
 
     def _get(self, path: str) -> Any:
         return _TOO_MANY if next(self._requests) > _MOST_READS else super()._get(path)
@@ -155,6 +156,13 @@ class _Reads(Facts):
         if vault not in self._credentials:
             self._credentials[vault] = self._list_credentials(vault)
         return self._credentials[vault]
+
+    def few_pages(self, path: str, query: Mapping[str, Any], **how: Any) -> Iterator[Raw]:
+        """Yield the first pages of a log. Raises ApiError, also where more follow."""
+        for page in self._app.client.pages(path, query, **how):
+            yield page
+            if next(self._pages) >= _MOST_OF_LOG and not is_last(page):
+                raise _TOO_MANY
 
     def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
         """Return the first page of a list, and whether that is all. Raises ApiError."""
@@ -529,7 +537,7 @@ class _Comparison:
         if self._run.session_id is None or is_going(self._run):
             return None
         try:
-            return self._first_line(final_message(self._app, self._run))
+            return self._first_line(final_message(self._app, self._run, self._reads.few_pages))
         except ApiError as error:
             self._cannot_tell("last message", error.message, f"events of {self._run.session_id}")
             return None

@@ -400,3 +400,25 @@ def test_run_why_does_not_go_back_to_the_agent_that_is_back(team: Team) -> None:
     failed = team.ran(FAILS)
     team("deploy", "update", "nightly", "--agent", f"{agent['id']}@{agent['version']}")
     assert team.why(failed)["next"][1:3] == ["run", "logs"]
+
+
+def test_run_why_does_not_read_a_long_log_for_the_last_message(team: Team) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    path, at = f"{team.session_of(failed)}/events", stamp(team.world.now())
+    asked = []
+
+    def lie(request: httpx.Request) -> httpx.Response | None:
+        if not request.url.path.endswith(path) or "agent.message" not in str(request.url):
+            return None
+        asked.append(request)
+        assert len(asked) < 40
+        ids = [f"evt_{len(asked)}_{number}" for number in range(100)]
+        rows = [{"id": id, "type": "agent.tool_use", "name": "Bash", "input": {}, "processed_at": at} for id in ids]
+        cursors = {"first_id": ids[0], "last_id": ids[-1], "next_page": f"page_{len(asked)}", "has_more": True}
+        return httpx.Response(200, json={"data": rows, **cursors})
+
+    team.lie = lie
+    ran = team.qoder("run", "why", failed, "--json")
+    assert ran.code == 0, ran.err
+    assert "last message" in dict(unknowns(ran.json))
