@@ -34,6 +34,8 @@ from qoder_cli.sessions.result import final_message
 
 _MOST_READS = 17  # the run, its list and what it said last are up to 8 more
 _TOO_MANY = Unavailable("not looked at: that would take too many requests")
+_FAILING = Unavailable("not looked at: the server failed several times before")
+_GIVE_UP_AFTER = 2  # failures
 _MOST_ASKED = 15  # runs whose ending only their session knows
 _AT_ONCE = 4  # of them
 _MOST_PAGES = 2  # of a hundred runs
@@ -141,9 +143,20 @@ class _Reads(Facts):
     def __init__(self, app: App) -> None:
         super().__init__(app)
         self._requests, self._pages = count(1), count(1)
+        self._failures = 0
+
+    def _refusal(self) -> Unavailable | None:
+        """Return why no more is asked, if so: each failure was tried several times."""
+        if self._failures >= _GIVE_UP_AFTER:
+            return _FAILING
+        return _TOO_MANY if next(self._requests) > _MOST_READS else None
 
     def _get(self, path: str) -> Any:
-        return _TOO_MANY if next(self._requests) > _MOST_READS else super()._get(path)
+        if refusal := self._refusal():
+            return refusal
+        answer = super()._get(path)
+        self._failures += isinstance(answer, Unavailable)
+        return answer
 
     def _list_credentials(self, vault: str) -> list[Raw] | ApiError:
         try:
@@ -166,9 +179,13 @@ class _Reads(Facts):
 
     def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
         """Return the first page of a list, and whether that is all. Raises ApiError."""
-        if next(self._requests) > _MOST_READS:
-            raise _TOO_MANY
-        page: Raw = next(self._app.client.pages(path, {"limit": 100, **query}), {"data": []})
+        if refusal := self._refusal():
+            raise refusal
+        try:
+            page: Raw = next(self._app.client.pages(path, {"limit": 100, **query}), {"data": []})
+        except Unavailable:
+            self._failures += 1
+            raise
         return list(map(mapping, page["data"])), is_last(page)
 
 

@@ -422,3 +422,22 @@ def test_run_why_does_not_read_a_long_log_for_the_last_message(team: Team) -> No
     ran = team.qoder("run", "why", failed, "--json")
     assert ran.code == 0, ran.err
     assert "last message" in dict(unknowns(ran.json))
+
+
+def test_run_why_asks_a_server_that_fails_for_little_more(team: Team) -> None:
+    vaults = [team("vault", "create", "--name", f"keys-{number}", "-q").out.strip() for number in range(8)]
+    team("deploy", "update", "nightly", *(word for vault in vaults for word in ("--vault", vault)))
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    before, asked = team.qoder.clock.now(), list[str]()
+    refusal = api_error(503, "api_error", "Busy.")[1]
+
+    def lie(request: httpx.Request) -> httpx.Response | None:
+        asked.append(request.url.path)
+        is_told = any(part in request.url.path for part in (failed, "/sessions/", "/runs"))
+        return None if is_told else httpx.Response(503, json=refusal)
+
+    team.lie = lie
+    told = team.qoder("run", "why", failed, "--json").json
+    assert (len(asked) <= 40, team.qoder.clock.now() - before < 30) == (True, True)
+    assert {what for what, _ in unknowns(told)} >= {"deployment", "credential", "environment"}
