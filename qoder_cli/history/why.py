@@ -85,7 +85,7 @@ class Recurrence:
 
     failed: Annotated[int, "runs with this error"]
     runs: Annotated[int, "runs whose ending is known"]
-    unknown: Annotated[int, "runs whose ending was not asked for"]
+    unknown: Annotated[int, "runs that may have ended, it is not known how"]
     is_whole: Annotated[bool, "whether these are all its runs of 30 days"]
     ended_by: Annotated[str | None, "the run that completed after it came before, if any"]
     source: Annotated[str, "where that was read"]
@@ -519,7 +519,7 @@ class _Comparison:
                 ended_by = next_completed
                 break
         failed = sum(run.error_type == kind for run in known)
-        unknown = len(recent) + 1 - len(known)
+        unknown = sum(run not in known and not is_going(run) for run in recent)
         is_whole = self._is_whole or len(recent) < len(self._before)
         return Recurrence(failed, len(known), unknown, is_whole, ended_by, f"runs of {self._run.deployment_id}")
 

@@ -441,3 +441,11 @@ def test_run_why_asks_a_server_that_fails_for_little_more(team: Team) -> None:
     told = team.qoder("run", "why", failed, "--json").json
     assert (len(asked) <= 40, team.qoder.clock.now() - before < 30) == (True, True)
     assert {what for what, _ in unknowns(told)} >= {"deployment", "credential", "environment"}
+
+
+def test_run_why_counts_no_run_that_is_going_on_and_says_when_it_began(team: Team) -> None:
+    team.ran(WORKS)
+    going = team.ran(Behaviour(turn(seconds=900_000)))
+    told = team.why(team.ran(FAILS))
+    assert (told["recurrence"]["runs"], told["recurrence"]["unknown"], told["unknown"]) == (2, 0, [])
+    assert "nightly: running, begun " in team("run", "why", going).out

@@ -53,7 +53,8 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
 def _head(comparison: "Why", now: float, shown: Callable[[str], str]) -> str:
     """Return which run it is, how it ended, and with which it is compared; names as `shown`."""
     ended = unix(comparison.ended_at) or unix(comparison.created_at)
-    when = "" if ended is None else f" {coarse(now - ended)} ago"
+    begun = "" if comparison.ended_at else ", begun"
+    when = "" if ended is None else f"{begun} {coarse(now - ended)} ago"
     name = shown(comparison.deployment_name or comparison.deployment or "no deployment")
     head = f"Run {comparison.run} of {name}: {shown(comparison.status or 'unknown')}{when}."
     if comparison.compared_with:
@@ -101,7 +102,7 @@ def _sections(comparison: "Why") -> Iterator["Section"]:
         which = "of 30 days" if often.is_whole else "that were looked at"
         says = f"in {often.failed} of {counted(often.runs, 'run')} {which}"
         if often.unknown:
-            says += f", {often.unknown} more not asked"
+            says += f", how {often.unknown} more ended is unknown"
         if often.ended_by:
             says += f"; before, {often.ended_by} was the first to complete again"
         ending.append(SheetLine("this error", [says, ForeignText(f" ({often.source})")]))
