@@ -28,9 +28,12 @@ _MOST_EMPTY = 8  # pages without a run, although more follow
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 
 
-def pages_of_runs(client: Client, deployment_id: str, limit: int = 100, *, fresh: bool = False) -> Iterator[list[Run]]:
-    """Yield a deployment's runs, newest first, in pages (at most 100). Raises ApiError."""
-    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}, fresh=fresh):
+def pages_of_runs(
+    client: Client, deployment_id: str, limit: int = 100, *, fresh: bool = False, before: str | None = None
+) -> Iterator[list[Run]]:
+    """Yield a deployment's runs, newest first, in pages (at most 100): triggered `before` a time. Raises ApiError."""
+    query = {"limit": limit, **({} if before is None else {"triggered_before": before})}
+    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", query, fresh=fresh):
         runs = [run for item in page["data"] if (run := Run.read(item))]
         if any(run.deployment_id not in (None, deployment_id) for run in runs):
             raise no_response(f"the response shows the runs of another deployment than {deployment_id}")
@@ -40,12 +43,16 @@ def pages_of_runs(client: Client, deployment_id: str, limit: int = 100, *, fresh
 def newest_runs(client: Client, deployment_id: str, limit: int, *, fresh: bool = False) -> list[Run]:
     """Return a deployment's newest runs, newest first: those of the first page that has any. Raises ApiError."""
     pages = pages_of_runs(client, deployment_id, limit, fresh=fresh)
-    runs = next(filter(None, islice(pages, _MOST_EMPTY)), list[Run]())
+    return newest_first(next(filter(None, islice(pages, _MOST_EMPTY)), list[Run]()), pages)
+
+
+def newest_first(runs: list[Run], more: Iterator[list[Run]]) -> list[Run]:
+    """Return a page of runs, newest first, `more` of which may follow. Raises ApiError if the newest may follow."""
     created = [at for run in runs if (at := run.created) is not None]
     if runs and (not created or max(created) - created[0] <= APART):
         return runs
-    if len(created) < len(runs) or next(pages, None) is not None:
-        raise no_response(f"the list of the runs of {deployment_id} does not begin with the newest")
+    if len(created) < len(runs) or next(more, None) is not None:
+        raise no_response("the list of a deployment's runs does not begin with the newest")
     return sorted(runs, key=lambda run: run.created or 0.0, reverse=True)
 
 

@@ -5,10 +5,10 @@ A change is never called the cause: the server keeps what was set, not why a run
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import count, islice, pairwise
+from itertools import count, islice, takewhile
 from typing import Annotated, Any, NamedTuple
 
 from qoder_cli.app import App
@@ -16,13 +16,12 @@ from qoder_cli.base.errors import ApiError, Unavailable
 from qoder_cli.base.ids import segment
 from qoder_cli.base.jsontext import dump
 from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
-from qoder_cli.base.outcome import Standing, event_at, is_going, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix, utc_text
-from qoder_cli.base.tokens import without_tokens
 from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.deployments.facts import Facts, custom_skills
 from qoder_cli.deployments.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
-from qoder_cli.history.listed import Resolver, pages_of_runs
+from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets, differing, lines_of
@@ -30,20 +29,31 @@ from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.parts import assignments
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.runs.observe import any_observer
-from qoder_cli.sessions.log import is_last, message_text
+from qoder_cli.sessions.log import in_order, is_last, message_text
 from qoder_cli.sessions.result import final_message
 
 _MOST_READS = 17  # the run, its list and what it said last are up to 8 more
 _TOO_MANY = Unavailable("not looked at: that would take too many requests")
+_FAILING = Unavailable("not looked at: the server failed several times before")
+_GIVE_UP_AFTER = 2  # failures
 _MOST_ASKED = 15  # runs whose ending only their session knows
 _AT_ONCE = 4  # of them
 _MOST_PAGES = 2  # of a hundred runs
+_MOST_OF_LOG = 4  # pages of events: a server that ignores types shows many behind the last message
 _MOST_LINES = 40  # of a difference
 _LONGEST = 300  # characters of a message
 _LISTED = 5
 _MONTH, _HOUR = 30 * 86400.0, 3600.0  # seconds
 _ADDED = ("id", "created_at", "updated_at")  # to the resources of a session
-_SET = ("agent", "model", "prompt", "environment", "variables", "vaults", "resources", "budget")  # by a deployment
+_GIVEN = {
+    "environment": "environment_id",
+    "variables": "environment_variables",
+    "vaults": "vault_ids",
+    "resources": "resources",
+    "budget": "budget",
+}
+_SET = ("agent", "model", "prompt", *_GIVEN)  # by a deployment
+# "agent", "model", "prompt", "environment", "variables", "vaults", "resources", "budget")  # by a deployment
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,8 @@ class Recurrence:
 
     failed: Annotated[int, "runs with this error"]
     runs: Annotated[int, "runs whose ending is known"]
-    unknown: Annotated[int, "runs whose ending was not asked for"]
+    unknown: Annotated[int, "runs that may have ended, it is not known how"]
+    is_whole: Annotated[bool, "whether these are all its runs of 30 days"]
     ended_by: Annotated[str | None, "the run that completed after it came before, if any"]
     source: Annotated[str, "where that was read"]
 
@@ -123,7 +134,7 @@ class Next(NamedTuple):
 
 class _Pin(NamedTuple):
     id: str | None
-    version: Any
+    version: str | None
 
 
 class _Reads(Facts):
@@ -131,24 +142,50 @@ class _Reads(Facts):
 
     def __init__(self, app: App) -> None:
         super().__init__(app)
-        self._requests = count(1)
+        self._requests, self._pages = count(1), count(1)
+        self._failures = 0
+
+    def _refusal(self) -> Unavailable | None:
+        """Return why no more is asked, if so: each failure was tried several times."""
+        if self._failures >= _GIVE_UP_AFTER:
+            return _FAILING
+        return _TOO_MANY if next(self._requests) > _MOST_READS else None
 
     def _get(self, path: str) -> Any:
-        return _TOO_MANY if next(self._requests) > _MOST_READS else super()._get(path)
+        if refusal := self._refusal():
+            return refusal
+        answer = super()._get(path)
+        self._failures += isinstance(answer, Unavailable)
+        return answer
 
     def _list_credentials(self, vault: str) -> list[Raw] | ApiError:
-        return _TOO_MANY if next(self._requests) > _MOST_READS else super()._list_credentials(vault)
+        try:
+            rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
+        except ApiError as error:
+            return error
+        return rows if is_all else Unavailable("there are more than one page shows")
 
     def credentials(self, vault: str) -> list[Raw] | ApiError:
         if vault not in self._credentials:
             self._credentials[vault] = self._list_credentials(vault)
         return self._credentials[vault]
 
+    def few_pages(self, path: str, query: Mapping[str, Any], **how: Any) -> Iterator[Raw]:
+        """Yield the first pages of a log. Raises ApiError, also where more follow."""
+        for page in self._app.client.pages(path, query, **how):
+            yield page
+            if next(self._pages) >= _MOST_OF_LOG and not is_last(page):
+                raise _TOO_MANY
+
     def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
         """Return the first page of a list, and whether that is all. Raises ApiError."""
-        if next(self._requests) > _MOST_READS:
-            raise _TOO_MANY
-        page: Raw = next(self._app.client.pages(path, {"limit": 100, **query}), {"data": []})
+        if refusal := self._refusal():
+            raise refusal
+        try:
+            page: Raw = next(self._app.client.pages(path, {"limit": 100, **query}), {"data": []})
+        except Unavailable:
+            self._failures += 1
+            raise
         return list(map(mapping, page["data"])), is_last(page)
 
 
@@ -163,7 +200,8 @@ class _Comparison:
         self._before: list[Run] = []  # runs of its deployment before it, newest first, their status filled in
         self._is_whole = True
         self._began = run.created or app.client.server_now()
-        self._ended = unix(run.completed_at) or app.client.server_now()
+        # A run that never had a session ended as it began, and may not say so.
+        self._ended = unix(run.completed_at) or (app.client.server_now() if is_going(run) else self._began)
         self._worked = 0.0  # when the run began that completed
         self._agent_then = ""  # its agent, as `deploy update --agent` takes it
 
@@ -172,16 +210,17 @@ class _Comparison:
         completed = self._last_completed()
         session = self._session(run)
         deployment = self._deployment()
-        given = session or (deployment.raw if deployment else {})
+        given = session or self._given_by(deployment)
         changed: list[SinceChange] = []
         if completed is not None:
             self._worked = completed.created or 0.0
             changed += self._of_settings(completed, given)
             changed += self._of_things(given)
             changed += self._of_deployment(deployment, changed)
+            changed = [replace(change, says=self._veiled(change.says)) for change in changed]
         problems = self._problems(deployment)
         elsewhere = self._elsewhere()
-        follows = self._next(changed, problems, given)
+        follows = self._next(changed, problems, given, deployment)
         return Why(
             run=run.id,
             deployment=run.deployment_id,
@@ -206,8 +245,11 @@ class _Comparison:
         )
 
     def _first_line(self, message: str | None) -> str | None:
-        lines = self._app.client.veil(message).strip().splitlines() if message else []
-        return shortened(without_tokens(lines[0]), _LONGEST) if lines else None
+        lines = message.strip().splitlines() if message else []
+        return self._veiled(lines[0]) if lines else None
+
+    def _veiled(self, says: str) -> str:
+        return shortened(self._app.client.veil(says), _LONGEST)
 
     def _cannot_tell(self, what: str, says: str, source: str) -> None:
         self._unknown.append(Unknown(what, says, source))
@@ -219,10 +261,16 @@ class _Comparison:
         run, resolver, completed = self._run, Resolver(self._app, most=_MOST_ASKED), None
         if run.deployment_id is None:
             return None
-        pages = pages_of_runs(self._app.client, run.deployment_id)
+        # A server may ignore the bound, or take it to the second.
+        pages = pages_of_runs(self._app.client, run.deployment_id, before=_time(self._began + 1.0))
+        listed = {run.id}
         try:
             for page in islice(pages, _MOST_PAGES):
-                older = [other for other in page if other.id != run.id and (other.created or 0.0) <= self._began]
+                older = [other for other in newest_first(page, pages) if (other.created or 0.0) <= self._began]
+                older = list({other.id: other for other in older if other.id not in listed}.values())
+                if all(other.created for other in older):
+                    older.sort(key=lambda other: other.created or 0.0, reverse=True)
+                listed |= {other.id for other in older}
                 while older and completed is None:
                     part, older = older[:_AT_ONCE], older[_AT_ONCE:]
                     self._before += resolver.runs([other.raw for other in part])
@@ -237,6 +285,10 @@ class _Comparison:
             self._cannot_tell(
                 "runs", f"earlier runs could not be read: {error.message}", f"runs of {run.deployment_id}"
             )
+        since = takewhile(lambda other: other is not completed, self._before)
+        if completed is not None and (unread := sum(other.status is None for other in since)):
+            says = f"how {counted(unread, 'run')} after {completed.id} ended is not known: it may have completed"
+            self._cannot_tell("runs", says, f"runs of {run.deployment_id}")
         return completed
 
     def _session(self, run: Run) -> Raw:
@@ -259,6 +311,18 @@ class _Comparison:
             self._cannot_tell("deployment", "it is gone" if shown is None else shown.message, f"deployment {id}")
         return None
 
+    def _given_by(self, deployment: Deployment | None) -> Raw:
+        """Return what a run without a session was given: its deployment, unless that was changed since."""
+        if deployment is None:
+            return {}
+        changed = unix(deployment.raw.get("updated_at"))
+        if changed is not None and changed <= self._began:
+            return deployment.raw
+        when = "it does not say when it was changed" if changed is None else "it was changed since"
+        says = f"what it gave run {self._run.id}: {when}"
+        self._cannot_tell("deployment", says, f"deployment {deployment.id}")
+        return {}
+
     def _is_between(self, at: float | None) -> bool:
         """Return whether a time is after the run that completed began, and before this one ended."""
         return at is not None and self._worked < at <= self._ended
@@ -268,23 +332,28 @@ class _Comparison:
     def _of_settings(self, completed: Run, now: Raw) -> Iterator[SinceChange]:
         then = self._session(completed)
         agent = _pin(completed, then)
-        self._agent_then = f"{agent.id}@{agent.version}"
+        self._agent_then = f"{agent.id}@{agent.version}" if agent.version else ""
         yield from self._agent(agent, _pin(self._run, now), mapping(then.get("agent")), now)
         if not then or not now:
             return
         yield from self._prompt(completed)
-        source = f"{_called(then)} and {_called(now)}"
-        environments = text(then.get("environment_id")), text(now.get("environment_id"))
-        if environments[0] != environments[1]:
-            yield SinceChange("environment", environments[1], f"{environments[0]} → {environments[1]}", None, source)
-        variables = [_variables(settings.get("environment_variables")) for settings in (then, now)]
-        if names := [
-            name for name in {**variables[0], **variables[1]} if variables[0].get(name) != variables[1].get(name)
-        ]:
-            yield SinceChange("variables", None, few(names, _LISTED), None, source)
-        for what, name in (("vaults", "vault_ids"), ("resources", "resources"), ("budget", "budget")):
-            before, after = _comparable(then.get(name)), _comparable(now.get(name))
-            if before != after:
+        for what, name in _GIVEN.items():
+            before, after = (
+                _variables(settings.get(name)) if what == "variables" else _comparable(settings.get(name))
+                for settings in (then, now)
+            )
+            if (before or None) == (after or None):
+                continue
+            source = f"{_called(then)} and {_called(now)}"
+            # A session without a budget does not show one (api.md#sessions).
+            if what != "budget" and (silent := [settings for settings in (then, now) if name not in settings]):
+                self._cannot_tell(what, f"{_called(silent[0])} does not show it", source)
+            elif what == "variables":
+                names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+                yield SinceChange(what, None, few(names, _LISTED), None, source)
+            elif what == "environment":
+                yield SinceChange(what, text(after), f"{before or 'none'} → {after or 'none'}", None, source)
+            else:
                 lines = lines_of(FieldChange(name, before, after), Secrets())[:_MOST_LINES]
                 yield SinceChange(what, None, f"the {what} of its runs", None, source, lines)
 
@@ -295,10 +364,14 @@ class _Comparison:
             yield SinceChange("agent", now.id, f"{then.id} → {now.id}", None, "the runs")
             return
         before, after = snapshot, mapping(given.get("agent"))
-        if then.version != now.version:
+        is_another = then.version != now.version
+        if None in (then.version, now.version):
+            self._cannot_tell("agent", "the runs do not say which version it was", "the runs")
+            is_another = False
+        if is_another:
             before, after = (self._version(now.id or "", version) for version in (then.version, now.version))
         fields = self._differing_fields(before, after) if before and after else []
-        if then.version != now.version:
+        if is_another:
             says = f"version {then.version} → {now.version}"
             if fields:
                 says += ": " + ", ".join(dict.fromkeys(change.field for change in fields))
@@ -335,9 +408,9 @@ class _Comparison:
                 events, is_all = self._reads.page(f"/sessions/{segment(run.session_id)}/events", {"order": "asc"})
             except ApiError as error:
                 return self._cannot_tell("prompt", error.message, f"events of {run.session_id}")
-            times = [at for at in map(event_at, events) if at is not None]
-            first = next((event for event in events if event.get("type") == "user.message"), None)
-            if first is None or (descend(times) and not is_all):
+            oldest_first = in_order(events)
+            first = next((event for event in oldest_first if event.get("type") == "user.message"), None)
+            if first is None or (not is_all and oldest_first[:1] != events[:1]):
                 return self._cannot_tell("prompt", "the first message is not shown", f"events of {run.session_id}")
             texts.append(message_text(first))
         if texts[0] != texts[1]:
@@ -351,13 +424,13 @@ class _Comparison:
         if environment := text(given.get("environment_id")):
             yield from self._touched("environment", "environments", environment)
         for vault in map(str, array(given.get("vault_ids"))):
-            yield from self._credentials(vault)
+            yield from _first(self._credentials(vault))
         for skill in custom_skills(mapping(given.get("agent"))):
             if text(skill.get("version")) in (None, "latest"):
                 yield from self._touched("skill", "skills", str(skill.get("skill_id")))
         for resource in map(mapping, array(given.get("resources"))):
             if store := text(resource.get("memory_store_id")):
-                yield from self._memory(store)
+                yield from _first(self._memory(store))
             if file := text(resource.get("file_id")):
                 yield from self._touched("file", "files", file)
 
@@ -378,6 +451,8 @@ class _Comparison:
             if at is not None and at > self._ended:
                 why = f"{id}: {says} at {shown[name]}, after the run; whether also before is not kept"
                 return self._cannot_tell(what, why, source)
+        if unix(shown.get("updated_at")) is None and what != "file":  # which nobody can change
+            self._cannot_tell(what, f"{id}: it does not say when it was changed", source)
 
     def _credentials(self, vault: str) -> Iterator[SinceChange]:
         rows, source = self._reads.credentials(vault), f"credentials of {vault}"
@@ -387,13 +462,15 @@ class _Comparison:
             auth = mapping(row.get("auth"))
             moments = [("expired", auth.get("expires_at")), ("archived", row.get("archived_at"))]
             moments += [("added", row.get("created_at")), ("changed", row.get("updated_at"))]
+            called = text(row.get("display_name")) or text(auth.get("mcp_server_url")) or str(row.get("id"))
             for says, at in moments:
                 if self._is_between(unix(at)):
-                    called = text(row.get("display_name")) or text(auth.get("mcp_server_url")) or ""
-                    yield SinceChange(
-                        "credential", text(row.get("id")), f"{called} {says} at {at}".strip(), text(at), source
-                    )
+                    yield SinceChange("credential", text(row.get("id")), f"{called} {says} at {at}", text(at), source)
                     break
+            else:
+                changed = unix(row.get("updated_at"))
+                if changed is None or (changed > self._ended and (created_at(row) or 0.0) <= self._ended):
+                    self._cannot_tell("credential", self._veiled(f"{called}: whether it changed is not kept"), source)
 
     def _memory(self, store: str) -> Iterator[SinceChange]:
         """Tell which entries other sessions, or people, wrote."""
@@ -405,7 +482,7 @@ class _Comparison:
         times = [at for row in rows if (at := created_at(row)) is not None]
         if not is_all and not (descend(times) and times[-1] <= self._worked):
             self._cannot_tell("memory", f"{store}: more was written than one page shows", source)
-        for row in rows:
+        for row in {str(row.get("id")): row for row in rows}.values():
             by = mapping(row.get("created_by"))
             session = text(by.get("session_id"))
             if not self._is_between(created_at(row)) or session == self._run.session_id:
@@ -432,13 +509,19 @@ class _Comparison:
             return None
         recent = [run for run in self._before if (run.created or 0.0) > self._began - _MONTH]
         known = [run for run in (self._run, *recent) if outcome_of(run) != "unknown" and not is_going(run)]
-        ended_by = None
-        for newer, older in pairwise(known[1:]):
-            if ended_by is None and newer.status == "completed" and older.error_type == kind:
-                ended_by = newer.id
+        ended_by = next_completed = None
+        for run in recent:  # newest first
+            if run not in known and not is_going(run):
+                next_completed = None  # it may be that one
+            elif run.status == "completed":
+                next_completed = run.id
+            elif run.error_type == kind and next_completed is not None:
+                ended_by = next_completed
+                break
         failed = sum(run.error_type == kind for run in known)
-        unknown = len(recent) + 1 - len(known)
-        return Recurrence(failed, len(known), unknown, ended_by, f"runs of {self._run.deployment_id}")
+        unknown = sum(run not in known and not is_going(run) for run in recent)
+        is_whole = self._is_whole or len(recent) < len(self._before)
+        return Recurrence(failed, len(known), unknown, is_whole, ended_by, f"runs of {self._run.deployment_id}")
 
     def _elsewhere(self) -> dict[str, int]:
         """Return how many runs of other deployments failed with this error within an hour, by deployment."""
@@ -454,20 +537,24 @@ class _Comparison:
         others = [
             run for run in map(Run.read, rows) if run and run.deployment_id not in (None, self._run.deployment_id)
         ]
-        others = [run for run in others if around[0] <= (run.created or 0.0) <= around[1]]
+        others = list({run.id: run for run in others if around[0] <= (run.created or 0.0) <= around[1]}.values())
         known = KeptOutcomes(self._app.store, self._app.settings, self._app.client.server_now).outcomes_of(others)
         others = [known[run.id].of(run) if run.id in known else run for run in others]
         unread = sum(run.session_id is not None and standing(run) is Standing.ASK_SESSION for run in others)
-        if unread or not is_all:
-            says = f"how {counted(unread, 'run')} of that hour ended was not asked" if unread else "the list was cut"
+        if unread:
+            says = f"how {counted(unread, 'run')} of that hour ended was not asked"
             self._cannot_tell("other deployments", says, "runs of all deployments")
+        if not is_all:
+            self._cannot_tell(
+                "other deployments", "there were more runs than one page shows", "runs of all deployments"
+            )
         return dict(Counter(run.deployment_id or "" for run in others if run.error_type == kind))
 
     def _last_message(self) -> str | None:
         if self._run.session_id is None or is_going(self._run):
             return None
         try:
-            return self._first_line(final_message(self._app, self._run))
+            return self._first_line(final_message(self._app, self._run, self._reads.few_pages))
         except ApiError as error:
             self._cannot_tell("last message", error.message, f"events of {self._run.session_id}")
             return None
@@ -485,7 +572,18 @@ class _Comparison:
         problems = [finding for finding in findings if finding.weight == "problem" and finding.finding != "failing"]
         return [replace(problem, fix=[self._app.program, *problem.fix]) for problem in problems]
 
-    def _next(self, changed: Sequence[SinceChange], problems: Sequence[DeploymentFinding], given: Raw) -> Next:
+    def _is_back(self, deployment: Deployment) -> bool:
+        """Return whether a deployment has the agent again that it had when it worked."""
+        agent = mapping(deployment.raw.get("agent"))
+        return self._agent_then == f"{agent.get('id')}@{agent.get('version')}"
+
+    def _next(
+        self,
+        changed: Sequence[SinceChange],
+        problems: Sequence[DeploymentFinding],
+        given: Raw,
+        deployment: Deployment | None,
+    ) -> Next:
         """Return the command that is most likely next, and why."""
         run, program = self._run, self._app.program
         agent = next((change for change in changed if change.what == "agent" and " → " in change.says), None)
@@ -501,10 +599,10 @@ class _Comparison:
             return Next("mend this first", [program, *mended_by(run.error_type, run.deployment_id)])
         if "authentication" in (run.error_type or "") and (vaults := array(given.get("vault_ids"))):
             return Next("look at its credentials", [program, "vault", "check", str(vaults[0])])
-        if agent is not None and run.deployment_id:
-            back = [program, "deploy", "update", run.deployment_id, "--agent", self._agent_then]
+        if agent is not None and self._agent_then and deployment is not None and not self._is_back(deployment):
+            back = [program, "deploy", "update", deployment.id, "--agent", self._agent_then]
             return Next("to go back to the agent of then", back)
-        if changed:
+        if changed or self._unknown or not self._worked:
             return Next("see what it did", [program, "run", "logs", run.id])
         return Next("nothing changed: start it once more", [program, "run", "retry", run.id])
 
@@ -512,7 +610,16 @@ class _Comparison:
 def _pin(run: Run, given: Raw) -> _Pin:
     """Return the agent of a run, as it says, or as what it was given says."""
     agent = mapping(run.raw.get("agent")) or mapping(given.get("agent"))
-    return _Pin(text(agent.get("id")) or text(given.get("agent")), agent.get("version"))
+    version = agent.get("version")
+    return _Pin(text(agent.get("id")) or text(given.get("agent")), None if version is None else str(version))
+
+
+def _first(changes: Iterable[SinceChange]) -> Iterator[SinceChange]:
+    """Yield the first few changes, and how many more there are."""
+    changes = list(changes)
+    yield from changes[:_LISTED]
+    if len(changes) > _LISTED:
+        yield replace(changes[0], id=None, at=None, says=f"{len(changes) - _LISTED} more")
 
 
 def _variables(value: Any) -> dict[str, str]:

@@ -55,7 +55,7 @@ STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how 
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
 _REDACTED = b"[redacted]"
 _MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
-_LARGEST_TOKEN = 65_536  # bytes of a response that has one
+_LARGEST_ELSEWHERE = 65_536  # bytes of a response that has one
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 if TYPE_CHECKING:
@@ -174,10 +174,10 @@ class Client:
         for http in self._http.values():
             http.close()
 
-    def _proxy_for(self, host: str) -> Proxy | None:
+    def _proxy_for(self, host: str, scheme: str = "https") -> Proxy | None:
         if self._transport is not None or is_loopback(host) or goes_around(host, os.environ):
             return None
-        return named(os.environ)
+        return named(os.environ, scheme)
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, from its Date headers; ours if there were none."""
@@ -392,31 +392,36 @@ class Client:
         from qoder_cli.http.account import AccountTokens
 
         self._secrets.tokens.append(self.settings.account.key)
-        return AccountTokens(self.settings.account, self.clock, self._post_elsewhere, self._secrets.got)
+        return AccountTokens(self.settings.account, self.clock, self._post_for_token, self._secrets.got)
 
-    def _post_elsewhere(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
+    def post_elsewhere(self, url: str, headers: Mapping[str, str], content: bytes, *, within: float) -> Answer:
         """Return the response to a POST to another host, with nothing of ours but these headers. Raises ApiError."""
         trust = _trust(url) if self._transport is None else True
-        host = urlsplit(url).netloc
-        proxy = self._proxy_for(host)
+        parts = urlsplit(url)
+        host, proxy = parts.netloc, self._proxy_for(parts.netloc, parts.scheme)
 
         def post() -> Answer:
-            with _http_client(self._transport, proxy, verify=trust, timeout=self.request_timeout) as elsewhere:
+            with _http_client(self._transport, proxy, verify=trust, timeout=within) as elsewhere:
                 try:
                     request = elsewhere.build_request("POST", url, headers=headers, content=content)
                     response = elsewhere.send(request, stream=True)
-                    body = b"".join(_limited(_decoded(response), _LARGEST_TOKEN, "the response is too large"))
+                    body = b"".join(_limited(_decoded(response), _LARGEST_ELSEWHERE, "the response is too large"))
                 except httpx.HTTPError as failure:
                     raise broken(failure, host, proxy, veil=self.veil) from failure
             return Answer(response.status_code, response.headers, body, body.decode("utf-8", "replace"), "")
 
+        return answer_to(Pending(post, within=within).start())
+
+    def _post_for_token(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
+        """Return the response to a request for a token. Raises ApiError."""
+
         def ask() -> Answer:
             try:
-                answer = answer_to(Pending(post, within=self.request_timeout).start())
+                answer = self.post_elsewhere(url, headers, content, within=self.request_timeout)
             except NoResponse as error:
                 raise error.with_(sent=False, retryable=True) from error
             if answer.status in (408, 429) or answer.status >= 500:
-                raise no_response(f"HTTP {answer.status} from {host}: no token was given", sent=False)
+                raise no_response(f"HTTP {answer.status} from {urlsplit(url).netloc}: no token was given", sent=False)
             return answer
 
         return self.patiently(ask)

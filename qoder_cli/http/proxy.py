@@ -7,7 +7,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _SCHEME = r"(?i)[a-z][a-z0-9+.-]*://"
-_VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")  # the API is https; plain http is loopback, which is never proxied
 _OF_THE_SYSTEM = "the system's settings"
 
 
@@ -32,16 +31,16 @@ class Proxy(NamedTuple):
         return f"correct {self.source}" + ("" if self.source == _OF_THE_SYSTEM else ", or unset it")
 
 
-def named(env: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy that the environment or the system names, or None."""
-    for wanted in _VARIABLES:
+def named(env: Mapping[str, str], scheme: str = "https") -> Proxy | None:
+    """Return the proxy that the environment or the system names for a scheme, or None. The API is https."""
+    for wanted in (f"{scheme.upper()}_PROXY", "ALL_PROXY"):
         name, address = _variable(env, wanted)
         if address:
             return Proxy(address, name)
     if sys.platform in ("win32", "darwin"):
         from urllib.request import getproxies
 
-        address = getproxies().get("https", "")
+        address = getproxies().get(scheme, "")
         if address:
             return Proxy(address, _OF_THE_SYSTEM)
     return None

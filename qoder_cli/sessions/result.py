@@ -14,17 +14,17 @@ from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.sessions.log import Log, in_order, message_text
+from qoder_cli.sessions.log import Log, Pages, in_order, message_text
 from qoder_cli.sessions.story import SENT, read_story, story_of
 
 LONGEST_NAME = 100  # characters of a file's name in a message
 _NAMED = 5  # files that an error names
 
 
-def final_message(app: App, run: Run) -> str | None:
-    """Return the primary thread's last message before the ending. Raises ApiError."""
+def final_message(app: App, run: Run, pages: Pages | None = None) -> str | None:
+    """Return the primary thread's last message before the ending; `pages` as of a Log. Raises ApiError."""
     primary: str | None = None
-    for event in _back_from_the_ending(app, run, "agent.message"):
+    for event in _back_from_the_ending(app, run, "agent.message", pages):
         thread = text(event.get("session_thread_id"))
         if thread is not None:
             primary = primary or _primary_thread(app.client, run.session_id or "")
@@ -71,11 +71,11 @@ def save_files(app: App, run: Run, folder: Path) -> Saved:
     return saved
 
 
-def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, Any]]:
+def _back_from_the_ending(app: App, run: Run, kind: str, pages: Pages | None = None) -> Iterator[dict[str, Any]]:
     """Yield events of a type, newest first, from the ending, if any, to the beginning."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return
-    log = Log(app.client, run.session_id)
+    log = Log(app.client, run.session_id, pages=pages)
     if run.is_session and app.tracked.observer:  # the turn that the command is about
         story = app.tracked.observer.state.story
     else:

@@ -10,21 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import Rejected, Unavailable, UsageError
+from qoder_cli.base.errors import ApiError, Rejected, Unavailable, UsageError
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import ENDS, RUNNING, THREAD_RUNNING, THREAD_STATUSES, event_key, event_time
+from qoder_cli.base.outcome import ENDS, RUNNING, THREAD_RUNNING, THREAD_STATUSES, event_key, event_time, is_going
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.sessions.asks import ANSWERS, CALL_KINDS
 from qoder_cli.sessions.log import in_order, message_text
-from qoder_cli.settings.values import is_loopback
 
 SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
 WITHIN = 10.0  # seconds for a receiver to answer
+_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 _INTERNAL, _CLIENT, _ERROR = 1, 3, 2
 _REQUEST, _RESPONSE = "span.model_request_start", "span.model_request_end"
 
@@ -78,9 +78,9 @@ class _Spans:
         agent = mapping(session.get("agent")) or mapping(run.raw.get("agent"))
         name, model = text(agent.get("name")) or text(agent.get("id")) or "agent", agent.get("model")
         begin = _nanoseconds(text(run.raw.get("created_at")) or text(run.raw.get("triggered_at")))
-        self._with_content = with_content
+        self._with_content, self._is_going = with_content, is_going(run)
         self._root = Span(run.id, f"invoke_agent {name}", begin, until=_nanoseconds(run.completed_at), kind=_CLIENT)
-        self._root.error = run.error_type
+        self._root.error = run.error_type or ("_OTHER" if run.status == "failed" else None)
         self._root.attributes = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.provider.name": "qoder",
@@ -104,15 +104,17 @@ class _Spans:
         spans = [self._root]
         for event in events:
             self._now = _nanoseconds(event_time(event)) or self._now
-            self._root.since = self._root.since or self._now
+            self._root.since = min(self._root.since or self._now, self._now)  # clocks may be apart
             if (span := self._begun(event)) is not None:
                 spans.append(span)
             self._end(event)
-        self._root.until = max(self._root.until or self._now, self._root.since)
-        for span in spans:
+        if not self._is_going:
+            self._root.until = self._root.until or self._now
+        until = {"": self._now}
+        for span in spans:  # what a span is in comes before it
             if not span.until:
-                span.until, span.attributes["qoder.unfinished"] = self._root.until, True
-            span.until = max(span.until, span.since)
+                span.until, span.attributes["qoder.unfinished"] = until[span.parent], True
+            until[span.key] = span.until = max(span.until, span.since)
         return iter(spans)
 
     def _begun(self, event: dict[str, Any]) -> Span | None:
@@ -123,6 +125,8 @@ class _Spans:
             return self._turn
         if kind == THREAD_RUNNING and thread is not None:
             self._primary = self._primary or thread
+            if thread in self._threads:
+                self._threads[thread].until = 0  # it goes on
             if thread in (self._primary, *self._threads):
                 return None
             agent = text(event.get("agent_name"))
@@ -211,34 +215,49 @@ def _attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def send(app: App, url: str, trace: Mapping[str, Any]) -> None:
     """Send a trace to a receiver. Raises UsageError, Rejected, Unavailable."""
-    import httpx
-
-    address = checked(app, url)
-    headers = {"content-type": "application/json"}
-    for pair in filter(None, app.env.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",")):
-        name, _, value = pair.partition("=")
-        headers[name.strip()] = value.strip()
+    address = checked(url)
     host = urlsplit(address).netloc
+    headers = {**_headers(app.env.get(_HEADERS, "")), "content-type": "application/json"}
+    content = jsontext.dump(trace).encode("utf-8", "replace")  # half of a surrogate pair
     try:
-        with httpx.Client(transport=app.transport, trust_env=not is_loopback(urlsplit(address).hostname or "")) as http:
-            answer = http.post(address, content=jsontext.dump(trace).encode(), headers=headers, timeout=WITHIN)
-    except httpx.HTTPError as error:
-        why = f"{host} did not take the trace: {error or type(error).__name__}"
+        answer = app.client.post_elsewhere(address, headers, content, within=WITHIN)
+    except ApiError as error:
+        why = f"{host} did not take the trace: {error.message}"
         raise Unavailable(why, hint="check the address, and that a receiver of OTLP over HTTP runs there") from None
-    if not answer.is_success:
-        why = f"{host} refused the trace: HTTP {answer.status_code}"
-        hint = "check that it takes OTLP in JSON at this path; a token goes into OTEL_EXPORTER_OTLP_HEADERS"
-        raise (Unavailable if answer.status_code >= 500 else Rejected)(why, hint=hint)
-    partial = mapping(mapping(jsontext.parse(answer.text) if answer.text.startswith("{") else {}).get("partialSuccess"))
-    if str(partial.get("rejectedSpans") or "0") != "0":
-        raise Rejected(f"{host} refused {partial['rejectedSpans']} of the spans")
+    if not 200 <= answer.status < 300:
+        why = f"{host} refused the trace: HTTP {answer.status}"
+        if answer.status == 429 or answer.status >= 500:
+            raise Unavailable(why, hint="send it again later: the ids stay the same")
+        raise Rejected(why, hint=f"check that it takes OTLP in JSON at this path; a token goes into {_HEADERS}")
+    try:
+        told = jsontext.parse(answer.body or "{}")
+        rejected = int(mapping(told["partialSuccess"]).get("rejectedSpans") or 0) if "partialSuccess" in told else 0
+    except (ValueError, TypeError):
+        raise Unavailable(f"{host} did not answer as a receiver of OTLP: the trace may not have arrived") from None
+    if rejected:
+        raise Rejected(f"{host} refused {rejected} of the spans")
 
 
-def checked(app: App, url: str) -> str:
+def _headers(pairs: str) -> dict[str, str]:
+    """Return headers that are written as NAME=VALUE, with commas between, `%20` for a blank. Raises UsageError."""
+    headers = {}
+    for pair in filter(None, map(str.strip, pairs.split(","))):
+        name, _, value = map(str.strip, map(unquote, pair.partition("=")))
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or "=" not in pair or not re.fullmatch(r"[ -~]*", value):
+            raise UsageError(f"{_HEADERS} is not NAME=VALUE, with commas between; nothing was sent")
+        headers[name.lower()] = value
+    return headers
+
+
+def checked(url: str) -> str:
     """Return the address that a trace is sent to: `/v1/traces`, unless the URL has a path. Raises UsageError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        hint = "use for example --otlp http://localhost:4318; a token goes into OTEL_EXPORTER_OTLP_HEADERS"
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not re.fullmatch("[!-~]+", url) or re.search("[@?#]", url):
+        hint = f"use for example --otlp http://localhost:4318; a token goes into {_HEADERS}"
         raise UsageError("--otlp takes the http or https address of a receiver; nothing was sent", hint=hint)
     if parts.path in ("", "/"):
         parts = parts._replace(path="/v1/traces")

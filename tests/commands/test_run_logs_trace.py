@@ -41,9 +41,9 @@ def attributes(span: Any) -> dict[str, Any]:
     return {item["key"]: next(iter(item["value"].values())) for item in span["attributes"]}
 
 
-def traced(qoder: Qoder, events: list[Any], *words: str) -> Any:
+def traced(qoder: Qoder, events: list[Any], *words: str, **fields: Any) -> Any:
     """Return the trace of a run of which these are the events."""
-    run = {**DONE, "id": "drun_1", "session_id": "sess_1"}
+    run = {**DONE, "id": "drun_1", "session_id": "sess_1", **fields}
     qoder.wire.may("GET", "/deployment_runs/drun_1", run)
     qoder.wire.may("GET", "/sessions/sess_1/events", page(*events))
     qoder.wire.may("GET", "/sessions/sess_1", SESSION)
@@ -177,8 +177,8 @@ def received(qoder: Qoder, world: World) -> list[httpx.Request]:
         answer = qoder.env.get("ANSWER", "200")
         if answer == "hang":
             raise httpx.ReadTimeout("timed out")
-        if answer == "partial":
-            return httpx.Response(200, json={"partialSuccess": {"rejectedSpans": "2"}})
+        if answer[:1] in "\n{":
+            return httpx.Response(200, text=answer)
         return httpx.Response(int(answer), json={}, headers={"location": "https://elsewhere.example/"})
 
     qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep, lie=lie)
@@ -203,7 +203,21 @@ def test_run_logs_sends_a_trace(qoder: Qoder, world: World, received: list[httpx
     assert "names, times and ids" in ran.err
 
 
-@pytest.mark.parametrize(("answer", "code"), [("400", 6), ("503", 7), ("302", 6), ("hang", 7), ("partial", 6)])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("400", 6),
+        ("413", 6),
+        ("302", 6),
+        ("429", 7),
+        ("503", 7),
+        ("hang", 7),
+        ('{"partialSuccess": {"rejectedSpans": "2"}}', 6),
+        ('\n {"partialSuccess": {"rejectedSpans": 2, "errorMessage": "too old"}}', 6),
+        ('{"partialSuccess": {"rejectedSpans": "\x1b[2J"}}', 7),
+        ('{"partialSuccess": {', 7),
+    ],
+)
 def test_run_logs_says_that_a_receiver_did_not_take_a_trace(
     qoder: Qoder, world: World, received: list[httpx.Request], answer: str, code: int
 ) -> None:
@@ -231,3 +245,79 @@ def test_run_logs_refuses_what_is_no_trace(qoder: Qoder, words: tuple[str, ...])
 def test_only_logs_have_a_trace(qoder: Qoder) -> None:
     ran = qoder("run", "list", "-o", "otlp")
     assert (ran.code, "-o otlp is a trace of `run logs`" in ran.err) == (2, True)
+
+
+def called(id: str, second: int, **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": "agent.tool_use", "name": "Bash", "processed_at": at(second), **fields}
+
+
+def test_run_logs_keeps_what_has_no_end_within_what_it_is_in(qoder: Qoder) -> None:
+    thread = {"session_thread_id": "sthr_2", "agent_name": "helper"}
+    events = [
+        {"id": "evt_0", "type": "session.status_running", "processed_at": at(0)},
+        {"id": "evt_1", "type": "session.thread_status_running", "session_thread_id": "sthr_1", "processed_at": at(0)},
+        called("evt_cut", 1),
+        {"id": "evt_2", "type": "session.thread_status_running", **thread, "processed_at": at(2)},
+        {"id": "evt_3", "type": "session.thread_status_idle", **thread, "processed_at": at(3)},
+        {"id": "evt_4", "type": "session.thread_status_running", **thread, "processed_at": at(4)},
+        called("evt_again", 5, **thread),
+        {"id": "evt_5", "type": "session.status_idle", "processed_at": at(6)},
+        {"id": "evt_6", "type": "session.status_running", "processed_at": at(8)},
+        {"id": "evt_7", "type": "session.status_idle", "processed_at": at(9)},
+    ]
+    spans = spans_of(traced(qoder, events))
+    by_id = {span["spanId"]: span for span in spans}
+    for span in spans:
+        parent = by_id.get(span.get("parentSpanId", ""), span)
+        assert int(parent["startTimeUnixNano"]) <= int(span["startTimeUnixNano"])
+        assert int(span["endTimeUnixNano"]) <= int(parent["endTimeUnixNano"]), span["name"]
+
+
+@pytest.mark.parametrize(("status", "is_unfinished"), [("running", True), ("failed", False)])
+def test_run_logs_calls_the_trace_of_a_running_run_unfinished(
+    qoder: Qoder, status: str, *, is_unfinished: bool
+) -> None:
+    events = [{"id": "evt_0", "type": "session.status_running", "processed_at": at(0)}]
+    root, _ = spans_of(traced(qoder, events, status=status, completed_at=None))
+    assert ("qoder.unfinished" in attributes(root)) == is_unfinished
+
+
+def test_run_logs_traces_a_run_without_a_type_of_error_as_failed(qoder: Qoder) -> None:
+    events = [{"id": "evt_0", "type": "session.status_running", "processed_at": at(0)}]
+    [root, _] = spans_of(traced(qoder, events, status="failed", error=None))
+    assert root["status"]["code"] == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://:word@otel.example",
+        "https://otel.example:99999",
+        "https://[::1",
+        "https://otel.example/\x00",
+        "https://otel example",
+        "https://otel.example:x",
+    ],
+)
+def test_run_logs_refuses_an_address_that_is_none_and_does_not_repeat_it(qoder: Qoder, url: str) -> None:
+    ran = qoder("run", "logs", "drun_1", "--otlp", url)
+    assert (ran.code, "word" in ran.err, "takes the http or https address" in ran.err) == (2, False, True)
+
+
+@pytest.mark.parametrize("headers", ["api-key=word\x01", "api-key=w\u00f6rd", "a key=word", "word", "=word"])
+def test_run_logs_refuses_headers_that_are_none_and_does_not_repeat_them(
+    qoder: Qoder, world: World, received: list[httpx.Request], headers: str
+) -> None:
+    qoder.env["OTEL_EXPORTER_OTLP_HEADERS"] = headers
+    ran = qoder("run", "logs", ended(qoder, world), "--otlp", "https://otel.example")
+    assert (ran.code, received, "word" in ran.err) == (2, [], False)
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in ran.err
+
+
+def test_run_logs_decodes_the_headers_of_a_trace(qoder: Qoder, world: World, received: list[httpx.Request]) -> None:
+    qoder.env["OTEL_EXPORTER_OTLP_HEADERS"] = "authorization=Basic%20abc%3D, content-type=text/plain,"
+    assert qoder("run", "logs", ended(qoder, world), "--otlp", "https://otel.example").code == 0
+    assert (received[0].headers["authorization"], received[0].headers["content-type"]) == (
+        "Basic abc=",
+        "application/json",
+    )

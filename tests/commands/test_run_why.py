@@ -1,5 +1,6 @@
 """`qoder run why`: how a run ended, and what changed since its deployment last worked."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ WORKS = Behaviour(turn(seconds=2, message="Done."))
 FAILS = Behaviour(turn(seconds=2, reason="retries_exhausted"))
 BREAKS = Behaviour(error=("environment_archived_error", "The environment is archived."))
 HOUR = 3600.0
+PLANTED = "planted-secret-0815"
 
 
 class Team:
@@ -27,8 +29,11 @@ class Team:
         self.qoder = qoder
         self.world = World(generation=generation, token=TOKEN, clock=qoder.clock.now)
         self.lie: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
+        self.retell: dict[str, Callable[[Any], object]] = {}  # what is read, by the end of its path, changed in place
         qoder.transport = WorldTransport(
-            self.world, sleep=qoder.clock.sleep, lie=lambda request, true: self.lie(request) or true()
+            self.world,
+            sleep=qoder.clock.sleep,
+            lie=lambda request, true: self.lie(request) or self._retold(request, true()),
         )
         words = ["--name", "nightly", "--agent", "writer", "--env", "default", "-m", "Report.", "--budget", "5"]
         self.deployment = self("deploy", "create", *words, "-q").out.strip()
@@ -38,6 +43,18 @@ class Team:
         ran = self.qoder(*words)
         assert ran.code == 0, ran.err
         return ran
+
+    def _retold(self, request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        changes = [change for ending, change in self.retell.items() if request.url.path.endswith(ending)]
+        if request.method != "GET" or response.status_code != 200 or not changes:
+            return response
+        value = json.loads(response.read())
+        for change in changes:
+            change(value)
+        return httpx.Response(200, json=value)
+
+    def session_of(self, run: str) -> str:
+        return str(self("run", "get", run, "--json").json["session_id"])
 
     def ran(self, behaviour: Behaviour, times: int = 1) -> str:
         """Return the id of the last of some runs, an hour apart, that have ended."""
@@ -141,6 +158,7 @@ def test_run_why_says_when_an_error_ended_before(team: Team) -> None:
         "failed": 2,
         "runs": 3,
         "unknown": 0,
+        "is_whole": True,
         "ended_by": ended_by,
         "source": "",
     }
@@ -226,3 +244,208 @@ def test_run_why_sends_no_more_requests_than_it_says(team: Team) -> None:
     told = team("run", "why", failed, "--json").json
     assert len(team.world.requests) - before <= 40
     assert any("too many requests" in unknown["says"] for unknown in told["unknown"])
+
+
+def unknowns(told: Any) -> list[tuple[str, str]]:
+    return [(unknown["what"], unknown["says"]) for unknown in told["unknown"]]
+
+
+def test_run_why_reads_a_list_of_runs_in_any_order_and_each_run_once(team: Team) -> None:
+    team.ran(WORKS)
+    completed = team.ran(WORKS)
+    team.ran(FAILS, times=2)
+    failed = team.ran(FAILS)
+
+    def change(answer: Any) -> None:
+        answer["data"] = [run for run in reversed(answer["data"]) for _ in range(2)]
+
+    team.retell["/runs"] = change
+    told = team.why(failed)
+    assert (told["compared_with"], told["is_whole"]) == (completed, True)
+    assert (told["recurrence"]["failed"], told["recurrence"]["runs"]) == (3, 5)
+
+
+def test_run_why_finds_what_was_before_an_old_run(team: Team) -> None:
+    completed, failed = team.ran(WORKS), team.ran(FAILS)
+    team.ran(FAILS, times=210)
+    assert team.why(failed)["compared_with"] == completed
+
+
+def test_run_why_says_that_a_run_in_between_may_have_completed(team: Team) -> None:
+    completed, unread = team.ran(WORKS), team.ran(WORKS)
+    session, failed = team.session_of(unread), team.ran(FAILS)
+    refusal = api_error(500, "api_error", "Broken.")[1]
+    team.lie = lambda request: httpx.Response(500, json=refusal) if session in request.url.path else None
+    told = team.why(failed)
+    if told["compared_with"] == completed:  # where only the session tells
+        assert unknowns(told) == [("runs", f"how 1 run after {completed} ended is not known: it may have completed")]
+        assert told["next"][1:3] == ["run", "logs"]
+
+
+def test_run_why_does_not_take_what_it_looked_at_for_30_days(team: Team) -> None:
+    team.ran(FAILS, times=130)
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    assert team.why(failed)["recurrence"]["is_whole"] is False
+    assert "30 days" not in team("run", "why", failed).out
+
+
+def test_run_why_says_when_an_error_ended_although_another_followed(team: Team) -> None:
+    team.ran(FAILS)
+    team.ran(BREAKS)
+    completed = team.ran(WORKS)
+    assert team.why(team.ran(FAILS))["recurrence"]["ended_by"] == completed
+
+
+@pytest.mark.parametrize("has_session", [True, False])
+def test_run_why_does_not_take_a_later_edit_for_a_change(team: Team, *, has_session: bool) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS if has_session else BREAKS)
+    if has_session:
+        gone, refusal = team.session_of(failed), api_error(404, "not_found_error", "Gone.")[1]
+        team.lie = lambda request: httpx.Response(404, json=refusal) if request.url.path.endswith(gone) else None
+    team("agent", "update", "writer", "--system", "Answer in French.")
+    team("deploy", "update", "nightly", "--agent", "writer", "--budget", "9")
+    told = team.why(failed)
+    assert changes(told) == []
+    assert ("deployment", f"what it gave run {failed}: it was changed since") in unknowns(told)
+
+
+def test_run_why_compares_a_run_without_a_session_with_its_deployment(team: Team) -> None:
+    resource = {"type": "memory_store", "memory_store_id": "memstore_project", "access": "read_write"}
+    team.world.deployments[team.deployment].fields |= {"resources": [resource], "environment_variables": "A=1"}
+    team.ran(WORKS)
+    told = team.why(team.ran(Behaviour(error=("unknown_error", "It did not begin."))))
+    assert changes(told) == []
+
+
+@pytest.mark.parametrize("version", [None, "3"])
+def test_run_why_takes_a_version_for_no_change_that_is_missing_or_a_text(team: Team, version: str | None) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+
+    def change(answer: Any) -> None:
+        if isinstance(answer.get("agent"), dict):
+            answer["agent"]["version"] = version and str(answer["agent"]["version"])
+
+    team.retell = {failed: change, team.session_of(failed): change}
+    told = team.why(failed)
+    assert changes(told) == []
+    assert unknowns(told) == ([] if version else [("agent", "the runs do not say which version it was")])
+
+
+def test_run_why_cannot_compare_what_a_session_does_not_show(team: Team) -> None:
+    completed, failed = team.ran(WORKS), team.ran(FAILS)
+    session = team.session_of(completed)
+
+    def change(answer: Any) -> None:
+        for name in ("vault_ids", "resources", "environment_id", "environment_variables"):
+            answer.pop(name, None)
+
+    team.retell[session] = change
+    told = team.why(failed)
+    assert (changes(told), unknowns(told)) == ([], [("environment", f"session {session} does not show it")])
+
+
+def test_run_why_compares_the_first_messages_where_the_newest_event_comes_first(team: Team) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    later = {"id": "evt_later", "type": "user.message", "content": "Go on.", "processed_at": stamp(team.world.now())}
+
+    def change(answer: Any) -> None:
+        answer["data"] = [later, *sorted(answer["data"], key=lambda event: event["processed_at"], reverse=True)]
+
+    team.retell[f"{team.session_of(failed)}/events"] = change
+    assert changes(team.why(failed)) == []
+
+
+def test_run_why_cannot_tell_of_an_environment_that_has_no_times(team: Team) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    environment = team("env", "get", "default", "--json").json["id"]
+    team.retell[environment] = lambda answer: answer.pop("updated_at")
+    assert unknowns(team.why(failed)) == [("environment", f"{environment}: it does not say when it was changed")]
+
+
+def test_run_why_lists_few_credentials_and_no_secret_and_cannot_tell_of_later_changes(team: Team) -> None:
+    vault = team("vault", "create", "--name", "keys", "-q").out.strip()
+    team("deploy", "update", "nightly", "--vault", vault)
+
+    def keep(host: str) -> None:
+        url = f"https://user:word-{PLANTED}@{host}/mcp?token={PLANTED}"
+        auth = {"type": "static_bearer", "mcp_server_url": url}
+        team.world.keep("vaults.credentials", vault, at=team.world.now(), auth=auth)
+
+    keep("old.example")
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    team.retell["/credentials"] = lambda answer: [
+        row.update(updated_at=stamp(team.world.now())) for row in answer["data"]
+    ]
+    told = team.why(failed)
+    assert (changes(told), [what for what, _ in unknowns(told)]) == ([], ["credential"])
+    team.retell.clear()
+    for number in range(60):
+        keep(f"new{number}.example")
+    told = team.why(team.ran(FAILS))
+    assert changes(told)[-1] == ("credential", "55 more")
+    assert PLANTED not in json.dumps(told)
+
+
+def test_run_why_does_not_go_back_to_the_agent_that_is_back(team: Team) -> None:
+    team.ran(WORKS)
+    agent = team("deploy", "get", "nightly", "--json").json["agent"]
+    team("agent", "update", "writer", "--system", "Answer in French.")
+    team("deploy", "update", "nightly", "--agent", "writer")
+    failed = team.ran(FAILS)
+    team("deploy", "update", "nightly", "--agent", f"{agent['id']}@{agent['version']}")
+    assert team.why(failed)["next"][1:3] == ["run", "logs"]
+
+
+def test_run_why_does_not_read_a_long_log_for_the_last_message(team: Team) -> None:
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    path, at = f"{team.session_of(failed)}/events", stamp(team.world.now())
+    asked = []
+
+    def lie(request: httpx.Request) -> httpx.Response | None:
+        if not request.url.path.endswith(path) or "agent.message" not in str(request.url):
+            return None
+        asked.append(request)
+        assert len(asked) < 40
+        ids = [f"evt_{len(asked)}_{number}" for number in range(100)]
+        rows = [{"id": id, "type": "agent.tool_use", "name": "Bash", "input": {}, "processed_at": at} for id in ids]
+        cursors = {"first_id": ids[0], "last_id": ids[-1], "next_page": f"page_{len(asked)}", "has_more": True}
+        return httpx.Response(200, json={"data": rows, **cursors})
+
+    team.lie = lie
+    ran = team.qoder("run", "why", failed, "--json")
+    assert ran.code == 0, ran.err
+    assert "last message" in dict(unknowns(ran.json))
+
+
+def test_run_why_asks_a_server_that_fails_for_little_more(team: Team) -> None:
+    vaults = [team("vault", "create", "--name", f"keys-{number}", "-q").out.strip() for number in range(8)]
+    team("deploy", "update", "nightly", *(word for vault in vaults for word in ("--vault", vault)))
+    team.ran(WORKS)
+    failed = team.ran(FAILS)
+    before, asked = team.qoder.clock.now(), list[str]()
+    refusal = api_error(503, "api_error", "Busy.")[1]
+
+    def lie(request: httpx.Request) -> httpx.Response | None:
+        asked.append(request.url.path)
+        is_told = any(part in request.url.path for part in (failed, "/sessions/", "/runs"))
+        return None if is_told else httpx.Response(503, json=refusal)
+
+    team.lie = lie
+    told = team.qoder("run", "why", failed, "--json").json
+    assert (len(asked) <= 40, team.qoder.clock.now() - before < 30) == (True, True)
+    assert {what for what, _ in unknowns(told)} >= {"deployment", "credential", "environment"}
+
+
+def test_run_why_counts_no_run_that_is_going_on_and_says_when_it_began(team: Team) -> None:
+    team.ran(WORKS)
+    going = team.ran(Behaviour(turn(seconds=900_000)))
+    told = team.why(team.ran(FAILS))
+    assert (told["recurrence"]["runs"], told["recurrence"]["unknown"], told["unknown"]) == (2, 0, [])
+    assert "nightly: running, begun " in team("run", "why", going).out

@@ -520,6 +520,14 @@ def test_proxy_whose_scheme_is_left_out_is_met_by_http() -> None:
     assert Proxy("proxy.example", "the system's settings").fix == "correct the system's settings"
 
 
+def test_proxy_is_that_of_the_scheme() -> None:
+    env = {"HTTPS_PROXY": "https.example", "HTTP_PROXY": "http.example"}
+    assert [named(env, scheme) for scheme in ("https", "http")] == [
+        Proxy("https.example", "HTTPS_PROXY"),
+        Proxy("http.example", "HTTP_PROXY"),
+    ]
+
+
 def test_proxy_of_the_system_is_used_where_a_system_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://p.example"})
     found = []

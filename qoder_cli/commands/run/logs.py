@@ -138,7 +138,7 @@ def _trace(app: App, chosen: str, url: str | None, *, with_content: bool) -> Non
     from qoder_cli.sessions.showing import Selection
     from qoder_cli.sessions.state import read_session
 
-    address = None if url is None else traces.checked(app, url)
+    address = None if url is None else traces.checked(url)
     run = any_observer(app, chosen).read_once()
     log = log_of(app, run, Selection())
     with explained(run, Selection()):

@@ -24,7 +24,7 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
     called the cause. Each line names its source; what the server keeps no
     history of is unknown.
 
-    Looks at the newest 200 runs, and sends 40 requests at most. Plain text,
+    Looks at the newest 200 runs before it, and sends 40 requests at most. Plain text,
     also in a pipe; -o markdown is for a comment. On a terminal RUN defaults
     to `last`.
 
@@ -53,7 +53,8 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
 def _head(comparison: "Why", now: float, shown: Callable[[str], str]) -> str:
     """Return which run it is, how it ended, and with which it is compared; names as `shown`."""
     ended = unix(comparison.ended_at) or unix(comparison.created_at)
-    when = "" if ended is None else f" {coarse(now - ended)} ago"
+    begun = "" if comparison.ended_at else ", begun"
+    when = "" if ended is None else f"{begun} {coarse(now - ended)} ago"
     name = shown(comparison.deployment_name or comparison.deployment or "no deployment")
     head = f"Run {comparison.run} of {name}: {shown(comparison.status or 'unknown')}{when}."
     if comparison.compared_with:
@@ -63,6 +64,8 @@ def _head(comparison: "Why", now: float, shown: Callable[[str], str]) -> str:
         )
     if comparison.is_whole and not comparison.runs_before:
         return f"{head} It has no earlier run."
+    if not comparison.runs_before:
+        return f"{head} No run before it was seen."
     if comparison.is_whole:
         return f"{head} None of the {counted(comparison.runs_before, 'run')} before it completed."
     return f"{head} None is known to have completed of the newest {counted(comparison.runs_before, 'run')} before it."
@@ -96,9 +99,10 @@ def _sections(comparison: "Why") -> Iterator["Section"]:
     if comparison.last_message:
         ending.append(SheetLine("last said", [ForeignText(comparison.last_message)]))
     if often := comparison.recurrence:
-        says = f"in {often.failed} of {counted(often.runs, 'run')} of 30 days"
+        which = "of 30 days" if often.is_whole else "that were looked at"
+        says = f"in {often.failed} of {counted(often.runs, 'run')} {which}"
         if often.unknown:
-            says += f", {often.unknown} more not asked"
+            says += f", how {often.unknown} more ended is unknown"
         if often.ended_by:
             says += f"; before, {often.ended_by} was the first to complete again"
         ending.append(SheetLine("this error", [says, ForeignText(f" ({often.source})")]))
