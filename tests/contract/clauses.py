@@ -53,7 +53,7 @@ EXEMPT = (
     ),
     Row(
         ("csv", "hostile text in csv"),
-        ("report", "report --exit-status", "run logs", "run logs --follow", "session logs"),
+        ("report", "report --exit-status", "run logs", "run logs --follow", "run why", "session logs"),
         "what it prints is no table: test_csv.py",
     ),
     Row(("empty input allowed", "input"), ("run logs --follow",), "it takes one run"),
