@@ -53,7 +53,6 @@ _GIVEN = {
     "budget": "budget",
 }
 _SET = ("agent", "model", "prompt", *_GIVEN)  # by a deployment
-# "agent", "model", "prompt", "environment", "variables", "vaults", "resources", "budget")  # by a deployment
 
 
 @dataclass(frozen=True)
