@@ -84,7 +84,7 @@ class Recurrence:
 
     failed: Annotated[int, "runs with this error"]
     runs: Annotated[int, "runs whose ending is known"]
-    unknown: Annotated[int, "runs that may have ended, it is not known how"]
+    unknown: Annotated[int, "runs that may have ended in an unknown way"]
     is_whole: Annotated[bool, "whether these are all its runs of 30 days"]
     ended_by: Annotated[str | None, "the run that completed after it came before, if any"]
     source: Annotated[str, "where that was read"]
@@ -286,7 +286,7 @@ class _Comparison:
             )
         since = takewhile(lambda other: other is not completed, self._before)
         if completed is not None and (unread := sum(other.status is None for other in since)):
-            says = f"how {counted(unread, 'run')} after {completed.id} ended is not known: it may have completed"
+            says = f"how {counted(unread, 'run')} after {completed.id} ended is unknown: it may have completed"
             self._cannot_tell("runs", says, f"runs of {run.deployment_id}")
         return completed
 

@@ -230,10 +230,10 @@ def send(app: App, url: str, trace: Mapping[str, Any]) -> None:
             raise Unavailable(why, hint="send it again later: the ids stay the same")
         raise Rejected(why, hint=f"check that it takes OTLP in JSON at this path; a token goes into {_HEADERS}")
     try:
-        told = jsontext.parse(answer.body or "{}")
-        rejected = int(mapping(told["partialSuccess"]).get("rejectedSpans") or 0) if "partialSuccess" in told else 0
-    except (ValueError, TypeError):
-        raise Unavailable(f"{host} did not answer as a receiver of OTLP: the trace may not have arrived") from None
+        partial = mapping(jsontext.parse(answer.body or "{}").get("partialSuccess"))
+        rejected = int(partial.get("rejectedSpans") or 0)
+    except (AttributeError, TypeError, ValueError):
+        raise Unavailable(f"{host} sent no response of OTLP: the trace may not have arrived") from None
     if rejected:
         raise Rejected(f"{host} refused {rejected} of the spans")
 

@@ -278,7 +278,7 @@ def test_run_why_says_that_a_run_in_between_may_have_completed(team: Team) -> No
     team.lie = lambda request: httpx.Response(500, json=refusal) if session in request.url.path else None
     told = team.why(failed)
     if told["compared_with"] == completed:  # where only the session tells
-        assert unknowns(told) == [("runs", f"how 1 run after {completed} ended is not known: it may have completed")]
+        assert unknowns(told) == [("runs", f"how 1 run after {completed} ended is unknown: it may have completed")]
         assert told["next"][1:3] == ["run", "logs"]
 
 

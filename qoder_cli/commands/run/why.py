@@ -24,9 +24,9 @@ def why(app: App, run: Text = RUN_OR_LAST) -> None:
     called the cause. Each line names its source; what the server keeps no
     history of is unknown.
 
-    Looks at the newest 200 runs before it, and sends 40 requests at most. Plain text,
-    also in a pipe; -o markdown is for a comment. On a terminal RUN defaults
-    to `last`.
+    Looks at the newest 200 runs before it, and sends 40 requests at most.
+    Plain text, also in a pipe; -o markdown is for a comment. On a terminal
+    RUN defaults to `last`.
 
     Examples:
       qoder run why last
