@@ -33,7 +33,7 @@ class Proxy(NamedTuple):
 
 def named(env: Mapping[str, str], scheme: str = "https") -> Proxy | None:
     """Return the proxy that the environment or the system names for a scheme, or None. The API is https."""
-    for wanted in (f"{scheme.upper()}_PROXY", "ALL_PROXY"):
+    for wanted in ("HTTPS_PROXY" if scheme == "https" else "HTTP_PROXY", "ALL_PROXY"):
         name, address = _variable(env, wanted)
         if address:
             return Proxy(address, name)
