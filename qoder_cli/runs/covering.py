@@ -22,7 +22,7 @@ _LISTED = 3  # keys that a warning names
 
 
 class CoveredKeys(Hold):
-    """The other keys that a trigger covers: in the store that machines share, if there is one."""
+    """The other keys that a trigger covers, in the store that machines share."""
 
     def __init__(self, app: App, order: Order) -> None:
         self._app = app
@@ -33,8 +33,7 @@ class CoveredKeys(Hold):
     @contextmanager
     def held_for(self, trigger: RunTrigger) -> Iterator[None]:
         try:
-            if self._app.settings.keys is not None:
-                self._cover(shared_store(self._app))
+            self._cover(shared_store(self._app))
             yield
         finally:
             self._settle(result_of(trigger.write, trigger.answer))
@@ -61,12 +60,6 @@ class CoveredKeys(Hold):
 
     def _settle(self, result: Started | str) -> None:
         """Write down under each key what is known of the run. Raises Signalled."""
-        local, settings = self._app.store, self._app.settings
-        if settings.keys is None and isinstance(result, Started):
-            for key in self._order.covers:
-                at, ahead = self._app.clock.now(), self._app.client.server_ahead
-                where = {"profile": settings.profile, "host": settings.host, "deployment": self._order.deployment_id}
-                local.record_run(local.begin(at=at, ahead=ahead, key=key, **where), result.run)
         for store, pointer in self._covered:
             store.is_sent = True
             self._pace.wait_turn()

@@ -142,9 +142,12 @@ def test_deploy_backfill_once_starts_one_run_and_writes_it_under_every_key(tmp_p
 def test_deploy_backfill_this_machine_remembers_without_a_store(tmp_path: Path) -> None:
     service = a_night_missed(tmp_path)
     words = ["deploy", "backfill", "dep_0", "--since", service.since, "--this-machine", "--yes", "--json"]
-    ran = [service.machine("a", *words, *once, keys=False) for once in (["--once"], [], [])]
-    assert ([each.code for each in ran], len(service.started)) == ([0, 0, 0], 1)
-    assert [len(each.json) for each in ran] == [1, 0, 0]
+    missed = [each for each in service.missed() if each["deployment"] == "dep_0"]
+    once = service.machine("a", *words, "--once", keys=False)
+    assert (once.code, "--once needs a store of keys" in once.error["message"], service.started) == (2, True, [])
+    ran = [service.machine("a", *words, keys=False) for _ in range(2)]
+    assert ([each.code for each in ran], len(service.started)) == ([0, 0], len(missed))
+    assert [len(each.json) for each in ran] == [len(missed), 0]
 
 
 def test_deploy_backfill_says_from_when_a_deployment_exists_and_names_what_may_still_come(tmp_path: Path) -> None:

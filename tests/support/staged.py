@@ -54,6 +54,9 @@ def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object])
         failed = qoder("deploy", "run", "dep_fail", "--json").json["id"]
         later()
         return re.sub(r"drun_[0-9a-f…]+|\S+@last", failed, line)
+    if found := re.search(r"(\S+)@last", line):
+        qoder("deploy", "run", found[1])
+        later()
     if not re.search(r" last\b|sess_demo|sess_…|evt_", line):
         return line
     deployment = (

@@ -24,7 +24,7 @@ _LISTED = 5  # times that are named of a deployment
 
 _SINCE = option("--since", "WHEN", "Fires that were due since an age (7d), date or time.", default=...)
 _UNTIL = option("--until", "WHEN", "Fires that were due until then (default: an hour ago).")
-_ONCE = flag("--once", "Start one run for all that a deployment missed.")
+_ONCE = flag("--once", "Start one run for all that a deployment missed; needs a store of keys.")
 _HERE = flag("--this-machine", "Do without a store of keys: others may make up the same.")
 
 
@@ -55,7 +55,7 @@ def backfill(
 
     Examples:
       qoder deploy backfill dep_demo --since 2d --this-machine --dry-run
-      qoder deploy backfill dep_demo --since 7d --once --this-machine --yes"""
+      qoder deploy backfill dep_demo --since 7d --this-machine --yes"""
     from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.stack.turns import machine_turn
@@ -65,6 +65,9 @@ def backfill(
     if not has_store and not this_machine:
         why = "deploy backfill needs a store of keys, so that no other machine makes up the same; nothing was started"
         raise UsageError(why, hint="to make one: qoder key init; or add --this-machine")
+    if not has_store and once:  # where its start is in doubt, nothing here would tell which times it stood for
+        why = "--once needs a store of keys, which notes all the times that one run makes up; nothing was started"
+        raise UsageError(why, hint="to make one: qoder key init; or start one run with qoder deploy run")
     if has_store:
         from qoder_cli.keys.opening import check_shared
 
