@@ -152,11 +152,12 @@ def _misasked(server: Asking, folder: Path) -> bool:
     waits = {one["call"] for one in _typed(server, folder, "pending", "sess_1").json or []}
     ended = _typed(server, folder, "wait", "sess_1", "--timeout", "30s").code
     waiting = session.waiting(server.clock.time)
-    return waits != waiting.keys() or (ended == 11) is not bool(waiting and not _is_behind(session))
+    is_known = not waiting or not _is_behind(session)
+    return waits != waiting.keys() or (is_known and (ended == 11) is not bool(waiting))
 
 
 def _is_behind(session: Asks) -> bool:
-    """Return whether only a sub-agent waits, while the main thread works: that ends no wait."""
+    """Return whether only a sub-agent waits, while the main thread works: that is noticed within a minute or two."""
     statuses = [moment.beat.type for moment in session.moments if moment.beat.type.startswith("session.status_")]
     return statuses[-1] == "session.status_running"
 
