@@ -327,7 +327,7 @@ class HeldSlot(Hold):
         return f"; its slot stays taken ({self._queue.to_free(self._slot.record)})"
 
     @contextmanager
-    def held_for(self, trigger: RunTrigger) -> Iterator[None]:
+    def during(self, trigger: RunTrigger) -> Iterator[None]:
         try:
             self._slot = self._take()
             try:

@@ -31,7 +31,7 @@ class CoveredKeys(Hold):
         self._covered: list[tuple[StoreSteps, StoredKey]] = []
 
     @contextmanager
-    def held_for(self, trigger: RunTrigger) -> Iterator[None]:
+    def during(self, trigger: RunTrigger) -> Iterator[None]:
         try:
             self._cover(shared_store(self._app))
             yield

@@ -77,7 +77,7 @@ class Hold:
         """What is said of it where nobody knows whether a run was started."""
         return ""
 
-    def held_for(self, trigger: "RunTrigger") -> AbstractContextManager[None]:
+    def during(self, trigger: "RunTrigger") -> AbstractContextManager[None]:
         """Take it, and at the end write down what came of the trigger. Raises QoderError, Closed, Signalled."""
         raise NotImplementedError
 
@@ -144,7 +144,7 @@ class RunTrigger:
         """
         with signals.deferred(), ExitStack() as holding:
             for hold in self._holds:
-                holding.enter_context(hold.held_for(self))
+                holding.enter_context(hold.during(self))
             holding.enter_context(self._key_to_itself())
             self.answer = run = self._start()
             if not self._sent:
