@@ -656,7 +656,7 @@ def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
     assert ran.code == 143, ran.err
     [row] = ran.json
     assert (row["status"], row["action"], row["exit_code"]) == ("active", "failed", 6), ran.err
-    assert "is not yet as the file says" in ran.err
+    assert "was created, but is not yet as the file says" in ran.err
 
 
 @pytest.mark.parametrize("is_to_be_paused", [True, False])
@@ -670,7 +670,7 @@ def test_apply_says_at_a_signal_that_a_deployment_is_changed_in_part(
     ran = team.apply("--json")
     [row] = ran.json
     assert (ran.code, row["status"], row["action"], row["exit_code"]) == (143, "paused", "failed", 6), ran.err
-    assert "is not yet as the file says" in ran.err
+    assert "was changed, but is not yet as the file says" in ran.err
     assert {row["action"] for row in team.applied()} == {"changed"}
 
 
