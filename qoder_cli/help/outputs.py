@@ -5,7 +5,6 @@ command holds what is printed against it.
 """
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from importlib import import_module
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -45,16 +44,6 @@ def kinds() -> list[str]:
     from qoder_cli.nouns.table import in_files
 
     return [*in_files(), "output"]
-
-
-def outputs_of(command: str) -> list[str]:
-    """Return the names of what a command may print, by its words."""
-    named = [name for name, output in OUTPUTS.items() if command in output.commands]
-    if named:
-        return named
-    return [
-        name for name, output in OUTPUTS.items() if any(fnmatchcase(command, pattern) for pattern in output.commands)
-    ]
 
 
 def shape(name: str) -> Any:

@@ -67,7 +67,7 @@ def test_schema_output_says_what_each_key_is_for(qoder: Qoder) -> None:
 def test_schema_output_covers_every_command() -> None:
     root = typer.Context(command_tree("qoder"), info_name="qoder")
     commands = [" ".join(each["path"]) for each in reference.commands(root)["commands"]]
-    undeclared = {command for command in commands if not outputs.outputs_of(command)}
+    undeclared = {command for command in commands if not printed.outputs_of(command)}
     assert undeclared == set(NO_JSON) - {"api"}
     named = {command for output in outputs.OUTPUTS.values() for command in output.commands if "*" not in command}
     twins = {f"session {verb}" for verb in VERBS if verb not in SHOWN}
