@@ -36,6 +36,7 @@ _JQ = re.compile(
 )
 # Of git: what runs gpg, or prints an object as it is.
 _GIT_FORMAT = re.compile(r"%[-+ ]*(?:g|\(\*?(?:raw|sig|contents:sig))", re.IGNORECASE)
+_GIT_ORDER = re.compile(r"raw|sig|contents", re.IGNORECASE)
 _TEXTS: dict[str, Callable[[str], bool]] = {
     "text": lambda value: True,
     "pattern": lambda value: True,
@@ -53,6 +54,7 @@ _NAMES: dict[str, Callable[[str], bool]] = {
     "expression": _fits(rf"(?:{_NO_CALL}[\w .:/\[\]()-])+"),
     "label": _fits(r"[A-Za-z0-9][A-Za-z0-9_-]*"),
     "name": _fits(_NAME),
+    "order": lambda value: _GIT_ORDER.search(value) is None,
     "number": _fits(r"[+-]?\d+(?:\.\d+)*[A-Za-z%]{0,5}"),
     "remote": _fits(rf"{_NO_UP}[A-Za-z0-9][A-Za-z0-9._/-]*"),
     "resource": _fits(rf"(?i:{_NO_SECRETS}){_NAME}"),
