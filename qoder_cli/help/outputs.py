@@ -60,7 +60,7 @@ def shapes(names: Iterable[str], *, in_lines: bool = False) -> Any:
             hints.append(shape(output.one))
         if output.each:
             # The type is read from the table while this runs, so mypy cannot see that it is one.
-            hints.append(shape(output.each) if in_lines else list[shape(output.each)])  # type: ignore[misc]
+            hints.append(shape(output.each) if in_lines else list[shape(output.each)])  # type: ignore[misc]  # a type that a table names
     union = hints[0]
     for hint in hints[1:]:
         union |= hint

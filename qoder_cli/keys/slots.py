@@ -104,18 +104,18 @@ def take_slot(
                 if isinstance(run, Started):
                     yield Move(slot.stored, noting(slot.stored.record, mine.owner, run))
         by_number = {slot.stored.record.number: slot for slot in slots}
-        held = {number for number, slot in by_number.items() if slot.is_held}
+        taken = {number for number, slot in by_number.items() if slot.is_held}
         for number in range(1, most + 1):
-            if len(held) >= most:
+            if len(taken) >= most:
                 break
-            if number in held:
+            if number in taken:
                 continue
             claim = mine._replace(key=slot_key(mine.group, number))
             write = Move(there.stored, there.used_again(claim)) if (there := by_number.get(number)) else Take(claim)
             stored: StoredKey | None = (yield write) or (yield Read())
             if stored is not None and is_of(mine, stored):
                 return stored
-            held.add(number)
+            taken.add(number)
         yield Wait()
 
 

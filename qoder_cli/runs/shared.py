@@ -244,7 +244,7 @@ def run_of_abandoned(app: App, keys: KeyStore, record: KeyRecord) -> Started:
 
 
 def attempt_of(app: App, record: KeyRecord) -> Attempt | None:
-    """Return a trigger of another command as one of this machine, on our clock; None if its time is not known."""
+    """Return a trigger of another command as one of this machine, on our clock; None if its time is unknown."""
     client, ahead = app.client, server_ahead(app, record.deployment)
     if record.sent is None or ahead is None:
         return None

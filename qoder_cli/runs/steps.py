@@ -66,7 +66,7 @@ class StoreSteps:
         return self._sending_since is not None and self._sending_since.age(self._app.client.clock) <= SEND_WITHIN
 
     def do(self, step: Step) -> Any:
-        """Do one reading or writing, and return what the protocol is told of it. Raises QoderError, Signalled."""
+        """Do one reading or writing, and return its result for the protocol. Raises QoderError, Signalled."""
         if not self.is_sent:
             return self._done(step)
         if self.signalled is None:

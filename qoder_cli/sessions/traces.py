@@ -33,7 +33,7 @@ Event = Mapping[str, Any]
 
 @dataclass
 class Span:
-    """A span of a trace; times are nanoseconds, `until` is 0 while its end is not known."""
+    """A span of a trace; times are nanoseconds, `until` is 0 while its end is unknown."""
 
     key: str
     name: str

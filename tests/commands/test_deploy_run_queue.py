@@ -36,7 +36,8 @@ class WrongClock(Clock):
     """The clock of a machine that has another time than the service."""
 
     def __init__(self, clock: Clock, ahead: float) -> None:
-        self.now = lambda: clock.now() + ahead  # type: ignore[method-assign]
+        self.now = lambda: clock.now() + ahead  # type: ignore[method-assign]  # another time, ...
+        # ... that passes as the service's does.
         self.monotonic, self.sleep, self.receive = clock.monotonic, clock.sleep, clock.receive  # type: ignore[method-assign]
 
     def jitter(self) -> float:
@@ -249,10 +250,10 @@ def test_deploy_run_of_several_waits_once_for_a_store_that_is_gone(tmp_path: Pat
 
 
 def test_deploy_run_frees_the_slot_of_a_session_that_was_deleted(machines: Machines) -> None:
-    held = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json
+    holder = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json
     ran = machines.machine("b")(*ONE, "--queue-timeout", "1m")
     assert ran.code == 3
-    gone = machines.machine("c")("session", "delete", held["session_id"], "--yes")
+    gone = machines.machine("c")("session", "delete", holder["session_id"], "--yes")
     assert gone.code == 0, gone.err
     began = machines.clock.time
     assert machines.machine("b")(*ONE, "--queue-timeout", "5m").code == 0
@@ -328,18 +329,18 @@ def test_deploy_run_in_a_group_needs_no_clock_that_is_right(machines: Machines, 
 
 
 def test_deploy_run_frees_the_slot_of_a_run_that_is_not_found_for_30_s_and_no_sooner(machines: Machines) -> None:
-    held = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json["id"]
-    runs, began, hidden = machines.world.runs, machines.clock.time, machines.world.runs[held]
+    holder = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json["id"]
+    runs, began, hidden = machines.world.runs, machines.clock.time, machines.world.runs[holder]
 
     def flicker() -> None:
         """Let two replicas out of three not know the run, for less than half a minute each time."""
         is_known = (machines.clock.time - began) % 35 < 6
-        runs.update({held: hidden}) if is_known else runs.pop(held, None)
+        runs.update({holder: hidden}) if is_known else runs.pop(holder, None)
 
     machines.clock.at_sleep = flicker
     assert machines.machine("b")(*ONE, "--queue-timeout", "5m").code == 3
     machines.clock.at_sleep = lambda: None
-    runs.pop(held, None)
+    runs.pop(holder, None)
     began = machines.clock.time
     assert machines.machine("b")(*ONE).code == 0
     assert 30 < machines.clock.time - began < 60

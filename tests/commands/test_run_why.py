@@ -68,13 +68,13 @@ class Team:
         return run
 
     def why(self, run: str) -> Any:
-        """Return what is told of a run, of which the change must stand in the first five lines."""
-        told = self("run", "why", run, "--json").json
+        """Return why a run ended so, of which the change must stand in the first five lines."""
+        why = self("run", "why", run, "--json").json
         lines = self("run", "why", run).out.splitlines()
         assert not any("because" in line for line in lines)
-        for change in told["changed"][:1]:
+        for change in why["changed"][:1]:
             assert any(line.split()[:1] == [change["what"]] for line in lines[:5]), lines
-        return told
+        return why
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -82,21 +82,21 @@ def team(request: pytest.FixtureRequest, qoder: Qoder) -> Team:
     return Team(qoder, request.param)
 
 
-def changes(told: Any) -> list[tuple[str, str]]:
-    return [(change["what"], change["says"]) for change in told["changed"]]
+def changes(why: Any) -> list[tuple[str, str]]:
+    return [(change["what"], change["says"]) for change in why["changed"]]
 
 
 def test_run_why_shows_a_new_version_of_the_agent(team: Team) -> None:
     before, completed = team("deploy", "get", "nightly", "--json").json["agent"], team.ran(WORKS)
     team("agent", "update", "writer", "--system", "Answer in French.", "--model", "auto")
     team("deploy", "update", "nightly", "--agent", "writer")
-    told = team.why(team.ran(FAILS))
-    assert (told["compared_with"], told["is_whole"], told["unknown"]) == (completed, True, [])
-    [(what, says)] = changes(told)
+    why = team.why(team.ran(FAILS))
+    assert (why["compared_with"], why["is_whole"], why["unknown"]) == (completed, True, [])
+    [(what, says)] = changes(why)
     assert (what, says.split(": ")[1]) == ("agent", "model, system")
-    assert any("Answer in French." in line for line in told["changed"][0]["lines"])
-    assert told["next"][1:4] == ["deploy", "update", team.deployment]
-    assert team.qoder(*told["next"][1:]).code == 0
+    assert any("Answer in French." in line for line in why["changed"][0]["lines"])
+    assert why["next"][1:4] == ["deploy", "update", team.deployment]
+    assert team.qoder(*why["next"][1:]).code == 0
     assert team("deploy", "get", "nightly", "--json").json["agent"] == before
 
 
@@ -111,41 +111,41 @@ def test_run_why_cannot_tell_of_an_environment_that_was_changed_after_the_run(te
     team.ran(WORKS)
     failed = team.ran(FAILS)
     team("env", "update", "default", "--allow-host", "a.example.com")
-    told = team.why(failed)
-    assert (changes(told), [unknown["what"] for unknown in told["unknown"]]) == ([], ["environment"])
-    assert "after the run" in told["unknown"][0]["says"]
+    why = team.why(failed)
+    assert (changes(why), [unknown["what"] for unknown in why["unknown"]]) == ([], ["environment"])
+    assert "after the run" in why["unknown"][0]["says"]
 
 
 def test_run_why_shows_another_prompt_budget_and_environment(team: Team) -> None:
     team.ran(WORKS)
     team("deploy", "update", "nightly", "-m", "Report in one line.", "--budget", "0.01")
-    told = team.why(team.ran(FAILS))
-    assert [what for what, _ in changes(told)] == ["prompt", "budget"]
-    assert told["changed"][0]["lines"] == ['~ message: "Report." -> "Report in one line."']
+    why = team.why(team.ran(FAILS))
+    assert [what for what, _ in changes(why)] == ["prompt", "budget"]
+    assert why["changed"][0]["lines"] == ['~ message: "Report." -> "Report in one line."']
 
 
 def test_run_why_says_that_nothing_changed(team: Team) -> None:
     team.ran(WORKS)
     failed = team.ran(FAILS)
-    told = team.why(failed)
-    assert (told["changed"], told["unknown"], told["next"][1:]) == ([], [], ["run", "retry", failed])
+    why = team.why(failed)
+    assert (why["changed"], why["unknown"], why["next"][1:]) == ([], [], ["run", "retry", failed])
     assert "all that was looked at is as it was then" in team("run", "why", failed).out
 
 
 def test_run_why_says_that_nothing_completed_before(team: Team) -> None:
     first, second = team.ran(FAILS), team.ran(FAILS)
     assert "It has no earlier run." in team("run", "why", first).out
-    told = team.why(second)
-    assert (told["compared_with"], told["runs_before"], told["is_whole"]) == (None, 1, True)
-    assert (told["recurrence"]["failed"], told["recurrence"]["runs"]) == (2, 2)
+    why = team.why(second)
+    assert (why["compared_with"], why["runs_before"], why["is_whole"]) == (None, 1, True)
+    assert (why["recurrence"]["failed"], why["recurrence"]["runs"]) == (2, 2)
 
 
 def test_run_why_looks_no_further_than_its_bounds(team: Team) -> None:
     team.ran(WORKS)
     failed = team.ran(FAILS, times=500)
     before = len(team.world.requests)
-    told = team.why(failed)
-    assert (told["compared_with"], told["runs_before"] <= 200, told["is_whole"]) == (None, True, False)
+    why = team.why(failed)
+    assert (why["compared_with"], why["runs_before"] <= 200, why["is_whole"]) == (None, True, False)
     assert len(team.world.requests) - before <= 80  # it was asked twice
     assert "of the newest " in " ".join(team("run", "why", failed).out.split())
 
@@ -153,8 +153,8 @@ def test_run_why_looks_no_further_than_its_bounds(team: Team) -> None:
 def test_run_why_says_when_an_error_ended_before(team: Team) -> None:
     team.ran(FAILS)
     ended_by = team.ran(WORKS)
-    told = team.why(team.ran(FAILS))
-    assert told["recurrence"] | {"source": ""} == {
+    why = team.why(team.ran(FAILS))
+    assert why["recurrence"] | {"source": ""} == {
         "failed": 2,
         "runs": 3,
         "unknown": 0,
@@ -189,8 +189,8 @@ def test_run_why_shows_a_credential_that_expired(team: Team) -> None:
     auth = {"type": "mcp_oauth", "mcp_server_url": "https://mcp.example.com/mcp", "expires_at": stamp(now + 3 * HOUR)}
     team.world.keep("vaults.credentials", vault, at=now, auth=auth, display_name="docs")
     team.ran(WORKS)
-    told = team.why(team.ran(FAILS))
-    assert changes(told) == [("credential", f"docs expired at {auth['expires_at']}")]
+    why = team.why(team.ran(FAILS))
+    assert changes(why) == [("credential", f"docs expired at {auth['expires_at']}")]
 
 
 def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
@@ -199,8 +199,8 @@ def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
     failed = team.ran(BREAKS)
     for other in others:
         team.world.start(other, origin="other")
-    told = team.why(failed)
-    assert sorted(told["elsewhere"]) == sorted(other.id for other in others)
+    why = team.why(failed)
+    assert sorted(why["elsewhere"]) == sorted(other.id for other in others)
     assert "3 other deployments failed with it within an hour" in team("run", "why", failed).out
 
 
@@ -221,9 +221,9 @@ def test_run_why_says_what_cannot_be_read(team: Team, gone: str) -> None:
         return httpx.Response(404, json=api_error(404, "not_found_error", "Gone.")[1]) if is_gone[gone] else None
 
     team.lie = lie
-    told = team.why(failed)
-    assert gone in " ".join(f"{unknown['what']} {unknown['says']}" for unknown in told["unknown"])
-    assert [what for what, _ in changes(told)] == ["agent"]
+    why = team.why(failed)
+    assert gone in " ".join(f"{unknown['what']} {unknown['says']}" for unknown in why["unknown"])
+    assert [what for what, _ in changes(why)] == ["agent"]
 
 
 def test_run_why_keeps_hostile_text_and_long_differences_inert(team: Team) -> None:
@@ -241,13 +241,13 @@ def test_run_why_sends_no_more_requests_than_it_says(team: Team) -> None:
     team.ran(WORKS)
     failed = team.ran(FAILS, times=20)
     before = len(team.world.requests)
-    told = team("run", "why", failed, "--json").json
+    why = team("run", "why", failed, "--json").json
     assert len(team.world.requests) - before <= 40
-    assert any("too many requests" in unknown["says"] for unknown in told["unknown"])
+    assert any("too many requests" in unknown["says"] for unknown in why["unknown"])
 
 
-def unknowns(told: Any) -> list[tuple[str, str]]:
-    return [(unknown["what"], unknown["says"]) for unknown in told["unknown"]]
+def unknowns(why: Any) -> list[tuple[str, str]]:
+    return [(unknown["what"], unknown["says"]) for unknown in why["unknown"]]
 
 
 def test_run_why_reads_a_list_of_runs_in_any_order_and_each_run_once(team: Team) -> None:
@@ -260,9 +260,9 @@ def test_run_why_reads_a_list_of_runs_in_any_order_and_each_run_once(team: Team)
         answer["data"] = [run for run in reversed(answer["data"]) for _ in range(2)]
 
     team.retell["/runs"] = change
-    told = team.why(failed)
-    assert (told["compared_with"], told["is_whole"]) == (completed, True)
-    assert (told["recurrence"]["failed"], told["recurrence"]["runs"]) == (3, 5)
+    why = team.why(failed)
+    assert (why["compared_with"], why["is_whole"]) == (completed, True)
+    assert (why["recurrence"]["failed"], why["recurrence"]["runs"]) == (3, 5)
 
 
 def test_run_why_finds_what_was_before_an_old_run(team: Team) -> None:
@@ -276,10 +276,10 @@ def test_run_why_says_that_a_run_in_between_may_have_completed(team: Team) -> No
     session, failed = team.session_of(unread), team.ran(FAILS)
     refusal = api_error(500, "api_error", "Broken.")[1]
     team.lie = lambda request: httpx.Response(500, json=refusal) if session in request.url.path else None
-    told = team.why(failed)
-    if told["compared_with"] == completed:  # where only the session tells
-        assert unknowns(told) == [("runs", f"how 1 run after {completed} ended is unknown: it may have completed")]
-        assert told["next"][1:3] == ["run", "logs"]
+    why = team.why(failed)
+    if why["compared_with"] == completed:  # where only the session tells
+        assert unknowns(why) == [("runs", f"how 1 run after {completed} ended is unknown: it may have completed")]
+        assert why["next"][1:3] == ["run", "logs"]
 
 
 def test_run_why_does_not_take_what_it_looked_at_for_30_days(team: Team) -> None:
@@ -306,17 +306,17 @@ def test_run_why_does_not_take_a_later_edit_for_a_change(team: Team, *, has_sess
         team.lie = lambda request: httpx.Response(404, json=refusal) if request.url.path.endswith(gone) else None
     team("agent", "update", "writer", "--system", "Answer in French.")
     team("deploy", "update", "nightly", "--agent", "writer", "--budget", "9")
-    told = team.why(failed)
-    assert changes(told) == []
-    assert ("deployment", f"what it gave run {failed}: it was changed since") in unknowns(told)
+    why = team.why(failed)
+    assert changes(why) == []
+    assert ("deployment", f"what it gave run {failed}: it was changed since") in unknowns(why)
 
 
 def test_run_why_compares_a_run_without_a_session_with_its_deployment(team: Team) -> None:
     resource = {"type": "memory_store", "memory_store_id": "memstore_project", "access": "read_write"}
     team.world.deployments[team.deployment].fields |= {"resources": [resource], "environment_variables": "A=1"}
     team.ran(WORKS)
-    told = team.why(team.ran(Behaviour(error=("unknown_error", "It did not begin."))))
-    assert changes(told) == []
+    why = team.why(team.ran(Behaviour(error=("unknown_error", "It did not begin."))))
+    assert changes(why) == []
 
 
 @pytest.mark.parametrize("version", [None, "3"])
@@ -329,9 +329,9 @@ def test_run_why_takes_a_version_for_no_change_that_is_missing_or_a_text(team: T
             answer["agent"]["version"] = version and str(answer["agent"]["version"])
 
     team.retell = {failed: change, team.session_of(failed): change}
-    told = team.why(failed)
-    assert changes(told) == []
-    assert unknowns(told) == ([] if version else [("agent", "the runs do not say which version it was")])
+    why = team.why(failed)
+    assert changes(why) == []
+    assert unknowns(why) == ([] if version else [("agent", "the runs do not say which version it was")])
 
 
 def test_run_why_cannot_compare_what_a_session_does_not_show(team: Team) -> None:
@@ -343,8 +343,8 @@ def test_run_why_cannot_compare_what_a_session_does_not_show(team: Team) -> None
             answer.pop(name, None)
 
     team.retell[session] = change
-    told = team.why(failed)
-    assert (changes(told), unknowns(told)) == ([], [("environment", f"session {session} does not show it")])
+    why = team.why(failed)
+    assert (changes(why), unknowns(why)) == ([], [("environment", f"session {session} does not show it")])
 
 
 def test_run_why_compares_the_first_messages_where_the_newest_event_comes_first(team: Team) -> None:
@@ -382,14 +382,14 @@ def test_run_why_lists_few_credentials_and_no_secret_and_cannot_tell_of_later_ch
     team.retell["/credentials"] = lambda answer: [
         row.update(updated_at=stamp(team.world.now())) for row in answer["data"]
     ]
-    told = team.why(failed)
-    assert (changes(told), [what for what, _ in unknowns(told)]) == ([], ["credential"])
+    why = team.why(failed)
+    assert (changes(why), [what for what, _ in unknowns(why)]) == ([], ["credential"])
     team.retell.clear()
     for number in range(60):
         keep(f"new{number}.example")
-    told = team.why(team.ran(FAILS))
-    assert changes(told)[-1] == ("credential", "55 more")
-    assert PLANTED not in json.dumps(told)
+    why = team.why(team.ran(FAILS))
+    assert changes(why)[-1] == ("credential", "55 more")
+    assert PLANTED not in json.dumps(why)
 
 
 def test_run_why_does_not_go_back_to_the_agent_that_is_back(team: Team) -> None:
@@ -438,14 +438,14 @@ def test_run_why_asks_a_server_that_fails_for_little_more(team: Team) -> None:
         return None if is_told else httpx.Response(503, json=refusal)
 
     team.lie = lie
-    told = team.qoder("run", "why", failed, "--json").json
+    why = team.qoder("run", "why", failed, "--json").json
     assert (len(asked) <= 40, team.qoder.clock.now() - before < 30) == (True, True)
-    assert {what for what, _ in unknowns(told)} >= {"deployment", "credential", "environment"}
+    assert {what for what, _ in unknowns(why)} >= {"deployment", "credential", "environment"}
 
 
 def test_run_why_counts_no_run_that_is_going_on_and_says_when_it_began(team: Team) -> None:
     team.ran(WORKS)
     going = team.ran(Behaviour(turn(seconds=900_000)))
-    told = team.why(team.ran(FAILS))
-    assert (told["recurrence"]["runs"], told["recurrence"]["unknown"], told["unknown"]) == (2, 0, [])
+    why = team.why(team.ran(FAILS))
+    assert (why["recurrence"]["runs"], why["recurrence"]["unknown"], why["unknown"]) == (2, 0, [])
     assert "nightly: running, begun " in team("run", "why", going).out

@@ -41,7 +41,7 @@ class Queued(NamedTuple):
 
 
 class Went(NamedTuple):
-    """What came of it."""
+    """How a play ended."""
 
     codes: Counter[int]
     going: int  # runs that were going at once, at most
