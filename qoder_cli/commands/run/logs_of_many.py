@@ -1,6 +1,6 @@
 """`qoder run logs` of several runs: each log in the order typed, read ahead."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Annotated
@@ -11,6 +11,7 @@ from qoder_cli.base.model import Raw
 from qoder_cli.base.pool import in_order
 from qoder_cli.commands.run.logs_of_one import explained, log_of, nothing_shown
 from qoder_cli.history import names
+from qoder_cli.output.data import Rows
 from qoder_cli.output.results import NotFoundItem, deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs.ending import Ended, RunItem
@@ -18,7 +19,6 @@ from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events
 from qoder_cli.sessions.showing import EventData, Printer, Selection, credits_of, past_events
 
-_BEHIND = ("input", "exit_code")  # keys of an item after its events
 AT_A_TIME = 6  # runs read ahead of what is shown
 MOST_AHEAD = 10_000  # events kept in memory until it is their turn
 GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
@@ -49,25 +49,28 @@ class RunLog:
 
 
 def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | None) -> None:
-    """Print the logs. Raises the deciding error, a UsageError at once."""
-    show = {"json": _in_array, "yaml": _in_yaml}.get(app.output.format, _as_lines)
+    """Print the logs; in JSON and YAML each run with its events. Raises the deciding error, a UsageError at once."""
     items: list[Ended] = []
     away = 0  # logs in a row without a server
-    for log in _read(app, words, selection, tail):
-        had_any = show(app, log, _to_the_end(log, selection), selection)
-        item, error = log.item, log.item.error
-        items.append(item)
-        away = away + 1 if isinstance(error, Unavailable) else 0
-        if error is None:
-            if item.found and not had_any:
-                app.progress.note(nothing_shown(item.found.id, selection))
-        elif len(words) > 1:
-            is_refused = isinstance(error, AuthError) and error.http_status == 401
-            if is_refused or away == GIVE_UP_AFTER:
-                raise error.with_(message=f"gave up: {item.message}")
-            app.progress.warn(item.message)
-    if show is _in_array:
-        app.out.write("]\n" if app.output.indent is None else "\n]\n")
+    with Rows[Raw](app.output, fields=lambda run: run, data=lambda run: run) as rows:
+        for log in _read(app, words, selection, tail):
+            if app.output.format in ("json", "yaml"):
+                events = [event for batch in _to_the_end(log, selection) for event in filter(selection.takes, batch)]
+                rows.show([{**log.item.named(app).as_json(), "events": events}])
+                had_any = bool(events)
+            else:
+                had_any = _show(app, log, selection)
+            item, error = log.item, log.item.error
+            items.append(item)
+            away = away + 1 if isinstance(error, Unavailable) else 0
+            if error is None:
+                if item.found and not had_any:
+                    app.progress.note(nothing_shown(item.found.id, selection))
+            elif len(words) > 1:
+                is_refused = isinstance(error, AuthError) and error.http_status == 401
+                if is_refused or away == GIVE_UP_AFTER:
+                    raise error.with_(message=f"gave up: {item.message}")
+                app.progress.warn(item.message)
     worst = deciding_error(items)
     if worst is None:
         return
@@ -121,12 +124,12 @@ def _to_the_end(log: RunLog, selection: Selection) -> Iterator[Events]:
         log.item = log.item.with_(error=error)
 
 
-def _as_lines(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
-    """Print a log, as a transcript below a heading. Return whether it had any events."""
+def _show(app: App, log: RunLog, selection: Selection) -> bool:
+    """Print the events of a log, as a transcript below a heading. Return whether it had any."""
     run, format = log.item.found, app.output.format
     run_id = run.id if run else None
     with Printer(app, selection, data=lambda event: {**event, "run_id": run_id}) as printer:
-        for number, batch in enumerate(events):
+        for number, batch in enumerate(_to_the_end(log, selection)):
             if run and number == 0 and format == "table":
                 head = inert(f"==> {run.id} ({run.deployment_id or 'no deployment'}, {run.status or 'unknown'}) <==")
                 app.out.write(("\n" if app.out.has_written else "") + app.out.styled(head, "bold") + "\n")
@@ -138,52 +141,3 @@ def _as_lines(app: App, log: RunLog, events: Iterator[Events], selection: Select
         unread: UnreadLog = {"id": None, "error": error, **log.item.item, "run_id": run_id}
         app.output.record({}, data=unread)
     return printer.shown
-
-
-def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
-    """Print a run with its `events` as an item of one JSON array. Return whether it had any."""
-    indent = app.output.indent
-
-    def line(depth: int) -> str:
-        return "" if indent is None else "\n" + " " * indent * depth
-
-    def nested(value: Raw, depth: int) -> str:
-        return app.output.document(value).replace("\n", line(depth))
-
-    fields = log.item.named(app).as_json()
-    for name in ("events", *_BEHIND):
-        fields.pop(name, None)
-    opening = nested({**fields, "events": []}, 1)
-    app.out.write(("," if app.out.has_written else "[") + line(1) + opening[: opening.rindex("]")])
-    comma = ""
-    for batch in events:
-        if wanted := [line(3) + nested(event, 3) for event in batch if selection.takes(event)]:
-            app.out.write(comma + ",".join(wanted))
-            comma = ","
-    shown = log.item.as_json()  # now it is known whether all could be read
-    closing = nested({name: shown[name] for name in _BEHIND}, 1).removeprefix("{")
-    app.out.write((line(2) if comma else "") + "]," + closing)
-    return bool(comma)
-
-
-def _in_yaml(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
-    """Print a run with its `events` as an item of one YAML list. Return whether it had any."""
-    from qoder_cli.output.yamltext import entry, item
-
-    def write(lines: Iterable[str]) -> None:
-        app.out.write("".join(f"{line}\n" for line in lines))
-
-    fields = log.item.as_json()
-    for name in ("events", *_BEHIND):
-        fields.pop(name, None)
-    app.out.write(item(fields))
-    has_any = False
-    for batch in events:
-        if wanted := list(filter(selection.takes, batch)):
-            write([] if has_any else ["  events:"])
-            write(line for event in wanted for line in entry("-", event, 4))
-            has_any = True
-    shown = log.item.as_json()
-    write([] if has_any else ["  events: []"])
-    write(line for name in _BEHIND for line in entry(f"{name}:", shown[name], 2))
-    return has_any
