@@ -234,6 +234,7 @@ class Answers:
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
         app.settings.allowed.check("answer", "answering a call")
         self.asked = asked
+        self.answers = answers
         self.answered_before: dict[str, bool] = {}
         self._app = app
         self._calls = [call for call, _ in answers]

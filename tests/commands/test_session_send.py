@@ -209,7 +209,7 @@ def test_session_send_says_after_a_signal_that_the_message_was_not_sent(
 def test_session_send_gives_up_on_a_session_that_refuses_though_it_never_works(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, busy_for: float, timeout: str, code: int, tries: int
 ) -> None:
-    monkeypatch.setattr("qoder_cli.sessions.answering.MOST_REFUSALS", 3)  # so many take time
+    monkeypatch.setattr("qoder_cli.commands.run.answering.MOST_REFUSALS", 3)  # so many take time
     server = Asking(qoder)
     session = server.asks("sess_1")
 
