@@ -128,8 +128,7 @@ def named(text: str) -> str:
 
 def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> str:
     """Return the first letter of the choice a person types now. Raises UsageError, Late."""
-    early = app.replies.early.append
-    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left, early=early)
+    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left)
 
 
 def reason(app: App, *, left: Left | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, Unavailable
-from qoder_cli.sessions.follower import Follower
+from qoder_cli.sessions.chat import followed
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.showing import Showing
 from tests.support.wire import FakeClock
@@ -62,33 +62,30 @@ class Script(FakeClock):
 
 # What happens, what the list answers; its last three reads, and whether sight is lost at last.
 SCRIPTS: dict[str, tuple[str, str, str, bool]] = {
-    "no stream": ("15", "", "4@ 8@ 13@", False),
-    "no stream, and news in the list": ("4", "a|, ", "1@ 2@a 3@a", False),
-    "a stream that falls silent": ("up heard:a 62", "", "0@ 60@a 61@a", False),
+    "no stream": ("15", "", "5@ 10@ 15@", False),
+    "heartbeats alone": ("4 alive 4 alive 4", "", "5@ 10@", False),
+    "a stream that falls silent": ("up heard:a 66", "", "0@ 60@a 65@a", False),
     "a stream that is alive": ("up heard:a 50 alive 50 alive 50", "", "0@", False),
-    "a stream that ends": ("up heard:a 9 down 2", "", "0@ 10@a 11@a", False),
-    "something missed while the list is busy": ("up heard:a gap heard:b 1 heard:d 9", ", busy, c", "0@ 0@a 1@a", False),
-    "a session that is gone": ("up 30 gap 9", "gone", "27@ 30@ 35@", True),
-    "a session that is gone for a while": ("up 45", f"{', '.join(['gone'] * 6)}, , gone", "32@ 37@ 42@", False),
-    "a session that is gone, but tells": ("up 20 heard:a 20", "gone", "29@ 34@ 39@", False),
-    "a list that is busy": ("up 400", "busy", "292@ 297@ 302@", True),
-    "a list that is busy, and this machine asleep": ("up z600 2", "busy", "0@ 600@ 602@", False),
-    "a session that is gone, and half a minute's sleep": ("up z31 2", "gone", "0@ 31@", True),
-    "a machine asleep": ("up heard:a z600 1", "", "0@ 600@a 601@a", False),
-    "a message that is being written": ("up preview:x 1", "", "0@ 1@", False),
-    "a proxy that finds nothing": ("up 400", "a proxy's 404", "292@ 297@ 302@", True),
-    "a proxy that refuses": ("up 400", "a proxy's 403", "292@ 297@ 302@", True),
-    "a token that expires": ("3", ", expired", "1@ 2@", True),
+    "a stream that ends": ("up heard:a 9 down 6", "", "0@ 14@a", False),
+    "something missed while the list is busy": ("up heard:a gap heard:b 5 heard:d 9", ", busy, c", "0@ 0@a 5@a", False),
+    "a session that is gone": ("up 30 gap 9", "gone", "30@ 30@ 35@", True),
+    "a session that is gone for a while": ("up 45", f"{', '.join(['gone'] * 6)}, , gone", "35@ 40@ 45@", False),
+    "a session that is gone, but tells": ("up 20 heard:a 20", "gone", "30@ 35@ 40@", False),
+    "a list that is busy, and this machine asleep": ("up z600 6", "busy", "0@ 600@ 605@", False),
+    "a message that is being written": ("up preview:x 1", "", "0@", False),
+    "a proxy that finds nothing": ("up 400", "a proxy's 404", "295@ 300@ 305@", True),
+    "a proxy that refuses": ("up 400", "a proxy's 403", "295@ 300@ 305@", True),
+    "a token that expires": ("15", ", expired", "5@ 10@", True),
 }
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_run_logs_follow_reads_the_list_when_it_is_due(name: str) -> None:
+def test_session_chat_reads_the_list_when_it_is_due(name: str) -> None:
     script, answers, reads, is_lost = SCRIPTS[name]
     client: Any = Script(script, answers)
     previews: list[Any] = []
     with pytest.raises(ApiError if is_lost else EOFError):
-        list(Follower(Log(client, "sess_1"), preview=previews.append).batches(lambda: float("inf")))
+        list(followed(Log(client, "sess_1"), previews.append))
     assert " ".join(client.reads[-3:]) == reads
     assert previews == [{"id": "x"}] * ("preview:x" in script)
 
