@@ -499,8 +499,8 @@ def test_session_approve_exits_9_when_its_answer_is_recorded_as_another(
     assert (ran.code, ran.out) == (9, ""), ran.err
     wanted = {"deny": "denied", "approve": "approved"}[verb]
     said = f"evt_1 was to be {wanted}, but the server shows that it is {RECORDED[recorded]} since 2027"
-    assert ran.error["message"].startswith(said)
-    assert ran.error["next"][:4] == ["qoder", "run", "cancel", "sess_1"]
+    assert said in ran.error["message"]
+    assert ran.error["next"][:4] == ["qoder", "session", "logs", "sess_1"]
     assert server.ours == {"evt_1": 1}
 
 

@@ -23,7 +23,7 @@ from tests.support.cells import MORE, checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.lies import Lies
 from tests.support.logs import GONE, a_result, lines_of, page_of, says
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, WORK, event, idle
 from tests.support.processes import Shell, sandbox
 from tests.support.wire import Wire, api_error, page
 
@@ -171,7 +171,7 @@ class Streams:
         self.slow = 0.0  # seconds that pass before each chunk
         self.noted = ""
         qoder.clock.patience = 20.0
-        qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, self._listed, repeat=True).may(*SESSION, {})
+        qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, self._listed, repeat=True)
         qoder.wire.on("GET", EVENTS[1] + "/stream", self._connect, repeat=True)
 
     def _listed(self, request: httpx.Request) -> Any:
@@ -413,13 +413,13 @@ def lists(qoder: Qoder, *, judged: list[Any], shown: list[Any]) -> None:
 
 def test_run_logs_follow_does_not_wait_for_what_the_session_does_after_the_run(qoder: Qoder) -> None:
     later = [event("status_running", 30), event("status_terminated", 31)]
-    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*SESSION, {}, {})
+    qoder.wire.on(*RUN, CURRENT, CURRENT)
     lists(qoder, judged=[page(*WORK), page(*WORK, idle("end_turn"), *later)], shown=[page(*WORK), page()])
     assert qoder("run", "logs", "drun_1", "-f").code == 0
 
 
 def test_run_logs_follow_ends_by_the_servers_own_word_where_no_event_does(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, *[LEGACY] * 2, {**LEGACY, "status": "completed"}).on(*EVENTS, page(*WORK)).on(*SESSION, {})
+    qoder.wire.on(*RUN, *[LEGACY] * 2, {**LEGACY, "status": "completed"}).on(*EVENTS, page(*WORK))
     qoder.wire.on(*EVENTS, page(), repeat=True)
     assert qoder("run", "logs", "drun_1", "--follow").code == 0
 
@@ -533,7 +533,7 @@ def with_many_events(qoder: Qoder, count: int, follow: bool) -> tuple[int, int, 
         return page(*[ENDED] * bool(over)) if follow else page_of(request, count)
 
     qoder.transport = Wire().on(*RUN, CURRENT, repeat=True).on(*EVENTS, listed, repeat=True)
-    qoder.transport.may("GET", EVENTS[1] + "/stream", stream).may(*SESSION, {})
+    qoder.transport.may("GET", EVENTS[1] + "/stream", stream)
     qoder.clock.patience = 20.0
     qoder.out = sink = Sink()
     gc.collect()

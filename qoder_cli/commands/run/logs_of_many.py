@@ -17,7 +17,7 @@ from qoder_cli.output.screen import inert
 from qoder_cli.runs.ending import Ended, RunItem
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events
-from qoder_cli.sessions.showing import EventData, Printer, Selection, credits_of, past_events
+from qoder_cli.sessions.showing import EventData, Printer, Selection, past_events
 
 AT_A_TIME = 6  # runs read ahead of what is shown
 MOST_AHEAD = 10_000  # events kept in memory until it is their turn
@@ -44,7 +44,6 @@ class RunLog:
     """One run's log. `item` has the run and, once its batches are read, the error."""
 
     item: Ended
-    credits: object = None
     batches: Iterator[Events] = field(default_factory=lambda: iter(()))
 
 
@@ -104,7 +103,6 @@ def _read(app: App, words: Sequence[str], selection: Selection, tail: int | None
             batches = past_events(log_of(app, run, selection), selection, tail)
             with explained(run, selection):
                 log.batches = chain([next(batches, [])], batches)
-            log.credits = credits_of(app, run, selection)
         except QoderError as error:
             log.item = log.item.with_(error=error)
         return log
@@ -134,8 +132,6 @@ def _show(app: App, log: RunLog, selection: Selection) -> bool:
                 head = inert(f"==> {run.id} ({run.deployment_id or 'no deployment'}, {run.status or 'unknown'}) <==")
                 app.out.write(("\n" if app.out.has_written else "") + app.out.styled(head, "bold") + "\n")
             printer.show(batch)
-        if log.item.error is None:
-            printer.sum_up(log.credits)
     if log.item.error and format == "jsonl":
         error = log.item.error.as_json()
         unread: UnreadLog = {"id": None, "error": error, **log.item.item, "run_id": run_id}

@@ -15,7 +15,7 @@ from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Wanted, going_on
 from qoder_cli.runs.observe import YOUNG, any_observer
 from qoder_cli.sessions.log import LAGGING, Events, Log
-from qoder_cli.sessions.showing import Printer, Selection, Showing, credits_of, past_events
+from qoder_cli.sessions.showing import Printer, Selection, Showing, past_events
 from qoder_cli.sessions.state import read_session, session_of
 
 
@@ -31,7 +31,6 @@ def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> N
     with explained(run, selection), Printer(app, selection) as printer:
         for events in past_events(log, selection, tail):
             printer.show(events)
-        printer.sum_up(credits_of(app, run, selection))
     if not printer.shown:
         app.progress.note(nothing_shown(chosen, selection))
     if not run.is_session:
@@ -78,7 +77,6 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
         if error is not None and not isinstance(error, NeedsAnswer):
             raise error
         followed.finish(run)
-        printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure
     if error is not None:
         raise error
 

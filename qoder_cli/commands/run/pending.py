@@ -19,7 +19,7 @@ from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.sessions.asks import COLUMNS, FIRST, Asked, Call, PendingCall, look
+from qoder_cli.sessions.asks import COLUMNS, FIRST, MOST_DRAWN, Asked, Call, PendingCall, look
 from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
 from qoder_cli.sessions.question import HIDDEN, hides_secret
 from qoder_cli.sessions.question import named as named_call
@@ -86,7 +86,7 @@ def _show(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
         if not app.output.is_drawn:
             return waiting.row(now)
         name = app.seen_names.standing_for(waiting.deployment_id)
-        return with_name(waiting.drawn_row(now), waiting.deployment_id, name, is_wide=app.output.is_wide)
+        return with_name(waiting.row(now, most=MOST_DRAWN), waiting.deployment_id, name, is_wide=app.output.is_wide)
 
     first = FIRST if policy is None else ("policy", *FIRST)
     id = "session" if shows_numbers(app) else "call"  # a call has a number, or is named by its id
