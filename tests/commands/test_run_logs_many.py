@@ -2,15 +2,13 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
-from qoder_cli.commands.run.logs_of_many import AT_A_TIME
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
-from tests.support.logs import GONE, lines_of, page_of, says
+from tests.support.logs import GONE, lines_of, says
 from tests.support.one_run import CURRENT, DONE, ELAPSED, WORK, idle
 from tests.support.wire import api_error, page
 
@@ -216,29 +214,3 @@ def test_run_logs_takes_what_run_list_prints(qoder: Qoder, generation: Generatio
     assert [head.split()[1] for head in heads] == runs
     assert all(head.endswith(", failed) <==") for head in heads)
     assert [item["status"] for item in qoder(*LOGS, "-", "--json").json] == ["failed"] * 3
-
-
-@pytest.mark.parametrize(("runs", "tail"), [(20, ()), (5, ("--tail", "10000"))], ids=["all", "a long tail"])
-def test_run_logs_of_many_reads_ahead_but_not_far(qoder: Qoder, runs: int, tail: tuple[str, ...]) -> None:
-    """Only what is being shown is read beyond its first page."""
-    begun: set[str] = set()
-    ahead: list[int] = []  # how many runs were asked for whenever a second page is
-
-    def run(request: httpx.Request) -> Any:
-        id = request.url.path.rpartition("/")[2]
-        begun.add(id)
-        return {**DONE, "id": id}
-
-    def events(request: httpx.Request) -> Any:
-        if "page" in request.url.params:
-            ahead.append(len(begun))
-        return page_of(request, 150)
-
-    qoder.wire.on("GET", "/deployment_runs/*", run, repeat=True).on("GET", "/sessions/*/events", events, repeat=True)
-    qoder.stdin = "\n".join(f"drun_{number}" for number in range(runs))
-    assert qoder(*LOGS, "-", "-q", *tail).out.count("\n") == runs * 150
-    if tail:
-        assert ahead == [1, 2, 3, 4, 5]
-    else:
-        assert all(begun <= shown + AT_A_TIME for shown, begun in enumerate(ahead, start=1))
-        assert any(begun > shown for shown, begun in enumerate(ahead, start=1))
