@@ -246,6 +246,14 @@ def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, 
         raise
 
 
+def main_thread(client: "Client", session_id: str) -> str | None:
+    """Return the thread of a session that is certainly the main agent's: the only one without a parent
+    (api.md#threads); None if there is no such. Raises ApiError.
+    """
+    main = {text(row.get("id")) for row in threads_of(client, session_id) if row.get("parent_thread_id") in (None, "")}
+    return main.pop() if len(main) == 1 else None
+
+
 def _events_of_threads(
     client: "Client",
     session_id: str,

@@ -37,7 +37,6 @@ APPROVE = "qoder run approve drun_1 1"
 PENDING: dict[str, str | None] = {
     "drun_1": APPROVE,
     "sess_1": "qoder run approve sess_1 1",
-    "drun_1 sess_1": "qoder run approve sess_1 1",
     "-": APPROVE,  # of what stands on standard input
     "drun_1 drun_2": "qoder run approve RUN NUMBER",
     "drun_3": "qoder run answer drun_3 1 --with TEXT",

@@ -30,7 +30,7 @@ from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, look
-from qoder_cli.sessions.deciding import answers_in, decided, show_context
+from qoder_cli.sessions.deciding import decided, show_context
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.numbering import check, resolved
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
@@ -132,7 +132,7 @@ def decide(
             with interrupted_with("nothing was sent"):
                 may_allow = verb == "approve"
                 replies = decided(app, chosen_calls, asked.calls, may_allow=may_allow, because=because)
-            return Answers(app, asked, answers_in(asked, replies))
+            return Answers(app, asked, replies)
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, NEWER_FORM[verb], because)) for call in chosen_calls]
