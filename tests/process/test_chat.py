@@ -249,13 +249,6 @@ def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
         assert messages(server) == ["Report."]
 
 
-def test_session_chat_refuses_a_terminal_whose_cursor_cannot_move(shell: Shell, server: Server) -> None:
-    with Chat(shell, *new("demo-agent"), env={"TERM": "dumb"}) as terminal:
-        assert terminal.end() == 2
-    assert "a chat requires a terminal that can move its cursor" in terminal.raw
-    assert not server.world.requests
-
-
 class Stutter(Faults):
     """Says each part of a message twice on event streams, and what has the `last` words only once that is `awaited`."""
 
