@@ -17,7 +17,6 @@ from qoder_cli.base.pool import Late
 from qoder_cli.base.times import span, unix
 from qoder_cli.base.words import few, shortened
 from qoder_cli.input.prompt import Left
-from qoder_cli.local.remembered import seen
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import quoted
 from qoder_cli.sessions.answers import Answers, confirmation
@@ -55,10 +54,8 @@ def show_context(app: App, session_id: str, run: Run | None = None) -> None:
         session = read_session(app.client, session_id, within=READ_WITHIN, retry=False)
     lines: list[list[str]] = []
     if deployment := text(session.get("deployment_id")) or (run and run.deployment_id):
-        deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-        name = next((deployment_seen.name for deployment_seen in deployments if deployment_seen.id == deployment), "")
         parts = [f"deployment {named(deployment)}"]
-        if name:
+        if name := app.seen_names.name_of(deployment):
             parts = [f"deployment {_in_quotes(app, name)}", f" ({named(deployment)})"]
         lines.append(parts)
     if run is not None and not run.is_session:

@@ -580,7 +580,6 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("One "), delta("One "), delta("two."), message("One two.")), "One two.\n"),
     ((START, delta("One "), message("Another.")), "Another.\n"),
     ((START, delta("One"), RESTS, message("One")), "One\n"),
-    ((START, delta("One"), RESTS, message("One two.")), "One\nOne two.\n"),
     ((message("One two."), RESTS, START, delta("One "), delta("two.")), "One two.\n"),  # the list was faster
     ((START, delta("One "), message("One two."), START, delta("One "), RESTS), "One two.\n"),
     ((message("One."), message("Two.")), "One.\nTwo.\n"),

@@ -12,7 +12,6 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
-from qoder_cli.commands.target import TypedSession, target_of
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import policy_files
 from qoder_cli.http.readback import says_whether_more
@@ -26,6 +25,7 @@ from qoder_cli.sessions.question import named as named_call
 from qoder_cli.sessions.state import names_agents, session_of
 
 if TYPE_CHECKING:
+    from qoder_cli.commands.target import TypedSession
     from qoder_cli.policy.rules import Policy
 
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
@@ -119,6 +119,8 @@ def _show(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
 
 def _waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[PendingCall]]:
     """Yield what waits, read now, in the runs and sessions typed; without any, wherever it does. Raises QoderError."""
+    from qoder_cli.commands.target import target_of
+
     if not words:
         yield from _everywhere(app, since)
         return
@@ -127,7 +129,7 @@ def _waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[
         yield _waiting_in(app, target, look(app.client, target.session_id), session)
 
 
-def _waiting_in(app: App, target: TypedSession, asked: Asked, session: Raw) -> list[PendingCall]:
+def _waiting_in(app: App, target: "TypedSession", asked: Asked, session: Raw) -> list[PendingCall]:
     """Return the waiting calls of a session, each with the commands that answer it. Raises NoResponse if unclear.
 
     The run of the session and the name of its deployment are those that this machine has seen.
@@ -143,7 +145,7 @@ def _waiting_in(app: App, target: TypedSession, asked: Asked, session: Raw) -> l
     return pending + unread
 
 
-def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
+def _commands(app: App, target: "TypedSession", call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
         return {"answer": target.command(app, "answer", call.id, "--with", "-")}
     shown = ("--input-sha256", call.sha256, "--yes")
@@ -163,6 +165,8 @@ def _everywhere(app: App, since: str) -> Iterator[list[PendingCall]]:
 
     Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
     """
+    from qoder_cli.commands.target import TypedSession
+
     app.when(since, option="--since")  # before anything is asked
     app.pace_reads()
     start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
