@@ -182,18 +182,14 @@ def _to_send(
         elif app.replies.refused[id] >= MOST_REFUSALS:
             answer, why = "ask", "the answer to it was refused"
         if answer == "ask":
-            _note_once(app, f"left for a person: {named(judgement.call.name)} ({named(id)}): {why or NO_RULE}")
+            words = f"left for a person: {named(judgement.call.name)} ({named(id)}): {why or NO_RULE}"
+            if words not in app.replies.notes:  # once, however often a wait comes by here
+                app.replies.notes.add(words)
+                app.progress.note(words)
             left.append(id)
         else:
             to_send.append(judgement)
     return to_send, left
-
-
-def _note_once(app: App, words: str) -> None:
-    """Say something once, however often a wait comes by here."""
-    if words not in app.replies.notes:
-        app.replies.notes.add(words)
-        app.progress.note(words)
 
 
 def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None:

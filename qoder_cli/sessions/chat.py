@@ -163,8 +163,9 @@ class Chat:
         with self._app.err.handed_to(self._post):
             while True:
                 with keys(shown=False, one_by_one=True):
-                    why = self._send_typed()
-                if why is Leave.FOR_GOOD or not self._answer():
+                    while not isinstance(typed := self._editor.read(), Leave):
+                        self._send(typed.strip())
+                if typed is Leave.FOR_GOOD or not self._answer():
                     return
 
     def leave(self) -> None:
@@ -174,14 +175,6 @@ class Chat:
         if self._editor.draft.strip():
             self._app.out.show(self._page.quoted(self._editor.draft))
             self._app.progress.note("this message was not sent", always=True)
-
-    def _send_typed(self) -> Leave:
-        """Send what is typed. Return why the editor was left. Raises Signalled, ApiError."""
-        while True:
-            message = self._editor.read()
-            if isinstance(message, Leave):
-                return message
-            self._send(message.strip())
 
     def _send(self, word: str) -> None:
         self._app.out.write(self._page.quoted(word))

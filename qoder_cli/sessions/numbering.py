@@ -41,24 +41,19 @@ def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str]
     bound: dict[str, Numbered] = {}
     for word in words:
         if (number := ids.call_number(word)) is not None:
-            bound[word] = _shown_as(app, session_id, number)
+            shown = kept(app.store, app.settings, session_id)
+            if number not in shown:
+                where = f"session {session_id}{app.client.settings.whereabouts}"
+                why = f"no list of calls was shown here of {where}"
+                if shown:
+                    why = (
+                        f"the list last shown here of {where} has {counted(len(shown), 'call')}, and no number {number}"
+                    )
+                next = app.looking("run", "pending", session_id)
+                raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=next)
+            bound[word] = shown[number]
         calls.append(bound[word].call if word in bound else word)
     return list(dict.fromkeys(calls)), bound
-
-
-def _shown_as(app: App, session_id: str, number: int) -> Numbered:
-    shown = kept(app.store, app.settings, session_id)
-    if numbered := shown.get(number):
-        return numbered
-    where = f"session {session_id}{app.client.settings.whereabouts}"
-    why = f"no list of calls was shown here of {where}"
-    if shown:
-        why = f"the list last shown here of {where} has {counted(len(shown), 'call')}, and no number {number}"
-    raise UsageError(
-        f"{why}; nothing was sent",
-        hint="to see the calls and their numbers",
-        next=app.looking("run", "pending", session_id),
-    )
 
 
 def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:

@@ -292,7 +292,11 @@ def _say_when_idle(
         if look(app.client, target.session_id, main_only=True).is_busy:
             # Whatever it was interrupted in may have ended by itself: what counts is that it rests.
             waited = app.clock.monotonic()
-            _await_rest(app, target.session_id, wanted.since(began, app.clock))
+            observer = turn_observer(app, session_of(app, target.session_id))
+            until_rest = wanted.since(began, app.clock)._replace(follow=False, require_satisfied=False)
+            item = wait_for(app, observer, until_rest)
+            if item.error and not observer.ended:
+                raise item.error
             refusals = 0 if app.clock.monotonic() - waited > BUSY_PAUSE else refusals
         turn = Turn.of(app, target.session_id) if stays else None
         if sent := delivery.sent_before():
@@ -313,14 +317,6 @@ def _say_when_idle(
         if refusals >= MOST_REFUSALS:  # it is idle, and refuses for another reason
             raise refused
         app.clock.sleep(BUSY_PAUSE)
-
-
-def _await_rest(app: App, session_id: str, wanted: Wanted) -> None:
-    """Wait until a session rests. Raises QoderError."""
-    observer = turn_observer(app, session_of(app, session_id))
-    item = wait_for(app, observer, wanted._replace(follow=False, require_satisfied=False))
-    if item.error and not observer.ended:
-        raise item.error
 
 
 @contextmanager
