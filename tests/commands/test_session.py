@@ -349,23 +349,6 @@ def test_session_new_takes_a_letter_before_a_colon_for_a_drive(qoder: Qoder, typ
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ("--var 9A=hunter2", "--var takes NAME=VALUE, not '9A'\n"),
-        ("--var hunter2", "--var takes NAME=VALUE\n"),
-        *((f"--repo https://{who}@github.com/a/b", "must not hold a password") for who in ("hunter2", "me:hunter2")),
-        *(
-            (f"--repo {it}", "takes URL[@REF][:MOUNT], not")
-            for it in ("git@github.com:a/b", "https://github.com/", "x")
-        ),
-    ],
-)
-def test_session_new_says_what_is_no_variable_or_repository_and_no_secret(qoder: Qoder, words: str, says: str) -> None:
-    ran = qoder(*NEW, "--env", "default", *words.split())
-    assert (ran.code, says in ran.err, "hunter2" in ran.err) == (2, True, False)
-
-
-@pytest.mark.parametrize(
     ("typed", "text"),
     [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=1\r",), 6), (("A=1\n2",), 6)],
 )
@@ -391,21 +374,6 @@ def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
     service.never = [refusal(status, "invalid_request_error", message)] * 2
     ran = qoder(*NEW, "--env", "default", "--var", "A=1", "-m", "Report.")
     assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
-
-
-@pytest.mark.parametrize(
-    ("words", "agent"),
-    [
-        (("writer",), WRITER),
-        (("writer@1",), {"id": WRITER, "type": "agent", "version": 1}),
-        (("writer", "--model", "ultimate"), {"id": WRITER, "type": "agent_with_overrides", "model": "ultimate"}),
-    ],
-)
-def test_session_new_takes_an_agent_at_a_version_or_with_another_model(
-    qoder: Qoder, service: Things, words: tuple[str, ...], agent: Any
-) -> None:
-    assert qoder("session", "new", "--env", "default", "--agent", *words).code == 0
-    assert body_of(service)["agent"] == agent
 
 
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])

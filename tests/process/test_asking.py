@@ -271,17 +271,6 @@ def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Asking
     assert [row for row in rows if row.endswith(("timeout", "path"))] == ["  ┆     timeout", "  ┆     path"]
 
 
-def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Asking) -> None:
-    given = {"command": "ls\xa0\u3000x\u2800\u3164r\u0338m\ufe0f", "Räume": "界"}
-    server.asks("sess_1", call(1, name="Ba\u200bsh", input=given))
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).reply("\x04")
-        assert terminal.end() == 2
-    assert "  │   ls\\u00a0\\u3000x\\u2800\\u3164r\\u0338m\\ufe0f" in terminal.screen
-    assert "the agent asks to run Ba\\u200bsh (tool, evt_1):" in terminal.screen
-    assert "  │   界" in terminal.screen
-
-
 # A call is asked about only where all of it was shown.
 
 LONG = {

@@ -381,19 +381,6 @@ def test_session_chat_takes_nothing_for_a_reply_that_is_typed_before_its_questio
     assert "this message was not sent" in terminal.screen
 
 
-@pytest.mark.parametrize("asks", [False, True])
-def test_session_chat_is_left_with_ctrl_d_behind_a_text(shell: Shell, server: Server, asks: bool) -> None:
-    with Chat(shell.hurry(), *new("agent_ask", *(["-m", "Push."] if asks else []))) as terminal:
-        if asks:
-            terminal.shows("allow?").reply("y\x04")
-        else:
-            terminal.at_prompt().type("half a mes")
-            terminal.ends_in("> half a mes").type("\x04")
-        assert terminal.end() == 0
-    assert sent(server, "user.tool_confirmation") == []
-    assert asks or "this message was not sent" in terminal.screen
-
-
 def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell, server: Server) -> None:
     def looks() -> int:
         return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)

@@ -395,22 +395,6 @@ def test_client_sends_no_cookie_back() -> None:
     assert "cookie" not in wire.requests[1].headers
 
 
-@pytest.mark.parametrize(
-    ("run", "timeout", "silence", "words", "state"),
-    [
-        (None, 0, 0.0, "run drun_1 may be running: nothing was heard of it", "unknown"),
-        (Run({"id": "drun_1"}), 5.0, 99.0, "timed out after 5.0s; run drun_1 may be running: nothing", "unknown"),
-        (GOING, 5.0, 0.0, "timed out after 5.0s; run drun_1 is still running", "going"),
-        (GOING, None, 90.0, "run drun_1 was running when it was last heard of, 1m 30s ago", "unknown"),
-    ],
-)
-def test_timeout_says_how_a_run_stands(
-    run: Run | None, timeout: float | None, silence: float, words: str, state: str
-) -> None:
-    error = timed_out("drun_1", run, timeout, silence)
-    assert (error.message.startswith(words), error.run_state) == (True, state), error.message
-
-
 def error_of(**fields: Any) -> dict[str, Any]:
     return {"type": "error", "error": fields}
 
