@@ -93,7 +93,6 @@ class Replies:
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls, with what said that they wait
     refused: Counter[str] = field(default_factory=Counter)  # how often the answer to a call was
     notes: set[str] = field(default_factory=set)  # what was said of calls that nobody answered here
-    early: list[str] = field(default_factory=list)  # what was typed before a question could be read
     guards: list[Any] = field(default_factory=list)  # the one policy.rules.Policy of the profile, once it is read
 
 

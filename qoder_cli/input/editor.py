@@ -33,22 +33,13 @@ class Conversation(Protocol):
     """What appears above the editor, and what keys do beside it. All of it is called in the editor's thread."""
 
     @property
-    def preview(self) -> str:
-        """Return lines that may still change, for the place right above the editor."""
-
+    def preview(self) -> str: ...  # lines that may still change, for the place right above the editor
     @property
-    def is_busy(self) -> bool:
-        """Return whether nothing can be sent now."""
-
+    def is_busy(self) -> bool: ...  # whether nothing can be sent now
     @property
-    def leave_now(self) -> Leave | None:
-        """Return why to leave the editor now; None to stay."""
-
-    def catch_up(self) -> str:
-        """Return the lines that are new, each once. Raises QoderError."""
-
-    def interrupt(self) -> None:
-        """Do at once what Esc does."""
+    def leave_now(self) -> Leave | None: ...  # why to leave the editor now; None to stay
+    def catch_up(self) -> str: ...  # the lines that are new, each once; raises QoderError
+    def interrupt(self) -> None: ...  # at once, what Esc does
 
 
 class Editor:

@@ -1,7 +1,6 @@
 """Ask a person at a terminal. Only what is typed once the question could be read, line by line, is a reply to it."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +18,6 @@ _TRIES = 3
 _TICK = 0.25  # seconds between two looks at the clock, and for a signal
 _MOST_READ = 1024  # bytes of a terminal's line in one reading
 _MOST_PIECES = 100  # of one paste that are dropped
-_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)  # what an arrow or a paste sends
-
 
 Left = Callable[[], float]  # the seconds until a deadline
 
@@ -33,20 +30,20 @@ def line_of(
     nothing: str,
     fix: str = "",
     left: Left | None = None,
-    early: Callable[[str], object] | None = None,
+    once_read: bool = False,
 ) -> str:
     """Return the line that a person types. Raises UsageError if none comes: `nothing` says what is so then, and `fix`
     what to type. Raises Late if no time is `left`; on Windows once a line was typed.
 
-    With `early`, what is typed before the prompt could be read is no part of the line; `early` gets it.
+    With `once_read`, what is typed before the prompt could be read is dropped.
     """
     from qoder_cli.base.keyboard import keys
 
     try:
-        if early is None:
-            screen.show(prompt)
+        if once_read:
+            _drop_typed(stdin, lambda: screen.show(prompt))
         else:
-            early(_taken(stdin, ask=lambda: screen.show(prompt)))
+            screen.show(prompt)
         with keys(shown=True), signals.waiting():
             line = _next_line(stdin, left) if stdin else ""
             if left is not None and left() <= 0:
@@ -95,26 +92,20 @@ def choice_of(
     nothing: str,
     default: str = "",
     left: Left | None = None,
-    early: Callable[[str], object] = lambda text: None,
 ) -> str:
     """Return the first letter of the choice that a person types; `default` for an empty line, if there is one.
 
-    Pasted lines are none. `early` gets what was typed before the question could be read, unless it is a choice.
-    Raises UsageError without a choice, Late if no time is `left`.
+    Pasted lines are none. Raises UsageError without a choice, Late if no time is `left`.
     """
     fix = "type one of the letters in brackets"
     letters = {word: word[0] for whole in choices.split() for word in (whole, whole[0])}
     if default:
         letters[""] = default
 
-    def keep(text: str) -> None:
-        if text.strip().lower() not in ("", *letters):
-            early(text)
-
     for _ in range(_TRIES):
-        line = line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left, early=keep)
+        line = line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left, once_read=True)
         reply = line.strip().lower()
-        if _taken(stdin):
+        if _drop_typed(stdin):
             screen.print("pasted text is not accepted; type the reply\n")
         elif reply in letters:
             return letters[reply]
@@ -123,9 +114,9 @@ def choice_of(
 
 def reason_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, left: Left | None = None) -> str:
     """Return a line of free text; more lines that were pasted with it are dropped. Raises as `line_of` does."""
-    _taken(stdin)
+    _drop_typed(stdin)
     reply = line_of(stdin, screen, prompt, nothing=nothing, left=left)
-    _taken(stdin)  # else it would be left to the shell
+    _drop_typed(stdin)  # else it would be left to the shell
     return reply.strip()
 
 
@@ -138,43 +129,33 @@ def interrupted_with(nothing: str) -> Iterator[None]:
         raise signalled.in_words(f"interrupted; {nothing}") from None
 
 
-def _taken(stdin: IO[str] | None, *, ask: Callable[[], object] | None = None) -> str:
-    """Take the keys that wait, unseen, with all that is pasted with them; if it is to `ask`, those typed before that
-    could be read, too. Return their text, without what moves a cursor.
+def _drop_typed(stdin: IO[str] | None, ask: Callable[[], object] | None = None) -> bool:
+    """Drop the keys that wait, with all that is pasted with them; if it is to `ask`, those typed before that could be
+    read, too. Return whether there were any.
     """
     if stdin is None or not stdin.isatty():
         if ask is not None:
             ask()
-        return ""
+        return False
     from qoder_cli.base.keyboard import is_ready, keys
 
-    pieces: list[bytes] = []
+    is_any = False
 
-    def take(within: float) -> None:
+    def drop(within: float) -> None:
+        nonlocal is_any
         until = time.monotonic() + within
         for _ in range(_MOST_PIECES):
-            if not (is_ready(stdin, within=max(until - time.monotonic(), PASTED)) and (piece := read_typed())):
+            if not (is_ready(stdin, within=max(until - time.monotonic(), PASTED)) and read_typed()):
                 break
-            pieces.append(piece)
+            is_any = True
 
     with (
         keys(shown=False, one_by_one=True) as read_typed,
         signals.waiting(),
         suppress(OSError),
     ):  # else half a line stays
-        take(0.0)
+        drop(0.0)
         if ask is not None:
             ask()
-            take(READ_WITHIN)
-    return _text_of(b"".join(pieces))
-
-
-def _text_of(typed: bytes) -> str:
-    """Return what keys write: no arrows, and without what a backspace takes away."""
-    text = ""
-    for character in _ESCAPE.sub("", typed.decode("utf-8", "replace")).replace("\r", "\n"):
-        if character in "\x7f\b":
-            text = text[:-1]
-        elif character.isprintable() or character in "\n\t":
-            text += character
-    return text
+            drop(READ_WITHIN)
+    return is_any

@@ -162,7 +162,7 @@ class Delivery:
         return _accepted(self._client, answer, self.session_id, self._events, old_keys=self._before or ())
 
     def _find(self) -> Events | None:
-        return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
+        return self._sent(retry=False, clocks_differ=APART)
 
     def _already(self, error: ApiError, write: Write[Events]) -> Events | None:
         """Return the message if it is there: a proxy may have sent it twice, and only the copy was refused."""
@@ -171,12 +171,12 @@ class Delivery:
             self._refused_at = self._client.clock.monotonic()
         if error.http_status != 409 or self._is_busy_since_before():
             return None
+        looks: Sequence[float] = EVENT_LOOKS[:1]
         if self._refusals == 1:
-            seconds = EVENT_LOOKS[-1]
+            looks = EVENT_LOOKS
             self._client.progress.note(
-                f"refused; looking for up to {seconds:.0f}s whether it was delivered all the same"
+                f"refused; looking for up to {looks[-1]:.0f}s whether it was delivered all the same"
             )
-        looks = EVENT_LOOKS if self._refusals == 1 else EVENT_LOOKS[:1]
         return look_for(self._client.clock, lambda: self._sent(retry=False), (0.0, *looks), unread=_UNREAD)
 
     def sent_before(self) -> Events | None:
@@ -191,8 +191,16 @@ class Delivery:
         is_behind = newest is None or newest < self._began - _DATES_DIFFER
         return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
 
-    def _sent(self, *, retry: bool) -> Events | None:
-        return self._found(self._messages(retry=retry, until=self._before), not_before=self._began - _DATES_DIFFER)
+    def _sent(self, *, retry: bool, clocks_differ: float = _DATES_DIFFER) -> Events | None:
+        """Return the newest message that is ours: not listed before the first attempt, and not older, since a replica
+        may have hidden it."""
+        ours = message_text(self._events[0])
+        for event in self._messages(retry=retry, until=self._before):
+            at = event_at(event)
+            is_new = event_key(event) not in (self._before or ()) and (at is None or at >= self._began - clocks_differ)
+            if is_new and message_text(event) == ours:
+                return [event]
+        return None
 
     def _is_busy_since_before(self) -> bool:
         """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
@@ -202,22 +210,10 @@ class Delivery:
             return asked.is_busy and at is not None and at < self._began - _DATES_DIFFER
         return False
 
-    def _found(self, listed: Events, *, not_before: float) -> Events | None:
-        """Return the newest message that is ours: not listed before the first attempt, and not older, since a replica
-        may have hidden it."""
-        ours = message_text(self._events[0])
-        for event in listed:
-            at = event_at(event)
-            is_new = event_key(event) not in (self._before or ()) and (at is None or at >= not_before)
-            if is_new and message_text(event) == ours:
-                return [event]
-        return None
-
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return messages, newest first: back to one of `until`, else one page."""
-        within = None if retry else READ_WITHIN
-        messages: Events = []
-        for events in Log(self._client, self.session_id).back(("user.message",), within=within, retry=retry):
+        log, messages = Log(self._client, self.session_id), Events()
+        for events in log.back(("user.message",), within=None if retry else READ_WITHIN, retry=retry):
             messages += [event for event in events if event.get("type") == "user.message"]
             if until is None or any(event_key(event) in until for event in messages):
                 break
@@ -234,12 +230,12 @@ class Answers:
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
         app.settings.allowed.check("answer", "answering a call")
         self.asked = asked
+        self.answers = answers
         self.answered_before: dict[str, bool] = {}
         self._app = app
         self._calls = [call for call, _ in answers]
         self._events = [event for _, event in answers]
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
-        self._recorded = ""  # what the server made of one, if it is not what was sent
         self._begin()
 
     def _begin(self) -> None:
@@ -247,17 +243,8 @@ class Answers:
         app, session_id = self._app, self.asked.session_id
         self._key = str(uuid.uuid4())
         self._not_sent = "; nothing was sent"
-        what = f"what was said to {', '.join(self._ids)}"
-        recovery = by_events(app, session_id, what, self._find)
-
-        def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
-            unknown = recovery.doubt(why, cause, may_repeat)
-            if not self._recorded:
-                return unknown
-            stop = app.command("run", "cancel", session_id)
-            return unknown.with_(message=self._recorded, hint="to stop the agent", next=stop)
-
-        self._write = Write(app.client, self._request, self._read, recovery._replace(doubt=doubt))
+        recovery = by_events(app, session_id, f"what was said to {', '.join(self._ids)}", self._find)
+        self._write = Write(app.client, self._request, self._read, recovery)
 
     @property
     def _ids(self) -> list[str]:
@@ -362,7 +349,10 @@ class Answers:
             return shown
         for event in self._events:
             if not self._shown_of(event) and (other := next(self._answers_to(event), None)):
-                raise OutcomeUnknown(self._otherwise(event, other))
+                wanted, so = (DONE.get("".join(_results(answer)), "answered otherwise") for answer in (event, other))
+                since = f" since {at}" if (at := event_time(other)) else ""
+                why = f"{_call_of(event)} was to be {wanted}, but the server shows that it is {so}{since}"
+                raise OutcomeUnknown(why)
         knows_as_much = asked_by <= set(map(event_key, asked.events))  # else it lags
         if knows_as_much and not named & set(asked.waiting) and self._went_on():
             return []
@@ -379,22 +369,10 @@ class Answers:
         """Return the newest look's event with the same answer to the same call."""
         return next((event for event in self._answers_to(ours) if _agrees(event, ours)), None)
 
-    def _otherwise(self, ours: dict[str, Any], other: dict[str, Any]) -> str:
-        """Return in words, and note, that a call was answered otherwise than was sent: by whom, no event says."""
-        wanted, so = (DONE.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
-        at = event_time(other)
-        wanted = f"was to be {wanted}" if wanted in DONE.values() else "was answered"
-        self._recorded = f"{_call_of(ours)} {wanted}, but the server shows that it is {so}"
-        if at:
-            self._recorded += f" since {at}, by this answer or somebody else's"
-        else:
-            self._recorded += ", by this answer or another"
-        return self._recorded
-
     def _went_on(self) -> bool:
         """Return whether the agent went on, not stopped, and ran nothing denied."""
         newest = self.asked.newest
-        denied = [event for event in self._events if "deny" in _results(event) and not self._shown_of(event)]
+        denied = [event for event in self._events if is_denial(event) and not self._shown_of(event)]
         has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
         goes_on = ("session.status_running", "session.status_idle")
         reasons = (None, "end_turn", "stop_sequence", "requires_action")

@@ -210,17 +210,17 @@ def look(
     `threads` are listed then, or if an event names a second one: what they tell may stand in their own logs only.
     """
     within = None if retry else READ_WITHIN
-    log = Log(client, session_id, exact=True)
-    events: Events = []
     met: Events = []  # all that was shown, also repeats that differ
-    portions = log.back(_ASKED_FOR, within=within, retry=retry, on_event=met.append)
+    log = Log(client, session_id, exact=True, on_event=met.append)
+    events: Events = []
+    portions = log.back(_ASKED_FOR, within=within, retry=retry)
     for portion in portions:
         events += portion
         if _is_enough(events, until):
             break
     is_behind = not main_only and Asked(session_id, events=events).newest.get("type") == RUNNING
     if is_behind:
-        of_threads = log.back(THREAD_STATUSES, within=within, retry=retry, on_event=met.append)
+        of_threads = log.back(THREAD_STATUSES, within=within, retry=retry)
         read = set(map(event_key, events))
         events = _with_threads(events, chain.from_iterable(of_threads))
         known = {text(stop.get("session_thread_id")) for stop, _ in _newest_of_threads(events)}
@@ -246,6 +246,14 @@ def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, 
         raise
 
 
+def main_thread(client: "Client", session_id: str) -> str | None:
+    """Return the thread of a session that is certainly the main agent's: the only one without a parent
+    (api.md#threads); None if there is no such. Raises ApiError.
+    """
+    main = {text(row.get("id")) for row in threads_of(client, session_id) if row.get("parent_thread_id") in (None, "")}
+    return main.pop() if len(main) == 1 else None
+
+
 def _events_of_threads(
     client: "Client",
     session_id: str,
@@ -262,28 +270,22 @@ def _events_of_threads(
     for thread in threads_of(client, session_id, within=within, retry=retry, fresh=True):
         id = text(thread.get("id"))
         is_main = thread.get("parent_thread_id") is None
-        if id and not is_main and id not in known and thread.get("status") == "idle":
-            yield _events_of_thread(Log(client, session_id, thread=id, exact=True), id, on_event, within, retry)
+        if id is None or is_main or id in known or thread.get("status") != "idle":
+            continue
+        asked_for: Events = []
 
+        def of_thread(event: dict[str, Any], id: str = id) -> dict[str, Any]:
+            """Return an event, which need not name its thread, as the session's log would show it."""
+            shown = {"session_thread_id": id, **event}
+            return jsontext.Repeated(shown) if isinstance(event, jsontext.Repeated) else shown
 
-def _events_of_thread(
-    log: Log, id: str, on_event: Callable[[dict[str, Any]], None], within: float | None, retry: bool
-) -> Events:
-    asked_for: Events = []
-    for portion in log.back(within=within, retry=retry, on_event=lambda event: on_event(_of_thread_named(id, event))):
-        asked_for += [_of_thread_named(id, event) for event in portion if event.get("type") in _ASKED_FOR]
-        stops = [event for event in asked_for if event.get("type") in THREAD_STATUSES]
-        if stops and (not is_asking(stops[0]) or set(map(event_key, asked_for)) >= _needed(asked_for)):
-            break
-    return asked_for
-
-
-def _of_thread_named(id: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event of a thread's own log, which need not name it, as the session's log would show it."""
-    shown = {"session_thread_id": id, **event}
-    if isinstance(event, jsontext.Repeated):
-        return jsontext.Repeated(shown)
-    return shown
+        log = Log(client, session_id, thread=id, exact=True, on_event=lambda event: on_event(of_thread(event)))
+        for portion in log.back(within=within, retry=retry):
+            asked_for += [of_thread(event) for event in portion if event.get("type") in _ASKED_FOR]
+            stops = [event for event in asked_for if event.get("type") in THREAD_STATUSES]
+            if stops and (not is_asking(stops[0]) or set(map(event_key, asked_for)) >= _needed(asked_for)):
+                break
+        yield asked_for
 
 
 def _readable(session_id: str, events: Events) -> dict[str, Call]:
@@ -409,9 +411,8 @@ FIRST = (
     *("deployment", "number", "name", "input", "length", "waits", "kind", "run", "asked", "credits", "call"),
     "session",
 )
-_MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
-
-
+MOST_DRAWN = 100  # characters of an input in a drawn row; its length is in a column of its own
+_UNREADABLE: Terms = {"kind": None, "name": None, "mcp_server_name": None, "thread": None, "input": None}
 _IDS = "ids; run_id is null unless one was named, or this machine has seen whose session it is"
 
 
@@ -450,42 +451,33 @@ class PendingCall:
     deployment_name: str | None = None
     verdict: "Verdict | None" = None  # what a policy says of it
 
-    def drawn_row(self, now: float) -> Fields:
-        """Return the row for a terminal, with the number first and the beginning of the input."""
-        return {"number": self.number, **self.row(now, most=_MOST_DRAWN)}
-
     def row(self, now: float, *, most: int | None = None) -> Fields:
-        """Return the row, with the whole input or its first characters: a call is never cut in a pipe."""
-        deployment, call = self.deployment_id, self.call
+        """Return the row, with the whole input or its first `most` characters: a call is never cut in a pipe."""
+        data, call = self.as_json(), self.call
+        asked, since = data["asked_at"], unix(data["asked_at"])
         row: Fields = {
             "run": self.run_id and Id(self.run_id),
-            "session": Id(str(self.session.get("id"))),
-            "deployment": deployment and Id(deployment),
+            "session": Id(data["session_id"]),
+            "deployment": self.deployment_id and Id(self.deployment_id),
             "call": Id(self.id),
-            "kind": "unreadable",
-            **dict.fromkeys(("name", "input", "asked", "waits")),
-            "credits": Run(self.session).credits,
-            "length": None,
-            "number": self.number,
-            **dict.fromkeys(("mcp_server_name", "thread", "input_sha256")),
+            "kind": data["kind"] or "unreadable",
+            "name": None,
+            "input": None,
+            "asked": asked and Moment(asked),
+            "waits": None if since is None else Milliseconds(max(0, round(1000 * (now - since)))),
+            **{name: data[name] for name in ("credits", "length", "number")},
+            "mcp_server_name": _words(data["mcp_server_name"]),
+            "thread": _words(data["thread"]),
+            "input_sha256": data["input_sha256"],
             "deployment_name": self.deployment_name,
         }
+        if call is not None:
+            given = in_a_line(call.input)
+            if most is not None:
+                given = shortened(given, most)
+            row |= {"name": Words(visible(call.name), least=14), "input": Words(visible(given), least=12)}
         if self.verdict is not None:
             row["policy"] = self.verdict.in_words
-        if call:
-            input = in_a_line(call.input)
-            given = input
-            if most is not None:
-                given = shortened(input, most)
-            row |= {"kind": call.kind, "name": Words(visible(call.name), least=14)}
-            row |= {"input": Words(visible(given), least=12), "length": len(input)}
-            server, thread = text(call.event.get("mcp_server_name")), call.thread
-            row |= {"mcp_server_name": server and Words(visible(server)), "thread": thread and Words(visible(thread))}
-            row["input_sha256"] = call.sha256
-            if asked := event_time(call.event):
-                row["asked"] = Moment(asked)
-            if since := unix(asked):
-                row["waits"] = Milliseconds(max(0, round(1000 * (now - since))))
         return row
 
     @property
@@ -497,9 +489,9 @@ class PendingCall:
 
         How long it has waited is not in it: two readings of a call that waits are equal.
         """
-        call = self.call
-        unreadable: Terms = {"kind": None, "name": None, "mcp_server_name": None, "input": None, "thread": None}
-        terms = unreadable if call is None else call.terms
+        call, terms = self.call, _UNREADABLE
+        if call is not None:
+            terms = call.terms
         data: WaitingData = {
             "run_id": self.run_id,
             "session_id": str(self.session.get("id")),
@@ -521,6 +513,10 @@ class PendingCall:
         if self.verdict is not None:
             data["policy"] = self.verdict.data
         return data
+
+
+def _words(given: str | None) -> Words | None:
+    return None if given is None else Words(visible(given))
 
 
 def with_asks(client: "Client", run: Run, *, threads: bool = True) -> Run:

@@ -4,8 +4,8 @@ What is decided is in the store, and then on standard error, before it is sent. 
 command's, or of one that was killed: then the session's events tell, and nothing is sent.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from qoder_cli.policy.calls import BASH, Subject, called
 from qoder_cli.policy.deciding import Verdict, decide, may_move
 from qoder_cli.policy.rules import Policy
 from qoder_cli.sessions.answers import Answers, confirmation, is_denial
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, PendingCall, look, threads_of
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, PendingCall, look, main_thread
 from qoder_cli.sessions.guard import guard_of, guarded, loaded, subject_of, with_ids
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
@@ -62,12 +62,13 @@ def judged(
     """
     deployment = text(session.get("deployment_id"))
     is_for_it = not policy.deployments or deployment in policy.deployments
-    main: set[str] = set()
+    main: str | None = None
     if any(call.thread for call in asked.calls):
-        main = main_threads(app, asked.session_id)
+        with suppress(ApiError):  # then none is
+            main = main_thread(app.client, asked.session_id)
     judgements = []
     for call in asked.calls:
-        subject = subject_of(call, session, is_main=call.thread is None or call.thread in main)
+        subject = subject_of(call, session, is_main=call.thread in (None, main))
         if is_for_it:
             verdict = decide(policy, subject)
         else:
@@ -141,17 +142,6 @@ def with_verdicts(app: App, policy: Policy, waiting: Sequence[PendingCall]) -> l
     return [replace(waiting_call, verdict=verdicts.get(waiting_call.id, unread)) for waiting_call in waiting]
 
 
-def main_threads(app: App, session_id: str) -> set[str]:
-    """Return the thread of a session that is certainly the main agent's, if one is: the only one without a parent
-    (api.md#threads).
-    """
-    rows: list[dict[str, Any]] = []
-    with suppress(ApiError):  # then none is
-        rows = threads_of(app.client, session_id)
-    main = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
-    return main if len(main) == 1 else set()
-
-
 def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:
     """Answer what a policy decides of what waits in a session. Return the calls that are left for a person.
 
@@ -192,18 +182,14 @@ def _to_send(
         elif app.replies.refused[id] >= MOST_REFUSALS:
             answer, why = "ask", "the answer to it was refused"
         if answer == "ask":
-            _note_once(app, f"left for a person: {named(judgement.call.name)} ({named(id)}): {why or NO_RULE}")
+            words = f"left for a person: {named(judgement.call.name)} ({named(id)}): {why or NO_RULE}"
+            if words not in app.replies.notes:  # once, however often a wait comes by here
+                app.replies.notes.add(words)
+                app.progress.note(words)
             left.append(id)
         else:
             to_send.append(judgement)
     return to_send, left
-
-
-def _note_once(app: App, words: str) -> None:
-    """Say something once, however often a wait comes by here."""
-    if words not in app.replies.notes:
-        app.replies.notes.add(words)
-        app.progress.note(words)
 
 
 def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None:
@@ -250,37 +236,29 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
     if not to_send:
         return
     ids = [judgement.call.id for judgement in to_send]
-    write = Answers(app, asked, [(judgement.call, _event(judgement)) for judgement in to_send])
+    answers = [
+        (judgement.call, confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because))
+        for judgement in to_send
+    ]
+    write = Answers(app, asked, answers)
     try:
-        with _forgotten_unless(app, write, session_id, ids):
-            for note in notes:
-                if note.call in mine:
-                    doing = "allows" if note.answer == "allow" else "denies"
-                    what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
-                    app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
-            events = write.deliver()
-    except Rejected as error:
+        for note in notes:
+            if note.call in mine:
+                doing = "allows" if note.answer == "allow" else "denies"
+                what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
+                app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
+        events = write.deliver()
+    except BaseException as error:
+        if not write.is_open_or_done:  # certainly nothing was sent
+            decided.drop(store, settings, session_id, ids)
+        if not isinstance(error, Rejected):
+            raise
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
     gone = [id for id in ids if id in write.answered_before or not events]
     decided.mark(store, settings, session_id, gone, "gone")
     decided.mark(store, settings, session_id, [id for id in ids if id not in gone], "sent")
-
-
-@contextmanager
-def _forgotten_unless(app: App, write: Answers, session_id: str, calls: Sequence[str]) -> Iterator[None]:
-    """Forget the decisions about calls if this block fails and they certainly were not sent."""
-    try:
-        yield
-    except BaseException:
-        if not write.is_open_or_done:
-            decided.drop(app.store, app.settings, session_id, calls)
-        raise
-
-
-def _event(judgement: JudgedCall) -> dict[str, Any]:
-    return confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because)
 
 
 def _decision(app: App, policy: Policy, asked: Asked, judgement: JudgedCall, run_id: str) -> PolicyDecision:

@@ -4,7 +4,7 @@ One thread follows the session, whatever the person does. The main thread has th
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -12,19 +12,30 @@ from shutil import get_terminal_size
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, QoderError, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import (
+    ApiError,
+    AuthError,
+    Exit,
+    LostSight,
+    NotFound,
+    QoderError,
+    Rejected,
+    Signalled,
+    UsageError,
+)
 from qoder_cli.base.keyboard import keys
-from qoder_cli.base.model import Run, text
+from qoder_cli.base.model import Raw, Run, text
 from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, THREAD_STATUSES, is_asking
 from qoder_cli.base.pool import Task, begin, throw
+from qoder_cli.base.times import SUSPENDED
 from qoder_cli.input.editor import Editor, Leave
 from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import CALL_KINDS, Asked, look
 from qoder_cli.sessions.deciding import prompted
-from qoder_cli.sessions.follower import Follower
-from qoder_cli.sessions.log import Events, Log, message_text
+from qoder_cli.sessions.log import LAGGING, LONGEST_PAUSE, LONGEST_SILENCE, Events, Log, message_text
 from qoder_cli.sessions.page import ChatPage
 from qoder_cli.sessions.state import session_taking_messages
+from qoder_cli.sessions.stream import SILENT, Feed, News, polled_instead
 
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
 SHOWN_BEFORE = 20  # earlier events
@@ -152,8 +163,9 @@ class Chat:
         with self._app.err.handed_to(self._post):
             while True:
                 with keys(shown=False, one_by_one=True):
-                    why = self._send_typed()
-                if why is Leave.FOR_GOOD or not self._answer():
+                    while not isinstance(typed := self._editor.read(), Leave):
+                        self._send(typed.strip())
+                if typed is Leave.FOR_GOOD or not self._answer():
                     return
 
     def leave(self) -> None:
@@ -163,14 +175,6 @@ class Chat:
         if self._editor.draft.strip():
             self._app.out.show(self._page.quoted(self._editor.draft))
             self._app.progress.note("this message was not sent", always=True)
-
-    def _send_typed(self) -> Leave:
-        """Send what is typed. Return why the editor was left. Raises Signalled, ApiError."""
-        while True:
-            message = self._editor.read()
-            if isinstance(message, Leave):
-                return message
-            self._send(message.strip())
 
     def _send(self, word: str) -> None:
         self._app.out.write(self._page.quoted(word))
@@ -193,9 +197,6 @@ class Chat:
             self.activity.is_left_open = not prompted(self._app, self._id)
         except UsageError:
             return False
-        finally:  # what was typed until the question could be read belongs to the message
-            self._editor.draft += "".join(self._app.replies.early).rstrip("\n")
-            self._app.replies.early.clear()
         return True
 
     def _look(self) -> None:
@@ -258,8 +259,7 @@ class Chat:
         """Hand in what the session shows, without end."""
         clock, looked_at = self._app.clock, -math.inf
         try:
-            follower = Follower(self._log, preview=lambda part: self._hand_in(partial(self._page.show, part)))
-            for events in follower.batches(lambda: clock.monotonic() + QUIET):
+            for events in followed(self._log, lambda part: self._hand_in(partial(self._page.show, part))):
                 quiet_since = max(self.activity.seen_at, looked_at)
                 if events:
                     self._hand_in(partial(self._show, events))
@@ -279,3 +279,65 @@ class Chat:
     def _hand_in(self, work: Callable[[], str]) -> None:
         self._inbox.put(work)
         self._editor.wake()
+
+
+def followed(log: Log, preview: Callable[[Raw], None]) -> Iterator[Events]:
+    """Yield a session's new events without end, as its stream tells them, or its list what that missed; every few
+    seconds perhaps none. `preview` gets messages being written.
+
+    The list is read as the stream begins, and every 5 seconds unless it tells of events; after a silent minute, too.
+    Raises AuthError, NotFound after 30 s, any ApiError that lasts 5 minutes.
+    """
+    clock, inbox = log.client.clock, SimpleQueue[News]()
+    is_behind = delivers = has_noted = False  # is_behind: the list may have what no stream tells of
+    failing_since: float | None = None
+    due = clock.monotonic() + LONGEST_PAUSE
+    feed = Feed(log, inbox=inbox, deltas=("agent.message",))
+    feed.start()
+    try:
+        while True:
+            began = clock.monotonic()
+            news = clock.receive(inbox, max(min(due - began, LONGEST_PAUSE), 0.0))
+            now = clock.monotonic()
+            if failing_since is not None and now - began > LONGEST_PAUSE + SUSPENDED:
+                failing_since += now - began  # this machine slept, which is no silence
+            is_due = now >= due
+            if news is None:
+                delivers = delivers and not is_due
+            elif news.kind == "heard":
+                delivers, failing_since = True, None
+                yield log.hear(news.event, is_next=not is_behind)
+            elif news.kind == "preview":
+                preview(news.event)
+            elif news.kind == "down":
+                delivers = False
+                if news.error and not has_noted:
+                    log.client.progress.note(polled_instead(news.error, for_good=news.for_good))
+                    has_noted = True
+            is_due = is_due or (news is not None and news.kind in ("up", "gap"))
+            if is_due:
+                try:
+                    yield from log.on()
+                    failing_since, is_behind = None, False
+                except ApiError as error:
+                    is_behind = True
+                    if failing_since is None:
+                        failing_since = now
+                    if now - failing_since > _patience_with(error):
+                        raise
+            if delivers and not is_behind and (is_due or news is not None):
+                due = now + SILENT
+            elif is_due or not delivers:
+                due = now + LONGEST_PAUSE if is_due else min(due, now + LONGEST_PAUSE)
+            yield []
+    finally:
+        feed.stop()
+
+
+def _patience_with(error: ApiError) -> float:
+    """Return for how many seconds an error of the list may last."""
+    if error.enveloped and isinstance(error, AuthError):
+        return -math.inf
+    if error.enveloped and isinstance(error, NotFound):
+        return LAGGING
+    return LONGEST_SILENCE

@@ -17,11 +17,10 @@ from qoder_cli.base.pool import Late
 from qoder_cli.base.times import span, unix
 from qoder_cli.base.words import few, shortened
 from qoder_cli.input.prompt import Left
-from qoder_cli.local.remembered import seen
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import quoted
 from qoder_cli.sessions.answers import Answers, confirmation
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, look
+from qoder_cli.sessions.asks import READ_WITHIN, Call, look
 from qoder_cli.sessions.log import Log, message_text
 from qoder_cli.sessions.question import ask, named, reason, rows_in_parts, rows_of, show_call, withheld
 from qoder_cli.sessions.state import read_session
@@ -45,7 +44,7 @@ _HELP = {
 _HELP_OF_ALL = "Nothing is sent until all are decided. Ctrl-D sends nothing."
 _NOT_ALLOWED = "`deny` allows nothing: n denies this call; to allow it, leave with Ctrl-D and use `approve`"
 
-Decided = dict[str, dict[str, Any]]  # the answers, by the ids of the calls
+Decided = list[tuple[Call, dict[str, Any]]]  # calls with their answers, in the order in which they wait
 
 
 def show_context(app: App, session_id: str, run: Run | None = None) -> None:
@@ -55,10 +54,8 @@ def show_context(app: App, session_id: str, run: Run | None = None) -> None:
         session = read_session(app.client, session_id, within=READ_WITHIN, retry=False)
     lines: list[list[str]] = []
     if deployment := text(session.get("deployment_id")) or (run and run.deployment_id):
-        deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-        name = next((deployment_seen.name for deployment_seen in deployments if deployment_seen.id == deployment), "")
         parts = [f"deployment {named(deployment)}"]
-        if name:
+        if name := app.seen_names.name_of(deployment):
             parts = [f"deployment {_in_quotes(app, name)}", f" ({named(deployment)})"]
         lines.append(parts)
     if run is not None and not run.is_session:
@@ -116,7 +113,7 @@ def decided(
     What cannot be shown in full is not asked about, nor what takes a result; the first may be denied with the rest.
     `because` is the reason of a refusal, unless one is typed.
     """
-    answers: Decided = {}
+    answers: dict[str, dict[str, Any]] = {}
     for place, call in enumerate(calls, 1):
         if call.id in answers:
             continue
@@ -143,7 +140,7 @@ def decided(
                 answers |= {other.id: confirmation(other, "deny", because) for other in rest}
                 _say(app, "denying", rest)
                 break
-    return answers
+    return [(call, answers[call.id]) for call in waiting if call.id in answers]
 
 
 def _say(app: App, doing: str, calls: Sequence[Call]) -> None:
@@ -198,7 +195,7 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
                 calls.append(call)
         if calls:
             show_context(app, session_id, run)
-        answers = answers_in(asked, decided(app, calls, calls, left=left))
+        answers = decided(app, calls, calls, left=left)
         try:
             if answers:
                 Answers(app, asked, answers).deliver()
@@ -206,8 +203,3 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
             app.progress.warn(error.message)
         is_left = bool(asked.unreadable) or len(answers) < len(calls)
         return bool(answers) or not is_left
-
-
-def answers_in(asked: Asked, answers: Decided) -> list[tuple[Call, dict[str, Any]]]:
-    """Return calls with their answers, in the order in which they wait."""
-    return [(call, answers[call.id]) for call in asked.calls if call.id in answers]

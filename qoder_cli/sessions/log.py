@@ -59,7 +59,8 @@ class Log:
 
     What names another session, as older events may, is no answer. If the log is to be `exact`, what a proxy has kept is
     none either, nor a page that names a field twice; an event that does is marked. A session that is not found is read
-    again for so many seconds as there is `patience`. `pages` reads a list, if not the client.
+    again for so many seconds as there is `patience`. `pages` reads a list, if not the client; `on_event` gets all that
+    is read, also repeats, which may differ.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Log:
         exact: bool = False,
         patience: float = 0.0,
         pages: Pages | None = None,
+        on_event: Callable[[Raw], None] = lambda event: None,
     ) -> None:
         self.client = client
         self.session_id = session_id
@@ -84,6 +86,7 @@ class Log:
         self._exact = exact
         self._patience = patience
         self._list = pages or client.pages
+        self._on_event = on_event
         self._seen: dict[str, None] = {}  # events that were new once, while reading on or hearing
 
     def whole(self, types: Sequence[str] = (), *, within: float | None = None, retry: bool = True) -> Iterator[Events]:
@@ -97,17 +100,15 @@ class Log:
         limit: int = PAGE,
         within: float | None = None,
         retry: bool = True,
-        on_event: Callable[[Raw], None] | None = None,
     ) -> Iterator[Events]:
         """Yield events in portions, newest first, each once. Raises ApiError.
 
-        The server's order is trusted while times confirm it; else all are read oldest first and reversed. `on_event`
-        gets what is read, with repeats, which may differ.
+        The server's order is trusted while times confirm it; else all are read oldest first and reversed.
         """
         query = {**self._asking_for(types), "limit": limit}
         seen: set[str] = set()
         oldest: float | None = None
-        for page in self._pages({**query, "order": "desc"}, within=within, retry=retry, on_event=on_event):
+        for page in self._pages({**query, "order": "desc"}, within=within, retry=retry):
             events = _events(page)
             new = [event for event in events if event_key(event) not in seen]
             times = list(map(event_at, new))
@@ -116,7 +117,7 @@ class Log:
             if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
                 new = in_order(new)[::-1]
             elif not _descend(times, oldest):
-                pages = self._pages({**query, "order": "asc"}, within=within, retry=retry, on_event=on_event)
+                pages = self._pages({**query, "order": "asc"}, within=within, retry=retry)
                 listed = chain.from_iterable(map(_events, pages))
                 new = [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
             else:
@@ -175,21 +176,14 @@ class Log:
     def _asking_for(self, types: Sequence[str]) -> Raw:
         return {**filled({"types[]": tuple(types)}), **self._query}
 
-    def _pages(
-        self,
-        query: Mapping[str, Any],
-        *,
-        within: float | None = None,
-        retry: bool,
-        on_event: Callable[[Raw], None] | None = None,
-    ) -> Iterator[Raw]:
+    def _pages(self, query: Mapping[str, Any], *, within: float | None = None, retry: bool) -> Iterator[Raw]:
         """Return the pages of the list; with patience, the first may be found later. Raises ApiError."""
         how: Raw = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
         begin = partial(self._list, self._path, query, **how)
         pages = begin()
         if self._patience:
             pages = self._found_in_time(begin)
-        return map(partial(self._checked, on_event=on_event), pages)
+        return map(self._checked, pages)
 
     def _found_in_time(self, begin: Callable[[], Iterator[Raw]]) -> Iterator[Raw]:
         """Return pages once the first is found, if that is while there is patience. Raises ApiError."""
@@ -207,16 +201,15 @@ class Log:
         self._patience = 0.0
         return pages
 
-    def _checked(self, page: Raw, *, on_event: Callable[[Raw], None] | None) -> Raw:
-        """Return a page of events, which `on_event` gets. Raises NoResponse unless it is one of this session's."""
+    def _checked(self, page: Raw) -> Raw:
+        """Return a page of events. Raises NoResponse unless it is one of this session's."""
         if isinstance(page, jsontext.Repeated):
             raise no_response("the response names a field twice", retryable=False)
         events = _events(page)
         if any(text(event.get("session_id")) not in (None, self.session_id) for event in events):
             raise no_response(f"the response shows the events of another session than {self.session_id}")
-        if on_event is not None:
-            for event in events:
-                on_event(event)
+        for event in events:
+            self._on_event(event)
         return page
 
 

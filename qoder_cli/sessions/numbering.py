@@ -41,20 +41,19 @@ def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str]
     bound: dict[str, Numbered] = {}
     for word in words:
         if (number := ids.call_number(word)) is not None:
-            bound[word] = _shown_as(app, session_id, number)
+            shown = kept(app.store, app.settings, session_id)
+            if number not in shown:
+                where = f"session {session_id}{app.client.settings.whereabouts}"
+                why = f"no list of calls was shown here of {where}"
+                if shown:
+                    why = (
+                        f"the list last shown here of {where} has {counted(len(shown), 'call')}, and no number {number}"
+                    )
+                next = app.looking("run", "pending", session_id)
+                raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=next)
+            bound[word] = shown[number]
         calls.append(bound[word].call if word in bound else word)
     return list(dict.fromkeys(calls)), bound
-
-
-def _shown_as(app: App, session_id: str, number: int) -> Numbered:
-    shown = kept(app.store, app.settings, session_id)
-    if numbered := shown.get(number):
-        return numbered
-    where = f"session {session_id}{app.client.settings.whereabouts}"
-    why = f"no list of calls was shown here of {where}"
-    if shown:
-        why = f"the list last shown here of {where} has {counted(len(shown), 'call')}, and no number {number}"
-    raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=_list(app, session_id))
 
 
 def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
@@ -70,11 +69,9 @@ def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
             why = "is another call now than the one that was shown"
         if why:
             what = f"call {number} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
-            raise Rejected(what, hint="to see the calls and their numbers", next=_list(app, asked.session_id))
-
-
-def _list(app: App, session_id: str) -> list[str]:
-    return app.looking("run", "pending", session_id)
+            raise Rejected(
+                what, hint="to see the calls and their numbers", next=app.looking("run", "pending", asked.session_id)
+            )
 
 
 def shows_numbers(app: App) -> bool:
@@ -106,34 +103,27 @@ def list_waiting(app: App, session_id: str, id: str) -> None:
         return
     with suppress(ApiError):
         calls = look(app.client, session_id, retry=False).calls
-        if not app.may_ask:
-            for call in calls:
-                name, given = (visible(app.err.veiled(text)) for text in (call.name, in_a_line(call.input)))
-                app.progress.note(f"  {call.id}  {name}  {given}")
-            return
-        if not calls or not _keep(app, session_id, calls):
+        if not calls or (app.may_ask and not _keep(app, session_id, calls)):
             return
         width = get_terminal_size().columns
         for number, call in enumerate(calls[:MOST_LISTED], 1):
-            name = visible(shortened(app.err.veiled(call.name), LONGEST_NAME))
-            given = visible(shortened(app.err.veiled(in_a_line(call.input)), width))
-            app.progress.note(shortened(f"  {number}  {name}  {given}", width - 1))
+            name, given = (visible(app.err.veiled(text)) for text in (call.name, in_a_line(call.input)))
+            if app.may_ask:
+                app.progress.note(shortened(f"  {number}  {shortened(name, LONGEST_NAME)}  {given}", width - 1))
+            else:
+                app.progress.note(f"  {call.id}  {name}  {given}")
         if len(calls) > MOST_LISTED:
             app.progress.note(f"  … {len(calls) - MOST_LISTED} more")
-        app.progress.note(_how(app, id, calls[0], "1"))
+        if app.may_ask:
+            app.progress.note(_how(app, id, calls[0], "1"))
 
 
 def how_to_decide(app: App, words: Sequence[str], shown: Sequence[PendingCall]) -> str:
-    """Return how to answer one of the calls shown by its number; `typed` are the runs and sessions that were named."""
-    [first, *_] = [waiting for waiting in shown if waiting.number]
-    assert first.call is not None  # it has a number
-    sessions = {str(waiting.session.get("id")) for waiting in shown}
-    if len(sessions) > 1:
-        return _how(app, "RUN", first.call, "NUMBER")
+    """Return how to answer one of the calls shown by its number; `words` are the runs and sessions that were named."""
+    [first, *_] = [waiting.call for waiting in shown if waiting.number and waiting.call]
     if len(words) == 1:
-        return _how(app, words[0], first.call, "1")
-    [session] = sessions
-    return _how(app, session, first.call, "1")
+        return _how(app, words[0], first, "1")
+    return _how(app, "RUN", first, "NUMBER")
 
 
 def _how(app: App, target: str, call: Call, number: str) -> str:

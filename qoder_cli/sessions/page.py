@@ -24,7 +24,6 @@ class ChatPage:
         self._screen = screen
         self._id: str | None = None  # of the message being written
         self._parts: list[tuple[str, str]] = []  # of it, each with its block
-        self._cut_short = ("", "")  # the last message shown that was not whole: its id and text
         self._whole: dict[str, None] = {}  # messages shown whole: a list may be faster than the stream that writes them
 
     def show(self, event: dict[str, Any]) -> str:
@@ -41,8 +40,9 @@ class ChatPage:
             return self._message(event)
         if kind == "user.message":
             return self.quoted(message_text(event))
-        begun = self._cut() if kind in ENDS else ""
-        return begun + self._line(kind, event)
+        if kind in ENDS:  # what was being written comes whole, or never
+            self._id, self._parts = None, []
+        return self._line(kind, event)
 
     def preview(self, most: int) -> str:
         """Return the newest rows of the message that is being written."""
@@ -62,23 +62,11 @@ class ChatPage:
             self._parts.append(part)
 
     def _message(self, event: dict[str, Any]) -> str:
-        id, message = str(event.get("id")), message_text(event)
+        id = str(event.get("id"))
         if id == self._id:
             self._id, self._parts = None, []
         is_new(id, self._whole, most=_REMEMBERED)
-        if self._cut_short == (id, message):
-            return ""
-        return _lines(message)
-
-    def _cut(self) -> str:
-        """Return what was being written when the agent stopped, for its whole may never follow."""
-        message = "".join(part for _, part in self._parts)
-        if message:
-            self._cut_short = str(self._id), message
-        self._id, self._parts = None, []
-        if message:
-            return _lines(message)
-        return ""
+        return "".join(f"{row}\n" for row in _spoken(message_text(event)))
 
     def _line(self, kind: str, event: dict[str, Any]) -> str:
         is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")
@@ -88,10 +76,6 @@ class ChatPage:
         room, line = terminal_width() - 1, f"  {shown.label} {shown.text.split(chr(10))[0]}"
         line = cut(inert_lines(line).expandtabs(4), room).rstrip()
         return self._screen.styled(line, "red" if shown.style == "red" else "dim") + "\n"
-
-
-def _lines(message: str) -> str:
-    return "".join(f"{row}\n" for row in _spoken(message))
 
 
 def _spoken(message: str) -> list[str]:

@@ -7,7 +7,6 @@ nothing steers the terminal or hides, and the question comes last.
 import re
 from collections.abc import Iterator, Sequence
 from shutil import get_terminal_size
-from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -33,15 +32,8 @@ TOO_LONG = f"has over {MOST_SHOWN:,} characters, or over {MOST_ROWS:,} lines her
 TO_READ_IT = "read all of it, and then answer with --input-sha256 HEX and --yes"
 
 
-class _CallPicture(NamedTuple):
-    """A call as the terminal shows it; `length` is that of its input in characters."""
-
-    rows: list[str]
-    length: int
-    is_whole: bool  # otherwise the rows are its beginning
-
-
-def _picture(app: App, call: Call) -> _CallPicture:
+def _picture(app: App, call: Call) -> tuple[list[str], int, bool]:
+    """Return a call in rows, the length of its input in characters, and whether the rows are all of it."""
     width = terminal_width() - len(_MARGIN) - 2
     where = f" on thread {visible(call.thread)}" if call.thread else ""
     parts = (f"the agent asks to run {visible(call.name)}", f" ({call.kind}, {visible(call.id)}){where}:")
@@ -50,7 +42,7 @@ def _picture(app: App, call: Call) -> _CallPicture:
     rows = rows_in_parts([app.err.veiled(part)[:MOST_SHOWN] for part in parts], width)
     rows += [row for line in whole[:MOST_SHOWN].split("\n") for row in rows_of(line, width)]
     is_whole = len(heading) + len(whole) <= MOST_SHOWN and len(rows) <= MOST_ROWS
-    return _CallPicture(rows if is_whole else rows[:_BEGINNING], len(whole), is_whole)
+    return rows if is_whole else rows[:_BEGINNING], len(whole), is_whole
 
 
 def show_call(app: App, call: Call) -> str:
@@ -64,7 +56,7 @@ def show_call(app: App, call: Call) -> str:
 
 def is_too_long(app: App, call: Call) -> bool:
     """Return whether a call cannot be shown in full, for a person could not read it on a terminal."""
-    return not _picture(app, call).is_whole
+    return not _picture(app, call)[2]
 
 
 def hides_secret(app: App, call: Call) -> bool:
@@ -128,8 +120,7 @@ def named(text: str) -> str:
 
 def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> str:
     """Return the first letter of the choice a person types now. Raises UsageError, Late."""
-    early = app.replies.early.append
-    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left, early=early)
+    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left)
 
 
 def reason(app: App, *, left: Left | None = None) -> str:

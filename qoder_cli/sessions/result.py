@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, QoderError, UsageError, first_by_rank
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, verdict
 from qoder_cli.base.words import few, shortened
 from qoder_cli.http.answers import no_response
-from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
+from qoder_cli.sessions.asks import main_thread
 from qoder_cli.sessions.log import Log, Pages, in_order, message_text
 from qoder_cli.sessions.story import SENT, read_story, story_of
 
@@ -27,7 +26,7 @@ def final_message(app: App, run: Run, pages: Pages | None = None) -> str | None:
     for event in _back_from_the_ending(app, run, "agent.message", pages):
         thread = text(event.get("session_thread_id"))
         if thread is not None:
-            primary = primary or _primary_thread(app.client, run.session_id or "")
+            primary = primary or _main_thread(app, run.session_id or "")
         if thread in (None, primary):
             return message_text(event)
     return None
@@ -40,26 +39,23 @@ def delivered_files(app: App, run: Run) -> list[tuple[str, str]]:
     return [(id, name or id) for id, name in reversed(files) if id]
 
 
-class Saved(NamedTuple):
-    """Where delivered files were saved, and the error of those that were not."""
+def save_files(app: App, run: Run, folder: Path) -> tuple[list[str], QoderError | None]:
+    """Download the files delivered, each whole or not at all. Return where they are, and the error of the others.
 
-    paths: list[str]
-    failures: list[QoderError]
-
-
-def save_files(app: App, run: Run, folder: Path) -> Saved:
-    """Download the files delivered, each whole or not at all. Raises ApiError if they cannot be listed."""
-    saved, failed = Saved([], []), list[tuple[str, QoderError]]()
+    Raises ApiError if they cannot be listed.
+    """
+    paths, failed = list[str](), list[tuple[str, QoderError]]()
     files = delivered_files(app, run)
     for id, name in files:
         try:
-            saved.paths.append(str(download(app, id, name, folder)))
-            app.progress.note(f"saved {saved.paths[-1]}")
+            paths.append(str(download(app, id, name, folder)))
+            app.progress.note(f"saved {paths[-1]}")
         except (ApiError, UsageError) as error:
             failed.append((f"{shortened(name, LONGEST_NAME)!r} ({id})", error))
             app.progress.warn(f"{failed[-1][0]} was not saved: {error.message}")
     if not files:
         app.progress.note(f"{run.called} delivered no files")
+    failure: QoderError | None = None
     if worst := first_by_rank(error for _, error in failed):
         named = few([name for name, _ in failed], _NAMED)
         what = f"{len(failed)} of {len(files)} files were not saved: {named}"
@@ -67,8 +63,7 @@ def save_files(app: App, run: Run, folder: Path) -> Saved:
             what = f"file {named} was not saved"
         why = f"{what}: {worst.message}"
         failure = worst.with_(message=why, run_id=run.id, session_id=run.session_id, run_state="ended")
-        saved.failures.append(failure)
-    return saved
+    return paths, failure
 
 
 def _back_from_the_ending(app: App, run: Run, kind: str, pages: Pages | None = None) -> Iterator[dict[str, Any]]:
@@ -103,13 +98,11 @@ def _back_from_the_ending(app: App, run: Run, kind: str, pages: Pages | None = N
         yield from (event for event in reversed(events[:place]) if event.get("type") == kind)
 
 
-def _primary_thread(client: Client, session_id: str) -> str:
-    """Return the id of the thread without a parent (api.md#threads). Raises ApiError."""
-    for page in client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}):
-        for thread in map(mapping, page["data"]):
-            if thread.get("parent_thread_id") in (None, "") and (id := text(thread.get("id"))):
-                return id
-    raise no_response(f"the threads of session {session_id} do not say which one is the agent's own")
+def _main_thread(app: App, session_id: str) -> str:
+    main = main_thread(app.client, session_id)
+    if main is None:
+        raise no_response(f"the threads of session {session_id} do not say which one is the agent's own")
+    return main
 
 
 def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:

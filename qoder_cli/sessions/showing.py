@@ -8,14 +8,13 @@ from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.model import Raw, Run, open_shape
+from qoder_cli.base.model import Raw, open_shape
 from qoder_cli.base.outcome import event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.sessions.log import Events, Log
-from qoder_cli.sessions.state import read_session
-from qoder_cli.sessions.transcript import Margin, Passage, Transcript, entry
+from qoder_cli.sessions.transcript import Margin, Transcript, entry
 
 
 @open_shape
@@ -25,9 +24,6 @@ class EventData(TypedDict, total=False):
     id: Annotated[Any, "event id, evt_…"]
     type: Annotated[Any, "what happened, e.g. agent.message"]
     run_id: Annotated[str | None, "run id, in JSON lines of several runs"]
-
-
-USAGE_WITHIN = 5.0  # seconds for the cost, which is only the last line
 
 
 @dataclass(frozen=True)
@@ -92,10 +88,6 @@ class Printer:
         if shown:
             return self._transcript.write(shown, at=event_time(event))
         return ""
-
-    def sum_up(self, credits: object) -> None:
-        if credits is not None:
-            self._output.screen.write(self._transcript.write(Passage("credits", str(credits)), at=None))
 
 
 class Showing:
@@ -164,14 +156,3 @@ class ShowingBeside(Showing):
                 written = self._transcript.write(shown, at=event_time(event))
                 label = self._names.get(session_id, session_id)
                 self._app.progress.show(self._margin.beside(written, label))
-
-
-def credits_of(app: App, run: Run, selection: Selection) -> object:
-    """Return the session's credits, for people who read it all; None if unknown."""
-    if app.output.format != "table" or selection.types or not run.session_id:
-        return None
-    if run.credits is not None:
-        return run.credits
-    with suppress(ApiError):
-        return Run(read_session(app.client, run.session_id, within=USAGE_WITHIN, retry=False)).credits
-    return None

@@ -221,10 +221,13 @@ class SessionState:
             asks = self.sub_agents.asks
         if asks is None:
             self.asks = None
-        elif self.asks is None or not _is_still(asks, self.asks[0], is_behind=is_behind):
-            self.asks = asks, now
         else:
-            self.asks = asks, self.asks[1]  # some calls may be answered by now
+            before, since = self.asks or (None, now)
+            # Of sub-agents, whichever asked last: it goes on while one of the calls still waits.
+            is_still = before is not None and (
+                asks.key == before.key or (is_behind and not set(asks.event_ids).isdisjoint(before.event_ids))
+            )
+            self.asks = asks, since if is_still else now  # some calls may be answered by now
         if rest is None:
             self.rests = None
         elif self.rests is None or self.rests[0].key != rest.key:
@@ -237,8 +240,3 @@ class SessionState:
         """Assume that what it waits for was answered: if it still waits, it counts as new."""
         self.asks = None
         self.sub_agents.forget()
-
-
-def _is_still(asks: Asks, before: Asks, *, is_behind: bool) -> bool:
-    """Return whether an ask goes on: of sub-agents, whichever asked last, while one of the calls still waits."""
-    return asks.key == before.key or (is_behind and not set(asks.event_ids).isdisjoint(before.event_ids))

@@ -1,8 +1,9 @@
 """Follow sessions' event streams in threads, reconnecting (api.md#event-streams)."""
 
+import codecs
+import io
 import math
 import queue
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,10 +27,8 @@ HEALTHY_AFTER = 5.0  # seconds a stream must last to reset the pauses
 SILENT = 60.0  # seconds without a byte after which a stream is not relied on
 MOST_UNREAD = 1_000  # news in the inbox
 MOST_FEEDS = 8  # event streams at a time; what is more is only polled
-FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
+FRAME_LIMIT = 16 * 2**20  # characters of one frame; a longer one is skipped
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-_BOM = b"\xef\xbb\xbf"
 _LAST = ("session.status_terminated", "session.deleted")  # after them a stream ends for good
 _ALIVE = ("ping", "heartbeat")  # a server's sign of life; others send comments
 _PREVIEWS = ("event_start", "event_delta")  # parts of a message, which comes whole later
@@ -279,43 +278,33 @@ def polled_instead(error: ApiError, *, for_good: bool) -> str:
 
 
 def frames(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:
-    """Yield what a stream says, as it completes; `limit` is the longest frame in bytes."""
-    after_cr, at_start = False, True
-    line: list[bytes] = []  # of the incomplete line
-    size = whole_size = 0  # of that line; of the frame's lines but comments
-    fields: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for chunk in filter(None, chunks):
-        pieces = _LINE_END.split(chunk[1:] if after_cr and chunk[:1] == b"\n" else chunk)
-        after_cr = chunk.endswith(b"\r")
-        for number, piece in enumerate(pieces, 1):
-            line.append(piece)
-            size += len(piece)
-            if is_too_long := whole_size + size > limit:
-                line = [b"".join(line)[: len(_BOM) + 1]]  # only how it begins
-                fields.clear()
-            if number == len(pieces):
-                break  # the line may go on
-            whole = b"".join(line)
-            if at_start:
-                whole, at_start = whole.removeprefix(_BOM), False
-            if whole[:1] == b":":
-                if not is_too_long:
+    """Yield what a stream says, as it completes; `limit` is the longest frame in characters."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")("replace"), translate=True)
+    line: list[str] = []  # the parts of the incomplete line
+    size = 0  # of the frame, without its comments
+    fields: defaultdict[str, list[str]] = defaultdict(list)
+    for chunk in chunks:
+        for number, part in enumerate(decoder.decode(chunk).split("\n")):
+            if number:  # a line is complete
+                whole = "".join(line)
+                line = []
+                if whole.startswith(":"):
+                    size -= len(whole)
                     yield "alive"
-            elif whole:
-                whole_size += size
-                name, _, value = whole.partition(b":")
-                fields[name].append(value.removeprefix(b" "))
-            else:
-                if whole_size > limit:
-                    yield "gap"
-                elif fields[b"data"] or any(fields[b"event"][-1:]):
-                    ids = [_text(id) for id in fields[b"id"] if b"\0" not in id]
-                    event = _text(b"".join(fields[b"event"][-1:]))
-                    yield Frame(next(reversed(ids), None), event, _text(b"\n".join(fields[b"data"])))
-                whole_size = 0
+                elif whole:
+                    name, _, value = whole.partition(":")
+                    fields[name].append(value.removeprefix(" "))
+                else:
+                    if size > limit:
+                        yield "gap"
+                    elif fields["data"] or any(fields["event"][-1:]):
+                        ids = [id for id in fields["id"] if "\0" not in id]
+                        event = "".join(fields["event"][-1:])
+                        yield Frame(next(reversed(ids), None), event, "\n".join(fields["data"]))
+                    size = 0
+                    fields.clear()
+            line.append(part)
+            size += len(part)
+            if size > limit:
+                line = ["".join(line)[:1]]  # only how it begins
                 fields.clear()
-            line, size = [], 0
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")

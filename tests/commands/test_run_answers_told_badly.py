@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder, Ran
-from tests.support.asking import Asking, Event, Events, again, call, sha256_of
+from tests.support.asking import Asking, Event, Events, again, call
 from tests.support.cells import checkerboard
 from tests.support.interrupting import interrupted
 from tests.support.things import LOSSES, refusal
@@ -370,40 +370,6 @@ def test_run_approve_takes_what_names_fields_once(qoder: Qoder, server: Asking, 
 
 # Who was faster, and what is left of it.
 
-STOPPED: dict[str, Event] = {
-    "cancelled": {"type": "session.status_idle", "stop_reason": {"type": "cancelled"}},
-    "budget_reached": {"type": "session.status_idle", "stop_reason": {"type": "budget_reached"}},
-    "terminated": {"type": "session.status_terminated"},
-    "deleted": {"type": "session.deleted"},
-}
-
-
-@pytest.mark.parametrize(("command", "stop"), checkerboard(["approve", "deny"], STOPPED))
-def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Asking, command: str, stop: str) -> None:
-    session = server.asks("sess_1", call(1))
-    server.faults.add("send:drop-before")
-    server.meanwhile.append(lambda: server.tell(session, qoder.clock.time, STOPPED[stop]))
-    assert run(qoder, server, COMMANDS[command]).code == 9
-
-
-def test_session_approve_claims_nothing_of_a_call_that_cannot_be_read_any_more(qoder: Qoder, server: Asking) -> None:
-    def nameless(events: Events) -> Events:
-        return [{**event, "name": 5} if event["id"] == "evt_1" else event for event in events]
-
-    server.asks("sess_1", call(1))
-    server.faults.add("send:drop-before")
-    server.meanwhile.append(lambda: server.tells(nameless))
-    assert run(qoder, server, COMMANDS["approve"]).code == 9
-
-
-def test_session_approve_claims_nothing_from_a_list_that_does_not_show_yet_that_the_agent_asked(
-    qoder: Qoder, server: Asking
-) -> None:
-    server.asks("sess_1", call(1))
-    server.faults.add("send:drop-before")
-    server.meanwhile.append(lambda: setattr(server, "lag", 55.0))  # as of when the agent was at work
-    assert run(qoder, server, COMMANDS["approve"]).code == 9
-
 
 @pytest.mark.parametrize("told", [{"id": "evt_s2_sess_1"}, {"content": [{"type": "text", "text": "theirs"}]}], ids=str)
 def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: Asking, told: dict[str, Any]) -> None:
@@ -413,15 +379,6 @@ def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: 
     server.bends("POST", lambda request, handle: data({"id": "evt_9", **sent, **told}))
     ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "mine")
     assert (ran.code, ran.out) == (9, "")
-
-
-def test_session_deny_does_not_claim_a_lost_denial_of_a_tool_that_ran(qoder: Qoder, server: Asking) -> None:
-    session = server.asks("sess_1", call(1))
-    server.faults.add("send:drop-before")
-    ran_it = {"type": "agent.tool_result", "tool_use_id": "evt_1", "content": [], "is_error": False}
-    server.meanwhile.append(lambda: server.turn(session, qoder.clock.time, "Done.", ran_it))
-    ran = run(qoder, server, COMMANDS["deny"])
-    assert ran.code != 0 or '"denied"' not in ran.out
 
 
 def answered_after(qoder: Qoder, server: Asking, result: str, *, id: str = "evt_1", count: int | None = None) -> None:
@@ -502,32 +459,3 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
 
 
 # What is typed.
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "answer - evt_1 --with -",
-        *(f"approve sess_1 {id} --yes" for id in ("turn_1", "drun_1", "sess_1", "evt_\x1b[2J")),
-        *(f"approve sess_1 {id} --yes" for id in ("../evt_1", "-", "evt_1,evt_2")),
-    ],
-)
-def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Asking, line: str) -> None:
-    server.asks("sess_1", call(1, kind="agent.custom_tool_use" if "answer" in line else "agent.tool_use"))
-    qoder.stdin = "sess_1\n"
-    assert run(qoder, server, line).code in (2, 5)
-    assert server.sent == []
-
-
-@pytest.mark.parametrize("order", list(itertools.product((0, 1, 2), repeat=2)), ids=str)
-def test_session_approve_takes_many_hashes_in_any_order(qoder: Qoder, server: Asking, order: tuple[int, ...]) -> None:
-    server.asks("sess_1", call(1), call(2), call(3))
-    words = " ".join(f"--input-sha256 {sha256_of(call(n + 1)).upper()}" for n in order)
-    ran = qoder("session", *f"approve sess_1 evt_2 evt_1 --yes --json {words}".split())
-    assert (ran.code, len(server.sent)) == ((0, 1) if sorted(order) == [0, 1] else (6, 0))
-
-
-def test_session_approve_all_says_which_custom_calls_still_wait(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
-    ran = run(qoder, server, ALL)
-    assert (ran.code, ran.json["still_waiting"]) == (0, ["evt_2"])

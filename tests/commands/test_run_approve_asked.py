@@ -10,7 +10,9 @@ import pytest
 
 from qoder_cli.app import App
 from tests.conftest import TOKEN, Qoder
-from tests.support.asking import Asking, Events, call, says
+from tests.support.asking import Asking, Events, again, call, says
+from tests.support.things import ok, refusal
+from tests.support.wire import page
 
 APPROVE, DENY = ("session", "approve", "sess_1"), ("session", "deny", "sess_1")
 WAIT = ("session", "wait", "sess_1", "--on-ask", "prompt", "--timeout", "5m")
@@ -87,6 +89,7 @@ def test_question_is_asked_about_each_call_that_may_be_allowed(qoder: Qoder, ser
     asked = " / ".join({YN: "?", N: "n?"}.get(each, each) for each in found)
     assert (ran.code, replies(server), asked) == (code, sent, shown)
     assert ("the agent asks to run" in ran.err) == (calls != [STRANGE])
+    assert TOKEN not in ran.err
 
 
 def test_question_leads_to_what_was_typed_for_each_call(qoder: Qoder, server: Asking) -> None:
@@ -160,6 +163,29 @@ def test_question_shows_the_last_words_and_the_whole_input(qoder: Qoder, server:
     server.ignores = ("types[]",)
     qoder.stdin = Typing("n")
     assert re.findall("^  ([>│┆] .*)", qoder(*APPROVE).err, re.MULTILINE) == rows
+
+
+AROUND: dict[str, httpx.Response | None] = {
+    "the agent has said nothing yet": ok(page(*[{"data": 1}] * 3)),
+    "the agent's last message cannot be read: ": refusal(403, "permission_error", "No."),
+    "the agent's last message is too far back to be shown": None,
+}
+
+
+@pytest.mark.parametrize("told", AROUND)
+def test_question_comes_though_nothing_around_the_call_can_be_read(qoder: Qoder, server: Asking, told: str) -> None:
+    work = [{"type": "agent.tool_result", "tool_use_id": f"evt_x{n}"} for n in range(300)]
+    server.tell(server.asks("sess_1", call(1)), qoder.clock.time - 50, *work, apart=0.001)
+
+    def badly(asked: httpx.Request, answer: Callable[..., httpx.Response]) -> httpx.Response:
+        if asked.url.params.get_list("types[]") != ["agent.message"]:
+            return answer()
+        return AROUND[told] or answer(again(asked, url=asked.url.copy_remove_param("types[]")))
+
+    server.bends("GET", badly)
+    qoder.stdin = Typing("y")
+    ran = qoder(*APPROVE)
+    assert (ran.code, replies(server), told in ran.err) == (0, "allow 1", True)
 
 
 HEADING = "the agent asks to run Bash (tool, evt_1):\ncommand\n  "

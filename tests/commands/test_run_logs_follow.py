@@ -1,10 +1,7 @@
 """`qoder run logs --follow`: what happens is shown once and in order, until the run ends."""
 
-import gc
-import io
 import json
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -19,13 +16,13 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.stream import FRAME_LIMIT
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.cells import MORE, checkerboard
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
 from tests.support.lies import Lies
-from tests.support.logs import GONE, a_result, lines_of, page_of, says
+from tests.support.logs import GONE, lines_of, says
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
 from tests.support.processes import Shell, sandbox
-from tests.support.wire import Wire, api_error, page
+from tests.support.wire import api_error, page
 
 FOLLOW = ("run", "logs", "drun_1", "--follow", "-o", "jsonl")
 BOTH = pytest.mark.parametrize("generation", GENERATIONS)
@@ -304,42 +301,6 @@ def test_run_logs_follow_reads_the_list_where_the_server_forgot_the_cursor(qoder
     assert streams.pauses[1] == 0
 
 
-class Busy(Streams):
-    """Has a list that is busy, twice, where it is read on from the first message; `missed` stands behind that alone."""
-
-    busy = 2
-
-    def _listed(self, request: httpx.Request) -> Any:
-        cursor = request.url.params.get("after_id")
-        if cursor != "evt_1":
-            return page() if cursor else super()._listed(request)
-        self.busy -= 1
-        return page(*self.missed) if self.busy < 0 else (503, {})
-
-
-def test_run_logs_follow_reads_the_list_again_where_it_was_busy_when_something_was_missed(qoder: Qoder) -> None:
-    forgotten = api_error(409, "conflict_error", "Invalid cursor.")
-    streams = Busy(qoder, [frame(message(1))], forgotten, [frame(message(5))], missed=[message(3)])
-    assert sorted(each["id"] for each in streams.follow()) == ["evt_1", "evt_3", "evt_5"]
-
-
-class OfMessages(Streams):
-    """Has a list of messages alone, with nothing after what is not in it."""
-
-    def _listed(self, request: httpx.Request) -> Any:
-        query = request.url.params
-        if query.get_list("types[]") != ["agent.message"]:
-            return super()._listed(request)
-        return page(*self.missed * (query.get("after_id") == "evt_1"))
-
-
-def test_run_logs_follow_of_one_type_reads_on_from_an_event_of_this_type(qoder: Qoder) -> None:
-    thought = {"id": "evt_2", "type": "agent.thinking"}
-    forgotten = api_error(409, "conflict_error", "Invalid cursor.")
-    OfMessages(qoder, [frame(message(1)), frame(thought)], forgotten, missed=[message(3)])
-    assert lines_of(qoder(*FOLLOW, "--type", "agent.message")) == [message(1), message(3)]
-
-
 def test_run_logs_follow_reads_the_list_where_an_event_is_too_long(qoder: Qoder) -> None:
     parts = [b"data: ", *[b"x" * 2**20] * (FRAME_LIMIT // 2**20 + 1), b"\n\n"]
     streams = Streams(qoder, [frame(message(1)), *parts, frame(message(3))], missed=[message(2)])
@@ -413,13 +374,13 @@ def lists(qoder: Qoder, *, judged: list[Any], shown: list[Any]) -> None:
 
 def test_run_logs_follow_does_not_wait_for_what_the_session_does_after_the_run(qoder: Qoder) -> None:
     later = [event("status_running", 30), event("status_terminated", 31)]
-    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*SESSION, {}, {})
+    qoder.wire.on(*RUN, CURRENT, CURRENT).on(*SESSION, {})
     lists(qoder, judged=[page(*WORK), page(*WORK, idle("end_turn"), *later)], shown=[page(*WORK), page()])
     assert qoder("run", "logs", "drun_1", "-f").code == 0
 
 
 def test_run_logs_follow_ends_by_the_servers_own_word_where_no_event_does(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, *[LEGACY] * 2, {**LEGACY, "status": "completed"}).on(*EVENTS, page(*WORK)).on(*SESSION, {})
+    qoder.wire.on(*RUN, *[LEGACY] * 2, {**LEGACY, "status": "completed"}).on(*EVENTS, page(*WORK))
     qoder.wire.on(*EVENTS, page(), repeat=True)
     assert qoder("run", "logs", "drun_1", "--follow").code == 0
 
@@ -490,64 +451,6 @@ def test_run_logs_follow_shows_the_same_over_real_sockets(tmp_path: Path) -> Non
         listed = shell.qoder("run", "logs", "last", "-o", "jsonl").out.splitlines()
     assert followed == listed
     assert len(listed) > 20
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a process")
-def test_run_logs_follow_dies_by_ctrl_c_with_last_words(tmp_path: Path) -> None:
-    with sandbox("current") as server:
-        shell = Shell(tmp_path, server)
-        run = shell.qoder("deploy", "run", "dep_ask", "-q").out.strip()
-        server.world.sessions[next(reversed(server.world.sessions))].speed = 0.001
-        going = shell.begin("run", "logs", run, "--follow").says("following")
-        going.signal(signal.SIGINT)
-        ended = going.end()
-    assert ended.code == -signal.SIGINT
-    assert f"qoder run logs {run} --follow" in ended.err
-
-
-class Sink(io.BytesIO):
-    """Standard output that only counts the events written to it, and notes the most pieces of memory in use."""
-
-    events = most = 0
-
-    def write(self, data: Any) -> int:
-        self.events += bytes(data).count(b'"agent.tool_result"')
-        self.most = max(self.most, sys.getallocatedblocks())
-        return len(data)
-
-
-def with_many_events(qoder: Qoder, count: int, follow: bool) -> tuple[int, int, int]:
-    """Show so many events; return the exit code, those written, and the most pieces of memory that it took."""
-    streamed = list[int]()
-
-    def stream(request: httpx.Request) -> httpx.Response:
-        def chunks() -> Iterator[bytes]:
-            yield from (frame(a_result(n)) for n in range(count))
-            streamed.append(count)
-            yield frame(ENDED)
-
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=chunks())
-
-    def listed(request: httpx.Request) -> Any:
-        over = streamed and "types[]" in request.url.params
-        return page(*[ENDED] * bool(over)) if follow else page_of(request, count)
-
-    qoder.transport = Wire().on(*RUN, CURRENT, repeat=True).on(*EVENTS, listed, repeat=True)
-    qoder.transport.may("GET", EVENTS[1] + "/stream", stream).may(*SESSION, {})
-    qoder.clock.patience = 20.0
-    qoder.out = sink = Sink()
-    gc.collect()
-    before = sys.getallocatedblocks()
-    ran = qoder(*FOLLOW) if follow else qoder("run", "logs", "drun_1", "--json")
-    return ran.code, sink.events, sink.most - before
-
-
-@pytest.mark.parametrize("follow", [False, pytest.param(True, marks=MORE)])
-def test_run_logs_follow_takes_no_more_memory_for_3_000_events_than_for_300(qoder: Qoder, follow: bool) -> None:
-    with_many_events(qoder, 1, follow)  # it imports what it needs
-    few, many = (with_many_events(qoder, count, follow) for count in (300, 3_000))
-    assert [few[:2], many[:2]] == [(0, 300), (0, 3_000)]
-    assert many[2] < few[2] + 25_000  # 14 for an event; a stream may be 1,000 ahead
 
 
 # What comes right before the end is shown, too.

@@ -37,7 +37,6 @@ APPROVE = "qoder run approve drun_1 1"
 PENDING: dict[str, str | None] = {
     "drun_1": APPROVE,
     "sess_1": "qoder run approve sess_1 1",
-    "drun_1 sess_1": "qoder run approve sess_1 1",
     "-": APPROVE,  # of what stands on standard input
     "drun_1 drun_2": "qoder run approve RUN NUMBER",
     "drun_3": "qoder run answer drun_3 1 --with TEXT",
@@ -202,3 +201,23 @@ def test_run_wait_without_progress_neither_lists_calls_nor_keeps_their_numbers(q
     ran = qoder(*STOP, "--no-progress")
     assert (ran.code, BY_NUMBER in ran.err) == (11, False)
     assert "no list of calls was shown here" in qoder("run", "approve", "drun_1", "1").err
+
+
+REFUSED: dict[str, tuple[Callable[[Qoder, Asking], object], str, int, str]] = {
+    "unreadable": (lambda qoder, server: unreadable(qoder, server), "drun_1 1", 6, "can no longer be read"),
+    "too large": (lambda qoder, server: None, "drun_1 3", 2, "has 2 calls, and no number 3"),
+    "another session": (lambda qoder, server: server.asks("sess_2", call(3)), "drun_2 1", 2, "no list of calls was"),
+    "one of two": (lambda qoder, server: server.colleague("evt_1"), "drun_1 evt_2 1", 6, "no longer waits"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
+    qoder: Qoder, server: Asking, name: str
+) -> None:
+    bend, typed, code, why = REFUSED[name]
+    server.asks("sess_1", call(1), call(2))
+    qoder("run", "pending", "drun_1")
+    bend(qoder, server)
+    ran = qoder("run", "approve", *typed.split())
+    assert (ran.code, why in ran.err, "[y]es" in ran.err, server.sent) == (code, True, False, [])

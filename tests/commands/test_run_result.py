@@ -172,25 +172,12 @@ def test_run_result_saves_deliveries_and_overwrites_none(qoder: Qoder, tmp_path:
     assert (f"saved {folder / saved}\n" in ran.err, "sig=1" in ran.err) == (True, False)
 
 
-@pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", "https://sto[rage/x", ""])
-def test_run_result_follows_no_link_that_is_not_https(qoder: Qoder, tmp_path: Path, url: str) -> None:
-    assert delivered(qoder, tmp_path / "out", "a.txt", url).code == 7
-    assert not list((tmp_path / "out").iterdir())
-
-
 def test_run_result_refuses_a_folder_that_is_a_file_before_any_request(qoder: Qoder, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     assert qoder(*RESULT, "--output-dir", str(tmp_path / "out")).code == 2
 
 
 # With waiting.
-
-
-def test_deploy_run_result_waits_and_prints_the_message(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK, END)).on(*SESSION, {})
-    qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("All done.")))
-    ran = qoder("deploy", "run", "dep_1", "--result")
-    assert (ran.code, ran.out) == (0, "All done.\n")
 
 
 def test_run_wait_result_is_the_run_while_it_goes_on(qoder: Qoder) -> None:

@@ -9,7 +9,7 @@ from jsonschema_rs import Draft202012Validator, meta
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.cli.main import command_tree
-from qoder_cli.commands.session.alike import SHOWN, VERBS
+from qoder_cli.commands.session import SHOWN, VERBS
 from qoder_cli.doctor import Finding
 from qoder_cli.help import outputs, reference
 from tests.conftest import Qoder

@@ -15,9 +15,7 @@ from qoder_cli.sessions.story import turn_story
 from tests.conftest import Qoder, examples
 from tests.support.asking import RUNNING, Asking, Event, call, says
 from tests.support.cells import checkerboard
-from tests.support.one_run import CURRENT, EVENTS, SESSION, story
 from tests.support.things import each_row, ok
-from tests.support.wire import page
 
 MESSAGE: Event = says("hello", "user.message")
 RETRIED: Event = {"type": "session.error", "error": {"message": "Busy.", "retry_status": "retrying"}}
@@ -76,17 +74,6 @@ def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: 
         ran = qoder(*line.split())
         assert (ran.code, ran.out) == (0, "New.\n"), ran.err
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["status"] == "completed"
-
-
-@pytest.mark.parametrize(("told", "server"), checkerboard(ENDS_WELL, GENERATIONS), indirect=["server"])
-@pytest.mark.few(3)
-def test_session_get_says_running_until_then(qoder: Qoder, server: Asking, told: str) -> None:
-    plays(server, *ENDS_WELL[told][:-1])
-    assert qoder(*SEND).code == 0
-    qoder.clock.time += 10
-    assert qoder("session", "result", "sess_1").code == 8
-    assert qoder("session", "get", "sess_1", "--json").json["turn"]["status"] == "running"
-    assert qoder("session", "wait", "sess_1", "--timeout", "20s").code == 124
 
 
 @pytest.mark.parametrize("pause", [0, 3])
@@ -207,14 +194,6 @@ def test_session_send_waits_for_work_that_begins_late(
     assert (ran.code, ran.out) == (0, "New.\n"), ran.err
 
 
-def test_session_send_counts_the_minute_of_rest_from_the_idle(qoder: Qoder, server: Asking) -> None:
-    plays(server, MESSAGE)
-    later(server, 50, idle())
-    began = qoder.clock.time
-    assert qoder(*SEND, "--wait").code == 10
-    assert 110 <= qoder.clock.time - began < 125
-
-
 def test_session_send_does_not_take_what_the_session_did_before_for_the_outcome(qoder: Qoder, server: Asking) -> None:
     session = server.asks("sess_1", run=False)
     server.tell(session, session.moments[-1].at + 1, RUNNING, idle("budget_reached"))
@@ -260,20 +239,6 @@ def test_session_cancel_waits_until_it_is_true_and_does_nothing_twice(qoder: Qod
     assert ran.code == 0
     assert "already finished" in ran.err
     assert server.asked.count("POST /sessions/sess_1/cancel") == 1
-
-
-def test_session_wait_waits_for_a_turn_that_stands_on_a_later_page(qoder: Qoder) -> None:
-    """A turn is the newest: its session's first ending is an earlier one's."""
-    session = {"id": "sess_1", "type": "session", "status": "running", "created_at": CURRENT["created_at"]}
-    *first, second = story(idle(), RUNNING, idle(), RUNNING)
-
-    def listed(request: httpx.Request) -> Any:
-        return page(second) if "page" in request.url.params else {**page(*first), "next_page": "p2"}
-
-    qoder.wire.tells_of_asks = True
-    qoder.wire.on(*SESSION, session, repeat=True).on(*EVENTS, listed, repeat=True)
-    ran = qoder("session", "wait", "sess_1", "--timeout", "5s", "--json")
-    assert (ran.code, ran.json["turn"]["status"]) == (124, "running")
 
 
 # What waits no more.
@@ -325,14 +290,6 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
     server.tell(session, qoder.clock.time - 0.5, idle("requires_action", event_ids=["evt_1"]))
     assert qoder("run", "get", "drun_2", "--json").json["requires_action"] == {"event_ids": ["evt_1"]}
     assert qoder("run", "wait", "drun_2").code == 11
-
-
-def test_run_wait_gives_a_session_that_went_on_another_minute(qoder: Qoder, server: Asking) -> None:
-    session = server.asks("sess_2")
-    server.lies["GET /deployment_runs/drun_2"] = lambda run: run | {"status": "running"}
-    server.tell(session, qoder.clock.time + 100, RUNNING, idle("budget_reached"))
-    ran = qoder("run", "wait", "drun_2", "--json")
-    assert (ran.code, ran.json["error"]["type"]) == (1, "budget_reached")
 
 
 def test_run_wait_gives_each_stop_of_an_agent_its_own_time(qoder: Qoder, server: Asking) -> None:
@@ -412,23 +369,6 @@ def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Ev
     assert turn.get("requires_action") == ({"event_ids": ["evt_1"]} if story.asks and not story.ending else None)
 
 
-@pytest.mark.parametrize(
-    ("about", "status"),
-    [
-        ({"after": ["evt_0"]}, "completed"),
-        ({"after": ["evt_3"]}, "failed"),
-        ({}, "failed"),
-        ({"before": ["evt_3", "evt_4", "evt_5"]}, "completed"),
-        ({"after": ["evt_0"], "before": ["evt_0"]}, "completed"),
-    ],
-)
-def test_session_wait_ends_a_turn_at_its_own_ending(about: dict[str, list[str]], status: str) -> None:
-    turn = turn_story(**about)
-    turn.add(story(MESSAGE, RUNNING, idle(), MESSAGE, RUNNING, idle("cancelled")))
-    assert turn.ending is not None
-    assert turn.ending.status == status
-
-
 # An error names the session as one, and never as a run.
 
 
@@ -458,18 +398,3 @@ def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, word
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err
     assert (ran.error["run_id"], ran.error["session_id"]) == (None, words[2])
-
-
-@pytest.mark.parametrize(
-    ("noun", "status"), checkerboard(["session", "run"], ["404", "409", "400", "500", "drop-after"])
-)
-@pytest.mark.few(3)
-def test_session_approve_names_the_session_of_a_refusal(qoder: Qoder, asking: Asking, noun: str, status: str) -> None:
-    asking.asks("sess_1", call(1))
-    asking.faults.add(f"send:{status}*9")
-    if status == "drop-after":
-        asking.meanwhile.append(lambda: asking.faults.add("events:503*99"))
-    ran = qoder(noun, "approve", "drun_1" if noun == "run" else "sess_1", "evt_1", "--yes", "--json")
-    assert ran.code in (5, 6, 9), ran.err
-    assert ran.error["session_id"] == "sess_1"
-    assert ran.error["run_id"] in (None, "drun_1" if noun == "run" else None)

@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import TOKEN
 from tests.support.asking import ASKED, Asking, call, on_real_time, sha256_of
-from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.processes import (
     IMPATIENT,
     PATIENCE,
@@ -64,15 +63,6 @@ def sent(server: Asking) -> list[str]:
 
 
 # What counts.
-
-
-def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Asking) -> None:
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).reply("y\n")
-        assert terminal.end() == 0
-    assert "  │   echo 1" in terminal.screen
-    assert "the agent asks to run Bash (tool, evt_1):" in terminal.screen
-    assert server.taken == {"evt_1": 1}
 
 
 @pytest.mark.parametrize("replies", [["\n", "maybe\n", "ye\n"], ["?\n", "\n", "A L L\n", "s\n"], ["\x04"]])
@@ -197,14 +187,6 @@ def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(
     assert "hint: to answer what the agent asks: qoder run approve drun_1" in said
 
 
-def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Asking) -> None:
-    server.lag, server.lenient = 0.05, True
-    with Terminal(hasty, *WAIT) as terminal:
-        terminal.shows(STOP).reply("y\n")
-        assert terminal.end() == 0
-    assert (server.ours, terminal.raw.count(STOP)) == ({"evt_1": 1}, 1)
-
-
 @pytest.mark.parametrize(
     ("fails", "replies", "code"), [("403", ["y\n"], 11), ("500", ["y\n"], 9), ("", ["\x04"], 11), ("", ["\n"] * 3, 11)]
 )
@@ -220,14 +202,6 @@ def test_run_wait_does_not_end_as_if_nothing_was_started(
         assert terminal.end() == code, terminal.screen
     assert any("drun_1 waits for an answer" in line for line in terminal.screen) or fails in ("", "500")
     assert bool(server.sent) == bool(fails)
-
-
-def test_run_wait_drops_no_yes_because_a_call_of_a_custom_tool_follows(hasty: Shell, server: Asking) -> None:
-    server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
-    with Terminal(hasty, *WAIT) as terminal:
-        terminal.shows(STOP).reply("y\n")
-        assert terminal.end() == 11
-    assert server.taken == {"evt_1": 1}
 
 
 # What is shown is what is approved.
@@ -297,54 +271,6 @@ def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Asking
     assert [row for row in rows if row.endswith(("timeout", "path"))] == ["  ┆     timeout", "  ┆     path"]
 
 
-def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Asking) -> None:
-    given = {"command": "ls\xa0\u3000x\u2800\u3164r\u0338m\ufe0f", "Räume": "界"}
-    server.asks("sess_1", call(1, name="Ba\u200bsh", input=given))
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).reply("\x04")
-        assert terminal.end() == 2
-    assert "  │   ls\\u00a0\\u3000x\\u2800\\u3164r\\u0338m\\ufe0f" in terminal.screen
-    assert "the agent asks to run Ba\\u200bsh (tool, evt_1):" in terminal.screen
-    assert "  │   界" in terminal.screen
-
-
-SECRETS = [
-    ("command", "QODER_PAT"),
-    ("command", "[redacted]"),
-    ("name", "QODER_ACCESS_TOKEN"),
-    ("key", "QODER_REPO_TOKEN"),
-]
-
-
-@pytest.mark.parametrize(("planted", "command"), checkerboard(SECRETS, [(APPROVE, 2), (WAIT, 11)]))
-@pytest.mark.few(3)
-def test_question_is_not_asked_of_a_call_with_our_secret(
-    hasty: Shell, server: Asking, planted: tuple[str, str], command: tuple[tuple[str, ...], int]
-) -> None:
-    (where, secret), (words, code) = planted, command
-    hasty.env |= {"QODER_ACCESS_TOKEN": "pt-another-0123456789abcdef", "QODER_REPO_TOKEN": "ghp_0123456789abcdef"}
-    given = hasty.env.get(secret, secret)
-    asks = {
-        "command": call(1, input={"command": "x" * 70 + given}),
-        "name": call(1, name=f"Bash {given}"),
-        "key": call(1, input={given: {"a": given}}),
-    }[where]
-    server.asks("sess_1", asks)
-    with Terminal(hasty, *words) as terminal:
-        assert terminal.end() == code
-    said = " ".join(terminal.screen)
-    assert "holds a secret of yours" in said
-    assert "[y]es" not in terminal.raw
-    assert given not in terminal.raw.replace("\r\n  ┆     ", "") or secret == "[redacted]"
-    assert words is WAIT or "to deny it: qoder run deny sess_1 evt_1" in said
-    assert server.sent == []
-    if words is WAIT or ALL_CELLS:
-        with Terminal(hasty, "qoder", "session", "deny", "sess_1") as terminal:
-            terminal.shows("allow? [n]o").reply("n\n")
-            assert terminal.end() == 0
-        assert sent(server) == ["deny"]
-
-
 # A call is asked about only where all of it was shown.
 
 LONG = {
@@ -380,17 +306,6 @@ def test_run_approve_does_not_ask_about_a_call_that_it_does_not_show_whole(
     assert server.sent == []
 
 
-def test_run_approve_shows_all_of_a_call_that_it_asks_about(shell: Shell, server: Asking) -> None:
-    name = "N" * 300 + "rm"
-    server.asks("sess_1", call(1, name=name, input={"command": "echo ok\n" * 1_900 + "rm -rf /"}))
-    with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows("characters? [y]es [n]o").reply("y\n")
-        assert terminal.end() == 0
-    assert "  │   rm -rf /" in terminal.screen
-    assert name in "".join(terminal.screen).replace("  ┆     ", "")
-    assert server.taken == {"evt_1": 1}
-
-
 def test_run_approve_takes_the_hash_of_a_call_too_long_to_be_shown(shell: Shell, server: Asking) -> None:
     server.asks("sess_1", LONG["lines"])
     with Terminal(shell, *APPROVE, "evt_1", "--input-sha256", sha256_of(LONG["lines"]), "--yes") as terminal:
@@ -421,12 +336,6 @@ def test_run_wait_ends_at_its_timeout_while_it_asks(shell: Shell, server: Asking
     assert server.sent == []
     assert "no reply came in time; nothing was sent" in terminal.screen
     assert re.search("timed out after 1m 00s; run drun_1 (is still|was) running", terminal.raw)
-
-
-def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Asking) -> None:
-    with Terminal(hasty, *PROMPT, "--timeout", "0") as terminal:
-        assert terminal.end() == 124
-    assert STOP not in terminal.raw
 
 
 @pytest.mark.parametrize("words", [PROMPT, APPROVE])

@@ -1,21 +1,17 @@
 """Decisions at a terminal: by number, by letter, what is shown before, and when the question comes."""
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import TOKEN
-from tests.support.asking import ASKED, ENDED, RUNNING, Asking, again, call, on_real_time, says
-from tests.support.cells import ALL_CELLS, checkerboard
+from tests.support.asking import ASKED, Asking, call, on_real_time
+from tests.support.cells import checkerboard
 from tests.support.processes import Hooked, Shell, Terminal, asked_again, sandbox, served
-from tests.support.things import ok, refusal
-from tests.support.wire import page
+from tests.support.things import ok
 
 FOLLOW = ("qoder", "run", "wait", "drun_1", "--follow")
 PENDING = ("qoder", "run", "pending", "drun_1")
@@ -76,72 +72,9 @@ def test_run_approve_takes_the_number_of_a_call_that_pending_showed(shell: Shell
     assert said(server) == ["evt_2 deny", "evt_3 deny"]
 
 
-def test_run_wait_numbers_what_it_ends_with(shell: Shell, server: Asking) -> None:
-    told = shown(shell, *FOLLOW, "--on-ask", "stop", code=11)
-    assert "2  Bash  echo 2" in told
-    with Terminal(shell, *SECOND) as terminal:
-        terminal.shows("(tool, evt_2):").shows(ASKED).reply("y\n")
-        assert terminal.end() == 0
-    assert said(server) == ["evt_2 allow"]
-
-
-@of_sessions
-def test_session_answer_of_a_number_shows_the_call_and_asks(shell: Shell, server: Asking) -> None:
-    server.asks("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
-    shown(shell, *PENDING)
-    answer = ("qoder", "session", "answer", "sess_1", "2", "--with", "green\n")
-    for reply, code in (("n\n", 2), ("\x04", 2), ("y\n", 0)) if ALL_CELLS else (("n\n", 2), ("y\n", 0)):
-        assert server.sent == []
-        with Terminal(shell, *answer) as terminal:
-            terminal.shows("(custom, evt_2):").shows('answer it with "green\\n" (6 characters)? [y]es [n]o').reply(
-                reply
-            )
-            assert terminal.end() == code
-    assert server.taken == {"evt_2": 1}
-
-
 def otherwise(server: Asking) -> None:
     other = {"input": {"command": "rm -rf /"}}
     server.tells(lambda events: [event | other if event["id"] == "evt_2" else event for event in events])
-
-
-def unreadable(server: Asking) -> None:
-    server.tells(lambda events: [event for event in events if event["id"] != "evt_2"])
-
-
-def reused(server: Asking) -> None:
-    """Let a session of the same id ask for something else under the same ids."""
-    server.asks("sess_1", *(call(n, input={"command": f"rm {n}"}) for n in (1, 2, 3)))
-
-
-REFUSED: dict[str, tuple[Callable[[Asking], object], tuple[str, ...], int, str]] = {
-    "answered": (lambda server: server.colleague("evt_2", "deny"), SECOND, 6, "no longer waits: it was"),
-    "another input": (otherwise, SECOND, 6, "is another call now than the one that was shown"),
-    "reused ids": (reused, SECOND, 6, "is another call now than the one that was shown"),
-    "unreadable": (unreadable, SECOND, 6, "can no longer be read"),
-    "too large": (lambda server: None, (*SECOND[:-1], "4"), 2, "has 3 calls, and no number 4"),
-    "another session": (
-        lambda server: server.asks("sess_2", call(1)),
-        ("qoder", "session", "approve", "sess_2", "1"),
-        2,
-        "no list of calls was shown here",
-    ),
-    "one of two": (lambda server: server.colleague("evt_2"), (*SECOND[:-1], "evt_1", "2"), 6, "no longer waits"),
-}
-
-
-@alternating("name", REFUSED)
-@pytest.mark.few(3)
-def test_run_approve_refuses_a_number_that_stands_for_no_call_as_it_was_shown(
-    shell: Shell, server: Asking, name: str
-) -> None:
-    bend, words, code, why = REFUSED[name]
-    shown(shell, *PENDING)
-    bend(server)
-    told = " ".join(shown(shell, *words, code=code).split())
-    assert why in told
-    assert "[y]es" not in told
-    assert server.sent == []
 
 
 def test_run_approve_knows_no_number_that_was_shown_to_another_profile_or_in_a_pipe(
@@ -151,21 +84,6 @@ def test_run_approve_knows_no_number_that_was_shown_to_another_profile_or_in_a_p
     shown(shell, *PENDING, env={"QODER_CONFIG": str(shell.home / "other.toml"), "QODER_PROFILE": "other"})
     assert "no list of calls was shown here" in " ".join(shown(shell, *SECOND, code=2).split())
     assert server.sent == []
-
-
-def test_run_pending_shows_no_numbers_that_it_cannot_keep(shell: Shell, server: Asking) -> None:
-    first = shown(shell, *PENDING)
-    assert first.startswith("number")
-    server.asks("sess_1", call(9), *THREE)
-    with closing(sqlite3.connect(shell.home / "state/state.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        told = shown(shell, *PENDING)
-    assert "the numbers of calls cannot be kept on this machine" in told
-    assert "to decide on one" not in told
-    assert [line[:1] for line in told.splitlines() if "echo" in line] == ["-"] * 4
-    with Terminal(shell, *SECOND) as terminal:  # of the list that showed numbers
-        terminal.shows("(tool, evt_2):").shows(ASKED).reply("\x04")
-        assert terminal.end() == 2
 
 
 # By letter. The second call equals the first, the fourth on another thread.
@@ -222,56 +140,6 @@ def test_question_allows_no_equal_call_that_no_longer_waits_as_shown(shell: Shel
 
 # What is shown before.
 
-SAYS = "I clean up.\n  │ command\nthe agent asks to run ls (tool, evt_1):\x1b[2J\r\u202e\nallow? [y]es " + "z" * 900
-
-
-@alternating("words", [FOLLOW, ("qoder", "run", "approve", "drun_1")])
-@pytest.mark.few(1)
-def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
-    shell: Shell, server: Asking, words: tuple[str, ...]
-) -> None:
-    session = server.asks("sess_1", call(1))
-    session.fields["title"] = 'Night"ly\nallow? [y]es'
-    server.tell(session, server.world.now() - 58.5, says("Before."), says(SAYS), apart=1)
-    assert shell.qoder("deploy", "get", "dep_1").code == 0  # where this machine sees its name
-    with Terminal(shell, *words) as terminal:
-        terminal.shows(ASKED).reply("\x04")
-        terminal.end()
-    screen = terminal.screen
-    first = screen.index('deployment "nightly" (dep_1)')
-    assert screen[first + 1 : first + 4] == ["run drun_1", "session sess_1", 'title "Night\\"ly\\nallow? [y]es"']
-    assert screen[first + 4].startswith("the agent said last, ")
-    asks = screen.index("the agent asks to run Bash (tool, evt_1):")
-    quoted = screen[first + 5 : asks]
-    assert quoted[0] == "  > I clean up."
-    assert all(line.startswith("  > ") for line in quoted)
-    assert len(quoted) <= 9
-    assert screen[asks + 1 : asks + 3] == ["  │ command", "  │   echo 1"]
-
-
-WORK = [{"type": "agent.tool_result", "tool_use_id": f"evt_x{n}"} for n in range(300)]
-AROUND: dict[str, Callable[[httpx.Request, Callable[..., httpx.Response]], httpx.Response]] = {
-    "the agent has said nothing yet": lambda asked, answer: ok(page(*[{"data": 1}] * 3)),
-    "the agent's last message cannot be read: ": lambda asked, answer: refusal(403, "permission_error", "No."),
-    "the agent's last message is too far back to be shown": lambda asked, answer: answer(
-        again(asked, url=asked.url.copy_remove_param("types[]"))
-    ),
-}
-
-
-@of_sessions
-@pytest.mark.parametrize("told", AROUND)
-@pytest.mark.few(2)
-def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Asking, told: str) -> None:
-    server.tell(server.asks("sess_1", call(1)), server.world.now() - 1, *WORK, apart=0.001)
-    server.lie = lambda asked, answer: (
-        AROUND[told](asked, answer) if asked.url.params.get_list("types[]") == ["agent.message"] else answer()
-    )
-    with Terminal(shell, "qoder", "session", "approve", "sess_1") as terminal:
-        terminal.shows(told).shows(ASKED).reply("y\n")
-        assert terminal.end() == 0
-    assert said(server) == ["evt_1 allow"]
-
 
 @of_sessions
 @pytest.mark.parametrize("columns", [80, 100, 120])
@@ -318,18 +186,3 @@ def test_deploy_run_says_when_it_asks(tmp_path: Path, generation: Any, term: str
             assert terminal.end() == 0
     if term == "dumb":
         assert terminal.raw.count("asks in") == 1
-
-
-def test_run_wait_does_not_ask_where_the_session_continues_by_itself(tmp_path: Path) -> None:
-    server = on_real_time("current")
-    session = server.asks("sess_1", call(1))
-    server.tell(session, server.world.now(), {**session.moments.pop().beat.fields})
-    with served(server.world, Hooked(server)) as at:
-        shell = Shell(tmp_path)
-        shell.env |= {"QODER_BASE_URL": at.base_url, "QODER_PAT": TOKEN}
-        with Terminal(shell, *FOLLOW, env={"TERM": "dumb"}) as terminal:
-            terminal.shows("asks in 1")
-            server.tell(session, server.world.now(), RUNNING, says("All done."), ENDED)
-            assert terminal.end() == 0, terminal.screen
-    assert "[y]es" not in terminal.raw
-    assert server.sent == []

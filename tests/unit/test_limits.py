@@ -15,8 +15,7 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
-from qoder_cli.base.model import Deployment, Run, is_new, next_cursor
-from qoder_cli.base.outcome import SESSION_DELETED, apply_ending, fill_status
+from qoder_cli.base.model import Run, is_new
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
@@ -394,61 +393,6 @@ def test_client_sends_no_cookie_back() -> None:
     client = client_of(wire, FakeClock())
     assert [client.get("/deployments") for _ in range(2)] == [{}, {}]
     assert "cookie" not in wire.requests[1].headers
-
-
-def test_error_in_json_has_no_token_and_names_a_session_as_one() -> None:
-    error = QoderError(f"bad {TOKEN}", hint=f"unset {TOKEN}", next=["qoder", TOKEN], run_id="sess_1")
-    shown = error.as_json()
-    assert TOKEN not in str(shown)
-    assert (shown["run_id"], shown["session_id"], shown["hint"]) == (None, "sess_1", "unset [redacted]")
-    assert error.with_(session_id="sess_2").as_json()["session_id"] == "sess_2"
-    plain = QoderError("bad").as_json()
-    assert (plain["hint"], plain["next"], plain["run_id"]) == (None, None, None)
-    commands = [each.command for each in (error, error.with_(shell="a | b"), QoderError("bad"))]
-    assert commands == [f"qoder {TOKEN}", "a | b", ""]
-
-
-def test_run_shows_its_agent_and_how_long_it_took_as_far_as_it_says() -> None:
-    agents = [{"id": "agent_1", "version": 3}, {"id": "agent_1"}, {"version": 3}, {}]
-    assert [Run({"id": "drun_1", "agent": each}).agent for each in agents] == ["agent_1@3", "agent_1", None, None]
-    times = {"triggered_at": "2026-06-14T08:54:06Z", "completed_at": "2026-06-14T10:54:08+02:00"}
-    took = [Run({"id": "drun_1", **times, "duration_ms": each}).duration_ms for each in (5, 0, True, None, "5")]
-    assert took == [5, 0, 2000, 2000, 2000]
-    assert not any(Run({**times, "triggered_at": at}).duration_ms for at in ("2027-06-14T08:54:06Z", "2026-06-14"))
-    errors = [{"type": "a", "message": "b"}, {"message": "b"}, {}, None, "b", " "]
-    kinds = [Run({"id": "drun_1", "error": each}).error_type for each in errors]
-    assert kinds == ["a", "unknown_error", None, None, "unknown_error", None]
-    names = [Run({"id": "drun_1", "deployment_name": each}, name_seen="seen").deployment_name for each in ("told", "")]
-    assert names == ["told", "seen"]
-    deleted = apply_ending(Run({"id": "drun_1", "session_id": "sess_1"}), SESSION_DELETED)
-    assert fill_status(deleted).status is None
-    states = [Deployment(raw).state for raw in ({"status": "paused"}, {}, {"status": "active", "archived_at": "a"})]
-    assert states == ["paused", "unknown", "archived"]
-    contexts: list[Any] = ["schedule", {"type": "schedule"}, "manual", {}, None]
-    assert [Run({"trigger_context": each}).is_scheduled for each in contexts] == [True, True, False, False, False]
-    session = Run({"type": "session", "status": "idle", "usage": {"total_credits": 5}})
-    assert (session.status, session.credits) == (None, 5)
-    unknown = [Run(raw, {"status": None}).as_json() for raw in ({"type": "session"}, {"status": "running"})]
-    assert unknown == [{"type": "session"}, {"derived": ["status"]}]
-    pages: list[dict[str, Any]] = [{"data": [{"id": "a"}], "last_id": "b"}, {"data": [{"id": "a"}]}, {"data": []}]
-    assert [next_cursor({"has_more": True, **each}) for each in pages] == [("after_id", "b"), ("after_id", "a"), None]
-    assert Deployment({"schedule": {"upcoming_runs_at": ["a", None, 5, "b"]}}).next_fires == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("run", "timeout", "silence", "words", "state"),
-    [
-        (None, 0, 0.0, "run drun_1 may be running: nothing was heard of it", "unknown"),
-        (Run({"id": "drun_1"}), 5.0, 99.0, "timed out after 5.0s; run drun_1 may be running: nothing", "unknown"),
-        (GOING, 5.0, 0.0, "timed out after 5.0s; run drun_1 is still running", "going"),
-        (GOING, None, 90.0, "run drun_1 was running when it was last heard of, 1m 30s ago", "unknown"),
-    ],
-)
-def test_timeout_says_how_a_run_stands(
-    run: Run | None, timeout: float | None, silence: float, words: str, state: str
-) -> None:
-    error = timed_out("drun_1", run, timeout, silence)
-    assert (error.message.startswith(words), error.run_state) == (True, state), error.message
 
 
 def error_of(**fields: Any) -> dict[str, Any]:

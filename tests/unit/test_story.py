@@ -8,7 +8,7 @@ import pytest
 
 from qoder_cli.base.errors import ApiError, NotFound, Rejected, Unavailable
 from qoder_cli.base.outcome import event_key
-from qoder_cli.sessions.log import Log, dated, message_text
+from qoder_cli.sessions.log import Log, dated
 from qoder_cli.sessions.story import Story, read_story, turn_story
 from tests.support.wire import FakeClock
 
@@ -230,18 +230,3 @@ def test_run_get_reads_no_further_than_an_ending_where_times_bear_out_the_order(
     assert listed.asked == ["asc", "page 1", "page 2"][: 1 + pages]
     read_story(listed.log(), Story(), whole=True)
     assert listed.asked[1 + pages :] == ["asc", "page 1", "page 2"]
-
-
-@pytest.mark.parametrize(
-    ("block", "shown"),
-    [
-        ({"type": "text", "text": "a"}, "a"),
-        ({"type": "summary", "text": "a"}, "a"),
-        ({"type": "image"}, "[image]"),
-        ({"type": "text"}, ""),
-        ({}, ""),
-    ],
-    ids=str,
-)
-def test_run_logs_names_the_kind_of_what_has_no_words(block: dict[str, Any], shown: str) -> None:
-    assert message_text({"content": [block]}, kinds=True) == shown

@@ -1,26 +1,21 @@
-"""`qoder run logs` of several runs: each log in the order typed, read ahead."""
+"""`qoder run logs` of several runs: each log in the order typed."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, QoderError, Unavailable, UsageError
-from qoder_cli.base.model import Raw
-from qoder_cli.base.pool import in_order
+from qoder_cli.base.errors import ApiError, AuthError, InternalError, QoderError, Unavailable, UsageError
+from qoder_cli.base.model import Raw, Run
 from qoder_cli.commands.run.logs_of_one import explained, log_of, nothing_shown
 from qoder_cli.history import names
+from qoder_cli.output.data import Rows
 from qoder_cli.output.results import NotFoundItem, deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs.ending import Ended, RunItem
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events
-from qoder_cli.sessions.showing import EventData, Printer, Selection, credits_of, past_events
+from qoder_cli.sessions.showing import EventData, Printer, Selection, past_events
 
-_BEHIND = ("input", "exit_code")  # keys of an item after its events
-AT_A_TIME = 6  # runs read ahead of what is shown
-MOST_AHEAD = 10_000  # events kept in memory until it is their turn
 GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
 
 
@@ -39,35 +34,26 @@ class UnreadLog(NotFoundItem):
 AnyLogged = EventData | RunItem | NoRunWithEvents | UnreadLog
 
 
-@dataclass
-class RunLog:
-    """One run's log. `item` has the run and, once its batches are read, the error."""
-
-    item: Ended
-    credits: object = None
-    batches: Iterator[Events] = field(default_factory=lambda: iter(()))
-
-
 def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | None) -> None:
-    """Print the logs. Raises the deciding error, a UsageError at once."""
-    show = {"json": _in_array, "yaml": _in_yaml}.get(app.output.format, _as_lines)
+    """Print the logs; in JSON and YAML each run with its events. Raises the deciding error, a UsageError at once."""
+    ids_or_errors = names.runs(words, app)
+    if mistake := next((error for error in ids_or_errors.values() if isinstance(error, UsageError)), None):
+        raise mistake
+    is_fresh = freshness(app)
     items: list[Ended] = []
     away = 0  # logs in a row without a server
-    for log in _read(app, words, selection, tail):
-        had_any = show(app, log, _to_the_end(log, selection), selection)
-        item, error = log.item, log.item.error
-        items.append(item)
-        away = away + 1 if isinstance(error, Unavailable) else 0
-        if error is None:
-            if item.found and not had_any:
-                app.progress.note(nothing_shown(item.found.id, selection))
-        elif len(words) > 1:
-            is_refused = isinstance(error, AuthError) and error.http_status == 401
-            if is_refused or away == GIVE_UP_AFTER:
-                raise error.with_(message=f"gave up: {item.message}")
-            app.progress.warn(item.message)
-    if show is _in_array:
-        app.out.write("]\n" if app.output.indent is None else "\n]\n")
+    with Rows[Raw](app.output, fields=lambda run: run, data=lambda run: run) as rows:
+        for word in words:
+            item, events = _show(app, word, ids_or_errors[word], selection, tail, is_fresh)
+            if app.output.format in ("json", "yaml"):
+                rows.show([{**item.named(app).as_json(), "events": events}])
+            items.append(item)
+            away = away + 1 if isinstance(item.error, Unavailable) else 0
+            if item.error is not None and len(words) > 1:
+                is_refused = isinstance(item.error, AuthError) and item.error.http_status == 401
+                if is_refused or away == GIVE_UP_AFTER:
+                    raise item.error.with_(message=f"gave up: {item.message}")
+                app.progress.warn(item.message)
     worst = deciding_error(items)
     if worst is None:
         return
@@ -77,113 +63,53 @@ def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | 
     raise last_words(worst, message)
 
 
-def _read(app: App, words: Sequence[str], selection: Selection, tail: int | None) -> Iterator[RunLog]:
-    """Yield the logs in order, read in threads, with a first batch. Raises UsageError."""
-    app.connect()
-    is_fresh = freshness(app)
-    ids = names.runs(words, app)
-    if mistake := next((id_or_error for id_or_error in ids.values() if isinstance(id_or_error, UsageError)), None):
-        raise mistake
-
-    def open_log(word: str) -> RunLog:
-        log, id = RunLog(Ended(word)), ids[word]
-        try:
-            if isinstance(id, QoderError):
-                raise id
-            observer = Observer(app.client, id, is_fresh=is_fresh)
-            try:
-                run = observer.read_once()
-            except ApiError:
-                if observer.run is None:
-                    raise
-                run = observer.run  # without the status its session knows
-            log.item = Ended(word, run)
-            batches = past_events(log_of(app, run, selection), selection, tail)
-            with explained(run, selection):
-                log.batches = chain([next(batches, [])], batches)
-            log.credits = credits_of(app, run, selection)
-        except QoderError as error:
-            log.item = log.item.with_(error=error)
-        return log
-
-    size = max(1, min(AT_A_TIME, MOST_AHEAD // max(tail or 1, 1)))
-    yield from in_order(open_log, words, at_a_time=size)
-
-
-def _to_the_end(log: RunLog, selection: Selection) -> Iterator[Events]:
-    """Yield a log's batches; an ApiError becomes its error."""
-    if log.item.found is None:
-        return
+def _show(
+    app: App,
+    word: str,
+    id: str | QoderError,
+    selection: Selection,
+    tail: int | None,
+    is_fresh: Callable[[str], bool],
+) -> tuple[Ended, Events]:
+    """Print the log of a run as it is read, as a transcript below a heading. In JSON and YAML, return its events."""
+    item, held = Ended(word), Events()
+    is_held = app.output.format in ("json", "yaml")
+    printer = Printer(app, selection, data=lambda event: {**event, "run_id": item.run_id})
     try:
-        with explained(log.item.found, selection):
-            yield from log.batches
-    except ApiError as error:
-        log.item = log.item.with_(error=error)
-
-
-def _as_lines(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
-    """Print a log, as a transcript below a heading. Return whether it had any events."""
-    run, format = log.item.found, app.output.format
-    run_id = run.id if run else None
-    with Printer(app, selection, data=lambda event: {**event, "run_id": run_id}) as printer:
-        for number, batch in enumerate(events):
-            if run and number == 0 and format == "table":
-                head = inert(f"==> {run.id} ({run.deployment_id or 'no deployment'}, {run.status or 'unknown'}) <==")
-                app.out.write(("\n" if app.out.has_written else "") + app.out.styled(head, "bold") + "\n")
-            printer.show(batch)
-        if log.item.error is None:
-            printer.sum_up(log.credits)
-    if log.item.error and format == "jsonl":
-        error = log.item.error.as_json()
-        unread: UnreadLog = {"id": None, "error": error, **log.item.item, "run_id": run_id}
+        if isinstance(id, QoderError):
+            raise id
+        run = _read(app, id, is_fresh)
+        item = Ended(word, run)
+        log = log_of(app, run, selection)
+        with explained(run, selection):
+            for number, batch in enumerate(past_events(log, selection, tail)):
+                if number == 0 and app.output.format == "table":
+                    about = f"{run.deployment_id or 'no deployment'}, {run.status or 'unknown'}"
+                    between = "\n" if app.out.has_written else ""
+                    app.out.write(between + app.out.styled(inert(f"==> {run.id} ({about}) <=="), "bold") + "\n")
+                if is_held:
+                    held += filter(selection.takes, batch)
+                else:
+                    printer.show(batch)
+        if not (held or printer.shown):
+            app.progress.note(nothing_shown(run.id, selection))
+    except InternalError:
+        raise
+    except QoderError as error:
+        item = item.with_(error=error)
+    if item.error is not None and app.output.format == "jsonl":
+        run_id = None if item.found is None else item.found.id
+        unread: UnreadLog = {"id": None, "error": item.error.as_json(), **item.item, "run_id": run_id}
         app.output.record({}, data=unread)
-    return printer.shown
+    return item, held
 
 
-def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
-    """Print a run with its `events` as an item of one JSON array. Return whether it had any."""
-    indent = app.output.indent
-
-    def line(depth: int) -> str:
-        return "" if indent is None else "\n" + " " * indent * depth
-
-    def nested(value: Raw, depth: int) -> str:
-        return app.output.document(value).replace("\n", line(depth))
-
-    fields = log.item.named(app).as_json()
-    for name in ("events", *_BEHIND):
-        fields.pop(name, None)
-    opening = nested({**fields, "events": []}, 1)
-    app.out.write(("," if app.out.has_written else "[") + line(1) + opening[: opening.rindex("]")])
-    comma = ""
-    for batch in events:
-        if wanted := [line(3) + nested(event, 3) for event in batch if selection.takes(event)]:
-            app.out.write(comma + ",".join(wanted))
-            comma = ","
-    shown = log.item.as_json()  # now it is known whether all could be read
-    closing = nested({name: shown[name] for name in _BEHIND}, 1).removeprefix("{")
-    app.out.write((line(2) if comma else "") + "]," + closing)
-    return bool(comma)
-
-
-def _in_yaml(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
-    """Print a run with its `events` as an item of one YAML list. Return whether it had any."""
-    from qoder_cli.output.yamltext import entry, item
-
-    def write(lines: Iterable[str]) -> None:
-        app.out.write("".join(f"{line}\n" for line in lines))
-
-    fields = log.item.as_json()
-    for name in ("events", *_BEHIND):
-        fields.pop(name, None)
-    app.out.write(item(fields))
-    has_any = False
-    for batch in events:
-        if wanted := list(filter(selection.takes, batch)):
-            write([] if has_any else ["  events:"])
-            write(line for event in wanted for line in entry("-", event, 4))
-            has_any = True
-    shown = log.item.as_json()
-    write([] if has_any else ["  events: []"])
-    write(line for name in _BEHIND for line in entry(f"{name}:", shown[name], 2))
-    return has_any
+def _read(app: App, id: str, is_fresh: Callable[[str], bool]) -> Run:
+    """Return a run; without the status that its session knows, where that cannot be read. Raises ApiError."""
+    observer = Observer(app.client, id, is_fresh=is_fresh)
+    try:
+        return observer.read_once()
+    except ApiError:
+        if observer.run is None:
+            raise
+        return observer.run

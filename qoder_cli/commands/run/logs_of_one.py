@@ -1,17 +1,124 @@
-"""The log of a run's session, or why there is none."""
+"""`qoder run logs` of one run: what has happened, what happens until it ends, or a trace of it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotFound, NotYet, QoderError
-from qoder_cli.base.ids import noun
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import NeedsAnswer, NoResponse, NotFound, NotYet, QoderError
+from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import is_going
-from qoder_cli.runs.ending import going_on
-from qoder_cli.runs.observe import YOUNG
-from qoder_cli.sessions.log import LAGGING, Log
-from qoder_cli.sessions.showing import Selection
+from qoder_cli.base.outcome import fill_status, is_going
+from qoder_cli.base.words import counted
+from qoder_cli.local.remembered import remember_runs
+from qoder_cli.runs.awaiting import wait_for
+from qoder_cli.runs.ending import Wanted, going_on
+from qoder_cli.runs.observe import YOUNG, any_observer
+from qoder_cli.sessions.log import LAGGING, Events, Log
+from qoder_cli.sessions.showing import Printer, Selection, Showing, past_events
+from qoder_cli.sessions.state import read_session, session_of
+
+
+def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> None:
+    """Print what has happened so far in a run, or a session. Raises QoderError."""
+    if chosen.startswith("sess_"):
+        run: Run | None = Run(session_of(app, chosen))
+    else:
+        run = Run.read(app.client.get(f"/deployment_runs/{segment(chosen)}"))
+    if run is None or run.id != chosen:
+        raise NoResponse(f"unexpected response: not run {chosen}")
+    log = log_of(app, fill_status(run), selection)
+    with explained(run, selection), Printer(app, selection) as printer:
+        for events in past_events(log, selection, tail):
+            printer.show(events)
+    if not printer.shown:
+        app.progress.note(nothing_shown(chosen, selection))
+    if not run.is_session:
+        remember_runs(app.store, app.settings, [run])
+
+
+def trace_run(app: App, chosen: str, url: str | None, *, with_content: bool) -> None:
+    """Print a run as a trace, or send it. Raises QoderError."""
+    from qoder_cli.sessions import traces
+
+    address = None if url is None else traces.checked(url)
+    run = any_observer(app, chosen).read_once()
+    log = log_of(app, run, Selection())
+    with explained(run, Selection()):
+        events = [event for page in log.whole() for event in page]
+    session = read_session(app.client, run.session_id or "")
+    service = app.seen_names.standing_for(run.deployment_id) or run.deployment_id or run.id
+    trace = traces.as_trace(run, session, events, service=service, with_content=with_content)
+    if address is None:
+        app.output.screen.write(jsontext.dump(trace) + "\n")
+        return
+    traces.send(app, address, trace)
+    what = "with prompts, calls and results" if with_content else "names, times and ids"
+    app.progress.note(
+        f"sent {counted(traces.count_of(trace), 'span')} of {run.called} ({what}) to {address}", always=True
+    )
+
+
+def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wanted: Wanted) -> None:
+    """Print events until the wait for the run is over. Raises its error, unless the run has ended; ApiError."""
+    observer = any_observer(app, chosen)
+    app.tracked.observer = None  # events are printed, and never the run
+    run = observer.read_once()
+    if is_going(run) and run.session_id is None:
+        app.progress.note(f"run {run.id} has no session yet; waiting for it")
+    with Printer(app, selection) as printer:
+        followed = _Followed(app, printer, selection, tail)
+        if is_going(run):
+            followed.first_note = f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)"
+        ended = wait_for(app, observer, wanted, showing=followed)
+        run, error = ended.found or run, ended.error
+        if ended.found is not None and not ended.goes_on:
+            error = None
+        if error is not None and not isinstance(error, NeedsAnswer):
+            raise error
+        followed.finish(run)
+    if error is not None:
+        raise error
+
+
+class _Followed(Showing):
+    """Prints the selected events of a run's session: those that happened before, or the last of them, then the new."""
+
+    def __init__(self, app: App, printer: Printer, selection: Selection, tail: int | None) -> None:
+        super().__init__()
+        self._app = app
+        self._printer = printer
+        self._selection = selection
+        self._tail = tail
+        self.first_note = ""  # said once the wait has begun: from then on Ctrl-C names the command to go on with
+
+    def new_log(self, session_id: str) -> Log:
+        if self.first_note:
+            self._app.progress.note(self.first_note)
+            self.first_note = ""
+        selection = self._selection
+        return Log(self._app.client, session_id, thread=selection.thread, filters=selection.filters())
+
+    def write(self, events: Events, session_id: str) -> None:
+        with self._app.progress.aside():
+            self._printer.show(events)
+
+    def name(self, session_id: str, label: str) -> None:
+        if self._logs and session_id not in self._logs:
+            self._app.progress.note(f"the run now has session {session_id}; following that one")
+
+    def read_on(self, session_id: str, *, retry: bool = False) -> None:
+        if self._tail is not None:
+            self.write(self.log(session_id).newest(self._tail, self._selection.takes), session_id)
+            self._tail = None
+        super().read_on(session_id, retry=retry)
+
+    def finish(self, run: Run) -> None:
+        """Print what was not printed yet of a run that has ended, or asks. Raises ApiError."""
+        log = log_of(self._app, run, self._selection)
+        self._logs.setdefault(log.session_id, log)
+        with explained(run, self._selection):
+            self.read_on(log.session_id, retry=True)
 
 
 def log_of(app: App, run: Run, selection: Selection) -> Log:

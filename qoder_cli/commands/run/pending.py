@@ -1,24 +1,37 @@
 """`qoder run pending`: what waits for an answer."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NeedsAnswer, UsageError, exclude
+from qoder_cli.base.errors import ApiError, NeedsAnswer, NoResponse, NotFound, UsageError, exclude
+from qoder_cli.base.model import Raw, mapping, text
+from qoder_cli.base.pool import in_order
+from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.words import counted
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import policy_files
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.sessions.asks import COLUMNS, FIRST, PendingCall
+from qoder_cli.sessions.asks import COLUMNS, FIRST, MOST_DRAWN, Asked, Call, PendingCall, look
+from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
+from qoder_cli.sessions.question import HIDDEN, hides_secret
+from qoder_cli.sessions.question import named as named_call
+from qoder_cli.sessions.state import names_agents, session_of
 
 if TYPE_CHECKING:
+    from qoder_cli.commands.target import TypedSession
     from qoder_cli.policy.rules import Policy
 
+GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
+_OPEN = ("idle", "running", "rescheduling")  # statuses of sessions that are asked for
+_OVER = ("terminated", "archived")  # those in which nothing waits; in any other something may
 _SINCE = "Without RUN: sessions created since."
-
-
 # What is the same in every row may go; but never what a person decides by.
 _MAY_GO = ("kind", "run", "session", "deployment")
 
@@ -56,27 +69,24 @@ def pending(
 
         rules = with_ids(app, loaded(app, policy))
 
-    def look() -> None:
+    def show() -> None:
         nonlocal any_waits
-        any_waits = _look(app, words, since, rules)
+        any_waits = _show(app, words, since, rules)
 
-    view.show(look)
+    view.show(show)
     if any_waits and exit_status:
         raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
 
 
-def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bool:
+def _show(app: App, words: list[str], since: str, policy: "Policy | None") -> bool:
     """Print what waits now; return whether anything does."""
-    from qoder_cli.sessions.answering import warn_of_hidden
-    from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
-
     now = app.client.server_now()
 
     def row(waiting: PendingCall) -> Fields:
         if not app.output.is_drawn:
             return waiting.row(now)
         name = app.seen_names.standing_for(waiting.deployment_id)
-        return with_name(waiting.drawn_row(now), waiting.deployment_id, name, is_wide=app.output.is_wide)
+        return with_name(waiting.row(now, most=MOST_DRAWN), waiting.deployment_id, name, is_wide=app.output.is_wide)
 
     first = FIRST if policy is None else ("policy", *FIRST)
     id = "session" if shows_numbers(app) else "call"  # a call has a number, or is named by its id
@@ -85,7 +95,7 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
     drawn: list[PendingCall] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
         try:
-            for batch in waiting_calls(app, words, since):
+            for batch in _waiting_calls(app, words, since):
                 calls = to_show(app, batch)
                 if policy is not None:
                     from qoder_cli.sessions.by_policy import with_verdicts
@@ -96,10 +106,10 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
                     drawn += calls
                     continue
                 rows.show(calls)
-                warn_of_hidden(app, calls)
+                _warn_of_hidden(app, calls)
         finally:
             rows.show(drawn)
-            warn_of_hidden(app, drawn)
+            _warn_of_hidden(app, drawn)
     if not shown:
         app.progress.note("nothing waits for an answer")
     elif app.may_ask and shows_numbers(app) and any(one.number for one in shown):
@@ -107,11 +117,106 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
     return bool(shown)
 
 
-def waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[PendingCall]]:
+def _waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[PendingCall]]:
     """Yield what waits, read now, in the runs and sessions typed; without any, wherever it does. Raises QoderError."""
     from qoder_cli.commands.target import target_of
-    from qoder_cli.sessions.answering import everywhere, in_targets
 
-    if words:
-        return in_targets(app, (target_of(word, app) for word in words))
-    return everywhere(app, since)
+    if not words:
+        yield from _everywhere(app, since)
+        return
+    for target in [target_of(word, app) for word in words]:
+        session = session_of(app, target.session_id)
+        yield _waiting_in(app, target, look(app.client, target.session_id), session)
+
+
+def _waiting_in(app: App, target: "TypedSession", asked: Asked, session: Raw) -> list[PendingCall]:
+    """Return the waiting calls of a session, each with the commands that answer it. Raises NoResponse if unclear.
+
+    The run of the session and the name of its deployment are those that this machine has seen.
+    """
+    asked.refuse_unclear(app.progress)
+    run_id = target.run.id if target.run else app.seen_names.run_of(target.session_id)
+    name = app.seen_names.name_of(text(session.get("deployment_id")))
+    pending = [
+        PendingCall(call.id, session, call, run_id, _commands(app, target, call), number, name)
+        for number, call in enumerate(asked.calls, 1)
+    ]
+    unread = [PendingCall(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
+    return pending + unread
+
+
+def _commands(app: App, target: "TypedSession", call: Call) -> dict[str, list[str]]:
+    if call.kind == "custom":
+        return {"answer": target.command(app, "answer", call.id, "--with", "-")}
+    shown = ("--input-sha256", call.sha256, "--yes")
+    verbs = ("deny",) if hides_secret(app, call) else ("approve", "deny")
+    return {verb: target.command(app, verb, call.id, *shown) for verb in verbs}
+
+
+def _warn_of_hidden(app: App, calls: Sequence[PendingCall]) -> None:
+    """Say which waiting calls cannot be shown in full, because a secret in them is hidden."""
+    for call in filter(None, (waiting.call for waiting in calls)):
+        if hides_secret(app, call):
+            app.progress.warn(f"{named_call(call.id)} {HIDDEN}")
+
+
+def _everywhere(app: App, since: str) -> Iterator[list[PendingCall]]:
+    """Yield what waits in the sessions created `since`. Raises ApiError.
+
+    Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
+    """
+    from qoder_cli.commands.target import TypedSession
+
+    app.when(since, option="--since")  # before anything is asked
+    app.pace_reads()
+    start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
+    looked, failures = 0, list[ApiError]()
+
+    def read(session: Raw) -> list[PendingCall] | ApiError:
+        id = str(session["id"])
+        try:
+            asked = look(app.client, id, threads=names_agents(session))
+            return _waiting_in(app, TypedSession(id), asked, session)
+        except ApiError as error:
+            return error
+
+    with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
+        for pending in in_order(read, _open_sessions(pages, start)):
+            looked += 1
+            app.progress.beat()
+            if isinstance(pending, NotFound) and pending.enveloped:
+                continue  # deleted meanwhile
+            if isinstance(pending, ApiError):
+                failures.append(pending)
+                if len(failures) >= GIVE_UP_AFTER:
+                    raise pending
+            elif pending:
+                with app.progress.aside():
+                    yield pending
+    app.progress.note(f"looked at {counted(looked, 'session')} created since {utc_text(start)}")
+    if failures:
+        app.progress.warn(f"{counted(len(failures), 'session')} could not be read")
+        raise failures[0]
+
+
+def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[Raw]]:
+    """Return since when, and the pages of the list, of which the first has been read. Raises ApiError."""
+    start = app.when(since, option="--since")
+    pages = app.client.pages(
+        "/sessions", {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}, fresh=True
+    )
+    return start, chain([next(pages)], pages)
+
+
+def _open_sessions(pages: Iterator[Raw], start: datetime) -> Iterator[Raw]:
+    seen: set[str] = set()
+    page: Raw = {}
+    for page in pages:
+        for session in map(mapping, page["data"]):
+            id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
+            is_meant = session.get("status") not in _OVER and not session.get("archived_at")
+            if id and id not in seen and is_meant and (created is None or created >= start):
+                seen.add(id)
+                yield session
+    if not says_whether_more(page):
+        raise NoResponse("the list of sessions does not say whether it is complete, so more calls may wait")

@@ -24,7 +24,7 @@ from qoder_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.ending import Wanted
+    pass
 
 _CALLS = argument("CALL...", "Ids (evt_…), or numbers that `pending` showed.", default=None)
 _SAME = "Exit 6 unless the call has this hash. Once per call."
@@ -56,13 +56,7 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
 
     Examples:
       qoder run approve last evt_1 --input-sha256 HEX --yes --wait --result"""
-    from qoder_cli.commands.target import target_of, waits_of
-    from qoder_cli.sessions.answering import decide, deliver
-
-    run, wanted, how = _options_of(app, run, chosen, waiting, "approve")
-    require_guard(app)
-    target = target_of(run, app)
-    return deliver(app, target, decide(app, target, verb="approve", because=None, **how), waits_of(app, wanted))
+    return _decide(app, run, chosen, waiting, "approve", None)
 
 
 def deny(
@@ -81,18 +75,12 @@ def deny(
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
       qoder run deny sess_demo evt_1 --yes --wait"""
-    from qoder_cli.commands.target import target_of, waits_of
-    from qoder_cli.sessions.answering import decide, deliver
-
-    run, wanted, how = _options_of(app, run, chosen, waiting, "deny")
-    target = target_of(run, app)
-    return deliver(app, target, decide(app, target, verb="deny", because=because, **how), waits_of(app, wanted))
+    return _decide(app, run, chosen, waiting, "deny", because)
 
 
-def _options_of(
-    app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str
-) -> "tuple[str, Wanted | None, dict[str, Any]]":
-    """Return the run, the wait that is wanted, and options of `decide`. Raises UsageError."""
+def _decide(app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str, because: str | None) -> Any:
+    from qoder_cli.commands.run.answering import decide, deliver
+    from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.numbering import require_question
 
     call_words, every, yes, hashes = chosen
@@ -105,7 +93,11 @@ def _options_of(
         raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
     if not (yes or app.may_ask):
         raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
-    return run, wanted, {"calls": calls, "every": every, "yes": yes, "hashes": hashes or []}
+    if verb == "approve":
+        require_guard(app)
+    target = target_of(run, app)
+    write = decide(app, target, calls, verb, every=every, yes=yes, hashes=hashes or [], because=because)
+    return deliver(app, target, write, wanted)
 
 
 def _require_run(run: str, verb: str) -> None:
@@ -135,8 +127,8 @@ def answer(
     Examples:
       qoder run answer last evt_1 --with "build 512 is green"
       ./lookup.sh | qoder run answer sess_demo evt_1 --with - --wait"""
-    from qoder_cli.commands.target import target_of, waits_of
-    from qoder_cli.sessions.answering import deliver, with_result
+    from qoder_cli.commands.run.answering import deliver, with_result
+    from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.numbering import require_question
 
     wanted = wanted_of(app, waiting)
@@ -146,7 +138,7 @@ def answer(
     text = text_of(reply, stdin=app.stdin, option="--with")
     run, call = one_named(run, app), ids.call(call)
     target = target_of(run, app)
-    return deliver(app, target, with_result(app, target, call, text, is_error=error), waits_of(app, wanted))
+    return deliver(app, target, with_result(app, target, call, text, is_error=error), wanted)
 
 
 def send(
@@ -168,8 +160,8 @@ def send(
     Examples:
       qoder run send last -m "Now do the same for June." --wait --result
       qoder session send sess_demo -m @notes.txt --when-idle"""
-    from qoder_cli.commands.target import target_of, waits_of
-    from qoder_cli.sessions.answering import ToSay, send_message
+    from qoder_cli.commands.run.answering import ToSay, send_message
+    from qoder_cli.commands.target import target_of
 
     app: App = ctx.obj
     exclude({"--interrupt": interrupt, "--when-idle": when_idle})
@@ -181,5 +173,4 @@ def send(
     options = options_typed(ctx, without=("message", "interrupt", "when_idle"))
     to_say = ToSay(message, text, interrupt, when_idle, options)
     run, began = one_named(run, app), app.clock.monotonic()
-    waits = waits_of(app, wanted, began=began)
-    return send_message(app, target_of(run, app), to_say, began=began, waits=waits, stays=stays)
+    return send_message(app, target_of(run, app), to_say, began=began, wanted=wanted, stays=stays)

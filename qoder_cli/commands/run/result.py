@@ -48,8 +48,9 @@ def result(
     current = any_observer(app, id).read_once()
     if is_going(current):
         raise not_ended(current, app)
-    saved = None if folder is None else results.save_files(app, current, folder)
-    results.show_result(app, current, files=None if saved is None else saved.paths)
-    failures = [ending_error(current, app), *(saved.failures if saved else [])]
-    if error := first_by_rank(filter(None, failures)):
+    paths, failure = None, None
+    if folder is not None:
+        paths, failure = results.save_files(app, current, folder)
+    results.show_result(app, current, files=paths)
+    if error := first_by_rank(filter(None, [ending_error(current, app), failure])):
         raise error

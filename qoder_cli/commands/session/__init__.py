@@ -1,17 +1,52 @@
 """`qoder session`: its commands, and those that runs have too."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import cleandoc, signature
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
-from qoder_cli.cli.options import SESSION_OR_LAST, HiddenCommand, Later, Text, or_last, require_guard
-from qoder_cli.commands import generic
-from qoder_cli.commands.session.alike import SHOWN, VERBS, of_session
+from qoder_cli.cli import options
+from qoder_cli.cli.options import (
+    SESSION_OR_LAST,
+    HiddenCommand,
+    Later,
+    Text,
+    declared,
+    named_at,
+    or_last,
+    require_guard,
+    unfolded,
+)
+from qoder_cli.commands import generic, run
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.views import session_fields
 
 _SESSION = NOUNS["session"]
+VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry", "why"))
+SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the others, too
+
+_HELP = {
+    "wait": """\
+        Wait for sessions to finish their turn; exit with its outcome.
+
+        Exit codes: 0 completed, 1 failed, 9 unknown, 10 lost track of the
+        session, 11 needs an answer, 124 timed out (after the last three the agent
+        keeps working). With several sessions, the worst one.
+        On a terminal SESSION defaults to `last`.
+
+        Examples:
+          qoder session wait sess_demo""",
+    "logs": """\
+        Show what the agent said and did.
+
+        Takes one session; otherwise as `run logs`. Exits 0 whatever the outcome.
+        On a terminal SESSION defaults to `last`.
+
+        Examples:
+          qoder session logs sess_demo""",
+}
 
 
 def found(words: Sequence[str], app: App) -> list[str | QoderError]:
@@ -61,6 +96,28 @@ def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
     require_terminal(app)
     require_guard(app)
     open_chat(app, target_of(or_last(run, app, of_sessions=True), app).session_id)
+
+
+def of_session(verb: str) -> Callable[..., Any]:
+    """Return a run's command as one of a session: what it does is the same, its argument and its help are not."""
+    command = named_at(run.COMMANDS[verb])
+    same = unfolded(command)
+    arguments = dict(zip(map(id, options.OF_RUNS), options.OF_SESSIONS, strict=True))
+    parameters = [
+        (parameter.name, parameter.annotation, arguments.get(id(parameter.default), parameter.default))
+        for parameter in signature(same).parameters.values()
+        if parameter.name != "ctx"
+    ]
+    help = cleandoc(_HELP[verb]) if verb in _HELP else _in_its_words(cleandoc(command.__doc__ or ""), verb)
+    spoken = declared(lambda ctx, **typed: same(ctx, **typed), help, parameters)
+    vars(spoken)["__wrapped__"] = command
+    return spoken
+
+
+def _in_its_words(help: str, verb: str) -> str:
+    """Return the help of a run's command with SESSION for RUN, and those of its examples that are of sessions."""
+    text, _, examples = help.replace("RUN", "SESSION").replace("the run's", "the turn's").partition("Examples:\n")
+    return f"{text}Examples:\n" + "\n".join(line for line in examples.splitlines() if f"session {verb}" in line)
 
 
 COMMANDS = {

@@ -1,24 +1,37 @@
 """`qoder session files`: what is in a session."""
 
+import re
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
 from qoder_cli.app import App
+from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, UsageError
-from qoder_cli.base.model import Resource
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Resource, filled, mapping, text
 from qoder_cli.cli.options import ONE_SESSION, YES, Text, Texts, confirmed, option, several
 from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.http.readback import READ_WITHIN
+from qoder_cli.nouns.deployments import TOKENS
+from qoder_cli.nouns.edits.forms import form_with
+from qoder_cli.nouns.edits.thing import Target
+from qoder_cli.nouns.edits.update import Update
+from qoder_cli.nouns.edits.verbs import DELETE, ending, writing
+from qoder_cli.nouns.files import read_text, upload
 from qoder_cli.nouns.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.output.data import Rows
-from qoder_cli.sessions import files as mounted
 
-_ADD = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
-_RENEW = option("--renew", "ID", "Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN.")
+_ADDED = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
+_RENEWED = option("--renew", "ID", "Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN.")
+_MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 
 
 def files(
     app: App,
     run: str = ONE_SESSION,
-    add: Texts = _ADD,
+    add: Texts = _ADDED,
     remove: Texts = several("--remove", "ID", "Take a resource (sesr_…) out of it."),
-    renew: Text = _RENEW,
+    renew: Text = _RENEWED,
     yes: bool = YES,
     *,
     viewing: Viewing,
@@ -33,7 +46,7 @@ def files(
     from qoder_cli.commands.target import target_of
 
     view = View(app, viewing, RESOURCE_COLUMNS)
-    read = [mounted.read_file(each, "--add") for each in add or ()]
+    read = [read_file(path, "--add") for path in add or ()]
     if remove and not yes and not app.may_ask:
         raise UsageError("removing requires confirmation; nothing was removed", hint="confirm with --yes")
     token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
@@ -47,21 +60,21 @@ def files(
     if changes:
         app.progress.note(f"changing the files of {id}{app.client.settings.whereabouts}")
     for file in read:
-        resource = mounted.add(app, id, file)
+        resource = _add(app, id, file)
         app.progress.note(f"added {file.name} to {id} as {resource.id}")
     for word in remove or ():
         if not yes and not confirmed(app, f"Remove {word} from session {id}?", nothing=f"{word} was not removed"):
             raise UsageError(f"cancelled; {word} was not removed")
-        mounted.remove(app, id, word)
+        _remove(app, id, word)
         app.progress.note(f"removed {word} from {id}")
     if renew is not None:
-        mounted.renew(app, id, renew, token)
+        _renew(app, id, renew, token)
         app.progress.note(f"renewed the token of {renew}")
 
     def look() -> None:
         rows = Rows(app.output, fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
         with rows:
-            rows.show(mounted.listed(app, id))
+            rows.show(_listed(app, id))
 
     try:
         view.show(look)
@@ -71,3 +84,75 @@ def files(
         why = f"session {id} was changed, but its files could not be listed: {error.message}"
         next = app.looking("session", "files", id)
         raise OutcomeUnknown(why, hint="check its files before you change it again", next=next, cause=error) from None
+
+
+class FileTyped(NamedTuple):
+    """A file typed as PATH[:MOUNT], or file_…[:MOUNT] without `content`."""
+
+    name: str
+    mount: str | None
+    content: bytes | None
+
+
+def read_file(word: str, option: str) -> FileTyped:
+    """Return the file typed, read. Raises UsageError unless it is readable text."""
+    match = _MOUNTED.fullmatch(word)
+    path, mount = (match[1], match[2]) if match and len(match[1]) > 1 else (word, None)
+    if path.startswith("file_") and "." not in path:
+        return FileTyped(ids.file_id(path), mount, None)
+    return FileTyped(path, mount, read_text(path, option))
+
+
+def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
+    """Return a session's resource for a file, uploaded first if need be."""
+    id = file.name
+    if file.content is not None:
+        id = upload(app, PurePath(file.name).name, file.content).deliver().id
+        app.progress.note(f"uploaded {PurePath(file.name).name} as {id}")
+    return {"type": "file", "file_id": id, **filled({"mount_path": file.mount})}
+
+
+def _add(app: App, session_id: str, file: FileTyped) -> Resource:
+    """Put a file into a session and return its resource. Raises QoderError."""
+    body = resource_of(app, file)
+
+    def is_it(resource: Resource) -> bool:
+        return resource.raw.get("file_id") == body["file_id"] and file.mount in (None, resource.raw.get("mount_path"))
+
+    write = writing(
+        app,
+        _target(session_id)._replace(id=body["file_id"]),
+        "adding",
+        body,
+        shows=lambda resource: bool(text(resource.raw.get("id"))),
+        find=lambda: next(filter(is_it, _listed(app, session_id, within=READ_WITHIN, retry=False)), None),
+    )
+    return write.deliver()
+
+
+def _listed(app: App, session_id: str, **how: Any) -> list[Resource]:
+    """Return a session's resources; `how` goes to `Client.pages`. Raises ApiError."""
+    pages = app.client.pages(_target(session_id).path, {"limit": 100}, **how)
+    return [Resource(mapping(row)) for page in pages for row in page["data"]]
+
+
+def _remove(app: App, session_id: str, id: str) -> None:
+    """Remove a resource from a session. Raises QoderError, NotFound if unknown."""
+    ending(app, _target(session_id, id), DELETE).deliver()
+
+
+def _renew(app: App, session_id: str, id: str, token: str) -> None:
+    """Give a repository a new token; harmless if repeated. Raises QoderError."""
+    target = _target(session_id, id)
+    resource = mapping(app.client.get(target.path, fresh=True))
+    kind = resource.get("type")
+    if (field := TOKENS.get(str(kind))) is None:
+        raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
+    # No token is shown.
+    Update(app, target, resource, {field: token}, form_with(()), is_shown=False).write().deliver()
+
+
+def _target(session_id: str, *id: str) -> Target:
+    """Return a session's resource; without an id, all of them."""
+    path = "/".join(["/sessions", segment(session_id), "resources", *map(segment, id)])
+    return Target(path, "".join(id), "resource", ("session", "files", session_id))

@@ -12,14 +12,14 @@ from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageEr
 from qoder_cli.base.model import Raw
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
+from qoder_cli.commands.session.files import FileTyped, read_file, resource_of
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.views import session_fields
-from qoder_cli.sessions import files, starting
+from qoder_cli.sessions import starting
 from qoder_cli.sessions.answers import message
-from qoder_cli.sessions.files import FileTyped
 from qoder_cli.sessions.starting import create, first_messages, like, send_first
 from qoder_cli.sessions.story import keys
 
@@ -130,7 +130,7 @@ def _token(app: App, is_piped: bool) -> str | None:
 
 def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
     """Return the body; read all files before any request. Raises QoderError."""
-    read: list[FileTyped] = [files.read_file(file, "--file") for file in options["files"] or ()]
+    read: list[FileTyped] = [read_file(file, "--file") for file in options["files"] or ()]
     pairs = starting.variables(options["variables"] or ())
     resources = [starting.repository(repository, token) for repository in options["repositories"] or ()]
     budget = budget_of(options["budget"])
@@ -147,7 +147,7 @@ def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
     if vaults := options["vaults"]:
         body["vault_ids"] = [named.id_of(app, NOUNS["vault"], vault) for vault in vaults]
     resources += [starting.memory(app, memory) for memory in options["memories"] or ()]
-    resources += [files.resource_of(app, file_typed) for file_typed in read]
+    resources += [resource_of(app, file_typed) for file_typed in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
     if text is not None:

@@ -1,19 +1,14 @@
-"""Answer an agent's calls, and send it messages, as a command does."""
+"""Answer an agent's calls, and send it messages: what `approve`, `deny`, `answer` and `send` do."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from itertools import chain
 from typing import Annotated, NamedTuple, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base import ids
 from qoder_cli.base.errors import (
-    ApiError,
     Interrupted,
     LostSight,
     NeedsAnswer,
-    NoResponse,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -22,47 +17,30 @@ from qoder_cli.base.errors import (
     UsageError,
     WaitTimeout,
 )
-from qoder_cli.base.model import Raw, Run, mapping, text
+from qoder_cli.base.model import Raw, Run
 from qoder_cli.base.outcome import is_going
-from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import parse_timestamp, span, utc_text
-from qoder_cli.base.words import counted, few, shortened
-from qoder_cli.http.readback import says_whether_more
+from qoder_cli.base.times import span
+from qoder_cli.base.words import few, shortened
+from qoder_cli.commands.target import TypedSession
 from qoder_cli.input.prompt import interrupted_with
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.visible import quoted, visible
+from qoder_cli.runs.awaiting import wait_for
+from qoder_cli.runs.ending import Ended, Wanted
+from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
-from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, PendingCall, look
-from qoder_cli.sessions.deciding import answers_in, decided, show_context
+from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, look
+from qoder_cli.sessions.deciding import decided, show_context
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.numbering import check, resolved
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
-from qoder_cli.sessions.state import names_agents, session_of, session_taking_messages
-from qoder_cli.sessions.story import events_so_far
+from qoder_cli.sessions.state import session_of, session_taking_messages
+from qoder_cli.sessions.story import events_so_far, keys
 
-GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
 MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
 _LONGEST_RESULT = 60  # characters of a result in a question
-_OPEN = ("idle", "running", "rescheduling")  # statuses of sessions that are asked for
-_OVER = ("terminated", "archived")  # those in which nothing waits; in any other something may
-
-
-class TypedSession(NamedTuple):
-    """A session, named by its run or by itself."""
-
-    session_id: str
-    run: Run | None = None
-
-    @property
-    def id(self) -> str:
-        """Its id in a command."""
-        if self.run:
-            return self.run.id
-        return self.session_id
-
-    def command(self, app: App, verb: str, *words: str) -> list[str]:
-        return app.command(ids.noun(self.id, verb), verb, self.id, *words)
+_UNSENT = "the message was not sent"
 
 
 class Turn(NamedTuple):
@@ -71,115 +49,9 @@ class Turn(NamedTuple):
     session: Raw
     before: set[str]
 
-
-class AfterAnswer(NamedTuple):
-    """How a command waits: at most so long (seconds), until a session `rests`; `follows` then waits for what comes of
-    what was sent, and returns that.
-
-    What follows is a run, if the target has one and there is no turn; else the turn.
-    """
-
-    timeout: float | None
-    rests: Callable[[str], None]
-    follows: Callable[[TypedSession, Turn | None, Events], object]
-
-
-def waiting_in(app: App, target: TypedSession, asked: Asked, session: Raw) -> list[PendingCall]:
-    """Return the waiting calls of a session, each with the commands that answer it. Raises NoResponse if unclear.
-
-    The run of the session and the name of its deployment are those that this machine has seen.
-    """
-    asked.refuse_unclear(app.progress)
-    run_id = target.run.id if target.run else app.seen_names.run_of(target.session_id)
-    name = app.seen_names.name_of(text(session.get("deployment_id")))
-    pending = [
-        PendingCall(call.id, session, call, run_id, _commands(app, target, call), number, name)
-        for number, call in enumerate(asked.calls, 1)
-    ]
-    unread = [PendingCall(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
-    return pending + unread
-
-
-def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
-    if call.kind == "custom":
-        return {"answer": target.command(app, "answer", call.id, "--with", "-")}
-    shown = ("--input-sha256", call.sha256, "--yes")
-    verbs = ("deny",) if hides_secret(app, call) else ("approve", "deny")
-    return {verb: target.command(app, verb, call.id, *shown) for verb in verbs}
-
-
-def warn_of_hidden(app: App, calls: Sequence[PendingCall]) -> None:
-    """Say which waiting calls cannot be shown in full, because a secret in them is hidden."""
-    for call in filter(None, (waiting.call for waiting in calls)):
-        if hides_secret(app, call):
-            app.progress.warn(f"{named(call.id)} {HIDDEN}")
-
-
-def in_targets(app: App, targets: Iterable[TypedSession]) -> Iterator[list[PendingCall]]:
-    """Yield what waits in each session. Raises QoderError."""
-    for target in [*targets]:
-        session = session_of(app, target.session_id)
-        yield waiting_in(app, target, look(app.client, target.session_id), session)
-
-
-def everywhere(app: App, since: str) -> Iterator[list[PendingCall]]:
-    """Yield what waits in the sessions created `since`. Raises ApiError.
-
-    Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
-    """
-    app.when(since, option="--since")  # before anything is asked
-    app.pace_reads()
-    start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
-    looked, failures = 0, list[ApiError]()
-
-    def read(session: Raw) -> list[PendingCall] | ApiError:
-        id = str(session["id"])
-        try:
-            asked = look(app.client, id, threads=names_agents(session))
-            return waiting_in(app, TypedSession(id), asked, session)
-        except ApiError as error:
-            return error
-
-    with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
-        for pending in in_order(read, _open_sessions(pages, start)):
-            looked += 1
-            app.progress.beat()
-            if isinstance(pending, NotFound) and pending.enveloped:
-                continue  # deleted meanwhile
-            if isinstance(pending, ApiError):
-                failures.append(pending)
-                if len(failures) >= GIVE_UP_AFTER:
-                    raise pending
-            elif pending:
-                with app.progress.aside():
-                    yield pending
-    app.progress.note(f"looked at {counted(looked, 'session')} created since {utc_text(start)}")
-    if failures:
-        app.progress.warn(f"{counted(len(failures), 'session')} could not be read")
-        raise failures[0]
-
-
-def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[Raw]]:
-    """Return since when, and the pages of the list, of which the first has been read. Raises ApiError."""
-    start = app.when(since, option="--since")
-    pages = app.client.pages(
-        "/sessions", {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}, fresh=True
-    )
-    return start, chain([next(pages)], pages)
-
-
-def _open_sessions(pages: Iterator[Raw], start: datetime) -> Iterator[Raw]:
-    seen: set[str] = set()
-    page: Raw = {}
-    for page in pages:
-        for session in map(mapping, page["data"]):
-            id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
-            is_meant = session.get("status") not in _OVER and not session.get("archived_at")
-            if id and id not in seen and is_meant and (created is None or created >= start):
-                seen.add(id)
-                yield session
-    if not says_whether_more(page):
-        raise NoResponse("the list of sessions does not say whether it is complete, so more calls may wait")
+    @classmethod
+    def of(cls, app: App, session_id: str) -> "Turn":
+        return cls(session_of(app, session_id), events_so_far(Log(app.client, session_id)))
 
 
 def chosen(app: App, target: TypedSession, asked: Asked, words: Sequence[str], verb: str) -> list[Call]:
@@ -218,10 +90,6 @@ def _must_fit(app: App, target: TypedSession, call: Call, verb: str) -> None:
     raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))
 
 
-def _before(app: App, target: TypedSession) -> Turn:
-    return Turn(session_of(app, target.session_id), events_so_far(Log(app.client, target.session_id)))
-
-
 @contextmanager
 def _in_session(target: TypedSession) -> Iterator[None]:
     """Name the session in an error of this block, which is about it."""
@@ -231,18 +99,6 @@ def _in_session(target: TypedSession) -> Iterator[None]:
         if error.session_id is not None:
             raise
         raise error.with_(session_id=target.session_id) from error.__cause__
-
-
-class Decision(NamedTuple):
-    """What is to be sent to calls that wait, as they were `asked` about."""
-
-    asked: Asked
-    answers: Sequence[tuple[Call, Raw]]
-
-    @property
-    def done(self) -> dict[str, str]:
-        """What becomes of each call, in a word, by its id."""
-        return {call.id: DONE.get(str(event.get("result")), "answered") for call, event in self.answers}
 
 
 def decide(
@@ -255,7 +111,7 @@ def decide(
     yes: bool,
     hashes: Sequence[str],
     because: str | None,
-) -> Decision:
+) -> Answers:
     """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
         calls, bound = resolved(app, target.session_id, calls)
@@ -276,11 +132,11 @@ def decide(
             with interrupted_with("nothing was sent"):
                 may_allow = verb == "approve"
                 replies = decided(app, chosen_calls, asked.calls, may_allow=may_allow, because=because)
-            return Decision(asked, answers_in(asked, replies))
+            return Answers(app, asked, replies)
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, NEWER_FORM[verb], because)) for call in chosen_calls]
-        return Decision(asked, answers)
+        return Answers(app, asked, answers)
 
 
 def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_blind: bool) -> None:
@@ -307,42 +163,43 @@ def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
             raise UsageError(why, hint=TO_READ_IT, next=target.command(app, "pending", "--json"))
 
 
-def deliver(app: App, target: TypedSession, decision: Decision, waits: AfterAnswer | None) -> object:
+def deliver(app: App, target: TypedSession, write: Answers, wanted: Wanted | None) -> Ended | None:
     """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
-    asked, answers = decision
-    done, calls = decision.done, [call.id for call, _ in answers]
+    done = {call.id: DONE.get(str(event.get("result")), "answered") for call, event in write.answers}
+    calls = list(done)
     goes_on = target.run is not None and is_going(target.run)
     events: Events = []
     otherwise: list[str] = []  # answered by somebody else just before, and not alike
     with _in_session(target):
-        turn = _before(app, target) if waits and answers and not goes_on else None
-        if answers:
+        turn = None
+        if wanted and done and not goes_on:
+            turn = Turn.of(app, target.session_id)
+        if done:
             for answer in dict.fromkeys(done.values()):
-                which = [call for call, _ in answers if done[call.id] == answer]
+                which = [call for call, _ in write.answers if done[call.id] == answer]
                 names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call in which)
                 where = app.client.settings.whereabouts
                 app.progress.note(f"{DOING[answer]} {names_of} in session {target.session_id}{where}")
-            write = Answers(app, asked, answers)
-            events, asked = write.deliver(), write.asked
+            events = write.deliver()
             done = {id: word for id, word in done.items() if id not in write.answered_before}
             otherwise = [id for id, is_alike in write.answered_before.items() if not is_alike]
             if not events:
                 done = dict.fromkeys(done, "answered")
                 app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
-        still = [id for id in asked.waiting if id not in calls]
+        still = [id for id in write.asked.waiting if id not in calls]
         if still:
             app.progress.note(f"these still wait: {_listed(still)}")
         if otherwise:
             _show(app, target, done, still, events)
-            why = f"{_listed(otherwise)} no longer waited: {asked.became_of(otherwise[0])}; the rest was sent"
+            why = f"{_listed(otherwise)} no longer waited: {write.asked.became_of(otherwise[0])}; the rest was sent"
             raise Rejected(why, hint="to wait for the agent", next=target.command(app, "wait"), run_state="going")
-        if waits is not None:
-            return waits.follows(target, turn, events)
+        if wanted is not None:
+            return _outcome_of(app, target, turn, events, wanted)
         _show(app, target, done, still, events)
     return None
 
 
-def with_result(app: App, target: TypedSession, word: str, result: str, *, is_error: bool) -> Decision:
+def with_result(app: App, target: TypedSession, word: str, result: str, *, is_error: bool) -> Answers:
     """Return what gives a custom tool's call its result; ask about one named by a number. Raises QoderError."""
     with _in_session(target):
         [id], bound = resolved(app, target.session_id, [word])
@@ -358,7 +215,20 @@ def with_result(app: App, target: TypedSession, word: str, result: str, *, is_er
                 short = f"{quoted(shortened(result, _LONGEST_RESULT))} ({len(result):,} characters)"
                 if ask(app, f"{about} with {short}? [y]es [n]o", "yes no") != "y":
                     raise UsageError("cancelled; nothing was sent")
-        return Decision(asked, [(call, custom_result(call, result, is_error=is_error))])
+        return Answers(app, asked, [(call, custom_result(call, result, is_error=is_error))])
+
+
+def _outcome_of(app: App, target: TypedSession, turn: Turn | None, sent: Events, wanted: Wanted) -> Ended:
+    """Wait for what comes of what was sent: the turn that it begins, or the run, if there is one and no turn."""
+    if turn is None and (run := target.run) is not None:
+        observer = observer_of(app, run.id, run=Run(run.raw), adopted=run.adopted)
+    else:
+        session, before = turn or Turn(session_of(app, target.session_id), set())
+        observer = turn_observer(app, session, before=before, after=keys(sent))
+    ended = wait_for(app, observer, wanted)
+    if ended.error is None or ended.error.session_id is not None:
+        return ended
+    return ended.with_(error=ended.error.with_(session_id=target.session_id))
 
 
 class ToSay(NamedTuple):
@@ -377,20 +247,20 @@ class ToSay(NamedTuple):
 
 
 def send_message(
-    app: App, target: TypedSession, to_say: ToSay, *, began: float, waits: AfterAnswer | None, stays: bool
-) -> object:
+    app: App, target: TypedSession, to_say: ToSay, *, began: float, wanted: Wanted | None, stays: bool
+) -> Ended | None:
     """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
         session_taking_messages(app, target.session_id)
         app.progress.note(f"sending a message to session {target.session_id}{app.client.settings.whereabouts}")
         delivery = Delivery(app, target.session_id, message(to_say.text))
-        if waits and (to_say.interrupts or to_say.when_idle):
+        if wanted and (to_say.interrupts or to_say.when_idle):
             with _unsent(delivery, to_say.again(app, target)):
-                turn, events = _say_when_idle(app, target, to_say, delivery, waits, began=began, stays=stays)
+                turn, events = _say_when_idle(app, target, to_say, delivery, wanted, began=began, stays=stays)
         else:
             turn, events = _say_now(app, target, to_say, delivery, stays=stays)
-        if stays and waits:
-            return waits.follows(target, turn, events)
+        if stays and wanted:
+            return _outcome_of(app, target, turn, events, wanted.since(began, app.clock))
         _show(app, target, {}, [], events)
     return None
 
@@ -398,7 +268,7 @@ def send_message(
 def _say_now(
     app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, *, stays: bool
 ) -> tuple[Turn | None, Events]:
-    turn = _before(app, target) if stays else None
+    turn = Turn.of(app, target.session_id) if stays else None
     try:
         return turn, delivery.write.deliver()
     except Rejected as error:
@@ -412,7 +282,7 @@ def _say_now(
 
 
 def _say_when_idle(
-    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, waits: AfterAnswer, *, began: float, stays: bool
+    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, wanted: Wanted, *, began: float, stays: bool
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
     if to_say.interrupts and look(app.client, target.session_id, main_only=True).is_busy:
@@ -422,9 +292,13 @@ def _say_when_idle(
         if look(app.client, target.session_id, main_only=True).is_busy:
             # Whatever it was interrupted in may have ended by itself: what counts is that it rests.
             waited = app.clock.monotonic()
-            waits.rests(target.session_id)
+            observer = turn_observer(app, session_of(app, target.session_id))
+            until_rest = wanted.since(began, app.clock)._replace(follow=False, require_satisfied=False)
+            item = wait_for(app, observer, until_rest)
+            if item.error and not observer.ended:
+                raise item.error
             refusals = 0 if app.clock.monotonic() - waited > BUSY_PAUSE else refusals
-        turn = _before(app, target) if stays else None
+        turn = Turn.of(app, target.session_id) if stays else None
         if sent := delivery.sent_before():
             return turn, sent
         try:
@@ -436,7 +310,7 @@ def _say_when_idle(
             session_taking_messages(app, target.session_id)  # an archived one refuses for ever
             refusals, refused = refusals + 1, error
         assert refused is not None  # else it was sent
-        timeout = waits.timeout
+        timeout = wanted.limits.timeout
         if timeout is not None and app.clock.monotonic() - began >= timeout:
             why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {refused.message}"
             raise WaitTimeout(why, session_id=target.session_id) from refused
@@ -462,9 +336,6 @@ def _unsent(delivery: Delivery, again: list[str]) -> Iterator[None]:
         if delivery.write.is_open_or_done:
             raise
         raise error.with_(message=f"{error.message}; {_UNSENT}") from error
-
-
-_UNSENT = "the message was not sent"
 
 
 class AnsweredCall(TypedDict):
