@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.nouns import agents
-from qoder_cli.nouns.edits.difference import differing, missing, same
+from qoder_cli.nouns.edits.difference import missing
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder, examples
@@ -159,13 +159,6 @@ def test_skill_delete_of_a_version_asks_about_that_version(qoder: Qoder, service
     assert re.findall(r"Delete (.*?)\?", " ".join(asked)) == ["version 2 of skill_1", "skill 'notes' (skill_1)"]
 
 
-def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, service: Things) -> None:
-    qoder.stdin = json.dumps({**WRITER, "tools": None})
-    assert qoder("agent", "create", "-f", "-", "--name", "copy").code == 0
-    assert sent(service)["tools"] == []
-    assert sent(service)["metadata"] == {"team": "core"}
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -200,20 +193,6 @@ def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) 
     assert helper(service)["model"] == {"id": "ultimate"}
     assert '~ model: "auto" -> "ultimate"' in ran.err
     assert '- metadata.team: "core"' in ran.err
-
-
-@pytest.mark.parametrize(
-    ("words", "tools"),
-    [
-        (("--tools", "Bash"), [TOOLSET | {"enabled_tools": ["Bash"]}, WRITER["tools"][1]]),
-        (("--tools", "none"), [WRITER["tools"][1]]),
-        (("--ask", "Bash"), [TOOLSET | {"configs": [{"name": "Bash", **ASKS}]}, WRITER["tools"][1]]),
-        (("--mcp", f"docs={DOCS['url']}"), [*WRITER["tools"], DOCS_TOOLS]),
-    ],
-)
-def test_agent_update_touches_only_named_tools(qoder: Qoder, service: Things, words: Any, tools: Any) -> None:
-    assert qoder(*UPDATE, *words).code == 0
-    assert helper(service)["tools"] == tools
 
 
 OLD_TOOLSET = {"type": "agent_toolset_20250101"}
@@ -296,17 +275,6 @@ def test_agent_update_keeps_what_was_set_for_the_same_model(qoder: Qoder, servic
     assert "already up to date" in qoder(*UPDATE, "--model", "auto").err
     assert qoder(*UPDATE, "--model", "ultimate").code == 0
     assert list(missing(form_of(NOUNS["agent"]), {"model": "ultimate"}, helper(service))) == []
-
-
-@pytest.mark.parametrize(
-    "words", [("--model", "auto"), ("--tools", "all"), ("--ask", "none"), ("--metadata", "team=core")]
-)
-def test_agent_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
-    ran = qoder(*UPDATE, *words, "--json")
-    assert ran.code == 0
-    assert ran.json == WRITER
-    assert "agent_1 is already up to date" in ran.err
-    assert service.sent == []
 
 
 def test_agent_update_takes_back_what_get_shows_but_no_older_version(qoder: Qoder, service: Things) -> None:
@@ -458,36 +426,6 @@ def test_agent_tools_keep_those_of_others(tools: Any, names: tuple[str, ...], as
     if names == ("none",):
         assert sets == []
     assert agents.with_tools(changed, names, asks) == changed
-
-
-@examples(Fraction(2, 3))
-@given(st.text(max_size=12))
-def test_agent_tools_are_read_from_any_text_or_refused(typed: str) -> None:
-    try:
-        names = agents.tool_names("--tools", typed)
-    except UsageError:
-        return
-    assert names
-    assert set(names) == {word.strip() for word in typed.split(",")}
-
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a", "b"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "x", "allow_x"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-@examples(Fraction(2, 3))
-@given(_JSON, _JSON)
-def test_agent_update_compares_any_values(one: Any, other: Any) -> None:
-    form = form_of(NOUNS["agent"])
-    assert same(form, {"tools": one}, {"tools": one})
-    if same(form, {"tools": one}, {"tools": other}):
-        assert not any(differing(form, {"tools": one}, {"tools": other}, loosely=True))
-        assert not any(differing(form, {"tools": other}, {"tools": one}, loosely=True))
 
 
 @pytest.mark.parametrize("before", [None, "?"])

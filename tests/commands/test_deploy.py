@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
 from tests.support.wire import api_error, page
@@ -107,22 +106,6 @@ def test_deploy_run_wait_pauses_longer_each_time_to_five_s(qoder: Qoder, words: 
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True)
     qoder("deploy", "run", "dep_1", "--wait", *words)
     assert qoder.clock.slept == pauses
-
-
-@BOTH
-def test_deploy_run_wait_names_the_run_that_goes_on_after_a_signal(qoder: Qoder, started: dict[str, Any]) -> None:
-    import signal
-
-    def stop() -> None:
-        raise Signalled(signal.SIGINT)
-
-    qoder.wire.on(*TRIGGER, started)
-    qoder.wire.on(*RUN, LEGACY) if started is LEGACY else qoder.wire.on(*EVENTS, page(*WORK))
-    qoder.clock.at_sleep = stop
-    ran = qoder("deploy", "run", "dep_1", "--wait", "--json")
-    assert ran.code == 130
-    assert ran.json["status"] == "running"
-    assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", "-o", "json"]
 
 
 def test_deploy_run_says_a_name_back_with_its_id(qoder: Qoder) -> None:

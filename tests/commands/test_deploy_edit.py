@@ -276,13 +276,6 @@ def test_deploy_update_exits_6_where_it_is_archived(desk: Desk, words: list[str]
     assert "deployment dep_archived was archived on 20" in ran.error["message"]
 
 
-def test_deploy_update_names_the_nearest_of_what_is_unknown(desk: Desk) -> None:
-    for typed in ("dem", "dep_dem0"):
-        ran = update(desk, typed, "--description", "New", "--json")
-        assert (ran.code, ran.out) == (5, "")
-        assert "did you mean 'demo' (dep_demo)?" in ran.error["hint"]
-
-
 KNOWN = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
 
 
@@ -395,13 +388,6 @@ def test_deploy_edits_exit_9_with_a_command_to_look(desk: Desk, verb: str, words
         assert ran.err.splitlines()[-1].endswith(" ".join(["qoder", look, *words[1:]]))
 
 
-def test_deploy_create_reads_back_at_growing_pauses(desk: Desk) -> None:
-    desk.goes_wrong("write:drop-before")
-    assert create(desk).code == 9
-    looks = [seen.at for seen in desk.world.requests if seen.method == "GET"][1:]
-    assert [round(at - looks[0] + 0.5, 1) for at in looks] == [0.5, 1, 2, 4, 8, 16, 30]
-
-
 @pytest.mark.parametrize("answer_comes", [True, False])
 @VERBS
 def test_deploy_create_and_update_wait_for_the_answer_at_a_signal(desk: Desk, verb: str, answer_comes: bool) -> None:
@@ -464,12 +450,6 @@ def test_deploy_edits_tell_the_id_though_the_disk_is_full(desk: Desk, monkeypatc
     ran = desk.apply_these({"name": "weekly"}, words=("--json",))
     message = f"1 unchanged; {said.removeprefix('but ')}"
     assert (ran.code, ran.error["message"]) == (70, message)
-
-
-def test_deploy_create_takes_no_list_that_is_none_as_a_reason(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", {"data": {}}, page())  # null is an empty list
-    assert qoder("deploy", "create", *NEEDED).code == 7
-    assert qoder("deploy", "create", *NEEDED, "--dry-run").code == 0
 
 
 GOAL = ("--outcome", "A report", "--rubric", "It has a date.", "--max-iterations", "2")

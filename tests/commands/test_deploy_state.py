@@ -310,13 +310,6 @@ def test_deploy_pause_of_several_leaves_the_rest_alone_at_a_signal(qoder: Qoder,
     assert [state(world, id) for id in ("dep_minute", "dep_slow")] == ["active", "active"]
 
 
-@pytest.mark.parametrize("words", [["dep_demo"], ["nightly-report"], ["dep_demo", "dep_minute"], ["-"]])
-def test_deploy_archive_in_a_script_needs_a_yes(qoder: Qoder, words: list[str]) -> None:
-    qoder.stdin = "dep_demo\n"
-    ran = qoder("deploy", "archive", *words, "--json")
-    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "confirm with --yes")
-
-
 @pytest.mark.parametrize("answer", [True, False])
 def test_deploy_archive_shows_what_will_become_of_it(
     qoder: Qoder, world: World, questions: Callable[..., list[str]], answer: bool

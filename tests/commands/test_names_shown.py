@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.screen import commandless, inert
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.asking import Asking, call
@@ -16,7 +15,6 @@ from tests.support.wire import page
 
 DEPLOYMENTS = ("GET", "/deployments")
 OF_1 = ("GET", "/deployments/dep_1")
-RUNS = ("GET", "/deployment_runs")
 
 
 def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
@@ -164,33 +162,6 @@ def test_writes_of_deployments_update_the_name_that_is_shown(qoder: Qoder, world
     is_written = line != "diff -"
     assert qoder(*line.split()).code == (0 if is_written else 8)
     assert name_in(qoder("run", "get", started.id)) == ("new" if is_written else "nightly-report")
-
-
-HOSTILE = [
-    *("\x1b[2Jgone", "a\tb\nc", "::error::x", "[x](http://evil.example)|<b>"),
-    *("\u202ereversed", "日本語", "x" * 5000),
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("terminal", [True, False])
-@pytest.mark.few(5)
-def test_run_get_and_lists_show_a_hostile_name_as_inert_text_in_one_line(
-    qoder: Qoder, name: str, terminal: bool
-) -> None:
-    see(qoder, deployment(1, name))
-    qoder.terminal = terminal
-    outputs = [get(qoder).out]
-    for words in (("run", "list"), ("run", "list", "-o", "wide")):
-        qoder.wire.on(*RUNS, page(DONE))
-        outputs.append(qoder(*words).out)
-    for out in outputs:
-        assert not {"\x1b", "\u202e"} & {*out}
-        assert inert(name)[:8] in out or commandless(inert(name))[:8] in out
-    assert terminal or {line.count("\t") for line in outputs[0].splitlines()} == {1}
-    assert terminal or outputs[1] == outputs[2]
-    assert terminal or outputs[1].count("\n") == 1
-    assert get(qoder, "--json").json["deployment_name"].startswith(inert(name)[:200])
 
 
 def test_run_pending_knows_the_run_of_a_session_and_the_name_of_its_deployment(qoder: Qoder, server: Asking) -> None:

@@ -397,14 +397,6 @@ def test_export_says_where_it_hides_the_token(desk: Desk) -> None:
     assert (refused.code, "[redacted] in place of a secret" in refused.err) == (2, True), refused.err
 
 
-def test_apply_names_file_line_and_field_of_what_was_hidden(qoder: Qoder, tmp_path: Path) -> None:
-    file = tmp_path / "a.yaml"
-    text = "type: deployment\nname: n\nagent: agent_1\nenvironment: env_1\nmessage: |\n  one\n  the [redacted] two\n"
-    file.write_text(text)
-    ran = qoder("apply", str(file))
-    assert (ran.code, f"{file}:5: message: has [redacted] in place of a secret" in ran.err) == (2, True)
-
-
 @pytest.mark.parametrize("words", [("agent", "create"), ("agent", "update", "agent_1")])
 def test_agent_create_refuses_a_file_with_hidden_values(qoder: Qoder, tmp_path: Path, words: tuple[str, ...]) -> None:
     file = tmp_path / "a.yaml"

@@ -204,19 +204,6 @@ def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder,
     assert (service.writes, service.sent[0]["auth"]) == ([f"POST {OLD}"], {"type": "static_bearer", "token": TOKEN})
 
 
-def test_vault_put_hides_a_secret_that_somebody_made_the_name_of_a_credential(qoder: Qoder, service: Things) -> None:
-    qoder.stdin = TOKEN
-    static_bearer(service, TOKEN, CONNECT[4])
-    ran = put(qoder, "docs", "--mcp", CONNECT[4])
-    assert (ran.code, f"error: [redacted] (vcred_old) is for {CONNECT[4]}, and gets this token" in ran.err) == (2, True)
-    assert put(qoder, "docs", "--mcp", CONNECT[4], "--yes", "--json").json["display_name"] == "[redacted]"
-    variable(service)["display_name"] = "s3cretli"
-    qoder.stdin = "s3cretli\nand another line"
-    assert (
-        "updating credential [redacted] (vcred_old), for GITHUB_TOKEN" in put(qoder, "GITHUB_TOKEN", "--variable").err
-    )
-
-
 def test_vault_put_env_reads_what_the_list_does_not_show(qoder: Qoder, service: Things) -> None:
     variable(service)
     service.lies[f"GET {LIST}"] = each_row(lambda row: {**row, "auth": {}})
@@ -277,12 +264,6 @@ def test_vault_put_is_unknown_where_nothing_shows_our_mark(qoder: Qoder, service
     variable(service)
     service.after = [LOSSES["503"]] * 9
     service.lies[f"GET {OLD}"] = lambda raw: {**raw, "metadata": {}}
-    assert put(qoder, "GITHUB_TOKEN", "--variable").code == 9
-
-
-def test_vault_put_takes_no_colleagues_new_secret_for_ours(qoder: Qoder, service: Things) -> None:
-    service.loses("reset", done=False)
-    service.meanwhile = [lambda: variable(service)]
     assert put(qoder, "GITHUB_TOKEN", "--variable").code == 9
 
 

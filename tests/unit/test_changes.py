@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.base.errors import CannotBe, NoResponse, OutcomeUnknown, QoderError
+from qoder_cli.base.errors import CannotBe, NoResponse, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.nouns.deployments import FORM, LATEST, REPINNING, SETTABLE, comparable, settable, spelled_out
@@ -32,6 +32,7 @@ from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import examples
+from tests.support.answers import Server
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
@@ -307,17 +308,6 @@ def test_difference_makes_the_server_match_any_file(wanted: Any, others: Any, re
     assert not changed(wanted, server=then).changes
     assert {name: then[name] for name in SERVER if name not in found.body} == {
         name: server[name] for name in SERVER if name not in found.body
-    }
-
-
-@examples(Fraction(2, 3))
-@given(wanted=WANTED)
-def test_difference_of_a_creation_shows_each_value_that_is_not_empty(wanted: dict[str, Any]) -> None:
-    fields = spelled_out(wanted)
-    changes = difference(FORM, fields, {}).changes
-    assert all(change.before is ABSENT for change in changes)
-    assert {change.path.partition(".")[0].partition("[")[0] for change in changes} == {
-        name for name, value in fields.items() if value not in (None, "", [], {})
     }
 
 
@@ -642,6 +632,16 @@ def test_update_is_marked_where_nothing_else_shows_it(kind: str, before: dict[st
     update = Update(app, target_of(NOUNS["agent"], "agent_1"), {**old, **before}, body, form, is_shown=body == NEW)
     update.write()
     assert ("qoder_key" in update.body.get("metadata", {})) == is_marked
+
+
+@pytest.mark.parametrize(("may_have_acted", "expected"), [(False, "again"), (True, "overtaken")])
+def test_update_that_is_refused_tells_of_others_where_it_may_have_acted(may_have_acted: bool, expected: str) -> None:
+    server: Any = Server({**AGENT, "name": "theirs"})
+    server.client.prepare = lambda *request, **how: request
+    server.client.on_server_clock, server.client.progress = (lambda moment: None), server.progress
+    recovery = Update(server, target_of(NOUNS["agent"], "agent_1"), AGENT, NEW, OF_AGENTS).write().recovery
+    sent: Any = SimpleNamespace(may_have_acted=may_have_acted)
+    assert _outcome(lambda: recovery.already(Rejected("Stale.").with_(http_status=409), sent)) == expected
 
 
 def _outcome(look: Callable[[], object]) -> str:
