@@ -32,7 +32,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.history.window import ALWAYS, ROUNDED, Window
 from qoder_cli.local.remembered import MOST_KEPT, remember
 from qoder_cli.nouns.edits.thing import Target, target_of
-from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
+from qoder_cli.nouns.edits.verbs import BY_VERB, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.schema import Field, fields_of
@@ -44,6 +44,7 @@ from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, WantedRows, page_
 Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 
+_FOREVER = "This cannot be undone."
 _SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
 _UNTIL = option("--until", "WHEN", "Created until then.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
@@ -88,7 +89,6 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
         verbs["archive"] = Later(change_command, noun, "archive")
     if noun.help.deleted:
         verbs["delete"] = Later(change_command, noun, "delete")
-    verbs |= {verb.verb: Later(change_command, noun, verb.verb) for verb in noun.holds.verbs}
     return verbs | own
 
 
@@ -350,11 +350,11 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
-    change, about = _change_of(noun, verb)
-    end = "" if change is DELETE else f" Exits 0 if already {change.participle}."
-    about = fill(f"{about} Asks first; scripts need --yes.{end}", 76)
-    first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
-    doc = _doc(first, about, _example(noun, verb, noun.naming.sample, "--yes"))
+    end = "" if verb == "delete" else " Exits 0 if already archived."
+    about = fill(f"{_about(noun, verb)} Asks first; scripts need --yes.{end}", 76)
+    doc = _doc(
+        f"{verb.capitalize()} {noun.plural}. {_FOREVER}", about, _example(noun, verb, noun.naming.sample, "--yes")
+    )
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(_version("Only this version, of one."))
@@ -362,23 +362,12 @@ def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     return declared(lambda ctx, **given: _change(ctx.obj, noun, verb, given), doc, parameters)
 
 
-def _forever(change: Change) -> str:
-    if change in (ARCHIVE, DELETE):
-        return " This cannot be undone."
-    return ""
-
-
-def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
-    """Return what a verb does to a noun's things, and what is said about it."""
-    about = {"archive": (ARCHIVE, noun.help.archived), "delete": (DELETE, noun.help.deleted)}
-    for action in noun.holds.verbs:
-        done = Change(action.verb, action.doing, action.participle, "POST", f"/{action.verb}", action.status)
-        about[action.verb] = done, action.about
-    return about[verb]
+def _about(noun: Noun, verb: str) -> str:
+    return {"archive": noun.help.archived, "delete": noun.help.deleted}[verb]
 
 
 def _change(app: App, noun: Noun, verb: str, given: Raw) -> None:
-    change, about = _change_of(noun, verb)
+    change, about = BY_VERB[verb], _about(noun, verb)
     words, version = given["things"], given.get("version")
     need_a_yes(app, change, given["yes"])
     # All names are looked up first: a wrong one changes nothing.
@@ -395,7 +384,7 @@ def _change(app: App, noun: Noun, verb: str, given: Raw) -> None:
         what = f"{called(noun, raw)}? {about}"
         if version:
             what = f"version {version} of {targets[0][0]}?"
-        return f"{what} {noun.help.warned(raw).rstrip()}".rstrip() + _forever(change)
+        return " ".join(filter(None, (what, noun.help.warned(raw).rstrip(), _FOREVER)))
 
     archive = why = ""
     if verb == "delete" and noun.help.archived and version is None:

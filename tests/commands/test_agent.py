@@ -2,21 +2,18 @@
 
 import json
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.edits.difference import missing
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS
-from tests.conftest import Qoder, examples
+from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things, refusal
 
 SERVED_BY = ("current",)
@@ -208,15 +205,7 @@ BASH_ALLOWED = {"name": "Bash", "permission_policy": {"type": "always_allow"}}
         (LIMITED | {"configs": [READ_ASKS]}, ("Bash",), (), OLD_TOOLSET | {"enabled_tools": ["Bash"]}),
         (LIMITED, (), ("Read",), LIMITED | {"configs": [READ_ASKS]}),
         (LIMITED, (), ("Write",), "--ask: Write is not among the agent's tools (Bash, Read)"),
-        (LIMITED | {"enabled_tools": ["Edit"]}, (), ("Edit",), "--ask: Edit is not among the agent's tools (Edit)"),
         (LIMITED | {"enabled_tools": []}, (), ("none",), LIMITED | {"enabled_tools": []}),
-        (LIMITED | {"enabled_tools": []}, (), ("Edit",), "--ask: Edit is not among the agent's tools (all but Edit)"),
-        (
-            OLD_TOOLSET | {"configs": [BASH_NOT]},
-            (),
-            ("Bash",),
-            "--ask: Bash is not among the agent's tools (all but Bash)",
-        ),
         (OLD_TOOLSET | {"default_config": ASKS}, ("all",), (), OLD_TOOLSET | {"default_config": ASKS}),
         (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("all",), OLD_TOOLSET | {"default_config": ASKS}),
         (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("Bash",), OLD_TOOLSET | {"configs": [BASH_ALLOWED | ASKS]}),
@@ -331,28 +320,6 @@ def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: 
     assert (ran.code, ran.json["version"]) == (0, 4)
 
 
-@pytest.mark.parametrize("loss", ["reset", "cut"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_agent_update_shows_another_change_after_a_loss(qoder: Qoder, service: Things, loss: str, when: str) -> None:
-    def other() -> None:
-        service.change("/agents/agent_1", {"system": "Be funny."})
-
-    if when == "before":
-        service.meanwhile = [other]
-        lost = LOSSES[loss](httpx.Response(200, json=WRITER))
-        service.instead["POST /agents/agent_1"] = [lost]
-    else:
-        service.late, service.after = [other], [LOSSES[loss]]
-    ran = qoder(*UPDATE, "--tools", "Bash", "--json")
-    assert (ran.code, ran.error["type"]) == (6, "rejected")
-    ours = {"before": "our change was not seen, and not sent again", "after": "our change is there, too"}[when]
-    assert ran.error["message"] == f"someone else changed agent_1 in the meantime; {ours}"
-    assert '  ~ system: "' in ran.err
-    assert '-> "Be funny."' in ran.err
-    assert helper(service)["system"] == "Be funny."
-    assert len(service.sent) == 1
-
-
 def test_agent_update_does_not_mind_defaults_of_the_server(qoder: Qoder, service: Things) -> None:
     def fill_in(raw: dict[str, Any]) -> None:
         for tool in raw["tools"]:
@@ -390,42 +357,6 @@ def test_agent_update_tells_a_conflict_of_another_kind_as_it_is(qoder: Qoder, se
     ran = qoder(*UPDATE, "--name", "writer", "--json")
     assert ran.code == 6
     assert "The name is taken." in ran.error["message"]
-
-
-_NAMES = st.sampled_from(["Bash", "Read", "Write"])
-_POLICIES = st.sampled_from(["always_ask", "always_allow", "always_deny"]).map(lambda kind: {"type": kind})
-_CONFIGS = st.fixed_dictionaries({"name": _NAMES}, optional={"enabled": st.booleans(), "permission_policy": _POLICIES})
-_TOOLSETS = st.fixed_dictionaries(
-    {"type": st.just(TOOLSET["type"])},
-    optional={
-        "enabled_tools": st.none() | st.lists(_NAMES, unique=True),
-        "disallowed_tools": st.none() | st.lists(_NAMES, unique=True),
-        "configs": st.none() | st.lists(_CONFIGS, max_size=3, unique_by=lambda each: each["name"]),
-        "default_config": st.none() | st.fixed_dictionaries({}, optional={"permission_policy": _POLICIES}),
-    },
-)
-_TOOLS = st.none() | st.lists(_TOOLSETS, max_size=1).flatmap(lambda sets: st.permutations([*sets, DOCS_TOOLS]))
-_TYPED = st.sampled_from([(), ("all",), ("none",), ("Bash",), ("Read", "Bash")])
-
-
-@examples(Fraction(2, 3))
-@given(_TOOLS, _TYPED, _TYPED)
-def test_agent_tools_keep_those_of_others(tools: Any, names: tuple[str, ...], asks: tuple[str, ...]) -> None:
-    before = json.dumps(tools)
-    try:
-        changed = agents.with_tools(tools, names, asks)
-    except UsageError:
-        assert asks not in ((), ("none",))
-        return
-    assert json.dumps(tools) == before
-    assert [each for each in changed if each["type"] == "mcp_toolset"] == ([DOCS_TOOLS] if tools else [])
-    sets = [each for each in changed if each["type"] == TOOLSET["type"]]
-    assert len(sets) <= 1
-    if names and names[0] not in ("all", "none"):
-        assert sets[0]["enabled_tools"] == list(names)
-    if names == ("none",):
-        assert sets == []
-    assert agents.with_tools(changed, names, asks) == changed
 
 
 @pytest.mark.parametrize("before", [None, "?"])

@@ -252,24 +252,6 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
 
 
 @pytest.mark.parametrize(
-    ("asked", "fields", "words"),
-    [
-        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer"),
-        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer --version 1"),
-        ("/agents/agent_writer", {"version": 2}, "agent get agent_writer --version 1"),
-        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent update agent_writer --description Other."),
-        ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill get release-notes --version 1"),
-        ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill download release-notes --version 1"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_noun_commands_take_no_other_thing(qoder: Qoder, service: Things, asked: str, fields: Any, words: str) -> None:
-    service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
-    ran = qoder(*words.split())
-    assert (ran.code, ran.out, service.writes) == (7, "", []), ran.err
-
-
-@pytest.mark.parametrize(
     "answer", [refusal(413, "x", "Large."), httpx.Response(413, html="<h1>")], ids=["API", "proxy"]
 )
 def test_agent_create_says_to_send_less_at_a_413(qoder: Qoder, service: Things, answer: httpx.Response) -> None:

@@ -133,17 +133,17 @@ def test_vault_put_env_replaces_not_what_is_only_called_so(qoder: Qoder, service
     variable(service, "BAR", "vcred_bar")["display_name"] = "FOO"
     if ours:
         variable(service, "FOO")["display_name"] = ours
-    ran = put(qoder, "FOO", "--variable")
+    ran = put(qoder, "FOO", "--variable", *([] if ours else ["--yes"]))
     assert ran.code == 0
     assert service.writes == [f"POST {OLD}" if ours else f"POST {LIST}"]
-    assert ours or "FOO (vcred_bar) is only called so: it is for BAR\n" in ran.err
+    assert ours or "FOO (vcred_bar) is for BAR, and stays so; another FOO is created for FOO\n" in ran.err
 
 
 def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
     del variable(service)["auth"]["secret_name"]
     ran = put(qoder, "GITHUB_TOKEN", "--variable")
     assert (ran.code, service.writes) == (2, [])
-    assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
+    assert "GITHUB_TOKEN (vcred_old) is for nothing that it shows, and stays so" in ran.err
     ran = put(qoder, "vcred_old", "--variable", "--allow-host", "example.com", "--yes")
     assert (ran.code, "updating credential vcred_old, for nothing that it shows, in" in ran.err) == (0, True)
 
@@ -284,7 +284,7 @@ def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, servic
     variable(service)
     qoder.stdin = TOKEN
     ran = put(qoder, "GITHUB_TOKEN", "--mcp", "https://mcp.example.com")
-    assert (ran.code, "is of the type environment_variable, not static_bearer" in ran.err) == (2, True)
+    assert (ran.code, "GITHUB_TOKEN (vcred_old) is for GITHUB_TOKEN, and stays so" in ran.err) == (2, True)
     ran = put(qoder, "vcred_old", "--mcp", "https://mcp.example.com")
     assert (ran.code, "vcred_old is of the type environment_variable, not" in ran.err) == (2, True)
     variable(service, id="vcred_other")["display_name"] = "theirs"
