@@ -118,21 +118,14 @@ def _unknown(cls: type[Fields], path: Path) -> str:
                 if inner.unknown == "refused" and name in fields_of(inner):
                     return f"unknown field; did you mean {parent}.{name}?"
     near = get_close_matches(name.lower(), [name for name, field in fields.items() if not field.is_servers], n=1)
-    if near:
-        return f"unknown field; did you mean {near[0]}?"
-    return "unknown field"
+    return f"unknown field; did you mean {near[0]}?" if near else "unknown field"
 
 
 # Where a token may stand: an agent reads it, or a shell runs it. So may it in what is named as a secret.
-_FOR_TOKENS: tuple[str, ...] = (
-    "content",
-    "environment_variables",
-    "headers",
-    "initial_events",
-    "instructions",
-    "message",
+_FOR_TOKENS = (
+    *("content", "environment_variables", "headers", "initial_events", "instructions", "message"),
+    *("setup_script", "system", "text"),
 )
-_FOR_TOKENS += ("setup_script", "system", "text")
 _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
 
 
@@ -181,7 +174,7 @@ def problems_of_hidden(node: Node, *, ignored: Collection[str] = ()) -> Iterator
     What is `ignored` is not sent.
     """
     for path in hidden_in(node):
-        if path[:1] and path[0] in ignored:
+        if path and path[0] in ignored:
             continue
         there = node
         for step in path:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, get_args
 
+from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import with_version
@@ -77,8 +78,14 @@ def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields in normal form without secrets of resources: no server echoes them."""
     shown = dict(fields)
     if isinstance(resources := fields.get("resources"), list):
-        shown["resources"] = [_without(resource, WRITE_ONLY) for resource in resources]
+        shown["resources"] = [_without_tokens(resource) for resource in resources]
     return shown
+
+
+def _without_tokens(resource: Any) -> Any:
+    if isinstance(resource, dict):
+        return {key: item for key, item in resource.items() if key not in WRITE_ONLY}
+    return resource
 
 
 def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,12 +175,6 @@ def _sendable(value: Any) -> Any:
         return [_sendable(item) for item in value]
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
-    return value
-
-
-def _without(value: Any, names: tuple[str, ...]) -> Any:
-    if isinstance(value, dict):
-        return {key: item for key, item in value.items() if key not in names}
     return value
 
 
@@ -302,16 +303,12 @@ def _drops_variables(lists: Lists, step: Step) -> bool:
     An older one has its own key in the metadata (api.md#deployments); of any, a mark may say that they were sent.
     """
     rows = [step.current] if step.current is not None else lists.rows(step.noun)
-    silent = [row for row in rows if RESERVED in mapping(row.get("metadata")) or _had_variables(row)]
+    had = [row for row in rows if recorded(row).get(VARIABLES, NOTHING) != NOTHING]
+    silent = [row for row in rows if RESERVED in mapping(row.get("metadata"))] or had
     if not silent or any(VARIABLES in row for row in rows):
         return False
     whole = lists.once(("whole", silent[0]["id"]), lambda: lists.read(step.noun, str(silent[0]["id"])))
     return VARIABLES not in whole
-
-
-def _had_variables(raw: Raw) -> bool:
-    """Return whether an apply has sent variables of a deployment, as its mark says."""
-    return recorded(raw).get(VARIABLES, NOTHING) != NOTHING
 
 
 def _sendable_body(step: Step, body: Raw) -> Raw:
@@ -362,10 +359,15 @@ def _remarks(lists: Lists, step: Step, declared: Declaration, others: Sequence[D
     if not step.is_open:
         return
     if schedule := mapping(step.body.get("schedule")):
-        fires = next_fires(schedule, now=lists.app.client.server_now())[:_FIRES]
-        when = "once it is unpaused" if paused else "from now on"
-        yield f"fires {when}: {words_of(schedule)}; next {', '.join(fires) or 'never'}"
+        yield fires_in_words(lists.app, schedule, is_paused=bool(paused))
     yield from _without_credentials(declared, others)
+
+
+def fires_in_words(app: App, schedule: Raw, *, is_paused: bool) -> str:
+    """Return what a new schedule comes to, with its next fires."""
+    fires = next_fires(schedule, now=app.client.server_now())[:_FIRES]
+    when = "once it is unpaused" if is_paused else "from now on"
+    return f"fires {when}: {words_of(schedule)}; next {', '.join(fires) or 'never'}"
 
 
 def _without_credentials(declared: Declaration, others: Sequence[Declaration]) -> Iterator[str]:
@@ -387,7 +389,10 @@ def _export(export: Exporting, fields: Raw) -> Raw:
     short = _short_forms(fields)
     for name, value in short.items():
         export.comments[name] = [*_comments(name, value, deployment)]
-    short[VARIABLES] = _exported_variables(export, short.get(VARIABLES))
+    if isinstance(variables := short.get(VARIABLES), dict):
+        short[VARIABLES] = {name: export.variable(name, value) for name, value in variables.items()}
+    elif variables:
+        short[VARIABLES] = export.variable(VARIABLES.upper(), variables)
     if isinstance(resources := short.get("resources"), list):
         short["resources"] = [_short_resource(resource) for resource in resources]
         if any(mapping(resource).get("type") == "file" for resource in resources):
@@ -399,12 +404,6 @@ def _export(export: Exporting, fields: Raw) -> Raw:
         export.note(f"was paused by an error ({deployment.paused_because}); its file does not say so")
     order = ("name", "description", "agent", "environment", VARIABLES, "schedule", "paused", "initial_events")
     return {**{name: short[name] for name in order if name in short}, **short}
-
-
-def _exported_variables(export: Exporting, variables: Any) -> Any:
-    if isinstance(variables, dict):
-        return {name: export.variable(name, value) for name, value in variables.items()}
-    return export.variable(VARIABLES.upper(), variables) if variables else variables
 
 
 def _short_resource(resource: Any) -> Any:

@@ -43,7 +43,6 @@ _IGNORED = ("__MACOSX", "__pycache__")  # and all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _NUMBER = re.compile("[0-9]{1,18}")
-_DRIVE = re.compile("[A-Za-z]:")
 # What zipfile raises for what is no zip, is broken, or made in an unknown way.
 _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 
@@ -140,11 +139,9 @@ def _checked(members: Iterator[tuple[str, bytes]]) -> Files:
 
 
 def _check(name: str) -> None:
-    parts = name.split("/")
-    if {"", ".", ".."} & set(parts) or "\\" in name or _DRIVE.match(name) or len(name) > _LONGEST:
-        raise Unfit(f"has {name[:80]!r}, which leads out of it or is not a path")
-    if not name.isprintable():
-        raise Unfit(f"has {name[:80]!r}, which contains control characters")
+    parts = [part.lstrip(".") for part in name.split("/")]  # what is hidden is left out later
+    if list(map(safe_name, parts)) != parts or len(name) > _LONGEST:
+        raise Unfit(f"has {name[:80]!r}, which not every system takes as a path below it")
 
 
 def is_ignored(name: str) -> bool:
@@ -158,12 +155,6 @@ def rooted(files: Files) -> Files:
     if MAIN in files or len(tops) != 1 or f"{min(tops)}/{MAIN}" not in files:
         return files
     return {name.partition("/")[2]: content for name, content in files.items()}
-
-
-def _check_names(files: Files) -> None:
-    """Raise Unfit for a name that not every system takes."""
-    if odd := [part for path in files for part in path.split("/") if safe_name(part) != part]:
-        raise Unfit(f"has {odd[0]!r}, which not every system takes as a name")
 
 
 def zipped(files: Files) -> bytes:
@@ -220,10 +211,7 @@ def is_ours(raw: Raw) -> bool:
 
 def newest(raw: Raw) -> str | None:
     """Return a skill's newest version, as it is in paths, or None."""
-    number = raw.get("latest_version")
-    if number in (None, ""):
-        return None
-    return str(number)
+    return str(raw.get("latest_version") or "") or None
 
 
 def name_of(app: App, skill: Raw) -> str | None:
@@ -237,28 +225,21 @@ def name_of(app: App, skill: Raw) -> str | None:
     return name
 
 
-def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
-    """Return a version's zip, which is not JSON (api.md#skills). Raises ApiError."""
+def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
+    """Return the files of a version, whose zip is not JSON (api.md#skills). Raises Unfit, ApiError."""
     client = app.client
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
     def ask() -> bytes:
         return client.accept(client.send(client.prepare("GET", path, headers={"accept": "*/*"}))).content
 
-    if retry:
-        return client.patiently(ask)
-    return ask()
-
-
-def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
-    """Return the files of a version. Raises Unfit, ApiError."""
-    return rooted(unzipped(content_of(app, id, version, retry=retry), UNPACKED))
+    content = client.patiently(ask) if retry else ask()
+    return rooted(unzipped(content, UNPACKED))
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
     """Return whether its newest version has these files, as far as it can be compared."""
-    version = newest(skill)
-    if version is None:
+    if (version := newest(skill)) is None:
         return False
     try:
         return files_of(app, str(skill["id"]), version) == files
@@ -319,19 +300,16 @@ def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -
 
 def number_of(version: Any) -> int:
     """Return a version's number; 0 if it has none."""
-    if _NUMBER.fullmatch(str(version)):
-        return int(version)
-    return 0
+    return int(version) if _NUMBER.fullmatch(str(version)) else 0
 
 
-def unpack(content: bytes, name: str, folder: Path) -> Path:
-    """Unpack a zip into a new folder within one, whole or not at all; return its path.
+def unpack(app: App, id: str, version: str, name: str, folder: Path) -> Path:
+    """Unpack a version into a new folder within one, whole or not at all; return its path.
 
-    Raises NoResponse if it is unsafe to unpack, UsageError if it cannot be written.
+    Raises NoResponse if it is unsafe to unpack, UsageError if it cannot be written, ApiError.
     """
     try:
-        files = rooted(unzipped(content, UNPACKED))
-        _check_names(files)
+        files = files_of(app, id, version)
     except Unfit as error:
         raise NoResponse(f"the response {error}") from None
 
@@ -359,11 +337,10 @@ def _read_folder(path: str) -> Content:
 
 
 def _name_of(lists: Lists, row: Raw) -> str | None:
-    """Return the name of a listed skill; of one that the list does not name, its newest version is asked, once."""
-    if name := text(row.get("name")) or name_in_mark(_SKILL, row):
-        return name
-    asked: str | None = lists.once(("name", row["id"]), lambda: name_of(lists.app, row))
-    return asked
+    # Of one that the list does not name, the newest version is asked, once.
+    known = text(row.get("name")) or name_in_mark(_SKILL, row)
+    name: str | None = known or lists.once(("name", row["id"]), lambda: name_of(lists.app, row))
+    return name
 
 
 def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:
@@ -404,7 +381,6 @@ def _export(export: Exporting, fields: Raw) -> Raw:
         raise Unexportable("has no version")
     try:
         files = files_of(export.lists.app, str(export.raw["id"]), version)
-        _check_names(files)
         name_in(files, "it")
     except Unfit as error:
         raise Unexportable(str(error)) from None
@@ -415,16 +391,13 @@ def _export(export: Exporting, fields: Raw) -> Raw:
     return {}
 
 
-def _settable(raw: Raw) -> Raw:
-    return {**_PLAIN.settable(raw), "latest_version": newest(raw)}  # which says whether somebody added one
-
-
 _PLAIN = form_with(("display_title", "metadata"))
 HOW = How(
     read=_read_folder,
     name=_name_of,
     ours=is_ours,
-    form=_PLAIN._replace(settable=_settable),
+    # The newest version says whether somebody added one.
+    form=_PLAIN._replace(settable=lambda raw: {**_PLAIN.settable(raw), "latest_version": newest(raw)}),
     plan=_plan,
     differs=_differs,
     export=_export,
