@@ -272,10 +272,9 @@ def _reference(refers: Refers, holder: Any, key: Any, at: Path) -> Reference | N
     stands_in: Any = f"{noun.prefix}{STAND_IN}"
     if refers.pins:
         stands_in = {"type": refers.pins, refers.key: stands_in}
-    if word.startswith(("./", "../")):
-        holder[key] = stands_in
-        return Reference(at, noun, "", word, version, refers.pins, refers.key)
     holder[key] = stands_in  # in place of what is wrong, too: it is reported once
+    if word.startswith(("./", "../")):
+        return Reference(at, noun, "", word, version, refers.pins, refers.key)
     if not id_or_name(word, noun.prefix, noun.called, ""):
         return Reference(at, noun, word, "", version, refers.pins, refers.key)
     holder[key] = value
@@ -354,17 +353,13 @@ def _unset_in(node: Node) -> Iterator[str]:
         yield from _unset_in(child)
 
 
-def _is_from_outside(text: str) -> bool:
-    """Return whether a text is made of variables, none of which has a default that the file shows."""
-    variables = [match for match in DOLLAR.finditer(text) if match[1]]
-    return bool(variables) and not any(variable[2] for variable in variables)
-
-
 def plain_secrets(written: Node, at: Path = ()) -> Iterator[Problem]:
     """Yield the secrets that a file has in plain text, by their places; none is shown."""
     for step, child in written.items():
         path, content = (*at, step), child.content
-        if step in _SECRETS and isinstance(content, str) and content and not _is_from_outside(content):
+        variables = [match for match in DOLLAR.finditer(str(content)) if match[1]]
+        is_from_outside = bool(variables) and not any(variable[2] for variable in variables)  # no default is shown
+        if step in _SECRETS and isinstance(content, str) and content and not is_from_outside:
             what = "is a secret in plain text; write ${NAME}, and set that variable"
             yield Problem(what, line=child.line, path=path)
         yield from plain_secrets(child, path)

@@ -27,8 +27,6 @@ class ServerLists:
         self._kept: dict[Any, Any] = {}
         self.pages = cache(self._pages)
         self.rows = cache(self._rows)
-        self._ids = cache(self._by_id)
-        self._names = cache(self._by_name)
 
     def once(self, key: Any, ask: Callable[[], Any]) -> Any:
         """Return what `ask` returned when it was first asked under this key."""
@@ -62,14 +60,13 @@ class ServerLists:
 
     def of_id(self, noun: Noun, id: str) -> Raw | None:
         """Return what is listed under an id."""
-        return self._ids(noun).get(id)
-
-    def _by_id(self, noun: Noun) -> dict[str, Raw]:
-        return {str(row["id"]): row for row in self.rows(noun)}
+        rows: dict[str, Raw] = self.once(("ids", noun), lambda: {str(row["id"]): row for row in self.rows(noun)})
+        return rows.get(id)
 
     def named(self, noun: Noun, name: str) -> list[Raw]:
         """Return what of ours is listed under a name. Raises ApiError."""
-        return self._names(noun).get(name, [])
+        rows: dict[str | None, list[Raw]] = self.once(("names", noun), lambda: self._by_name(noun))
+        return rows.get(name, [])
 
     def _by_name(self, noun: Noun) -> dict[str | None, list[Raw]]:
         names: dict[str | None, list[Raw]] = {}
@@ -96,9 +93,8 @@ class ServerLists:
 
     def read(self, noun: Noun, id: str) -> Raw:
         """Return a thing by its id, as it is now. Raises ApiError, with where it was looked for."""
-        target = target_of(noun, id)
         try:
-            return read(self.app.client, target, fresh=True)
+            return read(self.app.client, target_of(noun, id), fresh=True)
         except NotFound as error:
             hint = f"correct the id, or remove it {self.app.settings.asked}"
             raise error.with_(hint=hint, next=self.app.looking(*noun.words.split(), "list")) from None
