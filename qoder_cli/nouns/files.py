@@ -4,10 +4,10 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, UsageError
@@ -65,9 +65,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Write[Resource]:
+def upload(app: App, name: str, content: bytes, fields: Raw | None = None) -> Write[Resource]:
     """Return the write that uploads a file, with some fields."""
-    return creating(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])
+    return creating(app, NOUNS["file"], fields or {}, files=[("file", name, content)])
 
 
 def prepare_folder(folder: str = ".", typed_as: str = "--output-dir") -> Path:

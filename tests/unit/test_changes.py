@@ -428,14 +428,11 @@ def test_change_repeats_no_token_in_the_wrong_place() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("TOKEN=e\nPLAIN=see", "TOKEN=[hidden]\nPLAIN=see"),
-        ("PLAIN=see;TOKEN=e", "PLAIN=see\nTOKEN=[hidden]"),
-        ("PLAIN=see; OTHER=e", "PLAIN=see; OTHER=e"),
-        ("no pairs, e", HIDDEN),
+        ("TOKEN=e\nPLAIN=see", HIDDEN),
         (None, None),
     ],
 )
-def test_secrets_hide_only_those_variables_of_a_server(text: str | None, shown: str | None) -> None:
+def test_secrets_hide_variables_of_a_server(text: str | None, shown: str | None) -> None:
     fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
     assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}
     assert Secrets().out_of(fields) == fields
