@@ -1,5 +1,6 @@
 """The commands that every noun has, made from its row of the table."""
 
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from textwrap import fill
@@ -96,20 +97,18 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
     if noun.naming.arguments:
         return options.ARGUMENTS[noun.naming.arguments][several]
-    metavar = noun.words.split()[-1].upper()
+    metavar, about = noun.words.split()[-1].upper(), f"Id ({noun.prefix}…) or exact name."
     if several:
-        names = " or exact names" if noun.naming.has_name else ""
-        return argument(f"{metavar}...", f"Ids ({noun.prefix}…){names}; - reads stdin.", values.things(noun.words))
-    name = " or exact name" if noun.naming.has_name else ""
-    return argument(metavar, f"Id ({noun.prefix}…){name}.", values.things(noun.words))
+        metavar, about = f"{metavar}...", f"Ids ({noun.prefix}…) or exact names; - reads stdin."
+    if not noun.naming.has_name:
+        about = re.sub(" or exact names?", "", about)
+    return argument(metavar, about, values.things(noun.words))
 
 
 def parent_argument(noun: Noun) -> list[Parameter]:
     """Return the argument for the parent of a noun's things, if it has one."""
     parent = parent_of(noun)
-    if parent:
-        return [("parent", str, one_argument(parent))]
-    return []
+    return [("parent", str, one_argument(parent))] if parent else []
 
 
 def parents_typed(app: App, noun: Noun, given: Raw) -> tuple[str, ...]:
@@ -119,8 +118,7 @@ def parents_typed(app: App, noun: Noun, given: Raw) -> tuple[str, ...]:
         Names.among(noun, [given["thing"]])
     if parent is None:
         return ()
-    word = given.pop("parent")
-    return (one_found(app, parent, word),)
+    return (one_found(app, parent, given.pop("parent")),)
 
 
 def one_found(app: App, noun: Noun, word: str) -> str:
@@ -158,11 +156,10 @@ def list_command(noun: Noun) -> Callable[..., Any]:
 def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
     kind: Any = enum("Status", {status.upper(): status for status in noun.listing.statuses})
-    listed = cast(Any, list)
     help = f"Only {', '.join(noun.listing.statuses)}."
     if is_one:
         return "status", kind | None, option("--status", "STATUS", help)
-    return "status", listed[kind] | None, several("--status", "STATUS", help)
+    return "status", cast(Any, list)[kind] | None, several("--status", "STATUS", help)
 
 
 def _doc(first: str, about: str, *examples: str) -> str:
@@ -258,8 +255,7 @@ def get_command(noun: Noun) -> Callable[..., Any]:
 
     def get(ctx: typer.Context, **given: Any) -> None:
         parents = parents_typed(ctx.obj, noun, given)
-        raw = read_one(ctx.obj, noun, given["thing"], *parents, version=given.get("version"))
-        show(ctx.obj, noun, raw)
+        show(ctx.obj, noun, read_one(ctx.obj, noun, given["thing"], *parents, version=given.get("version")))
 
     return declared(get, doc, parameters)
 
@@ -351,7 +347,7 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
     end = "" if verb == "delete" else " Exits 0 if already archived."
-    about = fill(f"{_about(noun, verb)} Asks first; scripts need --yes.{end}", 76)
+    about = fill(f"{getattr(noun.help, BY_VERB[verb].participle)} Asks first; scripts need --yes.{end}", 76)
     doc = _doc(
         f"{verb.capitalize()} {noun.plural}. {_FOREVER}", about, _example(noun, verb, noun.naming.sample, "--yes")
     )
@@ -362,12 +358,9 @@ def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     return declared(lambda ctx, **given: _change(ctx.obj, noun, verb, given), doc, parameters)
 
 
-def _about(noun: Noun, verb: str) -> str:
-    return {"archive": noun.help.archived, "delete": noun.help.deleted}[verb]
-
-
 def _change(app: App, noun: Noun, verb: str, given: Raw) -> None:
-    change, about = BY_VERB[verb], _about(noun, verb)
+    change = BY_VERB[verb]
+    about: str = getattr(noun.help, change.participle)
     words, version = given["things"], given.get("version")
     need_a_yes(app, change, given["yes"])
     # All names are looked up first: a wrong one changes nothing.
@@ -386,14 +379,13 @@ def _change(app: App, noun: Noun, verb: str, given: Raw) -> None:
             what = f"version {version} of {targets[0][0]}?"
         return " ".join(filter(None, (what, noun.help.warned(raw).rstrip(), _FOREVER)))
 
-    archive = why = ""
+    reasons = []
     if verb == "delete" and noun.help.archived and version is None:
-        archive = "archive it instead"
+        reasons.append("archive it instead")
     if about.startswith("The API refuses "):  # what else is said about it would be true if it had been done
-        why = about[:1].lower() + about[1:].rstrip(".")
-    refused = "; ".join(filter(None, (archive, why)))
+        reasons.append(about[:1].lower() + about[1:].rstrip("."))
     many, yes = is_list(words), given["yes"]
-    change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused=refused)
+    change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused="; ".join(reasons))
 
 
 def need_a_yes(app: App, change: Change, yes: bool) -> None:
