@@ -111,14 +111,6 @@ def test_deploy_pause_exits_6_at_a_409_that_nothing_explains(qoder: Qoder, world
     assert (ran.code, ran.error["message"]) == (6, "HTTP 409 from api.qoder.com: Refused by a fault of the sandbox.")
 
 
-@pytest.mark.parametrize(("fault", "slept"), [("429=3*2", 6), ("refused*2", 1.5)])
-def test_deploy_pause_sends_again_what_did_nothing(qoder: Qoder, world: World, fault: str, slept: float) -> None:
-    goes_wrong(qoder, world, f"pause:{fault}")
-    assert change(qoder, "pause", "dep_demo").code == 0
-    assert len({seen.key for seen in world.requests}) == 1
-    assert sum(qoder.clock.slept) == slept
-
-
 @EACH
 @pytest.mark.parametrize("fault", ["drop-before", "503"])
 @pytest.mark.few(2)
