@@ -196,23 +196,6 @@ def test_agent_create_reads_singly_so_many_as_a_list_is_silent_about(
 
 
 @ANY
-@pytest.mark.parametrize(
-    ("words", "asks"),
-    [
-        (POET, {"limit": "100", "created_at[gte]": "2027-01-15T07:59:00Z"}),
-        (("memory", "write", "project", "new.md", "-m", "x"), {"limit": "100", "path_prefix": "new.md"}),
-        (("vault", "create", "--name", "new"), {"limit": "100"}),
-    ],
-)
-def test_create_looks_for_what_was_lost_among_what_is_new(
-    qoder: Qoder, service: Things, words: tuple[str, ...], asks: dict[str, str]
-) -> None:
-    service.loses("reset")
-    assert qoder(*words).code == 0
-    assert dict(service.requests[-1].url.params) == asks
-
-
-@ANY
 def test_agent_create_finds_its_own_first_in_a_list_without_metadata(qoder: Qoder, service: Things) -> None:
     others = [
         {**LONG_AGO, "created_at": None, "id": f"agent_{n}", "name": "writer", "metadata": None} for n in range(25)

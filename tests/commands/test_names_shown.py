@@ -76,22 +76,6 @@ def test_every_command_that_shows_a_run_names_its_deployment_and_asks_for_nothin
     assert run["derived"] == [*unseen.get("derived", []), "deployment_name"]
 
 
-@pytest.mark.parametrize("words", [["run", "get", "drun_1"], ["deploy", "run", "dep_1"]])
-def test_a_record_of_a_run_has_the_name_in_a_line_of_its_own_in_a_pipe_and_before_the_id_on_a_terminal(
-    qoder: Qoder, words: list[str]
-) -> None:
-    see(qoder, deployment(1, "nightly report"))
-    qoder.wire.may(*RUN, DONE).may(*SESSION, {})
-    if words[0] == "deploy":
-        qoder.wire.on(*TRIGGER, {**DONE, "id": "drun_2"}, DONE)
-    piped = qoder(*words).out.splitlines()
-    assert (piped[1], piped[-1]) == ("deployment\tdep_1", "deployment_name\tnightly report")
-    qoder.terminal = True
-    shown = qoder(*words).out
-    assert "\ndeployment  nightly report (dep_1)\n" in shown
-    assert shown.count("nightly report") == 1
-
-
 def test_run_list_and_session_list_have_the_name_in_a_column(qoder: Qoder, world: World) -> None:
     started = world.start("dep_scheduled")
     assert started.session

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.client import veiled
-from qoder_cli.http.redact import SentSecrets, by_shape
+from qoder_cli.http.redact import SentSecrets
 from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
@@ -154,20 +154,6 @@ def test_deploy_get_and_run_wait_redact_by_shape_what_a_server_says(qoder: Qoder
     for line, code in (("deploy get dep_1", 6), ("deploy get dep_1 --json", 6), ("run wait drun_1 -q", 1)):
         ran = qoder(*line.split())
         assert (ran.code, "No: " in ran.err, "hunter2" in ran.err) == (code, True, False)
-
-
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        (
-            'No: {"headers":{"x":["hunter2"]},"name":"weekly","n":1.50} of [1], which is taken',
-            'No: {"headers":"[redacted]","name":"weekly","n":1.5} of [1], which is taken',
-        ),
-        *((text, text) for text in ("The name weekly is taken.", 'see {"name":"weekly"} [1]', "cron: 0 9 * * 1-5")),
-    ],
-)
-def test_redaction_by_shape_hides_only_secrets(said: str, shown: str) -> None:
-    assert by_shape(said) == shown
 
 
 # Typed in the wrong place.
