@@ -216,10 +216,12 @@ def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: boo
     return current
 
 
-def note_owner(app: App, step: Step) -> None:
-    """Say that a thing which a step changes is declared by the files of a stack."""
+def note_changes(app: App, step: Step) -> None:
+    """Say what a step changes, and that the files of a stack declare the thing."""
     from qoder_cli.nouns.edits.owner import owner_of
 
+    if not app.progress.is_quiet:  # stdout has the thing
+        app.err.print("".join(f"  {line}\n" for line in step.lines()))
     if step.current is not None and (stack := owner_of(step.noun, step.current)):
         app.progress.note(f"{step.label} belongs to the stack {stack}, whose next apply may undo this")
 
@@ -242,11 +244,9 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
         app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
         return {}
-    note_owner(app, step)
     if not dry_run:
         app.progress.note(f"updating {step.target.called}{app.client.settings.whereabouts}")
-    if not app.progress.is_quiet:  # stdout has the thing
-        app.err.print("".join(f"  {line}\n" for line in step.lines()))
+    note_changes(app, step)
     if dry_run:
         show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return {}

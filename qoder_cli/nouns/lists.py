@@ -16,8 +16,6 @@ from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import has_id, path_of
 from qoder_cli.nouns.taken import holders
 
-_AT_A_TIME = 8  # things that are asked for their names
-
 
 class ServerLists:
     """The lists of a server, read when they are needed. What is not in one may be created, or is pruned."""
@@ -73,7 +71,7 @@ class ServerLists:
         ours = list(filter(how_of(noun).ours, self.rows(noun)))
         called: Iterator[str | None] = map(name_of, ours)
         if how_of(noun).name is not None:  # which may ask each
-            called = in_order(partial(self.name_of, noun), ours, at_a_time=_AT_A_TIME)
+            called = in_order(partial(self.name_of, noun), ours)
         for row, name in zip(ours, called, strict=True):
             names.setdefault(name, []).append(row)
         return names

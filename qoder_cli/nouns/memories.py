@@ -30,7 +30,6 @@ LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
 ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
-_AT_A_TIME = 8  # memories to read
 _SHOWN = 2000  # characters of what somebody else wrote
 
 
@@ -214,7 +213,7 @@ def export_entries(export: Exporting, fields: Raw) -> Raw:
     def read_one(path: str) -> Raw:
         return whole(export.lists.app, ENTRY, str(export.raw["id"]), str(rows[path]["id"]))
 
-    for path, memory in zip(wanted, in_order(read_one, wanted, at_a_time=_AT_A_TIME), strict=True):
+    for path, memory in zip(wanted, in_order(read_one, wanted), strict=True):
         content = memory.get("content")
         if isinstance(content, str) and content.strip():
             mark = "\ufeff" if content.startswith("\ufeff") else ""  # the first one is not read

@@ -16,7 +16,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, UsageErr
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Raw, Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
-from qoder_cli.base.pool import in_order, throw
+from qoder_cli.base.pool import throw
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
@@ -27,7 +27,7 @@ from qoder_cli.nouns.edits.owner import CONTENT, content_digest, name_in_mark
 from qoder_cli.nouns.edits.step import Origin, Send, Step
 from qoder_cli.nouns.files import safe_name, save
 from qoder_cli.nouns.how import Content, Exporting, How, Lists, Unexportable
-from qoder_cli.nouns.named import alive
+from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.table import NOUNS, path_of
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
@@ -38,7 +38,6 @@ MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
 _MOST = 10_000  # files
 _LONGEST = 1024  # characters of a path
-_AT_A_TIME = 8  # skills to read, if lists lack names
 _IGNORED = ("__MACOSX", "__pycache__")  # and all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -191,12 +190,7 @@ def name_in(files: Files, path: str) -> str:
 
 def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one, as its newest version says. Raises UsageError for several."""
-    ours = list(filter(is_ours, alive(app.client, _SKILL, whole=True)))
-    named = [skill for skill in ours if skill.get("name") == name]
-    if not named:
-        silent = [skill for skill in ours if not text(skill.get("name"))]
-        names = in_order(partial(name_of, app), silent, at_a_time=_AT_A_TIME)
-        named = [skill for skill, its in zip(silent, names, strict=True) if its == name]
+    named = ServerLists(app).named(_SKILL, name)
     if len(named) > 1:
         ids = ", ".join(str(skill["id"]) for skill in named)
         raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {ids}")

@@ -36,7 +36,6 @@ from qoder_cli.deployments.typed import (
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.deployments import fires_in_words, settable
 from qoder_cli.nouns.shown import show
-from qoder_cli.output.screen import inert
 from qoder_cli.sessions.answers import message
 
 if TYPE_CHECKING:
@@ -169,12 +168,12 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
     elif not dry_run:
         app.progress.note(f"{doing} {step.label}{app.client.settings.whereabouts}")
     if step.is_open:
-        editing.note_owner(app, step)
-    if not app.progress.is_quiet and step.is_open:
-        _show_changes(app, step)
-    schedule = step.body.get("schedule")
-    if step.is_open and schedule and not next_fires(schedule, now=app.client.server_now()):
-        app.progress.warn(f"{step.label}: this schedule never fires (no such date)")
+        editing.note_changes(app, step)
+    if step.is_open and (schedule := mapping(step.body.get("schedule"))):
+        is_paused = step.current is not None and Deployment(step.current).state == "paused"
+        app.progress.note(fires_in_words(app, schedule, is_paused=is_paused))
+        if not next_fires(schedule, now=app.client.server_now()):
+            app.progress.warn(f"{step.label}: this schedule never fires (no such date)")
     if dry_run:
         planned = without_writing(step)
         if planned.found or app.output.format != "id":  # what is not there has no id to print
@@ -182,15 +181,3 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
             app.output.record(planned.row(), data=planned.as_json(), id=id)
         return
     editing.write(app, step)
-
-
-def _show_changes(app: App, step: "Step") -> None:
-    """Show the changes on stderr, and when a new schedule fires."""
-    id = str(step.current["id"]) if step.current else "new"
-    app.err.print(f"{app.err.styled(inert(step.name), 'bold')} ({inert(id)})\n")
-    for line in step.lines():
-        style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
-        app.err.print(f"  {app.err.styled(line, style)}\n")
-    if schedule := mapping(step.body.get("schedule")):
-        is_paused = step.current is not None and Deployment(step.current).state == "paused"
-        app.err.print(f"  {inert(fires_in_words(app, schedule, is_paused=is_paused))}\n")
