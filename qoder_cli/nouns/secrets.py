@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
+from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.files.filling import is_unset
@@ -115,15 +116,13 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     # What an update does not know is left out (api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
-    label = f"{id}, {_for(credential)},"
-    if name != id:
-        label = f"{name_of(credential) or name} ({id}), {_for(credential)},"
-    app.progress.note(f"updating credential {label} in {vault}{where}")
+    label = called(name_of(credential) or name, id)
+    app.progress.note(f"updating credential {label}, {_for(credential)}, in {vault}{where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
         is_shown = changed == without_secret(changed)  # else reading it back proves nothing
-        is_read = not goes_elsewhere  # else a person was asked first
-        update = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown, is_read=is_read)
+        update = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown)
+        update.is_read = not goes_elsewhere  # else a person was asked first
         return update.write().deliver().raw
     except Overtaken:
         raise
@@ -199,13 +198,7 @@ def _hosts(networking: Any) -> str:
 
 def validated(app: App, vault: str, id: str) -> Raw:
     """Return what the API finds on trying an OAuth credential. Raises ApiError."""
-    path = f"{target_of(_CREDENTIAL, vault, id).path}/mcp_oauth_validate"
-    client = app.client
-
-    def ask() -> Raw:
-        return mapping(client.understand(client.send(client.prepare("POST", path))))
-
-    validation = client.patiently(ask)
+    validation = _asked(app, f"{target_of(_CREDENTIAL, vault, id).path}/mcp_oauth_validate")
     if text(validation.get("status")) is None:
         raise NoResponse(f"the response does not tell the status of {id}")
     return validation
@@ -224,20 +217,20 @@ def login_page(app: App, vault: str, url: str) -> str:
 
     What is asked twice makes another page, and nothing else. Raises ApiError.
     """
-    client = app.client
-    body = {"vault_id": vault, "mcp_server_url": url}
-
-    def ask() -> Raw:
-        return mapping(client.understand(client.send(client.prepare("POST", "/oauth/start", body=body))))
-
     try:
-        page = text(client.patiently(ask).get("authorization_url"))
+        page = text(_asked(app, "/oauth/start", {"vault_id": vault, "mcp_server_url": url}).get("authorization_url"))
     except NotFound as error:
         hint = "use qoder vault put VAULT NAME --mcp URL with a token; not every server can do this"
         raise error.with_(hint=hint).about("POST /oauth/start") from None
     if page is None or urlsplit(page).scheme != "https":
         raise NoResponse("the response has no https address of a login page")
     return page
+
+
+def _asked(app: App, path: str, body: Raw | None = None) -> Raw:
+    """Return the answer to a POST that may be sent again."""
+    client = app.client
+    return client.patiently(lambda: mapping(client.understand(client.send(client.prepare("POST", path, body=body)))))
 
 
 def why_invalid(validation: Raw) -> str:

@@ -167,7 +167,11 @@ class Changes:
         if self.is_wanted is not None:
             for target in words:
                 self._ask(target, self.is_wanted)
-        self._announce([called(word, target.id) for target, word in words.items() if target not in self._results])
+        if labels := [called(word, target.id) for target, word in words.items() if target not in self._results]:
+            if len(labels) > _SHOWN:
+                labels[_SHOWN:] = [f"{len(labels) - _SHOWN} more"]
+            where = self.app.client.settings.whereabouts
+            self.app.progress.note(f"{self.change.doing} {', '.join(labels)}{where}")
         try:
             if as_list:
                 self._print(named)
@@ -192,13 +196,6 @@ class Changes:
         elif not is_wanted(current):
             refused = UsageError(f"cancelled; {target.id} was not {self.change.participle}")
             self._results[target] = Result(target.id, error=refused)
-
-    def _announce(self, named: list[str]) -> None:
-        if len(named) > _SHOWN:
-            named[_SHOWN:] = [f"{len(named) - _SHOWN} more"]
-        if named:
-            where = self.app.client.settings.whereabouts
-            self.app.progress.note(f"{self.change.doing} {', '.join(named)}{where}")
 
     def _print(self, named: Sequence[Named]) -> None:
         is_whole = self.noun.listing.row is not None
