@@ -108,7 +108,9 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
 def parent_argument(noun: Noun) -> list[Parameter]:
     """Return the argument for the parent of a noun's things, if it has one."""
     parent = parent_of(noun)
-    return [("parent", str, one_argument(parent))] if parent else []
+    if parent:
+        return [("parent", str, one_argument(parent))]
+    return []
 
 
 def parents_typed(app: App, noun: Noun, given: Raw) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def tree_of(value: Any) -> Node:
     if isinstance(value, dict):
         return Node(0, {str(key): tree_of(child) for key, child in value.items()})
     if isinstance(value, list):
-        return Node(0, [tree_of(child) for child in value])
+        return Node(0, list(map(tree_of, value)))
     return Node(0, value)
 
 
@@ -70,11 +70,9 @@ def _problem(cls: type[Fields], violation: Violation, tree: Node, shorts: Mappin
     path: Path = ()
     node = tree
     for step in violation.path:
-        for name in (step, shorts.get(str(step), "")):
-            if child := node.child(name):
-                node = child
-                path += (name,)
-                break
+        name = next((name for name in (step, shorts.get(str(step), "")) if node.child(name)), None)
+        if name is not None and (child := node.child(name)):
+            node, path = child, (*path, name)
     if _has_unset(node):
         return None
     if violation.kind == "missing" and isinstance(node.content, dict):
@@ -118,7 +116,9 @@ def _unknown(cls: type[Fields], path: Path) -> str:
                 if inner.unknown == "refused" and name in fields_of(inner):
                     return f"unknown field; did you mean {parent}.{name}?"
     near = get_close_matches(name.lower(), [name for name, field in fields.items() if not field.is_servers], n=1)
-    return f"unknown field; did you mean {near[0]}?" if near else "unknown field"
+    if near:
+        return f"unknown field; did you mean {near[0]}?"
+    return "unknown field"
 
 
 # Where a token may stand: an agent reads it, or a shell runs it. So may it in what is named as a secret.

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, get_args
 
 from qoder_cli.app import App
@@ -193,22 +194,14 @@ _FIRES = 3  # times of a new schedule that are shown
 LATEST = "latest"  # stands for an agent's newest version
 
 
-def _agent_differs(before: Any, after: Any) -> Iterator[FieldChange] | None:
+def _agent_differs(before: Any, after: Any, *, anew: bool = False) -> Iterator[FieldChange] | None:
     if not isinstance(after, str) or before is ABSENT:
         return None
-    pinned = _pin(before)
+    pinned = {"id": before} if isinstance(before, str) else mapping(before)
+    if anew and pinned.get("id") == after:
+        return iter([FieldChange("agent.version", pinned.get("version", ABSENT), LATEST)])
     is_other = pinned.get("id") != after and not is_unset(after)
     return iter([FieldChange("agent.id", pinned.get("id", ABSENT), after)] if is_other else [])
-
-
-def _agent_anew(before: Any, after: Any) -> Iterator[FieldChange] | None:
-    if not isinstance(after, str) or _pin(before).get("id") != after:
-        return _agent_differs(before, after)
-    return iter([FieldChange("agent.version", _pin(before).get("version", ABSENT), LATEST)])
-
-
-def _pin(agent: Any) -> dict[str, Any]:
-    return {"id": agent} if isinstance(agent, str) else mapping(agent)
 
 
 def _variables(before: Any, after: Any) -> Iterator[FieldChange] | None:
@@ -238,7 +231,8 @@ FORM = Form(
     is_read_back=True,
     empty=EMPTY,
 )
-REPINNING = FORM._replace(own={**FORM.own, "agent": _agent_anew})  # an agent without a version is to get its latest
+# An agent without a version is to get its latest.
+REPINNING = FORM._replace(own={**FORM.own, "agent": partial(_agent_differs, anew=True)})
 
 
 # In a folder.
@@ -275,11 +269,9 @@ def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
     if step.error is None and (lost := _would_lose(step)):
         step = step.with_(error=UsageError(f"{step.label}: {lost}", hint="correct the file"))
     if step.error is None and lists is not None and step.body.get(VARIABLES) and _drops_variables(lists, step):
-        error = Rejected(
-            f"{step.label}: this server keeps no environment_variables of a deployment; nothing was changed",
-            hint="remove them from the file; put secrets into a vault of it: qoder vault put",
-        )
-        step = step.with_(error=error)
+        why = f"{step.label}: this server keeps no environment_variables of a deployment; nothing was changed"
+        hint = "remove them from the file; put secrets into a vault of it: qoder vault put"
+        step = step.with_(error=Rejected(why, hint=hint))
     paused = declared.own.get("paused") if declared else None
     is_paused = step.current is not None and Deployment(step.current).state == "paused"
     if not isinstance(paused, bool) or paused == is_paused:
@@ -340,10 +332,8 @@ def _would_lose(step: Step) -> str:
     for number, resource in enumerate(step.wanted["resources"]):
         token = TOKENS.get(str(resource.get("type")))
         if token and _place_of(resource) in there and not set(WRITE_ONLY) & resource.keys():
-            return (
-                f"resources[{number}] has no {token}, and changing resources would drop the one that it may have:"
-                f" add it as ${{NAME}}, or {token}: null if it needs none"
-            )
+            why = f"resources[{number}] has no {token}, and changing resources would drop the one that it may have"
+            return f"{why}: add it as ${{NAME}}, or {token}: null if it needs none"
     return ""
 
 

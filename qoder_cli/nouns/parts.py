@@ -135,18 +135,23 @@ class _Variables(NamedTuple):
             raise ValueError("must be a mapping of names and values, or a text of NAME=VALUE lines")
         if isinstance(value, str) and assignments(value) is None and not (is_server and _lines(value)):
             raise ValueError("must be NAME=VALUE pairs, each on a line of its own or with ; between them")
-        # What only a shell reads, a server would take for names.
-        names = [name for name, _ in assignments(value) or ()] if isinstance(value, str) and not is_server else []
-        if any(re.match(r"#|export\s", name) for name in names):
+        if isinstance(value, str) and not is_server and _has_shell(value):
             raise ValueError("must not contain comments or `export`; remove them, or write a mapping")
         if is_server:
             _check_variables(value)
         return value if is_server or isinstance(value, str) else handler(value)
 
 
+def _has_shell(variables: str) -> bool:
+    """Return whether a text has what only a shell reads: a server would take it for names."""
+    return any(re.match(r"#|export\s", name) for name, _ in assignments(variables) or ())
+
+
 def _check_variables(variables: Any) -> None:
     """Raise ValueError for a name that a server does not take, or a value that is no text."""
-    pairs = variables_in(variables) if isinstance(variables, str) else variables
+    pairs = variables
+    if isinstance(variables, str):
+        pairs = variables_in(variables)
     for name, value in pairs.items():
         if not re.fullmatch(VARIABLE, name):
             raise ValueError(f"cannot have the name {name!r}")

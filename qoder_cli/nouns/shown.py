@@ -89,6 +89,12 @@ def _inputs(value: Any) -> Any:
     return _joined(inputs)
 
 
+def _listed(value: Any) -> Any:
+    if isinstance(value, list):
+        return _joined(value)
+    return _plain(value)
+
+
 _id, _name, _words, _moment, _status = map(_text, (Id, Name, Words, Moment, Status))
 
 # How columns look, and their keys, of which the first one present counts (`a.b` is one
@@ -112,9 +118,7 @@ _LOOKS: dict[Look, str] = {
         context=default_context_window,max_input_tokens error=error.message,error
         by=created_by.session_id,created_by.user_id,created_by.service_account_id,created_by.api_key_id,created_by.type
         """,
-    lambda value: (
-        _joined(value) if isinstance(value, list) else _plain(value)
-    ): "efforts hosts=config.networking.allowed_hosts,auth.networking.allowed_hosts",
+    _listed: "efforts hosts=config.networking.allowed_hosts,auth.networking.allowed_hosts",
     lambda tools: _joined(tool_names(tools)) or "none": "tools",
     _asks: "asks=tools",
     _named("skill_id", "name", "type"): "skills",

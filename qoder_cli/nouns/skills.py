@@ -227,8 +227,9 @@ def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
     def ask() -> bytes:
         return client.accept(client.send(client.prepare("GET", path, headers={"accept": "*/*"}))).content
 
-    content = client.patiently(ask) if retry else ask()
-    return rooted(unzipped(content, UNPACKED))
+    if retry:
+        return rooted(unzipped(client.patiently(ask), UNPACKED))
+    return rooted(unzipped(ask(), UNPACKED))
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
@@ -294,7 +295,9 @@ def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -
 
 def number_of(version: Any) -> int:
     """Return a version's number; 0 if it has none."""
-    return int(version) if _NUMBER.fullmatch(str(version)) else 0
+    if _NUMBER.fullmatch(str(version)):
+        return int(version)
+    return 0
 
 
 def unpack(app: App, id: str, version: str, name: str, folder: Path) -> Path:

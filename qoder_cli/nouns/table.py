@@ -170,7 +170,9 @@ def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
 def parent_of(noun: Noun) -> Noun | None:
     """Return the noun that is this noun's parent: `env` for `env work`."""
     above = noun.words.rpartition(" ")[0]
-    return NOUNS[above] if above else None
+    if above:
+        return NOUNS[above]
+    return None
 
 
 def path_of(noun: Noun, *ids: str) -> str:

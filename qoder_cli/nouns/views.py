@@ -67,7 +67,9 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
     for evaluation in evaluations(session):
         why = text(evaluation.get("explanation") or evaluation.get("description"))
         lines.append(": ".join(filter(None, (text(evaluation.get("result")) or "unknown", why))))
-    return {"outcome": lines} if lines else {}
+    if lines:
+        return {"outcome": lines}
+    return {}
 
 
 # What is shown of a session and its turn.
@@ -353,9 +355,12 @@ def recent_fields(runs: Sequence[Run]) -> Fields:
     completed = [run for run in runs if run.status == "completed"]
     took = [run.duration_ms for run in completed if run.duration_ms is not None]
     ran = sum(standing(run) is Standing.ENDED and run.status not in (None, "skipped") for run in runs)
+    rate = None
+    if ran:
+        rate = f"{100 * len(completed) // ran}% ({len(completed)} of {ran})"
     return {
         "recent_runs": Outcomes(tuple(run.status for run in oldest_first)),
         "durations": Durations(tuple(run.duration_ms for run in oldest_first)),
-        "success_rate": f"{100 * len(completed) // ran}% ({len(completed)} of {ran})" if ran else None,
+        "success_rate": rate,
         "usual_duration": Milliseconds(round(median(took))) if took else None,
     }
