@@ -145,7 +145,10 @@ def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qod
     assert (ran.code, service.writes) == (2, [])
     assert "GITHUB_TOKEN (vcred_old) is for nothing that it shows, and stays so" in ran.err
     ran = put(qoder, "vcred_old", "--variable", "--allow-host", "example.com", "--yes")
-    assert (ran.code, "updating credential GITHUB_TOKEN (vcred_old), for nothing that it shows, in" in ran.err) == (0, True)
+    assert (ran.code, "updating credential GITHUB_TOKEN (vcred_old), for nothing that it shows, in" in ran.err) == (
+        0,
+        True,
+    )
 
 
 def test_vault_put_minds_no_other_one_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
