@@ -56,8 +56,8 @@ def create(app: App, options: AgentFields, making: editing.Making) -> None:
     making.check()
     body = _body(app, "create", options._asdict())
     if "tools" not in body:
-        names = [str(mcp_server.get("name")) for mcp_server in map(mapping, body.get("mcp_servers", ()))]
-        body["tools"] = with_toolsets([{"type": TOOLSET}], names)
+        servers = map(mapping, body.get("mcp_servers", ()))
+        body["tools"] = with_toolsets([{"type": TOOLSET}], [str(server.get("name")) for server in servers])
         if options.tools is None:
             app.progress.note("tools: all (--tools chooses them)")
     body |= _arrays(app, options._asdict(), body)
@@ -121,21 +121,16 @@ def _note_pins(app: App, agent: Raw) -> None:
     except ApiError as error:
         app.progress.note(f"could not tell which deployments stay at an older version: {error.message}")
         return
-    deployments = filter(None, map(Deployment.read, page["data"]))
-    pinned = [
-        deployment
-        for deployment in deployments
-        if not deployment.archived_at
-        and mapping(deployment.raw.get("agent")).get("id") == id
-        and mapping(deployment.raw.get("agent")).get("version") != version
-    ]
+    pinned = []
+    for deployment in filter(None, map(Deployment.read, page["data"])):
+        pin = mapping(deployment.raw.get("agent"))
+        if not deployment.archived_at and pin.get("id") == id and pin.get("version") != version:
+            pinned.append(deployment)
     if pinned:
         names = few([called(deployment.name or deployment.id, deployment.id) for deployment in pinned], _NAMED)
         app.progress.note(f"not at version {version} yet, because they pin another: {names}")
-        commands = [
-            shlex.join(app.command("deploy", "update", deployment.id, "--agent", id)) for deployment in pinned[:_NAMED]
-        ]
-        app.progress.note(f"to move {'it' if len(pinned) == 1 else 'them'}: {'; '.join(commands)}")
+        moves = [app.command("deploy", "update", deployment.id, "--agent", id) for deployment in pinned[:_NAMED]]
+        app.progress.note(f"to move them: {'; '.join(map(shlex.join, moves))}")
     if next_cursor(page):
         app.progress.note(f"only {len(page['data'])} of its deployments were looked at; qoder deploy list --agent {id}")
 

@@ -1,7 +1,5 @@
 """`qoder dream`: dreams, which tidy memories up."""
 
-from typing import Any
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, LostSight, QoderError, RunFailed, Signalled, WaitTimeout
 from qoder_cli.base.model import GOING, Raw, mapping, text
@@ -43,17 +41,12 @@ def create(
       qoder dream create --from project --model auto --dry-run"""
     limits = read_limits(wait=wait, timeout=timeout, interval=None)
     text = editing.text_typed(app, "--instructions", instructions, file)
-    inputs: list[dict[str, Any]] = []  # api.md#dreams
-    names, sessions = Names(app), []
-    for word in sources or ():
-        if word.startswith("sess_"):
-            sessions.append(names.id_of(NOUNS["session"], word))
-            continue
-        store = {"type": "memory_store", "memory_store_id": names.id_of(NOUNS["memory"], word)}
-        if store not in inputs:
-            inputs.append(store)
+    names, words = Names(app), dict.fromkeys(sources or ())
+    sessions = [names.id_of(NOUNS["session"], word) for word in words if word.startswith("sess_")]
+    stores = dict.fromkeys(names.id_of(NOUNS["memory"], word) for word in words if not word.startswith("sess_"))
+    inputs: list[Raw] = [{"type": "memory_store", "memory_store_id": id} for id in stores]  # api.md#dreams
     if sessions:
-        inputs.append({"type": "sessions", "session_ids": list(dict.fromkeys(sessions))})
+        inputs.append({"type": "sessions", "session_ids": sessions})
     output = None
     if into is not None:
         output = {"type": "update_existing", "memory_store_id": names.id_of(NOUNS["memory"], into)}
@@ -76,7 +69,8 @@ def _wait(app: App, dream: Raw, limits: Limits) -> None:
     stopped: QoderError | None = None
     try:
         for pause in doubling(*_PAUSES):
-            if _has_ended(current):
+            status = current.get("status")
+            if status in _ENDED or (status not in GOING and text(current.get("ended_at"))):
                 break
             if deadline.left() <= 0:
                 stopped = WaitTimeout(f"timed out; dream {dream['id']} is still {current.get('status')}", **again)
@@ -97,11 +91,6 @@ def _wait(app: App, dream: Raw, limits: Limits) -> None:
         unrecognised = f"ended with the unrecognised status {status!r}: treated as failed"
         message = f"dream {dream['id']} {became.get(str(status), unrecognised)}"
         raise RunFailed(f"{message}: {why}" if why else message)
-
-
-def _has_ended(dream: Raw) -> bool:
-    status = dream.get("status")
-    return status in _ENDED or (status not in GOING and bool(text(dream.get("ended_at"))))
 
 
 def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:

@@ -73,12 +73,9 @@ class OutcomeOptions(NamedTuple):
         """Return the event that says so, if it was typed (api.md#sending-events). Raises UsageError."""
         if self.outcome is None and self.rubric is None and self.max_iterations is None:
             return []
-        if self.outcome is None or self.rubric is None:
-            needed = "--rubric" if self.rubric is None else "--outcome"
-            why = f"missing option {needed}: an outcome is judged by a rubric"
-            raise UsageError(why, hint=f"add {needed}, e.g. --outcome 'A report' --rubric @rubric.md")
-        if not self.outcome.strip():
-            raise UsageError("--outcome is empty", hint="is a shell variable unset?")
+        if not (self.outcome or "").strip() or self.rubric is None:
+            why = "an outcome needs both --outcome and --rubric, by which it is judged"
+            raise UsageError(why, hint="e.g. --outcome 'A report' --rubric @rubric.md")
         content = text_typed(app, "--rubric", self.rubric, None) or ""
         if not content.strip() or len(content) > LONGEST_RUBRIC:
             raise UsageError(f"--rubric has {len(content):,} characters; 1 to {LONGEST_RUBRIC:,} are taken")
@@ -124,8 +121,7 @@ def budget_of(word: str | None, is_none: bool = False) -> Raw:
 
     if word is None:
         return {}
-    if is_none:
-        raise UsageError("--budget and --no-budget cannot be used together")
+    exclude({"--budget": True, "--no-budget": is_none})
     return dict(declare_fields({"budget": word}).fields)
 
 
@@ -158,9 +154,7 @@ def write(app: App, step: Step) -> Raw:
     except InternalError as unwritten:  # a full disk does not undo it
         applied = applied or job.given_up()
         message = f"{applied.label} was {applied.became}, but {unwritten.message}"
-        look = None
-        if applied.found:
-            look = app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id))
+        look = applied.found and app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id))
         raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
         raise applied.error
@@ -182,11 +176,11 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
         return None
     these = few([str(row["id"]) for row in rows])
     if not making.if_missing or len(rows) > 1:
-        exists, hint = f"{a(noun.called)} named {name!r} already exists", "choose another name, or pass --if-missing"
+        exists = f"{a(noun.called)} named {name!r} already exists"
         if len(rows) > 1:
-            exists, hint = f"{len(rows)} {noun.plural} named {name!r} already exist", "choose another name"
-        look = app.looking(*words_of(noun, "get", str(rows[0]["id"])))
-        raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see the existing one", next=look)
+            exists = f"{len(rows)} {noun.plural} named {name!r} already exist"
+        hint = "choose another name, or pass --if-missing or --allow-duplicate; to see the existing one"
+        raise Rejected(f"{exists} ({these})", hint=hint, next=app.looking(*words_of(noun, "get", str(rows[0]["id"]))))
     existing = read(app.client, target_of(noun, these), fresh=True)  # a list may have what is gone
     app.progress.note(f"{noun.called} {name} is there already ({these}); nothing was created")
     if other := ", ".join(sorted({change.field for change in step.differs(existing)})):
@@ -222,10 +216,12 @@ def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: boo
     return current
 
 
-def note_owner(app: App, step: Step) -> None:
-    """Say that a thing which a step changes is declared by the files of a stack."""
+def note_changes(app: App, step: Step) -> None:
+    """Say what a step changes, and that the files of a stack declare the thing."""
     from qoder_cli.nouns.edits.owner import owner_of
 
+    if not app.progress.is_quiet:  # stdout has the thing
+        app.err.print("".join(f"  {line}\n" for line in step.lines()))
     if step.current is not None and (stack := owner_of(step.noun, step.current)):
         app.progress.note(f"{step.label} belongs to the stack {stack}, whose next apply may undo this")
 
@@ -248,11 +244,9 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
         app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
         return {}
-    note_owner(app, step)
     if not dry_run:
         app.progress.note(f"updating {step.target.called}{app.client.settings.whereabouts}")
-    if not app.progress.is_quiet:  # stdout has the thing
-        app.err.print("".join(f"  {line}\n" for line in step.lines()))
+    note_changes(app, step)
     if dry_run:
         show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return {}

@@ -1,11 +1,10 @@
 """`qoder file`: texts for agents, and what they made."""
 
 from pathlib import PurePath
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import Resource, text
+from qoder_cli.base.model import Raw, Resource, text
 from qoder_cli.base.times import parse_duration
 from qoder_cli.cli.options import Text, Texts, argument, is_list, option
 from qoder_cli.commands import generic
@@ -40,10 +39,10 @@ def upload(
         raise UsageError("--name is that of one file", hint="name one file at a time")
     if "-" in paths and name is None:
         raise UsageError("standard input has no name", hint="pass --name NAME")
-    fields: dict[str, Any] = {"metadata": pairs(metadata)}
+    fields: Raw = {"metadata": pairs(metadata)}
     if expires is not None:
-        fields["expires_in_seconds"] = seconds = int(parse_duration(expires, option="--expires"))
-        if not seconds:
+        fields["expires_in_seconds"] = int(parse_duration(expires, option="--expires"))
+        if not fields["expires_in_seconds"]:
             raise UsageError("--expires must be at least one second", hint="e.g. 24h")
     names = {path: files.check_name(PurePath(path).name if name is None else name) for path in paths}
     contents = {path: files.read_text(path, stdin=app.stdin) for path in names}

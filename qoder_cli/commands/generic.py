@@ -1,5 +1,6 @@
 """The commands that every noun has, made from its row of the table."""
 
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from textwrap import fill
@@ -32,7 +33,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.history.window import ALWAYS, ROUNDED, Window
 from qoder_cli.local.remembered import MOST_KEPT, remember
 from qoder_cli.nouns.edits.thing import Target, target_of
-from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
+from qoder_cli.nouns.edits.verbs import BY_VERB, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.schema import Field, fields_of
@@ -44,6 +45,7 @@ from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, WantedRows, page_
 Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 
+_FOREVER = "This cannot be undone."
 _SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
 _UNTIL = option("--until", "WHEN", "Created until then.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
@@ -88,7 +90,6 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
         verbs["archive"] = Later(change_command, noun, "archive")
     if noun.help.deleted:
         verbs["delete"] = Later(change_command, noun, "delete")
-    verbs |= {verb.verb: Later(change_command, noun, verb.verb) for verb in noun.holds.verbs}
     return verbs | own
 
 
@@ -96,12 +97,12 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
     if noun.naming.arguments:
         return options.ARGUMENTS[noun.naming.arguments][several]
-    metavar = noun.words.split()[-1].upper()
+    metavar, about = noun.words.split()[-1].upper(), f"Id ({noun.prefix}…) or exact name."
     if several:
-        names = " or exact names" if noun.naming.has_name else ""
-        return argument(f"{metavar}...", f"Ids ({noun.prefix}…){names}; - reads stdin.", values.things(noun.words))
-    name = " or exact name" if noun.naming.has_name else ""
-    return argument(metavar, f"Id ({noun.prefix}…){name}.", values.things(noun.words))
+        metavar, about = f"{metavar}...", f"Ids ({noun.prefix}…) or exact names; - reads stdin."
+    if not noun.naming.has_name:
+        about = re.sub(" or exact names?", "", about)
+    return argument(metavar, about, values.things(noun.words))
 
 
 def parent_argument(noun: Noun) -> list[Parameter]:
@@ -119,8 +120,7 @@ def parents_typed(app: App, noun: Noun, given: Raw) -> tuple[str, ...]:
         Names.among(noun, [given["thing"]])
     if parent is None:
         return ()
-    word = given.pop("parent")
-    return (one_found(app, parent, word),)
+    return (one_found(app, parent, given.pop("parent")),)
 
 
 def one_found(app: App, noun: Noun, word: str) -> str:
@@ -158,11 +158,10 @@ def list_command(noun: Noun) -> Callable[..., Any]:
 def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
     kind: Any = enum("Status", {status.upper(): status for status in noun.listing.statuses})
-    listed = cast(Any, list)
     help = f"Only {', '.join(noun.listing.statuses)}."
     if is_one:
         return "status", kind | None, option("--status", "STATUS", help)
-    return "status", listed[kind] | None, several("--status", "STATUS", help)
+    return "status", cast(Any, list)[kind] | None, several("--status", "STATUS", help)
 
 
 def _doc(first: str, about: str, *examples: str) -> str:
@@ -258,8 +257,7 @@ def get_command(noun: Noun) -> Callable[..., Any]:
 
     def get(ctx: typer.Context, **given: Any) -> None:
         parents = parents_typed(ctx.obj, noun, given)
-        raw = read_one(ctx.obj, noun, given["thing"], *parents, version=given.get("version"))
-        show(ctx.obj, noun, raw)
+        show(ctx.obj, noun, read_one(ctx.obj, noun, given["thing"], *parents, version=given.get("version")))
 
     return declared(get, doc, parameters)
 
@@ -350,11 +348,11 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
-    change, about = _change_of(noun, verb)
-    end = "" if change is DELETE else f" Exits 0 if already {change.participle}."
-    about = fill(f"{about} Asks first; scripts need --yes.{end}", 76)
-    first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
-    doc = _doc(first, about, _example(noun, verb, noun.naming.sample, "--yes"))
+    end = "" if verb == "delete" else " Exits 0 if already archived."
+    about = fill(f"{getattr(noun.help, BY_VERB[verb].participle)} Asks first; scripts need --yes.{end}", 76)
+    doc = _doc(
+        f"{verb.capitalize()} {noun.plural}. {_FOREVER}", about, _example(noun, verb, noun.naming.sample, "--yes")
+    )
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(_version("Only this version, of one."))
@@ -362,23 +360,9 @@ def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     return declared(lambda ctx, **given: _change(ctx.obj, noun, verb, given), doc, parameters)
 
 
-def _forever(change: Change) -> str:
-    if change in (ARCHIVE, DELETE):
-        return " This cannot be undone."
-    return ""
-
-
-def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
-    """Return what a verb does to a noun's things, and what is said about it."""
-    about = {"archive": (ARCHIVE, noun.help.archived), "delete": (DELETE, noun.help.deleted)}
-    for action in noun.holds.verbs:
-        done = Change(action.verb, action.doing, action.participle, "POST", f"/{action.verb}", action.status)
-        about[action.verb] = done, action.about
-    return about[verb]
-
-
 def _change(app: App, noun: Noun, verb: str, given: Raw) -> None:
-    change, about = _change_of(noun, verb)
+    change = BY_VERB[verb]
+    about: str = getattr(noun.help, change.participle)
     words, version = given["things"], given.get("version")
     need_a_yes(app, change, given["yes"])
     # All names are looked up first: a wrong one changes nothing.
@@ -395,16 +379,15 @@ def _change(app: App, noun: Noun, verb: str, given: Raw) -> None:
         what = f"{called(noun, raw)}? {about}"
         if version:
             what = f"version {version} of {targets[0][0]}?"
-        return f"{what} {noun.help.warned(raw).rstrip()}".rstrip() + _forever(change)
+        return " ".join(filter(None, (what, noun.help.warned(raw).rstrip(), _FOREVER)))
 
-    archive = why = ""
+    reasons = []
     if verb == "delete" and noun.help.archived and version is None:
-        archive = "archive it instead"
+        reasons.append("archive it instead")
     if about.startswith("The API refuses "):  # what else is said about it would be true if it had been done
-        why = about[:1].lower() + about[1:].rstrip(".")
-    refused = "; ".join(filter(None, (archive, why)))
+        reasons.append(about[:1].lower() + about[1:].rstrip("."))
     many, yes = is_list(words), given["yes"]
-    change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused=refused)
+    change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused="; ".join(reasons))
 
 
 def need_a_yes(app: App, change: Change, yes: bool) -> None:

@@ -81,7 +81,7 @@ def download(
         raise NotFound(f"{id} has no version", next=app.looking("skill", "versions", id))
     numbered = read_one(app, _SKILL, id, version=number)
     name = text(numbered.get("name")) or name_of(raw) or id
-    path = skills.unpack(skills.content_of(app, id, str(number)), name, folder)
+    path = skills.unpack(app, id, str(number), name, folder)
     app.progress.note(f"saved {path}")
     shown = {**fields(numbered, ("id", *_SKILL.listing.numbered)), "path": str(path)}
     app.output.record(shown, data={**numbered, "path": str(path)}, id=str(numbered.get("id")))

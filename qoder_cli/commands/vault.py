@@ -13,7 +13,7 @@ from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, o
 from qoder_cli.commands import generic
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
-from qoder_cli.nouns.shown import fields, found_at, name_of, show
+from qoder_cli.nouns.shown import fields, found_at, name_of, sheet_of, show
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.cells import Id, Name, Status, Words
 from qoder_cli.output.data import Rows
@@ -100,7 +100,7 @@ def get(app: App, vault: str = _ONE) -> None:
     raw = read_one(app, _VAULT, vault)
     credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True))
     lines = {"credential": [_line(credential) for credential in credentials]}
-    shown = fields(raw, (*_VAULT.listing.columns, *_VAULT.listing.more)) | lines
+    shown = sheet_of(_VAULT, raw, app) | lines
     app.output.record(shown, data={**raw, "credentials": credentials}, id=str(raw["id"]))
 
 
@@ -122,8 +122,7 @@ def check(app: App, vault: str = _ONE) -> None:
     oauth = [each for each in alive(app.client, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
     invalid = []
     first = ("name", "status", "why", "id")
-    rows = Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=first)
-    with rows:
+    with Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=first) as rows:
         for credential in oauth:
             validation = secrets.validated(app, id, str(credential["id"]))
             called = name_of(credential) or str(credential["id"])

@@ -33,12 +33,17 @@ class View:
         self._app = app
         self._listed = columns
         self._columns: list[str] | None = None
+        known = (*columns, *more)
         if options.columns is not None:
-            self._columns = _chosen(app, options.columns, (*columns, *more))
+            if app.output.format != "table":
+                hint = "drop it; to choose keys: --json | jq 'map({id})'"
+                raise UsageError("--columns chooses the columns of a table", hint=hint)
+            names = options.columns.split(",")
+            self._columns = list(dict.fromkeys(_known(name, known, option="--columns") for name in names))
         self._sorting: Sorting | None = None
         if options.sort is not None:
             name = options.sort.removesuffix(DESCENDING)
-            self._sorting = Sorting(_known(name, (*columns, *more), option="--sort"), options.sort != name)
+            self._sorting = Sorting(_known(name, known, option="--sort"), options.sort != name)
         self._every: float | None = None
         if options.watch is not None:
             self._every = _every(app, options.watch)
@@ -54,23 +59,20 @@ class View:
         On a terminal each look takes the place of the one before. Elsewhere a row is printed once, and again when it
         has changed. What keeps a server from answering is survived as in a wait; the first look has to go well.
         """
+        output = self._app.output
+        output.columns, output.listed, output.sorting = self._columns, self._listed, self._sorting
         try:
-            self._show(look)
+            if self._every is None:
+                look()
+            elif output.is_drawn and output.screen.is_animated:
+                self._redraw(look, self._every)
+            else:
+                output.news = NewRows()
+                self._look_on(look, self._every, self._print_notes)
         except Signalled as signalled:
             if self._app.writes:
                 raise
             raise signalled.in_words("interrupted") from None
-
-    def _show(self, look: Callable[[], object]) -> None:
-        output = self._app.output
-        output.columns, output.listed, output.sorting = self._columns, self._listed, self._sorting
-        if self._every is None:
-            look()
-        elif output.is_drawn and output.screen.is_animated:
-            self._redraw(look, self._every)
-        else:
-            output.news = NewRows()
-            self._look_on(look, self._every, self._print_notes)
 
     def _redraw(self, look: Callable[[], object], every: float) -> None:
         from rich.text import Text
@@ -140,15 +142,6 @@ class View:
             if screen.reader_is_gone:
                 raise ReaderGone
             clock.sleep(min(left, _GLANCE) if screen.is_piped else left)
-
-
-def _chosen(app: App, word: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns typed. Raises UsageError."""
-    if app.output.format != "table":
-        raise UsageError(
-            "--columns chooses the columns of a table", hint="drop it; to choose keys: --json | jq 'map({id})'"
-        )
-    return list(dict.fromkeys(_known(name, columns, option="--columns") for name in word.split(",")))
 
 
 def _known(word: str, columns: Sequence[str], *, option: str) -> str:

@@ -7,7 +7,7 @@ replaces each of these arrays whole: here they are changed, and the rest kept.
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -97,12 +97,8 @@ def servers_typed(words: Sequence[str] | None) -> dict[str, str]:
     servers: dict[str, str] = {}
     for word in words or ():
         name, _, url = word.partition("=")
-        try:
-            parts = urlsplit(url)
-        except ValueError:  # brackets that hold no address
-            parts = urlsplit("")
-        is_url = parts.scheme in ("http", "https") and parts.hostname and not re.search(r"\s", url)
-        if not is_url or not name.strip():
+        parts = server_url(url)
+        if parts is None or not name.strip():
             hint = "for example --mcp docs=https://mcp.example.com/mcp"
             raise UsageError(f"--mcp takes NAME=URL, not {name[:60]!r}", hint=hint)
         if parts.username is not None or by_shape(url) != url:
@@ -113,6 +109,17 @@ def servers_typed(words: Sequence[str] | None) -> dict[str, str]:
             raise UsageError(f"--mcp: {name[:60]!r} is there twice", hint="give each its own name")
         servers[name] = url
     return servers
+
+
+def server_url(url: str) -> SplitResult | None:
+    """Return the parts of a URL of a server; None if it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        return None
+    if parts.scheme in ("http", "https") and parts.hostname and url.isprintable() and " " not in url:
+        return parts
+    return None
 
 
 def with_skills(app: App, skills: Any, words: Sequence[str]) -> list[Entry]:
@@ -153,9 +160,9 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
     """Return a toolset with these tools; permissions stay."""
     policy = mapping(entry.get("default_config")).get("permission_policy")
     is_all = names == ("all",)
-    kept = [{key: config.get(key) for key in ("name", "permission_policy")} for config in _configs(entry)]
-    kept = [each for each in kept if is_all or _is_in(each["name"], names)]
-    kept = [each for each in kept if each["permission_policy"]]
+    configs = [config for config in _entries(entry.get("configs")) if config.get("permission_policy")]
+    configs = [config for config in configs if is_all or _is_in(config.get("name"), names)]
+    kept = [{key: config.get(key) for key in ("name", "permission_policy")} for config in configs]
     changed: Entry = {"type": entry.get("type") or TOOLSET}
     if not is_all:
         changed["enabled_tools"] = list(names)
@@ -164,13 +171,19 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
 
 def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
     """Return a toolset in which more tools ask before each use."""
-    configs, default = _configs(entry), dict(mapping(entry.get("default_config")))
+    configs, default = _entries(entry.get("configs")), dict(mapping(entry.get("default_config")))
     if gone := {"none": "always_ask", "all": "always_allow"}.get(asks[0]):  # all: also what never asked
-        *configs, default = (_without_policy(each, gone) for each in (*configs, default))
+        for policies in (*configs, default):
+            if mapping(policies.get("permission_policy")).get("type") == gone:
+                del policies["permission_policy"]
         if asks[0] == "all":
             default["permission_policy"] = _ASKS
     else:
-        _check_there(entry, asks)
+        enabled = array(entry.get("enabled_tools"))
+        if enabled and (missing := [name for name in asks if not _is_in(name, enabled)]):
+            has = ", ".join(map(str, enabled))
+            message = f"--ask: {missing[0]} is not among the agent's tools ({has})"
+            raise UsageError(message, hint="add it with --tools")
         policy = {"permission_policy": _ASKS}
         configs = [config | (policy if _is_in(config.get("name"), asks) else {}) for config in configs]
         names = [config.get("name") for config in configs]
@@ -180,31 +193,7 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
     return {key: value for key, value in changed.items() if value or key not in ("configs", "default_config")}
 
 
-def _check_there(entry: Entry, names: Sequence[str]) -> None:
-    """Raise UsageError for a tool that is to ask but is not enabled."""
-    enabled = array(entry.get("enabled_tools"))
-    off = [config.get("name") for config in _configs(entry) if config.get("enabled") is False]
-    off += array(entry.get("disallowed_tools"))
-    if missing := [name for name in names if not _is_in(name, enabled or names) or _is_in(name, off)]:
-        has = ", ".join(map(str, enabled)) or f"all but {', '.join(map(str, off))}"
-        message = f"--ask: {missing[0]} is not among the agent's tools ({has})"
-        raise UsageError(message, hint="add it with --tools")
-
-
 def _is_in(name: Any, names: Iterable[Any]) -> bool:
     """Return whether a tool is among some; `web_fetch` is `WebFetch`."""
-    return _plain(name) in map(_plain, names)
-
-
-def _plain(name: Any) -> str:
-    return str(name).lower().replace("_", "")
-
-
-def _configs(entry: Entry) -> list[Entry]:
-    return _entries(entry.get("configs"))
-
-
-def _without_policy(config: Entry, kind: str) -> Entry:
-    if mapping(config.get("permission_policy")).get("type") != kind:
-        return config
-    return {key: value for key, value in config.items() if key != "permission_policy"}
+    name, *plain = (str(word).lower().replace("_", "") for word in (name, *names))
+    return name in plain

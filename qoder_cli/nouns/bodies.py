@@ -13,7 +13,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import Raw
 from qoder_cli.files.tree import BadFiles, Problem
-from qoder_cli.nouns.checking import tokens_in, tree_of
+from qoder_cli.nouns.checking import problems_of, tokens_in, tree_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
@@ -21,14 +21,7 @@ from qoder_cli.nouns.table import Operation, operation
 from qoder_cli.nouns.table import body_of as schema_of
 
 
-def body_of(
-    app: App,
-    noun: Noun,
-    verb: str,
-    options: Mapping[str, Any],
-    *,
-    file: str | None = None,
-) -> Raw:
+def body_of(app: App, noun: Noun, verb: str, options: Mapping[str, Any], *, file: str | None = None) -> Raw:
     """Return the body of a noun's `create` or `update`, checked. Raises UsageError.
 
     `options` has every field that an option sets, None if not typed. Metadata is merged.
@@ -49,17 +42,17 @@ def body_of(
         raise UsageError("the name is blank", hint="is a shell variable unset?")
     missing = [field for field in wanted.body if field in wanted.required and _is_blank(body.get(field))]
     if missing and verb == "create":
-        raise _missing(missing, named)
+        names = [f"{named[field]} (in a file: {field})" for field in missing if field in named]
+        names += [f"{field} (only in a file)" for field in missing if field not in named]
+        plural = "s" if len(names) > 1 else ""
+        hint = "pass it, or give a file: -f FILE"
+        raise UsageError(f"missing required option{plural}: {', '.join(names)}", hint=hint)
     _check_options(wanted, given, named)
     return body
 
 
 def _check_options(wanted: Operation, given: Raw, named: Mapping[str, str]) -> None:
     """Raise UsageError for what options say and the schema refuses, as it would in a file."""
-    from qoder_cli.nouns.checking import problems_of
-
-    if not given:
-        return
     fields = {field: value for field, value in given.items() if field in fields_of(schema_of(wanted))}
     problems = problems_of(schema_of(wanted), fields, Reader("file", null_clears=wanted.id.endswith(".update")))
     messages: dict[str, None] = {}
@@ -107,14 +100,6 @@ def check_typed(option: str, field: str, value: Any) -> None:
 
 def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
-    names = [f"{named[field]} (in a file: {field})" for field in fields if field in named]
-    names += [f"{field} (only in a file)" for field in fields if field not in named]
-    plural = "s" if len(names) > 1 else ""
-    hint = "pass it, or give a file: -f FILE"
-    return UsageError(f"missing required option{plural}: {', '.join(names)}", hint=hint)
 
 
 def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:

@@ -61,7 +61,7 @@ def tree_of(value: Any) -> Node:
     if isinstance(value, dict):
         return Node(0, {str(key): tree_of(child) for key, child in value.items()})
     if isinstance(value, list):
-        return Node(0, [tree_of(child) for child in value])
+        return Node(0, list(map(tree_of, value)))
     return Node(0, value)
 
 
@@ -70,11 +70,9 @@ def _problem(cls: type[Fields], violation: Violation, tree: Node, shorts: Mappin
     path: Path = ()
     node = tree
     for step in violation.path:
-        for name in (step, shorts.get(str(step), "")):
-            if child := node.child(name):
-                node = child
-                path += (name,)
-                break
+        name = next((name for name in (step, shorts.get(str(step), "")) if node.child(name)), None)
+        if name is not None and (child := node.child(name)):
+            node, path = child, (*path, name)
     if _has_unset(node):
         return None
     if violation.kind == "missing" and isinstance(node.content, dict):
@@ -124,15 +122,10 @@ def _unknown(cls: type[Fields], path: Path) -> str:
 
 
 # Where a token may stand: an agent reads it, or a shell runs it. So may it in what is named as a secret.
-_FOR_TOKENS: tuple[str, ...] = (
-    "content",
-    "environment_variables",
-    "headers",
-    "initial_events",
-    "instructions",
-    "message",
+_FOR_TOKENS = (
+    *("content", "environment_variables", "headers", "initial_events", "instructions", "message"),
+    *("setup_script", "system", "text"),
 )
-_FOR_TOKENS += ("setup_script", "system", "text")
 _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
 
 
@@ -181,7 +174,7 @@ def problems_of_hidden(node: Node, *, ignored: Collection[str] = ()) -> Iterator
     What is `ignored` is not sent.
     """
     for path in hidden_in(node):
-        if path[:1] and path[0] in ignored:
+        if path and path[0] in ignored:
             continue
         there = node
         for step in path:

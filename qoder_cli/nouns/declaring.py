@@ -24,8 +24,13 @@ from qoder_cli.nouns.table import NOUNS, of_file, operation
 
 STAND_IN = "0"  # of an id, while fields are checked
 _SECRETS = (
-    *("token", "secret_value", "access_token", "refresh_token", "client_secret"),
-    *("authorization_token", "password"),
+    "token",
+    "secret_value",
+    "access_token",
+    "refresh_token",
+    "client_secret",
+    "authorization_token",
+    "password",
 )
 _SERVERS = frozenset(("created_at", "archived_at"))  # which only an object of the API has
 _SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
@@ -41,10 +46,7 @@ class Filled(NamedTuple):
 
 
 def fill(document: Document, noun: Noun, filler: Filler) -> Filled:
-    """Return a document of a noun with its variables filled in, and with the text below its front matter.
-
-    Raises Problem.
-    """
+    """Return a document with its variables filled in, and the text below its front matter. Raises Problem."""
     written, problems = document.node, filler.problems
     if not isinstance(written.content, dict):
         raise Problem(f"must be the fields of the {noun.called}", line=written.line)
@@ -52,12 +54,10 @@ def fill(document: Document, noun: Noun, filler: Filler) -> Filled:
     node = written if is_servers else filler.fill(written, ())
     if document.text is not None:  # in which no variable is filled in: it may be a script
         text = _text_below(document, noun, problems)
-        written, node = (
-            Node(mapping_node.line, {**_fields_of(mapping_node), **text}) for mapping_node in (written, node)
-        )
+        written, node = (Node(tree.line, {**_fields_of(tree), **text}) for tree in (written, node))
     fields = node.plain()
     if fields.pop("type", noun.type) != noun.type:
-        problems.append(Problem(f"must be {noun.type} here", line=line_of(node, ("type",)), path=("type",)))
+        problems.append(_problem_at(node, ("type",), f"must be {noun.type} here"))
     return Filled(fields, written, node, is_servers)
 
 
@@ -70,14 +70,13 @@ def _text_below(document: Document, noun: Noun, problems: list[Problem]) -> dict
     below = noun.kind.text if noun.kind else ""
     whole = _wholes_of(noun).get(below, below)
     both = next((name for name in (below, whole) if document.node.child(name)), None)
-    if not below:
-        what = f"a {noun.called} has no text below the front matter; remove it"
-        problems.append(Problem(what, line=document.text_line))
-    elif both:
-        what = f"the text below the front matter is {below} too; keep one of the two"
-        problems.append(Problem(what, line=document.text_line, path=(both,)))
-    else:
+    if below and not both:
         return {below: Node(document.text_line, document.text)}
+    problem = Problem(f"a {noun.called} has no text below the front matter; remove it", line=document.text_line)
+    if both:
+        what = f"the text below the front matter is {below} too; keep one of the two"
+        problem = Problem(what, line=document.text_line, path=(both,))
+    problems.append(problem)
     return {}
 
 
@@ -201,8 +200,7 @@ def _id_in(noun: Noun, id: Any, node: Node, problems: list[Problem]) -> str | No
         return None
     if isinstance(id, str) and id.startswith(noun.prefix) and id != noun.prefix and not NOT_OF_AN_ID.search(id):
         return id
-    what = f"must be only the id, which begins with {noun.prefix}"
-    problems.append(Problem(what, line=line_of(node, ("id",)), path=("id",)))
+    problems.append(_problem_at(node, ("id",), f"must be only the id, which begins with {noun.prefix}"))
     return None
 
 
@@ -214,8 +212,7 @@ def references(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> 
     shorts, all_refers = shorts_of(noun), noun.kind.refers if noun.kind else ()
     for whole, short in shorts.items():
         if {whole, short} <= node.plain().keys():
-            what = f"stands for {whole}, too; keep one of the two"
-            problems.append(Problem(what, line=line_of(node, (short,)), path=(short,)))
+            problems.append(_problem_at(node, (short,), f"stands for {whole}, too; keep one of the two"))
         if short in fields and any(refers.at[0] == whole for refers in all_refers):
             fields[whole] = fields.pop(short)
     for refers in all_refers:
@@ -228,7 +225,7 @@ def references(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> 
                 what, written = f"must be an id ({NOUNS[refers.noun].prefix}…) or a name", node_at(node, place)
                 if written is None or not written.has_filled():  # a variable may be a secret
                     what = f"{what}: {error.message}"
-                add_problems(problems, iter([Problem(what, line=line_of(node, place), path=place)]))
+                add_problems(problems, iter([_problem_at(node, place, what)]))
 
 
 def _written_at(node: Node, at: Path, short: str) -> Path:
@@ -272,10 +269,9 @@ def _reference(refers: Refers, holder: Any, key: Any, at: Path) -> Reference | N
     stands_in: Any = f"{noun.prefix}{STAND_IN}"
     if refers.pins:
         stands_in = {"type": refers.pins, refers.key: stands_in}
-    if word.startswith(("./", "../")):
-        holder[key] = stands_in
-        return Reference(at, noun, "", word, version, refers.pins, refers.key)
     holder[key] = stands_in  # in place of what is wrong, too: it is reported once
+    if word.startswith(("./", "../")):
+        return Reference(at, noun, "", word, version, refers.pins, refers.key)
     if not id_or_name(word, noun.prefix, noun.called, ""):
         return Reference(at, noun, word, "", version, refers.pins, refers.key)
     holder[key] = value
@@ -286,7 +282,7 @@ def _reference(refers: Refers, holder: Any, key: Any, at: Path) -> Reference | N
 
 def version_number(version: Any) -> int | None:
     """Return a version as a number, if it is one."""
-    if isinstance(version, int | str) and not isinstance(version, bool) and str(version).isdigit():
+    if str(version).isdigit():
         return int(version)
     return None
 
@@ -313,6 +309,10 @@ def line_of(node: Node, at: Path) -> int:
     """Return the line of a place below a node, or that of the node."""
     child = node_at(node, at)
     return child.line if child else node.line
+
+
+def _problem_at(node: Node, at: Path, what: str) -> Problem:
+    return Problem(what, line=line_of(node, at), path=at)
 
 
 def _secret_places(noun: Noun, fields: Raw, read: Filled) -> Iterator[str]:
@@ -354,17 +354,13 @@ def _unset_in(node: Node) -> Iterator[str]:
         yield from _unset_in(child)
 
 
-def _is_from_outside(text: str) -> bool:
-    """Return whether a text is made of variables, none of which has a default that the file shows."""
-    variables = [match for match in DOLLAR.finditer(text) if match[1]]
-    return bool(variables) and not any(variable[2] for variable in variables)
-
-
 def plain_secrets(written: Node, at: Path = ()) -> Iterator[Problem]:
     """Yield the secrets that a file has in plain text, by their places; none is shown."""
     for step, child in written.items():
         path, content = (*at, step), child.content
-        if step in _SECRETS and isinstance(content, str) and content and not _is_from_outside(content):
+        variables = [match for match in DOLLAR.finditer(str(content)) if match[1]]
+        is_from_outside = bool(variables) and not any(variable[2] for variable in variables)  # no default is shown
+        if step in _SECRETS and isinstance(content, str) and content and not is_from_outside:
             what = "is a secret in plain text; write ${NAME}, and set that variable"
             yield Problem(what, line=child.line, path=path)
         yield from plain_secrets(child, path)

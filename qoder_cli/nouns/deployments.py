@@ -15,8 +15,10 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, get_args
 
+from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import with_version
@@ -77,8 +79,14 @@ def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields in normal form without secrets of resources: no server echoes them."""
     shown = dict(fields)
     if isinstance(resources := fields.get("resources"), list):
-        shown["resources"] = [_without(resource, WRITE_ONLY) for resource in resources]
+        shown["resources"] = [_without_tokens(resource) for resource in resources]
     return shown
+
+
+def _without_tokens(resource: Any) -> Any:
+    if isinstance(resource, dict):
+        return {key: item for key, item in resource.items() if key not in WRITE_ONLY}
+    return resource
 
 
 def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,12 +179,6 @@ def _sendable(value: Any) -> Any:
     return value
 
 
-def _without(value: Any, names: tuple[str, ...]) -> Any:
-    if isinstance(value, dict):
-        return {key: item for key, item in value.items() if key not in names}
-    return value
-
-
 _NORMAL: dict[str, Callable[[Any], Any]] = {
     "agent": _agent,
     "environment_variables": _environment_variables,
@@ -192,22 +194,14 @@ _FIRES = 3  # times of a new schedule that are shown
 LATEST = "latest"  # stands for an agent's newest version
 
 
-def _agent_differs(before: Any, after: Any) -> Iterator[FieldChange] | None:
+def _agent_differs(before: Any, after: Any, *, anew: bool = False) -> Iterator[FieldChange] | None:
     if not isinstance(after, str) or before is ABSENT:
         return None
-    pinned = _pin(before)
+    pinned = {"id": before} if isinstance(before, str) else mapping(before)
+    if anew and pinned.get("id") == after:
+        return iter([FieldChange("agent.version", pinned.get("version", ABSENT), LATEST)])
     is_other = pinned.get("id") != after and not is_unset(after)
     return iter([FieldChange("agent.id", pinned.get("id", ABSENT), after)] if is_other else [])
-
-
-def _agent_anew(before: Any, after: Any) -> Iterator[FieldChange] | None:
-    if not isinstance(after, str) or _pin(before).get("id") != after:
-        return _agent_differs(before, after)
-    return iter([FieldChange("agent.version", _pin(before).get("version", ABSENT), LATEST)])
-
-
-def _pin(agent: Any) -> dict[str, Any]:
-    return {"id": agent} if isinstance(agent, str) else mapping(agent)
 
 
 def _variables(before: Any, after: Any) -> Iterator[FieldChange] | None:
@@ -237,7 +231,8 @@ FORM = Form(
     is_read_back=True,
     empty=EMPTY,
 )
-REPINNING = FORM._replace(own={**FORM.own, "agent": _agent_anew})  # an agent without a version is to get its latest
+# An agent without a version is to get its latest.
+REPINNING = FORM._replace(own={**FORM.own, "agent": partial(_agent_differs, anew=True)})
 
 
 # In a folder.
@@ -274,11 +269,9 @@ def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
     if step.error is None and (lost := _would_lose(step)):
         step = step.with_(error=UsageError(f"{step.label}: {lost}", hint="correct the file"))
     if step.error is None and lists is not None and step.body.get(VARIABLES) and _drops_variables(lists, step):
-        error = Rejected(
-            f"{step.label}: this server keeps no environment_variables of a deployment; nothing was changed",
-            hint="remove them from the file; put secrets into a vault of it: qoder vault put",
-        )
-        step = step.with_(error=error)
+        why = f"{step.label}: this server keeps no environment_variables of a deployment; nothing was changed"
+        hint = "remove them from the file; put secrets into a vault of it: qoder vault put"
+        step = step.with_(error=Rejected(why, hint=hint))
     paused = declared.own.get("paused") if declared else None
     is_paused = step.current is not None and Deployment(step.current).state == "paused"
     if not isinstance(paused, bool) or paused == is_paused:
@@ -302,16 +295,12 @@ def _drops_variables(lists: Lists, step: Step) -> bool:
     An older one has its own key in the metadata (api.md#deployments); of any, a mark may say that they were sent.
     """
     rows = [step.current] if step.current is not None else lists.rows(step.noun)
-    silent = [row for row in rows if RESERVED in mapping(row.get("metadata")) or _had_variables(row)]
+    had = [row for row in rows if recorded(row).get(VARIABLES, NOTHING) != NOTHING]
+    silent = [row for row in rows if RESERVED in mapping(row.get("metadata"))] or had
     if not silent or any(VARIABLES in row for row in rows):
         return False
     whole = lists.once(("whole", silent[0]["id"]), lambda: lists.read(step.noun, str(silent[0]["id"])))
     return VARIABLES not in whole
-
-
-def _had_variables(raw: Raw) -> bool:
-    """Return whether an apply has sent variables of a deployment, as its mark says."""
-    return recorded(raw).get(VARIABLES, NOTHING) != NOTHING
 
 
 def _sendable_body(step: Step, body: Raw) -> Raw:
@@ -343,10 +332,8 @@ def _would_lose(step: Step) -> str:
     for number, resource in enumerate(step.wanted["resources"]):
         token = TOKENS.get(str(resource.get("type")))
         if token and _place_of(resource) in there and not set(WRITE_ONLY) & resource.keys():
-            return (
-                f"resources[{number}] has no {token}, and changing resources would drop the one that it may have:"
-                f" add it as ${{NAME}}, or {token}: null if it needs none"
-            )
+            why = f"resources[{number}] has no {token}, and changing resources would drop the one that it may have"
+            return f"{why}: add it as ${{NAME}}, or {token}: null if it needs none"
     return ""
 
 
@@ -362,10 +349,15 @@ def _remarks(lists: Lists, step: Step, declared: Declaration, others: Sequence[D
     if not step.is_open:
         return
     if schedule := mapping(step.body.get("schedule")):
-        fires = next_fires(schedule, now=lists.app.client.server_now())[:_FIRES]
-        when = "once it is unpaused" if paused else "from now on"
-        yield f"fires {when}: {words_of(schedule)}; next {', '.join(fires) or 'never'}"
+        yield fires_in_words(lists.app, schedule, is_paused=bool(paused))
     yield from _without_credentials(declared, others)
+
+
+def fires_in_words(app: App, schedule: Raw, *, is_paused: bool) -> str:
+    """Return what a new schedule comes to, with its next fires."""
+    fires = next_fires(schedule, now=app.client.server_now())[:_FIRES]
+    when = "once it is unpaused" if is_paused else "from now on"
+    return f"fires {when}: {words_of(schedule)}; next {', '.join(fires) or 'never'}"
 
 
 def _without_credentials(declared: Declaration, others: Sequence[Declaration]) -> Iterator[str]:
@@ -387,7 +379,10 @@ def _export(export: Exporting, fields: Raw) -> Raw:
     short = _short_forms(fields)
     for name, value in short.items():
         export.comments[name] = [*_comments(name, value, deployment)]
-    short[VARIABLES] = _exported_variables(export, short.get(VARIABLES))
+    if isinstance(variables := short.get(VARIABLES), dict):
+        short[VARIABLES] = {name: export.variable(name, value) for name, value in variables.items()}
+    elif variables:
+        short[VARIABLES] = export.variable(VARIABLES.upper(), variables)
     if isinstance(resources := short.get("resources"), list):
         short["resources"] = [_short_resource(resource) for resource in resources]
         if any(mapping(resource).get("type") == "file" for resource in resources):
@@ -399,12 +394,6 @@ def _export(export: Exporting, fields: Raw) -> Raw:
         export.note(f"was paused by an error ({deployment.paused_because}); its file does not say so")
     order = ("name", "description", "agent", "environment", VARIABLES, "schedule", "paused", "initial_events")
     return {**{name: short[name] for name in order if name in short}, **short}
-
-
-def _exported_variables(export: Exporting, variables: Any) -> Any:
-    if isinstance(variables, dict):
-        return {name: export.variable(name, value) for name, value in variables.items()}
-    return export.variable(VARIABLES.upper(), variables) if variables else variables
 
 
 def _short_resource(resource: Any) -> Any:

@@ -4,9 +4,10 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, UsageError
@@ -30,7 +31,6 @@ LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api.md#limits)
 LONGEST_NAME = 255  # bytes (api.md#limits); also what ext4, APFS and NTFS allow
 UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api.md#limits)
-MOST_OF_A_NAME = 10_000  # files
 
 # The end of a name, which stays when the rest is cut.
 _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
@@ -43,15 +43,15 @@ _FORBIDDEN = '<>:"|?*'  # on Windows
 
 def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> bytes:
     """Return a text file's bytes, or standard input's for `-`. Raises UsageError."""
-    prefix = f"{option}: " if option else ""
     called = "standard input" if path == "-" else path
+    prefix = f"{option}: {called}" if option else called
     content = read_checked(path, stdin, LARGEST, option=option, hint="split it")
     try:
         content.decode()
     except UnicodeDecodeError:
-        raise UsageError(f"{prefix}{called} is not a UTF-8 text; the API takes only text") from None
+        raise UsageError(f"{prefix} is not a UTF-8 text; the API takes only text") from None
     if b"\0" in content:
-        raise UsageError(f"{prefix}{called} is a binary file; the API takes only text")
+        raise UsageError(f"{prefix} is a binary file; the API takes only text")
     return content
 
 
@@ -65,9 +65,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Write[Resource]:
+def upload(app: App, name: str, content: bytes, fields: Raw | None = None) -> Write[Resource]:
     """Return the write that uploads a file, with some fields."""
-    return creating(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])
+    return creating(app, NOUNS["file"], fields or {}, files=[("file", name, content)])
 
 
 def prepare_folder(folder: str = ".", typed_as: str = "--output-dir") -> Path:
@@ -152,7 +152,7 @@ def _move(part: Path, folder: Path, name: str) -> Path:
                 target.unlink(missing_ok=True)
             raise
         return target
-    raise UsageError(f"{folder} has {MOST_OF_A_NAME:,} files of one name", hint="name another folder")
+    raise AssertionError("there is always another number")
 
 
 def safe_name(name: str) -> str:
@@ -170,7 +170,7 @@ def _names(name: str) -> Iterator[str]:
     match = _SUFFIX.search(name)
     suffix = match[0] if match else ""
     stem = name.removesuffix(suffix)
-    for number in range(1, MOST_OF_A_NAME + 1):
+    for number in count(1):
         end = suffix if number == 1 else f"-{number}{suffix}"
         size = LONGEST_NAME - len(end.encode())
         yield stem.encode()[:size].decode(errors="ignore") + end

@@ -16,8 +16,6 @@ from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import has_id, path_of
 from qoder_cli.nouns.taken import holders
 
-_AT_A_TIME = 8  # things that are asked for their names
-
 
 class ServerLists:
     """The lists of a server, read when they are needed. What is not in one may be created, or is pruned."""
@@ -27,8 +25,6 @@ class ServerLists:
         self._kept: dict[Any, Any] = {}
         self.pages = cache(self._pages)
         self.rows = cache(self._rows)
-        self._ids = cache(self._by_id)
-        self._names = cache(self._by_name)
 
     def once(self, key: Any, ask: Callable[[], Any]) -> Any:
         """Return what `ask` returned when it was first asked under this key."""
@@ -62,21 +58,20 @@ class ServerLists:
 
     def of_id(self, noun: Noun, id: str) -> Raw | None:
         """Return what is listed under an id."""
-        return self._ids(noun).get(id)
-
-    def _by_id(self, noun: Noun) -> dict[str, Raw]:
-        return {str(row["id"]): row for row in self.rows(noun)}
+        rows: dict[str, Raw] = self.once(("ids", noun), lambda: {str(row["id"]): row for row in self.rows(noun)})
+        return rows.get(id)
 
     def named(self, noun: Noun, name: str) -> list[Raw]:
         """Return what of ours is listed under a name. Raises ApiError."""
-        return self._names(noun).get(name, [])
+        rows: dict[str | None, list[Raw]] = self.once(("names", noun), lambda: self._by_name(noun))
+        return rows.get(name, [])
 
     def _by_name(self, noun: Noun) -> dict[str | None, list[Raw]]:
         names: dict[str | None, list[Raw]] = {}
         ours = list(filter(how_of(noun).ours, self.rows(noun)))
         called: Iterator[str | None] = map(name_of, ours)
         if how_of(noun).name is not None:  # which may ask each
-            called = in_order(partial(self.name_of, noun), ours, at_a_time=_AT_A_TIME)
+            called = in_order(partial(self.name_of, noun), ours)
         for row, name in zip(ours, called, strict=True):
             names.setdefault(name, []).append(row)
         return names
@@ -96,9 +91,8 @@ class ServerLists:
 
     def read(self, noun: Noun, id: str) -> Raw:
         """Return a thing by its id, as it is now. Raises ApiError, with where it was looked for."""
-        target = target_of(noun, id)
         try:
-            return read(self.app.client, target, fresh=True)
+            return read(self.app.client, target_of(noun, id), fresh=True)
         except NotFound as error:
             hint = f"correct the id, or remove it {self.app.settings.asked}"
             raise error.with_(hint=hint, next=self.app.looking(*noun.words.split(), "list")) from None

@@ -30,7 +30,6 @@ LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
 ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
-_AT_A_TIME = 8  # memories to read
 _SHOWN = 2000  # characters of what somebody else wrote
 
 
@@ -85,17 +84,17 @@ def found(app: App, store: str, word: str) -> Raw:
     """Return a memory with content. Raises NotFound, ApiError."""
     raw = find(app, store, word)
     if raw is None:
-        look = app.looking("memory", "ls", store)
-        raise NotFound(f"no memory {word} in {store}", hint="list them", next=look)
+        raise NotFound(f"no memory {word} in {store}", hint="list them", next=app.looking("memory", "ls", store))
     return raw
 
 
 def digest(raw: Raw) -> str:
     """Return the digest of a memory's content. Raises NoResponse."""
-    sha256 = text(raw.get("content_sha256"))
-    if sha256 is None and not isinstance(raw.get("content"), str):
+    if (sha256 := text(raw.get("content_sha256"))) is not None:
+        return sha256
+    if not isinstance(raw.get("content"), str):
         raise NoResponse(f"the response does not show the content of {raw.get('id')}")
-    return sha256 or sha256_of(str(raw["content"]))
+    return sha256_of(raw["content"])
 
 
 def sha256_of(content: str) -> str:
@@ -115,11 +114,9 @@ _FORM = Form(
 
 def target_as_read(store: str, raw: Raw) -> Target:
     """Return a memory, to change only as it was read. Raises NoResponse."""
-    target = target_of(ENTRY, store, str(raw["id"]))
+    target, query = target_of(ENTRY, store, str(raw["id"])), f"?expected_content_sha256={segment(digest(raw))}"
     look = ("memory", "cat", store, target.id)
-    return target._replace(
-        called=f"memory {raw.get('path')}", look=look, query=f"?expected_content_sha256={segment(digest(raw))}"
-    )
+    return target._replace(called=f"memory {raw.get('path')}", look=look, query=query)
 
 
 def write(app: App, store: str, word: str, content: str) -> Raw:
@@ -170,7 +167,9 @@ def _put(app: App, store: str, word: str, memory: Raw | None, content: str) -> R
     try:
         if memory is None:
             return creating(app, ENTRY, {"path": word, "content": content}, store).deliver().raw
-        return _overwrite(app, store, word, memory, content)
+        target = target_of(ENTRY, store, str(memory["id"]))._replace(look=("memory", "cat", store, word))
+        body = {"content": content, "content_sha256": digest(memory)}
+        return Update(app, target, memory, body, _FORM).write().deliver().raw
     except Overtaken as error:
         raise _shown(app, store, word, error, error.now) from None
     except Rejected as error:
@@ -180,22 +179,13 @@ def _put(app: App, store: str, word: str, memory: Raw | None, content: str) -> R
         raise _shown(app, store, word, error, find(app, store, word)) from None
 
 
-def _overwrite(app: App, store: str, word: str, memory: Raw, content: str) -> Raw:
-    """Write over a memory as it was read, and return it. Raises QoderError."""
-    target = target_of(ENTRY, store, str(memory["id"]))._replace(look=("memory", "cat", store, word))
-    body = {"content": content, "content_sha256": digest(memory)}
-    return Update(app, target, memory, body, _FORM).write().deliver().raw
-
-
 def _shown(app: App, store: str, word: str, error: Rejected, theirs: Raw | None) -> Rejected:
     """Show what someone else wrote; return the error."""
     if theirs and (content := text(theirs.get("content"))):
         app.progress.note(f"{word} now says (sha256 {digest(theirs)}):", always=True)
         for line in content[:_SHOWN].splitlines():
             app.progress.note(f"  {line}", always=True)
-    hint = "see what it says now, then write again"
-    next = app.looking("memory", "cat", store, word)
-    return error.with_(hint=hint, next=next)
+    return error.with_(hint="see what it says now, then write again", next=app.looking("memory", "cat", store, word))
 
 
 def _find_entry(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[Raw]:
@@ -223,7 +213,7 @@ def export_entries(export: Exporting, fields: Raw) -> Raw:
     def read_one(path: str) -> Raw:
         return whole(export.lists.app, ENTRY, str(export.raw["id"]), str(rows[path]["id"]))
 
-    for path, memory in zip(wanted, in_order(read_one, wanted, at_a_time=_AT_A_TIME), strict=True):
+    for path, memory in zip(wanted, in_order(read_one, wanted), strict=True):
         content = memory.get("content")
         if isinstance(content, str) and content.strip():
             mark = "\ufeff" if content.startswith("\ufeff") else ""  # the first one is not read

@@ -86,8 +86,7 @@ class Names:
                     how = advice(self._app, noun, name, near_to, *self._parents, asked=self._app.settings.asked)
                     meant[name] = NotFound(f"no {noun.called} is named {name!r}", **how)
                 case several:
-                    listed = few(several)
-                    why = f"{len(several)} {noun.plural} are named {name!r}: {listed}"
+                    why = f"{len(several)} {noun.plural} are named {name!r}: {few(several)}"
                     meant[name] = UsageError(why, hint="use an id")
         return [meant.get(word, word) for word in words]
 
@@ -152,10 +151,8 @@ def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None
             numbered = mapping(app.client.get(target.path, {"version": version}))
     except NotFound as error:
         raise error.about(called) from None
-    if str(numbered.get("version")) != str(version) or id not in (
-        numbered.get("id"),
-        numbered.get(f"{noun.called}_id"),
-    ):
+    ids_shown = (numbered.get("id"), numbered.get(f"{noun.called}_id"))
+    if str(numbered.get("version")) != str(version) or id not in ids_shown:
         raise NoResponse(f"the response is not {called}")
     return numbered
 
@@ -165,7 +162,9 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
     try:
         current = read(app.client, target, fresh=fresh)
     except NotFound as error:
-        raise _listed(error, app, noun, target) from None
+        parents = target.look[len(words_of(noun, "get")) : -1]
+        look = app.looking(*words_of(noun, "list", *parents))
+        raise error.with_(hint=f"{error.hint}; list them", next=look) from None
     names = {value for key in NAMES if (value := text(found_at(current, key)))}
     if names and word not in (target.id, *names):
         message = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(current)!r} now"
@@ -173,19 +172,13 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
     return current
 
 
-def _listed(error: NotFound, app: App, noun: Noun, target: Target) -> NotFound:
-    """Return the error for a missing thing, with the command that lists what is there."""
-    parents = target.look[len(words_of(noun, "get")) : -1]
-    return error.with_(hint=f"{error.hint}; list them", next=app.looking(*words_of(noun, "list", *parents)))
-
-
 def only_environment(app: App) -> str:
     """Return the only environment's id. Raises UsageError unless there is one."""
-    environments = list(alive(app.client, NOUNS["env"], whole=True))
-    if len(environments) == 1:
-        app.progress.note(f"environment: {name_of(environments[0]) or '-'} ({environments[0]['id']})")
-        return str(environments[0]["id"])
-    if not environments:
+    rows = list(alive(app.client, NOUNS["env"], whole=True))
+    if not rows:
         raise UsageError("no environment exists", hint="create one: qoder env create --name default")
-    listed = few([f"{name_of(environment) or '-'} ({environment['id']})" for environment in environments])
-    raise UsageError(f"there are {len(environments)} environments; choose one with --env", hint=listed)
+    listed = few([f"{name_of(row) or '-'} ({row['id']})" for row in rows])
+    if len(rows) > 1:
+        raise UsageError(f"there are {len(rows)} environments; choose one with --env", hint=listed)
+    app.progress.note(f"environment: {listed}")
+    return str(rows[0]["id"])

@@ -20,16 +20,6 @@ def _running(raw: Raw) -> str:
     return ""
 
 
-class Verb(NamedTuple):
-    """Something that can be done to a thing, and its status afterwards."""
-
-    verb: str
-    doing: str
-    participle: str
-    status: str
-    about: str  # a sentence for help and question
-
-
 @dataclass(frozen=True)
 class Naming:
     """How one is named on a command line."""
@@ -78,7 +68,6 @@ class Holds:
     bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else
     absent: Mapping[str, Any] = field(default_factory=dict)  # what an object lacks that a create would fill in
     takes_file: bool = True  # whether an update may be in a file, which is shown back
-    verbs: tuple[Verb, ...] = ()  # what else can be done to one, without a body
     moves: bool = False  # whether one's `updated_at` changes by itself
 
 
@@ -88,7 +77,6 @@ class Sandboxed:
 
     kept: Mapping[str, Any] = field(default_factory=dict)  # the fields of a new one, in the order shown
     dated: tuple[str, ...] = ("created_at", "updated_at", "archived_at")
-    samples: tuple[Mapping[str, Any], ...] = ()  # there from the start
 
 
 class Refers(NamedTuple):

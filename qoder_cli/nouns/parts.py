@@ -81,11 +81,6 @@ class _Json:
         return value
 
 
-def _few(metadata: dict[str, Any]) -> None:
-    if sum(value is not None for value in metadata.values()) > MOST_KEYS:
-        raise ValueError(f"has more than {MOST_KEYS} entries")
-
-
 class _Deletes:
     """Null, which in an update deletes a key."""
 
@@ -109,7 +104,10 @@ _KEY = Annotated[
 ]
 Metadata = Annotated[
     dict[_KEY, Annotated[str, Size(most=512), _Deletes()]],
-    Rule(_few),
+    must(
+        lambda metadata: sum(value is not None for value in metadata.values()) <= MOST_KEYS,
+        f"has more than {MOST_KEYS} entries",
+    ),
     _Json(),
     Option("--metadata", "KEY=VALUE", "Set a metadata key.", is_repeatable=True),
     "Keys and texts of your own: at most 16.",

@@ -95,17 +95,14 @@ class Fields:
         return built
 
 
-def fields_of(cls: type[Fields]) -> dict[str, Field]:
-    """Return the fields of a class, by name."""
-    if cls not in _FIELDS:
-        _FIELDS[cls] = dict(_fields_of(cls))
-    return _FIELDS[cls]
-
-
 _FIELDS: dict[type[Fields], dict[str, Field]] = {}
 
 
-def _fields_of(cls: type[Fields]) -> Iterator[tuple[str, Field]]:
+def fields_of(cls: type[Fields]) -> dict[str, Field]:
+    """Return the fields of a class, by name."""
+    if cls in _FIELDS:
+        return _FIELDS[cls]
+    fields = _FIELDS[cls] = {}
     owner_of = {name: owner for owner in reversed(cls.__mro__[:-2]) for name in owner.__annotations__}
     for name, owner in owner_of.items():
         hint = owner.__annotations__[name]
@@ -114,7 +111,8 @@ def _fields_of(cls: type[Fields]) -> Iterator[tuple[str, Field]]:
         option = next((mark for mark in marks if isinstance(mark, Option)), None)
         stands_for = next((mark.field for mark in marks if isinstance(mark, StandsFor)), "")
         default, is_secret, is_servers = vars(owner).get(name, ...), SECRET in marks, SERVERS in marks
-        yield name, Field(hint, default, about[-1] if about else "", option, is_secret, is_servers, stands_for)
+        fields[name] = Field(hint, default, about[-1] if about else "", option, is_secret, is_servers, stands_for)
+    return fields
 
 
 def body(cls: type[Fields], names: Sequence[str], needed: Sequence[str], cleared: Sequence[str]) -> type[Fields]:
@@ -123,8 +121,7 @@ def body(cls: type[Fields], names: Sequence[str], needed: Sequence[str], cleared
     names = tuple(name for name in fields if name in names)
     space: dict[str, Any] = {"__annotations__": {name: fields[name].hint for name in names}, "__doc__": cls.__doc__}
     space |= {name: UNSET if name in cleared else KEPT for name in names if name not in needed}
-    narrowed = type(cls.__name__, (Fields,), space | {"is_body": True}, unknown="refused")
-    return narrowed
+    return type(cls.__name__, (Fields,), space | {"is_body": True}, unknown="refused")
 
 
 def inside(hint: Any) -> Iterator[type[Fields]]:
@@ -162,20 +159,21 @@ def _marked(cls: type[Fields], value: Any, mark: Mark, at: Path) -> Iterator[tup
             yield from dict(inner).items()
 
 
+_LEADING: dict[tuple[type[Fields], Mark], list[tuple[str, Sequence[type[Fields]]]]] = {}
+
+
 def _leading_to(cls: type[Fields], mark: Mark) -> Sequence[tuple[str, Sequence[type[Fields]]]]:
     """Return the fields of a class with a mark, and those with it somewhere inside, by the classes there."""
-    if (cls, mark) not in _LEADING:
-        fields = _LEADING[cls, mark] = []
-        for name, field in fields_of(cls).items():
-            classes = [inner for inner in inside(field.hint) if _leading_to(inner, mark)]
-            if getattr(field, mark):
-                fields.append((name, ()))
-            elif classes:
-                fields.append((name, classes))
-    return _LEADING[cls, mark]
-
-
-_LEADING: dict[tuple[type[Fields], Mark], list[tuple[str, Sequence[type[Fields]]]]] = {}
+    if (cls, mark) in _LEADING:
+        return _LEADING[cls, mark]
+    fields = _LEADING[cls, mark] = []
+    for name, field in fields_of(cls).items():
+        classes = [inner for inner in inside(field.hint) if _leading_to(inner, mark)]
+        if getattr(field, mark):
+            fields.append((name, ()))
+        elif classes:
+            fields.append((name, classes))
+    return fields
 
 
 def without(value: Any, places: Iterable[tuple[Path, Any]]) -> Any:
@@ -440,21 +438,23 @@ class ByType(NamedTuple):
 
         by_type = dict(types_of(source))
         choices = {f"[{type}]": handler.generate_schema(cls) for type, cls in by_type.items()}
-        union = core.tagged_union_schema(choices, lambda value: self._tag(value, by_type))
+
+        def tag(value: Any) -> str:
+            type = value.get("type") if isinstance(value, dict) else next(iter(by_type))
+            return f"[{type if type in by_type else ''}]"
+
+        union = core.tagged_union_schema(choices, tag)
         return core.with_info_wrap_validator_function(lambda *given: self._chosen(by_type, *given), union)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         built = handler(schema)
         choices = built.get("oneOf", [built])
         if self.newer:
-            types = [type for choice in choices for type in _words(choice["properties"]["type"])]
+            named = [choice["properties"]["type"] for choice in choices]
+            types = [type for schema in named for type in schema.get("enum") or [schema["const"]]]
             type = {"type": "string", "not": {"enum": types}}
             choices = [*choices, {"type": "object", "properties": {"type": type}, "required": ["type"]}]
         return {"anyOf": choices}
-
-    def _tag(self, value: Any, by_type: dict[str, type[Fields]]) -> str:
-        type = value.get("type") if isinstance(value, dict) else next(iter(by_type))
-        return f"[{type if type in by_type else ''}]"
 
     def _chosen(self, by_type: dict[str, type[Fields]], value: Any, handler: Any, info: Any) -> Any:
         is_server, types = info.context.where == "server", tuple(filter(None, by_type))
@@ -483,10 +483,6 @@ class ByType(NamedTuple):
                 raise _problem("whole", "", expected=", ".join(f"'{type}'" for type in types), near=near)
             raise _one_of(types, near, name="type")
         return handler(value)
-
-
-def _words(schema: dict[str, Any]) -> list[str]:
-    return schema.get("enum") or [schema["const"]]
 
 
 def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:
@@ -523,13 +519,12 @@ def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tu
     try:
         return _adapter(cls).validate_python(value, strict=True, context=reader), []
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        return None, [_found(detail["type"], detail["loc"], detail.get("ctx", {})) for detail in details[:most]]
-
-
-def _found(kind: str, loc: tuple[str | int, ...], context: dict[str, Any]) -> Violation:
-    path = tuple(step for step in loc if not str(step).startswith("["))  # which are our tags, or `[key]`
-    return Violation(kind, (*path, *filter(None, [context.get("name")])), context)
+        violations = []
+        for detail in error.errors(include_url=False, include_input=False)[:most]:
+            context = detail.get("ctx", {})
+            path = [step for step in detail["loc"] if not str(step).startswith("[")]  # our tags, or `[key]`
+            violations.append(Violation(detail["type"], (*path, *filter(None, [context.get("name")])), context))
+        return None, violations
 
 
 def json_schema(cls: type[Fields]) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
+from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.files.filling import is_unset
 from qoder_cli.http.redact import by_shape, spellings
+from qoder_cli.nouns.agents import server_url
 from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.difference import FieldChange, Form, differing, missing
@@ -55,14 +57,8 @@ def variable(word: str, what: str) -> str:
 
 def server(url: str) -> str:
     """Return the URL of an MCP server. Raises UsageError, also for plain http."""
-    refuse_secret(url, "--mcp")
-    try:
-        parts = urlsplit(url)
-        is_url = bool(parts.hostname) and parts.scheme in ("https", "http") and "@" not in parts.netloc
-        is_url = is_url and url.isascii() and url.isprintable() and " " not in url
-    except ValueError:
-        is_url = False
-    if not is_url:
+    parts = server_url(refuse_secret(url, "--mcp"))
+    if parts is None or "@" in parts.netloc or not url.isascii():
         raise UsageError("--mcp is not the URL of a server", hint="e.g. --mcp https://mcp.example.com/mcp")
     if parts.scheme == "http" and not is_loopback(parts.netloc):
         raise UsageError("--mcp is plain http: the secret would be sent unencrypted", hint="use https")
@@ -96,13 +92,7 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
     return secret
 
 
-def put(
-    app: App,
-    vault: str,
-    name: str,
-    auth: Raw,
-    agree: Callable[[str], None],
-) -> Raw:
+def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw:
     """Put a secret, `auth` with its type, into a vault; return its credential.
 
     What is set decides which one it replaces: the variable, or the server that it is sent to. `agree`
@@ -126,15 +116,13 @@ def put(
     # What an update does not know is left out (api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
-    label = f"{id}, {_for(credential)},"
-    if name != id:
-        label = f"{name_of(credential) or name} ({id}), {_for(credential)},"
-    app.progress.note(f"updating credential {label} in {vault}{where}")
+    label = called(name_of(credential) or name, id)
+    app.progress.note(f"updating credential {label}, {_for(credential)}, in {vault}{where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
         is_shown = changed == without_secret(changed)  # else reading it back proves nothing
-        is_read = not goes_elsewhere  # else a person was asked first
-        update = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown, is_read=is_read)
+        update = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown)
+        update.is_read = not goes_elsewhere  # else a person was asked first
         return update.write().deliver().raw
     except Overtaken:
         raise
@@ -154,13 +142,13 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     if name.startswith(_CREDENTIAL.prefix):
         return _of_id(app, vault, name, auth)
     kind, place = auth["type"], PLACES[auth["type"]]
-    rows = list(alive(app.client, _CREDENTIAL, vault, whole=True))
-    called = {str(row["id"]): row for row in rows if name_of(row) == name}
-    rows = [row for row in rows if found_at(row, "auth.type") in (kind, None)]
+    aim = found_at({"auth": auth}, place)
+    alive_rows = list(alive(app.client, _CREDENTIAL, vault, whole=True))
+    rows = [row for row in alive_rows if found_at(row, "auth.type") in (kind, None)]
     credentials = [row if found_at(row, place) else _read(app, vault, row) for row in rows]
-    those = [credential for credential in credentials if found_at(credential, place) == found_at({"auth": auth}, place)]
+    those = [credential for credential in credentials if found_at(credential, place) == aim]
     if kind == BEARER:
-        those = [credential_row for credential_row in those if name_of(credential_row) == name] or those
+        those = [credential for credential in those if name_of(credential) == name] or those
     if len(those) > 1:
         hint = f"use an id: {', '.join(str(credential_row['id']) for credential_row in those)}"
         raise UsageError(f"{len(those)} credentials are {_for(those[0])}", hint=hint)
@@ -169,29 +157,9 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
         if kind == BEARER and name_of(match) != name:
             agree(f"{name_of(match) or match['id']} ({match['id']}) is {_for(match)}, and gets this token")
         return _of_id(app, vault, str(match["id"]), auth)
-    if silent := next(
-        (credential for credential in credentials if credential["id"] in called and not found_at(credential, place)),
-        None,
-    ):
-        hint = f"use its id, if it is the one: {silent['id']}"
-        raise UsageError(f"{name} ({silent['id']}) does not show what it is for", hint=hint)
-    _check_names(app, name, auth, list(called.values()), agree)
+    for row in (row for row in alive_rows if name_of(row) == name):
+        agree(f"{name} ({row['id']}) is {_for(row)}, and stays so; another {name} is created for {aim}")
     return None
-
-
-def _check_names(app: App, name: str, auth: Raw, called: Sequence[Raw], agree: Callable[[str], None]) -> None:
-    """Say what else has the name of a new credential. Raises UsageError."""
-    for row in called:
-        id, kind = str(row["id"]), found_at(row, "auth.type")
-        if kind not in (None, auth["type"]):
-            raise UsageError(
-                f"{name} ({id}) is of the type {kind}, not {auth['type']}",
-                hint="choose another name, or delete it first",
-            )
-        if kind == BEARER:
-            agree(f"{name} ({id}) is {_for(row)}, and stays so; another {name} is created for {auth['mcp_server_url']}")
-        else:
-            app.progress.note(f"{name} ({id}) is only called so: it is {_for(row)}")
 
 
 def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
@@ -218,27 +186,19 @@ def _read(app: App, vault: str, row: Raw) -> Raw:
 
 
 def _for(raw: Raw) -> str:
-    """Return what a credential is for, in words."""
     return f"for {found_at(raw, PLACES[BEARER]) or found_at(raw, PLACES[VARIABLE]) or 'nothing that it shows'}"
 
 
 def _hosts(networking: Any) -> str:
-    hosts = array(mapping(networking).get("allowed_hosts"))
-    is_any = mapping(networking).get("type") == "unrestricted"
-    if is_any:
+    if mapping(networking).get("type") == "unrestricted":
         return "any host"
+    hosts = array(mapping(networking).get("allowed_hosts"))
     return ", ".join(map(str, hosts)) or "hosts that it does not show"
 
 
 def validated(app: App, vault: str, id: str) -> Raw:
     """Return what the API finds on trying an OAuth credential. Raises ApiError."""
-    path = f"{target_of(_CREDENTIAL, vault, id).path}/mcp_oauth_validate"
-    client = app.client
-
-    def ask() -> Raw:
-        return mapping(client.understand(client.send(client.prepare("POST", path))))
-
-    validation = client.patiently(ask)
+    validation = _asked(app, f"{target_of(_CREDENTIAL, vault, id).path}/mcp_oauth_validate")
     if text(validation.get("status")) is None:
         raise NoResponse(f"the response does not tell the status of {id}")
     return validation
@@ -248,11 +208,8 @@ def for_server(app: App, vault: str, url: str) -> list[Raw]:
     """Return the OAuth credentials of a vault for exactly this MCP server. Raises ApiError."""
     credentials = alive(app.client, _CREDENTIAL, vault, fresh=True)
     place = PLACES[BEARER]
-    return [
-        credential
-        for credential in credentials
-        if found_at(credential, "auth.type") == "mcp_oauth" and found_at(credential, place) == url
-    ]
+    wanted = ("mcp_oauth", url)
+    return [row for row in credentials if (found_at(row, "auth.type"), found_at(row, place)) == wanted]
 
 
 def login_page(app: App, vault: str, url: str) -> str:
@@ -260,20 +217,20 @@ def login_page(app: App, vault: str, url: str) -> str:
 
     What is asked twice makes another page, and nothing else. Raises ApiError.
     """
-    client = app.client
-    body = {"vault_id": vault, "mcp_server_url": url}
-
-    def ask() -> Raw:
-        return mapping(client.understand(client.send(client.prepare("POST", "/oauth/start", body=body))))
-
     try:
-        page = text(client.patiently(ask).get("authorization_url"))
+        page = text(_asked(app, "/oauth/start", {"vault_id": vault, "mcp_server_url": url}).get("authorization_url"))
     except NotFound as error:
         hint = "use qoder vault put VAULT NAME --mcp URL with a token; not every server can do this"
         raise error.with_(hint=hint).about("POST /oauth/start") from None
     if page is None or urlsplit(page).scheme != "https":
         raise NoResponse("the response has no https address of a login page")
     return page
+
+
+def _asked(app: App, path: str, body: Raw | None = None) -> Raw:
+    """Return the answer to a POST that may be sent again."""
+    client = app.client
+    return client.patiently(lambda: mapping(client.understand(client.send(client.prepare("POST", path, body=body)))))
 
 
 def why_invalid(validation: Raw) -> str:
@@ -291,7 +248,6 @@ def why_invalid(validation: Raw) -> str:
 
 
 def _auth_of(auth: Any) -> Any:
-    """Return an `auth` as it is compared."""
     if not isinstance(auth, dict):
         return auth
     shown = normal({"auth": without_secret(auth)})["auth"]

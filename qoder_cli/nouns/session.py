@@ -21,7 +21,7 @@ from qoder_cli.nouns.parts import (
 )
 from qoder_cli.nouns.schema import NEEDED_THERE, SECRET, UNSET, ByType, Fields, Range, Short, Size, id_or_name
 from qoder_cli.nouns.table import noun
-from qoder_cli.nouns.views import SESSION_COLUMNS, SESSION_FIRST, listed_session, session_fields, session_row
+from qoder_cli.nouns.views import SESSION_COLUMNS, SESSION_FIRST, session_fields, session_row, with_name
 from qoder_cli.output.cells import Fields as Shown
 
 
@@ -132,7 +132,7 @@ def _row(raw: dict[str, Any], app: App) -> Shown:
     session = Run({**raw, "type": "session"})
     if app.output.is_drawn:
         name = app.seen_names.standing_for(session.deployment_id)
-        return listed_session(session, name=name, is_wide=app.output.is_wide)
+        return with_name(session_row(session), session.deployment_id, name, is_wide=app.output.is_wide)
     return session_row(app.named(session))
 
 

@@ -65,38 +65,27 @@ def tool_names(tools: Any) -> list[str]:
     return names
 
 
-def _tools(value: Any) -> Any:
-    return _joined(tool_names(value)) or "none"
-
-
 def _asks(value: Any) -> Any:
     """Return the tools that ask before each use (api.md#agents)."""
     names = []
     for tool in map(mapping, array(value)):
-        default = mapping(mapping(tool.get("default_config")).get("permission_policy")).get("type")
-        if default == "always_ask":
-            names.append("all")
-        for config in map(mapping, array(tool.get("configs"))):
-            policy = mapping(config.get("permission_policy")).get("type")
-            if policy == "always_ask":
+        default = {**mapping(tool.get("default_config")), "name": "all"}
+        for config in (default, *map(mapping, array(tool.get("configs")))):
+            if mapping(config.get("permission_policy")).get("type") == "always_ask":
                 names.append(str(config.get("name")))
     return _joined(names)
 
 
 def _packages(value: Any) -> Any:
-    packages = mapping(value)
-    return _joined(
-        [f"{manager}: {' '.join(map(str, array(names) or [names]))}" for manager, names in packages.items() if names]
-    )
+    packages = [(manager, array(names) or [names]) for manager, names in mapping(value).items() if names]
+    return _joined([f"{manager}: {' '.join(map(str, names))}" for manager, names in packages])
 
 
 def _inputs(value: Any) -> Any:
     inputs = []
     for item in map(mapping, array(value)):
-        sessions = item.get("session_ids")
-        inputs.append(
-            item.get("memory_store_id") or (counted(len(sessions), "session") if isinstance(sessions, list) else "")
-        )
+        sessions = array(item.get("session_ids"))
+        inputs.append(item.get("memory_store_id") or (sessions and counted(len(sessions), "session")))
     return _joined(inputs)
 
 
@@ -104,10 +93,6 @@ def _listed(value: Any) -> Any:
     if isinstance(value, list):
         return _joined(value)
     return _plain(value)
-
-
-def _keys(value: Any) -> Any:
-    return _joined(list(without_ours(mapping(value))))
 
 
 _id, _name, _words, _moment, _status = map(_text, (Id, Name, Words, Moment, Status))
@@ -134,13 +119,13 @@ _LOOKS: dict[Look, str] = {
         by=created_by.session_id,created_by.user_id,created_by.service_account_id,created_by.api_key_id,created_by.type
         """,
     _listed: "efforts hosts=config.networking.allowed_hosts,auth.networking.allowed_hosts",
-    _tools: "tools",
+    lambda tools: _joined(tool_names(tools)) or "none": "tools",
     _asks: "asks=tools",
     _named("skill_id", "name", "type"): "skills",
     _named("name", "url"): "mcp=mcp_servers",
     _packages: "packages=config.packages",
     _inputs: "inputs outputs",
-    _keys: "metadata",
+    lambda metadata: _joined(list(without_ours(mapping(metadata)))): "metadata",
 }
 _COLUMNS = {
     name: ((keys or name).split(","), look)

@@ -16,7 +16,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, UsageErr
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Raw, Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
-from qoder_cli.base.pool import in_order, throw
+from qoder_cli.base.pool import throw
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
@@ -27,7 +27,7 @@ from qoder_cli.nouns.edits.owner import CONTENT, content_digest, name_in_mark
 from qoder_cli.nouns.edits.step import Origin, Send, Step
 from qoder_cli.nouns.files import safe_name, save
 from qoder_cli.nouns.how import Content, Exporting, How, Lists, Unexportable
-from qoder_cli.nouns.named import alive
+from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.table import NOUNS, path_of
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
@@ -38,12 +38,10 @@ MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
 _MOST = 10_000  # files
 _LONGEST = 1024  # characters of a path
-_AT_A_TIME = 8  # skills to read, if lists lack names
 _IGNORED = ("__MACOSX", "__pycache__")  # and all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _NUMBER = re.compile("[0-9]{1,18}")
-_DRIVE = re.compile("[A-Za-z]:")
 # What zipfile raises for what is no zip, is broken, or made in an unknown way.
 _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 
@@ -140,11 +138,9 @@ def _checked(members: Iterator[tuple[str, bytes]]) -> Files:
 
 
 def _check(name: str) -> None:
-    parts = name.split("/")
-    if {"", ".", ".."} & set(parts) or "\\" in name or _DRIVE.match(name) or len(name) > _LONGEST:
-        raise Unfit(f"has {name[:80]!r}, which leads out of it or is not a path")
-    if not name.isprintable():
-        raise Unfit(f"has {name[:80]!r}, which contains control characters")
+    parts = [part.lstrip(".") for part in name.split("/")]  # what is hidden is left out later
+    if list(map(safe_name, parts)) != parts or len(name) > _LONGEST:
+        raise Unfit(f"has {name[:80]!r}, which not every system takes as a path below it")
 
 
 def is_ignored(name: str) -> bool:
@@ -158,12 +154,6 @@ def rooted(files: Files) -> Files:
     if MAIN in files or len(tops) != 1 or f"{min(tops)}/{MAIN}" not in files:
         return files
     return {name.partition("/")[2]: content for name, content in files.items()}
-
-
-def _check_names(files: Files) -> None:
-    """Raise Unfit for a name that not every system takes."""
-    if odd := [part for path in files for part in path.split("/") if safe_name(part) != part]:
-        raise Unfit(f"has {odd[0]!r}, which not every system takes as a name")
 
 
 def zipped(files: Files) -> bytes:
@@ -200,12 +190,7 @@ def name_in(files: Files, path: str) -> str:
 
 def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one, as its newest version says. Raises UsageError for several."""
-    ours = list(filter(is_ours, alive(app.client, _SKILL, whole=True)))
-    named = [skill for skill in ours if skill.get("name") == name]
-    if not named:
-        silent = [skill for skill in ours if not text(skill.get("name"))]
-        names = in_order(partial(name_of, app), silent, at_a_time=_AT_A_TIME)
-        named = [skill for skill, its in zip(silent, names, strict=True) if its == name]
+    named = ServerLists(app).named(_SKILL, name)
     if len(named) > 1:
         ids = ", ".join(str(skill["id"]) for skill in named)
         raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {ids}")
@@ -220,10 +205,7 @@ def is_ours(raw: Raw) -> bool:
 
 def newest(raw: Raw) -> str | None:
     """Return a skill's newest version, as it is in paths, or None."""
-    number = raw.get("latest_version")
-    if number in (None, ""):
-        return None
-    return str(number)
+    return str(raw.get("latest_version") or "") or None
 
 
 def name_of(app: App, skill: Raw) -> str | None:
@@ -237,8 +219,8 @@ def name_of(app: App, skill: Raw) -> str | None:
     return name
 
 
-def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
-    """Return a version's zip, which is not JSON (api.md#skills). Raises ApiError."""
+def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
+    """Return the files of a version, whose zip is not JSON (api.md#skills). Raises Unfit, ApiError."""
     client = app.client
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
@@ -246,19 +228,13 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
         return client.accept(client.send(client.prepare("GET", path, headers={"accept": "*/*"}))).content
 
     if retry:
-        return client.patiently(ask)
-    return ask()
-
-
-def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
-    """Return the files of a version. Raises Unfit, ApiError."""
-    return rooted(unzipped(content_of(app, id, version, retry=retry), UNPACKED))
+        return rooted(unzipped(client.patiently(ask), UNPACKED))
+    return rooted(unzipped(ask(), UNPACKED))
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
     """Return whether its newest version has these files, as far as it can be compared."""
-    version = newest(skill)
-    if version is None:
+    if (version := newest(skill)) is None:
         return False
     try:
         return files_of(app, str(skill["id"]), version) == files
@@ -324,14 +300,13 @@ def number_of(version: Any) -> int:
     return 0
 
 
-def unpack(content: bytes, name: str, folder: Path) -> Path:
-    """Unpack a zip into a new folder within one, whole or not at all; return its path.
+def unpack(app: App, id: str, version: str, name: str, folder: Path) -> Path:
+    """Unpack a version into a new folder within one, whole or not at all; return its path.
 
-    Raises NoResponse if it is unsafe to unpack, UsageError if it cannot be written.
+    Raises NoResponse if it is unsafe to unpack, UsageError if it cannot be written, ApiError.
     """
     try:
-        files = rooted(unzipped(content, UNPACKED))
-        _check_names(files)
+        files = files_of(app, id, version)
     except Unfit as error:
         raise NoResponse(f"the response {error}") from None
 
@@ -359,11 +334,10 @@ def _read_folder(path: str) -> Content:
 
 
 def _name_of(lists: Lists, row: Raw) -> str | None:
-    """Return the name of a listed skill; of one that the list does not name, its newest version is asked, once."""
-    if name := text(row.get("name")) or name_in_mark(_SKILL, row):
-        return name
-    asked: str | None = lists.once(("name", row["id"]), lambda: name_of(lists.app, row))
-    return asked
+    # Of one that the list does not name, the newest version is asked, once.
+    known = text(row.get("name")) or name_in_mark(_SKILL, row)
+    name: str | None = known or lists.once(("name", row["id"]), lambda: name_of(lists.app, row))
+    return name
 
 
 def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:
@@ -404,7 +378,6 @@ def _export(export: Exporting, fields: Raw) -> Raw:
         raise Unexportable("has no version")
     try:
         files = files_of(export.lists.app, str(export.raw["id"]), version)
-        _check_names(files)
         name_in(files, "it")
     except Unfit as error:
         raise Unexportable(str(error)) from None
@@ -415,16 +388,13 @@ def _export(export: Exporting, fields: Raw) -> Raw:
     return {}
 
 
-def _settable(raw: Raw) -> Raw:
-    return {**_PLAIN.settable(raw), "latest_version": newest(raw)}  # which says whether somebody added one
-
-
 _PLAIN = form_with(("display_title", "metadata"))
 HOW = How(
     read=_read_folder,
     name=_name_of,
     ours=is_ours,
-    form=_PLAIN._replace(settable=_settable),
+    # The newest version says whether somebody added one.
+    form=_PLAIN._replace(settable=lambda raw: {**_PLAIN.settable(raw), "latest_version": newest(raw)}),
     plan=_plan,
     differs=_differs,
     export=_export,

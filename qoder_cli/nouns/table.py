@@ -129,20 +129,18 @@ def operation(noun: Noun, verb: str) -> Operation | None:
 
 
 @cache
-def body_of(operation: Operation) -> type[Fields]:
-    """Return what an operation's body may hold: those fields of its noun that the operation has."""
-    having = filter(lambda owner: operation.id.startswith(f"{owner.operations}."), NOUNS.values())
+def body_of(done: Operation) -> type[Fields]:
+    """Return what an operation's body may hold: those fields of its noun that it has."""
+    having = filter(lambda owner: done.id.startswith(f"{owner.operations}."), NOUNS.values())
     noun = max(having, key=lambda owner: len(owner.operations))
-    verb = operation.id.removeprefix(f"{noun.operations}.")
-    needed = tuple(name for name in operation.body if name in operation.required)
-    cleared = operation.body
+    verb = done.id.removeprefix(f"{noun.operations}.")
+    needed = tuple(name for name in done.body if name in done.required)
+    cleared = done.body
     if verb == "update":
-        create = next(
-            (candidate for candidate in all_operations() if candidate.id == f"{noun.operations}.create"), operation
-        )
+        create = operation(noun, "create") or done
         kept = (*create.required, "metadata")  # which is merged: null removes a key of it, and not all
-        cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
-    return body(noun.holds.bodies.get(verb, noun.holds.body), operation.body, needed, cleared)
+        cleared = tuple(name for name in done.body if name in create.body and name not in kept)
+    return body(noun.holds.bodies.get(verb, noun.holds.body), done.body, needed, cleared)
 
 
 @cache
@@ -154,7 +152,7 @@ def in_folders() -> dict[str, Noun]:
 
 def in_files() -> list[str]:
     """Return the words of the nouns that files declare."""
-    return [words for words, noun in NOUNS.items() if noun.holds.takes_file and _created(noun)]
+    return [words for words, noun in NOUNS.items() if noun.holds.takes_file and operation(noun, "create")]
 
 
 @cache  # a new class would need a validator of its own
@@ -162,15 +160,11 @@ def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
     """Return what a file of a noun may hold."""
     if noun.holds.in_file:
         return noun.holds.in_file
-    created, changed = _created(noun), operation(noun, "update")
+    created, changed = operation(noun, "create"), operation(noun, "update")
     assert created is not None  # asked only for what files declare
     names = dict.fromkeys((*created.body, *(changed.body if changed and not is_new else ())))
     needed = [name for name in names if name in created.required and is_new]
     return body(noun.holds.body, tuple(names), tuple(needed), ())
-
-
-def _created(noun: Noun) -> Operation | None:
-    return operation(noun, "create")
 
 
 def parent_of(noun: Noun) -> Noun | None:
@@ -197,10 +191,8 @@ _DONE_BY = {"get": ("retrieve", "retrieve_metadata"), "versions": ("versions.lis
 
 def words_of(noun: Noun, verb: str, *ids: str) -> tuple[str, ...]:
     """Return the command that does this to a noun's things, as words; `memory ls` lists memories."""
-    done_by = [operation(noun, verb_or_operation) for verb_or_operation in _DONE_BY.get(verb, (verb,))]
-    command = next(
-        (verb_or_operation.command for verb_or_operation in done_by if verb_or_operation), (*noun.words.split(), verb)
-    )
+    done_by = filter(None, [operation(noun, name) for name in _DONE_BY.get(verb, (verb,))])
+    command = next((operation.command for operation in done_by), (*noun.words.split(), verb))
     return (*command, *ids)
 
 

@@ -61,33 +61,22 @@ def run_fields(run: Run) -> Fields:
     }
 
 
-def turn_fields(session: Run) -> Fields:
-    """Return the fields of a session and its turn, in order; absent ones are None."""
-    fields = run_fields(session)
-    names = ("status", "requires_action", "error_type", "error_message", "deployment", "agent")
-    return {
-        "id": session.id,
-        "title": text(session.raw.get("title")),
-        **{name: fields[name] for name in names},
-        "created": _moment(session.raw.get("created_at")),
-        **{name: fields[name] for name in ("completed", "credits", "deployment_name")},
-    }
-
-
 def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return the evaluations of a session's outcomes, a line each."""
     lines = []
     for evaluation in evaluations(session):
-        parts = [
-            text(evaluation.get("result")) or "unknown",
-            text(evaluation.get("explanation") or evaluation.get("description")),
-        ]
-        lines.append(": ".join(filter(None, parts)))
+        why = text(evaluation.get("explanation") or evaluation.get("description"))
+        lines.append(": ".join(filter(None, (text(evaluation.get("result")) or "unknown", why))))
     if lines:
         return {"outcome": lines}
     return {}
 
 
+# What is shown of a session and its turn.
+TURN_COLUMNS = (
+    *("id", "title", "status", "requires_action", "error_type", "error_message"),
+    *("deployment", "agent", "created", "completed", "credits", "deployment_name"),
+)
 # Every table of runs in a pipe, also that of several that were started or waited for; only ever appended to.
 RUN_COLUMNS = (
     *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
@@ -117,23 +106,22 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool) -> Fiel
     if triggered is not None and not is_wide:
         triggered = triggered._replace(now=now)
     error = ": ".join(filter(None, (run.error_type, run.error_message)))
-    return {
-        "id": row["id"],
-        "status": waiting_status(run, now) or row["status"],
-        "deployment": row["deployment"],
-        "triggered": triggered,
-        "duration": row["duration"],
-        "error": _text(Words, error),
-        "trigger": row["trigger"],
-        "session": row["session"],
-        **({"deployment_id": row["deployment_id"], "status_from": run_fields(run)["status_from"]} if is_wide else {}),
-    }
+    row |= {"status": waiting_status(run, now) or row["status"], "triggered": triggered, "error": _text(Words, error)}
+    shown = {name: row[name] for name in ("id", *RUN_FIRST[:-1])}
+    if is_wide:
+        shown |= {"deployment_id": row["deployment_id"], "status_from": run_fields(run)["status_from"]}
+    return shown
 
 
 def show_run(app: App, run: Run, **more: Any) -> None:
     """Print a run, or a session's turn, with `more` fields in a table."""
     run = app.named(run)
-    fields = {**(turn_fields if run.is_session else run_fields)(run), **more}
+    fields = run_fields(run)
+    if run.is_session:
+        title, created = text(run.raw.get("title")), _moment(run.raw.get("created_at"))
+        fields = {**fields, "title": title, "created": created}
+        fields = {name: fields[name] for name in TURN_COLUMNS}
+    fields |= more
     hidden: tuple[str, ...] = ()
     if app.output.is_drawn:
         fields["status"] = waiting_status(run, app.server_now) or fields["status"]
@@ -158,10 +146,11 @@ def missing_row(word: str, status: str) -> Fields:
     A session's id stands under `session`, what is no id under `deployment`: the first
     column has only ids of runs.
     """
-    kinds = {"drun_": "id", "sess_": "session"}
-    column = next((column for prefix, column in kinds.items() if word.startswith(prefix)), "deployment")
-    shown = Name(word) if column == "deployment" else Id(word)
-    return {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(status), column: shown}
+    row: Fields = {**dict.fromkeys(RUN_COLUMNS), "id": "", "status": Status(status)}
+    column = {"drun_": "id", "sess_": "session"}.get(word[:5])
+    if column is None:
+        return {**row, "deployment": Name(word)}
+    return {**row, column: Id(word)}
 
 
 # As those of a run.
@@ -265,11 +254,6 @@ def session_row(session: Run) -> Fields:
     return {name: fields[name] for name in SESSION_COLUMNS}
 
 
-def listed_session(session: Run, *, name: str | None, is_wide: bool) -> Fields:
-    """Return a session as a row of a list on a terminal; `name` and `is_wide` are as for a run."""
-    return with_name(session_row(session), session.deployment_id, name, is_wide=is_wide)
-
-
 RESOURCE_COLUMNS = ("id", "type", "what", "mount", "created")
 RESOURCE_FIRST = ("what", "mount", "type", "created", "id")
 
@@ -277,13 +261,10 @@ RESOURCE_FIRST = ("what", "mount", "type", "created", "id")
 def resource_row(resource: Resource) -> Fields:
     """Return a session's resource as a row of a list; no field of it is a secret."""
     raw = resource.raw
-    what = text(raw.get("file_id")) or text(raw.get("memory_store_id")) or _without_login(raw.get("url"))
-    checkout = mapping(raw.get("checkout"))
-    at = text(checkout.get("name")) or text(checkout.get("sha"))
     return {
         "id": Id(text(raw.get("id")) or "-"),
         "type": text(raw.get("type")),
-        "what": _text(Name, what and "@".join(filter(None, (what, at)))),
+        "what": _text(Name, "@".join(_what(raw))),
         "mount": _text(Words, raw.get("mount_path"), least=12),
         "created": _moment(raw.get("created_at")),
     }
@@ -298,23 +279,23 @@ def _agent(agent: Any) -> str | None:
 
 def _variable_names(variables: Any) -> str | None:
     """Return names only: values may be secrets. `;` or newlines part them (api.md#deployments)."""
-    names = list(mapping(variables))
-    for pair in (text(variables) or "").replace("\n", ";").split(";"):
-        if pair.strip():
-            names.append(pair.partition("=")[0].strip())
-    return ", ".join(names) or None
+    pairs = (text(variables) or "").replace("\n", ";").split(";")
+    names = [*mapping(variables), *(pair.partition("=")[0].strip() for pair in pairs)]
+    return ", ".join(filter(None, names)) or None
 
 
 def _resource(resource: dict[str, Any]) -> str:
-    checkout = mapping(resource.get("checkout"))
-    parts = [
-        text(resource.get("type")) or "unknown",
-        text(resource.get("file_id")) or text(resource.get("memory_store_id")) or _without_login(resource.get("url")),
-        text(checkout.get("name")) or text(checkout.get("sha")),
-        text(resource.get("access")),
-        f"at {resource['mount_path']}" if text(resource.get("mount_path")) else None,
-    ]
+    kind, mount = text(resource.get("type")) or "unknown", text(resource.get("mount_path"))
+    parts = (kind, *_what(resource), text(resource.get("access")), mount and f"at {mount}")
     return " ".join(filter(None, parts))
+
+
+def _what(resource: dict[str, Any]) -> list[str]:
+    """Return what a resource is, and at which checkout."""
+    checkout = mapping(resource.get("checkout"))
+    what = text(resource.get("file_id")) or text(resource.get("memory_store_id"))
+    parts = (what or _without_login(resource.get("url")), text(checkout.get("name")) or text(checkout.get("sha")))
+    return list(filter(None, parts))
 
 
 def _without_login(url: Any) -> str | None:
@@ -371,18 +352,15 @@ def recent_fields(runs: Sequence[Run]) -> Fields:
     oldest_first = list(reversed(runs))
     if not runs:
         return {"recent_runs": "none yet"}
-    took = [run.duration_ms for run in runs if run.status == "completed" and run.duration_ms is not None]
+    completed = [run for run in runs if run.status == "completed"]
+    took = [run.duration_ms for run in completed if run.duration_ms is not None]
+    ran = sum(standing(run) is Standing.ENDED and run.status not in (None, "skipped") for run in runs)
+    rate = None
+    if ran:
+        rate = f"{100 * len(completed) // ran}% ({len(completed)} of {ran})"
     return {
         "recent_runs": Outcomes(tuple(run.status for run in oldest_first)),
         "durations": Durations(tuple(run.duration_ms for run in oldest_first)),
-        "success_rate": _rate([run for run in runs if standing(run) is Standing.ENDED]),
+        "success_rate": rate,
         "usual_duration": Milliseconds(round(median(took))) if took else None,
     }
-
-
-def _rate(ended: Sequence[Run]) -> str | None:
-    ran = [run for run in ended if run.status not in (None, "skipped")]
-    if not ran:
-        return None
-    completed = sum(run.status == "completed" for run in ran)
-    return f"{100 * completed // len(ran)}% ({completed} of {len(ran)})"

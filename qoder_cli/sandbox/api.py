@@ -174,5 +174,5 @@ def _act(call: OperationCall) -> Reply:
     if call.request.method == "POST" and not call.operation.body:
         for name in call.body():
             raise unknown_field(name, name)
-    reply: Reply = getattr(kind, _METHODS.get(verb, verb), kind.done)(call)
+    reply: Reply = getattr(kind, _METHODS.get(verb, verb))(call)
     return reply

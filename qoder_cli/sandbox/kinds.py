@@ -288,12 +288,6 @@ class Things:
             entity.change(call.now, archived_at=stamp(call.now, digits=self.layout.digits))
         return self.show(call, entity)
 
-    def done(self, call: OperationCall) -> Reply:
-        """Do what else can be done to a thing. Doing it twice does no harm."""
-        entity = self.find(call)
-        entity.change(call.now, status=self.layout.statuses[call.verb])
-        return self.show(call, entity)
-
     def delete(self, call: OperationCall) -> Reply:
         """Delete a thing for good."""
         entity = self.find(call)

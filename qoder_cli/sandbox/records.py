@@ -5,7 +5,6 @@ All times are unix seconds of the server's own clock. Key order is that of the A
 
 import string
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -35,7 +34,6 @@ class Layout(NamedTuple):
     name: str = "name"  # the field that a filter by name means
     digits: int = 0  # of a second
     order: str = "desc"  # the newest first, in a list
-    statuses: Mapping[str, str] = {}  # after what else can be done to one
     copied: tuple[str, ...] = ()  # what of `empty` is an object or a list, so that each thing has its own
 
     @property
@@ -53,7 +51,7 @@ BY = {"type": "api_actor", "api_key_id": "key_sandbox"}
 
 def _of_noun(noun: Noun) -> Layout:
     """Return the layout of a noun's things."""
-    layout = Layout(
+    return Layout(
         noun.operations,
         noun.type,
         noun.prefix.rstrip("_"),
@@ -61,7 +59,6 @@ def _of_noun(noun: Noun) -> Layout:
         noun.sandbox.dated,
         name=noun.naming.named_by,
     )
-    return layout._replace(statuses={verb.verb: verb.status for verb in noun.holds.verbs})
 
 
 LAYOUTS = {each.operations: _of_noun(each) for each in NOUNS.values()}

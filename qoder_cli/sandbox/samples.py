@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sandbox.scripts import (
     Artifact,
@@ -146,7 +145,6 @@ _MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md"
 
 def samples() -> Iterator[tuple[str, str, Fields]]:
     """Yield things: their kind, the id of what holds them, their fields."""
-    yield from ((noun.operations, "", dict(sample)) for noun in NOUNS.values() for sample in noun.sandbox.samples)
     yield from (("models", "", {"id": id, **_MODEL, **own}) for id, own in _MODELS.items())
     model = {"id": "ultimate"}
     for preset in {known.agent: known for known in reversed(PRESETS)}.values():

@@ -2,21 +2,18 @@
 
 import json
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.nouns import agents
-from qoder_cli.nouns.edits.difference import differing, missing, same
+from qoder_cli.nouns.edits.difference import missing
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS
-from tests.conftest import Qoder, examples
+from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things, refusal
 
 SERVED_BY = ("current",)
@@ -159,13 +156,6 @@ def test_skill_delete_of_a_version_asks_about_that_version(qoder: Qoder, service
     assert re.findall(r"Delete (.*?)\?", " ".join(asked)) == ["version 2 of skill_1", "skill 'notes' (skill_1)"]
 
 
-def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, service: Things) -> None:
-    qoder.stdin = json.dumps({**WRITER, "tools": None})
-    assert qoder("agent", "create", "-f", "-", "--name", "copy").code == 0
-    assert sent(service)["tools"] == []
-    assert sent(service)["metadata"] == {"team": "core"}
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -202,20 +192,6 @@ def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) 
     assert '- metadata.team: "core"' in ran.err
 
 
-@pytest.mark.parametrize(
-    ("words", "tools"),
-    [
-        (("--tools", "Bash"), [TOOLSET | {"enabled_tools": ["Bash"]}, WRITER["tools"][1]]),
-        (("--tools", "none"), [WRITER["tools"][1]]),
-        (("--ask", "Bash"), [TOOLSET | {"configs": [{"name": "Bash", **ASKS}]}, WRITER["tools"][1]]),
-        (("--mcp", f"docs={DOCS['url']}"), [*WRITER["tools"], DOCS_TOOLS]),
-    ],
-)
-def test_agent_update_touches_only_named_tools(qoder: Qoder, service: Things, words: Any, tools: Any) -> None:
-    assert qoder(*UPDATE, *words).code == 0
-    assert helper(service)["tools"] == tools
-
-
 OLD_TOOLSET = {"type": "agent_toolset_20250101"}
 LIMITED = OLD_TOOLSET | {"enabled_tools": ["Bash", "Read"], "disallowed_tools": ["Edit"]}
 READ_ASKS, BASH_NOT = {"name": "Read", **ASKS}, {"name": "Bash", "enabled": False}
@@ -229,15 +205,7 @@ BASH_ALLOWED = {"name": "Bash", "permission_policy": {"type": "always_allow"}}
         (LIMITED | {"configs": [READ_ASKS]}, ("Bash",), (), OLD_TOOLSET | {"enabled_tools": ["Bash"]}),
         (LIMITED, (), ("Read",), LIMITED | {"configs": [READ_ASKS]}),
         (LIMITED, (), ("Write",), "--ask: Write is not among the agent's tools (Bash, Read)"),
-        (LIMITED | {"enabled_tools": ["Edit"]}, (), ("Edit",), "--ask: Edit is not among the agent's tools (Edit)"),
         (LIMITED | {"enabled_tools": []}, (), ("none",), LIMITED | {"enabled_tools": []}),
-        (LIMITED | {"enabled_tools": []}, (), ("Edit",), "--ask: Edit is not among the agent's tools (all but Edit)"),
-        (
-            OLD_TOOLSET | {"configs": [BASH_NOT]},
-            (),
-            ("Bash",),
-            "--ask: Bash is not among the agent's tools (all but Bash)",
-        ),
         (OLD_TOOLSET | {"default_config": ASKS}, ("all",), (), OLD_TOOLSET | {"default_config": ASKS}),
         (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("all",), OLD_TOOLSET | {"default_config": ASKS}),
         (OLD_TOOLSET | {"configs": [BASH_ALLOWED]}, (), ("Bash",), OLD_TOOLSET | {"configs": [BASH_ALLOWED | ASKS]}),
@@ -252,17 +220,6 @@ def test_agent_update_changes_a_toolset_as_far_as_it_is_typed(
     except UsageError as error:
         found = [DOCS_TOOLS, error.message]
     assert found == ([DOCS_TOOLS, becomes] if toolset else [becomes, DOCS_TOOLS])
-
-
-def test_agent_update_keeps_permissions_when_other_tools_change(qoder: Qoder, service: Things) -> None:
-    assert qoder(*UPDATE, "--tools", "Bash,Read", "--ask", "Bash").code == 0
-    assert qoder(*UPDATE, "--tools", "Bash,Write").code == 0
-    assert qoder(*UPDATE, "--ask", "Write").code == 0
-    asks = [{"name": "Bash", **ASKS}, {"name": "Write", **ASKS}]
-    assert helper(service)["tools"][0] == TOOLSET | {"enabled_tools": ["Bash", "Write"], "configs": asks}
-    assert qoder(*UPDATE, "--ask", "Read").code == 2
-    assert qoder(*UPDATE, "--ask", "none").code == 0
-    assert helper(service)["tools"][0] == TOOLSET | {"enabled_tools": ["Bash", "Write"]}
 
 
 def test_agent_update_knows_a_tool_in_other_letters(qoder: Qoder, service: Things) -> None:
@@ -298,17 +255,6 @@ def test_agent_update_keeps_what_was_set_for_the_same_model(qoder: Qoder, servic
     assert list(missing(form_of(NOUNS["agent"]), {"model": "ultimate"}, helper(service))) == []
 
 
-@pytest.mark.parametrize(
-    "words", [("--model", "auto"), ("--tools", "all"), ("--ask", "none"), ("--metadata", "team=core")]
-)
-def test_agent_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
-    ran = qoder(*UPDATE, *words, "--json")
-    assert ran.code == 0
-    assert ran.json == WRITER
-    assert "agent_1 is already up to date" in ran.err
-    assert service.sent == []
-
-
 def test_agent_update_takes_back_what_get_shows_but_no_older_version(qoder: Qoder, service: Things) -> None:
     shown = qoder("agent", "get", "helper", "--json").json
     qoder.stdin = json.dumps(shown)
@@ -320,14 +266,6 @@ def test_agent_update_takes_back_what_get_shows_but_no_older_version(qoder: Qode
     assert ran.code == 6
     assert "has version 3" in ran.error["message"]
     assert len(service.sent) == 1
-
-
-def test_agent_update_leaves_an_archived_agent_alone(qoder: Qoder, service: Things) -> None:
-    helper(service)["archived_at"] = "2026-01-01T00:00:00Z"
-    ran = qoder("agent", "update", "agent_1", "--name", "x", "--json")
-    assert ran.code == 6
-    assert "was archived on 2026-01-01T00:00:00Z" in ran.error["message"]
-    assert service.sent == []
 
 
 def test_agent_update_is_sent_again_without_a_look_for_its_version_protects_it(qoder: Qoder, service: Things) -> None:
@@ -361,28 +299,6 @@ def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: 
     service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be long."})]
     ran = qoder(*UPDATE, "--system", "Be long.", "--json")
     assert (ran.code, ran.json["version"]) == (0, 4)
-
-
-@pytest.mark.parametrize("loss", ["reset", "cut"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_agent_update_shows_another_change_after_a_loss(qoder: Qoder, service: Things, loss: str, when: str) -> None:
-    def other() -> None:
-        service.change("/agents/agent_1", {"system": "Be funny."})
-
-    if when == "before":
-        service.meanwhile = [other]
-        lost = LOSSES[loss](httpx.Response(200, json=WRITER))
-        service.instead["POST /agents/agent_1"] = [lost]
-    else:
-        service.late, service.after = [other], [LOSSES[loss]]
-    ran = qoder(*UPDATE, "--tools", "Bash", "--json")
-    assert (ran.code, ran.error["type"]) == (6, "rejected")
-    ours = {"before": "our change was not seen, and not sent again", "after": "our change is there, too"}[when]
-    assert ran.error["message"] == f"someone else changed agent_1 in the meantime; {ours}"
-    assert '  ~ system: "' in ran.err
-    assert '-> "Be funny."' in ran.err
-    assert helper(service)["system"] == "Be funny."
-    assert len(service.sent) == 1
 
 
 def test_agent_update_does_not_mind_defaults_of_the_server(qoder: Qoder, service: Things) -> None:
@@ -422,72 +338,6 @@ def test_agent_update_tells_a_conflict_of_another_kind_as_it_is(qoder: Qoder, se
     ran = qoder(*UPDATE, "--name", "writer", "--json")
     assert ran.code == 6
     assert "The name is taken." in ran.error["message"]
-
-
-_NAMES = st.sampled_from(["Bash", "Read", "Write"])
-_POLICIES = st.sampled_from(["always_ask", "always_allow", "always_deny"]).map(lambda kind: {"type": kind})
-_CONFIGS = st.fixed_dictionaries({"name": _NAMES}, optional={"enabled": st.booleans(), "permission_policy": _POLICIES})
-_TOOLSETS = st.fixed_dictionaries(
-    {"type": st.just(TOOLSET["type"])},
-    optional={
-        "enabled_tools": st.none() | st.lists(_NAMES, unique=True),
-        "disallowed_tools": st.none() | st.lists(_NAMES, unique=True),
-        "configs": st.none() | st.lists(_CONFIGS, max_size=3, unique_by=lambda each: each["name"]),
-        "default_config": st.none() | st.fixed_dictionaries({}, optional={"permission_policy": _POLICIES}),
-    },
-)
-_TOOLS = st.none() | st.lists(_TOOLSETS, max_size=1).flatmap(lambda sets: st.permutations([*sets, DOCS_TOOLS]))
-_TYPED = st.sampled_from([(), ("all",), ("none",), ("Bash",), ("Read", "Bash")])
-
-
-@examples(Fraction(2, 3))
-@given(_TOOLS, _TYPED, _TYPED)
-def test_agent_tools_keep_those_of_others(tools: Any, names: tuple[str, ...], asks: tuple[str, ...]) -> None:
-    before = json.dumps(tools)
-    try:
-        changed = agents.with_tools(tools, names, asks)
-    except UsageError:
-        assert asks not in ((), ("none",))
-        return
-    assert json.dumps(tools) == before
-    assert [each for each in changed if each["type"] == "mcp_toolset"] == ([DOCS_TOOLS] if tools else [])
-    sets = [each for each in changed if each["type"] == TOOLSET["type"]]
-    assert len(sets) <= 1
-    if names and names[0] not in ("all", "none"):
-        assert sets[0]["enabled_tools"] == list(names)
-    if names == ("none",):
-        assert sets == []
-    assert agents.with_tools(changed, names, asks) == changed
-
-
-@examples(Fraction(2, 3))
-@given(st.text(max_size=12))
-def test_agent_tools_are_read_from_any_text_or_refused(typed: str) -> None:
-    try:
-        names = agents.tool_names("--tools", typed)
-    except UsageError:
-        return
-    assert names
-    assert set(names) == {word.strip() for word in typed.split(",")}
-
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a", "b"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "x", "allow_x"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-@examples(Fraction(2, 3))
-@given(_JSON, _JSON)
-def test_agent_update_compares_any_values(one: Any, other: Any) -> None:
-    form = form_of(NOUNS["agent"])
-    assert same(form, {"tools": one}, {"tools": one})
-    if same(form, {"tools": one}, {"tools": other}):
-        assert not any(differing(form, {"tools": one}, {"tools": other}, loosely=True))
-        assert not any(differing(form, {"tools": other}, {"tools": one}, loosely=True))
 
 
 @pytest.mark.parametrize("before", [None, "?"])

@@ -97,18 +97,6 @@ def test_deploy_list_in_a_pipe_has_documented_columns(qoder: Qoder) -> None:
     ]
 
 
-def test_deploy_list_folds_what_a_later_page_has_longer(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    qoder.terminal = True
-    long = deployment(2, name="a name of many words that goes on and on and on and on")
-    qoder.wire.on(*DEPLOYMENTS, page(deployment(1), more=True), page(long, deployment(3 * 10**20)))
-    _, _, second, third, *_ = qoder("deploy", "list", "--all").out.splitlines()
-    assert "…" in second
-    assert "dep_…" in third
-    qoder.wire.on(*DEPLOYMENTS, page(deployment(4, name="日本語の名前" * 8)))
-    assert "…" in qoder("deploy", "list").out
-
-
 FULL = {
     **deployment(1),
     "agent": {"id": "agent_1", "type": "agent", "version": 4},

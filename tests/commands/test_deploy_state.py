@@ -111,14 +111,6 @@ def test_deploy_pause_exits_6_at_a_409_that_nothing_explains(qoder: Qoder, world
     assert (ran.code, ran.error["message"]) == (6, "HTTP 409 from api.qoder.com: Refused by a fault of the sandbox.")
 
 
-@pytest.mark.parametrize(("fault", "slept"), [("429=3*2", 6), ("refused*2", 1.5)])
-def test_deploy_pause_sends_again_what_did_nothing(qoder: Qoder, world: World, fault: str, slept: float) -> None:
-    goes_wrong(qoder, world, f"pause:{fault}")
-    assert change(qoder, "pause", "dep_demo").code == 0
-    assert len({seen.key for seen in world.requests}) == 1
-    assert sum(qoder.clock.slept) == slept
-
-
 @EACH
 @pytest.mark.parametrize("fault", ["drop-before", "503"])
 @pytest.mark.few(2)
@@ -308,13 +300,6 @@ def test_deploy_pause_of_several_leaves_the_rest_alone_at_a_signal(qoder: Qoder,
     said = "0 of 4 are paused; stopped by a signal; unknown whether pausing dep_demo succeeded"
     assert ran.error["message"].startswith(said)
     assert [state(world, id) for id in ("dep_minute", "dep_slow")] == ["active", "active"]
-
-
-@pytest.mark.parametrize("words", [["dep_demo"], ["nightly-report"], ["dep_demo", "dep_minute"], ["-"]])
-def test_deploy_archive_in_a_script_needs_a_yes(qoder: Qoder, words: list[str]) -> None:
-    qoder.stdin = "dep_demo\n"
-    ran = qoder("deploy", "archive", *words, "--json")
-    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "confirm with --yes")
 
 
 @pytest.mark.parametrize("answer", [True, False])

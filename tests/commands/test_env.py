@@ -1,22 +1,16 @@
 """`qoder env create` and `update`, in the user's words: the network is always said, and config is sent whole."""
 
 import json
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from qoder_cli.base.errors import UsageError
-from qoder_cli.commands.env.edit import MANAGERS, changed, check_typed
 from qoder_cli.nouns.edits.difference import missing, same
 from qoder_cli.nouns.edits.forms import form_of, normal
 from qoder_cli.nouns.table import NOUNS
-from tests.conftest import Qoder, examples
-from tests.support.things import LOSSES, Lie, Things, ok
+from tests.conftest import Qoder
+from tests.support.things import Things
 
 SERVED_BY = ("current",)
 OPEN = {"type": "cloud", "networking": {"type": "unrestricted"}}
@@ -221,91 +215,3 @@ def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things,
     ran = qoder(*UPDATE, *words, "--json")
     assert (ran.code, ran.json, service.sent) == (0, DATA, [])
     assert "env_1 is already up to date" in ran.err
-
-
-def test_env_update_does_not_mind_defaults_of_the_server(qoder: Qoder, service: Things) -> None:
-    def fill_in(raw: dict[str, Any]) -> None:
-        config = raw["config"] = json.loads(json.dumps(raw["config"]))
-        config["networking"] = {"allow_mcp_servers": False, "allow_package_managers": False} | config["networking"]
-        config["networking"].setdefault("allowed_hosts", [])
-        config["packages"] = {manager: [] for manager in MANAGERS} | config.get("packages", {})
-        config.setdefault("setup_script", None)
-
-    service.defaults = fill_in
-    assert qoder(*UPDATE, "--network", "open", "--setup", "@/dev/null").code == 0
-    for words in (("--network", "open"), ("--pip", "pandas")):
-        assert "already up to date" in qoder(*UPDATE, *words).err
-    service.after = [LOSSES["cut"]]
-    assert qoder(*UPDATE, "--pip", "polars").code == 0
-    assert qoder(*NEW).code == 0
-    assert len(service.sent) == 3
-
-
-_PACKAGES = st.dictionaries(
-    st.sampled_from(MANAGERS), st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=2), max_size=2
-)
-_HOSTS = st.lists(st.sampled_from(["a.example", "b.example"]), unique=True)
-_CONFIGS = st.fixed_dictionaries(
-    {},
-    optional={
-        "type": st.just("cloud"),
-        "networking": st.none()
-        | st.just({"type": "unrestricted"})
-        | st.fixed_dictionaries({"type": st.just("limited")}, optional={"allowed_hosts": _HOSTS}),
-        "packages": st.none() | _PACKAGES,
-        "setup_script": st.none() | st.sampled_from(["", "make"]),
-    },
-)
-
-
-@examples(Fraction(2, 3))
-@given(
-    _CONFIGS,
-    st.booleans(),
-    st.fixed_dictionaries(
-        {
-            "network": st.sampled_from([None, "open", "limited"]),
-            "allow_host": _HOSTS,
-            "setup": st.none() | st.just("x"),
-            "self_hosted": st.just(False),
-        }
-        | dict.fromkeys(MANAGERS, st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=1))
-    ),
-)
-def test_env_config_says_its_network(known: dict[str, Any], is_new: bool, typed: dict[str, Any]) -> None:
-    before = json.dumps(known)
-    try:
-        check_typed(typed)
-    except UsageError:
-        assert typed["network"] == "open"
-        return
-    config = changed(known, typed, is_new=is_new)
-    assert json.dumps(known) == before
-    assert config["networking"]["type"] in ("unrestricted", "limited")
-    assert set(typed["allow_host"]) <= set(config["networking"].get("allowed_hosts", ()))
-    for manager in MANAGERS:
-        assert set(typed[manager]) <= set(config.get("packages", {}).get(manager, ()))
-    assert changed(config, typed, is_new=is_new) == config
-
-
-@pytest.mark.parametrize(
-    "told",
-    [lambda raw: {"id": raw["id"]}, *(lambda raw, at=at: {**raw, "updated_at": at} for at in (None, 5, "2020-01-01"))],
-)
-def test_env_update_takes_no_answer_for_its_own_that_shows_nothing_of_it(
-    qoder: Qoder, service: Things, told: Lie
-) -> None:
-    before = qoder("env", "get", "default", "--json").json
-    service.never = [ok(told(before))]
-    ran = qoder("env", "update", "default", "--description", "New", "--json")
-    assert (ran.code, ran.json["description"], len(service.writes)) == (0, "New", 2)
-
-
-def test_env_update_takes_no_short_answer_for_the_change_of_someone_else(qoder: Qoder, service: Things) -> None:
-    id = qoder("env", "get", "default", "--json").json["id"]
-    service.never = [httpx.ReadTimeout("It timed out.")]
-    service.meanwhile = [
-        lambda: service.lies.update({f"GET /environments/{id}": lambda raw: {**raw, "updated_at": None}})
-    ]
-    ran = qoder("env", "update", "default", "--description", "New", "--json")
-    assert (ran.code, len(service.writes), "someone else" in ran.err) == (9, 1, False)

@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 from tests.support.things import Things, ok, refusal
 
@@ -104,16 +103,6 @@ def test_file_upload_tells_its_own_from_a_colleagues(qoder: Qoder, service: Thin
         assert "confirmed by reading it back" in ran.err
     else:
         assert ran.error["next"][:3] == ["qoder", "file", "list"]
-
-
-def test_file_upload_begins_no_other_after_a_signal(qoder: Qoder, service: Things, notes: Path) -> None:
-    def interrupt() -> None:
-        raise Signalled(15)
-
-    service.meanwhile = [interrupt]
-    (other := notes.parent / "b.txt").write_text("b")
-    ran = qoder("file", "upload", str(notes), str(other), "--json")
-    assert (ran.code, len(service.writes), ran.json[1]["exit_code"]) == (143, 1, None)
 
 
 def test_file_download_never_writes_over_another(qoder: Qoder, service: Things, tmp_path: Path) -> None:

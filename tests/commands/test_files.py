@@ -1,9 +1,7 @@
 """`run result --output-dir`: what delivered files are called, and that nothing is lost, followed or half there."""
 
-import errno
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -116,20 +114,6 @@ def test_run_result_refuses_large_files(qoder: Qoder, folder: Path, monkeypatch:
     )
 
 
-def test_run_result_leaves_nothing_on_a_full_disk(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def replace(source: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", replace)
-    ran = fetch(qoder, folder, "a.txt")
-    assert ran.code == 2
-    assert (
-        ran.error["message"]
-        == f"file 'a.txt' (file_1) was not saved: file file_1 cannot be saved in {folder}: No space left on device"
-    )
-    assert list(folder.iterdir()) == []
-
-
 def test_run_result_takes_no_token_for_a_folder_but_one_that_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "pt-0123456789abcdef0123"
     with pytest.raises(UsageError, match="takes a folder, not a token"):
@@ -138,33 +122,6 @@ def test_run_result_takes_no_token_for_a_folder_but_one_that_is_there(tmp_path: 
     folder.mkdir()
     assert files.prepare_folder(str(folder)) == folder
     assert files.prepare_folder(str(tmp_path / "new")).is_dir()
-
-
-@pytest.mark.parametrize(
-    ("write", "error", "is_taken"),
-    [
-        *((Path.mkdir, OSError(code, "No."), True) for code in (errno.ENOTEMPTY, errno.ENOTDIR)),
-        *((Path.mkdir, error, False) for error in (OSError(errno.ENOSPC, "No."), OSError("No."))),
-        (Path.touch, OSError(errno.ENOTDIR, "No."), False),
-    ],
-)
-def test_download_takes_another_name_only_where_somebody_was_faster(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], error: OSError, is_taken: bool
-) -> None:
-    failures, replace = [error], os.replace
-
-    def replace_later(*paths: Path) -> None:
-        if failures:
-            raise failures.pop()
-        replace(*paths)
-
-    monkeypatch.setattr(os, "replace", replace_later)
-    if is_taken:
-        assert files.save(write, "skill a", "a", folder) == folder / "a-2"
-    else:
-        with pytest.raises(UsageError, match=r"skill a cannot be saved in .*: No\.$"):
-            files.save(write, "skill a", "a", folder)
-        assert list(folder.iterdir()) == []
 
 
 def test_run_result_does_not_take_an_empty_folder_name_for_this_folder(qoder: Qoder) -> None:

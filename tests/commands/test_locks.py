@@ -12,7 +12,6 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.settings import configfile
 from qoder_cli.settings.configfile import change, load
 from tests.conftest import Qoder
-from tests.support.processes import Shell, sandbox
 
 
 @pytest.fixture
@@ -24,26 +23,6 @@ def config(tmp_path: Path) -> Path:
 
 def lock_of(config: Path) -> Path:
     return config.with_name(f".{config.name}.lock")
-
-
-@pytest.mark.more  # a change made while another reads is kept by the same lock
-def test_auth_login_many_times_at_once_keeps_every_token(config: Path, tmp_path: Path) -> None:
-    names = [f"p{number}" for number in range(3)]
-    pipes = {name: os.pipe() for name in names}
-    shell = Shell(tmp_path)
-    shell.env["QODER_CONFIG"] = str(config)
-    with sandbox("current") as server:
-        words = ["auth", "login", "--with-token", "--base-url", server.base_url, "--profile"]
-        logins = {name: shell.begin(*words, name, stdin=pipe[0]) for name, pipe in pipes.items()}
-        for pipe in pipes.values():  # all wait for their tokens, then for each other
-            os.write(pipe[1], f"{server.world.token}\n".encode())
-            for end in pipe:
-                os.close(end)
-        ended = {name: login.last() for name, login in logins.items()}
-    assert {name: said for name, (code, said) in ended.items() if code} == {}
-    assert {name: values["token"] for name, values in load(config).profiles.items()} == dict.fromkeys(
-        names, server.world.token
-    )
 
 
 def test_config_set_loses_no_change_made_while_another_reads(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,34 +196,6 @@ def test_agent_create_reads_singly_so_many_as_a_list_is_silent_about(
 
 
 @ANY
-@pytest.mark.parametrize(
-    ("words", "asks"),
-    [
-        (POET, {"limit": "100", "created_at[gte]": "2027-01-15T07:59:00Z"}),
-        (("memory", "write", "project", "new.md", "-m", "x"), {"limit": "100", "path_prefix": "new.md"}),
-        (("vault", "create", "--name", "new"), {"limit": "100"}),
-    ],
-)
-def test_create_looks_for_what_was_lost_among_what_is_new(
-    qoder: Qoder, service: Things, words: tuple[str, ...], asks: dict[str, str]
-) -> None:
-    service.loses("reset")
-    assert qoder(*words).code == 0
-    assert dict(service.requests[-1].url.params) == asks
-
-
-@ANY
-@pytest.mark.parametrize("fields", [{"metadata": None}, {"created_at": None, "metadata": {"team": "sales"}}], ids=str)
-def test_agent_create_reads_nothing_singly_that_is_old_or_shows_whose_it_is(
-    qoder: Qoder, service: Things, fields: dict[str, Any]
-) -> None:
-    service.never = [httpx.Response(500, json=FAILED.json(), headers=DATE)]
-    service.lies["GET /agents"] = lambda listed: {**listed, "data": [{**LONG_AGO, **fields}]}
-    assert qoder(*POET, "--allow-duplicate").code == 7
-    assert "GET /agents/agent_7" not in service.asked
-
-
-@ANY
 def test_agent_create_finds_its_own_first_in_a_list_without_metadata(qoder: Qoder, service: Things) -> None:
     others = [
         {**LONG_AGO, "created_at": None, "id": f"agent_{n}", "name": "writer", "metadata": None} for n in range(25)
@@ -276,15 +248,6 @@ def test_env_update_believes_no_kept_answer_when_it_reads_back(qoder: Qoder, ser
 
 def aged(body: Any) -> httpx.Response:
     return httpx.Response(200, json=body, headers={"age": "600"})
-
-
-def test_session_update_is_sent_again_though_a_session_moves_by_itself(qoder: Qoder, service: Things) -> None:
-    id = service.session(title="Old")
-    service.loses("reset", done=False)
-    session = service.world.sessions[id]
-    qoder.clock.at_sleep = lambda: session.fields.update(updated_at="2027-01-15T08:00:09Z")
-    assert qoder("session", "update", id, "--title", "New").code == 0
-    assert (session.fields["title"], len(service.writes)) == ("New", 2)
 
 
 def test_deploy_create_believes_no_kept_list_that_the_name_is_free(desk: Desk) -> None:

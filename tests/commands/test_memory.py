@@ -10,7 +10,7 @@ import pytest
 
 from qoder_cli.nouns import memories
 from tests.conftest import Qoder
-from tests.support.things import FAILED, Raw, Things, each_row, refusal
+from tests.support.things import Raw, Things, each_row, refusal
 
 SERVED_BY = ("current",)
 LIST = "/memory_stores/memstore_project/memories"
@@ -167,14 +167,6 @@ def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things
     assert "x" * 60 not in ran.err
 
 
-def test_memory_write_of_an_empty_file_is_refused_by_the_api(qoder: Qoder, service: Things) -> None:
-    before = memory(service, "conventions.md")
-    ran = qoder(*WRITE, "conventions.md", "-m", "@/dev/null")
-    assert (ran.code, memory(service, "conventions.md")) == (6, before)
-    assert "content must be a text of at least 1 characters" in ran.err
-    assert "was not written" not in ran.err
-
-
 def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: Things) -> None:
     service.change(OLD, {"content": "\n::error::a\x1b[2J \n\n"})
     assert qoder("memory", "cat", "project", "conventions.md").out == "\n::error::a\x1b[2J \n\n"
@@ -244,13 +236,6 @@ def test_memory_remove_removes_none_where_one_is_not_there(qoder: Qoder, service
     assert service.writes == []
 
 
-@pytest.mark.parametrize("digest", ["a\nb", "0&view=full", "\x1b[31m"])
-def test_memory_remove_keeps_a_digest_one_value_of_the_query(qoder: Qoder, service: Things, digest: str) -> None:
-    service.lies[f"GET {OLD}"] = lambda raw: {**raw, "content_sha256": digest}
-    ran = qoder("memory", "remove", "project", "conventions.md", "--yes")
-    assert ran.code == 6  # another than the server's
-
-
 def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things) -> None:
     assert (qoder("memory", "redact", "project", "memver_1").code, service.asked) == (2, [])
     ran = qoder("memory", "redact", "project", "memver_1", "--yes", "--json")
@@ -283,13 +268,6 @@ def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Thing
             "output_behavior": {**into, "type": "update_existing"},
         }
     ]
-
-
-@pytest.mark.parametrize("answer", [FAILED, refusal(502, "", "")])
-def test_dream_create_is_unknown_after_a_failure_for_it_has_no_mark(qoder: Qoder, service: Things, answer: Any) -> None:
-    service.never = [answer]
-    ran = qoder("dream", "create", "--from", "memstore_project", "--model", "auto")
-    assert (ran.code, len(service.writes)) == (9, 1)
 
 
 @pytest.mark.parametrize("words", [["--model", "auto"], ["--from", "sess_1"], ["--from", "drm_1", "--model", "auto"]])

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.screen import commandless, inert
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.asking import Asking, call
@@ -16,7 +15,6 @@ from tests.support.wire import page
 
 DEPLOYMENTS = ("GET", "/deployments")
 OF_1 = ("GET", "/deployments/dep_1")
-RUNS = ("GET", "/deployment_runs")
 
 
 def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
@@ -76,22 +74,6 @@ def test_every_command_that_shows_a_run_names_its_deployment_and_asks_for_nothin
     assert "deployment_name" not in unseen
     assert run["deployment_name"] == "nightly-report"
     assert run["derived"] == [*unseen.get("derived", []), "deployment_name"]
-
-
-@pytest.mark.parametrize("words", [["run", "get", "drun_1"], ["deploy", "run", "dep_1"]])
-def test_a_record_of_a_run_has_the_name_in_a_line_of_its_own_in_a_pipe_and_before_the_id_on_a_terminal(
-    qoder: Qoder, words: list[str]
-) -> None:
-    see(qoder, deployment(1, "nightly report"))
-    qoder.wire.may(*RUN, DONE).may(*SESSION, {})
-    if words[0] == "deploy":
-        qoder.wire.on(*TRIGGER, {**DONE, "id": "drun_2"}, DONE)
-    piped = qoder(*words).out.splitlines()
-    assert (piped[1], piped[-1]) == ("deployment\tdep_1", "deployment_name\tnightly report")
-    qoder.terminal = True
-    shown = qoder(*words).out
-    assert "\ndeployment  nightly report (dep_1)\n" in shown
-    assert shown.count("nightly report") == 1
 
 
 def test_run_list_and_session_list_have_the_name_in_a_column(qoder: Qoder, world: World) -> None:
@@ -164,33 +146,6 @@ def test_writes_of_deployments_update_the_name_that_is_shown(qoder: Qoder, world
     is_written = line != "diff -"
     assert qoder(*line.split()).code == (0 if is_written else 8)
     assert name_in(qoder("run", "get", started.id)) == ("new" if is_written else "nightly-report")
-
-
-HOSTILE = [
-    *("\x1b[2Jgone", "a\tb\nc", "::error::x", "[x](http://evil.example)|<b>"),
-    *("\u202ereversed", "日本語", "x" * 5000),
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("terminal", [True, False])
-@pytest.mark.few(5)
-def test_run_get_and_lists_show_a_hostile_name_as_inert_text_in_one_line(
-    qoder: Qoder, name: str, terminal: bool
-) -> None:
-    see(qoder, deployment(1, name))
-    qoder.terminal = terminal
-    outputs = [get(qoder).out]
-    for words in (("run", "list"), ("run", "list", "-o", "wide")):
-        qoder.wire.on(*RUNS, page(DONE))
-        outputs.append(qoder(*words).out)
-    for out in outputs:
-        assert not {"\x1b", "\u202e"} & {*out}
-        assert inert(name)[:8] in out or commandless(inert(name))[:8] in out
-    assert terminal or {line.count("\t") for line in outputs[0].splitlines()} == {1}
-    assert terminal or outputs[1] == outputs[2]
-    assert terminal or outputs[1].count("\n") == 1
-    assert get(qoder, "--json").json["deployment_name"].startswith(inert(name)[:200])
 
 
 def test_run_pending_knows_the_run_of_a_session_and_the_name_of_its_deployment(qoder: Qoder, server: Asking) -> None:

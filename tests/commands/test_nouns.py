@@ -1,11 +1,8 @@
 """What holds for the commands of all nouns, whatever an answer or a list says."""
 
 import io
-import json
 import re
 from collections.abc import Callable
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,8 +11,7 @@ import pytest
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
 from tests.support.completions import offered
-from tests.support.interrupting import interrupted
-from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
+from tests.support.things import Things, refusal
 
 SERVED_BY = ("current",)
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
@@ -108,44 +104,7 @@ def test_create_dry_run_prints_what_would_be_made_which_has_no_id_and_no_secret(
         assert ("api_token" in shown, "s3cret" in shown) == (True, False)
 
 
-ODD: list[Any] = [None, "x", [5], {"x": 1}, 10**30]
-ODD_FIELDS: list[tuple[str, str, Lie]] = [
-    ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "configs": odd}]),
-    ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "disallowed_tools": odd}]),
-    ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "enabled_tools": odd}]),
-    ("agents", "metadata", lambda odd: odd),
-    ("environments", "metadata", lambda odd: odd),
-    ("environments", "config", lambda odd: {"type": "cloud", "packages": odd}),
-    ("environments", "config", lambda odd: {"type": "cloud", "packages": {"pip": odd}}),
-    ("environments", "config", lambda odd: {"networking": {"type": "limited", "allowed_hosts": odd}}),
-    ("skills", "latest_version", lambda odd: odd),
-]
 OF = {"agents": ("agent", "writer"), "environments": ("env", "default"), "skills": ("skill", "release-notes")}
-OPTIONS = {
-    "agents": ["--ask", "Bash", "--metadata", "a=b"],
-    "environments": ["--pip", "pandas", "--allow-host", "a.example", "--metadata", "a=b"],
-}
-
-
-@pytest.mark.parametrize("at", range(len(ODD_FIELDS)), ids=lambda at: f"{ODD_FIELDS[at][0]} {ODD_FIELDS[at][1]} {at}")
-@pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd)[:9])
-@pytest.mark.few(5)
-def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: int, tmp_path: Path) -> None:
-    service = Things(qoder)
-    plural, field, around = ODD_FIELDS[at]
-    noun, name = OF[plural]
-    id = qoder(noun, "get", name, "-q").out.strip()
-    service.lies[f"GET /{plural}/{id}"] = lambda raw: {**raw, field: around(odd)}
-    service.lies[f"GET /{plural}"] = each_row(service.lies[f"GET /{plural}/{id}"])
-    assert qoder(noun, "list").code == 0
-    assert qoder(noun, "get", id).code == 0
-    if plural in OPTIONS:
-        assert qoder(noun, "update", id, *OPTIONS[plural], "--dry-run").code in (0, 2)
-        return
-    assert qoder(noun, "download", id, "-O", str(tmp_path)).code in (0, 5)
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "SKILL.md").write_text("---\nname: release-notes\ndescription: x\n---\n")
-    assert qoder(noun, "upload", str(tmp_path / "new")).code in (0, 5, 9)
 
 
 def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, service: Things) -> None:
@@ -293,168 +252,12 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
 
 
 @pytest.mark.parametrize(
-    ("asked", "fields", "words"),
-    [
-        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer"),
-        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer --version 1"),
-        ("/agents/agent_writer", {"version": 2}, "agent get agent_writer --version 1"),
-        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent update agent_writer --description Other."),
-        ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill get release-notes --version 1"),
-        ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill download release-notes --version 1"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_noun_commands_take_no_other_thing(qoder: Qoder, service: Things, asked: str, fields: Any, words: str) -> None:
-    service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
-    ran = qoder(*words.split())
-    assert (ran.code, ran.out, service.writes) == (7, "", []), ran.err
-
-
-CREATED = {
-    "agent": (["--model", "auto"], "/agents", {"id": "agent_1", "type": "agent"}),
-    "env": ([], "/environments", {"id": "env_1", "type": "environment"}),
-    "vault": ([], "/vaults", {"id": "vault_1", "type": "vault"}),
-    "memory": ([], "/memory_stores", {"id": "memstore_1", "type": "memory_store"}),
-}
-
-
-OTHERS: dict[str, dict[str, Any]] = {
-    "mark": {"metadata": {"qoder_key": "another"}},
-    "name": {"name": "other", "display_name": "other"},
-    "kind": {"id": "file_1", "type": "file"},
-    "archived": {"archived_at": "2026-06-14T23:59:59Z"},
-    "older": {"created_at": "2026-01-01T00:00:00Z"},
-    "no name": {"name": ""},
-}
-
-
-@pytest.mark.parametrize("done", [True, False])
-@pytest.mark.parametrize(
-    ("noun", "what"), [pair for pair in product(CREATED, OTHERS) if pair != ("vault", "no name")], ids=str
-)
-@pytest.mark.few(15)
-def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, what: str, done: bool) -> None:
-    service = Things(qoder)
-    options, path, other = CREATED[noun]
-    answer = {**other, "name": "ours", "display_name": "ours", **OTHERS[what]}
-    if done:
-        service.lies[f"POST {path}"] = lambda made: answer
-    else:
-        service.never = [ok(answer)]
-    ran = qoder(noun, "create", "--name", "ours", *options, "-q")
-    assert (ran.code, service.writes) == (0 if done else 9, [f"POST {path}"]), ran.err
-    assert ran.out == (qoder(noun, "get", "ours", "-q").out if done else "")
-    assert ran.out.strip() != answer["id"]
-
-
-@pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
-@pytest.mark.few(2)
-def test_agent_create_takes_nothing_without_an_id_for_ours(qoder: Qoder, service: Things, id: Any) -> None:
-    service.after = [lambda done: FAILED]
-    service.lies["GET /agents"] = each_row(lambda row: {**row, "id": id})
-    ran = qoder(*POET, "-q")
-    assert ran.code in (7, 9), ran.out
-    assert (ran.out, service.writes) == ("", ["POST /agents"])
-
-
-@pytest.mark.parametrize(("count", "code"), [(5, 7), (21, 9)])
-def test_agent_create_is_unknown_where_too_many_may_be_it(qoder: Qoder, service: Things, count: int, code: int) -> None:
-    now = "2026-06-14T23:59:59Z"
-    rows = [{"id": f"agent_{n}", "type": "agent", "name": f"a{n}", "created_at": now} for n in range(count)]
-    service.never = [FAILED]
-    service.lies["GET /agents"] = lambda page: {**page, "data": rows}
-    for row in rows:
-        service.instead[f"GET /agents/{row['id']}"] = [ok({**row, "metadata": {}}) for _ in range(30)]
-    ran = qoder(*POET)
-    assert (ran.code, "could not be read in full" in ran.err) == (code, code == 9)
-
-
-@pytest.mark.parametrize(
     "answer", [refusal(413, "x", "Large."), httpx.Response(413, html="<h1>")], ids=["API", "proxy"]
 )
 def test_agent_create_says_to_send_less_at_a_413(qoder: Qoder, service: Things, answer: httpx.Response) -> None:
     service.never = [answer]
     ran = qoder(*POET, "--json")
     assert (ran.code, ran.error["hint"][:10], len(service.writes)) == (6, "send less:", 1)
-
-
-@pytest.mark.parametrize("field", ["tools", "skills", "mcp_servers"])
-@pytest.mark.parametrize("words", [["create"], ["update", "writer"]])
-def test_agent_names_what_is_odd_in_a_list_of_a_file(
-    qoder: Qoder, service: Things, words: list[str], field: str
-) -> None:
-    qoder.stdin = f"name: a\nmodel: auto\n{field}: [5]\n"
-    ran = qoder("agent", *words, "-f", "-", "--dry-run")
-    assert (ran.code, ran.err.splitlines()[1]) == (2, f"-:3: {field}[0]: must be a mapping of fields")
-
-
-TEAM = {"name": "docs", "type": "url", "url": "https://docs.example/mcp"}
-WIKI = {"name": "wiki", "type": "url", "url": "https://wiki.example/mcp"}
-LIMITED: dict[str, Any] = {"type": "limited", "allowed_hosts": ["a.example", "b.example"]}
-
-
-@pytest.mark.parametrize(
-    ("path", "had", "wanted", "theirs", "lines"),
-    [
-        (
-            "/agents/agent_writer",
-            {"mcp_servers": [TEAM, WIKI]},
-            {"mcp_servers": [WIKI]},
-            {"mcp_servers": [WIKI], "system": "Theirs."},
-            ['- mcp_servers[0]: {"name":"docs","type":"url","url":"https://docs.example/mcp"}'],
-        ),
-        (
-            "/environments/env_workers",
-            {"config": {"type": "cloud", "networking": LIMITED}},
-            {"config": {"networking": {**LIMITED, "allowed_hosts": ["b.example", "c.example"]}}},
-            {},
-            ['- config.networking.allowed_hosts[0]: "a.example"', '+ config.networking.allowed_hosts[1]: "c.example"'],
-        ),
-        (
-            "/deployments/dep_demo",
-            {"vault_ids": ["vault_a", "vault_team"]},
-            {"vault_ids": ["vault_team", "vault_b"]},
-            {},
-            ['- vault_ids[0]: "vault_a"', '+ vault_ids[1]: "vault_b"'],
-        ),
-    ],
-    ids=lambda each: each if isinstance(each, str) else "",
-)
-def test_noun_updates_show_of_a_list_what_goes_and_comes(
-    qoder: Qoder, service: Things, path: str, had: Any, wanted: Any, theirs: Any, lines: list[str]
-) -> None:
-    noun, id = {"a": "agent", "e": "env", "d": "deploy"}[path[1]], path.rpartition("/")[2]
-    service.thing(id).update(had)
-    qoder.stdin = json.dumps({"type": "deployment", "id": id, **wanted} if noun == "deploy" else wanted)
-    if noun == "deploy":
-        planned = qoder("diff", "-", "-o", "pretty").out
-    else:
-        words = (noun, "update", id, "-f", "-")
-        planned = qoder(*words, "--dry-run").err
-    shown = [line.strip() for line in planned.splitlines() if line.strip()[:2] in ("- ", "+ ", "~ ")]
-    assert [line for line in shown if not line.startswith("~ change ")] == lines
-    if theirs:
-        service.meanwhile = [lambda: service.change(path, theirs)]
-        ran = qoder(*words)
-        assert (ran.code, lines[0] in ran.err.partition("what someone else changed")[2]) == (6, True)
-
-
-@pytest.mark.parametrize("comes", [True, False])
-@pytest.mark.parametrize(
-    "words", [POET, ("env", "create", "--name", "poet"), ("agent", "update", "writer", "--description", "New")]
-)
-def test_noun_create_and_update_say_at_a_signal_what_became_of_it(
-    qoder: Qoder, service: Things, words: tuple[str, ...], comes: bool
-) -> None:
-    with interrupted(qoder, answer_comes=comes):
-        ran = qoder(*words, "--json")
-    name, became = ("poet", "created") if words[1] == "create" else ("writer", "changed")
-    assert (ran.code, len(service.writes)) == (143, 1)
-    if comes:
-        assert (ran.json["name"], ran.error["message"]) == (name, f"stopped by a signal; {name} was {became}")
-    else:
-        assert (ran.out, "unknown whether" in ran.error["message"]) == ("", True)
-        assert ran.error["type"] == "outcome_unknown"
 
 
 OURS = ("--description", "Ours")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.client import veiled
-from qoder_cli.http.redact import SentSecrets, by_shape
+from qoder_cli.http.redact import SentSecrets
 from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
@@ -37,18 +37,6 @@ QUOTED: dict[str, Callable[[str], str]] = {
     "broken in lines": lambda body: "invalid body: " + "\n".join(body[at : at + 17] for at in range(0, len(body), 17)),
     "encoded for a URL": lambda body: f"invalid body: {quote(body)}",
     "in a shell": lambda body: f"invalid body: {shlex.quote(body)}",
-}
-CODED: dict[str, Callable[[str], str]] = {
-    "as it is": lambda value: value,
-    "as JSON": json.dumps,
-    "in Python": repr,
-    "in a shell": shlex.quote,
-    "cut": lambda value: value[:13] + "…",
-    "in base 64": lambda value: base64.b64encode(value.encode()).decode(),
-    "in a header": lambda value: "Basic " + base64.urlsafe_b64encode(f"me:{value}".encode()).decode(),
-    "in hexadecimal": lambda value: value.encode().hex(),
-    "for a URL": lambda value: quote(value, safe=""),
-    "in HTML": lambda value: value.replace("&", "&amp;").replace('"', "&quot;"),
 }
 
 FILE = {
@@ -89,26 +77,22 @@ def refusing(desk: Desk, said: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("command", "how"),
     [
-        *(("apply", how) for how in (*QUOTED, *(f"the value {how}" for how in CODED))),
-        *((command, how) for command in SENDING for how in ("escaped", "the value in base 64") if command != "apply"),
+        *(("apply", how) for how in QUOTED),
+        *((command, "escaped") for command in SENDING if command != "apply"),
     ],
 )
 @pytest.mark.few(4)
 def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: str, how: str) -> None:
     file = desk.file(FILE)
-    coded = CODED.get(how.removeprefix("the value "), str)
-    values = [SECRET, *([] if command == "vault put" else [REPO_TOKEN])]
     for words in (("--json",), ("--debug",)):
-        refusing(desk, QUOTED.get(how, lambda body: f"invalid: {', '.join(map(coded, values))} of weekly"))
+        refusing(desk, QUOTED[how])
         ran = desk.qoder(*(word.format(file=file) if word == "{file}" else word for word in SENDING[command]), *words)
         shown = ran.out + ran.err
         assert ran.code == 6, shown
-        codes = [base64.b64encode(each.encode()).decode()[2:-4] for each in (SECRET, REPO_TOKEN)]
-        codes += [each.encode().hex() for each in (SECRET, REPO_TOKEN)]
-        assert [each for each in (*PIECES, *codes) if each in shown] == [], shown
+        assert [each for each in PIECES if each in shown] == [], shown
         assert "[redacted]" in shown
         assert "invalid" in shown
-        assert how.startswith("the value") or command == "api" or "weekly" in shown.lower()
+        assert command == "api" or "weekly" in shown.lower()
 
 
 def test_secrets_of_a_few_letters_are_known_by_their_escapes() -> None:
@@ -170,20 +154,6 @@ def test_deploy_get_and_run_wait_redact_by_shape_what_a_server_says(qoder: Qoder
     for line, code in (("deploy get dep_1", 6), ("deploy get dep_1 --json", 6), ("run wait drun_1 -q", 1)):
         ran = qoder(*line.split())
         assert (ran.code, "No: " in ran.err, "hunter2" in ran.err) == (code, True, False)
-
-
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        (
-            'No: {"headers":{"x":["hunter2"]},"name":"weekly","n":1.50} of [1], which is taken',
-            'No: {"headers":"[redacted]","name":"weekly","n":1.5} of [1], which is taken',
-        ),
-        *((text, text) for text in ("The name weekly is taken.", 'see {"name":"weekly"} [1]', "cron: 0 9 * * 1-5")),
-    ],
-)
-def test_redaction_by_shape_hides_only_secrets(said: str, shown: str) -> None:
-    assert by_shape(said) == shown
 
 
 # Typed in the wrong place.
@@ -395,14 +365,6 @@ def test_export_says_where_it_hides_the_token(desk: Desk) -> None:
     desk.qoder.env |= {"A": "1", "B": TOKEN}
     refused = desk.apply(str(desk.folder))
     assert (refused.code, "[redacted] in place of a secret" in refused.err) == (2, True), refused.err
-
-
-def test_apply_names_file_line_and_field_of_what_was_hidden(qoder: Qoder, tmp_path: Path) -> None:
-    file = tmp_path / "a.yaml"
-    text = "type: deployment\nname: n\nagent: agent_1\nenvironment: env_1\nmessage: |\n  one\n  the [redacted] two\n"
-    file.write_text(text)
-    ran = qoder("apply", str(file))
-    assert (ran.code, f"{file}:5: message: has [redacted] in place of a secret" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("words", [("agent", "create"), ("agent", "update", "agent_1")])

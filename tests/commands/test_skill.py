@@ -128,17 +128,6 @@ def test_skill_upload_creates_nothing_where_its_name_may_be_taken(
     assert (qoder("skill", "upload", str(folder)).code, service.writes) == (7, [])
 
 
-@pytest.mark.parametrize("place", [0, 29])
-def test_skill_upload_asks_each_of_many_for_its_name(qoder: Qoder, service: Things, folder: Path, place: int) -> None:
-    for n in range(30):
-        row = {"id": f"skill_{n}", "type": "skill", "display_title": "x", "source": "custom", "latest_version": "1"}
-        service.keep("skills", row)
-        name = "monthly" if n == place else "other"
-        service.world.keep("skills.versions", row["id"], at=0, version="1", name=name, _files={})
-    assert qoder("skill", "upload", str(named(folder, "monthly"))).code == 0
-    assert service.writes == [f"POST /skills/skill_{place}/versions"]
-
-
 @pytest.mark.parametrize("top", ["", "release-notes/"])
 def test_skill_upload_sends_nothing_for_the_same_files(qoder: Qoder, service: Things, folder: Path, top: str) -> None:
     holds(service, skills.zipped({f"{top}{name}": content for name, content in FILES.items()}))
@@ -297,15 +286,6 @@ def test_skill_download_takes_a_version(qoder: Qoder, service: Things, tmp_path:
     text = (tmp_path / "new" / "deep" / "release-notes" / "SKILL.md").read_text()
     assert text.endswith("List the merged changes.\n")
     assert qoder("skill", "download", "release-notes", "--version", "9", "-O", str(tmp_path)).code == 5
-
-
-@pytest.mark.parametrize("name", ["../../evil", "a/b", "CON", "\x1b[2J"])
-def test_skill_download_lets_no_name_out_of_a_folder(qoder: Qoder, service: Things, tmp_path: Path, name: str) -> None:
-    service.lies[f"GET {VERSIONS}/2"] = lambda raw: {**raw, "name": name}
-    ran = qoder("skill", "download", NOTES, "-O", str(tmp_path / "new"))
-    assert (ran.code, "\x1b" in ran.out + ran.err) == (0, False)
-    assert len(list((tmp_path / "new").iterdir())) == 1
-    assert not (tmp_path / "evil").exists()
 
 
 @pytest.mark.parametrize("name", ["CON", "a:b", "nul.txt", "ends."])

@@ -31,15 +31,9 @@ def refusal(status: int, kind: str, message: str) -> httpx.Response:
 # How the answer to a write is lost.
 LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
     "reset": lambda done: httpx.RemoteProtocolError("Server disconnected without sending a response."),
-    "timeout": lambda done: httpx.ReadTimeout("The read operation timed out"),
     "503": lambda done: refusal(503, "api_error", "Oops."),
-    "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
-    "html": lambda done: httpx.Response(200, html="<h1>Welcome</h1>"),
-    "list": lambda done: ok([]),
     "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
 }
-
-
 FAILED = refusal(500, "api_error", "It failed.")
 
 
@@ -113,12 +107,13 @@ class Things(WorldTransport):
     @property
     def sent(self) -> list[Any]:
         """The bodies of the writes; of a form, its bytes."""
-        writes = [each for each in self.requests if each.method != "GET"]
-        is_form = [each.headers.get("content-type", "").startswith("multipart") for each in writes]
-        return [
-            each.content if form else json.loads(each.content or b"{}")
-            for each, form in zip(writes, is_form, strict=True)
-        ]
+        bodies = []
+        for write in (request for request in self.requests if request.method != "GET"):
+            if write.headers.get("content-type", "").startswith("multipart"):
+                bodies.append(write.content)
+            else:
+                bodies.append(json.loads(write.content or b"{}"))
+        return bodies
 
     @property
     def made(self) -> str:

@@ -86,26 +86,6 @@ def test_shortened_ids_can_be_told_apart_and_are_reported(rows: list[Fields], wi
     assert {id for each in fitting for id in each} == set(heard)
 
 
-HOSTILE = ["\x1b[31mred", "::error::x", "##[error]x", "[red]x[/red]", ":smile:", "\u202ereversed", "a\nb\tc", "\ud800"]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("color", [True, False])
-def test_hostile_text_is_only_a_text_in_tables_and_records(text: str, color: bool) -> None:
-    written = io.BytesIO()
-    output = Output(Screen(written, is_terminal=True, color=color), "table")
-    values: Fields = {"name": Name(text), "status": Status(text), "error": Words(text), "id": Id(text), "text": text}
-    with Rows[Fields](output, fields=dict, data=dict, first=("name", "status", "error", "id")) as rows:
-        rows.show([values, values])
-    output.record({**values, "several": [Name(text), text]})
-    shown = written.getvalue().decode()
-    assert not re.search(r"\x1b\[(?!(0|1|2|31|32|33)?m)", shown)
-    assert not re.search(r"(?m)^\s*::|##\[", shown)
-    assert {"\u202e", "\t", "\r"}.isdisjoint(shown)
-    if text in ("[red]x[/red]", ":smile:"):
-        assert text in shown
-
-
 def test_secret_is_hidden_also_where_a_table_or_a_record_would_cut_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     secret, written = "s3cret" * 12, io.BytesIO()

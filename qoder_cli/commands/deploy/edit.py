@@ -5,11 +5,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base import ids
-from qoder_cli.base.cron import next_fires, words_of
+from qoder_cli.base.cron import next_fires
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment, array, mapping
-from qoder_cli.base.times import local_zone_name
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
 from qoder_cli.commands.editing import (
@@ -36,10 +34,8 @@ from qoder_cli.deployments.typed import (
     with_ids,
 )
 from qoder_cli.help.completion import values
-from qoder_cli.nouns.deployments import settable
+from qoder_cli.nouns.deployments import fires_in_words, settable
 from qoder_cli.nouns.shown import show
-from qoder_cli.output.cells import Moment
-from qoder_cli.output.screen import inert
 from qoder_cli.sessions.answers import message
 
 if TYPE_CHECKING:
@@ -172,10 +168,12 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
     elif not dry_run:
         app.progress.note(f"{doing} {step.label}{app.client.settings.whereabouts}")
     if step.is_open:
-        editing.note_owner(app, step)
-    if not app.progress.is_quiet and step.is_open:
-        _show_changes(app, step)
-    _warn(app, step)
+        editing.note_changes(app, step)
+    if step.is_open and (schedule := mapping(step.body.get("schedule"))):
+        is_paused = step.current is not None and Deployment(step.current).state == "paused"
+        app.progress.note(fires_in_words(app, schedule, is_paused=is_paused))
+        if not next_fires(schedule, now=app.client.server_now()):
+            app.progress.warn(f"{step.label}: this schedule never fires (no such date)")
     if dry_run:
         planned = without_writing(step)
         if planned.found or app.output.format != "id":  # what is not there has no id to print
@@ -183,38 +181,3 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
             app.output.record(planned.row(), data=planned.as_json(), id=id)
         return
     editing.write(app, step)
-
-
-def _show_changes(app: App, step: "Step") -> None:
-    """Show the changes on stderr, and when a new schedule fires."""
-    id = str(step.current["id"]) if step.current else "new"
-    app.err.print(f"{app.err.styled(inert(step.name), 'bold')} ({inert(id)})\n")
-    for line in step.lines():
-        style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
-        app.err.print(f"  {app.err.styled(line, style)}\n")
-    schedule = mapping(step.body.get("schedule"))
-    if fires := _fires(app, schedule):
-        is_paused = step.current is not None and Deployment(step.current).state == "paused"
-        when = ", once it is unpaused" if is_paused else ""
-        heading = f"fires {words_of(schedule)}{when}; next, in local time ({local_zone_name()}):"
-        from qoder_cli.output.tables import cell
-
-        shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text.plain}" for fire in fires]
-        app.err.print("".join(f"  {line}\n" for line in (inert(heading), *shown)))
-
-
-def _warn(app: App, step: "Step") -> None:
-    """Warn of a new schedule that never fires, and of a new name that nobody can type."""
-    body = step.body if step.is_open else {}
-    try:
-        can_be_typed = not ids.deployment(body.get("name") or "any").startswith("dep_")
-    except UsageError:
-        can_be_typed = False
-    if not can_be_typed:
-        app.progress.warn(f"{step.label}: commands will not take this name; use its id")
-    if body.get("schedule") and not _fires(app, body["schedule"]):
-        app.progress.warn(f"{step.label}: this schedule never fires (no such date)")
-
-
-def _fires(app: App, schedule: Any) -> list[str]:
-    return next_fires(schedule, now=app.client.server_now()) if schedule else []

@@ -4,7 +4,6 @@ The API replaces its config whole, refuses an empty one, and takes one without `
 limited: so `networking` is always sent.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +15,7 @@ from qoder_cli.base.model import array, mapping
 from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands import editing
 from qoder_cli.commands.generic import one_argument
+from qoder_cli.nouns.checking import problems_of
 from qoder_cli.nouns.schema import Reader
 from qoder_cli.nouns.table import NOUNS, of_file
 
@@ -65,9 +65,8 @@ def create(app: App, options_given: EnvironmentFields, making: editing.Making, f
     config = body["config"] = changed(given, options, is_new=True)
     networking = config.get("networking")
     if networking and options_given.network is None and not given.get("networking"):
-        is_open = networking["type"] == "unrestricted"
-        reach = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
-        app.progress.note(f"network: {reach}")
+        reach = {"unrestricted": "open (--network limited restricts it)", "limited": "limited to what is allowed"}
+        app.progress.note(f"network: {reach[networking['type']]}")
     editing.create(app, _ENV, body, making)
 
 
@@ -102,13 +101,10 @@ def update(
 
 def _read(app: App, verb: str, options_given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the body so far, and what was typed. Raises UsageError."""
-    options = {
-        **options_given,
-        "setup": editing.text_typed(app, "--setup", options_given["setup"], options_given["file"]),
-    }
+    setup = editing.text_typed(app, "--setup", options_given["setup"], options_given["file"])
+    options = {**options_given, "setup": setup}
     check_typed(options)
-    body = editing.body_of(app, _ENV, verb, options_given, "name", "description")
-    return body, options
+    return editing.body_of(app, _ENV, verb, options_given, "name", "description"), options
 
 
 def options_typed(options_given: Typed) -> list[str]:
@@ -118,8 +114,6 @@ def options_typed(options_given: Typed) -> list[str]:
 
 def check_typed(options_given: Typed) -> None:
     """Raise UsageError for what is wrong in any environment."""
-    from qoder_cli.nouns.checking import problems_of
-
     options = options_typed(options_given)
     if options_given["self_hosted"] and options:
         raise UsageError(
@@ -144,11 +138,19 @@ def changed(current: Any, options_given: Typed, *, is_new: bool) -> Config:
             raise UsageError(f"a self-hosted environment does not take {options[0]}")
         return {key: value for key, value in config.items() if key not in _OF_CLOUD} | {"type": kind}
     networking = _networking(config.get("networking"), options_given, is_new=is_new)
-    config = {"type": kind, **config, "networking": networking}
-    config["packages"] = _packages(mapping(config.get("packages")), options_given)
+    packages = dict(mapping(config.get("packages")))
+    for manager in MANAGERS:
+        packages[manager] = _with_more(packages.get(manager), options_given[manager])
+    packages = {manager: names for manager, names in packages.items() if names}
+    config = {"type": kind, **config, "networking": networking, "packages": packages}
     if options_given["setup"] is not None:
         config["setup_script"] = options_given["setup"]
     return {key: value for key, value in config.items() if value or key not in _OF_CLOUD}
+
+
+def _with_more(names: Any, more: list[str] | None) -> list[Any]:
+    known = list(array(names))
+    return known + [name for name in dict.fromkeys(more or ()) if name not in known]
 
 
 def _networking(current: Any, options_given: Typed, *, is_new: bool) -> Config:
@@ -159,16 +161,7 @@ def _networking(current: Any, options_given: Typed, *, is_new: bool) -> Config:
     networking: Config = dict(mapping(current)) or default
     if (options_given["network"] or options_given["allow_host"]) and networking.get("type") != "limited":
         networking = {"type": "limited"}
-    hosts = list(array(networking.get("allowed_hosts")))
-    hosts += [host for host in dict.fromkeys(options_given["allow_host"] or ()) if host not in hosts]
+    hosts = _with_more(networking.get("allowed_hosts"), options_given["allow_host"])
     if hosts or networking.get("allowed_hosts"):
         networking["allowed_hosts"] = hosts
     return networking
-
-
-def _packages(current: Mapping[str, Any], options_given: Typed) -> Config:
-    packages = copy.deepcopy(dict(current))
-    for manager in MANAGERS:
-        names = packages[manager] = array(packages.get(manager))
-        names += [name for name in dict.fromkeys(options_given[manager] or ()) if name not in names]
-    return {manager: names for manager, names in packages.items() if names}

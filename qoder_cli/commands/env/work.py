@@ -35,11 +35,10 @@ def _has_stopped(raw: dict[str, Any]) -> bool:
     return raw.get("state") == "stopped" or bool(raw.get("stopped_at"))
 
 
-def _stops(raw: dict[str, Any]) -> bool:
-    return _has_stopped(raw) or raw.get("state") == "stopping" or bool(raw.get("stop_requested_at"))
-
-
-_STOP = Change("stop", "stopping", "stopped", "POST", "/stop", "stopping", shows=_stops)
+_STOP = Change(
+    *("stop", "stopping", "stopped", "POST", "/stop", "stopping"),
+    shows=lambda raw: _has_stopped(raw) or raw.get("state") == "stopping" or bool(raw.get("stop_requested_at")),
+)
 
 
 def stats(app: App, env: str = _OF_ENV) -> None:
@@ -64,8 +63,7 @@ def stop(
 
     Examples:
       qoder env work stop workers work_demo"""
-    change = _STOP._replace(body={"force": True}, reads=_has_stopped) if force else _STOP
-    _change(app, env, work, change)
+    _change(app, env, work, _STOP._replace(body={"force": True}, reads=_has_stopped) if force else _STOP)
 
 
 def ack(app: App, env: str = _OF_ENV, work: str = _ONE) -> None:
@@ -81,7 +79,7 @@ def _change(app: App, env: str, work: str, change: Change) -> None:
 
 
 def _target(app: App, env: str, work: str) -> Target:
-    id = id_of(app, _WORK, work)
+    id = id_of(app, _WORK, work)  # what can be none is refused before any request
     return target_of(_WORK, id_of(app, _ENV, env), id)
 
 
@@ -100,8 +98,7 @@ def poll(
       qoder env work poll workers --worker w1 --block-ms 500 --json"""
     if not _WORKER.fullmatch(worker):
         raise UsageError("--worker must be 1 to 256 printable ASCII characters without spaces")
-    asked = {"block_ms": block_ms, "reclaim_older_than_ms": reclaim_older_than_ms}
-    query = {name: value for name, value in asked.items() if value is not None}
+    query = filled({"block_ms": block_ms, "reclaim_older_than_ms": reclaim_older_than_ms})
     path = f"{path_of(_WORK, id_of(app, _ENV, env))}/poll"
     client = app.client
     request = client.prepare("GET", path, params=query, headers={"worker-id": worker})

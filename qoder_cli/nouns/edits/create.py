@@ -12,7 +12,7 @@ from qoder_cli.base.model import Raw, Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
 from qoder_cli.http.readback import Part, ReadBack, Sent, object_write
 from qoder_cli.http.write import Write
-from qoder_cli.nouns.edits.thing import ONCE, read, target_of
+from qoder_cli.nouns.edits.thing import ONCE, mark_in, read, target_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import has_id, operation, path_of, words_of
@@ -30,12 +30,7 @@ _CUT_AT = 64  # characters; what is that long may be the beginning of a longer t
 
 
 def creating(
-    app: App,
-    noun: Noun,
-    body: Raw,
-    *parents: str,
-    files: Sequence[Part] = (),
-    what: str = "",
+    app: App, noun: Noun, body: Raw, *parents: str, files: Sequence[Part] = (), what: str = ""
 ) -> Write[Resource]:
     """Return the write that creates a thing, once; with `files`, as a form.
 
@@ -95,7 +90,7 @@ class _Ours:
         is_other = any(contradicts(raw.get(field), sent[field]) for field in _IN_ANSWER if field in sent)
         is_of_kind = str(raw.get("id")).startswith(noun.prefix) or raw.get("type") == noun.called
         is_alive = not raw.get("archived_at") and ("name" not in sent or bool(raw.get("name")))
-        is_marked = self._mark_in(raw) in (None, self.mark)
+        is_marked = mark_in(raw) in (None, self.mark)
         return is_of_kind and is_alive and not is_other and is_marked and not self._is_older(raw)
 
     def _may_be_ours(self, raw: Raw) -> bool:
@@ -106,13 +101,6 @@ class _Ours:
         is_of_deployment = raw.get("deployment_id") is not None
         is_other = any(contradicts(raw.get(field), sent[field]) for field in (*_IN_ANSWER, *_IN_LIST) if field in sent)
         return is_silent and not is_of_deployment and not is_other and not self._is_older(raw)
-
-    def _may_be_silent(self, row: Raw) -> bool:
-        """Return whether a list may not show our mark of something that has it."""
-        return self._may_be_ours(row) or not isinstance(row.get("metadata"), dict)
-
-    def _mark_in(self, raw: Raw) -> str | None:
-        return text(mapping(raw.get("metadata")).get(KEY))
 
     def _is_older(self, raw: Raw) -> bool:
         """Return whether something is certainly older than the first attempt, on either clock."""
@@ -136,15 +124,15 @@ class _Ours:
         for row in reading.rows(lambda: attempt.first(self._app.client)):
             if not has_id(self._noun, row):
                 has_others = True
-            elif self._mark_in(row) == self.mark:
+            elif mark_in(row) == self.mark:
                 return Resource(row)
-            elif not self._is_older(row) and self._may_be_silent(row):
+            elif not self._is_older(row) and (self._may_be_ours(row) or not isinstance(row.get("metadata"), dict)):
                 silent.append(row)
         for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
             target, current = target_of(self._noun, *self._parents, str(row["id"])), row
             with suppress(NotFound):  # it is gone, or a replica lags
                 current = read(self._app.client, target, **ONCE)
-            if self._mark_in(current) == self.mark:
+            if mark_in(current) == self.mark:
                 return Resource(current)
             if self._may_be_ours(current):
                 self._suspects[target.id] = current

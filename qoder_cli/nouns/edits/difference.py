@@ -18,7 +18,7 @@ from qoder_cli.base.model import Raw, array, mapping
 from qoder_cli.base.places import Path, spelled
 from qoder_cli.base.tokens import NAMES, shown, without_tokens
 from qoder_cli.files.filling import as_written, is_unset
-from qoder_cli.nouns.parts import VARIABLES, assignments
+from qoder_cli.nouns.parts import VARIABLES
 from qoder_cli.output.screen import inert
 
 ABSENT: Final = object()
@@ -51,8 +51,8 @@ class Secrets:
             return value
         if spelled(path) in self._places:
             return HIDDEN
-        if path == (VARIABLES,) and isinstance(value, str):
-            return self._out_of_variables(value)
+        if path == (VARIABLES,) and isinstance(value, str) and self.are_at(VARIABLES):
+            return HIDDEN  # the text, for a part of it
         if isinstance(value, list):
             return [self.out_of(item, (*path, index)) for index, item in enumerate(value)]
         if isinstance(value, dict):
@@ -63,17 +63,6 @@ class Secrets:
         """Return whether a secret is at a place, or in the text of the variables."""
         begins = f"{VARIABLES}."
         return place in self._places or (place == VARIABLES and any(place.startswith(begins) for place in self._places))
-
-    def _out_of_variables(self, text: str) -> str:
-        pairs = assignments(text)
-        if not self.are_at(VARIABLES):
-            return text
-        if pairs is None:
-            return HIDDEN
-        shown = {name: HIDDEN for name, _ in pairs if spelled((VARIABLES, name)) in self._places}
-        if shown:
-            return "\n".join(f"{name}={shown.get(name, value)}" for name, value in pairs)
-        return text
 
 
 class ChangeData(TypedDict):
@@ -123,26 +112,24 @@ def _may_be_secret(path: str) -> bool:
 
 def _shown_at(path: str, value: Any, secrets: Secrets) -> Any:
     """Return what stands at a place without tokens, and without what may be a secret within it."""
+
+    def within(inner: str, item: Any) -> Any:
+        if item and (secrets.are_at(inner) or _may_be_secret(inner)):
+            return HIDDEN
+        return _shown_at(inner, item, secrets)
+
     if isinstance(value, list):
-        return [_shown_within(f"{path}[{index}]", item, secrets) for index, item in enumerate(value)]
+        return [within(f"{path}[{index}]", item) for index, item in enumerate(value)]
     if isinstance(value, dict):
-        inner = {key: _shown_within(f"{path}.{spelled((key,))}", item, secrets) for key, item in value.items()}
-        return {without_tokens(key): item for key, item in inner.items()}
+        return {without_tokens(key): within(f"{path}.{spelled((key,))}", item) for key, item in value.items()}
     return shown(value)
-
-
-def _shown_within(path: str, value: Any, secrets: Secrets) -> Any:
-    if value and (secrets.are_at(path) or _may_be_secret(path)):
-        return HIDDEN
-    return _shown_at(path, value, secrets)
 
 
 class Form(NamedTuple):
     """How the things of a kind are compared."""
 
-    settable: Callable[
-        [Raw], Raw
-    ]  # all that can be set of a thing as read, in normal form; `metadata` only if that can
+    # All that can be set of a thing as read, in normal form; `metadata` only if that can.
+    settable: Callable[[Raw], Raw]
     normal: Callable[[Raw], Raw]  # the normal form of fields to be sent
     # How fields are compared that are not plain values; None to compare a value as one.
     own: Mapping[str, Callable[[Any, Any], Iterator[FieldChange] | None]]
@@ -273,11 +260,7 @@ def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> l
             continue
         left = list(range(begin, end))
         for to in range(first, last):
-            at = None
-            for place in left:
-                if _may_become(had[place], has[to]):
-                    at = place
-                    break
+            at = next((place for place in left if _may_become(had[place], has[to])), None)
             if at is not None:
                 gone = [index for index in left if in_order and index < at]
                 pairs += [((*path, index), had[index], ABSENT) for index in gone]

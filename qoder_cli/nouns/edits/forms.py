@@ -75,9 +75,8 @@ def _tools(tools: Any) -> Any:
     """Return tools without what is so by default."""
     normal = list(tools) if isinstance(tools, list) else []
     for at, tool in enumerate(normal):
-        default = mapping(mapping(tool).get("default_config")).items()
-        if default:
-            kept = {key: value for key, value in default if _DEFAULTS.get(key) != value}
+        if default := mapping(mapping(tool).get("default_config")):
+            kept = {key: value for key, value in default.items() if _DEFAULTS.get(key) != value}
             normal[at] = {**tool, "default_config": kept}
     return normal or tools
 

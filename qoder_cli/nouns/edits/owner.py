@@ -90,16 +90,8 @@ def record_of(fields: Raw, secret: Collection[str] = ()) -> str:
 
 def recorded(raw: Raw) -> dict[str, str]:
     """Return the fields that were set last time, with their digests."""
-    return _noted(text(mapping(raw.get("metadata")).get(APPLIED)) or "")
-
-
-def _noted(record: str) -> dict[str, str]:
+    record = text(mapping(raw.get("metadata")).get(APPLIED)) or ""
     return {name: value for name, _, value in (part.partition("=") for part in record.split())}
-
-
-def _names_set(record: str) -> set[str]:
-    """Return the fields that a record says were set to something."""
-    return {name for name, was in _noted(record).items() if was != NOTHING}
 
 
 def is_filled_in(noun: Noun, name: str, value: Any) -> bool:
@@ -134,8 +126,11 @@ def with_marks(step: Step, marks: Raw) -> Step:
         step = step.with_(wanted={**step.wanted, "metadata": labels})
     step = step.with_(form=marked(step.form))
     missing = {key: value for key, value in marks.items() if before.get(key) != value}
-    has_news = _names_set(str(before.get(APPLIED))) != _names_set(marks[APPLIED])  # else only spelled otherwise
-    if not missing or (missing.keys() == {APPLIED} and not step.changes and not has_news):
+    # What was set to something; else it is only spelled otherwise.
+    was, now = (
+        {name for name, value in recorded({"metadata": each}).items() if value != NOTHING} for each in (before, marks)
+    )
+    if not missing or (missing.keys() == {APPLIED} and not step.changes and was == now):
         return step
     if step.current is not None and (STACK in missing or not step.changes):
         key = STACK if STACK in missing else APPLIED

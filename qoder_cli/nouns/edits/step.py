@@ -341,23 +341,25 @@ class Job:
     def _half_done(self, current: Raw | None = None) -> Applied:
         current = current or self.found or {}
         label = called(self.step.name, str(current.get("id")))
-        stopped = Rejected(f"{label} was {self._begun}, but is not yet as the file says", hint="apply again")
+        begun = "created" if self.step.current is None else "changed"
+        stopped = Rejected(f"{label} was {begun}, but is not yet as the file says", hint="apply again")
         return result_of(self.step, "failed", current, stopped)
 
     def _failed(self, error: QoderError) -> Applied:
         action: Action = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
         return result_of(self.step, action, self.found, error)
 
-    @property
-    def _begun(self) -> str:
-        return "created" if self.step.current is None else "changed"
-
     # Its requests.
 
     def _send(self, send: Send) -> None:
         """Send one request. Raises QoderError, Closed, Signalled."""
+        step = self.step
         if self.has_sent and send.verb == "update":  # a pause has changed its time
-            self._read_between()
+            before, id = self.found or {}, str((self.found or {})["id"])
+            target = target_of(step.noun, *step.parents, id)
+            self.found = now = read(self.app.client, target, fresh=True, params=step.form.params)
+            if step.current is not None:
+                self._refuse_others(before, now, "not all was sent")
         try:
             raw = self._sent(send, send.files)
         except Rejected as error:
@@ -374,35 +376,25 @@ class Job:
         return {**(self.found or {}), **raw}
 
     def _sent(self, send: Send, files: Sequence[Part]) -> Raw:
-        self.write = write = self._write_of(send, files)
-        write.pace, write.journal = self.pace, Journal(begin=self.at_send)
-        return write.send().value.raw
-
-    def _write_of(self, send: Send, files: Sequence[Part]) -> Write[Resource]:
         app, step = self.app, self.step
         if send.verb == "create":
-            what = f"creating {step.name}"
-            return creating(app, step.noun, send.body, *step.parents, files=files, what=what)
-        assert self.found is not None  # it was there, or was created by the request before
-        target = target_of(step.noun, *step.parents, str(self.found["id"]))
-        if send.verb == "update":
-            return self._update(send.body, self.found).write(what=f"changing {target.id}")
-        if send.make is not None:
-            return send.make(app, self.found, files)
-        return ending(app, target, BY_VERB[send.verb])
+            write = creating(app, step.noun, send.body, *step.parents, files=files, what=f"creating {step.name}")
+        else:
+            assert self.found is not None  # it was there, or was created by the request before
+            target = target_of(step.noun, *step.parents, str(self.found["id"]))
+            if send.verb == "update":
+                write = self._update(send.body, self.found).write(what=f"changing {target.id}")
+            elif send.make is not None:
+                write = send.make(app, self.found, files)
+            else:
+                write = ending(app, target, BY_VERB[send.verb])
+        self.write = write
+        write.pace, write.journal = self.pace, Journal(begin=self.at_send)
+        return write.send().value.raw
 
     def _update(self, body: Raw, before: Raw) -> Update:
         step, target = self.step, target_of(self.step.noun, *self.step.parents, str(before["id"]))
         return Update(self.app, target, before, body, step.form, is_shown=step.is_shown)
-
-    def _read_between(self) -> None:
-        """Read it between two requests. Raises Rejected if somebody else changed what was there; ApiError."""
-        step, before = self.step, self.found or {}
-        self.found = now = read(
-            self.app.client, target_of(step.noun, *step.parents, str(before["id"])), fresh=True, params=step.form.params
-        )
-        if step.current is not None:
-            self._refuse_others(before, now, "not all was sent")
 
     def _look_again(self) -> None:
         """Read a thing once more, right before it is changed. What somebody else did already is not left to be done.
@@ -478,15 +470,11 @@ class Job:
 
     def _read_back(self, written: Raw) -> Raw:
         step = self.step
-
-        def is_enough(current: Raw) -> bool:
-            return not step.differs(current) or self._shows_otherwise(written)
-
         return poll(
             partial(read, self.app.client, target_of(step.noun, *step.parents, str(written["id"]))),
             self.app.clock,
             pauses=_LAG,
-            is_enough=is_enough,
+            is_enough=lambda current: not step.differs(current) or self._shows_otherwise(written),
             may_pass=lambda error: isinstance(error, NotFound),
         )
 

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base.errors import CannotBe, NoResponse, NotFound
-from qoder_cli.base.model import Raw, mapping
+from qoder_cli.base.marks import KEY
+from qoder_cli.base.model import Raw, mapping, text
 from qoder_cli.http.readback import READ_WITHIN
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.table import path_of, words_of
@@ -43,6 +44,11 @@ def read(client: "Client", target: Target, **how: Any) -> Raw:
     if not target.is_it(current):
         raise NoResponse(f"the response is not {target.called}")
     return current
+
+
+def mark_in(raw: Raw) -> str | None:
+    """Return our own key in the metadata of a thing, or of a body."""
+    return text(mapping(raw.get("metadata")).get(KEY))
 
 
 def archived(target: Target, raw: Raw) -> CannotBe | None:

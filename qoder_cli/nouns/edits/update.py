@@ -7,7 +7,6 @@ read afterwards. Where nothing shows a change, as of a secret, our mark in its m
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, NoResponse, OutcomeUnknown
@@ -17,7 +16,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import CONDITIONS, Form, missing, same
-from qoder_cli.nouns.edits.thing import ONCE, Target, archived, read
+from qoder_cli.nouns.edits.thing import ONCE, Target, archived, mark_in, read
 
 _MARKS = ("version", "updated_at")  # what tells one state of a thing from another
 
@@ -86,7 +85,9 @@ class Update:
         if self.form.is_read_back or not self.is_shown:
             return True
         steps = self._steps(raw)
-        is_next = steps == 1 or (steps is None and self._is_later(raw))
+        was, now = unix(self.before.get("updated_at")), unix(raw.get("updated_at"))
+        is_later = was is not None and now is not None and now > was
+        is_next = steps == 1 or (steps is None and is_later)
         return (is_next and not self.form.is_exact) or self.is_so(raw)
 
     def _begin(self) -> None:
@@ -154,8 +155,8 @@ class Update:
     def is_so(self, raw: Raw) -> bool:
         """Return whether it shows the change, and that what the change takes away is gone."""
         if not self.is_shown:
-            mark = _mark_in(self.body)
-            return mark is not None and _mark_in(raw) == mark
+            mark = mark_in(self.body)
+            return mark is not None and mark_in(raw) == mark
         if not self.target.is_it(raw) or any(missing(self.form, self.body, raw)):
             return False
         before, now = self.form.settable(self.before), self.form.settable(raw)
@@ -185,19 +186,11 @@ class Update:
             return now - was
         return None
 
-    def _is_later(self, raw: Raw) -> bool:
-        was, now = unix(self.before.get("updated_at")), unix(raw.get("updated_at"))
-        return was is not None and now is not None and now > was
-
     def _has_moved(self, raw: Raw) -> bool:
         is_dated_anew = self.before.get("updated_at") != raw.get("updated_at") and not self.form.moves
         return is_dated_anew or self._is_marked_by_others(raw)
 
     def _is_marked_by_others(self, raw: Raw) -> bool:
         """Return whether somebody else made a change that does not show: a date may be too coarse to say so."""
-        mark = _mark_in(raw)
-        return not self.is_shown and mark is not None and mark not in (_mark_in(self.body), _mark_in(self.before))
-
-
-def _mark_in(raw: Raw) -> Any:
-    return text(mapping(raw.get("metadata")).get(KEY))
+        mark = mark_in(raw)
+        return not self.is_shown and mark is not None and mark not in (mark_in(self.body), mark_in(self.before))

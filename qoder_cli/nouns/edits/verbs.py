@@ -55,16 +55,15 @@ class Change(NamedTuple):
         return target.is_it(raw) and (self.shows(raw) if self.shows else is_changed)
 
 
-def _is_deleted(raw: Raw) -> bool:
-    return str(raw.get("type")).endswith("_deleted")
-
-
 def _has_state(state: str) -> Callable[[Raw], bool]:
     return lambda raw: Deployment(raw).state == state
 
 
 ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archived")
-DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted", shows=_is_deleted)
+DELETE = Change(
+    *("delete", "deleting", "deleted", "DELETE", "", "deleted"),
+    shows=lambda raw: str(raw.get("type")).endswith("_deleted"),
+)
 PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_has_state("paused"), can_be_undone=True)
 UNPAUSE = Change(
     "unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_has_state("active"), can_be_undone=True
@@ -98,10 +97,9 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
         if current.get("archived_at") and change not in (ARCHIVE, DELETE):
             message = f"{target.id} was archived on {current['archived_at']}, so it cannot be {change.participle}"
             raise CannotBe(message, hint="create another; archiving cannot be undone")
-        is_so = change.is_so(target, current) and (change.reads is None or change.reads(current))
-        if is_so or not change.can_be_undone:
-            if is_so:
-                return Resource(current)
+        if change.is_so(target, current) and (change.reads is None or change.reads(current)):
+            return Resource(current)
+        if not change.can_be_undone:
             return None
         asked, written = app.client.on_server_clock(began), unix(current.get("updated_at"))
         if asked is not None and written is not None and written >= asked - _SECOND:
@@ -169,7 +167,11 @@ class Changes:
         if self.is_wanted is not None:
             for target in words:
                 self._ask(target, self.is_wanted)
-        self._announce([called(word, target.id) for target, word in words.items() if target not in self._results])
+        if labels := [called(word, target.id) for target, word in words.items() if target not in self._results]:
+            if len(labels) > _SHOWN:
+                labels[_SHOWN:] = [f"{len(labels) - _SHOWN} more"]
+            where = self.app.client.settings.whereabouts
+            self.app.progress.note(f"{self.change.doing} {', '.join(labels)}{where}")
         try:
             if as_list:
                 self._print(named)
@@ -194,13 +196,6 @@ class Changes:
         elif not is_wanted(current):
             refused = UsageError(f"cancelled; {target.id} was not {self.change.participle}")
             self._results[target] = Result(target.id, error=refused)
-
-    def _announce(self, named: list[str]) -> None:
-        if len(named) > _SHOWN:
-            named[_SHOWN:] = [f"{len(named) - _SHOWN} more"]
-        if named:
-            where = self.app.client.settings.whereabouts
-            self.app.progress.note(f"{self.change.doing} {', '.join(named)}{where}")
 
     def _print(self, named: Sequence[Named]) -> None:
         is_whole = self.noun.listing.row is not None
