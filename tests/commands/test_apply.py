@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import utc_text
+from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, terminated, turn
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
@@ -409,13 +411,132 @@ def test_apply_deletes_no_skill_that_was_renamed_and_nothing_that_a_kept_agent_u
     assert "is kept: agent b uses it" in ran.err
 
 
-def test_apply_prunes_nothing_of_a_list_that_may_be_cut_short(team: Team) -> None:
+LIES: dict[str, Callable[[Raw], Raw]] = {
+    "not said to be whole": lambda page: {**page, "has_more": None, "next_page": None},
+    "something else in it": lambda page: {**page, "data": [*page["data"], {"id": "x_1", "type": "other"}]},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_apply_prunes_nothing_by_a_list_that_is_told_badly(team: Team, lie: str) -> None:
     two_envs(team)
     removed(team, "environments/one.yaml")
-    for kind in ("environments", "agents", "skills", "deployments"):
-        team.service.lies = {f"GET /{kind}": lambda page: {**page, "has_more": None, "next_page": None}}
+    started(team, "one")
+    for kind in ("environments", "agents", "skills", "deployments", "sessions"):
+        team.service.lies = {f"GET /{kind}": LIES[lie]}
         ran = team.apply("--prune")
         assert (ran.code, team.writes) == (7, []), (kind, ran.err)
+
+
+DAY = 86_400.0
+SESSIONS: dict[str, tuple[Script, float, str]] = {  # what it does, how long ago it began, why it keeps what it uses
+    "running": (turn(seconds=30 * DAY), 3 * DAY, "is running and uses it"),
+    "rescheduling": (turn(seconds=30 * DAY), 3 * DAY, "is rescheduling and uses it"),
+    "asking": (asking(call("git push"), seconds=2), 3 * DAY, "waits for an answer and uses it"),
+    "recent": (turn(seconds=3), DAY / 2, "was active in the last 24 hours and uses it"),
+    "idle": (turn(seconds=3), 3 * DAY, ""),
+    "terminated": (terminated(seconds=3), DAY / 2, ""),
+}
+
+
+def started(team: Team, environment: str, state: str = "running") -> str:
+    """Have a session in an environment; return its id."""
+    script, age, _ = SESSIONS[state]
+    world, agent = team.service.world, {"id": "agent_writer", "type": "agent", "version": 1}
+    used = team.there("environments")[environment]["id"]
+    session = world.add_session(
+        at=world.now() - age,
+        behaviour=Behaviour(script),
+        agent=agent,
+        environment_id=used,
+        initial_events=[_event("Hi.")],
+    )
+    if state == "rescheduling":
+        team.service.lies[f"GET /sessions/{session.id}"] = rescheduled = lambda row: row | {"status": state}
+        team.service.lies["GET /sessions"] = each_row(rescheduled)
+    return session.id
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+@pytest.mark.parametrize("state", SESSIONS)
+def test_apply_prunes_nothing_that_a_session_may_go_on_using(team: Team, state: str, is_short: bool) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    id, why = started(team, "one", state), SESSIONS[state][2]
+    if is_short:  # a list that does not show what they use: each is read
+        told = team.service.lies.get("GET /sessions", lambda page: page)
+        short = each_row(lambda row: {name: value for name, value in row.items() if name != "environment_id"})
+        team.service.lies["GET /sessions"] = lambda page: short(told(page))
+    ran = team.apply("--prune")
+    assert (ran.code, "one" in team.there("environments")) == (0, bool(why)), ran.err
+    assert (f"session {id} {why}" if why else "1 to archive") in ran.err
+    assert ("1 idle session used environment one" in ran.err) == (state == "idle")
+
+
+def changed(**fields: Any) -> Callable[[Team, str], object]:
+    """Return what writes to a thing of a list, by its path."""
+    return lambda team, path: team.service.change(path, fields)
+
+
+def a_newer_skill(team: Team, path: str) -> None:
+    theirs = team.folder.parent / "theirs"
+    stacks.write(theirs, {"SKILL.md": skill("old", "Long sentences.")})
+    assert team.qoder("skill", "upload", str(theirs)).code == 0
+
+
+def another_credential(team: Team, path: str) -> None:
+    auth = {"type": "static_bearer", "token": "t", "mcp_server_url": "https://x.example/mcp"}
+    team.service.change(f"{path}/credentials", {"display_name": "theirs", "auth": auth})
+
+
+def another_entry(team: Team, path: str) -> None:
+    team.service.change(f"{path}/memories", {"path": "theirs.md", "content": "Theirs."})
+
+
+def a_changed_entry(team: Team, path: str) -> None:
+    [entry] = team.service.world.alive(f"{path[1:]}/memories")
+    team.service.change(f"{path}/memories/{entry.id}", {"content": "Theirs."})
+
+
+def a_mark_without_fields(team: Team, path: str) -> None:
+    del team.service.thing(path.rpartition("/")[2])["metadata"]["qoder_applied"]
+
+
+SINCE: dict[str, tuple[str, Callable[[Team, str], object], str]] = {  # what somebody did, and why it is kept
+    "nothing": ("environments", lambda team, path: None, ""),
+    "a field is changed": ("environments", changed(description="Theirs"), "changed outside since: description"),
+    "a field is set": ("agents", changed(system="Theirs"), "changed outside since: system"),
+    "a label is added": ("environments", changed(metadata={"team": "core"}), "changed outside since: metadata"),
+    "it is marked by hand": ("environments", a_mark_without_fields, "its mark does not say what was applied"),
+    "a version is added": ("skills", a_newer_skill, "its version 2 is not what was uploaded first"),
+    "a credential is added": ("vaults", another_credential, "it holds the credential theirs, which no apply wrote"),
+    "an entry is added": ("memory_stores", another_entry, "it holds the memory theirs.md, which no apply wrote"),
+    "an entry is changed": ("memory_stores", a_changed_entry, "it holds the memory a.md, which no apply wrote"),
+}
+
+
+@pytest.mark.parametrize("deed", SINCE)
+def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str) -> None:
+    files: dict[str, Any] = {
+        "environments/old.yaml": {"name": "old", "description": "Ours"},
+        "agents/old.yaml": {"name": "old", "model": "auto", "tools": [TOOLSET]},
+        "vaults/old.yaml": {"display_name": "old", "credentials": [DOCS]},
+        "memory_stores/old.yaml": {"name": "old"},
+        "memory_stores/old/a.md": "Ours.",
+        "skills/old/SKILL.md": skill("old"),
+    }
+    team.write(BUILD | files)
+    team.applied()
+    shutil.rmtree(team.folder)
+    team.write(BUILD)
+    kind, happens, why = SINCE[deed]
+    happens(team, f"/{kind}/{team.there(kind)['old']['id']}")
+    ran = team.apply("--prune", "--prune-all")
+    left = [
+        kind for kind in ("environments", "agents", "vaults", "memory_stores", "skills") if "old" in team.there(kind)
+    ]
+    assert (ran.code, left) == (0, [kind] if why else []), ran.err
+    assert f"is kept: {why}" in ran.err or not why
 
 
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:

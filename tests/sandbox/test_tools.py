@@ -22,7 +22,7 @@ from tests.support import swarm
 from tests.support.cells import ALL_CELLS, MORE
 from tests.support.machines import lacks_postgres
 from tests.support.nursery import ENVIRONMENT, nursery
-from tests.tools import keys, mutations, nights, pruned, stack
+from tests.tools import keys, mutations, nights, stack
 from tests.tools.playing import alone, wrong
 
 # Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open: two
@@ -148,12 +148,6 @@ def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     hosts, each = ("10", "20") if ALL_CELLS else ("3", "6")  # as many as it takes until the database is restarted
     code, told = tools("keys", "--postgres", "--hosts", hosts, "--keys", each, "--workers", "1", *crowd)
     assert (code, f"{hosts} hosts" in told) == (0, True), told
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_apply_prunes_clears_and_takes_over_only_what_it_may(generation: str) -> None:
-    drawn = [pruned.Cell(generation, seed) for seed in range(400 if ALL_CELLS else 8)]
-    assert wrong(pruned.play, drawn) == []
 
 
 IN_A_CHUNK = 125 if ALL_CELLS else 50  # nights
