@@ -27,7 +27,7 @@ Seen = tuple[float, str, str]
 
 def _serve(generation: Generation, wires: Connection) -> None:
     """Serve, in a process of its own; what is received asks for the requests since the last time."""
-    world = World(generation=generation)
+    world = World(generation=generation, token=TOKEN)
     wires.send(serve(world, faults=Faults(f"any:slow={LATENCY}*inf")).base_url)
     while True:
         wires.recv()
