@@ -81,9 +81,7 @@ def play(crowd: Crowd, folder: Path) -> Came:
         keys, lag = MEMORY_STORE, LAG if crowd.trouble == "lag" else 0.0
         if crowd.store == "postgresql":
             server = stack.enter_context(closing(PostgresServer()))
-            table = PostgresKeys(server.url(), Patience(crowd.clock))
-            table.create()
-            table.close()
+            PostgresKeys(server.url(), Patience(crowd.clock)).create()
             proxy = Proxy(server.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
             keys = server.url(proxy.port)
         url = stack.enter_context(serving(folder, lambda: Lagging(folder, lag), crowd.clock))
