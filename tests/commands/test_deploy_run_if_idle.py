@@ -211,18 +211,6 @@ def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_
     assert ran.error["message"].count("cannot tell") == (case != "a kept list of runs")
 
 
-LISTED = [{"id": "sess_x", "status": "idle"}, OTHER, {**OURS, "status": "idle"}]
-WHYS = ["does not name their deployments", "cannot be filtered by deployment", "cannot be filtered by status"]
-
-
-@pytest.mark.parametrize("first", range(4))
-def test_deploy_run_if_idle_says_what_a_list_does_not_tell_first(qoder: Qoder, first: int) -> None:
-    listed = {**page(*(LISTED[first:] + LISTED[:first] if first < 3 else ())), "next_page": "more"}
-    Place(qoder, 4, more=True, told=on("sessions", lambda body: listed))
-    why = [*WHYS, "is incomplete"][first]
-    assert f"the list of sessions {why}" in qoder(*IF_IDLE).error["message"]
-
-
 NOT_ALL = ["sessions without deployment", "sessions of all deployments", "sessions at rest"]
 
 
