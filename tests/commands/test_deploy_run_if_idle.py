@@ -85,13 +85,6 @@ def test_deploy_run_if_idle_starts_after_at_most_5_requests(qoder: Qoder, genera
 
 
 @BOTH
-def test_deploy_run_if_idle_believes_no_list_that_a_proxy_has_kept(qoder: Qoder, generation: Generation) -> None:
-    old = httpx.Response(200, json=page(), headers={"date": "Fri, 15 Jan 2027 07:00:00 GMT", "age": "3600"})
-    place = Place(qoder, 1, generation, going=0, told=lambda which, body: old)
-    assert (qoder(*IF_IDLE).code, place.started) == (7, 0)
-
-
-@BOTH
 @ON_SKIP
 @pytest.mark.parametrize("count", [1, 101])
 @pytest.mark.parametrize("which", ["newest", "oldest"])
