@@ -313,8 +313,6 @@ class App:
         write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:
-        for keys in self.shared_keys:
-            keys.close()
         if "client" in self.__dict__:
             self.client.close()
         if "store" in self.__dict__:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from typing import Any
 
 from qoder_cli.app import App
@@ -32,15 +31,12 @@ BATCH = 100  # runs whose sessions are read in one call: a page of the list then
 FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
 UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
 STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
-APART = timedelta(minutes=10)  # runs created closer than this share a request
 SPARE = 5  # stale runs read at most in a round
 # Seconds between two reads of a session that rests unchanged, and of lists while runs are unread.
 LONGEST_REST = 30.0
 _EARLY = 0.75  # of a pause counts as all of it: checks come early
 # Sessions not at rest; the last word is an older generation's (api.md#sessions).
 _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
-
-_Cluster = list[tuple[datetime, PolledRun]]  # runs that were created close together, by their times
 
 
 class _List:
@@ -56,11 +52,12 @@ class _List:
         self.down: ApiError | None = None  # why it cannot be read now
         self.skipped: dict[PolledRun, float] = {}  # until when not to read it for a run
 
-    def window(self, cluster: _Cluster) -> dict[str, str]:
-        """Return the query for a cluster's time, in whole seconds."""
+    def window(self, runs: Runs) -> dict[str, str]:
+        """Return the query for the time of these runs, which is known, in whole seconds."""
         if not self.has_window:
             return {}
-        since, until = cluster[0][0] - self.slack, cluster[-1][0] + timedelta(seconds=1) + self.slack
+        times = [created for polled in runs if (created := _created(polled))]
+        since, until = min(times) - self.slack, max(times) + timedelta(seconds=1) + self.slack
         return {"created_at[gte]": utc_text(since), "created_at[lte]": utc_text(until)}
 
     def failed(self, error: ApiError, *, has_window: bool) -> None:
@@ -75,21 +72,10 @@ class _List:
             self.is_refused = True
 
 
-def _clusters_of(runs: Runs) -> list[_Cluster]:
-    """Return the runs clustered by time; those without a time are left out."""
-    clusters: list[_Cluster] = []
-    dated = [(created, polled) for polled in runs if polled.run and (created := _created(polled.run))]
-    for created, polled in sorted(dated, key=itemgetter(0)):
-        if clusters and created - clusters[-1][-1][0] <= APART:
-            clusters[-1].append((created, polled))
-        else:
-            clusters.append([(created, polled)])
-    return clusters
-
-
-def _created(run: Run) -> datetime | None:
+def _created(polled: PolledRun) -> datetime | None:
     """Return when a run was created; None if unknown or out of range."""
-    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at"))
+    raw = polled.run.raw if polled.run else {}
+    moment = parse_timestamp(raw.get("created_at") or raw.get("triggered_at"))
     return moment if moment and 1 < moment.year < 9999 else None
 
 
@@ -220,28 +206,21 @@ class PageReader:
             yield from self._read_list(self._runs, {}, [polled for polled in going if polled.run is None])
             self._runs.is_searched = self._runs.down is None
         listed: set[PolledRun] = set()
-        for source, cluster in self._clusters(going):
-            if source.down or source.is_refused:
+        dated = [polled for polled in going if not polled.is_over and _created(polled)]
+        by_status = [polled for polled in dated if not _needs_session(polled)]
+        by_session = [polled for polled in dated if _needs_session(polled)]
+        stuck = [polled for polled in by_status if self._unread_for(polled) >= STALE]
+        for source, for_it in ((self._runs, by_status), (self._sessions, by_session + stuck)):
+            runs = [polled for polled in for_it if source.skipped.get(polled, -math.inf) <= self._now]
+            if len(runs) < 2 or source.is_refused:  # a single one is as cheap alone
                 continue
-            runs = [polled for _, polled in cluster]
             listed.update(runs)
-            is_worth_it = yield from self._read_list(source, source.window(cluster), runs)
-            is_young = self._client.server_now() - cluster[-1][0].timestamp() < LAGGING
+            is_worth_it = yield from self._read_list(source, source.window(runs), runs)
+            youngest = min((polled.run and polled.run.created) or 0.0 for polled in runs)
+            is_young = self._client.server_now() - youngest < LAGGING
             if not (is_worth_it or is_young):
                 source.skipped |= dict.fromkeys(runs, self._now + STALE)
         return listed
-
-    def _clusters(self, going: Runs) -> Iterator[tuple[_List, _Cluster]]:
-        """Yield each list with its runs, at least two: a single one is as cheap alone."""
-        read = [polled for polled in going if polled.run and not polled.is_over]
-        by_status = [polled for polled in read if not _needs_session(polled)]
-        by_session = [polled for polled in read if _needs_session(polled)]
-        stuck = [polled for polled in by_status if self._unread_for(polled) >= STALE]
-        for source, runs in ((self._runs, by_status), (self._sessions, by_session + stuck)):
-            worth = [polled for polled in runs if source.skipped.get(polled, -math.inf) <= self._now]
-            for cluster in _clusters_of(worth):
-                if len(cluster) > 1:
-                    yield source, cluster
 
     def _read_list(self, source: _List, window: dict[str, str], runs: Runs) -> Generator[WaitReading, None, bool]:
         """Read a list while that is cheaper than single reads. Return whether it was, or failed."""
@@ -352,15 +331,15 @@ class PageReader:
     def _rows_of(self, runs: Runs) -> dict[str, Run]:
         """Return runs as their list shows them now, by id: of some that it does not show, and of one alone, nothing."""
         rows: dict[str, Run] = {}
-        for cluster in _clusters_of(runs):
-            wanted = {polled.observer.run_id for _, polled in cluster}
-            if len(wanted) == 1 or self._runs.is_refused:
-                continue
-            with suppress(ApiError):
-                for page in islice(self._pages(self._runs, self._runs.window(cluster)), len(cluster) // 2):
-                    rows |= {run.id: run for row in page if (run := Run.read(row)) and run.id in wanted}
-                    if wanted <= rows.keys():
-                        break
+        runs = [polled for polled in runs if _created(polled)]
+        wanted = {polled.observer.run_id for polled in runs}
+        if len(wanted) < 2 or self._runs.is_refused:
+            return rows
+        with suppress(ApiError):
+            for page in islice(self._pages(self._runs, self._runs.window(runs)), len(runs) // 2):
+                rows |= {run.id: run for row in page if (run := Run.read(row)) and run.id in wanted}
+                if wanted <= rows.keys():
+                    break
         return rows
 
     def _judged(

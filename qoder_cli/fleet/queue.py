@@ -87,9 +87,6 @@ class OwnSlots:
     def entries(self, prefix: str = "") -> list[StoredKey]:
         return [kept for name, kept in list(self._kept.items()) if name.startswith(prefix)]
 
-    def close(self) -> None:
-        """Do nothing: nobody else has it."""
-
 
 @dataclass(eq=False)
 class Queue:

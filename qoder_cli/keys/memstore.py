@@ -43,7 +43,6 @@ class MemoryKeys:
         self._client = client
         self._path = f"/memory_stores/{segment(id)}/memories"
         self._id = id
-        self._ids: dict[str, str] = {}  # ids of memories, by the name of their key
         self._checking = threading.Lock()
         self._is_checked = False
 
@@ -57,7 +56,7 @@ class MemoryKeys:
         answer = self._write(record, lambda: self._client.prepare("POST", self._path, params=_VIEW, body=body))
         if answer is None:
             return None
-        return self._put(record, answer)
+        return _put(record, answer)
 
     def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
         path = f"{self._path}/{segment(found.id)}"
@@ -65,38 +64,28 @@ class MemoryKeys:
         answer = self._write(record, lambda: self._client.prepare("POST", path, params=_VIEW, body=body), gone=_GONE)
         if answer is None:
             return None
-        return self._put(record, {**answer, "id": found.id})
+        return _put(record, {**answer, "id": found.id})
 
     def free(self, found: StoredKey) -> bool:
         path, params = f"{self._path}/{segment(found.id)}", {"expected_content_sha256": sha256_of(found.content)}
         answer = self._write(
             found.record, lambda: self._client.prepare("DELETE", path, params=params), gone=_GONE, reads=False
         )
-        self._ids.pop(found.record.name, None)
         return answer is not None
 
     def read(self, name: str) -> StoredKey | None:
         with self._usable() as left:
-            if id := self._ids.get(name):
-                with suppress(NotFound):
-                    return self._found(self._get(f"{self._path}/{segment(id)}", left, _VIEW))
-                del self._ids[name]
             query = {"path_prefix": f"{FOLDER}{name}", "limit": 100, **_VIEW}
             for row in filter(_is_memory, self._rows(query, left)):
                 if row.get("path") == f"{FOLDER}{name}":
                     with suppress(NotFound):
-                        found = self._whole(row, left)
-                        self._ids[name] = found.id
-                        return found
+                        return self._whole(row, left)
             return None
 
     def entries(self, prefix: str = "") -> list[StoredKey]:
         with self._usable() as left:
             rows = self._rows({"path_prefix": f"{FOLDER}{prefix}", "limit": 100, **_VIEW}, left, must_be_whole=True)
             return [self._whole(row, left) for row in rows]
-
-    def close(self) -> None:
-        """Do nothing: the client is another's."""
 
     def _check(self) -> None:
         """Look once whether this is a store of keys, and not archived. Raises StoreAway, UsageError.
@@ -183,14 +172,6 @@ class MemoryKeys:
             self.patience.note_answer()
             return written
 
-    def _put(self, record: KeyRecord, raw: dict[str, Any]) -> StoredKey:
-        """Return what an answer says was written. Raises Lost if it says something else."""
-        id = text(raw.get("id"))
-        if id is None or raw.get("content_sha256") != sha256_of(record.content):
-            raise Lost
-        self._ids[record.name] = id
-        return StoredKey(id, record, record.content)
-
     @contextmanager
     def _usable(self) -> Iterator[Left]:
         """Turn errors of the server into those of the store; errors of the token stay as they are.
@@ -208,6 +189,14 @@ class MemoryKeys:
             if left() <= SHORTEST:
                 self.patience.note_silence()
             raise away(self.shown, error) from error
+
+
+def _put(record: KeyRecord, raw: dict[str, Any]) -> StoredKey:
+    """Return what an answer says was written. Raises Lost if it says something else."""
+    id = text(raw.get("id"))
+    if id is None or raw.get("content_sha256") != sha256_of(record.content):
+        raise Lost
+    return StoredKey(id, record, record.content)
 
 
 def _is_memory(row: dict[str, Any]) -> bool:

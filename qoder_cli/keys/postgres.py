@@ -4,9 +4,8 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -14,7 +13,7 @@ from qoder_cli.base import signals
 from qoder_cli.base.errors import QoderError, Signalled, Unavailable, UsageError
 from qoder_cli.base.extras import command_for
 from qoder_cli.base.polling import doubling
-from qoder_cli.base.pool import TICK, Late, Task, begin
+from qoder_cli.base.pool import TICK, Late, Task
 from qoder_cli.base.times import span
 from qoder_cli.keys.patience import ANSWER_WITHIN, AT_A_SIGNAL, CONNECT_WITHIN, Patience
 from qoder_cli.keys.record import KeyRecord, Lost, StoredKey, away, found_of
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _HIDDEN = "postgresql://…"
-IDLE_FOR = 0.2  # seconds that a connection is kept for the next statement
 # What a server says that has no connection left. libpq tells no code of it; in other languages it is not recognised.
 _CROWDED = "too many (clients|connections)|connection slots are reserved|no more connections allowed"
-# Of a connection that was left behind: the system ends it once the other side is gone, so that none is held in a wait.
+# Of a connection that was left behind: the system ends it once the other side is gone.
 _LEFT_BEHIND = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 15_000}
 _TABLE = """CREATE TABLE IF NOT EXISTS qoder_keys (
     name TEXT PRIMARY KEY,
@@ -46,21 +44,12 @@ _LIST = "SELECT id, content FROM qoder_keys WHERE name LIKE %s ORDER BY name"
 _SETUP = "SET synchronous_commit = on; SET statement_timeout = '12s'; SET lock_timeout = '5s'"
 
 
-@contextmanager
-def _closed_on_failure(connection: "Connection") -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise
-
-
 class PostgresKeys:
-    """Keys in the database of a URL. Threads may share it: one statement at a time, over one connection.
+    """Keys in the database of a URL. Threads may share it: one statement at a time, each over a connection of its own.
 
     Statements run, and connections are made, in threads of their own: where a server says nothing, libpq waits for
-    ever. Whoever has waited long enough leaves such a thread behind with its connection, and makes another. A
-    connection that nobody uses is closed at once: a hundred jobs that wait must not fill the server.
+    ever. Whoever has waited long enough leaves such a thread behind with its connection. None is held between two
+    statements: a hundred jobs that wait must not fill the server.
     """
 
     def __init__(self, url: str, patience: Patience, *, read_only: str = "") -> None:
@@ -75,8 +64,6 @@ class PostgresKeys:
         self._url = url
         self._read_only = read_only
         self._turn = threading.Lock()  # held by the thread that asks, never by one that hangs
-        self._idle: Connection | None = None
-        self._uses = 0  # statements that were answered
 
     def create(self) -> None:
         """Make the table, unless it is there. Raises QoderError."""
@@ -106,15 +93,6 @@ class PostgresKeys:
     def entries(self, prefix: str = "") -> list[StoredKey]:
         return [self._found(row) for row in self._rows(_LIST, f"{prefix}%")]
 
-    def close(self) -> None:
-        if self._turn.acquire(blocking=False):
-            try:
-                idle, self._idle = self._idle, None
-                if idle is not None:
-                    idle.close()
-            finally:
-                self._turn.release()
-
     def _found(self, row: tuple[Any, ...]) -> StoredKey:
         return found_of(str(row[0]), str(row[1]), where=f"{row[0]} in {self.shown}")
 
@@ -124,22 +102,6 @@ class PostgresKeys:
             raise UsageError(
                 f"{self._read_only}: nothing was written to {self.shown}", hint="to allow writes, change that setting"
             )
-        with self._to_itself():
-            try:
-                return self._answered(statement, values, is_write=is_write)
-            except self._psycopg.Error as error:
-                if is_write and self._is_refusal(error):
-                    raise self._away(error) from None
-                if is_write:
-                    raise Lost from None
-            try:  # a reading once more: its connection may have broken
-                return self._answered(statement, values)
-            except self._psycopg.Error as error:
-                raise self._away(error) from None
-
-    @contextmanager
-    def _to_itself(self) -> Iterator[None]:
-        """Have the connection to oneself. Raises StoreAway, Signalled."""
         within = self.patience.left(ANSWER_WITHIN)
         if not self._turn.acquire(blocking=False):
             with signals.waiting():
@@ -149,7 +111,11 @@ class PostgresKeys:
         try:
             if self.patience.is_over:
                 raise self._silent()
-            yield
+            return self._answered(statement, values, is_write=is_write)
+        except self._psycopg.Error as error:
+            if is_write and not self._is_refusal(error):
+                raise Lost from None
+            raise self._away(error) from None
         finally:
             self._turn.release()
 
@@ -176,18 +142,20 @@ class PostgresKeys:
         timeout = max(int(CONNECT_WITHIN / hosts), 2)
         settings: dict[str, Any] = {**_LEFT_BEHIND, **given, "connect_timeout": timeout}
         connection = self._psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
-        with _closed_on_failure(connection):
+        try:
             connection.execute(_SETUP.encode())
             commit()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
-    def _answered(self, statement: str, values: Sequence[str], *, is_write: bool = False) -> list[tuple[Any, ...]]:
+    def _answered(self, statement: str, values: Sequence[str], *, is_write: bool) -> list[tuple[Any, ...]]:
         """Return the rows that the server answers. Raises psycopg's Error, Lost for a write, StoreAway, Signalled."""
-        idle, self._idle = self._idle, None
-        connection = idle or self._connected()
+        connection = self._connected()
 
         def execute(commit: Callable[[], None]) -> list[tuple[Any, ...]]:
-            with _closed_on_failure(connection):
+            with closing(connection):
                 cursor = connection.execute(statement.encode(), values)
                 rows = cursor.fetchall() if cursor.description else []
                 commit()
@@ -205,8 +173,6 @@ class PostgresKeys:
             raise self._silent(within) from None
         if is_write:
             self.patience.note_answer()
-        self._idle, self._uses = connection, self._uses + 1
-        begin(partial(self._close_later, self._uses))
         return rows
 
     def _is_refusal(self, error: "psycopg.Error") -> bool:
@@ -238,12 +204,6 @@ class PostgresKeys:
             if not task.is_committed:
                 raise Late
         return task.result()
-
-    def _close_later(self, use: int) -> None:
-        """Close the connection unless it is used again in a moment."""
-        time.sleep(IDLE_FOR)
-        if use == self._uses:
-            self.close()
 
     def _silent(self, within: float | None = None) -> QoderError:
         """Return the error that nothing was heard from the database, for so many seconds or before."""

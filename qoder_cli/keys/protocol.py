@@ -134,7 +134,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         elif there.owner == mine.owner and there.state == "claimed":
             stored = (yield Move(stored, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
-            return (yield from trigger_once(stored))
+            return (yield from settle(stored, (yield SendTrigger(stored))))
         elif there.state == "claimed":
             seen = yield Watch(stored, STALE_CLAIM)
             if seen != stored:
@@ -154,11 +154,6 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
                 return KeyVerdict("answered", moved)
             stored = yield Read()
         tries += 1
-
-
-def trigger_once(stored: StoredKey) -> Steps:
-    """Start a run, and write down what is known of it."""
-    return (yield from settle(stored, (yield SendTrigger(stored))))
 
 
 def settle(stored: StoredKey, result: Started | str) -> Steps:

@@ -173,9 +173,6 @@ class KeyStore(Protocol):
     def entries(self, prefix: str = "") -> list[StoredKey]:
         """Return all that is kept under names that begin so. Raises QoderError also if something is not understood."""
 
-    def close(self) -> None:
-        """Let go of connections."""
-
 
 def name_of(host: str, workspace: str | None, key: str) -> str:
     """Return what a key is called in a store. The parts cannot run into each other: no header holds a zero byte.

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.cron import parse, zone
-from qoder_cli.base.errors import ApiError, QoderError, Rejected
+from qoder_cli.base.errors import QoderError, Rejected
 from qoder_cli.base.ids import retry_key
-from qoder_cli.base.model import Deployment, Run, array, mapping, text
+from qoder_cli.base.model import Deployment, Run, mapping, text
 from qoder_cli.base.outcome import is_going, waits_for_answer
 from qoder_cli.base.times import unix
 from qoder_cli.runs.trigger import Order
-from qoder_cli.sessions.state import read_session
 
 _NOTHING = "; nothing was started"
 
@@ -46,22 +44,16 @@ def _refusal_of(run: Run, app: App, *, again: bool) -> QoderError | None:
     return None
 
 
-def differences(app: App, run: Run, deployment: Deployment) -> list[str]:
+def differences(run: Run, deployment: Deployment) -> list[str]:
     """Return what is different from when the run was started, in words: `agent 3 → 4`, `schedule changed`.
 
-    The run says its agent and, if a schedule started it, when that fired; its session has what else a deployment
-    gives to its runs (api.md#sessions). It is read only where the deployment was changed since.
+    A run says its agent and, if a schedule started it, when that fired; `run why` finds out the rest.
     """
     changes = [*_of_agent(run, deployment), *_of_schedule(run, deployment)]
     triggered, updated = unix(run.triggered_at), unix(deployment.raw.get("updated_at"))
-    if triggered is None or updated is None or updated <= triggered:
+    if changes or triggered is None or updated is None or updated <= triggered:
         return changes
-    session: dict[str, Any] = {}
-    if run.session_id is not None:
-        with suppress(ApiError):
-            session = read_session(app.client, run.session_id, retry=False)
-    changes += _of_setup(session, deployment.raw)
-    return changes or [f"deployment updated at {deployment.raw['updated_at']}"]
+    return [f"deployment updated at {deployment.raw['updated_at']}"]
 
 
 def _of_agent(run: Run, deployment: Deployment) -> Iterator[str]:
@@ -84,19 +76,5 @@ def _of_schedule(run: Run, deployment: Deployment) -> Iterator[str]:
     with suppress(ValueError):  # what cannot be read cannot be compared
         cron = parse(text(deployment.schedule.get("expression")) or "")
         fires = cron.fires(after=fired - 60, zone=zone(text(deployment.schedule.get("timezone")) or ""))
-        minute = fired - fired % 60
-        if next(fires, None) not in (fired, minute):
+        if next(fires, None) not in (fired, fired - fired % 60):
             yield "schedule changed"
-
-
-def _of_setup(session: dict[str, Any], deployment: dict[str, Any]) -> Iterator[str]:
-    if not session:
-        return
-    then, now = text(session.get("environment_id")), text(deployment.get("environment_id"))
-    if then != now:
-        yield f"environment {then} → {now}"
-    if sorted(map(str, array(session.get("vault_ids")))) != sorted(map(str, array(deployment.get("vault_ids")))):
-        yield "vaults changed"
-    then, now = (mapping(setup.get("budget")).get("max_credit_cost") for setup in (session, deployment))
-    if then != now:
-        yield f"budget {then or 'none'} → {now or 'none'}"

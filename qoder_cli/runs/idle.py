@@ -116,24 +116,24 @@ class _RunLists:
         with self._explained():
             page = next(self._pages("/sessions", query))
         runs = {run.session_id: run for run in reversed(newest)}
-        why = None
         for session in map(mapping, page["data"]):
             id, status = text(session.get("id")), text(session.get("status"))
             is_ours = session.get("deployment_id") == self._id or id in runs
             if id and is_ours and status and status not in AT_REST:
                 if id in runs:
                     return runs[id]
-                self._skip_for(id)
-            if text(session.get("deployment_id")) is None:
-                why = why or "the list of sessions does not name their deployments"
-            elif not is_ours:
-                why = why or "the list of sessions cannot be filtered by deployment"
-            else:
-                why = why or "the list of sessions cannot be filtered by status"
-        if not (says_whether_more(page) and is_last(page)):
-            why = why or "the list of sessions is incomplete"
-        if why:
-            self._give_up(why)
+                raise RunSkipped(
+                    f"nothing was started: session {id} of {self._id} is running, and does not belong to "
+                    f"the newest {NEWEST} runs",
+                    hint="to see it",
+                    next=self._app.command("session", "get", id),
+                    session_id=id,
+                    run_state="unknown",
+                )
+        if page["data"] or not (says_whether_more(page) and is_last(page)):
+            self._give_up(
+                "the list of sessions does not show just those of this deployment that are at work, or not all"
+            )
         return None
 
     def _unended(self, run: Run) -> Run | None:
@@ -179,16 +179,6 @@ class _RunLists:
         message = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
         raise IdleUnknown(message, hint="try again later, or look at its runs", next=next, cause=cause) from cause
-
-    def _skip_for(self, session_id: str) -> NoReturn:
-        raise RunSkipped(
-            f"nothing was started: session {session_id} of {self._id} is running, and does not belong to "
-            f"the newest {NEWEST} runs",
-            hint="to see it",
-            next=self._app.command("session", "get", session_id),
-            session_id=session_id,
-            run_state="unknown",
-        )
 
 
 def _is_newest_first(runs: list[Run]) -> bool:

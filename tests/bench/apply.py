@@ -6,16 +6,20 @@ and exported. Prints wall time, peak memory, processor time and what the server 
 
 import json
 import multiprocessing
+import os
+import subprocess
 import sys
 import tempfile
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from tests.bench.many import _busiest, _run
+from tests.bench.lists import LAUNCHER, QODER, TOKEN
 
 LATENCY = 0.1  # seconds that an answer takes
 Seen = tuple[float, str, str]
@@ -23,12 +27,29 @@ Seen = tuple[float, str, str]
 
 def _serve(generation: Generation, wires: Connection) -> None:
     """Serve, in a process of its own; what is received asks for the requests since the last time."""
-    world = World(generation=generation)
+    world = World(generation=generation, token=TOKEN)
     wires.send(serve(world, faults=Faults(f"any:slow={LATENCY}*inf")).base_url)
     while True:
         wires.recv()
         wires.send([(seen.at, seen.method, seen.path) for seen in world.requests])
         world.requests.clear()
+
+
+def _run(words: list[str], base_url: str, typed: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    env = {**os.environ, "QODER_BASE_URL": base_url, "QODER_PAT": TOKEN, "QODER_STATE_DIR": f"/tmp/bench-{os.getpid()}"}
+    launcher = [sys.executable, "-S", "-E", "-c", LAUNCHER, QODER, *words]
+    before, began = os.times(), time.time()
+    ran = subprocess.run(launcher, env=env, input=typed, capture_output=True, text=True, check=False)
+    after = os.times()
+    status, took, kilobytes = ran.stderr.splitlines()[-1].split()
+    processor = after.children_user + after.children_system - before.children_user - before.children_system
+    figures = {"status": int(status) >> 8, "time": float(took), "memory": int(kilobytes) / 1024, "processor": processor}
+    return ran, {**figures, "began": began}
+
+
+def _busiest(moments: list[float]) -> int:
+    """Return how many fall into the busiest second."""
+    return max((sum(first <= moment < first + 1 for moment in moments) for first in moments), default=0)
 
 
 def _write(folder: Path, deployments: int, description: str) -> None:

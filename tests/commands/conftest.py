@@ -121,7 +121,6 @@ def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
     keys = made.store()
     for row in keys.entries():
         keys.free(row)
-    keys.close()
     return made
 
 

@@ -63,7 +63,6 @@ def made(machines: Machines) -> list[str]:
 def turn(machines: Machines) -> StoredKey | None:
     keys = machines.store()
     found = keys.read(THEIRS.name)
-    keys.close()
     return found
 
 
@@ -73,7 +72,6 @@ def they_take_it(machines: Machines) -> StoredKey:
         assert keys.free(ours)
     found = keys.take(THEIRS)
     assert found is not None
-    keys.close()
     return found
 
 
@@ -94,7 +92,6 @@ def test_apply_waits_while_another_machine_applies_the_stack_and_says_which(mach
 
     machines.clock.at_sleep = meanwhile
     ran = machines.machine("a")("apply", folder, "--yes")
-    keys.close()
     assert (ran.code, sent, made(machines)) == (0, [0], ["environments", "deployments"])
     assert f"{WHO} has been applying the stack reports since 2027-01-15T08:00:00Z; waiting for it" in ran.err
     assert "qoder key free 'stack reports'" in ran.err

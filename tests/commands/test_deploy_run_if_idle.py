@@ -85,13 +85,6 @@ def test_deploy_run_if_idle_starts_after_at_most_5_requests(qoder: Qoder, genera
 
 
 @BOTH
-def test_deploy_run_if_idle_believes_no_list_that_a_proxy_has_kept(qoder: Qoder, generation: Generation) -> None:
-    old = httpx.Response(200, json=page(), headers={"date": "Fri, 15 Jan 2027 07:00:00 GMT", "age": "3600"})
-    place = Place(qoder, 1, generation, going=0, told=lambda which, body: old)
-    assert (qoder(*IF_IDLE).code, place.started) == (7, 0)
-
-
-@BOTH
 @ON_SKIP
 @pytest.mark.parametrize("count", [1, 101])
 @pytest.mark.parametrize("which", ["newest", "oldest"])
@@ -209,18 +202,6 @@ def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_
     assert len(place.world.requests) <= 5 or "kept" in case  # which is read again
     assert ran.error["run_state"] == "none"
     assert ran.error["message"].count("cannot tell") == (case != "a kept list of runs")
-
-
-LISTED = [{"id": "sess_x", "status": "idle"}, OTHER, {**OURS, "status": "idle"}]
-WHYS = ["does not name their deployments", "cannot be filtered by deployment", "cannot be filtered by status"]
-
-
-@pytest.mark.parametrize("first", range(4))
-def test_deploy_run_if_idle_says_what_a_list_does_not_tell_first(qoder: Qoder, first: int) -> None:
-    listed = {**page(*(LISTED[first:] + LISTED[:first] if first < 3 else ())), "next_page": "more"}
-    Place(qoder, 4, more=True, told=on("sessions", lambda body: listed))
-    why = [*WHYS, "is incomplete"][first]
-    assert f"the list of sessions {why}" in qoder(*IF_IDLE).error["message"]
 
 
 NOT_ALL = ["sessions without deployment", "sessions of all deployments", "sessions at rest"]

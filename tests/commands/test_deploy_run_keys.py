@@ -169,17 +169,6 @@ def test_deploy_run_on_lost_fail_settles_no_earlier_attempt_either(qoder: Qoder)
     assert qoder(*NIGHT, "--on-lost", "fail").code == 9
 
 
-def test_deploy_run_adopts_for_the_newest_attempt_which_is_then_no_other_commands_rival(qoder: Qoder) -> None:
-    killed(qoder, *KEY)
-    qoder.clock.time += 60
-    qoder.wire.on(*TRIGGER, CUT, CUT).on(*EVENTS, page(), page())
-    looks(qoder, late(95, fresh(7, created=at(91))))  # it was sent again after 90 s
-    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
-    qoder.clock.time += 60  # the first attempt is too long ago to have started what starts now
-    shows(qoder, fresh(8, created=at(159)), fresh(7, created=at(91)))
-    assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_8"
-
-
 def test_deploy_run_keeps_the_attempt_in_doubt_that_was_not_adopted(qoder: Qoder) -> None:
     killed(qoder, *KEY)
     qoder.clock.time += 300
@@ -299,16 +288,6 @@ def test_run_wait_last_says_so_by_no_clock_that_was_set(qoder: Qoder, step: floa
     assert seen(qoder("run", "wait", "last", "--json")) == IN_DOUBT
 
 
-def test_run_get_last_does_not_deny_a_run_that_cannot_be_ruled_out(qoder: Qoder) -> None:
-    killed(qoder)
-    qoder.clock.time += 3600
-    shows(qoder, {**fresh(7), "trigger_context": "manual"})
-    ran = qoder("run", "get", "last", "--json")
-    assert seen(ran) == IN_DOUBT
-    assert ran.error["next"] == ["qoder", "run", "list", "dep_1", "-o", "json"]
-    assert "drun_7" in ran.error["message"]
-
-
 def test_run_wait_last_does_not_deny_a_run_that_was_started_late(qoder: Qoder) -> None:
     killed(qoder)
     qoder.clock.time += 660
@@ -407,13 +386,6 @@ def test_deploy_run_on_leave_cancels_no_run_that_asks(qoder: Qoder) -> None:
     asks = event("status_idle", 20, stop_reason={"type": "requires_action", "event_ids": ["evt_call"]})
     qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK, asks), repeat=True)
     assert (qoder(*LEAVES).code, len(qoder.wire.asked("POST"))) == (11, 1)
-
-
-def test_deploy_run_on_leave_says_that_a_run_without_a_session_cannot_be_cancelled(qoder: Qoder) -> None:
-    pending = {**LEGACY, "session_id": None, "status": "pending"}
-    qoder.wire.on(*TRIGGER, pending).on(*RUN, pending, repeat=True)
-    ran = qoder(*LEAVES, "--timeout", "3")
-    assert (ran.code, "run drun_1 was not cancelled: it has no session yet" in ran.err) == (124, True)
 
 
 def test_deploy_run_on_leave_is_held_up_by_no_cancellation_that_fails(qoder: Qoder) -> None:

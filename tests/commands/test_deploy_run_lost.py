@@ -13,7 +13,7 @@ from qoder_cli.local.store import Store
 from tests.conftest import Qoder
 from tests.support.cells import checkerboard
 from tests.support.interrupting import interrupted
-from tests.support.one_run import CURRENT, DONE, EVENTS, SESSION, TRIGGER, event, idle
+from tests.support.one_run import CURRENT, DONE, EVENTS, TRIGGER
 from tests.support.triggers import (
     ADOPTED,
     CUT,
@@ -254,17 +254,6 @@ def test_deploy_run_allows_a_minute_for_clocks_that_differ(
     assert seen(qoder(*RUN)) == sees
 
 
-@pytest.mark.parametrize("runs", [[], [fresh(7)]], ids=len)
-def test_deploy_run_looks_no_longer_at_a_list_that_rules_nothing_out(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
-    qoder.wire.on(*TRIGGER, ENVELOPED)
-    looks(qoder, told({**page({"id": 7}, *runs), "has_more": "?"}))
-    ran = qoder(*RUN)
-    assert (seen(ran), sum(qoder.clock.slept)) == (IN_DOUBT, 8.0)
-    assert "checking the run list for up to 30s" in ran.err
-    shown = "shows something that is not a run" + "; these may be it: drun_7" * len(runs)
-    assert ran.error["message"].endswith(shown)
-
-
 class TwoClocks(FakeClock):
     """A clock on which the machine's time can be set while its monotonic clock goes on."""
 
@@ -337,13 +326,6 @@ def test_deploy_run_reads_to_its_attempt_in_any_order(qoder: Qoder, order: str, 
     qoder.wire.on(*TRIGGER, CUT if answer == "cut" else ENVELOPED).on(*EVENTS, page())
     paged(qoder, LISTS[order])
     assert seen(qoder(*RUN)) == ADOPTED
-
-
-def test_deploy_run_reads_one_page_a_look_where_the_newest_come_first(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT).on(*EVENTS, page())
-    paged(qoder, LISTS["newest first"])
-    assert qoder("deploy", "run", "dep_1").code == 0
-    assert sum(request.url.path.endswith("/runs") for request in qoder.wire.requests) == 5
 
 
 FOREIGN = {
@@ -552,16 +534,6 @@ def test_run_cancel_of_an_adopted_run_asks_for_its_id(qoder: Qoder, name: str) -
     assert ran.code == 0 or "qoder run cancel drun_7" in ran.error["hint"]
 
 
-def test_deploy_run_says_that_the_run_it_adopted_has_failed(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT)
-    shows(qoder, fresh(7))
-    begun, over = ({**one, "processed_at": None} for one in (event("status_running", 7), idle("budget_reached")))
-    qoder.wire.on(*EVENTS, page(begun, over)).on(*SESSION, {})
-    ran = qoder(*RUN)
-    assert seen(ran) == {"code": 1, "run": "drun_7", "adopted": True, "state": "ended"}
-    assert ran.json["status"] == "failed"
-
-
 def test_deploy_run_takes_a_list_from_before_its_request_for_no_answer(qoder: Qoder) -> None:
     """A proxy may leave out `Age`: the server's own clock shows that the list is old."""
     began = qoder.clock.now()
@@ -604,20 +576,6 @@ def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(
         assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 38)
 
 
-LATER = fresh(9, created=at(300))
-
-
-@pytest.mark.parametrize(("runs", "named"), [([UNNAMED, LATER], "drun_8"), ([LATER], "drun_9")], ids=len)
-def test_run_wait_last_names_the_run_whose_time_is_the_most_likely(
-    qoder: Qoder, runs: list[dict[str, Any]], named: str
-) -> None:
-    killed(qoder)
-    qoder.clock.time += 400
-    shows(qoder, *runs)
-    ran = qoder("run", "wait", "last")
-    assert (ran.code, f"started a run: run {named} may be it, but that is not certain" in ran.err) == (9, True), ran.err
-
-
 def test_run_wait_last_adopts_its_own_though_the_clock_was_set_since(qoder: Qoder) -> None:
     clock = qoder.clock = TwoClocks()
     qoder.wire.on(*TRIGGER, CUT)
@@ -634,15 +592,6 @@ def test_deploy_run_adopts_its_own_while_a_start_of_another_deployment_is_in_dou
     assert qoder("deploy", "run", "dep_2", "--on-lost", "fail").code == 9
     shows_ours(qoder, fresh(7))
     assert seen(qoder(*RUN)) == ADOPTED
-
-
-def test_run_wait_last_speaks_of_attempts_that_are_open_alone(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, REFUSED["400"])
-    assert qoder(*NIGHT).code == 6
-    killed(qoder, *NIGHT[3:])
-    shows(qoder)
-    ran = qoder("run", "wait", "last")
-    assert (ran.code, "before it" in ran.err) == (9, False)
 
 
 def test_run_wait_last_takes_the_run_that_its_command_hears_of_meanwhile(qoder: Qoder) -> None:

@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +78,8 @@ def most_at_once(world: World) -> int:
 def leave(machines: Machines, state: Any, number: int = 1, **more: Any) -> None:
     """Leave a slot behind, as a command that was killed on another machine does."""
     slot = KeyRecord(state, "the-dead", f"slot repo {number}", "dep_demo", "api.qoder.com", group="repo")
-    with closing(machines.store()) as keys:
-        assert keys.take(slot._replace(**more)) is not None
+    keys = machines.store()
+    assert keys.take(slot._replace(**more)) is not None
 
 
 def at_once(*commands: Any) -> list[Ran]:

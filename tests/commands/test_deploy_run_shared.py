@@ -26,7 +26,6 @@ from tests.support.cells import checkerboard
 from tests.support.interrupting import caught
 from tests.support.machines import MEMORY_STORE, STORES, Machines
 from tests.support.things import refusal
-from tests.support.wire import FakeClock
 
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
 
@@ -39,7 +38,6 @@ def claim(state: Any, **more: Any) -> KeyRecord:
 def leave(machines: Machines, state: Any, **more: Any) -> None:
     keys = machines.store()
     assert keys.take(claim(state)._replace(**more)) is not None
-    keys.close()
 
 
 def seen(ran: Ran) -> tuple[int, str | None]:
@@ -111,27 +109,8 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
     notes = ("is starting a run under the key", "looking for its run", "it is the only run started since")
     assert [note for note in notes if note not in ran.err] == []
     assert machines.machine("b")(*NIGHT).json["adopted"] is True
-    with closing(machines.store()) as keys:
-        assert [each.record.key for each in keys.entries()] == ["night-1"]  # and no mark is left
-
-
-def test_deploy_run_on_leave_cancels_no_run_that_another_machine_adopted(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    leave(machines, "sending", sent=machines.clock.time, deployment="dep_ask")
-    machines.world.start("dep_ask", origin="request", at=machines.clock.time + 1)
-    line = " ".join(NIGHT).replace("demo", "ask") + " --wait --on-ask wait --timeout 5m --on-leave cancel"
-    ran = [machines.machine(name)(*line.split()) for name in "ab"]
-    assert [(each.code, each.json["adopted"], "it was adopted" in each.err) for each in ran] == [(124, True, True)] * 2
-
-
-def test_deploy_run_notes_by_the_clock_of_the_service_when_it_sends(machines: Machines) -> None:
-    runner = machines.machine("a")
-    runner.clock = FakeClock(machines.clock.time - 300)
-    assert runner(*NIGHT).code == 0
-    with closing(machines.store()) as keys:
-        found = keys.read(claim("started").name)
-    assert found
-    assert found.record.sent == pytest.approx(machines.clock.time, abs=2)
+    keys = machines.store()
+    assert [each.record.key for each in keys.entries()] == ["night-1"]  # and no mark is left
 
 
 @pytest.mark.parametrize("date", ["", "yesterday"])
@@ -224,14 +203,6 @@ def test_deploy_run_adopts_nothing_that_the_services_clock_rules_out_at_last(tmp
 
     ran = machines.machine("a", "trigger:drop-after", lie=lie)(*NIGHT)
     assert (ran.code, "not certain enough to adopt it" in ran.error["message"]) == (9, True), ran.err
-
-
-def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
-    leave(machines, "sending", key="night-2")
-    runner = machines.machine("a", "trigger:drop-after")
-    assert runner(*NIGHT).code == 9
-    ran = runner("run", "wait", "last", "--json")
-    assert (ran.code, "night-2" in ran.err) == (9, True)
 
 
 def test_run_wait_last_adopts_nothing_beside_a_run_that_another_machine_started_under_its_key(tmp_path: Path) -> None:
@@ -346,7 +317,8 @@ def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_
         machines.clock.time += 30
         if len(bodies) == 2:
             raise httpx.ReadError("cut")
-        return httpx.Response(response.status_code, content=bodies[0 if len(bodies) == 3 else -1])
+        old = b'{"data": [%s], "has_more": false}' % bodies[0]
+        return httpx.Response(response.status_code, content=old if len(bodies) == 3 else bodies[-1])
 
     ran = machines.machine("a", lie=lie)(*NIGHT)
     assert (ran.code, machines.triggers) == (7, 0)
@@ -384,10 +356,10 @@ def freed(machines: Machines, *faults: str, is_claimed: bool = False) -> str:
 
 def claim_again(machines: Machines) -> None:
     """Leave what a command leaves behind that was killed once it had claimed a key that is free."""
-    with closing(machines.store()) as keys:
-        found = keys.read(claim("claimed").name)
-        assert found
-        assert keys.move(found, found.record.used_again(claim("claimed")))
+    keys = machines.store()
+    found = keys.read(claim("claimed").name)
+    assert found
+    assert keys.move(found, found.record.used_again(claim("claimed")))
 
 
 @pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])
@@ -503,12 +475,6 @@ def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: 
     ran = machines.machine("b")(*line.split())
     assert (ran.code, ran.json, machines.triggers) == (0, [], 2), ran.err
     assert "ignored 1 that were retried before; ignored 1 that are retries themselves" in ran.err
-
-
-def test_key_free_names_a_run_once_that_this_machine_and_the_store_know(machines: Machines) -> None:
-    assert machines.machine("a")(*NIGHT).code == 0
-    ran = machines.machine("a")("key", "free", "night-1", "--yes")
-    assert (ran.code, ran.err.count(f"it started run {machines.runs[0]}")) == (0, 1)
 
 
 def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(machines: Machines) -> None:

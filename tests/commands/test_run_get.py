@@ -253,16 +253,6 @@ def test_run_get_says_why_a_session_stopped(qoder: Qoder, events: list[dict[str,
     assert qoder(*GET).json["error"]["message"] == message
 
 
-def test_run_get_asks_once_where_a_status_says_that_the_agent_works(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(rests(), RUNNING)))  # and for no events of the agent
-    assert (ran := qoder(*GET)).code == 8, ran.err
-
-
-def test_run_get_shows_what_an_error_says_on_one_harmless_line(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, api_error(400, "odd_error", "No \x1b[31m\nhint: x"))
-    assert "error: HTTP 400 from api.qoder.com: No \\u001b[31m\\nhint: x\n" in qoder("run", "get", "drun_1").err
-
-
 MORE = [RUNNING, rests(), rests("x"), rests(None), ASKS, fails("exhausted"), TERMINATED, DELETED, MESSAGE]
 TELLERS = st.builds(
     Teller,
@@ -436,11 +426,6 @@ def test_run_get_takes_null_for_an_empty_list(qoder: Qoder) -> None:
     assert qoder("run", "get", "drun_1", "--json").json["status"] == "running"
     qoder.wire.on("GET", "/deployment_runs", {"data": None})
     assert qoder("run", "list", "--json").json == []
-
-
-def test_run_get_takes_what_a_proxy_has_kept(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, httpx.Response(200, json=DONE, headers={"age": "60"}))
-    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
 
 
 @pytest.mark.parametrize("verb", ["get", "result", "logs"])

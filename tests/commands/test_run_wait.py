@@ -342,19 +342,6 @@ def test_run_wait_asks_the_session_of_a_run_once_a_minute_or_more_often_for_a_po
     assert 480 <= every * sum(path.endswith("/events") for path in qoder.wire.asked("GET")) <= 720
 
 
-def test_run_wait_reads_on_after_a_first_ending_while_the_status_says_that_it_runs(qoder: Qoder) -> None:
-    def listed(request: httpx.Request) -> Any:
-        return page(AGAIN) if "after_id" in request.url.params else page(*TURN, more=True)
-
-    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, listed, repeat=True)
-    assert qoder(*WAIT, "--timeout", "5m").code == 124
-
-
-def test_run_wait_asks_no_session_of_a_run_that_has_none(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, {**LEGACY, "session_id": None}, repeat=True)
-    assert qoder(*WAIT, "--timeout", "3m").code == 124
-
-
 # Whether standard output and standard error are terminals, the run, and what the error says.
 SHORTENED: list[tuple[bool, bool, Any, str]] = [
     (True, True, FAILED, "error: the run failed\n"),
@@ -381,15 +368,6 @@ def test_run_wait_says_why_a_run_failed_once_on_a_terminal(
     )
     assert main(["run", "wait", "drun_1", "--require-satisfied", "--no-color"], app) == 1
     assert says in stderr.getvalue().decode().replace("\r", "")
-
-
-def test_run_wait_does_not_take_the_first_sessions_ending_for_the_runs(qoder: Qoder) -> None:
-    other = {**LEGACY, "session_id": "sess_2"}
-    qoder.wire.on(*RUN, timeline(qoder, (0, LEGACY), (100, other)), repeat=True).on(*EVENTS, page(*TURN), repeat=True)
-    qoder.wire.on("GET", "/sessions/sess_2/events", page(*WORK), repeat=True)
-    qoder.wire.may("GET", "/sessions/sess_2", {})
-    ran = qoder(*WAIT, "--timeout", "10m")
-    assert (ran.code, ran.json["status"]) == (124, "running")
 
 
 NEWEST_FIRST: list[dict[str, Any]] = [
@@ -430,13 +408,6 @@ def test_run_wait_names_a_command_that_goes_on_and_wants_the_same(qoder: Qoder, 
     ran = qoder(*line.split(), *wants, "--no-progress", "--timeout", "2", "--json")
     assert ran.code == 124
     assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", *wants, "--no-progress", "-o", "json"]
-
-
-def test_run_wait_names_what_tells_why_a_run_failed(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, idle("cancelled"))).on(*SESSION, {})
-    ran = qoder("run", "wait", "drun_1", "-q")
-    assert (ran.code, ran.errors[0][:20]) == (1, "error: run drun_1 fa")
-    assert "qoder run why drun_1\n" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -491,28 +462,6 @@ def test_run_wait_gives_a_sign_of_life_every_30_seconds_where_there_is_no_termin
 # Several.
 
 
-def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Qoder) -> None:
-    at = LEGACY["triggered_at"]
-    for words in ((), ("--json",)):
-        qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
-        qoder.wire.on("GET", "/deployment_runs/drun_1", run(1, status="running"), run(1, status="failed"))
-        qoder.wire.on("GET", "/deployment_runs/drun_2", GONE)
-        ran = qoder("run", "wait", "drun_3", "drun_1", "drun_2", *words)
-        assert ran.code == 5
-        if not words:
-            assert [line.split("\t") for line in ran.out.splitlines()] == [
-                ["drun_3", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-", "-"],
-                ["drun_1", "failed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-", "-"],
-                ["drun_2", "not_found", *["-"] * 8],
-            ]
-    assert [(item["id"], item["exit_code"], item["input"]) for item in ran.json] == [
-        ("drun_3", 0, "drun_3"),
-        ("drun_1", 1, "drun_1"),
-        (None, 5, "drun_2"),
-    ]
-    assert ran.error["message"].startswith("1 of 3 runs completed")
-
-
 def test_run_wait_of_several_shows_on_a_terminal_also_what_waits_or_is_not_found(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, DONE).on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE)
     assert qoder("deploy", "run", "dep_1").code == 0
@@ -522,14 +471,6 @@ def test_run_wait_of_several_shows_on_a_terminal_also_what_waits_or_is_not_found
     lines = qoder("run", "wait", "last", "drun_2", "drun_3").out.splitlines()
     assert [line.split()[:2] for line in lines[1:4]] == [["-", "not_found"], ["dep_1", "waits"], ["dep_1", "completed"]]
     assert [line.split()[-1] for line in lines[1:4]] == ["drun_2", "drun_3", "drun_1"]
-
-
-@pytest.mark.parametrize("events", [page(*WORK, END), UNTOLD["403"]], ids=["read", "refused"])
-def test_run_wait_of_several_says_of_those_that_failed_no_more_than_that(qoder: Qoder, events: Any) -> None:
-    qoder.wire.on(*RUN, FAILED).on(*EVENTS, events, repeat=True)
-    qoder.wire.on("GET", "/deployment_runs/drun_2", GONE)
-    ran = qoder("run", "wait", "drun_1", "drun_2", "--result", "--require-satisfied", "--json")
-    assert (ran.code, [item["exit_code"] for item in ran.json]) == (5, [1, 5])
 
 
 def test_run_wait_of_several_with_timeout_0_reads_each_once_however_slow_the_first_is(qoder: Qoder) -> None:

@@ -92,10 +92,3 @@ def test_follow_leaves_room_beside_labels(monkeypatch: pytest.MonkeyPatch, colum
     screen = Screen(None, is_terminal=True)
     assert (Margin(screen, ["x" * 50]).room, Margin(screen, []).room) == (room, columns)
     assert Margin(Screen(None), ["x"]).beside("said", "y\x07") == "y\\u0007 | said\n"
-
-
-def test_messages_on_a_terminal_end_their_lines_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qoder_cli.output.screen.terminal_width", lambda: 40)
-    words = ["run", "drun_019ec55694c07f2a9b402ffb4448ec18", "failed (retries_exhausted):", "it-did-not-answer at all"]
-    assert Screen(None, is_terminal=True).worded(" ".join(words)).split("\n") == words
-    assert Screen(None).worded(" ".join(words)) == " ".join(words)

@@ -116,23 +116,6 @@ def test_run_wait_of_many_reads_only_pages_while_nothing_changes(crowd: Crowd) -
     assert [round(later - earlier, 1) for earlier, later in pairwise(steady)][:8] == [5.0] * 8
 
 
-def test_run_logs_of_many_are_read_no_faster(current: Crowd) -> None:
-    ids = current.begin(16, seconds=2)
-    current.clock.time += 10
-    assert current("run", "logs", "-", "--tail", "2", stdin="\n".join(ids)).code == 0
-    assert current.busiest <= READS_PER_SECOND
-
-
-def test_run_wait_of_many_that_end_at_once_asks_for_each_in_its_turn(current: Crowd) -> None:
-    current.wait(current.begin(30, seconds=10, every=0.0))
-    assert (current.codes, len(current.asked_for("/events"))) == ({0: 30}, 30)
-    assert all(item["usage"] for _, item in current.told)
-    assert current.busiest <= READS_PER_SECOND
-    assert max(current.delays()) <= 5 + 2 * 30 / READS_PER_SECOND * 1.05
-    while_asking = [asked for asked in current.server.asked if asked.path in LISTS and asked.at > current.told[0].at]
-    assert len(while_asking) <= 2
-
-
 def far_apart(crowd: Crowd, count: int, *, left: float) -> list[str]:
     """Start runs an hour apart, and return their ids so many seconds before the first of them ends."""
     ids = crowd.begin(count, seconds=2 * count * HOUR, every=HOUR)
@@ -140,42 +123,9 @@ def far_apart(crowd: Crowd, count: int, *, left: float) -> list[str]:
     return ids
 
 
-def test_run_wait_of_runs_far_apart_asks_for_each_by_itself(crowd: Crowd) -> None:
-    ids = far_apart(crowd, 10, left=35)
-    crowd.wait(ids, "--timeout", "45")
-    assert (crowd.code, crowd.codes) == (124, {0: 1, 124: 9})
-    assert 0 <= crowd.delays()[0] <= 5
-    of_one = [ids[-1], crowd.world.runs[ids[-1]].session.id]  # type: ignore[union-attr]  # it has one
-    each = next(filter(None, ([asked.at for asked in crowd.asked_for(id)] for id in of_one)))
-    assert {round(later - earlier) for earlier, later in pairwise(each[5:])} <= {4, 5, 6, 7, 8}
-    assert lists_asked(crowd) <= 6  # for the ids, and for the cost
-
-
 def test_run_wait_interval_is_the_longest_pause_between_two_looks(current: Crowd) -> None:
     current.wait(far_apart(current, 9, left=900), "--interval", "1", "--timeout", "10")
-    assert current.code == 124
-    assert len(current.asked_for("/events")) >= 9 * 8
-
-
-@pytest.mark.parametrize(("ours", "others", "seconds"), [(9, 3, 50), (9, 3, 600)])
-def test_run_wait_of_many_among_strangers_costs_pages(crowd: Crowd, ours: int, others: int, seconds: float) -> None:
-    stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
-    ids = []
-    for _ in range(ours):
-        ids += crowd.begin(1, seconds=seconds)
-        for _ in range(others):
-            crowd.world.start(stranger)
-        crowd.clock.time += 0.4 if seconds == 50 else 0.2
-    crowd.wait(ids, "--timeout", "40" if seconds == 600 else "10m")
-    assert crowd.busiest <= READS_PER_SECOND
-    if seconds == 50:
-        assert crowd.codes == {0: ours}
-        assert max(crowd.delays()) <= 10
-    else:
-        assert crowd.codes == {124: ours}
-        assert max(map(len, crowd.checks[1:-1])) <= pages(36)  # the first finds the ids, the last is for the cost
-        assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
-        assert len(crowd.server.asked) <= pages(36) + 40 / 5 * pages(36) * 1.5
+    assert (current.code, len(current.checks) >= 8) == (124, True)
 
 
 @pytest.mark.parametrize("age", ["an hour", "far apart"])
@@ -213,14 +163,6 @@ def test_run_wait_of_many_behind_newer_ones_costs_pages_and_no_request_each(wind
     assert max(map(len, crowd.checks[1:-1])) <= pages(55) + 1  # the first finds the ids, the last is for the cost
 
 
-def test_run_wait_of_the_same_run_twice_tells_of_it_twice(current: Crowd) -> None:
-    ids = current.begin(9, seconds=20)
-    named = [*ids, ids[0], ids[4]]
-    current.wait(named)
-    assert (current.codes, sorted(in_order(current))) == ({0: 11}, sorted(named))
-    assert [item["input"] for _, item in current.told] == in_order(current)
-
-
 # Which runs are meant.
 
 
@@ -234,33 +176,6 @@ def test_run_wait_last_of_several_waits_for_those_that_were_started_last_here(qo
     assert (ran.code, ran.out) == (2, "")
     assert "3 runs are known to be started here with this profile, not 4" in ran.err
     assert qoder("run", "wait", "--last", "2", ids[0]).code == 2
-
-
-@pytest.mark.parametrize("age", [60, HOUR])
-def test_run_wait_of_sessions_finds_them_in_the_runs_of_their_deployment(crowd: Crowd, age: float) -> None:
-    ids = crowd.begin(16, seconds=5)
-    crowd.clock.time += age
-    crowd.begin(5 if age == 60 else 40, seconds=5)  # strangers'
-    crowd.clock.time += 60
-    sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
-    crowd.wait(sessions)
-    assert crowd.codes == {0: 16}
-    assert [item["input"] for _, item in crowd.told if item["id"] == ids[7]] == [sessions[7]]
-    assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) <= pages(16) + 1
-    assert lists_asked(crowd, RUNS) <= 10
-    assert crowd.busiest <= READS_PER_SECOND
-
-
-def test_run_wait_of_names_costs_one_listing_and_a_request_a_deployment(current: Crowd) -> None:
-    deployments = current.world.seed_deployments(110)[::4]
-    for each in deployments:
-        current.world.start(each)
-    current.clock.time += HOUR
-    current.wait([f"{each.name}@last" for each in deployments])
-    assert current.codes == {0: 28}
-    assert lists_asked(current, "/deployments") == 2  # of 100
-    assert len([asked for asked in current.server.asked if asked.path.endswith("/runs")]) == 28
-    assert current.busiest <= READS_PER_SECOND
 
 
 # What the lists hide.
@@ -456,13 +371,6 @@ def test_run_wait_of_many_knows_archived_and_processing_sessions(current: Crowd,
     assert archived or len(current.asked_for("/events")) < 23
 
 
-def test_run_wait_of_many_waits_for_runs_that_no_replica_knows_yet(crowd: Crowd) -> None:
-    ids, began = crowd.begin(12, seconds=60), crowd.clock.time
-    between(crowd, -1, 20, lambda asked: answer(404, "not_found_error") if "/events" in asked.path else None)
-    crowd.server.arrange = lambda path, rows: [] if path == "/sessions" and crowd.clock.time < began + 20 else rows
-    assert crowd.wait(ids).codes == {0: 12}
-
-
 # When it cannot go on.
 
 
@@ -479,24 +387,6 @@ def test_run_wait_of_many_exits_10_or_at_first_4_for_a_token_that_is_refused(cro
     assert crowd.error["http_status"] == 401
 
 
-@MORE
-@pytest.mark.parametrize("silence", ["502", "no connection"])
-def test_run_wait_of_many_loses_sight_after_five_minutes_of_silence(silence: str, current: Crowd) -> None:
-    def silent(asked: Asked) -> httpx.Response:
-        if silence == "502":
-            return html(asked)
-        raise httpx.ConnectError("refused")
-
-    ids, began = current.begin(9, seconds=2000), current.clock.time
-    between(current, 20, HOUR, silent)
-    current.wait(ids)
-    assert (current.code, current.codes) == (10, {10: 9})
-    assert 295 <= current.clock.time - began - 20 <= 320
-    assert current.err.count("; retrying") == 1
-    assert len(current.server.asked) < 600  # it does not hurry a server in trouble
-    assert {item["status"] for _, item in current.told} == {"running"}
-
-
 @pytest.mark.parametrize("timeout", [None, "5"])
 def test_run_wait_of_many_exits_7_after_30_seconds_without_any_answer(current: Crowd, timeout: str | None) -> None:
     ids = current.begin(12)
@@ -508,19 +398,6 @@ def test_run_wait_of_many_exits_7_after_30_seconds_without_any_answer(current: C
         assert {item["error"]["run_state"] for _, item in current.told} == {"unknown"}
     else:
         assert 30 <= current.clock.time - current.began <= 40
-
-
-def test_run_wait_of_many_takes_no_sleep_of_the_machine_for_silence(current: Crowd) -> None:
-    ids, began = current.begin(9, seconds=5200), current.clock.time
-
-    def at_sleep() -> None:
-        if current.clock.time - began > 30:
-            current.clock.time += 5000
-            current.clock.at_sleep = lambda: None
-
-    current.clock.at_sleep = at_sleep
-    between(current, 5000, 5100, html)
-    assert current.wait(ids).codes == {0: 9}
 
 
 @pytest.mark.parametrize("timeout", [0, 10])

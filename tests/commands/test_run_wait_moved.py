@@ -91,14 +91,6 @@ def test_run_wait_believes_what_the_run_itself_says_by_then(qoder: Qoder, later:
     assert (ran.code, ran.json["id"], ran.json["status"]) == (code, "drun_1", status)
 
 
-def test_run_wait_outlives_errors_where_the_run_is_read_again(qoder: Qoder) -> None:
-    busy = (503, "")
-    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK, END), repeat=True).on(*RUN, busy, busy, MOVED, MOVED)
-    qoder.wire.on(*OTHER_EVENTS, page(*WORK), page(*WORK, END)).on(*OTHER, {})
-    ran = qoder("deploy", "run", "dep_1", "--wait", "--json")
-    assert (ran.code, ran.json["session_id"]) == (0, "sess_2")
-
-
 def test_run_wait_loses_sight_of_a_run_that_names_another_session_each_time(qoder: Qoder) -> None:
     numbers = count(2)
 

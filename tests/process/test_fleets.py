@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.processes import (
     HEARING,
-    MORE_THAN_ONE_SIGNAL,
     DelayedAnswers,
     Ended,
     Shell,
@@ -110,32 +108,6 @@ def test_deploy_run_of_many_tells_how_each_is_at_a_signal_in_its_wait(generation
         assert [item.get("status") for item in ended.json] == ["running"] * 10 + [None, "failed"]
         resumed = alone.qoder(*ended.error["next"][1:], "--timeout", "0")
         assert (resumed.code, [item["exit_code"] for item in resumed.json]) == (124, [124] * 10)
-
-
-def test_deploy_run_of_many_ends_at_once_at_a_second_signal_and_the_store_knows_what_was_begun(alone: Shell) -> None:
-    with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
-        ids = many(server, 9)
-        going = alone.enter(server).begin("deploy", "run", *ids, "--json", prologue=HEARING)
-        until(lambda: len(server.world.started()) == 8, "all that start at a time")
-        going.signal(signal.SIGINT).says("heard")
-        time.sleep(MORE_THAN_ONE_SIGNAL)
-        ended = going.signal(signal.SIGINT).end()
-        assert (ended.code, ended.out) == (-signal.SIGINT, "")
-        assert journaled(alone) == (set(), set(ids[:8]))
-
-
-def test_deploy_run_of_many_with_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
-    with sandbox("current", speed=1) as server:
-        ids = many(server, 12)
-        words = ("--wait", "--on-leave", "cancel", "--json")
-        going = alone.enter(server).hurry().begin("deploy", "run", *ids, *words, prologue=HEARING)
-        until(lambda: len(server.world.started()) == 12, "all runs")
-        until(lambda: server.world.requests[-1].method == "GET", "the waiting")
-        ended = going.signal(signal.SIGINT).end()
-        assert ended.code == -signal.SIGINT
-        cancelled = {seen.path.split("/")[-2] for seen in server.world.requests if seen.path.endswith("/cancel")}
-        assert cancelled == {item["session_id"] for item in ended.json}
-        assert ended.error["message"].endswith("; 12 runs keep running; cancellation was requested for 12 runs")
 
 
 def sent(server: Server) -> list[str]:
@@ -283,23 +255,6 @@ def all_running(terminal: Terminal, count: int) -> list[str]:
     return rows
 
 
-@pytest.mark.parametrize("columns", [40, 120])
-@pytest.mark.few(1)
-def test_deploy_run_of_many_shows_how_each_stands_and_for_how_long_however_narrow(columns: int, alone: Shell) -> None:
-    with sandbox("current", speed=1) as server:
-        ids = many(server, 3)
-        words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
-        with Terminal(alone.enter(server), "qoder", *words, columns=columns) as terminal:
-            rows = all_running(terminal, 3)
-            an_hour_later(server)
-            assert terminal.end() == 0
-    for id, row in zip(ids, rows, strict=True):
-        assert len(row) <= columns
-        assert RUNNING.search(row)
-        assert row.startswith(id if columns >= 80 else id[:10])
-        assert row.count("drun_") == (columns >= 80)
-
-
 def test_deploy_run_of_many_leaves_no_stale_rows_at_enter_or_another_width(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         ids = many(server, 3)
@@ -316,49 +271,3 @@ def test_deploy_run_of_many_leaves_no_stale_rows_at_enter_or_another_width(alone
             an_hour_later(server)
             assert terminal.end() == 0
         assert not [line for line in terminal.screen if "running" in line or "Ctrl-C" in line]
-
-
-FOUR = ("demo", "silent", "fail", "slow")
-
-
-def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[str], str, Server]:
-    """Run a line on a terminal of 24 lines; return what is left on it, all that was written, and the server."""
-    command = ("sh", "-c", line) if {"|", ">"} & set(line) else tuple(line.split())
-    alone.hurry().quick()
-    with sandbox(generation, speed=10) as server, Terminal(alone.enter(server), *command, rows=24) as terminal:
-        terminal.end()
-        return terminal.screen, terminal.raw, server
-
-
-@pytest.mark.parametrize(
-    ("format", "follow", "generation"),
-    [("-o json > data", "", "current"), ("-o jsonl", "--follow", "current"), ("-q", "", "legacy")],
-)
-@pytest.mark.few(1)
-def test_deploy_run_of_many_loses_no_data_to_the_table_on_a_terminal(
-    format: str, follow: str, generation: Generation, alone: Shell
-) -> None:
-    left, raw, server = _on_terminal(alone, f"qoder deploy run {' '.join(FOUR)} --wait {follow} {format}", generation)
-    text = "\n".join(left)
-    assert "Ctrl-C stops waiting" in raw
-    assert "Ctrl-C stops waiting" not in text
-    if "data" in format:
-        assert raw.count("\x1b[?25h") == 1  # the cursor came back once: the table was never taken away before
-        text = (alone.home / "data").read_text()
-    for run in server.world.started():
-        if format == "-q":
-            assert run.id in left
-        else:
-            assert f'"id":"{run.id}"' in text.replace(": ", ":")
-
-
-@both
-def test_deploy_run_of_many_tells_changes_by_lines_where_data_is_piped(generation: Generation, alone: Shell) -> None:
-    line = f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl | cat"
-    left, raw, server = _on_terminal(alone, line, generation)
-    data = [json.loads(line) for line in left if line.startswith("{") and '"input"' in line]
-    assert sorted(item["input"] for item in data) == sorted(FOUR)
-    assert "\x1b[1A" not in raw
-    for item in data:
-        assert left.count(f"{item['input']} {item['id']} {item['status']}") == 1
-    assert {item["id"] for item in data} == {run.id for run in server.world.started()}

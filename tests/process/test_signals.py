@@ -117,15 +117,6 @@ def test_run_cancel_of_several_tells_at_a_signal_what_became_of_each(alone: Shel
     assert (ended.code, ended.error["message"], ended.error["run_id"]) == (143, so, ids[1])
 
 
-def test_run_wait_does_not_claim_at_ctrl_c_that_a_run_goes_on_of_which_it_heard_nothing(alone: Shell) -> None:
-    with sandbox("current", "run:hang-before*inf") as server:
-        going = alone.enter(server).begin("run", "wait", "drun_nothere", "--json")
-        until(lambda: server.world.requests, "a request")
-        ended = going.signal(SIGINT).end()
-        assert (ended.code, ended.error["run_state"]) == (INTERRUPTED, "unknown")
-        assert "keeps running" not in ended.error["message"]
-
-
 # At the trigger.
 
 
@@ -191,14 +182,6 @@ def test_deploy_run_names_the_command_that_finds_the_run_whose_answer_was_lost_t
         assert told == unknown
         resumed = alone.qoder(*ended.error["next"][1:], prologue=HASTY_LOOKS)
         assert (resumed.code, [resumed.json["id"]]) == (0, started(server))
-
-
-def test_deploy_run_starts_nothing_at_ctrl_c_in_the_pause_before_it_tries_again(alone: Shell) -> None:
-    with sandbox("current", "trigger:429=20") as server:
-        going = alone.enter(server).begin("deploy", "run", "dep_demo", "--json").says("retrying")
-        ended = going.signal(SIGINT).end()
-        assert (ended.code, ended.error["run_state"]) == (INTERRUPTED, "none")
-        assert started(server) == []
 
 
 # As it begins and ends.

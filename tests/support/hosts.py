@@ -1,8 +1,9 @@
-"""Many hosts that share keys, as real processes: with a real PostgreSQL server, or a memory store whose reads lag.
+"""Many hosts that share a store, as real processes: with a real PostgreSQL server, or a memory store whose reads lag.
 
 Each host has a state folder of its own, and uses its keys one after the other, as cron does: what ended in another exit
-code than 0 and 9 is tried again. Each key is used by two of them, one more by many at the same moment. The server is
-restarted meanwhile, and its network cut, or silent on some connections, by a proxy of ours. All clocks hurry alike.
+code than 0 and 9 is tried again. Each key is used by two of them, one more by many at the same moment. Or they queue
+for the slots of one group, and start the runs that they were not let start once more. The server is restarted
+meanwhile, and its network cut, or silent on some connections, by a proxy of ours. All clocks hurry alike.
 """
 
 import asyncio
@@ -37,83 +38,73 @@ from tests.support.machines import MEMORY_STORE, PostgresServer
 from tests.support.processes import until
 
 TOKEN = "pt-planted-0123456789abcdef"
-HASTE = 10.0  # how many times faster all clocks go
 LAG = 0.3  # real seconds that a read of the memory store is old, at most
 HOT = "hot"
-_CLOCK = CommonClock(HASTE)
+MOST = 5  # slots of the group
+RUNS = 4  # of each host that queues
+KEYED, QUEUED = CommonClock(10.0), CommonClock(3.0)  # how many times faster all clocks go
 _TRIES = 100
 _MEMORIES = f"memory_stores/{MEMORY_STORE}/memories"
 
 
 class Crowd(NamedTuple):
-    """So many hosts and keys; so many hosts at once on one more key; and what happens meanwhile."""
+    """So many hosts and keys, of which one more is used by so many hosts at once; without keys they queue."""
 
     store: str
     trouble: str = ""  # restart, cut, silence, lag
     hosts: int = 50
-    keys: int = 1000
-    at_once: int = 20
+    keys: int = 0
+    at_once: int = 0
+
+    @property
+    def clock(self) -> CommonClock:
+        return KEYED if self.keys else QUEUED
 
     def __str__(self) -> str:
-        return f"{self.store} {self.trouble or 'quiet'}: {self.hosts} hosts, {self.keys} keys"
+        what = f"{self.keys} keys" if self.keys else f"{self.hosts * RUNS} runs in a queue"
+        return f"{self.store} {self.trouble or 'quiet'}: {self.hosts} hosts, {what}"
 
 
 class Came(NamedTuple):
-    """What came of it: how often each exit code, what was wrong, and how long it took."""
+    """What came of it: how often each exit code, what was wrong, and in words what was seen."""
 
     codes: Counter[int]
     wrong: dict[str, str]
-    seconds: float
+    told: str
 
 
 def play(crowd: Crowd, folder: Path) -> Came:
-    """Have all hosts use their keys, and compare what they say with what was started."""
+    """Have all hosts do their work, and compare what they say with what was started."""
     with ExitStack() as stack:
-        cuts, silences = "cut" in crowd.trouble, "silence" in crowd.trouble
-        keys, server, proxy = store_of(stack, crowd.store, _CLOCK, cuts=cuts, silences=silences)
-        lag = LAG if crowd.trouble == "lag" else 0.0
-        url = stack.enter_context(serving(folder, lambda: Lagging(folder / "truth", lag), _CLOCK))
+        server: PostgresServer | None = None
+        proxy: Proxy | None = None
+        keys, lag = MEMORY_STORE, LAG if crowd.trouble == "lag" else 0.0
+        if crowd.store == "postgresql":
+            server = stack.enter_context(closing(PostgresServer()))
+            PostgresKeys(server.url(), Patience(crowd.clock)).create()
+            proxy = Proxy(server.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
+            keys = server.url(proxy.port)
+        url = stack.enter_context(serving(folder, lambda: Lagging(folder, lag), crowd.clock))
         hosts = [forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
-        over = threading.Event()
+        over, connections = threading.Event(), list[int]()
         if server is not None and proxy is not None:  # only now: what is forked has no threads
             proxy.start()
+            workers = [threading.Thread(target=_count_connections, args=(server.url(), connections, over))]
             if "restart" in crowd.trouble:
-                worker = threading.Thread(target=restarted, args=(server, proxy, over))
+                workers.append(threading.Thread(target=_restart, args=(server, proxy, over)))
+            for worker in workers:
                 worker.start()
                 stack.callback(worker.join)
-                stack.callback(over.set)
-        began = time.monotonic()
+            stack.callback(over.set)
+        began = crowd.clock.now()
         (folder / "go").touch()
         for host in hosts:
             os.waitpid(host, 0)
-        return _judged(crowd, folder, time.monotonic() - began)
+        took = f"in {crowd.clock.now() - began:.0f} s of their clocks, {max(connections, default=0)} connections"
+        return (_judged if crowd.keys else _judged_queue)(crowd, folder, took)
 
 
-def store_of(
-    stack: ExitStack, store: str, clock: CommonClock, *, cuts: bool = False, silences: bool = False
-) -> "tuple[str, PostgresServer | None, Proxy | None]":
-    """Return what the hosts name as their store; of PostgreSQL, also the server, and the network before it."""
-    if store != "postgresql":
-        return MEMORY_STORE, None, None
-    server = stack.enter_context(closing(PostgresServer()))
-    table = PostgresKeys(server.url(), Patience(clock))
-    table.create()
-    table.close()
-    proxy = Proxy(server.port, cuts=cuts, silences=silences)
-    return server.url(proxy.port), server, proxy
-
-
-def host_of(folder: Path, number: int, url: str, keys: str, haste: float) -> dict[str, str]:
-    """Make this process a host, which begins with the others. Return its variables."""
-    state = folder / f"host-{number}"
-    for module in (patience, postgres):
-        vars(module).update(CONNECT_WITHIN=5.0 / haste, ANSWER_WITHIN=15.0 / haste)
-    until((folder / "go").exists, "the others")
-    env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
-    return {**env, "QODER_CONFIG": str(state / "config.toml")}
-
-
-def restarted(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
+def _restart(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
     """Restart the server a few times, each after so much was said."""
     for number, how in enumerate(("fast", "immediate", "fast")):
         while proxy.said < 400 * 3**number:
@@ -122,61 +113,122 @@ def restarted(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> 
         server.restart(how)
 
 
-def _judged(crowd: Crowd, folder: Path, seconds: float) -> Came:
+def _count_connections(url: str, counts: list[int], over: threading.Event) -> None:
+    """Count the connections of the hosts now and then."""
+    import psycopg
+
+    count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    while not over.wait(0.2):
+        with suppress(psycopg.Error), psycopg.connect(url, autocommit=True, connect_timeout=2) as admin:
+            counts.append(int(admin.execute(count).fetchall()[0][0]))
+
+
+def _said(crowd: Crowd, folder: Path) -> Iterator[tuple[int, Any]]:
+    """Yield what each host wrote down of its commands."""
+    for number in range(crowd.hosts):
+        for line in (folder / f"host-{number}.said").read_text().splitlines():
+            yield number, json.loads(line)
+
+
+def _judged(crowd: Crowd, folder: Path, took: str) -> Came:
     started: dict[str, list[str]] = {}
     for line in (folder / "truth").read_text().splitlines():
         key, run = line.split()
         started.setdefault(key, []).append(run)
-    codes, wrong = Counter[int](), dict[str, str]()
-    said: dict[str, int] = Counter()
-    for n in range(crowd.hosts):
-        for line in (folder / f"host-{n}.said").read_text().splitlines():
-            key, code, run, tries, hint = json.loads(line)
-            codes[code] += 1
-            said[key] += 1
-            if run is not None and run not in started.get(key, []):
-                wrong["lost"] = f"host {n} names {run} for {key}: {started.get(key)}"
-            if code not in (0, 9) or (code == 9 and "key free" not in hint):
-                wrong["stuck"] = f"host {n} ended in {code} for {key} after {tries} tries: {hint}"
+    codes, wrong, used = Counter[int](), dict[str, str](), set[str]()
+    for number, (key, code, run, tries, hint) in _said(crowd, folder):
+        codes[code] += 1
+        used.add(key)
+        if run is not None and run not in started.get(key, []):
+            wrong["lost"] = f"host {number} names {run} for {key}: {started.get(key)}"
+        if code not in (0, 9) or (code == 9 and "key free" not in hint):
+            wrong["stuck"] = f"host {number} ended in {code} for {key} after {tries} tries: {hint}"
     if twice := {key: runs for key, runs in started.items() if len(runs) > 1}:
         wrong["twice"] = str(twice)
-    if crowd.keys + 1 != len(said):
-        wrong["wrong"] = f"{len(said)} keys were used"
-    return Came(codes, wrong, seconds)
+    if crowd.keys + 1 != len(used):
+        wrong["wrong"] = f"{len(used)} keys were used"
+    return Came(codes, wrong, f"{codes.total()} commands {took}")
 
 
-def _keys_of(crowd: Crowd, host: int) -> list[str]:
+def _judged_queue(crowd: Crowd, folder: Path, took: str) -> Came:
+    going = [int(line) for line in (folder / "going").read_text().split()]
+    codes, wrong = Counter[int](), dict[str, str]()
+    for number, (code, is_done, err) in _said(crowd, folder):
+        codes[code] += 1
+        if code not in (0, 7):
+            wrong["wrong"] = f"host {number} ended in {code}: {err}"
+        if not is_done:
+            wrong["stuck"] = f"host {number} gave up: {err}"
+    if max(going) > MOST:
+        wrong["twice"] = f"{max(going)} were going"
+    if len(going) != crowd.hosts * RUNS:
+        wrong["lost"] = f"{len(going)} runs were started"
+    asked = json.loads((folder / "asked.json").read_text())
+    return Came(codes, wrong, f"{len(going)} runs, {max(going)} at once, {codes.total()} commands {took}; {asked}")
+
+
+def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
+    """Be a host, which begins with the others, and write down what came of each command."""
+    state = folder / f"host-{number}"
+    haste = crowd.clock.speed
+    for module in (patience, postgres):
+        vars(module).update(CONNECT_WITHIN=5.0 / haste, ANSWER_WITHIN=15.0 / haste)
+    until((folder / "go").exists, "the others")
+    env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
+    env["QODER_CONFIG"] = str(state / "config.toml")
+
+    def command(*words: str) -> tuple[int, list[Any], str]:
+        out, err = io.BytesIO(), io.BytesIO()
+        app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=crowd.clock)
+        code = int(main(["deploy", "run", *words, "-o", "jsonl"], app))
+        runs = [json.loads(line)["id"] for line in out.getvalue().decode().splitlines()]
+        return code, [run for run in runs if run is not None], err.getvalue().decode()[-400:]
+
+    with open(folder / f"host-{number}.said", "w") as said:
+        work = _use_keys(crowd, number, command) if crowd.keys else _queue(number, command)
+        for line in work:
+            said.write(json.dumps(line) + "\n")
+
+
+Command = Callable[..., tuple[int, list[Any], str]]
+
+
+def _use_keys(crowd: Crowd, host: int, command: Command) -> Iterator[Any]:
+    """Use each key of a host."""
     chance = random.Random(f"{crowd}")
     pairs = [chance.sample(range(crowd.hosts), 2) for _ in range(crowd.keys)]
     mine = [f"key-{n}" for n, pair in enumerate(pairs) if host in pair]
     random.Random(host).shuffle(mine)
-    return [HOT] * (host < crowd.at_once) + mine
+    for key in [HOT] * (host < crowd.at_once) + mine:
+        tries, code = 0, -1
+        while code not in (0, 9) and tries < _TRIES:
+            time.sleep(min(tries, 1) * 0.1)
+            tries += 1
+            code, runs, err = command("dep_demo", "--idempotency-key", key)
+        yield key, code, next(iter(runs), None), tries, err
 
 
-def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
-    """Be a host: use each key, and write down what came of it."""
-    env = host_of(folder, number, url, keys, HASTE)
-    with open(folder / f"host-{number}.said", "w") as said:
-        for key in _keys_of(crowd, number):
-            tries, code = 0, -1
-            while code not in (0, 9) and tries < _TRIES:
-                time.sleep(min(tries, 1) * 0.1)
-                tries += 1
-                out, err = io.BytesIO(), io.BytesIO()
-                app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=_CLOCK)
-                code = int(main(["deploy", "run", "dep_demo", "--idempotency-key", key, "--json"], app))
-            run = None
-            with suppress(ValueError):
-                run = json.loads(out.getvalue() or b"{}").get("id")
-            said.write(json.dumps([key, code, run, tries, err.getvalue().decode()[-300:]]) + "\n")
+def _queue(host: int, command: Command) -> Iterator[Any]:
+    """Start the runs of a host, those that the store did not let it start once more."""
+    left = RUNS
+    for tries in range(_TRIES):
+        several = ["--allow-duplicates"] * (left > 1)
+        words = [*["dep_demo"] * left, *several, "--at-most", str(MOST), "--in", "repo", *["--wait"] * (host % 2)]
+        code, runs, err = command(*words)
+        left -= len(runs)
+        yield code, not left or tries + 1 < _TRIES, err
+        if not left:
+            return
+        time.sleep(0.1)
 
 
 class Lagging(Faults):
-    """Writes down each run that is started, with its key. Reads of the memory store may be old."""
+    """Writes down each run: its key, and how many are going then. Reads of a memory store may be old."""
 
-    def __init__(self, truth: Path, lag: float) -> None:
+    def __init__(self, folder: Path, lag: float) -> None:
         super().__init__()
-        self._truth = truth
+        self._folder = folder
+        self._asked = Counter[str]()
         self._lag = lag
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
@@ -194,10 +246,15 @@ class Lagging(Faults):
                 return answer
             count = len(world.runs)
             answer = super().answer(world, request)
+            kind = request.path.removeprefix("/api/v1/cloud/").split("/")
+            self._asked[f"{request.method} {kind[0]} {kind[-1] if len(kind) > 2 else ''}".strip()] += 1
             if len(world.runs) > count:
                 key = {name.lower(): value for name, value in request.headers.items()}["idempotency-key"]
-                with open(self._truth, "a") as truth:
-                    truth.write(f"{key} {[*world.runs][-1]}\n")
+                going = sum(run.ending(world.now()) is None for run in world.started())
+                for file, line in (("truth", f"{key} {[*world.runs][-1]}"), ("going", str(going))):
+                    with open(self._folder / file, "a") as noted:
+                        noted.write(f"{line}\n")
+                (self._folder / "asked.json").write_text(json.dumps(self._asked))
             if is_of_store and self._lag and request.method != "GET":
                 changed = request.path.rpartition("/")[2]
                 for id in [changed] if changed in memories else [id for id in memories if id not in self._kept]:

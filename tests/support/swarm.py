@@ -35,7 +35,7 @@ from qoder_cli.base.pool import Late, begin
 from qoder_cli.base.times import Clock
 from qoder_cli.commands.key import free
 from qoder_cli.fleet.queue import Queue
-from qoder_cli.keys import postgres, selftest
+from qoder_cli.keys import selftest
 from qoder_cli.keys.opening import opened
 from qoder_cli.keys.patience import ANSWER_WITHIN, CONNECT_WITHIN, Patience
 from qoder_cli.keys.postgres import PostgresKeys
@@ -355,16 +355,6 @@ class Keys(PostgresKeys):
         super().__init__(DATABASE, Patience(machine))
         self._machine = machine
         self._is_direct = is_direct
-        self._used_at = 0.0
-
-    def _rows(self, statement: str, *values: str, is_write: bool = False) -> list[tuple[Any, ...]]:
-        stage = self._machine.history.stage
-        if stage.now - self._used_at > postgres.IDLE_FOR:
-            self.close()
-        try:
-            return super()._rows(statement, *values, is_write=is_write)
-        finally:
-            self._used_at = stage.now
 
     def _connect(self, commit: Callable[[], None]) -> Any:
         made = _Connection(self._machine, self._is_direct)
@@ -681,7 +671,6 @@ def play(cell: Cell, folder: Path) -> Ended:
 # less often, and httpx takes no URL apart twice.
 _FASTER: tuple[tuple[Any, str, Any], ...] = (
     (pool, "begin", lambda work: work()),
-    (postgres, "begin", lambda work: None),
     (shared, "LOOKS", (0.5, 2.0, 10.0, 30.0)),
     (turns, "LOOKS", (0.5, 2.0, 10.0, 30.0)),
     (_urls, "urlparse", lru_cache(1000)(urlparse)),

@@ -24,19 +24,6 @@ from tests.support.wire import FakeClock
 OK = Answer(200, httpx.Headers(), b"{}", "{}", "")
 
 
-def test_task_lets_everybody_through_once_it_has_ended() -> None:
-    is_enough, through = threading.Event(), list[bool]()
-    task = Task(is_enough.wait).start()
-    threads = [threading.Thread(target=lambda: through.append(task.wait(30))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    assert not task.wait(0.01)
-    is_enough.set()
-    for thread in threads:
-        thread.join()
-    assert (through, task.wait(30), task.wait(0)) == ([True] * 3, True, True)
-
-
 def test_task_is_waited_for_as_long_as_it_is_not_late() -> None:
     go_on, asked = threading.Event(), list[bool]()
 
@@ -294,13 +281,6 @@ def test_pool_ends_after_its_last_words_whatever_goes_on() -> None:
     assert 2.0 <= shop.clock.time - began < 3.0
 
 
-def test_pool_that_has_nothing_under_way_stops_at_once() -> None:
-    shop = Shop(did)
-    shop.clock.patience, began = 0.0, shop.clock.time
-    shop.pool.stop(2.0, str)
-    assert shop.clock.time == began
-
-
 def test_pool_tells_again_of_one_during_which_a_signal_came() -> None:
     shop, heard = Shop(did), list[int]()
 
@@ -313,8 +293,3 @@ def test_pool_tells_again_of_one_during_which_a_signal_came() -> None:
     shop.pool._on_result = tell
     shop.run(3)
     assert sorted(item for item, _ in shop.told) == [0, 1, 2]
-
-
-def test_pool_raises_what_nobody_expected_where_it_is_waited_for() -> None:
-    with pytest.raises(ZeroDivisionError):
-        Shop(lambda item: str(1 // item), after=3).run(1)

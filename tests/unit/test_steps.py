@@ -7,27 +7,21 @@ import pytest
 
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import Resource
-from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.nouns.edits.difference import FieldChange, Secrets
+from qoder_cli.nouns.edits.difference import FieldChange
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Job, Origin, Send, Step, planned, result_of, without_writing
+from qoder_cli.nouns.edits.step import Job, Origin, Send, Step
 from qoder_cli.nouns.edits.thing import target_of
-from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
+from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, ending
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.taken import once_listed
-from qoder_cli.output.cells import Fields, Id, Name, Status
-from qoder_cli.output.results import Result
 from tests.support.answers import Server
 
 Raw = dict[str, Any]
 AT, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:00:09Z"
 WRITER = {"id": "agent_1", "name": "writer", "description": "Old", "model": "auto", "version": 3, "updated_at": AT}
 CHANGE = FieldChange("description", "Old", "New")
-PLANTED = "pt-0123456789abcdef"
 
 
 UNSHOWN = {"changes": [CHANGE._replace(is_secret=True)]}
-IN_FILE = Origin(file=f"{PLANTED}.yaml", line=1, secrets=Secrets(["description"]))
 
 
 def step_of(
@@ -45,90 +39,10 @@ def without(raw: Raw, *names: str) -> Raw:
     return {name: value for name, value in raw.items() if name not in names}
 
 
-@pytest.mark.parametrize(
-    ("noun", "current", "wanted", "body"),
-    [
-        ("agent", WRITER, {"description": "New"}, {"description": "New", "version": 3}),
-        ("agent", without(WRITER, "version"), {"description": "New"}, {"description": "New"}),
-        ("agent", WRITER, {"description": "Old"}, {}),
-        ("agent", None, {"description": "New"}, {"description": "New"}),
-        ("env", WRITER, {"description": "New"}, {"description": "New"}),  # whose update has no version
-        ("dream", None, {"model": "auto"}, {"model": "auto"}),  # which cannot be updated
-    ],
-)
-def test_step_sends_the_version_that_was_read_where_there_is_one(
-    noun: str, current: Raw | None, wanted: Raw, body: Raw
-) -> None:
-    step = planned(step_of(current, wanted, noun, changes=[]))
-    assert (step.body, step.is_open) == (body, bool(body))
-
-
-@pytest.mark.parametrize(
-    ("current", "wanted", "name", "label"),
-    [
-        (None, {"name": "poet"}, "poet", "poet"),
-        (None, {}, "the agent", "the agent"),
-        (WRITER, {"name": "poet"}, "writer", "writer (agent_1)"),
-        ({"id": "agent_1"}, {"name": "poet"}, "poet", "agent_1"),
-        ({"id": "agent_1"}, {}, "the agent", "agent_1"),
-    ],
-)
-def test_step_is_called_by_the_name_that_there_is(current: Raw | None, wanted: Raw, name: str, label: str) -> None:
-    step = step_of(current, wanted)
-    assert (step.name, step.label) == (name, label)
-
-
-def test_result_shows_no_token_but_in_the_name_of_what_is_there() -> None:
-    error = Rejected("No.")
-    step = step_of(None, {"name": PLANTED}, origin=IN_FILE)
-    failed = result_of(step, "failed", error=error)
-    shown = {"id": None, "name": "[redacted]", "error": error.as_json(), "action": "failed", "exit_code": 6}
-    changes = [{"path": "description", "before": "[hidden]", "after": "[hidden]"}]
-    assert failed.as_json() == {**shown, "changes": changes, "input": "[redacted]:1"}
-    row: Fields = {"name": Name("[redacted]"), "id": None, "changes": "description", "file": "[redacted]:1"}
-    assert failed.row() == {**row, "action": Status("failed"), "error": "rejected"}
-    step = step_of(WRITER, changes=[CHANGE, FieldChange("tools[0].type", "a", "b"), FieldChange("tools[1]", 1, 2)])
-    done = result_of(step, "changed", WRITER)
-    row = {"name": Name("writer"), "id": Id("agent_1"), "changes": "description, tools", "file": None}
-    assert done.row() == {**row, "action": Status("changed"), "error": None}
-    assert done.as_json()["input"] is None
-    assert (done.typed, failed.typed) == ("writer", f"{PLANTED}.yaml:1")
-    assert (done.label, failed.label) == ("writer (agent_1)", PLANTED)
-    assert result_of(step_of(changes=[]), "unchanged").row()["changes"] is None
-    found = [each.found and each.found.raw for each in (result_of(step, "changed", NEW), done, failed)]
-    assert found == [NEW, WRITER, None]
-
-
 def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
     """Return a write that was stopped."""
     shown = result and SimpleNamespace(value=Resource(result))
     return SimpleNamespace(is_open_or_done=is_open, result=shown, unknown=OutcomeUnknown)
-
-
-@pytest.mark.parametrize(
-    ("fields", "write", "foreseen", "stopped"),
-    [
-        ({}, None, "would_change", "not_attempted"),
-        ({"current": None}, None, "would_create", "not_attempted"),
-        ({"changes": []}, None, "unchanged", "unchanged"),
-        ({"error": Rejected("No.")}, None, "failed", "failed"),
-        ({"error": Rejected("No."), "changes": []}, None, "failed", "failed"),
-        ({}, write_of(is_open=False), "would_change", "not_attempted"),
-        ({}, write_of(), "would_change", "unknown"),
-        ({}, write_of(WRITER), "would_change", "changed"),
-        ({"current": None}, write_of(WRITER), "would_create", "created"),
-    ],
-    ids=str,
-)
-def test_step_that_was_stopped_says_what_is_known_of_it(fields: Raw, write: Any, foreseen: str, stopped: str) -> None:
-    server: Any = Server(WRITER)
-    step, job = step_of(**fields), Job(server, step_of(**fields))
-    job.write = write
-    given_up = job.given_up()
-    assert (without_writing(step).action, given_up.action) == (foreseen, stopped)
-    assert without_writing(step).is_fine is (step.current is not None and foreseen != "failed")
-    assert given_up.is_fine is (stopped in ("changed", "created", "unchanged"))
-    assert given_up.exit_code == {"failed": 6, "unknown": 9, "not_attempted": None}.get(stopped, 0)
 
 
 def broken(*given: Any, **how: Any) -> Any:
@@ -157,13 +71,6 @@ def test_step_that_meets_a_bug_is_not_left_open(
     applied = Job(server, step.with_(form=step.form._replace(**form))).do()
     assert (applied.action, applied.exit_code) == (action, exit_code)
     assert "a bug in qoder: ValueError: Oops." in applied.message
-
-
-def test_step_whose_turn_does_not_come_any_more_stays_open() -> None:
-    server: Any = Server(WRITER)
-    server.client.prepare = lambda *request, **how: request
-    with pytest.raises(Closed):
-        Job(server, step_of(), Pace(server.clock, per_second=9, is_over=lambda: True)).do()
 
 
 NEW = {**WRITER, "description": "New"}
@@ -262,23 +169,7 @@ def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, 
     assert ('  ~ description: "New" -> "Old"' in server.lines) == ("since" in expected)
 
 
-def test_apply_waits_half_a_minute_for_a_list_that_lags_and_names_ten_that_it_lacks() -> None:
-    server: Any = Server({})
-    with pytest.raises(NoResponse, match="agent_19 and more"):
-        once_listed(server, NOUNS["agent"], [f"agent_{n}" for n in range(10, 21)], list)
-    assert server.clock.slept == [0.5, 1, 2, *[4] * 7]
-
-
 TARGET = target_of(NOUNS["agent"], "agent_1")
-ENDED = {"id": "agent_1", "status": "archived"}
-
-
-def test_change_is_known_by_what_shows_it() -> None:
-    ended: list[Raw] = [ENDED, {"id": "agent_1", "archived_at": AT}, {"id": "agent_1", "state": "archived"}]
-    going: list[Raw] = [{"id": "agent_1", "status": "running"}, {**ENDED, "id": "agent_2"}]
-    assert [ARCHIVE.is_so(TARGET, raw) for raw in (*ended, *going)] == [True, True, True, False, False]
-    gone = [{"id": "agent_1", "type": "agent_deleted"}, {"id": "agent_2", "type": "agent_deleted"}, *ended]
-    assert [DELETE.is_so(TARGET, raw) for raw in gone] == [True, False, False, False, False]
 
 
 PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", can_be_undone=True)
@@ -325,33 +216,3 @@ def test_change_whose_answer_was_lost_is_looked_for(change: Change, read: Raw | 
     server.client.on_server_clock = lambda moment: None
     if change is PAUSE and "written to" in found:
         assert write.recovery.already(Rejected("No.").with_(http_status=409), write) is None
-
-
-DONE, LOST = Result("agent_1", Resource(ENDED)), Result[Resource]("agent_2", error=OutcomeUnknown("Lost."))
-
-
-@pytest.mark.parametrize(
-    ("results", "signum", "message"),
-    [
-        ([DONE], None, None),
-        ([LOST], None, "Lost."),
-        ([DONE, LOST], None, "1 of 2 are archived; Lost."),
-        ([DONE], 15, "it is archived; stopped by a signal"),
-        ([LOST], 15, "stopped by a signal; Lost."),
-        ([DONE, DONE], 15, "2 of 2 are archived; stopped by a signal"),
-        ([DONE, LOST], 15, "1 of 2 are archived; stopped by a signal; Lost."),
-    ],
-)
-def test_changes_end_with_what_is_known_of_all(results: Any, signum: int | None, message: str | None) -> None:
-    server: Any = Server({})
-    changes = Changes(server, NOUNS["agent"], ARCHIVE, None, lambda target: Resource({}))
-    changes._signalled = Signalled(signum) if signum else None
-    error = changes._deciding(results)
-    assert (error and error.message) == message
-    assert error is None or (error.kind or error.exit) == (9 if LOST in results else 143)
-
-
-def test_change_that_a_signal_kept_from_being_sent_is_not_attempted() -> None:
-    server: Any = SimpleNamespace(writes=[])
-    changes = Changes(server, NOUNS["agent"], ARCHIVE, None, stopped)
-    assert not changes._changed(TARGET).attempted

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 
@@ -23,6 +23,7 @@ from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
+from qoder_cli.base.words import counted
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
 from qoder_cli.fleet.wait import Fleet
 from qoder_cli.history import names
@@ -34,19 +35,13 @@ from qoder_cli.runs.observe import Observer, any_observer
 from qoder_cli.runs.wait import PolledRun
 
 Key = str | QoderError  # the id of a run, or why there is none
+Sent = dict[str, tuple[PolledRun, Write[Any]]]  # the cancellations that were sent, by run
 
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
 class _AlreadyEnded(Exception):
     """A run ended before it could be cancelled."""
-
-
-class _Requested(NamedTuple):
-    """A run whose cancellation was sent."""
-
-    observer: Observer
-    write: Write[Any]
 
 
 def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> Any:
@@ -66,31 +61,31 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
     if not all(word.startswith(("drun_", "sess_")) for word in words):
         app.settings.allowed.check("answer", "cancelling by another word than an id")
-    as_list = is_list(runs)
     ids_by_word: names.Found = {}
     if is_of_sessions(ctx):
         ids_by_word.update(zip(words, sessions_of(words, app), strict=True))
     else:
         ids_by_word = names.runs(words, app)
-    requested: dict[Key, _Requested | Ended] = {}  # by run; several words may mean one
+    items: dict[Key, Ended] = {}  # by run; several words may mean one
+    sent: Sent = {}
     stopped: Interrupted | None = None
     for word in words:
         key = ids_by_word[word]
-        if key in requested:
+        if key in items:
             continue
         if stopped is not None:
-            requested[key] = Ended(word, attempted=False)
-            continue
-        requested[key] = request = _request(app, word, key, yes=yes)
-        if isinstance(request, Ended) and isinstance(request.error, Interrupted):
-            stopped = request.error
-    sent = [one for one in requested.values() if isinstance(one, _Requested)]
+            items[key] = Ended(word, attempted=False)
+        elif isinstance(key, QoderError):
+            items[key] = Ended(word, None, key)
+        else:
+            items[key] = item = _request(app, word, key, sent, yes=yes)
+            if isinstance(item.error, Interrupted):
+                stopped = item.error
     if stopped is None:
-        waited = iter(_waited_for(app, sent) if sent else [])
+        items.update(_waited_for(app, sent))
     else:
-        waited = iter([_left(app, observer.run_id, observer, write, stopped) for observer, write in sent])
-    items = {key: one if isinstance(one, Ended) else next(waited) for key, one in requested.items()}
-    if not as_list:
+        items.update((id, _left(app, id, polled.run, write, stopped)) for id, (polled, write) in sent.items())
+    if not is_list(runs):
         return items[ids_by_word[words[0]]]
     out = printed(app, len(words))
     for number, word in enumerate(words):
@@ -98,15 +93,14 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     out.end()
     failure = out.broken or deciding_error(out.results)
     if stopped is not None and not out.broken:
-        failure = _with_others(stopped, sent)
+        failure = _with_others(stopped, [write for _, write in sent.values()])
     if failure:
         raise failure
     return None
 
 
-def _left(app: App, run_id: str, observer: Observer | None, write: Write[Any] | None, stopped: Interrupted) -> Ended:
-    """Return the result of a run when a signal stops the command: what became of its cancellation, if any was sent."""
-    run = observer.run if observer else None
+def _left(app: App, run_id: str, run: Run | None, write: Write[Any] | None, stopped: Interrupted) -> Ended:
+    """Return the result of a run when a signal stops the command: what is known of its cancellation."""
     called = run.called if run else run_id
     so, kind = f"{called} was not cancelled", None
     if write is not None and write.result is not None:
@@ -118,35 +112,34 @@ def _left(app: App, run_id: str, observer: Observer | None, write: Write[Any] | 
     return Ended(run_id, run, error)
 
 
-def _with_others(stopped: Interrupted, sent: Sequence[_Requested]) -> Interrupted:
+def _with_others(stopped: Interrupted, writes: Sequence[Write[Any]]) -> Interrupted:
     """Return the error of a signal, with how many cancellations of other runs were sent before it."""
     message, kind = stopped.message, stopped.kind
-    confirmed = sum(request.write.result is not None for request in sent)
-    unknown = len(sent) - confirmed
+    confirmed = sum(write.result is not None for write in writes)
+    unknown = len(writes) - confirmed
     if confirmed:
-        message += f"; the cancellation of {confirmed} other{'s' * (confirmed > 1)} was requested"
+        message += f"; the cancellation of {counted(confirmed, 'other')} was requested"
     if unknown:
-        message += f"; unknown whether the cancellation of {unknown} other{'s' * (unknown > 1)} arrived"
+        message += f"; unknown whether the cancellation of {counted(unknown, 'other')} arrived"
         kind = Exit.OUTCOME_UNKNOWN
     return stopped.with_(message=message, kind=kind)
 
 
-def _request(app: App, word: str, id_or_error: str | QoderError, *, yes: bool) -> _Requested | Ended:
-    """Request it; return the run's result if nothing was sent or a signal came."""
-    if isinstance(id_or_error, QoderError):
-        return Ended(word, None, id_or_error)
-    observer, sent = None, len(app.writes)
+def _request(app: App, word: str, run_id: str, sent: Sent, *, yes: bool) -> Ended:
+    """Request it, and note it among those sent. Return the result where nothing was sent or a signal came."""
+    observer, before = None, len(app.writes)
     try:
-        observer = any_observer(app, id_or_error)
+        observer = any_observer(app, run_id)
         write = _ask(app, observer, word, yes=yes)
         if write is not None:
-            return _Requested(observer, write)
-        return Ended(word, observer.run, None)
+            sent[run_id] = PolledRun(observer), write
+        return Ended(word, observer.run)
     except Signalled as signalled:
-        write = next(iter(app.writes[sent:]), None)
-        return _left(app, id_or_error, observer, write, signalled.in_words("interrupted")).with_(typed=word)
+        write = next(iter(app.writes[before:]), None)
+        run = observer.run if observer else None
+        return _left(app, run_id, run, write, signalled.in_words("interrupted")).with_(typed=word)
     except QoderError as error:
-        return Ended(word, getattr(observer, "run", None), error)
+        return Ended(word, observer.run if observer else None, error)
 
 
 def _ask(app: App, observer: Observer, word: str, *, yes: bool) -> Write[Any] | None:
@@ -198,14 +191,13 @@ def _session_in(app: App, run: Run) -> str:
     return run.session_id
 
 
-def _waited_for(app: App, sent: Sequence[_Requested]) -> list[Ended]:
+def _waited_for(app: App, sent: Sent) -> dict[Key, Ended]:
     """Wait for all runs, until the deadline or a signal. Return the results."""
     items: dict[PolledRun, Ended] = {}
     fleet = Fleet(app, Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait"), items.__setitem__)
-    polled = {PolledRun(request.observer): request.write for request in sent}
     with suppress(Signalled):  # the results name it
-        fleet.until_reported(list(polled))
-    return [_judged(app, one, write, items[one]) for one, write in polled.items()]
+        fleet.until_reported([polled for polled, _ in sent.values()])
+    return {id: _judged(app, polled, write, items[polled]) for id, (polled, write) in sent.items()}
 
 
 def _judged(app: App, polled: PolledRun, write: Write[Any], item: Ended) -> Ended:
@@ -213,7 +205,7 @@ def _judged(app: App, polled: PolledRun, write: Write[Any], item: Ended) -> Ende
     if item.found is not None and not is_going(item.found):
         return item.with_(error=None)
     if isinstance(item.error, Interrupted):
-        return _left(app, item.typed, polled.observer, write, item.error)
+        return _left(app, item.typed, polled.run, write, item.error)
     called = f"{noun(item.typed)} {item.typed}"
     run_state: RunState = "unknown"
     so = f"it is unknown whether {called} has stopped: nothing was heard of it since"

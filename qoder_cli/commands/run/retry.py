@@ -190,7 +190,7 @@ def _say_differences(app: App, runs_or_errors: Sequence[Run | QoderError], asks:
 
     deployments = dict(zip(ids, in_order(read, ids), strict=True))
     lines: dict[str, None] = {}
-    for line in _lines(app, runs, deployments):
+    for line in _lines(runs, deployments):
         lines[line] = None
     for line in list(lines)[:_LISTED]:
         app.progress.note(line, always=asks and app.may_ask)
@@ -198,13 +198,10 @@ def _say_differences(app: App, runs_or_errors: Sequence[Run | QoderError], asks:
         app.progress.note(f"and {len(lines) - _LISTED} more differences", always=asks and app.may_ask)
 
 
-def _lines(app: App, runs: Sequence[Run], deployments: dict[str, Any]) -> Iterator[str]:
-    def differing(run: Run) -> list[str] | None:
+def _lines(runs: Sequence[Run], deployments: dict[str, Any]) -> Iterator[str]:
+    for run in runs:
         deployment = deployments[run.deployment_id or ""]
-        return None if isinstance(deployment, QoderError) else differences(app, run, deployment)
-
-    for run, differs in zip(runs, in_order(differing, runs), strict=True):
-        if differs is None:
-            yield f"unknown what is different now: {deployments[run.deployment_id or ''].message}"
-        elif differs:
+        if isinstance(deployment, QoderError):
+            yield f"unknown what is different now: {deployment.message}"
+        elif differs := differences(run, deployment):
             yield f"different from then ({run.deployment_id}): {', '.join(differs)}"
