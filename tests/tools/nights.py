@@ -37,7 +37,7 @@ from qoder_cli.history.nights import ReportOptions, read_night
 from qoder_cli.http.client import Client
 from qoder_cli.local.reports import ReportMemory
 from qoder_cli.output.screen import Screen
-from qoder_cli.report.telling import compose
+from qoder_cli.report.telling import Reporter
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
 from tests.support.wire import FakeClock
@@ -564,10 +564,10 @@ class Direct:
         try:
             memory = remembered.read()
             night = read_night(app, options, memory)
-            reported = compose(app, night, options, memory, remembered, given.get("--reader", ""))
+            reported = Reporter(app, night, options, memory, remembered).reported(given.get("--reader", ""))
         except Killed:
             return None, ""
-        code = 8 if reported.report.is_urgent or reported.just_now else 7 if reported.unseen else 0
+        code = 8 if reported.report.is_urgent or reported.has_just_happened else 7 if reported.unseen else 0
         shown = json.dumps(declared(reported.report)) if not (is_news and reported.is_empty) else ""
         if look.crash == "printed" and shown:
             return None, shown
