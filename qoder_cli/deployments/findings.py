@@ -191,7 +191,7 @@ class _Checks:
         environment = self._facts.environment(self._raw)
         if not isinstance(environment, dict) or not is_self_hosted(environment):
             return
-        work = self._facts.work(id)
+        work = self._facts.thing("environments", id, "/work/stats")
         if isinstance(work, ApiError):
             yield self._unread(f"the work queue of {id}", work)
         elif work is None or not isinstance(work.get("workers_polling"), int):

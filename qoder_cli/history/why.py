@@ -164,11 +164,6 @@ class _Reads(Facts):
             return error
         return rows if is_all else Unavailable("there are more than one page shows")
 
-    def credentials(self, vault: str) -> list[Raw] | ApiError:
-        if vault not in self._credentials:
-            self._credentials[vault] = self._list_credentials(vault)
-        return self._credentials[vault]
-
     def few_pages(self, path: str, query: Mapping[str, Any], **how: Any) -> Iterator[Raw]:
         """Yield the first pages of a log. Raises ApiError, also where more follow."""
         for page in self._app.client.pages(path, query, **how):
@@ -562,7 +557,6 @@ class _Comparison:
         """Return the problems that the deployment has now."""
         if deployment is None:
             return []
-        self._reads.prepare([deployment.raw])
         runs = [run for run in (self._run, *self._before) if run.status and not is_going(run)]
         findings = find(deployment, self._reads, History(runs), now=self._app.client.server_now())
         if any(finding.finding in NOT_SEEN for finding in findings):

@@ -15,7 +15,7 @@ from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import Facts
-from qoder_cli.deployments.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
+from qoder_cli.deployments.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, Weight, find
 from qoder_cli.deployments.lookup import find_deployment, ids_of_all, read_pages
 from qoder_cli.help.completion import values
 from qoder_cli.history.recent import histories_of
@@ -120,13 +120,12 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
         app.pace_reads()
     facts = Facts(app)
     with app.progress.waiting(f"checking {counted(len(deployments), 'deployment')}", leaving="nothing is changed"):
-        facts.prepare(deployment.raw for deployment in deployments)
-        histories = histories_of(app, deployments)
-    now = app.client.server_now()
-    by_deployment = [
-        find(deployment, facts, histories.get(deployment.id, History()), now=now, has_rule=has_rule)
-        for deployment in deployments
-    ]
+        histories, now = histories_of(app, deployments), app.client.server_now()
+
+        def findings_of(deployment: Deployment) -> list[DeploymentFinding]:
+            return find(deployment, facts, histories[deployment.id], now=now, has_rule=has_rule)
+
+        by_deployment = list(in_order(findings_of, deployments))
     if probe:
         tried = _tried(app, deployments, facts)
         by_deployment = [
