@@ -24,7 +24,8 @@ class Facts:
 
     def thing(self, kind: str, id: str, more: str = "") -> Thing:
         """Return a thing: its kind is the path of its list, `more` stands behind its own."""
-        return self._once(f"/{kind}/{segment(id)}{more}", self._get)
+        shown: Thing = self._once(f"/{kind}/{segment(id)}{more}", self._get)
+        return shown
 
     def agent(self, deployment: Raw) -> Thing:
         """Return the version of an agent that a deployment pins."""

@@ -290,7 +290,12 @@ WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
     ),
     "roster agent's version gone": (
         with_roster("agent_old", 7, description="Other."),
-        *("roster_agent_missing", "problem", "agent_old has no version 7", "agent update agent_it --file FILE"),
+        *(
+            "roster_agent_missing",
+            "problem",
+            "version 7 of roster agent agent_old does not exist",
+            "agent update agent_it --file FILE",
+        ),
     ),
     "a credential that ends before the next run": (
         with_server(SHORT),
