@@ -185,18 +185,6 @@ def test_run_list_in_80_columns_says_which_run_and_why(qoder: Qoder, columns: Ca
     assert footer == "hidden: duration, trigger, session · -o wide shows all"
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
-def test_run_list_of_failed_runs_keeps_the_error(qoder: Qoder, columns: Callable[[int], None], width: int) -> None:
-    columns(width)
-    of_real_length(qoder, 32)
-    header, row, *_ = qoder("run", "list", "--status", "failed").out.splitlines()
-    assert header.split()[:2] == ["deployment", "error"]
-    assert row.startswith("nightly-repo")
-    shown = {40: "environme…", 80: "environment_archived_error: The", 120: "error: The environment is archived."}
-    assert shown[width] in row
-    assert len(row) <= width
-
-
 def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
     qoder: Qoder, columns: Callable[[int], None]
 ) -> None:
@@ -251,17 +239,6 @@ def test_run_list_says_once_what_is_the_same_in_every_row(
     assert max(map(len, lines)) <= width
 
 
-def test_run_list_leaves_nothing_out_where_all_fits_or_one_row_is_all(
-    qoder: Qoder, columns: Callable[[int], None]
-) -> None:
-    for width, count in ((300, 2), (80, 1)):
-        columns(width)
-        alike(qoder, [{}] * count)
-        out = qoder(*LIST, "--all").out
-        assert {"status", "deployment"} <= set(out.splitlines()[0].split())
-        assert "in every row" not in out
-
-
 def test_run_list_says_of_no_row_what_a_later_page_contradicts(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
     alike(qoder, [{}, {}], [{}, WHY, {}], [{}])
@@ -302,14 +279,6 @@ def test_run_list_shows_of_ids_what_tells_them_apart(qoder: Qoder, columns: Call
     qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
     ids = [line.split()[0] for line in qoder(*LIST, "--columns", "id,status,error").out.splitlines()[1:3]]
     assert ids == [f"drun_{n:032}" for n in (1, 2)]
-
-
-def test_api_list_keeps_the_path_of_an_operation(qoder: Qoder, columns: Callable[[int], None]) -> None:
-    columns(80)
-    header, *rows, footer = qoder("api", "--list").out.splitlines()
-    assert header.split() == ["path", "method"]
-    assert [row.split()[0][-3:] for row in rows if "…" in row] == ["re…"]
-    assert footer == "hidden: command, id, kind, query, body · -o wide shows all"
 
 
 # What the pages may do.
