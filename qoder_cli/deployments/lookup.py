@@ -54,17 +54,11 @@ def several_deployment_ids(
 
 
 def _refuse_duplicates(given: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
-    counts = Counter(id for id in ids_or_errors if isinstance(id, str))
-    repeated = [(id, count) for id, count in counts.most_common() if count > 1]
-    for id, count in repeated[:1]:
-        words = list(dict.fromkeys(word for word, other in zip(given, ids_or_errors, strict=True) if other == id))
-        named, more = f"{id} is listed {count} times", ""
-        if len(words) > 1:
-            named = f"{' and '.join(words)} are the same"
-        if len(repeated) > 1:
-            more = f", and {len(repeated) - 1} others"
-        hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
-        raise UsageError(f"duplicate deployment: {named}{more}", hint=hint)
+    for id, count in Counter(id for id in ids_or_errors if isinstance(id, str)).most_common(1):
+        if count > 1:
+            words = dict.fromkeys(word for word, other in zip(given, ids_or_errors, strict=True) if other == id)
+            hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
+            raise UsageError(f"duplicate deployment: {id} is listed {count} times ({', '.join(words)})", hint=hint)
 
 
 def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
