@@ -5,7 +5,7 @@ from threading import Lock
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, or_error
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.nouns.named import alive
@@ -59,14 +59,11 @@ class Facts:
         shown = self.thing("vaults", vault)
         if not isinstance(shown, dict):
             return shown or []
-        listed: list[Raw] | ApiError = self._once(vault, self._list_credentials)
+        listed: list[Raw] | ApiError = self._once(vault, or_error(self._list_credentials))
         return listed
 
-    def _list_credentials(self, vault: str) -> list[Raw] | ApiError:
-        try:
-            return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))
-        except ApiError as error:
-            return error
+    def _list_credentials(self, vault: str) -> list[Raw]:
+        return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))
 
     def _once(self, key: str, read: Callable[[str], Any]) -> Any:
         with self._locks.setdefault(key, Lock()):

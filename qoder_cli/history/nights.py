@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, total
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, UsageError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, UsageError, or_error
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
 from qoder_cli.base.pool import in_order
@@ -318,15 +318,14 @@ class _NightReader:
         night = self._night
         ids = [id for id in self._open if id not in self._taken]
 
-        def read(id: str) -> Run | ApiError:
-            try:
-                run = Run.read(self._app.client.get(f"/deployment_runs/{segment(id)}"))
-            except ApiError as error:
-                return error
-            return run if run and run.id == id else NoResponse(f"the response is not run {id}")
+        def read(id: str) -> Run:
+            run = Run.read(self._app.client.get(f"/deployment_runs/{segment(id)}"))
+            if run is None or run.id != id:
+                raise NoResponse(f"the response is not run {id}")
+            return run
 
         rows, failures = list[dict[str, Any]](), list[ApiError]()
-        for id, answer in zip(ids, in_order(read, ids), strict=True):
+        for id, answer in zip(ids, in_order(or_error(read), ids), strict=True):
             self._app.progress.beat()
             if isinstance(answer, Run) and answer.deployment_id is not None:
                 rows.append(answer.raw)

@@ -146,12 +146,11 @@ class _Reads(Facts):
         self._failures += isinstance(answer, Unavailable)
         return answer
 
-    def _list_credentials(self, vault: str) -> list[Raw] | ApiError:
-        try:
-            rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
-        except ApiError as error:
-            return error
-        return rows if is_all else Unavailable("there are more than one page shows")
+    def _list_credentials(self, vault: str) -> list[Raw]:
+        rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
+        if not is_all:
+            raise Unavailable("there are more than one page shows")
+        return rows
 
     def few_pages(self, path: str, query: Mapping[str, Any], **how: Any) -> Iterator[Raw]:
         """Yield the first pages of a log. Raises ApiError, also where more follow."""
