@@ -82,15 +82,11 @@ class Facts:
             return error
         if not answer:
             return NoResponse(f"the response to GET {bare} is not an object")
-        if not _is_at(bare, answer) or params.get("version", str(answer.get("version"))) != str(answer.get("version")):
+        last, version = bare.rpartition("/")[2], str(answer.get("version"))  # the id of a version is its number
+        is_it = last == "stats" or last in (segment(str(answer.get("id"))), version)
+        if not is_it or params.get("version", version) != version:
             return NoResponse(f"the response to GET {path} is another thing")
         return answer
-
-
-def _is_at(path: str, answer: Raw) -> bool:
-    """Return whether an object is the thing of a path. The id of a version is its number."""
-    last = path.rpartition("/")[2]
-    return last == "stats" or last in (segment(str(answer.get("id"))), str(answer.get("version")))
 
 
 def is_self_hosted(environment: Raw) -> bool:

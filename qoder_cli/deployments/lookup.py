@@ -67,20 +67,14 @@ def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
     messages = []
     for error in unknown[:_LISTED]:
         near = (error.hint or "").removesuffix(f"({app.settings.asked})").strip()
-        message = error.message
-        if near.startswith("did you mean"):
-            message += f", {near}"
-        messages.append(message)
+        messages.append(f"{error.message}, {near}" if near.startswith("did you mean") else error.message)
     if len(unknown) > _LISTED:
         messages.append(f"and {len(unknown) - _LISTED} more")
-    listed = "; ".join(messages)
-    kind: type[QoderError] = UsageError
+    why = f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {'; '.join(messages)}"
+    hint = f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going"
     if any(isinstance(error, NotFound) for error in unknown):
-        kind = NotFound
-    return kind(
-        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}",
-        hint=f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going",
-    )
+        return NotFound(why, hint=hint)
+    return UsageError(why, hint=hint)
 
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:

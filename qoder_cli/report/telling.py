@@ -201,7 +201,8 @@ class Reporter:
         for id, runs in self._runs.items():
             newest = next((run for run in runs if run.is_over), None)
             if newest and newest.detail.error_type in _CREDENTIAL_ERRORS:
-                vaults = self._vaults(id)
+                owner = night.deployments.get(id)
+                vaults = list(filter(text, array(owner.raw.get("vault_ids")))) if owner else []
                 words = ("vault", "check", vaults[0]) if vaults else ("vault", "list")
                 about = {"run": newest.id, "error_type": newest.detail.error_type, "message": self._message(newest)}
                 refused = self._entry(entries.Refused, "credential", id, *words, **about)
@@ -216,20 +217,15 @@ class Reporter:
         since = text(deployment.raw.get("updated_at"))
         resume = ("deploy", "unpause", deployment.id)
         if reason.get("type") in (None, "manual"):
-            if not deployment.schedule:
-                return None
             about: dict[str, Any] = {"since": since, "error_type": None, "message": "paused by hand"}
             entry = self._entry(entries.Paused, "paused", deployment.id, *resume, **about)
-            return ReportItem("paused", f"paused {deployment.id}", entry, is_state=True)
+            item = ReportItem("paused", f"paused {deployment.id}", entry, is_state=True)
+            return item if deployment.schedule else None
         kind = deployment.paused_because or "unknown_error"
         message = PAUSED_BY.get(kind, "a run could not be started")
         about = {"since": since, "error_type": kind, "message": message, "then": self._command(*resume)}
         entry = self._entry(entries.Paused, "paused", deployment.id, *mended_by(kind, deployment.id), **about)
         return ReportItem("needs_you", f"paused {deployment.id} {kind}", entry, is_state=True)
-
-    def _vaults(self, id: str) -> list[str]:
-        deployment = self._night.deployments.get(id)
-        return list(filter(text, array(deployment.raw.get("vault_ids")))) if deployment else []
 
     # Events.
 

@@ -1,6 +1,5 @@
 """`qoder run list`: how many, in which shape and order, which of them, and how they ended, on both generations."""
 
-import io
 import json
 import threading
 from collections.abc import Callable
@@ -169,20 +168,6 @@ def of_real_length(qoder: Qoder, size: int) -> list[str]:
         item["created_at"] = item["triggered_at"] = datetime.fromtimestamp(at - ago, UTC).isoformat()
     qoder.wire.on(*RUNS, page(*items), repeat=True)
     return ids
-
-
-@pytest.mark.parametrize("size", [20, 32])
-def test_run_list_in_80_columns_says_which_run_and_why(qoder: Qoder, columns: Callable[[int], None], size: int) -> None:
-    columns(80)
-    ids = of_real_length(qoder, size)
-    header, *rows, footer = qoder(*LIST, "--all").out.splitlines()
-    assert header.split() == [*SHOWN[:4], "id"]
-    assert all(len(line) <= 80 for line in [header, *rows])
-    assert [row.split()[-1] for row in rows] == [f"{id[:12]}…" for id in ids]
-    assert [row.split()[0][:24] for row in rows] == ["nightly-report", "nightly-report", f"dep_b{LONG[:8]}…"]
-    assert [word in row for word, row in zip(["1m ago", "3m ago", "2h ago"], rows, strict=True)] == [True] * 3
-    assert "  environment_archived_error…  " in rows[1]
-    assert footer == "hidden: duration, trigger, session · -o wide shows all"
 
 
 def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
@@ -366,31 +351,6 @@ def test_run_list_goes_on_from_page_to_page(qoder: Qoder, pages: list[Any], coun
     assert ids(qoder(*LIST, "--all", "--json")) == [f"drun_{n}" for n in range(count)]
     assert qoder.clock.slept == slept
     assert slept or qoder.wire.requests[-1].url.params.get("after_id") in (None, "drun_0")
-
-
-def test_run_list_fetches_the_next_page_while_it_shows_one_and_no_further(qoder: Qoder) -> None:
-    fetched = [threading.Event() for _ in range(5)]
-    asked_for: list[int] = []
-
-    def answer(request: httpx.Request) -> Any:
-        n = int(request.url.params.get("page", "0"))
-        asked_for.append(n)
-        fetched[n].set()
-        return numbered(n, 1, next_page=str(n + 1) if n < 4 else None)
-
-    class Gate(io.BytesIO):
-        """A reader of standard output that looks at what was asked by the time it gets something."""
-
-        def write(self, data: Any) -> int:
-            n = self.getvalue().count(b"\n")
-            if n < 4:
-                assert fetched[n + 1].wait(10), "the next page was not asked for"
-            assert len(asked_for) <= n + 2, "more than one page was asked for ahead"
-            return super().write(data)
-
-    qoder.wire.on(*RUNS, answer, repeat=True)
-    qoder.out = Gate()
-    assert qoder(*LIST, "--all", "-o", "jsonl").out.count("\n") == 5
 
 
 # Which of them.

@@ -95,8 +95,8 @@ def retry(
     if all_failed:
         deployments = None if all else ids_of_all(named(runs or (), app, what="deployments"), app)
         judged = failed_runs(app, deployments, Window.read(since, None, app=app))
-        app.tracked.typed = words = [item.id for item in judged]
-        runs_or_errors = [item.run for item in judged]
+        app.tracked.typed = words = list(judged)
+        runs_or_errors = list(judged.values())
         if not words:
             app.output.records([], id="id")
             return None
