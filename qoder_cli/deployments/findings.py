@@ -52,23 +52,19 @@ PAUSED_BY = {
     "mcp_egress_blocked_error": "the network of its environment does not reach an MCP server",
 }
 
-_ENV, _AGENT, _VAULT = ("--env", "ENV"), ("--agent", "AGENT"), ("--vault", "VAULT")
-_CHANGE = {  # what to change of it, by the type of the error
-    "environment_archived_error": _ENV,
-    "environment_not_found_error": _ENV,
-    "agent_archived_error": _AGENT,
-    "vault_archived_error": _VAULT,
-    "vault_not_found_error": _VAULT,
-    "skill_not_found_error": _AGENT,
-    "self_hosted_resources_unsupported_error": _ENV,
-    "mcp_egress_blocked_error": _ENV,
+# What to change of it, by how the type of the error begins.
+_CHANGE = {
+    **dict.fromkeys(("environment", "self_hosted", "mcp_egress"), ("--env", "ENV")),
+    **dict.fromkeys(("agent", "skill"), ("--agent", "AGENT")),
+    "vault": ("--vault", "VAULT"),
 }
 
 
 def mended_by(error_type: str, deployment: str) -> tuple[str, ...]:
     """Return the command that mends, or shows, a deployment that an error paused, as words behind `qoder`."""
-    if error_type in _CHANGE:
-        return ("deploy", "update", deployment, *_CHANGE[error_type])
+    for beginning, option in _CHANGE.items():
+        if error_type.startswith(beginning):
+            return ("deploy", "update", deployment, *option)
     return ("deploy", "get", deployment)
 
 

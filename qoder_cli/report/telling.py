@@ -20,7 +20,7 @@ from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.deployments.findings import PAUSED_BY, mended_by
-from qoder_cli.history.fires import FireEvent, Unclear, walked
+from qoder_cli.history.fires import Unclear, walked
 from qoder_cli.history.missed import fire_key, made_up
 from qoder_cli.history.nights import Night, ReportOptions, Unread, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord, time_text
@@ -112,7 +112,9 @@ class Reporter:
     def reported(self, reader: str) -> Reported:
         """Return a report to a reader, and what to remember of it."""
         night, is_news = self._night, self._options.is_news
-        items = [*self._states(), *self._of_fires(), *self._of_runs(), *self._unclear()]
+        items = [*self._states(), *self._of_fires(), *self._of_runs()]
+        parts = [(id, part) for id, fires in self._fires.items() for part in fires.unclear]
+        items += [self._cannot_tell(id, part) for id, part in parts if part.why != "list_cut"]  # said once, of all
         within = [item for item in items if item.first <= night.until and item.last > night.after]
         states = dict(self._memory.states) if self._memory else {}
         shown = within
@@ -231,35 +233,31 @@ class Reporter:
 
     def _of_fires(self) -> Iterator[ReportItem]:
         events = [(id, event) for id, fires in self._fires.items() for event in fires.events]
-        missed = [_missed(id, event) for id, event in events if event.kind == "late"]
-        reported_missed = self._remembered.reported_of(missed) if self._options.is_news else set()
+        late = [f"missed {id} {event.due or 0.0:.0f}" for id, event in events if event.kind == "late"]
+        reported_missed = self._remembered.reported_of(late) if self._options.is_news else set()
         for id, event in events:
-            key = _missed(id, event)
+            due = event.due or 0.0
+            key = f"{event.kind} {id} {due:.0f}"
+            about: dict[str, Any] = {"runs": list(event.runs)}
+            day = f"{datetime.fromtimestamp(due or self._night.since):%Y-%m-%d}"
+            look: tuple[str, ...] = ("run", "list", id, "--since", day)
+            if event.kind == "counted":
+                about |= {"since": time_text(due), "until": time_text(due + 3600)}
+                about |= {"due": event.were_due, "came": event.came}
+                entry: entries.Entry = self._entry(entries.Counted, event.kind, id, *look, **about)
+                yield ReportItem("did_not_happen", key, entry, event.at, event.at)
+                continue
+            was_missed = event.kind == "late" and f"missed {id} {due:.0f}" in reported_missed
+            about |= {"due": time_text(event.due), "was_missed": was_missed}
             if event.run:
                 key = f"came {event.run.id}"
-            elif event.kind == "counted":
-                key = f"counted {id} {event.due:.0f}"
-            entry = self._fire(id, event, was_missed=event.kind == "late" and _missed(id, event) in reported_missed)
+                about |= {"run": event.run.id, "came": time_text(event.run.created)}
+            if event.kind == "missed":
+                about["made_up_by"] = self._made_up.get(fire_key(id, due))
+            elif event.run and event.kind != "twice":
+                look = ("run", "get", event.run.id)
+            entry = self._entry(entries.Fire, event.kind, id, *look, **about)
             yield ReportItem("did_not_happen", key, entry, event.at, event.at)
-
-    def _fire(self, id: str, event: FireEvent, *, was_missed: bool) -> entries.Entry:
-        day = f"{datetime.fromtimestamp(event.due or self._night.since):%Y-%m-%d}"
-        look: tuple[str, ...] = ("run", "list", id, "--since", day)
-        runs = list(event.runs)
-        if event.kind == "counted":
-            due = event.due or 0.0
-            about: dict[str, Any] = {"since": time_text(due), "until": time_text(due + 3600)}
-            return self._entry(
-                entries.Counted, "counted", id, *look, **about, due=event.were_due, came=event.came, runs=runs
-            )
-        about = {"due": time_text(event.due), "was_missed": was_missed, "runs": runs}
-        if event.kind == "missed":
-            about["made_up_by"] = self._made_up.get(fire_key(id, event.due or 0.0))
-        if event.run:
-            about |= {"run": event.run.id, "came": time_text(event.run.created)}
-        if event.run and event.kind != "twice":
-            look = ("run", "get", event.run.id)
-        return self._entry(entries.Fire, event.kind, id, *look, **about)
 
     def _of_runs(self) -> Iterator[ReportItem]:
         night = self._night
@@ -306,12 +304,6 @@ class Reporter:
             entry = self._entry(entries.Failed, "failed", id, "run", "why", runs[0].id, in_a_row=in_a_row, **about)
             failed.append(entry)
         return failed
-
-    def _unclear(self) -> Iterator[ReportItem]:
-        for id, fires in self._fires.items():
-            for part in fires.unclear:
-                if part.why != "list_cut":  # said once, of all
-                    yield self._cannot_tell(id, part)
 
     def _cannot_tell(self, id: str, part: Unclear) -> ReportItem:
         about: dict[str, Any] = {"until": time_text(part.until), "message": UNCLEAR[part.why]}
@@ -391,10 +383,6 @@ class Reporter:
 
     def _veiled(self, message: str) -> str:
         return shortened(self._app.client.veil(message), _LONGEST)
-
-
-def _missed(id: str, event: FireEvent) -> str:
-    return f"missed {id} {event.due or 0.0:.0f}"
 
 
 def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:
