@@ -189,15 +189,15 @@ class _Checks(NamedTuple):
         elif work is None or not isinstance(work.get("workers_polling"), int):
             yield self._unread(f"the work queue of {id}", "the response does not say whether a worker polls")
         elif work["workers_polling"] == 0:
-            waiting, taken = work.get("depth"), work.get("pending")
-            fix = ("env", "work", "list", id)
-            if isinstance(waiting, int) and waiting > 0:
-                says = f"{waiting} work items wait in {id}, and no worker polls"
-                yield self._found("self_hosted_no_worker", "problem", says, *fix)
-            elif not taken:  # a worker that has some does not ask for more
-                weight: Weight = "problem" if self.deployment.schedule else "warning"
+            waiting = work.get("depth")
+            weight: Weight = "problem"
+            says = f"{waiting} work items wait in {id}, and no worker polls"
+            if not isinstance(waiting, int) or waiting <= 0:
+                if work.get("pending"):
+                    return  # a worker that has some does not ask for more
+                weight = "problem" if self.deployment.schedule else "warning"
                 says = f"no worker polls {id}: a run would wait there"
-                yield self._found("self_hosted_no_worker", weight, says, *fix)
+            yield self._found("self_hosted_no_worker", weight, says, "env", "work", "list", id)
 
     def _agent(self) -> Iterator[DeploymentFinding]:
         pinned = mapping(self.deployment.raw.get("agent"))
@@ -280,40 +280,29 @@ class _Checks(NamedTuple):
         of_servers = [(vault, row, text(mapping(row.get("auth")).get("mcp_server_url"))) for vault, row in rows]
         fitting = [(vault, row) for vault, row, its in of_servers if its == url]
         valid = [(vault, row) for vault, row in fitting if not text(row.get("archived_at"))]
-        usable = [(vault, row) for vault, row in valid if not self._expires_by(row, self.now)]
-        if any(not self._expires_by(row, self._next_run) for _, row in usable):
-            return
-        if usable:
-            vault, row = usable[0]
-            says = (
-                f"credential {row['id']} for the MCP server {server} expires before the next run "
-                f"({mapping(row.get('auth')).get('expires_at')}) and cannot be renewed"
-            )
-            yield self._found("credential_expires", "problem", says, "vault", "put", vault, server, "--mcp", url)
+        usable = [(vault, row) for vault, row in valid if not _expires_by(row, self.now)]
+        if any(not _expires_by(row, self._next_run) for _, row in usable):
             return
         if fitting:
-            vault, row = fitting[0]
-            why = "is archived" if text(row.get("archived_at")) else "has expired and cannot be renewed"
+            vault, row = (usable or fitting)[0]
+            finding, why = "credential_invalid", "has expired and cannot be renewed"
+            if usable:
+                at = mapping(row.get("auth")).get("expires_at")
+                finding, why = "credential_expires", f"expires before the next run ({at}) and cannot be renewed"
+            elif text(row.get("archived_at")):
+                why = "is archived"
             says = f"credential {row['id']} for the MCP server {server} {why}"
-            yield self._found("credential_invalid", "problem", says, "vault", "put", vault, server, "--mcp", url)
+            yield self._found(finding, "problem", says, "vault", "put", vault, server, "--mcp", url)
             return
         host = urlsplit(url).hostname
         near = next((its for _, _, its in of_servers if its and urlsplit(its).hostname == host), None)
         put = ("vault", "put", vaults[0] if vaults else "VAULT", server, "--mcp", url)
+        weight: Weight = "warning"
+        says = f"no credential for {url}: the MCP server {server} is asked without one"
         if near is not None:
+            weight = "problem"
             says = f"no credential for {url}, the MCP server {server}: one is for {near}, but the URL must be the same"
-            yield self._found("credential_missing", "problem", says, *put)
-        else:
-            says = f"no credential for {url}: the MCP server {server} is asked without one"
-            yield self._found("credential_missing", "warning", says, *put)
-
-    @staticmethod
-    def _expires_by(credential: Raw, at: float) -> bool:
-        """Return whether an OAuth credential has ended by a time and nothing renews it."""
-        auth = mapping(credential.get("auth"))
-        expires = unix(auth.get("expires_at"))
-        is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= at
-        return is_over and not mapping(auth.get("refresh"))
+        yield self._found("credential_missing", weight, says, *put)
 
     def _vaults(self) -> Iterator[DeploymentFinding]:
         environment = self.facts.environment(self.deployment.raw)
@@ -417,6 +406,14 @@ def _fires_of(meant: cron.Cron, zone: tzinfo, now: float, count: int) -> tuple[f
     return (first, *takewhile(lambda at: at <= now + _YEAR, fires))
 
 
+def _expires_by(credential: Raw, at: float) -> bool:
+    """Return whether an OAuth credential has ended by a time and nothing renews it."""
+    auth = mapping(credential.get("auth"))
+    expires = unix(auth.get("expires_at"))
+    is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= at
+    return is_over and not mapping(auth.get("refresh"))
+
+
 def _reaches(environment: Raw, url: str, *, is_mcp: bool) -> bool:
     """Return whether an environment's network lets its sessions reach a URL; without one it is limited."""
     config = mapping(environment.get("config"))
@@ -457,14 +454,11 @@ def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
 def _leaves_output(tool: Raw) -> bool:
     if not str(tool.get("type")).startswith("agent_toolset"):
         return True  # an MCP server, a browser or a tool of one's own may
-    enabled = [str(name).lower() for name in array(tool.get("enabled_tools"))]
-    refused = {str(name).lower() for name in array(tool.get("disallowed_tools"))}
-    refused |= {
-        str(config.get("name")).lower()
-        for config in map(mapping, array(tool.get("configs")))
-        if config.get("enabled") is False
-    }
-    return bool((_OUTPUT_TOOLS.intersection(enabled) if enabled else _OUTPUT_TOOLS) - refused)
+    configs = map(mapping, array(tool.get("configs")))
+    disabled = [config.get("name") for config in configs if config.get("enabled") is False]
+    refused = {str(name).lower() for name in (*disabled, *array(tool.get("disallowed_tools")))}
+    enabled = {str(name).lower() for name in array(tool.get("enabled_tools"))} or _OUTPUT_TOOLS
+    return bool((_OUTPUT_TOOLS & enabled) - refused)
 
 
 class ClockChange(NamedTuple):
