@@ -26,11 +26,14 @@ ReaderGone                     standard output was closed by its reader: exit 14
 
 import shlex
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, ParamSpec, Self, TypedDict, TypeVar
 
 from qoder_cli.base.tokens import without_tokens
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LONGEST_RETRY_AFTER = 60.0  # seconds; longer is not worth holding a terminal for
 
@@ -315,3 +318,15 @@ def exclude(options: Mapping[str, object]) -> None:
 def first_by_rank(errors: Iterable[QoderError]) -> QoderError | None:
     """Return the error that decides the exit code of several runs; None if there is none."""
     return min(errors, key=lambda error: RANKING.index(error.exit), default=None)
+
+
+def or_error(read: Callable[P, T]) -> Callable[P, T | ApiError]:
+    """Return a function that returns what `read` does, or its ApiError: of several things, each may fail by itself."""
+
+    def attempt(*args: P.args, **kwargs: P.kwargs) -> T | ApiError:
+        try:
+            return read(*args, **kwargs)
+        except ApiError as error:
+            return error
+
+    return attempt

@@ -64,7 +64,7 @@ def report(
     from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.local.reports import ReportMemory
-    from qoder_cli.report.telling import compose
+    from qoder_cli.report.telling import Reporter
 
     app.output.refuse_csv("a report")
     name = _reader(reader, new=new, until=until)
@@ -73,14 +73,14 @@ def report(
     with _turn(app, remembered.name, new=new):
         memory = remembered.read()
         night = read_night(app, options, memory)
-        reported = compose(app, night, options, memory, remembered, name)
+        reported = Reporter(app, night, options, memory, remembered).reported(name)
         if not new or not reported.is_empty:
             _print(app, reported.report, night)
         is_noted = remembered.note(reported.memory, reported.keys, at=night.now)
     if new and not reported.is_empty and not is_noted:
         app.progress.warn("this machine cannot note what was reported: the next --new repeats it")
     if exit_status or not new or not reported.is_empty:
-        finding = _JUST_NOW if reported.just_now else None
+        finding = _JUST_NOW if reported.has_just_happened else None
         conclude(
             app,
             finding=_URGENT if reported.report.is_urgent else finding,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
@@ -21,7 +21,7 @@ from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import explain_missing, ids_of_all
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
-from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum, sum_of
+from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.local.remembered import remember
@@ -89,44 +89,29 @@ def usage(
     exclude({"--watch": view.is_watched, "--over": over is not None})
     Window.read(since, until, app=app)
     deployments = ids_of_all(deployment or (), app)
-    seen = _Looked(UsageLine(None), [])
+    every, unseen = UsageLine(None), list[str]()
 
     def look() -> None:
-        nonlocal seen
-        seen = _look(app, (since, until), by, deployments, resolve=resolve, may_lack=limit is not None)
+        nonlocal every, unseen
+        every, unseen = _look(app, (since, until), by, deployments, resolve=resolve, may_lack=limit is not None)
 
     view.show(look)
     if limit is None:
         return
-    is_over = seen.every.credits > limit
     finding, hint, words = None, "to see them", ["--all", "-o", "json"]
-    if is_over:
+    if every.credits > limit:
         span = f"since {since} until {until}" if until else f"since {since}"
-        finding = f"at least {as_text(seen.every.credits)} credits were used {span}, more than {as_text(limit)}"
+        finding = f"at least {as_text(every.credits)} credits were used {span}, more than {as_text(limit)}"
         hint, words = "to see by which sessions", ["--since", since]
-    unseen = [*seen.unseen, *_doubts_about(seen.every)]
+    if every.silent:
+        unseen.append(f"{counted(every.silent, 'session')} of what was used is unknown")
     next = app.looking("session", "list", *words)
     conclude(app, finding=finding, unseen=unseen, judges=True, hint=hint, next=next)
 
 
-class _Looked(NamedTuple):
-    """The sum of all that was read, and what was not."""
-
-    every: UsageLine
-    unseen: list[str]
-
-
-def _doubts_about(every: UsageLine) -> list[str]:
-    if every.silent and every.least_credits is None:
-        return ["no session shows what it used"]
-    if every.silent:
-        return [f"{counted(every.silent, 'session')} of what was used is unknown"]
-    return []
-
-
 def _look(
     app: App, span: tuple[str, str | None], by: By, deployments: list[str], *, resolve: bool | None, may_lack: bool
-) -> _Looked:
+) -> tuple[UsageLine, list[str]]:
     """Print the sums as they are now; return that of all, and what could not be read.
 
     Raises ApiError; where something `may_lack`, only if nothing can be read. Then nothing is printed that is not whole.
@@ -153,20 +138,18 @@ def _look(
     except ApiError as error:
         if not may_lack or error.is_logged_out or nothing_read:
             raise
-        every = sum_of(used.lines())
-        every.silent = 0  # those that were not read are not silent
-        return _Looked(every, [f"the sessions: {error.message}"])
-    lines = used.lines()
+        return used.every, [f"the sessions: {error.message}"]
+    lines, every = used.lines(), used.every
     _add_names(app, by, lines)
     by_column = partial(_fields, by=by, has_runs=has_runs, is_drawn=False)
     lines = in_order(lines, by_column, app.output.sorting)
-    every = sum_of(lines)
-    most = max((line.credits for line in lines), default=Decimal(0))
+    most = max((line.credits for line in lines), default=Decimal(0)) or Decimal(1)
 
     def row(line: UsageLine) -> Fields:
-        fields = _fields(line, by, has_runs=has_runs, is_drawn=app.output.is_drawn and app.output.columns is None)
-        if app.output.is_drawn and by == "day" and app.output.columns is None:
-            fields |= {"": Share(float(line.credits / most) if most else 0.0)}
+        is_drawn = app.output.is_drawn and app.output.columns is None
+        fields = _fields(line, by, has_runs=has_runs, is_drawn=is_drawn)
+        if is_drawn and by == "day":
+            fields |= {"": Share(float(line.credits / most))}
         return fields
 
     def data(line: UsageLine) -> dict[str, Any]:
@@ -187,7 +170,7 @@ def _look(
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
     app.progress.note(about, always=bool(every.unknown or every.growing))
-    return _Looked(every, unseen)
+    return every, unseen
 
 
 def _add_runs(
@@ -298,7 +281,7 @@ def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -
 
     cells = []
     for row in rows:
-        share = float(Decimal(row["credits"] or 0) / most) if most else 0.0
+        share = float(Decimal(row["credits"] or 0) / most)
         cells.append([cell(row[by]), html.bar(share), *(cell(row[name]) for name in columns)])
     header = [name.replace("_", " ").capitalize() for name in (by, "", *columns)]
     paragraphs = [f"<p>{html.text(words[:1].upper() + words[1:])}</p>" for words in about]
@@ -308,9 +291,9 @@ def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -
 def _last_line(every: UsageLine, window: Window) -> str:
     since = f"since {utc_text(window.since)}" if window.since is not None else ""
     if window.until is not None:
-        since = f"{since} until {utc_text(window.until)}".lstrip()
+        since = f"{since} until {utc_text(window.until)}"
     if not every.sessions:
-        return f"note: no sessions {since}".rstrip()
+        return f"note: no sessions {since}"
     total = f"at least {as_text(every.credits)} credits in {counted(every.sessions, 'session')} {since}"
     counts = ((every.unknown, "unknown"), (every.growing, "still running"))
     doubts = ", ".join(f"{count} {what}" for count, what in counts if count)

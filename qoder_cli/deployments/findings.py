@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from itertools import islice, pairwise, takewhile
+from math import inf
 from statistics import median
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
-from qoder_cli.base.errors import ApiError, Exit, NoResponse
+from qoder_cli.base.errors import ApiError, Exit
 from qoder_cli.base.model import Deployment, Raw, Run, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
-from qoder_cli.deployments.facts import Facts, custom_skills, is_self_hosted, roster_of
+from qoder_cli.deployments.facts import Facts, Thing, custom_skills, is_self_hosted, roster_of
 
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
@@ -51,23 +52,19 @@ PAUSED_BY = {
     "mcp_egress_blocked_error": "the network of its environment does not reach an MCP server",
 }
 
-_ENV, _AGENT, _VAULT = ("--env", "ENV"), ("--agent", "AGENT"), ("--vault", "VAULT")
-_CHANGE = {  # what to change of it, by the type of the error
-    "environment_archived_error": _ENV,
-    "environment_not_found_error": _ENV,
-    "agent_archived_error": _AGENT,
-    "vault_archived_error": _VAULT,
-    "vault_not_found_error": _VAULT,
-    "skill_not_found_error": _AGENT,
-    "self_hosted_resources_unsupported_error": _ENV,
-    "mcp_egress_blocked_error": _ENV,
+# What to change of it, by how the type of the error begins.
+_CHANGE = {
+    **dict.fromkeys(("environment", "self_hosted", "mcp_egress"), ("--env", "ENV")),
+    **dict.fromkeys(("agent", "skill"), ("--agent", "AGENT")),
+    "vault": ("--vault", "VAULT"),
 }
 
 
 def mended_by(error_type: str, deployment: str) -> tuple[str, ...]:
     """Return the command that mends, or shows, a deployment that an error paused, as words behind `qoder`."""
-    if error_type in _CHANGE:
-        return ("deploy", "update", deployment, *_CHANGE[error_type])
+    for beginning, option in _CHANGE.items():
+        if error_type.startswith(beginning):
+            return ("deploy", "update", deployment, *option)
     return ("deploy", "get", deployment)
 
 
@@ -118,14 +115,12 @@ def find(
     return sorted(checks.all(), key=lambda finding: WEIGHTS.index(finding.weight))
 
 
-class _Checks:
-    def __init__(self, deployment: Deployment, facts: Facts, history: History, now: float, has_rule: HasRule) -> None:
-        self._it = deployment
-        self._has_rule = has_rule
-        self._raw = deployment.raw
-        self._facts = facts
-        self._history = history
-        self._now = now
+class _Checks(NamedTuple):
+    deployment: Deployment
+    facts: Facts
+    history: History
+    now: float
+    has_rule: HasRule
 
     def all(self) -> Iterator[DeploymentFinding]:
         yield from self._paused()
@@ -133,101 +128,93 @@ class _Checks:
         yield from self._agent()
         yield from self._vaults()
         yield from self._resources()
-        if not self._raw.get("budget"):
+        if not self.deployment.raw.get("budget"):
             yield self._found("no_budget", "note", "no budget: a run may cost any amount", "--budget", "CREDITS")
-        if self._it.schedule:
+        if self.deployment.schedule:
             yield from self._schedule()
         yield from self._failing()
 
     def _found(self, finding: str, weight: Weight, says: str, *fix: str) -> DeploymentFinding:
         """Return a finding. `fix` are options of `deploy update`, or a command of its own."""
         if not fix or fix[0].startswith("-"):
-            fix = ("deploy", "update", self._it.id, *fix)
-        return DeploymentFinding(self._it.id, self._it.name, finding, weight, says, list(fix))
+            fix = ("deploy", "update", self.deployment.id, *fix)
+        return DeploymentFinding(self.deployment.id, self.deployment.name, finding, weight, says, list(fix))
 
-    def _unread(self, what: str, error: ApiError) -> DeploymentFinding:
-        return self._found(
-            "unread", "warning", f"{what} could not be read: {error.message}", "deploy", "check", self._it.id
-        )
+    def _unread(self, what: str, why: str) -> DeploymentFinding:
+        fix = ("deploy", "check", self.deployment.id)
+        return self._found("unread", "warning", f"{what} could not be read: {why}", *fix)
 
     def _paused(self) -> Iterator[DeploymentFinding]:
-        if self._it.archived_at:
-            says = f"archived at {self._it.archived_at}: it runs no more"
+        if self.deployment.archived_at:
+            says = f"archived at {self.deployment.archived_at}: it runs no more"
             yield self._found("archived", "problem", says, "deploy", "list")
-        reason = mapping(self._raw.get("paused_reason"))
-        if self._it.state not in ("active", "archived", "paused"):
-            yield self._unread("its status", NoResponse(f"{self._it.state!r} is an unknown word"))
-        if self._it.state != "paused":
+        reason = mapping(self.deployment.raw.get("paused_reason"))
+        if self.deployment.state not in ("active", "archived", "paused"):
+            yield self._unread("its status", f"{self.deployment.state!r} is an unknown word")
+        if self.deployment.state != "paused":
             return
         if reason.get("type") in (None, "manual"):
-            if self._it.schedule:
-                says = f"paused by hand since {self._raw.get('updated_at')}: its schedule does not fire"
-                yield self._found("paused", "warning", says, "deploy", "unpause", self._it.id)
+            if self.deployment.schedule:
+                says = f"paused by hand since {self.deployment.raw.get('updated_at')}: its schedule does not fire"
+                yield self._found("paused", "warning", says, "deploy", "unpause", self.deployment.id)
             return
-        kind = self._it.paused_because or "unknown_error"
+        kind = self.deployment.paused_because or "unknown_error"
         says = f"paused by an error ({kind})"
         if kind in PAUSED_BY:
             says += f": {PAUSED_BY[kind]}"
-        yield self._found("paused_by_error", "problem", says, "deploy", "unpause", self._it.id)
+        yield self._found("paused_by_error", "problem", says, "deploy", "unpause", self.deployment.id)
 
-    def _state_of(self, kind: str, id: str, called: str, *fix: str) -> Iterator[DeploymentFinding]:
-        """Say what is archived or gone."""
-        used = self._facts.thing(kind, id)
-        finding = called.replace(" ", "_")
+    def _state_of(self, used: Thing, kind: str, called: str, *fix: str) -> Iterator[DeploymentFinding]:
+        """Say that a thing is archived or gone."""
         if isinstance(used, ApiError):
-            yield self._unread(f"{called} {id}", used)
+            yield self._unread(called, used.message)
         elif used is None:
-            yield self._found(f"{finding}_missing", "problem", f"{called} {id} does not exist", *fix)
+            yield self._found(f"{kind}_missing", "problem", f"{called} does not exist", *fix)
         elif used.get("archived_at"):
-            yield self._found(f"{finding}_archived", "problem", f"{called} {id} is archived", *fix)
+            yield self._found(f"{kind}_archived", "problem", f"{called} is archived", *fix)
 
     # What it refers to.
 
     def _environment(self) -> Iterator[DeploymentFinding]:
-        id = text(self._raw.get("environment_id"))
+        id = text(self.deployment.raw.get("environment_id"))
         if id is None:
             return
-        yield from self._state_of("environments", id, "environment", "--env", "ENV")
-        environment = self._facts.environment(self._raw)
+        environment = self.facts.environment(self.deployment.raw)
+        yield from self._state_of(environment, "environment", f"environment {id}", "--env", "ENV")
         if not isinstance(environment, dict) or not is_self_hosted(environment):
             return
-        work = self._facts.work(id)
+        work = self.facts.thing("environments", id, "/work/stats")
         if isinstance(work, ApiError):
-            yield self._unread(f"the work queue of {id}", work)
+            yield self._unread(f"the work queue of {id}", work.message)
         elif work is None or not isinstance(work.get("workers_polling"), int):
-            yield self._unread(
-                f"the work queue of {id}", NoResponse("the response does not say whether a worker polls")
-            )
+            yield self._unread(f"the work queue of {id}", "the response does not say whether a worker polls")
         elif work["workers_polling"] == 0:
-            waiting, taken = work.get("depth"), work.get("pending")
-            fix = ("env", "work", "list", id)
-            if isinstance(waiting, int) and waiting > 0:
-                says = f"{waiting} work items wait in {id}, and no worker polls"
-                yield self._found("self_hosted_no_worker", "problem", says, *fix)
-            elif not taken:  # a worker that has some does not ask for more
-                weight: Weight = "problem" if self._it.schedule else "warning"
+            waiting = work.get("depth")
+            weight: Weight = "problem"
+            says = f"{waiting} work items wait in {id}, and no worker polls"
+            if not isinstance(waiting, int) or waiting <= 0:
+                if work.get("pending"):
+                    return  # a worker that has some does not ask for more
+                weight = "problem" if self.deployment.schedule else "warning"
                 says = f"no worker polls {id}: a run would wait there"
-                yield self._found("self_hosted_no_worker", weight, says, *fix)
+            yield self._found("self_hosted_no_worker", weight, says, "env", "work", "list", id)
 
     def _agent(self) -> Iterator[DeploymentFinding]:
-        pinned = mapping(self._raw.get("agent"))
-        id = text(pinned.get("id")) or text(self._raw.get("agent"))
+        pinned = mapping(self.deployment.raw.get("agent"))
+        id = text(pinned.get("id")) or text(self.deployment.raw.get("agent"))
         if id is None:
             return
-        yield from self._state_of("agents", id, "agent", "--agent", "AGENT")
-        latest, agent = self._facts.thing("agents", id), self._facts.agent(self._raw)
+        latest, agent = self.facts.thing("agents", id), self.facts.agent(self.deployment.raw)
+        yield from self._state_of(latest, "agent", f"agent {id}", "--agent", "AGENT")
         if not isinstance(latest, dict):
             return
         version, newest = pinned.get("version"), latest.get("version")
         if isinstance(version, int) and isinstance(newest, int) and version < newest:
             says = f"agent {id} is pinned at version {version}; the latest is {newest}"
             yield self._found("agent_behind", "note", says, "--agent", f"{id}@{newest}")
-        if isinstance(agent, ApiError):
-            yield self._unread(f"version {version} of agent {id}", agent)
-        elif agent is None:
-            says = f"agent {id} has no version {version}"
-            yield self._found("agent_missing", "problem", says, "--agent", id)
-        elif isinstance(agent, dict):
+        if agent is not latest:
+            yield from self._state_of(agent, "agent", f"version {version} of agent {id}", "--agent", id)
+        if isinstance(agent, dict):
             yield from self._skills(agent)
             yield from self._roster(agent)
             yield from self._tools(agent)
@@ -237,27 +224,18 @@ class _Checks:
         for skill in custom_skills(agent):
             id, version = text(skill.get("skill_id")) or "", text(skill.get("version"))
             called = f"skill {id}" + (f" version {version}" if version else "")
-            used = self._facts.skill(skill)
             fix = ("agent", "update", str(agent["id"]), "--skill", id)
-            if isinstance(used, ApiError):
-                yield self._unread(called, used)
-            elif used is None:
-                yield self._found("skill_missing", "problem", f"{called} does not exist", *fix)
+            yield from self._state_of(self.facts.skill(skill), "skill", called, *fix)
 
     def _roster(self, agent: Raw) -> Iterator[DeploymentFinding]:
         """Say which agents that may work for this one are archived or gone."""
         fix = ("agent", "update", str(agent["id"]), "--file", "FILE")
         for member in roster_of(agent):
             id, version = text(member.get("id")) or "", member.get("version")
-            yield from self._state_of("agents", id, "roster agent", *fix)
-            if not isinstance(self._facts.thing("agents", id), dict):
-                continue
-            pinned = self._facts.agent({"agent": member})
-            if isinstance(pinned, ApiError):
-                yield self._unread(f"version {version} of roster agent {id}", pinned)
-            elif pinned is None:
-                says = f"roster agent {id} has no version {version}"
-                yield self._found("roster_agent_missing", "problem", says, *fix)
+            latest, pinned = self.facts.thing("agents", id), self.facts.agent({"agent": member})
+            yield from self._state_of(latest, "roster_agent", f"roster agent {id}", *fix)
+            if pinned is not latest:
+                yield from self._state_of(pinned, "roster_agent", f"version {version} of roster agent {id}", *fix)
 
     def _tools(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = [tool for tool in map(mapping, array(agent.get("tools"))) if tool]
@@ -267,9 +245,9 @@ class _Checks:
         elif not any(map(_leaves_output, tools)):
             says = f"agent {agent['id']} has no tool that leaves anything but its final message"
             yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
-        if not self._it.schedule:
+        if not self.deployment.schedule:
             return
-        asking = list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._has_rule(self._it, tool)))
+        asking = list(dict.fromkeys(tool.called for tool in _asking(tools) if not self.has_rule(self.deployment, tool)))
         if asking:
             listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
             says = f"a scheduled run waits for a person when its agent uses: {listed}"
@@ -278,7 +256,7 @@ class _Checks:
     def _servers(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = map(mapping, array(agent.get("tools")))
         used = {tool.get("mcp_server_name") for tool in tools if tool.get("type") == "mcp_toolset"}
-        environment = self._facts.environment(self._raw)
+        environment = self.facts.environment(self.deployment.raw)
         for server in map(mapping, array(agent.get("mcp_servers"))):
             url, name = text(server.get("url")), text(server.get("name")) or "?"
             if url is None or name not in used:
@@ -292,57 +270,47 @@ class _Checks:
 
     def _credential_of(self, server: str, url: str) -> Iterator[DeploymentFinding]:
         """Say what is wrong with the credential for an MCP server, whose URL must be exactly that of the agent."""
-        vaults = [str(vault) for vault in array(self._raw.get("vault_ids"))]
-        if any(isinstance(self._facts.credentials(vault), ApiError) for vault in vaults):
-            return  # said of the vault
-        rows = [(vault, row) for vault in vaults for row in _rows(self._facts.credentials(vault))]
+        vaults = [str(vault) for vault in array(self.deployment.raw.get("vault_ids"))]
+        rows = list[tuple[str, Raw]]()
+        for vault in vaults:
+            credentials = self.facts.credentials(vault)
+            if isinstance(credentials, ApiError):
+                return  # said of the vault
+            rows += [(vault, row) for row in credentials]
         of_servers = [(vault, row, text(mapping(row.get("auth")).get("mcp_server_url"))) for vault, row in rows]
         fitting = [(vault, row) for vault, row, its in of_servers if its == url]
         valid = [(vault, row) for vault, row in fitting if not text(row.get("archived_at"))]
-        usable = [(vault, row) for vault, row in valid if not self._expires_by(row, self._now)]
-        fires = self._fires(1)
-        lasting = [row for _, row in usable if not (fires and self._expires_by(row, fires[0]))]
-        if lasting:
-            return
-        if usable:
-            vault, row = usable[0]
-            says = (
-                f"credential {row['id']} for the MCP server {server} expires before the next run "
-                f"({mapping(row.get('auth')).get('expires_at')}) and cannot be renewed"
-            )
-            yield self._found("credential_expires", "problem", says, "vault", "put", vault, server, "--mcp", url)
+        usable = [(vault, row) for vault, row in valid if not _expires_by(row, self.now)]
+        if any(not _expires_by(row, self._next_run) for _, row in usable):
             return
         if fitting:
-            vault, row = fitting[0]
-            why = "is archived" if text(row.get("archived_at")) else "has expired and cannot be renewed"
+            vault, row = (usable or fitting)[0]
+            finding, why = "credential_invalid", "has expired and cannot be renewed"
+            if usable:
+                at = mapping(row.get("auth")).get("expires_at")
+                finding, why = "credential_expires", f"expires before the next run ({at}) and cannot be renewed"
+            elif text(row.get("archived_at")):
+                why = "is archived"
             says = f"credential {row['id']} for the MCP server {server} {why}"
-            yield self._found("credential_invalid", "problem", says, "vault", "put", vault, server, "--mcp", url)
+            yield self._found(finding, "problem", says, "vault", "put", vault, server, "--mcp", url)
             return
         host = urlsplit(url).hostname
         near = next((its for _, _, its in of_servers if its and urlsplit(its).hostname == host), None)
         put = ("vault", "put", vaults[0] if vaults else "VAULT", server, "--mcp", url)
+        weight: Weight = "warning"
+        says = f"no credential for {url}: the MCP server {server} is asked without one"
         if near is not None:
+            weight = "problem"
             says = f"no credential for {url}, the MCP server {server}: one is for {near}, but the URL must be the same"
-            yield self._found("credential_missing", "problem", says, *put)
-        else:
-            says = f"no credential for {url}: the MCP server {server} is asked without one"
-            yield self._found("credential_missing", "warning", says, *put)
-
-    @staticmethod
-    def _expires_by(credential: Raw, at: float) -> bool:
-        """Return whether an OAuth credential has ended by a time and nothing renews it."""
-        auth = mapping(credential.get("auth"))
-        expires = unix(auth.get("expires_at"))
-        is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= at
-        return is_over and not mapping(auth.get("refresh"))
+        yield self._found("credential_missing", weight, says, *put)
 
     def _vaults(self) -> Iterator[DeploymentFinding]:
-        environment = self._facts.environment(self._raw)
-        for vault in map(str, array(self._raw.get("vault_ids"))):
-            yield from self._state_of("vaults", vault, "vault", "--vault", "VAULT")
-            credentials = self._facts.credentials(vault)
+        environment = self.facts.environment(self.deployment.raw)
+        for vault in map(str, array(self.deployment.raw.get("vault_ids"))):
+            yield from self._state_of(self.facts.thing("vaults", vault), "vault", f"vault {vault}", "--vault", "VAULT")
+            credentials = self.facts.credentials(vault)
             if isinstance(credentials, ApiError):
-                yield self._unread(f"the credentials of vault {vault}", credentials)
+                yield self._unread(f"the credentials of vault {vault}", credentials.message)
             elif isinstance(environment, dict):
                 yield from self._hosts(environment, credentials)
 
@@ -360,42 +328,41 @@ class _Checks:
                 yield self._found("hosts", "warning", says, *fix)
 
     def _resources(self) -> Iterator[DeploymentFinding]:
-        export = ("export", self._it.id)
-        for resource in map(mapping, array(self._raw.get("resources"))):
+        export = ("export", self.deployment.id)
+        for resource in map(mapping, array(self.deployment.raw.get("resources"))):
             file, store = text(resource.get("file_id")), text(resource.get("memory_store_id"))
             if store is not None:
-                yield from self._state_of("memory_stores", store, "memory store", *export)
+                shown = self.facts.thing("memory_stores", store)
+                yield from self._state_of(shown, "memory_store", f"memory store {store}", *export)
             if file is not None:
-                yield from self._state_of("files", file, "file", *export)
-                yield from self._expiring(file, *export)
-
-    def _expiring(self, id: str, *fix: str) -> Iterator[DeploymentFinding]:
-        file = self._facts.thing("files", id)
-        if not isinstance(file, dict) or not file.get("expires_at"):
-            return
-        expires = unix(file["expires_at"])
-        if expires is None:
-            yield self._unread(f"when file {id} expires", NoResponse(f"{file['expires_at']!r} is not a time"))
-            return
-        fires = self._fires(1)
-        if expires <= (fires[0] if fires else self._now):
-            when = "before the next run" if fires and expires > self._now else "already"
-            yield self._found("file_expires", "problem", f"file {id} expires {when}: {file['expires_at']}", *fix)
+                shown = self.facts.thing("files", file)
+                yield from self._state_of(shown, "file", f"file {file}", *export)
+                expiry = shown.get("expires_at") if isinstance(shown, dict) else None
+                if expiry and unix(expiry) is None:
+                    yield self._unread(f"when file {file} expires", f"{expiry!r} is not a time")
+                elif (unix(expiry) or inf) <= self._next_run:
+                    says = f"file {file} expires before the next run: {expiry}"
+                    yield self._found("file_expires", "problem", says, *export)
 
     # Its schedule.
 
     def _zone(self) -> tzinfo:
-        return cron.zone(text(self._it.schedule.get("timezone")) or "UTC")
+        return cron.zone(text(self.deployment.schedule.get("timezone")) or "UTC")
 
     def _fires(self, count: int) -> Sequence[float]:
         """Return the next fires: the first within four years, the others within one."""
         with suppress(ValueError):
-            meant = cron.parse(text(self._it.schedule.get("expression")) or "")
-            return _fires_of(meant, self._zone(), self._now, count)
+            meant = cron.parse(text(self.deployment.schedule.get("expression")) or "")
+            return _fires_of(meant, self._zone(), self.now, count)
         return ()
 
+    @property
+    def _next_run(self) -> float:
+        """When its schedule fires next; now, if it has none."""
+        return next(iter(self._fires(1)), self.now)
+
     def _schedule(self) -> Iterator[DeploymentFinding]:
-        expression = text(self._it.schedule.get("expression")) or ""
+        expression = text(self.deployment.schedule.get("expression")) or ""
         change = ("--schedule", "CRON")
         try:
             meant, zone = cron.parse(expression), self._zone()
@@ -408,11 +375,11 @@ class _Checks:
             yield self._found("never_fires", "problem", says, *change)
             return
         if len(meant.hours) * len(meant.minutes) <= _RARE:
-            for turn in clock_changes(zone, datetime.fromtimestamp(self._now, UTC).date()):
+            for turn in clock_changes(zone, datetime.fromtimestamp(self.now, UTC).date()):
                 for says in _turned(meant, turn):
                     yield self._found("dst", "warning", says, *change)
         took = [
-            run.duration_ms for run in self._history.runs if run.status == "completed" and run.duration_ms is not None
+            run.duration_ms for run in self.history.runs if run.status == "completed" and run.duration_ms is not None
         ]
         gap = min((later - earlier for earlier, later in pairwise(fires)), default=None)
         if gap is not None and len(took) >= _LEAST_DURATIONS and gap * 1000 < median(took):
@@ -421,9 +388,9 @@ class _Checks:
             yield self._found("too_often", "warning", says, *change)
 
     def _failing(self) -> Iterator[DeploymentFinding]:
-        if self._history.unread is not None:
-            yield self._unread("how its last runs ended", self._history.unread)
-        newest = self._history.runs[:RUNS_JUDGED]
+        if self.history.unread is not None:
+            yield self._unread("how its last runs ended", self.history.unread.message)
+        newest = self.history.runs[:RUNS_JUDGED]
         if len(newest) == RUNS_JUDGED and all(run.status and verdict(run) is Exit.RUN_FAILED for run in newest):
             kinds = ", ".join(dict.fromkeys(run.error_type or "unknown_error" for run in newest))
             says = f"its last {RUNS_JUDGED} runs failed ({kinds})"
@@ -439,8 +406,12 @@ def _fires_of(meant: cron.Cron, zone: tzinfo, now: float, count: int) -> tuple[f
     return (first, *takewhile(lambda at: at <= now + _YEAR, fires))
 
 
-def _rows(credentials: list[Raw] | ApiError) -> list[Raw]:
-    return credentials if isinstance(credentials, list) else []
+def _expires_by(credential: Raw, at: float) -> bool:
+    """Return whether an OAuth credential has ended by a time and nothing renews it."""
+    auth = mapping(credential.get("auth"))
+    expires = unix(auth.get("expires_at"))
+    is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= at
+    return is_over and not mapping(auth.get("refresh"))
 
 
 def _reaches(environment: Raw, url: str, *, is_mcp: bool) -> bool:
@@ -483,14 +454,11 @@ def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
 def _leaves_output(tool: Raw) -> bool:
     if not str(tool.get("type")).startswith("agent_toolset"):
         return True  # an MCP server, a browser or a tool of one's own may
-    enabled = [str(name).lower() for name in array(tool.get("enabled_tools"))]
-    refused = {str(name).lower() for name in array(tool.get("disallowed_tools"))}
-    refused |= {
-        str(config.get("name")).lower()
-        for config in map(mapping, array(tool.get("configs")))
-        if config.get("enabled") is False
-    }
-    return bool((_OUTPUT_TOOLS.intersection(enabled) if enabled else _OUTPUT_TOOLS) - refused)
+    configs = map(mapping, array(tool.get("configs")))
+    disabled = [config.get("name") for config in configs if config.get("enabled") is False]
+    refused = {str(name).lower() for name in (*disabled, *array(tool.get("disallowed_tools")))}
+    enabled = {str(name).lower() for name in array(tool.get("enabled_tools"))} or _OUTPUT_TOOLS
+    return bool((_OUTPUT_TOOLS & enabled) - refused)
 
 
 class ClockChange(NamedTuple):

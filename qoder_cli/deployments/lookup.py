@@ -54,17 +54,11 @@ def several_deployment_ids(
 
 
 def _refuse_duplicates(given: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
-    counts = Counter(id for id in ids_or_errors if isinstance(id, str))
-    repeated = [(id, count) for id, count in counts.most_common() if count > 1]
-    for id, count in repeated[:1]:
-        words = list(dict.fromkeys(word for word, other in zip(given, ids_or_errors, strict=True) if other == id))
-        named, more = f"{id} is listed {count} times", ""
-        if len(words) > 1:
-            named = f"{' and '.join(words)} are the same"
-        if len(repeated) > 1:
-            more = f", and {len(repeated) - 1} others"
-        hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
-        raise UsageError(f"duplicate deployment: {named}{more}", hint=hint)
+    for id, count in Counter(id for id in ids_or_errors if isinstance(id, str)).most_common(1):
+        if count > 1:
+            words = dict.fromkeys(word for word, other in zip(given, ids_or_errors, strict=True) if other == id)
+            hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
+            raise UsageError(f"duplicate deployment: {id} is listed {count} times ({', '.join(words)})", hint=hint)
 
 
 def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
@@ -73,20 +67,14 @@ def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
     messages = []
     for error in unknown[:_LISTED]:
         near = (error.hint or "").removesuffix(f"({app.settings.asked})").strip()
-        message = error.message
-        if near.startswith("did you mean"):
-            message += f", {near}"
-        messages.append(message)
+        messages.append(f"{error.message}, {near}" if near.startswith("did you mean") else error.message)
     if len(unknown) > _LISTED:
         messages.append(f"and {len(unknown) - _LISTED} more")
-    listed = "; ".join(messages)
-    kind: type[QoderError] = UsageError
+    why = f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {'; '.join(messages)}"
+    hint = f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going"
     if any(isinstance(error, NotFound) for error in unknown):
-        kind = NotFound
-    return kind(
-        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}",
-        hint=f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going",
-    )
+        return NotFound(why, hint=hint)
+    return UsageError(why, hint=hint)
 
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:

@@ -1,9 +1,8 @@
 """The runs of deployments that failed within a window and were not retried yet."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
@@ -23,20 +22,14 @@ _CANCELLED = ("cancelled", "canceled")  # by a person, or with --on-leave cancel
 _NAMED = 5  # runs that are skipped
 
 
-class FailedRun(NamedTuple):
-    """A run that failed, or what could not be judged, and why; `id` is that of the run or the deployment."""
-
-    id: str
-    run: Run | QoderError
-
-
-def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> list[FailedRun]:
+def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> dict[str, Run | QoderError]:
     """Return the failed runs of deployments, None for all, that were neither cancelled nor retried yet, oldest first.
 
-    Whatever could not be judged is an error in its place. Raises QoderError where nothing could.
+    They are by their ids. What could not be judged is an error, by the id of the run, or of the deployment. Raises
+    QoderError where nothing could.
     """
     reader = _FailedReader(app, window)
-    with app.progress.waiting(reader.progress, leaving="nothing is started"):
+    with app.progress.waiting(lambda: f"read {counted(reader.runs_read, 'run')}", leaving="nothing is started"):
         for id in [None] if deployments is None else deployments:
             try:
                 reader.read(id)
@@ -47,7 +40,7 @@ def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> 
                 called = id or _ALL
                 unread = f"not all runs of {called} could be read: {error.message}; what is missing was not started"
                 reader.unjudged[called] = Unavailable(unread)
-    return list(reader.judged())
+    return reader.judged()
 
 
 class _FailedReader:
@@ -60,9 +53,6 @@ class _FailedReader:
         self._failed: dict[str, Run] = {}
         self.runs_read = 0
         self.unjudged: dict[str, QoderError] = {}  # by the id of a run, or of a deployment
-
-    def progress(self) -> str:
-        return f"read {counted(self.runs_read, 'run')}"
 
     def read(self, of: str | None) -> None:
         """Read a list of runs, of one deployment if it is given. Raises QoderError, also where it does not tell."""
@@ -101,13 +91,14 @@ class _FailedReader:
                     why = "its session was deleted" if run.derived else "its session could not be read"
                     self.unjudged[run.id] = Unavailable(f"how run {run.id} ended is unknown: {why}{_NOTHING}")
 
-    def judged(self) -> Iterator[FailedRun]:
+    def judged(self) -> dict[str, Run | QoderError]:
         """Return what was read, and say what is left out."""
         retries = _retries(self._app)
         done = set(retries.values()) & self._failed.keys()
         themselves = retries.keys() & self._failed.keys()
-        of_no_retry = [run for id, run in self._failed.items() if id not in done | themselves]
-        cancelled = {run.id: run.created or 0.0 for run in of_no_retry if run.error_type in _CANCELLED}
+        failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
+        failed = [run for run in failed if run.id not in done | themselves]
+        cancelled = [run.id for run in failed if run.error_type in _CANCELLED][::-1]
         message = f"{counted(len(self._failed), 'run')} failed since {self._since:%Y-%m-%dT%H:%M:%SZ}"
         if done:
             message += f"; ignored {len(done)} that were retried before"
@@ -115,13 +106,10 @@ class _FailedReader:
             message += f"; ignored {len(themselves)} that are retries themselves"
         self._app.progress.note(message)
         if cancelled:
-            ids = sorted(cancelled, key=cancelled.__getitem__, reverse=True)
-            skipped = f"skipped {counted(len(ids), 'run')} that somebody cancelled: {few(ids, _NAMED)}"
-            retry = shlex.join(self._app.command("run", "retry", ids[0]))
+            skipped = f"skipped {counted(len(cancelled), 'run')} that somebody cancelled: {few(cancelled, _NAMED)}"
+            retry = shlex.join(self._app.command("run", "retry", cancelled[0]))
             self._app.progress.note(f"{skipped}; to retry one: {retry}")
-        failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
-        runs = (FailedRun(run.id, run) for run in failed if run.id not in done | themselves | cancelled.keys())
-        return chain(runs, (FailedRun(id, error) for id, error in self.unjudged.items()))
+        return {run.id: run for run in failed if run.id not in cancelled} | self.unjudged
 
 
 def _retries(app: App) -> dict[str, str]:

@@ -114,11 +114,10 @@ def fires_of(
     judge = _Judge(fires, zone, start, end, since, until)
     events = list(judge.events([run for run in runs if run.may_be_scheduled]))
     if doubt := _doubt(deployment, runs, since=since, until=now, whole=whole):
-        is_undated = doubt.why == "undated"
-        lacking = [event for event in events if event.kind in ("missed", "counted")]
-        if lacking or not is_undated:
+        told = [event for event in events if event.kind not in ("missed", "counted")]
+        if doubt.why != "undated" or len(told) < len(events):
             unclear.append(doubt)
-            events = [event for event in events if event not in lacking]
+        events = told
     certain = list(map(judge.certain_at, range(len(fires))))
     undecided = sum(fire.due <= until < at for fire, at in zip(fires, certain, strict=True))
     return Fires(events, unclear, sum(after < at <= until for at in certain), undecided)
@@ -183,18 +182,14 @@ def _doubt(
 ) -> Unclear | None:
     """Return why runs may be missing, so that no fire counts as missed; None if none may."""
     last = moment(deployment.schedule.get("last_run_at"))
-    undated = sum(run.may_be_scheduled and run.due is None and run.created is None for run in runs)
     if not whole:
         return Unclear(until, "list_cut")
-    if undated:
+    if undated := sum(run.may_be_scheduled and not run.order for run in runs):
         return Unclear(until, "undated", detail=str(undated))
-    if last is not None and since <= last <= until - LAG and not any(_is_near(run, last) for run in runs):
+    times = (time for run in runs for time in (run.due, run.created) if time is not None)
+    if last is not None and since <= last <= until - LAG and all(abs(time - last) > LATE for time in times):
         return Unclear(until, "list_late", detail=str(deployment.schedule.get("last_run_at")))
     return None
-
-
-def _is_near(run: RunRecord, at: float) -> bool:
-    return any(abs(time - at) <= LATE for time in (run.due, run.created) if time is not None)
 
 
 class _Judge:
@@ -206,9 +201,8 @@ class _Judge:
         self._fires = fires
         self._zone = zone
         self._start, self._end, self._since, self._until = start, end, since, until
-        both = {time: number for number, fire in enumerate(fires) for time in (fire.again, fire.due)}
-        self._times = sorted(both)
-        self._number_of = both
+        self._number_of = {time: number for number, fire in enumerate(fires) for time in (fire.again, fire.due)}
+        self._times = sorted(self._number_of)
         self._counted = set[int]()  # fires of which only the number is compared
         self._came: dict[int, list[tuple[float, RunRecord]]] = defaultdict(list)  # by fire: for when, and the run
 
@@ -224,8 +218,12 @@ class _Judge:
         else:
             yield from self._by_time(unnamed)
         for number, fire in enumerate(self._fires):
-            if number not in self._counted:
-                yield from self._of_fire(fire, self._came[number])
+            if number in self._counted:
+                continue
+            if self._came[number]:
+                yield from self._odd(fire, self._came[number])
+            elif fire.at <= self._until:
+                yield FireEvent("missed", fire.at, fire.due)
 
     def certain_at(self, number: int) -> float:
         """Return from when on it is certain whether a run came of a fire."""
@@ -281,9 +279,7 @@ class _Judge:
     def _by_number(self, runs: Sequence[RunRecord]) -> Iterator[FireEvent]:
         """Compare how many fires were due in each hour, and how many runs came that name none."""
         free = [self._fires[number].due for number in sorted(self._counted)]
-        twice = {
-            self._fires[number].due for number in self._counted if self._fires[number].again > self._fires[number].due
-        }
+        twice = {fire.due for fire in map(self._fires.__getitem__, self._counted) if fire.again > fire.due}
         times = [run.created for run in runs if run.created is not None]
         for hour in dict.fromkeys(_end_of_hour(due) - _HOUR for due in free):
             end, at = hour + _HOUR, hour + _HOUR + LATE + LAG
@@ -298,15 +294,7 @@ class _Judge:
                 of_hour = tuple(run.id for run in runs if hour <= (run.created or 0.0) < end)
                 yield FireEvent("counted", at, hour, None, of_hour, here, here - missing + more)
 
-    def _of_fire(self, fire: _DueFire, came: Sequence[tuple[float, RunRecord]]) -> Iterator[FireEvent]:
-        if came:
-            yield from self._odd(fire, came)
-        elif fire.at <= self._until:
-            yield FireEvent("missed", fire.at, fire.due)
-
-    def _odd(
-        self, fire: _DueFire, came: Sequence[tuple[float, RunRecord]], *, grace: float = 0.0
-    ) -> Iterator[FireEvent]:
+    def _odd(self, fire: _DueFire, came: Iterable[tuple[float, RunRecord]], grace: float = 0.0) -> Iterator[FireEvent]:
         """Yield what is odd about the runs of one fire: the first came late, or there are more."""
         in_order = sorted(came, key=lambda pair: _order(pair[1]))
         ids = tuple(run.id for _, run in in_order)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, total
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, UsageError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, UsageError, or_error
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
 from qoder_cli.base.pool import in_order
@@ -124,12 +124,16 @@ class _NightReader:
         self._listed_before = 0.0  # from when on runs are counted, to compare with the time before
         self._digs = False  # whether older runs are looked for, of which this machine knows nothing
         self._failures: dict[str, ApiError] = {}  # by what could not be listed
+        self._paths = [_runs_of(id) for id in options.deployments] or [_ALL_RUNS]  # the lists of the runs
         most = None if options.asks_all else MOST_ASKED
         self._resolver = Resolver(app, ask=not options.fires_only, most=most)
 
     def read(self) -> Night:
         app, night = self._app, self._night
-        with app.progress.waiting(self._progress, leaving="nothing is changed"):
+        with app.progress.waiting(
+            lambda: f"read {counted(len(self._taken), 'run')}, asked {counted(self._resolver.asked, 'session')}",
+            leaving="nothing is changed",
+        ):
             self._read_deployments()
             self._set_span()
             self._resolver.looks_since = night.after - LAG
@@ -146,15 +150,13 @@ class _NightReader:
         remember_runs(app.store, app.settings, self._newest)
         return night
 
-    def _progress(self) -> str:
-        return f"read {counted(len(self._taken), 'run')}, asked {counted(self._resolver.asked, 'session')}"
-
     def _read_deployments(self) -> None:
         night = self._night
-        for id in self._options.deployments:
-            night.deployments[id] = find_deployment(self._app, id)
+        night.deployments = {id: find_deployment(self._app, id) for id in self._options.deployments}
+        if self._options.deployments:
+            return
         try:
-            for page in () if self._options.deployments else read_pages(self._app, archived=True):
+            for page in read_pages(self._app, archived=True):
                 self._app.progress.beat()
                 deployments = list(filter(None, map(Deployment.read, page["data"])))
                 if len(deployments) < len(page["data"]):
@@ -246,13 +248,6 @@ class _NightReader:
             message = f"those created before {when} were not looked at (--all does, and this machine remembers it)"
             night.problems.append(Unread("older runs", message))
 
-    @property
-    def _paths(self) -> list[str]:
-        """The lists of the runs that are asked about."""
-        if self._options.deployments:
-            return [_runs_of(id) for id in self._options.deployments]
-        return [_ALL_RUNS]
-
     def _pages(self, path: str, **window: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
         """Yield the runs of a list that were created since and until, or more; with the last page, that it is.
 
@@ -323,15 +318,14 @@ class _NightReader:
         night = self._night
         ids = [id for id in self._open if id not in self._taken]
 
-        def read(id: str) -> Run | ApiError:
-            try:
-                run = Run.read(self._app.client.get(f"/deployment_runs/{segment(id)}"))
-            except ApiError as error:
-                return error
-            return run if run and run.id == id else NoResponse(f"the response is not run {id}")
+        def read(id: str) -> Run:
+            run = Run.read(self._app.client.get(f"/deployment_runs/{segment(id)}"))
+            if run is None or run.id != id:
+                raise NoResponse(f"the response is not run {id}")
+            return run
 
         rows, failures = list[dict[str, Any]](), list[ApiError]()
-        for id, answer in zip(ids, in_order(read, ids), strict=True):
+        for id, answer in zip(ids, in_order(or_error(read), ids), strict=True):
             self._app.progress.beat()
             if isinstance(answer, Run) and answer.deployment_id is not None:
                 rows.append(answer.raw)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, or_error
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
@@ -80,16 +80,13 @@ def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> I
     """Yield what was called in each run, in order; with `skips`, leave out what cannot be read."""
     unread = 0
 
-    def read(run: tuple[str, str | None]) -> Past | ApiError | None:
+    def read(run: tuple[str, str | None]) -> Past | None:
         id, session_id = run
         if session_id is None:
             return None
-        try:
-            return Past(id, read_session(app.client, session_id), _called(app, session_id))
-        except ApiError as error:
-            return error
+        return Past(id, read_session(app.client, session_id), _called(app, session_id))
 
-    for past in in_order(read, runs):
+    for past in in_order(or_error(read), runs):
         if isinstance(past, ApiError):
             is_gone = isinstance(past, NotFound) and past.enveloped
             unread += not is_gone

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoResponse
+from qoder_cli.base.errors import ApiError, NoResponse, or_error
 from qoder_cli.base.model import Deployment, Run, created_at
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
@@ -53,12 +53,7 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
 
 
 def _one_by_one(app: App, ids: Sequence[str]) -> _Listed:
-    def newest(id: str) -> list[Run] | ApiError:
-        try:
-            return newest_runs(app.client, id, RECENT)
-        except ApiError as error:
-            return error
-
+    newest = or_error(lambda id: newest_runs(app.client, id, RECENT))
     return dict(zip(ids, in_order(newest, ids), strict=True))
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import OLDEST, Run, mapping, text
 from qoder_cli.base.outcome import Standing, calls_to_answer, standing, verdict, waits_for_answer
-from qoder_cli.base.times import unix
+from qoder_cli.base.times import unix, utc_text
 from qoder_cli.runs.observe import LONGEST_RUN
 
 LAG = 60.0  # seconds that a list may lag
@@ -114,6 +114,11 @@ class RunRecord(NamedTuple):
             return 0.0, inf
         longest = 0.0 if self.session is None else LONGEST_RUN
         return self.created + LAG, self.created + longest + LAG
+
+
+def time_text(at: float | None) -> str | None:
+    """Return a time in unix seconds as RFC 3339 in UTC."""
+    return None if at is None else utc_text(at)
 
 
 def moment(value: object) -> float | None:

@@ -5,9 +5,9 @@ deleted sessions are gone. So a sum is what was used at least, and what is missi
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from sys import intern
 from typing import Annotated, Any, Literal, NamedTuple
@@ -35,16 +35,6 @@ class _RunUsage(NamedTuple):
     day: str | None
 
 
-class _Sum(NamedTuple):
-    """What was used, and how often that was known."""
-
-    credits: Decimal = Decimal(0)
-    times: int = 0
-
-
-_NOTHING = _Sum()
-
-
 @dataclass(slots=True)
 class UsageLine:
     """The sum of what has one key; None is that of what has none. `name` is what the key is called, if it is an id."""
@@ -58,7 +48,8 @@ class UsageLine:
     silent: int = 0  # of these, that have ended
     growing: int = 0  # sessions that still run
     credits: Decimal = Decimal(0)
-    of_runs: _Sum = _NOTHING  # of these what runs used
+    of_runs: Decimal = Decimal(0)  # of these what runs used
+    priced: int = 0  # runs of which it is known
     dearest: tuple[Decimal, str] | None = None  # what a session used at most, and its id
 
     @property
@@ -77,7 +68,7 @@ class UsageLine:
 
     @property
     def credits_per_run(self) -> Decimal | None:
-        return share(self.of_runs.credits, self.of_runs.times) if self.of_runs.times else None
+        return share(self.of_runs, self.priced) if self.priced else None
 
     @property
     def success(self) -> int | None:
@@ -99,9 +90,18 @@ class UsageLine:
             return
         self.credits = total((self.credits, used))
         if of_run:
-            self.of_runs = _Sum(total((self.of_runs.credits, used)), self.of_runs.times + 1)
+            self.of_runs = total((self.of_runs, used))
+            self.priced += 1
         if self.dearest is None or used > self.dearest[0]:
             self.dearest = used, id
+
+
+@dataclass(frozen=True)
+class DearestSession:
+    """The session that used most."""
+
+    session_id: str
+    credits: Number
 
 
 _SUMMED = "what is added up, its id or word (null for what has none), and its name if that is known"
@@ -127,9 +127,7 @@ class UsageSum:
     p95_ms: Annotated[int | None, _TOOK]
     credits: Annotated[Number | None, "the least that was used, an exact decimal; null where no session says"]
     credits_per_run: Annotated[Number | None, "credits by the runs that have them, rounded down to two places"]
-    dearest: Annotated[
-        "DearestSession | None", "the session that used most: an object with session_id and credits, or null"
-    ]
+    dearest: Annotated[DearestSession | None, "the session that used most, with session_id and credits, or null"]
     sessions: Annotated[int, "how many sessions"]
     credits_unknown: Annotated[int, "sessions that do not say what they used, or are gone"]
     growing: Annotated[int, "sessions that are still running"]
@@ -156,14 +154,6 @@ class UsageSum:
         )
 
 
-@dataclass(frozen=True)
-class DearestSession:
-    """The session that used most."""
-
-    session_id: str
-    credits: Number
-
-
 def _number(credits: Decimal | None) -> Number | None:
     return None if credits is None else Number(as_text(credits))
 
@@ -177,6 +167,8 @@ def percentile(values: Collection[int], percent: int) -> int | None:
 
 class Usage:
     """Adds up runs, then sessions, each once by its id. `deployments` are those that count; None for all.
+
+    `every` is the sum of all sessions.
 
     `undated` counts what does not say when it was created, or has no id: it is in no sum. Of these, `lost_sessions` are
     sessions; `of_no_deployment` are sessions left out because neither they nor a run names a deployment.
@@ -192,6 +184,7 @@ class Usage:
         self._of_session: dict[str, str] = {}
         self._seen: set[str] = set()
         self._lines: dict[str | None, UsageLine] = {}
+        self.every = UsageLine(None)
         self.undated = self.lost_sessions = self.of_no_deployment = 0
 
     def add_runs(self, runs: Iterable[Run]) -> None:
@@ -229,7 +222,8 @@ class Usage:
             used = amount(mapping(session.get("usage")).get("total_credits"))
             status = text(session.get("status"))
             is_growing = status is not None and status not in AT_REST and text(session.get("archived_at")) is None
-            line._add_session(id, used, is_growing=is_growing, of_run=ran is not None)
+            for one in (line, self.every):
+                one._add_session(id, used, is_growing=is_growing, of_run=ran is not None)
             if ran is not None:
                 line._add_run(ran)
                 del self._runs[self._of_session.pop(id)]
@@ -245,7 +239,8 @@ class Usage:
             line._add_run(ran)
             if ran.session is not None and ran.session not in self._seen:
                 self._seen.add(ran.session)
-                line._add_session(ran.session, None, is_growing=False, of_run=True)
+                for one in (line, self.every):
+                    one._add_session(ran.session, None, is_growing=False, of_run=True)
         self._runs.clear()
         if self._by == "day":
             return [self._lines.get(day) or UsageLine(day) for day in _days(list(filter(None, self._lines)))]
@@ -282,27 +277,11 @@ class Usage:
                 return ran and ran.trigger, None
 
 
-def sum_of(lines: Iterable[UsageLine]) -> UsageLine:
-    """Return one line for all."""
-    every = UsageLine(None)
-    for line in lines:
-        every.sessions += line.sessions
-        every.unknown += line.unknown
-        every.silent += line.silent
-        every.growing += line.growing
-        every.credits = total((every.credits, line.credits))
-    return every
-
-
 def _day(moment: datetime) -> str:
     return moment.astimezone().date().isoformat()
 
 
-def _days(days: list[str]) -> Iterator[str]:
-    """Yield each day from the first to the last."""
-    if not days:
-        return
-    day, last = datetime.fromisoformat(min(days)).date(), datetime.fromisoformat(max(days)).date()
-    while day <= last:
-        yield day.isoformat()
-        day += timedelta(days=1)
+def _days(known: list[str]) -> list[str]:
+    """Return each day from the first to the last."""
+    days = [date.fromisoformat(day).toordinal() for day in known]
+    return [date.fromordinal(day).isoformat() for day in range(min(days, default=1), max(days, default=0) + 1)]

@@ -7,7 +7,6 @@ A change is never called the cause: the server keeps what was set, not why a run
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import count, islice, takewhile
 from typing import Annotated, Any, NamedTuple
 
@@ -17,12 +16,12 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.jsontext import dump
 from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
-from qoder_cli.base.times import descend, unix, utc_text
+from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.deployments.facts import Facts, custom_skills
 from qoder_cli.deployments.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
-from qoder_cli.history.records import outcome_of
+from qoder_cli.history.records import outcome_of, time_text
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets, differing, lines_of
 from qoder_cli.nouns.edits.forms import form_of
@@ -34,7 +33,6 @@ from qoder_cli.sessions.result import final_message
 
 _MOST_READS = 17  # the run, its list and what it said last are up to 8 more
 _TOO_MANY = Unavailable("not looked at: that would take too many requests")
-_FAILING = Unavailable("not looked at: the server failed several times before")
 _GIVE_UP_AFTER = 2  # failures
 _MOST_ASKED = 15  # runs whose ending only their session knows
 _AT_ONCE = 4  # of them
@@ -124,13 +122,6 @@ def why(app: App, run_id: str) -> Why:
         return _Comparison(app, any_observer(app, run_id).read_once()).made()
 
 
-class Next(NamedTuple):
-    """A command, and why that one."""
-
-    why: str
-    command: list[str]
-
-
 class _Pin(NamedTuple):
     id: str | None
     version: str | None
@@ -144,30 +135,22 @@ class _Reads(Facts):
         self._requests, self._pages = count(1), count(1)
         self._failures = 0
 
-    def _refusal(self) -> Unavailable | None:
-        """Return why no more is asked, if so: each failure was tried several times."""
-        if self._failures >= _GIVE_UP_AFTER:
-            return _FAILING
-        return _TOO_MANY if next(self._requests) > _MOST_READS else None
+    def _is_over(self) -> bool:
+        """Return whether no more is to be asked; each failure was tried several times."""
+        return self._failures >= _GIVE_UP_AFTER or next(self._requests) > _MOST_READS
 
     def _get(self, path: str) -> Any:
-        if refusal := self._refusal():
-            return refusal
+        if self._is_over():
+            return _TOO_MANY
         answer = super()._get(path)
         self._failures += isinstance(answer, Unavailable)
         return answer
 
-    def _list_credentials(self, vault: str) -> list[Raw] | ApiError:
-        try:
-            rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
-        except ApiError as error:
-            return error
-        return rows if is_all else Unavailable("there are more than one page shows")
-
-    def credentials(self, vault: str) -> list[Raw] | ApiError:
-        if vault not in self._credentials:
-            self._credentials[vault] = self._list_credentials(vault)
-        return self._credentials[vault]
+    def _list_credentials(self, vault: str) -> list[Raw]:
+        rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
+        if not is_all:
+            raise Unavailable("there are more than one page shows")
+        return rows
 
     def few_pages(self, path: str, query: Mapping[str, Any], **how: Any) -> Iterator[Raw]:
         """Yield the first pages of a log. Raises ApiError, also where more follow."""
@@ -178,8 +161,8 @@ class _Reads(Facts):
 
     def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
         """Return the first page of a list, and whether that is all. Raises ApiError."""
-        if refusal := self._refusal():
-            raise refusal
+        if self._is_over():
+            raise _TOO_MANY
         try:
             page: Raw = next(self._app.client.pages(path, {"limit": 100, **query}), {"data": []})
         except Unavailable:
@@ -201,6 +184,7 @@ class _Comparison:
         self._began = run.created or app.client.server_now()
         # A run that never had a session ended as it began, and may not say so.
         self._ended = unix(run.completed_at) or (app.client.server_now() if is_going(run) else self._began)
+        self._source = f"runs of {run.deployment_id}"
         self._worked = 0.0  # when the run began that completed
         self._agent_then = ""  # its agent, as `deploy update --agent` takes it
 
@@ -219,19 +203,19 @@ class _Comparison:
             changed = [replace(change, says=self._veiled(change.says)) for change in changed]
         problems = self._problems(deployment)
         elsewhere = self._elsewhere()
-        follows = self._next(changed, problems, given, deployment)
+        next_because, command = self._next(changed, problems, given, deployment)
         return Why(
             run=run.id,
             deployment=run.deployment_id,
             deployment_name=deployment.name if deployment else app.seen_names.name_of(run.deployment_id),
             status=run.status,
-            created_at=_time(run.created),
+            created_at=time_text(run.created),
             ended_at=run.completed_at,
             error_type=run.error_type,
             message=self._first_line(run.error_message),
             last_message=self._last_message(),
             compared_with=completed.id if completed else None,
-            compared_at=_time(completed.created) if completed else None,
+            compared_at=time_text(completed.created) if completed else None,
             runs_before=len(self._before),
             is_whole=self._is_whole and all(run.status for run in self._before),
             changed=changed,
@@ -239,8 +223,8 @@ class _Comparison:
             recurrence=self._recurrence(),
             elsewhere=elsewhere,
             check=problems,
-            next_because=follows.why,
-            next=follows.command,
+            next_because=next_because,
+            next=[app.program, *command],
         )
 
     def _first_line(self, message: str | None) -> str | None:
@@ -261,7 +245,7 @@ class _Comparison:
         if run.deployment_id is None:
             return None
         # A server may ignore the bound, or take it to the second.
-        pages = pages_of_runs(self._app.client, run.deployment_id, before=_time(self._began + 1.0))
+        pages = pages_of_runs(self._app.client, run.deployment_id, before=time_text(self._began + 1.0))
         listed = {run.id}
         try:
             for page in islice(pages, _MOST_PAGES):
@@ -281,13 +265,11 @@ class _Comparison:
             self._is_whole = next(pages, None) is None
         except ApiError as error:
             self._is_whole = False
-            self._cannot_tell(
-                "runs", f"earlier runs could not be read: {error.message}", f"runs of {run.deployment_id}"
-            )
+            self._cannot_tell("runs", f"earlier runs could not be read: {error.message}", self._source)
         since = takewhile(lambda other: other is not completed, self._before)
         if completed is not None and (unread := sum(other.status is None for other in since)):
             says = f"how {counted(unread, 'run')} after {completed.id} ended is unknown: it may have completed"
-            self._cannot_tell("runs", says, f"runs of {run.deployment_id}")
+            self._cannot_tell("runs", says, self._source)
         return completed
 
     def _session(self, run: Run) -> Raw:
@@ -337,10 +319,8 @@ class _Comparison:
             return
         yield from self._prompt(completed)
         for what, name in _GIVEN.items():
-            before, after = (
-                _variables(settings.get(name)) if what == "variables" else _comparable(settings.get(name))
-                for settings in (then, now)
-            )
+            comparable = _variables if what == "variables" else _comparable
+            before, after = (comparable(settings.get(name)) for settings in (then, now))
             if (before or None) == (after or None):
                 continue
             source = f"{_called(then)} and {_called(now)}"
@@ -494,10 +474,9 @@ class _Comparison:
         """Tell that a deployment was changed, where nothing shows what of it."""
         raw = deployment.raw if deployment else {}
         if self._is_between(unix(raw.get("updated_at"))) and not any(change.what in _SET for change in changed):
-            says = f"changed at {raw['updated_at']}; what it was is not kept"
-            yield SinceChange(
-                "deployment", text(raw.get("id")), says, text(raw["updated_at"]), f"deployment {raw.get('id')}"
-            )
+            at, id = raw["updated_at"], raw.get("id")
+            says = f"changed at {at}; what it was is not kept"
+            yield SinceChange("deployment", text(id), says, text(at), f"deployment {id}")
 
     # What else is known.
 
@@ -520,33 +499,29 @@ class _Comparison:
         failed = sum(run.error_type == kind for run in known)
         unknown = sum(run not in known and not is_going(run) for run in recent)
         is_whole = self._is_whole or len(recent) < len(self._before)
-        return Recurrence(failed, len(known), unknown, is_whole, ended_by, f"runs of {self._run.deployment_id}")
+        return Recurrence(failed, len(known), unknown, is_whole, ended_by, self._source)
 
     def _elsewhere(self) -> dict[str, int]:
         """Return how many runs of other deployments failed with this error within an hour, by deployment."""
         kind, around = self._run.error_type, (self._began - _HOUR, self._ended + _HOUR)
         if kind is None:
             return {}
-        query = {"created_at[gte]": _time(around[0]), "created_at[lte]": _time(around[1])}
+        query = {"created_at[gte]": time_text(around[0]), "created_at[lte]": time_text(around[1])}
         try:
             rows, is_all = self._reads.page("/deployment_runs", query)
         except ApiError as error:
             self._cannot_tell("other deployments", error.message, "runs of all deployments")
             return {}
-        others = [
-            run for run in map(Run.read, rows) if run and run.deployment_id not in (None, self._run.deployment_id)
-        ]
-        others = list({run.id: run for run in others if around[0] <= (run.created or 0.0) <= around[1]}.values())
+        listed = {run.id: run for run in map(Run.read, rows) if run}.values()
+        others = [run for run in listed if run.deployment_id not in (None, self._run.deployment_id)]
+        others = [run for run in others if around[0] <= (run.created or 0.0) <= around[1]]
         known = KeptOutcomes(self._app.store, self._app.settings, self._app.client.server_now).outcomes_of(others)
         others = [known[run.id].of(run) if run.id in known else run for run in others]
         unread = sum(run.session_id is not None and standing(run) is Standing.ASK_SESSION for run in others)
-        if unread:
-            says = f"how {counted(unread, 'run')} of that hour ended was not asked"
+        doubts = {f"how {counted(unread, 'run')} of that hour ended was not asked": unread > 0}
+        doubts["there were more runs than one page shows"] = not is_all
+        for says in filter(doubts.get, doubts):
             self._cannot_tell("other deployments", says, "runs of all deployments")
-        if not is_all:
-            self._cannot_tell(
-                "other deployments", "there were more runs than one page shows", "runs of all deployments"
-            )
         return dict(Counter(run.deployment_id or "" for run in others if run.error_type == kind))
 
     def _last_message(self) -> str | None:
@@ -562,7 +537,6 @@ class _Comparison:
         """Return the problems that the deployment has now."""
         if deployment is None:
             return []
-        self._reads.prepare([deployment.raw])
         runs = [run for run in (self._run, *self._before) if run.status and not is_going(run)]
         findings = find(deployment, self._reads, History(runs), now=self._app.client.server_now())
         if any(finding.finding in NOT_SEEN for finding in findings):
@@ -571,39 +545,35 @@ class _Comparison:
         problems = [finding for finding in findings if finding.weight == "problem" and finding.finding != "failing"]
         return [replace(problem, fix=[self._app.program, *problem.fix]) for problem in problems]
 
-    def _is_back(self, deployment: Deployment) -> bool:
-        """Return whether a deployment has the agent again that it had when it worked."""
-        agent = mapping(deployment.raw.get("agent"))
-        return self._agent_then == f"{agent.get('id')}@{agent.get('version')}"
-
     def _next(
         self,
         changed: Sequence[SinceChange],
         problems: Sequence[DeploymentFinding],
         given: Raw,
         deployment: Deployment | None,
-    ) -> Next:
-        """Return the command that is most likely next, and why."""
-        run, program = self._run, self._app.program
-        agent = next((change for change in changed if change.what == "agent" and " → " in change.says), None)
+    ) -> tuple[str, Sequence[str]]:
+        """Return the command that is most likely next, as words behind `qoder`, after why that one."""
+        run = self._run
         if is_going(run):
             if waits_for_answer(run):
-                return Next("it waits for you", [program, "run", "pending", run.id])
-            return Next("it is still running", [program, "run", "wait", run.id])
+                return "it waits for you", ["run", "pending", run.id]
+            return "it is still running", ["run", "wait", run.id]
         if run.status == "completed":
-            return Next("see what it left", [program, "run", "result", run.id])
+            return "see what it left", ["run", "result", run.id]
         if problems:
-            return Next("mend this first", problems[0].fix)
+            return "mend this first", problems[0].fix[1:]
         if run.session_id is None and run.error_type in PAUSED_BY and run.deployment_id:
-            return Next("mend this first", [program, *mended_by(run.error_type, run.deployment_id)])
+            return "mend this first", mended_by(run.error_type, run.deployment_id)
         if "authentication" in (run.error_type or "") and (vaults := array(given.get("vault_ids"))):
-            return Next("look at its credentials", [program, "vault", "check", str(vaults[0])])
-        if agent is not None and self._agent_then and deployment is not None and not self._is_back(deployment):
-            back = [program, "deploy", "update", deployment.id, "--agent", self._agent_then]
-            return Next("to go back to the agent of then", back)
+            return "look at its credentials", ["vault", "check", str(vaults[0])]
+        if deployment and any(change.what == "agent" and " → " in change.says for change in changed):
+            now = mapping(deployment.raw.get("agent"))
+            if self._agent_then not in ("", f"{now.get('id')}@{now.get('version')}"):
+                back = ["deploy", "update", deployment.id, "--agent", self._agent_then]
+                return "to go back to the agent of then", back
         if changed or self._unknown or not self._worked:
-            return Next("see what it did", [program, "run", "logs", run.id])
-        return Next("nothing changed: start it once more", [program, "run", "retry", run.id])
+            return "see what it did", ["run", "logs", run.id]
+        return "nothing changed: start it once more", ["run", "retry", run.id]
 
 
 def _pin(run: Run, given: Raw) -> _Pin:
@@ -639,7 +609,3 @@ def _comparable(value: Any) -> Any:
 
 def _called(given: Raw) -> str:
     return f"{given.get('type') or 'session'} {given.get('id')}"
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else utc_text(datetime.fromtimestamp(at, UTC))

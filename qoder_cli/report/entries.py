@@ -71,6 +71,10 @@ class Fire(Entry):
     was_missed: bool = False
     made_up_by: str | None = None
 
+    @property
+    def when(self) -> str | None:
+        return self.due
+
 
 @dataclass(frozen=True)
 class Counted(Entry):
@@ -82,6 +86,10 @@ class Counted(Entry):
     came: int
     runs: list[str]
 
+    @property
+    def when(self) -> str | None:
+        return self.since
+
 
 @dataclass(frozen=True)
 class NotRun(Entry):
@@ -91,6 +99,10 @@ class NotRun(Entry):
     created: str | None
     error_type: str | None
     message: str | None
+
+    @property
+    def when(self) -> str | None:
+        return self.created
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from typing import Any
 from qoder_cli.base.times import coarse, local_zone_name, span, unix
 from qoder_cli.base.words import counted, few, shortened
 from qoder_cli.output.sheet import ForeignText, Section, SheetLine
-from qoder_cli.report.entries import CannotTell, Coming, Counted, Entry, Failed, Paused, Ran, Refused, Report, Waits
+from qoder_cli.report.entries import CannotTell, Coming, Entry, Failed, Paused, Ran, Refused, Report, Waits
 
 _LONGEST_CALL = 50  # characters
 _MOST_LINES = 12  # of a section
-_MOST_ALIKE = 3  # deployments about which the same is unknown
 _MOST_TIMES = 6  # of a line
 _TITLES = {
     "needs_you": ("Needs you", "yellow"),
@@ -85,11 +84,7 @@ class ReportPage:
     def _did_not_happen(self, entries: list[Any]) -> Iterator[SheetLine]:
         for kind, of_kind in _grouped(entries):
             first, number = of_kind[0], len(of_kind)
-            at = (
-                self._times(getattr(entry, "due", None) or entry.created for entry in of_kind)
-                if kind != "counted"
-                else ""
-            )
+            at = self._times(entry.when for entry in of_kind)
             match kind:
                 case "missed":
                     pieces = [f"{_count(number, 'scheduled run')} missed: {at}"]
@@ -109,7 +104,9 @@ class ReportPage:
                     came = self._times(entry.came for entry in of_kind)
                     pieces = [f"{_count(number, 'run')} outside the schedule: {came}"]
                 case "counted":
-                    pieces = [self._counted(of_kind)]
+                    due, came = sum(hour.due for hour in of_kind), sum(hour.came for hour in of_kind)
+                    what = f"{due - came} of {due} did not happen" if came < due else f"{came} runs instead of {due}"
+                    pieces = [f"{what}: in the hour from {at}"]
                 case "skipped":
                     pieces = [f"{_count(number, 'run')} skipped: {at}"]
                 case _:
@@ -117,13 +114,6 @@ class ReportPage:
                     if first.message or first.error_type:
                         pieces += [" · ", ForeignText(first.message or first.error_type)]
             yield SheetLine(self.label(first), pieces, [first.next] if kind != "missed" else ())
-
-    def _counted(self, hours: list[Counted]) -> str:
-        due, came = sum(hour.due for hour in hours), sum(hour.came for hour in hours)
-        at = self._times(hour.since for hour in hours)
-        if came < due:
-            return f"{due - came} of {due} did not happen: in the hour from {at}"
-        return f"{came} runs instead of {due}: in the hour from {at}"
 
     def _failed(self, entries: list[Failed]) -> Iterator[SheetLine]:
         for entry in entries:
@@ -147,24 +137,16 @@ class ReportPage:
             yield SheetLine(self.label(entry), [f"{entry.message} since {self.clock(entry.since)}"], [entry.next])
 
     def _cannot_tell(self, entries: list[CannotTell]) -> Iterator[SheetLine]:
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.what is None):
             if entry.what is not None:
                 yield SheetLine(entry.what, ["not read in full: ", ForeignText(entry.message)])
-        by_message: dict[str, list[CannotTell]] = defaultdict(list)
-        for entry in entries:
-            if entry.what is None:
-                by_message[entry.message].append(entry)
-        for message, alike in sorted(by_message.items()):
-            shown = alike if self._is_news else alike[:_MOST_ALIKE]
-            for entry in shown:
-                pieces: list[str] = [message]
-                if entry.detail or entry.run:
-                    pieces += [": ", ForeignText(entry.detail or entry.run)]
-                if entry.kind == "changed":
-                    pieces = [f"changed at {self.clock(entry.until)}; what was due before is unknown"]
-                yield SheetLine(self.label(entry), pieces)
-            if len(alike) > len(shown):
-                yield SheetLine("", [f"and {len(alike) - len(shown)} more: {message}"])
+                continue
+            pieces: list[str] = [entry.message]
+            if entry.detail or entry.run:
+                pieces += [": ", ForeignText(entry.detail or entry.run)]
+            if entry.kind == "changed":
+                pieces = [f"changed at {self.clock(entry.until)}; what was due before is unknown"]
+            yield SheetLine(self.label(entry), pieces)
 
     def _ran(self, entries: list[Ran]) -> Iterator[SheetLine]:
         for entry in entries:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import inf
 from typing import NamedTuple
 
-from qoder_cli.base.times import span, unix
+from qoder_cli.base.times import unix
 from qoder_cli.base.words import shortened
 from qoder_cli.history.nights import Night
 from qoder_cli.history.records import RunRecord
@@ -23,32 +23,25 @@ from qoder_cli.report.page import ReportPage
 _COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
 _MOST_LINES = 200  # of a section
 _MOST_MARKS = 7_500  # of a picture: it stays below 2 MB
-_SLOTS = (288, 144, 96, 48, 24, 12, 6, 1)  # parts of the time; what begins in one of them is one mark
+_MOST_SLOTS = 288  # parts of the time; what begins in one of them is one mark
 _LONGEST_ERROR = 40  # characters
 _NARROWEST = 0.5  # percent of the picture: what a mark is wide at least
 _WIDEST_SIGN = 1.0  # percent: equal signs that are nearer to each other are one
 _MOST_TICKS = 9
-_A_YEAR = 300 * 86400.0  # seconds: of longer times the year is named
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120, 180, 360, 720, 1440))
 
 
-class MarkStyle(NamedTuple):
-    """How a mark looks: its class in `page.css`, and a sign for those who do not see the colour."""
-
-    style: str
-    sign: str
-
-
-# By the word for them, the worst first: of several in one place the worst is drawn.
+# How marks look: their class in `page.css`, and a sign for those who do not see the colour. By the word for them, the
+# worst first: of several in one place the worst is drawn.
 _KINDS = {
-    "failed": MarkStyle("failed", "×"),
-    "waits for you": MarkStyle("waits", "?"),
-    "missed": MarkStyle("missed", "!"),
-    "skipped": MarkStyle("skipped", "–"),
-    "unknown": MarkStyle("unknown", "*"),
-    "did nothing": MarkStyle("nothing", "o"),
-    "running": MarkStyle("running", "»"),
-    "completed": MarkStyle("completed", ""),
+    "failed": ("failed", "×"),
+    "waits for you": ("waits", "?"),
+    "missed": ("missed", "!"),
+    "skipped": ("skipped", "–"),
+    "unknown": ("unknown", "*"),
+    "did nothing": ("nothing", "o"),
+    "running": ("running", "»"),
+    "completed": ("completed", ""),
 }
 _WORST_FIRST = {word: place for place, word in enumerate(_KINDS)}
 
@@ -76,9 +69,9 @@ def as_html(report: Report, night: Night, page: ReportPage) -> str:
     ]
     if links:
         parts += ['<ul class="counts">', *links, "</ul>"]
-    drawn = list(_NightsPicture(report, night, page).parts())
+    drawn = _NightsPicture(report, night, page).section()
     first = shown.pop("Needs you", "")
-    return html.document(title, [*parts, first, *drawn, *_days(report), *shown.values()])
+    return html.document(title, [*parts, first, drawn, _days(report), *shown.values()])
 
 
 class _NightsPicture:
@@ -100,34 +93,24 @@ class _NightsPicture:
         if self._is_of_now:
             self._end += (self._until - self._since) / 40  # room behind the present
 
-    def parts(self) -> Iterator[Html]:
-        """Yield the picture as a section, if there is anything to draw.
-
-        The marks of a row are made twice: of 200,000 runs they would need more memory than the runs.
-        """
-        ids, words, taken = list[str](), set[str](), set[tuple[str, int]]()
-        for id in self._order():
-            marks = self._marks(id)
-            if marks or id in self._ran:
-                ids.append(id)
-                words |= {mark.word for mark in marks}
-                taken |= {(id, self._slot(mark, _SLOTS[0])) for mark in marks}
-        if not ids:
-            return
-        slots = next((count for count in _SLOTS if _in_slots(taken, count) <= _MOST_MARKS), _SLOTS[-1])
-        lines = ['<table class="night">', f'<thead><tr><th scope="col">Deployment<th scope="col">{self._axis()}']
-        lines += ['<th scope="col">In short', "<tbody>"]
-        for id in ids:
-            facts = self._page.facts(self._ran[id]) if id in self._ran else ""
-            drawn = self._row(self._marks(id), slots)
-            lines.append(f'<tr><th scope="row">{html.text(self._label(id))}<td>{drawn}<td>{facts}')
-        yield html.section("Runs", [_legend(words), *lines, "</table>"])
-
-    def _order(self) -> Iterable[str]:
-        """Return the deployments: those with something urgent first, then the busiest."""
+    def section(self) -> Html:
+        """Return the picture, if there is anything to draw: first what has something urgent, then the busiest."""
         report = self._report
         urgent = [*report.needs_you, *report.did_not_happen, *report.failed]
-        return dict.fromkeys([*(entry.deployment or "" for entry in urgent), *self._ran, *self._runs])
+        ids = dict.fromkeys([*(entry.deployment or "" for entry in urgent), *self._ran, *self._runs])
+        slots = max(min(_MOST_MARKS // max(len(ids), 1), _MOST_SLOTS), 1)
+        words, rows = set[str](), list[Html]()
+        for id in ids:
+            marks = self._marks(id)
+            if not marks and id not in self._ran:
+                continue
+            words |= {mark.word for mark in marks}
+            facts = self._page.facts(self._ran[id]) if id in self._ran else ""
+            rows.append(f'<tr><th scope="row">{html.text(self._label(id))}<td>{self._row(marks, slots)}<td>{facts}')
+        if not rows:
+            return ""
+        head = f'<thead><tr><th scope="col">Deployment<th scope="col">{self._axis()}<th scope="col">In short'
+        return html.section("Runs", [_legend(words), '<table class="night">', head, "<tbody>", *rows, "</table>"])
 
     def _marks(self, id: str) -> list[Mark]:
         """Return what is drawn of a deployment, in the order of time."""
@@ -158,14 +141,11 @@ class _NightsPicture:
         deployment = self._night.deployments.get(id)
         return self._page.label(Entry("row", id or None, deployment.name if deployment else None, None))
 
-    def _slot(self, mark: Mark, slots: int) -> int:
-        return int(self._x(mark.since) * _SLOTS[0] / 100) * slots // _SLOTS[0]
-
     def _row(self, marks: Sequence[Mark], slots: int) -> Html:
         """Return the marks of a row; those that begin in one slot are one."""
         by_slot: dict[int, list[Mark]] = defaultdict(list)
         for mark in marks:
-            by_slot[self._slot(mark, slots)].append(mark)
+            by_slot[int(self._x(mark.since) * slots / 100)].append(mark)
         said = ", ".join(f"{count} {word}" for word, count in _counts(marks))
         drawn, signs = "", dict[str, float]()  # where each stands last
         for together in by_slot.values():
@@ -178,21 +158,16 @@ class _NightsPicture:
         worst = min(marks, key=lambda mark: _WORST_FIRST[mark.word])
         left = min(self._x(since), self._x(self._until) - _NARROWEST)
         width = max(self._x(until) - left, _NARROWEST)
-        first, *others = [f"{count} {word}" for word, count in _counts(marks)]
-        if len(marks) == worst.times == 1:
-            first = worst.word
+        counts = [f"{count} {word}" for word, count in _counts(marks)]
         if worst.more:
-            first += f" ({worst.more})"
+            counts[0] += f" ({worst.more})"
         when = self._page.clock_at(since)
         if until == inf:
             when += " until now"
         elif until > since:
             when += f" to {self._page.clock_at(until)}"
-        if len(marks) == 1 and since < until < inf:
-            others = [span(until - since)]
         style, sign = _KINDS[worst.word]
-        said = ", ".join([first, *others])
-        title = f"<title>{html.text(f'{when} {said}')}</title>"
+        title = f"<title>{html.text(f'{when} ' + ', '.join(counts))}</title>"
         drawn = f'<rect class="{style}" x="{left:.2f}%" width="{width:.2f}%" y="13" height="11">{title}</rect>'
         if sign and left - signs.get(sign, -inf) >= _WIDEST_SIGN:
             signs[sign] = left
@@ -210,11 +185,9 @@ class _NightsPicture:
         # A little longer than most rows are high, so that in those of two lines there is no gap.
         line = '<line class="{style}" x1="{x:.2f}%" x2="{x:.2f}%" y2="36"/>'
         grid = "".join(line.format(style="tick", x=x) for x in ticks)
-        names, day = "", "%m-%d"
-        if self._until - self._since > _A_YEAR:
-            day = "%Y-%m"
+        names = ""
         for number, (x, at) in enumerate(ticks.items()):
-            name = at.strftime("%H:%M" if at.hour or at.minute else day)
+            name = at.strftime("%H:%M" if at.hour or at.minute else "%m-%d")
             minor = ' class="minor"' if number % 2 else ""
             if not self._is_of_now or x < 91:
                 names += f'<text{minor} x="{x:.2f}%" y="20">{name}</text>'
@@ -245,11 +218,6 @@ def _missed(entry: DidNotHappen) -> Mark | None:
     return None
 
 
-def _in_slots(taken: Iterable[tuple[str, int]], slots: int) -> int:
-    """Return how many marks there are, if the finest slots that are taken become so many in a row."""
-    return len({(id, slot * slots // _SLOTS[0]) for id, slot in taken})
-
-
 def _counts(marks: Iterable[Mark]) -> list[tuple[str, int]]:
     """Return how many marks there are of each word, the worst first."""
     counts = Counter[str]()
@@ -268,11 +236,11 @@ def _legend(words: Iterable[str]) -> Html:
     return "\n".join(['<ul class="legend">', *items, "</ul>"])
 
 
-def _days(report: Report) -> Iterator[Html]:
-    """Yield what each day cost, as a section, if that is known."""
+def _days(report: Report) -> Html:
+    """Return what each day cost, as a section, if that is known."""
     spent = {day.day: Decimal(day.credits) for day in report.days if day.credits is not None}
     if not spent:
-        return
+        return ""
     most = max(spent.values())
     rows = []
     for day in report.days:
@@ -282,4 +250,4 @@ def _days(report: Report) -> Iterator[Html]:
             share = float(spent[day.day] / most) if most else 0.0
         rows.append([day.day, html.bar(share), credits, str(day.runs)])
     title = "Credits by day"
-    yield html.section(title, [html.table(["Day", "", "Credits", "Runs"], rows, name=title)])
+    return html.section(title, [html.table(["Day", "", "Credits", "Runs"], rows, name=title)])

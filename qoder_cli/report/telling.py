@@ -5,7 +5,7 @@ a fire 16 minutes after it was due. So reports whose spans meet tell each event 
 the same. `--new` goes by keys besides: it tells what it has not told and what happened since its first span began.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,13 +17,13 @@ from qoder_cli.base.credits import as_text
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR
-from qoder_cli.base.times import unix, utc_text
+from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.deployments.findings import PAUSED_BY, mended_by
-from qoder_cli.history.fires import FireEvent, Unclear, walked
+from qoder_cli.history.fires import Unclear, walked
 from qoder_cli.history.missed import fire_key, made_up
 from qoder_cli.history.nights import Night, ReportOptions, Unread, to_remember
-from qoder_cli.history.records import LAG, LATE, RunRecord
+from qoder_cli.history.records import LAG, LATE, RunRecord, time_text
 from qoder_cli.history.usage import percentile
 from qoder_cli.local.reports import ReaderMemory, ReportMemory
 from qoder_cli.report import entries
@@ -76,7 +76,7 @@ class Reported(NamedTuple):
     keys: list[str]
     memory: ReaderMemory
     unseen: list[str]  # what was not looked at, in words
-    just_now: int = 0  # urgent events of the last minute, which the next report tells
+    has_just_happened: bool = False  # something urgent, in the last minute, which the next report tells
 
     @property
     def is_empty(self) -> bool:
@@ -84,19 +84,9 @@ class Reported(NamedTuple):
         return not any((report.is_urgent, report.did_nothing, report.paused, report.cannot_tell))
 
 
-def compose(
-    app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory, reader: str
-) -> Reported:
-    """Return what to report of what was read, and what to remember of it."""
-    return _Reporter(app, night, options, memory, remembered).reported(reader)
+class Reporter:
+    """Says what to report of what was read."""
 
-
-def time_text(at: float | None) -> str | None:
-    """Return a time as RFC 3339 in UTC."""
-    return None if at is None else utc_text(at)
-
-
-class _Reporter:
     def __init__(
         self, app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory
     ) -> None:
@@ -111,28 +101,28 @@ class _Reporter:
             self._runs[run.deployment].append(run)
         deployments = night.deployments.items()
         self._fires = {id: night.fires_of(deployment, self._runs.get(id, ())) for id, deployment in deployments}
-        self._made_up = self._runs_that_make_up()
-
-    def _runs_that_make_up(self) -> dict[str, str]:
-        """Return the runs that make up missed fires, by their keys; a store that cannot be read is a problem."""
-        night = self._night
         missed = [(id, event) for id, fires in self._fires.items() for event in fires.events if event.kind == "missed"]
         of_span = [fire_key(id, event.due or 0.0) for id, event in missed if night.after < event.at <= night.until]
+        self._made_up: dict[str, str] = {}  # the runs that make up missed fires, by their keys
         try:
-            return made_up(self._app, of_span)
+            self._made_up = made_up(app, of_span)
         except QoderError as error:
             night.problems.append(Unread("keys", f"{error.message}: which missed fires were made up is unknown"))
-        return {}
 
     def reported(self, reader: str) -> Reported:
+        """Return a report to a reader, and what to remember of it."""
         night, is_news = self._night, self._options.is_news
-        items = [*self._states(), *self._of_fires(), *self._of_runs(), *self._unclear()]
+        items = [*self._states(), *self._of_fires(), *self._of_runs()]
+        parts = [(id, part) for id, fires in self._fires.items() for part in fires.unclear]
+        items += [self._cannot_tell(id, part) for id, part in parts if part.why != "list_cut"]  # said once, of all
         within = [item for item in items if item.first <= night.until and item.last > night.after]
         states = dict(self._memory.states) if self._memory else {}
         shown = within
         if is_news:
             old = self._remembered.reported_of([item.key for item in within if not item.is_state])
-            shown = [item for item in within if self._is_new(item, states) and item.key not in old]
+            # One that was reported in the future comes from a wrong clock.
+            lately = {key for key, at in states.items() if night.now - AGAIN + LAG < at <= night.now + LAG}
+            shown = [item for item in within if item.key not in (lately if item.is_state else old)]
         sections: dict[str, list[Any]] = defaultdict(list)
         for item in shown:
             sections[item.section].append(item.entry)
@@ -167,14 +157,17 @@ class _Reporter:
             report,
             list(keys),
             to_remember(night, self._options, self._memory, states),
-            [_unseen(item.entry) for item in doubts if item.entry.kind in _UNREAD],
-            sum(map(self._is_just_now, items)),
+            [
+                f"{entry.what or entry.deployment_name or entry.deployment}: {entry.message}"
+                for entry in (item.entry for item in doubts)
+                if entry.kind in _UNREAD
+            ],
+            has_just_happened=not is_news and night.until == night.now and any(map(self._is_just_now, items)),
         )
 
     def _is_just_now(self, item: ReportItem) -> bool:
-        """Return whether an urgent event was seen, though the next report tells it: it is less than a minute ago."""
-        now, is_plain = self._night.now, not self._options.is_news and self._night.until == self._night.now
-        return is_plain and item.section in ("did_not_happen", "failed") and item.first - LAG <= now < item.first
+        """Return whether something urgent was seen that the next report tells: it is less than a minute ago."""
+        return item.section in ("did_not_happen", "failed") and item.first - LAG <= self._night.now < item.first
 
     def _is_open(self, run: RunRecord) -> bool:
         """Return whether it is still unknown how a run ended, or whether it begins."""
@@ -184,11 +177,6 @@ class _Reporter:
         if run.outcome == "going":
             return not run.detail.is_idle or run.order + LATE + LAG > until
         return run.is_over and run.certain(self._night.now)[0] > until
-
-    def _is_new(self, item: ReportItem, states: dict[str, float]) -> bool:
-        """Return whether a state was not reported lately; one reported in the future comes from a wrong clock."""
-        at = states.get(item.key, -inf)
-        return not item.is_state or not self._night.now - AGAIN + LAG < at <= self._night.now + LAG
 
     def _verdict(self, report: entries.Report) -> str | None:
         if any(row.unknown for row in report.ran):
@@ -215,7 +203,8 @@ class _Reporter:
         for id, runs in self._runs.items():
             newest = next((run for run in runs if run.is_over), None)
             if newest and newest.detail.error_type in _CREDENTIAL_ERRORS:
-                vaults = self._vaults(id)
+                owner = night.deployments.get(id)
+                vaults = list(filter(text, array(owner.raw.get("vault_ids")))) if owner else []
                 words = ("vault", "check", vaults[0]) if vaults else ("vault", "list")
                 about = {"run": newest.id, "error_type": newest.detail.error_type, "message": self._message(newest)}
                 refused = self._entry(entries.Refused, "credential", id, *words, **about)
@@ -230,54 +219,45 @@ class _Reporter:
         since = text(deployment.raw.get("updated_at"))
         resume = ("deploy", "unpause", deployment.id)
         if reason.get("type") in (None, "manual"):
-            if not deployment.schedule:
-                return None
             about: dict[str, Any] = {"since": since, "error_type": None, "message": "paused by hand"}
             entry = self._entry(entries.Paused, "paused", deployment.id, *resume, **about)
-            return ReportItem("paused", f"paused {deployment.id}", entry, is_state=True)
+            item = ReportItem("paused", f"paused {deployment.id}", entry, is_state=True)
+            return item if deployment.schedule else None
         kind = deployment.paused_because or "unknown_error"
         message = PAUSED_BY.get(kind, "a run could not be started")
         about = {"since": since, "error_type": kind, "message": message, "then": self._command(*resume)}
         entry = self._entry(entries.Paused, "paused", deployment.id, *mended_by(kind, deployment.id), **about)
         return ReportItem("needs_you", f"paused {deployment.id} {kind}", entry, is_state=True)
 
-    def _vaults(self, id: str) -> list[str]:
-        deployment = self._night.deployments.get(id)
-        return list(filter(text, array(deployment.raw.get("vault_ids")))) if deployment else []
-
     # Events.
 
     def _of_fires(self) -> Iterator[ReportItem]:
         events = [(id, event) for id, fires in self._fires.items() for event in fires.events]
-        missed = [_missed(id, event) for id, event in events if event.kind == "late"]
-        reported_missed = self._remembered.reported_of(missed) if self._options.is_news else set()
+        late = [f"missed {id} {event.due or 0.0:.0f}" for id, event in events if event.kind == "late"]
+        reported_missed = self._remembered.reported_of(late) if self._options.is_news else set()
         for id, event in events:
-            key = _missed(id, event)
+            due = event.due or 0.0
+            key = f"{event.kind} {id} {due:.0f}"
+            about: dict[str, Any] = {"runs": list(event.runs)}
+            day = f"{datetime.fromtimestamp(due or self._night.since):%Y-%m-%d}"
+            look: tuple[str, ...] = ("run", "list", id, "--since", day)
+            if event.kind == "counted":
+                about |= {"since": time_text(due), "until": time_text(due + 3600)}
+                about |= {"due": event.were_due, "came": event.came}
+                entry: entries.Entry = self._entry(entries.Counted, event.kind, id, *look, **about)
+                yield ReportItem("did_not_happen", key, entry, event.at, event.at)
+                continue
+            was_missed = event.kind == "late" and f"missed {id} {due:.0f}" in reported_missed
+            about |= {"due": time_text(event.due), "was_missed": was_missed}
             if event.run:
                 key = f"came {event.run.id}"
-            elif event.kind == "counted":
-                key = f"counted {id} {event.due:.0f}"
-            entry = self._fire(id, event, was_missed=event.kind == "late" and _missed(id, event) in reported_missed)
+                about |= {"run": event.run.id, "came": time_text(event.run.created)}
+            if event.kind == "missed":
+                about["made_up_by"] = self._made_up.get(fire_key(id, due))
+            elif event.run and event.kind != "twice":
+                look = ("run", "get", event.run.id)
+            entry = self._entry(entries.Fire, event.kind, id, *look, **about)
             yield ReportItem("did_not_happen", key, entry, event.at, event.at)
-
-    def _fire(self, id: str, event: FireEvent, *, was_missed: bool) -> entries.Entry:
-        day = f"{datetime.fromtimestamp(event.due or self._night.since):%Y-%m-%d}"
-        look: tuple[str, ...] = ("run", "list", id, "--since", day)
-        runs = list(event.runs)
-        if event.kind == "counted":
-            due = event.due or 0.0
-            about: dict[str, Any] = {"since": time_text(due), "until": time_text(due + 3600)}
-            return self._entry(
-                entries.Counted, "counted", id, *look, **about, due=event.were_due, came=event.came, runs=runs
-            )
-        about = {"due": time_text(event.due), "was_missed": was_missed, "runs": runs}
-        if event.kind == "missed":
-            about["made_up_by"] = self._made_up.get(fire_key(id, event.due or 0.0))
-        if event.run:
-            about |= {"run": event.run.id, "came": time_text(event.run.created)}
-        if event.run and event.kind != "twice":
-            look = ("run", "get", event.run.id)
-        return self._entry(entries.Fire, event.kind, id, *look, **about)
 
     def _of_runs(self) -> Iterator[ReportItem]:
         night = self._night
@@ -325,12 +305,6 @@ class _Reporter:
             failed.append(entry)
         return failed
 
-    def _unclear(self) -> Iterator[ReportItem]:
-        for id, fires in self._fires.items():
-            for part in fires.unclear:
-                if part.why != "list_cut":  # said once, of all
-                    yield self._cannot_tell(id, part)
-
     def _cannot_tell(self, id: str, part: Unclear) -> ReportItem:
         about: dict[str, Any] = {"until": time_text(part.until), "message": UNCLEAR[part.why]}
         entry = self._entry(entries.CannotTell, part.why, id, **about, detail=part.detail or None)
@@ -342,31 +316,28 @@ class _Reporter:
 
     def _ran(self) -> list[entries.Ran]:
         """Return a line for each deployment that ran, the busiest first."""
-        rows = []
-        for id, runs in self._runs.items():
-            if of_span := [run for run in runs if self._night.has(run)]:
-                rows.append(self._row(id, of_span))
+        of_span = {id: list(filter(self._night.has, runs)) for id, runs in self._runs.items()}
+        rows = [self._row(id, runs) for id, runs in of_span.items() if runs]
         return sorted(rows, key=lambda row: (-row.runs, str(row.deployment_name), str(row.deployment)))
 
     def _row(self, id: str, runs: Sequence[RunRecord]) -> entries.Ran:
         took = [run.duration_ms for run in runs if run.duration_ms is not None]
-        outcomes = [run.outcome for run in runs]
-        spent = self._night.spent.get(id)
-        priced = sum(run.session is not None for run in runs)
+        outcomes = Counter(run.outcome for run in runs)
+        spent, known = self._night.spent.get(id, (None, 0))
         return entries.Ran(
             id or None,
             self._name(id),
             len(runs),
             self._night.before[id],
-            outcomes.count("completed"),
-            outcomes.count("failed"),
-            outcomes.count("skipped"),
-            outcomes.count("going"),
-            outcomes.count("unknown") + outcomes.count("unread"),
+            outcomes["completed"],
+            outcomes["failed"],
+            outcomes["skipped"],
+            outcomes["going"],
+            outcomes["unknown"] + outcomes["unread"],
             percentile(took, 50),
             percentile(took, 95),
-            as_text(spent[0]) if spent else None,
-            priced - (spent[1] if spent else 0),
+            None if spent is None else as_text(spent),
+            sum(run.session is not None for run in runs) - known,
         )
 
     def _days(self) -> list[entries.Day]:
@@ -412,14 +383,6 @@ class _Reporter:
 
     def _veiled(self, message: str) -> str:
         return shortened(self._app.client.veil(message), _LONGEST)
-
-
-def _unseen(entry: entries.CannotTell) -> str:
-    return f"{entry.what or entry.deployment_name or entry.deployment}: {entry.message}"
-
-
-def _missed(id: str, event: FireEvent) -> str:
-    return f"missed {id} {event.due or 0.0:.0f}"
 
 
 def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:

@@ -7,30 +7,27 @@ Prints requests, wall time, peak memory and the lines of progress.
 """
 
 import json
-import multiprocessing
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from qoder_cli.sandbox.records import stamp
 from tests.bench.lists import LAUNCHER, QODER, TOKEN
 
 NOW = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
 DAY = 86400.0
 LOOK_BACK = 26 * 3600.0  # seconds before a report's span of which runs are read, too
 PAGE = 100
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Account:
@@ -72,12 +69,12 @@ class Account:
             "session_id": f"sess_{number}",
             "error": None,
             "trigger_context": {"type": "manual"},
-            "created_at": _stamp(self.came(number)),
+            "created_at": stamp(self.came(number)),
         }
 
     def _session(self, number: int) -> dict[str, Any]:
         about = {"id": f"sess_{number}", "type": "session", "status": "idle", "usage": {"total_credits": 0.25}}
-        return {**about, "created_at": _stamp(self.came(number))}
+        return {**about, "created_at": stamp(self.came(number))}
 
     def _events(self, number: int) -> list[dict[str, Any]]:
         reason = {"type": "retries_exhausted" if number % 20 == 0 else "end_turn"}
@@ -87,73 +84,54 @@ class Account:
             (40, {"type": "session.status_idle", "stop_reason": reason}),
         ]
         at = self.came(number)
-        return [
-            {"id": f"evt_{n}", "processed_at": _stamp(at + after), **event} for n, (after, event) in enumerate(told)
-        ]
+        return [{"id": f"evt_{n}", "processed_at": stamp(at + after), **event} for n, (after, event) in enumerate(told)]
 
 
-def _serve(deployments: int, runs_a_day: int, wires: Connection) -> None:
-    account, asked = Account(deployments, runs_a_day), Counter[str]()
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    account: Account
+    asked: Counter[str]
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        path = url.path.removeprefix("/api/v1/cloud")
+        self.asked[re.sub(r"sess_\d+", "…", path)] += 1
+        content = json.dumps(self.account.page(path, parse_qs(url.query))).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
-        def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            path = url.path.removeprefix("/api/v1/cloud")
-            asked[re.sub(r"sess_\d+", "…", path)] += 1
-            content = json.dumps(account.page(path, parse_qs(url.query))).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def log_message(self, *_: Any) -> None:
+        pass
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def date_time_string(self, timestamp: float | None = None) -> str:
-            return formatdate(NOW, usegmt=True)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    multiprocessing.process.current_process().daemon = True
-    import threading
-
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    wires.send(f"http://127.0.0.1:{server.server_port}/api/v1/cloud")
-    while wires.recv():
-        wires.send(dict(asked))
-        asked.clear()
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return formatdate(NOW, usegmt=True)
 
 
-def measure(deployments: int, runs_a_day: int, times: int) -> list[dict[str, Any]]:
-    """Return the figures of a report that is made so many times."""
-    mine, its = multiprocessing.Pipe()
-    context = multiprocessing.get_context("spawn")
-    server = context.Process(target=_serve, args=[deployments, runs_a_day, its])
-    server.start()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            base_url = mine.recv()
-            return [_report(base_url, folder, mine) for _ in range(times)]
-    finally:
-        mine.send(None)
-        server.join()
+def measure(deployments: int, runs_a_day: int, times: int) -> Iterator[dict[str, Any]]:
+    """Yield the figures of a report that is made so many times."""
+    Handler.account = Account(deployments, runs_a_day)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, tempfile.TemporaryDirectory() as folder:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for _ in range(times):
+            Handler.asked = Counter()
+            yield _report(f"http://127.0.0.1:{server.server_port}/api/v1/cloud", folder)
+        server.shutdown()
 
 
-def _report(base_url: str, folder: str, wires: Connection) -> dict[str, Any]:
+def _report(base_url: str, folder: str) -> dict[str, Any]:
     env = {**os.environ, "QODER_BASE_URL": base_url, "QODER_PAT": TOKEN, "QODER_STATE_DIR": folder}
     words = [sys.executable, "-S", "-E", "-c", LAUNCHER, QODER, "report", "-o", "json"]
     ran = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     *said, last = ran.stderr.splitlines()
     status, took, kilobytes = last.split()
-    wires.send(True)
-    asked = wires.recv()
     report = json.loads(ran.stdout)
     return {
         "code": int(status) >> 8,
-        "requests": sum(asked.values()),
-        "asked": asked,
+        "requests": Handler.asked.total(),
+        "asked": dict(Handler.asked),
         "seconds": round(float(took), 1),
         "MB": round(int(kilobytes) / 1024),
         "runs": report["runs"],

@@ -13,7 +13,6 @@ from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.cells import checkerboard
 from tests.support.inprocess import WithoutStreams
 from tests.support.wire import api_error, page
 
@@ -45,9 +44,6 @@ class Place:
     def keep(self, what: str, held_by: str = "", **fields: Any) -> Any:
         return self.world.keep(what, held_by, at=self.old, **fields)
 
-    def archived(self, what: str, **fields: Any) -> None:
-        self.keep(what, **fields).change(self.old, archived_at="2027-01-14T08:00:00Z")
-
     def agent(self, id: str, *, version: int = 1, **fields: Any) -> None:
         about = {"id": id, "name": id, "model": {"id": "auto"}, "tools": TOOLS, **fields}
         self.keep("agents.versions", id, **about, version=version)
@@ -75,116 +71,10 @@ class Place:
         return found
 
 
-def uses(**fields: Any) -> Callable[[Place], None]:
-    """Return what makes a deployment with these fields."""
-
-    def make(place: Place) -> None:
-        place.deployment(**fields)
-
-    return make
-
-
-def of_agent(**fields: Any) -> Callable[[Place], None]:
-    """Return what makes a deployment of an agent with these fields."""
-
-    def make(place: Place) -> None:
-        place.agent("agent_it", **fields)
-        place.deployment(agent={"id": "agent_it", "type": "agent", "version": 1})
-
-    return make
-
-
+AGENT: Fields = {"id": "agent_1", "version": 1, "tools": TOOLS}
 SERVER: Fields = {"mcp_servers": [{"name": "docs", "type": "url", "url": URL}]}
 SERVER |= {"tools": [*TOOLS, {"type": "mcp_toolset", "mcp_server_name": "docs"}]}
-
-
-def with_server(*credentials: Fields, **fields: Any) -> Callable[[Place], None]:
-    """Return what makes a deployment of an agent that uses an MCP server, with these credentials in its vault."""
-
-    def make(place: Place) -> None:
-        place.agent("agent_it", **SERVER)
-        vaults = place.vault(*credentials)
-        place.deployment(agent={"id": "agent_it", "type": "agent", "version": 1}, vault_ids=vaults, **fields)
-
-    return make
-
-
-def behind(place: Place) -> None:
-    place.agent("agent_it")
-    place.agent("agent_it", version=2)
-    place.deployment(agent={"id": "agent_it", "type": "agent", "version": 1})
-
-
-def archived(what: str, field: str, id: str, **more: Any) -> Callable[[Place], None]:
-    def make(place: Place) -> None:
-        value: Any = id
-        if field == "agent":
-            place.keep("agents.versions", id, id=id, name="gone", version=1, tools=TOOLS)
-            value = {"id": id, "type": "agent", "version": 1}
-        place.archived(what, id=id, **more)
-        if field == "vault_ids":
-            value = [id]
-        if field == "resources":
-            value = [{"type": "memory_store", "memory_store_id": id}]
-        place.deployment(**{field: value})
-
-    return make
-
-
-def narrow(*credentials: Fields) -> Callable[[Place], None]:
-    def make(place: Place) -> None:
-        place.keep("environments", id="env_narrow", name="narrow", config=LIMITED)
-        with_server(*credentials, environment_id="env_narrow")(place)
-
-    return make
-
-
-def expiring(place: Place) -> None:
-    place.keep("files", id="file_it", filename="a.md", expires_at="2027-01-15T20:00:00Z")
-    place.deployment(resources=[{"type": "file", "file_id": "file_it"}])
-
-
-def no_worker(*, waits: bool) -> Callable[[Place], None]:
-    def make(place: Place) -> None:
-        place.keep("environments", id="env_own", name="own", config={"type": "self_hosted"})
-        if waits:
-            place.keep("environments.work", "env_own", id="work_1", environment_id="env_own")
-        place.deployment(environment_id="env_own")
-
-    return make
-
-
-def with_roster(id: str, version: int, **fields: Any) -> Callable[[Place], None]:
-    """Return what makes a deployment of an agent that has another work for it."""
-
-    def make(place: Place) -> None:
-        if fields:
-            place.agent(id)
-            place.world.things["agents"][id].change(place.old, **fields)
-        of_agent(multiagent={"type": "coordinator", "agents": [{"type": "agent", "id": id, "version": version}]})(place)
-
-    return make
-
-
-def ran(place: Place, deployment: str, count: int) -> None:
-    for n in range(count):
-        with place.world.lock:
-            place.world.start(deployment, origin="seed", at=place.world.now() - 3600 * (n + 1))
-
-
-def failing(place: Place) -> None:
-    place.world.keep(
-        "agents.versions", "agent_fail", at=place.old, id="agent_fail", name="fail", version=1, tools=TOOLS
-    )
-    ran(place, place.deployment(agent={"id": "agent_fail", "type": "agent", "version": 1}), 3)
-
-
-def too_often(place: Place) -> None:
-    id = place.deployment(behaviour=Behaviour(turn(seconds=600)))
-    ran(place, id, 4)
-    place.world.deployments[id].change(place.world.now(), schedule={**DAILY, "expression": "*/5 * * * *"})
-
-
+LONG_AGO = "2026-01-01T00:00:00Z"
 BEARER = {"auth": {"type": "static_bearer", "mcp_server_url": URL}}
 NEAR = {"auth": {"type": "static_bearer", "mcp_server_url": f"{URL}/"}}
 OVER = {"auth": {"type": "mcp_oauth", "mcp_server_url": URL, "expires_at": "2027-01-01T00:00:00Z"}}
@@ -195,130 +85,231 @@ ONLY_GITHUB = {"auth": {**GITHUB, "networking": {"type": "limited", "allowed_hos
 GONE = {"type": "error", "error": {"type": "environment_archived_error"}}
 ASKS = [{**TOOLS[0], "configs": [{"name": "Bash", "permission_policy": {"type": "always_ask"}}]}]
 READS = [{**TOOLS[0], "enabled_tools": ["Read", "Grep"]}]
+STATS = "/environments/env_1/work/stats"
+OWN: Fields = {"environment_id": "env_1"}
+SELF_HOSTED = {"/environments/env_1": {"id": "env_1", "config": {"type": "self_hosted"}}}
+NARROW = {"/environments/env_1": {"id": "env_1", "config": LIMITED}}
+USES: Fields = {"agent": {"id": "agent_1"}}
+VAULT: Fields = {"vault_ids": ["vault_1"], **USES}
+FILE: Fields = {"resources": [{"file_id": "file_1"}]}
 
-# What is wrong, and what is found: the finding, its weight, a part of what it says, and of the command.
-WRONG: dict[str, tuple[Callable[[Place], None], str, str, str, str]] = {
-    "odd pause": (uses(status="paused", paused_reason={"type": "x"}), "paused_by_error", "problem", "(x)", "unpause"),
+
+def vault_with(*credentials: Fields, archived_at: str | None = None) -> Fields:
+    """Return what is at the paths of a vault and an agent with a server."""
+    rows = [{"id": f"vcred_{n}", **each} for n, each in enumerate(credentials)]
+    vault = {"id": "vault_1", "archived_at": archived_at}
+    return {"/vaults/vault_1": vault, "/vaults/vault_1/credentials": page(*rows), "/agents/agent_1": AGENT | SERVER}
+
+
+def of(**fields: Any) -> Fields:
+    """Return the path of an agent with these fields."""
+    return {"/agents/agent_1": AGENT | fields}
+
+
+def pinned(newest: int, missing: int | None = None, id: str = "agent_1") -> Callable[[httpx.Request], Any]:
+    """Return what shows the version of an agent that is asked for, else the newest."""
+
+    def shown(request: httpx.Request) -> Any:
+        version = int(request.url.params.get("version", newest))
+        if version == missing:
+            return api_error(404, "not_found_error", "No.")
+        return {**AGENT, "id": id, "version": version}
+
+    return shown
+
+
+ROSTER = of(multiagent={"agents": [{"type": "agent", "id": "agent_2", "version": 1}]})
+PUT = f"vault put vault_1 docs --mcp {URL}"
+
+# What a deployment has besides an id and its schedule, what is at other paths (None: not found); the finding, its
+# weight, a part of what it says, and of the command that mends it.
+WRONG: dict[str, tuple[Fields, Fields, str, str, str, str]] = {
+    "odd pause": (
+        *({"status": "paused", "paused_reason": {"type": "x"}}, {}),
+        *("paused_by_error", "problem", "(x)", "deploy unpause dep_1"),
+    ),
     "paused": (
-        uses(status="paused", paused_reason=GONE),
-        *("paused_by_error", "problem", "its environment is archived", "deploy unpause dep_it"),
-    ),
-    "environment archived": (
-        archived("environments", "environment_id", "env_it", name="it", config={"type": "cloud"}),
-        *("environment_archived", "problem", "env_it is archived", "deploy update dep_it --env ENV"),
-    ),
-    "environment gone": (
-        uses(environment_id="env_none"),
-        *("environment_missing", "problem", "env_none does not exist", "deploy update dep_it --env ENV"),
-    ),
-    "agent archived": (
-        archived("agents", "agent", "agent_it", name="it", version=1, tools=TOOLS),
-        *("agent_archived", "problem", "agent_it is archived", "deploy update dep_it --agent AGENT"),
-    ),
-    "agent gone": (
-        uses(agent={"id": "agent_none", "type": "agent", "version": 1}),
-        *("agent_missing", "problem", "agent_none does not exist", "--agent AGENT"),
-    ),
-    "vault archived": (
-        archived("vaults", "vault_ids", "vault_it", display_name="it"),
-        *("vault_archived", "problem", "vault_it is archived", "--vault VAULT"),
-    ),
-    "vault gone": (uses(vault_ids=["vault_none"]), "vault_missing", "problem", "vault_none", "--vault VAULT"),
-    "memory store archived": (
-        archived("memory_stores", "resources", "memstore_it", name="it"),
-        *("memory_store_archived", "problem", "memstore_it is archived", "export dep_it"),
-    ),
-    "file gone": (
-        uses(resources=[{"type": "file", "file_id": "file_none"}]),
-        *("file_missing", "problem", "file_none does not exist", "export dep_it"),
-    ),
-    "file expires": (expiring, "file_expires", "problem", "before the next run", "export dep_it"),
-    "skill gone": (
-        of_agent(skills=[{"type": "custom", "skill_id": "skill_none", "version": "3"}]),
-        *("skill_missing", "problem", "skill_none version 3", "agent update agent_it --skill skill_none"),
-    ),
-    "agent behind": (behind, "agent_behind", "note", "the latest is 2", "--agent agent_it@2"),
-    "no credential": (
-        with_server(),
-        *("credential_missing", "warning", f"no credential for {URL}", f"vault put vault_1 docs --mcp {URL}"),
-    ),
-    "a credential for nearly that URL": (
-        with_server(NEAR),
-        *("credential_missing", "problem", f"one is for {URL}/", "vault put vault_1 docs"),
-    ),
-    "a credential that has ended": (
-        with_server(OVER),
-        *("credential_invalid", "problem", "has expired", "vault put vault_1 docs"),
-    ),
-    "MCP server not reached": (
-        narrow(BEARER),
-        *(
-            "mcp_egress",
-            "problem",
-            "does not reach mcp.example.com",
-            "env update env_narrow --allow-host mcp.example.com",
-        ),
-    ),
-    "will ask": (of_agent(tools=ASKS), "will_ask", "warning", "Bash", "agent update agent_it --ask none"),
-    "no tools": (of_agent(tools=[]), "no_tools", "note", "has no tools", "agent update agent_it --tools all"),
-    "only reads": (of_agent(tools=READS), "no_output_tool", "note", "final message", "--tools all"),
-    "no budget": (uses(budget=None), "no_budget", "note", "any amount", "--budget CREDITS"),
-    "never fires": (
-        uses(schedule={**DAILY, "expression": "0 0 30 2 *"}),
-        *("never_fires", "problem", "does not fire within four years", "--schedule CRON"),
-    ),
-    "fires too often": (too_often, "too_often", "warning", "fires 5m 00s after the fire before", "--schedule CRON"),
-    "no worker": (
-        no_worker(waits=True),
-        *("self_hosted_no_worker", "problem", "1 work items wait", "env work list env_own"),
-    ),
-    "no worker for what will come": (
-        no_worker(waits=False),
-        *("self_hosted_no_worker", "problem", "no worker polls env_own", "env work list env_own"),
+        *({"status": "paused", "paused_reason": GONE}, {}),
+        *("paused_by_error", "problem", "its environment is archived", "deploy unpause dep_1"),
     ),
     "paused by hand": (
-        uses(status="paused", paused_reason={"type": "manual"}),
-        *("paused", "warning", "paused by hand since 2027-01-14", "deploy unpause dep_it"),
+        *({"status": "paused", "updated_at": LONG_AGO}, {}),
+        *("paused", "warning", "paused by hand since 2026-01-01", "deploy unpause dep_1"),
+    ),
+    "environment archived": (
+        *(OWN, {"/environments/env_1": {"id": "env_1", "archived_at": LONG_AGO}}),
+        *("environment_archived", "problem", "env_1 is archived", "deploy update dep_1 --env ENV"),
+    ),
+    "environment gone": (
+        *(OWN, {"/environments/env_1": None}),
+        *("environment_missing", "problem", "env_1 does not exist", "deploy update dep_1 --env ENV"),
+    ),
+    "agent archived": (
+        *(USES, of(archived_at=LONG_AGO)),
+        *("agent_archived", "problem", "agent_1 is archived", "deploy update dep_1 --agent AGENT"),
+    ),
+    "agent gone": (
+        *(USES, {"/agents/agent_1": None}),
+        *("agent_missing", "problem", "agent_1 does not exist", "--agent AGENT"),
+    ),
+    "agent's version gone": (
+        *({"agent": {"id": "agent_1", "version": 3}}, {"/agents/agent_1": pinned(2, missing=3)}),
+        *("agent_missing", "problem", "version 3 of agent agent_1 does not exist", "--agent agent_1"),
+    ),
+    "agent behind": (
+        *({"agent": {"id": "agent_1", "version": 1}}, {"/agents/agent_1": pinned(2)}),
+        *("agent_behind", "note", "the latest is 2", "--agent agent_1@2"),
+    ),
+    "vault archived": (
+        *(VAULT, vault_with(BEARER, archived_at=LONG_AGO)),
+        *("vault_archived", "problem", "vault_1 is archived", "--vault VAULT"),
+    ),
+    "vault gone": (
+        *({"vault_ids": ["vault_1"]}, {"/vaults/vault_1": None}),
+        *("vault_missing", "problem", "vault_1 does not exist", "--vault VAULT"),
+    ),
+    "memory store archived": (
+        {"resources": [{"memory_store_id": "memstore_1"}]},
+        {"/memory_stores/memstore_1": {"id": "memstore_1", "archived_at": LONG_AGO}},
+        *("memory_store_archived", "problem", "memstore_1 is archived", "export dep_1"),
+    ),
+    "file gone": (
+        *(FILE, {"/files/file_1": None}),
+        *("file_missing", "problem", "file_1 does not exist", "export dep_1"),
+    ),
+    "file expires": (
+        *(FILE, {"/files/file_1": {"id": "file_1", "expires_at": "2027-01-15T20:00:00Z"}}),
+        *("file_expires", "problem", "before the next run", "export dep_1"),
+    ),
+    "skill gone": (
+        USES,
+        of(skills=[{"type": "custom", "skill_id": "skill_1", "version": "3"}]) | {"/skills/skill_1/versions/3": None},
+        *("skill_missing", "problem", "skill_1 version 3", "agent update agent_1 --skill skill_1"),
     ),
     "roster agent gone": (
-        with_roster("agent_none", 1),
-        *("roster_agent_missing", "problem", "agent_none does not exist", "agent update agent_it --file FILE"),
+        *(USES, of(multiagent={"agents": ["agent_2"]}) | {"/agents/agent_2": None}),
+        *("roster_agent_missing", "problem", "agent_2 does not exist", "agent update agent_1 --file FILE"),
     ),
     "roster agent archived": (
-        with_roster("agent_old", 1, archived_at="2027-01-14T08:00:00Z"),
-        *("roster_agent_archived", "problem", "agent_old is archived", "agent update agent_it --file FILE"),
+        *(USES, ROSTER | {"/agents/agent_2": {"id": "agent_2", "version": 1, "archived_at": LONG_AGO}}),
+        *("roster_agent_archived", "problem", "agent_2 is archived", "agent update agent_1 --file FILE"),
     ),
     "roster agent's version gone": (
-        with_roster("agent_old", 7, description="Other."),
-        *("roster_agent_missing", "problem", "agent_old has no version 7", "agent update agent_it --file FILE"),
+        *(USES, ROSTER | {"/agents/agent_2": pinned(2, missing=1, id="agent_2")}),
+        *("roster_agent_missing", "problem", "version 1 of roster agent agent_2", "agent update agent_1 --file FILE"),
     ),
-    "a credential that ends before the next run": (
-        with_server(SHORT),
-        *(
-            "credential_expires",
-            "problem",
-            "expires before the next run (2027-01-15T20:00:00Z)",
-            "vault put vault_1 docs",
-        ),
+    "no credential": (
+        *(VAULT, vault_with()),
+        *("credential_missing", "warning", f"no credential for {URL}", PUT),
     ),
-    "failing": (failing, "failing", "problem", "its last 3 runs failed (retries_exhausted)", "run logs drun_"),
+    "nearly that URL": (
+        *(VAULT, vault_with(NEAR)),
+        *("credential_missing", "problem", f"one is for {URL}/", PUT),
+    ),
+    "a credential that has ended": (
+        *(VAULT, vault_with(OVER)),
+        *("credential_invalid", "problem", "has expired", PUT),
+    ),
+    "an archived credential": (
+        *(VAULT, vault_with({**BEARER, "archived_at": LONG_AGO})),
+        *("credential_invalid", "problem", "is archived", PUT),
+    ),
+    "one that ends before the next run": (
+        *(VAULT, vault_with(SHORT)),
+        *("credential_expires", "problem", "expires before the next run (2027-01-15T20:00:00Z)", PUT),
+    ),
+    "MCP server not reached": (
+        *(VAULT | OWN, vault_with(BEARER) | NARROW),
+        *("mcp_egress", "problem", "does not reach mcp.example.com", "env update env_1 --allow-host mcp.example.com"),
+    ),
+    "a secret sent nowhere": (
+        {"vault_ids": ["vault_1"], **OWN},
+        NARROW
+        | {
+            "/vaults/vault_1": {"id": "vault_1"},
+            "/vaults/vault_1/credentials": page({"id": "vcred_1", **ONLY_GITHUB}),
+        },
+        *("hosts", "warning", "GITHUB_TOKEN is only sent to api.github.com", "env update env_1 --allow-host"),
+    ),
+    "will ask": (USES, of(tools=ASKS), "will_ask", "warning", "Bash", "agent update agent_1 --ask none"),
+    "no tools": (USES, of(tools=[]), "no_tools", "note", "has no tools", "agent update agent_1 --tools all"),
+    "only reads": (USES, of(tools=READS), "no_output_tool", "note", "final message", "--tools all"),
+    "no budget": ({"budget": None}, {}, "no_budget", "note", "any amount", "--budget CREDITS"),
+    "never fires": (
+        *({"schedule": {**DAILY, "expression": "0 0 30 2 *"}}, {}),
+        *("never_fires", "problem", "does not fire within four years", "--schedule CRON"),
+    ),
+    "work waits": (
+        *(OWN, SELF_HOSTED | {STATS: {"depth": 2, "workers_polling": 0}}),
+        *("self_hosted_no_worker", "problem", "2 work items wait", "env work list env_1"),
+    ),
+    "nobody polls": (
+        *(OWN, SELF_HOSTED | {STATS: {"depth": 0, "pending": 0, "workers_polling": 0}}),
+        *("self_hosted_no_worker", "problem", "no worker polls env_1", "env work list env_1"),
+    ),
+    "nobody polls for one without a schedule": (
+        *({**OWN, "schedule": None}, SELF_HOSTED | {STATS: {"workers_polling": 0}}),
+        *("self_hosted_no_worker", "warning", "no worker polls env_1", "env work list env_1"),
+    ),
 }
 
 
-@pytest.mark.parametrize(("case", "generation"), checkerboard(WRONG, GENERATIONS))
-@pytest.mark.few(8)
-def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(
-    qoder: Qoder, case: str, generation: Any
-) -> None:
-    make, finding, weight, says, fix = WRONG[case]
+def serve(qoder: Qoder, fields: Fields, others: Fields) -> None:
+    """Let there be one deployment, and what else it refers to."""
+    raw = {"id": "dep_1", "name": "it", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY, **fields}
+    qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
+    for path, answer in others.items():
+        shown = api_error(404, "not_found_error", "No.") if answer is None else answer
+        qoder.wire.on("GET", path, shown, repeat=True)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(qoder: Qoder, case: str) -> None:
+    fields, others, finding, weight, says, fix = WRONG[case]
+    serve(qoder, fields, others)
+    ran = qoder("deploy", "check", "--json", "--exit-status")
+    [told] = ran.json
+    assert (told["deployment_id"], told["finding"], told["weight"]) == ("dep_1", finding, weight)
+    assert says in told["says"]
+    assert fix in shlex.join(told["fix"])
+    assert ran.code == (8 if weight == "problem" else 0)
+
+
+def with_server(place: Place, *credentials: Fields) -> None:
+    """Add a deployment of an agent that uses an MCP server, with these credentials in its vault."""
+    place.agent("agent_it", **SERVER)
+    agent = {"id": "agent_it", "type": "agent", "version": 1}
+    place.deployment(agent=agent, vault_ids=place.vault(*credentials))
+
+
+def ran(place: Place, deployment: str, count: int) -> None:
+    for n in range(count):
+        with place.world.lock:
+            place.world.start(deployment, origin="seed", at=place.world.now() - 3600 * (n + 1))
+
+
+FAILS = {"id": "agent_fail", "type": "agent", "version": 1}
+
+
+def may_fail(place: Place) -> None:
+    """Add the agent of whose runs each fails."""
+    about = {"id": "agent_fail", "name": "fail", "version": 1, "tools": TOOLS}
+    place.world.keep("agents.versions", "agent_fail", at=place.old, **about)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_check_judges_a_deployment_by_its_last_runs(qoder: Qoder, generation: Any) -> None:
     place = Place(qoder, generation)
-    make(place)
-    [found] = place.found()
-    assert (found["deployment_id"], found["finding"], found["weight"]) == ("dep_it", finding, weight)
-    assert says in found["says"]
-    assert fix in shlex.join(found["fix"])
-    ended = qoder("deploy", "check", "--exit-status")
-    assert ended.code == (8 if weight == "problem" else 0)
+    may_fail(place)
+    ran(place, place.deployment(agent=FAILS), 3)
+    slow = place.deployment("slow", behaviour=Behaviour(turn(seconds=600)))
+    ran(place, slow, 4)
+    place.world.deployments[slow].change(place.world.now(), schedule={**DAILY, "expression": "*/5 * * * *"})
+    failing, too_often = place.found()
+    assert (failing["finding"], failing["weight"], failing["fix"][1:3]) == ("failing", "problem", ["run", "logs"])
+    assert failing["says"] == "its last 3 runs failed (retries_exhausted)"
+    assert (too_often["finding"], too_often["weight"]) == ("too_often", "warning")
+    assert "fires 5m 00s after the fire before" in too_often["says"]
 
 
 def test_deploy_check_finds_nothing_where_nothing_is_wrong(qoder: Qoder) -> None:
@@ -326,26 +317,11 @@ def test_deploy_check_finds_nothing_where_nothing_is_wrong(qoder: Qoder) -> None
     place.deployment("manual", schedule=None)
     place.deployment("often", schedule={**DAILY, "expression": "*/15 * * * *", "timezone": "Europe/Berlin"})
     place.deployment("paused", schedule=None, status="paused", paused_reason={"type": "manual"})
-    with_server(RENEWED)(place)
+    with_server(place, RENEWED)
     ran(place, "dep_manual", 2)
     checked = qoder("deploy", "check", "--exit-status")
     assert (checked.code, checked.out) == (0, "")
     assert "4 deployments checked: nothing found" in checked.err
-
-
-def test_deploy_check_of_an_account_without_deployments(qoder: Qoder) -> None:
-    Place(qoder)
-    checked = qoder("deploy", "check", "--exit-status", "--json")
-    assert (checked.code, checked.json) == (0, [])
-
-
-def test_deploy_check_tells_of_a_secret_that_can_be_sent_nowhere(qoder: Qoder) -> None:
-    place = Place(qoder)
-    place.keep("environments", id="env_narrow", name="narrow", config=LIMITED)
-    place.deployment(environment_id="env_narrow", vault_ids=place.vault(ONLY_GITHUB))
-    [found] = place.found()
-    assert (found["finding"], found["weight"]) == ("hosts", "warning")
-    assert "GITHUB_TOKEN is only sent to api.github.com" in found["says"]
 
 
 TURNS = {  # when it is typed, the schedule, and what is found
@@ -368,14 +344,6 @@ def test_deploy_check_knows_when_clocks_change(qoder: Qoder, day: str, expressio
     place.deployment(schedule={"type": "cron", "expression": expression, "timezone": zone})
     says = [found["says"].partition(":")[0] for found in place.found() if found["finding"] == "dst"]
     assert says == TURNS[day, expression, zone]
-
-
-def test_deploy_check_says_of_a_schedule_that_nobody_understands_that_it_cannot_tell(qoder: Qoder) -> None:
-    raw = {"id": "dep_1", "name": "o", "budget": {}, "schedule": {**DAILY, "timezone": "Mars/Base"}, "status": "active"}
-    qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
-    [found] = [each for each in qoder("deploy", "check", "--json").json if each["finding"] != "no_budget"]
-    assert (found["finding"], found["weight"]) == ("schedule_unclear", "warning")
-    assert "cannot tell when it fires: unknown time zone 'Mars/Base'" in found["says"]
 
 
 FORBIDDEN = {
@@ -413,7 +381,7 @@ def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int,
     place = Place(qoder)
     lasting = {"auth": {**OVER["auth"], "expires_at": "2099-01-01T00:00:00Z"}}
     archived = {**lasting, "archived_at": "2026-01-01T00:00:00Z"}
-    with_server(lasting, BEARER, archived)(place)  # of these, the first is tried
+    with_server(place, lasting, BEARER, archived)  # of these, the first is tried
     place.lie = lambda request: (
         httpx.Response(code, json=answer) if request.url.path.endswith("/mcp_oauth_validate") else None
     )
@@ -423,123 +391,9 @@ def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int,
     assert (found["finding"], shlex.join(found["fix"])) == (finding, "qoder vault check vault_1 --workspace ws_1")
 
 
-# The same from objects as a server may send them, with nothing filled in: what a deployment has besides an id and its
-# schedule, what is at other paths (None: not found), the finding and its weight.
-AGENT: Fields = {"id": "agent_1", "version": 1, "tools": TOOLS}
-LONG_AGO = "2026-01-01T00:00:00Z"
-STATS = "/environments/env_1/work/stats"
-OWN: Fields = {"environment_id": "env_1"}
-SELF_HOSTED = {"/environments/env_1": {"id": "env_1", "config": {"type": "self_hosted"}}}
-VAULT: Fields = {"vault_ids": ["vault_1"], "agent": {"id": "agent_1"}}
-
-
-def vault_with(*credentials: Fields, archived_at: str | None = None) -> Fields:
-    """Return what is at the paths of a vault and an agent with a server."""
-    rows = [{"id": f"vcred_{n}", **each} for n, each in enumerate(credentials)]
-    vault = {"id": "vault_1", "archived_at": archived_at}
-    return {"/vaults/vault_1": vault, "/vaults/vault_1/credentials": page(*rows), "/agents/agent_1": AGENT | SERVER}
-
-
-def of(**fields: Any) -> Fields:
-    """Return the path of an agent with these fields."""
-    return {"/agents/agent_1": AGENT | fields}
-
-
-USES: Fields = {"agent": {"id": "agent_1"}}
-FAKED: dict[str, tuple[Fields, Fields, str, str]] = {
-    "paused": ({"status": "paused", "paused_reason": GONE}, {}, "paused_by_error", "problem"),
-    "paused by hand": ({"status": "paused", "updated_at": LONG_AGO}, {}, "paused", "warning"),
-    "environment archived": (
-        {"environment_id": "env_1"},
-        {"/environments/env_1": {"id": "env_1", "archived_at": LONG_AGO}},
-        *("environment_archived", "problem"),
-    ),
-    "environment gone": ({"environment_id": "env_1"}, {"/environments/env_1": None}, "environment_missing", "problem"),
-    "agent archived": (USES, of(archived_at=LONG_AGO), "agent_archived", "problem"),
-    "agent gone": (USES, {"/agents/agent_1": None}, "agent_missing", "problem"),
-    "agent behind": (
-        {"agent": {"id": "agent_1", "version": 1}},
-        {"/agents/agent_1": lambda request: {**AGENT, "version": int(request.url.params.get("version", 2))}},
-        *("agent_behind", "note"),
-    ),
-    "vault archived": (VAULT, vault_with(BEARER, archived_at=LONG_AGO), "vault_archived", "problem"),
-    "vault gone": ({"vault_ids": ["vault_1"]}, {"/vaults/vault_1": None}, "vault_missing", "problem"),
-    "memory store archived": (
-        {"resources": [{"memory_store_id": "memstore_1"}]},
-        {"/memory_stores/memstore_1": {"id": "memstore_1", "archived_at": LONG_AGO}},
-        *("memory_store_archived", "problem"),
-    ),
-    "file gone": ({"resources": [{"file_id": "file_1"}]}, {"/files/file_1": None}, "file_missing", "problem"),
-    "file expires": (
-        {"resources": [{"file_id": "file_1"}]},
-        {"/files/file_1": {"id": "file_1", "expires_at": "2027-01-15T20:00:00Z"}},
-        *("file_expires", "problem"),
-    ),
-    "skill gone": (
-        USES,
-        of(skills=[{"type": "custom", "skill_id": "skill_1"}]) | {"/skills/skill_1": None},
-        *("skill_missing", "problem"),
-    ),
-    "roster agent gone": (
-        USES,
-        of(multiagent={"agents": ["agent_2"]}) | {"/agents/agent_2": None},
-        *("roster_agent_missing", "problem"),
-    ),
-    "no credential": (VAULT, vault_with(), "credential_missing", "warning"),
-    "nearly that URL": (VAULT, vault_with(NEAR), "credential_missing", "problem"),
-    "a credential that has ended": (VAULT, vault_with(OVER), "credential_invalid", "problem"),
-    "one that ends before the next run": (VAULT, vault_with(SHORT), "credential_expires", "problem"),
-    "MCP server not reached": (
-        VAULT | {"environment_id": "env_1"},
-        vault_with(BEARER) | {"/environments/env_1": {"id": "env_1", "config": LIMITED}},
-        *("mcp_egress", "problem"),
-    ),
-    "a secret sent nowhere": (
-        {"vault_ids": ["vault_1"], "environment_id": "env_1"},
-        {
-            "/vaults/vault_1": {"id": "vault_1"},
-            "/vaults/vault_1/credentials": page({"id": "vcred_1", **ONLY_GITHUB}),
-            "/environments/env_1": {"id": "env_1", "config": LIMITED},
-        },
-        *("hosts", "warning"),
-    ),
-    "will ask": (USES, of(tools=ASKS), "will_ask", "warning"),
-    "no tools": (USES, of(tools=[]), "no_tools", "note"),
-    "only reads": (USES, of(tools=READS), "no_output_tool", "note"),
-    "never fires": ({"schedule": {**DAILY, "expression": "0 0 30 2 *"}}, {}, "never_fires", "problem"),
-    "work waits": (
-        {"environment_id": "env_1"},
-        SELF_HOSTED | {"/environments/env_1/work/stats": {"depth": 2, "workers_polling": 0}},
-        *("self_hosted_no_worker", "problem"),
-    ),
-    "nobody polls": (
-        {"environment_id": "env_1"},
-        SELF_HOSTED | {"/environments/env_1/work/stats": {"depth": 0, "pending": 0, "workers_polling": 0}},
-        *("self_hosted_no_worker", "problem"),
-    ),
-    "nobody polls for one without a schedule": (
-        {"environment_id": "env_1", "schedule": None},
-        SELF_HOSTED | {"/environments/env_1/work/stats": {"workers_polling": 0}},
-        *("self_hosted_no_worker", "warning"),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", FAKED)
-def test_deploy_check_finds_it_in_what_any_server_sends(qoder: Qoder, case: str) -> None:
-    fields, others, finding, weight = FAKED[case]
-    raw = {"id": "dep_1", "name": "it", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY, **fields}
-    qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
-    for path, answer in others.items():
-        shown = api_error(404, "not_found_error", "No.") if answer is None else answer
-        qoder.wire.on("GET", path, shown, repeat=True)
-    [found] = qoder("deploy", "check", "--json").json
-    assert (found["finding"], found["weight"]) == (finding, weight)
-
-
 OTHERS: dict[str, tuple[Fields, Fields, str]] = {  # what a deployment has, what is at other paths, and what is said
-    "no work queue": (OWN, {STATS: None}, "the work queue of env_1"),
-    "who polls": (OWN, {STATS: {"depth": 0}}, "the work queue of env_1"),
+    "no work queue": (OWN, SELF_HOSTED | {STATS: None}, "the work queue of env_1"),
+    "who polls": (OWN, SELF_HOSTED | {STATS: {"depth": 0}}, "the work queue of env_1"),
     "its environment": (OWN, {"/environments/env_1": {"id": "env_2"}}, "environment env_1"),
     "its agent": (USES, {"/agents/agent_1": {**AGENT, "id": "agent_2"}}, "agent agent_1"),
     "its version of the agent": (
@@ -560,11 +414,7 @@ OTHERS: dict[str, tuple[Fields, Fields, str]] = {  # what a deployment has, what
 @pytest.mark.parametrize("case", OTHERS)
 def test_deploy_check_takes_nothing_for_well_that_no_answer_says(qoder: Qoder, case: str) -> None:
     fields, others, says = OTHERS[case]
-    raw = {"id": "dep_1", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY, **fields}
-    qoder.wire.on("GET", "/deployments", page(raw)).on("GET", "/deployments/dep_1/runs", page())
-    for path, answer in {**({} if fields is not OWN else SELF_HOSTED), **others}.items():
-        shown = api_error(404, "not_found_error", "No.") if answer is None else answer
-        qoder.wire.on("GET", path, shown, repeat=True)
+    serve(qoder, fields, others)
     ran = qoder("deploy", "check", "--json", "--exit-status")
     assert ran.code == 7
     assert [each["says"].startswith(says) for each in ran.json if each["weight"] == "warning"] == [True]
@@ -590,13 +440,10 @@ def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_thi
 
 def test_deploy_check_reads_the_last_runs_of_each_deployment_however_few_are_among_the_newest(qoder: Qoder) -> None:
     place = Place(qoder)
-    place.world.keep(
-        "agents.versions", "agent_fail", at=place.old, id="agent_fail", name="fail", version=1, tools=TOOLS
-    )
-    agent = {"id": "agent_fail", "type": "agent", "version": 1}
+    may_fail(place)
     place.deployment("busy")
-    rare = [place.deployment(f"rare{n}", agent=agent) for n in range(12)]
-    young = place.world.add_deployment(id="dep_young", name="young", at=place.world.now() - 60, agent=agent)
+    rare = [place.deployment(f"rare{n}", agent=FAILS) for n in range(12)]
+    young = place.world.add_deployment(id="dep_young", name="young", at=place.world.now() - 60, agent=FAILS)
     young.change(place.world.now() - 60, budget={"type": "limit", "max_credit_cost": "5.00"})
     with place.world.lock:
         for hours in (20, 19, 18):
@@ -655,11 +502,6 @@ def test_deploy_check_draws_a_block_for_each_deployment(qoder: Qoder) -> None:
     assert qoder("deploy", "check", "-q").out.splitlines()[0] == "dep_broken"
 
 
-def test_deploy_check_exits_5_for_a_name_that_nothing_has(qoder: Qoder) -> None:
-    Place(qoder).deployment()
-    assert qoder("deploy", "check", "nothing").code == 5
-
-
 @pytest.mark.parametrize("of", ["", "deployments: [it]\n", "deployments: [dep_it]\n"])
 @pytest.mark.parametrize(
     ("rule", "asks"), [("work: /\nallow: [{run: git status}]", False), ("allow: [{search: web}]", True)]
@@ -668,7 +510,8 @@ def test_deploy_check_warns_of_no_tool_that_a_policy_answers(
     qoder: Qoder, tmp_path: Path, rule: str, asks: bool, of: str
 ) -> None:
     place = Place(qoder, "current")
-    of_agent(tools=ASKS)(place)
+    place.agent("agent_it", tools=ASKS)
+    place.deployment(agent={"id": "agent_it", "type": "agent", "version": 1})
     (tmp_path / "policy.yaml").write_text(f"{of}{rule}\n")
     ran = qoder("deploy", "check", "--policy", str(tmp_path / "policy.yaml"), "--json")
     assert ("will_ask" in {each["finding"] for each in ran.json}) is asks

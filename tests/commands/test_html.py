@@ -14,12 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.history.nights import Night
-from qoder_cli.history.records import RunDetail, RunRecord
+from qoder_cli.history.records import RunDetail, RunRecord, time_text
 from qoder_cli.output.screen import inert
 from qoder_cli.report.entries import Counted, Fire, Report
 from qoder_cli.report.page import ReportPage
 from qoder_cli.report.picture import as_html
-from qoder_cli.report.telling import time_text
 from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, examples
@@ -243,12 +242,6 @@ def test_report_as_html_is_a_page_of_any_span(qoder: Qoder, night: World, words:
     assert 1 <= len(read(ran.out).all("g", id="grid")[0].all("line")) <= 12
 
 
-def test_report_new_as_html_tells_each_thing_once(qoder: Qoder, night: World) -> None:
-    assert "never started" in read(qoder("report", "--new", "-o", "html").out).text
-    ran = qoder("report", "--new", "-o", "html")
-    assert (ran.code, ran.out) == (0, "")
-
-
 # Usage.
 
 
@@ -266,13 +259,6 @@ def test_usage_as_html_has_the_numbers_of_its_json(qoder: Qoder, night: World, b
         assert Decimal(row["credits"]) == Decimal(str(line["credits"]))
         assert row["dearest"] == (line["dearest"] or {"session_id": "-"})["session_id"]
     assert page.all("p")[0].text.startswith("At least ")
-
-
-def test_usage_as_html_is_sorted_as_asked_for(qoder: Qoder, night: World) -> None:
-    page = read(qoder("usage", "-o", "html", "--sort", "runs").out)
-    place = [each.text for each in page.all("thead")[0].all("th")].index("Runs")
-    runs = [int(row[place]) for row in cells(page)]
-    assert (runs, len(runs) > 3) == (sorted(runs), True)
 
 
 @pytest.mark.parametrize("format", ["html", "pretty"])
@@ -294,10 +280,3 @@ def test_html_is_refused_where_there_is_no_page(qoder: Qoder, words: tuple[str, 
     ran = qoder(*words, "-o", "html")
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
     assert ran.errors[0].startswith("error: -o html is a page of `report` or `usage`")
-
-
-@pytest.mark.parametrize("format", ["html", "csv"])
-def test_usage_names_a_command_that_works_after_any_format(qoder: Qoder, night: World, format: str) -> None:
-    ran = qoder("usage", "--since", "1d", "--over", "0", "-o", format)
-    [command] = re.findall(r"(qoder session list .*)$", ran.err, re.MULTILINE)
-    assert (ran.code, command) == (8, "qoder session list --since 1d")

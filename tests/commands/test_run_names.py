@@ -73,18 +73,6 @@ def test_run_and_deploy_get_say_what_to_type_instead(qoder: Qoder, command: str,
     assert f"hint: {hint}\n" in ran.err
 
 
-@pytest.mark.parametrize(
-    ("typed", "shown"),
-    [
-        ("dep_每日報告", "'dep_每日報告' is not a deployment id: it contains '每'"),
-        ("dep_\u202eevil", r"'dep_\u202eevil' is not a deployment id: it contains '\u202e'"),
-        ("dep_\x1b[2J", r"'dep_\x1b[2J' contains a control character"),
-    ],
-)
-def test_deploy_run_shows_what_was_typed_but_for_what_steers_a_terminal(qoder: Qoder, typed: str, shown: str) -> None:
-    assert qoder("deploy", "run", typed).errors == [f"error: {shown}"]
-
-
 @pytest.mark.parametrize("id", ["dep_pt-0123456789abcdef", "drun_eyJhbGciOiJI.eyJzdWIiOiIx.c2ln"])
 def test_run_and_deploy_write_a_token_behind_the_beginning_of_an_id_nowhere(qoder: Qoder, id: str) -> None:
     ran = qoder(*("deploy run" if id.startswith("dep_") else "run get").split(), id, "--json")
@@ -113,12 +101,6 @@ def test_deploy_get_reads_the_whole_list_for_a_name_and_two_pages_for_a_suggesti
     assert listings(world) == 3  # it is on the first page; others of this name may be on the last
     assert qoder("deploy", "get", "dep_x").code == 5
     assert listings(world) == 3 + 2
-
-
-def test_run_and_deploy_get_take_an_id_as_it_is_without_asking(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments/dep_nobody_knows", deployment(1, "x", id="dep_nobody_knows")).on(*RUN, LEGACY)
-    assert qoder("deploy", "get", "dep_nobody_knows", "-q").code == 0
-    assert qoder("run", "get", "drun_1", "-q").code == 0
 
 
 def test_deploy_get_lists_the_deployments_of_one_name_but_archived_ones(qoder: Qoder) -> None:

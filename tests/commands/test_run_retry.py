@@ -157,12 +157,6 @@ def test_run_retry_of_several_is_asked_about_and_has_an_item_each(place: Place) 
     assert ([item["exit_code"] for item in ran.json], len(place.started)) == ([1, None], 3)
 
 
-def test_run_retry_cancels_at_its_timeout_where_that_is_wanted(current: Place) -> None:
-    words = ("--again", "--wait", "--timeout", "1s", "--on-leave", "cancel")
-    assert current.qoder("run", "retry", current.ended("dep_demo"), *words).code == 124
-    assert [seen.path[-7:] for seen in current.world.requests if seen.method == "POST"][-1] == "/cancel"
-
-
 def test_run_retry_all_failed_filters_again_what_the_server_was_to_filter(qoder: Qoder) -> None:
     new, old = ({**DONE, "id": f"{n}", "status": "failed", "triggered_at": f"2027-01-1{n}T07:00:00Z"} for n in (5, 2))
     qoder.wire.on("GET", "/deployments/dep_1/runs", page(new, old)).on("GET", "/deployments/dep_1", NOW, repeat=True)

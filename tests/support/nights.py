@@ -330,12 +330,10 @@ class Service(httpx.BaseTransport):
 
     def __init__(self, account: Account, generation: Generation, now: float) -> None:
         self.account, self.generation, self.now = account, generation, now
-        self.asked: list[str] = []
         self._listed: dict[str, list[dict[str, Any]]] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/v1/cloud")
-        self.asked.append(path)
         headers = {"date": formatdate(self.now, usegmt=True)}
         shown = self.answer(path, request.url.params)
         if shown is None:

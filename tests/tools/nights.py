@@ -2,29 +2,22 @@
 
 A cell is some nights of a few deployments on one generation of server. One reader types `report --new` now and then,
 perhaps under a name, perhaps of some deployments; another types reports whose spans meet, on one machine or on a new
-one each time. Some are killed while they ask, or between printing and noting. With --processes each report is a process
-of its own, and the service a server; with --direct only what the command calls is played, without its words and pages.
+one each time. Some are killed while they ask, or between printing and noting. With --direct only what the command calls
+is played, without its words and pages.
 """
 
 import io
 import json
-import os
 import random
-import subprocess
-import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -37,7 +30,7 @@ from qoder_cli.history.nights import ReportOptions, read_night
 from qoder_cli.http.client import Client
 from qoder_cli.local.reports import ReportMemory
 from qoder_cli.output.screen import Screen
-from qoder_cli.report.telling import compose
+from qoder_cli.report.telling import Reporter
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
 from tests.support.wire import FakeClock
@@ -59,20 +52,19 @@ class Cell(NamedTuple):
     seed: int
     deployments: int = 3
     crashes: float = 0.15
-    how: str = "main"  # or processes, or direct
+    how: str = "main"  # or direct
 
     def __str__(self) -> str:
         return f"{self.generation}, nights {self.seed} of {self.deployments}, crashes {self.crashes:.0%}"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--processes", action="store_true", help="each report is a process")
     parser.add_argument("--direct", action="store_true", help="only what the command calls")
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
     """Yield so many nights as --random says, else 2,000, on both generations by turns."""
-    how = "processes" if options.processes else "direct" if options.direct else "main"
+    how = "direct" if options.direct else "main"
     for seed in range(options.seed, options.seed + (options.random or 2000)):
         yield Cell(GENERATIONS[seed % 2], seed, 1 + seed % 4, how=how)
 
@@ -230,29 +222,23 @@ class Reader:
     doubts: set[str] = field(default_factory=set)
     told_at: dict[Key, float] = field(default_factory=dict)  # states
     blind: list[tuple[float, float]] = field(default_factory=list)  # reports that did not look at older runs
-    perhaps_at: dict[Key, float] = field(default_factory=dict)  # states that were told as it crashed, and noted or not
 
     def is_of(self, deployment: str) -> bool:
         return not self.of or deployment in self.of
 
-    def take(self, said: Said, now: float, *, crashed: bool, may_be_noted: bool = False) -> None:
+    def take(self, said: Said, now: float, *, crashed: bool) -> None:
         self.told.update(said.events)
         self.doubts |= said.doubts
         if said.is_blind:
             self.blind.append((said.since, said.until))
         if crashed:
             self.excused.update(said.events)
-            if may_be_noted:
-                self.perhaps_at |= dict.fromkeys(said.states, now)
         else:
             self.told_at |= dict.fromkeys(said.states, now)
 
 
 def play(cell: Cell, folder: Path) -> Played:
     """Play the nights of a cell."""
-    if cell.how == "processes":
-        with Processes(folder) as processes:
-            return _play(cell, folder, processes.run)
     if cell.how == "direct":
         with Direct() as machines:
             return _play(cell, folder, machines.run)
@@ -311,7 +297,7 @@ class _Nights:
             if said is not None:
                 self._check_truth(reader, said, now)
                 self._check_once(reader, said, now)
-                reader.take(said, now, crashed=crashed, may_be_noted=self._cell.how == "processes")
+                reader.take(said, now, crashed=crashed)
             if not crashed:
                 began.setdefault(number, now - DAY)
                 last[number] = now
@@ -400,8 +386,7 @@ class _Nights:
                 continue
             if not reader.is_of(of) or (run is not None and until is not None and run.came + LAG > until):
                 continue
-            told = max(reader.told_at.get(state, 0.0), reader.perhaps_at.get(state, 0.0))
-            if now - told > again:
+            if now - reader.told_at.get(state, 0.0) > again:
                 self._breaks("state untold", f"{state} at {_at(now)}")
 
     def _check_verdict(self, reader: Reader, said: Said, since: float, until: float, now: float) -> None:
@@ -486,13 +471,10 @@ class _Dying(httpx.BaseTransport):
         return self._service.handle_request(request)
 
 
-def _environment(folder: Path, base: str = "http://127.0.0.1:9") -> dict[str, str]:
-    env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
-    return {**env, "QODER_BASE_URL": f"{base}/api/v1/cloud"}
-
-
 def _app(look: Look, out: io.BytesIO, transport: httpx.BaseTransport) -> App:
-    screen, env = Screen(out), _environment(look.folder)
+    screen, folder = Screen(out), look.folder
+    env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
+    env["QODER_BASE_URL"] = "http://127.0.0.1:9/api/v1/cloud"
     return App(env=env, out=screen, err=Screen(io.BytesIO()), clock=FakeClock(look.now), transport=transport)
 
 
@@ -564,90 +546,12 @@ class Direct:
         try:
             memory = remembered.read()
             night = read_night(app, options, memory)
-            reported = compose(app, night, options, memory, remembered, given.get("--reader", ""))
+            reported = Reporter(app, night, options, memory, remembered).reported(given.get("--reader", ""))
         except Killed:
             return None, ""
-        code = 8 if reported.report.is_urgent or reported.just_now else 7 if reported.unseen else 0
+        code = 8 if reported.report.is_urgent or reported.has_just_happened else 7 if reported.unseen else 0
         shown = json.dumps(declared(reported.report)) if not (is_news and reported.is_empty) else ""
         if look.crash == "printed" and shown:
             return None, shown
         remembered.note(reported.memory, reported.keys, at=night.now)
         return code, shown
-
-
-# As processes.
-
-
-class Processes:
-    """A server of the service at the moment that a look says, and reports as processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._look: Look | None = None
-        self._left: int | None = None
-        self._running: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> "Processes":
-        processes = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                processes.answer(self)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def date_time_string(self, timestamp: float | None = None) -> str:
-                assert processes._look is not None
-                return formatdate(processes._look.now, usegmt=True)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        look = self._look
-        assert look is not None
-        if look.crash == "asking":
-            self._left = (self._left or 0) - 1
-            if self._left < 0 and self._running is not None:
-                self._running.kill()
-                return
-        url = urlsplit(handler.path)
-        query = httpx.QueryParams(url.query)
-        shown = look.service.answer(url.path.removeprefix("/api/v1/cloud"), query)
-        error = {"type": "error", "error": {"type": "not_found_error", "message": "No."}}
-        content = json.dumps(error if shown is None else shown).encode()
-        handler.send_response(404 if shown is None else 200)
-        handler.send_header("content-type", "application/json")
-        handler.send_header("content-length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    def run(self, look: Look, words: list[str]) -> tuple[int | None, str]:
-        """Run a report; one that is to be killed once it has printed dies at its first word, or a little after."""
-        self._look, self._left = look, look.dies_at
-        env = {**os.environ, **_environment(look.folder, f"http://127.0.0.1:{self._server.server_port}")}
-        command = [sys.executable, "-m", "qoder_cli", *words]
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self._running = process
-        assert process.stdout is not None
-        printed = process.stdout.read(1) if look.crash == "printed" else b""
-        if printed:
-            process.kill()
-        printed += process.stdout.read()
-        code = process.wait()
-        process.stdout.close()
-        if code < 0:
-            try:
-                json.loads(printed or b"0")
-            except ValueError:
-                printed = b""  # cut short: nobody can have read it
-            return None, printed.decode()
-        return code, printed.decode()

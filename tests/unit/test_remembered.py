@@ -3,13 +3,10 @@
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qoder_cli.app import App
 from qoder_cli.base.model import Run
@@ -17,8 +14,8 @@ from qoder_cli.base.plainfile import seal
 from qoder_cli.local import remembered
 from qoder_cli.local.remembered import MOST, MOST_RUNS, ids_with_prefix, remember
 from qoder_cli.local.store import Store
-from qoder_cli.output.screen import Screen, inert_lines
-from tests.conftest import TOKEN, examples
+from qoder_cli.output.screen import Screen
+from tests.conftest import TOKEN
 from tests.support.completions import offered
 from tests.support.stored import GARBAGE, put_in_the_way
 
@@ -166,17 +163,6 @@ def test_remembering_the_same_again_writes_nothing(folder: Path) -> None:
     assert [file.name for file in sorted(folder.iterdir())] == ["state.db"]
 
 
-def test_remembered_in_a_sandbox_is_offered_there_until_the_next_one(folder: Path) -> None:
-    deployments(state_in(folder), ("dep_1", "real", None))
-    for port in (8001, 8002):  # the second is another sandbox, and the first is over
-        sandboxed = state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}")
-        deployments(sandboxed, (f"dep_{port}", "rehearsed", None))
-        runs(sandboxed, ("drun_1", "dep_1", AT))
-    assert seen(folder) == [("dep_1", "real")]
-    assert seen(folder, profile=None) == [("dep_8002", "rehearsed")]
-    assert ids_with_prefix(state_in(folder).store, "127.0.0.1:8001", "drun_") == []
-
-
 ODD_IDS = [
     *("dep_$(touch x)", "dep_ ", "dep_a b", "dep_\t", "dep_\n", "dep_é", "dep_", "dep_" + "x" * 200, "-dep_1", "", 7)
 ]
@@ -187,20 +173,6 @@ def test_remembered_are_plain_ids_only(folder: Path) -> None:
     deployments(app, ("dep_1", "nightly", None), *((id, "odd", None) for id in ODD_IDS))
     runs(app, (None, None, None), ("drun_`x`", "dep_1", AT), (7, "dep_1", AT), ("drun_1", None, 7))
     assert (seen(folder), seen(folder, "run")) == ([("dep_1", "nightly")], [("drun_1", "")])
-
-
-@examples(Fraction(1, 3))
-@given(st.lists(st.text() | st.none() | st.just("x" * 256) | st.just("x" * 257) | st.just("\x1b" * 250), max_size=5))
-def test_remembered_names_only_show(tmp_path_factory: pytest.TempPathFactory, names: list[str | None]) -> None:
-    folder = tmp_path_factory.mktemp("home") / "state"
-    deployments(state_in(folder), *((f"dep_{n}", name, None) for n, name in enumerate(names)))
-    found = sorted(seen(folder))
-    assert [id for id, _ in found] == [f"dep_{n}" for n in range(len(names))]
-    for (_, shown), name in zip(found, names, strict=True):
-        assert inert_lines(shown) == shown
-        assert "\n" not in shown
-        assert len(shown) <= 257
-        assert shown.endswith("…") or len(name or "") <= 256
 
 
 def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(folder: Path) -> None:
@@ -229,26 +201,3 @@ def test_remembering_and_offering_say_nothing_whatever_is_in_the_way(folder: Pat
     assert [each.id for each in known][:1] == ["dep_1"]
     app.close()
     assert not app.err.has_written
-
-
-def test_remembering_says_nothing_without_a_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_home(env: object) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr("qoder_cli.local.store.state_folder", no_home)
-    deployments(app := state_in(folder), ("dep_1", "nightly", None))
-    assert offered("qoder run get ", {}).keys() == {"last"}
-    assert not app.err.has_written
-
-
-def test_remembered_starts_outlive_a_store_of_an_earlier_build(folder: Path) -> None:
-    app = state_in(folder)
-    app.store.begin(at=1.0, ahead=None, profile="default", host=HOST, deployment="dep_1", key="k")
-    for statement in ("DROP TABLE seen", "CREATE TABLE runs (id, host)", "PRAGMA user_version = 1"):
-        app.store.write(lambda connection, statement=statement: connection.execute(statement))  # type: ignore[misc]
-    app.close()
-    assert seen(folder, "agent") == []
-    app = state_in(folder)
-    remember(app.store, app.settings, "agent", [({"id": "agent_1"}, "writer")])
-    assert seen(folder, "agent") == [("agent_1", "writer")]
-    assert len(app.store.entries(HOST)) == 1

@@ -4,18 +4,19 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, exclude
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import Deployment, array, text
+from qoder_cli.base.model import Deployment, array
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted, few
 from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import Facts
-from qoder_cli.deployments.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, History, Weight, find
+from qoder_cli.deployments.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, Weight, find
 from qoder_cli.deployments.lookup import find_deployment, ids_of_all, read_pages
 from qoder_cli.help.completion import values
 from qoder_cli.history.recent import histories_of
@@ -107,10 +108,10 @@ def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list
     if words:
         named = in_order(lambda id: find_deployment(app, id), ids_of_all(words, app))
         return list(named), []
-    rows = [row for page in read_pages(app) for row in page["data"]]
-    deployments = {row.id: row for row in map(Deployment.read, rows) if row is not None}
-    unread = sum(Deployment.read(row) is None for row in rows)
+    listed = [Deployment.read(row) for page in read_pages(app) for row in page["data"]]
+    deployments = {one.id: one for one in listed if one is not None}
     alive = [deployment for deployment in deployments.values() if deployment.archived_at is None]
+    unread = listed.count(None)
     return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
 
 
@@ -120,18 +121,15 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
         app.pace_reads()
     facts = Facts(app)
     with app.progress.waiting(f"checking {counted(len(deployments), 'deployment')}", leaving="nothing is changed"):
-        facts.prepare(deployment.raw for deployment in deployments)
-        histories = histories_of(app, deployments)
-    now = app.client.server_now()
-    by_deployment = [
-        find(deployment, facts, histories.get(deployment.id, History()), now=now, has_rule=has_rule)
-        for deployment in deployments
-    ]
+        histories, now = histories_of(app, deployments), app.client.server_now()
+
+        def findings_of(deployment: Deployment) -> list[DeploymentFinding]:
+            return find(deployment, facts, histories[deployment.id], now=now, has_rule=has_rule)
+
+        by_deployment = list(in_order(findings_of, deployments))
     if probe:
         tried = _tried(app, deployments, facts)
-        by_deployment = [
-            [*tried.get(finding.id, ()), *one] for finding, one in zip(deployments, by_deployment, strict=True)
-        ]
+        by_deployment = [[*wrong, *one] for wrong, one in zip(tried, by_deployment, strict=True)]
     by_deployment.sort(key=lambda one: min((WEIGHTS.index(finding.weight) for finding in one), default=len(WEIGHTS)))
     where = repeated(replace(app.flags, no_progress=False))  # profile and host
     findings = [replace(finding, fix=[app.program, *finding.fix, *where]) for one in by_deployment for finding in one]
@@ -142,27 +140,27 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
     return findings
 
 
-def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> dict[str, list[DeploymentFinding]]:
+def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> list[list[DeploymentFinding]]:
     """Have the API try each OAuth credential once; return what is invalid or could not be tried, by deployment."""
-    tried: dict[str, list[tuple[str, Weight, str]]] = {}  # by vault: the finding, its weight, and what it says
-    for vault in dict.fromkeys(
-        text(vault_id) or "" for one in deployments for vault_id in array(one.raw.get("vault_ids"))
-    ):
+
+    @cache
+    def wrong_in(vault: str) -> list[tuple[str, Weight, str]]:
         credentials = facts.credentials(vault)
-        for credential in credentials if isinstance(credentials, list) else ():
-            if found_at(credential, "auth.type") != "mcp_oauth" or credential.get("archived_at"):
-                continue
-            if wrong := _wrong_with(app, vault, str(credential["id"])):
-                tried.setdefault(vault, []).append(wrong)
-    findings: dict[str, list[DeploymentFinding]] = {}
-    for deployment in deployments:
-        for vault in map(str, array(deployment.raw.get("vault_ids"))):
-            for finding, weight, says in tried.get(vault, ()):
-                fix = ["vault", "check", vault]
-                findings.setdefault(deployment.id, []).append(
-                    DeploymentFinding(deployment.id, deployment.name, finding, weight, says, fix)
-                )
-    return findings
+        oauth = [
+            str(row["id"])
+            for row in (credentials if isinstance(credentials, list) else ())
+            if found_at(row, "auth.type") == "mcp_oauth" and not row.get("archived_at")
+        ]
+        return list(filter(None, (_wrong_with(app, vault, id) for id in oauth)))
+
+    return [
+        [
+            DeploymentFinding(one.id, one.name, *wrong, ["vault", "check", vault])
+            for vault in map(str, array(one.raw.get("vault_ids")))
+            for wrong in wrong_in(vault)
+        ]
+        for one in deployments
+    ]
 
 
 def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None:

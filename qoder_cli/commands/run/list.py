@@ -29,8 +29,7 @@ from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Object, WantedRow
 if TYPE_CHECKING:
     from qoder_cli.history.listed import Resolver
 
-LONGESTRESOLVED = 100  # rows
-
+_LONGEST_RESOLVED = 100  # rows
 
 # To filter by: an enum, as typer takes no list of a Literal.
 Status = StrEnum("Status", "PENDING RUNNING COMPLETED FAILED SKIPPED")
@@ -118,19 +117,20 @@ def _look(
         # The server cannot be asked for less than every run (api.md#runs).
         filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
         query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
-        return window, filtered_here, *_pages(app, path, query, statuses)
+        pages = app.client.pages(path, query)
+        return window, filtered_here, next(pages), pages
 
     try:
         window, filtered_here, first, pages = app.by_server_clock(ask)
     except NotFound as error:
         raise explain_missing(error, of, app) if of else error from None
-    is_whole = next_cursor(first) is None
+    is_whole, pages = next_cursor(first) is None, chain([first], pages)
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
     if of is not None and window.since is not None:
         pages = down_to(window.since, pages)
 
-    is_short = is_whole or (wanted is not None and wanted <= LONGESTRESOLVED)
+    is_short = is_whole or (wanted is not None and wanted <= _LONGEST_RESOLVED)
     asks = bool(statuses) or is_short  # whether to ask sessions
     if resolve is not None:
         asks = resolve
@@ -177,15 +177,6 @@ def _look(
         app.progress.warn(f"ignored {counted(unknown, 'run')}: the outcome is unknown, as the session was deleted")
     _warn_of_unread(app, resolver, statuses)
     listing.conclude(app.progress, none=none)
-
-
-def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tuple[Page, Iterable[Page]]:
-    """Return a list's first page and all its pages. Raises ApiError."""
-    pages = app.client.pages(path, query)
-    first = next(pages)
-    if narrowed := _narrowed(first, query, statuses):
-        pages = app.client.pages(path, narrowed)
-    return first, chain([first], pages)
 
 
 def _first(statuses: set[str]) -> tuple[str, ...]:
@@ -254,16 +245,3 @@ def _newest_first(data: list[Any]) -> list[Any]:
     if None in moments:
         return data
     return [item for _, item in sorted(zip(moments, data, strict=True), key=itemgetter(0), reverse=True)]
-
-
-def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[str, Any] | None:
-    """Return the second page's query if the server filters by status, else None.
-
-    Only older servers do: their runs have a status, and their cursors are ids, which mean
-    the same with any filter (api.md#lists-and-pages).
-    """
-    name, value = next_cursor(first) or ("", "")
-    shown = set(filter(None, (text(mapping(item).get("status")) for item in first["data"])))
-    if len(statuses) != 1 or name != "after_id" or not shown or not shown.issubset(Status):
-        return None
-    return {**query, "status": next(iter(statuses)), name: value}

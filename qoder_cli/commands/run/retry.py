@@ -1,12 +1,13 @@
 """`qoder run retry`: start the deployments of runs once more, once for each run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError, UsageError
+from qoder_cli.base.errors import QoderError, UsageError, or_error
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted
@@ -94,22 +95,24 @@ def retry(
     if all_failed:
         deployments = None if all else ids_of_all(named(runs or (), app, what="deployments"), app)
         judged = failed_runs(app, deployments, Window.read(since, None, app=app))
-        app.tracked.typed = words = [item.id for item in judged]
-        runs_or_errors = [item.run for item in judged]
+        app.tracked.typed = words = list(judged)
+        runs_or_errors = list(judged.values())
         if not words:
             app.output.records([], id="id")
             return None
     else:
         words = named(runs or (), app, allow_empty=allow_empty)
         runs_or_errors = _read(app, words, as_list=as_list)
-    orders = [_ordered(app, run_or_error, like, again=again) for run_or_error in runs_or_errors]
+    order_of = or_error(partial(retry_of, like=like, app=app, again=again))
+    orders = [run if isinstance(run, QoderError) else order_of(run) for run in runs_or_errors]
     to_start = [order for order in orders if isinstance(order, Order)]
     if not as_list and isinstance(orders[0], QoderError):
         raise orders[0]
     asks = (len(to_start) > 1 or (bool(to_start) and all_failed)) and not yes and not dry_run
-    _say_differences(
-        app, [run for run, order in zip(runs_or_errors, orders, strict=True) if isinstance(order, Order)], asks
-    )
+    judged_runs = zip(runs_or_errors, orders, strict=True)
+    to_compare = [run for run, order in judged_runs if isinstance(run, Run) and isinstance(order, Order)]
+    for line in _differences(app, to_compare):
+        app.progress.note(line, always=asks and app.may_ask)
     if dry_run:
         from qoder_cli.commands.deploy.dry_run import show_requests
 
@@ -160,48 +163,23 @@ def _read(app: App, words: Sequence[str], *, as_list: bool) -> list[Run | QoderE
         id = ids[word]
         if isinstance(id, QoderError):
             return id
-        try:
-            return Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh).read_once()
-        except ApiError as error:
-            return error
+        return Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh).read_once()
 
-    return list(in_order(read, words))
+    return list(in_order(or_error(read), words))
 
 
-def _ordered(app: App, run_or_error: Run | QoderError, like: Order, *, again: bool) -> Order | QoderError:
-    if isinstance(run_or_error, QoderError):
-        return run_or_error
-    try:
-        return retry_of(run_or_error, like, app, again=again)
-    except QoderError as error:
-        return error
-
-
-def _say_differences(app: App, runs_or_errors: Sequence[Run | QoderError], asks: bool) -> None:
-    """Say what is different from when the runs were started, each once; where that `asks`, without progress, too."""
-    runs = [run for run in runs_or_errors if isinstance(run, Run) and run.deployment_id is not None]
+def _differences(app: App, runs: Sequence[Run]) -> list[str]:
+    """Return what is different from when the runs were started, in words, each once."""
     ids = list(dict.fromkeys(run.deployment_id for run in runs if run.deployment_id))
+    deployments = dict(zip(ids, in_order(or_error(partial(read_deployment, app)), ids), strict=True))
 
-    def read(id: str) -> Any:
-        try:
-            return read_deployment(app, id)
-        except ApiError as error:
-            return error
-
-    deployments = dict(zip(ids, in_order(read, ids), strict=True))
-    lines: dict[str, None] = {}
-    for line in _lines(runs, deployments):
-        lines[line] = None
-    for line in list(lines)[:_LISTED]:
-        app.progress.note(line, always=asks and app.may_ask)
-    if len(lines) > _LISTED:
-        app.progress.note(f"and {len(lines) - _LISTED} more differences", always=asks and app.may_ask)
-
-
-def _lines(runs: Sequence[Run], deployments: dict[str, Any]) -> Iterator[str]:
-    for run in runs:
+    def said(run: Run) -> str:
         deployment = deployments[run.deployment_id or ""]
         if isinstance(deployment, QoderError):
-            yield f"unknown what is different now: {deployment.message}"
-        elif differs := differences(run, deployment):
-            yield f"different from then ({run.deployment_id}): {', '.join(differs)}"
+            return f"unknown what is different now: {deployment.message}"
+        changes = ", ".join(differences(run, deployment))
+        return changes and f"different from then ({run.deployment_id}): {changes}"
+
+    lines = list(dict.fromkeys(filter(None, in_order(said, runs))))
+    more = [f"and {len(lines) - _LISTED} more differences"] if len(lines) > _LISTED else []
+    return lines[:_LISTED] + more

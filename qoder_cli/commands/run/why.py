@@ -57,18 +57,16 @@ def _head(comparison: "Why", now: float, shown: Callable[[str], str]) -> str:
     when = "" if ended is None else f"{begun} {coarse(now - ended)} ago"
     name = shown(comparison.deployment_name or comparison.deployment or "no deployment")
     head = f"Run {comparison.run} of {name}: {shown(comparison.status or 'unknown')}{when}."
+    before = counted(comparison.runs_before, "run")
     if comparison.compared_with:
         worked = unix(comparison.compared_at)
-        return f"{head} Before, {shown(comparison.compared_with)} completed" + (
-            "." if worked is None else f" {coarse(now - worked)} ago."
-        )
-    if comparison.is_whole and not comparison.runs_before:
-        return f"{head} It has no earlier run."
-    if not comparison.runs_before:
-        return f"{head} No run before it was seen."
-    if comparison.is_whole:
-        return f"{head} None of the {counted(comparison.runs_before, 'run')} before it completed."
-    return f"{head} None is known to have completed of the newest {counted(comparison.runs_before, 'run')} before it."
+        ago = "" if worked is None else f" {coarse(now - worked)} ago"
+        return f"{head} Before, {shown(comparison.compared_with)} completed{ago}."
+    if not comparison.is_whole:
+        return f"{head} None is known to have completed of the newest {before} before it."
+    if comparison.runs_before:
+        return f"{head} None of the {before} before it completed."
+    return f"{head} It has no earlier run."
 
 
 def _sections(comparison: "Why") -> Iterator["Section"]:
@@ -76,26 +74,21 @@ def _sections(comparison: "Why") -> Iterator["Section"]:
 
     lines = []
     for change in comparison.changed:
-        lines.append(SheetLine(change.what, [ForeignText(change.says), ForeignText(f" ({change.source})")]))
+        lines.append(SheetLine(change.what, [ForeignText(f"{change.says} ({change.source})")]))
         lines += [SheetLine("", [ForeignText(line)]) for line in change.lines]
     if comparison.compared_with and not lines:
         lines = [SheetLine("nothing", ["all that was looked at is as it was then"])]
     if lines:
         yield Section("Changed", "yellow", lines)
-    if comparison.unknown:
-        yield Section(
-            "Unknown",
-            "yellow",
-            [
-                SheetLine(finding.what, [ForeignText(finding.says), ForeignText(f" ({finding.source})")])
-                for finding in comparison.unknown
-            ],
-        )
+    lines = []
+    for unknown in comparison.unknown:
+        lines.append(SheetLine(unknown.what, [ForeignText(f"{unknown.says} ({unknown.source})")]))
+    if lines:
+        yield Section("Unknown", "yellow", lines)
     ending = []
     if comparison.error_type:
-        ending.append(
-            SheetLine("error", [ForeignText(f"{comparison.error_type}: {comparison.message or ''}".rstrip(": "))])
-        )
+        error = f"{comparison.error_type}: {comparison.message or ''}".rstrip(": ")
+        ending.append(SheetLine("error", [ForeignText(error)]))
     if comparison.last_message:
         ending.append(SheetLine("last said", [ForeignText(comparison.last_message)]))
     if often := comparison.recurrence:
@@ -112,9 +105,8 @@ def _sections(comparison: "Why") -> Iterator["Section"]:
     if ending:
         yield Section("Ended", "red", ending)
     if comparison.check:
-        yield Section(
-            "Now",
-            "red",
-            [SheetLine(finding.weight, [ForeignText(finding.says)], [finding.fix]) for finding in comparison.check],
-        )
+        problems = [
+            SheetLine(problem.weight, [ForeignText(problem.says)], [problem.fix]) for problem in comparison.check
+        ]
+        yield Section("Now", "red", problems)
     yield Section("Next", "", [SheetLine("", [comparison.next_because], [comparison.next])])
