@@ -1,6 +1,6 @@
 """Cron expressions of any kind, and a second reading of them that shares nothing with the first."""
 
-from datetime import date, datetime
+from datetime import datetime
 from functools import cache
 
 from hypothesis import strategies as st
@@ -33,23 +33,14 @@ def _holds(text: str, low: int, high: int, value: int) -> bool:
     return False
 
 
-def matches_day(expression: str, day: date) -> bool:
-    """Return whether an expression fires on a day, by the text of its fields."""
-    _, _, days, months, weekdays = expression.split()
-    weekday = day.isoweekday() % 7
-    by_date = _holds(days, 1, 31, day.day)
+def matches(expression: str, moment: datetime) -> bool:
+    """Return whether an expression fires in a minute of the wall clock, by the text of its fields."""
+    minutes, hours, days, months, weekdays = expression.split()
+    weekday = moment.isoweekday() % 7
+    by_date = _holds(days, 1, 31, moment.day)
     by_weekday = _holds(weekdays, 0, 6, weekday) or (weekday == 0 and weekdays[0] != "*" and _holds(weekdays, 0, 7, 7))
-    if not _holds(months, 1, 12, day.month):
+    if not (_holds(minutes, 0, 59, moment.minute) and _holds(hours, 0, 23, moment.hour)):
+        return False
+    if not _holds(months, 1, 12, moment.month):
         return False
     return (by_date and by_weekday) if "*" in (days[0], weekdays[0]) else (by_date or by_weekday)
-
-
-def matches_time(expression: str, hour: int, minute: int) -> bool:
-    """Return whether an expression fires at a time of the days on which it fires."""
-    minutes, hours, *_ = expression.split()
-    return _holds(minutes, 0, 59, minute) and _holds(hours, 0, 23, hour)
-
-
-def matches(expression: str, moment: datetime) -> bool:
-    """Return whether an expression fires in a minute of the wall clock."""
-    return matches_time(expression, moment.hour, moment.minute) and matches_day(expression, moment)
