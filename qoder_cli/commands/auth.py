@@ -22,7 +22,7 @@ from qoder_cli.settings.config import (
     profile_name,
     resolve,
 )
-from qoder_cli.settings.configfile import ConfigFile, change, choose, load, locate
+from qoder_cli.settings.configfile import CHOICE, ConfigFile, change, load, locate
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, is_on, mask, origin, read_token
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def switch(app: App, name: str = _PROFILE) -> None:
         raise UsageError(why, hint="give only one of them")
     file = load(locate(app.env))
     file.require(name)
-    choose(file.path, name, env=app.env)
+    change(file.path, None, {CHOICE: name}, env=app.env)
     app.progress.note(f"profile {name} is used by default from now on ({file.path})")
     variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
     over = [

@@ -6,20 +6,19 @@ Above all profiles `default_profile` names the one to use where nothing else doe
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.ids import nearest
 from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, refuse_outside, replace_file
 from qoder_cli.base.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
 SETTINGS = ("region", "base_url", "workspace_id", "keys", "policy", "notify", "allow")
 KEYS = ("token", *SETTINGS)
-_CHOICE = "default_profile"  # the key that names the profile to use where nothing else does
+CHOICE = "default_profile"  # the key that names the profile to use where nothing else does
 LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds
 _LARGEST = 2**20  # bytes; this ends a read from /dev/zero
 _PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -64,7 +63,7 @@ class ConfigFile:
         names = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *self.profiles]))
         whence = ""
         if from_variable:
-            whence = f" (its {_CHOICE})" if profile == self.chosen else " (named by QODER_PROFILE)"
+            whence = f" (its {CHOICE})" if profile == self.chosen else " (named by QODER_PROFILE)"
         hint = f"use one of: {names}; to create it: qoder auth login --profile NAME"
         raise UsageError(f"no profile {profile[:60]!r}{whence} in {self.path}", hint=hint)
 
@@ -132,15 +131,10 @@ def load(path: Path) -> ConfigFile:
         warnings.append(f"{path} contains a token and is readable by others; run: {fix}")
     if strangers := ", ".join(_unknown(document)):
         warnings.append(f"{path} has unknown keys, which are ignored: {strangers}")
-    chosen = document.get(_CHOICE) or None
+    chosen = document.get(CHOICE) or None
     if not isinstance(chosen, str | None):
-        raise _unusable(path, f"has a {_CHOICE} that is not a string", hint="put the value in quotes")
+        raise _unusable(path, f"has a {CHOICE} that is not a string", hint="put the value in quotes")
     return ConfigFile(path, profiles, tuple(warnings), text, chosen)
-
-
-def choose(path: Path, profile: str, *, env: Mapping[str, str]) -> None:
-    """Make a profile the one to use where nothing else names one. Raises what `change` raises."""
-    change(path, None, {_CHOICE: profile}, env=env)
 
 
 def change(path: Path, profile: str | None, values: Mapping[str, str | None], *, env: Mapping[str, str]) -> None:
@@ -161,7 +155,7 @@ def change(path: Path, profile: str | None, values: Mapping[str, str | None], *,
     import tomlkit  # noqa: F401  # before the lock, so that it is held for as short as can be
 
     try:
-        _make_private_folder(target.parent)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The system frees the lock when its holder dies.
         with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
             file = load(path)
@@ -199,24 +193,14 @@ def _profiles(path: Path, document: Mapping[str, Any]) -> dict[str, dict[str, st
     return profiles
 
 
-def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the unknown keys, each with the one that may be meant."""
-    for key, value in document.items():
-        if key in KEYS:
-            yield _suggested(key, f"profiles.{DEFAULT_PROFILE}.{key}")
-        elif key not in ("profiles", _CHOICE):
-            section = f"profiles.{key}" if isinstance(value, dict) else ""
-            yield _suggested(key, *nearest(key, ["profiles"]), section)
-    for name, section in document.get("profiles", {}).items():
-        for key in [key for key in section if key not in KEYS]:
-            yield _suggested(f"profiles.{name}.{key}", *(f"profiles.{name}.{near}" for near in nearest(key, KEYS)))
-
-
-def _suggested(key: str, *near: str) -> str:
-    meant = next(filter(None, near), "")
-    if meant:
-        return f"{key} (did you mean {meant}?)"
-    return key
+def _unknown(document: Mapping[str, Any]) -> list[str]:
+    own = [key for key in document if key not in ("profiles", CHOICE)]
+    return own + [
+        f"profiles.{name}.{key}"
+        for name, section in document.get("profiles", {}).items()
+        for key in section
+        if key not in KEYS
+    ]
 
 
 def _with_values(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:
@@ -257,9 +241,3 @@ def _differs_only(before: str, after: str, profile: str | None, values: Mapping[
         return tomllib.loads(after) == expected
     except ValueError:
         return False
-
-
-def _make_private_folder(folder: Path) -> None:
-    if not folder.exists() and folder != folder.parent:
-        _make_private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
