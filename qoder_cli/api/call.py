@@ -8,14 +8,13 @@ it is retried like a GET, under that key, which a server may ignore (api.md#idem
 from qoder_cli.api.request import RawRequest
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, Interrupted, NotFound, OutcomeUnknown, Signalled
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_response, not_json
 from qoder_cli.http.pace import next_try
-from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of
-from qoder_cli.nouns.table import Operation, of_path, readable
+from qoder_cli.http.write import Meaning, Recovery, Write
+from qoder_cli.nouns.table import Operation, readable
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost response to a write costs more than waiting for it
-_NO_FEATURE = "feature_not_available"
 
 
 class RawCall:
@@ -43,7 +42,6 @@ class RawCall:
             self._doubt,
             resend_after=self._resend_after,
             stopped_after=self.stopped_after,
-            meaning_of=_meaning_of,
             retries=self._request.key is not None,
         )
         return Write(client, self._prepare, self._read, recovery).deliver()
@@ -94,22 +92,11 @@ class RawCall:
         return signalled.in_words(message, run_state="unknown")
 
 
-def _meaning_of(error: ApiError) -> Meaning:
-    if error.api_type == _NO_FEATURE:
-        return Meaning.REFUSED
-    return meaning_of(error)
-
-
 def explained(request: RawRequest, error: ApiError) -> ApiError:
     """Return an error with a better hint, if operations or options have one."""
-    if isinstance(error, NotFound) or error.http_status == 405:
-        methods = " or ".join(operation.method for operation in of_path(request.path))
-        if request.operation is None:
-            allowed = f"this path takes {methods}" if methods else "no operation has this path"
-            return error.with_(hint=f"{allowed}; to list the operations: qoder api --list")
-    elif request.is_write and error.retryable and not isinstance(error, Rejected) and request.key is None:
-        hints = filter(None, ("to let it be retried, use --idempotency-key", error.hint))
-        return error.with_(hint="; ".join(hints))
+    if request.operation is None and (isinstance(error, NotFound) or error.http_status == 405):
+        what = f"{request.method} is not documented for this path"
+        return error.with_(hint=f"{what}; to list the operations: qoder api --list")
     return error
 
 

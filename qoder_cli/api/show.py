@@ -41,7 +41,12 @@ def show_body(app: App, answer: Answer) -> None:
     if app.flags.output == "id":
         _show_ids(app, answer.body)
     elif app.flags.output == "yaml":
-        _show_yaml(app, answer)
+        from qoder_cli.output.yamltext import document
+
+        try:
+            app.out.write(document(jsontext.parse(answer.content.decode())))
+        except ValueError:  # it is not JSON
+            app.out.write_exactly(answer.content)
     elif not app.out.is_terminal:
         app.out.write_exactly(answer.content)
     elif answer.content:
@@ -52,15 +57,6 @@ def show_body(app: App, answer: Answer) -> None:
             app.progress.warn(f"the response is {what}, which a terminal cannot show; write it to a file: > FILE")
         except ValueError:
             app.out.write(inert_lines(answer.body).removesuffix("\n") + "\n")
-
-
-def _show_yaml(app: App, answer: Answer) -> None:
-    from qoder_cli.output.yamltext import document
-
-    try:
-        app.out.write(document(jsontext.parse(answer.content.decode())))
-    except ValueError:  # it is not JSON
-        app.out.write_exactly(answer.content)
 
 
 def _show_ids(app: App, body: str) -> None:

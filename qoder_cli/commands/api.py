@@ -118,11 +118,7 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
     if method is None:
         raise UsageError("missing arguments METHOD and PATH", hint=_EXAMPLE)
     if method.upper() not in METHODS:
-        expected = f"{', '.join(METHODS[:-1])} or {METHODS[-1]}"
-        hint = _EXAMPLE
-        if path is None or path.upper() in METHODS:
-            hint = f"did you mean: qoder api {(path or 'GET').upper()} {method[:60]}"
-        raise UsageError(f"unknown method {method[:60]!r}; expected {expected}", hint=hint)
+        raise UsageError(f"unknown method {method[:60]!r}; expected one of {', '.join(METHODS)}", hint=_EXAMPLE)
     if path is None:
         raise UsageError("missing argument PATH", hint=_EXAMPLE)
     if words:
