@@ -218,12 +218,7 @@ class App:
     def store(self) -> "Store":
         from qoder_cli.local.store import Store
 
-        return Store(
-            self.env,
-            warn=self.progress.warn,
-            debug=self._debug if self.flags.debug else None,
-            shares_keys=lambda: self.settings.keys is not None,
-        )
+        return Store(self.env, warn=self.progress.warn, shares_keys=lambda: self.settings.keys is not None)
 
     @cached_property
     def seen_names(self) -> "SeenNames":
@@ -258,11 +253,6 @@ class App:
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""
         return self.client, self.store
-
-    def _debug(self, text: str) -> None:
-        from qoder_cli.http.redact import by_shape
-
-        self.progress.debug(by_shape(text))
 
     def pace_reads(self) -> None:
         """Space this command's reads from now on, because it makes very many."""

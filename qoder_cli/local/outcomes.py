@@ -59,8 +59,8 @@ class KeptOutcomes:
         named = {id: run for run in runs if (id := text(run.raw.get("id")))}
         found = {}
         ids = list(filter(_is_writable, named))
-        for row in OUTCOMES.read_of(self._store, self._scope, "run", ids, *_COLUMNS):
-            id, session, status, ended, kind, message, worked = row
+        rows = OUTCOMES.read_of(self._store, self._scope, "run", ids, *_COLUMNS)
+        for id, session, status, ended, kind, message, worked in rows:
             run = named[id]
             sure = standing(run) is Standing.ASK_SESSION or run.status == status
             if session == run.session_id and status in ("completed", "failed") and sure:

@@ -124,13 +124,11 @@ class Store:
         env: Mapping[str, str],
         *,
         warn: Callable[[str], None],
-        debug: Callable[[str], None] | None = None,
         looking: bool = False,
         shares_keys: Callable[[], bool] = lambda: False,
     ) -> None:
         self._warn = warn
         self._shares_keys = shares_keys
-        self._debug = debug
         self._looking = looking
         self._lock = threading.RLock()
         self._connection: Connection | None = None
@@ -180,19 +178,16 @@ class Store:
 
     def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
         attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(writable, (profile, host, deployment, key)))
-        self._debug_attempt(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
         self.write(_change(attempt))
         return attempt
 
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         attempt = attempt._replace(ahead=ahead)
-        self._debug_attempt(attempt, f"is {ahead:+.3f}s off the server's clock")
         self.write(_change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead))
         return attempt
 
     def record_run(self, attempt: Attempt, run_id: str) -> None:
         """Record the run that a response named. An attempt that had adopted this run becomes open again."""
-        self._debug_attempt(attempt, f"started {run_id}")
         named = _change(
             attempt,
             "UPDATE attempts SET run = NULL, is_adopted = 0"
@@ -204,7 +199,6 @@ class Store:
 
     def record_nothing(self, attempt: Attempt) -> None:
         """Record that certainly nothing was started, unless a run is known."""
-        self._debug_attempt(attempt, "started nothing")
         self.write(_change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL"), insist=True)
 
     def free_key(self, key: str, *, host: str) -> None:
@@ -240,9 +234,7 @@ class Store:
             " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
             run=writable(run_id),
         )
-        claimed = self.write(adopt)
-        self._debug_attempt(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
-        return claimed
+        return self.write(adopt)
 
     def entries(self, host: str, *, since: float | None = None) -> list[StoredAttempt]:
         """Return the attempts on this host `since` a time (unix seconds), oldest first."""
@@ -266,9 +258,7 @@ class Store:
     def owner(self, run_id: str, *, host: str) -> StoredAttempt | None:
         """Return the attempt whose response named this run; None if there is none, or only a guess."""
         attempts = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
-        if attempts:
-            return attempts[0]
-        return None
+        return next(iter(attempts), None)
 
     def last(self, *, profile: str, host: str) -> StoredAttempt | None:
         """Return the profile's newest attempt on this host that may have started a run.
@@ -445,10 +435,6 @@ class Store:
         if self._memory is not None:
             self._memory.close()
             self._memory = None
-
-    def _debug_attempt(self, attempt: Attempt, what: str) -> None:
-        if self._debug is not None:
-            self._debug(f"store: attempt {attempt.id[:8]} {what}")
 
     @property
     def _unaware(self) -> str:

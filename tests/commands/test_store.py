@@ -624,14 +624,6 @@ def test_deploy_run_starts_with_one_warning_where_there_is_no_home_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_deploy_run_debug_tells_of_the_store(qoder: Qoder) -> None:
-    run = {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"}
-    qoder.wire.on("POST", "/deployments/dep_1/run", run, repeat=True)
-    err = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--debug").err
-    told = [line.split(" ", 3)[3] for line in err.splitlines() if line.startswith("store: attempt ")]
-    assert told == ["begins for dep_1 under the key night-1", "started drun_1"]
-
-
 # Keys.
 
 
