@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import AuthError, UsageError
@@ -118,13 +118,7 @@ def _token_in(answer: Answer, ttl: int) -> ServiceToken | None:
         return None
     if str(body.get("token_type", "Bearer")).lower() != "bearer":
         return None
-    seconds = _seconds_in(body.get("expires_in"))
-    return ServiceToken(value, seconds or float(min(ttl, _DEFAULT_LIFE)))
-
-
-def _seconds_in(value: Any) -> float:
-    """Return the seconds that a number, or its digits, says; 0 for what makes no sense."""
-    digits = str(value)
-    if digits.isascii() and digits.isdigit():
-        return float(min(int(digits[:9]), LONGEST_TTL))
-    return 0.0
+    seconds = str(body.get("expires_in"))
+    if not (seconds.isascii() and seconds.isdigit() and int(seconds[:9])):
+        return ServiceToken(value, float(min(ttl, _DEFAULT_LIFE)))
+    return ServiceToken(value, float(min(int(seconds[:9]), LONGEST_TTL)))

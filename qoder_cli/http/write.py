@@ -93,10 +93,6 @@ class Written(NamedTuple, Generic[T]):
     how: How
 
 
-def _is_done(signalled: Signalled, value: Any) -> Interrupted:
-    return signalled.in_words("stopped by a signal; it is done")
-
-
 class Recovery(NamedTuple, Generic[T]):
     """What is done, and said, when a response does not show success.
 
@@ -113,7 +109,9 @@ class Recovery(NamedTuple, Generic[T]):
     # Takes the number of resends and the seconds spent. Returns the seconds until the next one, None for never.
     resend_after: Callable[[ApiError, Meaning, int, float], float | None] = lambda error, meaning, resends, spent: None
     # The error of a signal that came once it was done.
-    stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
+    stopped_after: Callable[[Signalled, T], Interrupted] = lambda signalled, value: signalled.in_words(
+        "stopped by a signal; it is done"
+    )
     meaning_of: Callable[[ApiError], Meaning] = meaning_of
     can_rule_out: bool = False  # whether it can find out that nothing happened
     retries: bool = True  # whether what certainly did nothing is sent again
@@ -129,9 +127,6 @@ class Journal(NamedTuple):
     acted: Callable[[Any], None] = lambda value: None  # its response showed this
 
 
-NO_JOURNAL = Journal()
-
-
 @dataclass(eq=False, repr=False)
 class Write(Generic[T]):
     """One write, done by `send`. After a signal, `result` and `may_have_acted` say what is known.
@@ -144,7 +139,7 @@ class Write(Generic[T]):
     request: Callable[[], Pending]
     read: Callable[[Answer], T]
     recovery: Recovery[T]
-    journal: Journal = NO_JOURNAL
+    journal: Journal = Journal()  # noqa: RUF009  # it never changes
     pace: Pace | None = field(default=None, kw_only=True)
     result: Written[T] | None = field(default=None, init=False)
     # What is not settled, of this command or an earlier one under the same key. LOST: nobody knows. FAILED: an error
