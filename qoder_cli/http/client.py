@@ -491,7 +491,7 @@ class Client:
                         raise no_response(f"HTTP {response.status_code} from {parts.hostname}: no file")
                     why = f"the file is larger than {largest:,} bytes"
                     yield from _limited(_decoded(response), largest, why)
-            except (httpx.HTTPError, httpx.InvalidURL) as failure:  # what it says may quote the link, which is signed
+            except (httpx.HTTPError, httpx.InvalidURL):  # what it says may quote the link, which is signed
                 what = f"cannot download the file from {parts.hostname}: the connection failed"
                 raise no_response(what, hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}") from None
 

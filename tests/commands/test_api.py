@@ -4,7 +4,6 @@ import io
 import json
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -23,7 +22,6 @@ from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.pool import Task
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
-from qoder_cli.nouns.skills import zipped
 from qoder_cli.nouns.table import Operation, all_operations
 from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import FAULTS
@@ -118,6 +116,8 @@ def test_api_list_needs_no_token_and_asks_nobody(qoder: Qoder) -> None:
     rows = [line.split("\t") for line in ran.out.splitlines()]
     path = "/deployments/{deployment_id}/run"
     assert ["POST", path, "deployments.run", "model", "-", "-", "qoder deploy run"] in rows
+    (operation,) = qoder("api", "--list", "vaults.credentials.create", "--json").json
+    assert (operation["required"], operation["command"]) == (["vault_id", "auth"], ["vault", "put"])
 
 
 @pytest.mark.parametrize(
@@ -136,39 +136,23 @@ def test_api_list_finds_what_has_every_word(qoder: Qoder, words: list[str], ids:
     assert ("no endpoint matches" in ran.err) == (not ids)
 
 
-def test_api_list_as_json_has_every_parameter(qoder: Qoder) -> None:
-    (operation,) = qoder("api", "--list", "vaults.credentials.create", "--json").json
-    assert operation == {
-        "id": "vaults.credentials.create",
-        "method": "POST",
-        "path": "/vaults/{vault_id}/credentials",
-        "kind": "model",
-        "required": ["vault_id", "auth"],
-        "query": [],
-        "body": ["auth", "display_name", "metadata"],
-        "command": ["vault", "put"],
-    }
+OWN = "http://127.0.0.1:8080/gateway"
 
 
 @pytest.mark.parametrize(
-    "typed",
+    ("base_url", "typed"),
     [
-        *("deployments/dep_1", "/deployments/dep_1", "/deployments/dep_1/", "/v1/deployments/dep_1"),
-        *("v1/deployments/dep_1", "/api/v1/cloud/deployments/dep_1", f"{BASE}/deployments/dep_1"),
-        "HTTPS://API.Qoder.com:443/api/v1/cloud/deployments/dep_1",
+        *((BASE, path) for path in ("deployments/dep_1", "/deployments/dep_1/", "/v1/deployments/dep_1")),
+        *((BASE, path) for path in ("/api/v1/cloud/deployments/dep_1", f"{BASE}/deployments/dep_1")),
+        (BASE, "HTTPS://API.Qoder.com:443/api/v1/cloud/deployments/dep_1"),
+        *((OWN, path) for path in ("/deployments/dep_1", "/gateway/deployments/dep_1", f"{OWN}/deployments/dep_1")),
     ],
 )
-def test_api_understands_a_path_as_every_page_writes_it(qoder: Qoder, typed: str) -> None:
-    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
+def test_api_understands_a_path_as_every_page_writes_it(qoder: Qoder, base_url: str, typed: str) -> None:
+    qoder.env["QODER_BASE_URL"] = base_url
+    qoder.wire.on("GET", "*/deployments/dep_1", {"id": "dep_1"})
     assert qoder("api", "GET", typed).code == 0
-
-
-def test_api_takes_ones_own_base_url_before_the_path(qoder: Qoder) -> None:
-    qoder.env["QODER_BASE_URL"] = "http://127.0.0.1:8080/gateway"
-    for typed in ("/deployments", "/gateway/deployments", "http://127.0.0.1:8080/gateway/deployments"):
-        qoder.wire.on("GET", "/gateway/deployments", page())
-        assert qoder("api", "GET", typed).code == 0
-    assert {str(request.url) for request in qoder.wire.requests} == {"http://127.0.0.1:8080/gateway/deployments"}
+    assert str(sent(qoder).url) == f"{base_url}/deployments/dep_1"
 
 
 def test_api_joins_the_query_of_the_path_and_of_the_options(qoder: Qoder) -> None:
@@ -293,7 +277,8 @@ def test_api_makes_a_body_of_fields(qoder: Qoder, words: list[str], body: str) -
         ["GET", "--input", "-"],
         ["GET", "--idempotency-key", "k"],
         ["GET", "--paginate", "--include"],
-        *(["GET", "--query", typed] for typed in ("limit", "=5", "")),
+        *(["GET", "--query", typed] for typed in ("limit", "=5", "", 'a="\udcff"')),
+        *(["POST", option, 'a="\udcff"'] for option in ("-f", "-F", "--form")),  # bytes that are no UTF-8
         ["DELETE", "-F", "force=true"],
     ],
 )
@@ -302,12 +287,6 @@ def test_api_refuses_options_that_cannot_be_meant(qoder: Qoder, words: list[str]
     method, *options = words
     ran = qoder("api", method, "/deployments", *options, "--json")
     assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
-
-
-@pytest.mark.parametrize("option", ["-f", "-F", "--form", "--query"])
-def test_api_refuses_what_is_not_utf_8(qoder: Qoder, option: str) -> None:
-    ran = qoder("api", "POST", "/deployments", option, 'a="\udcff"', "--json")
-    assert (ran.code, ran.out, "are not UTF-8" in ran.error["message"]) == (2, "", True)
 
 
 @examples(Fraction(2, 3))
@@ -558,12 +537,6 @@ def test_api_paginate_leaves_the_array_open_where_the_list_breaks_off(qoder: Qod
         json.loads(ran.out)
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/deployments/d"), ("POST", "/deployments"), ("POST", "/search")])
-def test_api_paginate_refuses_what_is_no_list(qoder: Qoder, method: str, path: str) -> None:
-    ran = qoder("api", method, path, "--paginate", "--json")
-    assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "drop it")
-
-
 @pytest.mark.parametrize(
     ("answer", "told"),
     [({"id": "x_1"}, "to see the response: qoder api GET /search"), ((204, ""), "the response is empty")],
@@ -633,12 +606,6 @@ def test_api_exits_5_or_7_where_a_stream_breaks_off(qoder: Qoder, answer: Any, c
     assert (ran.code, ran.out.encode()) == (code, out)
 
 
-def test_api_debug_shows_which_stream_is_asked_for_and_how_it_breaks(qoder: Qoder) -> None:
-    qoder.wire.on("GET", STREAM, lambda request: httpx.Response(200, headers=EVENTS, content=breaking()))
-    err = qoder("api", "GET", STREAM, "--debug").err
-    assert [words in err for words in (f"> GET {BASE}{STREAM}\n", "[redacted]", "< ReadError: reset\n")] == [True] * 3
-
-
 @examples(Fraction(2, 3))
 @given(st.binary(min_size=1, max_size=6), st.lists(st.binary(max_size=9) | st.just(b"secret"), max_size=6), st.data())
 @example(b"aab", [b"aaab"], None)
@@ -655,9 +622,6 @@ def test_api_prints_no_token_of_a_stream_wherever_it_is_cut(qoder: Qoder) -> Non
     parts = (b"data: ", TOKEN[:5].encode(), TOKEN[5:].encode(), b"\n\n", TOKEN[:9].encode())
     qoder.wire.on("GET", STREAM, httpx.Response(200, headers=EVENTS, content=iter(parts)))
     assert qoder("api", "GET", STREAM).out == f"data: {REDACTED}\n\n{TOKEN[:9]}"
-    qoder.env["QODER_PAT"] = "data"  # so short a word hides nothing
-    qoder.wire.on("GET", STREAM, event_stream(*FRAMES))
-    assert qoder("api", "GET", STREAM).out.encode() == b"".join(FRAMES)
 
 
 # Writes.
@@ -804,20 +768,3 @@ def test_api_tells_what_became_of_a_write_that_cannot_be_printed(
     ran = qoder("api", *words, "--json")
     assert (ran.code, said in ran.error["message"]) == (code, True)
     assert words[0] == "POST" or "GET" not in ran.error["message"]
-
-
-# Real processes.
-
-if sys.platform != "win32":
-    from tests.support.processes import Shell, sandbox
-
-    def test_api_passes_bytes_through_pipes_as_they_are(tmp_path: Path) -> None:
-        (tmp_path / "body.json").write_bytes(ODD.encode())
-        with sandbox("current") as server:
-            shell = Shell(tmp_path, server).quick()
-            got = shell.bash("qoder api GET skills/skill_release_notes/versions/1/content | cat > out.zip")
-            shell.bash("qoder api POST /agents --input - < body.json")
-        version = server.world.things["skills/skill_release_notes/versions"]["1"]
-        assert (got.code, got.err) == (0, "")
-        assert (tmp_path / "out.zip").read_bytes() == zipped(version.fields["_files"])
-        assert server.world.requests[-1].body == ODD.encode()

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import UsageError
 from qoder_cli.settings.config import TOKEN_VARIABLES, Found, Settings, resolve
 from qoder_cli.settings.configfile import change, load, locate
-from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, Flags, is_loopback, mask, read_base_url, read_token
+from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, Flags, is_loopback, read_base_url, read_token
 from tests.conftest import TOKEN, Qoder, examples
 
 GLOBAL, CN = REGIONS["global"], REGIONS["cn"]
@@ -190,14 +190,6 @@ def test_settings_name_where_a_bad_value_stands(config: Path, flags: Any, env: A
     assert named in refused(lambda: resolved(config, env, **flags)).message
 
 
-def test_settings_name_the_profiles_that_there_are(config: Path) -> None:
-    assert resolved(config, profile="default").base_url == GLOBAL  # which always is one
-    written(config, TWO_PROFILES)
-    assert refused(lambda: resolved(config, profile="wrk")).hint == (
-        "use one of: default, work, bare; to create it: qoder auth login --profile NAME"
-    )
-
-
 # A token in a file, or in a pipe.
 
 
@@ -256,14 +248,6 @@ def test_token_is_printable_ascii_or_refused_without_being_shown(text: str) -> N
         error = refused(lambda: read_token(text, source="here"))
         assert error.message.startswith("the token from here ")
         assert "~Zq7" not in repr(error.as_json())
-
-
-@pytest.mark.parametrize(
-    ("token", "masked"),
-    [("pt-0123456789", "pt-****6789"), ("eyJhbGciOi.x.sign", "****sign"), ("pt-01234567", "****"), ("x", "****")],
-)
-def test_token_is_masked(token: str, masked: str) -> None:
-    assert mask(token) == masked
 
 
 @pytest.mark.parametrize(
