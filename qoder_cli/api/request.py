@@ -152,12 +152,10 @@ def _check(path: str) -> None:
     segments = decoded.removeprefix("/").split("/")
     if any(map(is_token, segments)):
         raise _no_path("contains a token; nothing was sent", hint="set QODER_PAT to it, or: qoder auth login")
-    if {"", ".", ".."} & set(segments):
-        raise _no_path("contains an empty part, '.' or '..'; nothing was sent", hint="write it out")
-    if not decoded.isprintable() or "\\" in decoded:
-        raise _no_path("contains a control character or a backslash; nothing was sent")
-    if any(sign in segments[0] for sign in ".:@"):
-        raise _no_path("begins with a host", hint="use what follows the base URL, for example /deployments")
+    is_plain = decoded.isprintable() and "\\" not in decoded
+    if not is_plain or {"", ".", ".."} & set(segments) or any(sign in segments[0] for sign in ".:@"):
+        what = "contains an empty part, '.', '..', a control character or a backslash, or begins with a host"
+        raise _no_path(f"{what}; nothing was sent")
 
 
 def _no_path(what: str, *, hint: str = _EXAMPLE) -> UsageError:

@@ -311,7 +311,8 @@ class Run(Resource):
                 return {**self.raw, "turn": turn, "derived": ["turn"]}
             return self.raw
         derived: Derived = {**self.derived}
-        if (elapsed := self._elapsed()) is not None:
+        elapsed = milliseconds_between(self.triggered_at, self.completed_at)
+        if elapsed is not None and self.status not in GOING and "elapsed_ms" not in self.raw:
             derived["elapsed_ms"] = elapsed
         if self.name_seen and "deployment_name" not in self.raw:
             derived["deployment_name"] = self.name_seen
@@ -326,13 +327,6 @@ class Run(Resource):
             added["retry_of"] = self.retry_of
         shown = {**self.raw, **derived, **added}
         return {name: value for name, value in shown.items() if value is not None or name not in derived}
-
-    def _elapsed(self) -> int | None:
-        """Return how long it took from its trigger to its end, if it has ended and its times tell."""
-        elapsed = milliseconds_between(self.triggered_at, self.completed_at)
-        if self.status in GOING or "elapsed_ms" in self.raw:
-            return None
-        return elapsed
 
 
 class Deployment(Resource):

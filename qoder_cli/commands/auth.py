@@ -88,7 +88,7 @@ def logout(app: App) -> None:
       qoder auth logout"""
     file = load(locate(app.env))
     profile = profile_name(app.flags, app.env, file)
-    file.require(profile, from_variable=app.flags.profile is None)
+    file.require(profile)
     if "token" in file.profile(profile):
         change(file.path, profile, {"token": None}, env=app.env)
         app.progress.note(f"token removed from profile {profile} of {file.path}")

@@ -180,7 +180,7 @@ def _file(app: App, *, may_create: bool = False) -> ConfigFile:
     for warning in file.warnings:
         app.progress.warn(warning)
     name = profile_name(app.flags, app.env, file)
-    file.require(name, may_create=may_create, from_variable=app.flags.profile is None)
+    file.require(name, may_create=may_create)
     return file
 
 

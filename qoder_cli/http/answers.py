@@ -90,7 +90,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
 def _message_of(answer: Answer, error: dict[str, Any]) -> str:
     """Return the server's message, with the field it names (api.md#errors)."""
     message, field = text(error.get("message")), text(error.get("param"))
-    if message is None and 300 <= answer.status < 400 and answer.status != 304:
+    if message is None and 300 <= answer.status < 400:
         try:
             host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
         except ValueError:
@@ -127,16 +127,10 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
         return Unavailable, "try again later: too many requests", True
     if 400 <= status < 500:
         return Rejected, None, status == 408
-    if status == 304:
-        return Unavailable, "remove the headers if-none-match and if-modified-since", False
     if 300 <= status < 400:
         return Unavailable, f"redirects are not followed; check the base URL{SEE_DOCTOR}", False
     if status == 501:
-        return (
-            Unavailable,
-            f"this server cannot do that; check the profile ({settings.profile}){SEE_DOCTOR}",
-            False,
-        )
+        return Unavailable, f"this server cannot do that; check the profile ({settings.profile}){SEE_DOCTOR}", False
     return Unavailable, "try again later: this is a server problem", status < 600
 
 

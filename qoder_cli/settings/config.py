@@ -124,7 +124,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     name = profile_name(flags, env, file)
     kept: Mapping[str, str] = {}
     if not sandbox:
-        file.require(name, may_create=may_create, from_variable=flags.profile is None)
+        file.require(name, may_create=may_create)
         kept = file.profile(name)
     if by_profile:  # what would count without it
         names = [*TOKEN_VARIABLES, *ACCOUNT_VARIABLES]

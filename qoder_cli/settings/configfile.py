@@ -42,11 +42,8 @@ class ConfigFile:
     def key(self, profile: str, key: str) -> str:
         return f"profiles.{profile}.{key} in {self.path}"
 
-    def require(self, profile: str, *, may_create: bool = False, from_variable: bool = False) -> None:
-        """Raise UsageError unless the profile exists, or may be created and has a valid name.
-
-        `default` always exists. `from_variable` says that QODER_PROFILE named it.
-        """
+    def require(self, profile: str, *, may_create: bool = False) -> None:
+        """Raise UsageError unless the profile exists, as `default` always does, or may be created by this name."""
         if names_token(profile):  # it would be shown and kept as a name
             raise UsageError(
                 "a token cannot be the name of a profile", hint="set QODER_PAT to it, or: qoder auth login"
@@ -61,11 +58,8 @@ class ConfigFile:
                 hint="use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit",
             )
         names = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *self.profiles]))
-        whence = ""
-        if from_variable:
-            whence = f" (its {CHOICE})" if profile == self.chosen else " (named by QODER_PROFILE)"
         hint = f"use one of: {names}; to create it: qoder auth login --profile NAME"
-        raise UsageError(f"no profile {profile[:60]!r}{whence} in {self.path}", hint=hint)
+        raise UsageError(f"no profile {profile[:60]!r} in {self.path}", hint=hint)
 
 
 def locate(env: Mapping[str, str]) -> Path:
@@ -93,10 +87,9 @@ def locate(env: Mapping[str, str]) -> Path:
 
 
 def load(path: Path) -> ConfigFile:
-    """Return the content of the file at `path`.
+    """Return the content of the file at `path`. Raises UsageError if it cannot be read, or has a value that is no text.
 
-    Raises UsageError if it cannot be read, is not UTF-8 or not TOML (with the line), or
-    has a value that is no text. Unknown keys and a file open to others are warnings.
+    Unknown keys and a file open to others are warnings.
     """
     try:
         with open_at_once(path) as stream:
@@ -108,20 +101,13 @@ def load(path: Path) -> ConfigFile:
         raise _unusable(path, f"cannot be read: {reason_of(error)}") from None
     if len(data) > _LARGEST:
         raise _unusable(path, f"is larger than {_LARGEST // 2**20} MiB")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _unusable(path, f"is not UTF-8 (at line {line})") from None
     import tomllib
 
     try:
+        text = data.decode("utf-8-sig")
         document = tomllib.loads(text)
-    except ValueError as error:  # also an integer of 5,000 digits
-        end = f"at the end, line {text.count(chr(10)) + 1}"
-        raise _unusable(path, f"is not TOML: {str(error).replace('at end of document', end)}") from None
-    except RecursionError:
-        raise _unusable(path, "is nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, f"is not TOML: {error}") from None
     profiles = _profiles(path, document)
     warnings = []
     if sys.platform != "win32" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
@@ -140,10 +126,8 @@ def load(path: Path) -> ConfigFile:
 def change(path: Path, profile: str | None, values: Mapping[str, str | None], *, env: Mapping[str, str]) -> None:
     """Set these keys of a profile, or above all profiles, and remove those that are None; all else stays.
 
-    The file is replaced in one step under a lock, readable by its owner only, so
-    that two changes at once both count. Raises UsageError if it cannot be read or
-    written, is locked for 5 s, or lies outside the sandbox that `env` names; then
-    it is as it was.
+    The file is replaced in one step under a lock, so that two changes at once both count. Raises UsageError, and leaves
+    it as it was, also where it lies outside the sandbox that `env` names.
     """
     refuse_outside(path, env)
     if profile is not None:

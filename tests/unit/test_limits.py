@@ -457,7 +457,6 @@ NO, RETRY = {"retryable": False}, {"retryable": True}
 LATER = "Thu, 01 Jan 1970 00:00:40 GMT"
 # A response; the end of its error's message, words of the hint, and what else the error says.
 MEANT: list[tuple[int, Any, dict[str, str], str, str, dict[str, Any]]] = [
-    (304, None, {}, ": <no error message>", "if-none-match", NO),
     (302, None, {"location": "https://me:pw@b.example/x"}, ": <redirect to b.example>", "not followed", NO),
     (399, None, {"location": "https://[x"}, ": <redirect to an unknown place>", "not followed", NO),
     (302, error_of(message="Moved."), {}, ": <Moved.>", "not followed", NO),
