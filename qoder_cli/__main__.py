@@ -44,7 +44,6 @@ def run() -> None:
 
 
 def _complete() -> None:
-    """Answer a completion script. Never returns."""
     from qoder_cli.cli.main import command_tree
     from qoder_cli.help.completion.answer import respond
 

@@ -137,10 +137,7 @@ class App:
 
     @cached_property
     def settings(self) -> "Settings":
-        """Token, base URL, profile and the rest, with their sources.
-
-        Raises UsageError, also in a sandbox whose state would be kept outside of it.
-        """
+        """Token, base URL, profile and the rest. Raises UsageError, also for a sandbox with its state outside."""
         from qoder_cli.settings.config import resolve
 
         settings = resolve(self.flags, self.env)
@@ -228,10 +225,7 @@ class App:
         return SeenNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
-        """Return a run with what is known of it here: its deployment's name, the run that it retries, who started it.
-
-        Nothing is requested for it.
-        """
+        """Return a run with what this machine knows: its deployment's name, what it retries, who started it."""
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             id = text(run.raw.get("id"))  # a list may hold anything
             retry_of = self.tracked.retries.get(id or "") or self.seen_names.retries.get(id or "")

@@ -82,10 +82,7 @@ def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:
 
 
 def of_form(parts: Sequence[str]) -> Body:
-    """Return the multipart form of `name=text` and `name=@file`. Raises UsageError.
-
-    A file goes by its name, one of several (`name[]=@file`) by its relative path, for skills.
-    """
+    """Return the form of `name=text` and `name=@file`; for `name[]` with relative paths. Raises UsageError."""
     from qoder_cli.http.client import multipart
 
     texts: dict[str, list[str]] = {}

@@ -31,10 +31,7 @@ class RawCall:
         self._announced = False
 
     def make(self) -> Answer:
-        """Send it and return the response, which is 2xx and believable.
-
-        Raises ApiError if nothing was changed, UsageError if writing is forbidden, or as `Write.deliver`.
-        """
+        """Send it and return a 2xx response that can be believed. Raises as `Write.deliver`."""
         client = self._app.client
         if not self._request.is_write:
             return client.patiently(lambda: self._read(client.send(self._prepare())))

@@ -70,10 +70,7 @@ class RawRequest:
 
 
 def read_headers(words: Sequence[str]) -> dict[str, str]:
-    """Return headers typed as `Name: value`, their names in lower case.
-
-    Raises UsageError for what is no header, or is not the caller's to set.
-    """
+    """Return headers by lower-case name. Raises UsageError for what is none, or not the caller's to set."""
     headers: dict[str, str] = {}
     for header in words:
         name, sign, value = header.partition(":")

@@ -34,10 +34,7 @@ def show_head(app: App, answer: Answer) -> None:
 
 
 def show_body(app: App, answer: Answer) -> None:
-    """Print a body; with -q its ids, with -o yaml as YAML.
-
-    On a terminal JSON is indented, text is inert, and anything else is a warning.
-    """
+    """Print a body: as it came, as ids with -q, as YAML; harmless on a terminal."""
     if app.flags.output == "id":
         _show_ids(app, answer.body)
     elif app.flags.output == "yaml":

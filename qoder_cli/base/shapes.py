@@ -88,7 +88,6 @@ def _of(hint: Any, named: dict[str, JSON]) -> JSON:
 
 
 def _any_of(schemas: list[JSON]) -> JSON:
-    """Return the schema of what any of these holds for."""
     plain = list(dict.fromkeys(schema["type"] for schema in schemas if schema.keys() == {"type"}))
     rest = [schema for schema in schemas if schema.keys() != {"type"}]
     if len(plain) > 1:

@@ -238,7 +238,6 @@ def _check(app: App, settings: Settings) -> None:
 
 
 def _ask_for_a_page(client: "Client") -> None:
-    """Read a page. Raises ApiError, also if the response is not the API's."""
     next(client.pages("/deployments", {"limit": 1}))
 
 

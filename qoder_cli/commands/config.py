@@ -185,7 +185,6 @@ def _file(app: App, *, may_create: bool = False) -> ConfigFile:
 
 
 def _address(app: App, word: str, file: ConfigFile) -> tuple[str, str]:
-    """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError."""
     head, _, key = word.rpartition(".")
     named = head.removeprefix("profiles.")
     if key not in KEYS or head == "profiles." or (head and named == head):

@@ -110,7 +110,6 @@ class AccountTokens:
 
 
 def _token_in(answer: Answer, ttl: int) -> ServiceToken | None:
-    """Return the token in an answer; None if there is none as documented."""
     try:
         body = mapping(jsontext.parse(answer.body))
         value = read_token(text(body.get("access_token")) or "", source="the exchange")

@@ -214,10 +214,7 @@ class Client:
         return self.patiently(ask) if retry else ask()
 
     def patiently(self, ask: Callable[[], T], *, within: float | None = None) -> T:
-        """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
-
-        At most 5 tries in 30 s, or `within` so many: after 0.5 s, doubling, or as Retry-After says. Raises ApiError.
-        """
+        """Return what `ask` returns, trying again as `next_try` says; in all at most `within` seconds."""
         began, tries = self.clock.monotonic(), 0
         while True:
             try:

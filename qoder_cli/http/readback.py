@@ -170,10 +170,7 @@ class ReadBack:
 
 
 def says_whether_more(page: Mapping[str, Any]) -> bool:
-    """Return whether a page says, in the documented way, whether more follows (api.md#lists-and-pages).
-
-    By `has_more`, a boolean, or by `next_page`, a cursor or null; what is there must be of its type.
-    """
+    """Return whether `has_more` or `next_page` says if more follows (api.md#lists-and-pages)."""
     if "has_more" in page and not isinstance(page["has_more"], bool):
         return False
     if "next_page" in page and not isinstance(page["next_page"], str | None):

@@ -276,7 +276,6 @@ class Write(Generic[T]):
             pass
 
     def _shown(self, answer: Answer) -> Written[T]:
-        """Return what an attempt's response shows. Raises ApiError, OutcomeUnknown, Signalled."""
         if 200 <= answer.status < 300 and answer.is_kept:
             raise no_response("the response is an old one that a proxy has kept")
         value = self.read(answer)
@@ -301,10 +300,7 @@ class Write(Generic[T]):
         return None
 
     def _refused(self, error: ApiError) -> Written[T]:
-        """Return what was there already, or raise the refusal.
-
-        A conflict after a failed attempt may be with what that attempt did.
-        """
+        """Return what was there already, perhaps what a failed attempt did; or raise the refusal."""
         why, is_doubtful, earlier = _EARLIER, error.http_status == 409, None
         try:
             earlier = self.recovery.already(error, self)
@@ -334,7 +330,6 @@ class Write(Generic[T]):
             raise self.unknown(unsettled.message, cause=error) from error
 
     def _may_resend(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
-        """Wait until the write may be sent again; raise the error if it may not."""
         wait = self.recovery.resend_after(error, meaning, resends, spent)
         if wait is None and Meaning.LOST in self.unsettled:
             raise self.unknown(cause=self._loss or error, is_absent=True) from error
@@ -378,10 +373,7 @@ def look_for(
 def cancelling(
     client: "Client", session_id: Callable[[], str], *, timeout: float | None = None, retries: bool = True
 ) -> Write[Any]:
-    """Return the write that asks a session to stop. Only the session's stopping settles it.
-
-    `session_id` is called before each attempt, and may raise.
-    """
+    """Return the write that asks a session to stop; nothing else settles it. `session_id` may raise."""
 
     def request() -> Pending:
         return client.prepare("POST", f"/sessions/{segment(session_id())}/cancel", timeout=timeout)

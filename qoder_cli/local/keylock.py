@@ -47,7 +47,6 @@ class KeyLocks:
                 self._file = None
 
     def _place(self, key: str) -> tuple[str, int]:
-        """Return file and byte of a key; those with one byte exclude each other."""
         return str(self._path), zlib.crc32(key.encode()) & 0x7FFFFFFF
 
     def _opened(self) -> int:

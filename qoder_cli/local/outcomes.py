@@ -42,10 +42,7 @@ class Outcome(NamedTuple):
 
 
 class KeptOutcomes:
-    """The outcomes that are kept of one host and workspace; threads may share it.
-
-    `now` tells the server's time, in unix seconds.
-    """
+    """The outcomes kept of one host and workspace; threads may share it. `now` is the server's time."""
 
     def __init__(self, store: "Store", settings: "Settings", now: "Callable[[], float]") -> None:
         self._store = store
@@ -69,10 +66,7 @@ class KeptOutcomes:
         return found
 
     def keep(self, run: Run, *, worked: bool | None = None) -> None:
-        """Keep what became of a run, its status filled in, if that is certain; it is written by `save`.
-
-        `worked`: whether it left a message, a tool call or a file, if that is known.
-        """
+        """Keep what became of a run, if that is certain, and whether it `worked`; written by `save`."""
         ended = unix(run.completed_at)
         is_settled = ended is not None and self._now() - ended >= SETTLED
         error = {"type": run.error_type, "message": run.error_message}

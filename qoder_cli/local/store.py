@@ -261,10 +261,7 @@ class Store:
         return next(iter(attempts), None)
 
     def last(self, *, profile: str, host: str) -> StoredAttempt | None:
-        """Return the profile's newest attempt on this host that may have started a run.
-
-        If it is open but its key has a run, return that run's attempt: the key stands for it.
-        """
+        """Return the newest attempt that may have started a run: where its key has one, the attempt that did."""
         newest = "host = ? AND profile = ? AND NOT is_nothing ORDER BY number DESC LIMIT 1"
         entry = next(iter(self._entries(newest, host, profile)), None)
         if entry is None or not entry.open:
@@ -512,7 +509,6 @@ def _connect(path: Path, patience: float) -> "Connection":
 
 
 def _statements() -> list[str]:
-    """Return what makes all tables that are not there."""
     from qoder_cli.local.tables import TABLES
 
     return [*_TABLES.split(";"), *(statement for table in TABLES for statement in table.create)]

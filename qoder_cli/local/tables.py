@@ -14,10 +14,7 @@ Row = Mapping[str, object]
 
 
 class Table(NamedTuple):
-    """A table: its columns with their types in SQLite, those first that name a row; if `most`, so many rows are kept.
-
-    The newest are those whose `at` is latest.
-    """
+    """A table: its key, its columns with their types; if `most`, only so many rows, by their `at`, are kept."""
 
     name: str
     key: tuple[str, ...]

@@ -206,7 +206,6 @@ def own_server(file: ConfigFile, profile: str) -> Found:
 
 
 def _server_of(values: Mapping[str, str | None]) -> Found | None:
-    """Return the server of a base URL, else of a region, each by its source; or None."""
     (url_source, url), (region_source, region) = values.items()
     if url is not None:
         return Found(read_base_url(url, source=url_source), url_source)
@@ -218,7 +217,6 @@ def _server_of(values: Mapping[str, str | None]) -> Found | None:
 def _first_of(
     names: Sequence[str], env: Mapping[str, str], read: Callable[[str], str]
 ) -> tuple[Found | None, list[str]]:
-    """Return the first variable's value, and a warning if others differ."""
     given = [name for name in names if env.get(name)]
     if not given:
         return None, []

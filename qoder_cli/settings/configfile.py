@@ -63,10 +63,7 @@ class ConfigFile:
 
 
 def locate(env: Mapping[str, str]) -> Path:
-    """Return the config file's path: QODER_CONFIG, else in the user's config folder.
-
-    Raises UsageError if there is no home folder, or the path is a token.
-    """
+    """Return the path: QODER_CONFIG, else in the user's config folder. Raises UsageError without a home."""
     named = env.get("QODER_CONFIG")
     if not named:
         import platformdirs

@@ -204,7 +204,6 @@ def _no_url(source: str) -> UsageError:
 
 
 def _host(host: str, source: str) -> str:
-    """Return the host in one spelling; one that ends in a number must be full IPv4."""
     bracketed, numeric = host.startswith("["), host.rstrip(".").rpartition(".")[2].isdigit()
     if not bracketed and not numeric:
         return host
