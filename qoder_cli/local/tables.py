@@ -1,16 +1,22 @@
 """What this machine remembers besides triggers: tables of which the newest rows are kept, each declared here once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from qoder_cli.local.store import Store
-
 _IN_A_QUERY = 500  # values; SQLite takes at least 999
 
 Row = Mapping[str, object]
+
+
+class TablesFile(Protocol):
+    """The file that the tables are in: a `store.Store`."""
+
+    def read(self, query: str, values: Any = (), *, quiet: bool = False) -> list[Any]: ...
+
+    def write_now(self, work: "Callable[[Connection], object]") -> bool: ...
 
 
 class Table(NamedTuple):
@@ -39,7 +45,7 @@ class Table(NamedTuple):
             connection.execute(f"DELETE FROM {self.name} WHERE at < ({oldest})")
         return done
 
-    def save(self, store: "Store", rows: Iterable[Row], *, in_place_of: Row | None = None) -> bool:
+    def save(self, store: TablesFile, rows: Iterable[Row], *, in_place_of: Row | None = None) -> bool:
         """Put rows into the file, in place of those with these values: all or none. Return whether they are there."""
 
         def work(connection: "Connection") -> None:
@@ -59,7 +65,7 @@ class Table(NamedTuple):
         new = {f"new_{name}": value for name, value in values.items()}
         connection.execute(f"UPDATE {self.name} SET {given} WHERE {_all(where)}", {**where, **new})
 
-    def read(self, store: "Store", where: Row, *columns: str, quiet: bool = True) -> list[Any]:
+    def read(self, store: TablesFile, where: Row, *columns: str, quiet: bool = True) -> list[Any]:
         """Return columns, or all, of the rows that have these values; a damaged file may have anything in them."""
         return store.read(f"{self._select(columns)} WHERE {_all(where)}", dict(where), quiet=quiet)
 
@@ -68,7 +74,7 @@ class Table(NamedTuple):
         return f"SELECT {names} FROM {self.name}"
 
     def read_of(
-        self, store: "Store", where: Row, column: str, values: Sequence[object], *columns: str
+        self, store: TablesFile, where: Row, column: str, values: Sequence[object], *columns: str
     ) -> Iterator[Any]:
         """Yield columns of the rows that have one of many values in a column."""
         same = " AND ".join(f"{name} = ?" for name in where)
