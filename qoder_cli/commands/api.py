@@ -6,9 +6,8 @@ import typer
 
 from qoder_cli.api import body
 from qoder_cli.api.body import Body
-from qoder_cli.api.call import RawCall, explained
+from qoder_cli.api.call import RawCall, explained, show_body, show_head, show_pages, show_stream
 from qoder_cli.api.request import RawRequest, read_headers, read_target
-from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError, exclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several

@@ -102,22 +102,15 @@ class AccountTokens:
         if not 200 <= answer.status < 300:
             what = f"the key of the service account ({self._account.source}) was refused by {host}"
             raise AuthError(f"{what} (HTTP {answer.status})", hint=_HINT).with_(http_status=answer.status)
-        token = _token_in(answer, ttl)
-        if token is None:
-            raise no_response(f"the response of {host} has no token", sent=False)
-        self._keep(token.value)
-        return token
-
-
-def _token_in(answer: Answer, ttl: int) -> ServiceToken | None:
-    try:
-        body = mapping(jsontext.parse(answer.body))
-        value = read_token(text(body.get("access_token")) or "", source="the exchange")
-    except (ValueError, UsageError):
-        return None
-    if str(body.get("token_type", "Bearer")).lower() != "bearer":
-        return None
-    seconds = str(body.get("expires_in"))
-    if not (seconds.isascii() and seconds.isdigit() and int(seconds[:9])):
-        return ServiceToken(value, float(min(ttl, _DEFAULT_LIFE)))
-    return ServiceToken(value, float(min(int(seconds[:9]), LONGEST_TTL)))
+        try:
+            body = mapping(jsontext.parse(answer.body))
+            token = read_token(text(body.get("access_token")) or "", source="the exchange")
+        except (ValueError, UsageError):
+            raise no_response(f"the response of {host} has no token", sent=False) from None
+        if str(body.get("token_type", "Bearer")).lower() != "bearer":
+            raise no_response(f"the token of {host} is of an unknown type", sent=False)
+        self._keep(token)
+        digits = str(body.get("expires_in"))
+        if digits.isascii() and digits.isdigit() and int(digits[:9]):
+            return ServiceToken(token, float(min(int(digits[:9]), LONGEST_TTL)))
+        return ServiceToken(token, float(min(ttl, _DEFAULT_LIFE)))

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoResponse, OutcomeUnknown, Signalled
-from qoder_cli.base.model import Resource, created_at, mapping, text
+from qoder_cli.base.model import Resource, array, created_at, mapping, text
 from qoder_cli.http.answers import Answer, Pending
-from qoder_cli.http.betas import headers_for
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
 
@@ -126,6 +125,14 @@ def object_write(
         settle=settle, already=already, can_rule_out=True, absent="reading it back does not show it"
     )
     return Write(client, request, read, recovery, pace=pace)
+
+
+def headers_for(body: object) -> Mapping[str, str]:
+    """Return the headers for a body that is written: one if an agent gets the browser toolset (api.md#headers)."""
+    tools = map(mapping, array(mapping(body).get("tools")))
+    if any(tool.get("type") == "browser_toolset_20260714" for tool in tools):
+        return {"x-qoder-beta": "browser-use-2026-07-14"}
+    return {}
 
 
 class ReadBack:
