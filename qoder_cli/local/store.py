@@ -294,35 +294,20 @@ class Store:
         rows = self.read(query, values)
         return [StoredAttempt(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
 
-    # Keys.
+    # Locks.
 
-    def take_key(self, key: str, *, host: str) -> bool:
-        """Hold a key, unless another thread or process does. Return False then."""
-        or_else = "" if self._shares_keys() else "another start under the same key may go unnoticed"
-        return self._take(f"{host} {key}", or_else=or_else)
-
-    def release_key(self, key: str, *, host: str) -> None:
-        self._release(f"{host} {key}")
-
-    def take_turn(self, what: str, *, host: str) -> bool:
-        """Take the turn that one process of this machine has at a time. Return False while another has it."""
-        return self._take(f"turn {what} {host}", or_else="another that does the same may go unnoticed")
-
-    def end_turn(self, what: str, *, host: str) -> None:
-        self._release(f"turn {what} {host}")
-
-    def _take(self, name: str, *, or_else: str) -> bool:
+    def hold(self, what: str, *, host: str) -> bool:
+        """Hold a key, or a turn, unless another thread or process of this machine does. Return False then."""
         try:
-            return self._locks.lock(name)
+            return self._locks.lock(f"{host} {what}")
         except (OSError, RuntimeError) as error:
             self.write(lambda connection: None)  # first, so that a failure here is the warning
-            if or_else:
-                self._complain(f"cannot be locked ({error}); {or_else}")
+            self._complain(f"cannot be locked ({error}); another command that does the same may go unnoticed")
             return True
 
-    def _release(self, name: str) -> None:
+    def let_go(self, what: str, *, host: str) -> None:
         with suppress(OSError, RuntimeError):
-            self._locks.release(name)
+            self._locks.release(f"{host} {what}")
 
     # The file.
 

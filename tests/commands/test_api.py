@@ -1,6 +1,5 @@
 """`qoder api`: any operation, byte for byte; nothing is sent that was not meant, nothing twice that may not be."""
 
-import io
 import json
 import re
 import signal
@@ -26,7 +25,7 @@ from qoder_cli.nouns.table import Operation, all_operations
 from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import FAULTS
 from tests.support.things import Things
-from tests.support.wire import BASE, api_error, page
+from tests.support.wire import BASE, Unwritable, api_error, page
 
 OPERATIONS = all_operations()
 PAUSE = ("POST", "/deployments/dep_1/pause")
@@ -737,17 +736,6 @@ def test_api_says_what_is_known_at_a_signal_between_two_attempts(qoder: Qoder) -
     assert (ran.code, ran.error["message"]) == (143, "interrupted; nothing was started")
 
 
-class Broken(io.BytesIO):
-    """Standard output that cannot be written to."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-    def write(self, data: Any) -> int:
-        raise self.error
-
-
 @pytest.mark.parametrize(
     ("words", "answer", "error", "code", "said"),
     [
@@ -764,7 +752,7 @@ def test_api_tells_what_became_of_a_write_that_cannot_be_printed(
     qoder: Qoder, words: tuple[str, ...], answer: Any, error: BaseException, code: int, said: str
 ) -> None:
     qoder.wire.on(words[0], words[1], answer)
-    qoder.out = Broken(error)
+    qoder.out = Unwritable(error)
     ran = qoder("api", *words, "--json")
     assert (ran.code, said in ran.error["message"]) == (code, True)
     assert words[0] == "POST" or "GET" not in ran.error["message"]

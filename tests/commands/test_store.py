@@ -190,7 +190,7 @@ def test_store_makes_nothing_to_be_read(store: Store, tmp_path: Path) -> None:
 
 @posix
 def test_store_is_for_its_owner_alone(tmp_path: Path, silent: SilentInput) -> None:
-    script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h')\n"
+    script = "import os; os.umask(0); begin('k'); store.hold('k', host='h')\n"
     script += "print('done', flush=True); sys.stdin.read()"
     process = in_python(script, tmp_path / "a/state", stdin=silent.stdin)
     assert first_of(process, 1) == ["done"]
@@ -548,25 +548,6 @@ def test_store_loses_nothing_to_a_disk_that_fills_in_a_write(size: int, then: st
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
-@posix
-def test_store_works_without_write_ahead_logging(vfs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = sqlite3.connect
-
-    def over_the_network(path: object, **more: Any) -> sqlite3.Connection:
-        where = path if path == ":memory:" else f"file:{path}?vfs={vfs}"
-        connection: sqlite3.Connection = connect(where, **{**more, "uri": True})
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", over_the_network)
-    with closing(store_in(tmp_path)) as store:
-        store.record_run(begin(store), "drun_1")
-        assert store.last(profile="p", host=HOST).run == "drun_1"  # type: ignore[union-attr]
-        assert not (tmp_path / "state.db-wal").exists()
-    monkeypatch.undo()
-    assert [entry.run for entry in entries_in(tmp_path)] == ["drun_1"]
-
-
 def test_store_warns_once_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
@@ -576,10 +557,10 @@ def test_store_warns_once_where_nothing_can_be_locked(tmp_path: Path, monkeypatc
     monkeypatch.setattr(fcntl, "lockf", lockf)
     warnings: list[str] = []
     with closing(store_in(tmp_path, warnings.append)) as store:
-        assert store.take_key("k", host=HOST)
-        store.release_key("k", host=HOST)
+        assert store.hold("k", host=HOST)
+        store.let_go("k", host=HOST)
         begin(store)
-    assert ["another start under the same key may go unnoticed" in warning for warning in warnings] == [True]
+    assert ["another command that does the same may go unnoticed" in warning for warning in warnings] == [True]
 
 
 def test_deploy_run_starts_with_one_warning_where_there_is_no_home_folder(
@@ -609,17 +590,17 @@ def test_deploy_run_starts_with_one_warning_where_there_is_no_home_folder(
 
 def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    take = "print(store.take_key('k', host='h'), store.take_key('other', host='h'), store.take_key('k', host='i'))"
-    assert store.take_key("k", host="h")
-    store.release_key("another", host="h")
-    assert not store.take_key("k", host="h")  # the same process, so perhaps another thread
-    assert not store_in(folder).take_key("k", host="h")
+    take = "print(store.hold('k', host='h'), store.hold('other', host='h'), store.hold('k', host='i'))"
+    assert store.hold("k", host="h")
+    store.let_go("another", host="h")
+    assert not store.hold("k", host="h")  # the same process, so perhaps another thread
+    assert not store_in(folder).hold("k", host="h")
     assert said_by(in_python(take, folder)) == ["False True True"]
-    assert not store.take_key("k", host="h")
-    store.release_key("k", host="h")
+    assert not store.hold("k", host="h")
+    store.let_go("k", host="h")
     assert said_by(in_python(take, folder)) == ["True True True"]
-    assert store.take_key("k", host="h")
-    store.release_key("k", host="h")
+    assert store.hold("k", host="h")
+    store.let_go("k", host="h")
     assert [path.name for path in folder.iterdir()] == ["keys.lock"]
 
 
@@ -627,7 +608,7 @@ def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_store_warns_once_of_what_is_in_the_place_of_the_locks(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "keys.lock")
-    script = "print(store.take_key('k', host='h')); store.release_key('k', host='h'); begin('k'); print('done')"
+    script = "print(store.hold('k', host='h')); store.let_go('k', host='h'); begin('k'); print('done')"
     [warning, taken, done] = said_by(in_python(script, tmp_path))
     assert (taken, done) == ("True", "done")
     assert "cannot be locked" in warning
