@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import InternalError, QoderError
-from qoder_cli.base.ids import noun
+from qoder_cli.base.ids import noun, with_version
 from qoder_cli.base.model import text
 from qoder_cli.base.times import CLOCK_AHEAD, Clock, parse_when, utc_text
 from qoder_cli.base.tokens import encoded
@@ -238,11 +238,11 @@ class App:
         return run
 
     def _remember_shown(self, ids: "Sequence[str]") -> None:
-        from qoder_cli.local.remembered import remember_shown
+        from qoder_cli.local.remembered import remember
 
-        ids = [id for id in ids if id not in self.shortened]
+        shown, at = [with_version(id)[0] for id in ids if id not in self.shortened], utc_text(self.clock.now())
         self.shortened.update(ids)
-        remember_shown(self.store, self.settings, ids, at=utc_text(self.clock.now()))
+        remember(self.store, self.settings, "shown", [({"id": id, "created_at": at}, None) for id in shown])
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""

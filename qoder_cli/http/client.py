@@ -149,7 +149,12 @@ class Client:
             headers["authorization"] = f"Bearer {settings.token}"
         connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=headers)
         trust = _trust(settings.base_url) if transport is None else True
-        self.account = self._account_tokens()
+        self.account: AccountTokens | None = None
+        if settings.account is not None:
+            from qoder_cli.http import account
+
+            self._secrets.tokens.append(settings.account.key)
+            self.account = account.AccountTokens(settings.account, clock, self._post_for_token, self._secrets.got)
         self._http = dict.fromkeys(("reads", "writes"), connect(verify=trust))
         # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
         if transport is None:
@@ -362,14 +367,6 @@ class Client:
             if not self._http["reads"].is_closed:
                 raise
             raise no_response("the command has ended", sent=False, retryable=False) from failure
-
-    def _account_tokens(self) -> "AccountTokens | None":
-        if self.settings.account is None:
-            return None
-        from qoder_cli.http.account import AccountTokens
-
-        self._secrets.tokens.append(self.settings.account.key)
-        return AccountTokens(self.settings.account, self.clock, self._post_for_token, self._secrets.got)
 
     def _elsewhere(self, url: str, timeout: float) -> tuple[httpx.Client, Proxy | None]:
         """Return what sends requests to another host, with nothing of ours, and the proxy on the way."""
