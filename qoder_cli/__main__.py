@@ -35,26 +35,20 @@ def run() -> None:
             app = App.of_this_process()
             code = main(app=app)
         except Signalled as signalled:  # before `main` could begin
-            code = _stopped_early(signalled)
+            error = signalled.in_words("interrupted; nothing was started")
+            write_error(error, Screen.of(sys.stderr, os.environ), format_typed(sys.argv[1:]))
+            code = error.exit
     except Exception as failure:
         code = _broke_down(failure, app)
     _end(code)
 
 
 def _complete() -> None:
-    """Answer a completion script. Never returns."""
     from qoder_cli.cli.main import command_tree
     from qoder_cli.help.completion.answer import respond
 
     respond(command_tree("qoder"), os.environ, sys.stdout)
     os._exit(Exit.OK)
-
-
-def _stopped_early(signalled: Signalled) -> int:
-    """Report that nothing was started, without half-imported modules. Return the code."""
-    error = signalled.in_words("interrupted; nothing was started")
-    write_error(error, Screen.of(sys.stderr, os.environ), format_typed(sys.argv[1:]))
-    return error.exit
 
 
 def _broke_down(failure: Exception, app: Any) -> int:

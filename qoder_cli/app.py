@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import InternalError, QoderError
-from qoder_cli.base.ids import noun
+from qoder_cli.base.ids import noun, with_version
 from qoder_cli.base.model import text
 from qoder_cli.base.times import CLOCK_AHEAD, Clock, parse_when, utc_text
 from qoder_cli.base.tokens import encoded
@@ -136,10 +136,7 @@ class App:
 
     @cached_property
     def settings(self) -> "Settings":
-        """Token, base URL, profile and the rest, with their sources.
-
-        Raises UsageError, also in a sandbox whose state would be kept outside of it.
-        """
+        """Token, base URL, profile and the rest. Raises UsageError, also for a sandbox with its state outside."""
         from qoder_cli.settings.config import resolve
 
         settings = resolve(self.flags, self.env)
@@ -217,12 +214,7 @@ class App:
     def store(self) -> "Store":
         from qoder_cli.local.store import Store
 
-        return Store(
-            self.env,
-            warn=self.progress.warn,
-            debug=self._debug if self.flags.debug else None,
-            shares_keys=lambda: self.settings.keys is not None,
-        )
+        return Store(self.env, warn=self.progress.warn, shares_keys=lambda: self.settings.keys is not None)
 
     @cached_property
     def seen_names(self) -> "SeenNames":
@@ -232,10 +224,7 @@ class App:
         return SeenNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
-        """Return a run with what is known of it here: its deployment's name, the run that it retries, who started it.
-
-        Nothing is requested for it.
-        """
+        """Return a run with what this machine knows: its deployment's name, what it retries, who started it."""
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             id = text(run.raw.get("id"))  # a list may hold anything
             retry_of = self.tracked.retries.get(id or "") or self.seen_names.retries.get(id or "")
@@ -248,20 +237,15 @@ class App:
         return run
 
     def _remember_shown(self, ids: "Sequence[str]") -> None:
-        from qoder_cli.local.remembered import remember_shown
+        from qoder_cli.local.remembered import remember
 
-        ids = [id for id in ids if id not in self.shortened]
+        shown, at = [with_version(id)[0] for id in ids if id not in self.shortened], utc_text(self.clock.now())
         self.shortened.update(ids)
-        remember_shown(self.store, self.settings, ids, at=utc_text(self.clock.now()))
+        remember(self.store, self.settings, "shown", [({"id": id, "created_at": at}, None) for id in shown])
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""
         return self.client, self.store
-
-    def _debug(self, text: str) -> None:
-        from qoder_cli.http.redact import by_shape
-
-        self.progress.debug(by_shape(text))
 
     def pace_reads(self) -> None:
         """Space this command's reads from now on, because it makes very many."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import PurePath
 from typing import IO, Any, NamedTuple
 
@@ -12,7 +13,7 @@ from qoder_cli.base.plainfile import read_checked
 LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (api.md#limits)
 JSON = "application/json"
 
-_KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")  # a, a[b], a[b][c], a[], a[b][]
+_KEY = re.compile(r"[^\[\]]+(\[[^\[\]]+\])*(\[\])?")  # a, a[b], a[b][c], a[], a[b][]
 _EXAMPLES = {"-f": "name=nightly", "-F": "budget=null", "--form": "file=@report.txt", "--query": "limit=5"}
 _UNDECODED = re.compile("[\ud800-\udfff]")  # from bytes in a command line that are not UTF-8
 
@@ -81,10 +82,7 @@ def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:
 
 
 def of_form(parts: Sequence[str]) -> Body:
-    """Return the multipart form of `name=text` and `name=@file`. Raises UsageError.
-
-    A file goes by its name, one of several (`name[]=@file`) by its relative path, for skills.
-    """
+    """Return the form of `name=text` and `name=@file`; for `name[]` with relative paths. Raises UsageError."""
     from qoder_cli.http.client import multipart
 
     texts: dict[str, list[str]] = {}
@@ -93,13 +91,9 @@ def of_form(parts: Sequence[str]) -> Body:
         name, value = split(part, "--form")
         if value.startswith("@"):
             path = PurePath(value[1:])
-            whole = name.endswith("[]") and not path.is_absolute() and ".." not in path.parts
-            called = path.as_posix() if whole else path.name
-            if (name, called) in [file[:2] for file in files]:
-                raise UsageError(
-                    f"--form has two files named {called} in {name}",
-                    hint="to keep relative paths, use a name with []: --form 'files[]=@skill/SKILL.md'",
-                )
+            called = path.name
+            if name.endswith("[]") and not path.is_absolute() and ".." not in path.parts:
+                called = path.as_posix()
             files.append((name, called, _read("--form", value[1:])))
         else:
             texts.setdefault(name, []).append(value)
@@ -110,33 +104,22 @@ def of_form(parts: Sequence[str]) -> Body:
 
 
 def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
-    match = _KEY.fullmatch(name)
-    steps = [match[1], *re.findall(r"\[([^\]]*)\]", match[2])] if match else [""]
-    is_item = len(steps) > 1 and steps[-1] == ""
-    *outer, last = steps[:-1] if is_item else steps
-    if "" in (*outer, last):
+    if not _KEY.fullmatch(name):
         hint = "use a, a[b] for a key within a, or a[] for an item"
         raise UsageError(f"{option}: {name[:60]!r} is not a valid key", hint=hint)
+    steps = name.replace("]", "").split("[")
     place: Any = body
-    for step in outer:
-        place = _child(place, step, dict, name)
-    if is_item:
-        _child(place, last, list, name).append(value)
-    elif last in place:
-        raise _twice(name)
+    for step, next_step in pairwise(steps):
+        place = place.setdefault(step, {} if next_step else [])
+        if not isinstance(place, dict if next_step else list):
+            place = None
+            break
+    if isinstance(place, list) and not steps[-1]:
+        place.append(value)
+    elif isinstance(place, dict) and steps[-1] and steps[-1] not in place:
+        place[steps[-1]] = value
     else:
-        place[last] = value
-
-
-def _child(place: dict[str, Any], step: str, kind: type, name: str) -> Any:
-    child = place.setdefault(step, kind())
-    if type(child) is not kind:
-        raise _twice(name)
-    return child
-
-
-def _twice(name: str) -> UsageError:
-    return UsageError(f"the field {name[:60]!r} is given twice, or as two kinds of thing", hint="give each once")
+        raise UsageError(f"the field {name[:60]!r} is given twice, or as two kinds of thing", hint="give each once")
 
 
 def _read(option: str, path: str, stdin: IO[str] | None = None) -> bytes:

@@ -5,13 +5,12 @@ A time that a spring gap leaves out does not fire, one that comes twice in autum
 """
 
 import re
-from calendar import day_name, month_name, monthrange
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 from qoder_cli.base.model import text
@@ -19,10 +18,6 @@ from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import shortened
 
 _LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
-_MONDAY_TO_FRIDAY = frozenset(range(1, 6))
-_FEW = 3  # times of a day that are listed even where they are evenly spaced
-_MANY = 8  # times of a day that are no longer listed
-
 
 _MONTHS, _WEEKDAYS = "jan feb mar apr may jun jul aug sep oct nov dec", "sun mon tue wed thu fri sat"
 _FIELDS = (  # the name of each, what it takes, its lowest and highest number, and names in their order
@@ -86,7 +81,7 @@ def parse(expression: str) -> Cron:
     Where a day field starts with `*`, also as in `*/2`, both day fields have to match; otherwise one is
     enough. Raises ValueError, naming the field and what it takes.
     """
-    from cronsim import CronSim, CronSimError
+    from cronsim import CronSimError
 
     fields = expression.split()
     if longhand := _SHORTCUTS.get(" ".join(fields).lower()):
@@ -96,9 +91,15 @@ def parse(expression: str) -> Cron:
     parts = [[_checked(part, place) for part in each.split(",")] for place, each in enumerate(fields)]
     text = " ".join(map(",".join, parts))
     try:
-        read = CronSim(text, datetime.min)  # only read: from when on does not matter
+        return _read(text)
     except CronSimError:  # each part can be: it is a day that none of the months has
         return Cron(text, (), (), frozenset(), frozenset(), frozenset(), either_day=False)
+
+
+def _read(text: str) -> Cron:
+    from cronsim import CronSim
+
+    read = CronSim(text, datetime.min)  # only read: from when on does not matter
     return Cron(
         text,
         minutes=tuple(sorted(read.minutes)),
@@ -156,18 +157,21 @@ def upcoming(expression: str, timezone: str, *, after: float, count: int = 5) ->
 
 
 def in_words(expression: str) -> str:
-    """Return when an expression fires, in words: `every Monday at 09:00`. Raises ValueError."""
+    """Return when an expression fires, in words: `at 09:00 on Monday`. Raises ValueError."""
+    from cronsim import CronSim, CronSimError
+
     meaning = parse(expression)
     if not meaning.days:
         return "never: no such day exists"
-    times, days, months = _times(meaning), _days(meaning), ""
-    if len(meaning.months) < 12 and (len(meaning.days) == 31 or meaning.either_day):
-        months = f" in {_months(meaning)}"
-    if days == "every day" and times.startswith("every ") and " to " not in times:
-        return times + months
-    if times.startswith("at ") and days in ("every day", *(f"on every {name}" for name in day_name)):
-        return f"{days.removeprefix('on ')} {times}{months}"
-    return f"{times} {days}{months}"
+    spelled = meaning.text
+    with suppress(CronSimError):
+        if _read(expression.upper()) == meaning:  # ranges as they were typed are shorter
+            spelled = expression.upper()
+    if meaning.either_day and (len(meaning.days) == 31 or len(meaning.weekdays) == 7):
+        minute, hour, _, month, _ = spelled.split()
+        spelled = f"{minute} {hour} * {month} *"  # one of the two fields takes every day
+    words = CronSim(spelled, datetime.min).explain()
+    return words[0].lower() + words[1:]
 
 
 def words_of(schedule: Mapping[str, Any]) -> str | None:
@@ -196,68 +200,3 @@ def next_fires(schedule: Mapping[str, Any], *, now: float, count: int = 5) -> li
     except ValueError:
         return []
     return list(map(utc_text, moments))
-
-
-def _times(meaning: Cron) -> str:
-    """Return the times of a day: `every 15 minutes`, `at 08:00 and 20:00`."""
-    times = [60 * hour + minute for hour in meaning.hours for minute in meaning.minutes]
-    clocks = [f"{time // 60:02}:{time % 60:02}" for time in times]
-    steps = {later - earlier for earlier, later in pairwise(times)}
-    if len(steps) == 1 and len(times) > _FEW:
-        [step] = steps
-        unit, count = ("hour", step // 60) if step % 60 == 0 else ("minute", step)
-        every = f"every {unit}" if count == 1 else f"every {count} {unit}s"
-        if len(times) * step != 24 * 60:
-            return f"{every} from {clocks[0]} to {clocks[-1]}"
-        if times[0] or step > 60:
-            return f"{every} from {clocks[0]}"
-        return every
-    if len(times) <= _MANY:
-        return f"at {_listed(clocks)}"
-    hours = "every hour" if len(meaning.hours) == 24 else f"the {_counted('hour', meaning.hours)}"
-    return f"at {_counted('minute', meaning.minutes)} of {hours}"
-
-
-def _days(meaning: Cron) -> str:
-    """Return the days: `every day`, `on every Monday`, `on days 1 and 15 of January`."""
-    every_date, every_weekday = len(meaning.days) == 31, len(meaning.weekdays) == 7
-    if (every_date and every_weekday) or (meaning.either_day and (every_date or every_weekday)):
-        return "every day"
-    names = [day_name[day - 1] for day in sorted(meaning.weekdays, key=lambda day: day or 7)]
-    weekdays = f"on {_listed([f'{name}s' for name in names])}"
-    if len(names) == 1:
-        weekdays = f"on every {names[0]}"
-    if meaning.weekdays == _MONDAY_TO_FRIDAY:
-        weekdays = "on weekdays"
-    if every_date:
-        return weekdays
-    dates = f"on {_counted('day', sorted(meaning.days))} of {_months(meaning)}"
-    if max(meaning.days) > min(monthrange(2027, month)[1] for month in meaning.months):
-        dates += " (if there is such a day)"  # as not in all months, or not in all years
-    if every_weekday:
-        return dates
-    if meaning.either_day:
-        return f"{dates} and {weekdays}"
-    return f"{dates} if that is a {_listed(names, last='or')}"
-
-
-def _months(meaning: Cron) -> str:
-    if len(meaning.months) == 12:
-        return "every month"
-    return _listed([month_name[month] for month in sorted(meaning.months)])
-
-
-def _counted(noun: str, numbers: Sequence[int]) -> str:
-    """Return numbers with their noun: `day 1`, `hours 8 to 17 and 20`."""
-    words: list[str] = []
-    rest = list(numbers)
-    while rest:
-        row = [number for place, number in enumerate(rest) if number == rest[0] + place]
-        words += [f"{row[0]} to {row[-1]}"] if len(row) > 2 else map(str, row)
-        rest = rest[len(row) :]
-    return f"{noun}{'s' if len(numbers) > 1 else ''} {_listed(words)}"
-
-
-def _listed(words: Sequence[str], *, last: str = "and") -> str:
-    """Return `a`, `a and b`, or `a, b and c`."""
-    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

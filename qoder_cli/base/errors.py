@@ -207,7 +207,7 @@ class ApiError(QoderError):
     @property
     def is_logged_out(self) -> bool:
         """Whether nobody is logged in, so that no other request would be answered either."""
-        return False
+        return isinstance(self, AuthError) and self.http_status != 403
 
     def about(self, what: str) -> Self:
         return self.with_(message=f"{what}: {self.message}")
@@ -215,10 +215,6 @@ class ApiError(QoderError):
 
 class AuthError(ApiError):
     exit = Exit.AUTH
-
-    @property
-    def is_logged_out(self) -> bool:
-        return self.http_status != 403
 
 
 class NotFound(ApiError):

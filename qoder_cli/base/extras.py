@@ -30,10 +30,7 @@ def command_for(extra: str) -> str:
 
 
 def _receipt_of_uv(environment: Path) -> list[str]:
-    """Return what `uv tool install` was told to install, this program first; empty where that cannot be said again.
-
-    Each has to be named again: what is left out is removed.
-    """
+    """Return what `uv tool install` was told, this program first: what is not named again is removed."""
     import tomllib
 
     try:
@@ -47,7 +44,6 @@ def _receipt_of_uv(environment: Path) -> list[str]:
 
 
 def _requirement(row: dict[str, Any]) -> str:
-    """Return a requirement of a receipt as it is typed."""
     name = row["name"]
     if row.get("extras"):
         name += f"[{','.join(row['extras'])}]"

@@ -15,15 +15,11 @@ LONGEST_KEY = 255  # characters of an idempotency key
 
 LAST = ("last", "@last")  # the newest run triggered here
 
-# What ids are made of: a prefix, and hexadecimal or base-36 digits (api.md#ids-times-and-numbers).
-# Allowed is what stands in a path
-# as it is (RFC 3986, "unreserved"); what else there is was meant as something else.
+# What ids are made of: a prefix, and hexadecimal or base-36 digits (api.md#ids-times-and-numbers). Allowed is what
+# stands in a path as it is (RFC 3986, "unreserved"); what else there is was meant as something else.
 NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._~-]")
 _AT_VERSION = re.compile(r"(.+)@([1-9][0-9]{0,8})", re.DOTALL)  # writer@3
-_SEPARATORS = re.compile(r"[\s,;|]+")
 _AROUND = " \t\r\n\xa0\ufeff\u200b\"'`<>“”‘’"  # what is pasted along
-# Of `-`, where a command takes one only.
-FOR_EACH = "to repeat the command for each line of a list: … | xargs -n 1 COMMAND"
 
 
 def file_id(word: str) -> str:
@@ -60,11 +56,7 @@ def run(word: str) -> str:
 
 def call(word: str) -> str:
     """Return the id of a tool call, which is that of its event. Raises UsageError."""
-    wanted = "the id of a call (evt_…) or its number, as `qoder run pending` lists it"
-    _check_text(word, "call", wanted)
-    kind = _kind(word)
-    if kind not in (None, "event"):
-        raise UsageError(f"{_shown(word)} is {a(kind)}, not a call", hint=f"give {wanted}")
+    _check_kind(word, "call", "event", "the id of a call (evt_…) or its number, as `qoder run pending` lists it")
     return word
 
 
@@ -79,13 +71,10 @@ def call_number(word: str) -> int | None:
 
 def memory_version(word: str) -> str:
     """Return the id of a version of a memory, whatever its prefix. Raises UsageError."""
-    wanted = "the id of a version, as `qoder memory history` lists it"
-    _check_text(word, "version", wanted)
-    kind = _kind(word)
-    if kind not in (None, "version of a memory"):
-        raise UsageError(f"{_shown(word)} is {a(kind)}, not a version of a memory", hint=f"give {wanted}")
+    kind, wanted = "version of a memory", "the id of a version, as `qoder memory history` lists it"
+    _check_kind(word, kind, kind, wanted)
     if NOT_OF_AN_ID.search(word) or not word.strip("."):
-        raise UsageError(f"{_shown(word)} is not the id of a version of a memory", hint=f"give {wanted}")
+        raise UsageError(f"{_shown(word)} is not the id of a {kind}", hint=f"give {wanted}")
     return word
 
 
@@ -141,39 +130,18 @@ def _id(word: str, *, prefix: str, wanted: str) -> str:
     """Return an id with this prefix, made of what ids are made of. Raises UsageError."""
     needed = KINDS_OF_IDS[prefix]
     _check_text(word, needed, wanted)
-    kind = _kind(word)
-    odd = NOT_OF_AN_ID.search(word)
-    if kind is None or word == prefix:
-        hint = f"give {wanted}"
-        if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", word):
-            hint = f"pass only the id: {alone[0]}"
-        elif word == "-":
-            hint = f"give {wanted}; {FOR_EACH}"
-        elif prefix == "drun_" and odd is None:  # a name
-            hint = f"for the latest run of a deployment: {word}@last; or give a run id (drun_…)"
-        raise UsageError(f"{_shown(word)} is not {a(needed)} id", hint=hint)
-    if kind == needed:
-        if odd is None:
-            return word
-        what = "a space" if odd[0] == " " else _shown(odd[0])
-        raise UsageError(f"{_shown(word)} is not {a(needed)} id: it contains {what}", hint=_meant(word, wanted))
+    kind, odd = _kind(word), NOT_OF_AN_ID.search(word)
     hint = f"give {wanted}"
-    if odd is None and (kind, needed) == ("deployment", "run"):
-        hint = f"for its latest run: {word}@last"
-    elif odd is None and kind in ("run", "session") and needed == "deployment":
-        hint = f"to see its deployment: qoder run get {word}"
-    raise UsageError(f"{_shown(word)} is {a(kind)}, not {a(needed)}", hint=hint)
-
-
-def _meant(typed: str, wanted: str) -> str:
-    """Return a hint for an id with something else around or inside it."""
-    bare = typed.strip(_AROUND)
-    alone = NOT_OF_AN_ID.split(bare, maxsplit=1)[0]
-    if _kind(bare) is None or alone in KINDS_OF_IDS:
-        return f"give {wanted}"
-    if sum(_kind(word) is not None for word in _SEPARATORS.split(bare)) > 1:
-        return "separate several ids by spaces, each a word of its own; on standard input, one a line"
-    return f"pass only the id: {alone}"
+    if kind == needed and odd:
+        what = "a space" if odd[0] == " " else _shown(odd[0])
+        raise UsageError(f"{_shown(word)} is not {a(needed)} id: it contains {what}", hint=f"{hint}, and nothing else")
+    if prefix == "drun_" and odd is None and kind in (None, "deployment") and word != "-":
+        hint = f"for the latest run of a deployment: {word}@last; or {hint}"
+    if kind not in (None, needed):
+        raise UsageError(f"{_shown(word)} is {a(kind)}, not {a(needed)}", hint=hint)
+    if kind is None or word == prefix:
+        raise UsageError(f"{_shown(word)} is not {a(needed)} id", hint=hint)
+    return word
 
 
 def _check_text(word: str, what: str, wanted: str) -> None:
@@ -184,7 +152,15 @@ def _check_text(word: str, what: str, wanted: str) -> None:
     if len(word) > LONGEST:
         raise UsageError(f"{_shown(word)} is {len(word)} characters long; an id or a name has at most {LONGEST}")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in word):
-        raise UsageError(f"{_shown(word)} contains a control character", hint=_meant(word, wanted))
+        raise UsageError(f"{_shown(word)} contains a control character", hint=f"give {wanted}, and nothing else")
+
+
+def _check_kind(word: str, what: str, kind: str, wanted: str) -> None:
+    """Raise UsageError for what is no text of an id, or has the prefix of another kind."""
+    _check_text(word, what, wanted)
+    typed = _kind(word)
+    if typed not in (None, kind):
+        raise UsageError(f"{_shown(word)} is {a(typed)}, not {a(what)}", hint=f"give {wanted}")
 
 
 def _shown(word: str) -> str:

@@ -51,10 +51,7 @@ def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def created_at(raw: Mapping[str, Any]) -> float | None:
-    """Return when an object was created, in unix seconds of the server's clock; None if it does not say.
-
-    A time before 2020 is none: nobody filled it in.
-    """
+    """Return when an object was created, in unix seconds; None if it does not say, or says before 2020."""
     created = unix(raw.get("created_at"))
     if created is not None and created >= OLDEST:
         return created
@@ -311,7 +308,8 @@ class Run(Resource):
                 return {**self.raw, "turn": turn, "derived": ["turn"]}
             return self.raw
         derived: Derived = {**self.derived}
-        if (elapsed := self._elapsed()) is not None:
+        elapsed = milliseconds_between(self.triggered_at, self.completed_at)
+        if elapsed is not None and self.status not in GOING and "elapsed_ms" not in self.raw:
             derived["elapsed_ms"] = elapsed
         if self.name_seen and "deployment_name" not in self.raw:
             derived["deployment_name"] = self.name_seen
@@ -326,13 +324,6 @@ class Run(Resource):
             added["retry_of"] = self.retry_of
         shown = {**self.raw, **derived, **added}
         return {name: value for name, value in shown.items() if value is not None or name not in derived}
-
-    def _elapsed(self) -> int | None:
-        """Return how long it took from its trigger to its end, if it has ended and its times tell."""
-        elapsed = milliseconds_between(self.triggered_at, self.completed_at)
-        if self.status in GOING or "elapsed_ms" in self.raw:
-            return None
-        return elapsed
 
 
 class Deployment(Resource):

@@ -258,16 +258,12 @@ def stops_unreadably(event: dict[str, Any]) -> bool:
 
 
 def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
-    """Given an agent's newest status event, return what it waits for, or None.
-
-    It waits at a `requires_action` until each call that this names is `answered` after it; where it names none, until
-    anything is.
-    """
+    """Return what an agent waits for after its newest status event, but for calls `answered` since; or None."""
     if not is_asking(event):
         return None
     named = waiting_calls(event)
     left = [id for id in named if id not in answered]
-    if left or not (named or answered):
+    if left or not (named or answered):  # one that names none waits until anything is answered
         return Asks(event_key(event), left, event_at(event))
     return None
 
@@ -316,10 +312,7 @@ def waiting_calls(event: dict[str, Any]) -> list[str]:
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each outcome's newest evaluation from a session (api.md#sessions).
-
-    Evaluations that name no outcome may be of different ones, so each of them counts.
-    """
+    """Return the newest evaluation of each outcome (api.md#sessions); each that names none counts."""
     of_each: dict[str | int, list[dict[str, Any]]] = {}
     for number, one in enumerate(map(mapping, array(session.get("outcome_evaluations")))):
         of_each.setdefault(text(one.get("outcome_id")) or number, []).append(one)

@@ -108,10 +108,7 @@ def refuse_outside(path: Path, env: Mapping[str, str]) -> None:
 
 
 def writable_by_others(path: str) -> Iterator[Path]:
-    """Yield the file and the folders above it that others may write: they can change the file, or replace it.
-
-    What cannot be looked at is one of them.
-    """
+    """Yield the file and the folders above it that others may write, or that cannot be looked at."""
     if sys.platform == "win32":
         return
     places = map(Path, (os.path.abspath(path), os.path.realpath(path)))  # a link can be replaced, and what it names

@@ -68,7 +68,7 @@ def _of(hint: Any, named: dict[str, JSON]) -> JSON:
             return {}
         case None if hint in _PLAIN:
             return {"type": _PLAIN[hint]}
-        case None if _is_shape(hint):
+        case None if is_typeddict(hint) or is_dataclass(hint) or hasattr(hint, "_fields"):
             if hint.__name__ not in named:
                 named[hint.__name__] = {}  # for one that holds itself
                 named[hint.__name__] = _object(hint, named)
@@ -87,13 +87,7 @@ def _of(hint: Any, named: dict[str, JSON]) -> JSON:
     raise TypeError(f"{hint} has no JSON Schema")
 
 
-def _is_shape(hint: Any) -> bool:
-    is_named_tuple = isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
-    return is_typeddict(hint) or is_dataclass(hint) or is_named_tuple
-
-
 def _any_of(schemas: list[JSON]) -> JSON:
-    """Return the schema of what any of these holds for."""
     plain = list(dict.fromkeys(schema["type"] for schema in schemas if schema.keys() == {"type"}))
     rest = [schema for schema in schemas if schema.keys() != {"type"}]
     if len(plain) > 1:

@@ -26,10 +26,7 @@ _prepared: dict[int, bytes] = {}  # what is written, whole, before dying by a se
 
 
 def listen(errors: Mapping[int, bytes]) -> None:
-    """Take over the signals, except those that the parent ignores (nohup, background jobs).
-
-    `errors` are the last lines of standard error where a signal ends the program at once.
-    """
+    """Take over the signals that the parent does not ignore; `errors` are written before one ends us at once."""
     _prepared.update(errors)
     for signum in _ours():
         if signal.getsignal(signum) != signal.SIG_IGN:

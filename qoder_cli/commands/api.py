@@ -6,9 +6,8 @@ import typer
 
 from qoder_cli.api import body
 from qoder_cli.api.body import Body
-from qoder_cli.api.call import RawCall, explained
+from qoder_cli.api.call import RawCall, explained, show_body, show_head, show_pages, show_stream
 from qoder_cli.api.request import RawRequest, read_headers, read_target
-from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError, exclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
@@ -118,11 +117,7 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
     if method is None:
         raise UsageError("missing arguments METHOD and PATH", hint=_EXAMPLE)
     if method.upper() not in METHODS:
-        expected = f"{', '.join(METHODS[:-1])} or {METHODS[-1]}"
-        hint = _EXAMPLE
-        if path is None or path.upper() in METHODS:
-            hint = f"did you mean: qoder api {(path or 'GET').upper()} {method[:60]}"
-        raise UsageError(f"unknown method {method[:60]!r}; expected {expected}", hint=hint)
+        raise UsageError(f"unknown method {method[:60]!r}; expected one of {', '.join(METHODS)}", hint=_EXAMPLE)
     if path is None:
         raise UsageError("missing argument PATH", hint=_EXAMPLE)
     if words:

@@ -22,7 +22,7 @@ from qoder_cli.settings.config import (
     profile_name,
     resolve,
 )
-from qoder_cli.settings.configfile import ConfigFile, change, choose, load, locate
+from qoder_cli.settings.configfile import CHOICE, ConfigFile, change, load, locate
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, is_on, mask, origin, read_token
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def login(
     workspace = filled({"workspace_id": settings.workspace_id})
     change(file.path, settings.profile, {"token": token, **server, **workspace}, env=app.env)
     app.progress.note(f"saved the token for {settings.host} in profile {settings.profile} of {file.path}")
-    _warn_of_overrides(app, settings)
+    if not settings.sandbox and app.flags.profile is None:
+        _warn_of_variables(app, settings.profile)
 
 
 def logout(app: App) -> None:
@@ -88,7 +89,7 @@ def logout(app: App) -> None:
       qoder auth logout"""
     file = load(locate(app.env))
     profile = profile_name(app.flags, app.env, file)
-    file.require(profile, from_variable=app.flags.profile is None)
+    file.require(profile)
     if "token" in file.profile(profile):
         change(file.path, profile, {"token": None}, env=app.env)
         app.progress.note(f"token removed from profile {profile} of {file.path}")
@@ -96,8 +97,7 @@ def logout(app: App) -> None:
         app.progress.note(f"the token itself is still valid; revoke it at {pages}")
     else:
         app.progress.note(f"not logged in (profile {profile}, {file.path})")
-    if still := [name for name in TOKEN_VARIABLES if app.env.get(name)]:
-        app.progress.note(f"still set, and used: {', '.join(still)}")
+    _warn_of_variables(app, profile)
 
 
 def switch(app: App, name: str = _PROFILE) -> None:
@@ -114,16 +114,9 @@ def switch(app: App, name: str = _PROFILE) -> None:
         raise UsageError(why, hint="give only one of them")
     file = load(locate(app.env))
     file.require(name)
-    choose(file.path, name, env=app.env)
+    change(file.path, None, {CHOICE: name}, env=app.env)
     app.progress.note(f"profile {name} is used by default from now on ({file.path})")
-    variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
-    over = [
-        variable
-        for variable in variables
-        if app.env.get(variable) and (variable, app.env[variable]) != (PROFILE_VARIABLE, name)
-    ]
-    if over:
-        app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
+    _warn_of_variables(app, name)
 
 
 class AuthStatus(TypedDict):
@@ -204,6 +197,13 @@ def token(
     app.out.write_exactly(token_text + "\n")
 
 
+def _warn_of_variables(app: App, profile: str) -> None:
+    variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
+    over = [name for name in variables if app.env.get(name) and app.env[name] != profile]
+    if over:
+        app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
+
+
 def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
     if yes or "token" not in file.profile(settings.profile):
         return
@@ -238,22 +238,7 @@ def _check(app: App, settings: Settings) -> None:
 
 
 def _ask_for_a_page(client: "Client") -> None:
-    """Read a page. Raises ApiError, also if the response is not the API's."""
     next(client.pages("/deployments", {"limit": 1}))
-
-
-def _warn_of_overrides(app: App, saved: Settings) -> None:
-    if saved.sandbox:
-        return
-    try:
-        later = resolve(replace(app.flags, region=None, base_url=None), app.env)
-    except UsageError as error:
-        app.progress.warn(f"saved, but other commands will fail: {error.message}")
-        return
-    if later.token_source in TOKEN_VARIABLES:
-        app.progress.warn(f"{later.token_source} is set and overrides the saved token")
-    if origin(later.base_url) != origin(saved.base_url):
-        app.progress.warn(f"{later.base_url_source} is set and overrides the saved server")
 
 
 COMMANDS = {"login": login, "logout": logout, "status": status, "switch": switch, "token": token}

@@ -15,7 +15,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.allowed import read_level
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
-from qoder_cli.settings.configfile import DEFAULT_PROFILE, KEYS, ConfigFile, change, load, locate
+from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
 from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
 
 
@@ -112,8 +112,7 @@ def _look(app: App) -> None:
 def get(app: App, word: str = _KEY) -> None:
     """Print one value of the config file.
 
-    Reads the profile in use, and names it on stderr. Tokens are masked. Exits
-    5 if it is not set.
+    Reads the profile in use. Tokens are masked. Exits 5 if it is not set.
 
     Examples:
       qoder config get profiles.work.base_url"""
@@ -122,10 +121,6 @@ def get(app: App, word: str = _KEY) -> None:
     value = file.profile(profile).get(key)
     if value is None:
         raise NotFound(f"{file.key(profile, key)} is not set", hint="list the settings: qoder config list")
-    if key == "token":
-        app.progress.note("note: tokens are always masked")
-    if not word.startswith("profiles.") and (profile != DEFAULT_PROFILE or app.err.is_terminal):
-        app.progress.note(f"note: this is what profile {profile} has")
     _print(app, key, _shown(key, value))
 
 
@@ -148,7 +143,7 @@ def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
     spelled = _READERS[key](value, source=key)
     change(file.path, profile, {key: spelled}, env=app.env)
     app.progress.note(f"set {file.key(profile, key)} = {spelled}")
-    _warn_of_consequences(app, file, profile, key)
+    _warn_of_another_home(app, file, profile)
 
 
 def unset(app: App, key: str = _KEY) -> None:
@@ -166,7 +161,7 @@ def unset(app: App, key: str = _KEY) -> None:
         return
     change(file.path, profile, {key: None}, env=app.env)
     app.progress.note(f"removed {file.key(profile, key)}")
-    _warn_of_consequences(app, file, profile, key)
+    _warn_of_another_home(app, file, profile)
 
 
 def path(app: App) -> None:
@@ -185,12 +180,11 @@ def _file(app: App, *, may_create: bool = False) -> ConfigFile:
     for warning in file.warnings:
         app.progress.warn(warning)
     name = profile_name(app.flags, app.env, file)
-    file.require(name, may_create=may_create, from_variable=app.flags.profile is None)
+    file.require(name, may_create=may_create)
     return file
 
 
 def _address(app: App, word: str, file: ConfigFile) -> tuple[str, str]:
-    """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError."""
     head, _, key = word.rpartition(".")
     named = head.removeprefix("profiles.")
     if key not in KEYS or head == "profiles." or (head and named == head):
@@ -219,13 +213,10 @@ def _print(app: App, key: str, value: str) -> None:
         app.out.write(inert(value) + "\n")
 
 
-def _warn_of_consequences(app: App, before: ConfigFile, profile: str, key: str) -> None:
+def _warn_of_another_home(app: App, before: ConfigFile, profile: str) -> None:
     after = load(before.path)
-    values = after.profile(profile)
-    if key == "region" and {"region", "base_url"} <= values.keys():
-        app.progress.warn(f"profile {profile} also has base_url, which overrides region")
     home = _home(after, profile)
-    if "token" in values and home and home != _home(before, profile):
+    if "token" in after.profile(profile) and home and home != _home(before, profile):
         app.progress.warn(f"the token of profile {profile} will now be sent to {home}")
 
 

@@ -287,12 +287,12 @@ def forget_newest(app: App, *, yes: bool) -> None:
 def _to_itself(app: App, key: str) -> Iterator[None]:
     """Hold a key's lock. Raises Rejected if another command holds it."""
     host = app.settings.host
-    if not app.store.take_key(key, host=host):
+    if not app.store.hold(f"key {key}", host=host):
         raise Rejected(f"another command is using the key {key!r}; nothing was changed", hint="wait until it has ended")
     try:
         yield
     finally:
-        app.store.release_key(key, host=host)
+        app.store.let_go(f"key {key}", host=host)
 
 
 def _warn_of_runs(app: App, entries: Sequence[StoredAttempt], *, named: str | None = None) -> None:

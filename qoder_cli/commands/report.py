@@ -112,7 +112,7 @@ def _turn(app: App, memory: str, *, new: bool) -> Iterator[None]:
         app.progress.beat()
         return take()
 
-    take = partial(store.take_turn, f"report {memory}", host=host)
+    take = partial(store.hold, f"report {memory}", host=host)
     if new and not take():
         status = "another report of this reader is under way; waiting for it"
         app.progress.note(status)
@@ -122,7 +122,7 @@ def _turn(app: App, memory: str, *, new: bool) -> Iterator[None]:
         yield
     finally:
         if new:
-            store.end_turn(f"report {memory}", host=host)
+            store.let_go(f"report {memory}", host=host)
 
 
 def _print(app: App, report: "Report", night: "Night") -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import AuthError, UsageError
@@ -102,29 +102,15 @@ class AccountTokens:
         if not 200 <= answer.status < 300:
             what = f"the key of the service account ({self._account.source}) was refused by {host}"
             raise AuthError(f"{what} (HTTP {answer.status})", hint=_HINT).with_(http_status=answer.status)
-        token = _token_in(answer, ttl)
-        if token is None:
-            raise no_response(f"the response of {host} has no token", sent=False)
-        self._keep(token.value)
-        return token
-
-
-def _token_in(answer: Answer, ttl: int) -> ServiceToken | None:
-    """Return the token in an answer; None if there is none as documented."""
-    try:
-        body = mapping(jsontext.parse(answer.body))
-        value = read_token(text(body.get("access_token")) or "", source="the exchange")
-    except (ValueError, UsageError):
-        return None
-    if str(body.get("token_type", "Bearer")).lower() != "bearer":
-        return None
-    seconds = _seconds_in(body.get("expires_in"))
-    return ServiceToken(value, seconds or float(min(ttl, _DEFAULT_LIFE)))
-
-
-def _seconds_in(value: Any) -> float:
-    """Return the seconds that a number, or its digits, says; 0 for what makes no sense."""
-    digits = str(value)
-    if digits.isascii() and digits.isdigit():
-        return float(min(int(digits[:9]), LONGEST_TTL))
-    return 0.0
+        try:
+            body = mapping(jsontext.parse(answer.body))
+            token = read_token(text(body.get("access_token")) or "", source="the exchange")
+        except (ValueError, UsageError):
+            raise no_response(f"the response of {host} has no token", sent=False) from None
+        if str(body.get("token_type", "Bearer")).lower() != "bearer":
+            raise no_response(f"the token of {host} is of an unknown type", sent=False)
+        self._keep(token)
+        digits = str(body.get("expires_in"))
+        if digits.isascii() and digits.isdigit() and int(digits[:9]):
+            return ServiceToken(token, float(min(int(digits[:9]), LONGEST_TTL)))
+        return ServiceToken(token, float(min(ttl, _DEFAULT_LIFE)))

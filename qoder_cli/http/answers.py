@@ -62,10 +62,7 @@ def not_json(answer: Answer, host: str, error: ValueError) -> NoResponse:
 
 
 def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[str], str]) -> NoReturn:
-    """Raise the ApiError for a response other than 2xx; `now` is the server's clock.
-
-    `veil` takes secrets out of what the server says: it may quote what it was sent.
-    """
+    """Raise the ApiError of a response other than 2xx. `veil` hides secrets in what it says; `now` is its clock."""
     envelope: dict[str, Any] = {}
     with suppress(ValueError):
         envelope = mapping(jsontext.parse(answer.body))
@@ -88,9 +85,8 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
 
 
 def _message_of(answer: Answer, error: dict[str, Any]) -> str:
-    """Return the server's message, with the field it names (api.md#errors)."""
     message, field = text(error.get("message")), text(error.get("param"))
-    if message is None and 300 <= answer.status < 400 and answer.status != 304:
+    if message is None and 300 <= answer.status < 400:
         try:
             host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
         except ValueError:
@@ -113,7 +109,6 @@ def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
-    """Return error class, hint and whether retrying can help, for a status other than 2xx."""
     if status == 401:
         return AuthError, f"the token from {settings.token_source} was rejected: {settings.advice}", False
     if status == 403:
@@ -127,16 +122,10 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
         return Unavailable, "try again later: too many requests", True
     if 400 <= status < 500:
         return Rejected, None, status == 408
-    if status == 304:
-        return Unavailable, "remove the headers if-none-match and if-modified-since", False
     if 300 <= status < 400:
         return Unavailable, f"redirects are not followed; check the base URL{SEE_DOCTOR}", False
     if status == 501:
-        return (
-            Unavailable,
-            f"this server cannot do that; check the profile ({settings.profile}){SEE_DOCTOR}",
-            False,
-        )
+        return Unavailable, f"this server cannot do that; check the profile ({settings.profile}){SEE_DOCTOR}", False
     return Unavailable, "try again later: this is a server problem", status < 600
 
 
@@ -159,10 +148,7 @@ def no_response(message: str, *, sent: bool = True, retryable: bool = True, hint
 
 
 def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable[[str], str]) -> NoResponse:
-    """Return the error for a failed transport; `sent` if the request may have arrived.
-
-    `veil` is as in `refuse`: a failure may quote what came.
-    """
+    """Return the error of a failed transport, `sent` if the request may have arrived; `veil` as in `refuse`."""
     import httpx
 
     reason = re.sub(r"^\[Errno -?\d+\] ", "", veil(str(failure))).rstrip(".") or type(failure).__name__

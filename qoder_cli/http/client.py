@@ -66,10 +66,7 @@ T = TypeVar("T")
 
 
 class _OurSecrets:
-    """What a server may repeat and nobody is to see: our tokens, the one in use last, and what was sent.
-
-    `keep` hears of each token that is got.
-    """
+    """What a server may repeat and nobody is to see: our tokens, the one in use last, and what was sent."""
 
     def __init__(self, keep: Callable[[str], object]) -> None:
         self.tokens: list[str] = []
@@ -77,29 +74,21 @@ class _OurSecrets:
         self._sent: list[bytes] = []  # bodies, which may hold secrets
 
     def got(self, token: str) -> None:
-        """Use a token from now on."""
         self.tokens.append(token)
         self._keep(token)
 
     def note(self, content: bytes) -> None:
-        """Note a body that is sent."""
         if len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
             self._sent.append(content)
 
-    def _long(self) -> list[str]:
-        """Return the tokens that are so long that no ordinary words are hidden with them."""
-        return [token for token in self.tokens if len(token) >= _SHORTEST_SECRET]
-
     @property
-    def in_use(self) -> bytes:
-        """The token in use, if it is so long."""
-        if self.tokens and len(token := self.tokens[-1].encode()) >= _SHORTEST_SECRET:
-            return token
-        return b""
+    def _long(self) -> list[str]:
+        """The tokens that are so long that no ordinary words are hidden with them."""
+        return [token for token in self.tokens if len(token) >= _SHORTEST_SECRET]
 
     def hidden_in(self, content: bytes) -> bytes:
         """Return bytes without our tokens."""
-        for token in self._long():
+        for token in self._long:
             content = content.replace(token.encode(), _REDACTED)
             if b"\\" in content:
                 content = _escaped(token).sub(_REDACTED, content)
@@ -109,7 +98,7 @@ class _OurSecrets:
         """Return our tokens, which no body makes public."""
         from qoder_cli.http.redact import SentSecrets
 
-        return SentSecrets([], *self._long())
+        return SentSecrets([], *self._long)
 
     def sent(self) -> "SentSecrets":
         """Return the secrets in the bodies that were sent."""
@@ -160,7 +149,12 @@ class Client:
             headers["authorization"] = f"Bearer {settings.token}"
         connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=headers)
         trust = _trust(settings.base_url) if transport is None else True
-        self.account = self._account_tokens()
+        self.account: AccountTokens | None = None
+        if settings.account is not None:
+            from qoder_cli.http import account
+
+            self._secrets.tokens.append(settings.account.key)
+            self.account = account.AccountTokens(settings.account, clock, self._post_for_token, self._secrets.got)
         self._http = dict.fromkeys(("reads", "writes"), connect(verify=trust))
         # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
         if transport is None:
@@ -210,10 +204,9 @@ class Client:
         fresh: bool = False,
         exact: bool = False,
     ) -> Any:
-        """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError.
+        """Return the JSON response to a GET, `within` seconds for each try. Raises ApiError.
 
-        With `retry` it is tried again as in `patiently`. If it is to be `fresh`, one that a proxy has kept does
-        not count; for `exact` see `jsontext.parse`.
+        If it is to be `fresh`, one that a proxy has kept does not count; for `exact` see `jsontext.parse`.
         """
 
         def ask() -> Any:
@@ -226,10 +219,7 @@ class Client:
         return self.patiently(ask) if retry else ask()
 
     def patiently(self, ask: Callable[[], T], *, within: float | None = None) -> T:
-        """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
-
-        At most 5 tries in 30 s, or `within` so many: after 0.5 s, doubling, or as Retry-After says. Raises ApiError.
-        """
+        """Return what `ask` returns, trying again as `next_try` says; in all at most `within` seconds."""
         began, tries = self.clock.monotonic(), 0
         while True:
             try:
@@ -256,8 +246,7 @@ class Client:
     ) -> Pending:
         """Return one request, to be sent by its `start`; `timeout` is its limit, and each of its steps', in seconds.
 
-        A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises
-        UsageError, before anything is sent, for a write where only reading is allowed.
+        A POST, PUT or PATCH carries `content`, else `body` as JSON. Raises UsageError where only reading is allowed.
         """
         if method != "GET" and self.settings.read_only:
             raise UsageError(
@@ -278,9 +267,7 @@ class Client:
             headers={**({"content-type": "application/json"} if content else {}), **(headers or {})},
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
-        http = self._http["writes"]
-        if method == "GET":
-            http = self._http["reads"]
+        http = self._http["reads" if method == "GET" else "writes"]
         pending = Pending(lambda: self._exchange(http, request, pending), within=longest)
         return pending
 
@@ -309,7 +296,7 @@ class Client:
         is_read = request.method == "GET"
         if is_read:
             _put_token(request, account.current())
-        token = _token_of(request)
+        token = str(request.headers["authorization"]).removeprefix("Bearer ")
         response = http.send(request, stream=True)
         if response.status_code == 401 and account.refused(token) and is_read:
             response.close()
@@ -332,11 +319,7 @@ class Client:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Open an event stream after the event `last_event_id`: its head, and its bytes as they come.
-
-        Raises ApiError for a response other than 2xx; NoResponse if it is no event stream, it breaks, or is silent for
-        75 s.
-        """
+        """Open an event stream: its head, and its bytes as they come. Raises ApiError, also after 75 s of silence."""
         self.take_turn()
         request = self._request(
             "GET",
@@ -367,12 +350,12 @@ class Client:
             response.close()
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        token = "".join(self._secrets.tokens[-1:]).encode()
         with self._transport_failures():
-            yield from veiled(_decoded(response), self._secrets.in_use)
+            yield from veiled(_decoded(response), token if len(token) >= _SHORTEST_SECRET else b"")
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
-        """Turn failures of the transport into NoResponse."""
         try:
             yield
         except (httpx.HTTPError, httpx.StreamError) as failure:
@@ -385,35 +368,30 @@ class Client:
                 raise
             raise no_response("the command has ended", sent=False, retryable=False) from failure
 
-    def _account_tokens(self) -> "AccountTokens | None":
-        """Return what gets tokens for the key of a service account; None if there is another token."""
-        if self.settings.account is None:
-            return None
-        from qoder_cli.http.account import AccountTokens
-
-        self._secrets.tokens.append(self.settings.account.key)
-        return AccountTokens(self.settings.account, self.clock, self._post_for_token, self._secrets.got)
+    def _elsewhere(self, url: str, timeout: float) -> tuple[httpx.Client, Proxy | None]:
+        """Return what sends requests to another host, with nothing of ours, and the proxy on the way."""
+        parts = urlsplit(url)
+        trust = _trust(url) if self._transport is None else True
+        proxy = self._proxy_for(parts.netloc, parts.scheme)
+        return _http_client(self._transport, proxy, verify=trust, timeout=timeout), proxy
 
     def post_elsewhere(self, url: str, headers: Mapping[str, str], content: bytes, *, within: float) -> Answer:
         """Return the response to a POST to another host, with nothing of ours but these headers. Raises ApiError."""
-        trust = _trust(url) if self._transport is None else True
-        parts = urlsplit(url)
-        host, proxy = parts.netloc, self._proxy_for(parts.netloc, parts.scheme)
+        http, proxy = self._elsewhere(url, within)
 
         def post() -> Answer:
-            with _http_client(self._transport, proxy, verify=trust, timeout=within) as elsewhere:
+            with http as elsewhere:
                 try:
                     request = elsewhere.build_request("POST", url, headers=headers, content=content)
                     response = elsewhere.send(request, stream=True)
                     body = b"".join(_limited(_decoded(response), _LARGEST_ELSEWHERE, "the response is too large"))
                 except httpx.HTTPError as failure:
-                    raise broken(failure, host, proxy, veil=self.veil) from failure
+                    raise broken(failure, urlsplit(url).netloc, proxy, veil=self.veil) from failure
             return Answer(response.status_code, response.headers, body, body.decode("utf-8", "replace"), "")
 
         return answer_to(Pending(post, within=within).start())
 
     def _post_for_token(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
-        """Return the response to a request for a token. Raises ApiError."""
 
         def ask() -> Answer:
             try:
@@ -499,20 +477,17 @@ class Client:
             raise no_response("the download link is not a URL", retryable=False) from None
         if parts.scheme != "https" and not is_loopback(parts.netloc):
             raise no_response("the download link is not https, so it was not followed", retryable=False)
-        proxy = self._proxy_for(parts.netloc)
-        trust = _trust(url) if self._transport is None else True
-        with _http_client(self._transport, proxy, verify=trust, timeout=self.request_timeout) as elsewhere:
+        http, proxy = self._elsewhere(url, self.request_timeout)
+        with http as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
                         raise no_response(f"HTTP {response.status_code} from {parts.hostname}: no file")
                     why = f"the file is larger than {largest:,} bytes"
                     yield from _limited(_decoded(response), largest, why)
-            except (httpx.HTTPError, httpx.InvalidURL) as failure:
-                raise no_response(
-                    f"cannot download the file from {parts.hostname}: {_why_not(failure)}",
-                    hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}",
-                ) from None
+            except (httpx.HTTPError, httpx.InvalidURL):  # what it says may quote the link, which is signed
+                what = f"cannot download the file from {parts.hostname}: the connection failed"
+                raise no_response(what, hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}") from None
 
     def accept(self, answer: Answer) -> Answer:
         """Return a 2xx response; raise the ApiError that any other means."""
@@ -587,22 +562,6 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
 
 def _put_token(request: httpx.Request, token: str) -> None:
     request.headers["authorization"] = f"Bearer {token}"
-
-
-def _token_of(request: httpx.Request) -> str:
-    return str(request.headers["authorization"]).removeprefix("Bearer ")
-
-
-def _why_not(failure: Exception) -> str:
-    """Return in words why a download failed. What httpx says may quote the link, which is signed."""
-    match failure:
-        case httpx.InvalidURL() | httpx.UnsupportedProtocol():
-            return "the link is not a URL"
-        case httpx.TimeoutException():
-            return "it did not respond in time"
-        case httpx.ConnectError() | httpx.ProxyError():
-            return "it cannot be connected to"
-    return "the connection was lost"
 
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:

@@ -58,10 +58,7 @@ class Pace:
 
 
 def next_try(error: ApiError, *, tries: int, spent: float, jitter: float, within: float | None = None) -> float | None:
-    """Return the seconds to wait before retrying; None if that is pointless, or enough.
-
-    All tries take 30 s, or one pause that the server asked for; no more than `within` seconds where that is given.
-    """
+    """Return the seconds to wait before retrying; None if that is pointless, or enough."""
     wait = error.retry_after
     if wait is None:
         wait = 0.5 * 2 ** (tries - 1) * jitter

@@ -54,7 +54,6 @@ def goes_around(host: str, env: Mapping[str, str]) -> bool:
 
 
 def _variable(env: Mapping[str, str], name: str) -> tuple[str, str]:
-    """Return the name that is set, in small or capital letters, and its value."""
     return next(((spelled, env[spelled]) for spelled in (name.lower(), name) if env.get(spelled)), (name, ""))
 
 

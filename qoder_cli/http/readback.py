@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoResponse, OutcomeUnknown, Signalled
-from qoder_cli.base.model import Resource, created_at, mapping, text
+from qoder_cli.base.model import Resource, array, created_at, mapping, text
 from qoder_cli.http.answers import Answer, Pending
-from qoder_cli.http.betas import headers_for
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
 
@@ -128,6 +127,14 @@ def object_write(
     return Write(client, request, read, recovery, pace=pace)
 
 
+def headers_for(body: object) -> Mapping[str, str]:
+    """Return the headers for a body that is written: one if an agent gets the browser toolset (api.md#headers)."""
+    tools = map(mapping, array(mapping(body).get("tools")))
+    if any(tool.get("type") == "browser_toolset_20260714" for tool in tools):
+        return {"x-qoder-beta": "browser-use-2026-07-14"}
+    return {}
+
+
 class ReadBack:
     """The rows of one list, read back past a moment; `is_whole` says whether it got there.
 
@@ -170,10 +177,7 @@ class ReadBack:
 
 
 def says_whether_more(page: Mapping[str, Any]) -> bool:
-    """Return whether a page says, in the documented way, whether more follows (api.md#lists-and-pages).
-
-    By `has_more`, a boolean, or by `next_page`, a cursor or null; what is there must be of its type.
-    """
+    """Return whether `has_more` or `next_page` says if more follows (api.md#lists-and-pages)."""
     if "has_more" in page and not isinstance(page["has_more"], bool):
         return False
     if "next_page" in page and not isinstance(page["next_page"], str | None):

@@ -48,7 +48,6 @@ def by_shape(text: str, secret: str | None = None) -> str:
 
 
 def _without_quoted(text: str) -> str:
-    """Return a text without the secrets of the JSON that it quotes."""
     shown, end = "", 0
     for at in [bracket.start() for bracket in islice(re.finditer(r"[{\[]", text), _MOST_QUOTED)]:
         if at >= end:

@@ -93,10 +93,6 @@ class Written(NamedTuple, Generic[T]):
     how: How
 
 
-def _is_done(signalled: Signalled, value: Any) -> Interrupted:
-    return signalled.in_words("stopped by a signal; it is done")
-
-
 class Recovery(NamedTuple, Generic[T]):
     """What is done, and said, when a response does not show success.
 
@@ -113,7 +109,9 @@ class Recovery(NamedTuple, Generic[T]):
     # Takes the number of resends and the seconds spent. Returns the seconds until the next one, None for never.
     resend_after: Callable[[ApiError, Meaning, int, float], float | None] = lambda error, meaning, resends, spent: None
     # The error of a signal that came once it was done.
-    stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
+    stopped_after: Callable[[Signalled, T], Interrupted] = lambda signalled, value: signalled.in_words(
+        "stopped by a signal; it is done"
+    )
     meaning_of: Callable[[ApiError], Meaning] = meaning_of
     can_rule_out: bool = False  # whether it can find out that nothing happened
     retries: bool = True  # whether what certainly did nothing is sent again
@@ -129,9 +127,6 @@ class Journal(NamedTuple):
     acted: Callable[[Any], None] = lambda value: None  # its response showed this
 
 
-NO_JOURNAL = Journal()
-
-
 @dataclass(eq=False, repr=False)
 class Write(Generic[T]):
     """One write, done by `send`. After a signal, `result` and `may_have_acted` say what is known.
@@ -144,7 +139,7 @@ class Write(Generic[T]):
     request: Callable[[], Pending]
     read: Callable[[Answer], T]
     recovery: Recovery[T]
-    journal: Journal = NO_JOURNAL
+    journal: Journal = Journal()  # noqa: RUF009  # it never changes
     pace: Pace | None = field(default=None, kw_only=True)
     result: Written[T] | None = field(default=None, init=False)
     # What is not settled, of this command or an earlier one under the same key. LOST: nobody knows. FAILED: an error
@@ -281,7 +276,6 @@ class Write(Generic[T]):
             pass
 
     def _shown(self, answer: Answer) -> Written[T]:
-        """Return what an attempt's response shows. Raises ApiError, OutcomeUnknown, Signalled."""
         if 200 <= answer.status < 300 and answer.is_kept:
             raise no_response("the response is an old one that a proxy has kept")
         value = self.read(answer)
@@ -306,10 +300,7 @@ class Write(Generic[T]):
         return None
 
     def _refused(self, error: ApiError) -> Written[T]:
-        """Return what was there already, or raise the refusal.
-
-        A conflict after a failed attempt may be with what that attempt did.
-        """
+        """Return what was there already, perhaps what a failed attempt did; or raise the refusal."""
         why, is_doubtful, earlier = _EARLIER, error.http_status == 409, None
         try:
             earlier = self.recovery.already(error, self)
@@ -339,7 +330,6 @@ class Write(Generic[T]):
             raise self.unknown(unsettled.message, cause=error) from error
 
     def _may_resend(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
-        """Wait until the write may be sent again; raise the error if it may not."""
         wait = self.recovery.resend_after(error, meaning, resends, spent)
         if wait is None and Meaning.LOST in self.unsettled:
             raise self.unknown(cause=self._loss or error, is_absent=True) from error
@@ -383,10 +373,7 @@ def look_for(
 def cancelling(
     client: "Client", session_id: Callable[[], str], *, timeout: float | None = None, retries: bool = True
 ) -> Write[Any]:
-    """Return the write that asks a session to stop. Only the session's stopping settles it.
-
-    `session_id` is called before each attempt, and may raise.
-    """
+    """Return the write that asks a session to stop; nothing else settles it. `session_id` may raise."""
 
     def request() -> Pending:
         return client.prepare("POST", f"/sessions/{segment(session_id())}/cancel", timeout=timeout)

@@ -37,10 +37,7 @@ class PolicyDecision(NamedTuple):
 
 
 def put(store: "Store", settings: "Settings", decisions: Iterable[PolicyDecision]) -> set[str] | None:
-    """Note decisions that are about to be sent. Return the calls of those noted now, not before by another command.
-
-    None if they cannot be written: then nothing may be sent.
-    """
+    """Note decisions before they are sent; return the calls noted now. None if nothing may be sent."""
     rows = [{"host": settings.host, **decision._asdict()} for decision in decisions]
     noted: set[str] = set()
 

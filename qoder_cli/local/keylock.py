@@ -11,7 +11,7 @@ import threading
 import zlib
 from pathlib import Path
 
-_locked: set[tuple[int, str, int]] = set()  # process, file, byte; the system sees no threads
+_locked: set[tuple[str, int]] = set()  # file and byte: the system sees no threads
 _guard = threading.Lock()
 
 
@@ -41,14 +41,13 @@ class KeyLocks:
     def close(self) -> None:
         """Close the file, unless a key of it is held in this process."""
         with _guard:
-            is_locked = any(place[:2] == self._place("")[:2] for place in _locked)
+            is_locked = str(self._path) in {file for file, _ in _locked}
             if self._file is not None and not is_locked:
                 os.close(self._file)
                 self._file = None
 
-    def _place(self, key: str) -> tuple[int, str, int]:
-        """Return process, file and byte of a key; those with one byte exclude each other."""
-        return os.getpid(), str(self._path), zlib.crc32(key.encode()) & 0x7FFFFFFF
+    def _place(self, key: str) -> tuple[str, int]:
+        return str(self._path), zlib.crc32(key.encode()) & 0x7FFFFFFF
 
     def _opened(self) -> int:
         if self._file is None:

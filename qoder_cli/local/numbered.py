@@ -21,10 +21,7 @@ class Numbered(NamedTuple):
 
 
 def keep(store: "Store", settings: "Settings", session: str, calls: Sequence[tuple[str, str]], *, at: float) -> bool:
-    """Keep the list that is about to be shown, in place of the one before. Return whether it is kept.
-
-    If it is not, no numbers may be shown: they would stand for the calls of an earlier list.
-    """
+    """Keep the list that is about to be shown. If this returns False, no numbers may be shown."""
     scope = {"host": settings.host, "profile": settings.profile, "session": session}
     rows = [
         {**scope, "number": number, "call": call, "sha256": sha256, "at": at}

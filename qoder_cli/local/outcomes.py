@@ -42,10 +42,7 @@ class Outcome(NamedTuple):
 
 
 class KeptOutcomes:
-    """The outcomes that are kept of one host and workspace; threads may share it.
-
-    `now` tells the server's time, in unix seconds.
-    """
+    """The outcomes kept of one host and workspace; threads may share it. `now` is the server's time."""
 
     def __init__(self, store: "Store", settings: "Settings", now: "Callable[[], float]") -> None:
         self._store = store
@@ -59,8 +56,8 @@ class KeptOutcomes:
         named = {id: run for run in runs if (id := text(run.raw.get("id")))}
         found = {}
         ids = list(filter(_is_writable, named))
-        for row in OUTCOMES.read_of(self._store, self._scope, "run", ids, *_COLUMNS):
-            id, session, status, ended, kind, message, worked = row
+        rows = OUTCOMES.read_of(self._store, self._scope, "run", ids, *_COLUMNS)
+        for id, session, status, ended, kind, message, worked in rows:
             run = named[id]
             sure = standing(run) is Standing.ASK_SESSION or run.status == status
             if session == run.session_id and status in ("completed", "failed") and sure:
@@ -69,10 +66,7 @@ class KeptOutcomes:
         return found
 
     def keep(self, run: Run, *, worked: bool | None = None) -> None:
-        """Keep what became of a run, its status filled in, if that is certain; it is written by `save`.
-
-        `worked`: whether it left a message, a tool call or a file, if that is known.
-        """
+        """Keep what became of a run, if that is certain, and whether it `worked`; written by `save`."""
         ended = unix(run.completed_at)
         is_settled = ended is not None and self._now() - ended >= SETTLED
         error = {"type": run.error_type, "message": run.error_message}

@@ -9,7 +9,6 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.words import shortened
 from qoder_cli.output.screen import inert
@@ -115,11 +114,6 @@ class SeenNames:
             rows = self._store.read(query, {**self._scope, "noun": noun, "id": id}, quiet=True)
             self._names[noun, id] = next((text(name) for (name,) in rows), None)
         return self._names[noun, id]
-
-
-def remember_shown(store: "Store", settings: "Settings", ids: Iterable[str], at: str) -> None:
-    """Remember ids, of whatever kind, that a table showed shortened; an agent's without its version."""
-    remember(store, settings, "shown", [({"id": with_version(id)[0], "created_at": at}, None) for id in ids])
 
 
 def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> None:

@@ -124,13 +124,11 @@ class Store:
         env: Mapping[str, str],
         *,
         warn: Callable[[str], None],
-        debug: Callable[[str], None] | None = None,
         looking: bool = False,
         shares_keys: Callable[[], bool] = lambda: False,
     ) -> None:
         self._warn = warn
         self._shares_keys = shares_keys
-        self._debug = debug
         self._looking = looking
         self._lock = threading.RLock()
         self._connection: Connection | None = None
@@ -180,19 +178,16 @@ class Store:
 
     def begin(self, *, at: float, ahead: float | None, profile: str, host: str, deployment: str, key: str) -> Attempt:
         attempt = Attempt(uuid.uuid4().hex, at, ahead, *map(writable, (profile, host, deployment, key)))
-        self._debug_attempt(attempt, f"begins for {attempt.deployment} under the key {attempt.key}")
         self.write(_change(attempt))
         return attempt
 
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         attempt = attempt._replace(ahead=ahead)
-        self._debug_attempt(attempt, f"is {ahead:+.3f}s off the server's clock")
         self.write(_change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead))
         return attempt
 
     def record_run(self, attempt: Attempt, run_id: str) -> None:
         """Record the run that a response named. An attempt that had adopted this run becomes open again."""
-        self._debug_attempt(attempt, f"started {run_id}")
         named = _change(
             attempt,
             "UPDATE attempts SET run = NULL, is_adopted = 0"
@@ -204,7 +199,6 @@ class Store:
 
     def record_nothing(self, attempt: Attempt) -> None:
         """Record that certainly nothing was started, unless a run is known."""
-        self._debug_attempt(attempt, "started nothing")
         self.write(_change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL"), insist=True)
 
     def free_key(self, key: str, *, host: str) -> None:
@@ -240,9 +234,7 @@ class Store:
             " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
             run=writable(run_id),
         )
-        claimed = self.write(adopt)
-        self._debug_attempt(attempt, f"{'adopts' if claimed else 'cannot adopt'} {run_id}")
-        return claimed
+        return self.write(adopt)
 
     def entries(self, host: str, *, since: float | None = None) -> list[StoredAttempt]:
         """Return the attempts on this host `since` a time (unix seconds), oldest first."""
@@ -266,15 +258,10 @@ class Store:
     def owner(self, run_id: str, *, host: str) -> StoredAttempt | None:
         """Return the attempt whose response named this run; None if there is none, or only a guess."""
         attempts = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
-        if attempts:
-            return attempts[0]
-        return None
+        return next(iter(attempts), None)
 
     def last(self, *, profile: str, host: str) -> StoredAttempt | None:
-        """Return the profile's newest attempt on this host that may have started a run.
-
-        If it is open but its key has a run, return that run's attempt: the key stands for it.
-        """
+        """Return the newest attempt that may have started a run: where its key has one, the attempt that did."""
         newest = "host = ? AND profile = ? AND NOT is_nothing ORDER BY number DESC LIMIT 1"
         entry = next(iter(self._entries(newest, host, profile)), None)
         if entry is None or not entry.open:
@@ -307,35 +294,20 @@ class Store:
         rows = self.read(query, values)
         return [StoredAttempt(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
 
-    # Keys.
+    # Locks.
 
-    def take_key(self, key: str, *, host: str) -> bool:
-        """Hold a key, unless another thread or process does. Return False then."""
-        or_else = "" if self._shares_keys() else "another start under the same key may go unnoticed"
-        return self._take(f"{host} {key}", or_else=or_else)
-
-    def release_key(self, key: str, *, host: str) -> None:
-        self._release(f"{host} {key}")
-
-    def take_turn(self, what: str, *, host: str) -> bool:
-        """Take the turn that one process of this machine has at a time. Return False while another has it."""
-        return self._take(f"turn {what} {host}", or_else="another that does the same may go unnoticed")
-
-    def end_turn(self, what: str, *, host: str) -> None:
-        self._release(f"turn {what} {host}")
-
-    def _take(self, name: str, *, or_else: str) -> bool:
+    def hold(self, what: str, *, host: str) -> bool:
+        """Hold a key, or a turn, unless another thread or process of this machine does. Return False then."""
         try:
-            return self._locks.lock(name)
+            return self._locks.lock(f"{host} {what}")
         except (OSError, RuntimeError) as error:
             self.write(lambda connection: None)  # first, so that a failure here is the warning
-            if or_else:
-                self._complain(f"cannot be locked ({error}); {or_else}")
+            self._complain(f"cannot be locked ({error}); another command that does the same may go unnoticed")
             return True
 
-    def _release(self, name: str) -> None:
+    def let_go(self, what: str, *, host: str) -> None:
         with suppress(OSError, RuntimeError):
-            self._locks.release(name)
+            self._locks.release(f"{host} {what}")
 
     # The file.
 
@@ -446,10 +418,6 @@ class Store:
             self._memory.close()
             self._memory = None
 
-    def _debug_attempt(self, attempt: Attempt, what: str) -> None:
-        if self._debug is not None:
-            self._debug(f"store: attempt {attempt.id[:8]} {what}")
-
     @property
     def _unaware(self) -> str:
         """What does not know of a run that is not in the file."""
@@ -526,7 +494,6 @@ def _connect(path: Path, patience: float) -> "Connection":
 
 
 def _statements() -> list[str]:
-    """Return what makes all tables that are not there."""
     from qoder_cli.local.tables import TABLES
 
     return [*_TABLES.split(";"), *(statement for table in TABLES for statement in table.create)]

@@ -20,10 +20,7 @@ class TablesFile(Protocol):
 
 
 class Table(NamedTuple):
-    """A table: its columns with their types in SQLite, those first that name a row; if `most`, so many rows are kept.
-
-    The newest are those whose `at` is latest.
-    """
+    """A table: its key, its columns with their types; if `most`, only so many rows, by their `at`, are kept."""
 
     name: str
     key: tuple[str, ...]
@@ -40,9 +37,8 @@ class Table(NamedTuple):
 
     def put(self, connection: "Connection", rows: Iterable[Row], *, instead: Literal["REPLACE", "IGNORE"]) -> list[Row]:
         """Put rows in, in place of those with their keys, or only where there is none. Return those that were put."""
-        names = ", ".join(self.columns)
         marks = ", ".join(f":{name}" for name in self.columns)
-        query = f"INSERT OR {instead} INTO {self.name} ({names}) VALUES ({marks})"
+        query = f"INSERT OR {instead} INTO {self.name} ({', '.join(self.columns)}) VALUES ({marks})"
         done = [row for row in rows if connection.execute(query, row).rowcount > 0]
         if self.most:
             oldest = f"SELECT at FROM {self.name} ORDER BY at DESC LIMIT 1 OFFSET {self.most - 1}"
@@ -71,18 +67,20 @@ class Table(NamedTuple):
 
     def read(self, store: TablesFile, where: Row, *columns: str, quiet: bool = True) -> list[Any]:
         """Return columns, or all, of the rows that have these values; a damaged file may have anything in them."""
+        return store.read(f"{self._select(columns)} WHERE {_all(where)}", dict(where), quiet=quiet)
+
+    def _select(self, columns: Sequence[str]) -> str:
         names = ", ".join(f"CAST({name} AS {self.columns[name].split()[0]})" for name in columns or self.columns)
-        return store.read(f"SELECT {names} FROM {self.name} WHERE {_all(where)}", dict(where), quiet=quiet)
+        return f"SELECT {names} FROM {self.name}"
 
     def read_of(
         self, store: TablesFile, where: Row, column: str, values: Sequence[object], *columns: str
     ) -> Iterator[Any]:
         """Yield columns of the rows that have one of many values in a column."""
-        names = ", ".join(f"CAST({name} AS {self.columns[name].split()[0]})" for name in columns)
         same = " AND ".join(f"{name} = ?" for name in where)
         for first in range(0, len(values), _IN_A_QUERY):
             some = values[first : first + _IN_A_QUERY]
-            query = f"SELECT {names} FROM {self.name} WHERE {same} AND {column} IN ({', '.join('?' * len(some))})"
+            query = f"{self._select(columns)} WHERE {same} AND {column} IN ({', '.join('?' * len(some))})"
             yield from store.read(query, [*where.values(), *some], quiet=True)
 
 
@@ -90,72 +88,40 @@ def _all(where: Row) -> str:
     return " AND ".join(f"{name} = :{name}" for name in where) or "1"
 
 
-_TEXT, _MAYBE, _NUMBER, _TIME = "TEXT NOT NULL", "TEXT", "INTEGER NOT NULL", "REAL NOT NULL"
+def _columns(declared: str) -> dict[str, str]:
+    """Return columns with their types: text, unless `name:TYPE` says another; none is null, but with `?` behind it."""
+    columns = {}
+    for column in declared.split():
+        name, _, type = column.removesuffix("?").partition(":")
+        columns[name] = type or "TEXT"
+        if not column.endswith("?"):
+            columns[name] += " NOT NULL"
+    return columns
 
 
-def _texts(names: str) -> dict[str, str]:
-    return dict.fromkeys(names.split(), _TEXT)
+def _table(name: str, key: str, others: str, most: int = 0) -> Table:
+    key_columns = _columns(key)
+    return Table(name, tuple(key_columns), key_columns | _columns(others), most)
 
 
-# Things seen: see `remembered.py`.
-SEEN = Table(
-    "seen",
-    ("host", "profile", "noun", "id"),
-    {**_texts("host profile noun id"), "name": _MAYBE, "deployment": _MAYBE, "created": _MAYBE},
+SEEN = _table("seen", "host profile noun id", "name? deployment? created?")  # things: `remembered.py`
+NUMBERED = _table("numbered", "host profile session number:INTEGER", "call sha256 at:REAL", most=10_000)
+MADE = _table("made", "host profile noun parent name", "id at:REAL", most=10_000)  # from files
+# How runs ended, and what their sessions had used then: `outcomes.py`.
+OUTCOMES = _table(
+    "outcomes", "host workspace run", "session status ended type? message? worked:INTEGER? at:REAL", most=100_000
 )
-# The numbers of calls: `numbered.py`.
-NUMBERED = Table(
-    "numbered",
-    ("host", "profile", "session", "number"),
-    {**_texts("host profile session"), "number": _NUMBER, **_texts("call sha256"), "at": _TIME},
-    most=10_000,
-)
-# What was created from files: `made.py`.
-MADE = Table(
-    "made",
-    ("host", "profile", "noun", "parent", "name"),
-    {**_texts("host profile noun parent name id"), "at": _TIME},
-    most=10_000,
-)
-# How runs ended: `outcomes.py`.
-OUTCOMES = Table(
-    "outcomes",
-    ("host", "workspace", "run"),
-    {
-        **_texts("host workspace run session status ended"),
-        **{"type": _MAYBE, "message": _MAYBE, "worked": "INTEGER", "at": _TIME},
-    },
-    most=100_000,
-)
-# What sessions of runs that have ended had used: `outcomes.py`.
-CREDITS = Table(
-    "credits",
-    ("host", "workspace", "session"),
-    {**_texts("host workspace session credits"), "at": _TIME},
-    most=100_000,
-)
+CREDITS = _table("credits", "host workspace session", "credits at:REAL", most=100_000)
 # What reports remember, and what they told: `reports.py`.
-MEMORIES = Table(
-    "memories",
-    ("memory",),
-    {
-        "memory": _TEXT,
-        **dict.fromkeys(("began", "ended", "known_from", "back_to"), _TIME),
-        **_texts("states open_runs"),
-        "at": _TIME,
-    },
-    most=1000,
+MEMORIES = _table(
+    "memories", "memory", "began:REAL ended:REAL known_from:REAL back_to:REAL states open_runs at:REAL", most=1000
 )
-REPORTED = Table("reported", ("memory", "item"), {**_texts("memory item"), "at": _TIME}, most=200_000)
+REPORTED = _table("reported", "memory item", "at:REAL", most=200_000)
 # What policies decided: `decided.py`.
-DECISIONS = Table(
+DECISIONS = _table(
     "decisions",
-    ("host", "session", "call"),
-    {
-        **{"host": _TEXT, "at": _TIME},
-        **_texts("session run call call_sha256 asked_by name input answer rule"),
-        **{"line": _NUMBER, **_texts("file policy_sha256 state")},
-    },
+    "host session call",
+    "at:REAL run call_sha256 asked_by name input answer rule line:INTEGER file policy_sha256 state",
     most=10_000,
 )
 TABLES = (SEEN, NUMBERED, MADE, OUTCOMES, CREDITS, MEMORIES, REPORTED, DECISIONS)

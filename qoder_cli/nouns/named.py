@@ -57,7 +57,7 @@ class Names:
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.naming.has_name else "")
         if "-" in words:
             what = f"'-' is not {ids.a(noun.called)}, and only one can be given here"
-            raise UsageError(what, hint=f"give {wanted}; {ids.FOR_EACH}")
+            raise UsageError(what, hint=f"give {wanted}")
         names = []
         for word in words:
             if not ids.id_or_name(word, noun.prefix, noun.called, wanted):

@@ -329,20 +329,20 @@ class RunTrigger:
         if self._order.key is None:  # nobody else can have a new one
             yield
             return
-        store, host = self._app.store, self._app.client.settings.host
+        store, host, lock = self._app.store, self._app.client.settings.host, f"key {self._key}"
 
         def take() -> bool:
             if self.write.pace and self.write.pace.is_closed:
                 raise Closed
-            return store.take_key(self._key, host=host)
+            return store.hold(lock, host=host)
 
-        if not store.take_key(self._key, host=host):
+        if not store.hold(lock, host=host):
             self._app.client.progress.note(f"another command is using the key {self._key!r}; waiting for it")
             poll(take, self._app.client.clock, pauses=repeat(KEY_PAUSE), is_enough=bool)
         try:
             yield
         finally:
-            store.release_key(self._key, host=host)
+            store.let_go(lock, host=host)
 
     def _started_before(self) -> Run | None:
         """Return the run that this key has started before. Raises OutcomeUnknown, UsageError."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from qoder_cli.http.betas import headers_for
+from qoder_cli.http.readback import headers_for
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, FakeThing, stamp

@@ -1,13 +1,11 @@
 """A service account: its key, and where that is exchanged for a token (api.md#tokens)."""
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import read_typed, reason_of
-from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, is_loopback, origin, read_token
+from qoder_cli.settings.values import REGIONS, host_of, is_loopback, origin, read_token, token_in_file
 
 KEY, KEY_FILE = "QODER_SA_KEY", "QODER_SA_KEY_FILE"
 VARIABLES = (KEY, KEY_FILE)
@@ -32,7 +30,7 @@ class Account(NamedTuple):
         """Return it with the key that its file has now, for keys are rotated; as it is if that cannot be read."""
         if self.path:
             with suppress(UsageError):
-                return self._replace(key=_key_in(self.path))
+                return self._replace(key=token_in_file(self.path, source=KEY_FILE))
         return self
 
 
@@ -43,8 +41,8 @@ def account_of(env: Mapping[str, str], base_url: str, *, has_region: bool) -> Ac
         return None
     path = ""
     if source == KEY_FILE:
-        path = os.path.expanduser(env[source])
-        key = _key_in(path)
+        path = env[source]
+        key = token_in_file(path, source=source)
     else:
         key = read_token(env[source], source=source)
     if is_loopback(host_of(base_url)):
@@ -54,13 +52,3 @@ def account_of(env: Mapping[str, str], base_url: str, *, has_region: bool) -> Ac
         hint = "set QODER_REGION to global or cn"
         raise UsageError(f"{source} needs a region, which decides where the key is sent; nothing was sent", hint=hint)
     return Account(key, source, f"https://{_HOSTS[region]}{_PATH}", path)
-
-
-def _key_in(path: str) -> str:
-    """Return the key in a file. Raises UsageError."""
-    try:
-        text = read_typed(path, None, LONGEST_TOKEN + 3).decode("latin-1")
-    except (OSError, ValueError) as error:
-        hint = "set it to the path of a file that contains only the key"
-        raise UsageError(f"cannot read the file of {KEY_FILE}: {reason_of(error)}", hint=hint) from None
-    return read_token(text, source=KEY_FILE)

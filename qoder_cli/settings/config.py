@@ -3,21 +3,18 @@
 A token is kept out of every repr, message and traceback here.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import is_token
 from qoder_cli.settings.account import VARIABLES as ACCOUNT_VARIABLES
 from qoder_cli.settings.account import Account, account_of
 from qoder_cli.settings.allowed import ALL, Allowed, allowed_by
 from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
 from qoder_cli.settings.values import (
-    LONGEST_TOKEN,
     REGIONS,
     Flags,
     host_of,
@@ -28,6 +25,7 @@ from qoder_cli.settings.values import (
     read_token,
     read_workspace,
     repeated,
+    token_in_file,
 )
 
 # In order of precedence.
@@ -116,7 +114,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     sandbox = _sandbox(env)
     by_profile = flags.profile is not None and sandbox is None
     seen = {} if by_profile else env
-    token, warnings = _first_of(TOKEN_VARIABLES, seen, lambda name: read_token(_token_text(name, env), source=name))
+    token, warnings = _first_of(TOKEN_VARIABLES, seen, lambda name: _token_of(name, env))
     has_account = any(seen.get(name) for name in ACCOUNT_VARIABLES)
     if token and has_account:
         warnings.append(f"using {token.source}; the key of the service account is not used")
@@ -126,7 +124,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     name = profile_name(flags, env, file)
     kept: Mapping[str, str] = {}
     if not sandbox:
-        file.require(name, may_create=may_create, from_variable=flags.profile is None)
+        file.require(name, may_create=may_create)
         kept = file.profile(name)
     if by_profile:  # what would count without it
         names = [*TOKEN_VARIABLES, *ACCOUNT_VARIABLES]
@@ -208,7 +206,6 @@ def own_server(file: ConfigFile, profile: str) -> Found:
 
 
 def _server_of(values: Mapping[str, str | None]) -> Found | None:
-    """Return the server of a base URL, else of a region, each by its source; or None."""
     (url_source, url), (region_source, region) = values.items()
     if url is not None:
         return Found(read_base_url(url, source=url_source), url_source)
@@ -220,7 +217,6 @@ def _server_of(values: Mapping[str, str | None]) -> Found | None:
 def _first_of(
     names: Sequence[str], env: Mapping[str, str], read: Callable[[str], str]
 ) -> tuple[Found | None, list[str]]:
-    """Return the first variable's value, and a warning if others differ."""
     given = [name for name in names if env.get(name)]
     if not given:
         return None, []
@@ -250,19 +246,10 @@ def _sandbox(env: Mapping[str, str]) -> Found | None:
     return Found(url, "QODER_SANDBOX")
 
 
-def _token_text(name: str, env: Mapping[str, str]) -> str:
-    if name != "QODER_PAT_FILE":
-        return env[name]
-    try:
-        return read_typed(os.path.expanduser(env[name]), None, LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
-    except (OSError, ValueError) as error:
-        if is_token(env[name]):
-            what = "QODER_PAT_FILE holds a token, not the path of a file"
-            raise UsageError(what, hint="set QODER_PAT to it") from None
-        raise UsageError(
-            f"cannot read {env[name]} (QODER_PAT_FILE): {reason_of(error)}",
-            hint="set it to the path of a file that contains only the token",
-        ) from None
+def _token_of(name: str, env: Mapping[str, str]) -> str:
+    if name == "QODER_PAT_FILE":
+        return token_in_file(env[name], source=name)
+    return read_token(env[name], source=name)
 
 
 def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:

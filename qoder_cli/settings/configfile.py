@@ -6,20 +6,19 @@ Above all profiles `default_profile` names the one to use where nothing else doe
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.ids import nearest
 from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, refuse_outside, replace_file
 from qoder_cli.base.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
 SETTINGS = ("region", "base_url", "workspace_id", "keys", "policy", "notify", "allow")
 KEYS = ("token", *SETTINGS)
-_CHOICE = "default_profile"  # the key that names the profile to use where nothing else does
+CHOICE = "default_profile"  # the key that names the profile to use where nothing else does
 LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds
 _LARGEST = 2**20  # bytes; this ends a read from /dev/zero
 _PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -43,11 +42,8 @@ class ConfigFile:
     def key(self, profile: str, key: str) -> str:
         return f"profiles.{profile}.{key} in {self.path}"
 
-    def require(self, profile: str, *, may_create: bool = False, from_variable: bool = False) -> None:
-        """Raise UsageError unless the profile exists, or may be created and has a valid name.
-
-        `default` always exists. `from_variable` says that QODER_PROFILE named it.
-        """
+    def require(self, profile: str, *, may_create: bool = False) -> None:
+        """Raise UsageError unless the profile exists, as `default` always does, or may be created by this name."""
         if names_token(profile):  # it would be shown and kept as a name
             raise UsageError(
                 "a token cannot be the name of a profile", hint="set QODER_PAT to it, or: qoder auth login"
@@ -62,18 +58,12 @@ class ConfigFile:
                 hint="use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit",
             )
         names = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *self.profiles]))
-        whence = ""
-        if from_variable:
-            whence = f" (its {_CHOICE})" if profile == self.chosen else " (named by QODER_PROFILE)"
         hint = f"use one of: {names}; to create it: qoder auth login --profile NAME"
-        raise UsageError(f"no profile {profile[:60]!r}{whence} in {self.path}", hint=hint)
+        raise UsageError(f"no profile {profile[:60]!r} in {self.path}", hint=hint)
 
 
 def locate(env: Mapping[str, str]) -> Path:
-    """Return the config file's path: QODER_CONFIG, else in the user's config folder.
-
-    Raises UsageError if there is no home folder, or the path is a token.
-    """
+    """Return the path: QODER_CONFIG, else in the user's config folder. Raises UsageError without a home."""
     named = env.get("QODER_CONFIG")
     if not named:
         import platformdirs
@@ -94,10 +84,9 @@ def locate(env: Mapping[str, str]) -> Path:
 
 
 def load(path: Path) -> ConfigFile:
-    """Return the content of the file at `path`.
+    """Return the content of the file at `path`. Raises UsageError if it cannot be read, or has a value that is no text.
 
-    Raises UsageError if it cannot be read, is not UTF-8 or not TOML (with the line), or
-    has a value that is no text. Unknown keys and a file open to others are warnings.
+    Unknown keys and a file open to others are warnings.
     """
     try:
         with open_at_once(path) as stream:
@@ -109,20 +98,13 @@ def load(path: Path) -> ConfigFile:
         raise _unusable(path, f"cannot be read: {reason_of(error)}") from None
     if len(data) > _LARGEST:
         raise _unusable(path, f"is larger than {_LARGEST // 2**20} MiB")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _unusable(path, f"is not UTF-8 (at line {line})") from None
     import tomllib
 
     try:
+        text = data.decode("utf-8-sig")
         document = tomllib.loads(text)
-    except ValueError as error:  # also an integer of 5,000 digits
-        end = f"at the end, line {text.count(chr(10)) + 1}"
-        raise _unusable(path, f"is not TOML: {str(error).replace('at end of document', end)}") from None
-    except RecursionError:
-        raise _unusable(path, "is nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, f"is not TOML: {error}") from None
     profiles = _profiles(path, document)
     warnings = []
     if sys.platform != "win32" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
@@ -132,24 +114,17 @@ def load(path: Path) -> ConfigFile:
         warnings.append(f"{path} contains a token and is readable by others; run: {fix}")
     if strangers := ", ".join(_unknown(document)):
         warnings.append(f"{path} has unknown keys, which are ignored: {strangers}")
-    chosen = document.get(_CHOICE) or None
+    chosen = document.get(CHOICE) or None
     if not isinstance(chosen, str | None):
-        raise _unusable(path, f"has a {_CHOICE} that is not a string", hint="put the value in quotes")
+        raise _unusable(path, f"has a {CHOICE} that is not a string", hint="put the value in quotes")
     return ConfigFile(path, profiles, tuple(warnings), text, chosen)
-
-
-def choose(path: Path, profile: str, *, env: Mapping[str, str]) -> None:
-    """Make a profile the one to use where nothing else names one. Raises what `change` raises."""
-    change(path, None, {_CHOICE: profile}, env=env)
 
 
 def change(path: Path, profile: str | None, values: Mapping[str, str | None], *, env: Mapping[str, str]) -> None:
     """Set these keys of a profile, or above all profiles, and remove those that are None; all else stays.
 
-    The file is replaced in one step under a lock, readable by its owner only, so
-    that two changes at once both count. Raises UsageError if it cannot be read or
-    written, is locked for 5 s, or lies outside the sandbox that `env` names; then
-    it is as it was.
+    The file is replaced in one step under a lock, so that two changes at once both count. Raises UsageError, and leaves
+    it as it was, also where it lies outside the sandbox that `env` names.
     """
     refuse_outside(path, env)
     if profile is not None:
@@ -161,7 +136,7 @@ def change(path: Path, profile: str | None, values: Mapping[str, str | None], *,
     import tomlkit  # noqa: F401  # before the lock, so that it is held for as short as can be
 
     try:
-        _make_private_folder(target.parent)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The system frees the lock when its holder dies.
         with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
             file = load(path)
@@ -199,24 +174,14 @@ def _profiles(path: Path, document: Mapping[str, Any]) -> dict[str, dict[str, st
     return profiles
 
 
-def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the unknown keys, each with the one that may be meant."""
-    for key, value in document.items():
-        if key in KEYS:
-            yield _suggested(key, f"profiles.{DEFAULT_PROFILE}.{key}")
-        elif key not in ("profiles", _CHOICE):
-            section = f"profiles.{key}" if isinstance(value, dict) else ""
-            yield _suggested(key, *nearest(key, ["profiles"]), section)
-    for name, section in document.get("profiles", {}).items():
-        for key in [key for key in section if key not in KEYS]:
-            yield _suggested(f"profiles.{name}.{key}", *(f"profiles.{name}.{near}" for near in nearest(key, KEYS)))
-
-
-def _suggested(key: str, *near: str) -> str:
-    meant = next(filter(None, near), "")
-    if meant:
-        return f"{key} (did you mean {meant}?)"
-    return key
+def _unknown(document: Mapping[str, Any]) -> list[str]:
+    own = [key for key in document if key not in ("profiles", CHOICE)]
+    return own + [
+        f"profiles.{name}.{key}"
+        for name, section in document.get("profiles", {}).items()
+        for key in section
+        if key not in KEYS
+    ]
 
 
 def _with_values(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:
@@ -257,9 +222,3 @@ def _differs_only(before: str, after: str, profile: str | None, values: Mapping[
         return tomllib.loads(after) == expected
     except ValueError:
         return False
-
-
-def _make_private_folder(folder: Path) -> None:
-    if not folder.exists() and folder != folder.parent:
-        _make_private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)

@@ -3,12 +3,14 @@
 No message here repeats what it refuses: it may be a token in the wrong place.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import is_token, without_tokens
 from qoder_cli.output.screen import Format
 from qoder_cli.settings.allowed import Purpose
@@ -30,7 +32,6 @@ LONGEST_TOKEN = 16 * 1024  # characters; most servers refuse longer headers
 _LONGEST_WORKSPACE = 256
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _LAST_NEWLINE = re.compile(r"\r?\n\Z")
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 # Narrower than RFC 3986, so that no other reader can see another host in the text.
 _URL = re.compile(
     r"(?:(?P<scheme>https?)://)?"
@@ -40,7 +41,6 @@ _URL = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _LOOPBACK_NAME = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|\[::1\]", re.ASCII)
-_NOT_IN_A_URL = {"@": "a user name or password", "?": "a query", "#": "a fragment"}
 
 
 def written(option: str, value: str) -> list[str]:
@@ -124,14 +124,21 @@ def read_token(text: str, *, source: str) -> str:
         raise UsageError(f"the token from {source} begins with 'Bearer'", hint="set the token only, without 'Bearer'")
     if token[0] in "\"'":
         raise UsageError(f"the token from {source} begins with a quote", hint="remove the quotes around the token")
-    if odd := _NOT_PRINTABLE.search(token):
-        names = {" ": "a space", "\r": "a line break", "\n": "a line break"}
-        what = names.get(odd[0], "a control character")  # never shown
-        if not odd[0].isascii():
-            what = "a character that is not ASCII"
+    if _NOT_PRINTABLE.search(token):
+        what = "contains a space, a line break, or another character that no token has"
         hint = "copy the token again, without anything around it"
-        raise UsageError(f"the token from {source} contains {what}", hint=hint)
+        raise UsageError(f"the token from {source} {what}", hint=hint)
     return token
+
+
+def token_in_file(path: str, *, source: str) -> str:
+    """Return the token in a file that a variable names. Raises UsageError, which shows neither: it may hold a token."""
+    try:
+        text = read_typed(os.path.expanduser(path), None, LONGEST_TOKEN + len("\r\n") + 1).decode("latin-1")
+    except (OSError, ValueError) as error:
+        hint = f"set {source} to the path of a file that contains only the token"
+        raise UsageError(f"cannot read the file of {source}: {reason_of(error)}", hint=hint) from None
+    return read_token(text, source=source)
 
 
 def refuse_token(text: str, *, source: str) -> None:
@@ -163,13 +170,6 @@ def read_base_url(text: str, *, source: str) -> str:
     UsageError for what is not plainly a server: user names, queries, fragments, other
     schemes, bad ports; and for plain http to another machine.
     """
-    for sign, what in _NOT_IN_A_URL.items():
-        if sign in text:
-            raise UsageError(f"{source} contains {what}", hint="use https://HOST/api/v1/cloud")
-    if "://" in text and not _SCHEME.match(text):
-        raise UsageError(
-            f"{source} must begin with https://", hint="use https://; http:// is only allowed for localhost"
-        )
     match = _URL.fullmatch(text) if len(text) <= 2048 else None
     if match is None:
         raise _no_url(source)
@@ -191,7 +191,7 @@ def read_base_url(text: str, *, source: str) -> str:
         if port.isascii() and port.isdigit() and len(port) < 6:
             number = int(port)
         if not 1 <= number <= 65535:
-            raise UsageError(f"{source} has an invalid port", hint="use a number from 1 to 65535")
+            raise _no_url(source)
         if number != {"http": 80, "https": 443}[scheme]:
             host += f":{number}"
     if {"", ".", ".."} & set(path.lower().replace("%2e", ".").split("/")[1:]):
@@ -204,7 +204,6 @@ def _no_url(source: str) -> UsageError:
 
 
 def _host(host: str, source: str) -> str:
-    """Return the host in one spelling; one that ends in a number must be full IPv4."""
     bracketed, numeric = host.startswith("["), host.rstrip(".").rpartition(".")[2].isdigit()
     if not bracketed and not numeric:
         return host

@@ -32,9 +32,9 @@ def machine_turn(app: App, what: str = _TURN, *, does: str = "applies files, or 
 
     def has_turn() -> bool:
         app.progress.beat()
-        return store.take_turn(what, host=host)
+        return store.hold(what, host=host)
 
-    if not store.take_turn(what, host=host):
+    if not store.hold(what, host=host):
         status = f"another command of this machine {does}; waiting for it"
         app.progress.note(status)
         with app.progress.waiting(status, leaving="nothing is written"):
@@ -42,7 +42,7 @@ def machine_turn(app: App, what: str = _TURN, *, does: str = "applies files, or 
     try:
         yield
     finally:
-        store.end_turn(what, host=host)
+        store.let_go(what, host=host)
 
 
 @contextmanager

@@ -331,7 +331,7 @@ def test_apply_of_a_file_foresees_a_schedule_before_it_is_written(desk: Desk) ->
     schedule = {"expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"}
     weekly = desk.add(name="weekly", schedule={**schedule, "expression": "0 8 * * *"})
     ran = desk.apply_these({"name": "weekly", "schedule": schedule})
-    assert "fires from now on: at 09:00 on weekdays (Europe/Berlin); next " in ran.err
+    assert "fires from now on: at 09:00 on Monday through Friday (Europe/Berlin); next " in ran.err
     weekly.change(desk.world.now(), status="paused", paused_reason={"type": "manual"})
     never = {**schedule, "expression": "0 0 30 2 *"}
     ran = desk.apply_these({"name": "weekly", "schedule": never, "paused": True})

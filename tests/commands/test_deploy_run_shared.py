@@ -132,7 +132,7 @@ def test_deploy_run_waits_for_another_command_as_long_as_there_are_turns(
         if keys:
             leave(machines, "claimed")
         else:
-            other.take_key("night-1", host="api.qoder.com")
+            other.hold("key night-1", host="api.qoder.com")
         pace, began = Pace(app.clock, per_second=20), machines.clock.time
         machines.clock.at_sleep = pace.close if is_closed else lambda: None
         with pytest.raises(Closed) if is_closed else nullcontext():

@@ -71,7 +71,7 @@ def test_deploy_pause_shows_it_as_deploy_get_does(qoder: Qoder, world: World) ->
     ran = change(qoder, "pause", "nightly-report")
     table = dict(line.split("\t") for line in ran.out.splitlines())
     assert (table["id"], table["state"], table["paused_because"]) == ("dep_scheduled", "paused", "manual")
-    assert table["schedule_words"] == "every day at 09:00 (UTC)"
+    assert table["schedule_words"] == "at 09:00 every day (UTC)"
     assert "pausing nightly-report (dep_scheduled)" in ran.err
     assert asked(world) == ["/deployments/dep_scheduled/pause"]
 
@@ -310,7 +310,7 @@ def test_deploy_archive_shows_what_will_become_of_it(
     ran = qoder("deploy", "archive", "nightly-report", "--json")
     assert asked_for == [
         "Archive deployment 'nightly-report' (dep_scheduled)? An archived deployment can never be run or changed "
-        "again. Its schedule stops, and it is renamed to NAME_archived_TIMESTAMP. Its schedule: every day at 09:00 "
+        "again. Its schedule stops, and it is renamed to NAME_archived_TIMESTAMP. Its schedule: at 09:00 every day "
         "(UTC). This cannot be undone."
     ]
     assert (ran.code, state(world, "dep_scheduled")) == ((0, "archived") if answer else (2, "active"))

@@ -171,7 +171,7 @@ def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
         ("http://127.0.0.1:9/1", 0, ""),
         ("http://a.example/1", 7, "the download link is not https, so it was not followed"),
         ("https://[", 7, "the download link is not a URL"),
-        ("https://a.example:x/1", 7, "cannot download the file from a.example: the link is not a URL"),
+        ("https://a.example:x/1", 7, "cannot download the file from a.example: the connection failed"),
     ],
 )
 def test_file_download_follows_a_plain_link_on_this_machine_alone(

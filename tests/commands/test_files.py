@@ -133,9 +133,9 @@ def test_run_result_does_not_take_an_empty_folder_name_for_this_folder(qoder: Qo
 
 
 BROKEN: dict[str, tuple[httpx.Response | Exception, int, str]] = {
-    "cut": (httpx.RemoteProtocolError("peer closed connection"), 7, "the connection was lost"),
-    "slow": (httpx.ReadTimeout(""), 7, "it did not respond in time"),
-    "unreachable": (httpx.ConnectError(""), 7, "it cannot be connected to"),
+    "cut": (httpx.RemoteProtocolError("peer closed connection"), 7, "storage.example: the connection failed"),
+    "slow": (httpx.ReadTimeout(""), 7, "the connection failed"),
+    "unreachable": (httpx.ConnectError(""), 7, "the connection failed"),
     "refused by the storage": (httpx.Response(403, text="<html>"), 7, "HTTP 403 from storage.example: no file"),
     "refused by the API": (refusal(404, "not_found_error", "No such file."), 5, "No such file."),
 }

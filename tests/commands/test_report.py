@@ -538,13 +538,13 @@ def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> Non
 
     def again() -> None:
         qoder.clock.at_sleep = lambda: None
-        held.end_turn(f"report {memory}", host="api.qoder.com")
+        held.let_go(f"report {memory}", host="api.qoder.com")
         runs.append(qoder(*NEW))
 
     settings = resolve(Flags(), qoder.env)
     held = Store(qoder.env, warn=lambda what: None)
     memory = ReportMemory(held, settings, "", []).name
-    assert held.take_turn(f"report {memory}", host="api.qoder.com")
+    assert held.hold(f"report {memory}", host="api.qoder.com")
     qoder.clock.at_sleep = again
     second = qoder(*NEW)
     assert real is quiet.clock

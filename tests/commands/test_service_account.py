@@ -169,22 +169,6 @@ def test_deploy_run_of_several_starts_the_next_with_a_new_token(qoder: Qoder) ->
     assert [each for each in api.sent if each.startswith("POST")] == ["POST 1", "POST 1", "POST 2"]
 
 
-def test_run_wait_goes_on_though_the_token_ends_early(qoder: Qoder) -> None:
-    api = Api(qoder)
-    qoder.wire.on(*RUN, *api.says(LEGACY, LEGACY, api.end, LEGACY, DONE)).may(*EVENTS, *api.says(page()))
-    assert qoder("run", "wait", "drun_1", "--json").code == 0
-    assert api.exchanges == 2
-
-
-@pytest.mark.parametrize("reads", [1, 5])
-def test_service_account_that_is_refused_costs_one_more_exchange_for_all_reads(qoder: Qoder, reads: int) -> None:
-    api = Api(qoder, renews=False)
-    api.end()
-    qoder.wire.may("GET", "/deployments/*", *api.says(None))
-    ran = qoder("deploy", "run", *(f"dep_{n}" for n in range(reads)), "--dry-run", "--json")
-    assert (ran.code, api.exchanges) == (4, 2)
-
-
 def test_service_account_key_that_is_rotated_is_read_again_from_its_file(qoder: Qoder, tmp_path: Path) -> None:
     key, asked = tmp_path / "key", list[str]()
     key.write_text(f"{KEY}\n")

@@ -146,14 +146,6 @@ def test_store_knows_what_became_of_each_attempt(steps: list[tuple[str, int, str
         assert sorted(entries_in(Path(folder)), key=str) == sorted(entries, key=str)
 
 
-def test_store_keeps_the_offset_of_the_server_with_the_attempt(store: Store) -> None:
-    attempt = store.know_offset(begin(store), 1.5)
-    assert attempt.ahead == 1.5
-    assert store.entries(HOST) == [StoredAttempt(attempt)]
-    early = store.begin(at=2.0, ahead=-3.25, profile="p", host=HOST, deployment="dep_1", key="k")
-    assert store.last(profile="p", host=HOST) == StoredAttempt(early)
-
-
 def test_store_last_is_the_newest_that_may_have_started_something_or_what_its_key_did(store: Store) -> None:
     assert store.last(profile="p", host=HOST) is None
     mine, later = begin(store, at=9.0), begin(store, at=8.0)  # the clock was set back
@@ -198,7 +190,7 @@ def test_store_makes_nothing_to_be_read(store: Store, tmp_path: Path) -> None:
 
 @posix
 def test_store_is_for_its_owner_alone(tmp_path: Path, silent: SilentInput) -> None:
-    script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h')\n"
+    script = "import os; os.umask(0); begin('k'); store.hold('k', host='h')\n"
     script += "print('done', flush=True); sys.stdin.read()"
     process = in_python(script, tmp_path / "a/state", stdin=silent.stdin)
     assert first_of(process, 1) == ["done"]
@@ -468,17 +460,6 @@ assert len(store.entries('api.qoder.com')) >= 103
     assert "(database is locked)" in warning
 
 
-def test_store_writes_what_it_could_not_once_its_folder_is_given_back(tmp_path: Path) -> None:
-    warnings: list[str] = []
-    (tmp_path / "state").write_text("")
-    with closing(store_in(tmp_path / "state", warnings.append)) as store:
-        attempt = begin(store)
-        (tmp_path / "state").unlink()
-        store.record_run(attempt, "drun_1")
-    assert known(tmp_path / "state") == [("k", "drun_1")]
-    assert len(warnings) == 1
-
-
 @pytest.mark.parametrize("opened", [False, True])
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_store_writes_what_it_could_not_once_it_can(
@@ -567,25 +548,6 @@ def test_store_loses_nothing_to_a_disk_that_fills_in_a_write(size: int, then: st
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
-@posix
-def test_store_works_without_write_ahead_logging(vfs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = sqlite3.connect
-
-    def over_the_network(path: object, **more: Any) -> sqlite3.Connection:
-        where = path if path == ":memory:" else f"file:{path}?vfs={vfs}"
-        connection: sqlite3.Connection = connect(where, **{**more, "uri": True})
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", over_the_network)
-    with closing(store_in(tmp_path)) as store:
-        store.record_run(begin(store), "drun_1")
-        assert store.last(profile="p", host=HOST).run == "drun_1"  # type: ignore[union-attr]
-        assert not (tmp_path / "state.db-wal").exists()
-    monkeypatch.undo()
-    assert [entry.run for entry in entries_in(tmp_path)] == ["drun_1"]
-
-
 def test_store_warns_once_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
@@ -595,15 +557,14 @@ def test_store_warns_once_where_nothing_can_be_locked(tmp_path: Path, monkeypatc
     monkeypatch.setattr(fcntl, "lockf", lockf)
     warnings: list[str] = []
     with closing(store_in(tmp_path, warnings.append)) as store:
-        assert store.take_key("k", host=HOST)
-        store.release_key("k", host=HOST)
+        assert store.hold("k", host=HOST)
+        store.let_go("k", host=HOST)
         begin(store)
-    assert ["another start under the same key may go unnoticed" in warning for warning in warnings] == [True]
+    assert ["another command that does the same may go unnoticed" in warning for warning in warnings] == [True]
 
 
-@pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--idempotency-key", "k"), ("deploy", "run", "dep_1")])
 def test_deploy_run_starts_with_one_warning_where_there_is_no_home_folder(
-    words: tuple[str, ...], qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pwd
 
@@ -616,7 +577,7 @@ def test_deploy_run_starts_with_one_warning_where_there_is_no_home_folder(
     monkeypatch.chdir(tmp_path)
     qoder.env = {"QODER_PAT": qoder.env["QODER_PAT"]}
     qoder.wire.on("POST", "/deployments/dep_1/run", {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"})
-    ran = qoder(*words, "-q")
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "k", "-q")
     assert (ran.code, ran.out) == (0, "drun_1\n")
     [warning] = [line for line in ran.err.splitlines() if line.startswith("warning:")]
     assert "no home folder was found; set HOME or QODER_STATE_DIR" in warning
@@ -624,61 +585,30 @@ def test_deploy_run_starts_with_one_warning_where_there_is_no_home_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_deploy_run_debug_tells_of_the_store(qoder: Qoder) -> None:
-    run = {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"}
-    qoder.wire.on("POST", "/deployments/dep_1/run", run, repeat=True)
-    err = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--debug").err
-    told = [line.split(" ", 3)[3] for line in err.splitlines() if line.startswith("store: attempt ")]
-    assert told == ["begins for dep_1 under the key night-1", "started drun_1"]
-
-
 # Keys.
 
 
 def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    take = "print(store.take_key('k', host='h'), store.take_key('other', host='h'), store.take_key('k', host='i'))"
-    assert store.take_key("k", host="h")
-    store.release_key("another", host="h")
-    assert not store.take_key("k", host="h")  # the same process, so perhaps another thread
-    assert not store_in(folder).take_key("k", host="h")
+    take = "print(store.hold('k', host='h'), store.hold('other', host='h'), store.hold('k', host='i'))"
+    assert store.hold("k", host="h")
+    store.let_go("another", host="h")
+    assert not store.hold("k", host="h")  # the same process, so perhaps another thread
+    assert not store_in(folder).hold("k", host="h")
     assert said_by(in_python(take, folder)) == ["False True True"]
-    assert not store.take_key("k", host="h")
-    store.release_key("k", host="h")
+    assert not store.hold("k", host="h")
+    store.let_go("k", host="h")
     assert said_by(in_python(take, folder)) == ["True True True"]
-    assert store.take_key("k", host="h")
-    store.release_key("k", host="h")
+    assert store.hold("k", host="h")
+    store.let_go("k", host="h")
     assert [path.name for path in folder.iterdir()] == ["keys.lock"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_store_lets_a_forked_process_hold_none_of_its_parents_keys(tmp_path: Path, silent: SilentInput) -> None:
-    script = """
-import os
-print(store.take_key('k', host='h'), flush=True)
-released, release = os.pipe()
-child = os.fork()
-if child == 0:
-    at_once = store.take_key('k', host='h')
-    os.write(1, b'tried\\n')
-    os.read(released, 1)
-    os._exit(2 * at_once + store.take_key('k', host='h'))
-sys.stdin.readline()
-store.release_key('k', host='h')
-os.write(release, b'x')
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    process = in_python(script, tmp_path, stdin=silent.stdin)
-    assert first_of(process, 2) == ["True", "tried"]
-    silent.end()
-    assert said_by(process)[2:] == ["1"]
 
 
 @posix
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_store_warns_once_of_what_is_in_the_place_of_the_locks(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "keys.lock")
-    script = "print(store.take_key('k', host='h')); store.release_key('k', host='h'); begin('k'); print('done')"
+    script = "print(store.hold('k', host='h')); store.let_go('k', host='h'); begin('k'); print('done')"
     [warning, taken, done] = said_by(in_python(script, tmp_path))
     assert (taken, done) == ("True", "done")
     assert "cannot be locked" in warning

@@ -2,20 +2,17 @@
 
 import io
 import json
-import pickle
 import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from random import Random
 from threading import RLock
-from typing import Any
 from unittest.mock import patch
 
 import httpx
@@ -25,7 +22,6 @@ from qoder_cli.base import pool
 from qoder_cli.base.errors import Exit
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.scripts import Behaviour
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Ran
@@ -212,57 +208,27 @@ class Scene:
         return "\n".join(ran.told() for ran in self.played[-2:]) + f"\n  sent:{sent}"
 
 
-class _Pickler(pickle.Pickler):
-    def __init__(self) -> None:
-        self.file = io.BytesIO()
-        super().__init__(self.file)
-        self.shared: list[Behaviour] = []
-
-    def persistent_id(self, one: Any) -> int | None:
-        if not isinstance(one, Behaviour):
-            return None
-        self.shared.append(one)
-        return len(self.shared) - 1
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, kept: bytes, shared: list[Behaviour]) -> None:
-        super().__init__(io.BytesIO(kept))
-        self._shared = shared
-
-    def persistent_load(self, number: int) -> Behaviour:
-        return self._shared[number]
-
-
 @dataclass(frozen=True)
 class Staged:
     """What a line takes for granted, once it was played: to have it again takes no commands."""
 
     line: str
     time: float
-    world: bytes
-    shared: list[Behaviour]  # of sessions: they do not change
-    random: Any  # how the ids go on
+    world: World
     state: dict[str, bytes]  # files
 
     @classmethod
     def of(cls, scene: Scene, line: str) -> "Staged":
         """Keep a scene, for the line that was made of it."""
         world, state = copy(scene.world), scene.folder / "state"
-        vars(world).update(clock=None, lock=None, _random=None)  # each has its own
-        pickler = _Pickler()
-        pickler.dump(world)
+        vars(world).update(clock=None, lock=None)  # each has its own
         files = {str(path.relative_to(state)): path.read_bytes() for path in state.rglob("*")}
-        return cls(
-            line, scene.clock.time, pickler.file.getvalue(), pickler.shared, scene.world._random.getstate(), files
-        )
+        return cls(line, scene.clock.time, deepcopy(world), files)
 
     def world_on(self, clock: FakeClock) -> World:
         """Return the world as it was then, and let it be then."""
-        world: World = _Unpickler(self.world, self.shared).load()
+        world = deepcopy(self.world)
         world.clock, world.lock, clock.time = clock.now, RLock(), self.time
-        world._random = Random(0)
-        world._random.setstate(self.random)
         return world
 
     def put_state(self, folder: Path) -> None:

@@ -29,6 +29,11 @@ def test_lists_are_looked_at_alike() -> None:
     assert len(lists) > 20
 
 
+def without_adding(scene: Scene) -> list[str]:
+    """Return the words of a line, but what is not done again with each look."""
+    return [word for word in scene.words if word not in ("--add", "notes.md:/data/notes.md")]
+
+
 def columns_of(ran: Played) -> list[str]:
     """Return the columns that a refusal names."""
     assert (ran.code, ran.out) == (2, "")
@@ -42,7 +47,7 @@ def columns_are_those_typed_in_that_order(scene: Scene) -> None:
     known = columns_of(scene.run("--columns", "id,nonsense"))
     typed = ", ".join([*reversed(known), known[0]]).upper().replace("_", "-")
     assert scene.sent == [], "what is no column is refused before anything is sent"
-    words = [word for word in scene.words if word not in ("--add", "notes.md:/data/notes.md")]
+    words = without_adding(scene)
     whole = [line.split("\t") for line in scene.run(words=words).out.splitlines()]
     turned = [line.split("\t") for line in scene.run("--columns", typed, words=words).out.splitlines()]
     assert [row[::-1][: len(was)] for row, was in zip(turned, whole, strict=True)] == whole
@@ -55,12 +60,9 @@ def columns_are_refused_beside_data(scene: Scene) -> None:
         assert (ran.code, ran.out, scene.sent) == (2, "", [])
 
 
-LISTED = ("--add", "notes.md:/data/notes.md")  # not done again with each look
-
-
 @CLAUSES.add("list as csv", is_list)
 def csv_has_a_header_and_what_a_pipe_has(scene: Scene) -> None:
-    words = [word for word in scene.words if word not in LISTED]
+    words = without_adding(scene)
     piped = [line.split("\t") for line in scene.run(words=words).out.splitlines()]
     ran = scene.run("-o", "csv", words=words)
     assert ran.out.count("\n") == len(piped) + 1
@@ -76,7 +78,7 @@ def csv_has_a_header_and_what_a_pipe_has(scene: Scene) -> None:
 
 @CLAUSES.add("sort", is_list)
 def any_column_sorts_a_list_up_and_down(scene: Scene) -> None:
-    words = [word for word in scene.words if word not in LISTED]
+    words = without_adding(scene)
     known = columns_of(scene.run("--sort", "nonsense"))
     assert scene.sent == [], "what is no column is refused before anything is sent"
     unsorted = scene.run(words=words).out.splitlines()
@@ -102,7 +104,7 @@ def what_cannot_be_watched_sends_nothing(scene: Scene) -> None:
 
 @CLAUSES.add("watch", lambda command: is_list(command) and command.name not in JUDGES)
 def a_list_is_watched_until_a_signal(scene: Scene) -> None:
-    words = [word for word in scene.words if word not in ("--add", "notes.md:/data/notes.md")]
+    words = without_adding(scene)
     once = scene.run("-o", "jsonl", words=words)
     looks = 0
 

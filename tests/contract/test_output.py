@@ -1,6 +1,5 @@
 """What each command prints where all is well, in every format, and where nobody can read it."""
 
-import io
 import json
 import re
 from typing import Any, get_args
@@ -13,6 +12,7 @@ from qoder_cli.sandbox.wire import Generation
 from tests.contract.clauses import Clauses, where_it_writes
 from tests.contract.lines import Command
 from tests.contract.scene import Played, Scene, check_ending, usual
+from tests.support.wire import Unwritable
 
 CLAUSES = Clauses()
 
@@ -170,20 +170,9 @@ def a_write_says_where_it_writes_if_that_is_not_the_default(scene: Scene) -> Non
     assert "(api.qoder.com.cn)" in ran.err
 
 
-class _Broken(io.BytesIO):
-    """A stream that nobody can write to."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__()
-        self._error = error
-
-    def write(self, data: Any) -> int:
-        raise self._error
-
-
 @CLAUSES.add("closed pipe", on_both=True)
 def a_reader_that_goes_away_is_141_and_no_error(scene: Scene) -> None:
-    ran = scene.run("--json", out=_Broken(BrokenPipeError()))
+    ran = scene.run("--json", out=Unwritable(BrokenPipeError()))
     said = usual(scene.command.name, scene.generation).out
     assert ran.code == (141 if said else scene.command.ends)
     assert "error" not in ran.err or not said
@@ -191,7 +180,7 @@ def a_reader_that_goes_away_is_141_and_no_error(scene: Scene) -> None:
 
 @CLAUSES.add("full disk", on_both=True)
 def output_that_cannot_be_written_is_70(scene: Scene) -> None:
-    ran = scene.run("--json", out=_Broken(OSError(28, "No space left on device")))
+    ran = scene.run("--json", out=Unwritable(OSError(28, "No space left on device")))
     said = usual(scene.command.name, scene.generation).out
     assert ran.code == (70 if said else scene.command.ends)
     if said:

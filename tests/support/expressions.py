@@ -36,11 +36,11 @@ def _holds(text: str, low: int, high: int, value: int) -> bool:
 def matches(expression: str, moment: datetime) -> bool:
     """Return whether an expression fires in a minute of the wall clock, by the text of its fields."""
     minutes, hours, days, months, weekdays = expression.split()
+    weekday = moment.isoweekday() % 7
+    by_date = _holds(days, 1, 31, moment.day)
+    by_weekday = _holds(weekdays, 0, 6, weekday) or (weekday == 0 and weekdays[0] != "*" and _holds(weekdays, 0, 7, 7))
     if not (_holds(minutes, 0, 59, moment.minute) and _holds(hours, 0, 23, moment.hour)):
         return False
-    day, weekday = moment.day, moment.isoweekday() % 7
-    by_date = _holds(days, 1, 31, day)
-    by_weekday = _holds(weekdays, 0, 6, weekday) or (weekday == 0 and weekdays[0] != "*" and _holds(weekdays, 0, 7, 7))
     if not _holds(months, 1, 12, moment.month):
         return False
     return (by_date and by_weekday) if "*" in (days[0], weekdays[0]) else (by_date or by_weekday)

@@ -1,5 +1,6 @@
 """A fake wire that complains about a request nobody expected and an answer nobody asked for; and a clock tests own."""
 
+import io
 import json
 import queue
 from collections.abc import Callable
@@ -44,6 +45,17 @@ class FakeClock(Clock):
 
     def jitter(self) -> float:
         return 1.0
+
+
+class Unwritable(io.BytesIO):
+    """A stream that nobody can write to."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, data: Any) -> int:
+        raise self.error
 
 
 @dataclass

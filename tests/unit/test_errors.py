@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qoder_cli.base.errors import Exit, NoResponse, NotYet, QoderError, Signalled, broken_down
+from qoder_cli.base.errors import Exit, NoResponse, QoderError, Signalled, broken_down
 from qoder_cli.output.layout import columns
 from qoder_cli.output.screen import Screen, write_error
 
@@ -58,24 +58,6 @@ def test_internal_error_names_the_runs_that_may_go_on(
     error = broken_down(ValueError("odd"), runs)
     assert error.message.endswith(f"ValueError: odd{words}")
     assert (error.exit, error.run_id, error.hint, error.run_state) == (Exit.INTERNAL, run_id, hint, "unknown")
-
-
-@pytest.mark.parametrize(
-    ("width", "shown"),
-    [
-        (120, "hint: to wait for it: qoder run wait drun_1234567890\n"),
-        (40, "hint: to wait for it:\nqoder run wait drun_1234567890\n"),
-        (20, "hint: to wait for\nit:\nqoder run wait drun_1234567890\n"),  # only the terminal breaks it
-    ],
-)
-def test_hints_on_a_terminal_are_broken_before_a_command_and_never_within_it(
-    monkeypatch: pytest.MonkeyPatch, width: int, shown: str
-) -> None:
-    monkeypatch.setattr("qoder_cli.output.screen.terminal_width", lambda: width)
-    written = io.BytesIO()
-    error = NotYet("running", hint="to wait for it", next=["qoder", "run", "wait", "drun_1234567890"])
-    write_error(error, Screen(written, is_terminal=True), "table")
-    assert written.getvalue().decode() == f"error: running\n{shown}"
 
 
 COMMAND = "qoder run retry drun_01a2332f82ec7c9013f7673006b51241"

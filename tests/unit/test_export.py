@@ -172,7 +172,7 @@ environment: env_1
 environment_variables:
   FLAG: "on"
   LEVEL: ${LEVEL}
-# at 09:00 on weekdays (Asia/Shanghai)
+# at 09:00 on Monday through Friday (Asia/Shanghai)
 schedule:
   expression: "0 9 * * 1-5"
   timezone: Asia/Shanghai

@@ -21,7 +21,7 @@ from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
 from qoder_cli.base.words import few
 from qoder_cli.http import redact
-from qoder_cli.http.account import AccountTokens, _seconds_in
+from qoder_cli.http.account import AccountTokens
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
 from qoder_cli.http.client import Client, _decoded, _limited, _OurSecrets
 from qoder_cli.http.pace import next_try
@@ -249,7 +249,6 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "seconds that may be asked for": (lambda s: refused(429, retry_after=s).retry_after, "31622400", "31622401"),
     "statuses of a server's problem": (lambda status: refused(status).retryable, 599, 600),
     "characters of a token that is shown": (lambda n: secret_of(n).hidden_in(b"x" * 9) == b"x" * 9, 7, 8),
-    "characters of a token that is shown in a stream": (lambda n: not secret_of(n).in_use, 7, 8),
     "seconds of a response that tells the time": (is_clock, 1.0, 1.1),
     "seconds of a response like the first": (lambda s: is_clock(s, first=5.0), 5.0, 5.1),
     "seconds of a page, if six are read": (lambda s: pages_read(s) == 6, 9.0, 9.1),
@@ -356,7 +355,6 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
         [NoResponse("cut", http_status=400), Unavailable("busy")],
         [no_response("no connection", sent=False), Unavailable("busy", http_status=429)],
     ),
-    "seconds of a token": (_seconds_in, ["12", 7], [True, None, "٣", "-1", 1.5, {}]),
     "a slip of a word": (
         lambda word: slip_of(word, ("agent_toolset_20260401", "custom")),
         ["costum", "agent_tolset_20260401"],
@@ -403,7 +401,6 @@ NO, RETRY = {"retryable": False}, {"retryable": True}
 LATER = "Thu, 01 Jan 1970 00:00:40 GMT"
 # A response; the end of its error's message, words of the hint, and what else the error says.
 MEANT: list[tuple[int, Any, dict[str, str], str, str, dict[str, Any]]] = [
-    (304, None, {}, ": <no error message>", "if-none-match", NO),
     (302, None, {"location": "https://me:pw@b.example/x"}, ": <redirect to b.example>", "not followed", NO),
     (399, None, {"location": "https://[x"}, ": <redirect to an unknown place>", "not followed", NO),
     (302, error_of(message="Moved."), {}, ": <Moved.>", "not followed", NO),

@@ -119,7 +119,7 @@ def test_trigger_waits_for_its_key_as_long_as_there_are_turns(qoder: Qoder) -> N
 
     qoder.clock.at_sleep = close_at_third
     with closing(Store(qoder.env, warn=pytest.fail)) as other, closing(app):
-        assert other.take_key("night-1", host="api.qoder.com")
+        assert other.hold("key night-1", host="api.qoder.com")
         with pytest.raises(Closed):
             trigger_for(app, Order("dep_1", "night-1"), pace=pace).start()
     assert qoder.clock.slept == [0.2] * 3
