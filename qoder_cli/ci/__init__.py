@@ -1,7 +1,7 @@
 """`--ci`: tell the CI system what a job cannot make of `--json`, in the files that it names.
 
-The ids come before waiting begins, so that a killed step leaves them; how one run ended comes
-last. What cannot be reported is a warning, and changes no exit code.
+The ids come before waiting begins, those of several once all are known, so that a killed step leaves them; how one run
+ended comes last. What cannot be reported is a warning, and changes no exit code.
 """
 
 import itertools
@@ -23,7 +23,6 @@ from qoder_cli.base.errors import (
     Interrupted,
     QoderError,
     ReaderGone,
-    Signalled,
     broken_down,
 )
 from qoder_cli.base.outcome import is_going
@@ -31,7 +30,6 @@ from qoder_cli.base.plainfile import reason_of, replace_file, without_waiting
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.runs.ending import Ended
 
-OFTEN = 1.0  # seconds between two reports of several runs' ids
 LONGEST_RESULT = 10_000  # characters of a final message
 LONGEST_MESSAGE = 2000  # characters of an annotation
 LARGEST_DOTENV = 64 * 1024  # bytes
@@ -55,17 +53,14 @@ class Ci:
         self.tracked = app.tracked
         self._system = system
         self._values: dict[str, Value] = {}
-        self._set_at = float("-inf")
 
     def _announce(self) -> None:
         numbers = self.tracked.ids.keys() | self.tracked.items.keys()
-        is_due = self._app.clock.monotonic() - self._set_at >= OFTEN
-        if isinstance(self.tracked.typed, str) or len(numbers) == len(self.tracked.typed) or is_due:
+        if isinstance(self.tracked.typed, str) or len(numbers) == len(self.tracked.typed):
             self._set_runs()
 
     def _set_runs(self, code: int | None = None) -> None:
         """Tell the ids; at the end, with the exit code, how one run ended."""
-        self._set_at = self._app.clock.monotonic()
         tracked, unknown = self.tracked, (None, None)
         values: dict[str, Value] = {}
         if isinstance(tracked.typed, str):
@@ -84,7 +79,14 @@ class Ci:
         return self
 
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
-        error, tracked = _in_words(failure), self.tracked
+        error: QoderError | None = None
+        tracked = self.tracked
+        if isinstance(failure, QoderError):  # `main` has put all but a second signal into words
+            error = failure
+        elif isinstance(failure, ReaderGone):
+            error = InternalError("output pipe closed").with_(exit=Exit.CLOSED_PIPE)
+        elif failure is not None and not isinstance(failure, typer.Exit):  # it is no success
+            error = broken_down(failure)
         is_one = isinstance(tracked.typed, str)
         if is_one and not tracked.items:  # the one thing has no result
             run = tracked.run
@@ -136,20 +138,6 @@ def plain(text: str | None) -> str | None:
     if text is not None and _PLAIN.fullmatch(text):
         return text
     return None
-
-
-def _in_words(failure: BaseException | None) -> QoderError | None:
-    match failure:
-        case None | typer.Exit():
-            return None
-        case QoderError():
-            return failure
-        case Signalled():
-            return failure.in_words("interrupted")
-        case ReaderGone():
-            return InternalError("output pipe closed").with_(exit=Exit.CLOSED_PIPE)
-        case _:
-            return broken_down(failure)
 
 
 class System:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -21,7 +21,6 @@ from qoder_cli.base.plainfile import seal
 from qoder_cli.cli.options import Texts, argument, option, several
 from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import values
-from qoder_cli.sandbox import watchdog
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Generation
 
 if TYPE_CHECKING:
@@ -188,8 +187,8 @@ def _run(command: Sequence[str], env: Mapping[str, str], server: "Server") -> in
         elif not (signum == signal.SIGINT and _typed_at_our_terminal()):  # it has told the child
             child.send_signal(signum)  # does nothing once the child has been waited for
 
-    with _catching(pass_on), _watchdog() as line:
-        child = _start(command, env, line)
+    with _catching(pass_on):
+        child = _start(command, env)
         server.start()  # only now: to fork a process with several threads may hang it
         for signum in early:
             child.send_signal(signum)
@@ -199,44 +198,12 @@ def _run(command: Sequence[str], env: Mapping[str, str], server: "Server") -> in
     return code
 
 
-@contextmanager
-def _watchdog() -> Iterator[int]:
-    """Watch over the command: it ends with this process, even by kill -9. Yield the pipe to write its number to.
-
-    Raises UsageError if no process can be started.
-    """
-    reader, line = os.pipe()  # both ends are ours, too: to write can never fail
-    settings: dict[str, Any] = {"stdin": reader, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    if sys.platform == "win32":  # apart: what ends our group or closes our console does not end it
-        settings["creationflags"] = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-    else:
-        settings["start_new_session"] = True
-    try:
-        with subprocess.Popen([sys.executable or "python3", "-IS", watchdog.__file__], **settings):
-            try:
-                yield line
-                os.write(line, b"ended\n")
-            finally:
-                os.close(line)  # before it is waited for
-    except OSError as error:
-        hint = "try again later, or raise the limit of processes: ulimit -u"
-        raise UsageError(f"cannot start a process: {error.strerror}", hint=hint) from None
-    finally:
-        os.close(reader)
-
-
-def _start(command: Sequence[str], env: Mapping[str, str], line: int) -> "subprocess.Popen[bytes]":
-    """Start it; its process writes its number to `line` before all else. Raises UsageError."""
-    program, options = command[0], dict[str, Any]()
+def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    program = command[0]
     if sys.platform == "win32":  # it would look in our own PATH, not in that of `env`
         program = which(program, path=env["PATH"]) or program
-    else:
-        options = {"preexec_fn": lambda: os.write(line, b"%d\n" % os.getpid())}
     try:
-        child: subprocess.Popen[bytes] = subprocess.Popen([program, *command[1:]], env=dict(env), **options)
-        if sys.platform == "win32":
-            os.write(line, b"%d\n" % child.pid)
-        return child
+        return subprocess.Popen([program, *command[1:]], env=dict(env))
     except (OSError, ValueError) as error:  # ValueError: a null byte
         why = getattr(error, "strerror", None) or str(error)
         if isinstance(error, FileNotFoundError):

@@ -8,7 +8,7 @@ import stat
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,6 @@ WITHIN = 15.0  # seconds for one response; nothing is asked twice
 CLOCKS_MAY_DIFFER = 60.0  # seconds
 _CHECK_URL = "check the base URL above, and any proxy, gateway or login page in between"
 _DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
-_LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
 _WITHOUT = "`last` and --idempotency-key cannot see earlier runs"
 _ELSEWHERE = "fix its owner or permissions, or set QODER_STATE_DIR to a folder that you can write"
 
@@ -195,31 +194,15 @@ def version() -> Iterator[Finding]:
 
 def on_path(env: Mapping[str, str]) -> Finding:
     """Find the `qoder` that a shell runs: the Qoder IDE's launcher has that name."""
-    first, other = (shutil.which(name, path=env.get("PATH", "")) for name in ("qoder", "qoder-cli"))
-    scripts, instead = sysconfig.get_path("scripts"), f"run: {shlex.quote(sys.executable)} -m qoder_cli"
-    if other and is_this(Path(other)):
-        instead = "use qoder-cli, the same program"
+    first, scripts = shutil.which("qoder", path=env.get("PATH", "")), sysconfig.get_path("scripts")
+    instead = f"run: {shlex.quote(sys.executable)} -m qoder_cli"
     if first is None:
         return warning("qoder", "not on PATH", fix=f"add {scripts} to PATH, or {instead}")
-    if is_this(Path(first)):
+    real = os.path.realpath(first)
+    if real == os.path.realpath(sys.argv[0]) or os.path.dirname(real) == os.path.realpath(scripts):
         return Finding("qoder", f"{first} (this one)")
-    whose = "another program, such as the Qoder IDE's launcher"
-    if _is_ours(Path(first)):
-        whose = "another installation"
-    return warning("qoder", f"the shell runs {first} ({whose})", fix=f"put {scripts} first on PATH, or {instead}")
-
-
-def is_this(path: Path) -> bool:
-    """Return whether a launcher starts this installation."""
-    real = Path(os.path.realpath(path))
-    scripts = os.path.realpath(sysconfig.get_path("scripts"))
-    return str(real) == os.path.realpath(sys.argv[0]) or (str(real.parent) == scripts and _is_ours(real))
-
-
-def _is_ours(path: Path) -> bool:
-    with suppress(OSError), path.open("rb") as stream:
-        return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
-    return False
+    other = f"the shell runs {first}, another installation or program, such as the Qoder IDE's launcher"
+    return warning("qoder", other, fix=f"put {scripts} first on PATH, or {instead}")
 
 
 def proxy(settings: Settings, env: Mapping[str, str]) -> Finding:

@@ -290,18 +290,6 @@ def test_completion_install_says_what_is_in_the_way(
     assert said.format(file=tmp_path / "file") in ran.err
 
 
-def test_completion_install_is_enough_for_fish(qoder: Qoder, home: Path) -> None:
-    need("fish")
-    assert qoder("completion", "fish", "--install").code == 0
-    program = home / "bin" / "qoder-cli"  # fish looks for completions of what is on PATH only
-    program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m qoder_cli\n")
-    program.chmod(0o755)
-    env = {"HOME": str(home), "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    command = ["fish", "-c", "complete -C 'qoder-cli dep'"]
-    assert subprocess.run(command, env=env, capture_output=True, text=True).stdout.startswith("deploy\t")
-
-
 def test_completion_install_is_enough_for_zsh_with_the_line_that_it_tells(qoder: Qoder, home: Path) -> None:
     need("zsh")
     (home / ".local/share/zsh/site-functions").mkdir(parents=True)

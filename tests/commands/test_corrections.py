@@ -6,6 +6,7 @@ import shlex
 import string
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,156 +26,50 @@ from tests.contract.lines import COMMANDS
 from tests.support.cells import ALL_CELLS
 from tests.support.wire import page
 
-# What the hint names, and what is typed.
+# What the hint names, and what is typed. Each row of the thesaurus is tried below.
 HINTED = {
-    "qoder auth login": ["configure", "config login", "auth refresh"],
-    "qoder --version": ["-V"],
-    "qoder help": ["docs"],
-    "qoder auth status": ["status", "auth whoami"],
     "'qoder session list' or 'qoder key list' or 'qoder config list'?": ["list"],
     "'qoder run list'": ["ls", "get runs"],
     "'qoder run get'": ["show", "describe run drun_1"],
     "the noun comes first: 'qoder run wait'": ["wait drun_1"],
-    "the noun comes first: 'qoder run logs'": ["logs drun_1"],
     "the noun comes first: 'qoder deploy archive'": ["archive dep_1"],
     "to end a session, see: qoder session --help": ["cancel sess_1"],
-    "the noun comes first: 'qoder run cancel'": ["cancel last", "cancel drun_1"],
-    "the noun comes first: 'qoder run approve'": ["approve last", "approve nightly@last"],
+    "the noun comes first: 'qoder run cancel'": ["cancel last"],
+    "the noun comes first: 'qoder run approve'": ["approve nightly@last"],
     "hint: did you mean 'qoder run deny'?": ["deny"],
     "the noun comes first: 'qoder agent create'": ["create agent --name x"],
     "hint: the noun comes first; see: qoder vault credential --help": ["delete vault credential team github-token"],
-    "hint: see: qoder memory --help": ["rm memory x", "destroy memory x", "remove memory project x"],
-    "the noun comes first: qoder NOUN VERB": ["delete", "archive x", "create", "edit nightly", "rm x"],
+    "hint: see: qoder memory --help": ["rm memory x", "remove memory project x"],
+    "the noun comes first: qoder NOUN VERB": ["delete", "archive x", "create", "edit nightly"],
     "did you mean 'qoder deploy unpause'?": ["resume nightly"],
-    "`qoder run logs RUN`": ["deploy logs nightly", "log -n 20", "tail -f last", "events x", "deploy tail x"],
-    "did you mean 'qoder session logs'?": ["session events sess_1"],
-    "`qoder run list`": ["ps -a", "history nightly"],
-    "`qoder run list DEPLOYMENT`": ["deploy runs nightly", "deploy history nightly"],
-    "qoder run wait RUN --follow": ["watch last", "follow nightly", "deploy watch x", "run attach last"],
     "`qoder run wait DEPLOYMENT@last`": ["deploy wait dep_1"],
-    "qoder run result RUN": ["output", "run output last"],
-    "to end a run (it asks first): `qoder run cancel RUN`": [
-        *("run abort last", "run kill drun_1", "stop drun_1", "kill", "kill x", "cancel", "cancel nightly"),
-    ],
-    "`qoder run --help`, `qoder deploy --help`": ["stop x", "abort"],
-    "hint: agents can only be archived; see: qoder agent --help": ["agent delete x", "delete agent_1", "agent rm x"],
-    "hint: deployments can only be archived; see: qoder deploy --help": ["deploy delete x", "rm dep_1", "deploy rm x"],
+    "hint: agents can only be archived; see: qoder agent --help": ["agent delete x", "delete agent_1"],
     "hint: runs cannot be deleted; see: qoder run --help": ["run delete last"],
-    "hint: dreams can only be archived; see: qoder dream --help": ["dream delete drm_1"],
     "hint: see: qoder session --help": ["session purge sess_1"],
-    "hint: see: qoder file --help": ["file erase file_1"],
-    "hint: see: qoder deploy --help; archiving cannot be undone": ["deploy unarchive x", "deploy restore x"],
+    "hint: see: qoder deploy --help; archiving cannot be undone": ["deploy unarchive x"],
     "`qoder deploy update DEPLOYMENT --name NAME`": ["deploy rename x y"],
-    "hint: to show a deployment: `qoder deploy get DEPLOYMENT`; qoder opens no browser": ["deploy open x"],
-    "qoder deploy run DEPLOYMENT": [
-        *("deploy nightly-1", "start nightly", "run trigger nightly", "run my-report --wait", "run dep_1")
-    ],
     "run --help; to run a deployment, see: qoder deploy run --help": ["run nightly --wait"],
-    "hint: for a list of commands: qoder run --help": ["run finish last", "run force-cancel last", "run create x"],
-    "the noun comes first: 'qoder run retry'": [
-        *("retry drun_1", "rerun run last", "restart drun_1", "start drun_1", "retry last", "replay last"),
-        *("restart nightly@last", "start nightly@last"),
-    ],
-    "hint: to start a failed run once more: `qoder run retry RUN`; DEPLOYMENT@last": [
-        *("run rerun last", "run restart drun_1", "run re-run", "run redo last", "run start last", "run again"),
-        *("retry", "rerun nightly", "rerun"),
-        *("deploy retry nightly", "deploy rerun dep_1", "deploy restart x", "retry dep_1", "runs repeat last"),
-    ],
-    "hint: to show a run: `qoder run get RUN`": ["run drun_1", "run last", "deploy drun_1", "last"],
-    "to add up what runs used: `qoder usage`": ["cost", "run cost last", "billing", "credits"],
-    "jq FILTER": ["run list --jq .[].id", "run list --query '[].id'"],
-    "use -n": ["run list -L 5", "run list --max 5"],
-    "did you mean --tail?": ["run logs last -n 3", "run logs last --lines 3"],
-    "did you mean --status?": ["run list --state failed"],
-    "`qoder run list --status failed`": ["run list --failed", "deploy list --failed"],
+    "hint: for a list of commands: qoder run --help": ["run finish last", "run create x"],
+    "the noun comes first: 'qoder run retry'": ["retry drun_1", "rerun run last", "start nightly@last"],
+    "hint: to start a failed run once more: `qoder run retry RUN`; DEPLOYMENT@last": ["rerun nightly", "retry dep_1"],
+    "qoder deploy run DEPLOYMENT": ["deploy nightly-1", "run my-report --wait", "run dep_1"],
+    "hint: to show a run: `qoder run get RUN`": ["run drun_1", "deploy drun_1", "last"],
     "to change an agent: `qoder agent update AGENT`": ["agent edit writer"],
-    "to store a secret: `qoder vault put VAULT NAME`": ["vault set x", "vault add x", "secret set KEY", "secret put x"],
     "to write an agent as a file: `qoder export AGENT`": ["agent export writer"],
-    "to print a session: `qoder session get SESSION --json`": ["session export last"],
-    "to change an agent from a file: `qoder agent update AGENT -f FILE`": ["agent apply -f x"],
-    "to list profiles: `qoder config list`": ["profile list", "auth list", "config get-contexts"],
-    "`qoder auth switch PROFILE`": ["context use prod", "config use-context prod"],
-    "--profile NAME": ["--context prod deploy list", "deploy list --namespace prod"],
-    "`qoder vault credential list VAULT`": ["secret list", "secrets", "vault secret list team"],
-    "`qoder deploy list`": ["workflow list", "jobs", "cron list", "schedule"],
-    "`qoder deploy update DEPLOYMENT --agent AGENT@VERSION`": ["rollout undo x", "deploy rollback x", "agent deploy x"],
-    "`qoder session new --agent AGENT`": ["agent run writer"],
-    "`qoder deploy list --agent AGENT`": ["agent deployments writer"],
-    "`qoder agent versions AGENT`": ["agent history writer"],
-    "`qoder run result RUN --output-dir DIR`": ["run download last", "cp last:a.md .", "artifact get x"],
-    "`qoder run pending`": ["run approvals", "approvals", "run list --status waiting"],
-    "to stop a schedule until you resume it: `qoder deploy pause DEPLOYMENT`": [
-        *("deploy disable x", "deploy stop x", "workflow disable x"),
-    ],
-    "to resume a schedule: `qoder deploy unpause DEPLOYMENT`": ["deploy enable x", "workflow enable x"],
-    "`qoder session new --agent AGENT -m TEXT --result`": ["ask hello", "prompt hello", "-p hello", "--print hello"],
-    "to return to a session: `qoder session chat SESSION`": ["--continue", "--resume sess_1", "-c"],
-    "to upgrade qoder, use what installed it: pipx upgrade qoder-cli": ["upgrade", "self-update"],
-    "qoder NOUN update; to upgrade qoder: pipx upgrade qoder-cli": ["update"],
-    "to install completion: `qoder completion --install`": ["--install-completion", "--show-completion bash"],
-    "to decide what agents may do, write a policy: `qoder help policies`": ["--dangerously-skip-permissions -p x"],
-    "to show what apply would change: `qoder diff FOLDER`": ["plan", "plan -out=x", "refresh", "preview"],
-    "`qoder apply --help`": ["down", "destroy", "up -d"],
-    "to write what the server has as files for apply: `qoder export`": ["import agent.writer agent_1"],
-    "to send a workspace id: --workspace ID": ["workspace select prod"],
-    "no shell leads into it": ["exec -it x sh", "run exec last", "session ssh x"],
-    "to give an agent an MCP server": ["mcp add github"],
-    "to run a command when a wait ends: --notify COMMAND": ["webhook list", "notify"],
-    "to list the runs that are running: `qoder run list --status running`": ["top", "run top"],
-    "to skip its question: --yes": ["apply --auto-approve", "agent archive x --force"],
-    "to show a thing: `qoder NOUN get ID`": ["run get last --web"],
-    "`qoder schema deploy`": ["explain deploy.schedule"],
-    "`qoder help commands`": ["api-resources"],
     "list them: qoder config list": ["config view"],
-    "to choose rows, pipe JSON to jq": ["run list --filter status=failed", "deploy list -l a=b", "run ls --selector x"],
-    "to sort the rows": ["run list --sort-by created"],
-    "in a pipe a table has no header": ["run list --no-headers"],
-    "to read the log of a run: `qoder run logs RUN`": ["run view last --log", "run view last --log-failed"],
-    "did you mean --schedule?": ["deploy update x --cron '0 9 * * *'"],
-    "did you mean --message?": ["deploy update x --prompt hello"],
-    "did you mean --name?": ["deploy list --search demo", "deploy list demo", "agent create writer"],
-    "did you mean --because?": ["run deny last --reason no"],
-    "did you mean --idempotency-key?": ["deploy run x --key y"],
-    "did you mean --wait?": ["deploy run x --sync"],
-    "did you mean --status paused?": ["deploy list --paused"],
-    "did you mean --status active?": ["deploy list --active"],
-    "DEPLOYMENT@last": ["run logs --deployment x", "run pending --deployment x"],
-    "drop it: it never asks": ["deploy run x --yes", "deploy run x --force"],
-    "see: `qoder help recipes`": ["deploy run x --wait --retries 3"],
     "list them: qoder vault list": ["vault credential list"],
     "did you mean --deployment?": ["session list nightly"],
-    "did you mean --watch?": ["run list -w"],
-    "did you mean --output?": ["run list --format json", "--format json run list"],
-    "did you mean --env?": ["deploy update dep_1 --environment env_1"],
-    "did you mean --variable?": ["vault put team KEY --env"],
-    "did you mean --exit-status?": ["run pending --exit-code"],
-    "pipe the secret in, or use --from-env VAR": ["vault put team KEY --value x", "vault put team KEY --body x"],
-    "pipe in their ids from a list with -q: … | qoder deploy pause -": ["deploy pause --agent x", "deploy pause --all"],
-    "to change its agent: `qoder agent update AGENT`": ["deploy update x --system y", "deploy create --model z"],
-    "`qoder run list --status running`": ["deploy list --status running"],
+    "did you mean --name?": ["deploy list demo"],
+    "did you mean --output?": ["--format json run list"],
+    "pipe in their ids from a list with -q: … | qoder deploy pause -": ["deploy pause --all"],
     "did you mean id?": ["run list -o name"],
     "--json | jq FILTER, or choose columns: --columns": ["run list -o jsonpath={.id}"],
-    "see: qoder help output": ["help json"],
     "see: qoder help nightly": ["help cron"],
-    "see: qoder help exit-codes": ["help exit"],
-    "to name a folder: -O DIR": ["run result last -o out", "file download a.md -o out"],
-    "`qoder diff FILE`": ["deploy diff x.yaml", "deploy plan x.yaml"],
-    "`qoder apply FILE`": ["deploy apply -f x.yaml --yes", "deploy apply x.yaml --dry-run", "apply -f x.yaml"],
-    "`qoder export DEPLOYMENT`": ["deploy export nightly-report"],
-    "to preview: `qoder diff`": ["apply --dry-run", "apply x.yaml --exit-status", "apply --exit-code --yes"],
-    "drop it: diff exits 8": ["diff --exit-status", "diff --dry-run", "diff --check"],
-    "`qoder schema --check FILE...`; to preview: `qoder diff`": ["validate x.yaml", "lint x.yaml"],
-    "--follow": ["deploy run nightly --watch"],
-    "qoder run wait": ["run get drun_1 --watch"],
-    "drop it: a command waits only with --wait": [
-        "deploy run x --async",
-        "deploy run x --detach",
-        "deploy run x -d",
-        "deploy run x --no-wait",
-    ],
+    "to name a folder: -O DIR": ["run result last -o out"],
     "drop it: that is so without --follow": ["run wait last --no-follow"],
-    "--debug": ["run list -v", "run list --verbose"],
-    "take no input": ["deploy run x --input y", "deploy run x --prompt y", "deploy run x -e A=b", "deploy run x -m y"],
+    "`qoder apply FILE`": ["deploy apply -f x.yaml --yes"],
+    "to preview: `qoder diff`": ["apply --dry-run"],
+    "to upgrade qoder, use what installed it: pipx upgrade qoder-cli": ["upgrade"],
 }
 HINTS = {line: hint for hint, lines in HINTED.items() for line in lines}
 
@@ -308,12 +203,19 @@ HABITS = suggestions.thesaurus().habits
 AT_ONE_PLACE = [habit for habit in HABITS if "{" not in habit.hint and not habit.needs]  # the others are filled in
 
 
-def test_corrections_have_a_case_for_every_option_and_every_habit() -> None:
-    words = {word.partition("=")[0] for line in HINTS for word in shlex.split(line)}
-    options = {word for habit in HABITS if not habit.needs for word in habit.words if word.startswith("-")}
-    assert options - words == {"--allowedTools", "--permission-mode"}
-    hints = "".join(map(said, HINTS))
-    assert [habit for habit in AT_ONE_PLACE if habit.hint not in hints] == []
+def lines_of(habit: suggestions.Habit) -> Iterator[str]:
+    """Yield lines in which a word of other tools is typed where the thesaurus has it."""
+    every = [words for words in NOUNS if " " not in words]
+    for word, place in product(sorted(habit.words), habit.where):
+        nouns = every if place == "*" else [place.replace("-", "")]
+        if not word.startswith("-") or place == "-":
+            yield from (f"{noun} {word}" for noun in nouns)
+        else:
+            yield from (f"{name} {word}" for name in COMMANDS if place == "*" or name.split()[0] in nouns)
+
+
+def test_corrections_give_the_hint_of_every_habit_that_the_thesaurus_has() -> None:
+    assert [habit for habit in AT_ONE_PLACE if not any(habit.hint in said(line) for line in lines_of(habit))] == []
 
 
 def said(line: str) -> str:
@@ -445,15 +347,6 @@ def test_corrections_hint_at_no_act_but_the_one_that_was_meant() -> None:
             assert not acts or name in harmless or habit.words <= MEANT[name], (name, habit)
 
 
-@pytest.mark.parametrize(
-    "typed", ["deploy unarchive x", "deploy archiv x", "deploy puase x", "run cancle x", "auth logot", "config unste x"]
-)
-def test_corrections_tell_a_slip_near_a_destructive_command_where_to_look(qoder: Qoder, typed: str) -> None:
-    noun = typed.split()[0]
-    error = qoder(*typed.split(), "--json").error
-    assert (f"qoder {noun} --help" in error["hint"], error["hint"].count("qoder"), error["next"]) == (True, 1, None)
-
-
 TOKEN = "Tok.en/0123456789+abc="
 TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-token")
 
@@ -526,14 +419,6 @@ def test_corrections_leave_what_stands_behind_two_dashes(qoder: Qoder) -> None:
     assert "auth login" not in ran.err
 
 
-@pytest.mark.parametrize("noun", ["deploy", "deployment", "deployments"])
-@pytest.mark.parametrize("verb", ["runs", "deployment", "deployments"])
-def test_corrections_take_no_other_word_for_a_noun_as_a_command(qoder: Qoder, noun: str, verb: str) -> None:
-    ran = qoder(noun, verb, "dep_1", "--json")
-    assert (ran.code, ran.out, ran.error["type"]) == (2, "", "usage")
-    assert not qoder.wire.requests
-
-
 @pytest.mark.parametrize("option", ["--idempotency-key", "--workspace", "-o"])
 @pytest.mark.parametrize("behind", ["--dry-run", "-f", "--json"])
 def test_corrections_take_no_option_for_the_value_of_another(qoder: Qoder, option: str, behind: str) -> None:
@@ -559,11 +444,11 @@ def test_corrections_understand_login_logout_and_whoami(qoder: Qoder) -> None:
     assert qoder("run list").code == qoder("auth logout").code == 2  # one word each
 
 
-def test_corrections_of_formats_are_in_no_help_and_no_option_of_a_command(qoder: Qoder) -> None:
-    shown = qoder("deploy", "run", "--help").out
-    assert "--output" not in shown
-    leaves = [
-        group.command.get_command(group, name) for group in groups() for name in group.command.list_commands(group)
-    ]
-    own = {name for leaf in leaves for param in leaf.params if param not in TREE.params for name in param.opts}
-    assert not own & {"--output", "-o", "--json", "-q"}
+@pytest.mark.parametrize(
+    "typed", ["deploy update - --budget 5", "deploy get -", "run get -", "agent update - --name x"]
+)
+def test_corrections_tell_how_to_repeat_a_command_that_takes_one_thing_only(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert "for each line of a list: … | xargs -n 1 COMMAND" in ran.err
+    assert not qoder.wire.requests

@@ -1,7 +1,6 @@
 """`qoder help`: the same as text for people and as data for agents and generators, and true."""
 
 import io
-import json
 import re
 import shlex
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import RANKING, Exit, QoderError
+from qoder_cli.base.errors import RANKING, Exit
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Ending, apply_ending
 from qoder_cli.cli.main import main
 from qoder_cli.commands import deploy, run
 from qoder_cli.help import ALIKE, NOUNS, RARE, documented
 from qoder_cli.help.documented import PAGES, TOPICS
 from qoder_cli.nouns.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS, recent_fields
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.ending import Ended
 from tests.conftest import Qoder
 from tests.support.one_run import DONE
 from tests.support.wire import page
@@ -78,18 +75,6 @@ def test_help_json_tells_all_that_a_command_takes(document: dict[str, Any]) -> N
     assert (option(found, "--on-lost", "default"), option(found, "--parallel", "default")) == ("adopt", 8)
     assert (option(listed, "--status", "repeatable"), option(listed, "--trigger", "repeatable")) == (True, False)
     assert "bash" in command(document, "completion")["arguments"][0]["values"]
-
-
-def test_help_json_tells_which_options_must_be_given(document: dict[str, Any]) -> None:
-    needed = {
-        (*each["path"], max(option["names"], key=len))
-        for each in document["commands"]
-        for option in each["options"]
-        if option["required"]
-    }
-    create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "env", "message")}
-    said = {("run", "send", "--message"), ("session", "send", "--message"), ("run", "answer", "--with")}
-    assert needed == create | said | {("vault", "connect", "--mcp"), ("deploy", "backfill", "--since")}
 
 
 def test_help_json_tells_the_options_of_every_command_once_and_hidden_ones_never(document: dict[str, Any]) -> None:
@@ -190,47 +175,6 @@ def test_help_lists_its_topics_and_the_exit_codes_of_the_program(qoder: Qoder, d
     assert all(each["meaning"] and each["then"] for each in document["exit_codes"])
     assert document["exit_codes_of_several"] == [int(code) for code in RANKING]
     assert list(documented.THEN) == list(documented.MEANING) == list(Exit)
-
-
-def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(document: dict[str, Any]) -> None:
-    examples = map(json.loads, EXAMPLES.read_text("utf-8").splitlines())
-    runs = [each["json"] for each in examples if each["json"].get("type") == "deployment_run"]
-    ending = Ending("failed", "2026-06-14T08:54:23Z", {"type": "x", "message": "y"})
-    shown = [
-        each.as_json()
-        for run in runs
-        for each in (apply_ending(Run(run), ending, usage={"total_credits": 1}), Run(run, adopted=True))
-    ]
-    keys = {key for run in shown for key in run}
-    assert {"derived", "adopted", "usage", "cas_run_extras", "status"} <= keys
-    assert keys - names(document["keys"]["run"]) == set()
-    error = QoderError("something")
-    assert names(document["keys"]["error"]) == set(error.as_json())
-    assert names(document["keys"]["item"]) == set(Ended("dep_1", None, error).as_json())
-    odd = [name for of in document["keys"].values() for name in names(of) if not re.fullmatch("[a-z0-9_]+", name)]
-    assert odd == []
-
-
-@pytest.mark.parametrize(
-    ("of", "words"),
-    [
-        ("dry_run", ["deploy", "run", "dep_1", "--dry-run", "--json"]),
-        ("auth_status", ["auth", "status", "--json"]),
-        ("config_list", ["config", "list", "--json"]),
-        ("doctor", ["doctor", "--offline", "--json"]),
-        ("api_list", ["api", "--list", "--json"]),
-    ],
-)
-def test_help_tells_every_key_of_other_answers(
-    qoder: Qoder, document: dict[str, Any], of: str, words: list[str]
-) -> None:
-    Path(qoder.env["QODER_CONFIG"]).write_text('[profiles.default]\nregion = "global"\n')
-    if of == "auth_status":
-        qoder.wire.on("GET", "/deployments", page())
-    if of == "dry_run":
-        qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "paused"})
-    answer = qoder(*words).json
-    assert set(answer[0] if isinstance(answer, list) else answer) == names(document["keys"][of])
 
 
 CREATE = ["deploy", "create", "--name", "x", "--agent", "agent_1", "--env", "env_1", "-m", "y", "--dry-run"]

@@ -76,15 +76,6 @@ def test_sandbox_makes_a_call_that_is_approved_and_completes_the_turn(desk: Desk
         assert desk.get(f"/deployment_runs/{talk.run['id']}")["status"] == "completed"
 
 
-def test_sandbox_tells_what_the_agent_makes_of_a_denial(desk: Desk) -> None:
-    talk = Talk(desk, "ask")
-    assert talk.send(talk.confirmation(talk.waiting()[0], allow=False, deny_message="not on a Friday")).is_success
-    desk.clock.sleep(2)
-    [result] = talk.events("agent.tool_result")
-    assert (result["is_error"], result["content"][0]["text"]) == (True, "not on a Friday")
-    assert talk.message() == "I did not run 'git push origin main': not on a Friday"
-
-
 def test_sandbox_takes_several_answers_at_once_and_one_by_one(desk: Desk) -> None:
     talk = Talk(desk, "askmany")
     calls = first, second, third = talk.waiting()
@@ -189,18 +180,6 @@ def test_sandbox_refuses_an_event_that_is_wrong(desk: Desk, wrong: Callable[[Tal
     assert talk.refused(*wrong(talk)) == (400, "invalid_request_error", param)
 
 
-def test_sandbox_begins_the_next_turn_with_a_message(desk: Desk) -> None:
-    talk = Talk(desk, "demo", seconds=4)
-    ended = desk.world.ending(talk.run["id"])
-    [sent] = talk.send(said("And yesterday?")).json()["data"]
-    assert sent["content"] == [{"type": "text", "text": "And yesterday?"}]
-    assert desk.get(talk.path)["status"] == "running"
-    desk.clock.sleep(4)
-    assert talk.message() == "You said: And yesterday?"
-    assert desk.events(talk.run, after_id=sent["id"])[-1]["type"] == "session.status_idle"
-    assert desk.world.ending(talk.run["id"]) == ended
-
-
 @pytest.mark.parametrize("word", ["minute", "ask", "selfask", "slow", "terminated"])
 def test_sandbox_refuses_a_message_while_a_turn_is_going_or_all_is_over(desk: Desk, word: str) -> None:
     talk = Talk(desk, word, seconds=3.1)
@@ -221,35 +200,3 @@ def test_sandbox_ends_a_turn_at_an_interrupt_and_listens_again(desk: Desk) -> No
     assert talk.ending() == "cancelled"
     assert talk.send(said("Something else.")).is_success
     assert desk.get(talk.path)["status"] == "running"
-
-
-def test_sandbox_cancels_a_session_that_asks(desk: Desk) -> None:
-    talk = Talk(desk, "ask")
-    assert desk.post(talk.path + "/cancel").status_code == 202
-    desk.clock.sleep(1)
-    assert talk.waiting() == []
-    assert desk.post(talk.path + "/cancel").status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("fault", "acts"), [("drop-before", 0), ("drop-after", 1), ("503", 0), ("act-503", 1), ("late=1", 1)]
-)
-def test_sandbox_may_lose_an_answer_before_or_after_it_counts(desk: Desk, fault: str, acts: int) -> None:
-    talk = Talk(desk, "ask")
-    desk.faults.add(f"send:{fault}")
-    assert desk.status(talk.path) == desk.status(talk.path + "/events") == 200  # which it does not meet
-    if fault.endswith("503"):
-        assert talk.allow(*talk.waiting()).status_code == 503
-    else:
-        with pytest.raises(httpx.RemoteProtocolError):
-            talk.allow(*talk.waiting())
-    desk.clock.sleep(4)
-    assert len(talk.events(CONFIRMATION)) == acts
-    assert (talk.waiting() == []) == bool(acts)
-
-
-def test_sandbox_may_have_a_stranger_who_answers_just_before(desk: Desk) -> None:
-    talk = Talk(desk, "ask")
-    desk.faults.add("send:stranger")
-    assert talk.allow(*talk.waiting()).status_code == 400
-    assert len(talk.events(CONFIRMATION)) == 1

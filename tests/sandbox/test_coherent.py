@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.base.jsontext import dump
 from qoder_cli.sandbox.records import LAYOUTS
 from qoder_cli.sandbox.samples import PRESETS
 from tests.sandbox.desk import OPERATIONS, Desk
@@ -91,28 +90,3 @@ def test_sandbox_has_what_readme_and_help_name(current: Desk) -> None:
         id for id in _ID.findall(written) if not re.search(r"\d{2}|_$|_error$|^agent_reporter$|^file_path$", id)
     } - fields
     assert (named - listed, len(named) > 15) == (set(), True)
-
-
-def test_sandbox_deployments_use_agents_that_are_listed_as_they_are(desk: Desk) -> None:
-    agents = {row["id"]: row for row in whole(desk, "/agents")}
-    for deployment in whole(desk, "/deployments"):
-        agent = agents[deployment["agent"]["id"]]
-        assert agent["version"] >= deployment["agent"]["version"]
-        assert all((agent["name"], agent["model"], agent["tools"]))
-    asks = {name for name, row in ((row["name"], row) for row in agents.values()) if "always_ask" in dump(row["tools"])}
-    assert asks == {"reviewer", "ask-agent", "askmany-agent", "askthrice-agent", "selfask-agent"}
-
-
-def test_sandbox_has_a_deployment_that_delivers_a_file(desk: Desk) -> None:
-    session = desk.run("dep_file")["session_id"]
-    assert desk.ids("/files", scope_id=session) == []
-    desk.clock.sleep(4)
-    [event] = desk.events({"id": session}, types="agent.artifact_delivered")
-    [file] = desk.get("/files", scope_id=session)["data"]
-    delivered = (event["file_id"], event["original_filename"], event["content_type"], event["size"])
-    assert delivered == (file["id"], file["filename"], file["mime_type"], file["size_bytes"])
-    assert file["downloadable"]
-    content = desk.http.get(desk.get(f"/files/{file['id']}/content")["url"]).content
-    assert len(content) == file["size_bytes"]
-    assert desk.http.delete(f"/files/{file['id']}").is_success
-    assert desk.ids("/files", scope_id=session) == []

@@ -78,17 +78,6 @@ def test_sandbox_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     assert versions == [1, 4, 2, 4]
 
 
-def test_sandbox_pauses_and_unpauses(desk: Desk) -> None:
-    path = "/deployments/dep_scheduled"
-    paused = desk.done(f"{path}/pause")
-    assert (paused["status"], paused["paused_reason"]) == ("paused", {"type": "manual"})
-    assert paused["schedule"]["upcoming_runs_at"]
-    assert [desk.refused("POST", f"{path}/{verb}") for verb in ("pause", "run")] == [CONFLICT] * 2
-    active = desk.done(f"{path}/unpause")
-    assert (active["status"], active["paused_reason"]) == ("active", None)
-    assert desk.refused("POST", f"{path}/unpause") == CONFLICT
-
-
 def test_sandbox_archives_for_good_and_frees_the_name(desk: Desk) -> None:
     path = "/deployments/dep_scheduled"
     archived = desk.done(f"{path}/archive")
@@ -171,41 +160,3 @@ def test_sandbox_faults_meet_the_write_that_they_name(desk: Desk, write: str) ->
         with pytest.raises(httpx.RemoteProtocolError):
             WRITES[write](desk)
         assert (desk.kept != before) == acts
-
-
-@each_write
-def test_sandbox_answers_a_write_under_the_same_key_alike(desk: Desk, write: str) -> None:
-    first, again = (WRITES[write](desk, **{"Idempotency-Key": "k"}) for _ in range(2))
-    assert first.is_success
-    assert again.content == first.content
-
-
-@pytest.mark.parametrize("write", ["pause", "unpause", "archive", "create"])
-def test_sandbox_may_have_a_stranger_who_is_faster(desk: Desk, write: str) -> None:
-    desk.faults.add(f"{write}:stranger")
-    assert WRITES[write](desk, **{"Idempotency-Key": "k"}).status_code == 409
-
-
-def test_sandbox_may_have_a_stranger_who_writes_besides(desk: Desk) -> None:
-    careless = Desk(desk.generation, "create:stranger", unique_names=False)
-    ours = careless.made("/deployments")["id"]
-    theirs = {row["id"] for row in careless.get("/deployments")["data"] if row["name"] == BODY["name"]} - {ours}
-    assert len(theirs) == 1
-    desk.faults.add("update:stranger")
-    changed = WRITES["update"](desk).json()
-    assert (changed["description"], changed["metadata"]["team"]) == ("Changed by someone else.", "a")
-
-
-def test_sandbox_may_have_a_replica_that_shows_what_was(desk: Desk) -> None:
-    desk.faults.add("any:lagging=5")
-    desk.done("/deployments/dep_demo/pause")
-    made = desk.done("/deployments", **BODY)["id"]
-
-    def shown() -> tuple[str, str, bool, int]:
-        listed = {row["id"]: row["status"] for row in desk.get("/deployments", limit=100)["data"]}
-        read = desk.get("/deployments/dep_demo")["status"]
-        return read, listed["dep_demo"], made in listed, desk.status(f"/deployments/{made}")
-
-    assert shown() == ("active", "active", False, 404)
-    desk.clock.sleep(5)
-    assert shown() == ("paused", "paused", True, 200)

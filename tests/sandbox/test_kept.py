@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.desk import BEARER, ENVIRONMENT, KEYS, Desk
+from tests.sandbox.desk import BEARER, KEYS, Desk
 
 WRITER = "/agents/agent_writer"
 WORK = "/environments/env_workers/work"
@@ -45,32 +45,6 @@ def test_sandbox_changes_the_version_of_an_agent_that_is_named(desk: Desk) -> No
     assert desk.refused("POST", WRITER, json=stale)[0] == 409
     message = desk.post(WRITER, stale).json()["error"]["message"]
     assert message == "Version conflict. Expected version 3, got 1."
-
-
-def test_sandbox_gives_an_agent_the_tools_that_it_is_told(current: Desk) -> None:
-    agent = current.made("/agents")
-    assert (agent["tools"], agent["model"], agent["version"]) == ([], {"id": "auto"}, 1)
-    path = f"/agents/{agent['id']}"
-    tools = [{"type": TOOLSET, "configs": [{"name": "Bash", "permission_policy": {"type": "always_ask"}}]}]
-    assert current.done(path, version=1, tools=tools)["tools"] == tools
-    assert current.done(path, version=2, tools=None)["tools"] == []
-
-
-def test_sandbox_sessions_have_the_version_that_they_were_made_with(current: Desk) -> None:
-    pinned = current.made("/sessions", agent={"type": "agent", "id": "agent_writer", "version": 1})["agent"]
-    latest = current.made("/sessions", agent="agent_writer")["agent"]
-    assert (pinned["version"], latest["version"], pinned["name"]) == (1, 3, "writer")
-    assert pinned["system"] == current.get(WRITER, version=1)["system"] != latest["system"]
-
-
-def test_sandbox_starts_nothing_with_an_archived_agent(current: Desk) -> None:
-    deployment = current.made("/deployments", agent="agent_writer")
-    assert deployment["agent"]["version"] == 3
-    current.done(WRITER + "/archive")
-    assert current.run(deployment["id"])["error"]["type"] == "agent_archived_error"
-    body = {"agent": "agent_writer", "environment_id": ENVIRONMENT}
-    assert current.refused("POST", "/sessions", json=body)[0] == 409
-    assert current.refused("POST", WRITER, json={"version": 3, "name": "b"})[0] == 409
 
 
 def test_sandbox_limits_a_network_that_is_not_given(desk: Desk) -> None:

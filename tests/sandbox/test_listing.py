@@ -4,7 +4,6 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,18 +146,3 @@ def test_sandbox_lists_deployments_and_other_things_by_what_they_are(desk: Desk)
     before = desk.ids("/agents", "name", **{"created_at[lte]": "2026-06-14T08:55:00Z"})
     assert (before[:2], "late" in before, "demo-agent" in before) == (["reviewer", "writer"], False, True)
     assert desk.ids("/models") == ["auto", "ultimate"]
-
-
-@pytest.mark.parametrize(
-    "path", ["/agents", "/environments", "/vaults", "/memory_stores", "/vaults/vault_team/credentials"]
-)
-def test_sandbox_keeps_a_thing_until_it_is_archived(desk: Desk, path: str) -> None:
-    first = desk.made(path, metadata={"team": "core"})
-    assert (first["metadata"], first["archived_at"]) == ({"team": "core"}, None)
-    assert desk.get(path)["data"][0] == first  # the newest
-    desk.clock.sleep(60)
-    archived = desk.done(f"{path}/{first['id']}/archive")
-    assert archived["archived_at"] == archived["updated_at"] != first["updated_at"]
-    assert desk.done(f"{path}/{first['id']}/archive") == archived
-    assert first["id"] not in desk.ids(path)
-    assert first["id"] in desk.ids(path, include_archived="true")

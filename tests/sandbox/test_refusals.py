@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -390,7 +389,6 @@ def test_sandbox_names_the_field_that_is_wrong(current: Desk, path: str) -> None
 # What a body cannot refer to, and the field that is named: it is not there, or it is archived.
 GONE, RETIRED = (404, "not_found_error"), (409, "conflict_error")
 ARCHIVED = {"agents": "agent_writer", "vaults": "vault_team", "memory_stores": "memstore_project"}
-OWN_HOSTS = {"environment_id": "env_workers"}
 REFERRED: dict[str, list[tuple[dict[str, Any], tuple[int, str], str]]] = {
     "/sessions": [
         ({"agent": "agent_x"}, GONE, "agent.id"),
@@ -431,16 +429,6 @@ def test_sandbox_refuses_what_refers_to_something_that_is_not_there(desk: Desk, 
             assert desk.refused("POST", f"{path}/{well['id']}", json=change) == (*refused, param)
 
 
-@pytest.mark.parametrize("more", [{"resources": [{"type": "file", "file_id": "file_notes"}]}, {"variables": "A=1"}])
-def test_sandbox_gives_own_hosts_neither_resources_nor_variables(desk: Desk, more: dict[str, Any]) -> None:
-    [(name, value)] = more.items()
-    name = "environment_variables" if name == "variables" else name
-    for path in ("/sessions", "/deployments"):
-        said = {"A": "1"} if (path, value, desk.generation) == ("/sessions", "A=1", "current") else value
-        body = BODIES[path] | OWN_HOSTS | {name: said}
-        assert desk.refused("POST", path, json=body) == (400, "invalid_request_error", name)
-
-
 INVALID = (400, "invalid_request_error")
 
 
@@ -452,14 +440,6 @@ def test_sandbox_wants_a_header_for_the_browser_toolset(desk: Desk) -> None:
             assert desk.refused("POST", path, json=written, headers=headers) == (*INVALID, "tools")
         assert desk.post(path, written, **{"x-qoder-beta": f"other-2026-01-01, {BETA}"}).is_success
     assert desk.post("/agents/agent_writer", {"version": 4, "name": "author"}).is_success  # it is not written again
-
-
-def test_sandbox_knows_the_servers_of_an_agent_when_its_tools_are_changed(desk: Desk) -> None:
-    path = "/agents/agent_writer"
-    assert desk.refused("POST", path, json={"version": 3, "tools": [OF_DOCS]}) == (*INVALID, "tools")
-    desk.done(path, version=3, tools=[OF_DOCS], mcp_servers=[DOCS])
-    desk.done(path, version=4, tools=[TOOLSET, OF_DOCS])
-    assert desk.refused("POST", path, json={"version": 5, "mcp_servers": []}) == (*INVALID, "tools")
 
 
 def test_sandbox_takes_no_body_of_more_than_32_mb(desk: Desk) -> None:
@@ -478,12 +458,6 @@ def test_sandbox_puts_no_credential_into_an_archived_vault(desk: Desk) -> None:
     assert desk.status(f"{KEYS}/vcred_github", "DELETE") == 200
 
 
-def test_sandbox_mounts_a_file_at_two_paths(desk: Desk) -> None:
-    twice = [FILE, {**FILE, "mount_path": "/data/notes.md"}]
-    resources = desk.made("/sessions", resources=twice)["resources"]
-    assert [resource["mount_path"] for resource in resources] == [UPLOADED, "/data/notes.md"]
-
-
 def test_sandbox_says_what_is_missing_and_what_nobody_knows(desk: Desk) -> None:
     without = {key: value for key, value in BODY.items() if key != "name"}
     slip = {**without, "nmae": "report"}  # is reported before what is missing for it
@@ -497,64 +471,3 @@ def test_sandbox_says_what_is_missing_and_what_nobody_knows(desk: Desk) -> None:
 @pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 100_000], ids=["cut", "a list", "deep"])
 def test_sandbox_refuses_a_body_that_is_no_json_object(desk: Desk, path: str, body: bytes) -> None:
     assert desk.refused("POST", path, content=body)[0] == 400
-
-
-def test_sandbox_takes_all_that_the_official_sdk_can_say(desk: Desk) -> None:
-    checkout = {"type": "branch", "name": "main"}
-    rubric = {"type": "file", "file_id": "file_notes"}
-    body = BODY | {
-        "description": "all of it",
-        "environment_variables": "A=1",
-        "budget": BUDGET,
-        "initial_events": [EVENT, {**OUTCOME, "max_iterations": 3}, {**OUTCOME, "rubric": rubric}, SYSTEM],
-        "metadata": {"a": "1"},
-        "resources": [
-            {**FILE, "mount_path": "/a"},
-            {"type": "github_repository", "url": "u", "checkout": checkout, "authorization_token": "t"},
-            {"type": "git_repository", "url": "u", "mount_path": "/b", "password": "p"},
-            {**STORE, "access": "read_only", "instructions": "x"},
-        ],
-        "schedule": CRON,
-        "vault_ids": ["vault_team"],
-    }
-    assert set(OPERATIONS["deployments.create"].body) == set(body)
-    assert desk.post("/deployments", body).is_success
-
-
-ODD: tuple[Any, ...] = (None, 0, "x", [1], [None], [{}], {"x": 1}, {"permission_policy": "x"})
-# What a field may be, whether that is in an array, and the fields in it that may be odd.
-WHOLE: tuple[tuple[str, bool, dict[str, Any], tuple[str, ...]], ...] = (
-    ("tools", True, TOOLSET, ("configs", "enabled_tools", "default_config", "type")),
-    ("tools", True, CUSTOM, ("name", "description", "input_schema")),
-    ("multiagent", False, {"type": "coordinator"}, ("agents",)),
-    ("model", False, {"id": "auto"}, ("id", "effort")),
-    ("config", False, {"type": "cloud"}, ("type", "networking", "packages", "setup_script")),
-    ("auth", False, OAUTH, ("type", "access_token", "mcp_server_url", "refresh")),
-    ("inputs", True, {"type": "memory_store"}, ("type", "memory_store_id")),
-    ("inputs", True, {"type": "sessions"}, ("session_ids",)),
-    ("output_behavior", False, {"type": "update_existing"}, ("type", "memory_store_id")),
-    ("metadata", False, {}, ("team",)),
-)
-
-
-def odd_values(field: str) -> Iterator[Any]:
-    yield from ODD
-    for name, is_in_array, whole, inner in WHOLE:
-        for part in inner if name == field else ():
-            for value in ODD:
-                yield [{**whole, part: value}] if is_in_array else {**whole, part: value}
-
-
-@each(*(each for each in OPERATIONS.values() if each.body and "json" in sent(each) and "session" not in each.id))
-@pytest.mark.few(3)
-def test_sandbox_takes_or_refuses_an_odd_value(current: Desk, operation: Operation) -> None:
-    path, body = path_of(current, operation), sent(operation)["json"]
-    for field in operation.body:
-        for value in odd_values(field):
-            answer = current.post(path, {**body, field: value})
-            assert answer.status_code in (200, 400, 404, 409), (field, value, answer.text)
-            if answer.is_success:
-                current.clock.sleep(5)  # what it leads to, a dream for example, is done
-                assert current.status(path.removesuffix("/stop")) == 200
-            if answer.is_success and field == "tools":
-                current.made("/sessions", agent=answer.json()["id"])

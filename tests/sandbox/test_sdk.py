@@ -73,41 +73,6 @@ def test_sandbox_answers_the_sdk_in_a_session_again_and_again(client: Any) -> No
     assert client.sessions.delete(id).type == "session_deleted"
 
 
-def test_sandbox_keeps_what_the_sdk_gives_to_a_session_until_it_is_deleted(client: Any, qca: Any) -> None:
-    file = client.files.upload(file=("code.txt", b"secret code"))
-    skill = client.skills.create(files=[("code/SKILL.md", b"---\nname: code\ndescription: A code.\n---\nX\n")])
-    assert (skill.display_title, skill.latest_version) == ("code", "1")
-    store = client.memory_stores.create(name="memory")
-    for path in ("projects/a.md", "MEMORY.md"):
-        client.memory_stores.memories.create(store.id, path=path, content=f"In {path}.")
-    mounted = [{"type": "file", "file_id": file.id, "mount_path": "/data/code.txt"}]
-    mounted += [{"type": "memory_store", "memory_store_id": store.id, "access": "read_only"}]
-    id = session(client, resources=mounted, environment_variables={"CODE": "1"})
-    assert text_of(ask(client, id, said("Read it."))) == "You said: Read it."
-    with pytest.raises(qca.ConflictError):
-        client.files.delete(file.id)
-    client.sessions.delete(id)
-    deleted = (client.files.delete(file.id), client.skills.delete(skill.id), client.memory_stores.delete(store.id))
-    assert [each.type for each in deleted] == ["file_deleted", "skill_deleted", "memory_store_deleted"]
-
-
-def test_sandbox_dreams_for_the_sdk(client: Any) -> None:
-    store = client.memory_stores.create(name="input")
-    client.memory_stores.memories.create(store.id, path="source.md", content="The code is 1.")
-    dream = client.dreams.create(inputs=[{"type": "memory_store", "memory_store_id": store.id}], model="ultimate")
-    seen = [dream.status]
-    while dream.status in ("pending", "running"):
-        dream = client.dreams.retrieve(dream.id)
-        seen.append(dream.status)
-    assert (seen[0], seen[-1], {*seen} - {"running"}) == ("pending", "completed", {"pending", "completed"})
-    [output] = dream.outputs
-    memories = {memory.path: memory for memory in client.memory_stores.memories.list(output.memory_store_id)}
-    read = client.memory_stores.memories.retrieve(memories["source.md"].id, memory_store_id=output.memory_store_id)
-    assert read.content == "The code is 1."
-    client.sessions.delete(dream.session_id)
-    assert client.dreams.archive(dream.id).archived_at
-
-
 def test_sandbox_shows_what_our_commands_make_as_the_sdk_expects_it(tmp_path: Path, qca: Any) -> None:
     (tmp_path / "SKILL.md").write_text("---\nname: tables\ndescription: How we write them.\n---\nRound.\n")
     (tmp_path / "notes.md").write_text("Notes.\n")

@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -95,16 +94,6 @@ def test_sandbox_streams_live_with_heartbeats_until_the_end(server: Server, wire
         assert ": heartbeat" in answer.iter_lines()
     server.faults.add("stream:cut=0.1")
     assert wire.get(stream_of(wire, "dep_ask")).status_code == 200
-
-
-def test_sandbox_serves_twenty_clients_at_once(server: Server) -> None:
-    def trigger(n: int) -> str:
-        with httpx.Client(base_url=server.base_url, headers=AUTH, timeout=PATIENCE, trust_env=False) as client:
-            return str(client.post(TRIGGER).json()["id"])
-
-    with ThreadPoolExecutor(20) as pool:
-        ids = sorted(pool.map(trigger, range(20)))
-    assert ids == sorted(run.id for run in server.world.started())
 
 
 def test_sandbox_listens_on_loopback_only_and_stops() -> None:

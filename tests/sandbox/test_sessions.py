@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.sandbox.desk import AGENT, BODIES, Desk, said
+from tests.sandbox.desk import AGENT, Desk, said
 
 
 def texts(desk: Desk, session: Any) -> list[str]:
@@ -111,21 +110,3 @@ def test_sandbox_adds_resources_to_a_session_and_takes_them_away(desk: Desk) -> 
     assert desk.refused("POST", f"{path}/{repo['id']}", json={"password": "x"})[2] == "password"
     assert desk.http.delete(f"{path}/{added['id']}").json() == {"id": added["id"], "type": "session_resource_deleted"}
     assert desk.status(f"{path}/{added['id']}") == 404
-
-
-@pytest.mark.parametrize(("fault", "acts"), [("drop-before", 0), ("drop-after", 1), ("act-503", 1), ("503", 0)])
-def test_sandbox_may_lose_a_new_session_before_or_after_it_is_made(desk: Desk, fault: str, acts: int) -> None:
-    desk.faults.add(f"session-write:{fault}")
-    try:
-        assert desk.post("/sessions", BODIES["/sessions"]).status_code == 503
-    except httpx.RemoteProtocolError:
-        assert fault.startswith("drop")
-    assert len(desk.ids("/sessions")) == acts
-
-
-def test_sandbox_may_have_a_stranger_who_creates_the_same_without_our_mark(desk: Desk) -> None:
-    desk.faults.add("session-write:stranger")
-    session = desk.made("/sessions", metadata={"qoder_key": "k-1"})
-    by_id = {one["id"]: one["metadata"] for one in desk.get("/sessions")["data"]}
-    assert by_id.pop(session["id"]) == {"qoder_key": "k-1"}
-    assert list(by_id.values()) == [{}]
