@@ -5,15 +5,16 @@ from functools import cache, partial
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import AuthError, NoResponse, NotFound
+from qoder_cli.base.errors import AuthError, NoResponse, NotFound, UsageError
 from qoder_cli.base.model import Raw, mapping
 from qoder_cli.base.pool import in_order
+from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import has_id, path_of
+from qoder_cli.nouns.table import NOUNS, has_id, path_of
 from qoder_cli.nouns.taken import holders
 
 
@@ -96,3 +97,15 @@ class ServerLists:
         except NotFound as error:
             hint = f"correct the id, or remove it {self.app.settings.asked}"
             raise error.with_(hint=hint, next=self.app.looking(*noun.words.split(), "list")) from None
+
+
+def only_environment(app: App) -> str:
+    """Return the only environment's id. Raises UsageError unless there is one."""
+    rows = ServerLists(app).rows(NOUNS["env"])
+    if not rows:
+        raise UsageError("no environment exists", hint="create one: qoder env create --name default")
+    listed = few([f"{name_of(row) or '-'} ({row['id']})" for row in rows])
+    if len(rows) > 1:
+        raise UsageError(f"there are {len(rows)} environments; choose one with --env", hint=listed)
+    app.progress.note(f"environment: {listed}")
+    return str(rows[0]["id"])
