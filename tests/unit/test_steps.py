@@ -13,8 +13,8 @@ from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Job, Origin, Send, Step, planned, result_of, without_writing
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, ending
+from qoder_cli.nouns.lists import once_listed
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.taken import once_listed
 from qoder_cli.output.cells import Fields, Id, Name, Status
 from qoder_cli.output.results import Result
 from tests.support.answers import Server
