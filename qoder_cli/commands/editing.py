@@ -189,7 +189,6 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
 
 
 def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
-    """Print what is known of the thing; return the last words."""
     if not app.out.has_written and applied.found is not None and applied.is_fine:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             show(app, applied.step.noun, applied.found.raw)

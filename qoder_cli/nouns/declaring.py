@@ -166,7 +166,6 @@ def field_of_held(noun: Noun) -> str:
 
 
 def _held(holder: Declaration, held: Sequence[Any], node: Node) -> Iterator[Declaration]:
-    """Yield the things that a list of another's file declares."""
     assert holder.noun.kind is not None
     noun = NOUNS[holder.noun.kind.below]
     for number, fields in enumerate(held):
@@ -348,7 +347,6 @@ def _filled_in(node: Node, at: Path) -> Iterator[str]:
 
 
 def _unset_in(node: Node) -> Iterator[str]:
-    """Yield the variables in a tree that are not set."""
     yield from unset_in(node.content)
     for _, child in node.items():
         yield from _unset_in(child)

@@ -173,7 +173,6 @@ class InFile(Deployment, unknown="refused"):
 
 
 def _fires(raw: dict[str, Any]) -> str:
-    """Return when one fires by itself, as a sentence."""
     from qoder_cli.base import cron
 
     fires = cron.words_of(model.mapping(raw.get("schedule")))

@@ -338,7 +338,6 @@ def _would_lose(step: Step) -> str:
 
 
 def _place_of(resource: Mapping[str, Any]) -> str:
-    """Return where a repository is, whatever the spelling of its URL."""
     return str(resource.get("url")).lower().rstrip("/").removesuffix(".git")
 
 
@@ -405,7 +404,6 @@ def _short_resource(resource: Any) -> Any:
 
 
 def _comments(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
-    """Yield the comments above a field."""
     is_list = name == "resources" and isinstance(value, list)
     if is_list and any(str(mapping(resource).get("type")) in TOKENS for resource in value):
         yield "The server never returns tokens and passwords. To change resources, add them again as ${NAME}."
@@ -423,7 +421,6 @@ def _comments(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
 
 
 def _short_forms(fields: Raw) -> Raw:
-    """Return fields in normal form in the short forms that files may use."""
     short = dict(fields)
     for name in ("agent", "schedule"):
         if isinstance(short.get(name), dict):

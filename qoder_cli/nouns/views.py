@@ -291,7 +291,6 @@ def _resource(resource: dict[str, Any]) -> str:
 
 
 def _what(resource: dict[str, Any]) -> list[str]:
-    """Return what a resource is, and at which checkout."""
     checkout = mapping(resource.get("checkout"))
     what = text(resource.get("file_id")) or text(resource.get("memory_store_id"))
     parts = (what or _without_login(resource.get("url")), text(checkout.get("name")) or text(checkout.get("sha")))

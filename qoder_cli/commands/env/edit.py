@@ -100,7 +100,6 @@ def update(
 
 
 def _read(app: App, verb: str, options_given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the body so far, and what was typed. Raises UsageError."""
     setup = editing.text_typed(app, "--setup", options_given["setup"], options_given["file"])
     options = {**options_given, "setup": setup}
     check_typed(options)

@@ -123,7 +123,6 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
 
 
 def _about(error: NotFound, target: Target) -> NotFound:
-    """Return an error that names what is missing, once."""
     if target.called in error.message:
         return error
     return error.about(target.called)
@@ -223,7 +222,6 @@ class Changes:
             raise printed.broken
 
     def _print_one(self, result: Result[Resource]) -> None:
-        """Print one thing; on a terminal, in one line."""
         output = self.app.output
         if (resource := result.found) is None:
             return
