@@ -94,8 +94,8 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
             if change is DELETE and error.enveloped:
                 return Resource({"id": target.id, "type": "deleted"})
             raise
-        if change not in (ARCHIVE, DELETE) and (error := archived(target, current)):
-            raise error
+        if change not in (ARCHIVE, DELETE) and (refused := archived(target, current)):
+            raise refused
         if change.is_so(target, current) and (change.reads is None or change.reads(current)):
             return Resource(current)
         if not change.can_be_undone:
