@@ -158,6 +158,9 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
         if kind == BEARER and name_of(match) != name:
             agree(f"{name_of(match) or match['id']} ({match['id']}) is {_for(match)}, and gets this token")
         return _of_id(app, vault, str(match["id"]), auth)
+    if silent := [row for row in credentials if name_of(row) == name and not found_at(row, place)]:
+        hint = f"use its id, if it is the one: {silent[0]['id']}"
+        raise UsageError(f"{name} ({silent[0]['id']}) does not show what it is for", hint=hint)
     for row in (row for row in there if name_of(row) == name):
         agree(f"{name} ({row['id']}) is {_for(row)}, and stays so; another {name} is created for {aim}")
     return None
