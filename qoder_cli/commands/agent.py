@@ -136,7 +136,6 @@ def _note_pins(app: App, agent: Raw) -> None:
 
 
 def _body(app: App, verb: str, options: Mapping[str, Any]) -> Raw:
-    """Return what a file and plain options say. Raises UsageError."""
     for name in ("tools", "ask"):
         agents.tool_names(f"--{name}", options[name])
     system = editing.text_typed(app, "--system", options["system"], options["file"])
@@ -144,7 +143,6 @@ def _body(app: App, verb: str, options: Mapping[str, Any]) -> Raw:
 
 
 def _arrays(app: App, options: Mapping[str, Any], current: Mapping[str, Any]) -> Raw:
-    """Return the arrays that options change, whole. Raises UsageError, ApiError."""
     arrays: Raw = {}
     tools = current.get("tools")
     enabled, asks = (agents.tool_names(f"--{name}", options[name]) for name in ("tools", "ask"))

@@ -27,11 +27,11 @@ from qoder_cli.nouns import bodies
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, Job, Origin, Step, planned
 from qoder_cli.nouns.edits.thing import archived, read, target_of
+from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.named import Names, read_named
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import operation, words_of
-from qoder_cli.nouns.taken import holders
 from qoder_cli.output.results import last_words
 
 NAME = option("--name", "NAME", "Name.")
@@ -169,9 +169,9 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
     if making.allow_duplicate or not name or not noun.naming.has_name:
         return None
     try:
-        [rows] = holders(app, noun, name)
+        [rows] = ServerLists(app).holders(noun, name)
     except NoResponse as error:
-        raise error.with_(hint=error.hint or "--allow-duplicate creates it without asking") from None
+        raise error.with_(hint="--allow-duplicate creates it without asking") from None
     if not rows:
         return None
     these = few([str(row["id"]) for row in rows])
@@ -189,7 +189,6 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
 
 
 def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
-    """Print what is known of the thing; return the last words."""
     if not app.out.has_written and applied.found is not None and applied.is_fine:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             show(app, applied.step.noun, applied.found.raw)

@@ -185,7 +185,6 @@ def view_typed(app: App, given: Raw, columns: Sequence[str]) -> View:
 
 
 def _look(app: App, noun: Noun, listed: Operation, given: Raw, parents: Sequence[str], wanted: int | None) -> None:
-    """Print a list as it is now."""
     began, window = app.server_now, Window.read(given.get("since"), given.get("until"), app=app)
     statuses, name = given.get("status"), given.get("name")
     places = [field for field in _PLACES if given.get(field) is not None]

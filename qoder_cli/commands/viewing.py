@@ -129,7 +129,6 @@ class View:
             self._pause(every)
 
     def _print_notes(self, notes: Sequence[str]) -> None:
-        """Print the notes that the look before did not have."""
         for text in notes:
             if text not in self._printed:
                 self._app.err.print(f"{text}\n")
@@ -145,7 +144,6 @@ class View:
 
 
 def _known(word: str, columns: Sequence[str], *, option: str) -> str:
-    """Return the name of a column, as typed or as a header shows it. Raises UsageError."""
     name = word.strip().lower().replace(" ", "_").replace("-", "_")
     if name not in columns:
         what = f"this list has no column {name[:60]!r}" if name else f"{option} names an empty column"
@@ -154,7 +152,6 @@ def _known(word: str, columns: Sequence[str], *, option: str) -> str:
 
 
 def _every(app: App, word: str) -> float:
-    """Return the seconds between two looks. Raises UsageError."""
     seconds = parse_duration(word, option="--watch")
     if seconds < _SHORTEST:
         raise UsageError("--watch takes at least 1s", hint="leave the time out to look every 5s")

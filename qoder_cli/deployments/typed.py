@@ -135,8 +135,8 @@ def changing(app: App, fields: Raw, current: Deployment) -> "Step":
     from qoder_cli.nouns.deployments import FORM, REPINNING, plan
     from qoder_cli.nouns.edits.step import Step, planned
     from qoder_cli.nouns.edits.thing import archived
+    from qoder_cli.nouns.lists import ServerLists
     from qoder_cli.nouns.table import NOUNS
-    from qoder_cli.nouns.taken import holders
 
     noun, name = NOUNS["deploy"], fields.get("name")
     fields = _at_latest(app, fields, current)
@@ -144,7 +144,7 @@ def changing(app: App, fields: Raw, current: Deployment) -> "Step":
     if error := archived(step.target, current.raw):
         return step.with_(error=error)
     if name is not None and name != current.name:
-        [taken] = holders(app, noun, name, renamed=[current.id])
+        [taken] = ServerLists(app).holders(noun, name, renamed=[current.id])
         if others := [str(row["id"]) for row in taken if row["id"] != current.id]:
             return step.with_(error=Rejected(f"the name {name!r} is taken by {others[0]}", hint="choose another name"))
     return plan(None, None, planned(step).with_(form=FORM))

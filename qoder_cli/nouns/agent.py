@@ -151,7 +151,6 @@ def _remarks(lists: Any, step: Any, *declared: Any) -> Iterator[str]:
 
 
 def _asking(tool: dict[str, Any]) -> Iterator[str]:
-    """Yield what of a toolset asks before each use."""
     default = mapping(tool.get("default_config"))
     every = f"every tool of {tool['mcp_server_name']}" if tool.get("mcp_server_name") else "every tool"
     for config in ({"name": every, **default}, *map(mapping, array(tool.get("configs")))):

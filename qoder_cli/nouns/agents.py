@@ -170,7 +170,6 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
 
 
 def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
-    """Return a toolset in which more tools ask before each use."""
     configs, default = _entries(entry.get("configs")), dict(mapping(entry.get("default_config")))
     if gone := {"none": "always_ask", "all": "always_allow"}.get(asks[0]):  # all: also what never asked
         for policies in (*configs, default):

@@ -13,7 +13,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import Raw
 from qoder_cli.files.tree import BadFiles, Problem
-from qoder_cli.nouns.checking import problems_of, tokens_in, tree_of
+from qoder_cli.nouns.checking import check_body, tokens_in, tree_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
@@ -54,13 +54,13 @@ def body_of(app: App, noun: Noun, verb: str, options: Mapping[str, Any], *, file
 def _check_options(wanted: Operation, given: Raw, named: Mapping[str, str]) -> None:
     """Raise UsageError for what options say and the schema refuses, as it would in a file."""
     fields = {field: value for field, value in given.items() if field in fields_of(schema_of(wanted))}
-    problems = problems_of(schema_of(wanted), fields, Reader("file", null_clears=wanted.id.endswith(".update")))
+    reader = Reader("file", null_clears=wanted.id.endswith(".update"))
     messages: dict[str, None] = {}
-    for path, words in problems:
-        field = re.split(r"[.\[]", path)[0]
+    for problem in check_body(schema_of(wanted), fields, tree_of(fields), reader):
+        field = re.split(r"[.\[]", problem.path)[0]
         if field in fields:  # what is missing is another matter
-            inner = path.removeprefix(field).lstrip(".")
-            messages[": ".join(filter(None, (named[field], inner, words)))] = None
+            inner = problem.path.removeprefix(field).lstrip(".")
+            messages[": ".join(filter(None, (named[field], inner, problem.text)))] = None
     if messages:
         raise UsageError("; ".join(messages), hint=f"see qoder {' '.join(wanted.command)} --help")
 

@@ -50,12 +50,6 @@ def check_body(
     return [*filter(None, (_problem(cls, violation, tree, shorts) for violation in violations))]
 
 
-def problems_of(cls: type[Fields], fields: Mapping[str, Any], reader: Reader) -> list[tuple[str, str]]:
-    """Return all problems of fields that stand in no file: where each is, and what it is."""
-    tree = tree_of(dict(fields))
-    return [(problem.path, problem.text) for problem in check_body(cls, fields, tree, reader)]
-
-
 def tree_of(value: Any) -> Node:
     """Return a JSON value that stands in no file as a tree."""
     if isinstance(value, dict):

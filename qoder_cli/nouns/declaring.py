@@ -68,8 +68,8 @@ def _fields_of(node: Node) -> dict[str, Node]:
 def _text_below(document: Document, noun: Noun, problems: list[Problem]) -> dict[str, Node]:
     """Return the field that the text below the front matter is; empty if it cannot be one, with the problem."""
     below = noun.kind.text if noun.kind else ""
-    whole = _wholes_of(noun).get(below, below)
-    both = next((name for name in (below, whole) if document.node.child(name)), None)
+    wholes = [whole for whole, short in shorts_of(noun).items() if short == below]
+    both = next((name for name in (below, *wholes) if document.node.child(name)), None)
     if below and not both:
         return {below: Node(document.text_line, document.text)}
     problem = Problem(f"a {noun.called} has no text below the front matter; remove it", line=document.text_line)
@@ -80,15 +80,10 @@ def _text_below(document: Document, noun: Noun, problems: list[Problem]) -> dict
     return {}
 
 
-def _wholes_of(noun: Noun) -> dict[str, str]:
-    """Return the fields of the API by the short forms that files have of them."""
-    fields = fields_of(of_file(noun, is_new=True))
-    return {name: field.stands_for for name, field in fields.items() if field.stands_for}
-
-
 def shorts_of(noun: Noun) -> dict[str, str]:
     """Return the short forms that files have, by the fields of the API."""
-    return {whole: short for short, whole in _wholes_of(noun).items()}
+    fields = fields_of(of_file(noun, is_new=True))
+    return {field.stands_for: name for name, field in fields.items() if field.stands_for}
 
 
 def wrong_in(
@@ -166,7 +161,6 @@ def field_of_held(noun: Noun) -> str:
 
 
 def _held(holder: Declaration, held: Sequence[Any], node: Node) -> Iterator[Declaration]:
-    """Yield the things that a list of another's file declares."""
     assert holder.noun.kind is not None
     noun = NOUNS[holder.noun.kind.below]
     for number, fields in enumerate(held):
@@ -348,7 +342,6 @@ def _filled_in(node: Node, at: Path) -> Iterator[str]:
 
 
 def _unset_in(node: Node) -> Iterator[str]:
-    """Yield the variables in a tree that are not set."""
     yield from unset_in(node.content)
     for _, child in node.items():
         yield from _unset_in(child)

@@ -118,8 +118,8 @@ _Event = Annotated[
 ]
 
 
-class _Begun(Fields):
-    """What each run begins with."""
+class Deployment(Fields, unknown="refused"):
+    """A deployment: an agent, its environment, and the messages that start each run."""
 
     name: Name = UNSET
     description: Annotated[Annotated[str, Size(most=2048)] | None, "Description."] = UNSET
@@ -132,22 +132,12 @@ class _Begun(Fields):
     environment_variables: VariablesText = UNSET
     schedule: Annotated[Schedule | None, "When it runs by itself; null: never."] = UNSET
     initial_events: Annotated[list[_Event], Size(1, 50), "What each run begins with."] = UNSET
-
-
-class _Set(_Begun):
-    """All that can be set of a deployment."""
-
     resources: Resources = UNSET
     vault_ids: Vaults = UNSET
     metadata: Metadata = UNSET
     budget: Annotated[
         Budget | None, Shown({"anyOf": [{"type": "number"}]}), "The most that a run may cost, in credits."
     ] = UNSET
-
-
-class Deployment(_Set, unknown="refused"):
-    """A deployment: an agent, its environment, and the messages that start each run."""
-
     type: ByServer = UNSET
     status: ByServer = UNSET
     paused_reason: ByServer = UNSET
@@ -173,7 +163,6 @@ class InFile(Deployment, unknown="refused"):
 
 
 def _fires(raw: dict[str, Any]) -> str:
-    """Return when one fires by itself, as a sentence."""
     from qoder_cli.base import cron
 
     fires = cron.words_of(model.mapping(raw.get("schedule")))

@@ -23,7 +23,7 @@ from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.marks import KEY, MOST_KEYS, without_ours
+from qoder_cli.base.marks import KEY, MOST_KEYS
 from qoder_cli.base.model import Deployment, Raw, array, mapping
 from qoder_cli.files.filling import is_unset
 from qoder_cli.nouns.declared import Declaration
@@ -338,7 +338,6 @@ def _would_lose(step: Step) -> str:
 
 
 def _place_of(resource: Mapping[str, Any]) -> str:
-    """Return where a repository is, whatever the spelling of its URL."""
     return str(resource.get("url")).lower().rstrip("/").removesuffix(".git")
 
 
@@ -378,7 +377,7 @@ def _export(export: Exporting, fields: Raw) -> Raw:
     deployment = Deployment(export.raw)
     short = _short_forms(fields)
     for name, value in short.items():
-        export.comments[name] = [*_comments(name, value, deployment)]
+        export.comments[name] = [*_comments(name, value)]
     if isinstance(variables := short.get(VARIABLES), dict):
         short[VARIABLES] = {name: export.variable(name, value) for name, value in variables.items()}
     elif variables:
@@ -404,26 +403,17 @@ def _short_resource(resource: Any) -> Any:
     return {"path": resource["memory_store_id"], **rest}
 
 
-def _comments(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
-    """Yield the comments above a field."""
+def _comments(name: str, value: Any) -> Iterator[str]:
     is_list = name == "resources" and isinstance(value, list)
     if is_list and any(str(mapping(resource).get("type")) in TOKENS for resource in value):
         yield "The server never returns tokens and passwords. To change resources, add them again as ${NAME}."
     if name == "schedule" and (words := words_of(mapping(value))):
         yield words
-    if name == "metadata":
-        yield "Keys you remove here are deleted."
-        labels = without_ours(mapping(deployment.raw.get("metadata")))
-        if left_out := [key for key in labels if key not in value]:
-            yield f"Read-only, left out: {', '.join(left_out)}"
-    if name == "budget":
-        yield "Credits per run; null means no limit."
     if name == VARIABLES:
         yield "Set these variables before you apply."
 
 
 def _short_forms(fields: Raw) -> Raw:
-    """Return fields in normal form in the short forms that files may use."""
     short = dict(fields)
     for name in ("agent", "schedule"):
         if isinstance(short.get(name), dict):

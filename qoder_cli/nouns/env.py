@@ -61,7 +61,6 @@ class _SelfHosted(Fields):
 
 
 def _fits(config: Any) -> None:
-    """Raise ValueError for a config that the API refuses."""
     extra = next((name for name in _OF_CLOUD if config.get(name)), None)
     if config.get("type") == "self_hosted" and extra:
         raise ValueError(f"is self-hosted, and takes no {extra}; remove it")

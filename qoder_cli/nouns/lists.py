@@ -1,20 +1,25 @@
 """What the server has: each kind listed once, whole, and found by id or name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import AuthError, NoResponse, NotFound
+from qoder_cli.base.errors import AuthError, NoResponse, NotFound, UsageError
 from qoder_cli.base.model import Raw, mapping
+from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import in_order
+from qoder_cli.base.words import few
 from qoder_cli.http.readback import says_whether_more
+from qoder_cli.local.remembered import as_remembered, seen
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import has_id, path_of
-from qoder_cli.nouns.taken import holders
+from qoder_cli.nouns.table import NOUNS, has_id, path_of
+
+_READ = 10  # things that are read singly, for each name
+_LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all
 
 
 class ServerLists:
@@ -82,11 +87,39 @@ class ServerLists:
             return name(self, row)
         return name_of(row)
 
+    def holders(self, noun: Noun, *names: str, renamed: Collection[str] = ()) -> list[list[Raw]]:
+        """Return, for each name, the things not archived that have it. Raises ApiError, also where nobody can tell.
+
+        Things to be `renamed`, by id, may show no name. A list may lag behind: what this machine saw under a name is
+        asked for too, and what a thing says of itself counts. One that is listed and cannot be found has the name:
+        nothing is created on a doubt. It is no lock: two commands that look at the same moment can both create.
+        """
+        app = self.app
+        by_name: dict[str, list[Raw]] = {name.strip(): [] for name in names}
+        rows = {str(row["id"]): row for row in self.rows(noun) if _name_in(row) in ("", *by_name)}
+        here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
+        unlisted: dict[str, Raw] = {}
+        for name in by_name:
+            called = as_remembered(name)
+            these = [seen_here.id for seen_here in here if seen_here.name == called and seen_here.id not in rows]
+            unlisted |= {id: {} for id in these[:_READ]}
+        read_singly = {*list(rows)[: _READ * len(by_name)], *unlisted}
+        for id, row in (rows | unlisted).items():
+            now = row
+            if id in read_singly:
+                now = _read(app, noun, id, row)
+            shown_name = _name_in(now) or _name_in(row)
+            if now and not shown_name and id not in renamed:
+                raise _unclear(noun, f"{id} shows no name")
+            if shown_name in by_name and not now.get("archived_at"):
+                by_name[shown_name].append(now)
+        return [by_name[name.strip()] for name in names]
+
     def unlisted(self, noun: Noun, names: Sequence[str]) -> dict[str, list[Raw]]:
         """Return what has one of these names and is not listed yet: a list may lag. Raises ApiError."""
         if not names or how_of(noun).name is not None:  # which asks more than the list
             return {}
-        rows_by_name = holders(self.app, noun, *names, pages=self.pages(noun))
+        rows_by_name = self.holders(noun, *names)
         return {name: rows for name, rows in zip(names, rows_by_name, strict=True) if rows}
 
     def read(self, noun: Noun, id: str) -> Raw:
@@ -96,3 +129,49 @@ class ServerLists:
         except NotFound as error:
             hint = f"correct the id, or remove it {self.app.settings.asked}"
             raise error.with_(hint=hint, next=self.app.looking(*noun.words.split(), "list")) from None
+
+
+def only_environment(app: App) -> str:
+    """Return the only environment's id. Raises UsageError unless there is one."""
+    rows = ServerLists(app).rows(NOUNS["env"])
+    if not rows:
+        raise UsageError("no environment exists", hint="create one: qoder env create --name default")
+    listed = few([f"{name_of(row) or '-'} ({row['id']})" for row in rows])
+    if len(rows) > 1:
+        raise UsageError(f"there are {len(rows)} environments; choose one with --env", hint=listed)
+    app.progress.note(f"environment: {listed}")
+    return str(rows[0]["id"])
+
+
+def once_listed(app: App, noun: Noun, ids: Collection[str], rows: Callable[[], list[Raw]]) -> list[Raw]:
+    """Return the `rows` of a list once they include some ids. Raises ApiError, also where they never do.
+
+    A list that does not show yet what was created here cannot show whether someone else created the same. So each
+    machine reads on until the list shows its own: of two that created at once, the later one then sees both.
+    """
+
+    def missing(listed: list[Raw]) -> set[str]:
+        return {*ids} - {str(row.get("id")) for row in listed}
+
+    listed = poll(rows, app.clock, pauses=_LOOKS, is_enough=lambda listed: not missing(listed))
+    if left := missing(listed):
+        raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left))}")
+    return listed
+
+
+def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
+    """Return a thing as it is; as it is listed, if that is all there is. Raises ApiError."""
+    try:
+        return read(app.client, target_of(noun, id), fresh=True)
+    except NotFound as error:
+        if row or error.enveloped:
+            return row
+        raise _unclear(noun, f"{id} could not be read: {error.message.rstrip('.')}") from None  # a proxy's 404
+
+
+def _unclear(noun: Noun, why: str) -> NoResponse:
+    return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was sent")
+
+
+def _name_in(raw: Raw) -> str:
+    return (name_of(raw) or "").strip()

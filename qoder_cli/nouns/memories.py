@@ -180,7 +180,6 @@ def _put(app: App, store: str, word: str, memory: Raw | None, content: str) -> R
 
 
 def _shown(app: App, store: str, word: str, error: Rejected, theirs: Raw | None) -> Rejected:
-    """Show what someone else wrote; return the error."""
     if theirs and (content := text(theirs.get("content"))):
         app.progress.note(f"{word} now says (sha256 {digest(theirs)}):", always=True)
         for line in content[:_SHOWN].splitlines():

@@ -8,12 +8,11 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import Raw, filled, mapping, text
 from qoder_cli.base.words import few
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
-from qoder_cli.nouns.table import NOUNS, has_id, operation, path_of, words_of
+from qoder_cli.nouns.table import has_id, operation, path_of, words_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -114,27 +113,22 @@ def advice(
     return {"hint": f"{asked or f'check the id and the profile ({profile})'}; list them", "next": look}
 
 
-def alive(
-    client: "Client", noun: Noun, *parents: str, archived: bool = False, whole: bool = False, fresh: bool = False
-) -> Iterator[Raw]:
+def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
     """Yield a noun's things, each once, if its id is of their kind. Raises ApiError.
 
-    What is not among them may be created if the list is `whole`: read now, and the server says that it ends. A name
-    may be another's by now where it is not `fresh`.
+    It proves nothing about what is not among them (`ServerLists` does). Where it is not `fresh`, a name may be
+    another's by now.
     """
     seen: set[str] = set()
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     has_filter = archived and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": has_filter and "true"})}
-    page: Raw = {}
-    for page in client.pages(path_of(noun, *parents), query, fresh=whole or fresh):
+    for page in client.pages(path_of(noun, *parents), query, fresh=fresh):
         for row in map(mapping, page["data"]):
             if has_id(noun, row) and row["id"] not in seen and (archived or not row.get("archived_at")):
                 seen.add(row["id"])
                 yield row
-    if whole and not says_whether_more(page):
-        raise NoResponse(f"the list of {noun.plural} does not say whether it is complete; nothing was sent")
 
 
 def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None) -> Raw:
@@ -170,15 +164,3 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
         message = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(current)!r} now"
         raise NotFound(message, hint="use the id", next=app.looking(*target.look))
     return current
-
-
-def only_environment(app: App) -> str:
-    """Return the only environment's id. Raises UsageError unless there is one."""
-    rows = list(alive(app.client, NOUNS["env"], whole=True))
-    if not rows:
-        raise UsageError("no environment exists", hint="create one: qoder env create --name default")
-    listed = few([f"{name_of(row) or '-'} ({row['id']})" for row in rows])
-    if len(rows) > 1:
-        raise UsageError(f"there are {len(rows)} environments; choose one with --env", hint=listed)
-    app.progress.note(f"environment: {listed}")
-    return str(rows[0]["id"])

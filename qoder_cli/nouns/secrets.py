@@ -21,6 +21,7 @@ from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.how import Exporting, How, Lists, Unexportable
+from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.schema import secrets_in, without
 from qoder_cli.nouns.shown import found_at, known_as, name_of
@@ -143,8 +144,8 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
         return _of_id(app, vault, name, auth)
     kind, place = auth["type"], PLACES[auth["type"]]
     aim = found_at({"auth": auth}, place)
-    alive_rows = list(alive(app.client, _CREDENTIAL, vault, whole=True))
-    rows = [row for row in alive_rows if found_at(row, "auth.type") in (kind, None)]
+    there = ServerLists(app).rows(_CREDENTIAL, vault)
+    rows = [row for row in there if found_at(row, "auth.type") in (kind, None)]
     credentials = [row if found_at(row, place) else _read(app, vault, row) for row in rows]
     those = [credential for credential in credentials if found_at(credential, place) == aim]
     if kind == BEARER:
@@ -157,7 +158,10 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
         if kind == BEARER and name_of(match) != name:
             agree(f"{name_of(match) or match['id']} ({match['id']}) is {_for(match)}, and gets this token")
         return _of_id(app, vault, str(match["id"]), auth)
-    for row in (row for row in alive_rows if name_of(row) == name):
+    if silent := [row for row in credentials if name_of(row) == name and not found_at(row, place)]:
+        hint = f"use its id, if it is the one: {silent[0]['id']}"
+        raise UsageError(f"{name} ({silent[0]['id']}) does not show what it is for", hint=hint)
+    for row in (row for row in there if name_of(row) == name):
         agree(f"{name} ({row['id']}) is {_for(row)}, and stays so; another {name} is created for {aim}")
     return None
 
@@ -206,10 +210,8 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 def for_server(app: App, vault: str, url: str) -> list[Raw]:
     """Return the OAuth credentials of a vault for exactly this MCP server. Raises ApiError."""
-    credentials = alive(app.client, _CREDENTIAL, vault, fresh=True)
-    place = PLACES[BEARER]
-    wanted = ("mcp_oauth", url)
-    return [row for row in credentials if (found_at(row, "auth.type"), found_at(row, place)) == wanted]
+    rows, wanted = alive(app.client, _CREDENTIAL, vault, fresh=True), ("mcp_oauth", url)
+    return [row for row in rows if (found_at(row, "auth.type"), found_at(row, PLACES[BEARER])) == wanted]
 
 
 def login_page(app: App, vault: str, url: str) -> str:

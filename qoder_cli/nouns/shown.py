@@ -19,12 +19,10 @@ Look = Callable[[Any], Any]  # makes what is shown of a value; None keeps it abs
 
 
 def _text(kind: Callable[[str], Any]) -> Look:
-    """Return a look that shows only text, as this kind."""
     return lambda value: kind(value) if text(value) else None
 
 
 def _plain(value: Any) -> Any:
-    """Return plain values as they are, others as one line of JSON."""
     if value in (None, "", [], {}):
         return None
     if isinstance(value, dict | list):

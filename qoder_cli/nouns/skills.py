@@ -16,7 +16,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, UsageErr
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Raw, Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
-from qoder_cli.base.pool import throw
+from qoder_cli.base.pool import in_order, throw
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
@@ -190,7 +190,9 @@ def name_in(files: Files, path: str) -> str:
 
 def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one, as its newest version says. Raises UsageError for several."""
-    named = ServerLists(app).named(_SKILL, name)
+    ours = list(filter(is_ours, ServerLists(app).rows(_SKILL)))
+    names = in_order(lambda skill: text(skill.get("name")) or name_of(app, skill), ours)
+    named = [skill for skill, its in zip(ours, names, strict=True) if its == name]
     if len(named) > 1:
         ids = ", ".join(str(skill["id"]) for skill in named)
         raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {ids}")

@@ -36,13 +36,6 @@ class Operation(NamedTuple):
     body: Annotated[Sequence[str], _NAMES]
     command: Annotated[Sequence[str], "the command that does the same, as an array of words"]
 
-    def has_path(self, path: str) -> bool:
-        """Return whether a path below the base URL is this operation's."""
-        parts, words = self.path.split("/"), path.split("/")
-        return len(parts) == len(words) and all(
-            part == word or (part.startswith("{") and word != "") for part, word in zip(parts, words, strict=True)
-        )
-
 
 @cache
 def all_operations() -> tuple[Operation, ...]:
@@ -67,7 +60,13 @@ def search(words: Iterable[str]) -> Iterator[Operation]:
 
 def of_path(path: str) -> list[Operation]:
     """Return a path's operations; the word `poll` is not taken for an id of work."""
-    matching = [operation for operation in all_operations() if operation.has_path(path)]
+    matching, words = [], path.split("/")
+    for operation in all_operations():
+        parts = operation.path.split("/")
+        pairs = list(zip(parts, words, strict=False))
+        is_like = all(part == word or (part.startswith("{") and word != "") for part, word in pairs)
+        if len(parts) == len(words) and is_like:
+            matching.append(operation)
     fewest = min((operation.path.count("{") for operation in matching), default=0)
     return [operation for operation in matching if operation.path.count("{") == fewest]
 

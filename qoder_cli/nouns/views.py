@@ -172,6 +172,9 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
     raw, schedule = deployment.raw, deployment.schedule
     zone = text(schedule.get("timezone"))
     budget = mapping(raw.get("budget")).get("max_credit_cost")
+    events = _objects(raw.get("initial_events"))
+    content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
+    message = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
     fires, words = deployment.next_fires, None
     if schedule:
         from qoder_cli.base.cron import next_fires, words_of
@@ -197,7 +200,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "vault": list(map(str, array(raw.get("vault_ids")))),
         "budget": None if budget is None else f"{budget} credits a run",
         "metadata": _keys(without_ours(mapping(raw.get("metadata"))).keys() - {RESERVED}),
-        "first_message": _first_message(_objects(raw.get("initial_events"))),
+        "first_message": shortened(" ".join(message.split()), LONGEST_MESSAGE) or None,
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),
         "schedule_words": words,
@@ -291,7 +294,6 @@ def _resource(resource: dict[str, Any]) -> str:
 
 
 def _what(resource: dict[str, Any]) -> list[str]:
-    """Return what a resource is, and at which checkout."""
     checkout = mapping(resource.get("checkout"))
     what = text(resource.get("file_id")) or text(resource.get("memory_store_id"))
     parts = (what or _without_login(resource.get("url")), text(checkout.get("name")) or text(checkout.get("sha")))
@@ -302,12 +304,6 @@ def _without_login(url: Any) -> str | None:
     scheme, separator, rest = (text(url) or "").rpartition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}" or None
-
-
-def _first_message(events: list[dict[str, Any]]) -> str | None:
-    content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
-    message = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
-    return shortened(" ".join(message.split()), LONGEST_MESSAGE) or None
 
 
 def _keys(keys: Collection[object]) -> str | None:

@@ -16,11 +16,10 @@ from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.local.made import Creation
 from qoder_cli.nouns.edits.step import Applied, Job, OfStack, Step, result_of, without_writing
 from qoder_cli.nouns.edits.thing import read
-from qoder_cli.nouns.lists import ServerLists
+from qoder_cli.nouns.lists import ServerLists, once_listed
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import operation
-from qoder_cli.nouns.taken import once_listed
 from qoder_cli.stack.plan import Known, Plan, Planned, Planner, key_of, known_of, version_of
 from qoder_cli.stack.pruning import candidates_of, judged, why_changed
 from qoder_cli.stack.turns import StackTurn

@@ -74,18 +74,6 @@ def test_deploy_list_refuses_what_makes_no_sense(qoder: Qoder, words: list[str])
     assert qoder("deploy", "list", *words).code == 2
 
 
-def test_deploy_list_shortens_the_id_of_an_agent_but_never_its_version(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    qoder.terminal = True
-    agents = [{"id": f"agent_{start * 32}", "version": version} for start, version in (("a", 3), ("b", 12))]
-    items = [deployment(n, agent=agent, created_at="2026-06-14T08:54:06Z") for n, agent in enumerate(agents)]
-    qoder.wire.on(*DEPLOYMENTS, page(*items))
-    _, *rows = qoder("deploy", "list", "--columns", "name,agent,created").out.splitlines()[:3]
-    assert [row.split()[1] for row in rows] == ["agent_aaaaaaa…@3", "agent_bbbbbb…@12"]
-
-
 def test_deploy_list_in_a_pipe_has_documented_columns(qoder: Qoder) -> None:
     schedule = {"expression": "0 9 * * *", "timezone": "Asia/Shanghai", "upcoming_runs_at": ["2026-06-15T01:00:00Z"]}
     paused = {"status": "paused", "paused_reason": {"type": "error", "error": {"type": "agent_archived_error"}}}

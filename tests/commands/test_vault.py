@@ -141,9 +141,9 @@ def test_vault_put_env_replaces_not_what_is_only_called_so(qoder: Qoder, service
 
 def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
     del variable(service)["auth"]["secret_name"]
-    ran = put(qoder, "GITHUB_TOKEN", "--variable")
+    ran = put(qoder, "GITHUB_TOKEN", "--variable", "--yes")
     assert (ran.code, service.writes) == (2, [])
-    assert "GITHUB_TOKEN (vcred_old) is for nothing that it shows, and stays so" in ran.err
+    assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
     ran = put(qoder, "vcred_old", "--variable", "--allow-host", "example.com", "--yes")
     assert (ran.code, "updating credential GITHUB_TOKEN (vcred_old), for nothing that it shows, in" in ran.err) == (
         0,

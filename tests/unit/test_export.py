@@ -177,10 +177,7 @@ schedule:
   expression: "0 9 * * 1-5"
   timezone: Asia/Shanghai
 paused: true
-# Credits per run; null means no limit.
 budget: "100.00"
-# Keys you remove here are deleted.
-# Read-only, left out: cas_config
 metadata:
   team: platform
 # The server never returns tokens and passwords. To change resources, add them again as ${NAME}.

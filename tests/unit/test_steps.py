@@ -190,7 +190,7 @@ THEIRS_AT = "agent_1 was written to in the meantime, and it is active"
         (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T07:59:59Z"}, f"OutcomeUnknown: {THEIRS_AT}"),
         (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T08:00:01Z"}, f"OutcomeUnknown: {THEIRS_AT}"),
         (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, f"CannotBe: {THEIRS_AT}: someone else changed it"),
-        (PAUSE, {**PAUSED, "archived_at": AT}, f"CannotBe: agent_1 was archived on {AT}, so it cannot be paused"),
+        (PAUSE, {**PAUSED, "archived_at": AT}, f"CannotBe: agent agent_1 was archived on {AT}; it cannot be changed"),
         (FORCED, PAUSED, "none"),
         (FORCED, {**PAUSED, "stopped_at": AT}, "settled"),
         (FORCED, {**ACTIVE, "stopped_at": AT}, "none"),

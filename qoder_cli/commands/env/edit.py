@@ -15,7 +15,7 @@ from qoder_cli.base.model import array, mapping
 from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands import editing
 from qoder_cli.commands.generic import one_argument
-from qoder_cli.nouns.checking import problems_of
+from qoder_cli.nouns.checking import check_body, tree_of
 from qoder_cli.nouns.schema import Reader
 from qoder_cli.nouns.table import NOUNS, of_file
 
@@ -100,7 +100,6 @@ def update(
 
 
 def _read(app: App, verb: str, options_given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the body so far, and what was typed. Raises UsageError."""
     setup = editing.text_typed(app, "--setup", options_given["setup"], options_given["file"])
     options = {**options_given, "setup": setup}
     check_typed(options)
@@ -124,9 +123,10 @@ def check_typed(options_given: Typed) -> None:
         message = "--network open and --allow-host cannot be used together"
         raise UsageError(message, hint="use --network limited")
     fields = {"name": "any", "config": changed({}, options_given, is_new=True)}
-    for path, words in problems_of(of_file(_ENV, is_new=True), fields, Reader("file")):
-        if option := next((option for place, option in _PLACES.items() if path.startswith(f"config.{place}")), None):
-            raise UsageError(f"{option}: {words}")
+    for problem in check_body(of_file(_ENV, is_new=True), fields, tree_of(fields), Reader("file")):
+        for place, name in _PLACES.items():
+            if problem.path.startswith(f"config.{place}"):
+                raise UsageError(f"{name}: {problem.text}")
 
 
 def changed(current: Any, options_given: Typed, *, is_new: bool) -> Config:

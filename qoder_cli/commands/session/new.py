@@ -15,7 +15,7 @@ from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of,
 from qoder_cli.commands.session.files import FileTyped, read_file, resource_of
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
-from qoder_cli.nouns import named
+from qoder_cli.nouns import lists, named
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.views import session_fields
 from qoder_cli.sessions import starting
@@ -143,7 +143,7 @@ def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
     if options["environment"] is not None:
         body["environment_id"] = named.id_of(app, NOUNS["env"], options["environment"])
     elif "environment_id" not in body:
-        body["environment_id"] = named.only_environment(app)
+        body["environment_id"] = lists.only_environment(app)
     if vaults := options["vaults"]:
         body["vault_ids"] = [named.id_of(app, NOUNS["vault"], vault) for vault in vaults]
     resources += [starting.memory(app, memory) for memory in options["memories"] or ()]

@@ -57,14 +57,12 @@ def normal(fields: Raw) -> Raw:
 
 
 def _model(model: Any) -> Any:
-    """Return a model; its id where it is nothing else."""
     if isinstance(model, dict) and model.get("id") and not any(value for key, value in model.items() if key != "id"):
         return model["id"]
     return model
 
 
 def _roster(multiagent: Any) -> Any:
-    """Return agents that work together, each as an object."""
     if not isinstance(multiagent, dict) or not isinstance(multiagent.get("agents"), list):
         return multiagent
     agents = [{"type": "agent", "id": agent} if isinstance(agent, str) else agent for agent in multiagent["agents"]]
@@ -72,7 +70,6 @@ def _roster(multiagent: Any) -> Any:
 
 
 def _tools(tools: Any) -> Any:
-    """Return tools without what is so by default."""
     normal = list(tools) if isinstance(tools, list) else []
     for at, tool in enumerate(normal):
         if default := mapping(mapping(tool).get("default_config")):

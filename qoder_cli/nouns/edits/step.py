@@ -352,7 +352,6 @@ class Job:
     # Its requests.
 
     def _send(self, send: Send) -> None:
-        """Send one request. Raises QoderError, Closed, Signalled."""
         step = self.step
         if self.has_sent and send.verb == "update":  # a pause has changed its time
             before, id = self.found or {}, str((self.found or {})["id"])

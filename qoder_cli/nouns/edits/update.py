@@ -131,7 +131,6 @@ class Update:
         return None
 
     def _heed(self, error: ApiError) -> None:
-        """Raise the error if somebody else was seen to write."""
         if self._theirs is not None:
             raise self._overtaken(self._theirs).with_(
                 http_status=error.http_status, request_id=error.request_id

@@ -21,7 +21,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
-from qoder_cli.nouns.edits.thing import ONCE, Target, read
+from qoder_cli.nouns.edits.thing import ONCE, Target, archived, read
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
 from qoder_cli.output.cells import Fields, Status
@@ -94,9 +94,8 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
             if change is DELETE and error.enveloped:
                 return Resource({"id": target.id, "type": "deleted"})
             raise
-        if current.get("archived_at") and change not in (ARCHIVE, DELETE):
-            message = f"{target.id} was archived on {current['archived_at']}, so it cannot be {change.participle}"
-            raise CannotBe(message, hint="create another; archiving cannot be undone")
+        if change not in (ARCHIVE, DELETE) and (refused := archived(target, current)):
+            raise refused
         if change.is_so(target, current) and (change.reads is None or change.reads(current)):
             return Resource(current)
         if not change.can_be_undone:
@@ -124,7 +123,6 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
 
 
 def _about(error: NotFound, target: Target) -> NotFound:
-    """Return an error that names what is missing, once."""
     if target.called in error.message:
         return error
     return error.about(target.called)
@@ -224,7 +222,6 @@ class Changes:
             raise printed.broken
 
     def _print_one(self, result: Result[Resource]) -> None:
-        """Print one thing; on a terminal, in one line."""
         output = self.app.output
         if (resource := result.found) is None:
             return
