@@ -28,7 +28,8 @@ def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> N
     if run is None or run.id != chosen:
         raise NoResponse(f"unexpected response: not run {chosen}")
     log = log_of(app, fill_status(run), selection)
-    with explained(run, selection), Printer(app, selection) as printer:
+    printer = Printer(app, selection)
+    with explained(run, selection), printer.rows:
         for events in past_events(log, selection, tail):
             printer.show(events)
     if not printer.shown:
@@ -66,7 +67,8 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
     run = observer.read_once()
     if is_going(run) and run.session_id is None:
         app.progress.note(f"run {run.id} has no session yet; waiting for it")
-    with Printer(app, selection) as printer:
+    printer = Printer(app, selection)
+    with printer.rows:
         followed = _Followed(app, printer, selection, tail)
         if is_going(run):
             followed.first_note = f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)"

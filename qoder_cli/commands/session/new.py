@@ -12,7 +12,7 @@ from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageEr
 from qoder_cli.base.model import Raw
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
-from qoder_cli.commands.session.files import FileTyped, read_file, resource_of
+from qoder_cli.commands.session.files import FileTyped, read_file, repository_token, resource_of
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named
@@ -115,17 +115,14 @@ def new(
 
 def _token(app: App, is_piped: bool) -> str | None:
     """Return the token, hidden in all output. Raises UsageError."""
-    token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
+    piped: str | None = None
     if is_piped:
         if app.stdin is None or not app.is_piped_into:
             raise UsageError("--with-repo-token expects the token on standard input", hint="pipe it in")
-        token = app.stdin.read(4096).strip()
-    if is_piped and not (token and token.isascii() and token.isprintable()):
-        raise UsageError("standard input is not a token", hint="pipe in only the token of the repositories")
-    if token:
-        app.out.keep_secrets([token])
-        app.err.keep_secrets([token])
-    return token or None
+        piped = app.stdin.read(4096).strip()
+        if not (piped and piped.isascii() and piped.isprintable()):
+            raise UsageError("standard input is not a token", hint="pipe in only the token of the repositories")
+    return repository_token(app, piped) or None
 
 
 def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
