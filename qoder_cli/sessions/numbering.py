@@ -57,21 +57,14 @@ def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str]
 
 
 def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
-    """Raise Rejected unless each call that a number stands for waits as it was shown."""
-    waiting = {call.id: call for call in asked.calls}
+    """Raise Rejected for a call that waits, but is another one now than that whose number was shown."""
+    waiting = {call.id: call.sha256 for call in asked.calls}
     for number, (id, sha256) in bound.items():
-        why = ""
-        if id in asked.unreadable:
-            why = "can no longer be read"
-        elif id not in waiting:
-            why = f"no longer waits: {asked.became_of(id)}"
-        elif waiting[id].sha256 != sha256:
-            why = "is another call now than the one that was shown"
-        if why:
-            what = f"call {number} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
-            raise Rejected(
-                what, hint="to see the calls and their numbers", next=app.looking("run", "pending", asked.session_id)
-            )
+        if waiting.get(id, sha256) != sha256:
+            which = f"call {number} of the list ({visible(shortened(id, ids.LONGEST))})"
+            why = f"{which} is another call now than the one that was shown; nothing was sent"
+            next = app.looking("run", "pending", asked.session_id)
+            raise Rejected(why, hint="to see the calls and their numbers", next=next)
 
 
 def shows_numbers(app: App) -> bool:

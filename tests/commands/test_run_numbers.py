@@ -60,7 +60,7 @@ def test_run_pending_numbers_the_calls_that_can_be_read(qoder: Qoder, server: As
     unreadable(qoder, server)
     assert noted(qoder, "drun_1") == APPROVE
     server.colleague("evt_2")
-    assert "call 1 of the list (evt_2) no longer waits" in qoder("run", "approve", "drun_1", "1").err
+    assert "evt_2 is not pending: it was approved" in qoder("run", "approve", "drun_1", "1").err
     assert noted(qoder, "drun_1", "drun_3") == "qoder run approve RUN NUMBER"
 
 
@@ -204,10 +204,10 @@ def test_run_wait_without_progress_neither_lists_calls_nor_keeps_their_numbers(q
 
 
 REFUSED: dict[str, tuple[Callable[[Qoder, Asking], object], str, int, str]] = {
-    "unreadable": (lambda qoder, server: unreadable(qoder, server), "drun_1 1", 6, "can no longer be read"),
+    "unreadable": (lambda qoder, server: unreadable(qoder, server), "drun_1 1", 6, "what it would do cannot be read"),
     "too large": (lambda qoder, server: None, "drun_1 3", 2, "has 2 calls, and no number 3"),
     "another session": (lambda qoder, server: server.asks("sess_2", call(3)), "drun_2 1", 2, "no list of calls was"),
-    "one of two": (lambda qoder, server: server.colleague("evt_1"), "drun_1 evt_2 1", 6, "no longer waits"),
+    "one of two": (lambda qoder, server: server.colleague("evt_1"), "drun_1 evt_2 1", 6, "evt_1 is not pending"),
 }
 
 
