@@ -71,7 +71,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
     with printer.rows:
         followed = _Followed(app, printer, selection, tail)
         if is_going(run):
-            followed.first_note = f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)"
+            app.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
         ended = wait_for(app, observer, wanted, showing=followed)
         run, error = ended.found or run, ended.error
         if ended.found is not None and not ended.goes_on:
@@ -92,12 +92,8 @@ class _Followed(Showing):
         self._printer = printer
         self._selection = selection
         self._tail = tail
-        self.first_note = ""  # said once the wait has begun: from then on Ctrl-C names the command to go on with
 
     def new_log(self, session_id: str) -> Log:
-        if self.first_note:
-            self._app.progress.note(self.first_note)
-            self.first_note = ""
         selection = self._selection
         return Log(self._app.client, session_id, thread=selection.thread, filters=selection.filters())
 
