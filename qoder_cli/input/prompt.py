@@ -28,12 +28,12 @@ def line_of(
     prompt: str,
     *,
     nothing: str,
-    fix: str = "",
     left: Left | None = None,
     once_read: bool = False,
 ) -> str:
-    """Return the line that a person types. Raises UsageError if none comes: `nothing` says what is so then, and `fix`
-    what to type. Raises Late if no time is `left`; on Windows once a line was typed.
+    """Return the line that a person types. Raises UsageError if none comes, which says that `nothing` was done.
+
+    Raises Late if no time is `left`; on Windows once a line was typed.
 
     With `once_read`, what is typed before the prompt could be read is dropped.
     """
@@ -56,7 +56,7 @@ def line_of(
     if not line.endswith("\n"):
         screen.show("\n")
         is_terminal = stdin is not None and stdin.isatty()
-        hint = fix or "type a reply, and press Enter" if is_terminal else "run it in a terminal, or pass --yes"
+        hint = "type a reply, and press Enter" if is_terminal else "run it in a terminal, or pass --yes"
         raise UsageError(f"no answer was given; {nothing}", hint=hint)
     return line.rstrip("\r\n")
 
@@ -97,19 +97,18 @@ def choice_of(
 
     Pasted lines are none. Raises UsageError without a choice, Late if no time is `left`.
     """
-    fix = "type one of the letters in brackets"
     letters = {word: word[0] for whole in choices.split() for word in (whole, whole[0])}
     if default:
         letters[""] = default
 
     for _ in range(_TRIES):
-        line = line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left, once_read=True)
+        line = line_of(stdin, screen, f"{question} ", nothing=nothing, left=left, once_read=True)
         reply = line.strip().lower()
         if _drop_typed(stdin):
             screen.print("pasted text is not accepted; type the reply\n")
         elif reply in letters:
             return letters[reply]
-    raise UsageError(f"no choice was made; {nothing}", hint=fix)
+    raise UsageError(f"no choice was made; {nothing}", hint="type one of the letters in brackets")
 
 
 def reason_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, left: Left | None = None) -> str:

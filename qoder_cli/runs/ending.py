@@ -287,10 +287,6 @@ def unanswered(
     if wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":
-        if run.session_id and isinstance(app.tracked.typed, str):  # of several, each is told of by itself
-            from qoder_cli.sessions.numbering import list_waiting
-
-            list_waiting(app, run.session_id, run.id)
         return needs_answer(run, app)
     from qoder_cli.sessions.deciding import prompted
 

@@ -305,7 +305,7 @@ def followed(log: Log, preview: Callable[[Raw], None]) -> Iterator[Events]:
             if news is None:
                 delivers = delivers and not is_due
             elif news.kind == "heard":
-                delivers, failing_since = True, None
+                delivers = True
                 yield log.hear(news.event, is_next=not is_behind)
             elif news.kind == "preview":
                 preview(news.event)
@@ -314,6 +314,8 @@ def followed(log: Log, preview: Callable[[Raw], None]) -> Iterator[Events]:
                 if news.error and not has_noted:
                     log.client.progress.note(polled_instead(news.error, for_good=news.for_good))
                     has_noted = True
+            if delivers and news is not None:
+                failing_since = None
             is_due = is_due or (news is not None and news.kind in ("up", "gap"))
             if is_due:
                 try:

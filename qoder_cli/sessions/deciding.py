@@ -16,13 +16,13 @@ from qoder_cli.base.outcome import event_time
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import span, unix
 from qoder_cli.base.words import few, shortened
-from qoder_cli.input.prompt import Left
+from qoder_cli.input.prompt import Left, reason_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import quoted
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import READ_WITHIN, Call, look
 from qoder_cli.sessions.log import Log, message_text
-from qoder_cli.sessions.question import ask, named, reason, rows_in_parts, rows_of, show_call, withheld
+from qoder_cli.sessions.question import ask, named, rows_in_parts, rows_of, show_call, withheld
 from qoder_cli.sessions.state import read_session
 
 MOST_CHARACTERS = 600  # characters of what the agent said last
@@ -131,7 +131,8 @@ def decided(
             case "n":
                 answers[call.id] = confirmation(call, "deny", because)
             case "w":
-                answers[call.id] = confirmation(call, "deny", reason(app, left=left))
+                why = reason_of(app.stdin, app.err, "why not? ", nothing="nothing was sent", left=left)
+                answers[call.id] = confirmation(call, "deny", why)
             case "a":
                 answers |= {other.id: confirmation(other, "allow") for other in equal}
                 _say(app, "allowing", equal)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, repeat
-from operator import is_not, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base import jsontext
@@ -258,10 +257,10 @@ def dated(events: Sequence[Raw], read: Container[str] = ()) -> list[tuple[Raw, f
 
 def by_time(items: list[tuple[T, float | None]]) -> list[T]:
     """Return items in the order in which they come, unless their times contradict it."""
-    times = list(filter(partial(is_not, None), map(itemgetter(1), items)))
+    times = [at for _, at in items if at is not None]
     if times != sorted(times):
         items = sorted(items, key=lambda pair: float("-inf") if pair[1] is None else pair[1])
-    return list(map(itemgetter(0), items))
+    return [item for item, _ in items]
 
 
 def _is_newest_first(events: Sequence[Raw], times: Sequence[float | None], read: Container[str]) -> bool:

@@ -6,21 +6,15 @@ hash: where that waits no longer, or is another call, nothing is sent.
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from shutil import get_terminal_size
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.local.numbered import Numbered, keep, kept
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.asks import Asked, Call, PendingCall, look
-from qoder_cli.sessions.transcript import in_a_line
-
-LONGEST_NAME = 40  # characters of a tool's name in a line
-MOST_LISTED = 10  # calls that the end of a wait lists
+from qoder_cli.sessions.asks import Asked, PendingCall
 
 
 def require_question(app: App, words: Sequence[str], *, yes: bool = False) -> None:
@@ -57,21 +51,14 @@ def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str]
 
 
 def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
-    """Raise Rejected unless each call that a number stands for waits as it was shown."""
-    waiting = {call.id: call for call in asked.calls}
+    """Raise Rejected for a call that waits, but is another one now than that whose number was shown."""
+    waiting = {call.id: call.sha256 for call in asked.calls}
     for number, (id, sha256) in bound.items():
-        why = ""
-        if id in asked.unreadable:
-            why = "can no longer be read"
-        elif id not in waiting:
-            why = f"no longer waits: {asked.became_of(id)}"
-        elif waiting[id].sha256 != sha256:
-            why = "is another call now than the one that was shown"
-        if why:
-            what = f"call {number} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
-            raise Rejected(
-                what, hint="to see the calls and their numbers", next=app.looking("run", "pending", asked.session_id)
-            )
+        if waiting.get(id, sha256) != sha256:
+            which = f"call {number} of the list ({visible(shortened(id, ids.LONGEST))})"
+            why = f"{which} is another call now than the one that was shown; nothing was sent"
+            next = app.looking("run", "pending", asked.session_id)
+            raise Rejected(why, hint="to see the calls and their numbers", next=next)
 
 
 def shows_numbers(app: App) -> bool:
@@ -83,52 +70,20 @@ def to_show(app: App, calls: list[PendingCall]) -> list[PendingCall]:
     """Return the calls of a session as a list is about to show them; to a person, by numbers that are kept."""
     if not (calls and shows_numbers(app)):
         return calls
-    shown = [waiting.call for waiting in calls if waiting.call]
-    if _keep(app, str(calls[0].session.get("id")), shown):
+    shown = [waiting.call.shown for waiting in calls if waiting.call]
+    if keep(app.store, app.settings, str(calls[0].session.get("id")), shown, at=app.clock.now()):
         return calls
     app.progress.warn("the numbers of calls cannot be kept on this machine; name a call by its id")
     return [replace(waiting, number=None) for waiting in calls]
 
 
-def _keep(app: App, session_id: str, calls: Sequence[Call]) -> bool:
-    return keep(app.store, app.settings, session_id, [call.shown for call in calls], at=app.clock.now())
-
-
-def list_waiting(app: App, session_id: str, id: str) -> None:
-    """List what waits in a session, where waiting for the run or session `id` ends with it.
-
-    A person who may be asked gets numbers, and as much of each call as fits a line; anybody else the whole calls.
-    """
-    if app.progress.is_quiet:
-        return
-    with suppress(ApiError):
-        calls = look(app.client, session_id, retry=False).calls
-        if not calls or (app.may_ask and not _keep(app, session_id, calls)):
-            return
-        width = get_terminal_size().columns
-        for number, call in enumerate(calls[:MOST_LISTED], 1):
-            name, given = (visible(app.err.veiled(text)) for text in (call.name, in_a_line(call.input)))
-            if app.may_ask:
-                app.progress.note(shortened(f"  {number}  {shortened(name, LONGEST_NAME)}  {given}", width - 1))
-            else:
-                app.progress.note(f"  {call.id}  {name}  {given}")
-        if len(calls) > MOST_LISTED:
-            app.progress.note(f"  … {len(calls) - MOST_LISTED} more")
-        if app.may_ask:
-            app.progress.note(_how(app, id, calls[0], "1"))
-
-
 def how_to_decide(app: App, words: Sequence[str], shown: Sequence[PendingCall]) -> str:
     """Return how to answer one of the calls shown by its number; `words` are the runs and sessions that were named."""
     [first, *_] = [waiting.call for waiting in shown if waiting.number and waiting.call]
+    target, number = "RUN", "NUMBER"
     if len(words) == 1:
-        return _how(app, words[0], first, "1")
-    return _how(app, "RUN", first, "NUMBER")
-
-
-def _how(app: App, target: str, call: Call, number: str) -> str:
+        target, number = words[0], "1"
     verb, more = "approve", ""
-    if call.kind == "custom":
+    if first.kind == "custom":
         verb, more = "answer", " --with TEXT"
-    command = shlex.join(app.looking("run", verb, target, number))
-    return f"to decide on one by its number: {command}{more}"
+    return f"to decide on one by its number: {shlex.join(app.looking('run', verb, target, number))}{more}"

@@ -12,7 +12,7 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.tokens import REDACTED
 from qoder_cli.base.words import shortened
-from qoder_cli.input.prompt import Left, choice_of, reason_of
+from qoder_cli.input.prompt import Left, choice_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import pictures, quoted, visible, widest
 from qoder_cli.sessions.asks import Call
@@ -26,7 +26,6 @@ _INDENT = "    "  # of such a row; a field's name has none, and its value two sp
 _LONGEST_NAME = 100  # characters
 _LONGEST_ASKED = 40  # characters of a name in a question
 _PLAIN = re.compile(r"[\w.-]+")
-_NOTHING = "nothing was sent"
 HIDDEN = f"holds a secret of yours, or {REDACTED}, which stands for one here"
 TOO_LONG = f"has over {MOST_SHOWN:,} characters, or over {MOST_ROWS:,} lines here"
 TO_READ_IT = "read all of it, and then answer with --input-sha256 HEX and --yes"
@@ -120,9 +119,4 @@ def named(text: str) -> str:
 
 def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> str:
     """Return the first letter of the choice a person types now. Raises UsageError, Late."""
-    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left)
-
-
-def reason(app: App, *, left: Left | None = None) -> str:
-    """Return what a person types as the reason of a refusal. Raises UsageError, Late."""
-    return reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING, left=left)
+    return choice_of(app.stdin, app.err, question, choices, nothing="nothing was sent", left=left)

@@ -60,26 +60,20 @@ def past_events(log: Log, selection: Selection, tail: int | None) -> Iterator[Ev
 
 
 class Printer:
-    """Prints events in the chosen format, in a `with` block; `data` makes their JSON."""
+    """Prints events in the chosen format, in a `with` block of its `rows`; `data` makes their JSON."""
 
     def __init__(self, app: App, selection: Selection, *, data: Callable[[Raw], Raw] = lambda one: one) -> None:
         self._output = app.output
         self._selection = selection
         self.shown = False
-        self._rows = Rows[Raw](app.output, fields=lambda event: {"id": event.get("id")}, data=data)
+        self.rows = Rows[Raw](app.output, fields=lambda event: {"id": event.get("id")}, data=data)
         self._transcript = Transcript(width=terminal_width() if app.out.is_terminal else None, styled=app.out.styled)
-
-    def __enter__(self) -> "Printer":
-        return self
-
-    def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
-        self._rows.__exit__(failure, *rest)
 
     def show(self, events: Iterable[Raw]) -> None:
         wanted = list(filter(self._selection.takes, events))
         self.shown = self.shown or bool(wanted)
         if self._output.format != "table":
-            self._rows.show(wanted)
+            self.rows.show(wanted)
         elif written := "".join(map(self._written, wanted)):
             self._output.screen.write(written)
 

@@ -90,15 +90,11 @@ class SubAgents:
             return False
         from qoder_cli.sessions.asks import look
 
-        self._looked = now
-        ways = [False]
-        if is_due:
-            ways = [True, False]  # where threads cannot be listed, the session's log tells of some
-        for threads in ways:
-            with suppress(ApiError):
-                self.asks = look(log.client, log.session_id, retry=False, threads=threads).open
-                self._seen_asking = story.asking_threads
-                return True
+        self._looked = now  # where threads cannot be listed, the next look does without them
+        with suppress(ApiError):
+            self.asks = look(log.client, log.session_id, retry=False, threads=bool(is_due)).open
+            self._seen_asking = story.asking_threads
+            return True
         return False
 
     def note(self, session: Mapping[str, Any]) -> None:

@@ -76,7 +76,8 @@ class Story:
         self.judged = judged = judge(counting, needs_work=is_of_message)
         if counting and is_of_message:
             # Work that is not read yet may stand before an idle, and behind a start of work right before the message.
-            begun = next((n for n, placed in enumerate(counting[1:], 1) if _is_work(placed)), len(counting))
+            is_work = [placed.kind == RUNNING or placed.kind.startswith("agent.") for placed in counting]
+            begun = next((n for n, works in enumerate(is_work) if works and n > 0), len(counting))
             doubtful = {placed.key for placed in counting[:begun] if placed.kind in ENDS} - self._complete
             self.judged = judged._replace(is_unclear=bool(doubtful) or not judged.worked)
 
@@ -227,10 +228,6 @@ class Story:
 
     def _ordered(self) -> list[Placed]:
         return by_time([(placed, placed.at) for placed in self._kept.values()])
-
-
-def _is_work(placed: Placed) -> bool:
-    return placed.kind == RUNNING or placed.kind.startswith("agent.")
 
 
 def story_of(run: Run, now: float) -> Story:

@@ -45,6 +45,7 @@ def replies(server: Asking) -> str:
 
 
 E1, E2, E3, X3 = call(1), call(2), call(3), call(3, input=call(1)["input"])
+E4, LONG = call(4, input=E1["input"], session_thread_id="sthr_2"), call(1, input={"command": "x\n" * 2000})
 CUSTOM, STRANGE = call(2, kind="agent.custom_tool_use"), call(1) | {"name": None}
 SECRET = call(1, input={"command": f"curl -d {TOKEN}"})
 # The calls, a command, what is typed, the exit code, what is sent, and what is asked (?) and said.
@@ -73,7 +74,14 @@ CASES: dict[str, tuple[Events, tuple[str, ...], str, int, str, str]] = {
     "a secret alone": ([SECRET], WAIT, "", 11, "", HIDDEN),
     "a secret to allow": ([SECRET], APPROVE, "", 2, "", HIDDEN),
     "a secret to deny": ([SECRET], DENY, "n", 0, "deny 1", "n?"),
-    "one beside another too long": ([E2, call(1, input={"command": "x\n" * 2000})], APPROVE, "", 2, "", ""),
+    "whole words": (
+        *([E1, call(2, input=E1["input"]), E3, E4], APPROVE, "? all YES rest", 0, "allow 1 allow 2 allow 3 deny 4"),
+        "1 of 4; 1 more equal it / ? / ? / allowing 2 calls: evt_1, evt_2 / 3 of 4 / ? / 4 of 4 / ?",
+    ),
+    "left before the last": ([E1, E2], APPROVE, "y", 2, "", "1 of 2 / ? / 2 of 2 / ?"),
+    "too long to deny": ([LONG], DENY, "", 2, "", ""),
+    "too long, in a wait": ([LONG], WAIT, "", 11, "", ""),
+    "one beside another too long": ([E2, LONG], APPROVE, "", 2, "", ""),
     "what cannot be read": ([STRANGE], WAIT, "", 11, "", ""),
     "what can be read": ([STRANGE, E2], WAIT, "y", 11, "allow 2", "?"),
 }
@@ -212,6 +220,7 @@ def test_question_is_about_what_a_person_could_have_read(
     ran = qoder(*APPROVE)
     assert (ran.code, replies(server)) == ((0, "allow 1") if question else (2, "")), ran.err[-300:]
     assert (question or "evt_1 has over 100,000 characters, or over 2,000 lines here") in ran.err
+    assert question or "and then answer with --input-sha256 HEX and --yes: qoder " in ran.err
     assert question or 20 < ran.err.count("\n") < 40  # its beginning
 
 

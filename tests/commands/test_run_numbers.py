@@ -60,7 +60,7 @@ def test_run_pending_numbers_the_calls_that_can_be_read(qoder: Qoder, server: As
     unreadable(qoder, server)
     assert noted(qoder, "drun_1") == APPROVE
     server.colleague("evt_2")
-    assert "call 1 of the list (evt_2) no longer waits" in qoder("run", "approve", "drun_1", "1").err
+    assert "evt_2 is not pending: it was approved" in qoder("run", "approve", "drun_1", "1").err
     assert noted(qoder, "drun_1", "drun_3") == "qoder run approve RUN NUMBER"
 
 
@@ -137,33 +137,6 @@ def test_run_answer_asks_before_it_gives_a_result_to_a_number(
     assert (ran.code, len(server.sent), shown in ran.err) == (code, 1 - code // 2, True), ran.err
 
 
-STOP = ("run", "wait", "drun_1", "--on-ask", "stop")
-
-
-@pytest.mark.parametrize(("count", "last", "more"), [(1, 1, []), (10, 10, []), (12, 10, ["  … 2 more"])])
-def test_run_wait_lists_ten_calls_where_it_ends_with_them(
-    qoder: Qoder, server: Asking, count: int, last: int, more: list[str]
-) -> None:
-    server.asks("sess_1", *(call(n + 1) for n in range(count)))
-    ran = qoder(*STOP)
-    lines = [line for line in ran.err.splitlines() if line.startswith("  ")]
-    assert lines == [*(f"  {n}  Bash  echo {n}" for n in range(1, last + 1)), *more]
-    assert f"{BY_NUMBER}{APPROVE}\n" in ran.err
-
-
-def test_run_wait_of_several_lists_no_calls(qoder: Qoder, server: Asking) -> None:
-    for number in (1, 2):
-        server.asks(f"sess_{number}", call(number))
-    ran = qoder("run", "wait", "drun_1", "drun_2", "--on-ask", "stop")
-    assert (ran.code, "Bash" in ran.err, BY_NUMBER in ran.err) == (11, False, False)
-
-
-def test_run_wait_cuts_a_long_name_of_a_tool_in_its_list(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1, "x" * 41), call(2, "x" * 40))
-    lines = [line.split() for line in qoder(*STOP).err.splitlines() if line.startswith("  ")]
-    assert lines == [["1", "x" * 40 + "…", "echo", "1"], ["2", "x" * 40, "echo", "2"]]
-
-
 def unwritable(qoder: Qoder, server: Asking) -> None:
     qoder.env["QODER_STATE_DIR"] = "/dev/null/state"
 
@@ -176,38 +149,11 @@ def unattended(qoder: Qoder, server: Asking) -> None:
     qoder.env["CI"] = "true"
 
 
-@pytest.mark.parametrize("why", [unwritable, unreadable], ids=lambda why: why.__name__)
-def test_run_wait_lists_no_calls_by_numbers_that_stand_for_none(
-    qoder: Qoder, server: Asking, why: Callable[[Qoder, Asking], None]
-) -> None:
-    server.asks("sess_1", call(1))
-    why(qoder, server)
-    ran = qoder(*STOP)
-    assert (ran.code, BY_NUMBER in ran.err, "echo 1" in ran.err) == (11, False, False)
-
-
-def test_run_wait_shows_the_whole_of_each_call_where_nobody_is_asked(qoder: Qoder, server: Asking) -> None:
-    command = "git fetch\n" + "&& true " * 50 + "&& rm -rf /srv"
-    server.asks("sess_1", call(1), call(2, input={"command": command}))
-    unattended(qoder, server)
-    ran = qoder(*STOP)
-    assert (ran.code, BY_NUMBER in ran.err) == (11, False)
-    lines = [line for line in ran.err.splitlines() if line.startswith("  ")]
-    assert lines == ["  evt_1  Bash  echo 1", f"  evt_2  Bash  {command}".replace("\n", "\\n")]
-
-
-def test_run_wait_without_progress_neither_lists_calls_nor_keeps_their_numbers(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1))
-    ran = qoder(*STOP, "--no-progress")
-    assert (ran.code, BY_NUMBER in ran.err) == (11, False)
-    assert "no list of calls was shown here" in qoder("run", "approve", "drun_1", "1").err
-
-
 REFUSED: dict[str, tuple[Callable[[Qoder, Asking], object], str, int, str]] = {
-    "unreadable": (lambda qoder, server: unreadable(qoder, server), "drun_1 1", 6, "can no longer be read"),
+    "unreadable": (lambda qoder, server: unreadable(qoder, server), "drun_1 1", 6, "what it would do cannot be read"),
     "too large": (lambda qoder, server: None, "drun_1 3", 2, "has 2 calls, and no number 3"),
     "another session": (lambda qoder, server: server.asks("sess_2", call(3)), "drun_2 1", 2, "no list of calls was"),
-    "one of two": (lambda qoder, server: server.colleague("evt_1"), "drun_1 evt_2 1", 6, "no longer waits"),
+    "one of two": (lambda qoder, server: server.colleague("evt_1"), "drun_1 evt_2 1", 6, "evt_1 is not pending"),
 }
 
 

@@ -89,37 +89,6 @@ def test_run_approve_knows_no_number_that_was_shown_to_another_profile_or_in_a_p
 # By letter. The second call equals the first, the fourth on another thread.
 
 FOUR = (call(1), call(2, input=call(1)["input"]), call(3), call(4, input=call(1)["input"], session_thread_id="sthr_2"))
-LETTERS = {
-    "y y n n": ["evt_1 allow", "evt_2 allow", "evt_3 deny", "evt_4 deny"],
-    "a n n": ["evt_1 allow", "evt_2 allow", "evt_3 deny", "evt_4 deny"],
-    "y a r": ["evt_1 allow", "evt_2 allow", "evt_3 deny", "evt_4 deny"],
-    "n a a a": ["evt_1 deny", "evt_2 allow", "evt_3 allow", "evt_4 allow"],
-    "? all YES rest": ["evt_1 allow", "evt_2 allow", "evt_3 allow", "evt_4 deny"],
-    "r": ["evt_1 deny", "evt_2 deny", "evt_3 deny", "evt_4 deny"],
-    "a n \x04": [],
-}
-
-
-@pytest.mark.parametrize(
-    ("server", "words", "letters"),
-    [
-        *(("current", ("qoder", "session", "approve", "sess_1"), letters) for letters in LETTERS),
-        *((generation, FOLLOW, letters) for generation, letters in checkerboard(GENERATIONS, LETTERS)),
-    ],
-    indirect=["server"],
-)
-@pytest.mark.few(3)
-def test_question_means_the_same_wherever_it_is_asked(
-    shell: Shell, server: Asking, words: tuple[str, ...], letters: str
-) -> None:
-    server.asks("sess_1", *FOUR)
-    replies = letters.split(" ")
-    with Terminal(shell, *words) as terminal:
-        for number, letter in enumerate(replies, 1):
-            asked_again(terminal, ASKED, number).reply(letter if letter == "\x04" else f"{letter}\n")
-        assert terminal.end() == (0 if LETTERS[letters] else 11 if words is FOLLOW else 2), terminal.screen
-    assert said(server) == LETTERS[letters]
-    assert len(server.sent) <= 1
 
 
 @of_sessions

@@ -20,6 +20,7 @@ from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
 from qoder_cli.base.words import few
+from qoder_cli.commands.session.new import repository
 from qoder_cli.http import redact
 from qoder_cli.http.account import AccountTokens
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
@@ -37,7 +38,6 @@ from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import timed_out
 from qoder_cli.runs.wait import Contact, PolledRun
-from qoder_cli.sessions.starting import repository
 from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
 from qoder_cli.sessions.transcript import entry

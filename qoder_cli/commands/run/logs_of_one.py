@@ -28,7 +28,8 @@ def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> N
     if run is None or run.id != chosen:
         raise NoResponse(f"unexpected response: not run {chosen}")
     log = log_of(app, fill_status(run), selection)
-    with explained(run, selection), Printer(app, selection) as printer:
+    printer = Printer(app, selection)
+    with explained(run, selection), printer.rows:
         for events in past_events(log, selection, tail):
             printer.show(events)
     if not printer.shown:
@@ -66,10 +67,11 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
     run = observer.read_once()
     if is_going(run) and run.session_id is None:
         app.progress.note(f"run {run.id} has no session yet; waiting for it")
-    with Printer(app, selection) as printer:
+    printer = Printer(app, selection)
+    with printer.rows:
         followed = _Followed(app, printer, selection, tail)
         if is_going(run):
-            followed.first_note = f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)"
+            app.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
         ended = wait_for(app, observer, wanted, showing=followed)
         run, error = ended.found or run, ended.error
         if ended.found is not None and not ended.goes_on:
@@ -90,12 +92,8 @@ class _Followed(Showing):
         self._printer = printer
         self._selection = selection
         self._tail = tail
-        self.first_note = ""  # said once the wait has begun: from then on Ctrl-C names the command to go on with
 
     def new_log(self, session_id: str) -> Log:
-        if self.first_note:
-            self._app.progress.note(self.first_note)
-            self.first_note = ""
         selection = self._selection
         return Log(self._app.client, session_id, thread=selection.thread, filters=selection.filters())
 

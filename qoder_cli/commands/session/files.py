@@ -49,12 +49,9 @@ def files(
     read = [read_file(path, "--add") for path in add or ()]
     if remove and not yes and not app.may_ask:
         raise UsageError("removing requires confirmation; nothing was removed", hint="confirm with --yes")
-    token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
+    token = repository_token(app)
     if renew is not None and not token:
         raise UsageError("--renew takes the token from QODER_REPO_TOKEN, which is not set", hint="set it")
-    secrets = list(filter(None, [token]))
-    app.out.keep_secrets(secrets)
-    app.err.keep_secrets(secrets)
     id = target_of(run, app).session_id
     changes = bool(read or remove or renew is not None)
     if changes:
@@ -84,6 +81,15 @@ def files(
         why = f"session {id} was changed, but its files could not be listed: {error.message}"
         next = app.looking("session", "files", id)
         raise OutcomeUnknown(why, hint="check its files before you change it again", next=next, cause=error) from None
+
+
+def repository_token(app: App, given: str | None = None) -> str:
+    """Return the token of repositories, `given` or in the environment, and hide it in all output; empty for none."""
+    token = (given or app.env.get("QODER_REPO_TOKEN") or "").strip()
+    if token:
+        app.out.keep_secrets([token])
+        app.err.keep_secrets([token])
+    return token
 
 
 class FileTyped(NamedTuple):
