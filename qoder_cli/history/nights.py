@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from math import inf
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
@@ -122,7 +123,6 @@ class _NightReader:
         self._open = set[str]()  # runs that had not ended when this machine last looked, or lasted long
         self._newest: list[Run] = []
         self._listed_before = 0.0  # from when on runs are counted, to compare with the time before
-        self._digs = False  # whether older runs are looked for, of which this machine knows nothing
         self._failures: dict[str, ApiError] = {}  # by what could not be listed
         self._paths = [_runs_of(id) for id in options.deployments] or [_ALL_RUNS]  # the lists of the runs
         most = None if options.asks_all else MOST_ASKED
@@ -142,7 +142,6 @@ class _NightReader:
                 raise self._failures["deployments"]
             if not self._options.fires_only:
                 self._read_open()
-                self._read_older()
                 self._read_credits()
                 self._read_calls()
         if not self._options.fires_only:
@@ -204,46 +203,33 @@ class _NightReader:
     def _read_runs(self) -> None:
         """Read the runs created since `listed_from`, and count those of the time before.
 
-        Where this machine knows nothing of what was before, and one page shows all there is, older ones are read, too.
+        Where this machine knows nothing of what was before, some hundreds of older ones are read, too: they may still
+        wait, or have ended only now.
         """
-        night = self._night
+        night, options, older = self._night, self._options, list[tuple[float, dict[str, Any]]]()
         floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
-        self._digs = night.known_from > reach and (self._memory is None or self._options.asks_all)
-        self._digs = self._digs and not self._options.fires_only
-        is_all = self._digs
+        is_known = night.known_from <= reach or options.fires_only
+        digs = not is_known and (self._memory is None or options.asks_all)
+        most, is_all = inf if options.asks_all else _FEWEST, digs
         for path in self._paths:
-            rows, is_last = next(self._pages(path, since=min(floor, reach))) if self._digs else ([], False)
-            self._take(rows, older=is_last)
-            is_all = is_all and is_last
-            for rows, _ in () if is_last else self._pages(path, since=floor):
+            for rows, has_ended in self._pages(path, since=min(floor, reach) if digs else floor):
                 self._take(rows)
-                if _is_below(rows, floor):
-                    break  # the server ignores the time that was asked for
-        if is_all and night.whole:
-            night.known_from = 0.0
-
-    def _read_older(self) -> None:
-        """Read older runs, where this machine knows nothing of them: some may still wait, or have ended only now."""
-        night, asks_all = self._night, self._options.asks_all
-        reach = night.now - REACH
-        if not night.whole or night.known_from <= reach:
-            return
-        may_ask = inf if asks_all else max(_FEWEST - self._resolver.asked, 0)
-        if may_ask and self._digs:
-            older, is_all = list[dict[str, Any]](), True
-            for path in self._paths:
-                for rows, _ in self._pages(path, since=reach, until=night.known_from):
-                    older += rows
-                    if len(older) >= may_ask or _is_below(rows, reach):
-                        is_all = is_all and _is_below(rows, reach)
-                        break
-            self._take(older, older=True)
-            times = [at for at in map(created_at, older) if at is not None]
-            if is_all:
+                times = ((created_at(row), row) for row in rows)
+                older += [(at, row) for at, row in times if at is not None and at < night.known_from]
+                is_end = has_ended or _is_below(rows, min(floor, reach))
+                # A server may ignore the time that was asked for.
+                if is_end or (_is_below(rows, floor) and (not digs or len(older) >= most)):
+                    is_all = is_all and is_end
+                    break
+        if digs and night.whole:
+            older.sort(key=itemgetter(0), reverse=True)
+            asked = older[: None if options.asks_all else max(_FEWEST - self._resolver.asked, 0)]
+            self._take([row for _, row in asked], older=True)
+            if is_all and len(asked) == len(older):
                 night.known_from = 0.0
-            elif descend(times):
-                night.known_from = times[-1]
-        if night.known_from > reach:
+            elif asked:
+                night.known_from = asked[-1][0]
+        if night.whole and not is_known and night.known_from > reach:
             when = datetime.fromtimestamp(night.known_from).strftime("%Y-%m-%d %H:%M")
             message = f"those created before {when} were not looked at (--all does, and this machine remembers it)"
             night.problems.append(Unread("older runs", message))
