@@ -212,7 +212,7 @@ class _NightReader:
         digs = not is_known and (self._memory is None or options.asks_all)
         most, is_all = inf if options.asks_all else _FEWEST, digs
         for path in self._paths:
-            for rows, has_ended in self._pages(path, since=min(floor, reach) if digs else floor):
+            for rows, has_ended in self._pages(path, min(floor, reach) if digs else floor):
                 self._take(rows)
                 times = ((created_at(row), row) for row in rows)
                 older += [(at, row) for at, row in times if at is not None and at < night.known_from]
@@ -234,17 +234,16 @@ class _NightReader:
             message = f"those created before {when} were not looked at (--all does, and this machine remembers it)"
             night.problems.append(Unread("older runs", message))
 
-    def _pages(self, path: str, **window: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
-        """Yield the runs of a list that were created since and until, or more; with the last page, that it is.
+    def _pages(self, path: str, since: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
+        """Yield the runs of a list that were created since a time, or more; with the last page, that it is.
 
         A list that cannot be read ends, and is noted as not whole.
         """
-        names, slack = {"since": "created_at[gte]", "until": "created_at[lte]"}, 0.0
+        query: dict[str, Any] = {"created_at[gte]": _utc(since), "limit": 100}
         if self._options.deployments:
-            names, slack = {"since": "triggered_after", "until": "triggered_before"}, _APART
-        query = {names[bound]: _utc(at - slack if bound == "since" else at + slack) for bound, at in window.items()}
+            query = {"triggered_after": _utc(since - _APART), "limit": 100}
         try:
-            for page in self._app.client.pages(path, {**query, "limit": 100}, fresh=True):
+            for page in self._app.client.pages(path, query, fresh=True):
                 self._app.progress.beat()
                 runs = [run for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
                 rows = [run.raw for run in runs if path in (_ALL_RUNS, _runs_of(run.deployment_id or ""))]
@@ -274,9 +273,16 @@ class _NightReader:
             if older or created is None or created >= night.listed_from or id in self._open:
                 self._taken.add(id)
                 new.append(row)
-        for run in self._resolver.runs(new):
+        resolver = self._resolver
+        for run in resolver.runs(new):
             self._app.progress.beat()
-            self._keep(run)
+            if len(self._newest) < MOST_RUNS:
+                self._newest.append(run)
+            left, is_idle = resolver.left.pop(run.id, None), run.id in resolver.idle or run.status == "pending"
+            record = RunRecord.of(run, left=left, is_idle=is_idle)
+            night.runs.append(record)
+            if record.outcome == "unread":
+                night.left_from = min(night.left_from, record.created or night.listed_from)
 
     def _compare(self, row: dict[str, Any], new: Sequence[dict[str, Any]]) -> None:
         """Note an id that the list gives to two different runs: the report shows only the first."""
@@ -288,16 +294,6 @@ class _NightReader:
             problem = Unread("runs", f"the list has two runs with the id {again.id}")
             self._night.whole = False
             self._night.problems += [problem] if problem not in self._night.problems else []
-
-    def _keep(self, run: Run) -> None:
-        night, resolver = self._night, self._resolver
-        if len(self._newest) < MOST_RUNS:
-            self._newest.append(run)
-        left, is_idle = resolver.left.pop(run.id, None), run.id in resolver.idle or run.status == "pending"
-        record = RunRecord.of(run, left=left, is_idle=is_idle)
-        night.runs.append(record)
-        if record.outcome == "unread":
-            night.left_from = min(night.left_from, record.created or night.listed_from)
 
     def _read_open(self) -> None:
         """Read the runs again that had not ended when this machine last looked, and are not listed."""
