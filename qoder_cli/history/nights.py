@@ -348,8 +348,7 @@ class _NightReader:
                     self._spend(run_of, spent)
                     if run_of.is_over and text(session.get("status")) in AT_REST:
                         final[id] = spent
-                created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
-                if not wanted or (descend(created) and created[-1] < oldest - _APART):
+                if not wanted or _is_below(list(map(mapping, page["data"])), oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
             self._note(error, "credits")
