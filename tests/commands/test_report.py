@@ -542,7 +542,7 @@ def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> Non
     qoder.clock.at_sleep = again
     second = qoder(*NEW)
     assert real is quiet.clock
-    assert "another report of this reader is under way; waiting for it" in second.err
+    assert "another command of this machine makes a report for this reader; waiting for it" in second.err
     assert [len(keys(ran)) for ran in (*runs, second)] == [1, 0]
 
 
