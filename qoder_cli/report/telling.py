@@ -18,7 +18,7 @@ from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.times import unix
-from qoder_cli.base.words import counted, shortened
+from qoder_cli.base.words import counted, first_line, shortened
 from qoder_cli.deployments.findings import PAUSED_BY, mended_by
 from qoder_cli.history.fires import Unclear, walked
 from qoder_cli.history.missed import fire_key, made_up
@@ -373,8 +373,7 @@ class Reporter:
 
     def _message(self, run: RunRecord) -> str | None:
         """Return the first line of an error."""
-        lines = self._veiled(run.detail.message).strip().splitlines() if run.detail.message else []
-        return lines[0] if lines else None
+        return first_line(self._veiled(run.detail.message or ""))
 
     def _veiled(self, message: str) -> str:
         return shortened(self._app.client.veil(message), _LONGEST)
