@@ -18,6 +18,11 @@ def few(names: Sequence[str], most: int = 10) -> str:
     return row
 
 
+def first_line(message: str) -> str | None:
+    """Return the first line of a message; None if there is nothing in it."""
+    return next(iter(message.strip().splitlines()), None)
+
+
 def shortened(value: str, most: int) -> str:
     """Return at most so many characters of a text, with `…` if it was longer."""
     if len(value) <= most:

@@ -1,16 +1,12 @@
 """`qoder report`: one page about the night."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from itertools import repeat
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.polling import poll
 from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, option
 from qoder_cli.help.completion import values
@@ -27,7 +23,6 @@ _ALL = flag("--all", "Ask all sessions, about all runs of 30 days.")
 _URGENT = "the report has something that needs you, did not happen or failed"
 _JUST_NOW = "something failed or did not happen just now: the next report tells of it"
 _LONGEST_READER = 64  # characters
-_PAUSE = 1.0  # seconds between two looks whether another report has ended
 
 
 def report(
@@ -65,12 +60,16 @@ def report(
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.local.reports import ReportMemory
     from qoder_cli.report.telling import Reporter
+    from qoder_cli.stack.turns import machine_turn
 
     app.output.refuse_csv("a report")
     name = _reader(reader, new=new, until=until)
     options = ReportOptions(ids_of_all(deployments or (), app), since, until, is_news=new, asks_all=all)
     remembered = ReportMemory(app.store, app.settings, name if new else None, options.deployments)
-    with _turn(app, remembered.name, new=new):
+    turn: AbstractContextManager[None] = nullcontext()
+    if new:
+        turn = machine_turn(app, f"report {remembered.name}", does="makes a report for this reader")
+    with turn:
         memory = remembered.read()
         night = read_night(app, options, memory)
         reported = Reporter(app, night, options, memory, remembered).reported(name)
@@ -101,28 +100,6 @@ def _reader(name: str | None, *, new: bool, until: str | None) -> str:
     if not name.strip() or len(name) > _LONGEST_READER or not name.isprintable():
         raise UsageError(f"--reader: {name[:_LONGEST_READER]!a} is not a name", hint="use for example: team")
     return name.strip()
-
-
-@contextmanager
-def _turn(app: App, memory: str, *, new: bool) -> Iterator[None]:
-    """Let one report of a reader run at a time on this machine. Raises Signalled while it waits."""
-    store, host = app.store, app.settings.host
-
-    def has_turn() -> bool:
-        app.progress.beat()
-        return take()
-
-    take = partial(store.hold, f"report {memory}", host=host)
-    if new and not take():
-        status = "another report of this reader is under way; waiting for it"
-        app.progress.note(status)
-        with app.progress.waiting(status, leaving="nothing is changed"):
-            poll(has_turn, app.clock, pauses=repeat(_PAUSE), is_enough=bool)
-    try:
-        yield
-    finally:
-        if new:
-            store.let_go(f"report {memory}", host=host)
 
 
 def _print(app: App, report: "Report", night: "Night") -> None:

@@ -23,7 +23,6 @@ from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, down_to
-from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.local.remembered import remember
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain
 from qoder_cli.output.data import Rows, in_order
@@ -183,13 +182,12 @@ def _add_runs(
         if only is not None and window.since is not None:
             pages = down_to(window.since, pages)
         resolver: Resolver | None = None
-        kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
         for page in _ahead(iter(pages)):
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]
             if not resolver.asks:  # else it looks there itself
-                outcomes = kept.outcomes_of(map(Run, rows))
+                outcomes = resolver.kept.outcomes_of(map(Run, rows))
                 used.add_runs(outcomes[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in outcomes)
                 rows = [row for row in rows if text(row.get("id")) not in outcomes]
             used.add_runs(resolver.runs(rows))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -92,8 +92,7 @@ class _RunFinder:
 
                 self.found[word] = self._or_error(last_run, self._app)
         self._find_newest({word: of for word in self._words if (of := ids.deployment_of(word))})
-        sessions = [word for word in self._words if word.startswith("sess_")]
-        self.found |= zip(sessions, in_order(partial(self._or_error, self._of_session), sessions), strict=True)
+        self._find_by_session([word for word in self._words if word.startswith("sess_")])
 
     def stop(self) -> None:
         """Send no more requests: a thread in `find` leaves it soon."""
@@ -135,8 +134,20 @@ class _RunFinder:
             raise NotFound(f"deployment {deployment_id} has no runs yet", hint=hint)
         return newest[0].id
 
-    def _of_session(self, id: str) -> str:
-        """Return the run of a session, from its deployment's runs, back to its creation. Raises ApiError."""
+    def _find_by_session(self, sessions: Sequence[str]) -> None:
+        looks = in_order(partial(self._or_error, self._session), sessions)
+        of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and their creation
+        for id, session in zip(sessions, looks, strict=True):
+            if isinstance(session, QoderError):
+                self.found[id] = session
+            else:
+                created = unix(session.get("created_at"))
+                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = created
+        for deployment_id, those in of_deployment.items():
+            self._look_in_deployment(deployment_id, those)
+
+    def _session(self, id: str) -> dict[str, Any]:
+        """Return a session that belongs to a deployment. Raises ApiError."""
         try:
             session = read_session(self._app.client, id)
         except NotFound as error:
@@ -144,15 +155,26 @@ class _RunFinder:
         if text(session.get("deployment_id")) is None:
             why = f"session {id} does not belong to a deployment, so it has no run"
             raise NotFound(why, hint=f"use qoder session ({self._app.settings.asked})")
+        return session
+
+    def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
+        """Look for sessions in a deployment's runs, back to the oldest of them."""
         from qoder_cli.history.listed import pages_of_runs
 
-        created, deployment_id = unix(session.get("created_at")), str(session["deployment_id"])
-        for page in pages_of_runs(self._app.client, deployment_id):
-            for listed in page:
-                if listed.session_id == id:
-                    return listed.id
-            begun = [at for listed in page if (at := listed.created) is not None]
-            if created and descend(begun) and created - begun[-1] > _SESSION_AGE:
-                break  # the rest is older
-        why = f"no run of deployment {deployment_id} has the session {id}"
-        raise NotFound(why, hint=self._app.settings.asked)
+        wanted = set(sessions)
+        oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
+
+        def look(deployment_id: str) -> None:
+            for page in pages_of_runs(self._app.client, deployment_id):
+                for listed in page:
+                    if listed.session_id in wanted:
+                        self.found[listed.session_id] = listed.id
+                        wanted.discard(listed.session_id)
+                begun = [at for run in page if (at := run.created) is not None]
+                if not wanted or (oldest and descend(begun) and oldest - begun[-1] > _SESSION_AGE):
+                    break  # the rest is older
+
+        failure = self._or_error(look, deployment_id)
+        for id in wanted:
+            why = f"no run of deployment {deployment_id} has the session {id}"
+            self.found[id] = failure or NotFound(why, hint=self._app.settings.asked)

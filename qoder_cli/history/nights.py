@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from math import inf
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
@@ -122,7 +123,6 @@ class _NightReader:
         self._open = set[str]()  # runs that had not ended when this machine last looked, or lasted long
         self._newest: list[Run] = []
         self._listed_before = 0.0  # from when on runs are counted, to compare with the time before
-        self._digs = False  # whether older runs are looked for, of which this machine knows nothing
         self._failures: dict[str, ApiError] = {}  # by what could not be listed
         self._paths = [_runs_of(id) for id in options.deployments] or [_ALL_RUNS]  # the lists of the runs
         most = None if options.asks_all else MOST_ASKED
@@ -142,7 +142,6 @@ class _NightReader:
                 raise self._failures["deployments"]
             if not self._options.fires_only:
                 self._read_open()
-                self._read_older()
                 self._read_credits()
                 self._read_calls()
         if not self._options.fires_only:
@@ -204,61 +203,47 @@ class _NightReader:
     def _read_runs(self) -> None:
         """Read the runs created since `listed_from`, and count those of the time before.
 
-        Where this machine knows nothing of what was before, and one page shows all there is, older ones are read, too.
+        Where this machine knows nothing of what was before, some hundreds of older ones are read, too: they may still
+        wait, or have ended only now.
         """
-        night = self._night
+        night, options, older = self._night, self._options, list[tuple[float, dict[str, Any]]]()
         floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
-        self._digs = night.known_from > reach and (self._memory is None or self._options.asks_all)
-        self._digs = self._digs and not self._options.fires_only
-        is_all = self._digs
+        is_known = night.known_from <= reach or options.fires_only
+        digs = not is_known and (self._memory is None or options.asks_all)
+        most, is_all = inf if options.asks_all else _FEWEST, digs
         for path in self._paths:
-            rows, is_last = next(self._pages(path, since=min(floor, reach))) if self._digs else ([], False)
-            self._take(rows, older=is_last)
-            is_all = is_all and is_last
-            for rows, _ in () if is_last else self._pages(path, since=floor):
+            for rows, has_ended in self._pages(path, min(floor, reach) if digs else floor):
                 self._take(rows)
-                if _is_below(rows, floor):
-                    break  # the server ignores the time that was asked for
-        if is_all and night.whole:
-            night.known_from = 0.0
-
-    def _read_older(self) -> None:
-        """Read older runs, where this machine knows nothing of them: some may still wait, or have ended only now."""
-        night, asks_all = self._night, self._options.asks_all
-        reach = night.now - REACH
-        if not night.whole or night.known_from <= reach:
-            return
-        may_ask = inf if asks_all else max(_FEWEST - self._resolver.asked, 0)
-        if may_ask and self._digs:
-            older, is_all = list[dict[str, Any]](), True
-            for path in self._paths:
-                for rows, _ in self._pages(path, since=reach, until=night.known_from):
-                    older += rows
-                    if len(older) >= may_ask or _is_below(rows, reach):
-                        is_all = is_all and _is_below(rows, reach)
-                        break
-            self._take(older, older=True)
-            times = [at for at in map(created_at, older) if at is not None]
-            if is_all:
+                times = ((created_at(row), row) for row in rows)
+                older += [(at, row) for at, row in times if at is not None and at < night.known_from]
+                is_end = has_ended or _is_below(rows, min(floor, reach))
+                # A server may ignore the time that was asked for.
+                if is_end or (_is_below(rows, floor) and (not digs or len(older) >= most)):
+                    is_all = is_all and is_end
+                    break
+        if digs and night.whole:
+            older.sort(key=itemgetter(0), reverse=True)
+            asked = older[: None if options.asks_all else max(_FEWEST - self._resolver.asked, 0)]
+            self._take([row for _, row in asked], older=True)
+            if is_all and len(asked) == len(older):
                 night.known_from = 0.0
-            elif descend(times):
-                night.known_from = times[-1]
-        if night.known_from > reach:
+            elif asked:
+                night.known_from = asked[-1][0]
+        if night.whole and not is_known and night.known_from > reach:
             when = datetime.fromtimestamp(night.known_from).strftime("%Y-%m-%d %H:%M")
             message = f"those created before {when} were not looked at (--all does, and this machine remembers it)"
             night.problems.append(Unread("older runs", message))
 
-    def _pages(self, path: str, **window: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
-        """Yield the runs of a list that were created since and until, or more; with the last page, that it is.
+    def _pages(self, path: str, since: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
+        """Yield the runs of a list that were created since a time, or more; with the last page, that it is.
 
         A list that cannot be read ends, and is noted as not whole.
         """
-        names, slack = {"since": "created_at[gte]", "until": "created_at[lte]"}, 0.0
+        query: dict[str, Any] = {"created_at[gte]": _utc(since), "limit": 100}
         if self._options.deployments:
-            names, slack = {"since": "triggered_after", "until": "triggered_before"}, _APART
-        query = {names[bound]: _utc(at - slack if bound == "since" else at + slack) for bound, at in window.items()}
+            query = {"triggered_after": _utc(since - _APART), "limit": 100}
         try:
-            for page in self._app.client.pages(path, {**query, "limit": 100}, fresh=True):
+            for page in self._app.client.pages(path, query, fresh=True):
                 self._app.progress.beat()
                 runs = [run for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
                 rows = [run.raw for run in runs if path in (_ALL_RUNS, _runs_of(run.deployment_id or ""))]
@@ -288,9 +273,16 @@ class _NightReader:
             if older or created is None or created >= night.listed_from or id in self._open:
                 self._taken.add(id)
                 new.append(row)
-        for run in self._resolver.runs(new):
+        resolver = self._resolver
+        for run in resolver.runs(new):
             self._app.progress.beat()
-            self._keep(run)
+            if len(self._newest) < MOST_RUNS:
+                self._newest.append(run)
+            left, is_idle = resolver.left.pop(run.id, None), run.id in resolver.idle or run.status == "pending"
+            record = RunRecord.of(run, left=left, is_idle=is_idle)
+            night.runs.append(record)
+            if record.outcome == "unread":
+                night.left_from = min(night.left_from, record.created or night.listed_from)
 
     def _compare(self, row: dict[str, Any], new: Sequence[dict[str, Any]]) -> None:
         """Note an id that the list gives to two different runs: the report shows only the first."""
@@ -302,16 +294,6 @@ class _NightReader:
             problem = Unread("runs", f"the list has two runs with the id {again.id}")
             self._night.whole = False
             self._night.problems += [problem] if problem not in self._night.problems else []
-
-    def _keep(self, run: Run) -> None:
-        night, resolver = self._night, self._resolver
-        if len(self._newest) < MOST_RUNS:
-            self._newest.append(run)
-        left, is_idle = resolver.left.pop(run.id, None), run.id in resolver.idle or run.status == "pending"
-        record = RunRecord.of(run, left=left, is_idle=is_idle)
-        night.runs.append(record)
-        if record.outcome == "unread":
-            night.left_from = min(night.left_from, record.created or night.listed_from)
 
     def _read_open(self) -> None:
         """Read the runs again that had not ended when this machine last looked, and are not listed."""
@@ -366,8 +348,7 @@ class _NightReader:
                     self._spend(run_of, spent)
                     if run_of.is_over and text(session.get("status")) in AT_REST:
                         final[id] = spent
-                created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
-                if not wanted or (descend(created) and created[-1] < oldest - _APART):
+                if not wanted or _is_below(list(map(mapping, page["data"])), oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
             self._note(error, "credits")

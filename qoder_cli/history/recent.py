@@ -10,7 +10,6 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.deployments.findings import RUNS_JUDGED, History
 from qoder_cli.history.listed import RECENT, Resolver, newest_runs
-from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.sessions.log import is_last
 
 _MOST_SINGLY = 10  # deployments at most whose runs are listed by themselves from the start
@@ -37,18 +36,15 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
             app.progress.beat()
             if run.status is None or not is_going(run):
                 resolved[id].append(run)
-    kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
     histories = {
         id: History(unread=runs_or_error) for id, runs_or_error in listed.items() if isinstance(runs_or_error, ApiError)
     }
     for id, some in resolved.items():
         rest = [run for run in runs[id] if run.id not in {ended.id for ended in some}]
-        outcomes = kept.outcomes_of(rest)
-        older = [outcomes[run.id].of(run) if run.id in outcomes else run for run in rest]
         unread = None
         if any(run.status is None for run in some):
             unread = resolver.failure or NoResponse("the session of a run could not be read")
-        histories[id] = History((*some, *older), unread)
+        histories[id] = History((*some, *resolver.kept.filled(rest)), unread)
     return histories
 
 

@@ -17,12 +17,11 @@ from qoder_cli.base.jsontext import dump
 from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix
-from qoder_cli.base.words import counted, few, shortened
+from qoder_cli.base.words import counted, few, first_line, shortened
 from qoder_cli.deployments.facts import Facts, custom_skills
 from qoder_cli.deployments.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
-from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets, differing, lines_of
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.parts import assignments
@@ -212,7 +211,7 @@ class _Comparison:
             created_at=time_text(run.created),
             ended_at=run.completed_at,
             error_type=run.error_type,
-            message=self._first_line(run.error_message),
+            message=first_line(self._veiled(run.error_message or "")),
             last_message=self._last_message(),
             compared_with=completed.id if completed else None,
             compared_at=time_text(completed.created) if completed else None,
@@ -226,10 +225,6 @@ class _Comparison:
             next_because=next_because,
             next=[app.program, *command],
         )
-
-    def _first_line(self, message: str | None) -> str | None:
-        lines = message.strip().splitlines() if message else []
-        return self._veiled(lines[0]) if lines else None
 
     def _veiled(self, says: str) -> str:
         return shortened(self._app.client.veil(says), _LONGEST)
@@ -258,8 +253,7 @@ class _Comparison:
                     part, older = older[:_AT_ONCE], older[_AT_ONCE:]
                     self._before += resolver.runs([other.raw for other in part])
                     completed = next((other for other in self._before if other.status == "completed"), None)
-                known = resolver.kept.outcomes_of(older)
-                self._before += [known[other.id].of(other) if other.id in known else other for other in older]
+                self._before += resolver.kept.filled(older)
                 if completed is not None:
                     break
             self._is_whole = next(pages, None) is None
@@ -515,8 +509,7 @@ class _Comparison:
         listed = {run.id: run for run in map(Run.read, rows) if run}.values()
         others = [run for run in listed if run.deployment_id not in (None, self._run.deployment_id)]
         others = [run for run in others if around[0] <= (run.created or 0.0) <= around[1]]
-        known = KeptOutcomes(self._app.store, self._app.settings, self._app.client.server_now).outcomes_of(others)
-        others = [known[run.id].of(run) if run.id in known else run for run in others]
+        others = Resolver(self._app).kept.filled(others)
         unread = sum(run.session_id is not None and standing(run) is Standing.ASK_SESSION for run in others)
         doubts = {f"how {counted(unread, 'run')} of that hour ended was not asked": unread > 0}
         doubts["there were more runs than one page shows"] = not is_all
@@ -528,7 +521,7 @@ class _Comparison:
         if self._run.session_id is None or is_going(self._run):
             return None
         try:
-            return self._first_line(final_message(self._app, self._run, self._reads.few_pages))
+            return first_line(self._veiled(final_message(self._app, self._run, self._reads.few_pages) or ""))
         except ApiError as error:
             self._cannot_tell("last message", error.message, f"events of {self._run.session_id}")
             return None

@@ -6,7 +6,7 @@ They are in the store, by host and workspace. What fails here is silent: then th
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,6 +64,11 @@ class KeptOutcomes:
                 error = filled({"type": kind, "message": message}) or None
                 found[id] = Outcome(session, Ending(status, ended, error), None if worked is None else bool(worked))
         return found
+
+    def filled(self, runs: Sequence[Run]) -> list[Run]:
+        """Return runs with what is kept of them filled in."""
+        outcomes = self.outcomes_of(runs)
+        return [outcomes[run.id].of(run) if run.id in outcomes else run for run in runs]
 
     def keep(self, run: Run, *, worked: bool | None = None) -> None:
         """Keep what became of a run, if that is certain, and whether it `worked`; written by `save`."""

@@ -18,7 +18,7 @@ from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.times import unix
-from qoder_cli.base.words import counted, shortened
+from qoder_cli.base.words import counted, first_line, shortened
 from qoder_cli.deployments.findings import PAUSED_BY, mended_by
 from qoder_cli.history.fires import Unclear, walked
 from qoder_cli.history.missed import fire_key, made_up
@@ -263,14 +263,14 @@ class Reporter:
         night = self._night
         for run in self._newest:
             first, last = run.certain(night.now)
-            if run.outcome == "going":
-                if run.detail.is_idle and run.detail.asks is None and run.created is not None:
-                    begins_by = run.created + LATE + LAG
-                    entry = self._not_run("not_started", run)
-                    yield ReportItem("did_not_happen", f"not_started {run.id}", entry, begins_by, begins_by)
-            elif run.outcome == "skipped" or (run.outcome == "failed" and run.session is None):
+            may_begin = run.outcome == "going" and run.detail.is_idle and run.detail.asks is None
+            if may_begin:
+                first = last = (run.created or inf) + LATE + LAG
+            if run.outcome == "skipped" or may_begin or (run.outcome == "failed" and run.session is None):
                 kind = "skipped" if run.outcome == "skipped" else "not_started"
-                entry = self._not_run(kind, run)
+                about = {"run": run.id, "created": time_text(run.created)}
+                about |= {"error_type": run.detail.error_type, "message": self._message(run)}
+                entry: Any = self._entry(entries.NotRun, kind, run.deployment, "run", "get", run.id, **about)
                 yield ReportItem("did_not_happen", f"{kind} {run.id}", entry, first, last)
             elif run.outcome == "failed":
                 yield ReportItem("failed", f"failed {run.id}", run, first, last)
@@ -282,11 +282,6 @@ class Reporter:
                 about = {"run": run.id, "message": UNCLEAR["unknown"]}
                 entry = self._entry(entries.CannotTell, "unknown", run.deployment, **about)
                 yield ReportItem("cannot_tell", f"unknown {run.id}", entry, first, last)
-
-    def _not_run(self, kind: str, run: RunRecord) -> entries.Entry:
-        about = {"run": run.id, "created": time_text(run.created)}
-        why = {"error_type": run.detail.error_type, "message": self._message(run)}
-        return self._entry(entries.NotRun, kind, run.deployment, "run", "get", run.id, **about, **why)
 
     def _grouped(self, failures: Sequence[RunRecord]) -> list[entries.Failed]:
         """Return failed runs, newest first, as one entry for each deployment and type of error."""
@@ -378,8 +373,7 @@ class Reporter:
 
     def _message(self, run: RunRecord) -> str | None:
         """Return the first line of an error."""
-        lines = self._veiled(run.detail.message).strip().splitlines() if run.detail.message else []
-        return lines[0] if lines else None
+        return first_line(self._veiled(run.detail.message or ""))
 
     def _veiled(self, message: str) -> str:
         return shortened(self._app.client.veil(message), _LONGEST)

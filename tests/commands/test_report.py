@@ -74,6 +74,25 @@ def night(world: World) -> World:
     return world
 
 
+OLD = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
+
+
+def serve(qoder: Qoder, runs: Any, *, sessions: Any = (), events: Any = None, **deployment: Any) -> None:
+    """Let there be one deployment, with these runs; what a test does not ask for need not be asked."""
+    row = {"id": "dep_1", "name": "odd", "status": "active", **OLD, **deployment}
+    qoder.wire.expected.clear()
+    qoder.wire.may("GET", "/deployments", {"data": [row]}).may("GET", "/deployments/dep_1", row)
+    for path in ("/deployment_runs", "/deployments/dep_1/runs"):
+        qoder.wire.may("GET", path, runs if isinstance(runs, dict) else {"data": runs})
+    qoder.wire.may("GET", "/sessions", sessions or {"data": []})
+    if events is not None:
+        qoder.wire.may("GET", "/sessions/sess_1/events", events)
+
+
+RUN: dict[str, Any] = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1"}
+RUN["created_at"] = "2027-01-15T07:00:00Z"
+
+
 def kinds(report: dict[str, Any]) -> dict[str, list[str]]:
     """Return what each section has: kinds, with the names of deployments."""
     return {name: sorted(f"{each['kind']} {each['deployment_name']}" for each in report[name]) for name in SECTIONS}
@@ -159,14 +178,8 @@ HOSTILE = [
 @given(texts=st.lists(st.sampled_from(HOSTILE) | st.text(max_size=12), min_size=2, max_size=2))
 def test_report_in_markdown_shows_what_others_wrote_as_code(qoder: Qoder, texts: list[str]) -> None:
     name, message = texts
-    deployment = {"id": "dep_1", "name": name, "status": "active", "created_at": "2026-01-01T00:00:00Z"}
-    run: dict[str, Any] = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z"}
-    run |= {"status": "failed", "session_id": "sess_1", "completed_at": "2027-01-15T07:01:00Z"}
-    run["error"] = {"type": "odd", "message": message}
-    qoder.wire.expected.clear()
-    qoder.wire.on("GET", "/deployments", {"data": [deployment]}, repeat=True)
-    qoder.wire.on("GET", "/deployment_runs", {"data": [run]}, repeat=True)
-    qoder.wire.on("GET", "/sessions", {"data": []}, repeat=True)
+    ended = {"status": "failed", "completed_at": "2027-01-15T07:01:00Z"}
+    serve(qoder, [{**RUN, **ended, "error": {"type": "odd", "message": message}}], name=name)
     page = qoder("report", "-o", "markdown").out
     [line] = [line for line in page.splitlines() if "1 of 1" in line]
     bare = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", line)
@@ -264,12 +277,11 @@ def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qod
 
 
 AT = "2027-01-14T01:00:00Z"  # 31 hours ago: a session that is gone by then was deleted
-OLD = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
-GONE = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1", "created_at": AT, "triggered_at": AT}
+GONE = {**RUN, "created_at": AT, "triggered_at": AT}
 ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
-UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs listed, and the code of what was told
-    "whether that is the whole list": (None, [None], 7),
+UNSEEN: dict[str, tuple[Any, Any, int]] = {  # the schedule, the runs listed, and the code of what was told
+    "whether that is the whole list": (None, {"data": [], "has_more": "true"}, 7),
     "when its schedule fires": ({**HOURLY, "timezone": "Mars/Olympus"}, [], 7),
     "an item that is not a run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
@@ -282,15 +294,7 @@ UNSEEN: dict[str, tuple[Any, list[Any], int]] = {  # the schedule, the runs list
 @pytest.mark.parametrize("what", UNSEEN)
 def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what: str) -> None:
     schedule, runs, told = UNSEEN[what]
-    deployment = {"id": "dep_1", "name": "odd", "status": "active", "schedule": schedule, **OLD}
-    listed: dict[str, Any] = {"data": runs}
-    if runs == [None]:
-        listed = {"data": [], "has_more": "true"}
-    qoder.wire.may("GET", "/deployments", {"data": [deployment]}).may("GET", "/deployment_runs", listed)
-    qoder.wire.may("GET", "/deployments/dep_1", deployment).may("GET", "/deployments/dep_1/runs", listed)
-    if runs == [GONE]:
-        qoder.wire.may("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
-        qoder.wire.may("GET", "/sessions", {"data": []})
+    serve(qoder, runs, events=api_error(404, "not_found_error", "Gone."), schedule=schedule)
     ran = [qoder("report", "--exit-status", "--since", "2d", *words) for words in ((), ("--new",), ("--new",))]
     assert [(each.code, "All is well" in each.out) for each in ran] == [(7, False), (7, False), (told, False)]
     of_one = qoder("report", "dep_1", "--exit-status", "--since", "2d")
@@ -299,14 +303,11 @@ def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what
 
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
 def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
-    deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
-    run = {"deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "status": "running"}
-    runs = [{**run, "id": f"drun_{n}", "session_id": f"sess_{n}"} for n in range(3)]
+    runs = [{**RUN, "status": "running", "id": f"drun_{n}", "session_id": f"sess_{n}"} for n in range(3)]
     rows = [f'{{"id": "sess_{n}", "usage": {{"total_credits": {json.dumps(credits)}}}}}' for n in range(2)]
     if credits and credits[0].isdigit():
         rows = [row.replace(f'"{credits}"', credits) for row in rows]  # as a number, however it is written
-    qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
-    qoder.wire.on("GET", "/sessions", f'{{"data": [{",".join(rows)}]}}')
+    serve(qoder, runs, sessions=f'{{"data": [{",".join(rows)}]}}')
     [row] = qoder("report", "-o", "json").json["ran"]
     sums = {"0.10": "0.20", "12345678901234567890.12": "24691357802469135780.24", "1E3": "2000"}
     known = credits in sums
@@ -367,8 +368,6 @@ def test_report_new_warns_where_it_cannot_note_what_it_told(qoder: Qoder, night:
 
 def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:
     """Of a log of many pages it reads what the run left on the first, and then what decides alone."""
-    row = {"id": "dep_1", "name": "busy", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
-    run = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "session_id": "sess_1"}
     told = [{"id": "evt_0", "type": "session.status_running", "processed_at": "2027-01-15T07:00:01Z"}]
     told += [
         {"id": f"evt_{n}", "type": "agent.tool_use", "processed_at": f"2027-01-15T07:{n // 60:02}:{n % 60:02}Z"}
@@ -380,19 +379,17 @@ def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:
         rows = [event for event in told if event["type"] in request.url.params.get_list("types[]")]
         return {"data": rows[:100], "has_more": len(rows) > 100, "last_id": rows[:100][-1]["id"]}
 
-    qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": [run]})
-    qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", events, events)
+    serve(qoder, [RUN])
+    qoder.wire.on("GET", "/sessions/sess_1/events", events, events)
     report = qoder("report", "-o", "json").json
     assert (report["ran"][0]["completed"], report["did_nothing"]) == (1, [])
 
 
 def test_report_shows_a_scheduled_run_that_names_no_time_and_fits_none(qoder: Qoder) -> None:
-    daily = {"type": "cron", "expression": "0 3 * * *", "timezone": "UTC"}
-    row = {"id": "dep_1", "name": "odd", "status": "active", "schedule": daily, **OLD}
     run = {"deployment_id": "dep_1", "status": "completed", "trigger_context": {"type": "schedule"}}
-    times = {"drun_1": "2027-01-15T03:00:09Z", "drun_2": "2027-01-15T05:00:00Z"}
+    times = {"drun_1": "2027-01-15T03:05:09Z", "drun_2": "2027-01-15T05:00:00Z"}
     runs = [{**run, "id": id, "created_at": time, "completed_at": time} for id, time in times.items()]
-    qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": runs})
+    serve(qoder, runs, schedule=DAILY)
     assert "  odd  1 run outside the schedule: 05:00\n    qoder run get drun_2\n" in qoder("report").out
 
 
@@ -421,11 +418,8 @@ LEFT: dict[str, tuple[list[Any], dict[str, str]]] = {
 @pytest.mark.parametrize("name", LEFT)
 def test_report_tells_whether_a_run_began_and_what_it_left(qoder: Qoder, name: str) -> None:
     events, items = LEFT[name]
-    row = {"id": "dep_1", "name": "busy", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
-    run = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "session_id": "sess_1"}
-    run |= {"status": "completed"} if "its status" in name else {}
-    qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": [run]})
-    qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", {"data": events})
+    serve(qoder, [RUN | ({"status": "completed"} if "its status" in name else {})])
+    qoder.wire.on("GET", "/sessions/sess_1/events", {"data": events})
     report = qoder("report", "-o", "json").json
     assert {section: each["kind"] for section in SECTIONS for each in report[section]} == items
 
@@ -548,7 +542,7 @@ def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> Non
     qoder.clock.at_sleep = again
     second = qoder(*NEW)
     assert real is quiet.clock
-    assert "another report of this reader is under way; waiting for it" in second.err
+    assert "another command of this machine makes a report for this reader; waiting for it" in second.err
     assert [len(keys(ran)) for ran in (*runs, second)] == [1, 0]
 
 
@@ -640,8 +634,6 @@ def test_report_says_once_which_older_runs_it_has_not_looked_at(
 
 
 def test_report_looks_for_what_sub_agents_wait_for(qoder: Qoder) -> None:
-    row = {"id": "dep_1", "name": "busy", "status": "active", **OLD}
-    run = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "session_id": "sess_1"}
     of_thread: dict[str, Any] = {"session_thread_id": "sthr_1"}
     call = at_07("07:01:00", "agent.tool_use", name="Bash", input={"command": "make"}, **of_thread)
     stop = {"type": "requires_action", "event_ids": [call["id"]]}
@@ -655,27 +647,24 @@ def test_report_looks_for_what_sub_agents_wait_for(qoder: Qoder) -> None:
         return {"data": rows[::-1] if request.url.params.get("order") == "desc" else rows}
 
     qoder.wire.tells_of_asks = True
-    qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": [run]})
-    qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", events, repeat=True)
+    serve(qoder, [RUN], events=events)
     qoder.wire.may("GET", "/sessions/sess_1/threads", {"data": []})
     [waits] = qoder("report", "-o", "json").json["needs_you"]
     assert (waits["run"], waits["since"]) == ("drun_1", "2027-01-15T07:01:01Z")
 
 
 def test_report_calls_a_credential_refused_until_a_run_goes_well(qoder: Qoder) -> None:
-    row = {"id": "dep_1", "name": "it", "status": "active", "vault_ids": ["vault_1"], **OLD}
     refused = {"type": "mcp_authentication_failed_error", "message": "Token expired."}
     runs = [
         {"id": f"drun_{hour}", "deployment_id": "dep_1", "session_id": f"sess_{hour}", "status": "failed"}
         | {"created_at": f"2027-01-15T0{hour}:00:00Z", "completed_at": f"2027-01-15T0{hour}:01:00Z", "error": refused}
         for hour in (5, 4)
     ]
-    qoder.wire.on("GET", "/deployments", {"data": [row]}, repeat=True).may("GET", "/sessions", {"data": []})
-    qoder.wire.on("GET", "/deployment_runs", {"data": runs})
+    serve(qoder, runs, vault_ids=["vault_1"])
     [told] = qoder("report", "-o", "json").json["needs_you"]
     assert (told["kind"], told["run"], told["next"][1:]) == ("credential", "drun_5", ["vault", "check", "vault_1"])
     well = {**runs[0], "id": "drun_6", "status": "completed", "error": None, "created_at": "2027-01-15T06:00:00Z"}
     well["completed_at"] = "2027-01-15T06:01:00Z"
-    qoder.wire.on("GET", "/deployment_runs", {"data": [well, *runs]})
+    serve(qoder, [well, *runs], vault_ids=["vault_1"])
     qoder.wire.may("GET", "/sessions/*/events", {"data": []})
     assert qoder("report", "-o", "json").json["needs_you"] == []

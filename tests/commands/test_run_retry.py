@@ -157,13 +157,6 @@ def test_run_retry_of_several_is_asked_about_and_has_an_item_each(place: Place) 
     assert ([item["exit_code"] for item in ran.json], len(place.started)) == ([1, None], 3)
 
 
-def test_run_retry_all_failed_filters_again_what_the_server_was_to_filter(qoder: Qoder) -> None:
-    new, old = ({**DONE, "id": f"{n}", "status": "failed", "triggered_at": f"2027-01-1{n}T07:00:00Z"} for n in (5, 2))
-    qoder.wire.on("GET", "/deployments/dep_1/runs", page(new, old)).on("GET", "/deployments/dep_1", NOW, repeat=True)
-    ran = qoder("run", "retry", "--all-failed", "dep_1", "--since", "1d", "--dry-run", "--json")
-    assert [item["idempotency_key"] for item in ran.json] == ["retry-5"]
-
-
 def test_run_retry_all_failed_retries_each_failed_run_once(place: Place) -> None:
     failed = [place.ended("dep_fail", hours=hours) for hours in (30, 3, 2)]
     words = ("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--json")
@@ -210,25 +203,33 @@ def test_run_retry_says_first_and_in_json_that_it_started_nothing(place: Place) 
     assert [item.get("already_started") for item in several] == [True, None]
 
 
-def other_deployment(request: httpx.Request) -> httpx.Response | None:
-    if request.url.path.endswith("/runs"):
-        rows = [{"id": "drun_9", "type": "deployment_run", "deployment_id": "dep_demo"}]
-        return httpx.Response(200, json={"data": rows, "has_more": False})
-    return None
+def failed(id: str, at: str | None = "2027-01-15T07:00:00Z", **more: Any) -> dict[str, Any]:
+    return {**DONE, "id": id, "status": "failed", "created_at": at, "triggered_at": at, **more}
 
 
-def unsure(request: httpx.Request) -> httpx.Response | None:
-    if request.url.path.endswith("/runs"):
-        return httpx.Response(200, json={"data": [], "has_more": "maybe"})
-    return None
+UNREADABLE = {"type": "unreadable_stop_reason", "message": "It cannot be read."}
+CUT = [page(failed("drun_5"), more=True), api_error(403, "permission_error", "No.")]
+# What is typed, the pages of the list, and the runs with their exit codes; None: nothing can be judged.
+LISTED: dict[str, tuple[str, list[Any], dict[str, int] | None]] = {
+    "an older one": ("dep_1", [page(failed("drun_5"), failed("drun_2", "2027-01-12T07:00:00Z"))], {"drun_5": 0}),
+    "one at no time": ("--all", [page(failed("drun_5"), failed("drun_6", None))], {"drun_5": 0, "drun_6": 7}),
+    "one for an unreadable reason": ("--all", [page(failed("drun_5", error=UNREADABLE))], {"drun_5": 7}),
+    "cut": ("dep_1", CUT, {"drun_5": 0, "dep_1": 7}),
+    "cut, of all": ("--all", CUT, {"drun_5": 0, "all deployments": 7}),
+    "of another deployment": ("dep_1", [page(failed("drun_9", deployment_id="dep_2"))], None),
+    "no boolean": ("dep_1", [{"data": [], "has_more": "maybe"}], None),
+}
 
 
-@pytest.mark.parametrize("lie", [other_deployment, unsure])
-def test_run_retry_all_failed_starts_nothing_from_a_list_that_does_not_tell(current: Place, lie: Any) -> None:
-    current.ended("dep_fail")
-    current.lie = lie
-    ran = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--yes")
-    assert (ran.code, current.started) == (7, [])
+@pytest.mark.parametrize("case", LISTED)
+def test_run_retry_all_failed_starts_what_a_list_tells(qoder: Qoder, case: str) -> None:
+    typed, pages, items = LISTED[case]
+    path = "/deployment_runs" if typed == "--all" else "/deployments/dep_1/runs"
+    qoder.wire.on("GET", path, *pages).may("GET", "/deployments/dep_1", NOW)
+    ran = qoder("run", "retry", "--all-failed", typed, "--since", "1d", "--dry-run", "--json")
+    told = {item["input"]: item["exit_code"] for item in ran.json} if ran.out else None
+    assert told == items
+    assert ran.code == (7 if items is None else max(items.values()))
 
 
 def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Place) -> None:
@@ -238,15 +239,6 @@ def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Pla
     [item] = ran.json
     assert (ran.code, item["input"], item["exit_code"], current.started) == (7, failed, 7, [])
     assert f"how run {failed} ended is unknown: its session could not be read; nothing was started" in ran.err
-
-
-def test_run_retry_all_failed_starts_nothing_where_a_session_stopped_for_an_unreadable_reason(qoder: Qoder) -> None:
-    error = {"type": "unreadable_stop_reason", "message": "It cannot be read."}
-    run = {**DONE, "id": "drun_5", "status": "failed", "created_at": "2027-01-15T07:00:00Z", "error": error}
-    run |= {"triggered_at": run["created_at"]}
-    qoder.wire.on("GET", "/deployment_runs", page(run))
-    ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--yes", "--json")
-    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 7)]
 
 
 def test_run_retry_all_failed_of_several_starts_what_it_can_judge(place: Place) -> None:
@@ -268,29 +260,6 @@ def test_run_retry_all_failed_of_several_starts_what_it_can_judge(place: Place) 
     assert (ran.code, hidden in ran.err, len(place.started)) == (0, False, 2)
     assert "4 runs failed since" in ran.err
     assert "ignored 2 that were retried before; ignored 2 that are retries themselves" in ran.err
-
-
-def test_run_retry_all_failed_of_all_deployments_counts_what_does_not_say_when_it_was(qoder: Qoder) -> None:
-    new = {**DONE, "id": "drun_5", "status": "failed", "created_at": "2027-01-15T07:00:00Z"}
-    new |= {"triggered_at": new["created_at"]}
-    undated = {**DONE, "id": "drun_6", "status": "failed", "created_at": None, "triggered_at": None}
-    qoder.wire.on("GET", "/deployment_runs", page(new, undated)).on("GET", "/deployments/dep_1", NOW, repeat=True)
-    ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--dry-run", "--json")
-    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 0), ("drun_6", 7)]
-    assert ran.code == 7
-
-
-@pytest.mark.parametrize("typed", ["dep_1", "--all"])
-def test_run_retry_all_failed_starts_what_a_cut_list_shows(qoder: Qoder, typed: str) -> None:
-    path = "/deployment_runs" if typed == "--all" else "/deployments/dep_1/runs"
-    new = {**DONE, "id": "drun_5", "status": "failed", "created_at": "2027-01-15T07:00:00Z"}
-    new |= {"triggered_at": new["created_at"]}
-    qoder.wire.on("GET", path, page(new, more=True), api_error(403, "permission_error", "No."))
-    qoder.wire.on("GET", "/deployments/dep_1", NOW, repeat=True)
-    ran = qoder("run", "retry", "--all-failed", typed, "--since", "1d", "--dry-run", "--json")
-    called = "all deployments" if typed == "--all" else typed
-    assert [(item["input"], item["exit_code"]) for item in ran.json] == [("drun_5", 0), (called, 7)]
-    assert (ran.code, f"not all runs of {called} could be read" in ran.err) == (7, True)
 
 
 REFUSED = {

@@ -62,11 +62,11 @@ def _head(comparison: "Why", now: float, shown: Callable[[str], str]) -> str:
         worked = unix(comparison.compared_at)
         ago = "" if worked is None else f" {coarse(now - worked)} ago"
         return f"{head} Before, {shown(comparison.compared_with)} completed{ago}."
+    if not comparison.runs_before:
+        return f"{head} It has no earlier run." if comparison.is_whole else f"{head} No run before it was seen."
     if not comparison.is_whole:
         return f"{head} None is known to have completed of the newest {before} before it."
-    if comparison.runs_before:
-        return f"{head} None of the {before} before it completed."
-    return f"{head} It has no earlier run."
+    return f"{head} None of the {before} before it completed."
 
 
 def _sections(comparison: "Why") -> Iterator["Section"]:
