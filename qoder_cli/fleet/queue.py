@@ -26,7 +26,7 @@ from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.protocol import NOTHING, LookForRun, Read, Started, settle
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of
 from qoder_cli.keys.slots import (
     LookAround,
     QueueStep,
@@ -34,7 +34,6 @@ from qoder_cli.keys.slots import (
     Wait,
     begin_sending,
     slot_key,
-    slots_named,
     take_slot,
 )
 from qoder_cli.runs.idle import MOVING
@@ -117,7 +116,8 @@ class Queue:
 
             self.keys = shared_store(self.app)
         settings = self.app.settings
-        self._prefix = slots_named(settings.host, settings.workspace_id, self._name)
+        first = name_of(settings.host, settings.workspace_id, slot_key(self._name, 1))
+        self._prefix = first.removesuffix("1")  # by which the names of all its slots begin
         self._reader = PageReader(self.app.client, Deadline(self.app.clock, Limits()), LOOK_EVERY)
 
     @property

@@ -16,7 +16,6 @@ _MEMORY_STORE = r"memstore_[A-Za-z0-9._~-]+"
 _POSTGRES = r"postgres(ql)?://[^\s/?#]*([/?#][^\s@]*)?"
 _HINT = "use the id of a memory store (memstore_…) or postgresql://HOST/DATABASE; to make one: qoder key init"
 
-
 _opening = threading.Lock()
 
 
@@ -85,13 +84,6 @@ def check_shared(app: App, *, is_required: bool) -> None:
         )
     if app.settings.keys is not None:
         shared_store(app)  # here, so that no thread is the first to find that it cannot be
-
-
-def has_secret(name: str) -> bool:
-    """Return whether the name of a store holds a password, or may."""
-    from qoder_cli.keys.postgres import passwords
-
-    return "://" in name and bool(passwords(name))
 
 
 def shown(value: str) -> str:
