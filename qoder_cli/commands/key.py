@@ -69,7 +69,8 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
       qoder key init
       qoder key init --store postgresql://qoder@db.example.com/ci"""
     from qoder_cli.keys import selftest
-    from qoder_cli.keys.opening import checked, has_secret, is_memory_store, opened
+    from qoder_cli.keys.opening import checked, opened
+    from qoder_cli.keys.postgres import passwords
     from qoder_cli.keys.writers import warning_of_writers
 
     name = str(store)
@@ -82,7 +83,6 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
         _confirm(app, question, why, yes=False, hint="use that one, or confirm another with --yes")
     if name != "memory":
         keys = opened(app, name)
-        app.shared_keys.append(keys)
         create = getattr(keys, "create", None)
         if create is not None:
             create()
@@ -97,12 +97,13 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
         keys = opened(app, name)
         app.progress.note("a memory store keeps this promise if the service decides its writes in one place")
     selftest.check(keys)
-    if is_memory_store(name) and (warning := warning_of_writers(app.client, name)):
-        app.progress.warn(warning)
-    line = "QODER_KEYS" if has_secret(name) else f"QODER_KEYS={name}"
+    line = f"QODER_KEYS={name}"
     if "://" in name:  # standard error shows no users of URLs
+        line = "QODER_KEYS" if passwords(name) else line
         app.progress.note("set QODER_KEYS on every machine to the URL that --store was given")
     else:
+        if warning := warning_of_writers(app.client, name):
+            app.progress.warn(warning)
         app.progress.note(f"set it on every machine: {line}")
     made: NewStore = {"store": keys.shown, "variable": line, "tested": True}
     app.output.record(dict(made), id=keys.shown)
@@ -163,10 +164,15 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
         stored = keys and _found(app, keys, key)
         if not entries and not stored:
             raise _not_used(app, key, keys)
-        if stored:
-            _warn_of_shared(app, stored)
-        _warn_of_runs(app, entries, named=stored.record.run if stored else None)
-        if stored and stored.record.state == "applying":
+        record = stored.record if stored else None
+        if record and record.run:
+            app.progress.warn(f"it started run {record.run}")
+        elif record and record.state == "sending":
+            app.progress.warn(f"a command on some machine has been starting a run under it since {record.at}")
+        elif record and record.state == "applying":
+            app.progress.warn(f"{record.machine} has been applying the stack since {record.at}")
+        _warn_of_runs(app, entries, named=record and record.run)
+        if record and record.state == "applying":
             _confirm(app, f"End {key}? Another `apply` can begin.", "a machine may be applying it", yes=yes)
         else:
             question = f"Free the key {key}? `deploy run` can start another run under it."
@@ -176,11 +182,10 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
         if entries:
             app.store.free_key(key, host=host)
             _check_written(app, f"the key {key!r} was not freed")
-    if stored:
-        deployment, run = stored.record.deployment or None, stored.record.run
+    if record:
+        deployment, run = record.deployment or None, record.run
     else:
-        newest = entries[-1]
-        deployment, run = newest.attempt.deployment, newest.run
+        deployment, run = entries[-1].attempt.deployment, entries[-1].run
     freed: FreedKey = {"key": key, "deployment": deployment, "run": run, "freed": True}
     app.output.record(dict(freed), id=key)
 
@@ -230,16 +235,6 @@ def _row(entry: StoredAttempt) -> KeyData:
 def _shared_row(stored: "StoredKey") -> KeyData:
     deployment, machine = stored.record.deployment or None, stored.record.machine or None
     return data_of(KeyData, stored.record, deployment=deployment, machine=machine, since=stored.record.at)
-
-
-def _warn_of_shared(app: App, stored: "StoredKey") -> None:
-    record = stored.record
-    if record.run:
-        app.progress.warn(f"it started run {record.run}")
-    elif record.state == "sending":
-        app.progress.warn(f"a command on some machine has been starting a run under it since {record.at}")
-    elif record.state == "applying":
-        app.progress.warn(f"{record.machine} has been applying the stack since {record.at}")
 
 
 def _free_shared(app: App, keys: "KeyStore", stored: "StoredKey") -> None:

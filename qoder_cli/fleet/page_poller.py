@@ -216,8 +216,8 @@ class PageReader:
                 continue
             listed.update(runs)
             is_worth_it = yield from self._read_list(source, source.window(runs), runs)
-            youngest = min((polled.run and polled.run.created) or 0.0 for polled in runs)
-            is_young = self._client.server_now() - youngest < LAGGING
+            newest = max((polled.run and polled.run.created) or 0.0 for polled in runs)
+            is_young = self._client.server_now() - newest < LAGGING
             if not (is_worth_it or is_young):
                 source.skipped |= dict.fromkeys(runs, self._now + STALE)
         return listed

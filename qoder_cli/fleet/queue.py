@@ -26,7 +26,7 @@ from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.protocol import NOTHING, LookForRun, Read, Started, settle
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of
 from qoder_cli.keys.slots import (
     LookAround,
     QueueStep,
@@ -34,7 +34,6 @@ from qoder_cli.keys.slots import (
     Wait,
     begin_sending,
     slot_key,
-    slots_named,
     take_slot,
 )
 from qoder_cli.runs.idle import MOVING
@@ -98,6 +97,8 @@ class Queue:
     timeout: float | None = None  # seconds that an order may wait
     queued: int = 1  # orders that are not started yet
     keys: KeyStore = field(init=False)
+    called: str = field(init=False)  # the group, in messages
+    name: str = field(init=False)  # the group, in keys
     _pace: Pace | None = field(default=None, init=False)  # of the triggers: once it is closed, nobody waits any more
     _slots: dict[str, tuple[StoredKey, float]] = field(default_factory=dict, init=False)  # by name, and since when
     _looked_at: float = field(default=-inf, init=False)
@@ -111,35 +112,22 @@ class Queue:
     _said: dict[str, str] = field(default_factory=dict, init=False)  # what was said last, by what it is about
 
     def __post_init__(self) -> None:
+        self.called = self.group or "this command"
+        self.name = self.called.replace(" ", "-")
         self.keys = OwnSlots(Patience(self.app.clock))
         if self.group is not None:
             from qoder_cli.keys.opening import shared_store
 
             self.keys = shared_store(self.app)
         settings = self.app.settings
-        self._prefix = slots_named(settings.host, settings.workspace_id, self._name)
+        first = name_of(settings.host, settings.workspace_id, slot_key(self.name, 1))
+        self._prefix = first.removesuffix("1")  # by which the names of all its slots begin
         self._reader = PageReader(self.app.client, Deadline(self.app.clock, Limits()), LOOK_EVERY)
-
-    @property
-    def _name(self) -> str:
-        return self.group or "this-command"
-
-    @property
-    def called(self) -> str:
-        """What the group is called in messages."""
-        return self.group or "this command"
 
     def slot_for(self, order: Order, pace: Pace | None = None) -> "HeldSlot":
         """Return what a trigger of this order holds; once the `pace` of the triggers is closed, nobody waits."""
         self._pace = pace
         return HeldSlot(self, order)
-
-    def claim(self, order: Order) -> KeyRecord:
-        """Return a new claim of a slot, for an order."""
-        settings = self.app.settings
-        about = order.deployment_id, settings.host, settings.workspace_id
-        claim = KeyRecord("claimed", str(uuid.uuid4()), slot_key(self._name, 1), *about)
-        return claim._replace(group=self._name, under=order.key or "", machine=platform.node() or "an unnamed machine")
 
     # How it stands.
 
@@ -312,7 +300,10 @@ class HeldSlot(Hold):
     def __init__(self, queue: Queue, order: Order) -> None:
         self._queue = queue
         self._order = order
-        self._claim = queue.claim(order)
+        settings = queue.app.settings
+        about = order.deployment_id, settings.host, settings.workspace_id
+        claim = KeyRecord("claimed", str(uuid.uuid4()), slot_key(queue.name, 1), *about, group=queue.name)
+        self._claim = claim._replace(under=order.key or "", machine=platform.node() or "an unnamed machine")
         self._steps = StoreSteps(queue.app, queue.keys)
         self._slot: StoredKey | None = None  # ours, as far as we know
         self._taken_over: list[StoredKey] = []  # claims of ours that others took

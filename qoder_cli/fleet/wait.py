@@ -40,8 +40,9 @@ class Fleet:
     ) -> None:
         self._app = app
         self._queue = queue
-        each = wanted.limits.timeout if queue else None  # those that wait for a slot do not use up the time of others
-        if queue:
+        each = math.inf
+        if queue and wanted.limits.timeout is not None:  # those that wait for a slot do not use up the time of others
+            each = wanted.limits.timeout
             wanted = wanted._replace(limits=wanted.limits._replace(timeout=None))
         self._wanted = wanted
         self._report_item = report

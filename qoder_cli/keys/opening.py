@@ -8,14 +8,13 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.record import KeyStore
-from qoder_cli.settings.config import KEYS_VARIABLE, Found
+from qoder_cli.settings.config import Found
 
 REQUIRED = "required"
 _MEMORY_STORE = r"memstore_[A-Za-z0-9._~-]+"
 # An `@` further back means that a password has `/`, `?` or `#` in it: nobody can tell then where it ends.
 _POSTGRES = r"postgres(ql)?://[^\s/?#]*([/?#][^\s@]*)?"
 _HINT = "use the id of a memory store (memstore_…) or postgresql://HOST/DATABASE; to make one: qoder key init"
-
 
 _opening = threading.Lock()
 
@@ -71,27 +70,6 @@ def opened(app: App, name: str) -> KeyStore:
     if secrets := passwords(name):
         app.keep_secrets(name, *secrets)
     return PostgresKeys(name, patience, read_only=app.settings.read_only)
-
-
-def check_shared(app: App, *, is_required: bool) -> None:
-    """Raise UsageError unless the store that the settings name can be opened, or none is named and none is required.
-
-    Raises AuthError.
-    """
-    if app.settings.keys is None and is_required:
-        raise UsageError(
-            f"--keys required: neither {KEYS_VARIABLE} nor the profile names a store of keys; nothing was sent",
-            hint="to make one: qoder key init; more: qoder help many-machines",
-        )
-    if app.settings.keys is not None:
-        shared_store(app)  # here, so that no thread is the first to find that it cannot be
-
-
-def has_secret(name: str) -> bool:
-    """Return whether the name of a store holds a password, or may."""
-    from qoder_cli.keys.postgres import passwords
-
-    return "://" in name and bool(passwords(name))
 
 
 def shown(value: str) -> str:

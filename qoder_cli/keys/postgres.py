@@ -113,7 +113,10 @@ class PostgresKeys:
                 raise self._silent()
             return self._answered(statement, values, is_write=is_write)
         except self._psycopg.Error as error:
-            if is_write and not self._is_refusal(error):
+            # Some mean that the statement was not done, and will not be; of any other nobody knows.
+            refuses = isinstance(error, self._psycopg.errors.ReadOnlySqlTransaction)
+            refuses |= error.sqlstate is not None and error.sqlstate[:2] in ("42", "25", "28", "3D", "53")
+            if is_write and not refuses:
                 raise Lost from None
             raise self._away(error) from None
         finally:
@@ -174,11 +177,6 @@ class PostgresKeys:
         if is_write:
             self.patience.note_answer()
         return rows
-
-    def _is_refusal(self, error: "psycopg.Error") -> bool:
-        """Return whether an error means that the statement was not done, and will not be."""
-        refuses = isinstance(error, self._psycopg.errors.ReadOnlySqlTransaction)
-        return refuses or (error.sqlstate is not None and error.sqlstate[:2] in ("42", "25", "28", "3D", "53"))
 
     def _within(self, seconds: float, call: Callable[[Callable[[], None]], T], *, undisturbed: float = 0.0) -> T:
         """Return what a call in a thread of its own returns. Raises its failure, Signalled; Late after so many seconds.

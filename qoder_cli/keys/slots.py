@@ -28,7 +28,7 @@ from qoder_cli.keys.protocol import (
     Take,
     noting,
 )
-from qoder_cli.keys.record import KeyRecord, StoredKey, name_of
+from qoder_cli.keys.record import KeyRecord, StoredKey
 
 GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -77,11 +77,6 @@ QueueStep = Step | LookAround | Wait
 def slot_key(group: str, number: int) -> str:
     """Return the key of a slot, as `key list` and `key free` have it."""
     return f"slot {group} {number}"
-
-
-def slots_named(host: str, workspace: str | None, group: str) -> str:
-    """Return how the names of a group's slots begin in a store."""
-    return name_of(host, workspace, slot_key(group, 1)).removesuffix("1")
 
 
 def take_slot(

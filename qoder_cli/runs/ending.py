@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from qoder_cli.runs.observe import Observer
 
 CANCEL_WITHIN = 2.0  # seconds
+_TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
 
 
 class Wanted(NamedTuple):
@@ -328,9 +329,6 @@ def _unanswerable(error: QoderError, run: Run, observer: "Observer", app: App) -
     return asks.with_(message=f"{asks.message}: {why}", **about)
 
 
-_TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
-
-
 _SILENT = 60.0  # seconds after which what was heard last may be over
 
 
@@ -396,15 +394,6 @@ def unreadable(run: Run, error: ApiError, app: App, wanted: Wanted) -> QoderErro
     )
 
 
-def _now(app: App, run: Run) -> Run:
-    """Return a run as it is now: its session may not be the one that it named before. Raises ApiError."""
-    path = f"/deployment_runs/{segment(run.id)}"
-    again = Run.read(app.client.get(path, within=CANCEL_WITHIN / 2, retry=False))
-    if again is None or again.id != run.id or again.session_id is None:
-        raise NoResponse(f"the response is not run {run.id}, or names no session")
-    return again
-
-
 def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     """Cancel a run that is left running, if it is ours and --on-leave says so. Return the error."""
     if app.flags.on_leave != "cancel":
@@ -415,12 +404,16 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
         return error
     from qoder_cli.http.write import cancelling
 
+    path = f"/deployment_runs/{segment(run.id)}"
     try:
-        now = _now(app, run)
+        now = Run.read(app.client.get(path, within=CANCEL_WITHIN / 2, retry=False))  # it may name another session
+        if now is None or now.id != run.id or now.session_id is None:
+            raise NoResponse(f"the response is not run {run.id}, or names no session")
+        session_id = now.session_id
         if standing(now) is Standing.ENDED:  # what works in its session by now is somebody else's
             app.progress.warn(f"run {run.id} was not cancelled: it has ended")
             return error
-        cancelling(app.client, lambda: now.session_id or "", timeout=CANCEL_WITHIN / 2, retries=False).send()
+        cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

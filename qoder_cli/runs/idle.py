@@ -62,8 +62,14 @@ class _RunLists:
         have_status = any(run.status is not None for run in newest)
         if have_status and not is_whole:
             for status in sorted(GOING):
-                if going := self._first_run(status):
+                with self._explained():
+                    runs, is_all = self._runs(status=status)
+                if going := next((run for run in runs if standing(run) is Standing.GOING), None):
                     return fill_status(going)
+                if runs:
+                    self._give_up("the run list cannot be filtered by status")
+                if not is_all:
+                    self._give_up("the run list is incomplete")
         by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
         if not by_session and (is_whole or have_status):
             return None
@@ -94,18 +100,6 @@ class _RunLists:
         if not says_whether_more(page):
             self._give_up("the run list does not say whether it is complete")
         return runs, is_last(page)
-
-    def _first_run(self, status: str) -> Run | None:
-        """Return a run with this status; None if there is none."""
-        with self._explained():
-            runs, is_whole = self._runs(status=status)
-        if going := next((run for run in runs if standing(run) is Standing.GOING), None):
-            return going
-        if runs:
-            self._give_up("the run list cannot be filtered by status")
-        if not is_whole:
-            self._give_up("the run list is incomplete")
-        return None
 
     def _in_moving_session(self, newest: list[Run]) -> Run | None:
         """Return the run whose session is at work; None if no session of the deployment is.

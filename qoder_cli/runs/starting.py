@@ -90,15 +90,10 @@ def start_one(app: App, order: Order, wanted: Wanted | None, *, hold: Hold | Non
         ) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
-    if wanted is None:
-        return _accepted(app, run)
+    observer = observer_of(app, run.id, run=run, adopted=run.adopted)
+    if wanted is None:  # it may have failed already
+        run = observer.read_if_unclear(run)
+        return Ended(run.id, run, accepted_error(run, app))
     from qoder_cli.runs.awaiting import wait_for
 
-    wanted = wanted.since(known_at, app.clock)
-    return wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
-
-
-def _accepted(app: App, run: Run) -> Ended:
-    """Return the state of a run that nobody waits for: it may have failed already."""
-    run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
-    return Ended(run.id, run, accepted_error(run, app))
+    return wait_for(app, observer, wanted.since(known_at, app.clock))

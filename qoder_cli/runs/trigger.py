@@ -153,10 +153,7 @@ class RunTrigger:
         return run
 
     def _start(self) -> Run:
-        run = self._started_before()
-        if run is None:
-            run = self._send_now()
-        return run
+        return self._started_before() or self._send_now()
 
     def _send_now(self) -> Run:
         self._on_sending()

@@ -133,10 +133,6 @@ class PolledRun:
         self.printed = text
         return is_new
 
-    def begin_poll(self) -> None:
-        """Poll no more until `back_off`; from now on news calls for another poll."""
-        self.due = math.inf
-
     def wake(self, now: float, *, is_quick: bool) -> None:
         """Poll now, because of news; if `is_quick`, often until it can be read too.
 
@@ -174,13 +170,10 @@ class PolledRun:
         hint = "wait for it again; do not start another"
         if isinstance(error, AuthError):
             hint = f"log in again, then {hint}"
-        self.end(self.lost(error, hint))
-
-    def lost(self, error: ApiError, hint: str) -> LostSight:
-        """Return the error for losing sight of the run."""
         id = self.observer.run_id
         message = f"lost track of {noun(id)} {id}; it may still be running: {error.message}"
-        return LostSight(message, hint=hint, run_id=id, session_id=self.session_id, run_state="unknown", cause=error)
+        about: dict[str, Any] = {"run_id": id, "session_id": self.session_id, "run_state": "unknown"}
+        self.end(LostSight(message, hint=hint, cause=error, **about))
 
     def end(self, error: QoderError) -> None:
         if not self.is_over:
@@ -227,7 +220,7 @@ class RunPoller:
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[WaitReading]:
         polled = min(going, key=lambda polled: polled.due)
         if not (polled.is_read and self.deadline.left() < -LAST_LOOK):
-            polled.begin_poll()
+            polled.due = math.inf  # until it backs off; from now on news calls for another poll
             within = self.deadline.longest_request(self.app.client.request_timeout)
             look = Task(partial(polled.observer.look, within=within)).start()
             try:
@@ -282,7 +275,7 @@ class Wait:
     on_over: Callable[[PolledRun], None] = lambda polled: None  # is called once for each run
     is_enough: Test | None = None  # ends the wait early
     to_come: Callable[[], int] = lambda: 0  # how many runs are still to be added; until then, no deadline counts
-    each: float | None = None  # seconds that each may take from its own beginning, where that is what counts
+    each: float = math.inf  # seconds that each may take from its own beginning, where that is what counts
     runs: dict[PolledRun, bool] = field(default_factory=dict, init=False)  # each, and whether it is still waited for
     _awake_at: float = field(init=False)  # when this thread last looked at the clock
 
@@ -310,7 +303,8 @@ class Wait:
                 while (going := self.going) or self.to_come():
                     if self._has_enough():
                         break
-                    if (news := self._next_news(until=min(self.poller.due(going), self._first_end(going)))) is not None:
+                    first_end = min((polled.began + self.each for polled in going), default=math.inf)
+                    if (news := self._next_news(until=min(self.poller.due(going), first_end))) is not None:
                         self._receive(news)
                     elif not self._has_enough() and not self._end_late(going):
                         self._note_time()
@@ -320,27 +314,22 @@ class Wait:
         finally:
             self.streams.close()
 
-    def _first_end(self, going: Runs) -> float:
-        """Return when the time of the first of these is up, on the monotonic clock."""
-        if self.each is None:
-            return math.inf
-        return min((polled.began + self.each for polled in going), default=math.inf)
-
     def _end_late(self, going: Runs) -> bool:
         """End the wait for those whose own time is up. Return whether there were any."""
-        now = self.app.clock.monotonic()
-        late = [polled for polled in going if self.each is not None and polled.began + self.each <= now]
+        late = [polled for polled in going if polled.began + self.each <= self.app.clock.monotonic()]
         for polled in late:
-            silence = now - polled.contact.heard_at
-            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.each, silence))
+            self._time_out(polled, self.each)
         return bool(late)
+
+    def _time_out(self, polled: PolledRun, timeout: float | None) -> None:
+        silence = self.app.clock.monotonic() - polled.contact.heard_at
+        self._end(polled, timed_out(polled.observer.run_id, polled.run, timeout, silence))
 
     def _judge(self, reading: WaitReading) -> None:
         """Take in a reading: end the wait for its run, or say how it stands."""
         polled, error = reading.polled, reading.error
         if reading.is_last:
-            silence = self.app.clock.monotonic() - polled.contact.heard_at
-            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.deadline.timeout, silence))
+            self._time_out(polled, self.deadline.timeout)
             return
         self._note_time()
         now = self.app.clock.monotonic()

@@ -1,11 +1,9 @@
-"""Lists side by side in one run: `python -m tests.bench.lists [ROUNDS] [ROWS] [NOUN]`.
+"""A list side by side in one run: `python -m tests.bench.lists [ROUNDS] [ROWS]`.
 
-Prints, for both generations of server, what `run list --all -o jsonl` of 10,000 runs takes beside the official SDK, a
-loop of curl and jq, and a bare loop of httpx and json: median wall time and peak memory. With NOUN (agent, file or
-session) the list is that of another noun, beside the SDK and the bare loop. The commands take turns, so
-that whatever else the machine does hits them alike. The server is a process of its own that answers with pages made
-beforehand, so that what is measured is the client; `--sandbox` measures against the sandbox itself. Needs the extra
-`bench` (the official SDK), curl and jq; nothing here is run by the tests.
+Prints, for both generations of server, what `run list --all -o jsonl` of 10,000 runs takes beside the official SDK and
+a bare loop of httpx and json: median wall time and peak memory. The commands take turns, so that whatever else the
+machine does hits them alike. The server is a process of its own that answers with pages made beforehand, so that what
+is measured is the client. Needs the extra `bench` (the official SDK); nothing here is run by the tests.
 """
 
 import asyncio
@@ -18,11 +16,10 @@ import sys
 import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation, Request
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import seed_runs
@@ -33,7 +30,7 @@ SDK = """
 import os, sys
 from qca import Managed
 with Managed(base_url=os.environ["QODER_BASE_URL"]) as client:
-    things = client.RESOURCE
+    things = client.deployment_runs
     page = things.list(limit=100)
     while page:
         for thing in page:
@@ -47,19 +44,11 @@ import httpx, json, os, sys
 headers = {"authorization": "Bearer " + os.environ["QODER_PAT"], "accept": "application/json"}
 client, query = httpx.Client(headers=headers), {"limit": 100}
 while True:
-    page = client.get(os.environ["QODER_BASE_URL"] + "/RESOURCE", params=query).json()
+    page = client.get(os.environ["QODER_BASE_URL"] + "/deployment_runs", params=query).json()
     sys.stdout.write("".join(json.dumps(thing) + "\\n" for thing in page["data"]))
     if not page["has_more"]:
         break
     query = {"limit": 100, "after_id": page["last_id"]}
-"""
-CURL = """
-cursor=
-while page=$(curl -sS -H "Authorization: Bearer $QODER_PAT" "$QODER_BASE_URL/deployment_runs?limit=100$cursor"); do
-  jq -c '.data[]' <<<"$page"
-  cursor=$(jq -r 'if .has_more then "&after_id=" + .last_id else "" end' <<<"$page")
-  [ -n "$cursor" ] || break
-done
 """
 # A process begins with the peak memory of the one that started it: a small one has to.
 LAUNCHER = """
@@ -68,29 +57,16 @@ began = time.perf_counter()
 _, status, usage = os.wait4(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)
 print(status, time.perf_counter() - began, usage.ru_maxrss, file=sys.stderr)
 """
-# The list of each noun, and where the SDK has it.
-RESOURCES = {"run": "deployment_runs", "agent": "agents", "file": "files", "session": "sessions"}
 ALL, HUNDRED = "qoder list --all -o jsonl", "qoder list -n 100 -o jsonl"
-AGAINST_SDK, AGAINST_CURL, AGAINST_BARE = "qca-sdk iterating", "curl and jq", "bare httpx and json"
-
-
-def commands(noun: str) -> dict[str, list[str]]:
-    """Return the commands that take turns, by what they are called."""
-    resource = RESOURCES[noun]
-    unresolved = ["--no-resolve"] if noun == "run" else []
-    found = {
-        ALL: [QODER, noun, "list", "--all", "-o", "jsonl"],
-        HUNDRED: [QODER, noun, "list", "-n", "100", *unresolved, "-o", "jsonl"],
-        AGAINST_SDK: [sys.executable, "-c", SDK.replace("RESOURCE", resource)],
-        AGAINST_CURL: ["bash", "-c", CURL],
-        AGAINST_BARE: [sys.executable, "-c", BARE.replace("RESOURCE", resource)],
-    }
-    return found if noun == "run" else {name: found[name] for name in found if name != AGAINST_CURL}
-
-
+AGAINST_SDK, AGAINST_BARE = "qca-sdk iterating", "bare httpx and json"
+COMMANDS = {
+    ALL: [QODER, "run", "list", "--all", "-o", "jsonl"],
+    HUNDRED: [QODER, "run", "list", "-n", "100", "--no-resolve", "-o", "jsonl"],
+    AGAINST_SDK: [sys.executable, "-c", SDK],
+    AGAINST_BARE: [sys.executable, "-c", BARE],
+}
 GOALS = [
     ("time", AGAINST_SDK, 0.15),
-    ("time", AGAINST_CURL, 0.4),
     ("memory", HUNDRED, 1.2),
     ("time", AGAINST_BARE, None),
 ]
@@ -139,45 +115,26 @@ class Canned(asyncio.Protocol):
             self._transport.write(self._pages[cursor])
 
 
-def _asked(world: World, path: str, query: str) -> Any:
-    request = Request("GET", f"{BASE_PATH}/{path}", query, {"authorization": f"Bearer {TOKEN}"})
-    return json.loads(Faults().answer(world, request).body)
-
-
-def _pages(world: World, noun: str, rows: int) -> dict[str, bytes]:
-    """Return every page as it goes over the wire, by the cursor that asks for it.
-
-    Those of a noun of which the sandbox has few hold copies of one of its things, each under an id of its own.
-    """
+def _pages(world: World) -> dict[str, bytes]:
+    """Return every page as it goes over the wire, by the cursor that asks for it."""
     pages: dict[str, bytes] = {}
-    cursor, more, path = "", True, RESOURCES[noun]
-    first = _asked(world, path, "limit=1")["data"][0]
-    prefix = str(first["id"]).partition("_")[0]
+    cursor, more = "", True
     while more:
-        if noun == "run":
-            page = _asked(world, path, "limit=100" + (f"&after_id={cursor}" if cursor else ""))
-        else:
-            began = 100 * len(pages)
-            data = [{**first, "id": f"{prefix}_{n:020d}"} for n in range(began, min(began + 100, rows))]
-            is_last, last = began + 100 >= rows, data[-1]["id"]
-            page = {"data": data, "first_id": data[0]["id"], "last_id": last, "has_more": not is_last}
-            if world.generation == "current":
-                page["next_page"] = None if is_last else last
-        body = json.dumps(page).encode()
+        query = "limit=100" + (f"&after_id={cursor}" if cursor else "")
+        request = Request("GET", f"{BASE_PATH}/deployment_runs", query, {"authorization": f"Bearer {TOKEN}"})
+        body = Faults().answer(world, request).body
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         pages[cursor] = head.encode() + body
+        page = json.loads(body)
         cursor, more = page["last_id"], page["has_more"]
     return pages
 
 
-def _serve(generation: Generation, noun: str, runs: int, sandbox: bool, ready: Connection) -> None:
+def _serve(generation: Generation, runs: int, ready: Connection) -> None:
     """Serve the list of so many runs, in a process of its own, until that is ended."""
     world = World(generation=generation, speed=10, token=TOKEN)
-    seed_runs(world, runs if noun == "run" else 1)
-    if sandbox:
-        ready.send(serve(world).base_url)
-        ready.recv()
-    pages = _pages(world, noun, runs)
+    seed_runs(world, runs)
+    pages = _pages(world)
 
     async def listen() -> None:
         server = await asyncio.get_running_loop().create_server(lambda: Canned(pages), "127.0.0.1", 0)
@@ -187,16 +144,16 @@ def _serve(generation: Generation, noun: str, runs: int, sandbox: bool, ready: C
     asyncio.run(listen())
 
 
-def measure(generation: Generation, noun: str, *, rounds: int, runs: int, sandbox: bool) -> dict[str, Figures]:
+def measure(generation: Generation, *, rounds: int, runs: int) -> dict[str, Figures]:
     """Return each command's medians over so many rounds after one to warm up."""
     mine, its = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_serve, args=[generation, noun, runs, sandbox, its])
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=[generation, runs, its])
     server.start()
     try:
         base_url = mine.recv()
-        taken: dict[str, list[Figures]] = {name: [] for name in commands(noun)}
+        taken: dict[str, list[Figures]] = {name: [] for name in COMMANDS}
         for turn in range(rounds + 1):
-            for name, command in commands(noun).items():
+            for name, command in COMMANDS.items():
                 figures = run(command, base_url)
                 expected = min(runs, 100) if name == HUNDRED else runs
                 if figures.lines != expected:
@@ -213,8 +170,6 @@ def report(figures: dict[str, Figures]) -> str:
     ours = figures[ALL]
     lines = [f"  {name:<32} {each.time:6.2f} s {each.memory:6.1f} MiB" for name, each in figures.items()]
     for what, against, goal in GOALS:
-        if against not in figures:
-            continue
         ratio = getattr(ours, what) / getattr(figures[against], what)
         word = "" if goal is None else f"  at most {goal}: {'met' if ratio <= goal else 'MISSED'}"
         lines.append(f"  {what + ' against ' + against:<46} {ratio:5.2f}{word}")
@@ -224,11 +179,9 @@ def report(figures: dict[str, Figures]) -> str:
 def main() -> None:
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     rounds, runs = [*numbers, *[5, 10_000][len(numbers) :]][:2]
-    noun = next((word for word in sys.argv[1:] if word in RESOURCES), "run")
     for generation in GENERATIONS:
-        print(f"{noun} list, {generation}, {runs} rows, median of {rounds}", flush=True)
-        figures = measure(generation, noun, rounds=rounds, runs=runs, sandbox="--sandbox" in sys.argv)
-        print(report(figures), flush=True)
+        print(f"run list, {generation}, {runs} rows, median of {rounds}", flush=True)
+        print(report(measure(generation, rounds=rounds, runs=runs)), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.base.times import Clock
 from qoder_cli.fleet.queue import LOOK_EVERY, READ_EVERY
 from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
@@ -29,18 +28,6 @@ class QuickClock(HastyClock):
     @property
     def time(self) -> float:
         return self.now()
-
-
-class WrongClock(Clock):
-    """The clock of a machine that has another time than the service."""
-
-    def __init__(self, clock: Clock, ahead: float) -> None:
-        self.now = lambda: clock.now() + ahead  # type: ignore[method-assign]  # another time, ...
-        # ... that passes as the service's does.
-        self.monotonic, self.sleep, self.receive = clock.monotonic, clock.sleep, clock.receive  # type: ignore[method-assign]
-
-    def jitter(self) -> float:
-        return 1.0
 
 
 def refusing(machines: Machines, status: int, *, after: float = 0.0, **answer: Any) -> Lie:
@@ -314,17 +301,6 @@ def test_deploy_run_sends_nothing_where_the_store_goes_away_right_before_the_tri
     ran = machines.machine("a", lie=away)(*ONE, "--json")
     assert (ran.code, machines.triggers) == (7, 0), ran.err
     assert machines.machine("b")(*ONE).code == 0
-
-
-@pytest.mark.parametrize("ahead", [-86_400.0, -400.0, 400.0, 86_400.0])
-def test_deploy_run_in_a_group_needs_no_clock_that_is_right(machines: Machines, ahead: float) -> None:
-    assert machines.machine("a")(*ONE).code == 0
-    leave(machines, "claimed", 2)
-    wrong = machines.machine("b")
-    wrong.clock = WrongClock(machines.clock, ahead)  # type: ignore[assignment]  # a clock that has all it asks for
-    assert (wrong(*ONE).code, most_at_once(machines.world)) == (0, 1)
-    assert machines.machine("a")(*ONE).code == 0
-    assert most_at_once(machines.world) == 1
 
 
 def test_deploy_run_frees_the_slot_of_a_run_that_is_not_found_for_30_s_and_no_sooner(machines: Machines) -> None:

@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import re
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -15,20 +14,16 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, Signalled, UsageError, WaitTimeout, first_by_rank
-from qoder_cli.base.model import Run
+from qoder_cli.base.errors import RANKING, Exit, QoderError, UsageError, first_by_rank
 from qoder_cli.cli.options import named
-from qoder_cli.cli.several import last_words
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.ending import Ended
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.conftest import Qoder, Ran
+from tests.conftest import Ran
 from tests.support.cells import checkerboard
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
 from tests.support.lies import Lies
-from tests.support.one_run import DONE
 from tests.support.stored import entries_in
 from tests.support.wire import api_error
 
@@ -616,29 +611,3 @@ def test_deploy_run_of_several_calls_unknown_what_a_bug_stops_after_it_was_sent(
     ran = current(*DEPLOY, "dep_demo", "dep_fail", "dep_silent", "--wait", "--json")
     assert (ran.code, codes(ran)) == (9, [0, 9, 9])
     assert is_accounted_for(current, ran.json)
-
-
-def test_deploy_run_of_several_names_after_a_signal_what_goes_on_and_whether_all_has_ended(qoder: Qoder) -> None:
-    screen = Screen(io.BytesIO())
-    app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock)
-    ended, not_begun = Ended("dep_1", Run(DONE)), Ended("dep_2", None, NotYet("not started"), attempted=False)
-    shown = not_begun.as_json()
-    assert (shown["input"], shown["exit_code"], shown["id"]) == ("dep_2", None, None)
-    error = Signalled(signal.SIGINT).in_words("stopped")
-    assert last_words(app, error, [ended, not_begun], verb="completed").run_state == "ended"
-    assert last_words(app, error, [not_begun, not_begun], verb="completed").run_state == "none"
-    going, over = NotYet("", run_id="drun_2"), NotYet("", run_id="drun_3", run_state="ended")
-    errors = {"drun_1": WaitTimeout(""), "drun_2": going, "drun_3": over, "dep_4": NotYet("")}
-    items = [Ended(typed, None, each) for typed, each in errors.items()]
-    assert last_words(app, error, items, verb="completed").next == ["qoder", "run", "wait", "drun_1", "drun_2"]
-
-
-@pytest.mark.usefixtures("world")
-def test_deploy_run_of_several_says_once_on_a_terminal_what_is_the_same_of_all(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    qoder.terminal = True
-    header, *lines = qoder("deploy", "run", "dep_demo", "dep_fail", "--wait").out.splitlines()
-    assert "trigger" not in header.split()
-    assert "trigger manual in every row" in " ".join(lines[2:])

@@ -369,16 +369,6 @@ def test_deploy_run_under_a_freed_key_forgets_its_old_run(machines: Machines, fa
     assert len(machines.runs) == 2
 
 
-def test_deploy_run_starts_another_run_under_a_key_that_was_freed_in_doubt_where_the_server_honours_keys(
-    machines: Machines,
-) -> None:
-    machines.world.honour_key = True
-    assert machines.machine("a", "trigger:drop-after", "list:503*99")(*NIGHT).code == 9
-    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
-    assert [seen(machines.machine(name)(*NIGHT)) for name in "cb"] == [(0, machines.runs[-1])] * 2
-    assert len(machines.runs) == 2
-
-
 @pytest.mark.parametrize("before", ["nothing", "a claim", "a freed key"])
 def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(
     machines: Machines, before: str
@@ -453,17 +443,6 @@ def test_deploy_run_forgets_no_run_of_a_key_that_another_machine_took_first(tmp_
     assert seen(machines.machine("a", lie=lie)(*until)) == (0, machines.runs[-1])
     machines.keys = ""
     assert (machines.machine("a")(*failing).code, machines.triggers) == (1, 2)
-
-
-def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server(machines: Machines) -> None:
-    machines.world.honour_key = True  # it answers with the run that a key has started before
-    failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
-    assert machines.machine("a")(*failing).code == 0
-    machines.clock.time += 3600
-    until = (*failing, "--key-until", "completed")
-    assert machines.machine("b", "trigger:422")(*until).code == 6
-    ran = machines.machine("c")(*until)
-    assert (seen(ran), len(machines.runs)) == ((0, machines.runs[-1]), 2)
 
 
 def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: Machines) -> None:

@@ -1,6 +1,5 @@
 """A person ends the doubt whether a run was started: `qoder key free` and `run wait last --forget`."""
 
-import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -14,7 +13,7 @@ from tests.conftest import Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.lies import Lies
 from tests.support.one_run import TRIGGER
-from tests.support.triggers import ADOPTED, CUT, NIGHT, at, fresh, killed, lost_twice, seen, shows, shows_ours
+from tests.support.triggers import CUT, NIGHT, at, fresh, lost_twice, shows
 
 
 @pytest.fixture
@@ -82,16 +81,6 @@ def test_key_free_lets_the_key_start_a_run_again_where_the_server_honours_it(
         assert len(world.started()) == count
 
 
-def test_key_free_names_what_another_start_under_the_key_may_have_started(qoder: Qoder) -> None:
-    lost_twice(qoder)
-    qoder.clock.time += 700
-    shows_ours(qoder, fresh(7, created=at(10)), fresh(8, created=at(700)))
-    assert seen(qoder(*NIGHT, "--json")) == ADOPTED  # by the first start; the second is open
-    ran = qoder("key", "free", "night-1", "--yes")
-    assert "it started run drun_7" in ran.err
-    assert re.search("may have been started by an unconfirmed attempt: .*drun_8", ran.err)
-
-
 def test_key_free_keeps_the_run_of_a_freed_key_from_being_adopted(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, fresh(6), CUT)
     assert qoder(*NIGHT).code == 0
@@ -149,18 +138,6 @@ def test_key_free_and_forget_do_nothing_after_a_no(in_doubt: Qoder, questions: C
         assert in_doubt(*NIGHT).code == 9
     assert in_doubt("key", "free", "night-1").code == 0
     assert asked[2] == "Free the key night-1? `deploy run` can start another run under it."
-
-
-DOUBTED = {"deploy run dep_1 --idempotency-key night-1": "key free night-1", "run wait last": "run wait last --forget"}
-
-
-@pytest.mark.parametrize("line", DOUBTED)
-def test_deploy_run_and_run_wait_say_how_to_end_a_doubt_on_the_server_that_it_is_about(qoder: Qoder, line: str) -> None:
-    elsewhere = ("--base-url", "https://elsewhere.example")
-    killed(qoder, *NIGHT[3:], *elsewhere)
-    shows(qoder, fresh(7), fresh(8))
-    ran = qoder(*line.split(), *elsewhere, "--json")
-    assert f"qoder {DOUBTED[line]} --base-url https://elsewhere.example" in ran.error["hint"]
 
 
 def test_run_wait_last_forget_forgets_no_run_that_is_known(qoder: Qoder) -> None:

@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions import transcript
-from qoder_cli.sessions.transcript import Margin, cut_inside
+from qoder_cli.sessions.transcript import cut_inside
 from tests.conftest import Qoder
 from tests.support.logs import says
 from tests.support.one_run import LEGACY
@@ -84,11 +84,3 @@ def test_deploy_run_follow_on_terminals_pads_labels(qoder: Qoder, monkeypatch: p
 )
 def test_follow_cuts_a_label_in_the_middle(label: str, width: int, shown: str) -> None:
     assert cut_inside(label, width) == shown
-
-
-@pytest.mark.parametrize(("columns", "room"), [(60, 42), (200, 173), (20, 12), (3, -1)])
-def test_follow_leaves_room_beside_labels(monkeypatch: pytest.MonkeyPatch, columns: int, room: int) -> None:
-    monkeypatch.setattr(transcript, "terminal_width", lambda: columns)
-    screen = Screen(None, is_terminal=True)
-    assert (Margin(screen, ["x" * 50]).room, Margin(screen, []).room) == (room, columns)
-    assert Margin(Screen(None), ["x"]).beside("said", "y\x07") == "y\\u0007 | said\n"

@@ -128,23 +128,6 @@ def test_run_wait_interval_is_the_longest_pause_between_two_looks(current: Crowd
     assert (current.code, len(current.checks) >= 8) == (124, True)
 
 
-@pytest.mark.parametrize("age", ["an hour", "far apart"])
-def test_run_wait_of_ids_that_the_newest_runs_do_not_show_reads_each_once(crowd: Crowd, age: str) -> None:
-    ids = crowd.begin(20, seconds=5) if age == "an hour" else far_apart(crowd, 12, left=900)
-    crowd.clock.time += HOUR if age == "an hour" else 0
-    crowd.begin(70, seconds=5)
-    if age == "an hour":
-        crowd.wait([*ids[:6], "drun_nothere", *ids[6:], "drun_neither"])
-        assert (crowd.code, crowd.codes) == (5, {0: 20, 5: 2})
-        assert len(crowd.asked_for(f"{RUNS}/")) == 22
-        assert lists_asked(crowd, RUNS) <= 22 // 10 + page_poller.BARREN
-    elif crowd.world.generation == "current":
-        crowd.wait(ids, "--timeout", "20")
-        assert (crowd.codes, len(crowd.asked_for(f"{RUNS}/"))) == ({124: 12}, 12)
-        assert lists_asked(crowd, RUNS) <= 15
-    assert crowd.busiest <= READS_PER_SECOND
-
-
 @pytest.mark.parametrize(
     ("windows", "crowd"), checkerboard(["heeded", "ignored", "refused"], GENERATIONS), indirect=["crowd"]
 )
@@ -239,16 +222,6 @@ def test_run_wait_of_many_does_not_have_to_know_when_a_run_began(current: Crowd)
     assert current.wait(current.begin(10, seconds=30)).codes == {0: 10}
 
 
-def test_run_wait_of_many_reads_lists_again_that_could_not_be_read(current: Crowd) -> None:
-    ids = current.begin(10, seconds=70)
-    between(current, 10, 30, on_lists(html))
-    current.wait(ids)
-    assert current.codes == {0: 10}
-    assert current.err.count("; retrying") == 1
-    later = {asked.path for asked in current.server.asked if 35 < asked.at - current.began < 60}
-    assert later <= set(LISTS)
-
-
 @pytest.mark.parametrize(("status", "apart"), [(429, False), (503, False), (429, True)])
 @pytest.mark.few(2)
 def test_run_wait_of_many_keeps_the_pause_that_a_server_asks_for(status: int, apart: bool, current: Crowd) -> None:
@@ -315,19 +288,8 @@ def _ends(at: float, reason: str = "end_turn") -> Beat:
     return Beat(at, "session.status_idle", idle(reason))
 
 
-CHATS_ON = _story(_ends(20), Beat(21, WORK), Beat(200, "session.status_terminated"))
 ANSWERED = _story(_ends(20.3, "requires_action"), Beat(20.4, WORK), _ends(31))
 ASKS = _story(_ends(20, "requires_action"))
-
-
-def test_run_wait_of_many_is_not_changed_by_what_happens_in_a_session_later(current: Crowd) -> None:
-    ids = [*current.begin(5, CHATS_ON, every=0.0), *current.begin(9, seconds=130, every=0.0)]
-    current.clock.time += 30  # nobody looked while they rested
-    current.wait(ids)
-    assert current.codes == {0: 14}
-    chatty = [told for told in current.told if told.item["id"] in ids[:5]]
-    assert all(told.item["completed_at"] < "2027-01-15T08:00:21" for told in chatty)
-    assert max(told.at for told in chatty) - current.began <= 60 + 20 + 6
 
 
 def test_run_wait_of_many_exits_11_for_those_that_ask(current: Crowd) -> None:
@@ -338,20 +300,6 @@ def test_run_wait_of_many_exits_11_for_those_that_ask(current: Crowd) -> None:
     items = [item for _, item in current.told if item["id"] in ids[:3]]
     assert {item["status"] for item in items} == {"running"}
     assert all("requires_action" in item["derived"] for item in items)
-
-
-def test_run_wait_of_many_exits_9_for_a_session_that_was_deleted(current: Crowd) -> None:
-    ids = current.begin(12, seconds=60)
-    session = current.world.runs[ids[7]].session
-    assert session is not None
-    current.clock.time += 10
-    del current.world.sessions[session.id]
-    current.wait(ids)
-    assert (current.code, current.codes) == (9, {0: 11, 9: 1})
-    assert current.error["run_state"] == "unknown"
-    [told] = [told for told in current.told if told.item["id"] == ids[7]]
-    assert told.item["error"]["type"] == "session_deleted"
-    assert told.at - current.began <= 110  # it is asked for again and again for 30 s
 
 
 @pytest.mark.parametrize("status", ["archived", "processing"])

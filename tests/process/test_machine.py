@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.support.cells import ALL_CELLS, MORE, checkerboard
+from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.nursery import ENVIRONMENT
 from tests.support.processes import BIN, HASTY_LOOKS, MODULE, DelayedAnswers, Shell, sandbox, staged, until
 from tests.support.stored import entries_in
@@ -37,18 +37,6 @@ def test_deploy_run_twice_at_once_with_one_key_starts_one_run(generation: Genera
         ended = [first.end(), second.end()]
         assert [one.code for one in ended] == [0, 0]
         assert [one.json["id"] for one in ended] == [run.id for run in server.world.started()] * 2
-
-
-@MORE
-def test_run_retry_in_20_processes_at_once_starts_one_run(tmp_path: Path) -> None:
-    with sandbox("legacy", honour_key=False) as server:
-        shell = Shell(tmp_path, server)
-        old = shell.qoder("deploy", "run", "dep_nostart", "--json").json["id"]
-        going = [shell.begin("run", "retry", old, "--json") for _ in range(20)]
-        ended = [each.end() for each in going]
-        started = [run.id for run in server.world.started() if run.id != old]
-    assert len(started) == 1
-    assert {(one.code, one.json["id"], one.json["retry_of"]) for one in ended} == {(1, started[0], old)}
 
 
 # Kills the process before or after one of its steps, whichever thread takes it.

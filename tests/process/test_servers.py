@@ -51,14 +51,6 @@ LAST = [
 ]
 # What an exit 9 says of it in JSON.
 LAST += [case("key", answer="reset", **odd) for odd in ({"down": 1e9}, {"date": "absent"}, {"strangers": (3.3,)})]
-# Gateways that answer for the API, of a run that did start.
-GATEWAYS = [
-    *(case("key", answer=f"{status} html") for status in (401, 404, 407, 413, 499)),
-    *(case(answer=answer) for answer in ("408", "400 json", "403 empty", "302", "307", "308")),
-    *(case(answer=answer, acts=3.0) for answer in ("404 html", "302", "certificate error")),
-    *(case("key", missing=(f"{status} html", 45.0)) for status in (401, 407, 413)),
-    case("key", answer="certificate error"),
-]
 ADOPTED = [
     case("cancel", answer="reset", acts=None, strangers=(20.0,)),
     case("plain", answer="reset", acts=None, strangers=(130.0,)),
@@ -66,27 +58,6 @@ ADOPTED = [
     case("cancel", answer="reset", acts=None, strangers=(3.3,)),
     case(answer="502", step=(0.02, 10.0), strangers=(3.3,)),
 ]
-ODD: list[dict[str, Any]] = [
-    *({"telling": telling} for telling in ("newest first", "shuffled")),
-    *({"events": "overlap"}, {"types": "ignored"}, {"events": "strict"}, {"session": "changes"}, {"ids": "absent"}),
-]
-STORIES = [
-    case(script="fails late", events="after_id ignored", ids="absent"),
-    case(script="exhausted, then idle", events="after_id ignored", ids="absent"),
-    *(case(script=script, **odd) for script, odd in checkerboard(("fails late", "completes, chats on, fails"), ODD)),
-    *(case(script=f"reason {reason}") for reason in ("number", "type list")),
-    *(case(script=script) for script in ("asks, and goes on", "asks twice, and fails", "asks for ever")),
-    *(case(generation="legacy", script=script, status="stuck") for script in ("fails late", "asks, and goes on")),
-    *(case(generation="legacy", script="fails late", status="stuck", missing=("api", gone)) for gone in (20.0, 1e9)),
-    *(case(earlier=True, script=script) for script in ("fails late", "completes", "goes on")),
-    *(case(script="fails late", missing=missing) for missing in WAYS["missing"][1:]),
-    case(script="fails", empty="null"),
-    case(generation="legacy", script="fails", empty="null", status="stuck"),
-    case(script="many errors, then fails", events="repeated"),
-    case(script="many errors, then fails", telling="newest first"),
-]  # fmt: skip
-
-
 # Servers that act late, lists that tell the time or the end wrongly, answers that are not ours, runs that move.
 LATER = [
     *(case("adopt, last", answer="reset", acts=acts) for acts in (150.0, 300.0)),
@@ -112,7 +83,7 @@ LATER = [
 ]
 
 
-@pytest.mark.parametrize("cell", [*LOST, *LAST, *GATEWAYS, *ADOPTED, *STORIES, *LATER])
+@pytest.mark.parametrize("cell", [*LOST, *LAST, *ADOPTED, *LATER])
 @pytest.mark.few(12)
 def test_deploy_run_keeps_its_promises_on_a_server_that_tells_badly(cell: Cell) -> None:
     assert alone(play, cell).wrong == {}

@@ -209,17 +209,6 @@ def test_deploy_run_starts_no_second_run_once_the_store_answers_again(
     assert code == 9 or ended.json.get("adopted", False) == (is_adopted and is_another)
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_deploy_run_of_several_heeds_a_signal_while_the_store_is_silent(night: Night) -> None:
-    words = ("deploy", "run", "dep_slow", "dep_ask", "--idempotency-key", "night", "--json", "--wait")
-    with night.silent(AFTER_THE_START["the run is lost"]) as begin:
-        going = begin(*words, "--parallel", "1", prologue=FOR_EVER).says("run drun_")
-        until(night.silence.exists, "silence")
-        ended = going.signal(signal.SIGTERM).end()
-    assert (ended.code, [each["id"] for each in ended.json]) == (143, [*night.runs, None])
-    assert ended.json[0]["exit_code"] == 143
-
-
 OTHERS = {
     "key list --json": 7,
     "key get night-1 --json": 7,

@@ -1,4 +1,4 @@
-"""Named cells of the fault matrix, and a machine that mixes it all up."""
+"""A machine that mixes up the faults of the matrix. `tests.tools.matrix` plays each."""
 
 import json
 import tempfile
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -18,25 +17,7 @@ from tests.conftest import examples
 from tests.support.inprocess import WithoutStreams
 from tests.support.lies import Lies
 from tests.support.wire import FakeClock
-from tests.tools.matrix import Cell, play
-from tests.tools.playing import alone
 from tests.tools.typed import TOKEN, typed
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        Cell(("trigger:late=150",), "current", False, then=("last", 660)),
-        Cell(("trigger:late=150",), "legacy", False, then=("again", 660)),
-        Cell(("trigger:late-504=300",), "current", False, has_key=True, then=("again", 660)),
-        Cell(("trigger:late-503=150",), "current", False, "fail", then=("last", 660)),
-        *(Cell(("trigger:act-503", f"any:year={year}"), "current", False) for year in (1, 1970, 2028)),
-        *(Cell((f"trigger:{other}",), "current", False) for other in ("old=600", "kept=30")),
-    ],
-    ids=str,
-)
-def test_deploy_run_keeps_its_promises_if_the_server_acts_late_or_tells_wrongly(cell: Cell) -> None:
-    assert alone(play, cell).wrong == {}
 
 
 class Killed(BaseException):

@@ -29,7 +29,6 @@ from tests.tools.playing import alone, wrong
 # blurs cannot be seen through, a list that is never readable, and a server that never tells its time.
 PARTS = (
     ("deploy run", "matrix", False, 307, 5, r"list:503-bare\*inf|any:no-date"),
-    ("deploy run", "matrix", True, 599, 11, ""),
     ("deploy run", "servers", False, 6007, 97, ""),
     ("deploy run", "servers", True, 8009, 131, ""),
     ("session approve, deny, answer, send", "answers", False, 3767, 31, ""),

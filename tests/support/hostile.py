@@ -19,7 +19,6 @@ from typing import Any, Literal, NamedTuple
 import httpx
 
 from qoder_cli.base import signals
-from qoder_cli.base.times import next_of
 from tests.support.wire import FakeClock
 
 BASE_PATH = "/api/v1/cloud"
@@ -36,11 +35,10 @@ class SplitClock(FakeClock):
     thread that made it lets time pass; another that sleeps waits for it.
     """
 
-    def __init__(self, step: tuple[float, float] | None = None, *, phase: float = 0.0, streams: bool = False) -> None:
+    def __init__(self, step: tuple[float, float] | None = None, *, phase: float = 0.0) -> None:
         super().__init__(BEGAN + phase)
         self._began = self.time
         self.step = step
-        self.streams = streams
         self._owner = threading.get_ident()
         self._lock = threading.Lock()
 
@@ -61,7 +59,7 @@ class SplitClock(FakeClock):
             return
         due, patience = self.time + seconds, time.monotonic() + 0.05
         while self.time < due:
-            if time.monotonic() > patience or (signals._waits and not self.streams):  # this thread is waited for
+            if time.monotonic() > patience or signals._waits:  # this thread is waited for
                 self.let_pass(due - self.time)
             time.sleep(0.0005)
 
@@ -69,12 +67,11 @@ class SplitClock(FakeClock):
         until = self.time + seconds
         while True:
             try:
-                return next_of(inbox, 0.002) if self.streams else inbox.get_nowait()
+                return inbox.get_nowait()
             except queue.Empty:
-                left = until - self.time
-                if left <= 0:
+                if until <= self.time:
                     return None
-                self.sleep(min(left, 1.0) if self.streams else left)
+                self.sleep(until - self.time)
 
 
 NOTHING: Shape = {}
@@ -230,7 +227,6 @@ WAYS: dict[str, tuple[Any, ...]] = {
     "missing": (None, ("api", 20.0), ("api", math.inf), ("404 html", math.inf), ("404 html", 45.0), ("401 html", 45.0),
                 ("403 html", math.inf), ("407 html", 45.0), ("413 html", 45.0)),  # of its session, for so long
     "session": ("there", "late", "changes"),
-    "stream": ("absent", "silent", "heartbeats", "held back", "works", "replays", "404"),
 }  # fmt: skip
 # What was thought of later: played by itself, and not yet with the rest.
 ATTACKS: dict[str, tuple[Any, ...]] = {
@@ -370,7 +366,6 @@ class Hostile(httpx.BaseTransport):
         self.began: dict[int, float] = {}  # when each command began
         self.ended = 0.0  # when the last command that starts something came to its end
         self.settled: set[int] = set()  # the commands that have said that nothing was started, when they might
-        self.closed = False
         self.lock = threading.RLock()
         self._now = now
         self._let_pass = let_pass
@@ -460,7 +455,7 @@ class Hostile(httpx.BaseTransport):
         path = request.url.path.removeprefix(BASE_PATH)
         parts = path.strip("/").split("/")
         if parts[-1] == "stream":
-            return self._stream(request, parts[1])
+            return _refusal(501, "no streams", "feature_not_available")
         self._let_pass(LATENCY / 2)
         try:
             with self.lock:
@@ -797,49 +792,6 @@ class Hostile(httpx.BaseTransport):
             events = list(events)
             random.Random(len(events)).shuffle(events)
         return _json(200, self._page(request, events, server.events))
-
-    def _stream(self, request: httpx.Request, session: str) -> httpx.Response:
-        server = self.server
-        with self.lock:
-            run = self._run_of(session)
-        if server.stream in ("absent", "404") or run is None:
-            return _refusal(501 if server.stream == "absent" else 404, "no streams", "feature_not_available")
-        after = request.headers.get("last-event-id")
-        body = _Stream(self, run, session, after)
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=body, request=request)
-
-
-class _Stream(httpx.SyncByteStream):
-    def __init__(self, server: Hostile, run: Run, session: str, after: str | None) -> None:
-        self._server, self._run, self._session, self._after = server, run, session, after
-        self._open = True
-
-    def close(self) -> None:
-        self._open = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        how, server = self._server.server.stream, self._server
-        began = beat = server._now()
-        sent = set()
-        if how != "replays":
-            past = server._past(self._run, began, session=self._session)
-            ids = [event.get("id") for event in past]
-            known = ids.index(self._after) + 1 if self._after in ids and self._after else len(past)
-            sent = {json.dumps(event) for event in past[:known]}
-        while self._open and not server.closed:
-            now = server._now()
-            if how in ("heartbeats", "works", "held back") and now - beat >= 15:
-                beat = now
-                yield b": heartbeat\n\n"
-            if how in ("works", "replays"):
-                with server.lock:
-                    past = server._past(self._run, now, session=self._session)
-                    news = [one for one in past if json.dumps(one) not in sent]
-                for event in news:
-                    sent.add(json.dumps(event))
-                    name = f"id: {event['id']}\n" if "id" in event else ""
-                    yield f"{name}event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
-            time.sleep(0.0005)
 
 
 # How a connection breaks; otherwise the server hangs up.

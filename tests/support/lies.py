@@ -5,8 +5,6 @@ Disruptions of one response:
     html html=503 act-html   a gateway's page, 502 by default; after the server acted
     redirect=URL             302
     garbage list not-a-run   broken JSON; [] as the response; an object of another kind
-    old=S                    someone else's run, created S seconds ago
-    kept=S                   the same with Age: S, and the server never acts
     stranger                 someone else does the same just before
     refused                  no connection; only in process
 
@@ -14,9 +12,6 @@ Lasting conditions:
 
     skew=S no-date           the server's clock is S seconds off; no Date header
     half-written=S           runs younger than S seconds have neither session nor error
-    moving=S                 such young runs name a session that is not found
-    undated year=N           runs were created at no time, or in year N
-    foreign                  between a deployment's runs are those of another
     no-idempotency           the Idempotency-Key is ignored
     echo-token               errors repeat the token
 """
@@ -34,11 +29,8 @@ from qoder_cli.sandbox.faults import CONDITIONS, PLACES, Fault, Faults
 from qoder_cli.sandbox.wire import Refusal, Request, Shape, WireResponse, encode
 from qoder_cli.sandbox.world import World
 
-ONCE = ("refused", "html", "act-html", "redirect", "garbage", "list", "not-a-run", "old", "kept")
-LASTING = (
-    *("stranger", "skew", "no-date", "half-written", "moving", "undated", "year", "foreign"),
-    *("no-idempotency", "echo-token"),
-)
+ONCE = ("refused", "html", "act-html", "redirect", "garbage", "list", "not-a-run")
+LASTING = ("stranger", "skew", "no-date", "half-written", "no-idempotency", "echo-token")
 
 _WRITTEN = re.compile(rf"({'|'.join(PLACES)}):({'|'.join([*ONCE, *LASTING])})(?:=(.+?))?(?:\*(\d+|inf))?")
 _ALL_WRITES = {"trigger", "write", "send", "session-write"}
@@ -58,14 +50,9 @@ class Untruth(Fault):
     """A fault that only tests order."""
 
     def meets(self, where: Collection[str]) -> bool:
-        """Return whether it is due for a request. A stranger comes only with writes, another run to triggers."""
-        match self.what:
-            case "skew":
-                return False
-            case "stranger" if not _ALL_WRITES & set(where):
-                return False
-            case "old" | "kept" if "trigger" not in where:
-                return False
+        """Return whether it is due for a request. A stranger comes only with writes."""
+        if self.what == "skew" or (self.what == "stranger" and not _ALL_WRITES & set(where)):
+            return False
         return super().meets(where)
 
 
@@ -121,10 +108,6 @@ class Lies(Faults):
 def _lie(world: World, request: Request, lie: Untruth, conditions: Mapping[str, float]) -> WireResponse | None:
     """Return an answer in place of the world's, None where the world's is spoilt afterwards."""
     match lie.what:
-        case "old" | "kept":
-            if lie.what == "old":
-                api.perform(world, request, world.now(), conditions)
-            return _other_run(world, request, lie, conditions)
         case "redirect":
             return WireResponse(302, {"location": lie.value, **api.dated(world)})
         case "html" | "act-html":
@@ -133,15 +116,6 @@ def _lie(world: World, request: Request, lie: Untruth, conditions: Mapping[str, 
             status = int(lie.value or 502)
             return WireResponse(status, {"content-type": "text/html", **api.dated(world)}, _HTML % status)
     return None
-
-
-def _other_run(world: World, request: Request, lie: Untruth, conditions: Mapping[str, float]) -> WireResponse:
-    """Answer a trigger with someone else's run of the same deployment, started some seconds ago."""
-    same = _unmarked(request, [])
-    answer = api.perform(world, same, world.now() - float(lie.value), conditions)
-    for id in same.runs:
-        world.runs[id].origin = "other"
-    return replace(answer, headers={**answer.headers, **({"age": lie.value} if lie.what == "kept" else {})})
 
 
 def _unmarked(request: Request, runs: list[str]) -> Request:
@@ -171,7 +145,7 @@ def _let_a_stranger_in(world: World, request: Request) -> None:
 
 def _rewritten(world: World, request: Request, answer: WireResponse, conditions: Mapping[str, float]) -> WireResponse:
     """Return an answer that tells wrongly of runs, or repeats the token."""
-    if not {"half-written", "moving", "undated", "year", "foreign", "echo-token"} & conditions.keys():
+    if not {"half-written", "echo-token"} & conditions.keys():
         return answer
     body = json.loads(answer.body)
     if "error" in body and body.get("type") == "error":
@@ -179,30 +153,19 @@ def _rewritten(world: World, request: Request, answer: WireResponse, conditions:
             body["error"]["message"] += f" (Authorization: {request.headers.get('authorization', '')})"
     elif isinstance(body.get("data"), list):
         body["data"] = [_run(world, row, conditions) for row in body["data"]]
-        if "foreign" in conditions and request.path.endswith("/runs"):
-            foreign = ({**row, "id": f"{row['id']}x", "deployment_id": "dep_foreign"} for row in body["data"])
-            body["data"] = [row for rows in zip(body["data"], foreign, strict=True) for row in rows]
     else:
         body = _run(world, body, conditions)
     return replace(answer, body=encode(body))
 
 
 def _run(world: World, shape: Any, conditions: Mapping[str, float]) -> Shape:
-    """Return a run in the ways that conditions change, anything else as it is."""
+    """Return a run as a server shows it that has only half written it, anything else as it is."""
     run = world.runs.get(str(shape.get("id")))
     if run is None:
         return dict(shape)
-    age = world.now() - run.created
-    if age < conditions.get("half-written", 0):
+    if world.now() - run.created < conditions.get("half-written", 0):
         shape = {**shape, "session_id": None, "error": None}
         if world.generation == "legacy":
             gone = ("session_id", "completed_at", "duration_ms", "cas_run_extras")
             shape = {name: value for name, value in shape.items() if name not in gone} | {"status": "pending"}
-    if shape.get("session_id") and age < conditions.get("moving", 0):
-        shape = {**shape, "session_id": f"{shape['session_id']}x"}  # which is not found
-    for name in {"created_at", "triggered_at"} & shape.keys():
-        if "undated" in conditions:
-            shape = {**shape, name: None}
-        elif "year" in conditions:
-            shape = {**shape, name: f"{int(conditions['year']):04}{shape[name][4:]}"}
     return dict(shape)

@@ -99,25 +99,22 @@ def play(cell: Cell, folder: Path) -> Played:
     server, played = cell.server, Played()
     if cell.flow == "cancel" and server.script == "completes":
         server = replace(server, script="goes on")  # there is something to cancel
-    clock = SplitClock(server.step, phase=server.phase, streams=server.stream != "absent")
+    clock = SplitClock(server.step, phase=server.phase)
     hostile = Hostile(server, now=lambda: clock.time, let_pass=clock.let_pass)
     said = Said((), 0, "", "")
-    try:
-        for number, (pause, words) in enumerate((*(FLOWS | LOST_FLOWS)[cell.flow], (LATER, AT_LAST))):
-            clock.let_pass(pause)
-            words = words or said.next
-            if not words:
-                continue
-            hostile.command = number
-            hostile.began[number] = clock.time
-            asked = len(hostile.requests)
-            said = typed(hostile, clock, folder, *words)
-            played.codes.append(said.code)
-            judge(played, hostile, said, number, clock.time, hostile.requests[asked:], cell.flow)
-            if number == 0 and (cause := unsettled(hostile, said, clock.time)):
-                played.open.append(cause)
-    finally:
-        hostile.closed = True
+    for number, (pause, words) in enumerate((*(FLOWS | LOST_FLOWS)[cell.flow], (LATER, AT_LAST))):
+        clock.let_pass(pause)
+        words = words or said.next
+        if not words:
+            continue
+        hostile.command = number
+        hostile.began[number] = clock.time
+        asked = len(hostile.requests)
+        said = typed(hostile, clock, folder, *words)
+        played.codes.append(said.code)
+        judge(played, hostile, said, number, clock.time, hostile.requests[asked:], cell.flow)
+        if number == 0 and (cause := unsettled(hostile, said, clock.time)):
+            played.open.append(cause)
     return played
 
 
@@ -246,7 +243,7 @@ def _shows_only_a_strangers(hostile: Hostile) -> bool:
 LIST_WAYS = ("ahead", "date", "step", "phase", "lag", "forgets", "order", "older", "newer", "created", "context",
              "paging", "down", "empty", "strangers", "foreign", "more", "acts")  # fmt: skip
 SESSION_WAYS = ("telling", "events", "types", "ids", "times_of_events", "status", "missing", "session", "earlier",
-                "stream", "empty", "created")  # fmt: skip
+                "empty", "created")  # fmt: skip
 
 
 def unsettled(hostile: Hostile, said: Said, now: float) -> str | None:
@@ -417,7 +414,7 @@ def _attack_cells() -> Iterator[Cell]:
 def draw(chance: random.Random, most: int = 6) -> Cell:
     """Return a cell of which up to `most` things are odd."""
     while True:
-        names = chance.sample([name for name in WAYS if name != "stream"], chance.randint(1, most))
+        names = chance.sample([*WAYS], chance.randint(1, most))
         server = replace(Server(), **{name: chance.choice(WAYS[name]) for name in names})
         if server.is_fair and server.oddities:
             return Cell(server, chance.choice(list(FLOWS)))

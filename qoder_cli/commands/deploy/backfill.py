@@ -69,9 +69,9 @@ def backfill(
         why = "--once needs a store of keys, which notes all the times that one run makes up; nothing was started"
         raise UsageError(why, hint="to make one: qoder key init; or start one run with qoder deploy run")
     if has_store:
-        from qoder_cli.keys.opening import check_shared
+        from qoder_cli.keys.opening import shared_store
 
-        check_shared(app, is_required=True)
+        shared_store(app)  # here, so that no thread is the first to find that it cannot be opened
     asked = ids_of_all(named(deployments, app, what="deployments"), app)
     with nullcontext() if has_store or dry_run else machine_turn(app, "backfill", does="makes up runs"):
         night = read_night(app, ReportOptions(asked, since, until, fires_only=True), None)

@@ -109,12 +109,15 @@ def run(
             why = f"--idempotency-key {key!r} is what a slot of a queue is called"
             raise UsageError(why, hint="use another key, for example nightly-2026-06-14")
     if key is not None and (keys == "required" or app.settings.keys is not None):
-        from qoder_cli.keys.opening import check_shared
+        from qoder_cli.keys.opening import shared_store
 
         if on_lost == "resend":
             why = "--on-lost resend cannot be used with a shared store of keys: nothing is sent twice under its keys"
             raise UsageError(why, hint="remove it")
-        check_shared(app, is_required=keys == "required")
+        if app.settings.keys is None:
+            why = "--keys required: neither QODER_KEYS nor the profile names a store of keys; nothing was sent"
+            raise UsageError(why, hint="to make one: qoder key init; more: qoder help many-machines")
+        shared_store(app)  # here, so that no thread is the first to find that it cannot be opened
     elif keys is not None:
         raise UsageError("--keys only works with --idempotency-key", hint="add --idempotency-key KEY")
     if key_until == "completed" and (key is None or app.settings.keys is None):

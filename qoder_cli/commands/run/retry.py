@@ -87,9 +87,9 @@ def retry(
     if waiting.result and as_list and not app.output.is_json:
         raise UsageError("--result with several runs needs -o json or -o jsonl", hint="add --json, or retry one run")
     if app.settings.keys is not None:
-        from qoder_cli.keys.opening import check_shared
+        from qoder_cli.keys.opening import shared_store
 
-        check_shared(app, is_required=False)
+        shared_store(app)
     like = Order("", options=tuple(options_typed(ctx, without=_NOT_REPEATED)))
     runs_or_errors: list[Run | QoderError] = []
     if all_failed:
