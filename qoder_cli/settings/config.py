@@ -160,6 +160,13 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     policy = None
     if saved := kept.get("policy"):
         policy = Found(saved, file.key(name, "policy"))
+    request_timeout = None
+    if flags.request_timeout is not None:
+        from qoder_cli.base.times import parse_duration
+
+        request_timeout = parse_duration(flags.request_timeout, option="--request-timeout")
+        if request_timeout == 0:
+            raise UsageError("--request-timeout must be more than 0", hint="remove it for the default of 30s")
     advice = ""
     account = None
     if token is None and has_account:
@@ -183,7 +190,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         keys=keys,
         notify=notify,
         policy=policy,
-        request_timeout=_request_timeout(flags),
+        request_timeout=request_timeout,
         sandbox=sandbox is not None,
         allowed=allowed_by(env).narrowed(kept.get("allow"), file.key(name, "allow")),
         is_reading=flags.purpose == "read",
@@ -260,17 +267,6 @@ def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
             raise
         return ConfigFile(Path())  # no home: the environment has all
     return load(path)
-
-
-def _request_timeout(flags: Flags) -> float | None:
-    if flags.request_timeout is None:
-        return None
-    from qoder_cli.base.times import parse_duration
-
-    seconds = parse_duration(flags.request_timeout, option="--request-timeout")
-    if seconds == 0:
-        raise UsageError("--request-timeout must be more than 0", hint="remove it for the default of 30s")
-    return seconds
 
 
 def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
