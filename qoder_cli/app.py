@@ -111,7 +111,6 @@ class App:
     tracked: Tracked = field(default_factory=Tracked)
     replies: Replies = field(default_factory=Replies)
     shared_keys: list[Any] = field(default_factory=list)  # the one keys.record.KeyStore, once it is open
-    shortened: set[str] = field(default_factory=set)  # ids that were remembered because a table showed them so
 
     def __post_init__(self) -> None:
         self.keep_secrets()
@@ -239,9 +238,9 @@ class App:
     def _remember_shown(self, ids: "Sequence[str]") -> None:
         from qoder_cli.local.remembered import remember
 
-        shown, at = [with_version(id)[0] for id in ids if id not in self.shortened], utc_text(self.clock.now())
-        self.shortened.update(ids)
-        remember(self.store, self.settings, "shown", [({"id": id, "created_at": at}, None) for id in shown])
+        at = utc_text(self.clock.now())
+        things = [({"id": with_version(id)[0], "created_at": at}, None) for id in ids]
+        remember(self.store, self.settings, "shown", things)
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""

@@ -290,6 +290,8 @@ class Client:
         The token of a service account may end early, as while a machine sleeps or when keys are rotated. A read that is
         refused then is sent once more with a new one. A write never is.
         """
+        if self._debug:
+            self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         account = self.account
         if account is None:
             return http.send(request, stream=True)
@@ -332,8 +334,6 @@ class Client:
             },
             timeout=httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT),
         )
-        if self._debug:
-            self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = self._sent(self._http["reads"], request)
@@ -416,8 +416,6 @@ class Client:
         request.extensions["trace"] = trace
         if self._transport is not None:  # one of a test does not say when it sends
             pending.commit()
-        if self._debug:
-            self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = self._sent(http, request)

@@ -112,7 +112,6 @@ class Recovery(NamedTuple, Generic[T]):
     stopped_after: Callable[[Signalled, T], Interrupted] = lambda signalled, value: signalled.in_words(
         "stopped by a signal; it is done"
     )
-    meaning_of: Callable[[ApiError], Meaning] = meaning_of
     can_rule_out: bool = False  # whether it can find out that nothing happened
     retries: bool = True  # whether what certainly did nothing is sent again
     nothing: str = "nothing was changed"
@@ -180,7 +179,7 @@ class Write(Generic[T]):
                     raise
                 except ApiError as error:
                     spent = clock.monotonic() - since
-                    meaning = self.recovery.meaning_of(error)
+                    meaning = meaning_of(error)
                     if meaning is Meaning.NOTHING:
                         tries += 1
                         self._note_nothing()
@@ -270,7 +269,7 @@ class Write(Generic[T]):
         try:
             self._shown(answer_to(pending, LAST_WORDS))
         except ApiError as error:
-            if self.recovery.meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
+            if meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
                 self._note_nothing()
         except OutcomeUnknown:
             pass

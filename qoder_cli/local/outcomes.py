@@ -14,6 +14,7 @@ from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.model import Run, filled, text
 from qoder_cli.base.outcome import Ending, Standing, apply_ending, standing
 from qoder_cli.base.times import unix
+from qoder_cli.local.store import writable
 from qoder_cli.local.tables import CREDITS, OUTCOMES
 
 if TYPE_CHECKING:
@@ -109,10 +110,5 @@ class KeptOutcomes:
 
 def _is_writable(value: object) -> bool:
     """Return whether a value is text that the store takes as it is: short, without lone surrogates."""
-    if not text(value) or len(str(value)) > _LONGEST:
-        return False
-    try:
-        str(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    written = text(value) or ""
+    return 0 < len(written) <= _LONGEST and writable(written) == written

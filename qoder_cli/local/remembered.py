@@ -4,13 +4,14 @@ They are in the store, by host and profile. What fails here is silent.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.words import shortened
+from qoder_cli.local.store import writable
 from qoder_cli.output.screen import inert
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ def ids_with_prefix(store: "Store", host: str, prefix: str, *, noun: str | None 
 
 
 class SeenNames:
-    """What this machine saw last of the deployments and sessions of one profile on one host, by their ids.
-
-    `retries` are the runs that are retries, as known at first, with the runs that they retry.
-    """
+    """What this machine saw last of the deployments and sessions of one profile on one host, by their ids."""
 
     def __init__(self, store: "Store", settings: "Settings") -> None:
         self._store = store
@@ -120,26 +118,12 @@ def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> 
     """Remember runs, and whose their sessions are; 50 at most."""
     raws = [run.raw for run in islice(runs, MOST_RUNS)]
     sessions = [({**raw, "id": raw.get("session_id")}, text(raw.get("id"))) for raw in raws if raw.get("session_id")]
-    puts = [_putting(settings, "run", [(raw, None) for raw in raws]), _putting(settings, _OF_RUNS, sessions)]
-
-    def put(connection: "Connection") -> None:
-        for write in filter(None, puts):
-            write(connection)
-
-    if any(puts):
-        store.write(put, quiet=True)
+    remember(store, settings, "run", [(raw, None) for raw in raws])
+    remember(store, settings, _OF_RUNS, sessions)
 
 
 def remember(store: "Store", settings: "Settings", noun: str, objects: Things, *, whole: bool = False) -> None:
     """Remember things of a noun; forget archived ones, with `whole` all others too."""
-    if put := _putting(settings, noun, objects, whole=whole):
-        store.write(put, quiet=True)
-
-
-def _putting(
-    settings: "Settings", noun: str, objects: Things, *, whole: bool = False
-) -> "Callable[[Connection], None] | None":
-    """Return what remembers things in a transaction; None if there is nothing to do."""
     scope = {"host": settings.host, "profile": settings.profile, "noun": noun}
     columns: dict[str, dict[str, str | None]] = {}
     gone: set[str] = set()
@@ -162,12 +146,10 @@ def _putting(
         connection.executemany(f"DELETE FROM seen WHERE {_SCOPE} AND id = :id", [{**scope, "id": id} for id in old])
 
     if columns or gone or whole:
-        return put
-    return None
+        store.write(put, quiet=True)
 
 
 def as_remembered(value: object) -> str | None:
     """Return text made inert, shortened and writable; None if it is empty."""
-    written = (text(value) or "").encode("utf-8", "backslashreplace").decode()  # lone surrogates
-    shown = inert(written[: _LONGEST + 1]).strip()
+    shown = inert(writable(text(value) or "")[: _LONGEST + 1]).strip()
     return shortened(shown, _LONGEST) or None

@@ -147,27 +147,33 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
             ignored.append("--profile")
         if ignored:
             warnings.append(f"ignored inside the sandbox: {' and '.join(ignored)}")
-    given = {"--workspace": flags.workspace, WORKSPACE_VARIABLE: seen.get(WORKSPACE_VARIABLE) or None}
-    if saved := kept.get("workspace_id"):
-        given[file.key(name, "workspace_id")] = saved
-    workspace = next((read_workspace(text, source=key) for key, text in given.items() if text is not None), None)
-    keys = None  # a variable counts beside --profile, too: what is shared must not silently become this machine's
-    if env.get(KEYS_VARIABLE):
+    saved = {key: Found(value, file.key(name, key)) for key, value in kept.items()}
+    workspace = saved.get("workspace_id")
+    if seen.get(WORKSPACE_VARIABLE):
+        workspace = Found(seen[WORKSPACE_VARIABLE], WORKSPACE_VARIABLE)
+    if flags.workspace is not None:
+        workspace = Found(flags.workspace, "--workspace")
+    workspace_id = None
+    if workspace is not None:
+        workspace_id = read_workspace(workspace.value, source=workspace.source)
+    keys = saved.get("keys")
+    if env.get(KEYS_VARIABLE):  # beside --profile, too: what is shared must not silently become this machine's
         keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
-    elif saved := kept.get("keys"):
-        keys = Found(saved, file.key(name, "keys"))
-    notify = Found(kept["notify"], file.key(name, "notify")) if kept.get("notify") else None
-    policy = None
-    if saved := kept.get("policy"):
-        policy = Found(saved, file.key(name, "policy"))
+    request_timeout = None
+    if flags.request_timeout is not None:
+        from qoder_cli.base.times import parse_duration
+
+        request_timeout = parse_duration(flags.request_timeout, option="--request-timeout")
+        if request_timeout == 0:
+            raise UsageError("--request-timeout must be more than 0", hint="remove it for the default of 30s")
     advice = ""
     account = None
     if token is None and has_account:
         account = account_of(seen, server.value, has_region=server.source != "default")
-    if account is None and token is None and (saved := kept.get("token")) is not None:
-        home, source = own_server(file, name).value, file.key(name, "token")
+    if account is None and token is None and "token" in saved:
+        home, own_token = own_server(file, name).value, saved["token"]
         if origin(home) == origin(server.value):
-            token = Found(read_token(saved, source=source), source)
+            token = Found(read_token(own_token.value, source=own_token.source), own_token.source)
         else:
             advice = (
                 f"the token of profile {name} is for {host_of(home)} and is not sent to {host_of(server.value)}; "
@@ -179,11 +185,11 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         token=getattr(token, "value", None),
         token_source=account.source if account else getattr(token, "source", None),
         account=account,
-        workspace_id=workspace,
+        workspace_id=workspace_id,
         keys=keys,
-        notify=notify,
-        policy=policy,
-        request_timeout=_request_timeout(flags),
+        notify=saved.get("notify"),
+        policy=saved.get("policy"),
+        request_timeout=request_timeout,
         sandbox=sandbox is not None,
         allowed=allowed_by(env).narrowed(kept.get("allow"), file.key(name, "allow")),
         is_reading=flags.purpose == "read",
@@ -260,17 +266,6 @@ def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
             raise
         return ConfigFile(Path())  # no home: the environment has all
     return load(path)
-
-
-def _request_timeout(flags: Flags) -> float | None:
-    if flags.request_timeout is None:
-        return None
-    from qoder_cli.base.times import parse_duration
-
-    seconds = parse_duration(flags.request_timeout, option="--request-timeout")
-    if seconds == 0:
-        raise UsageError("--request-timeout must be more than 0", hint="remove it for the default of 30s")
-    return seconds
 
 
 def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:

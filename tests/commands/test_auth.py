@@ -365,7 +365,13 @@ def test_commands_name_the_way_to_another_token_that_counts(
         assert ("unset" in ran.error["hint"]) == ("unset" in way)
 
 
-CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
+OF_CERTIFICATES = {
+    "has expired": "the server's certificate expired; check this machine's clock, then tell the server's owner",
+    "is not yet valid": "check this machine's clock, then tell the server's owner",
+    "is not valid for 'x'.": "the certificate is for another name; check the base URL",
+    "is self-signed": "if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate",
+}
+REFUSING = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate"
 
 
 @pytest.mark.parametrize(
@@ -373,26 +379,8 @@ CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
     [
         (httpx.ConnectError("refused"), "check the network and the base URL: qoder doctor"),
         ((302, ""), "redirects are not followed; check the base URL: qoder doctor"),
-        (
-            api_error(501, "feature_not_available", "No."),
-            "this server cannot do that; check the profile (default): qoder doctor",
-        ),
-        (
-            httpx.ConnectError(f"{CERTIFICATE}certificate has expired (_ssl.c:1006)"),
-            "the server's certificate expired; check this machine's clock, then tell the server's owner",
-        ),
-        (
-            httpx.ConnectError(f"{CERTIFICATE}certificate is not yet valid (_ssl.c:1006)"),
-            "check this machine's clock, then tell the server's owner",
-        ),
-        (
-            httpx.ConnectError(f"{CERTIFICATE}Hostname mismatch, certificate is not valid for 'x'. (_ssl.c:1006)"),
-            "the certificate is for another name; check the base URL",
-        ),
-        (
-            httpx.ConnectError(f"{CERTIFICATE}self-signed certificate (_ssl.c:1006)"),
-            "if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate",
-        ),
+        ((501, ""), "this server cannot do that; check the profile (default): qoder doctor"),
+        *((httpx.ConnectError(f"{REFUSING} {why} (_ssl.c:1006)"), hint) for why, hint in OF_CERTIFICATES.items()),
     ],
 )
 def test_auth_status_and_doctor_hint_at_another_command_than_themselves(qoder: Qoder, answer: Any, hint: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Qoder
-from tests.support.completions import offered
 
 CONFIG = """\
 # my own
@@ -51,12 +50,6 @@ def test_auth_switch_makes_a_profile_the_default(qoder: Qoder, config: Path) -> 
     assert host(qoder) == "api.qoder.com.cn"
 
 
-def test_auth_switch_decides_where_config_set_writes(qoder: Qoder, config: Path) -> None:
-    assert qoder("auth", "switch", "work").code == 0
-    assert qoder("config", "set", "workspace_id", "ws_1").code == 0
-    assert tomllib.loads(config.read_text())["profiles"]["work"]["workspace_id"] == "ws_1"
-
-
 @pytest.mark.parametrize("words", [["wrok"], [""], ["a b"], ["default", "--profile", "work"]], ids=str)
 def test_auth_switch_refuses_an_unknown_profile_and_names_the_others(
     qoder: Qoder, config: Path, words: list[str]
@@ -80,7 +73,3 @@ def test_auth_switch_to_what_is_gone_is_told_by_each_command(qoder: Qoder, confi
     assert (ran.code, qoder.wire.requests) == (2, [])
     assert "no profile 'gone' in" in ran.err
     assert qoder("auth", "switch", "work").code == 0
-
-
-def test_auth_switch_offers_profiles(qoder: Qoder, config: Path) -> None:
-    assert set(offered("qoder auth switch ", qoder.env)) == {"default", "work"}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.settings.config import TOKEN_VARIABLES, Found, Settings, resolve
-from qoder_cli.settings.configfile import change, load, locate
+from qoder_cli.settings.configfile import change, load
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, Flags, is_loopback, read_base_url, read_token
 from tests.conftest import TOKEN, Qoder, examples
 
@@ -350,12 +350,6 @@ def test_config_file_that_is_broken_is_refused_with_its_name(config: Path, text:
     assert str(config) in error.message
     assert said in error.message
     assert error.hint
-
-
-def test_config_file_is_where_the_platform_keeps_such_files() -> None:
-    assert locate({}).parts[-2:] == ("qoder", "config.toml")
-    assert locate({"QODER_CONFIG": "else.toml"}) == Path("else.toml")
-    assert locate({"QODER_CONFIG": ""}) == locate({})
 
 
 @pytest.fixture

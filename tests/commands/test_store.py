@@ -25,7 +25,6 @@ from qoder_cli.cli import options
 from qoder_cli.local import store as module
 from qoder_cli.local.store import Attempt, Store, StoredAttempt, state_folder
 from tests.conftest import Qoder, examples
-from tests.support.cells import checkerboard
 from tests.support.nursery import nursery
 from tests.support.one_run import DONE, RUN, TRIGGER
 from tests.support.processes import Going, until
@@ -502,50 +501,6 @@ def test_store_knows_a_freed_key_where_it_cannot_be_written(store: Store, tmp_pa
         blocked._patience = 0.0
         begin(blocked, "another")
         assert blocked.freed_after("k", host=HOST) == "drun_1"
-
-
-FILLS = """
-import resource, signal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-size = int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-runs = []
-for n in range(30):
-    runs.append(f'drun_{n}')
-    store.record_run(begin('k' * 255), runs[-1])
-assert [e.run for e in store.entries('api.qoder.com')] == runs
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-if sys.argv[3] == 'freed':
-    store.record_run(begin('last'), 'drun_30')
-elif sys.argv[3] == 'closed':
-    store.close()
-else:
-    import os, signal
-    print('killed', flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(not LINUX, reason="limits as Linux has them")
-@pytest.mark.parametrize(
-    ("size", "then"), checkerboard([0, 4096, 45_000, 99_999, 200_003], ["freed", "closed", "killed"])
-)
-@pytest.mark.few(5)
-def test_store_loses_nothing_to_a_disk_that_fills_in_a_write(size: int, then: str, tmp_path: Path) -> None:
-    process = in_python(FILLS, tmp_path, size, then)
-    assert process.last() == (-signal.SIGKILL if then == "killed" else 0, "")
-    assert process.out.count("warning: ") == 1
-    assert "cannot be written (" in process.out
-    with closing(store_in(tmp_path)) as store:
-        runs = [entry.run for entry in store.entries(HOST)]
-        if then == "killed" and runs and runs[-1] is None:
-            runs.pop()  # the one of which only the beginning could be written
-        assert runs == [f"drun_{n}" for n in range(len(runs))]
-        assert then == "killed" or size < 40_000 or len(runs) == (31 if then == "freed" else 30)
-        store.record_run(begin(store, "afterwards"), "drun_new")
-        assert store.owners(HOST).keys() == {*runs, "drun_new"}
-    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_store_warns_once_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,10 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
-from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from threading import RLock
 from unittest.mock import patch
 
 import httpx
@@ -108,7 +106,6 @@ class Scene:
     command: Command
     folder: Path
     generation: Generation = "current"
-    ahead: float = 0.0  # seconds that its clocks are ahead of those of other scenes
     lie: Lie = lambda request, answer: answer()
     sent: list[Sent] = field(default_factory=list)
     played: list[Played] = field(default_factory=list)
@@ -116,7 +113,6 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
-        self.clock.time += self.ahead
         self.clock.at_sleep = self._be_late
         self.stdin, self.is_terminal = "", False
         config = self.folder / "config.toml"
@@ -133,32 +129,19 @@ class Scene:
         assert self.command.line is not None
         put_files(self.folder, f"build {self.command.line}")  # with a file that declares nothing, for `apply .`
         (self.folder / "weekly.jsonl").write_text(json.dumps(_WEEKLY))
-        line = self._stage_again() or self._stage(self.command.line)
+        line = self._stage(self.command.line)
         self.words = shlex.split(line.replace("/tmp", str(self.folder)))[1:]
         self.sent.clear()
         self.played.clear()
 
-    def _let_in(self, world: World) -> None:
-        self.world, self.transport = world, _Wire(self, world)
-
-    def _stage_again(self) -> str | None:
-        """Return the line, where another scene of it has staged it; None if it is the first."""
-        staged = _STAGED.get((self.command.name, self.generation, self.ahead))
-        if staged is None:
-            return None
-        self._let_in(staged.world_on(self.clock))
-        staged.put_state(self.folder)
-        return staged.line
-
     def _stage(self, line: str) -> str:
-        self._let_in(World(clock=self.clock.now, generation=self.generation, token=TOKEN, seed=5))
+        self.world = World(clock=self.clock.now, generation=self.generation, token=TOKEN, seed=5)
+        self.transport = _Wire(self, self.world)
         if before := BEFORE.get(self.command.name):
             line = line.replace("{id}", str(self.run(words=shlex.split(before)[1:]).json["id"]))
         if re.search(" last |sess_demo|evt_", f"{line} "):
             line = staged(line, lambda *words: self.run(words=words), later=lambda: self.clock.sleep(60))
         line = _A_RUN.sub(lambda _: self.world.start("dep_demo").id, line)
-        if not self.world.late:  # what is still to happen there cannot be copied
-            _STAGED[self.command.name, self.generation, self.ahead] = Staged.of(self, line)
         return line
 
     def run(self, *more: str, words: Sequence[str] | None = None, out: io.BytesIO | None = None) -> Played:
@@ -208,39 +191,6 @@ class Scene:
         return "\n".join(ran.told() for ran in self.played[-2:]) + f"\n  sent:{sent}"
 
 
-@dataclass(frozen=True)
-class Staged:
-    """What a line takes for granted, once it was played: to have it again takes no commands."""
-
-    line: str
-    time: float
-    world: World
-    state: dict[str, bytes]  # files
-
-    @classmethod
-    def of(cls, scene: Scene, line: str) -> "Staged":
-        """Keep a scene, for the line that was made of it."""
-        world, state = copy(scene.world), scene.folder / "state"
-        vars(world).update(clock=None, lock=None)  # each has its own
-        files = {str(path.relative_to(state)): path.read_bytes() for path in state.rglob("*")}
-        return cls(line, scene.clock.time, deepcopy(world), files)
-
-    def world_on(self, clock: FakeClock) -> World:
-        """Return the world as it was then, and let it be then."""
-        world = deepcopy(self.world)
-        world.clock, world.lock, clock.time = clock.now, RLock(), self.time
-        return world
-
-    def put_state(self, folder: Path) -> None:
-        """Let a machine remember what it did."""
-        for name, content in self.state.items():
-            (folder / "state").mkdir(mode=0o700, exist_ok=True)
-            (folder / "state" / name).write_bytes(content)
-
-
-_STAGED: dict[tuple[str, Generation, float], Staged] = {}
-
-
 class _Wire(WorldTransport):
     def __init__(self, scene: Scene, world: World) -> None:
         super().__init__(world, sleep=scene.clock.sleep)
@@ -262,7 +212,7 @@ class _Wire(WorldTransport):
 
 
 @contextmanager
-def playing(name: str, generation: Generation = "current", *, ahead: float = 0.0) -> Iterator[Scene]:
+def playing(name: str, generation: Generation = "current") -> Iterator[Scene]:
     """Yield a scene of a command in a folder that is gone afterwards. A failure tells what was played.
 
     What commands do in other threads is done at once, so that no case depends on which of them is faster.
@@ -272,7 +222,7 @@ def playing(name: str, generation: Generation = "current", *, ahead: float = 0.0
         chdir(folder),
         patch.object(pool, "begin", lambda work: work()),
     ):
-        scene = Scene(PLAYED[name], Path(folder), generation, ahead)
+        scene = Scene(PLAYED[name], Path(folder), generation)
         try:
             yield scene
             for file in (Path(folder) / "state").rglob("*"):

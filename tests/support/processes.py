@@ -1,7 +1,6 @@
 """Real processes against a real server: what a shell does with the installed program, and what a terminal shows."""
 
 import fcntl
-import json
 import os
 import pty
 import re
@@ -26,6 +25,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
+from tests.conftest import Ran
 from tests.support.inprocess import WorldTransport
 from tests.support.lies import Lies
 from tests.support.nursery import PATIENCE as PATIENCE
@@ -185,35 +185,12 @@ def staged(prologue: str) -> tuple[str, ...]:
     return (sys.executable, "-c", prologue + "\nimport runpy; runpy.run_module('qoder_cli', run_name='__main__')")
 
 
-class Ended:
+class Ended(Ran):
     """A process that has ended. `code` is negative when a signal killed it, as subprocess has it."""
 
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in err, err
-        assert "Exception ignored" not in err, err
-
-    @property
-    def json(self) -> Any:
-        """Standard output, which must be exactly one JSON document and a newline, on one line."""
-        assert self.out.endswith("\n"), self.err
-        assert self.out.count("\n") == 1, self.out
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """The JSON error, which must be the last line of stderr, and the only error there."""
-        *before, last = self.err.splitlines()
-        assert not [line for line in before if line.startswith(("{", "error:"))], self.err
-        document: dict[str, Any] = json.loads(last)
-        assert list(document) == ["error"]
-        error: dict[str, Any] = document["error"]
-        return error
-
-    @property
-    def errors(self) -> list[str]:
-        """The errors for people on stderr."""
-        return [line for line in self.err.splitlines() if line.startswith("error:")]
+    def __post_init__(self) -> None:
+        assert "Traceback" not in self.err, self.err
+        assert "Exception ignored" not in self.err, self.err
 
 
 class Going:
