@@ -288,13 +288,3 @@ def test_completion_install_says_what_is_in_the_way(
     ran = qoder("completion", shell, "--install")
     assert (ran.code, ran.out) == (Exit.USAGE, "")
     assert said.format(file=tmp_path / "file") in ran.err
-
-
-def test_completion_install_is_enough_for_zsh_with_the_line_that_it_tells(qoder: Qoder, home: Path) -> None:
-    need("zsh")
-    (home / ".local/share/zsh/site-functions").mkdir(parents=True)
-    (home / ".local/share/zsh/site-functions/_qoder").write_text("#compdef qoder qoder-cli\nnot ours")  # kept beside
-    line = qoder("completion", "zsh", "--install").err.splitlines()[-1].partition("compinit: ")[2]
-    script = f"{line}; autoload -Uz compinit; compinit -D -u; print $_comps[qoder] $_comps[qoder-cli]"
-    env = {"HOME": str(home), "PATH": os.environ["PATH"]}
-    assert subprocess.run(["zsh", "-fc", script], env=env, capture_output=True, text=True).stdout == "_qoder _qoder\n"
