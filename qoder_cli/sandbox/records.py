@@ -52,7 +52,6 @@ BY = {"type": "api_actor", "api_key_id": "key_sandbox"}
 
 
 def _of_noun(noun: Noun) -> Layout:
-    """Return the layout of a noun's things."""
     layout = Layout(
         noun.operations,
         noun.type,

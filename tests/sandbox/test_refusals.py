@@ -127,11 +127,6 @@ def test_sandbox_does_nothing_without_its_token(desk: Desk, headers: dict[str, s
     assert desk.refused(*request_line.split(), headers=headers) == (401, "authentication_error", None)
 
 
-def test_sandbox_has_a_token_without_permission(desk: Desk) -> None:
-    desk.http.headers["Authorization"] = "Bearer pt-sandbox-forbidden"
-    assert desk.refused("GET", "/deployments") == (403, "permission_error", None)
-
-
 def test_sandbox_finds_a_run_below_its_own_deployment_only(desk: Desk) -> None:
     id = desk.run()["id"]
     assert desk.get(f"/deployments/dep_demo/runs/{id}")["id"] == id
