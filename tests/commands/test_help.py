@@ -97,7 +97,6 @@ def test_help_is_printed_by_its_words_and_by_its_short_name(qoder: Qoder, docume
         (["nonsense"], "the pages are commands, options, exit-codes, environment, output, recipes, ci"),
         (["recipe"], "did you mean: qoder help recipes"),
         (["guarantee"], "did you mean: qoder help guarantees"),
-        (["cron"], "see: qoder help nightly"),
         (["deplyo"], "did you mean 'qoder deploy'?"),
         (["deploy", "rnu"], "did you mean 'qoder deploy run'?"),
         (["run", "get", "drun_1"], "qoder run get --help"),
