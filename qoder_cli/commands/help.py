@@ -99,7 +99,6 @@ def man_pages() -> dict[str, str]:
 
 
 def _command(words: list[str], root: Any) -> Any:
-    """Return the context of a command. Raises UsageError."""
     if words[0] in TOPICS or words[0] in PAGES:
         raise UsageError(f"{words[0]} takes no further words", hint=f"see: qoder help {words[0]}")
     try:
@@ -115,7 +114,6 @@ def _command(words: list[str], root: Any) -> Any:
 
 
 def _text(topic: str, root: Any) -> str:
-    """Return the text of one of TOPICS."""
     match topic:
         case "commands":
             summaries = [

@@ -53,7 +53,6 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
 
 
 def _exchanged(world: World, request: Request, key: str, now: float) -> dict[str, object]:
-    """Return a token for the key of a service account."""
     if key != SERVICE_KEY:
         raise Refusal(401, "Invalid service account key.")
     try:

@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NeedsAnswer, UsageError, exclude
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.help.completion.values import policy_files
+from qoder_cli.help.completion.values import files
 from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
@@ -28,7 +28,7 @@ def pending(
     runs: Texts = RUNS_OR_LAST,
     since: str = option("--since", "WHEN", _SINCE, default="24h"),
     exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
-    policy: Text = option("--policy", "FILE", "Show what this policy would decide.", policy_files),
+    policy: Text = option("--policy", "FILE", "Show what this policy would decide.", files),
     *,
     viewing: Viewing,
 ) -> None:
