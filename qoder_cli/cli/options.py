@@ -188,7 +188,7 @@ _ON_ASK = (
     "terminal."
 )
 ON_ASK = option("--on-ask", "HOW", _ON_ASK, _offered("ways_to_ask"), group=ASKING)
-POLICY = option("--policy", "FILE", "Rules that decide before --on-ask does.", _offered("policy_files"), group=ASKING)
+POLICY = option("--policy", "FILE", "Rules that decide before --on-ask does.", _offered("files"), group=ASKING)
 
 
 _NOTIFY = "Run COMMAND when the wait ends or the agent asks, with JSON on its stdin (qoder help output)."
@@ -258,7 +258,19 @@ def when_asked(
         word, file = "stop", word.removeprefix(_BY_POLICY)
         if policy is not None:
             raise UsageError("--on-ask policy=FILE and --policy are the same", hint="pass only one of them")
-    asked = _when_asked(app, word, follow=follow, several=several)
+    if word is not None and word not in get_args(OnAsk):
+        ways = ", ".join(get_args(OnAsk))
+        raise UsageError(f"--on-ask takes {ways} or policy=FILE, not {inert(word)!r}", hint="pass one of these")
+    if word == "prompt":
+        app.settings.allowed.check("answer", "--on-ask prompt")
+    if word == "prompt" and (several or not app.may_ask):
+        why = "--on-ask prompt requires a terminal, and one run"
+        raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
+    asked: OnAsk = "stop"
+    if word is not None:
+        asked = cast(OnAsk, word)
+    elif follow and not several and app.may_ask and app.settings.allowed.permits("answer"):
+        asked = "prompt"
     if asked == "prompt":
         require_guard(app)
     if file is None:
@@ -274,21 +286,6 @@ def require_guard(app: App) -> None:
         from qoder_cli.sessions.guard import guard_of
 
         guard_of(app)
-
-
-def _when_asked(app: App, word: str | None, *, follow: bool, several: bool) -> OnAsk:
-    if word is not None and word not in get_args(OnAsk):
-        ways = ", ".join(get_args(OnAsk))
-        raise UsageError(f"--on-ask takes {ways} or policy=FILE, not {inert(word)!r}", hint="pass one of these")
-    if word == "prompt":
-        app.settings.allowed.check("answer", "--on-ask prompt")
-    if word == "prompt" and (several or not app.may_ask):
-        why = "--on-ask prompt requires a terminal, and one run"
-        raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
-    if word is not None:
-        return cast(OnAsk, word)
-    prompts = follow and not several and app.may_ask and app.settings.allowed.permits("answer")
-    return "prompt" if prompts else "stop"
 
 
 def one_named(word: str, app: App) -> str:

@@ -49,7 +49,6 @@ def conclude_all(app: App, runs: Conductor) -> None:
 
 
 def _sum_up(app: App, runs: Conductor, items: Sequence[Ended]) -> None:
-    """Print counts and time."""
     if app.progress.is_quiet or len(items) < 2:
         return
     counts = Counter(item.stands for item in items)

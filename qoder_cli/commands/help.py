@@ -1,7 +1,6 @@
 """`qoder help`: topics that are made from the code itself, and pages that people wrote."""
 
 import json
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -100,7 +99,6 @@ def man_pages() -> dict[str, str]:
 
 
 def _command(words: list[str], root: Any) -> Any:
-    """Return the context of a command. Raises UsageError."""
     if words[0] in TOPICS or words[0] in PAGES:
         raise UsageError(f"{words[0]} takes no further words", hint=f"see: qoder help {words[0]}")
     try:
@@ -108,34 +106,14 @@ def _command(words: list[str], root: Any) -> Any:
     except UsageError as error:
         if len(words) > 1:
             raise
+        hint = error.hint
         if near := nearest(words[0], [*TOPICS, *PAGES]):
-            hint: str | None = f"did you mean: qoder help {near[0]}"
-        elif pages := _pages_on(words[0], root):
-            hint = f"see: {' or '.join(f'qoder help {name}' for name in pages[:2])}"
-        else:
-            hint = error.hint
+            hint = f"did you mean: qoder help {near[0]}"
         what = f"there is no help page or command {words[0][:60]!r}"
         raise UsageError(what, hint=f"{hint}; the pages are {', '.join([*TOPICS, *PAGES])}") from None
 
 
-def _pages_on(word: str, root: Any) -> list[str]:
-    """Return the pages that have a word in their name or else in a heading or else anywhere, the most telling first."""
-    from qoder_cli.help import written
-
-    def times(text: str) -> int:
-        return len(re.findall(rf"\b{re.escape(word)}s?\b", text, re.IGNORECASE))
-
-    texts = {"output": _text("output", root), **{name: written.page(name) for name in PAGES}}
-    headings = {name: "\n".join(re.findall("^#.*", text, re.MULTILINE)) for name, text in texts.items()}
-    names = {name: name.replace("-", " ") for name in (*TOPICS, *PAGES)}
-    for where in (names, headings, texts):
-        if pages := [name for name in where if times(where[name])]:
-            return sorted(pages, key=lambda name: -times(where[name]))
-    return []
-
-
 def _text(topic: str, root: Any) -> str:
-    """Return the text of one of TOPICS."""
     match topic:
         case "commands":
             summaries = [

@@ -239,7 +239,6 @@ def _catching(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def _until_signal() -> int:
-    """Wait for SIGINT, SIGTERM or SIGHUP, and return its number."""
     arrived: list[int] = []
     with _catching(arrived.append):
         while not arrived:

@@ -54,10 +54,6 @@ class Thesaurus(NamedTuple):
                 return habit.hint
         return None
 
-    def is_verb(self, word: str) -> bool:
-        """Return whether a word says what to do with a thing, of whatever kind."""
-        return any(word in habit.words and "*" in habit.where for habit in self.habits)
-
 
 @cache
 def thesaurus() -> Thesaurus:
@@ -90,8 +86,13 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
     verb = _verb(word, words[1:])
     if _names_a_run(word) and noun in ("", "run", "deploy"):
         return _GET
+    help = f"for a list of commands: {path} --help"
     if noun:
-        return _in_group(noun, word, verb, words, names, path, root.info_name)
+        if hint := _behind(noun, verb, names, path) or _near(word, names, path):
+            return hint
+        if noun in ("run", "deploy") and all(word.startswith("-") for word in words[1:]):
+            return f"{help}; to run a deployment, see: {root.info_name} deploy run --help"
+        return help
     groups = {
         name: group.list_commands(root)
         for name in root.command.list_commands(root)
@@ -111,12 +112,13 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
         if hint := thesaurus().hint(habit, "-", ()):
             return hint
     owners = [name for name, verbs in groups.items() if verb in verbs]
-    if len(owners) != 1 and (verb in DESTRUCTIVE | CHANGING or thesaurus().is_verb(verb)):
+    is_verb = any(verb in habit.words and "*" in habit.where for habit in thesaurus().habits)
+    if len(owners) != 1 and (is_verb or verb in DESTRUCTIVE | CHANGING):
         return _FIRST
     if owners:
         few = [f"'{path} {name} {verb}'" for name in owners if name not in ALIKE or len(owners) == 1]
         return f"did you mean {' or '.join(few)}?"
-    return _near(word, names, path) or f"for a list of commands: {path} --help"
+    return _near(word, names, path) or help
 
 
 def _verb(word: str, behind: Sequence[str]) -> str:
@@ -125,17 +127,6 @@ def _verb(word: str, behind: Sequence[str]) -> str:
     if word.replace("-", "") in groups["@retry"] or (word in groups["@start"] and any(map(_names_a_run, behind))):
         return "retry"
     return VERBS_UNDERSTOOD.get(word, word)
-
-
-def _in_group(
-    noun: str, typed: str, verb: str, words: Sequence[str], names: Sequence[str], path: str, program: str
-) -> str:
-    if hint := _behind(noun, verb, names, path) or _near(typed, names, path):
-        return hint
-    help = f"for a list of commands: {path} --help"
-    if noun in ("run", "deploy") and all(word.startswith("-") for word in words[1:]):
-        return f"{help}; to run a deployment, see: {program} deploy run --help"
-    return help
 
 
 def _noun_in(words: Sequence[str]) -> str | None:

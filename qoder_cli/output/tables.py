@@ -251,7 +251,6 @@ class DrawnTable:
         return all(row[column.name].text == said.text for row in rows for column, said in self._same.items())
 
     def _begin(self, rows: Sequence[dict[str, Cell]]) -> None:
-        """Choose the columns."""
         self._names = [*self._order, *(name for name in rows[0] if name not in self._order)]
         if self._is_wide and self._key in self._order:
             self._names.append(self._names.pop(self._names.index(self._key)))

@@ -16,8 +16,6 @@ from qoder_cli.sandbox.kinds import SERVED, Conditions, OperationCall, Reply
 from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, Refusal, Request, WireResponse, encode, unknown_field
 from qoder_cli.sandbox.world import World
 
-FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
-
 EXCHANGE = "/api/v1/serviceToken/exchange"  # api.md#tokens
 SERVICE_KEY = "sak-sandbox-0123456789"
 _LONGEST = 43_200  # seconds that a token may live
@@ -47,8 +45,6 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if request.path == EXCHANGE and request.method == "POST":
             return _answer(world, request, 200, _exchanged(world, request, token, now))
-        if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
-            raise Refusal(403, "This token has no permission for cloud agents.")
         if scheme != "Bearer" or (token != world.token and world.service_tokens.get(token, 0.0) <= now):
             raise Refusal(401, "Invalid API key or token.")  # api.md#tokens
         return _once(OperationCall(world, request, *find(request), now, conditions))
@@ -57,7 +53,6 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
 
 
 def _exchanged(world: World, request: Request, key: str, now: float) -> dict[str, object]:
-    """Return a token for the key of a service account."""
     if key != SERVICE_KEY:
         raise Refusal(401, "Invalid service account key.")
     try:

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from qoder_cli.http.readback import headers_for
 from qoder_cli.sandbox import contents
+from qoder_cli.sandbox.bodies import check_tools
 from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, FakeThing, stamp
-from qoder_cli.sandbox.references import check_tools
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
 from qoder_cli.sandbox.world import FakeDeployment, FakeRun
@@ -30,12 +30,6 @@ class _Deployments(Things):
             raise Refusal(409, "A deployment with this name already exists.")
         if agent := fields.get("agent"):
             fields["agent"] = call.world.pinned(agent)
-        call.world.refuse_on_own_hosts((old.fields if old else {}) | fields)
-
-    def page(self, call: OperationCall) -> Reply:
-        if not call.legacy and call.query("status") is not None and call.query("include_archived") is not None:
-            raise invalid("status and include_archived are mutually exclusive.", "include_archived")
-        return super().page(call)
 
     def make(self, call: OperationCall, fields: Shape) -> FakeThing:
         return call.world.add_deployment(at=call.now, **fields)
@@ -47,7 +41,6 @@ class _Deployments(Things):
             deployment.behaviour = call.world.behaviour(deployment.fields["agent"])
 
     def show(self, call: OperationCall, entity: FakeThing) -> Shape:
-        """Return a deployment (api.md#deployments)."""
         assert isinstance(entity, FakeDeployment)
         shape = super().show(call, entity)
         if (schedule := shape["schedule"]) is not None:
@@ -67,7 +60,6 @@ class _Deployments(Things):
         return self.show(call, deployment)
 
     def pause(self, call: OperationCall) -> Reply:
-        """Pause or unpause a deployment."""
         deployment = self.unarchived(call)
         status, reason, already = _PAUSES[call.operation.id]
         if deployment.fields["status"] == status:
@@ -158,7 +150,6 @@ class _Agents(Things):
         call.world.keep("agents.versions", entity.id, at=call.now, **entity.fields)
 
     def retrieve(self, call: OperationCall) -> Reply:
-        """Return an agent, or one of its versions."""
         version = call.query("version")
         if version is None:
             return super().retrieve(call)

@@ -178,7 +178,6 @@ class _SkillVersions(Things):
 
 
 def _add_version(call: OperationCall, skill: FakeThing, files: "Files") -> FakeThing:
-    """Add a version to a skill, under a new number. Raises Refusal."""
     head, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
     skill.fields["_name"] = head["name"]
     about: Shape = {"name": head["name"], "description": head.get("description", ""), "directory": head["name"]}
@@ -280,7 +279,6 @@ def _measured(content: str) -> Shape:
 
 
 def _remember(call: OperationCall, memory: FakeThing, how: str, **by: Any) -> None:
-    """Keep a version of a memory as it is."""
     fields, store_id = memory.fields, memory.fields["memory_store_id"]
     kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}
     kept |= {name: fields[name] for name in _DIGEST if how != "deleted"} | by

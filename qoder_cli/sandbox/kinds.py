@@ -347,8 +347,7 @@ def of(*whats: str) -> Callable[[type[Things]], type[Things]]:
 
 def _refuse_for_workers(call: OperationCall, fields: Shape) -> None:
     """Raise Refusal for what a self-hosted environment does not take (api.md#environments)."""
-    environment = call.world.thing("environments", str(fields.get("environment_id")))
-    if environment is not None and environment.fields["config"].get("type") == "self_hosted":
+    if call.world.is_self_hosted(fields.get("environment_id")):
         for name in ("resources", "environment_variables"):
             if fields.get(name):
                 raise invalid(f"{name} cannot be used with a self-hosted environment.", name)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.wire import Shape
 
@@ -49,9 +48,8 @@ class Layout(NamedTuple):
 BY = {"type": "api_actor", "api_key_id": "key_sandbox"}
 
 
-def _of_noun(noun: Noun) -> Layout:
-    """Return the layout of a noun's things."""
-    return Layout(
+LAYOUTS = {
+    noun.operations: Layout(
         noun.operations,
         noun.type,
         noun.prefix.rstrip("_"),
@@ -59,9 +57,8 @@ def _of_noun(noun: Noun) -> Layout:
         noun.sandbox.dated,
         name=noun.naming.named_by,
     )
-
-
-LAYOUTS = {each.operations: _of_noun(each) for each in NOUNS.values()}
+    for noun in NOUNS.values()
+}
 _OF_DEMO: Shape = {"agent": {"id": AGENT, "type": "agent", "version": 1}, "environment_id": ENVIRONMENT}
 _ROWS = (
     LAYOUTS["deployments"]._replace(empty=LAYOUTS["deployments"].empty | _OF_DEMO),

@@ -207,7 +207,6 @@ CANCELLED = idles(0.2, idle("cancelled"))
 
 
 def _open(start: float = _START, *, thinks: float) -> Script:
-    """Return how a turn begins."""
     running, thread, request = _resume(start)
     return (running, thread, Beat(start, "user.message"), request, Beat(thinks, "agent.thinking"))
 
@@ -221,7 +220,6 @@ def _resume(start: float) -> Script:
 
 
 def _asks(at: float, calls: Script) -> Script:
-    """Return how a turn stops to ask."""
     ids = [Ref(call.type, back) for back, call in enumerate(reversed(calls))]
     asks = [replace(call, at=at * 0.9) for call in calls]
     return (*asks, *_close(at, idle("requires_action", event_ids=ids[::-1])))
@@ -232,7 +230,6 @@ def _result(at: float, call_id: str | Ref, text: str, *, is_error: bool = False)
 
 
 def _close(at: float, stop: Fields, *, failed: bool = False) -> Script:
-    """Return how a turn ends."""
     request: Fields = {"is_error": failed, "model_request_start_id": Ref("span.model_request_start")}
     if not failed:
         request = {**request, "model_usage": {"credits": 0.42}}

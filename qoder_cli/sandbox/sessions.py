@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from qoder_cli.nouns.parts import variables_in
+from qoder_cli.sandbox.bodies import check_tools
 from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import FakeThing, stamp
-from qoder_cli.sandbox.references import check_tools
 from qoder_cli.sandbox.scripts import COSTS, Beat, FakeSession, TimedBeat, answer_to, echo
 from qoder_cli.sandbox.wire import Refusal, Shape, Step, encode, invalid, unknown_field
 from qoder_cli.sandbox.world import World
@@ -116,7 +116,6 @@ class _Sessions(Things):
             check_tools(fields["agent"], "agent.tools")
         if old is not None:
             return
-        world.refuse_on_own_hosts(fields)
         resources = fields.get("resources") or ()
         fields["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 
@@ -126,8 +125,7 @@ class _Sessions(Things):
     def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
         """Queue work for a new session in a self-hosted environment."""
         id = entity.fields["environment_id"]
-        environment = call.world.thing("environments", id)
-        if how == "created" and environment is not None and environment.fields["config"]["type"] == "self_hosted":
+        if how == "created" and call.world.is_self_hosted(id):
             data = {"type": "session", "id": entity.id}
             call.world.keep("environments.work", id, at=call.now, environment_id=id, data=data)
 
@@ -137,7 +135,6 @@ class _Sessions(Things):
         call.world.sessions[entity.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
     def show(self, call: OperationCall, entity: FakeThing) -> Shape:
-        """Return a session (api.md#sessions)."""
         assert isinstance(entity, FakeSession)
         past, shape = entity.past(call.now), super().show(call, entity)
         started, last = entity.starts(), past[-1].at if past else entity.created
@@ -152,7 +149,6 @@ class _Sessions(Things):
         return shape
 
     def status(self, call: OperationCall, session: FakeSession) -> str:
-        """Return a session's status; only older servers show `canceling`."""
         if call.legacy and session.cancelled is not None and session.busy(call.now):
             return "canceling"
         return session.status(call.now)

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar, cast
 
 from qoder_cli.base import cron
 from qoder_cli.nouns.parts import UPLOADS, variables_in
+from qoder_cli.sandbox.bodies import Unusable, references
 from qoder_cli.sandbox.records import ENVIRONMENT, ID_LENGTH, LAYOUTS, PROMPT, TITLE, FakeThing, base36, stamp
-from qoder_cli.sandbox.references import Unusable, references
 from qoder_cli.sandbox.samples import (
     DEMO,
     OF_SESSION,
@@ -31,7 +31,7 @@ from qoder_cli.sandbox.samples import (
     samples,
 )
 from qoder_cli.sandbox.scripts import DELIVERS, Behaviour, FakeEnd, FakeSession
-from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape, invalid
+from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape
 
 # Errors of a scheduled run that do not pause its deployment (api.md#deployments).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
@@ -206,14 +206,8 @@ class World:
                 return Unusable(at, home[:-1], id, "archived")
         return None
 
-    def refuse_on_own_hosts(self, fields: Shape) -> None:
-        """Raise Refusal for what an environment of one's own workers does not take (api.md#sessions)."""
-        for name in ("resources", "environment_variables"):
-            if fields.get(name) and self.is_self_hosted(fields["environment_id"]):
-                raise invalid(f"{name} are not for a self-hosted environment.", name)
-
-    def is_self_hosted(self, environment_id: str) -> bool:
-        environment = self.thing("environments", environment_id)
+    def is_self_hosted(self, environment_id: str | None) -> bool:
+        environment = self.thing("environments", str(environment_id))
         return environment is not None and environment.fields["config"]["type"] == "self_hosted"
 
     def snapshot(self, agent: Shape) -> Shape:
@@ -367,7 +361,6 @@ class World:
     # Within.
 
     def _deliver(self) -> None:
-        """Add the files that agents have delivered by now."""
         for session in self._delivering:
             for at, fields in session.deliveries(self.now()):
                 if fields["id"] not in self.things.get("files", {}):

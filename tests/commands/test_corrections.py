@@ -64,7 +64,6 @@ HINTED = {
     "pipe in their ids from a list with -q: … | qoder deploy pause -": ["deploy pause --all"],
     "did you mean id?": ["run list -o name"],
     "--json | jq FILTER, or choose columns: --columns": ["run list -o jsonpath={.id}"],
-    "see: qoder help nightly": ["help cron"],
     "to name a folder: -O DIR": ["run result last -o out"],
     "drop it: that is so without --follow": ["run wait last --no-follow"],
     "`qoder apply FILE`": ["deploy apply -f x.yaml --yes"],

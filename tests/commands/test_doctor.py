@@ -133,21 +133,6 @@ def test_doctor_says_what_won_and_over_what(qoder: Qoder) -> None:
     assert findings["settings"]["status"] == "warning"
 
 
-def test_doctor_says_which_profile_won(qoder: Qoder) -> None:
-    configured(qoder, f'[profiles.work]\ntoken = "{OTHER}"\nregion = "cn"\nworkspace_id = "ws_1"\n')
-    qoder.env |= {"QODER_WORKSPACE_ID": "ws_env", "QODER_PROFILE": "work"}
-    findings = looked(qoder, "--offline", "--profile", "work")
-    assert findings["profile"]["found"] == "work, from --profile (overrides QODER_PROFILE)"
-    assert findings["token"]["found"].startswith("pt-****3210, from profiles.work.token in ")
-    assert findings["token"]["found"].endswith(" (overrides QODER_PAT)")
-    assert findings["workspace"]["found"].startswith("ws_1, from profiles.work.workspace_id in ")
-    assert "overrides: QODER_PAT, QODER_WORKSPACE_ID" in findings["settings"]["found"]
-    del qoder.env["QODER_PAT"]
-    findings = looked(qoder, "--offline")
-    assert findings["profile"]["found"] == "work, from QODER_PROFILE"
-    assert findings["token"]["found"].startswith("pt-****3210, from profiles.work.token in ")
-
-
 def test_doctor_says_what_restricts_commands(qoder: Qoder, tmp_path: Path) -> None:
     enter_sandbox(qoder, tmp_path)
     qoder.env["QODER_READ_ONLY"] = "1"
@@ -339,19 +324,17 @@ def newer(path: Path) -> None:
     ("spoil", "why"),
     [
         (lambda path: path.write_text("no database, whatever its name says"), "file is not a database"),
-        (lambda path: os.truncate(path, 5000), "database disk image is malformed"),
         (newer, "a newer version of qoder wrote "),
         (pipe, "state.db is not a file"),
-        (lambda path: (path.unlink(), path.mkdir()), "state.db is not a file"),
     ],
-    ids=["text", "cut", "newer", "pipe", "folder"],
+    ids=["text", "newer", "pipe"],
 )
 def test_doctor_warns_of_a_store_that_cannot_be_read(qoder: Qoder, spoil: Any, why: str) -> None:
     trigger(qoder, ago=60)
     path = Path(qoder.env["QODER_STATE_DIR"]) / "state.db"
     spoil(path)
     finding = offline(qoder, "store")
-    path.rmdir() if path.is_dir() else path.unlink()
+    path.unlink()
     assert finding["status"] == "warning"
     assert why in finding["found"]
     assert "`last` and --idempotency-key will not know of earlier runs" in finding["found"]

@@ -6,18 +6,11 @@ import re
 import pytest
 
 from tests.support.cells import MORE
-from tests.tools.pages import FILES, FOLDER, Desk
+from tests.tools.pages import FILES, FOLDER
 
 posix = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
 # What tells the right value in the error itself, and has no hint.
 NO_HINT = ("--schedule", "nightly.yaml")
-SGR = re.compile(r"\x1b\[([0-9;]*)m")
-# Bold, faint, and three of the sixteen colours that a terminal's theme, light or dark, chooses itself. No background.
-COLOURED = (
-    *("run list", "run list --status failed", "run get {run}", "deploy list", "deploy get nightly-report"),
-    *("api --list deployment run", "run --help", "nonsense", "doctor --offline"),
-)
-THEMED = {"", "0", "1", "2", "31", "32", "33"}
 
 
 @posix
@@ -37,13 +30,3 @@ def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
         assert len(re.findall(r"(?m)^error: |^\{\"error\"", output)) == 1, line
         assert re.search(r"(?m)^hint: |\"hint\":\"", output) or any(word in line for word in NO_HINT), line
         assert not re.search(r"\bpt-\w", output), "a token is never repeated"
-
-
-@posix
-@pytest.mark.parametrize("line", COLOURED)
-@pytest.mark.few(3)
-def test_shown_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
-    said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)
-    codes = {code for found in SGR.findall(said) for code in found.split(";")}
-    assert codes
-    assert codes <= THEMED

@@ -1,7 +1,5 @@
 """The recipes of the README and of the help pages: bash runs each against the sandbox, and shellcheck is silent."""
 
-import fcntl
-import os
 import re
 import shlex
 import subprocess
@@ -15,7 +13,7 @@ from qoder_cli.sandbox.api import SERVICE_KEY
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.cells import MORE, checkerboard
+from tests.support.cells import checkerboard
 from tests.support.inprocess import WithoutStreams, seed_runs
 from tests.support.processes import Ended, Shell, Terminal, sandbox
 from tests.support.shells import need
@@ -26,8 +24,6 @@ TEXTS = {"README": README.read_text("utf-8")} | {name: (PAGES / f"{name}.md").re
 WRITTEN = "\n".join(TEXTS.values())
 RECIPES = dict(re.findall(r"<!-- recipe: ([^>]+) -->\n```sh\n(.*?)```", WRITTEN, re.DOTALL))
 JOBS = dict(re.findall(r"<!-- job: ([^>]+) -->\n```yaml\n(.*?)```", WRITTEN, re.DOTALL))
-RUNS = ("deployment_runs", "sessions")
-TWICE = "from a token to a nightly deployment"  # has a test of its own
 FAILING = ("a red job",)  # a command in it exits with an error
 BASH = ("bash", "-euo", "pipefail", "-c")
 
@@ -56,7 +52,7 @@ def fast(script: str) -> str:
     return re.sub(r"qoder sandbox (--speed 10 )?", "qoder sandbox --speed 200 ", script)
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != TWICE])
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.few(3)
 def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock", "git") if f"{program} " in RECIPES[name]))
@@ -68,30 +64,6 @@ def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
         shell.env |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "me@example.com")
         ended = shell.start(*BASH, fast(RECIPES[name])).end()
     assert (ended.code, "rror" in ended.err.replace("dep_fail", "")) == (0, name in FAILING), ended.err
-
-
-@MORE
-def test_recipe_from_a_token_can_be_run_twice(tmp_path: Path) -> None:
-    with sandbox("current") as server:
-        shell = Shell(tmp_path, server).quick().hurry()
-        shell.env["REPORTS_API_KEY"] = "a-secret"
-
-        def kept() -> dict[str, int]:
-            ended = shell.start(*BASH, RECIPES[TWICE]).end()
-            assert (ended.code, "rror" in ended.err) == (0, False), ended.err
-            assert "not as asked for" not in ended.err
-            return {home: len(things) for home, things in server.world.things.items() if home not in RUNS}
-
-        assert kept() == kept()
-
-
-def test_recipe_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) -> None:
-    need("flock")
-    lock = tmp_path / "nightly.lock"
-    recipe = RECIPES["cron with a lock"].replace("/tmp/nightly.lock", str(lock))
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        assert subprocess.run(["bash", "-c", recipe], env={"PATH": os.environ["PATH"]}).returncode == 3
 
 
 @pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])

@@ -28,14 +28,6 @@ def test_deploy_run_shows_whole_ids_in_80_columns(generation: Generation, alone:
     assert fields["status"] == "completed"
 
 
-@pytest.mark.few(1)
-@pytest.mark.parametrize(("env", "columns"), [({"TZ": "UTC+99"}, 8), ({"TZ": "UTC+99"}, 80), ({}, 8)])
-def test_deploy_run_hides_nothing_in_odd_zones_or_terminals(shell: Shell, env: dict[str, str], columns: int) -> None:
-    with Terminal(shell, *RUN, "dep_demo", columns=columns, env=env) as terminal:
-        assert terminal.end() == 0
-        assert "running" in "".join(terminal.screen)
-
-
 def test_run_wait_shows_in_80_columns_which_id_is_which(shell: Shell) -> None:
     ids = [shell.qoder("deploy", "run", "dep_demo", "-q").out.strip() for _ in range(2)]
     with Terminal(shell, "qoder", "run", "wait", *ids) as terminal:

@@ -125,19 +125,6 @@ def test_sandbox_takes_the_result_of_a_custom_tool(desk: Desk) -> None:
     assert talk.message() == "Which version is next? 2.0"
 
 
-@pytest.mark.parametrize("is_answered", [False, True])
-def test_sandbox_has_a_session_that_goes_on_by_itself(desk: Desk, is_answered: bool) -> None:
-    talk = Talk(desk, "selfask", seconds=3.1)
-    calls = talk.waiting()
-    assert (len(calls), talk.ending()) == (1, None)
-    if is_answered:
-        talk.allow(*calls)
-    desk.clock.sleep(5)
-    assert (talk.waiting(), talk.ending()) == ([], "completed")
-    assert len(talk.events("session.status_idle")) == 2
-    assert (talk.message() == "I ran 'git push origin main'.") == is_answered
-
-
 def test_sandbox_refuses_an_answer_to_a_call_that_does_not_wait(desk: Desk) -> None:
     talk, other = Talk(desk, "ask"), Talk(desk, "ask")
     [call], [others] = talk.waiting(), other.waiting()
@@ -184,19 +171,3 @@ def test_sandbox_refuses_an_event_that_is_wrong(desk: Desk, wrong: Callable[[Tal
 def test_sandbox_refuses_a_message_while_a_turn_is_going_or_all_is_over(desk: Desk, word: str) -> None:
     talk = Talk(desk, word, seconds=3.1)
     assert talk.refused(said("Hurry."))[::2] == (409, None)
-
-
-def test_sandbox_ends_a_turn_at_an_interrupt_and_listens_again(desk: Desk) -> None:
-    idle = Talk(desk, "demo", seconds=4)  # which has nothing to interrupt
-    assert idle.send({"type": "user.interrupt"}).is_success
-    desk.clock.sleep(1)
-    assert desk.events(idle.run)[-1]["type"] == "user.interrupt"
-    assert desk.get(idle.path)["status"] == "idle"
-    talk = Talk(desk, "ask")
-    [sent] = talk.send({"type": "user.interrupt"}).json()["data"]
-    assert sent["type"] == "user.interrupt"
-    desk.clock.sleep(1)
-    assert talk.events("session.status_idle")[-1]["stop_reason"] == {"type": "cancelled"}
-    assert talk.ending() == "cancelled"
-    assert talk.send(said("Something else.")).is_success
-    assert desk.get(talk.path)["status"] == "running"

@@ -129,13 +129,6 @@ def test_sandbox_pauses_a_deployment_whose_scheduled_run_cannot_start(desk: Desk
     assert desk.done(f"{path}/pause")["paused_reason"] == {"type": "manual"}
 
 
-def test_sandbox_pauses_none_for_a_manual_run_or_a_passing_error(desk: Desk) -> None:
-    desk.run("dep_nostart")
-    skipping = each_minute(desk, "skip")
-    desk.clock.sleep(150)
-    assert [desk.get(path)["status"] for path in ("/deployments/dep_nostart", skipping)] == ["active"] * 2
-
-
 WRITES: dict[str, Callable[..., httpx.Response]] = {
     "create": lambda desk, **headers: desk.post("/deployments", BODY, **headers),
     "update": lambda desk, **headers: desk.post("/deployments/dep_demo", {"metadata": {"team": "a"}}, **headers),

@@ -135,16 +135,6 @@ def test_sandbox_may_act_late(desk: Desk, fault: str, seconds: int, created: str
     assert desk.world.requests[0].runs == [run["id"]]
 
 
-@pytest.mark.parametrize(("honoured", "paused", "started"), [(True, False, 1), (False, False, 2), (True, True, 0)])
-def test_sandbox_that_acts_late_heeds_what_came_meanwhile(honoured: bool, paused: bool, started: int) -> None:
-    desk = Desk("current", "trigger:late=10", honour_key=honoured)
-    with pytest.raises(httpx.RemoteProtocolError):
-        desk.post(TRIGGER, **KEY)
-    desk.done("/deployments/dep_demo/pause") if paused else desk.post(TRIGGER, **KEY)
-    desk.clock.sleep(60)
-    assert len(desk.world.started()) == started
-
-
 def test_sandbox_may_have_replicas_that_lag(desk: Desk) -> None:
     desk.faults.add("any:lagging=3")
     run = desk.run()

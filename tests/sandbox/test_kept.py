@@ -177,13 +177,3 @@ def test_sandbox_dreams_into_a_store_that_there_is(current: Desk) -> None:
     nowhere = {"inputs": body["inputs"], "model": "auto"}
     nowhere["output_behavior"] = {**behaviour, "memory_store_id": "memstore_x"}
     assert current.refused("POST", "/dreams", json=nowhere)[0] == 404
-
-
-def test_sandbox_dreams_no_further_when_canceled(desk: Desk) -> None:
-    path = f"/dreams/{desk.made('/dreams')['id']}"
-    desk.clock.sleep(2)
-    assert desk.done(path + "/cancel")["status"] == "canceled"
-    desk.clock.sleep(10)
-    after = desk.get(path)
-    assert (after["status"], after["outputs"]) == ("canceled", [])
-    desk.made("/dreams")

@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import examples
 from tests.sandbox.desk import Desk
@@ -134,15 +133,3 @@ def test_sandbox_filters_events_and_turns_them_around(desk: Desk) -> None:
     late = ["span.model_request_end", "session.thread_status_idle", "session.status_idle"]
     since = {"created_at[gte]": "2026-06-14T08:54:09.1Z"}
     assert [event["type"] for event in desk.events(run, **since)] == late
-
-
-def test_sandbox_lists_deployments_and_other_things_by_what_they_are(desk: Desk) -> None:
-    assert desk.ids("/deployments", limit=100) == [preset.id for preset in PRESETS if not preset.archived]
-    assert len(desk.ids("/deployments", include_archived="true", limit=100)) == len(PRESETS)
-    assert desk.ids("/deployments", status="paused") == ["dep_paused"]
-    desk.clock.sleep(100)
-    desk.made("/agents", name="late")
-    assert desk.ids("/agents", "name", **{"created_at[gte]": "2026-06-14T08:55:00Z"}) == ["late"]
-    before = desk.ids("/agents", "name", **{"created_at[lte]": "2026-06-14T08:55:00Z"})
-    assert (before[:2], "late" in before, "demo-agent" in before) == (["reviewer", "writer"], False, True)
-    assert desk.ids("/models") == ["auto", "ultimate"]

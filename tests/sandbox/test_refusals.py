@@ -127,11 +127,6 @@ def test_sandbox_does_nothing_without_its_token(desk: Desk, headers: dict[str, s
     assert desk.refused(*request_line.split(), headers=headers) == (401, "authentication_error", None)
 
 
-def test_sandbox_has_a_token_without_permission(desk: Desk) -> None:
-    desk.http.headers["Authorization"] = "Bearer pt-sandbox-forbidden"
-    assert desk.refused("GET", "/deployments") == (403, "permission_error", None)
-
-
 def test_sandbox_finds_a_run_below_its_own_deployment_only(desk: Desk) -> None:
     id = desk.run()["id"]
     assert desk.get(f"/deployments/dep_demo/runs/{id}")["id"] == id
@@ -234,47 +229,33 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"name": None}, "name"),
         ({"name": "x" * 257}, "name"),
         ({"description": "x" * 2049}, "description"),
-        ({"id": "dep_1"}, "id"),
         ({"agent": "dep_1"}, "agent.id"),
         (agent(version=True), "agent.version"),
         ({"environment_id": 7}, "environment_id"),
         ({"initial_events": []}, "initial_events"),
-        ({"initial_events": [EVENT] * 51}, "initial_events"),
         (event(type="agent.message"), "initial_events.0.type"),
         (event(type="system.message", content=[]), "initial_events.0.content"),
         *((event(**message | {"content": "Report."}), "initial_events.0.content") for message in (EVENT, SYSTEM)),
-        (event(type="system.message", content=[{"type": "image"}]), "initial_events.0.content.0.text"),
-        (event(**EVENT, text="x"), "initial_events.0.text"),
         (event(type="user.define_outcome", description="green"), "initial_events.0.rubric"),
-        (event(**OUTCOME | {"rubric": "free text"}), "initial_events.0.rubric"),
         (event(**OUTCOME | {"rubric": {"type": "file", "content": "x"}}), "initial_events.0.rubric.content"),
         ({"schedule": {"type": "cron", "expression": "0 9 * * *"}}, "schedule.timezone"),
         ({"schedule": {**CRON, "expression": "@daily"}}, "schedule.expression"),
-        ({"schedule": {**CRON, "timezone": "Mars"}}, "schedule.timezone"),
         ({"metadata": {"key": 1}}, "metadata.key"),
         ({"metadata": SEVENTEEN}, "metadata"),
-        ({"metadata": {"x" * 65: "1"}}, f"metadata.{'x' * 65}"),
         ({"metadata": {"team": "x" * 513}}, "metadata.team"),
         ({"environment_variables": {"KEY": "VALUE"}}, "environment_variables"),
         *(({"environment_variables": text}, "environment_variables") for text in NOT_VARIABLES),
         ({"environment_id": "env_workers", "environment_variables": "A=1"}, "environment_variables"),
         ({"environment_id": "env_workers", "resources": [FILE]}, "resources"),
         *((event(**OUTCOME, max_iterations=most), "initial_events.0.max_iterations") for most in (0, 21, "3", True)),
-        (event(**OUTCOME | {"rubric": {**RUBRIC, "content": ""}}), "initial_events.0.rubric.content"),
         (event(**OUTCOME | {"rubric": {**RUBRIC, "content": "x" * 262_145}}), "initial_events.0.rubric.content"),
-        (event(**OUTCOME | {"rubric": {"type": "file", "file_id": "a"}}), "initial_events.0.rubric.file_id"),
         *(({"budget": {**BUDGET, "max_credit_cost": cost}}, "budget.max_credit_cost") for cost in NOT_COSTS),
         ({"resources": [{"type": "folder"}]}, "resources.0.type"),
         ({"resources": [{"type": "file"}]}, "resources.0.file_id"),
-        ({"resources": [{"type": "git_repository"}]}, "resources.0.url"),
-        ({"resources": [{"type": "memory_store"}]}, "resources.0.memory_store_id"),
-        ({"resources": [{**FILE, "path": "/a"}]}, "resources.0.path"),
         ({"resources": [FILE, FILE]}, "resources"),
         ({"resources": [{**FILE, "mount_path": "/a"}, {**GIT, "mount_path": "/a"}]}, "resources"),
         ({"resources": [{**STORE, "access": "root"}]}, "resources.0.access"),
-        ({"resources": [{**STORE, "instructions": "x" * 4097}]}, "resources.0.instructions"),
         ({"resources": [FILE] * 501}, "resources"),
-        ({"vault_ids": ["vault_team"] * 51}, "vault_ids"),
         ({"vault_ids": ["env_1"]}, "vault_ids.0"),
         ({"name": "  "}, "name"),
     ],
@@ -283,50 +264,31 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         (agent(model="auto"), "agent.model"),
         ({"initial_events": [{**said("."), "type": "system.message"}]}, "initial_events.0.type"),
         *(({"environment_variables": {name: "1"}}, "environment_variables") for name in NOT_NAMES),
-        ({"environment_variables": {"A": 1}}, "environment_variables"),
         ({"environment_id": "env_workers", "environment_variables": {"A": "1"}}, "environment_variables"),
         ({"environment_id": "env_workers", "resources": [FILE]}, "resources"),
-        ({"initial_events": [{**OUTCOME, "max_iterations": 21}]}, "initial_events.0.max_iterations"),
-        ({"initial_events": [EVENT | {"content": "Report."}]}, "initial_events.0.content"),
-        ({"environment_variables": "1A=1"}, "environment_variables"),
         ({"resources": [FILE, {**FILE, "mount_path": UPLOADED}]}, "resources"),
         (agent(type="agent_with_overrides", model="gpt-99"), "agent.model"),
         (agent(type="agent_with_overrides", tools=[OF_DOCS]), "agent.tools"),
-        (agent(type="agent_with_overrides", tools=[{**TOOLSET, "enabled_tools": ["Fly"]}]), "agent.tools.0"),
-        ({"initial_events": [said(".")] * 51}, "initial_events"),
         (agent(type="agent_with_overrides", mcp_servers=[5]), "agent.mcp_servers.0"),
-        ({"budget": {"type": "limit"}}, "budget.max_credit_cost"),
     ],
     "/agents": [
         ({"model": 3}, "model"),
-        ({"model": {"effort": "low"}}, "model.id"),
         *(({"model": model}, "model") for model in ("gpt-99", {"id": "gpt-99"})),
         ({"tools": [BROWSER]}, "tools"),
         *(({"tools": [OF_DOCS], "mcp_servers": servers}, "tools") for servers in ([], [{**DOCS, "name": "wiki"}])),
         ({"tools": [OF_DOCS], "mcp_servers": [DOCS, {**DOCS, "url": "https://b.example/"}]}, "mcp_servers"),
         *(({"mcp_servers": [{**DOCS, "url": url}]}, "mcp_servers.0.url") for url in NOT_URLS),
-        ({"tools": {}}, "tools"),
         ({"tools": [{"type": "bash"}]}, "tools.0.type"),
-        ({"tools": [{"type": "custom", "name": "x"}]}, "tools.0.description"),
         ({"tools": [{**CUSTOM, "input_schema": {}}]}, "tools.0.input_schema"),
         ({"tools": [{**TOOLSET, "enabled_tools": ["Fly"]}]}, "tools.0"),
-        ({"tools": [{**TOOLSET, "configs": [1]}]}, "tools.0.configs.0"),
         *(({"tools": [{**TOOLSET, **where}]}, f"tools.0.{at}") for at, where in POLICIES.items()),
-        ({"tools": [{"type": "mcp_toolset"}]}, "tools.0.mcp_server_name"),
         *(({"multiagent": {**TEAM, "agents": agents}}, "multiagent.agents") for agents in ([], ["agent_1"] * 22)),
-        ({"multiagent": {"agents": ["agent_writer"]}}, "multiagent.type"),
         ({"multiagent": {**TEAM, "agents": [{"type": "advisor", "model": "gpt-99"}]}}, "multiagent.agents.0.model"),
         ({"multiagent": {"type": "team", "agents": ["agent_1"]}}, "multiagent.type"),
         ({"mcp_servers": [5]}, "mcp_servers.0"),
-        ({"mcp_servers": [{"name": "docs", "type": "sse", "url": "https://a.example"}]}, "mcp_servers.0.type"),
-        ({"mcp_servers": [{"name": "docs", "type": "url"}]}, "mcp_servers.0.url"),
         ({"skills": [{"type": "custom"}]}, "skills.0.skill_id"),
-        ({"skills": [{"type": "own", "skill_id": "skill_1"}]}, "skills.0.type"),
         ({"skills": [{"type": "custom", "skill_id": "skill_1", "version": 2}]}, "skills.0.version"),
         ({"model": {"id": "auto", "effort": "extreme"}}, "model.effort"),
-        ({"model": {"id": "auto", "speed": "slow"}}, "model.speed"),
-        ({"model": {"id": "auto", "context_window": "200000"}}, "model.context_window"),
-        ({"name": "x" * 257}, "name"),
     ],
     "/environments": [
         ({"config": None}, "config"),
@@ -336,18 +298,13 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"config": {"type": "self_hosted", "setup_script": "ls"}}, "config.setup_script"),
         (cloud(networking={"type": "open"}), "config.networking.type"),
         (cloud(networking={"type": "limited", "allowed_hosts": "a.example"}), "config.networking.allowed_hosts"),
-        (cloud(networking={"allow_mcp_servers": "yes"}), "config.networking.allow_mcp_servers"),
         (cloud(packages={"pip": "pandas"}), "config.packages.pip"),
-        (cloud(networking=1), "config.networking"),
-        (cloud(packages={"brew": []}), "config.packages.brew"),
         (cloud(setup_script="x" * 65537), "config.setup_script"),
     ],
     KEYS: [
         ({"auth": {"type": "password"}}, "auth.type"),
-        ({"auth": {**BEARER, "token": None}}, "auth.token"),
         ({"auth": {**BEARER, "secret_name": "A"}}, "auth.secret_name"),
         ({"auth": VARIABLE}, "auth.networking"),
-        ({"auth": {**VARIABLE, "networking": {"type": "open"}}}, "auth.networking.type"),
         ({"auth": {**VARIABLE, "networking": {"type": "limited"}}}, "auth.networking.allowed_hosts"),
         *(({"auth": {**VARIABLE, "networking": OPEN, "secret_name": name}}, "auth.secret_name") for name in NO_NAMES),
         *(({"auth": {**BEARER, "mcp_server_url": url}}, "auth.mcp_server_url") for url in NOT_URLS),
@@ -355,7 +312,6 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
     ],
     "/dreams": [
         ({"inputs": []}, "inputs"),
-        ({"inputs": ["memstore_project"]}, "inputs.0"),
         ({"model": "gpt-99"}, "model"),
         ({"inputs": [{"type": "sessions"}], "output_behavior": {"x": 1}}, "output_behavior.type"),
     ],
@@ -447,15 +403,6 @@ def test_sandbox_takes_no_body_of_more_than_32_mb(desk: Desk) -> None:
     largest = largest.replace(b'""', b'"%s"' % (b"x" * (32_000_000 - len(largest))))
     assert desk.refused("POST", "/agents", content=largest + b" ") == (*INVALID, None)
     assert desk.http.post("/agents", content=largest).is_success
-
-
-def test_sandbox_puts_no_credential_into_an_archived_vault(desk: Desk) -> None:
-    desk.done("/vaults/vault_team/archive")
-    changed = {"auth": {"type": "environment_variable", "secret_value": "s"}}
-    for path, body in ((KEYS, BODIES[KEYS]), (f"{KEYS}/vcred_github", changed)):
-        assert desk.refused("POST", path, json=body) == (409, "conflict_error", None)
-    assert desk.ids(KEYS) == ["vcred_github"]
-    assert desk.status(f"{KEYS}/vcred_github", "DELETE") == 200
 
 
 def test_sandbox_says_what_is_missing_and_what_nobody_knows(desk: Desk) -> None:

@@ -40,14 +40,6 @@ def stream_of(wire: httpx.Client, deployment: str) -> str:
     return f"/sessions/{wire.post(f'/deployments/{deployment}/run').json()['session_id']}/events/stream"
 
 
-def test_sandbox_answers_over_sockets_as_its_world_does(server: Server, wire: httpx.Client) -> None:
-    run = wire.post(TRIGGER, json={}).json()
-    assert wire.get(f"/deployment_runs/{run['id']}").json() == run
-    error = wire.get("/deployments/dep%2F1?limit=3")
-    assert (error.status_code, error.json()["type"]) == (404, "error")
-    assert server.world.requests[-1].path.endswith("/dep%2F1")
-
-
 def patience(met: type[Exception]) -> httpx.Timeout:
     """Wait for little only where that is what is met."""
     return httpx.Timeout(PATIENCE, read=0.3 if met is httpx.ReadTimeout else PATIENCE)

@@ -23,16 +23,6 @@ def test_sandbox_does_in_a_session_what_it_is_created_for(desk: Desk, agent: str
     assert desk.get(f"/sessions/{session['id']}")["status"] == "idle"
 
 
-def test_sandbox_waits_in_a_session_for_its_first_message(desk: Desk) -> None:
-    session = desk.made("/sessions")
-    desk.clock.sleep(60)
-    assert desk.events(session) == []
-    assert {"status": "idle", "title": None, "usage": {"total_credits": 0}}.items() <= session.items()
-    desk.done(f"/sessions/{session['id']}/events", events=[said("Hello")])
-    desk.clock.sleep(4)
-    assert texts(desk, session) == ["Hello", "You said: Hello"]
-
-
 def test_sandbox_sessions_are_as_their_agent_and_as_it_is_changed_for_them(desk: Desk) -> None:
     asks = {"id": "agent_ask", "type": "agent", "version": 1}
     session = desk.made("/sessions", agent=asks, initial_events=[said("Push it.")])

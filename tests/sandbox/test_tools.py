@@ -213,25 +213,3 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others(mutan
     same = mutants.ask(tests, (file, "upcoming", base, base))[0]
     assert fates == changes
     assert same == "unviable"
-
-
-@MORE
-def test_mutations_are_noticed_in_the_processes_of_a_test(mutants: mutations.Nursery) -> None:
-    file, name, base = "local/store.py", "Store.record_run", ast.unparse(mutations.tree("local/store.py"))
-    [test] = [one for one in mutants.tests if "after_kill_9_at_any_moment" in one]
-    [(_, is_bad, called)] = mutants.ask([test], None).values()
-    source = mutations.applied(file, dict(mutations.named(file))[name], "drop self.write(A, insist=True)")
-    fate, by = mutants.ask([test], (file, name, source, base))
-    assert (is_bad, (file, name) in called, fate, by) == (False, True, "killed", test)
-
-
-@MORE
-def test_mutations_of_a_constant_are_put_to_the_tests_of_what_names_it() -> None:
-    assert mutations.users_of("_TURN_DONE") == {"base/outcome.py:judge"}
-
-
-@MORE
-def test_mutations_by_chance_are_programs_that_differ() -> None:
-    for one in mutations.by_chance(10, seed=7):
-        compile(one.source, one.file, "exec")
-        assert one.source != ast.unparse(mutations.tree(one.file)), one

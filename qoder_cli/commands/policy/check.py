@@ -15,7 +15,7 @@ from qoder_cli.policy.paths import Place, is_inside, place, spelled
 from qoder_cli.policy.rules import Policy, PolicyRule
 from qoder_cli.policy.shell import unwrapped
 
-FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files)
+FILE = argument("FILE", "The policy: a YAML or JSON file.", values.files)
 
 _CHECKED = "the policy, and the SHA-256 of what is in it"
 # Where programs, what they load, and their configs lie.

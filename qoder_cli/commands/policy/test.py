@@ -222,7 +222,7 @@ def try_out(
     what: Texts = argument("RUN|DEPLOYMENT...", "Runs; with --since, deployments (default: all).", default=None),
     since: Text = option("--since", "WHEN", "All runs created since, e.g. 30d or a date."),
     call: Text = option("--call", "JSON", "One call, as `pending --json` prints it, or its event."),
-    expect: Text = option("--expect", "FILE", "Calls, each with the decision that you expect.", values.policy_files),
+    expect: Text = option("--expect", "FILE", "Calls, each with the decision that you expect.", values.files),
 ) -> None:
     """Show what a policy would have decided.
 

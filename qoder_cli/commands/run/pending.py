@@ -13,7 +13,7 @@ from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.help.completion.values import policy_files
+from qoder_cli.help.completion.values import files
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
@@ -41,7 +41,7 @@ def pending(
     runs: Texts = RUNS_OR_LAST,
     since: str = option("--since", "WHEN", _SINCE, default="24h"),
     exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
-    policy: Text = option("--policy", "FILE", "Show what this policy would decide.", policy_files),
+    policy: Text = option("--policy", "FILE", "Show what this policy would decide.", files),
     *,
     viewing: Viewing,
 ) -> None:

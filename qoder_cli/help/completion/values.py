@@ -150,22 +150,20 @@ def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
     return list(group.listed_commands())
 
 
-def _left_to_the_shell(kind: str) -> Callable[[str], list[Offer]]:
-    return lambda incomplete: [(incomplete, kind)]
+def files(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Leave it to the shell to offer files."""
+    return [(incomplete, FILES)]
 
 
-files, folders = _left_to_the_shell(FILES), _left_to_the_shell(FOLDERS)
-
-
-def policy_files(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Offer files."""
-    return files(incomplete)
+def folders(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Leave it to the shell to offer folders."""
+    return [(incomplete, FOLDERS)]
 
 
 def kinds_or_files(ctx: typer.Context, incomplete: str) -> list[Any]:
     """Offer the kinds that files declare, and behind `output` what is printed; with --check files."""
     if ctx.params.get("check"):
-        return list(files(incomplete))
+        return files(ctx, incomplete)
     return words_of("printed" if ctx.params.get("words") else "kind")
 
 
