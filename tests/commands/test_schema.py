@@ -63,11 +63,6 @@ def test_schema_prints_one_for_each_noun_that_files_declare(qoder: Qoder) -> Non
         assert all(set(each.get("required", ())) <= set(each.get("properties", ())) for each in objects(expected))
 
 
-def test_schema_has_what_only_an_update_takes_only_for_an_update(qoder: Qoder) -> None:
-    for options, is_there in (((), False), (("--update",), True)):  # the version that an agent is expected to have
-        assert ("version" in json.loads(qoder("schema", "agent", *options).out)["properties"]) == is_there
-
-
 @pytest.mark.parametrize("noun", OF_FILES)
 @pytest.mark.few(2)
 @examples(Fraction(1, 3))
