@@ -1156,23 +1156,3 @@ def test_apply_sends_new_variables_where_a_server_leaves_out_what_is_empty(
     team.write({"deployments/weekly.yaml": VARIABLES})
     team.applied()
     assert team.there("deployments")["weekly"]["environment_variables"] == "LOG_LEVEL=debug"
-
-
-LEAD = """name: lead
-model: auto
-multiagent:
-  type: coordinator
-  agents: [{}]
-"""
-
-
-@pytest.mark.parametrize(
-    ("word", "path"),
-    [("reporter.md", "./reporter.md"), ("agents/reporter.md", "./reporter.md"), ("data/x.csv", "../data/x.csv")],
-)
-def test_apply_says_how_to_write_the_path_of_a_file(team: Team, word: str, path: str) -> None:
-    team.write({**THREE, "agents/lead.yaml": LEAD.format(word), "data/x.csv": "1"})
-    ran = team("diff")
-    assert (ran.code, team.writes) == (2, [])
-    assert "agents/lead.yaml:5: multiagent.agents[0]" in ran.err
-    assert f"no agent is named '{word}'; did you mean the file, {path}?" in ran.err
