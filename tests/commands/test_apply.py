@@ -88,16 +88,6 @@ def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:
 # References and pins.
 
 
-def test_apply_pins_a_deployment_to_the_version_of_the_agent_that_it_made(team: Team) -> None:
-    team.write(THREE)
-    team.applied()
-    team.edit("agents/reporter.md", "short reports", "long reports")
-    rows = team.applied()
-    assert {row["kind"] for row in rows if row["action"] == "changed"} == {"agent", "deployment"}
-    assert team.there("deployments")["nightly"]["agent"]["version"] == 2
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-
-
 def test_apply_pins_an_agent_to_the_version_of_the_skill_that_it_made(team: Team) -> None:
     team.write()
     team.applied()
@@ -105,6 +95,7 @@ def test_apply_pins_an_agent_to_the_version_of_the_skill_that_it_made(team: Team
     rows = team.applied()
     assert [row["kind"] for row in rows if row["action"] == "changed"] == ["skill", "agent", "deployment"]
     assert team.there("agents")["reporter"]["skills"][0]["version"] == "2"
+    assert team.there("deployments")["nightly"]["agent"]["version"] == 2
     assert {row["action"] for row in team.applied()} == {"unchanged"}
 
 
@@ -119,14 +110,6 @@ def test_apply_keeps_the_pin_of_an_agent_outside_unless_told_to_repin(team: Team
     assert {row["action"] for row in team.applied()} == {"unchanged"}
     assert {row["action"] for row in team.applied("--repin")} == {"changed"}
     assert team.there("deployments")["weekly"]["agent"]["version"] == 4
-
-
-def test_apply_pins_the_version_that_a_file_names(team: Team) -> None:
-    team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": OUTSIDE | {"agent": "writer@2"}})
-    for _ in range(2):
-        team.applied()
-        assert team.there("deployments")["weekly"]["agent"]["version"] == 2
-    assert team.applied("--repin")[0]["action"] == "unchanged"
 
 
 def test_apply_never_takes_a_pin_back_to_an_older_version_that_a_stale_list_shows(team: Team) -> None:
