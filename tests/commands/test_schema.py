@@ -115,13 +115,6 @@ def problems(schema: Any, value: Any) -> list[str]:
     return []
 
 
-def test_schema_update_requires_nothing_and_has_what_only_an_update_takes(qoder: Qoder) -> None:
-    assert qoder("schema", "dream", "--update").code == 0  # which cannot be updated
-    shown = json.loads(qoder("schema", "agent", "--update").out)
-    assert shown["required"] == []
-    assert set(shown["properties"]) - set(OF_FILES["agent"]["properties"]) == {"version"}
-
-
 @pytest.mark.parametrize(
     ("kind", "noun"),
     [
@@ -267,7 +260,6 @@ def test_schema_check_exits_2_with_what_apply_says_of_the_same_files(qoder: Qode
     [
         ([], "one KIND is needed"),
         (["agent", "vault"], "one KIND is needed"),
-        (["--check", "--update"], "cannot be used together"),
         (["--check", "gone.yaml"], "gone.yaml: does not exist"),
         (["--check", "empty"], "nothing is declared here"),
         (["--check", "notes.yaml"], "what it declares is not clear"),
