@@ -187,23 +187,6 @@ Be brief.
     )
 
 
-def test_export_lists_events_that_are_more_than_a_message() -> None:
-    outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "a\nb"}}
-    events = [{"type": "system.message", "content": [{"type": "text", "text": "Be brief."}]}, outcome]
-    assert """
-initial_events:
-  - type: system.message
-    content: Be brief.
-  - type: user.define_outcome
-    description: Done.
-    rubric:
-      type: text
-      content: |-
-        a
-        b
-""" in said(of(initial_events=events))
-
-
 def test_export_has_no_secrets_and_nothing_that_changes_by_itself() -> None:
     resource = {"type": "github_repository", "url": "x", "authorization_token": "ghp_hunter2", "password": "hunter2"}
     assert "hunter2" not in said(of(resources=[resource]))
@@ -222,26 +205,6 @@ def test_export_lets_nothing_of_a_server_out_of_a_comment() -> None:
     assert {**EMPTY, **taken_back(text, env=ENV).fields} == settable(deployment)
     text += export(of(schedule=schedule))
     assert not re.search("^(name: evil|budget: 1)", text, re.MULTILINE)
-
-
-@pytest.mark.parametrize(
-    ("fields", "same"),
-    [
-        ({"environment_variables": "A=1; B=2\r\n"}, {"environment_variables": "A=1\nB=2"}),
-        ({"resources": None, "vault_ids": None, "metadata": None}, {"resources": [], "vault_ids": [], "metadata": {}}),
-        ({"budget": {"max_credit_cost": "7"}}, {"budget": {"type": "limit", "max_credit_cost": "7.00"}}),
-        ({"metadata": {"a": "b", "n": 5, "cas_config": {}}}, {"metadata": {"a": "b"}}),
-        ({"agent": {"id": "agent_1", "type": "agent", "version": 3, "name": "x"}}, {}),
-        (
-            {"schedule": {"expression": "* * * * *", "timezone": "UTC", "last_run_at": "x", "jitter": 1}},
-            {"schedule": {"type": "cron", "expression": "* * * * *", "timezone": "UTC"}},
-        ),
-        ({"name": "a\ud800b"}, {"name": "a\ufffdb"}),
-    ],
-)  # fmt: skip
-def test_export_of_what_means_the_same_is_the_same(fields: dict[str, Any], same: dict[str, Any]) -> None:
-    assert settable(of(**fields)) == settable(of(**same))
-    said(of(**fields))
 
 
 LINES = st.lists(st.sampled_from(["a", "# b", "- c", "", " d", "e ", "${A}", "f: g", "---", "\th", "é😀"]), max_size=6)
