@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError, exclude
+from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import Texts, argument, flag
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS, in_files, of_file
@@ -30,7 +30,6 @@ class DeclaredData(TypedDict):
 def schema(
     app: App,
     words: Texts = _WORDS,
-    update: bool = flag("--update", "For a file that updates one: nothing is required."),
     check: bool = flag("--check", "Check files as `qoder apply` does, without a server or a token."),
 ) -> None:
     """Print the JSON Schema of a file or an output, or check files.
@@ -50,24 +49,21 @@ def schema(
 
     Examples:
       qoder schema agent
-      qoder schema deployment --update > deployment.schema.json
+      qoder schema deployment > deployment.schema.json
       qoder schema output run
       qoder schema --check agents deployments/nightly.md"""
-    exclude({"--check": check, "--update": update})
     if check:
         _check(app, words or ["."])
     else:
-        _print(app, words or [], is_new=not update)
+        _print(app, words or [])
 
 
-def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
+def _print(app: App, words: Sequence[str]) -> None:
     from qoder_cli.base import jsontext
     from qoder_cli.nouns.schema import json_schema
     from qoder_cli.stack.schema import schema_of
 
     if words[:1] == ["output"]:
-        if not is_new:
-            raise UsageError("--update is for files", hint="remove --update")
         app.out.write(jsontext.dump(_output(words[1:]), indent=2) + "\n")
         return
     nouns = [NOUNS[words] for words in in_files()]
@@ -79,8 +75,8 @@ def _print(app: App, words: Sequence[str], *, is_new: bool) -> None:
     noun = next((noun for noun in nouns if kind in (noun.words, noun.type, noun.operations)), None)
     if noun is None:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
-    is_of_folder = noun.kind is not None and noun.kind.is_declared and is_new
-    document = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=is_new))
+    is_of_folder = noun.kind is not None and noun.kind.is_declared
+    document = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=True))
     app.out.write(jsontext.dump(document, indent=2) + "\n")
 
 

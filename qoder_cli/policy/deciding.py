@@ -119,7 +119,11 @@ class _Covering:
             return
         if tool is None:
             raise NotCovered(f"no rule is about {subject.name}")
-        _check_fields(subject, tool)
+        for name, value in subject.input.items():
+            if name not in tool.fields:
+                raise NotCovered(f"it has {_quoted(name)}, an unknown field of this tool")
+            if not is_of_kind(value, tool.fields[name]):
+                raise NotCovered(f"its {name} is of another type than expected")
         if tool is TOOLS[BASH]:
             yield from self._commands()
         elif tool.rule in ("read", "write"):
@@ -240,8 +244,11 @@ class _Covering:
             yield self._git(row)
         yield from map(self._reading, reads)
         yield from map(self._writing, (*moves, *writes))
-        if moves:
-            self._check_moved((*moves, *writes))
+        if moves:  # or replaces
+            named = [*filter(None, (self._policy.work, *(rule.place for rule in self._policy.rules)))]
+            for at in (*moves, *writes):
+                if any(is_inside(folder, at) for folder in named):
+                    raise NotCovered(f"it moves {spelled(at)}, which a rule names, or a folder above")
         if use.goes_down:
             for folder in (*reads, *moves, *writes, *[self._place(".")] * row.is_of_git):
                 self._check_below(folder)
@@ -259,22 +266,6 @@ class _Covering:
             return self._reading(self._place("."))
         except NotCovered as error:
             raise NotCovered(f"{row.name} needs `read` on all of `work`: {error}") from None
-
-    def _check_moved(self, places: Collection[Place]) -> None:
-        """Refuse to move, or replace, a folder that a rule names, or one above."""
-        named = [*filter(None, (self._policy.work, *(rule.place for rule in self._policy.rules)))]
-        for at in places:
-            if any(is_inside(folder, at) for folder in named):
-                raise NotCovered(f"it moves {spelled(at)}, which a rule names, or a folder above")
-
-
-def _check_fields(subject: Subject, tool: Tool) -> None:
-    """Raise NotCovered for fields that are not known, or of another type."""
-    for name, value in subject.input.items():
-        if name not in tool.fields:
-            raise NotCovered(f"it has {_quoted(name)}, an unknown field of this tool")
-        if not is_of_kind(value, tool.fields[name]):
-            raise NotCovered(f"its {name} is of another type than expected")
 
 
 def _is_plain_value(value: Any) -> bool:

@@ -37,7 +37,6 @@ class Denial(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """What it does to the call."""
         doing = "denies it" if self.fit is Fit.YES else "may mean to deny it"
         return f"line {self.rule.line} {doing}: {self.rule.text}"
 

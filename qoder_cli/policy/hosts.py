@@ -50,20 +50,14 @@ class Site(NamedTuple):
         return self._has(url, below=True)
 
     def _has(self, url: str, *, below: bool) -> bool:
-        if (seen := seen_in(url)) is None:
+        """Return whether all readers see this site in an address; where one may see another, they do not."""
+        match = _PARTS.fullmatch(url)
+        if match is None or not _CHARACTERS.fullmatch(url):
             return False
-        host, path = seen
+        written, host = match["path"] or "/", match["host"].lower()
+        path = tuple(written.split("/")[1:])
+        dots = {".", ".."} & {part.partition(";")[0] for part in path}
+        if _UNCLEAR.search(written) or "" in path[:-1] or dots:
+            return False
         is_host = host == self.name or (below and host.endswith(f".{self.name}"))
         return is_host and path[: len(self.path)] == self.path
-
-
-def seen_in(url: str) -> tuple[str, tuple[str, ...]] | None:
-    """Return the host of an address, in lower case, and the parts of its path. None unless all readers see the same."""
-    match = _PARTS.fullmatch(url)
-    if match is None or not _CHARACTERS.fullmatch(url):
-        return None
-    path = match["path"] or "/"
-    parts = tuple(path.split("/")[1:])
-    if _UNCLEAR.search(path) or "" in parts[:-1] or {".", ".."} & {part.partition(";")[0] for part in parts}:
-        return None
-    return match["host"].lower(), parts

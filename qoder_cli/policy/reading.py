@@ -178,7 +178,7 @@ def _rule(node: Node, side: str, at: Path) -> PolicyRule:
     verbs = _VERBS[side]
     example = f"must be a rule, such as `{verbs[0]}: {'/repo' if side == 'allow' else 'git push'}`"
     if not isinstance(node.content, dict):
-        raise Problem(f"{example}{_of_old(node.content)}", line=node.line, path=at)
+        raise Problem(example, line=node.line, path=at)
     named = [name for name in node.content if name in verbs]
     others = ("because",) if side == "deny" else ("fields",) if named == ["tool"] else ()
     for name, child in node.content.items():
@@ -196,14 +196,6 @@ def _rule(node: Node, side: str, at: Path) -> PolicyRule:
         raise _problem(node, verb, at, str(error)) from None
     names = None if fields is None else frozenset(fields)
     return PolicyRule(side == "allow", verb, value, node.line, because, names, **meaning)
-
-
-def _of_old(text: object) -> str:
-    """Return what is written in place of a pattern, such as Bash(git log:*)."""
-    tool, bracket, inside = str(text).rstrip(")").partition("(")
-    if not bracket or called(tool) not in TOOLS:
-        return ""
-    return f"; for {text} write `{TOOLS[called(tool)].rule}: {inside.replace(':*', _MORE).removesuffix('/**')}`"
 
 
 def _not_a_path(path: str) -> str:

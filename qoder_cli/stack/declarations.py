@@ -13,8 +13,7 @@ from qoder_cli.nouns.declared import Declaration, Place, Reference
 from qoder_cli.nouns.declaring import declare, plain_secrets
 from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun
-from qoder_cli.nouns.schema import fields_of
-from qoder_cli.nouns.table import NOUNS, in_folders, of_file
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.stack.folder import UNCLEAR, Folder, Source, holds_texts, in_types, is_within, texts_of
 
 _MOST = 1000  # problems of one file
@@ -207,18 +206,11 @@ class _FileReader:
 
 
 def _noun_of_document(node: Node, noun: Noun | None) -> Noun:
-    """Return what a document declares: by its `type`, its file, or by fields that only one kind has. Raises Problem."""
+    """Return what a document declares, by its `type` or its file. Raises Problem."""
     fields = node.content if isinstance(node.content, dict) else {}
     type = fields.get("type")
     if type is not None and isinstance(type.content, str) and type.content in in_types():
         return in_types()[type.content]
-    if noun is not None:
-        return noun
-    fitting = []
-    for candidate in in_folders().values():
-        names = {"id", "type", *fields_of(of_file(candidate, is_new=True)), *fields_of(candidate.holds.body)}
-        if not how_of(candidate).read and {*fields} <= names:
-            fitting.append(candidate)
-    if len(fitting) != 1 or not fields:
+    if noun is None:
         raise Problem(UNCLEAR, line=node.line)
-    return fitting[0]
+    return noun

@@ -20,7 +20,6 @@ from qoder_cli.base.plainfile import replace_file
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import REDACTED, names_token, without_tokens
 from qoder_cli.base.words import few
-from qoder_cli.files.yamlwrite import comment, entry
 from qoder_cli.nouns.checking import tokens_in, tree_of
 from qoder_cli.nouns.declaring import field_of_held, node_at, places_of, put, shorts_of
 from qoder_cli.nouns.edits.forms import form_of, form_with
@@ -31,6 +30,8 @@ from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun, Refers
 from qoder_cli.nouns.parts import VARIABLES, assignments, labels_of
 from qoder_cli.nouns.table import NOUNS, in_folders, operation
+from qoder_cli.output import yamltext
+from qoder_cli.output.screen import commandless, inert
 from qoder_cli.output.yamltext import Unquoted, has_hidden
 from qoder_cli.stack.folder import ROOT_FILE, holds_texts
 from qoder_cli.stack.plan import version_of
@@ -468,6 +469,16 @@ def stem_of(name: str, otherwise: str) -> str:
     if stem.casefold() in _NOT_A_STEM or stem.casefold().startswith("readme"):
         stem = f"_{stem}"
     return safe_name(stem)
+
+
+def entry(head: str, value: Any) -> Iterator[str]:
+    """Yield the lines of a value behind `head`: a key and its colon, or a dash. No text in it names a variable."""
+    return yamltext.entry(head, value, spell=lambda text: text.replace("${", "$${"))
+
+
+def comment(note: str) -> str:
+    """Return a line of comment."""
+    return f"# {yamltext.spelled(commandless(inert(note)))}"
 
 
 # Writing them.

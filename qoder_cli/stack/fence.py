@@ -63,7 +63,10 @@ def warn_of_twin(app: App, folder: Folder) -> None:
         path = other.name
         if other.id != id or os.path.realpath(path) == os.path.realpath(folder.root):
             continue
-        if where != other.deployment and _stack_in(path) == folder.stack:
+        stack = None
+        with suppress(BadFiles):
+            stack = settings_in(path)[0]
+        if where != other.deployment and stack == folder.stack:
             app.progress.warn(
                 f"the stack {folder.stack} has another folder, {path}: each would prune what the other declares;"
                 f" give one of them another name in its {ROOT_FILE}"
@@ -81,12 +84,6 @@ def remember(app: App, folder: Folder) -> None:
 
 def _id_of(folder: Folder) -> str:
     return f"stack-{folder.stack}-0" if folder.stack else ""
-
-
-def _stack_in(path: str) -> str | None:
-    with suppress(BadFiles):
-        return settings_in(path)[0]
-    return None
 
 
 def _identity(folder: str) -> str:

@@ -60,16 +60,6 @@ class Folder:
     skipped: Sequence[str] = ()  # files that look as if they declared something, and do not say what
     problems: Sequence[str] = ()
 
-    def path_from(self, file: str, word: str) -> str:
-        """Return how a file refers to another, which is beside it or below the root, by its path; empty if none is."""
-        beside = os.path.dirname(file)
-        for above in (beside, self.root):
-            meant = os.path.join(above, word)
-            if os.path.isfile(meant) and is_within(meant, os.path.realpath(self.root)):
-                path = os.path.relpath(meant, beside or ".").replace(os.sep, "/")
-                return path if path.startswith("../") else f"./{path}"
-        return ""
-
 
 def find(paths: Sequence[str]) -> Folder:
     """Return the files that paths mean, folders with all that is below. Raises BadFiles if a root cannot be read."""
@@ -206,7 +196,9 @@ class _Finder:
             if path in holders:  # these are the texts that it holds
                 continue
             noun = _noun_above(path, self.root)
-            if noun is not None and holds_texts(noun) and not _has_documents(path):
+            below = [name.lower() for _, _, names in os.walk(path) for name in names]
+            has_documents = any(name.endswith(_SUFFIXES[:-1]) for name in below)
+            if noun is not None and holds_texts(noun) and not has_documents:
                 text = f"has no {os.path.basename(path)}.yaml beside it, which declares the {noun.called}"
                 self.problems.append(Problem(text).located(path))
             else:
@@ -281,11 +273,6 @@ def _noun_above(path: str, root: str) -> Noun | None:
 def is_within(path: str, root: str) -> bool:
     """Return whether a path, its links followed, is below a folder."""
     return os.path.realpath(path).startswith(os.path.join(root, ""))
-
-
-def _has_documents(folder: str) -> bool:
-    """Return whether a folder has a file other than texts, which may declare something."""
-    return any(name.lower().endswith(_SUFFIXES[:-1]) for _, _, names in os.walk(folder) for name in names)
 
 
 def _is_text_about(path: str) -> bool:

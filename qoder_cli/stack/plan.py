@@ -17,7 +17,7 @@ from qoder_cli.files.filling import unset_in
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.local.made import LAGS, Creation, recent
 from qoder_cli.nouns.checking import tokens_in, tree_of
-from qoder_cli.nouns.declared import Declaration, Place, Reference
+from qoder_cli.nouns.declared import Declaration, Reference
 from qoder_cli.nouns.declaring import places_of, put
 from qoder_cli.nouns.edits.difference import Secrets, differing
 from qoder_cli.nouns.edits.forms import form_of, unseen
@@ -352,7 +352,7 @@ class Planner:
         name = ref.target.name if ref.target else ref.name
         rows = self.lists.named(ref.noun, name)
         if len(rows) != 1:
-            what = self._why_not(ref.noun, name, rows, declared.place)
+            what = self._why_not(ref.noun, name, rows)
             if ref.target is not None and not rows:
                 what = f"no {ref.noun.called} is named {name!r} on the server yet; apply {ref.target.place.file}, too"
             self._problems.append(ref.problem(declared.place, what))
@@ -362,13 +362,11 @@ class Planner:
             version = version_of(rows[0])
         return str(rows[0]["id"]), ref.version or version
 
-    def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw], place: Place) -> str:
+    def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw]) -> str:
         """Return why a name means no thing, or several, with what may be meant."""
         if rows:
             ids = few([str(row["id"]) for row in rows])
             return f"{len(rows)} {noun.plural} are named {name!r} ({ids}); write the id of one"
-        if path := self.reading.folder.path_from(place.file, name):
-            return f"no {noun.called} is named {name!r}; did you mean the file, {path}?"
         names = [known for known in map(name_of, self.lists.rows(noun)) if known]
         names += [declared.name for declared in self.reading.things if declared.noun is noun]
         near = nearest(name, names)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 from qoder_cli.nouns.edits.difference import lines_of
 from qoder_cli.nouns.edits.owner import APPLIED
-from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.output.markdown import block
 from qoder_cli.output.screen import Screen, inert
@@ -89,16 +88,12 @@ def _lines(item: Planned) -> Iterator[str]:
     if item.adopts:
         yield inert(f"it {item.adopts}")
     if step.current is not None and item.declared is not None and step.is_open:
-        yield from _changes(step)
+        changes = [change for change in step.changes if change.path != f"metadata.{APPLIED}"]
+        if not changes:
+            yield "notes which fields the file sets"
+        for change in changes:
+            yield from lines_of(change, step.origin.secrets)
     yield from map(inert, item.remarks)
-
-
-def _changes(step: Step) -> Iterator[str]:
-    changes = [change for change in step.changes if change.path != f"metadata.{APPLIED}"]
-    if not changes:
-        yield "notes which fields the file sets"
-    for change in changes:
-        yield from lines_of(change, step.origin.secrets)
 
 
 def remarks_of(items: Sequence[Planned]) -> Iterator[str]:

@@ -97,6 +97,7 @@ def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_say
     team.service.change(f"/{list}/{id}", theirs)
     ran = team.plan()
     assert (ran.code, [name for name in said if not re.search(rf"\b{name}\b", ran.out)]) == (8, []), ran.out
+    assert "was changed outside of this folder" in ran.out
     team.applied()
     assert {name: team.service.thing(id)[name] for name in said} == before
     assert {row["action"] for row in team.applied()} == {"unchanged"}

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.world import FakeDeployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
-from tests.support.desk import ACTED, BODY, EVENTS, FAULTS, HOST, LIST, LOST, NEW, Desk
+from tests.support.desk import ACTED, BODY, FAULTS, HOST, LIST, NEW, Desk
 from tests.support.things import refusal
 from tests.support.wire import page
 
@@ -145,19 +144,6 @@ def test_apply_of_a_file_renames_what_has_an_id(desk: Desk) -> None:
     assert (weekly.name, desk.writes) == ("monthly", [(f"/deployments/{weekly.id}", {"name": "monthly"})])
     assert actions(desk.apply(file, "--json")) == [("unchanged", 0)]
     assert actions(desk.apply_these({"id": weekly.id, "description": "New"}, words=("--json",))) == [("changed", 0)]
-
-
-def test_apply_of_a_file_keeps_an_agent_pinned_unless_told(desk: Desk) -> None:
-    pinned = {"id": WRITER, "type": "agent", "version": 2}
-    weekly = desk.add(name="weekly", agent=pinned)
-    for agent in (WRITER, "writer"):
-        ran = desk.apply_these({"name": "weekly", "agent": agent}, words=("--json",))
-        assert (actions(ran), desk.writes) == ([("unchanged", 0)], [])
-    ran = desk.apply_these({"name": "weekly", "agent": "writer"}, words=("--repin",))
-    assert (ran.code, "~ agent.version: 2 -> 3" in ran.err) == (0, True)
-    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": {**pinned, "version": 3}})]
-    ran = desk.apply_these({"name": "weekly", "agent": "writer"}, words=("--repin", "--json"))
-    assert actions(ran) == [("unchanged", 0)]
 
 
 def in_markdown(**fields: Any) -> str:
@@ -387,17 +373,6 @@ def test_apply_of_a_file_leaves_what_changed_during_the_question(
     assert [path for path, _ in desk.writes] == [f"/deployments/{daily.id}"]
 
 
-@pytest.mark.parametrize("unique_names", [True, False])
-def test_apply_of_a_file_creates_nothing_twice(desk: Desk, questions: Callable[..., Any], unique_names: bool) -> None:
-    desk.goes_wrong(unique_names=unique_names)
-    questions(lambda: desk.world.add_deployment(name="weekly"))
-    ran = desk.apply_these(NEW, {**NEW, "name": "daily"}, words=("--json",), yes=False)
-    assert (ran.code, actions(ran)) == (6, [("failed", 6), ("created", 0)])
-    assert "weekly was created in the meantime" in ran.json[0]["error"]["message"]
-    assert [body["name"] for _, body in desk.writes] == ["daily"]
-    assert [len(desk.named(name)) for name in ("weekly", "daily")] == [1, 1]
-
-
 # What cannot be meant.
 
 
@@ -427,13 +402,6 @@ def test_apply_of_a_file_refuses_a_name_that_several_have_and_one_that_stands_tw
     assert f"{other}:1: name: is that of another deployment, in {one}:1" in ran.err
 
 
-def test_apply_of_a_file_names_an_id_that_is_not_there(desk: Desk) -> None:
-    file = desk.file({"id": "dep_dem0", "name": "x"}, NEW)
-    ran = desk.apply(file, "--json")
-    assert (ran.code, ran.out, desk.writes) == (2, "", [])
-    assert f"{file}:1: id: no deployment has this id" in ran.error["message"]
-
-
 # What goes wrong on the way.
 
 
@@ -458,52 +426,6 @@ def test_apply_of_a_file_exits_9_where_a_create_does_not_show(desk: Desk) -> Non
     assert len(desk.named("weekly")) == 1
 
 
-def test_apply_of_a_file_finds_a_lost_create_on_a_later_page(desk: Desk) -> None:
-    desk.goes_wrong("create:drop-after")
-    desk.qoder.clock.at_sleep = lambda: crowd_in()
-
-    def crowd_in() -> None:
-        desk.qoder.clock.at_sleep = lambda: None
-        desk.world.seed_deployments(150)
-
-    assert desk.apply_these(NEW).code == 0
-    assert [one.name for one in desk.named("weekly")] == ["weekly"]
-
-
-def test_apply_of_a_file_tells_its_own_from_a_namesake_by_our_mark(desk: Desk) -> None:
-    desk.goes_wrong("create:stranger", "create:drop-after", unique_names=False)
-    ran = desk.apply_these(NEW, words=("--json",))
-    [ours] = [one for one in desk.named("weekly") if "qoder_key" in one.fields["metadata"]]
-    assert (ran.code, len(desk.writes), ran.json[0]["id"]) == (6, 1, ours.id)
-    assert "someone else created another of this name" in ran.error["message"]
-
-
-@pytest.mark.parametrize("fault", [*LOST, "503", "500"])
-@pytest.mark.few(2)
-def test_apply_of_a_file_sends_again_a_change_that_does_not_show(desk: Desk, fault: str) -> None:
-    weekly = desk.add(name="weekly")
-    desk.goes_wrong(f"update:{fault}*2")
-    assert desk.apply_these({"name": "weekly", "description": "New"}).code == 0
-    assert (weekly.fields["description"], len(desk.writes)) == ("New", 3)
-    assert len({seen.key for seen in desk.world.requests if seen.method == "POST"}) == 1
-    daily = desk.add(name="daily")
-    desk.goes_wrong(f"update:{fault}*inf")
-    ran = desk.apply_these({"name": "daily", "description": "New"}, words=("--json",))
-    assert len(desk.writes) == 3
-    if fault in LOST:
-        assert actions(ran) == [("unknown", 9)]
-        assert ran.error["next"] == ["qoder", "deploy", "get", daily.id, "-o", "json"]
-
-
-def test_apply_of_a_file_exits_6_where_one_is_archived_while_its_answer_is_lost(desk: Desk) -> None:
-    weekly = desk.add(name="weekly")
-    desk.goes_wrong("update:drop-before")
-    desk.qoder.clock.at_sleep = lambda: weekly.archive(desk.world.now())
-    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
-    assert (ran.code, actions(ran)) == (6, [("failed", 6)])
-    assert "was archived on" in ran.error["message"]
-
-
 @pytest.mark.parametrize("where", ["create", "update"])
 @pytest.mark.parametrize(("fault", "code"), [("401", 4), ("404", 5), ("409", 6), ("503*inf", 7)])
 @pytest.mark.few(3)
@@ -517,83 +439,6 @@ def test_apply_of_a_file_tells_a_refusal_and_does_the_others(desk: Desk, where: 
     assert (weekly.fields["description"] == "New") == (where == "create")
 
 
-def test_apply_of_a_file_exits_6_where_the_server_stores_something_else(desk: Desk) -> None:
-    weekly = desk.add(name="weekly")
-
-    def trims(done: httpx.Response) -> httpx.Response:
-        weekly.fields["description"] = "N"
-        return httpx.Response(200, json={**done.json(), "description": "N"})
-
-    desk.service.after = [trims]
-    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
-    assert (ran.code, actions(ran)) == (6, [("changed", 6)])
-    said = f"weekly ({weekly.id}) was changed, but the server stored something else: description"
-    assert ran.error["message"] == said
-
-
-@pytest.mark.parametrize("other", [{"name": "other"}, {"agent": {"id": "agent_2", "type": "agent", "version": 1}}])
-def test_apply_of_a_file_believes_no_creation_of_another_deployment(desk: Desk, other: Any) -> None:
-    kept = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
-    desk.service.never = [httpx.Response(200, json=kept | other)]
-    ran = desk.apply_these(NEW, words=("--json",))
-    assert (ran.code, actions(ran), ran.json[0]["id"]) == (9, [("unknown", 9)], None)
-    assert "dep_1" not in ran.out
-
-
-def test_apply_of_a_file_exits_6_where_an_older_server_drops_a_field(qoder: Qoder, tmp_path: Path) -> None:
-    desk = Desk(qoder, tmp_path, "legacy")
-    desk.world.things["deployments"].clear()  # of which each shows what the server is
-    variables = {**NEW, "environment_variables": {"A": "1"}}
-    ran = desk.apply_these(variables, words=("--json",))
-    assert (ran.code, actions(ran)) == (6, [("created", 6)])
-    assert ran.error["message"].endswith("the server stored something else: environment_variables.A")
-    ran = desk.apply_these(variables, words=("--json",))
-    assert (ran.code, ran.out) == (6, "")
-    assert "this server keeps no environment_variables of a deployment" in ran.error["message"]
-
-
-def test_apply_of_a_file_waits_for_a_lagging_replica(desk: Desk) -> None:
-    desk.add(name="weekly")
-    desk.goes_wrong("any:lagging=3.0")
-    ran = desk.apply_these(NEW | {"name": "new"}, {"name": "weekly", "description": "New"}, words=("--json",))
-    assert (ran.code, actions(ran)) == (0, [("created", 0), ("changed", 0)])
-    assert [item["description"] for item in ran.json] == [None, "New"]
-    assert "warning" not in ran.err
-
-
-def test_apply_of_a_file_says_check_again_where_a_replica_lags_for_long(desk: Desk) -> None:
-    weekly = desk.add(name="weekly", description="Old")
-    desk.goes_wrong("any:lagging=60")
-    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
-    assert (ran.code, actions(ran), weekly.fields["description"]) == (6, [("changed", 6)], "New")
-    said = f"weekly ({weekly.id}) was changed, but reading it back still shows something else: description"
-    assert (ran.error["message"], ran.error["hint"]) == (said, "check again later")
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ("GET /deployments/{id}", "weekly ({id}) was created, but could not be read back: HTTP 403 from "),
-        (
-            "GET /deployments",
-            "unknown whether someone else created a deployment of the same name: the list of deployments: HTTP 403",
-        ),
-    ],
-)
-def test_apply_of_a_file_warns_where_it_cannot_read_back_or_list_afterwards(desk: Desk, asked: str, said: str) -> None:
-    made: list[str] = []
-
-    def deny(done: httpx.Response) -> httpx.Response:
-        made.append(done.json()["id"])
-        desk.service.instead[asked.format(id=made[0])] = [refusal(403, "permission_error", "No.") for _ in range(9)]
-        return done
-
-    desk.service.after = [deny]
-    ran = desk.apply_these(NEW, words=("--json",))
-    assert (ran.code, actions(ran)) == (0, [("created", 0)])
-    assert said.format(id=made[0]) in ran.err
-
-
 def test_apply_of_a_file_exits_9_where_neither_answer_nor_reading_back_shows_the_change(desk: Desk) -> None:
     weekly = desk.add(name="weekly", description="Old")
 
@@ -604,35 +449,6 @@ def test_apply_of_a_file_exits_9_where_neither_answer_nor_reading_back_shows_the
     desk.service.after = [short]
     ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
     assert (ran.code, actions(ran), len(desk.writes)) == (9, [("unknown", 9)], 1)
-
-
-@pytest.mark.parametrize("description", ["Theirs", "Mine"])
-def test_apply_of_a_file_exits_6_where_a_colleague_creates_it_just_before(desk: Desk, description: str) -> None:
-    desk.service.meanwhile = [lambda: creates_weekly(desk, description)]
-    ran = desk.apply_these({**NEW, "description": "Mine"}, words=("--json",))
-    [theirs] = desk.named("weekly")
-    assert (ran.code, actions(ran), len(desk.writes)) == (6, [("failed", 6)], 1)
-    assert ran.error["http_status"] == 409
-    assert ran.error["message"].endswith(f"; the name is that of {theirs.id}")
-    assert ran.error["message"] in ran.err.partition("warning: ")[2]
-
-
-def test_apply_of_a_file_tells_both_ids_where_two_create_one_name_at_once(desk: Desk) -> None:
-    desk.goes_wrong(unique_names=False)
-    theirs: list[str] = []
-    desk.service.meanwhile = [lambda: theirs.append(creates_weekly(desk, "Same"))]
-    ran = desk.apply_these({**NEW, "description": "Same"}, {**NEW, "name": "daily"}, words=("--json",))
-    [ours] = {one.id for one in desk.named("weekly")} - set(theirs)
-    assert (ran.code, actions(ran), ran.json[0]["id"]) == (6, [("created", 6), ("created", 0)], ours)
-    said = f"deployment weekly ({ours}) was created, and someone else created another of this name: {theirs[0]}"
-    assert ran.json[0]["error"]["message"] == said
-
-
-def creates_weekly(desk: Desk, description: str) -> str:
-    """Let someone else create the weekly one; return its id."""
-    agent = {"id": "agent_1", "type": "agent", "version": 1}
-    fields: dict[str, Any] = {"agent": agent, "environment_id": "env_1", "initial_events": EVENTS}
-    return desk.world.add_deployment(name="weekly", description=description, **fields).id
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -730,9 +546,3 @@ def test_apply_takes_an_id_from_a_variable(desk: Desk) -> None:
     desk.qoder.env["DEP"] = "dep_demo"
     ran = desk.apply_these({"id": "${DEP}", "description": "New"}, words=("-q",))
     assert (ran.code, ran.out) == (0, "dep_demo\n")
-
-
-def test_apply_leaves_alone_what_differs_by_a_space(desk: Desk) -> None:
-    desk.add(name="weekly", description="Hi ")
-    ran = desk.apply_these({"name": "weekly", "description": "Hi"}, words=("--json",))
-    assert (ran.code, actions(ran), [body for _, body in desk.writes]) == (0, [("changed", 0)], [{"description": "Hi"}])

@@ -139,32 +139,42 @@ def find_at_rest(team: Team) -> None:
     assert (again.code, {row["action"] for row in again.json}, team.writes) == (0, {"unchanged"}, []), again.err
 
 
+Begun = Callable[..., tuple[Team, Raw]]
+
+
+@pytest.fixture
+def begun(qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """Return what applies the drawn file of a kind, beside others, at a server that may add what servers add."""
+
+    def begin(data: st.DataObject, words: str, others: Raw) -> tuple[Team, Raw]:
+        fields = data.draw(declared(words))
+        team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("drawn"))
+        team.service.defaults = adds if data.draw(st.booleans()) else None
+        team.write({**others, f"{words}/x.yaml": fields})
+        apply(team)
+        return team, fields
+
+    return begin
+
+
+STACK = {"qoder.yaml": "stack: s"}
+
+
 @pytest.mark.parametrize("words", KINDS)
 @examples(Fraction(1, 3))
 @given(data=st.data())
-def test_apply_comes_to_rest_with_every_field(
-    qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
-) -> None:
-    fields = data.draw(declared(words))
-    team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("rests"))
-    team.service.defaults = adds if data.draw(st.booleans()) else None
-    team.write({**({"qoder.yaml": "stack: s"} if data.draw(st.booleans()) else {}), f"{words}/x.yaml": fields})
-    apply(team)
+def test_apply_comes_to_rest_with_every_field(begun: Begun, words: str, data: st.DataObject) -> None:
+    team, _ = begun(data, words, STACK if data.draw(st.booleans()) else {})
     find_at_rest(team)
 
 
 @pytest.mark.parametrize("words", KINDS)
 @examples(Fraction(1, 3))
 @given(data=st.data())
-def test_apply_comes_to_rest_where_fields_left_a_file(
-    qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
-) -> None:
-    noun, fields = in_folders()[words], data.draw(declared(words))
-    team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("left"))
-    team.service.defaults = adds if data.draw(st.booleans()) else None
-    team.write({"qoder.yaml": "stack: s", f"{words}/x.yaml": fields})
-    apply(team)
-    needed = {noun.naming.named_by, "agent", "environment", "environment_id", "model", "message", "initial_events"}
+def test_apply_comes_to_rest_where_fields_left_a_file(begun: Begun, words: str, data: st.DataObject) -> None:
+    team, fields = begun(data, words, STACK)
+    named_by = in_folders()[words].naming.named_by
+    needed = {named_by, "agent", "environment", "environment_id", "model", "message", "initial_events"}
     left = {name: value for name, value in fields.items() if name in needed or data.draw(st.booleans())}
     team.write({f"{words}/x.yaml": left})
     team.applied()
@@ -174,14 +184,8 @@ def test_apply_comes_to_rest_where_fields_left_a_file(
 @pytest.mark.parametrize("words", KINDS)
 @examples(Fraction(1, 3))
 @given(data=st.data())
-def test_apply_prunes_what_it_made_whatever_a_server_adds(
-    qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
-) -> None:
-    fields = data.draw(declared(words))
-    team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("pruned"))
-    team.service.defaults = adds if data.draw(st.booleans()) else None
-    team.write({"qoder.yaml": "stack: s", f"{words}/x.yaml": fields, "environments/y.yaml": "name: y\n"})
-    apply(team)
+def test_apply_prunes_what_it_made_whatever_a_server_adds(begun: Begun, words: str, data: st.DataObject) -> None:
+    team, _ = begun(data, words, {**STACK, "environments/y.yaml": "name: y\n"})
     (team.folder / words / "x.yaml").unlink()
     ran = team.apply("--prune", "--prune-all", "--json")
     assert (ran.code, [row["action"] for row in ran.json]) == (0, ["unchanged", "archived"]), ran.err
@@ -192,13 +196,9 @@ def test_apply_prunes_what_it_made_whatever_a_server_adds(
 @examples(Fraction(1, 3))
 @given(data=st.data())
 def test_export_of_a_stack_comes_to_rest(
-    qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
+    begun: Begun, qoder: Qoder, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
 ) -> None:
-    fields = data.draw(declared(words))
-    team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("exported"))
-    team.service.defaults = adds if data.draw(st.booleans()) else None
-    team.write({"qoder.yaml": "stack: s", f"{words}/x.yaml": fields})
-    apply(team)
+    team, fields = begun(data, words, STACK)
     before, team.folder = dict(qoder.env), tmp_path_factory.mktemp("again")
     ran = qoder("export", "--stack", "s", "-O", str(team.folder))
     assert ran.code == 0, ran.err

@@ -7,11 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from qoder_cli.stack.start import TEMPLATES
 from tests.conftest import Qoder
@@ -101,71 +100,6 @@ def test_init_replaces_no_file_unless_forced(qoder: Qoder, home: Path) -> None:
     assert {path: (home / path).read_bytes() for path in files(home)} == {**before, ".gitignore": b"mine"}
 
 
-class Strict(BaseModel, extra="forbid"):
-    """A mapping of a workflow: these keys and no others."""
-
-
-class Step(Strict):
-    name: str | None = None
-    uses: str | None = None
-    with_: dict[str, str] | None = Field(None, alias="with")
-    run: str | None = None
-    env: dict[str, str] | None = None
-
-    @model_validator(mode="after")
-    def does_one_thing(self) -> "Step":
-        assert (self.uses is None) != (self.run is None), "uses, or run"
-        return self
-
-
-class GitHubJob(Strict):
-    if_: str | None = Field(None, alias="if")
-    runs_on: str = Field(alias="runs-on")
-    steps: list[Step] = Field(min_length=1)
-
-
-class Concurrency(Strict):
-    group: str
-    cancel: Literal["true", "false"] = Field("false", alias="cancel-in-progress")
-
-
-class GitHub(Strict):
-    name: str
-    on: dict[Literal["pull_request", "push"], Any]
-    permissions: dict[Literal["contents"], Literal["read"]]
-    concurrency: Concurrency
-    env: dict[str, str]
-    jobs: dict[str, GitHubJob]
-
-
-class Artifacts(Strict):
-    when: Literal["always", "on_success", "on_failure"]
-    expose_as: str
-    paths: list[str]
-
-
-class GitLabJob(Strict):
-    script: list[str] = Field(min_length=1)
-    rules: list[dict[Literal["if"], str]]
-    artifacts: Artifacts | None = None
-    resource_group: str | None = None
-
-
-class GitLabDefault(Strict):
-    image: str
-    before_script: list[str]
-
-
-class GitLab(Strict):
-    variables: dict[str, str]
-    default: GitLabDefault
-    diff: GitLabJob
-    apply: GitLabJob
-
-
-SCHEMAS: dict[str, TypeAdapter[Any]] = {WORKFLOWS[0]: TypeAdapter(GitHub), WORKFLOWS[1]: TypeAdapter(GitLab)}
-
-
 def scripts(job: Any) -> Iterator[str]:
     """Yield the shell lines of a job, whichever system it is for."""
     yield from job.get("script", [])
@@ -184,7 +118,6 @@ def test_init_writes_jobs_that_show_a_request_and_apply_what_was_merged(qoder: Q
     assert jobs["diff"].get("if", jobs["diff"].get("rules")) != jobs["apply"].get("if", jobs["apply"].get("rules"))
     for line in (each for job in lines.values() for each in job):
         assert subprocess.run(["sh", "-n"], input=line, text=True).returncode == 0
-    SCHEMAS[path].validate_python(found)
     if shutil.which("actionlint") and path.startswith(".github"):
         checked = subprocess.run(["actionlint", "-no-color", path], capture_output=True, text=True)
         assert (checked.stdout, checked.returncode) == ("", 0)

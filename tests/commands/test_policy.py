@@ -77,15 +77,6 @@ def test_run_wait_by_a_policy_sends_only_what_it_decides(qoder: Qoder, server: A
     assert (log.err, one.out.count("\n"), one.err) == ("", 1, "1 shown, more match; --all shows them\n")
 
 
-def test_run_wait_by_a_policy_that_decides_all_is_told_how_the_run_ended(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
-    server.asks("sess_1", call(1), call(2))
-    ran = qoder(*by(policy, "--no-progress"))
-    assert (ran.code, ran.json["status"], len(server.sent)) == (0, "completed", 1)
-    assert len(ran.err.splitlines()) == 2  # its decisions alone
-
-
 def test_run_wait_by_a_policy_answers_what_was_asked_nobody_knows_when(
     qoder: Qoder, server: Asking, policy: Path
 ) -> None:
@@ -486,12 +477,6 @@ def test_policy_test_refuses_wrong_expectations_with_the_line(qoder: Qoder, poli
 def test_policy_test_refuses_what_does_not_go_together(qoder: Qoder, policy: Path, words: str) -> None:
     assert qoder("policy", "test", str(policy), *words.split()).code == 2
     assert qoder("policy", "test", str(policy), *CALL.split()).code == 0
-
-
-def test_policy_test_looks_at_no_other_run_than_was_named(qoder: Qoder, policy: Path) -> None:
-    for answer in ([7], {"id": "drun_2", "session_id": "sess_2"}):
-        qoder.wire.on("GET", "/deployment_runs/drun_1", answer)
-        assert qoder("policy", "test", str(policy), "drun_1").errors == ["error: the response is not run drun_1"]
 
 
 def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Asking, policy: Path) -> None:

@@ -63,11 +63,6 @@ def test_schema_prints_one_for_each_noun_that_files_declare(qoder: Qoder) -> Non
         assert all(set(each.get("required", ())) <= set(each.get("properties", ())) for each in objects(expected))
 
 
-def test_schema_has_what_only_an_update_takes_only_for_an_update(qoder: Qoder) -> None:
-    for options, is_there in (((), False), (("--update",), True)):  # the version that an agent is expected to have
-        assert ("version" in json.loads(qoder("schema", "agent", *options).out)["properties"]) == is_there
-
-
 @pytest.mark.parametrize("noun", OF_FILES)
 @pytest.mark.few(2)
 @examples(Fraction(1, 3))
@@ -118,13 +113,6 @@ def problems(schema: Any, value: Any) -> list[str]:
             wrong += [f"{name} is unknown" for name in set(value) - set(known)]
         return wrong + [each for name, item in value.items() for each in problems(known.get(name, {}), item)]
     return []
-
-
-def test_schema_update_requires_nothing_and_has_what_only_an_update_takes(qoder: Qoder) -> None:
-    assert qoder("schema", "dream", "--update").code == 0  # which cannot be updated
-    shown = json.loads(qoder("schema", "agent", "--update").out)
-    assert shown["required"] == []
-    assert set(shown["properties"]) - set(OF_FILES["agent"]["properties"]) == {"version"}
 
 
 @pytest.mark.parametrize(
@@ -272,7 +260,6 @@ def test_schema_check_exits_2_with_what_apply_says_of_the_same_files(qoder: Qode
     [
         ([], "one KIND is needed"),
         (["agent", "vault"], "one KIND is needed"),
-        (["--check", "--update"], "cannot be used together"),
         (["--check", "gone.yaml"], "gone.yaml: does not exist"),
         (["--check", "empty"], "nothing is declared here"),
         (["--check", "notes.yaml"], "what it declares is not clear"),

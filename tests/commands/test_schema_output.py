@@ -78,7 +78,6 @@ def test_schema_output_covers_every_command() -> None:
         (["output"], "use one of run,"),
         (["output", "runn"], "use one of run,"),
         (["output", "run", "usage"], "use one of run,"),
-        (["output", "run", "--update"], "remove --update"),
         (["run"], "or `output NAME`"),
     ],
 )

@@ -16,7 +16,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
-from tests.support.processes import HEARING, IMPATIENT, PATIENCE, DelayedAnswers, Going, Shell, Terminal, sandbox, until
+from tests.support.processes import HEARING, PATIENCE, DelayedAnswers, Going, Shell, Terminal, sandbox, until
 
 NEW = {"agent": "agent_writer", "environment_id": "env_workers", "message": "Report."}
 
@@ -126,22 +126,6 @@ def test_apply_says_at_a_signal_what_is_done_and_begins_no_more(tmp_path: Path, 
         counts = f"{len(made)} created, {20 - len(made)} not attempted"
         assert ended.error["message"] == f"stopped by a signal; {counts}"
         assert ended.error["hint"] == "apply again to finish"
-
-
-def test_apply_says_at_a_signal_what_is_not_known(tmp_path: Path) -> None:
-    folder = write_files(tmp_path / "files", "one", "two", "three")
-    with sandbox("current", "create:hang-after") as server:
-        words = ("apply", folder, "--yes", "--json")
-        going = Shell(tmp_path, server).begin(*words, prologue=IMPATIENT)
-        until(lambda: going.err.count("created ") == 2, "two that are created")
-        ended = going.signal(signal.SIGINT).end()
-    actions = [item["action"] for item in ended.json]
-    assert (ended.code, sorted(actions)) == (-signal.SIGINT, ["created", "created", "unknown"])
-    assert (ended.error["type"], ended.error["exit_code"]) == ("outcome_unknown", 130)
-    assert ended.error["message"] == "stopped by a signal; 1 unknown, 2 created"
-    [unknown] = [item for item in ended.json if item["action"] == "unknown"]
-    assert (unknown["id"], unknown["exit_code"]) == (None, 9)
-    assert f"unknown whether creating {unknown['name']} succeeded; interrupted before it" in ended.err
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import pytest
 import yaml
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
@@ -772,22 +772,3 @@ def test_file_of_any_text_is_read_or_refused(text: str, data: bytes, pure: bool)
             read(text, {"A": "b"})
         with suppress(UsageError, UnicodeEncodeError):
             of_stdin(io.TextIOWrapper(io.BytesIO(text.encode() + data)))
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=20,
-)
-
-
-@examples(Fraction(2, 3))
-@given(JSON_VALUES, st.sampled_from([None, 2]), st.booleans())
-def test_file_reads_any_json_as_an_answer(value: Any, indent: int | None, ascii_only: bool) -> None:
-    resource = {"type": "file", "value": value}
-    text = json.dumps({"id": "dep_1", "resources": [resource]}, indent=indent, ensure_ascii=ascii_only)
-    with suppress(UnicodeEncodeError):  # half of a surrogate pair, which no file can hold
-        text.encode()
-        assume("${" not in text)
-        declared = one(text)
-        assert jsontext.dump(declared.fields["resources"]) == jsontext.dump(jsontext.parse(json.dumps([resource])))

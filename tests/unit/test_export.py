@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment
-from qoder_cli.files import yamlread
-from qoder_cli.nouns.deployments import EMPTY, FORM, REQUIRED, comparable, settable
+from qoder_cli.nouns.deployments import EMPTY, FORM, comparable, settable
 from qoder_cli.nouns.edits.difference import difference
 from qoder_cli.nouns.parts import assignments
 from tests.conftest import examples
-from tests.support.deployments import DEPLOYMENTS, PLAIN
+from tests.support.deployments import PLAIN
 from tests.support.exported import export, taken_back
 
 
@@ -62,19 +61,6 @@ def front_of(text: str) -> Any:
 
 
 YAML_1_2 = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # the numbers of its core schema, without signs before
-
-
-@pytest.mark.parametrize("loader", ["as installed", "pure Python"])
-@pytest.mark.parametrize("variant", DEPLOYMENTS)
-@pytest.mark.few(8)
-def test_export_of_every_example_is_taken_back(variant: str, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if loader == "pure Python":
-        monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
-    raw = DEPLOYMENTS[variant]
-    assert "cas_config:" not in said(Deployment(raw))
-    declared = taken_back(jsontext.dump(raw), ".json")  # the server's JSON says the same
-    assert {**EMPTY, **declared.fields} == settable(Deployment(raw))
-    assert declared.own["id"] == raw["id"]
 
 
 NASTY = [
@@ -198,29 +184,6 @@ Be brief.
     )
 
 
-def test_export_lists_events_that_are_more_than_a_message() -> None:
-    outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "a\nb"}}
-    events = [{"type": "system.message", "content": [{"type": "text", "text": "Be brief."}]}, outcome]
-    assert """
-initial_events:
-  - type: system.message
-    content: Be brief.
-  - type: user.define_outcome
-    description: Done.
-    rubric:
-      type: text
-      content: |-
-        a
-        b
-""" in said(of(initial_events=events))
-
-
-@pytest.mark.parametrize("text", ["a \nb", " a\nb", "a\n\n", "a\r\nb", "a\n\u200bb", "a\n\u202eb", "a\n\x1b[0m"])
-def test_export_quotes_what_nobody_would_see_in_a_block(text: str) -> None:
-    [line] = [line for line in words(said(of(description=text))) if line.startswith("description:")]
-    assert json.loads(line.removeprefix("description:")) == text
-
-
 def test_export_has_no_secrets_and_nothing_that_changes_by_itself() -> None:
     resource = {"type": "github_repository", "url": "x", "authorization_token": "ghp_hunter2", "password": "hunter2"}
     assert "hunter2" not in said(of(resources=[resource]))
@@ -231,14 +194,6 @@ def test_export_has_no_secrets_and_nothing_that_changes_by_itself() -> None:
     assert export(of(schedule=today)) == export(of(schedule=tomorrow, **by_failures))
 
 
-def test_export_is_compared_without_what_the_server_never_tells() -> None:
-    text = said(of(resources=[{"type": "git_repository", "url": "x"}]))
-    with_token = text.replace("    url: x\n", "    url: x\n    password: ${A}\n")
-    declared = taken_back(with_token, env=ENV)
-    assert declared.fields["resources"] == [{"type": "git_repository", "url": "x", "password": "b"}]
-    assert comparable(declared.fields) == taken_back(text, env=ENV).fields
-
-
 def test_export_lets_nothing_of_a_server_out_of_a_comment() -> None:
     evil = "x\nname: evil\r\u2028\x85budget: 1\x00\ufeff\uffff"
     schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": evil}
@@ -247,31 +202,6 @@ def test_export_lets_nothing_of_a_server_out_of_a_comment() -> None:
     assert {**EMPTY, **taken_back(text, env=ENV).fields} == settable(deployment)
     text += export(of(schedule=schedule))
     assert not re.search("^(name: evil|budget: 1)", text, re.MULTILINE)
-
-
-def test_export_takes_for_empty_what_an_older_server_leaves_out() -> None:
-    bare = {name: PLAIN[name] for name in (*REQUIRED, "id", "type")}
-    assert settable(Deployment(bare)) == {**{name: PLAIN[name] for name in REQUIRED}, **EMPTY}
-
-
-@pytest.mark.parametrize(
-    ("fields", "same"),
-    [
-        ({"environment_variables": "A=1; B=2\r\n"}, {"environment_variables": "A=1\nB=2"}),
-        ({"resources": None, "vault_ids": None, "metadata": None}, {"resources": [], "vault_ids": [], "metadata": {}}),
-        ({"budget": {"max_credit_cost": "7"}}, {"budget": {"type": "limit", "max_credit_cost": "7.00"}}),
-        ({"metadata": {"a": "b", "n": 5, "cas_config": {}}}, {"metadata": {"a": "b"}}),
-        ({"agent": {"id": "agent_1", "type": "agent", "version": 3, "name": "x"}}, {}),
-        (
-            {"schedule": {"expression": "* * * * *", "timezone": "UTC", "last_run_at": "x", "jitter": 1}},
-            {"schedule": {"type": "cron", "expression": "* * * * *", "timezone": "UTC"}},
-        ),
-        ({"name": "a\ud800b"}, {"name": "a\ufffdb"}),
-    ],
-)  # fmt: skip
-def test_export_of_what_means_the_same_is_the_same(fields: dict[str, Any], same: dict[str, Any]) -> None:
-    assert settable(of(**fields)) == settable(of(**same))
-    said(of(**fields))
 
 
 LINES = st.lists(st.sampled_from(["a", "# b", "- c", "", " d", "e ", "${A}", "f: g", "---", "\th", "é😀"]), max_size=6)
@@ -327,13 +257,3 @@ SERVERS = st.fixed_dictionaries(
 def test_export_of_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:
     raw = jsontext.parse(json.dumps({**PLAIN, **fields}))
     said(Deployment(raw))
-
-
-@examples(Fraction(2, 3))
-@given(st.text())
-def test_export_says_the_same_to_other_yaml_tools(text: str) -> None:
-    """A file is also read by editors and linters, which know YAML 1.1."""
-    written = front_of(export(of(description=text, metadata={text[:64]: text[:512]})))
-    expected = settable(of(description=text, metadata={text[:64]: text[:512]}))
-    assert (written.get("description") or "").replace("$${", "${") == (expected["description"] or "")
-    assert list(written.get("metadata", {})) == list(expected["metadata"])

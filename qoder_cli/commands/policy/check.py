@@ -1,7 +1,7 @@
 """`qoder policy check`: read the rules of a policy aloud, what each means, and what it opens beside that."""
 
 import shlex
-from typing import Annotated, NamedTuple, TypedDict
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotYet
@@ -43,57 +43,44 @@ class PolicyData(TypedDict):
     ]
 
 
-class Remark(NamedTuple):
-    """What a rule means, in a sentence, and what it opens that its words do not say."""
-
-    rule: PolicyRule
-    says: str
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def data(self) -> RuleData:
-        return {"line": self.rule.line, "rule": self.rule.text, "says": self.says, "warnings": [*self.warnings]}
+_DENIED = {
+    "run": "a command that begins with `{0}`; one with these words elsewhere",
+    "path": "what names {0} or what is below it; what may reach it",
+    "fetch": "WebFetch of {0} and below; any other call that has it",
+    "tool": "tools called {0}, built in or of a server; one in other capitals",
+    "text": "a call with this in a value; one that has it written otherwise",
+}
 
 
-def _remark(policy: Policy, rule: PolicyRule) -> Remark:
+def _meaning(policy: Policy, rule: PolicyRule) -> tuple[str, list[str]]:
+    """Return what a rule means, and what it opens that its words do not say."""
     if not rule.allows:
-        return Remark(rule, _denied(rule))
+        return f"denies {_DENIED[rule.verb].format(rule.value)} is left for a person", []
     for deny in policy.denying("path"):
         if rule.place and is_inside(rule.place, deny.place):
-            return Remark(rule, "allows nothing", (f"never allows anything: line {deny.line} denies {deny.value}",))
+            return "allows nothing", [f"never allows anything: line {deny.line} denies {deny.value}"]
     match rule.verb:
         case "read":
-            return Remark(rule, "; ".join(_reading(policy, rule)), tuple(_of_reading(rule)))
+            shows = "covers /proc, where other programs show their variables and files"
+            return "; ".join(_reading(policy, rule)), [shows] * (rule.place[:1] in ((), ("proc",)))
         case "write":
             says = (
                 f"allows Write, Edit, mkdir, touch, cp, mv, rm and tee in {rule.value} and below, but for hidden names"
             )
-            return Remark(rule, f"{says}; a link there leads out of it", tuple(_of_writing(rule)))
+            return f"{says}; a link there leads out of it", _of_writing(rule)
         case "run":
-            return Remark(rule, "; ".join(_running(policy, rule)), tuple(_of_running(policy, rule)))
+            return "; ".join(_running(policy, rule)), _of_running(policy, rule)
         case "fetch":
             below = " and of the hosts below it" if rule.site.host.startswith("*.") else ""
             says = f"allows WebFetch of https://{rule.site.written}{below}; a page may lead elsewhere"
-            is_wide = below and "." not in rule.site.name
-            return Remark(rule, says, (f"covers every host in .{rule.site.name}",) if is_wide else ())
+            is_wide = below != "" and "." not in rule.site.name
+            return says, [f"covers every host in .{rule.site.name}"] * is_wide
         case "search":
-            return Remark(rule, "allows WebSearch, which sends what is searched for")
+            return "allows WebSearch, which sends what is searched for", []
     server, _, tool = rule.value.removeprefix("mcp__").partition("__")
     fields = "those of its input_schema" if rule.fields is None else ", ".join(sorted(rule.fields))
-    warnings = (f"covers every tool that {server} has, or will have",) if tool == "*" else ()
-    return Remark(rule, f"allows {tool} of the MCP server {server}, with the fields {fields}", warnings)
-
-
-def _denied(rule: PolicyRule) -> str:
-    """Return what a deny means."""
-    meaning = {
-        "run": f"denies a command that begins with `{rule.value}`; one with these words elsewhere",
-        "path": f"denies what names {rule.value} or what is below it; what may reach it",
-        "fetch": f"denies WebFetch of {rule.value} and below; any other call that has it",
-        "tool": f"denies tools called {rule.value}, built in or of a server; one in other capitals",
-        "text": "denies a call with this in a value; one that has it written otherwise",
-    }
-    return f"{meaning[rule.verb]} is left for a person"
+    warnings = [f"covers every tool that {server} has, or will have"] * (tool == "*")
+    return f"allows {tool} of the MCP server {server}, with the fields {fields}", warnings
 
 
 def _reading(policy: Policy, rule: PolicyRule) -> list[str]:
@@ -111,12 +98,6 @@ def _reading(policy: Policy, rule: PolicyRule) -> list[str]:
         if writing := _writes(policy, work):
             says.append(f"if that is in {writing.value}, which line {writing.line} covers, the agent can change it")
     return says
-
-
-def _of_reading(rule: PolicyRule) -> list[str]:
-    if rule.place[:1] in ((), ("proc",)):
-        return ["covers /proc, where other programs show their variables and files"]
-    return []
 
 
 def _of_writing(rule: PolicyRule) -> list[str]:
@@ -191,14 +172,17 @@ def check(
     from qoder_cli.sessions.guard import loaded
 
     policy = loaded(app, file)
-    remarks = [_remark(policy, rule) for rule in policy.rules]
-    lines = [f"line {remark.rule.line}: {remark.rule.text}: {remark.says}" for remark in remarks]
-    opened = [f"line {remark.rule.line}: {warning}" for remark in remarks for warning in remark.warnings]
+    rules: list[RuleData] = []
+    for rule in policy.rules:
+        says, warnings = _meaning(policy, rule)
+        rules.append({"line": rule.line, "rule": rule.text, "says": says, "warnings": warnings})
+    lines = [f"line {rule['line']}: {rule['rule']}: {rule['says']}" for rule in rules]
+    opened = [f"line {rule['line']}: {warning}" for rule in rules for warning in rule["warnings"]]
     data: PolicyData = {
         "file": file,
         "sha256": policy.sha256,
         "deployments": [*policy.deployments],
-        "rules": [remark.data for remark in remarks],
+        "rules": rules,
     }
     app.output.record({**data, "rules": lines, "opens": opened}, data=data, id=policy.sha256)
     if strict and opened:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -56,23 +56,12 @@ class TallyData(VerdictData):
     example: Annotated[str | None, "the first of these calls"]
 
 
-@dataclass
-class Case:
-    """A call, the answer that is expected, and what the policy says of it."""
+class Case(NamedTuple):
+    """A call, and the answer that is expected."""
 
     number: int
     subject: Subject
     expected: str | None = None
-    verdict: Verdict = field(default_factory=lambda: Verdict("ask"))
-
-    def data(self) -> CaseData:
-        return {"case": self.number, "expected": self.expected, **self.verdict.data}
-
-
-def _decided(policy: Policy, case: Case) -> Case:
-    """Return a case with what the policy says. Which deployments it is for does not matter here."""
-    case.verdict = decide(policy, case.subject)
-    return case
 
 
 def subject_of_json(call: Any) -> Subject:
@@ -158,23 +147,17 @@ class Tally:
         self.calls = 0
         self._counts: dict[tuple[str, ...], _Count] = {}
 
-    def add(self, run_id: str, subject: Subject, verdict: Verdict) -> None:
-        """Count a call."""
-        group = "" if verdict.rules else _group_of(subject)
+    def add(self, run_id: str, subject: Subject | None, verdict: Verdict) -> None:
+        """Count a call; None is one that cannot be read."""
+        group, example = "", ""
+        if subject is not None:
+            example = shortened(_in_a_line(subject), _LONGEST)
+            if not verdict.rules:
+                group = _group_of(subject)
         key = (verdict.answer, verdict.in_words, str(verdict.data["rule"]), group)
-        count = self._counts.setdefault(key, _Count(verdict, group))
-        count.example = count.example or shortened(_in_a_line(subject), _LONGEST)
-        self._count(count, run_id, 1)
-
-    def add_unreadable(self, run_id: str, calls: int) -> None:
-        """Count calls that cannot be read."""
-        if calls:
-            unread = _Count(Verdict("ask", (), "it cannot be read in full"))
-            self._count(self._counts.setdefault(("unread",), unread), run_id, calls)
-
-    def _count(self, count: _Count, run_id: str, calls: int) -> None:
-        self.calls += calls
-        count.calls += calls
+        count = self._counts.setdefault(key, _Count(verdict, group, example=example))
+        self.calls += 1
+        count.calls += 1
         count.runs.add(run_id)
 
     def rows(self) -> Iterator[TallyData]:
@@ -250,16 +233,15 @@ def try_out(
 
 
 def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) -> None:
-    if expect is not None:
-        decided = [_decided(policy, case) for case in cases(expect)]
-    else:
-        decided = [_decided(policy, Case(1, subject_of_json(_parsed(str(call)))))]
-    rows = Rows[Case](app.output, fields=lambda case: dict(case.data()), data=lambda case: case.data(), first=_OF_CASES)
-    with rows:
+    given = [Case(1, subject_of_json(_parsed(str(call))))] if expect is None else cases(expect)
+    decided: list[CaseData] = [  # which deployments the policy is for does not matter here
+        {"case": case.number, "expected": case.expected, **decide(policy, case.subject).data} for case in given
+    ]
+    with Rows[CaseData](app.output, fields=lambda case: {**case}, data=dict, first=_OF_CASES) as rows:
         rows.show(decided)
-    wrong = [case for case in decided if case.expected not in (None, case.verdict.answer)]
+    wrong = [str(case["case"]) for case in decided if case["expected"] not in (None, case["answer"])]
     if wrong:
-        which = ", ".join(str(case.number) for case in wrong[:10])
+        which = ", ".join(wrong[:10])
         raise NotYet(
             f"{len(wrong)} of {len(decided)} decisions differ from those expected: {which}", hint="see the list above"
         )
@@ -297,7 +279,8 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
             app.progress.beat()
             for judgement in judged(app, policy, run.asked, run.session, is_past=True):
                 tally.add(run.run_id, judgement.subject, judgement.verdict)
-            tally.add_unreadable(run.run_id, len(run.asked.unreadable))
+            for _ in run.asked.unreadable:
+                tally.add(run.run_id, None, Verdict("ask", (), "it cannot be read in full"))
     with Rows[TallyData](app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")) as rows:
         rows.show(list(tally.rows()))
     app.progress.note(f"looked at {counted(looked, 'run')} with {counted(tally.calls, 'call')}; nothing was sent")
