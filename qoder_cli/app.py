@@ -135,7 +135,7 @@ class App:
 
     @cached_property
     def settings(self) -> "Settings":
-        """Token, base URL, profile and the rest. Raises UsageError, also for a sandbox with its state outside."""
+        """The settings. Raises UsageError, also for a sandbox whose state is outside."""
         from qoder_cli.settings.config import resolve
 
         settings = resolve(self.flags, self.env)
@@ -223,7 +223,7 @@ class App:
         return SeenNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
-        """Return a run with what this machine knows: its deployment's name, what it retries, who started it."""
+        """Return a run with what this machine knows of it. Nothing is requested."""
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             id = text(run.raw.get("id"))  # a list may hold anything
             retry_of = self.tracked.retries.get(id or "") or self.seen_names.retries.get(id or "")

@@ -82,7 +82,7 @@ def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:
 
 
 def of_form(parts: Sequence[str]) -> Body:
-    """Return the form of `name=text` and `name=@file`; for `name[]` with relative paths. Raises UsageError."""
+    """Return the form of `name=text` and `name=@file`, of `name[]` with relative paths."""
     from qoder_cli.http.client import multipart
 
     texts: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""One request of `qoder api`, sent again only if that is safe, and its response: byte for byte in a pipe.
+"""One request of `qoder api`, sent again only if that is safe, and its response, printed.
 
 A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no response, or one
 not the API's, nobody knows (exit 9), unless it certainly never arrived (exit 7). With a key

@@ -70,7 +70,7 @@ class RawRequest:
 
 
 def read_headers(words: Sequence[str]) -> dict[str, str]:
-    """Return headers by lower-case name. Raises UsageError for what is none, or not the caller's to set."""
+    """Return headers by lower-case name. Raises UsageError for what is no header of the caller."""
     headers: dict[str, str] = {}
     for header in words:
         name, sign, value = header.partition(":")

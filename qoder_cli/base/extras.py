@@ -30,7 +30,7 @@ def command_for(extra: str) -> str:
 
 
 def _receipt_of_uv(environment: Path) -> list[str]:
-    """Return what `uv tool install` was told, this program first: what is not named again is removed."""
+    """Return what uv installed, this program first: what is not named again is removed."""
     import tomllib
 
     try:

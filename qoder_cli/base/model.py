@@ -51,7 +51,7 @@ def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def created_at(raw: Mapping[str, Any]) -> float | None:
-    """Return when an object was created, in unix seconds; None if it does not say, or says before 2020."""
+    """Return when an object was created, in unix seconds; a time before 2020 is none."""
     created = unix(raw.get("created_at"))
     if created is not None and created >= OLDEST:
         return created

@@ -258,7 +258,7 @@ def stops_unreadably(event: dict[str, Any]) -> bool:
 
 
 def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
-    """Return what an agent waits for after its newest status event, but for calls `answered` since; or None."""
+    """Return what an agent waits for after its newest status event, if anything."""
     if not is_asking(event):
         return None
     named = waiting_calls(event)
@@ -312,7 +312,7 @@ def waiting_calls(event: dict[str, Any]) -> list[str]:
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the newest evaluation of each outcome (api.md#sessions); each that names none counts."""
+    """Return the newest evaluation of each outcome (api.md#sessions)."""
     of_each: dict[str | int, list[dict[str, Any]]] = {}
     for number, one in enumerate(map(mapping, array(session.get("outcome_evaluations")))):
         of_each.setdefault(text(one.get("outcome_id")) or number, []).append(one)

@@ -108,7 +108,7 @@ def refuse_outside(path: Path, env: Mapping[str, str]) -> None:
 
 
 def writable_by_others(path: str) -> Iterator[Path]:
-    """Yield the file and the folders above it that others may write, or that cannot be looked at."""
+    """Yield the file and folders above it that others may write, or nobody can look at."""
     if sys.platform == "win32":
         return
     places = map(Path, (os.path.abspath(path), os.path.realpath(path)))  # a link can be replaced, and what it names

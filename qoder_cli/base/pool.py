@@ -144,7 +144,7 @@ class Task(Generic[R]):
 def in_order(
     work: Callable[[T], R], items: Iterable[T], *, at_a_time: int = 8, is_late: Callable[[], bool] = lambda: False
 ) -> Iterator[R]:
-    """Yield `work(item)` in order, with up to `at_a_time` begun ahead. A failure is raised in its place."""
+    """Yield `work(item)`, or raise, in order, with up to `at_a_time` begun ahead."""
     begun: deque[Task[R]] = deque()
     for item in items:
         if len(begun) == at_a_time:

@@ -26,7 +26,7 @@ _prepared: dict[int, bytes] = {}  # what is written, whole, before dying by a se
 
 
 def listen(errors: Mapping[int, bytes]) -> None:
-    """Take over the signals that the parent does not ignore; `errors` are written before one ends us at once."""
+    """Take over what the parent does not ignore; `errors` are the last words at a second signal."""
     _prepared.update(errors)
     for signum in _ours():
         if signal.getsignal(signum) != signal.SIG_IGN:

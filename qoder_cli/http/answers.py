@@ -62,7 +62,7 @@ def not_json(answer: Answer, host: str, error: ValueError) -> NoResponse:
 
 
 def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[str], str]) -> NoReturn:
-    """Raise the ApiError of a response other than 2xx. `veil` hides secrets in what it says; `now` is its clock."""
+    """Raise the ApiError of a response other than 2xx; `veil` hides secrets in what it says."""
     envelope: dict[str, Any] = {}
     with suppress(ValueError):
         envelope = mapping(jsontext.parse(answer.body))
@@ -148,7 +148,7 @@ def no_response(message: str, *, sent: bool = True, retryable: bool = True, hint
 
 
 def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable[[str], str]) -> NoResponse:
-    """Return the error of a failed transport, `sent` if the request may have arrived; `veil` as in `refuse`."""
+    """Return the error of a failed transport, `sent` if the request may have arrived."""
     import httpx
 
     reason = re.sub(r"^\[Errno -?\d+\] ", "", veil(str(failure))).rstrip(".") or type(failure).__name__

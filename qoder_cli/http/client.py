@@ -219,7 +219,7 @@ class Client:
         return self.patiently(ask) if retry else ask()
 
     def patiently(self, ask: Callable[[], T], *, within: float | None = None) -> T:
-        """Return what `ask` returns, trying again as `next_try` says; in all at most `within` seconds."""
+        """Return what `ask` returns, trying again as `next_try` says."""
         began, tries = self.clock.monotonic(), 0
         while True:
             try:
@@ -321,7 +321,7 @@ class Client:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Open an event stream: its head, and its bytes as they come. Raises ApiError, also after 75 s of silence."""
+        """Open an event stream: its head, and its bytes as they come. Raises ApiError."""
         self.take_turn()
         request = self._request(
             "GET",
@@ -369,7 +369,7 @@ class Client:
             raise no_response("the command has ended", sent=False, retryable=False) from failure
 
     def _elsewhere(self, url: str, timeout: float) -> tuple[httpx.Client, Proxy | None]:
-        """Return what sends requests to another host, with nothing of ours, and the proxy on the way."""
+        """Return what asks another host, with nothing of ours, and the proxy on the way."""
         parts = urlsplit(url)
         trust = _trust(url) if self._transport is None else True
         proxy = self._proxy_for(parts.netloc, parts.scheme)

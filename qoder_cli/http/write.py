@@ -299,7 +299,7 @@ class Write(Generic[T]):
         return None
 
     def _refused(self, error: ApiError) -> Written[T]:
-        """Return what was there already, perhaps what a failed attempt did; or raise the refusal."""
+        """Return what was there already, perhaps by a failed attempt; or raise."""
         why, is_doubtful, earlier = _EARLIER, error.http_status == 409, None
         try:
             earlier = self.recovery.already(error, self)
@@ -372,7 +372,7 @@ def look_for(
 def cancelling(
     client: "Client", session_id: Callable[[], str], *, timeout: float | None = None, retries: bool = True
 ) -> Write[Any]:
-    """Return the write that asks a session to stop; nothing else settles it. `session_id` may raise."""
+    """Return the write that asks a session to stop, which alone settles it."""
 
     def request() -> Pending:
         return client.prepare("POST", f"/sessions/{segment(session_id())}/cancel", timeout=timeout)

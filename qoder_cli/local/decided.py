@@ -37,7 +37,7 @@ class PolicyDecision(NamedTuple):
 
 
 def put(store: "Store", settings: "Settings", decisions: Iterable[PolicyDecision]) -> set[str] | None:
-    """Note decisions before they are sent; return the calls noted now. None if nothing may be sent."""
+    """Note decisions, and return the calls noted now; None if nothing may be sent."""
     rows = [{"host": settings.host, **decision._asdict()} for decision in decisions]
     noted: set[str] = set()
 

@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 class KeptOutcomes:
-    """The outcomes kept of one host and workspace; threads may share it. `now` is the server's time."""
+    """The outcomes kept of one host and workspace; threads may share it."""
 
     def __init__(self, store: "Store", settings: "Settings", now: "Callable[[], float]") -> None:
         self._store = store
@@ -72,7 +72,7 @@ class KeptOutcomes:
         return [outcomes[run.id].of(run) if run.id in outcomes else run for run in runs]
 
     def keep(self, run: Run, *, worked: bool | None = None) -> None:
-        """Keep what became of a run, if that is certain, and whether it `worked`; written by `save`."""
+        """Keep what became of a run, if that is certain; `save` writes it."""
         ended = unix(run.completed_at)
         is_settled = ended is not None and self._now() - ended >= SETTLED
         error = {"type": run.error_type, "message": run.error_message}

@@ -73,7 +73,7 @@ def ids_with_prefix(store: "Store", host: str, prefix: str, *, noun: str | None 
 
 
 class SeenNames:
-    """What this machine saw last of the deployments and sessions of one profile on one host, by their ids."""
+    """What this machine saw last of the deployments and sessions of a profile."""
 
     def __init__(self, store: "Store", settings: "Settings") -> None:
         self._store = store

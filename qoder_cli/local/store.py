@@ -261,7 +261,7 @@ class Store:
         return next(iter(attempts), None)
 
     def last(self, *, profile: str, host: str) -> StoredAttempt | None:
-        """Return the newest attempt that may have started a run: where its key has one, the attempt that did."""
+        """Return the newest attempt that may have started a run, or the one of its key that did."""
         newest = "host = ? AND profile = ? AND NOT is_nothing ORDER BY number DESC LIMIT 1"
         entry = next(iter(self._entries(newest, host, profile)), None)
         if entry is None or not entry.open:
@@ -297,7 +297,7 @@ class Store:
     # Locks.
 
     def hold(self, what: str, *, host: str) -> bool:
-        """Hold a key, or a turn, unless another thread or process of this machine does. Return False then."""
+        """Hold a key or a turn; return False while another thread or process does."""
         try:
             return self._locks.lock(f"{host} {what}")
         except (OSError, RuntimeError) as error:

@@ -20,7 +20,7 @@ class TablesFile(Protocol):
 
 
 class Table(NamedTuple):
-    """A table: its key, its columns with their types; if `most`, only so many rows, by their `at`, are kept."""
+    """A table, its key, and its columns; if `most`, the newest so many rows are kept."""
 
     name: str
     key: tuple[str, ...]
@@ -89,7 +89,7 @@ def _all(where: Row) -> str:
 
 
 def _columns(declared: str) -> dict[str, str]:
-    """Return columns with their types: text, unless `name:TYPE` says another; none is null, but with `?` behind it."""
+    """Return columns with their types: text, or as in `name:TYPE`; with a `?` it may be null."""
     columns = {}
     for column in declared.split():
         name, _, type = column.removesuffix("?").partition(":")

@@ -43,7 +43,7 @@ class ConfigFile:
         return f"profiles.{profile}.{key} in {self.path}"
 
     def require(self, profile: str, *, may_create: bool = False) -> None:
-        """Raise UsageError unless the profile exists, as `default` always does, or may be created by this name."""
+        """Raise UsageError unless the profile exists, as `default` does, or may be created."""
         if names_token(profile):  # it would be shown and kept as a name
             raise UsageError(
                 "a token cannot be the name of a profile", hint="set QODER_PAT to it, or: qoder auth login"
@@ -63,7 +63,7 @@ class ConfigFile:
 
 
 def locate(env: Mapping[str, str]) -> Path:
-    """Return the path: QODER_CONFIG, else in the user's config folder. Raises UsageError without a home."""
+    """Return the path of the config file. Raises UsageError without a home."""
     named = env.get("QODER_CONFIG")
     if not named:
         import platformdirs
