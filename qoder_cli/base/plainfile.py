@@ -18,6 +18,7 @@ from qoder_cli.base.errors import UsageError
 
 _SEAL = "sandbox.url"
 _LONGEST_URL = 4096  # bytes
+_LARGEST_BODY = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (api.md#limits)
 
 
 def open_at_once(path: str | Path) -> BinaryIO:
@@ -61,6 +62,26 @@ def read_checked(path: str, stdin: IO[str] | None, most: int, *, option: str = "
     if len(content) > most:
         raise UsageError(f"{called}{name} is larger than {most // 2**20} MiB", hint=hint)
     return content
+
+
+def read_body(path: str, stdin: IO[str] | None, *, option: str) -> bytes:
+    """Read what an option sends, from a file or `-`. Raises UsageError, for more than the API takes, too."""
+    return read_checked(path, stdin, _LARGEST_BODY, option=option, hint="send less; the API takes 4 to 32 MB")
+
+
+def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:
+    """Return a text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
+    if not word:
+        raise UsageError(f"{option} is empty", hint="is a shell variable unset? For no text at all: @/dev/null")
+    if word != "-" and not word.startswith("@"):
+        return word
+    try:
+        text = read_body(word.removeprefix("@"), stdin, option=option).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{option}: the text is not UTF-8", hint="save the file as UTF-8") from None
+    if word == "-" and not text:
+        raise UsageError(f"{option}: standard input is empty", hint="for no text at all: @/dev/null")
+    return text
 
 
 def replace_file(path: Path, data: bytes, *, is_private: bool = True) -> None:

@@ -299,7 +299,7 @@ def one_named(word: str, app: App) -> str:
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
-        from qoder_cli.ci import reporting
+        from qoder_cli.cli.ci import reporting
 
         ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
 

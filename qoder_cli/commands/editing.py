@@ -93,7 +93,7 @@ def with_outcome(events: Sequence[Any], outcome: Sequence[Raw]) -> list[Any]:
 
 def text_typed(app: App, option: str, word: str | None, file: str | None) -> str | None:
     """Return text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
-    from qoder_cli.api.body import text_of
+    from qoder_cli.base.plainfile import text_of
 
     if word is None:
         return None

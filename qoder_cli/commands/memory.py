@@ -1,10 +1,10 @@
 """`qoder memory`: memory stores and what they hold."""
 
-from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, UsageError
 from qoder_cli.base.model import Raw
+from qoder_cli.base.plainfile import text_of
 from qoder_cli.cli.options import YES, Text, argument, flag, is_list, named, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from qoder_cli.api import body
-from qoder_cli.api.request import read_target
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.pool import Task
+from qoder_cli.commands.api import body
+from qoder_cli.commands.api.request import read_target
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
 from qoder_cli.nouns.table import Operation, all_operations

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qoder_cli import ci as systems
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError, ReaderGone, RunFailed, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.ci import Ci, System, reporting
+from qoder_cli.cli import ci as systems
+from qoder_cli.cli.ci import Ci, System, reporting
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import Ended
 from qoder_cli.sandbox.world import World

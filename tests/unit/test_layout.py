@@ -15,12 +15,9 @@ HOUSE = Path(qoder_cli.__file__).parent
 ROOMS = (
     "__main__",
     "commands",
-    "doctor",
     "sandbox",
     "cli",
-    "ci",
     "help",
-    "api",
     "report",
     "fleet",
     "history",

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError, exclude
+from qoder_cli.base.plainfile import text_of
 from qoder_cli.cli.options import (
     ONE_RUN,
     YES,

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import typer
 
-from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import (
@@ -23,6 +22,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Raw, Run, filled, mapping
+from qoder_cli.base.plainfile import text_of
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
 from qoder_cli.commands.session.files import FileTyped, read_file, repository_token, resource_of

@@ -18,7 +18,7 @@ from qoder_cli.base.errors import ApiError, AuthError, Exit, NoResponse, UsageEr
 from qoder_cli.base.model import mapping
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
-from qoder_cli.doctor import Finding, broken, failed, warning
+from qoder_cli.commands.doctor import Finding, broken, failed, warning
 from qoder_cli.http.answers import SEE_DOCTOR
 from qoder_cli.local.store import Store, check_seal, state_folder
 from qoder_cli.settings.config import (

@@ -4,13 +4,13 @@ from contextlib import suppress
 
 import typer
 
-from qoder_cli.api import body
-from qoder_cli.api.body import Body
-from qoder_cli.api.call import RawCall, explained, show_body, show_head, show_pages, show_stream
-from qoder_cli.api.request import RawRequest, read_headers, read_target
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError, exclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
+from qoder_cli.commands.api import body
+from qoder_cli.commands.api.body import Body
+from qoder_cli.commands.api.call import RawCall, explained, show_body, show_head, show_pages, show_stream
+from qoder_cli.commands.api.request import RawRequest, read_headers, read_target
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS, WITH_BODY, Answer
 from qoder_cli.nouns.table import search

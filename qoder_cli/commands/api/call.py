@@ -11,12 +11,12 @@ from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import Any
 
-from qoder_cli.api.request import RawRequest
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, Interrupted, NotFound, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import OneAhead
+from qoder_cli.commands.api.request import RawRequest
 from qoder_cli.http import redact
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_response, not_json
 from qoder_cli.http.pace import next_try

@@ -8,9 +8,8 @@ from typing import IO, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import read_checked
+from qoder_cli.base.plainfile import read_body
 
-LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (api.md#limits)
 JSON = "application/json"
 
 _KEY = re.compile(r"[^\[\]]+(\[[^\[\]]+\])*(\[\])?")  # a, a[b], a[b][c], a[], a[b][]
@@ -57,28 +56,13 @@ def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
 
 def of_file(path: str, *, stdin: IO[str] | None) -> Body:
     """Return the JSON of a file, or of stdin for `-`, unchanged. Raises UsageError."""
-    content = _read("--input", path, stdin)
+    content = read_body(path, stdin, option="--input")
     try:
         jsontext.parse(content.decode())
     except ValueError as error:
         name = "standard input" if path == "-" else path
         raise UsageError(f"--input: {name} is not JSON: {error}", hint="check it with: jq . FILE") from None
     return Body(content)
-
-
-def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:
-    """Return a text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
-    if not word:
-        raise UsageError(f"{option} is empty", hint="is a shell variable unset? For no text at all: @/dev/null")
-    if word != "-" and not word.startswith("@"):
-        return word
-    try:
-        text = _read(option, word.removeprefix("@"), stdin).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{option}: the text is not UTF-8", hint="save the file as UTF-8") from None
-    if word == "-" and not text:
-        raise UsageError(f"{option}: standard input is empty", hint="for no text at all: @/dev/null")
-    return text
 
 
 def of_form(parts: Sequence[str]) -> Body:
@@ -94,7 +78,7 @@ def of_form(parts: Sequence[str]) -> Body:
             called = path.name
             if name.endswith("[]") and not path.is_absolute() and ".." not in path.parts:
                 called = path.as_posix()
-            files.append((name, called, _read("--form", value[1:])))
+            files.append((name, called, read_body(value[1:], None, option="--form")))
         else:
             texts.setdefault(name, []).append(value)
     if not files:
@@ -120,7 +104,3 @@ def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
         place[steps[-1]] = value
     else:
         raise UsageError(f"the field {name[:60]!r} is given twice, or as two kinds of thing", hint="give each once")
-
-
-def _read(option: str, path: str, stdin: IO[str] | None = None) -> bytes:
-    return read_checked(path, stdin, LARGEST, option=option, hint="send less; the API takes 4 to 32 MB")

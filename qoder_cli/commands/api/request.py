@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from qoder_cli.api.body import Body, split
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import is_token
+from qoder_cli.commands.api.body import Body, split
 from qoder_cli.nouns.table import Operation, find
 from qoder_cli.settings.values import API_PATH, host_of, origin, read_base_url
 

@@ -1,1 +1,0 @@
-"""Any operation of the API: what is sent, and what comes back."""
