@@ -18,7 +18,7 @@ from qoder_cli.base.errors import UsageError
 
 _SEAL = "sandbox.url"
 _LONGEST_URL = 4096  # bytes
-_LARGEST_BODY = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (api.md#limits)
+LARGEST_BODY = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (api.md#limits)
 
 
 def open_at_once(path: str | Path) -> BinaryIO:
@@ -66,7 +66,7 @@ def read_checked(path: str, stdin: IO[str] | None, most: int, *, option: str = "
 
 def read_body(path: str, stdin: IO[str] | None, *, option: str) -> bytes:
     """Read what an option sends, from a file or `-`. Raises UsageError, for more than the API takes, too."""
-    return read_checked(path, stdin, _LARGEST_BODY, option=option, hint="send less; the API takes 4 to 32 MB")
+    return read_checked(path, stdin, LARGEST_BODY, option=option, hint="send less; the API takes 4 to 32 MB")
 
 
 def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:

@@ -117,7 +117,7 @@ def body_of(app: App, noun: Noun, verb: str, given: Mapping[str, Any], *plain: s
 
 def budget_of(word: str | None, is_none: bool = False) -> Raw:
     """Return the typed budget as a field. Raises UsageError."""
-    from qoder_cli.deployments.typed import declare_fields
+    from qoder_cli.commands.deploy.typed import declare_fields
 
     if word is None:
         return {}

@@ -18,12 +18,12 @@ from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, option, several
 from qoder_cli.commands.run.list import RESOLVE, runs_request
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.deployments.lookup import explain_missing, ids_of_all
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, down_to
 from qoder_cli.local.remembered import remember
+from qoder_cli.nouns.lookup import explain_missing, ids_of_all
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain
 from qoder_cli.output.data import Rows, in_order
 from qoder_cli.output.listing import LARGEST_PAGE

@@ -8,9 +8,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import Pool
-from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.fleet.conductor import Conductor, FleetPlan
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.nouns.lookup import explain_refusal
 from qoder_cli.runs.awaiting import not_started
 from qoder_cli.runs.ending import Ended, accepted_error
 from qoder_cli.runs.idle import already_going, find_going

@@ -6,11 +6,11 @@ from functools import partial
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
-from qoder_cli.deployments.lookup import several_deployment_ids
 from qoder_cli.fleet.conductor import Conductor, FleetPlan
 from qoder_cli.fleet.launches import Launches, Orders
 from qoder_cli.fleet.wait import Fleet
 from qoder_cli.history import names
+from qoder_cli.nouns.lookup import several_deployment_ids
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order

@@ -11,10 +11,10 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import UNREADABLE
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
-from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import outcome_of
 from qoder_cli.history.window import APART, ROUNDED, Window, down_to
+from qoder_cli.nouns.lookup import explain_missing
 
 _ALL = "all deployments"
 _NOTHING = "; nothing was started"

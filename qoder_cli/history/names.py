@@ -19,7 +19,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import descend, span, unix
-from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
+from qoder_cli.nouns.lookup import deployment_ids_of, explain_missing
 from qoder_cli.sessions.state import read_session
 
 _LISTED = 10  # ids in an error about an ambiguous one

@@ -22,7 +22,6 @@ from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, t
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend, utc_text
 from qoder_cli.base.words import counted
-from qoder_cli.deployments.lookup import find_deployment, read_pages
 from qoder_cli.history.fires import Fires, fires_of
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import LAG, LATE, RunRecord
@@ -30,6 +29,7 @@ from qoder_cli.history.usage import AT_REST
 from qoder_cli.history.window import Window
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.local.reports import ReaderMemory
+from qoder_cli.nouns.lookup import find_deployment, read_pages
 from qoder_cli.runs.observe import LONGEST_RUN
 from qoder_cli.sessions.asks import Call, look
 from qoder_cli.sessions.log import is_last

@@ -8,7 +8,7 @@ from qoder_cli.base.model import Deployment, Run, created_at
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
-from qoder_cli.deployments.findings import RUNS_JUDGED, History
+from qoder_cli.history.findings import RUNS_JUDGED, History
 from qoder_cli.history.listed import RECENT, Resolver, newest_runs
 from qoder_cli.sessions.log import is_last
 

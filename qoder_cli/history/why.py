@@ -18,8 +18,8 @@ from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mappin
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, first_line, shortened
-from qoder_cli.deployments.facts import Facts, custom_skills
-from qoder_cli.deployments.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
+from qoder_cli.history.facts import Facts, custom_skills
+from qoder_cli.history.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets, differing, lines_of

@@ -8,9 +8,9 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.times import Deadline, Limits
-from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import Pace
 from qoder_cli.local.remembered import remember_runs
+from qoder_cli.nouns.lookup import explain_refusal
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.trigger import Hold, Order, RunTrigger

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from qoder_cli.base import jsontext
+from qoder_cli.base import jsontext, plainfile
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.pool import Task
 from qoder_cli.commands.api import body
@@ -318,7 +318,7 @@ def test_api_sends_no_file_that_is_no_json(qoder: Qoder, tmp_path: Path, content
 
 
 def test_api_reads_no_endless_body_to_its_end(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(body, "LARGEST", 2**20)
+    monkeypatch.setattr(plainfile, "LARGEST_BODY", 2**20)
     (tmp_path / "large").write_bytes(b"1" * (2**20 + 1))
     qoder.stdin = "1" * (2**20 + 1)
     for source in ("-", str(tmp_path / "large")):

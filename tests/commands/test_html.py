@@ -13,12 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qoder_cli.commands.report.entries import Counted, Fire, Report
+from qoder_cli.commands.report.page import ReportPage
+from qoder_cli.commands.report.picture import as_html
 from qoder_cli.history.nights import Night
 from qoder_cli.history.records import RunDetail, RunRecord, time_text
 from qoder_cli.output.screen import inert
-from qoder_cli.report.entries import Counted, Fire, Report
-from qoder_cli.report.page import ReportPage
-from qoder_cli.report.picture import as_html
 from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, examples

@@ -26,11 +26,11 @@ from qoder_cli.base.errors import NotFound
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.times import Clock, unix
 from qoder_cli.cli.main import main
+from qoder_cli.commands.report.telling import Reporter
 from qoder_cli.history.nights import ReportOptions, read_night
 from qoder_cli.http.client import Client
 from qoder_cli.local.reports import ReportMemory
 from qoder_cli.output.screen import Screen
-from qoder_cli.report.telling import Reporter
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
 from tests.support.wire import FakeClock

@@ -56,8 +56,8 @@ def backfill(
     Examples:
       qoder deploy backfill dep_demo --since 2d --this-machine --dry-run
       qoder deploy backfill dep_demo --since 7d --this-machine --yes"""
-    from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history.nights import ReportOptions, read_night
+    from qoder_cli.nouns.lookup import ids_of_all
     from qoder_cli.stack.turns import machine_turn
 
     app: App = ctx.obj
@@ -103,7 +103,7 @@ def backfill(
 
 def _missed(night: "Night", deployment: Deployment) -> tuple[list[float], list[str]]:
     """Return when the missed fires of a deployment were due, in unix seconds, and in words what cannot be told."""
-    from qoder_cli.report.telling import UNCLEAR
+    from qoder_cli.commands.report.telling import UNCLEAR
 
     runs = [run for run in night.runs if run.deployment == deployment.id]
     fires = night.fires_of(deployment, runs, until=night.now)
@@ -123,8 +123,8 @@ def _missed(night: "Night", deployment: Deployment) -> tuple[list[float], list[s
 
 def _orders(app: App, night: "Night", *, once: bool) -> "Iterator[tuple[str, Order | QoderError]]":
     """Yield what is to be started for missed fires, and an error for what cannot be, or cannot be told; each named."""
-    from qoder_cli.deployments.lookup import refusal_of
     from qoder_cli.history.missed import fire_key, made_up
+    from qoder_cli.nouns.lookup import refusal_of
     from qoder_cli.runs.trigger import Order
 
     missed = {id: _missed(night, deployment) for id, deployment in night.deployments.items()}

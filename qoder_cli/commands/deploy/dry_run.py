@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, ErrorData, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.pool import in_order
-from qoder_cli.deployments.lookup import find_deployment, refusal_of
+from qoder_cli.nouns.lookup import find_deployment, refusal_of
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.results import Item, NotFoundItem, deciding_error
 from qoder_cli.runs.ending import Ended

@@ -10,6 +10,17 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment, array, mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
+from qoder_cli.commands.deploy.typed import (
+    ANY_SCHEDULE,
+    OPTIONS,
+    changing,
+    creating,
+    declare_fields,
+    metadata_of,
+    read_fields,
+    schedule_of,
+    with_ids,
+)
 from qoder_cli.commands.editing import (
     DESCRIPTION,
     DRY_RUN,
@@ -21,20 +32,9 @@ from qoder_cli.commands.editing import (
     OutcomeOptions,
     taken,
 )
-from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
-from qoder_cli.deployments.typed import (
-    ANY_SCHEDULE,
-    OPTIONS,
-    changing,
-    creating,
-    declare_fields,
-    metadata_of,
-    read_fields,
-    schedule_of,
-    with_ids,
-)
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.deployments import fires_in_words, settable
+from qoder_cli.nouns.lookup import deployment_id_of, find_deployment
 from qoder_cli.nouns.shown import show
 from qoder_cli.sessions.answers import message
 

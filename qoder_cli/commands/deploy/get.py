@@ -2,8 +2,8 @@
 
 from qoder_cli.app import App
 from qoder_cli.cli.options import ONE_DEPLOYMENT
-from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.local.remembered import remember
+from qoder_cli.nouns.lookup import deployment_id_of, find_deployment
 from qoder_cli.nouns.views import deployment_fields
 
 

@@ -93,7 +93,7 @@ def run(
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
     Try these for free: qoder sandbox -- sh"""
-    from qoder_cli.deployments.lookup import deployment_id_of
+    from qoder_cli.nouns.lookup import deployment_id_of
     from qoder_cli.runs.trigger import Order
 
     app: App = ctx.obj

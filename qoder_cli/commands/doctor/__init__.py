@@ -1,49 +1,16 @@
 """`qoder doctor`: checks what decides how commands work, and suggests fixes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypedDict
+from dataclasses import replace
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, QoderError
 from qoder_cli.base.model import data_of
 from qoder_cli.cli.options import flag
+from qoder_cli.commands.doctor.finding import Finding, Status
 
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 _PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS) by writing to it.")
-
-
-Status = Literal["ok", "warning", "failed"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A check's result: what it found, a `fix` unless ok, an exit code if failed."""
-
-    check: str
-    found: str
-    status: Status = "ok"
-    fix: str | None = None
-    exit: Exit = Exit.OK
-
-    @property
-    def error(self) -> QoderError:
-        return QoderError(f"{self.check}: {self.found}", hint=self.fix).with_(exit=self.exit)
-
-
-def warning(check: str, found: str, *, fix: str) -> Finding:
-    """Return a finding that may cause trouble."""
-    return Finding(check, found, "warning", fix)
-
-
-def failed(check: str, found: str, *, fix: str, exit: Exit = Exit.USAGE) -> Finding:
-    """Return a finding that ends other commands with this exit code (2, 4 or 7)."""
-    return Finding(check, found, "failed", fix, exit)
-
-
-def broken(check: str, error: QoderError) -> Finding:
-    """Return the finding for an error, with its exit code."""
-    return failed(check, error.message, fix=error.hint or "fix the setting named above", exit=error.exit)
 
 
 class CheckData(TypedDict):

@@ -1,4 +1,4 @@
-"""The checks: program, config file, what wins, local state, server."""
+"""The checks: program, config file, what wins, local state, server. They write nothing and show no secret."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from qoder_cli.base.errors import ApiError, AuthError, Exit, NoResponse, UsageEr
 from qoder_cli.base.model import mapping
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
-from qoder_cli.commands.doctor import Finding, broken, failed, warning
+from qoder_cli.commands.doctor.finding import Finding, broken, failed, warning
 from qoder_cli.http.answers import SEE_DOCTOR
 from qoder_cli.local.store import Store, check_seal, state_folder
 from qoder_cli.settings.config import (
@@ -188,7 +188,7 @@ def _of_store(store: Store, complaints: list[str], now: float, settings: Setting
 
 def version() -> Iterator[Finding]:
     """Yield which program this is, and its Python."""
-    yield Finding("version", f"qoder {__version__} in {Path(__file__).parent.parent}")
+    yield Finding("version", f"qoder {__version__} in {Path(__file__).parents[2]}")
     yield Finding("python", f"{platform.python_version()} ({sys.executable}), {platform.system() or sys.platform}")
 
 

@@ -261,8 +261,8 @@ def _parsed(call: str) -> Any:
 
 
 def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> None:
-    from qoder_cli.deployments.lookup import ids_of_all
     from qoder_cli.history import past
+    from qoder_cli.nouns.lookup import ids_of_all
     from qoder_cli.sessions.by_policy import judged
     from qoder_cli.sessions.guard import with_ids
 

@@ -8,10 +8,10 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RUN_OR_LAST, Text, flag, option, or_last
-from qoder_cli.deployments.lookup import deployment_id_of
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
 from qoder_cli.local.remembered import remember_runs
+from qoder_cli.nouns.lookup import deployment_id_of
 from qoder_cli.nouns.views import evaluation_fields, show_run
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.ending import ending_error

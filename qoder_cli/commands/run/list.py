@@ -17,10 +17,10 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.history.window import ALWAYS, APART, ROUNDED, Page, Window, down_to
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
+from qoder_cli.nouns.lookup import deployment_id_of, explain_missing
 from qoder_cli.nouns.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows

@@ -26,11 +26,11 @@ from qoder_cli.cli.options import (
     wanted_of,
 )
 from qoder_cli.commands.deploy.run import DRY_RUN, FAIL_FAST, ON_LEAVE, PARALLEL
-from qoder_cli.deployments.lookup import ids_of_all, read_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.history import names
 from qoder_cli.history.failed import failed_runs
 from qoder_cli.history.window import Window
+from qoder_cli.nouns.lookup import ids_of_all, read_deployment
 from qoder_cli.runs.again import differences, retry_of
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order

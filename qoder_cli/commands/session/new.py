@@ -26,11 +26,11 @@ from qoder_cli.base.plainfile import text_of
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
 from qoder_cli.commands.session.files import FileTyped, read_file, repository_token, resource_of
-from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.deployments import TOKENS, settable
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.lists import only_environment
+from qoder_cli.nouns.lookup import deployment_id_of, find_deployment
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.parts import VARIABLE, VARIABLES, assignments
 from qoder_cli.nouns.table import NOUNS

@@ -19,14 +19,14 @@ from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, first_line, shortened
-from qoder_cli.deployments.findings import PAUSED_BY, mended_by
+from qoder_cli.commands.report import entries
+from qoder_cli.history.findings import PAUSED_BY, mended_by
 from qoder_cli.history.fires import Unclear, walked
 from qoder_cli.history.missed import fire_key, made_up
 from qoder_cli.history.nights import Night, ReportOptions, Unread, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord, time_text
 from qoder_cli.history.usage import percentile
 from qoder_cli.local.reports import ReaderMemory, ReportMemory
-from qoder_cli.report import entries
 from qoder_cli.sessions.asks import Call
 from qoder_cli.sessions.transcript import in_a_line
 from qoder_cli.settings.values import repeated

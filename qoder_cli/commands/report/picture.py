@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import shortened
+from qoder_cli.commands.report.entries import Counted, DidNotHappen, Entry, Fire, Report
+from qoder_cli.commands.report.page import ReportPage
 from qoder_cli.history.nights import Night
 from qoder_cli.history.records import RunRecord
 from qoder_cli.output import html
 from qoder_cli.output.html import Html
 from qoder_cli.output.sheet import ForeignText
-from qoder_cli.report.entries import Counted, DidNotHappen, Entry, Fire, Report
-from qoder_cli.report.page import ReportPage
 
 _COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
 _MOST_LINES = 200  # of a section

@@ -20,7 +20,7 @@ from qoder_cli.base.errors import ApiError, Exit
 from qoder_cli.base.model import Deployment, Raw, Run, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
-from qoder_cli.deployments.facts import Facts, Thing, custom_skills, is_self_hosted, roster_of
+from qoder_cli.history.facts import Facts, Thing, custom_skills, is_self_hosted, roster_of
 
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")

@@ -7,8 +7,8 @@ from typing import Any
 
 from qoder_cli.base.times import coarse, local_zone_name, span, unix
 from qoder_cli.base.words import counted, few, shortened
+from qoder_cli.commands.report.entries import CannotTell, Coming, Entry, Failed, Paused, Ran, Refused, Report, Waits
 from qoder_cli.output.sheet import ForeignText, Section, SheetLine
-from qoder_cli.report.entries import CannotTell, Coming, Entry, Failed, Paused, Ran, Refused, Report, Waits
 
 _LONGEST_CALL = 50  # characters
 _MOST_LINES = 12  # of a section

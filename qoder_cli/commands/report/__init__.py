@@ -12,8 +12,8 @@ from qoder_cli.cli.options import Text, Texts, argument, flag, option
 from qoder_cli.help.completion import values
 
 if TYPE_CHECKING:
+    from qoder_cli.commands.report.entries import Report
     from qoder_cli.history.nights import Night
-    from qoder_cli.report.entries import Report
 
 _OF = argument("DEPLOYMENT...", "Only these deployments (ids or names).", values.deployments, default=None)
 _SINCE = "Since an age (7d), date or time; with --new, only the first time."
@@ -56,10 +56,10 @@ def report(
       qoder report
       qoder report nightly-report --since 7d -o markdown
       qoder report -o html > night.html"""
-    from qoder_cli.deployments.lookup import ids_of_all
+    from qoder_cli.commands.report.telling import Reporter
     from qoder_cli.history.nights import ReportOptions, read_night
     from qoder_cli.local.reports import ReportMemory
-    from qoder_cli.report.telling import Reporter
+    from qoder_cli.nouns.lookup import ids_of_all
     from qoder_cli.stack.turns import machine_turn
 
     app.output.refuse_csv("a report")
@@ -103,8 +103,8 @@ def _reader(name: str | None, *, new: bool, until: str | None) -> str:
 
 
 def _print(app: App, report: "Report", night: "Night") -> None:
+    from qoder_cli.commands.report.page import ReportPage
     from qoder_cli.output.sheet import as_markdown, as_text
-    from qoder_cli.report.page import ReportPage
 
     output = app.output
     if output.is_json:
@@ -121,7 +121,7 @@ def _print(app: App, report: "Report", night: "Night") -> None:
     if output.is_markdown:
         output.screen.write(as_markdown(page.head, page.sections()))
     elif output.is_html:
-        from qoder_cli.report.picture import as_html
+        from qoder_cli.commands.report.picture import as_html
 
         output.screen.write(as_html(report, night, page))
     else:

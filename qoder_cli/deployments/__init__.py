@@ -1,1 +1,0 @@
-"""Change deployments: compare with what is wanted, write once, read back."""
