@@ -441,13 +441,3 @@ def test_corrections_understand_login_logout_and_whoami(qoder: Qoder) -> None:
         assert qoder(word, "--help").out == qoder("auth", word, "--help").out == qoder("help", word).out
     assert "not logged in" in qoder("logout").err
     assert qoder("run list").code == qoder("auth logout").code == 2  # one word each
-
-
-@pytest.mark.parametrize(
-    "typed", ["deploy update - --budget 5", "deploy get -", "run get -", "agent update - --name x"]
-)
-def test_corrections_tell_how_to_repeat_a_command_that_takes_one_thing_only(qoder: Qoder, typed: str) -> None:
-    ran = qoder(*typed.split())
-    assert (ran.code, ran.out) == (2, "")
-    assert "for each line of a list: … | xargs -n 1 COMMAND" in ran.err
-    assert not qoder.wire.requests
