@@ -53,7 +53,7 @@ def logs(
       qoder run logs last --follow
       qoder run logs last --type agent.message --since 90m
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
-    from qoder_cli.commands.run import logs_of_one
+    from qoder_cli.commands.run import logs_printed
     from qoder_cli.commands.target import sessions_of
     from qoder_cli.runs.ending import Wanted
     from qoder_cli.sessions.showing import Selection
@@ -87,21 +87,19 @@ def logs(
             raise UsageError("--follow takes a single run", hint="to follow several", next=command)
         if of_sessions:
             raise UsageError("session logs takes one session", hint="for several runs: qoder run logs")
-        from qoder_cli.commands.run.logs_of_many import show_many
-
         run_words = named(runs, app, allow_empty=allow_empty)
         for word in run_words:
             ids.run(word)  # check all before any request
         app.pace_reads()
-        return show_many(app, run_words, selection, tail)
+        return logs_printed.show_many(app, run_words, selection, tail)
     if of_sessions:
         chosen = sessions_of(runs, app)[0]
     else:
         chosen = names.run(runs[0], app)
     if follow:
         asked, rules = when_asked(app, on_ask, policy, follow=follow)
-        logs_of_one.follow_run(app, chosen, selection, tail, Wanted(on_ask=asked, policy=rules))
+        logs_printed.follow_run(app, chosen, selection, tail, Wanted(on_ask=asked, policy=rules))
     elif is_trace:
-        logs_of_one.trace_run(app, chosen, otlp, with_content=with_content)
+        logs_printed.trace_run(app, chosen, otlp, with_content=with_content)
     else:
-        logs_of_one.show_run(app, chosen, selection, tail)
+        logs_printed.show_run(app, chosen, selection, tail)

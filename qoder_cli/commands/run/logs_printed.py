@@ -1,22 +1,55 @@
-"""`qoder run logs` of one run: what has happened, what happens until it ends, or a trace of it."""
+"""What `qoder run logs` prints: of one run, also while it goes on or as a trace, and of several."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import NeedsAnswer, NoResponse, NotFound, NotYet, QoderError
+from qoder_cli.base.errors import (
+    ApiError,
+    AuthError,
+    InternalError,
+    NeedsAnswer,
+    NoResponse,
+    NotFound,
+    NotYet,
+    QoderError,
+    Unavailable,
+    UsageError,
+)
 from qoder_cli.base.ids import noun, segment
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Raw, Run
 from qoder_cli.base.outcome import fill_status, is_going
 from qoder_cli.base.words import counted
+from qoder_cli.history import names
 from qoder_cli.local.remembered import remember_runs
+from qoder_cli.output.data import Rows
+from qoder_cli.output.results import NotFoundItem, deciding_error, last_words
+from qoder_cli.output.screen import inert
 from qoder_cli.runs.awaiting import wait_for
-from qoder_cli.runs.ending import Wanted, going_on
-from qoder_cli.runs.observe import YOUNG, any_observer
+from qoder_cli.runs.ending import Ended, RunItem, Wanted, going_on
+from qoder_cli.runs.observe import YOUNG, Observer, any_observer, freshness
 from qoder_cli.sessions.log import LAGGING, Events, Log
-from qoder_cli.sessions.showing import Printer, Selection, Showing, past_events
+from qoder_cli.sessions.showing import EventData, Printer, Selection, Showing, past_events
 from qoder_cli.sessions.state import read_session, session_of
+
+GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
+
+
+class NoRunWithEvents(NotFoundItem):
+    """An item without a log."""
+
+    events: Annotated[list[EventData], "none"]
+
+
+class UnreadLog(NotFoundItem):
+    """What stands for a log in JSON lines that could not be read, or not whole."""
+
+    run_id: Annotated[str | None, "run id, or null"]
+
+
+AnyLogged = EventData | RunItem | NoRunWithEvents | UnreadLog
 
 
 def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> None:
@@ -27,13 +60,13 @@ def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> N
         run = Run.read(app.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None or run.id != chosen:
         raise NoResponse(f"unexpected response: not run {chosen}")
-    log = log_of(app, fill_status(run), selection)
+    log = _log_of(app, fill_status(run), selection)
     printer = Printer(app, selection)
-    with explained(run, selection), printer.rows:
+    with _explained(run, selection), printer.rows:
         for events in past_events(log, selection, tail):
             printer.show(events)
     if not printer.shown:
-        app.progress.note(nothing_shown(chosen, selection))
+        app.progress.note(_nothing_shown(chosen, selection))
     if not run.is_session:
         remember_runs(app.store, app.settings, [run])
 
@@ -44,8 +77,8 @@ def trace_run(app: App, chosen: str, url: str | None, *, with_content: bool) -> 
 
     address = None if url is None else traces.checked(url)
     run = any_observer(app, chosen).read_once()
-    log = log_of(app, run, Selection())
-    with explained(run, Selection()):
+    log = _log_of(app, run, Selection())
+    with _explained(run, Selection()):
         events = [event for page in log.whole() for event in page]
     session = read_session(app.client, run.session_id or "")
     service = app.seen_names.standing_for(run.deployment_id) or run.deployment_id or run.id
@@ -113,13 +146,13 @@ class _Followed(Showing):
 
     def finish(self, run: Run) -> None:
         """Print what was not printed yet of a run that has ended, or asks. Raises ApiError."""
-        log = log_of(self._app, run, self._selection)
+        log = _log_of(self._app, run, self._selection)
         self._logs.setdefault(log.session_id, log)
-        with explained(run, self._selection):
+        with _explained(run, self._selection):
             self.read_on(log.session_id, retry=True)
 
 
-def log_of(app: App, run: Run, selection: Selection) -> Log:
+def _log_of(app: App, run: Run, selection: Selection) -> Log:
     """Return the log of a run's session. Raises NotYet or NotFound without one."""
     if run.session_id is None:
         raise _without_session(app, run)
@@ -129,7 +162,7 @@ def log_of(app: App, run: Run, selection: Selection) -> Log:
 
 
 @contextmanager
-def explained(run: Run, selection: Selection) -> Iterator[None]:
+def _explained(run: Run, selection: Selection) -> Iterator[None]:
     """Say of a NotFound of the API's own in this block that the session was deleted, or may not have that thread."""
     try:
         yield
@@ -143,7 +176,7 @@ def explained(run: Run, selection: Selection) -> Iterator[None]:
         raise error.with_(message=message, run_id=run.id, session_id=run.session_id) from error
 
 
-def nothing_shown(run_id: str, selection: Selection) -> str:
+def _nothing_shown(run_id: str, selection: Selection) -> str:
     """Return the message for an empty log."""
     return f"{noun(run_id)} {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
 
@@ -160,3 +193,84 @@ def _without_session(app: App, run: Run) -> QoderError:
         run_state="ended",
         api_type=run.error_type,
     )
+
+
+def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | None) -> None:
+    """Print the logs; in JSON and YAML each run with its events. Raises the deciding error, a UsageError at once."""
+    ids_or_errors = names.runs(words, app)
+    if mistake := next((error for error in ids_or_errors.values() if isinstance(error, UsageError)), None):
+        raise mistake
+    is_fresh = freshness(app)
+    items: list[Ended] = []
+    away = 0  # logs in a row without a server
+    with Rows[Raw](app.output, fields=lambda run: run, data=lambda run: run) as rows:
+        for word in words:
+            item, events = _show_one(app, word, ids_or_errors[word], selection, tail, is_fresh)
+            if app.output.format in ("json", "yaml"):
+                rows.show([{**item.named(app).as_json(), "events": events}])
+            items.append(item)
+            away = away + 1 if isinstance(item.error, Unavailable) else 0
+            if item.error is not None and len(words) > 1:
+                is_refused = isinstance(item.error, AuthError) and item.error.http_status == 401
+                if is_refused or away == GIVE_UP_AFTER:
+                    raise item.error.with_(message=f"gave up: {item.message}")
+                app.progress.warn(item.message)
+    worst = deciding_error(items)
+    if worst is None:
+        return
+    message = next(item.message for item in items if item.error is worst)
+    if len(words) > 1:
+        message = f"{sum(item.error is not None for item in items)} of {len(words)} logs are incomplete: {message}"
+    raise last_words(worst, message)
+
+
+def _show_one(
+    app: App,
+    word: str,
+    id: str | QoderError,
+    selection: Selection,
+    tail: int | None,
+    is_fresh: Callable[[str], bool],
+) -> tuple[Ended, Events]:
+    """Print the log of a run as it is read, as a transcript below a heading. In JSON and YAML, return its events."""
+    item, held = Ended(word), Events()
+    is_held = app.output.format in ("json", "yaml")
+    printer = Printer(app, selection, data=lambda event: {**event, "run_id": item.run_id})
+    try:
+        if isinstance(id, QoderError):
+            raise id
+        run = _run_of(app, id, is_fresh)
+        item = Ended(word, run)
+        log = _log_of(app, run, selection)
+        with _explained(run, selection):
+            for number, batch in enumerate(past_events(log, selection, tail)):
+                if number == 0 and app.output.format == "table":
+                    about = f"{run.deployment_id or 'no deployment'}, {run.status or 'unknown'}"
+                    between = "\n" if app.out.has_written else ""
+                    app.out.write(between + app.out.styled(inert(f"==> {run.id} ({about}) <=="), "bold") + "\n")
+                if is_held:
+                    held += filter(selection.takes, batch)
+                else:
+                    printer.show(batch)
+        if not (held or printer.shown):
+            app.progress.note(_nothing_shown(run.id, selection))
+    except InternalError:
+        raise
+    except QoderError as error:
+        item = item.with_(error=error)
+    if item.error is not None and app.output.format == "jsonl":
+        run_id = None if item.found is None else item.found.id
+        unread: UnreadLog = {"id": None, "error": item.error.as_json(), **item.item, "run_id": run_id}
+        app.output.record({}, data=unread)
+    return item, held
+
+
+def _run_of(app: App, id: str, is_fresh: Callable[[str], bool]) -> Run:
+    """Return a run; without the status that its session knows, where that cannot be read. Raises ApiError."""
+    observer = Observer(app.client, id, is_fresh=is_fresh)
+    try:
+        return observer.read_once()
+    except ApiError:
+        if observer.run is None:
+            raise
+        return observer.run
