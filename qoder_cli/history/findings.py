@@ -7,8 +7,8 @@ What could not be read is a finding, too: nothing is taken for well that was not
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cache, lru_cache
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from itertools import islice, pairwise, takewhile
 from math import inf
 from statistics import median
@@ -31,7 +31,6 @@ _LEAST_DURATIONS = 3  # of which a median says anything
 _FIRES = 500  # that are walked to see how close two are
 _SOON = 30 * 86400.0  # seconds before which a clock change is not told of
 _YEAR, _FOUR_YEARS = 366 * 86400.0, 4 * 366 * 86400.0  # seconds
-_LOOK = timedelta(minutes=30)  # clocks are changed at such times
 _RARE = 4  # fires a day at most, of a schedule for which one more or less matters
 _OUTPUT_TOOLS = frozenset(("bash", "write", "edit"))
 
@@ -375,9 +374,8 @@ class _Checks(NamedTuple):
             yield self._found("never_fires", "problem", says, *change)
             return
         if len(meant.hours) * len(meant.minutes) <= _RARE:
-            for turn in clock_changes(zone, datetime.fromtimestamp(self.now, UTC).date()):
-                for says in _turned(meant, turn):
-                    yield self._found("dst", "warning", says, *change)
+            for says in _turned(meant, zone, self.now):
+                yield self._found("dst", "warning", says, *change)
         took = [
             run.duration_ms for run in self.history.runs if run.status == "completed" and run.duration_ms is not None
         ]
@@ -461,37 +459,13 @@ def _leaves_output(tool: Raw) -> bool:
     return bool((_OUTPUT_TOOLS & enabled) - refused)
 
 
-class ClockChange(NamedTuple):
-    """Clocks that are put forward, or back: the first wall time that is left out, or comes twice, and how long."""
-
-    first: datetime
-    length: timedelta
-    is_forward: bool
-
-
-@cache
-def clock_changes(zone: tzinfo, today: date) -> tuple[ClockChange, ...]:
-    """Return the clock changes of a zone within the next 30 days."""
-    changes: list[ClockChange] = []
-    moment = datetime(today.year, today.month, today.day, tzinfo=UTC)
-    before = moment.astimezone(zone).utcoffset() or timedelta()
-    for _ in range(int(_SOON / _LOOK.total_seconds())):
-        moment += _LOOK
-        offset = moment.astimezone(zone).utcoffset() or timedelta()
-        if offset != before:
-            first = (moment + min(before, offset)).replace(tzinfo=None)
-            changes.append(ClockChange(first, abs(offset - before), is_forward=offset > before))
-        before = offset
-    return tuple(changes)
-
-
-def _turned(meant: cron.Cron, change: ClockChange) -> Iterator[str]:
-    """Say what fires at a time that the clocks leave out, or show twice."""
-    for at in meant.fires(after=change.first.replace(tzinfo=UTC).timestamp() - 1, zone=UTC):
-        wall = datetime.fromtimestamp(at, UTC)
-        if wall.replace(tzinfo=None) >= change.first + change.length:
-            return
-        if change.is_forward:
+def _turned(meant: cron.Cron, zone: tzinfo, now: float) -> Iterator[str]:
+    """Say which fires of the next 30 days are at a time that the clocks of a zone leave out, or show twice."""
+    shown = datetime.fromtimestamp(now, zone).replace(tzinfo=UTC).timestamp()
+    for at in takewhile(lambda at: at <= shown + _SOON, meant.fires(after=shown, zone=UTC)):
+        wall = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
+        first, again = (wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
+        if datetime.fromtimestamp(first, zone).replace(tzinfo=None) != wall:
             yield f"does not fire on {wall:%Y-%m-%d}: there is no {wall:%H:%M} that day, as the clocks change"
-        else:
+        elif again > first:
             yield f"may fire twice on {wall:%Y-%m-%d}: {wall:%H:%M} comes twice that day, as the clocks change"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -210,24 +210,26 @@ class _NightReader:
         floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
         is_known = night.known_from <= reach or options.fires_only
         digs = not is_known and (self._memory is None or options.asks_all)
-        most, is_all = inf if options.asks_all else _FEWEST, digs
+        most, is_all, is_in_order = inf if options.asks_all else _FEWEST, digs, True
         for path in self._paths:
+            before = len(older)
             for rows, has_ended in self._pages(path, min(floor, reach) if digs else floor):
                 self._take(rows)
                 times = ((created_at(row), row) for row in rows)
                 older += [(at, row) for at, row in times if at is not None and at < night.known_from]
                 is_end = has_ended or _is_below(rows, min(floor, reach))
                 # A server may ignore the time that was asked for.
-                if is_end or (_is_below(rows, floor) and (not digs or len(older) >= most)):
+                if is_end or (_is_below(rows, floor) and (not digs or len(older) - before >= most)):
                     is_all = is_all and is_end
                     break
+            is_in_order = is_in_order and all(later[0] >= sooner[0] for later, sooner in pairwise(older[before:]))
         if digs and night.whole:
             older.sort(key=itemgetter(0), reverse=True)
             asked = older[: None if options.asks_all else max(_FEWEST - self._resolver.asked, 0)]
             self._take([row for _, row in asked], older=True)
             if is_all and len(asked) == len(older):
                 night.known_from = 0.0
-            elif asked:
+            elif asked and is_in_order:  # each list was read at least so far back
                 night.known_from = asked[-1][0]
         if night.whole and not is_known and night.known_from > reach:
             when = datetime.fromtimestamp(night.known_from).strftime("%Y-%m-%d %H:%M")

@@ -633,6 +633,17 @@ def test_report_says_once_which_older_runs_it_has_not_looked_at(
     assert keys(qoder("report", "-o", "json")) == [f"waits {old.id}"]
 
 
+def test_report_of_two_looks_at_older_runs_of_both(qoder: Qoder, quiet: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qoder_cli.history.nights._FEWEST", 104)
+    for n in range(110):
+        quiet.start("dep_demo", at=ago(quiet, 56 + n / 60))
+    waiting = quiet.start("dep_ask", at=ago(quiet, 55))  # on the second page of its list
+    quiet.deployments["dep_ask"].behaviour = Behaviour(turn(seconds=3))
+    for n in (260, *range(99, 0, -1)):
+        quiet.start("dep_ask", at=ago(quiet, n / 5))
+    assert keys(qoder("report", "dep_demo", "dep_ask", "-o", "json"))[-1:] == [f"waits {waiting.id}"]
+
+
 def test_report_looks_for_what_sub_agents_wait_for(qoder: Qoder) -> None:
     of_thread: dict[str, Any] = {"session_thread_id": "sthr_1"}
     call = at_07("07:01:00", "agent.tool_use", name="Bash", input={"command": "make"}, **of_thread)
