@@ -19,7 +19,6 @@ from qoder_cli.policy.rules import MCP, Policy, PolicyRule
 from qoder_cli.policy.shell import Unreadable, unwrapped
 from qoder_cli.policy.texts import folded_forms
 
-MOST_RULES = 1_000
 LONGEST_REASON = 1_000  # characters
 _LONGEST_VALUE = 10_000
 _FIELDS = ("work", "allow", "deny", "agents", "deployments")
@@ -132,8 +131,6 @@ def _listed(document: Node, side: str) -> list[Node]:
     items = child.content if child is not None and isinstance(child.content, list) else []
     if child is not None and not items:
         raise _problem(document, side, (), "must be a list of rules; leave it out if there are none")
-    if len(items) > MOST_RULES:
-        raise _problem(document, side, (), f"must have at most {MOST_RULES:,} rules")
     return items
 
 

@@ -23,7 +23,6 @@ from qoder_cli.policy.shell import unwrapped
 from qoder_cli.policy.verdict import VerdictData
 from qoder_cli.sessions.asks import CALL_KINDS
 
-_LARGEST_CALL = 4 * 2**20  # characters
 _FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
 _OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
 _ANSWERS = ("allow", "deny", "ask")
@@ -251,8 +250,6 @@ def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) 
 
 def _parsed(call: str) -> Any:
     """Return the JSON of a call. Raises UsageError."""
-    if len(call) > _LARGEST_CALL:
-        raise UsageError("--call is too long")
     try:
         return jsontext.parse(call, exact=True)
     except ValueError:
