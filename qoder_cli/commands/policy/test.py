@@ -108,7 +108,6 @@ def cases(path: str) -> list[Case]:
 
 
 def _case(number: int, node: Node) -> Case:
-    """Return a case. Raises Problem."""
     at = (number - 1,)
     if not isinstance(node.content, dict):
         raise Problem("must be a call with `answer`", line=node.line, path=at)
@@ -130,8 +129,6 @@ def _case(number: int, node: Node) -> Case:
 
 @dataclass
 class _Count:
-    """Calls that count as one row."""
-
     verdict: Verdict
     group: str = ""
     calls: int = 0
@@ -249,7 +246,6 @@ def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) 
 
 
 def _parsed(call: str) -> Any:
-    """Return the JSON of a call. Raises UsageError."""
     try:
         return jsontext.parse(call, exact=True)
     except ValueError:
