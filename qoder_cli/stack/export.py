@@ -497,10 +497,8 @@ def write(
         others = _others(item, folder)
         if not differs and not others:
             yield item, "unchanged", []
-        elif others and not is_forced:  # a mix of two versions would be broken
-            yield item, "kept", [*old, *others]
-        elif old and how_of(item.found.noun).read is not None and not is_forced:
-            yield item, "kept", old
+        elif (old or others) and how_of(item.found.noun).read is not None and not is_forced:
+            yield item, "kept", [*old, *others]  # a mix of two versions would be broken
         else:
             for path in differs:
                 if is_forced or path not in old:
