@@ -81,7 +81,6 @@ def _print(app: App, words: Sequence[str]) -> None:
 
 
 def _output(names: Sequence[str]) -> dict[str, Any]:
-    """Return the schema of an output. Raises UsageError."""
     from qoder_cli.help import outputs
 
     hint = f"use one of {', '.join(outputs.OUTPUTS)}"

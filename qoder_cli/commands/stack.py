@@ -263,7 +263,6 @@ def _conclude(
 
 
 def _naming(result: "Applied") -> str:
-    """Return the message of an error, with the thing that it is about."""
     message = result.error.message if result.error else ""
     if result.step.name in message or (result.found is not None and result.found.id in message):
         return message

@@ -18,8 +18,6 @@ def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
 
 
 class _JsonReader(FileReading):
-    """Reads values recursively, up to the depth limit."""
-
     def __init__(self, text: str, problems: list[Problem]) -> None:
         super().__init__(problems)
         self._text, self._at, self._line = text, 0, 1

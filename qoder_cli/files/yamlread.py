@@ -59,8 +59,6 @@ def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
 
 
 class _YamlReader(FileReading):
-    """Reads values recursively, up to the depth limit."""
-
     def __init__(self, text: str, problems: list[Problem]) -> None:
         super().__init__(problems)
         self._events = yaml.parse(text, Loader=_LOADER)

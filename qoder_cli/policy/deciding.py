@@ -154,7 +154,6 @@ class _Covering:
         raise NotCovered("no `search: web` is there" if tool.rule == "search" else "no `fetch` covers its address")
 
     def _file(self, tool: Tool) -> PolicyRule:
-        """Return the rule that covers the path of a tool."""
         paths = self._subject.named("path") or ["."] * tool.goes_down
         if len(paths) != 1:
             raise NotCovered("it names no path, or two")
@@ -199,7 +198,6 @@ class _Covering:
         raise NotCovered(f"no `write` covers {spelled(at)}")
 
     def _check_below(self, folder: Place) -> None:
-        """Refuse to go down to a denied path."""
         above = folded_place(spelled(folder))
         for deny in self._policy.denying("path"):
             if is_inside(folded_place(deny.value), above):
@@ -219,7 +217,6 @@ class _Covering:
             yield from self._command(command.words)
 
     def _command(self, words: Words) -> Iterator[PolicyRule]:
-        """Yield the rules that cover one command of a chain."""
         program, launchers = unwrapped(words)
         row = programs.row_of(program)
         is_itself = row is not None and launchers <= {row.launched}
@@ -269,7 +266,6 @@ class _Covering:
 
 
 def _is_plain_value(value: Any) -> bool:
-    """Return whether a value is text, a number, true, false, null, or a list of such."""
     if isinstance(value, list):
         return all(_is_plain_value(item) and not isinstance(item, list) for item in value)
     return value is None or isinstance(value, str | int | jsontext.Number)

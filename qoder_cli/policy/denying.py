@@ -121,7 +121,6 @@ class _InputReader:
 
     @cached_property
     def _is_placed(self) -> bool:
-        """Whether relative paths certainly begin in `work`."""
         chain = self._subject.chain
         is_read = chain is None or (
             isinstance(chain, Chain) and (chain.cd is None or place(chain.cd, self._work) == self._policy.work)
@@ -141,7 +140,6 @@ class _InputReader:
 
     @cached_property
     def _uses(self) -> list[tuple[Words, Use]]:
-        """The commands, each with what it names, as far as the table knows it."""
         uses = []
         for words in self._subject.commands:
             program = unwrapped(words)[0]
@@ -153,12 +151,10 @@ class _InputReader:
 
     @cached_property
     def _names(self) -> list["_SubjectName"]:
-        """All that may be a path."""
         return [name for text in self._suspects for name in _names_in(text, self._work)]
 
     @property
     def _suspects(self) -> list[str]:
-        """The texts in which a path may be named."""
         subject, chain = self._subject, self._subject.chain
         texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
         for words, use in self._uses:  # a pattern is no path, but the same word may stand there as one

@@ -66,7 +66,6 @@ KINDS = frozenset((*_TEXTS, *_NAMES, "words"))
 
 
 def _is_of(value: str, kind: str) -> bool:
-    """Return whether a value is of a kind, or one of the values that a kind lists."""
     if not value or kind in _TEXTS:
         return value != "" and _TEXTS[kind](value)
     if value.startswith("@") or "://" in value or "file:" in value.lower():
@@ -139,7 +138,6 @@ def _row(
 
 
 def _options(token: str) -> list[tuple[str, ProgramOption]]:
-    """Return the options that a token of the table stands for."""
     if token.startswith("-["):
         return [(f"-{letter}", ProgramOption()) for letter in token[2:-1]]
     name, equals, kinds = token.partition("=")
@@ -209,7 +207,6 @@ def use_of(row: ProgramRow | None, words: Words) -> Use:
 
 
 def _kinds_of(row: ProgramRow, count: int, *, has_first: bool) -> list[str]:
-    """Return the kind of each operand. Raises NotCovered for too many or too few."""
     wanted = list(row.operands[has_first:])
     for place, kind in enumerate(wanted):
         if kind[-1] in _MANY:

@@ -19,7 +19,6 @@ from qoder_cli.policy.rules import MCP, Policy, PolicyRule
 from qoder_cli.policy.shell import Unreadable, unwrapped
 from qoder_cli.policy.texts import folded_forms
 
-MOST_RULES = 1_000
 LONGEST_REASON = 1_000  # characters
 _LONGEST_VALUE = 10_000
 _FIELDS = ("work", "allow", "deny", "agents", "deployments")
@@ -132,8 +131,6 @@ def _listed(document: Node, side: str) -> list[Node]:
     items = child.content if child is not None and isinstance(child.content, list) else []
     if child is not None and not items:
         raise _problem(document, side, (), "must be a list of rules; leave it out if there are none")
-    if len(items) > MOST_RULES:
-        raise _problem(document, side, (), f"must have at most {MOST_RULES:,} rules")
     return items
 
 
@@ -174,7 +171,6 @@ def _texts(node: Node, name: str, at: Path) -> tuple[str, ...] | None:
 
 
 def _rule(node: Node, side: str, at: Path) -> PolicyRule:
-    """Return a rule. Raises Problem."""
     verbs = _VERBS[side]
     example = f"must be a rule, such as `{verbs[0]}: {'/repo' if side == 'allow' else 'git push'}`"
     if not isinstance(node.content, dict):
@@ -199,7 +195,6 @@ def _rule(node: Node, side: str, at: Path) -> PolicyRule:
 
 
 def _not_a_path(path: str) -> str:
-    """Return why a text is no folder or file of a rule; empty if it is one."""
     if "*" in path:
         return "must have no *: a rule is for all that is below its path"
     if not path.startswith("/"):
@@ -252,7 +247,6 @@ def _command(value: str, *, allows: bool) -> dict[str, Any]:
 
 
 def _check_tool(value: str, *, allows: bool) -> None:
-    """Raise ValueError for what names no tool."""
     if not re.fullmatch(r"[A-Za-z0-9_.*-]+", value, re.ASCII):
         raise ValueError("must be the name of a tool: letters, digits, _ . - and *")
     if allows and called(value) in TOOLS:

@@ -311,7 +311,6 @@ class Exporter:
         return fields
 
     def _held(self, holder: Exportable) -> Iterator[Raw]:
-        """Yield the fields of what a thing holds, in the order of their names."""
         noun = NOUNS[holder.noun.kind.below] if holder.noun.kind else holder.noun
         rows = [(self.lists.name_of(noun, row) or "", str(row["id"]), row) for row in self.lists.rows(noun, holder.id)]
         for name, id, row in sorted(rows, key=lambda row: row[:2]):
@@ -326,7 +325,6 @@ class Exporter:
     # References.
 
     def _refer(self, item: Exportable, refers: Refers, fields: Raw) -> None:
-        """Put paths or names in the places of ids."""
         noun = NOUNS[refers.noun]
         if noun.kind is None or not noun.kind.is_declared:
             return
@@ -338,7 +336,6 @@ class Exporter:
                 holder[key] = self._named(item, noun, value) or value
 
     def _named(self, item: Exportable, noun: Noun, id: str) -> str | None:
-        """Return the path or the name for an id; None where only the id will do."""
         if id in self.paths and id not in self.doubled:
             path = f"../{self.paths[id]}"
             return Unquoted(path) if not _NOT_OF_A_PATH.search(path) else Unquoted(_quoted(path))
@@ -500,10 +497,8 @@ def write(
         others = _others(item, folder)
         if not differs and not others:
             yield item, "unchanged", []
-        elif others and not is_forced:  # a mix of two versions would be broken
-            yield item, "kept", [*old, *others]
-        elif old and how_of(item.found.noun).read is not None and not is_forced:
-            yield item, "kept", old
+        elif (old or others) and how_of(item.found.noun).read is not None and not is_forced:
+            yield item, "kept", [*old, *others]  # a mix of two versions would be broken
         else:
             for path in differs:
                 if is_forced or path not in old:

@@ -158,7 +158,6 @@ class _Finder:
             self.problems.append(problem.located(path))
 
     def _of_folder(self, folder: str) -> Iterator[Source]:
-        """Yield the files of a folder and of those below."""
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -205,7 +204,6 @@ class _Finder:
                 yield from self._of_folder(path)
 
     def _of_file(self, path: str) -> Iterator[Source]:
-        """Yield a file that declares something. Raises Problem."""
         noun = self._noun_of(path)
         if _is_text_about(path) or (noun is not None and _is_array(path)):
             return
@@ -255,7 +253,6 @@ def holds_texts(noun: Noun) -> bool:
 
 
 def _noun_of_main(name: str) -> Noun | None:
-    """Return the noun whose things are folders with a file of this name."""
     return next((noun for noun in in_folders().values() if noun.kind and noun.kind.main == name), None)
 
 
@@ -308,7 +305,6 @@ def _looks_declared(path: str) -> bool:
 
 
 def _object_in(path: str) -> dict[str, Any]:
-    """Return the JSON object of a file; empty if it is anything else. Raises Problem."""
     try:
         content = json.loads(read(path, stdin=None))
     except (ValueError, RecursionError):
@@ -317,7 +313,6 @@ def _object_in(path: str) -> dict[str, Any]:
 
 
 def _type_in(path: str) -> str:
-    """Return the `type` at the top of a file; empty if there is none. Raises Problem."""
     begins = _front_of(path)
     if begins.lstrip()[:1] == b"{":
         if not any(

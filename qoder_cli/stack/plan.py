@@ -222,7 +222,6 @@ class Planner:
     # What is there.
 
     def _current_things(self) -> dict[Declaration, Raw | None]:
-        """Return what the server has of each thing that nothing else holds. Raises ApiError."""
         alone = [declared for declared in self.reading.things if declared.parent is None]
         current_of = {declared: self._current(declared) for declared in alone}
         for noun in dict.fromkeys(declared.noun for declared in alone):
@@ -250,7 +249,6 @@ class Planner:
         return self.lists.named(declared.noun, declared.name)
 
     def _only(self, declared: Declaration, rows: Sequence[Raw]) -> Raw | None:
-        """Return the only one of a name, or gather the problem."""
         noun = declared.noun
         if len(rows) > 1 and self.stack:
             ours = [row for row in rows if owner_of(noun, row) == self.stack]
@@ -381,7 +379,6 @@ class Planner:
             self._problems.append(declared.place.problem(what))
 
     def _taken(self, step: Step) -> Rejected | None:
-        """Return the error of a new name that something else has."""
         if step.parents or name_of(step.before) in (None, step.name) or not step.changes:
             return None
         unlisted = self.lists.unlisted(step.noun, [step.name]).get(step.name, [])
@@ -565,14 +562,12 @@ def _pinned_there(current: Raw, ref: Reference, id: str, fields: Raw) -> Any:
 
 
 def _value_at(fields: Any, at: Sequence[Any]) -> Any:
-    """Return the value at a path of keys; None where there is none."""
     for key in at:
         fields = mapping(fields).get(key)
     return fields
 
 
 def _pin(item: Any, key: str) -> tuple[Any, Any]:
-    """Return the id and the version that an item of a list pins."""
     if isinstance(item, str):
         return item, None
     return mapping(item).get(key), mapping(item).get("version")

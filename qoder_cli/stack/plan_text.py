@@ -80,7 +80,6 @@ def _title(item: Planned) -> str:
 
 
 def _lines(item: Planned) -> Iterator[str]:
-    """Yield what a change changes, and what its reader should know."""
     step = item.step
     if step.error is not None:
         yield inert(step.error.message)

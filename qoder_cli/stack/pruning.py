@@ -55,7 +55,6 @@ def pruned(planner: Planner, plan: Plan) -> Plan:
 
 
 def _unpruned(planner: Planner, plan: Plan) -> Iterator[str]:
-    """Yield how much is in no file."""
     try:
         count = len(candidates_of(planner, plan))
     except ApiError as error:
@@ -146,7 +145,6 @@ def why_changed(lists: ServerLists, stack: str | None, noun: Noun, raw: Raw) -> 
 
 
 def _uncompared(step: Step) -> Iterator[str]:
-    """Yield which fields were not compared with what was applied."""
     names = [name for name, was in recorded(step.before).items() if not was]
     if names and how_of(step.noun).differs is None:
         yield f"not compared with what was applied: {', '.join(names)}"

@@ -57,7 +57,6 @@ def _named(refers: Refers, schema: Schema, about: str) -> Schema:
 
 
 def _object(field: str) -> Schema:
-    """Return the schema of a mapping that needs one field."""
     return {"properties": {field: _TEXT, "version": _VERSION}, "required": [field], "type": "object"}
 
 

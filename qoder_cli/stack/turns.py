@@ -108,23 +108,20 @@ class StackTurn:
 
     def take(self) -> None:
         """Wait for the turn, and take it. Raises UsageError, StoreAway, Unavailable, Signalled."""
+        stored: StoredKey | None = None
         try:
-            self._take()
+            for pause in islice(chain(RETRIES, repeat(RETRIES[-1])), MOST_TRIES):
+                if stored is None:
+                    stored = self._written(self._keys.take)
+                if stored is not None and not self._is_mine(stored):
+                    stored = self._after(stored)
+                if stored is not None and self._is_mine(stored):
+                    self._found = stored
+                    self.renew()
+                    return
+                self._app.clock.sleep(pause)
         except StoreAway as away:
             raise away.with_(message=f"{away.message}; nothing was applied") from away
-
-    def _take(self) -> None:
-        stored: StoredKey | None = None
-        for pause in islice(chain(RETRIES, repeat(RETRIES[-1])), MOST_TRIES):
-            if stored is None:
-                stored = self._written(self._keys.take)
-            if stored is not None and not self._is_mine(stored):
-                stored = self._after(stored)
-            if stored is not None and self._is_mine(stored):
-                self._found = stored
-                self.renew()
-                return
-            self._app.clock.sleep(pause)
         raise Unavailable(
             f"the store of keys {self._keys.shown} does not take the turn of the stack {self._stack}; "
             "nothing was applied",

@@ -128,14 +128,12 @@ class Writer:
             self._prune()
 
     def _given_up(self, number: int) -> Applied:
-        """Return what is known of a thing whose writing was stopped."""
         step = self.plan.items[number].step
         if number in self._jobs:
             return self._jobs[number].given_up()
         return result_of(step, "not_attempted") if step.is_open else without_writing(step)
 
     def _written(self, number: int) -> Applied:
-        """Write one thing. Raises only Closed, Signalled."""
         item = self.plan.items[number]
         try:
             if any(self.plan.items[need].step.is_open for need in item.needs):

@@ -398,6 +398,7 @@ SESSIONS: dict[str, tuple[Script, float, str]] = {  # what it does, how long ago
     "rescheduling": (turn(seconds=30 * DAY), 3 * DAY, "is rescheduling and uses it"),
     "asking": (asking(call("git push"), seconds=2), 3 * DAY, "waits for an answer and uses it"),
     "recent": (turn(seconds=3), DAY / 2, "was active in the last 24 hours and uses it"),
+    "undated": (turn(seconds=3), 3 * DAY, "was active in the last 24 hours and uses it"),
     "idle": (turn(seconds=3), 3 * DAY, ""),
     "terminated": (terminated(seconds=3), DAY / 2, ""),
 }
@@ -415,9 +416,10 @@ def started(team: Team, environment: str, state: str = "running") -> str:
         environment_id=used,
         initial_events=[_event("Hi.")],
     )
-    if state == "rescheduling":
-        team.service.lies[f"GET /sessions/{session.id}"] = rescheduled = lambda row: row | {"status": state}
-        team.service.lies["GET /sessions"] = each_row(rescheduled)
+    told: dict[str, Raw] = {"rescheduling": {"status": "rescheduling"}, "undated": {"updated_at": None}}
+    if state in told:
+        team.service.lies[f"GET /sessions/{session.id}"] = tell = lambda row: row | told[state]
+        team.service.lies["GET /sessions"] = each_row(tell)
     return session.id
 
 
@@ -432,6 +434,8 @@ def test_apply_prunes_nothing_that_a_session_may_go_on_using(team: Team, state: 
         short = each_row(lambda row: {name: value for name, value in row.items() if name != "environment_id"})
         team.service.lies["GET /sessions"] = lambda page: short(told(page))
     ran = team.apply("--prune")
+    asked = [request.url.params for request in team.service.requests if request.url.path.endswith("/sessions")]
+    assert {tuple(params.get_list("statuses[]")) for params in asked} == {("running", "rescheduling", "idle")}
     assert (ran.code, "one" in team.there("environments")) == (0, bool(why)), ran.err
     assert (f"session {id} {why}" if why else "1 to archive") in ran.err
     assert ("1 idle session used environment one" in ran.err) == (state == "idle")
@@ -483,7 +487,7 @@ SINCE: dict[str, tuple[str, Callable[[Team, str], object], str]] = {  # what som
 def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str) -> None:
     files: dict[str, Any] = {
         "environments/old.yaml": {"name": "old", "description": "Ours"},
-        "agents/old.yaml": {"name": "old", "model": "auto", "tools": [TOOLSET]},
+        "agents/old.yaml": {"name": "old", "model": "auto", "tools": [TOOLSET], "skills": ["../skills/old"]},
         "vaults/old.yaml": {"display_name": "old", "credentials": [DOCS]},
         "memory_stores/old.yaml": {"name": "old"},
         "memory_stores/old/a.md": "Ours.",
@@ -499,8 +503,33 @@ def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str
     left = [
         kind for kind in ("environments", "agents", "vaults", "memory_stores", "skills") if "old" in team.there(kind)
     ]
-    assert (ran.code, left) == (0, [kind] if why else []), ran.err
+    kept = {"": [], "agents": ["agents", "skills"]}.get(why and kind, [kind])  # what is kept keeps what it uses
+    assert (ran.code, left) == (0, kept), ran.err
     assert f"is kept: {why}" in ran.err or not why
+
+
+def test_apply_prunes_what_the_folder_has_just_ceased_to_use(team: Team) -> None:
+    two_envs(team)
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "one"}})
+    team.applied()
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "two"}})
+    removed(team, "environments/one.yaml")
+    assert [row["action"] for row in team.applied("--prune")][-2:] == ["changed", "archived"]
+
+
+def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None:
+    two_envs(team)
+    team.write({"environments/one.yaml": {"id": team.there("environments")["one"]["id"], "name": "renamed"}})
+    assert {row["action"] for row in team.applied("--prune")} == {"changed", "unchanged"}
+    assert "renamed" in team.there("environments")
+
+
+def test_apply_prunes_nothing_where_a_file_does_not_say_what_it_declares(team: Team) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    team.write({"notes/maybe.yaml": "name: one\n"})
+    ran = team.apply("--prune")
+    assert (ran.code, team.writes, "maybe.yaml may declare it, and does not say what" in ran.err) == (0, [], True)
 
 
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:

@@ -139,18 +139,7 @@ def writing(folder: str, home: Path) -> Iterator[tuple[Shell, Server, DelayedAns
         yield shell, server, delayed, first
 
 
-CREATE = (
-    "deploy",
-    "create",
-    "--name",
-    "weekly",
-    "--agent",
-    "agent_writer",
-    "--env",
-    "env_workers",
-    "-m",
-    "Report.",
-)
+CREATE = ("deploy", "create", *["--name", "weekly", "--agent", "agent_writer", "--env", "env_workers", "-m", "Report."])
 WAITING = "another command of this machine applies files, or writes deployments; waiting for it"
 
 

@@ -4,7 +4,6 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -734,19 +733,6 @@ def test_file_on_a_closed_stdin_is_said_to_be() -> None:
     (closed := io.StringIO()).close()
     with pytest.raises(UsageError, match="-: cannot be read: I/O operation on closed file"):
         of_stdin(closed)
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no paths of open files on this system")
-def test_file_that_a_shell_pipes_in_is_read_to_its_end() -> None:
-    reader, writer = os.pipe()
-
-    def write() -> None:
-        with os.fdopen(writer, "w") as pipe:
-            pipe.write("#\n" * 200_000 + "type: deployment\n" + NIGHTLY)  # more than a pipe holds
-
-    with os.fdopen(reader), ThreadPoolExecutor() as threads:
-        threads.submit(write)
-        assert files(f"/dev/fd/{reader}")[0].fields == FIELDS
 
 
 # Whatever it is: read, or refused with exit 2.

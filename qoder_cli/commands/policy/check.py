@@ -148,7 +148,6 @@ def _of_running(policy: Policy, rule: PolicyRule) -> list[str]:
 
 
 def _writes(policy: Policy, folder: Place) -> PolicyRule | None:
-    """Return a rule by which the agent can write in a folder."""
     return next((rule for rule in policy.allowing("write") if _overlap(rule.place, folder)), None)
 
 

@@ -23,7 +23,6 @@ from qoder_cli.policy.shell import unwrapped
 from qoder_cli.policy.verdict import VerdictData
 from qoder_cli.sessions.asks import CALL_KINDS
 
-_LARGEST_CALL = 4 * 2**20  # characters
 _FIRST_OF_TEST = ("answer", "calls", "rule", "group", "example", "line", "runs", "why")
 _OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
 _ANSWERS = ("allow", "deny", "ask")
@@ -109,7 +108,6 @@ def cases(path: str) -> list[Case]:
 
 
 def _case(number: int, node: Node) -> Case:
-    """Return a case. Raises Problem."""
     at = (number - 1,)
     if not isinstance(node.content, dict):
         raise Problem("must be a call with `answer`", line=node.line, path=at)
@@ -131,8 +129,6 @@ def _case(number: int, node: Node) -> Case:
 
 @dataclass
 class _Count:
-    """Calls that count as one row."""
-
     verdict: Verdict
     group: str = ""
     calls: int = 0
@@ -250,9 +246,6 @@ def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) 
 
 
 def _parsed(call: str) -> Any:
-    """Return the JSON of a call. Raises UsageError."""
-    if len(call) > _LARGEST_CALL:
-        raise UsageError("--call is too long")
     try:
         return jsontext.parse(call, exact=True)
     except ValueError:
