@@ -399,6 +399,7 @@ SESSIONS: dict[str, tuple[Script, float, str]] = {  # what it does, how long ago
     "asking": (asking(call("git push"), seconds=2), 3 * DAY, "waits for an answer and uses it"),
     "recent": (turn(seconds=3), DAY / 2, "was active in the last 24 hours and uses it"),
     "undated": (turn(seconds=3), 3 * DAY, "was active in the last 24 hours and uses it"),
+    "unreadable": (turn(seconds=3), 3 * DAY, "waits for an answer and uses it"),
     "idle": (turn(seconds=3), 3 * DAY, ""),
     "terminated": (terminated(seconds=3), DAY / 2, ""),
 }
@@ -420,6 +421,11 @@ def started(team: Team, environment: str, state: str = "running") -> str:
     if state in told:
         team.service.lies[f"GET /sessions/{session.id}"] = tell = lambda row: row | told[state]
         team.service.lies["GET /sessions"] = each_row(tell)
+    if state == "unreadable":  # why it stopped
+        stopped = each_row(
+            lambda event: event | {"stop_reason": 7} if event["type"] == "session.status_idle" else event
+        )
+        team.service.lies[f"GET /sessions/{session.id}/events"] = stopped
     return session.id
 
 
