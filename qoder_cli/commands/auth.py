@@ -199,7 +199,7 @@ def token(
 
 def _warn_of_variables(app: App, profile: str) -> None:
     variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
-    over = [name for name in variables if app.env.get(name) and app.env[name] != profile]
+    over = [name for name in variables if app.env.get(name) and (name, app.env[name]) != (PROFILE_VARIABLE, profile)]
     if over:
         app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
 

@@ -53,7 +53,7 @@ class MemoryKeys:
     def take(self, record: KeyRecord) -> StoredKey | None:
         self._check()
         body = {"path": f"{FOLDER}{record.name}", "content": record.content}
-        answer = self._write(record, lambda: self._client.prepare("POST", self._path, params=_VIEW, body=body))
+        answer = self._write(lambda: self._client.prepare("POST", self._path, params=_VIEW, body=body))
         if answer is None:
             return None
         return _put(record, answer)
@@ -61,16 +61,14 @@ class MemoryKeys:
     def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
         path = f"{self._path}/{segment(found.id)}"
         body = {"content": record.content, "content_sha256": sha256_of(found.content)}
-        answer = self._write(record, lambda: self._client.prepare("POST", path, params=_VIEW, body=body), gone=_GONE)
+        answer = self._write(lambda: self._client.prepare("POST", path, params=_VIEW, body=body), gone=_GONE)
         if answer is None:
             return None
         return _put(record, {**answer, "id": found.id})
 
     def free(self, found: StoredKey) -> bool:
         path, params = f"{self._path}/{segment(found.id)}", {"expected_content_sha256": sha256_of(found.content)}
-        answer = self._write(
-            found.record, lambda: self._client.prepare("DELETE", path, params=params), gone=_GONE, reads=False
-        )
+        answer = self._write(lambda: self._client.prepare("DELETE", path, params=params), gone=_GONE, reads=False)
         return answer is not None
 
     def read(self, name: str) -> StoredKey | None:
@@ -134,7 +132,7 @@ class MemoryKeys:
         return found_of(str(raw.get("id")), str(raw.get("content")), where=f"{raw.get('path')} in {self._id}")
 
     def _write(
-        self, record: KeyRecord, prepare: Callable[[], Pending], *, gone: tuple[int, ...] = (409,), reads: bool = True
+        self, prepare: Callable[[], Pending], *, gone: tuple[int, ...] = (409,), reads: bool = True
     ) -> dict[str, Any] | None:
         """Return the answer to a write, None if it was refused. Raises Lost, ApiError."""
 

@@ -351,9 +351,9 @@ def plain_secrets(written: Node, at: Path = ()) -> Iterator[Problem]:
     """Yield the secrets that a file has in plain text, by their places; none is shown."""
     for step, child in written.items():
         path, content = (*at, step), child.content
-        variables = [match for match in DOLLAR.finditer(str(content)) if match[1]]
-        is_from_outside = bool(variables) and not any(variable[2] for variable in variables)  # no default is shown
-        if step in _SECRETS and isinstance(content, str) and content and not is_from_outside:
-            what = "is a secret in plain text; write ${NAME}, and set that variable"
-            yield Problem(what, line=child.line, path=path)
+        if step in _SECRETS and isinstance(content, str) and content:
+            defaults = [match[2] for match in DOLLAR.finditer(content) if match[1]]
+            if not defaults or any(defaults):  # a default is shown, too
+                what = "is a secret in plain text; write ${NAME}, and set that variable"
+                yield Problem(what, line=child.line, path=path)
         yield from plain_secrets(child, path)

@@ -110,7 +110,7 @@ class ServerLists:
                 now = _read(app, noun, id, row)
             shown_name = _name_in(now) or _name_in(row)
             if now and not shown_name and id not in renamed:
-                raise _unclear(noun, f"{id} shows no name")
+                raise _unclear(f"{id} shows no name")
             if shown_name in by_name and not now.get("archived_at"):
                 by_name[shown_name].append(now)
         return [by_name[name.strip()] for name in names]
@@ -166,10 +166,10 @@ def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
     except NotFound as error:
         if row or error.enveloped:
             return row
-        raise _unclear(noun, f"{id} could not be read: {error.message.rstrip('.')}") from None  # a proxy's 404
+        raise _unclear(f"{id} could not be read: {error.message.rstrip('.')}") from None  # a proxy's 404
 
 
-def _unclear(noun: Noun, why: str) -> NoResponse:
+def _unclear(why: str) -> NoResponse:
     return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was sent")
 
 

@@ -102,7 +102,7 @@ def fields_of(cls: type[Fields]) -> dict[str, Field]:
     """Return the fields of a class, by name."""
     if cls in _FIELDS:
         return _FIELDS[cls]
-    fields = _FIELDS[cls] = {}
+    fields = {}
     owner_of = {name: owner for owner in reversed(cls.__mro__[:-2]) for name in owner.__annotations__}
     for name, owner in owner_of.items():
         hint = owner.__annotations__[name]
@@ -112,6 +112,7 @@ def fields_of(cls: type[Fields]) -> dict[str, Field]:
         stands_for = next((mark.field for mark in marks if isinstance(mark, StandsFor)), "")
         default, is_secret, is_servers = vars(owner).get(name, ...), SECRET in marks, SERVERS in marks
         fields[name] = Field(hint, default, about[-1] if about else "", option, is_secret, is_servers, stands_for)
+    _FIELDS[cls] = fields  # once it is whole: other threads look here
     return fields
 
 

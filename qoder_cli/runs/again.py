@@ -51,9 +51,9 @@ def differences(run: Run, deployment: Deployment) -> list[str]:
     """
     changes = [*_of_agent(run, deployment), *_of_schedule(run, deployment)]
     triggered, updated = unix(run.triggered_at), unix(deployment.raw.get("updated_at"))
-    if changes or triggered is None or updated is None or updated <= triggered:
-        return changes
-    return [f"deployment updated at {deployment.raw['updated_at']}"]
+    if triggered is not None and updated is not None and updated > triggered:
+        changes.append(f"deployment updated at {deployment.raw['updated_at']}")
+    return changes
 
 
 def _of_agent(run: Run, deployment: Deployment) -> Iterator[str]:

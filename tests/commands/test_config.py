@@ -59,7 +59,7 @@ def refused(call: Callable[[], object]) -> UsageError:
 
 PROFILES: dict[str, dict[str, str]] = {
     "default": {"token": "pt-default-0001", "region": "cn"},
-    "work": {"token": "pt-work-0002", "base_url": ELSEWHERE, "workspace_id": "ws_work"},
+    "work": {"token": "pt-work-0002", "base_url": ELSEWHERE, "workspace_id": "ws_work", "keys": "memstore_1"},
     "bare": {},
 }
 TWO_PROFILES = "\n".join(
@@ -78,6 +78,7 @@ ENV = st.fixed_dictionaries(
         "QODER_SANDBOX": st.just("http://localhost:1/api/v1/cloud"),
         "QODER_PROFILE": st.sampled_from(["work", ""]),
         "QODER_WORKSPACE_ID": st.just("ws_env"),
+        "QODER_KEYS": st.sampled_from(["memstore_2", ""]),
         "QODER_PAT": st.sampled_from(["pt-env\r\n", ""]),
         "QODER_ACCESS_TOKEN": st.just("jwt.a.b"),
         "QODER_PERSONAL_ACCESS_TOKEN": st.just("pt-third"),
@@ -91,6 +92,7 @@ def first(*sources: tuple[str | None, str]) -> tuple[str | None, str | None]:
 
 @examples(Fraction(4, 3))
 @given(FLAGS, ENV)
+@example({"profile": "bare"}, {"QODER_KEYS": "memstore_2"})
 def test_settings_come_from_option_then_environment_then_file_then_default(
     tmp_path_factory: pytest.TempPathFactory, flags: dict[str, str], env: dict[str, str]
 ) -> None:
@@ -119,6 +121,8 @@ def test_settings_come_from_option_then_environment_then_file_then_default(
     assert (found.token, found.token_source and found.token_source.partition(" ")[0]) == tokens
     workspaces = (flags.get("workspace"), seen.get("QODER_WORKSPACE_ID"), file.get("workspace_id"))
     assert found.workspace_id == first(*((value, "") for value in workspaces))[0]
+    keys = env.get("QODER_KEYS") or file.get("keys")  # even beside an option: shared keys are never left silently
+    assert (found.keys and found.keys.value) == keys
     assert (found.token or "no token") not in f"{found!r} {load(config)!r}"
 
 
@@ -177,6 +181,7 @@ def test_settings_name_what_is_ignored_in_one_warning(config: Path, flags: Any, 
         ({}, {}, 'workspace_id = "a b"\n', "profiles.default.workspace_id in "),
         ({}, {}, f'token = "{TOKEN} x"\n', "profiles.default.token in "),
         ({}, {"QODER_PAT": f"{TOKEN} x"}, "", "QODER_PAT"),
+        ({}, {"QODER_PAT_FILE": TOKEN}, "", "cannot read the file of QODER_PAT_FILE"),
         ({}, {"QODER_WORKSPACE_ID": "a\nb"}, "", "QODER_WORKSPACE_ID"),
         ({"workspace": ""}, {}, "", "--workspace"),
         ({}, {"QODER_SANDBOX": ELSEWHERE}, "", "QODER_SANDBOX names elsewhere.example"),

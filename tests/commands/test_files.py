@@ -114,6 +114,15 @@ def test_run_result_refuses_large_files(qoder: Qoder, folder: Path, monkeypatch:
     )
 
 
+def test_run_result_leaves_nothing_on_a_full_disk(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*paths: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert "No space left on device" in fetch(qoder, folder, "a.txt").err
+    assert list(folder.iterdir()) == []
+
+
 def test_run_result_takes_no_token_for_a_folder_but_one_that_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "pt-0123456789abcdef0123"
     with pytest.raises(UsageError, match="takes a folder, not a token"):

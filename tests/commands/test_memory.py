@@ -236,6 +236,14 @@ def test_memory_remove_removes_none_where_one_is_not_there(qoder: Qoder, service
     assert service.writes == []
 
 
+@pytest.mark.parametrize("digest", ["0&view=full", "a\nb", "100%"])
+def test_memory_remove_keeps_a_digest_one_value_of_the_query(qoder: Qoder, service: Things, digest: str) -> None:
+    service.lies[f"GET {OLD}"] = lambda raw: {**raw, "content_sha256": digest}
+    assert qoder("memory", "remove", "project", "conventions.md", "--yes").code == 6  # another than the server's
+    [asked] = [each for each in service.requests if each.method == "DELETE"]
+    assert asked.url.params.multi_items() == [("expected_content_sha256", digest)]
+
+
 def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things) -> None:
     assert (qoder("memory", "redact", "project", "memver_1").code, service.asked) == (2, [])
     ran = qoder("memory", "redact", "project", "memver_1", "--yes", "--json")

@@ -1,5 +1,6 @@
 """`qoder run retry`: a run's deployment is started once more, once for each run, whoever asks."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -324,7 +325,7 @@ def test_run_retry_says_what_is_different_from_then_and_sends_nothing_before(cur
     assert current.qoder("deploy", "update", "dep_fail", "--agent", "agent_fail").code == 0
     before = len(world.requests)
     ran = current.qoder("run", "retry", old, "--dry-run", "--json")
-    assert "different from then (dep_fail): agent 1 → 2\n" in ran.err
+    assert re.search(r"different from then \(dep_fail\): agent 1 → 2, deployment updated at \S+\n", ran.err)
     assert (ran.json["idempotency_key"], ran.json["deployment"]) == (f"retry-{old}", "dep_fail")
     questions(False)
     asked = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--no-progress")
