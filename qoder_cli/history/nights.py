@@ -211,6 +211,7 @@ class _NightReader:
         is_known = night.known_from <= reach or options.fires_only
         digs = not is_known and (self._memory is None or options.asks_all)
         most, is_all = inf if options.asks_all else _FEWEST, digs
+        read_to = 0.0  # down to when all lists were read
         for path in self._paths:
             for rows, has_ended in self._pages(path, min(floor, reach) if digs else floor):
                 self._take(rows)
@@ -220,9 +221,11 @@ class _NightReader:
                 # A server may ignore the time that was asked for.
                 if is_end or (_is_below(rows, floor) and (not digs or len(older) >= most)):
                     is_all = is_all and is_end
+                    if not is_end:
+                        read_to = max(read_to, created_at(rows[-1]) or floor)
                     break
         if digs and night.whole:
-            older.sort(key=itemgetter(0), reverse=True)
+            older = sorted((pair for pair in older if pair[0] >= read_to), key=itemgetter(0), reverse=True)
             asked = older[: None if options.asks_all else max(_FEWEST - self._resolver.asked, 0)]
             self._take([row for _, row in asked], older=True)
             if is_all and len(asked) == len(older):

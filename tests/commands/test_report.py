@@ -633,6 +633,18 @@ def test_report_says_once_which_older_runs_it_has_not_looked_at(
     assert keys(qoder("report", "-o", "json")) == [f"waits {old.id}"]
 
 
+def test_report_of_several_does_not_claim_to_have_looked_further_back_than_in_each_list(
+    qoder: Qoder, quiet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.history.nights._FEWEST", 20)
+    for hours in range(60, 600, 24):
+        quiet.start("dep_fail", at=ago(quiet, hours))
+    for n in range(150):  # the first page of these ends where older runs begin
+        quiet.start("dep_nostart", at=ago(quiet, 20 + n / 3))
+    [problem] = qoder("report", "dep_fail", "dep_nostart", "-o", "json").json["problems"]
+    assert problem["message"].startswith("those created before 2027-01-13 ")
+
+
 def test_report_looks_for_what_sub_agents_wait_for(qoder: Qoder) -> None:
     of_thread: dict[str, Any] = {"session_thread_id": "sthr_1"}
     call = at_07("07:01:00", "agent.tool_use", name="Bash", input={"command": "make"}, **of_thread)
