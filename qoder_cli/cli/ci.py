@@ -23,6 +23,7 @@ from qoder_cli.base.errors import (
     Interrupted,
     QoderError,
     ReaderGone,
+    Signalled,
     broken_down,
 )
 from qoder_cli.base.outcome import is_going
@@ -81,8 +82,10 @@ class Ci:
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         error: QoderError | None = None
         tracked = self.tracked
-        if isinstance(failure, QoderError):  # `main` has put all but a second signal into words
+        if isinstance(failure, QoderError):
             error = failure
+        elif isinstance(failure, Signalled):  # it came when all was printed
+            error = failure.in_words("interrupted")
         elif isinstance(failure, ReaderGone):
             error = InternalError("output pipe closed").with_(exit=Exit.CLOSED_PIPE)
         elif failure is not None and not isinstance(failure, typer.Exit):  # it is no success

@@ -90,7 +90,7 @@ class SubAgents:
             return False
         from qoder_cli.sessions.asks import look
 
-        self._looked = now  # where threads cannot be listed, the next look does without them
+        self._looked = now
         with suppress(ApiError):
             self.asks = look(log.client, log.session_id, retry=False, threads=bool(is_due)).open
             self._seen_asking = story.asking_threads

@@ -15,7 +15,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import utc_text
-from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, terminated, turn
+from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
@@ -324,6 +324,18 @@ def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team:
     assert [each.split("/")[1] for each in team.writes] == ["environments"]
 
 
+def test_apply_prunes_nothing_that_a_kept_thing_uses(team: Team) -> None:
+    extra = {"environments/old.yaml": {"name": "old"}, "agents/old.yaml": {"name": "old", "model": "auto"}}
+    used = {"name": "old", "agent": "old", "environment": "old", "message": "Hi."}
+    team.write(THREE | extra | {"deployments/old.yaml": used})
+    team.applied()
+    removed(team, "environments/old.yaml", "agents/old.yaml", "deployments/old.yaml")
+    team.service.change(f"/deployments/{team.there('deployments')['old']['id']}", {"description": "Theirs"})
+    ran = team.apply("--prune", "--prune-all")
+    assert (ran.code, team.writes) == (0, []), ran.err
+    assert ran.err.count("is kept: deployment old uses it") == 2
+
+
 def _event(text: str) -> Raw:
     return {"type": "user.message", "content": [{"type": "text", "text": text}]}
 
@@ -399,7 +411,7 @@ SESSIONS: dict[str, tuple[Script, float, str]] = {  # what it does, how long ago
     "asking": (asking(call("git push"), seconds=2), 3 * DAY, "waits for an answer and uses it"),
     "recent": (turn(seconds=3), DAY / 2, "was active in the last 24 hours and uses it"),
     "undated": (turn(seconds=3), 3 * DAY, "was active in the last 24 hours and uses it"),
-    "unreadable": (turn(seconds=3), 3 * DAY, "waits for an answer and uses it"),
+    "unclear": (idles(3, {"stop_reason": 7}), 3 * DAY, "waits for an answer and uses it"),
     "idle": (turn(seconds=3), 3 * DAY, ""),
     "terminated": (terminated(seconds=3), DAY / 2, ""),
 }
@@ -417,15 +429,9 @@ def started(team: Team, environment: str, state: str = "running") -> str:
         environment_id=used,
         initial_events=[_event("Hi.")],
     )
-    told: dict[str, Raw] = {"rescheduling": {"status": "rescheduling"}, "undated": {"updated_at": None}}
-    if state in told:
-        team.service.lies[f"GET /sessions/{session.id}"] = tell = lambda row: row | told[state]
-        team.service.lies["GET /sessions"] = each_row(tell)
-    if state == "unreadable":  # why it stopped
-        stopped = each_row(
-            lambda event: event | {"stop_reason": 7} if event["type"] == "session.status_idle" else event
-        )
-        team.service.lies[f"GET /sessions/{session.id}/events"] = stopped
+    told = {"rescheduling": {"status": state}, "undated": {"updated_at": None}}.get(state, {})
+    team.service.lies[f"GET /sessions/{session.id}"] = lambda row: row | told
+    team.service.lies["GET /sessions"] = each_row(lambda row: row | told)
     return session.id
 
 

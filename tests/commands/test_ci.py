@@ -5,7 +5,8 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,20 @@ def test_deploy_run_ci_tells_of_the_run_whatever_stops_it(
     assert ran.code == code
     assert read(output) == {**TOLD, "exit_code": str(code)}
     assert ("::error" in ran.err) is (code != 141)
+
+
+def test_deploy_run_ci_tells_of_a_signal_that_came_when_all_was_printed(
+    qoder: Qoder, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def stopped_behind(app: object) -> Iterator[None]:
+        yield
+        raise Signalled(signal.SIGTERM)
+
+    monkeypatch.setattr("qoder_cli.cli.main._notifying", stopped_behind)
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
+    ran = qoder(*RUN_1, "--wait")
+    assert (ran.code, read(output)["exit_code"], "a bug" in ran.err) == (143, "143", False)
 
 
 def test_deploy_run_ci_tells_of_a_run_that_only_the_error_knows_and_of_an_adopted_one(

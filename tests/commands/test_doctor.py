@@ -378,7 +378,7 @@ def test_doctor_names_a_state_outside_the_sandbox(qoder: Qoder, tmp_path: Path) 
 
 def put(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    (folder / "qoder").write_text("#!/bin/sh\n")
+    (folder / "qoder").write_text("from qoder_cli.__main__ import run\n")
     (folder / "qoder").chmod(0o755)
     return folder
 
@@ -404,6 +404,8 @@ def test_doctor_says_which_qoder_the_shell_finds(qoder: Qoder, tmp_path: Path, m
     assert (said()["found"], said()["fix"]) == ("not on PATH", f"add {mine} to PATH, or {as_module}")
     monkeypatch.setattr(sys, "argv", [str(ide / "qoder")])
     assert said(ide)["found"] == f"{ide / 'qoder'} (this one)"
+    (mine / "qoder").write_text("#!/bin/sh\n")  # the IDE's has replaced ours
+    assert "another installation or program" in said(mine)["found"]
 
 
 def test_doctor_shows_no_token_wherever_it_was(qoder: Qoder) -> None:

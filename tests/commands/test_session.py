@@ -280,7 +280,7 @@ MISTAKES = [
     *("-m x", "--agent writer --wait", "--agent env_1 -m x", "--agent writer --env agent_1", "--like file_1"),
     *("--agent writer --file /no/such/file", "--agent writer --file BINARY", "--agent writer --file LARGE"),
     *("--agent writer --repo https://me:secret@github.com/org/repo", "--agent writer --repo git@github.com:org/repo"),
-    *("--agent writer --var QODER_X=1", "--agent writer --var 1A=1", "--agent writer --var A"),
+    *("--agent writer --var QODER_X=1", "--agent writer --var 1A=secret", "--agent writer --var secret"),
     *("--agent writer --budget 5.001", "--agent writer -m - --with-repo-token", "--agent writer -m EMPTY"),
     "--agent writer -m BLANK",
 ]

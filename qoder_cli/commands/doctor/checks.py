@@ -8,7 +8,7 @@ import stat
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ WITHIN = 15.0  # seconds for one response; nothing is asked twice
 CLOCKS_MAY_DIFFER = 60.0  # seconds
 _CHECK_URL = "check the base URL above, and any proxy, gateway or login page in between"
 _DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
+_LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
 _WITHOUT = "`last` and --idempotency-key cannot see earlier runs"
 _ELSEWHERE = "fix its owner or permissions, or set QODER_STATE_DIR to a folder that you can write"
 
@@ -198,11 +199,19 @@ def on_path(env: Mapping[str, str]) -> Finding:
     instead = f"run: {shlex.quote(sys.executable)} -m qoder_cli"
     if first is None:
         return warning("qoder", "not on PATH", fix=f"add {scripts} to PATH, or {instead}")
-    real = os.path.realpath(first)
-    if real == os.path.realpath(sys.argv[0]) or os.path.dirname(real) == os.path.realpath(scripts):
+    if _is_this(os.path.realpath(first), os.path.realpath(scripts)):
         return Finding("qoder", f"{first} (this one)")
     other = f"the shell runs {first}, another installation or program, such as the Qoder IDE's launcher"
     return warning("qoder", other, fix=f"put {scripts} first on PATH, or {instead}")
+
+
+def _is_this(launcher: str, scripts: str) -> bool:
+    """Return whether a launcher starts this installation; beside its own may be that of the Qoder IDE."""
+    if launcher == os.path.realpath(sys.argv[0]):
+        return True
+    with suppress(OSError), open(launcher, "rb") as stream:
+        return os.path.dirname(launcher) == scripts and b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
+    return False
 
 
 def proxy(settings: Settings, env: Mapping[str, str]) -> Finding:

@@ -1,6 +1,6 @@
 """`qoder run approve`, `deny`, `answer` and `send`: what answers an agent."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
@@ -22,9 +22,6 @@ from qoder_cli.cli.options import (
     require_guard,
     wanted_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 _CALLS = argument("CALL...", "Ids (evt_…), or numbers that `pending` showed.", default=None)
 _SAME = "Exit 6 unless the call has this hash. Once per call."
