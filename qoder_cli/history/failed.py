@@ -6,7 +6,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
-from qoder_cli.base.ids import RETRY, segment
+from qoder_cli.base.ids import RETRY
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import UNREADABLE
 from qoder_cli.base.times import unix
@@ -14,7 +14,7 @@ from qoder_cli.base.words import counted, few
 from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import outcome_of
-from qoder_cli.history.window import APART, ROUNDED, Window, down_to
+from qoder_cli.history.window import Window, runs_within
 
 _ALL = "all deployments"
 _NOTHING = "; nothing was started"
@@ -56,13 +56,9 @@ class _FailedReader:
 
     def read(self, of: str | None) -> None:
         """Read a list of runs, of one deployment if it is given. Raises QoderError, also where it does not tell."""
-        called, window = of or _ALL, self._window
-        path, query = "/deployment_runs", window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
-        if of is not None:
-            path = f"/deployments/{segment(of)}/runs"
-            query = window.query("triggered_after", "triggered_before", slack=APART)
+        called = of or _ALL
         try:
-            for page in down_to(self._since, self._app.client.pages(path, {**query, "limit": 100})):
+            for page in runs_within(self._app.client, of, self._window):
                 self._app.progress.beat()
                 rows = [Run.read(row) for row in page["data"]]
                 if not isinstance(page.get("has_more", False), bool):

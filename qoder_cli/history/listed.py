@@ -8,11 +8,11 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
-from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import Standing, apply_asks, fill_status, is_going, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import unix
+from qoder_cli.history.window import ALWAYS, Window, runs_within
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.local.outcomes import KeptOutcomes, Outcome
@@ -29,11 +29,10 @@ GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be ei
 
 
 def pages_of_runs(
-    client: Client, deployment_id: str, limit: int = 100, *, fresh: bool = False, before: str | None = None
+    client: Client, deployment_id: str, window: Window = ALWAYS, *, limit: int = 100, fresh: bool = False
 ) -> Iterator[list[Run]]:
-    """Yield a deployment's runs, newest first, in pages (at most 100): triggered `before` a time. Raises ApiError."""
-    query = {"limit": limit, **({} if before is None else {"triggered_before": before})}
-    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", query, fresh=fresh):
+    """Yield the runs of a deployment in a window, and some others, newest first, in pages. Raises ApiError."""
+    for page in runs_within(client, deployment_id, window, limit=limit, fresh=fresh):
         runs = [run for item in page["data"] if (run := Run.read(item))]
         if any(run.deployment_id not in (None, deployment_id) for run in runs):
             raise no_response(f"the response shows the runs of another deployment than {deployment_id}")
@@ -42,7 +41,7 @@ def pages_of_runs(
 
 def newest_runs(client: Client, deployment_id: str, limit: int, *, fresh: bool = False) -> list[Run]:
     """Return a deployment's newest runs, newest first: those of the first page that has any. Raises ApiError."""
-    pages = pages_of_runs(client, deployment_id, limit, fresh=fresh)
+    pages = pages_of_runs(client, deployment_id, limit=limit, fresh=fresh)
     return newest_first(next(filter(None, islice(pages, _MOST_EMPTY)), list[Run]()), pages)
 
 

@@ -18,12 +18,11 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
-from qoder_cli.base.times import descend, span, unix
+from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.sessions.state import read_session
 
 _LISTED = 10  # ids in an error about an ambiguous one
-_SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at most
 
 _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
 
@@ -136,13 +135,12 @@ class _RunFinder:
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
         looks = in_order(partial(self._or_error, self._session), sessions)
-        of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and their creation
+        of_deployment: dict[str, dict[str, Any]] = {}  # to sessions and their creation
         for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):
                 self.found[id] = session
             else:
-                created = unix(session.get("created_at"))
-                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = created
+                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = session.get("created_at")
         for deployment_id, those in of_deployment.items():
             self._look_in_deployment(deployment_id, those)
 
@@ -157,22 +155,24 @@ class _RunFinder:
             raise NotFound(why, hint=f"use qoder session ({self._app.settings.asked})")
         return session
 
-    def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
+    def _look_in_deployment(self, deployment_id: str, sessions: dict[str, Any]) -> None:
         """Look for sessions in a deployment's runs, back to the oldest of them."""
         from qoder_cli.history.listed import pages_of_runs
+        from qoder_cli.history.window import Window
 
-        wanted = set(sessions)
-        oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
+        wanted, times = set(sessions), [parse_timestamp(created) for created in sessions.values()]
+        dated = list(filter(None, times))
+        # A session and its run differ in age by less than the window is widened by.
+        window = Window(min(dated) if dated and len(dated) == len(times) else None, None)
 
         def look(deployment_id: str) -> None:
-            for page in pages_of_runs(self._app.client, deployment_id):
+            for page in pages_of_runs(self._app.client, deployment_id, window):
                 for listed in page:
                     if listed.session_id in wanted:
                         self.found[listed.session_id] = listed.id
                         wanted.discard(listed.session_id)
-                begun = [at for run in page if (at := run.created) is not None]
-                if not wanted or (oldest and descend(begun) and oldest - begun[-1] > _SESSION_AGE):
-                    break  # the rest is older
+                if not wanted:
+                    break
 
         failure = self._or_error(look, deployment_id)
         for id in wanted:

@@ -10,10 +10,11 @@ from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, or
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import descend, parse_timestamp, utc_text
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.words import counted
 from qoder_cli.history import names
-from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs
+from qoder_cli.history.listed import GIVE_UP_AFTER
+from qoder_cli.history.window import Window, runs_within
 from qoder_cli.sessions.asks import CALL_KINDS, Asked, Call
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.state import read_session
@@ -56,24 +57,13 @@ def since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[Pas
 
 
 def _runs_since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    if not deployments:
-        query = {"limit": 100, "created_at[gte]": utc_text(start)}
-        pages: Iterator[list[Run]] = (
-            [run for item in page["data"] if (run := Run.read(item))]
-            for page in app.client.pages("/deployment_runs", query)
-        )
-        yield from ((run.id, run.session_id) for page in pages for run in page if _is_since(run, start))
-        return
-    for id in deployments:
-        for page in pages_of_runs(app.client, id):
-            yield from ((run.id, run.session_id) for run in page if _is_since(run, start))
-            if descend([at for run in page if (at := run.created) is not None]) and not _is_since(page[-1], start):
-                break  # the rest is older
-
-
-def _is_since(run: Run, start: datetime) -> bool:
-    created = parse_timestamp(run.raw.get("created_at"))
-    return created is None or created >= start
+    everywhere: Sequence[str | None] = [None]
+    for of in deployments or everywhere:
+        for page in runs_within(app.client, of, Window(start, None)):
+            for run in filter(None, map(Run.read, page["data"])):
+                created = parse_timestamp(run.raw.get("created_at"))
+                if (created is None or created >= start) and run.deployment_id in (None, of or run.deployment_id):
+                    yield run.id, run.session_id
 
 
 def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> Iterator[Past]:

@@ -7,6 +7,7 @@ A change is never called the cause: the server keeps what was set, not why a run
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import count, islice, takewhile
 from typing import Annotated, Any, NamedTuple
 
@@ -22,6 +23,7 @@ from qoder_cli.deployments.facts import Facts, custom_skills
 from qoder_cli.deployments.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
+from qoder_cli.history.window import Window
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets, differing, lines_of
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.parts import assignments
@@ -239,8 +241,8 @@ class _Comparison:
         run, resolver, completed = self._run, Resolver(self._app, most=_MOST_ASKED), None
         if run.deployment_id is None:
             return None
-        # A server may ignore the bound, or take it to the second.
-        pages = pages_of_runs(self._app.client, run.deployment_id, before=time_text(self._began + 1.0))
+        began = datetime.fromtimestamp(self._began, UTC)
+        pages = pages_of_runs(self._app.client, run.deployment_id, Window(None, began))
         listed = {run.id}
         try:
             for page in islice(pages, _MOST_PAGES):

@@ -456,7 +456,8 @@ def _run(look: Look, words: list[str]) -> tuple[int | None, str]:
     transport = _Dying(look.service, look.dies_at if look.crash == "asking" else None)
     env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
     env["QODER_BASE_URL"] = "http://127.0.0.1:9/api/v1/cloud"
-    screens, clock = {"out": Screen(out), "err": Screen(io.BytesIO())}, FakeClock(look.now)
+    screen, clock = Screen(out), FakeClock(look.now)
+    app = App(env=env, out=screen, err=Screen(io.BytesIO()), clock=clock, transport=transport)
     with suppress(Killed):
-        return main(words, App(env=env, **screens, clock=clock, transport=transport)), out.getvalue().decode()
+        return main(words, app), out.getvalue().decode()
     return None, out.getvalue().decode()
