@@ -267,16 +267,3 @@ def test_usage_sorted_by_its_key_is_so_in_every_format(qoder: Qoder, night: Worl
     assert names == sorted(names)
     text = qoder("usage", "--sort", "key", "-o", format).out.lower().partition("p95")[2]
     assert re.findall(rf"(?m)(?:^|<bdi>)({'|'.join(names)})\b", text) == names
-
-
-@pytest.mark.parametrize("words", [("--columns", "key"), ("--watch",)])
-def test_usage_as_html_refuses_what_a_page_cannot_be(qoder: Qoder, words: tuple[str, ...]) -> None:
-    ran = qoder("usage", "-o", "html", *words)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-
-
-@pytest.mark.parametrize("words", [("run", "list"), ("deploy", "run", "dep_demo"), ("session", "logs", "sess_1")])
-def test_html_is_refused_where_there_is_no_page(qoder: Qoder, words: tuple[str, ...]) -> None:
-    ran = qoder(*words, "-o", "html")
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert ran.errors[0].startswith("error: -o html is a page of `report` or `usage`")

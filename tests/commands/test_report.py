@@ -1,6 +1,5 @@
 """`qoder report`: what it tells and how, once or again, and what it says of what it could not read."""
 
-import io
 import json
 import re
 from collections.abc import Callable
@@ -317,13 +316,6 @@ def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, cred
 # Each thing once.
 
 
-class Full(io.BytesIO):
-    """Standard output on a disk that is full once something was written."""
-
-    def flush(self) -> None:
-        raise OSError("No space left on device")
-
-
 def news(ran: Ran) -> set[str]:
     return set(re.findall(r"^[A-Z ]+$", ran.out, re.MULTILINE))
 
@@ -351,38 +343,12 @@ def test_report_new_leaves_out_no_failure_for_the_sake_of_the_page(qoder: Qoder)
     assert set(re.findall(r"^  job-(\d+) ", qoder("report", "--new").out, re.MULTILINE)) == set(map(str, range(10, 40)))
 
 
-def test_report_new_tells_again_what_it_could_not_print(qoder: Qoder, night: World) -> None:
-    qoder.out = Full()
-    assert qoder("report", "--new").code == 70
-    qoder.out = None
-    assert "FAILED" in news(qoder("report", "--new"))
-
-
 def test_report_new_warns_where_it_cannot_note_what_it_told(qoder: Qoder, night: World) -> None:
     qoder.env["QODER_STATE_DIR"] = "/dev/null/none"
     for _ in range(2):
         ran = qoder("report", "--new")
         assert (ran.code, "FAILED" in news(ran)) == (0, True)
         assert "the next --new repeats it" in ran.err
-
-
-def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:
-    """Of a log of many pages it reads what the run left on the first, and then what decides alone."""
-    told = [{"id": "evt_0", "type": "session.status_running", "processed_at": "2027-01-15T07:00:01Z"}]
-    told += [
-        {"id": f"evt_{n}", "type": "agent.tool_use", "processed_at": f"2027-01-15T07:{n // 60:02}:{n % 60:02}Z"}
-        for n in range(2, 1000)
-    ]
-    told += [{"id": "evt_end", "type": "session.status_idle", "processed_at": "2027-01-15T07:30:00Z"}]
-
-    def events(request: httpx.Request) -> Any:
-        rows = [event for event in told if event["type"] in request.url.params.get_list("types[]")]
-        return {"data": rows[:100], "has_more": len(rows) > 100, "last_id": rows[:100][-1]["id"]}
-
-    serve(qoder, [RUN])
-    qoder.wire.on("GET", "/sessions/sess_1/events", events, events)
-    report = qoder("report", "-o", "json").json
-    assert (report["ran"][0]["completed"], report["did_nothing"]) == (1, [])
 
 
 def test_report_shows_a_scheduled_run_that_names_no_time_and_fits_none(qoder: Qoder) -> None:
@@ -447,34 +413,6 @@ def quiet(world: World) -> World:
 
 
 NEW = ("report", "--new", "-o", "json")
-
-
-def test_report_new_covers_a_weekend_from_where_the_last_one_ended(qoder: Qoder, quiet: World) -> None:
-    assert keys(qoder(*NEW)) == []
-    ended = stamp(quiet.now())
-    for hours in (10, 40, 70):
-        later(qoder, hours - 1)
-        quiet.start("dep_fail", at=ago(quiet, 1))
-        later(qoder, 1)
-    ran = qoder(*NEW)
-    assert [each["failed"] for each in ran.json["failed"]] == [3]
-    assert (ran.json["since"], ran.json["until"]) == (ended, stamp(quiet.now()))
-    assert keys(qoder(*NEW)) == []
-
-
-def test_report_new_tells_of_a_run_that_ends_days_later(qoder: Qoder, quiet: World) -> None:
-    """It waits over a weekend; then somebody cancels it."""
-    run = quiet.start("dep_ask", at=ago(quiet, 1))
-    assert keys(qoder(*NEW)) == [f"waits {run.id}"]
-    later(qoder, 12)
-    assert keys(qoder(*NEW)) == []
-    later(qoder, 60)  # it is reminded of what lasts
-    assert keys(qoder(*NEW)) == [f"waits {run.id}"]
-    assert qoder("run", "cancel", run.id, "--yes").code == 0
-    later(qoder, 1)
-    assert keys(qoder(*NEW)) == [f"failed {run.id}"]
-    assert keys(qoder(*NEW)) == []
-    assert qoder("report", "-o", "json").json["needs_you"] == []
 
 
 def test_report_knows_of_a_run_that_lasted_long_whatever_it_covers(qoder: Qoder, quiet: World) -> None:

@@ -222,19 +222,6 @@ def test_run_get_exits_5_for_a_session_without_a_run(qoder: Qoder, session: Any,
     assert says in ran.error["message"]
 
 
-def test_run_get_finds_the_run_of_a_session_also_where_the_oldest_come_first(qoder: Qoder) -> None:
-    rows = [{**DONE, "id": f"drun_{n}", "session_id": f"sess_{n}", "created_at": WHEN[n - 1]} for n in (1, 2, 3)]
-    qoder.wire.on("GET", "/sessions/sess_3", {**OF_1, "id": "sess_3"}).on("GET", "/deployment_runs/drun_3", rows[2])
-    qoder.wire.on(*RUNS_OF_1, page(*rows[:2], more=True), page(rows[2]))
-    assert qoder("run", "get", "sess_3", "-q").out == "drun_3\n"
-
-
-def test_run_get_looks_for_no_run_of_another_session(qoder: Qoder) -> None:
-    qoder.wire.on(*SESSION, {**OF_1, "id": "sess_2", "deployment_id": "dep_9"})
-    ran = qoder("run", "get", "sess_1")
-    assert (ran.code, "the response is not session sess_1" in ran.err) == (7, True)
-
-
 # Without a run, and by the beginning of an id.
 
 READS = pytest.mark.parametrize("verb", ["get", "wait", "logs", "result"])
