@@ -113,13 +113,10 @@ def _retries(app: App) -> dict[str, str]:
 
     Raises QoderError.
     """
-    host = app.settings.host
-    retries = app.store.retries(host)
-    if app.settings.keys is not None:
-        from qoder_cli.keys.opening import shared_store
+    from qoder_cli.keys.opening import shared_records
 
-        for entry in shared_store(app).entries():
-            record = entry.record
-            if record.host == host and record.key.startswith(RETRY):
-                retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
+    retries = app.store.retries(app.settings.host)
+    for record in shared_records(app):
+        if record.key.startswith(RETRY):
+            retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
     return retries

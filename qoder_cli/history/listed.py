@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import Standing, apply_asks, fill_status, is_going, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
@@ -37,6 +38,14 @@ def pages_of_runs(
         if any(run.deployment_id not in (None, deployment_id) for run in runs):
             raise no_response(f"the response shows the runs of another deployment than {deployment_id}")
         yield runs
+
+
+def read_run(client: Client, id: str) -> Run:
+    """Return a run as the server shows it. Raises ApiError, NoResponse for another run."""
+    run = Run.read(client.get(f"/deployment_runs/{segment(id)}"))
+    if run is None or run.id != id:
+        raise NoResponse(f"the response is not run {id}")
+    return run
 
 
 def newest_runs(client: Client, deployment_id: str, limit: int, *, fresh: bool = False) -> list[Run]:

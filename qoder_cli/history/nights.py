@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from itertools import chain, islice, pairwise
 from math import inf
 from operator import itemgetter
@@ -16,18 +17,18 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, total
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, UsageError, or_error
+from qoder_cli.base.errors import ApiError, NotFound, UsageError, or_error
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import descend, utc_text
+from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.deployments.lookup import find_deployment, read_pages
 from qoder_cli.history.fires import Fires, fires_of
-from qoder_cli.history.listed import Resolver
+from qoder_cli.history.listed import Resolver, read_run
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
-from qoder_cli.history.window import Window
+from qoder_cli.history.window import APART, Window, is_below
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.local.reports import ReaderMemory
 from qoder_cli.runs.observe import LONGEST_RUN
@@ -38,7 +39,6 @@ REACH = 30 * 86400.0  # seconds; runs that were created longer ago are not looke
 MOST_ASKED = 5000  # sessions, without --all
 _REMEMBERED = 100  # runs of which nobody could tell how they ended; of more it is remembered where to list again
 _FEWEST = 500  # sessions that are asked before older runs are left out, of which this machine knows nothing
-_APART = 3600.0  # seconds by which what the server filters by, and what decides here, may differ
 _ALL_RUNS = "/deployment_runs"
 _MOST_CALLS = 20  # waiting runs of which the call is read
 
@@ -217,9 +217,9 @@ class _NightReader:
                 self._take(rows)
                 times = ((created_at(row), row) for row in rows)
                 older += [(at, row) for at, row in times if at is not None and at < night.known_from]
-                is_end = has_ended or _is_below(rows, min(floor, reach))
+                is_end = has_ended or is_below(rows, min(floor, reach))
                 # A server may ignore the time that was asked for.
-                if is_end or (_is_below(rows, floor) and (not digs or len(older) - before >= most)):
+                if is_end or (is_below(rows, floor) and (not digs or len(older) - before >= most)):
                     is_all = is_all and is_end
                     break
             is_in_order = is_in_order and all(later[0] >= sooner[0] for later, sooner in pairwise(older[before:]))
@@ -243,7 +243,7 @@ class _NightReader:
         """
         query: dict[str, Any] = {"created_at[gte]": _utc(since), "limit": 100}
         if self._options.deployments:
-            query = {"triggered_after": _utc(since - _APART), "limit": 100}
+            query = {"triggered_after": _utc(since - APART.total_seconds()), "limit": 100}
         try:
             for page in self._app.client.pages(path, query, fresh=True):
                 self._app.progress.beat()
@@ -302,14 +302,9 @@ class _NightReader:
         night = self._night
         ids = [id for id in self._open if id not in self._taken]
 
-        def read(id: str) -> Run:
-            run = Run.read(self._app.client.get(f"/deployment_runs/{segment(id)}"))
-            if run is None or run.id != id:
-                raise NoResponse(f"the response is not run {id}")
-            return run
-
+        read = or_error(partial(read_run, self._app.client))
         rows, failures = list[dict[str, Any]](), list[ApiError]()
-        for id, answer in zip(ids, in_order(or_error(read), ids), strict=True):
+        for id, answer in zip(ids, in_order(read, ids), strict=True):
             self._app.progress.beat()
             if isinstance(answer, Run) and answer.deployment_id is not None:
                 rows.append(answer.raw)
@@ -350,7 +345,7 @@ class _NightReader:
                     self._spend(run_of, spent)
                     if run_of.is_over and text(session.get("status")) in AT_REST:
                         final[id] = spent
-                if not wanted or _is_below(list(map(mapping, page["data"])), oldest):
+                if not wanted or is_below(page["data"], oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
             self._note(error, "credits")
@@ -415,12 +410,6 @@ def to_remember(
 
 def _runs_of(deployment: str) -> str:
     return f"/deployments/{segment(deployment)}/runs"
-
-
-def _is_below(rows: Sequence[dict[str, Any]], floor: float) -> bool:
-    """Return whether what follows in a list was created before a time: the newest come first, and these reach it."""
-    times = [at for at in map(created_at, rows) if at is not None]
-    return descend(times) and times[-1] < floor - _APART
 
 
 def _utc(at: float) -> str:

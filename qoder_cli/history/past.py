@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, or_error
-from qoder_cli.base.ids import segment
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, or_error
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.words import counted
 from qoder_cli.history import names
-from qoder_cli.history.listed import GIVE_UP_AFTER
+from qoder_cli.history.listed import GIVE_UP_AFTER, read_run
 from qoder_cli.history.window import Window, runs_within
 from qoder_cli.sessions.asks import CALL_KINDS, Asked, Call
 from qoder_cli.sessions.log import Log
@@ -35,16 +34,9 @@ def of_runs(app: App, words: Sequence[str]) -> Iterator[Past]:
     for id in ids:
         if isinstance(id, QoderError):
             raise id
-    yield from _read(app, (_named(app, str(id)) for id in ids), skips=False)
-
-
-def _named(app: App, id: str) -> tuple[str, str | None]:
-    if id.startswith("sess_"):
-        return id, id
-    run = Run.read(app.client.get(f"/deployment_runs/{segment(id)}"))
-    if run is None or run.id != id:
-        raise NoResponse(f"the response is not run {id}")
-    return id, run.session_id
+    named = map(str, ids)
+    runs = ((id, id if id.startswith("sess_") else read_run(app.client, id).session_id) for id in named)
+    yield from _read(app, runs, skips=False)
 
 
 def since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[Past]:

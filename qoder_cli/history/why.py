@@ -20,7 +20,7 @@ from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answe
 from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, first_line, shortened
 from qoder_cli.deployments.facts import Facts, custom_skills
-from qoder_cli.deployments.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
+from qoder_cli.deployments.findings import NOT_SEEN, DeploymentFinding, History, find
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
 from qoder_cli.history.window import Window
@@ -204,7 +204,7 @@ class _Comparison:
             changed = [replace(change, says=self._veiled(change.says)) for change in changed]
         problems = self._problems(deployment)
         elsewhere = self._elsewhere()
-        next_because, command = self._next(changed, problems, given, deployment)
+        next_because, command = self._next(changed, problems, deployment)
         return Why(
             run=run.id,
             deployment=run.deployment_id,
@@ -544,7 +544,6 @@ class _Comparison:
         self,
         changed: Sequence[SinceChange],
         problems: Sequence[DeploymentFinding],
-        given: Raw,
         deployment: Deployment | None,
     ) -> tuple[str, Sequence[str]]:
         """Return the command that is most likely next, as words behind `qoder`, after why that one."""
@@ -557,10 +556,6 @@ class _Comparison:
             return "see what it left", ["run", "result", run.id]
         if problems:
             return "mend this first", problems[0].fix[1:]
-        if run.session_id is None and run.error_type in PAUSED_BY and run.deployment_id:
-            return "mend this first", mended_by(run.error_type, run.deployment_id)
-        if "authentication" in (run.error_type or "") and (vaults := array(given.get("vault_ids"))):
-            return "look at its credentials", ["vault", "check", str(vaults[0])]
         if deployment and any(change.what == "agent" and " → " in change.says for change in changed):
             now = mapping(deployment.raw.get("agent"))
             if self._agent_then not in ("", f"{now.get('id')}@{now.get('version')}"):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping
-from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
+from qoder_cli.base.model import created_at, mapping
+from qoder_cli.base.times import descend, parse_timestamp, utc_text
 from qoder_cli.http.client import Client
 
 Page = dict[str, Any]
@@ -75,7 +75,11 @@ def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
     """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
     for page in pages:
         yield page
-        rows = map(mapping, page["data"])
-        times = [at for row in rows if (at := unix(row.get("triggered_at") or row.get("created_at"))) is not None]
-        if descend(times) and times[-1] < (since - APART).timestamp():
+        if is_below(page["data"], since.timestamp()):
             return
+
+
+def is_below(rows: Iterable[Any], floor: float) -> bool:
+    """Return whether what follows in a list was created before a time: the newest come first, and these reach it."""
+    times = [at for row in rows if (at := created_at(mapping(row))) is not None]
+    return descend(times) and times[-1] < floor - APART.total_seconds()
