@@ -199,21 +199,6 @@ def alike(qoder: Qoder, *pages: list[dict[str, Any]]) -> None:
         qoder.wire.on(*RUNS, page(*items, more=place + 1 < len(pages)))
 
 
-@pytest.mark.parametrize(("width", "left", "session"), [(80, [], 12), (100, [], 99), (120, ["deployment"], 99)])
-def test_run_list_says_once_what_is_the_same_in_every_row(
-    qoder: Qoder, columns: Callable[[int], None], width: int, left: list[str], session: int
-) -> None:
-    columns(width)
-    alike(qoder, [{}, {}, {}])
-    header, *lines = qoder(*LIST, "--all").out.splitlines()
-    assert header.split() == [*left, "triggered", "duration", "session", "id"]  # no error is in any row
-    assert [line.split()[-1] for line in lines[:3]] == [f"drun_{n}{LONG}" for n in range(3)]
-    assert [line.split()[-2].rstrip("…") for line in lines[:3]] == [f"sess_{n}{LONG}"[:session] for n in range(3)]
-    said = "status completed, trigger manual in every row"
-    assert " ".join(lines[3:]).startswith(said if left else f"deployment nightly-report (dep_a{LONG}), {said}")
-    assert max(map(len, lines)) <= width
-
-
 def test_run_list_says_of_no_row_what_a_later_page_contradicts(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
     alike(qoder, [{}, {}], [{}, WHY, {}], [{}])

@@ -8,7 +8,6 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.local.store import Store
-from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.inprocess import seed_runs
@@ -25,10 +24,6 @@ HOUR = 3600.0
 
 def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
     return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
-
-
-def listings(world: World) -> int:
-    return len([seen for seen in world.requests if seen.path == BASE_PATH + "/deployments"])
 
 
 # What can name none: refused before any request, with what to type instead.
@@ -93,14 +88,6 @@ def test_deploy_get_takes_an_exact_name_wherever_it_is(qoder: Qoder, world: Worl
     assert qoder("deploy", "get", "-q", "--", name).out == f"{made.id}\n"
     assert {seen.method for seen in world.requests} == {"GET"}
     assert entries_in(tmp_path / "state") == []
-
-
-def test_deploy_get_reads_the_whole_list_for_a_name_and_two_pages_for_a_suggestion(qoder: Qoder, world: World) -> None:
-    world.seed_deployments(230)
-    assert qoder("deploy", "get", "seed-0229", "-q").code == 0
-    assert listings(world) == 3  # it is on the first page; others of this name may be on the last
-    assert qoder("deploy", "get", "dep_x").code == 5
-    assert listings(world) == 3 + 2
 
 
 def test_deploy_get_lists_the_deployments_of_one_name_but_archived_ones(qoder: Qoder) -> None:
