@@ -6,16 +6,7 @@ from typing import Any, TypeVar
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import (
-    ApiError,
-    AuthError,
-    NotFound,
-    NotYet,
-    QoderError,
-    Unavailable,
-    UsageError,
-    WaitTimeout,
-)
+from qoder_cli.base.errors import ApiError, NotFound, NotYet, QoderError, UsageError, WaitTimeout
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import parse_timestamp, span
@@ -81,7 +72,7 @@ class _RunFinder:
     def __init__(self, app: App, words: Sequence[str]) -> None:
         self._app = app
         self._words = words
-        self._for_all: QoderError | None = None  # an error that all others would get
+        self._is_stopped = False
         self.found: Found = {word: _whole(word, app) for word in words if word.startswith("drun_")}
 
     def find(self) -> None:
@@ -95,35 +86,33 @@ class _RunFinder:
 
     def stop(self) -> None:
         """Send no more requests: a thread in `find` leaves it soon."""
-        self._for_all = NotYet("gave up")
+        self._is_stopped = True
 
     def _or_error(self, look: Callable[[P], T], given: P) -> T | QoderError:
-        """Return what `look` finds, or its error. One that hits any request is kept."""
-        if self._for_all is not None:
-            return self._for_all
+        """Return what `look` finds, or its error."""
+        if self._is_stopped:
+            return NotYet("gave up")
         try:
             return look(given)
         except QoderError as error:
-            if isinstance(error, Unavailable) or (isinstance(error, AuthError) and error.http_status == 401):
-                self._for_all = error
             return error
 
     def _find_newest(self, of_words: dict[str, str]) -> None:
         deployments = list(dict.fromkeys(of_words.values()))
         try:
-            ids_or_errors = dict(zip(deployments, deployment_ids_of(deployments, self._app), strict=True))
+            ids_or_errors = deployment_ids_of(deployments, self._app)
         except ApiError as error:
-            ids_or_errors = {of: of if of.startswith("dep_") else error for of in deployments}
-        deployment_ids = list(dict.fromkeys(id for id in ids_or_errors.values() if isinstance(id, str)))
-        looks = in_order(partial(self._or_error, self._newest), deployment_ids)
-        for id, newest in zip(deployment_ids, looks, strict=True):
-            self.found |= {word: newest for word, of in of_words.items() if ids_or_errors[of] == id}
-        self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
+            ids_or_errors = [of if of.startswith("dep_") else error for of in deployments]
+        looks = in_order(partial(self._or_error, self._newest), ids_or_errors)
+        for deployment, newest in zip(deployments, looks, strict=True):
+            self.found |= {word: newest for word, of in of_words.items() if of == deployment}
 
-    def _newest(self, deployment_id: str) -> str:
-        """Return the newest run of a deployment, by a list that no proxy has kept. Raises ApiError."""
+    def _newest(self, deployment_id: str | QoderError) -> str:
+        """Return the newest run of a deployment, by a list that no proxy has kept. Raises QoderError."""
         from qoder_cli.history.listed import RECENT, newest_runs
 
+        if isinstance(deployment_id, QoderError):
+            raise deployment_id
         try:
             newest = newest_runs(self._app.client, deployment_id, RECENT, fresh=True)
         except NotFound as error:
