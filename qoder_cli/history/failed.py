@@ -90,16 +90,13 @@ class _FailedReader:
     def judged(self) -> dict[str, Run | QoderError]:
         """Return what was read, and say what is left out."""
         retries = _retries(self._app)
-        done = set(retries.values()) & self._failed.keys()
-        themselves = retries.keys() & self._failed.keys()
+        ignored = {*retries, *retries.values()} & self._failed.keys()
         failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
-        failed = [run for run in failed if run.id not in done | themselves]
+        failed = [run for run in failed if run.id not in ignored]
         cancelled = [run.id for run in failed if run.error_type in _CANCELLED][::-1]
         message = f"{counted(len(self._failed), 'run')} failed since {self._since:%Y-%m-%dT%H:%M:%SZ}"
-        if done:
-            message += f"; ignored {len(done)} that were retried before"
-        if themselves:
-            message += f"; ignored {len(themselves)} that are retries themselves"
+        if ignored:
+            message += f"; ignored {len(ignored)} that were retried before, or are retries themselves"
         self._app.progress.note(message)
         if cancelled:
             skipped = f"skipped {counted(len(cancelled), 'run')} that somebody cancelled: {few(cancelled, _NAMED)}"

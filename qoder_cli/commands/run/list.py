@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Literal
@@ -70,27 +69,22 @@ def list_runs(
         raise UsageError(f"DEPLOYMENT and --deployment name two: {deployment}, {of_deployment}", hint="give one")
     deployment = of_deployment if deployment is None else deployment
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
-    of = None if deployment is None else _deployment_id(deployment, app)
+    try:
+        of = None if deployment is None else deployment_id_of(deployment, app)
+    except NotFound as error:
+        if deployment not in [*Status]:
+            raise
+        hint = f"to list the runs of all deployments by status: --status {deployment}"
+        raise error.with_(hint=hint, next=None) from None
     options = [*(("--status", word) for word in status or ()), ("--trigger", trigger), ("--since", since)]
     filters = " ".join(f"{option} {value}" for option, value in [*options, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
 
     def look() -> None:
-        read = partial(Window.read, since, until, app=app)
-        _look(app, of, {str(word) for word in status or ()}, trigger, read, wanted, resolve=resolve, none=none)
+        statuses = {str(word) for word in status or ()}
+        _look(app, of, statuses, trigger, (since, until), wanted, resolve=resolve, none=none)
 
     view.show(look)
-
-
-def _deployment_id(word: str, app: App) -> str:
-    try:
-        return deployment_id_of(word, app)
-    except NotFound as error:
-        if word in [*Status]:
-            raise error.with_(
-                hint=f"to list the runs of all deployments by status: --status {word}", next=None
-            ) from None
-        raise
 
 
 def _look(
@@ -98,7 +92,7 @@ def _look(
     of: str | None,
     statuses: set[str],
     trigger: Trigger | None,
-    read_window: Callable[[], Window],
+    span: tuple[str | None, str | None],
     wanted: int | None,
     *,
     resolve: bool | None,
@@ -108,7 +102,7 @@ def _look(
     from qoder_cli.history.listed import Resolver
 
     def ask() -> tuple[Window, bool, Page, Iterable[Page]]:
-        window = read_window()
+        window = Window.read(*span, app=app)
         filters: dict[str, Any] = {"trigger_type": trigger} if trigger in _SENT_TRIGGERS and of is None else {}
         # The server cannot be asked for less than every run (api.md#runs).
         filtered_here = bool(statuses) or not (trigger is None or filters)
