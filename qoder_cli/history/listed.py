@@ -30,13 +30,13 @@ GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be ei
 
 
 def pages_of_runs(
-    client: Client, deployment_id: str, window: Window = ALWAYS, *, limit: int = 100, fresh: bool = False
+    client: Client, of: str | None, window: Window = ALWAYS, *, limit: int = 100, fresh: bool = False
 ) -> Iterator[list[Run]]:
-    """Yield the runs of a deployment in a window, and some others, newest first, in pages. Raises ApiError."""
-    for page in runs_within(client, deployment_id, window, limit=limit, fresh=fresh):
+    """Yield the runs of a window, and some others, of one deployment or of all, in pages. Raises ApiError."""
+    for page in runs_within(client, of, window, limit=limit, fresh=fresh):
         runs = [run for item in page["data"] if (run := Run.read(item))]
-        if any(run.deployment_id not in (None, deployment_id) for run in runs):
-            raise no_response(f"the response shows the runs of another deployment than {deployment_id}")
+        if of is not None and any(run.deployment_id not in (None, of) for run in runs):
+            raise no_response(f"the response shows the runs of another deployment than {of}")
         yield runs
 
 

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, or_error
-from qoder_cli.base.model import Run, text
+from qoder_cli.base.model import text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.words import counted
 from qoder_cli.history import names
-from qoder_cli.history.listed import GIVE_UP_AFTER, read_run
-from qoder_cli.history.window import Window, runs_within
+from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs, read_run
+from qoder_cli.history.window import Window
 from qoder_cli.sessions.asks import CALL_KINDS, Asked, Call
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.state import read_session
@@ -51,10 +51,10 @@ def since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[Pas
 def _runs_since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     everywhere: Sequence[str | None] = [None]
     for of in deployments or everywhere:
-        for page in runs_within(app.client, of, Window(start, None)):
-            for run in filter(None, map(Run.read, page["data"])):
+        for page in pages_of_runs(app.client, of, Window(start, None)):
+            for run in page:
                 created = parse_timestamp(run.raw.get("created_at"))
-                if (created is None or created >= start) and run.deployment_id in (None, of or run.deployment_id):
+                if created is None or created >= start:
                     yield run.id, run.session_id
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import created_at, mapping
-from qoder_cli.base.times import descend, parse_timestamp, utc_text
+from qoder_cli.base.model import OLDEST, mapping
+from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
 from qoder_cli.http.client import Client
 
 Page = dict[str, Any]
@@ -81,5 +81,6 @@ def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
 
 def is_below(rows: Iterable[Any], floor: float) -> bool:
     """Return whether what follows in a list was created before a time: the newest come first, and these reach it."""
-    times = [at for row in rows if (at := created_at(mapping(row))) is not None]
+    filtered_by = (row.get("triggered_at") or row.get("created_at") for row in map(mapping, rows))
+    times = [at for time in filtered_by if (at := unix(time)) is not None and at >= OLDEST]
     return descend(times) and times[-1] < floor - APART.total_seconds()

@@ -202,7 +202,7 @@ def test_run_get_exits_5_for_a_session_without_a_run(qoder: Qoder, session: Any,
     qoder.wire.on(*SESSION, session)
     if session is OF_1:
         times = ("2026-06-14T10:30:00Z", "2026-06-14T08:30:00Z")
-        rows = [{**LEGACY, "session_id": "sess_x", "created_at": time} for time in times]
+        rows = [{**CURRENT, "session_id": "sess_x", "created_at": time} for time in times]
         qoder.wire.on(*RUNS_OF_1, page(*rows, more=True))
     ran = qoder("run", "get", "sess_1", "--json")
     assert ran.code == 5
