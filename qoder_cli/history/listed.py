@@ -1,7 +1,7 @@
 """Runs of a list, with endings that only sessions know."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -94,16 +94,15 @@ class Resolver:
         """Why a session was not read, if it was not for being gone."""
         return next(reversed(self._failures), None)
 
-    def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
-        """Return the runs in order, each as soon as it and those before it are resolved."""
+    def runs(self, objects: Sequence[dict[str, Any]]) -> Iterator[Run]:
+        """Yield the runs in order, each as soon as it and those before it are resolved."""
         runs = [Run(raw) for raw in objects]
         if not self.asks:
             self.unread += sum(standing(run) is Standing.ASK_SESSION for run in runs)
-            return [run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs]
+            yield from (run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs)
+            return
         self._outcomes = outcomes = self.kept.outcomes_of(runs)
-        return self._asked([outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs])
-
-    def _asked(self, runs: Sequence[Run]) -> Iterator[Run]:
+        runs = [outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs]
         places = [(run, self._has_turn(run)) for run in runs]  # in their order, whichever is faster
         try:
             if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -21,8 +20,7 @@ from qoder_cli.settings.values import Flags
 from tests.conftest import Qoder, Ran, examples
 from tests.support.inprocess import WorldTransport
 from tests.support.one_night import HOUR, OLD, after_a_night, ago, fire, hourly, serve
-from tests.support.one_run import DONE
-from tests.support.wire import api_error, page
+from tests.support.wire import api_error
 
 pytestmark = pytest.mark.usefixtures("utc")
 HEX = "019ec55694c07f2a9b402ffb4448ec"
@@ -192,19 +190,6 @@ def test_report_says_what_it_may_not_read_and_shows_the_rest(
     assert ("not seen: " in page.err, "not seen: " in ids.err, "None" in ids.out) == (True, True, False)
 
 
-def test_report_says_where_the_list_has_two_runs_of_one_id(qoder: Qoder, world: World) -> None:
-    run = {**DONE, "id": "drun_5", "deployment_id": "dep_fail", "created_at": "2027-01-15T07:00:00Z"}
-    rows = [run, run, {**run, "deployment_id": "dep_demo", "status": "failed"}]
-
-    def lie(request: httpx.Request, true: Callable[[], httpx.Response]) -> httpx.Response:
-        return httpx.Response(200, json=page(*rows)) if request.url.path == RUNS else true()
-
-    qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep, lie=lie)
-    ran = qoder("report", "-o", "json")
-    assert [problem["message"] for problem in ran.json["problems"]] == ["the list has two runs with the id drun_5"]
-    assert (ran.json["verdict"], qoder("report", "--exit-status").code) == (None, 7)
-
-
 def test_report_goes_by_the_clock_of_the_server(qoder: Qoder, night: World) -> None:
     report = qoder("report", "-o", "json").json
     qoder.clock.time -= 86400  # this machine's is a day behind
@@ -224,6 +209,7 @@ def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qod
 
 AT = "2027-01-14T01:00:00Z"  # 31 hours ago: a session that is gone by then was deleted
 GONE = {**RUN, "created_at": AT, "triggered_at": AT}
+ENDED_WELL = {**GONE, "status": "completed", "completed_at": AT}
 ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
 UNSEEN: dict[str, tuple[Any, Any, int]] = {  # the schedule, the runs listed, and the code of what was told
@@ -232,6 +218,7 @@ UNSEEN: dict[str, tuple[Any, Any, int]] = {  # the schedule, the runs listed, an
     "an item that is not a run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
     "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),
+    "two runs of one id": (None, [ENDED_WELL, ENDED_WELL, {**ENDED_WELL, "session_id": "sess_2"}], 7),
     "the outcome in a deleted session": (None, [GONE], 0),
     "a deployment that ran": (None, [ELSEWHERE], 7),
 }
