@@ -19,7 +19,7 @@ from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mappin
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, first_line, shortened
-from qoder_cli.deployments.facts import Facts, custom_skills
+from qoder_cli.deployments.facts import Facts, Thing, custom_skills
 from qoder_cli.deployments.findings import NOT_SEEN, DeploymentFinding, History, find
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
@@ -234,6 +234,13 @@ class _Comparison:
     def _cannot_tell(self, what: str, says: str, source: str) -> None:
         self._unknown.append(Unknown(what, says, source))
 
+    def _known(self, thing: Thing, what: str, about: str, source: str) -> Raw:
+        """Return a thing that was read; empty, and what it is `about` is unknown, where it was not."""
+        if isinstance(thing, dict):
+            return thing
+        self._cannot_tell(what, f"{about}: {'it is gone' if thing is None else thing.message}", source)
+        return {}
+
     # What is compared.
 
     def _last_completed(self) -> Run | None:
@@ -273,20 +280,13 @@ class _Comparison:
         if run.session_id is None:
             return {}
         session = self._reads.thing("sessions", run.session_id)
-        if isinstance(session, dict):
-            return session
-        why = "it was deleted" if session is None else session.message
-        self._cannot_tell("session", f"what run {run.id} was given: {why}", f"session {run.session_id}")
-        return {}
+        return self._known(session, "session", f"what run {run.id} was given", f"session {run.session_id}")
 
     def _deployment(self) -> Deployment | None:
         id = self._run.deployment_id
-        shown = None if id is None else self._reads.thing("deployments", id)
-        if isinstance(shown, dict):
-            return Deployment.read(shown)
-        if id is not None:
-            self._cannot_tell("deployment", "it is gone" if shown is None else shown.message, f"deployment {id}")
-        return None
+        if id is None:
+            return None
+        return Deployment.read(self._known(self._reads.thing("deployments", id), "deployment", id, f"deployment {id}"))
 
     def _given_by(self, deployment: Deployment | None) -> Raw:
         """Return what a run without a session was given: its deployment, unless that was changed since."""
@@ -360,12 +360,8 @@ class _Comparison:
             yield SinceChange(what, now.id, change.field, None, source, lines_of(change, Secrets())[:_MOST_LINES])
 
     def _version(self, agent: str, version: Any) -> Raw:
-        read = self._reads.version(agent, version)
-        if isinstance(read, dict):
-            return read
-        why = "it is gone" if read is None else read.message
-        self._cannot_tell("agent", f"what version {version} was: {why}", f"versions of {agent}")
-        return {}
+        shown = self._reads.version(agent, version)
+        return self._known(shown, "agent", f"what version {version} was", f"versions of {agent}")
 
     def _differing_fields(self, before: Raw, after: Raw) -> list[FieldChange]:
         form = form_of(NOUNS["agent"])
