@@ -6,7 +6,16 @@ from typing import Any, TypeVar
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, NotFound, NotYet, QoderError, UsageError, WaitTimeout
+from qoder_cli.base.errors import (
+    ApiError,
+    AuthError,
+    NotFound,
+    NotYet,
+    QoderError,
+    Unavailable,
+    UsageError,
+    WaitTimeout,
+)
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import parse_timestamp, span
@@ -72,7 +81,7 @@ class _RunFinder:
     def __init__(self, app: App, words: Sequence[str]) -> None:
         self._app = app
         self._words = words
-        self._is_stopped = False
+        self._for_all: QoderError | None = None  # an error that all others would get
         self.found: Found = {word: _whole(word, app) for word in words if word.startswith("drun_")}
 
     def find(self) -> None:
@@ -86,15 +95,17 @@ class _RunFinder:
 
     def stop(self) -> None:
         """Send no more requests: a thread in `find` leaves it soon."""
-        self._is_stopped = True
+        self._for_all = NotYet("gave up")
 
     def _or_error(self, look: Callable[[P], T], given: P) -> T | QoderError:
-        """Return what `look` finds, or its error."""
-        if self._is_stopped:
-            return NotYet("gave up")
+        """Return what `look` finds, or its error. One that hits any request is kept."""
+        if self._for_all is not None:
+            return self._for_all
         try:
             return look(given)
         except QoderError as error:
+            if isinstance(error, Unavailable) or (isinstance(error, AuthError) and error.http_status == 401):
+                self._for_all = error
             return error
 
     def _find_newest(self, of_words: dict[str, str]) -> None:
