@@ -16,12 +16,12 @@ from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, option, several
-from qoder_cli.commands.run.list import RESOLVE, runs_request
+from qoder_cli.commands.run.list import RESOLVE
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum
-from qoder_cli.history.window import ROUNDED, Page, Window, down_to
+from qoder_cli.history.window import ROUNDED, Page, Window, runs_within
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.lookup import explain_missing, ids_of_all
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain
@@ -176,13 +176,9 @@ def _add_runs(
     app: App, used: Usage, window: Window, only: str | None, *, resolve: bool | None, may_lack: bool
 ) -> ApiError | None:
     """Add the runs of the span; return why they may not be read, if so. Raises ApiError."""
-    path, query = runs_request(only, None, window)
     try:
-        pages: Iterable[Page] = app.client.pages(path, {**query, "limit": LARGEST_PAGE})
-        if only is not None and window.since is not None:
-            pages = down_to(window.since, pages)
         resolver: Resolver | None = None
-        for page in _ahead(iter(pages)):
+        for page in _ahead(runs_within(app.client, only, window)):
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]

@@ -6,14 +6,14 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
-from qoder_cli.base.ids import RETRY, segment
+from qoder_cli.base.ids import RETRY
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import UNREADABLE
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import outcome_of
-from qoder_cli.history.window import APART, ROUNDED, Window, down_to
+from qoder_cli.history.window import Window, runs_within
 from qoder_cli.nouns.lookup import explain_missing
 
 _ALL = "all deployments"
@@ -56,13 +56,9 @@ class _FailedReader:
 
     def read(self, of: str | None) -> None:
         """Read a list of runs, of one deployment if it is given. Raises QoderError, also where it does not tell."""
-        called, window = of or _ALL, self._window
-        path, query = "/deployment_runs", window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
-        if of is not None:
-            path = f"/deployments/{segment(of)}/runs"
-            query = window.query("triggered_after", "triggered_before", slack=APART)
+        called = of or _ALL
         try:
-            for page in down_to(self._since, self._app.client.pages(path, {**query, "limit": 100})):
+            for page in runs_within(self._app.client, of, self._window):
                 self._app.progress.beat()
                 rows = [Run.read(row) for row in page["data"]]
                 if not isinstance(page.get("has_more", False), bool):
@@ -94,16 +90,13 @@ class _FailedReader:
     def judged(self) -> dict[str, Run | QoderError]:
         """Return what was read, and say what is left out."""
         retries = _retries(self._app)
-        done = set(retries.values()) & self._failed.keys()
-        themselves = retries.keys() & self._failed.keys()
+        ignored = {*retries, *retries.values()} & self._failed.keys()
         failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
-        failed = [run for run in failed if run.id not in done | themselves]
+        failed = [run for run in failed if run.id not in ignored]
         cancelled = [run.id for run in failed if run.error_type in _CANCELLED][::-1]
         message = f"{counted(len(self._failed), 'run')} failed since {self._since:%Y-%m-%dT%H:%M:%SZ}"
-        if done:
-            message += f"; ignored {len(done)} that were retried before"
-        if themselves:
-            message += f"; ignored {len(themselves)} that are retries themselves"
+        if ignored:
+            message += f"; ignored {len(ignored)} that were retried before, or are retries themselves"
         self._app.progress.note(message)
         if cancelled:
             skipped = f"skipped {counted(len(cancelled), 'run')} that somebody cancelled: {few(cancelled, _NAMED)}"
@@ -117,13 +110,10 @@ def _retries(app: App) -> dict[str, str]:
 
     Raises QoderError.
     """
-    host = app.settings.host
-    retries = app.store.retries(host)
-    if app.settings.keys is not None:
-        from qoder_cli.keys.opening import shared_store
+    from qoder_cli.keys.opening import shared_records
 
-        for entry in shared_store(app).entries():
-            record = entry.record
-            if record.host == host and record.key.startswith(RETRY):
-                retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
+    retries = app.store.retries(app.settings.host)
+    for record in shared_records(app):
+        if record.key.startswith(RETRY):
+            retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
     return retries

@@ -1,18 +1,19 @@
 """Runs of a list, with endings that only sessions know."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import Standing, apply_asks, fill_status, is_going, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import unix
+from qoder_cli.history.window import ALWAYS, Window, runs_within
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.local.outcomes import KeptOutcomes, Outcome
@@ -29,20 +30,27 @@ GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be ei
 
 
 def pages_of_runs(
-    client: Client, deployment_id: str, limit: int = 100, *, fresh: bool = False, before: str | None = None
+    client: Client, of: str | None, window: Window = ALWAYS, *, limit: int = 100, fresh: bool = False
 ) -> Iterator[list[Run]]:
-    """Yield a deployment's runs, newest first, in pages (at most 100): triggered `before` a time. Raises ApiError."""
-    query = {"limit": limit, **({} if before is None else {"triggered_before": before})}
-    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", query, fresh=fresh):
+    """Yield the runs of a window, and some others, of one deployment or of all, in pages. Raises ApiError."""
+    for page in runs_within(client, of, window, limit=limit, fresh=fresh):
         runs = [run for item in page["data"] if (run := Run.read(item))]
-        if any(run.deployment_id not in (None, deployment_id) for run in runs):
-            raise no_response(f"the response shows the runs of another deployment than {deployment_id}")
+        if of is not None and any(run.deployment_id not in (None, of) for run in runs):
+            raise no_response(f"the response shows the runs of another deployment than {of}")
         yield runs
+
+
+def read_run(client: Client, id: str) -> Run:
+    """Return a run as the server shows it. Raises ApiError, NoResponse for another run."""
+    run = Run.read(client.get(f"/deployment_runs/{segment(id)}"))
+    if run is None or run.id != id:
+        raise NoResponse(f"the response is not run {id}")
+    return run
 
 
 def newest_runs(client: Client, deployment_id: str, limit: int, *, fresh: bool = False) -> list[Run]:
     """Return a deployment's newest runs, newest first: those of the first page that has any. Raises ApiError."""
-    pages = pages_of_runs(client, deployment_id, limit, fresh=fresh)
+    pages = pages_of_runs(client, deployment_id, limit=limit, fresh=fresh)
     return newest_first(next(filter(None, islice(pages, _MOST_EMPTY)), list[Run]()), pages)
 
 
@@ -86,16 +94,15 @@ class Resolver:
         """Why a session was not read, if it was not for being gone."""
         return next(reversed(self._failures), None)
 
-    def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
-        """Return the runs in order, each as soon as it and those before it are resolved."""
+    def runs(self, objects: Sequence[dict[str, Any]]) -> Iterator[Run]:
+        """Yield the runs in order, each as soon as it and those before it are resolved."""
         runs = [Run(raw) for raw in objects]
         if not self.asks:
             self.unread += sum(standing(run) is Standing.ASK_SESSION for run in runs)
-            return [run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs]
+            yield from (run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs)
+            return
         self._outcomes = outcomes = self.kept.outcomes_of(runs)
-        return self._asked([outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs])
-
-    def _asked(self, runs: Sequence[Run]) -> Iterator[Run]:
+        runs = [outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs]
         places = [(run, self._has_turn(run)) for run in runs]  # in their order, whichever is faster
         try:
             if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):

@@ -16,14 +16,12 @@ def made_up(app: App, keys: Iterable[str]) -> dict[str, str]:
 
     Raises QoderError if that store cannot be read.
     """
-    host, workspace = app.settings.host, app.settings.workspace_id
-    wanted = dict.fromkeys(keys)
-    runs = {key: entry.run for key in wanted for entry in app.store.of_key(key, host=host) if entry.run}
-    if wanted and app.settings.keys is not None:
-        from qoder_cli.keys.opening import shared_store
+    from qoder_cli.keys.opening import shared_records
 
-        for record in (stored.record for stored in shared_store(app).entries()):
-            is_here = (record.host, record.workspace) == (host, workspace)
-            if is_here and record.key in wanted and record.state == "started" and record.run is not None:
-                runs[record.key] = record.run
+    wanted = dict.fromkeys(keys)
+    runs = {key: entry.run for key in wanted for entry in app.store.of_key(key, host=app.settings.host) if entry.run}
+    for record in shared_records(app) if wanted else ():
+        is_started = record.state == "started" and record.workspace == app.settings.workspace_id
+        if is_started and record.key in wanted and record.run is not None:
+            runs[record.key] = record.run
     return runs

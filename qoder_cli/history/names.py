@@ -18,12 +18,11 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
-from qoder_cli.base.times import descend, span, unix
+from qoder_cli.base.times import parse_timestamp, span
 from qoder_cli.nouns.lookup import deployment_ids_of, explain_missing
 from qoder_cli.sessions.state import read_session
 
 _LISTED = 10  # ids in an error about an ambiguous one
-_SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at most
 
 _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
 
@@ -112,19 +111,19 @@ class _RunFinder:
     def _find_newest(self, of_words: dict[str, str]) -> None:
         deployments = list(dict.fromkeys(of_words.values()))
         try:
-            ids_or_errors = dict(zip(deployments, deployment_ids_of(deployments, self._app), strict=True))
+            ids_or_errors = deployment_ids_of(deployments, self._app)
         except ApiError as error:
-            ids_or_errors = {of: of if of.startswith("dep_") else error for of in deployments}
-        deployment_ids = list(dict.fromkeys(id for id in ids_or_errors.values() if isinstance(id, str)))
-        looks = in_order(partial(self._or_error, self._newest), deployment_ids)
-        for id, newest in zip(deployment_ids, looks, strict=True):
-            self.found |= {word: newest for word, of in of_words.items() if ids_or_errors[of] == id}
-        self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
+            ids_or_errors = [of if of.startswith("dep_") else error for of in deployments]
+        looks = in_order(partial(self._or_error, self._newest), ids_or_errors)
+        for deployment, newest in zip(deployments, looks, strict=True):
+            self.found |= {word: newest for word, of in of_words.items() if of == deployment}
 
-    def _newest(self, deployment_id: str) -> str:
-        """Return the newest run of a deployment, by a list that no proxy has kept. Raises ApiError."""
+    def _newest(self, deployment_id: str | QoderError) -> str:
+        """Return the newest run of a deployment, by a list that no proxy has kept. Raises QoderError."""
         from qoder_cli.history.listed import RECENT, newest_runs
 
+        if isinstance(deployment_id, QoderError):
+            raise deployment_id
         try:
             newest = newest_runs(self._app.client, deployment_id, RECENT, fresh=True)
         except NotFound as error:
@@ -136,13 +135,12 @@ class _RunFinder:
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
         looks = in_order(partial(self._or_error, self._session), sessions)
-        of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and their creation
+        of_deployment: dict[str, dict[str, Any]] = {}  # to sessions and their creation
         for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):
                 self.found[id] = session
             else:
-                created = unix(session.get("created_at"))
-                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = created
+                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = session.get("created_at")
         for deployment_id, those in of_deployment.items():
             self._look_in_deployment(deployment_id, those)
 
@@ -157,22 +155,24 @@ class _RunFinder:
             raise NotFound(why, hint=f"use qoder session ({self._app.settings.asked})")
         return session
 
-    def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
+    def _look_in_deployment(self, deployment_id: str, sessions: dict[str, Any]) -> None:
         """Look for sessions in a deployment's runs, back to the oldest of them."""
         from qoder_cli.history.listed import pages_of_runs
+        from qoder_cli.history.window import Window
 
-        wanted = set(sessions)
-        oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
+        wanted, times = set(sessions), [parse_timestamp(created) for created in sessions.values()]
+        dated = list(filter(None, times))
+        # A session and its run differ in age by less than the window is widened by.
+        window = Window(min(dated) if dated and len(dated) == len(times) else None, None)
 
         def look(deployment_id: str) -> None:
-            for page in pages_of_runs(self._app.client, deployment_id):
+            for page in pages_of_runs(self._app.client, deployment_id, window):
                 for listed in page:
                     if listed.session_id in wanted:
                         self.found[listed.session_id] = listed.id
                         wanted.discard(listed.session_id)
-                begun = [at for run in page if (at := run.created) is not None]
-                if not wanted or (oldest and descend(begun) and oldest - begun[-1] > _SESSION_AGE):
-                    break  # the rest is older
+                if not wanted:
+                    break
 
         failure = self._or_error(look, deployment_id)
         for id in wanted:

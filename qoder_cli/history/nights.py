@@ -7,8 +7,9 @@ this machine last looked; and, on a machine that does not know what was before, 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from itertools import chain, islice, pairwise
 from math import inf
 from operator import itemgetter
@@ -16,17 +17,16 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, total
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, UsageError, or_error
-from qoder_cli.base.ids import segment
+from qoder_cli.base.errors import ApiError, NotFound, UsageError, or_error
 from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import descend, utc_text
+from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.history.fires import Fires, fires_of
-from qoder_cli.history.listed import Resolver
+from qoder_cli.history.listed import Resolver, read_run
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
-from qoder_cli.history.window import Window
+from qoder_cli.history.window import Window, is_below, runs_within
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.local.reports import ReaderMemory
 from qoder_cli.nouns.lookup import find_deployment, read_pages
@@ -38,8 +38,6 @@ REACH = 30 * 86400.0  # seconds; runs that were created longer ago are not looke
 MOST_ASKED = 5000  # sessions, without --all
 _REMEMBERED = 100  # runs of which nobody could tell how they ended; of more it is remembered where to list again
 _FEWEST = 500  # sessions that are asked before older runs are left out, of which this machine knows nothing
-_APART = 3600.0  # seconds by which what the server filters by, and what decides here, may differ
-_ALL_RUNS = "/deployment_runs"
 _MOST_CALLS = 20  # waiting runs of which the call is read
 
 
@@ -124,7 +122,7 @@ class _NightReader:
         self._newest: list[Run] = []
         self._listed_before = 0.0  # from when on runs are counted, to compare with the time before
         self._failures: dict[str, ApiError] = {}  # by what could not be listed
-        self._paths = [_runs_of(id) for id in options.deployments] or [_ALL_RUNS]  # the lists of the runs
+        self._lists: Sequence[str | None] = options.deployments or [None]  # of deployments, or of all
         most = None if options.asks_all else MOST_ASKED
         self._resolver = Resolver(app, ask=not options.fires_only, most=most)
 
@@ -211,15 +209,15 @@ class _NightReader:
         is_known = night.known_from <= reach or options.fires_only
         digs = not is_known and (self._memory is None or options.asks_all)
         most, is_all, is_in_order = inf if options.asks_all else _FEWEST, digs, True
-        for path in self._paths:
+        for of in self._lists:
             before = len(older)
-            for rows, has_ended in self._pages(path, min(floor, reach) if digs else floor):
+            for rows, has_ended in self._pages(of, min(floor, reach) if digs else floor):
                 self._take(rows)
                 times = ((created_at(row), row) for row in rows)
                 older += [(at, row) for at, row in times if at is not None and at < night.known_from]
-                is_end = has_ended or _is_below(rows, min(floor, reach))
+                is_end = has_ended or is_below(rows, min(floor, reach))
                 # A server may ignore the time that was asked for.
-                if is_end or (_is_below(rows, floor) and (not digs or len(older) - before >= most)):
+                if is_end or (is_below(rows, floor) and (not digs or len(older) - before >= most)):
                     is_all = is_all and is_end
                     break
             is_in_order = is_in_order and all(later[0] >= sooner[0] for later, sooner in pairwise(older[before:]))
@@ -236,19 +234,17 @@ class _NightReader:
             message = f"those created before {when} were not looked at (--all does, and this machine remembers it)"
             night.problems.append(Unread("older runs", message))
 
-    def _pages(self, path: str, since: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
+    def _pages(self, of: str | None, since: float) -> Iterator[tuple[list[dict[str, Any]], bool]]:
         """Yield the runs of a list that were created since a time, or more; with the last page, that it is.
 
         A list that cannot be read ends, and is noted as not whole.
         """
-        query: dict[str, Any] = {"created_at[gte]": _utc(since), "limit": 100}
-        if self._options.deployments:
-            query = {"triggered_after": _utc(since - _APART), "limit": 100}
+        window = Window(datetime.fromtimestamp(max(since, OLDEST), UTC), None)
         try:
-            for page in self._app.client.pages(path, query, fresh=True):
+            for page in runs_within(self._app.client, of, window, fresh=True):
                 self._app.progress.beat()
                 runs = [run for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
-                rows = [run.raw for run in runs if path in (_ALL_RUNS, _runs_of(run.deployment_id or ""))]
+                rows = [run.raw for run in runs if of in (None, run.deployment_id)]
                 if lacking := len(page["data"]) - len(rows):
                     self._night.whole = False
                     message = f"{lacking} items of the list are not runs of a deployment that was asked for"
@@ -302,14 +298,9 @@ class _NightReader:
         night = self._night
         ids = [id for id in self._open if id not in self._taken]
 
-        def read(id: str) -> Run:
-            run = Run.read(self._app.client.get(f"/deployment_runs/{segment(id)}"))
-            if run is None or run.id != id:
-                raise NoResponse(f"the response is not run {id}")
-            return run
-
+        read = or_error(partial(read_run, self._app.client))
         rows, failures = list[dict[str, Any]](), list[ApiError]()
-        for id, answer in zip(ids, in_order(or_error(read), ids), strict=True):
+        for id, answer in zip(ids, in_order(read, ids), strict=True):
             self._app.progress.beat()
             if isinstance(answer, Run) and answer.deployment_id is not None:
                 rows.append(answer.raw)
@@ -335,8 +326,12 @@ class _NightReader:
                 self._spend(run, known[run.session or ""])
         if not wanted:
             return
-        oldest = min((run.created or night.since for run in wanted.values()), default=night.since) - LATE
-        query: dict[str, Any] = {"created_at[gte]": _utc(oldest), "include_archived": "true", "limit": 100}
+        oldest = max(min(run.created or night.since for run in wanted.values()) - LATE, OLDEST)
+        query: dict[str, Any] = {
+            "created_at[gte]": utc_text(oldest),
+            "include_archived": "true",
+            "limit": 100,
+        }
         if len(self._options.deployments) == 1:
             query["deployment_id"] = self._options.deployments[0]
         final: dict[str, Decimal] = {}
@@ -350,7 +345,7 @@ class _NightReader:
                     self._spend(run_of, spent)
                     if run_of.is_over and text(session.get("status")) in AT_REST:
                         final[id] = spent
-                if not wanted or _is_below(list(map(mapping, page["data"])), oldest):
+                if not wanted or is_below(page["data"], oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
             self._note(error, "credits")
@@ -411,17 +406,3 @@ def to_remember(
     if not night.whole or any(problem.what == "deployments" for problem in night.problems):
         return old._replace(states=states, open_runs=open_runs)
     return ReaderMemory(old.began, night.now, night.known_from, back_to, states, open_runs)
-
-
-def _runs_of(deployment: str) -> str:
-    return f"/deployments/{segment(deployment)}/runs"
-
-
-def _is_below(rows: Sequence[dict[str, Any]], floor: float) -> bool:
-    """Return whether what follows in a list was created before a time: the newest come first, and these reach it."""
-    times = [at for at in map(created_at, rows) if at is not None]
-    return descend(times) and times[-1] < floor - _APART
-
-
-def _utc(at: float) -> str:
-    return utc_text(max(at, OLDEST))

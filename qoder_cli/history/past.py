@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, or_error
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, text
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, or_error
+from qoder_cli.base.model import text
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.times import descend, parse_timestamp, utc_text
+from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.words import counted
 from qoder_cli.history import names
-from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs
+from qoder_cli.history.listed import GIVE_UP_AFTER, pages_of_runs, read_run
+from qoder_cli.history.window import Window
 from qoder_cli.sessions.asks import CALL_KINDS, Asked, Call
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.state import read_session
@@ -34,16 +34,9 @@ def of_runs(app: App, words: Sequence[str]) -> Iterator[Past]:
     for id in ids:
         if isinstance(id, QoderError):
             raise id
-    yield from _read(app, (_named(app, str(id)) for id in ids), skips=False)
-
-
-def _named(app: App, id: str) -> tuple[str, str | None]:
-    if id.startswith("sess_"):
-        return id, id
-    run = Run.read(app.client.get(f"/deployment_runs/{segment(id)}"))
-    if run is None or run.id != id:
-        raise NoResponse(f"the response is not run {id}")
-    return id, run.session_id
+    named = map(str, ids)
+    runs = ((id, id if id.startswith("sess_") else read_run(app.client, id).session_id) for id in named)
+    yield from _read(app, runs, skips=False)
 
 
 def since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[Past]:
@@ -56,24 +49,13 @@ def since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[Pas
 
 
 def _runs_since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    if not deployments:
-        query = {"limit": 100, "created_at[gte]": utc_text(start)}
-        pages: Iterator[list[Run]] = (
-            [run for item in page["data"] if (run := Run.read(item))]
-            for page in app.client.pages("/deployment_runs", query)
-        )
-        yield from ((run.id, run.session_id) for page in pages for run in page if _is_since(run, start))
-        return
-    for id in deployments:
-        for page in pages_of_runs(app.client, id):
-            yield from ((run.id, run.session_id) for run in page if _is_since(run, start))
-            if descend([at for run in page if (at := run.created) is not None]) and not _is_since(page[-1], start):
-                break  # the rest is older
-
-
-def _is_since(run: Run, start: datetime) -> bool:
-    created = parse_timestamp(run.raw.get("created_at"))
-    return created is None or created >= start
+    everywhere: Sequence[str | None] = [None]
+    for of in deployments or everywhere:
+        for page in pages_of_runs(app.client, of, Window(start, None)):
+            for run in page:
+                created = parse_timestamp(run.raw.get("created_at"))
+                if created is None or created >= start:
+                    yield run.id, run.session_id
 
 
 def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> Iterator[Past]:

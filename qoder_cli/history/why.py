@@ -7,6 +7,7 @@ A change is never called the cause: the server keeps what was set, not why a run
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import count, islice, takewhile
 from typing import Annotated, Any, NamedTuple
 
@@ -18,10 +19,11 @@ from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mappin
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, first_line, shortened
-from qoder_cli.history.facts import Facts, custom_skills
-from qoder_cli.history.findings import NOT_SEEN, PAUSED_BY, DeploymentFinding, History, find, mended_by
+from qoder_cli.history.facts import Facts, Thing, custom_skills
+from qoder_cli.history.findings import NOT_SEEN, DeploymentFinding, History, find
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
+from qoder_cli.history.window import Window
 from qoder_cli.nouns.edits.difference import FieldChange, Secrets, differing, lines_of
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.parts import assignments
@@ -202,7 +204,7 @@ class _Comparison:
             changed = [replace(change, says=self._veiled(change.says)) for change in changed]
         problems = self._problems(deployment)
         elsewhere = self._elsewhere()
-        next_because, command = self._next(changed, problems, given, deployment)
+        next_because, command = self._next(changed, problems, deployment)
         return Why(
             run=run.id,
             deployment=run.deployment_id,
@@ -232,6 +234,13 @@ class _Comparison:
     def _cannot_tell(self, what: str, says: str, source: str) -> None:
         self._unknown.append(Unknown(what, says, source))
 
+    def _known(self, thing: Thing, what: str, about: str, source: str) -> Raw:
+        """Return a thing that was read; empty, and what it is `about` is unknown, where it was not."""
+        if isinstance(thing, dict):
+            return thing
+        self._cannot_tell(what, f"{about}: {'it is gone' if thing is None else thing.message}", source)
+        return {}
+
     # What is compared.
 
     def _last_completed(self) -> Run | None:
@@ -239,8 +248,8 @@ class _Comparison:
         run, resolver, completed = self._run, Resolver(self._app, most=_MOST_ASKED), None
         if run.deployment_id is None:
             return None
-        # A server may ignore the bound, or take it to the second.
-        pages = pages_of_runs(self._app.client, run.deployment_id, before=time_text(self._began + 1.0))
+        began = datetime.fromtimestamp(self._began, UTC)
+        pages = pages_of_runs(self._app.client, run.deployment_id, Window(None, began))
         listed = {run.id}
         try:
             for page in islice(pages, _MOST_PAGES):
@@ -271,20 +280,13 @@ class _Comparison:
         if run.session_id is None:
             return {}
         session = self._reads.thing("sessions", run.session_id)
-        if isinstance(session, dict):
-            return session
-        why = "it was deleted" if session is None else session.message
-        self._cannot_tell("session", f"what run {run.id} was given: {why}", f"session {run.session_id}")
-        return {}
+        return self._known(session, "session", f"what run {run.id} was given", f"session {run.session_id}")
 
     def _deployment(self) -> Deployment | None:
         id = self._run.deployment_id
-        shown = None if id is None else self._reads.thing("deployments", id)
-        if isinstance(shown, dict):
-            return Deployment.read(shown)
-        if id is not None:
-            self._cannot_tell("deployment", "it is gone" if shown is None else shown.message, f"deployment {id}")
-        return None
+        if id is None:
+            return None
+        return Deployment.read(self._known(self._reads.thing("deployments", id), "deployment", id, f"deployment {id}"))
 
     def _given_by(self, deployment: Deployment | None) -> Raw:
         """Return what a run without a session was given: its deployment, unless that was changed since."""
@@ -358,12 +360,8 @@ class _Comparison:
             yield SinceChange(what, now.id, change.field, None, source, lines_of(change, Secrets())[:_MOST_LINES])
 
     def _version(self, agent: str, version: Any) -> Raw:
-        read = self._reads.version(agent, version)
-        if isinstance(read, dict):
-            return read
-        why = "it is gone" if read is None else read.message
-        self._cannot_tell("agent", f"what version {version} was: {why}", f"versions of {agent}")
-        return {}
+        shown = self._reads.version(agent, version)
+        return self._known(shown, "agent", f"what version {version} was", f"versions of {agent}")
 
     def _differing_fields(self, before: Raw, after: Raw) -> list[FieldChange]:
         form = form_of(NOUNS["agent"])
@@ -542,7 +540,6 @@ class _Comparison:
         self,
         changed: Sequence[SinceChange],
         problems: Sequence[DeploymentFinding],
-        given: Raw,
         deployment: Deployment | None,
     ) -> tuple[str, Sequence[str]]:
         """Return the command that is most likely next, as words behind `qoder`, after why that one."""
@@ -555,10 +552,6 @@ class _Comparison:
             return "see what it left", ["run", "result", run.id]
         if problems:
             return "mend this first", problems[0].fix[1:]
-        if run.session_id is None and run.error_type in PAUSED_BY and run.deployment_id:
-            return "mend this first", mended_by(run.error_type, run.deployment_id)
-        if "authentication" in (run.error_type or "") and (vaults := array(given.get("vault_ids"))):
-            return "look at its credentials", ["vault", "check", str(vaults[0])]
         if deployment and any(change.what == "agent" and " → " in change.says for change in changed):
             now = mapping(deployment.raw.get("agent"))
             if self._agent_then not in ("", f"{now.get('id')}@{now.get('version')}"):

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import mapping
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import OLDEST, mapping
 from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
+from qoder_cli.http.client import Client
 
 Page = dict[str, Any]
 
@@ -54,11 +56,31 @@ class Window(NamedTuple):
 ALWAYS = Window(None, None)
 
 
-def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
+def runs_within(
+    client: Client, of: str | None, window: Window, *, limit: int = 100, fresh: bool = False, **filters: Any
+) -> Iterator[Page]:
+    """Return the pages that have the runs of a window, of one deployment or of all, among others. Raises ApiError.
+
+    The filters are those that both generations document. The order of all runs is not: they are read to the end.
+    """
+    if of is None:
+        query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
+        return client.pages("/deployment_runs", {**query, **filters, "limit": limit}, fresh=fresh)
+    query = window.query("triggered_after", "triggered_before", slack=APART)
+    pages = client.pages(f"/deployments/{segment(of)}/runs", {**query, "limit": limit}, fresh=fresh)
+    return pages if window.since is None else _down_to(window.since, pages)
+
+
+def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
     """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
     for page in pages:
         yield page
-        rows = map(mapping, page["data"])
-        times = [at for row in rows if (at := unix(row.get("triggered_at") or row.get("created_at"))) is not None]
-        if descend(times) and times[-1] < (since - APART).timestamp():
+        if is_below(page["data"], since.timestamp()):
             return
+
+
+def is_below(rows: Iterable[Any], floor: float) -> bool:
+    """Return whether what follows in a list was created before a time: the newest come first, and these reach it."""
+    filtered_by = (row.get("triggered_at") or row.get("created_at") for row in map(mapping, rows))
+    times = [at for time in filtered_by if (at := unix(time)) is not None and at >= OLDEST]
+    return descend(times) and times[-1] < floor - APART.total_seconds()

@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.keys.patience import Patience
-from qoder_cli.keys.record import KeyStore
+from qoder_cli.keys.record import KeyRecord, KeyStore
 from qoder_cli.settings.config import Found
 
 REQUIRED = "required"
@@ -56,6 +56,14 @@ def shared_store(app: App) -> KeyStore:
             app.shared_keys.append(opened(app, named(app.settings.keys)))
         keys: KeyStore = app.shared_keys[0]
         return keys
+
+
+def shared_records(app: App) -> list[KeyRecord]:
+    """Return what the store of the settings holds of its host; nothing without a store. Raises QoderError."""
+    if app.settings.keys is None:
+        return []
+    records = (stored.record for stored in shared_store(app).entries())
+    return [record for record in records if record.host == app.settings.host]
 
 
 def opened(app: App, name: str) -> KeyStore:

@@ -136,10 +136,6 @@ WRONG: dict[str, tuple[Fields, Fields, str, str, str, str]] = {
         *({"status": "paused", "updated_at": LONG_AGO}, {}),
         *("paused", "warning", "paused by hand since 2026-01-01", "deploy unpause dep_1"),
     ),
-    "environment archived": (
-        *(OWN, {"/environments/env_1": {"id": "env_1", "archived_at": LONG_AGO}}),
-        *("environment_archived", "problem", "env_1 is archived", "deploy update dep_1 --env ENV"),
-    ),
     "environment gone": (
         *(OWN, {"/environments/env_1": None}),
         *("environment_missing", "problem", "env_1 does not exist", "deploy update dep_1 --env ENV"),
@@ -147,10 +143,6 @@ WRONG: dict[str, tuple[Fields, Fields, str, str, str, str]] = {
     "agent archived": (
         *(USES, of(archived_at=LONG_AGO)),
         *("agent_archived", "problem", "agent_1 is archived", "deploy update dep_1 --agent AGENT"),
-    ),
-    "agent gone": (
-        *(USES, {"/agents/agent_1": None}),
-        *("agent_missing", "problem", "agent_1 does not exist", "--agent AGENT"),
     ),
     "agent's version gone": (
         *({"agent": {"id": "agent_1", "version": 3}}, {"/agents/agent_1": pinned(2, missing=3)}),
@@ -163,10 +155,6 @@ WRONG: dict[str, tuple[Fields, Fields, str, str, str, str]] = {
     "vault archived": (
         *(VAULT, vault_with(BEARER, archived_at=LONG_AGO)),
         *("vault_archived", "problem", "vault_1 is archived", "--vault VAULT"),
-    ),
-    "vault gone": (
-        *({"vault_ids": ["vault_1"]}, {"/vaults/vault_1": None}),
-        *("vault_missing", "problem", "vault_1 does not exist", "--vault VAULT"),
     ),
     "memory store archived": (
         {"resources": [{"memory_store_id": "memstore_1"}]},

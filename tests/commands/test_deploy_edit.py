@@ -99,7 +99,7 @@ def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: 
     [
         (("--agent", "writr"), 5, "no agent is named 'writr'"),
         (("--agent", "env_1"), 2, "--agent: must be an id (agent_…) or a name: 'env_1' is an environment"),
-        (("--agent", "agent_1@latest"), 2, "--agent: invalid version 'latest'"),
+        (("--agent", "agent_1@latest"), 2, "--agent: must be an id (agent_…)"),
         (("--env", "defaults"), 5, "no environment is named 'defaults'"),
         (("--vault", ""), 2, "--vault: must be an id (vault_…) or a name: the vault is empty"),
         (("--agent", "twin"), 2, "2 agents are named 'twin'"),

@@ -1,9 +1,7 @@
 """`qoder report`: what it tells and how, once or again, and what it says of what it could not read."""
 
-import io
 import json
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 
 from qoder_cli.local.reports import ReportMemory
 from qoder_cli.local.store import Store
-from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
@@ -22,71 +19,18 @@ from qoder_cli.settings.config import resolve
 from qoder_cli.settings.values import Flags
 from tests.conftest import Qoder, Ran, examples
 from tests.support.inprocess import WorldTransport
-from tests.support.one_run import DONE
-from tests.support.wire import api_error, page
+from tests.support.one_night import HOUR, OLD, after_a_night, ago, fire, hourly, serve
+from tests.support.wire import api_error
 
 pytestmark = pytest.mark.usefixtures("utc")
-HOUR = 3600.0
 HEX = "019ec55694c07f2a9b402ffb4448ec"
 DEPLOYMENTS, RUNS, SESSIONS = (f"{BASE_PATH}/{name}" for name in ("deployments", "deployment_runs", "sessions"))
 SECTIONS = ("needs_you", "did_not_happen", "failed", "did_nothing", "cannot_tell")
 
 
-def ago(world: World, hours: float) -> float:
-    return world.now() - hours * HOUR
-
-
-def hourly(world: World, name: str = "hourly", hour: str = "*", **fields: Any) -> str:
-    """Add a deployment of long ago, which fires at five past."""
-    schedule = {"type": "cron", "expression": f"5 {hour} * * *", "timezone": "UTC"}
-    return world.add_deployment(at=ago(world, 300), name=name, schedule=schedule, **fields).id
-
-
-def fire(world: World, id: str, hours: float, *, late: float = 3.0) -> str:
-    """Let a schedule fire so many whole hours ago, five past the hour; return the run's id."""
-    due = world.now() // HOUR * HOUR - (hours - 1) * HOUR + 300 - HOUR
-    run = world.start(id, origin="schedule", trigger="schedule", at=due + late)
-    run.fields["trigger_context"]["scheduled_at"] = stamp(due)
-    return run.id
-
-
 @pytest.fixture
 def night(world: World) -> World:
-    """Return the server after a night in which everything happened that a report tells of."""
-    world.things["deployments"].pop("dep_scheduled")
-    id = hourly(world, "watch", hour="22-23,0-7")
-    for hours in range(1, 11):
-        if hours not in (4, 5):
-            fire(world, id, hours, late=2000.0 if hours == 8 else 3.0)
-    fire(world, id, 10)
-    world.start("dep_ask", at=ago(world, 3))
-    for hours in (2, 4, 6):
-        world.start("dep_fail", at=ago(world, hours))
-    world.start("dep_nostart", at=ago(world, 5))
-    world.start("dep_skip", at=ago(world, 5))
-    nothing = Behaviour(turn(seconds=3, steps=0))
-    world.start(world.add_deployment(at=ago(world, 99), name="hollow", behaviour=nothing), at=ago(world, 7))
-    changed = hourly(world, "edited", hour="3")
-    world.deployments[changed].change(ago(world, 2), description="Another.")
-    broken = world.add_deployment(at=ago(world, 99), name="broken")
-    reason = {"type": "error", "error": {"type": "environment_archived_error"}}
-    broken.change(ago(world, 30), status="paused", paused_reason=reason)
-    return world
-
-
-OLD = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00Z")
-
-
-def serve(qoder: Qoder, runs: Any, *, sessions: Any = (), events: Any = None, **deployment: Any) -> None:
-    """Let there be one deployment, with these runs; what a test does not ask for need not be asked."""
-    row = {"id": "dep_1", "name": "odd", "status": "active", **OLD, **deployment}
-    qoder.wire.expected.clear()
-    qoder.wire.may("GET", "/deployments", {"data": [row]}).may("GET", "/deployments/dep_1", row)
-    for path in ("/deployment_runs", "/deployments/dep_1/runs"):
-        qoder.wire.may("GET", path, runs if isinstance(runs, dict) else {"data": runs})
-    qoder.wire.may("GET", "/sessions", sessions or {"data": []})
-    if events is not None:
-        qoder.wire.may("GET", "/sessions/sess_1/events", events)
+    return after_a_night(world)
 
 
 RUN: dict[str, Any] = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1"}
@@ -246,19 +190,6 @@ def test_report_says_what_it_may_not_read_and_shows_the_rest(
     assert ("not seen: " in page.err, "not seen: " in ids.err, "None" in ids.out) == (True, True, False)
 
 
-def test_report_says_where_the_list_has_two_runs_of_one_id(qoder: Qoder, world: World) -> None:
-    run = {**DONE, "id": "drun_5", "deployment_id": "dep_fail", "created_at": "2027-01-15T07:00:00Z"}
-    rows = [run, run, {**run, "deployment_id": "dep_demo", "status": "failed"}]
-
-    def lie(request: httpx.Request, true: Callable[[], httpx.Response]) -> httpx.Response:
-        return httpx.Response(200, json=page(*rows)) if request.url.path == RUNS else true()
-
-    qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep, lie=lie)
-    ran = qoder("report", "-o", "json")
-    assert [problem["message"] for problem in ran.json["problems"]] == ["the list has two runs with the id drun_5"]
-    assert (ran.json["verdict"], qoder("report", "--exit-status").code) == (None, 7)
-
-
 def test_report_goes_by_the_clock_of_the_server(qoder: Qoder, night: World) -> None:
     report = qoder("report", "-o", "json").json
     qoder.clock.time -= 86400  # this machine's is a day behind
@@ -278,6 +209,7 @@ def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qod
 
 AT = "2027-01-14T01:00:00Z"  # 31 hours ago: a session that is gone by then was deleted
 GONE = {**RUN, "created_at": AT, "triggered_at": AT}
+ENDED_WELL = {**GONE, "status": "completed", "completed_at": AT}
 ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "created_at": AT}
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
 UNSEEN: dict[str, tuple[Any, Any, int]] = {  # the schedule, the runs listed, and the code of what was told
@@ -286,6 +218,7 @@ UNSEEN: dict[str, tuple[Any, Any, int]] = {  # the schedule, the runs listed, an
     "an item that is not a run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
     "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),
+    "two runs of one id": (None, [ENDED_WELL, ENDED_WELL, {**ENDED_WELL, "session_id": "sess_2"}], 7),
     "the outcome in a deleted session": (None, [GONE], 0),
     "a deployment that ran": (None, [ELSEWHERE], 7),
 }
@@ -317,13 +250,6 @@ def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, cred
 # Each thing once.
 
 
-class Full(io.BytesIO):
-    """Standard output on a disk that is full once something was written."""
-
-    def flush(self) -> None:
-        raise OSError("No space left on device")
-
-
 def news(ran: Ran) -> set[str]:
     return set(re.findall(r"^[A-Z ]+$", ran.out, re.MULTILINE))
 
@@ -351,38 +277,12 @@ def test_report_new_leaves_out_no_failure_for_the_sake_of_the_page(qoder: Qoder)
     assert set(re.findall(r"^  job-(\d+) ", qoder("report", "--new").out, re.MULTILINE)) == set(map(str, range(10, 40)))
 
 
-def test_report_new_tells_again_what_it_could_not_print(qoder: Qoder, night: World) -> None:
-    qoder.out = Full()
-    assert qoder("report", "--new").code == 70
-    qoder.out = None
-    assert "FAILED" in news(qoder("report", "--new"))
-
-
 def test_report_new_warns_where_it_cannot_note_what_it_told(qoder: Qoder, night: World) -> None:
     qoder.env["QODER_STATE_DIR"] = "/dev/null/none"
     for _ in range(2):
         ran = qoder("report", "--new")
         assert (ran.code, "FAILED" in news(ran)) == (0, True)
         assert "the next --new repeats it" in ran.err
-
-
-def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:
-    """Of a log of many pages it reads what the run left on the first, and then what decides alone."""
-    told = [{"id": "evt_0", "type": "session.status_running", "processed_at": "2027-01-15T07:00:01Z"}]
-    told += [
-        {"id": f"evt_{n}", "type": "agent.tool_use", "processed_at": f"2027-01-15T07:{n // 60:02}:{n % 60:02}Z"}
-        for n in range(2, 1000)
-    ]
-    told += [{"id": "evt_end", "type": "session.status_idle", "processed_at": "2027-01-15T07:30:00Z"}]
-
-    def events(request: httpx.Request) -> Any:
-        rows = [event for event in told if event["type"] in request.url.params.get_list("types[]")]
-        return {"data": rows[:100], "has_more": len(rows) > 100, "last_id": rows[:100][-1]["id"]}
-
-    serve(qoder, [RUN])
-    qoder.wire.on("GET", "/sessions/sess_1/events", events, events)
-    report = qoder("report", "-o", "json").json
-    assert (report["ran"][0]["completed"], report["did_nothing"]) == (1, [])
 
 
 def test_report_shows_a_scheduled_run_that_names_no_time_and_fits_none(qoder: Qoder) -> None:
@@ -447,34 +347,6 @@ def quiet(world: World) -> World:
 
 
 NEW = ("report", "--new", "-o", "json")
-
-
-def test_report_new_covers_a_weekend_from_where_the_last_one_ended(qoder: Qoder, quiet: World) -> None:
-    assert keys(qoder(*NEW)) == []
-    ended = stamp(quiet.now())
-    for hours in (10, 40, 70):
-        later(qoder, hours - 1)
-        quiet.start("dep_fail", at=ago(quiet, 1))
-        later(qoder, 1)
-    ran = qoder(*NEW)
-    assert [each["failed"] for each in ran.json["failed"]] == [3]
-    assert (ran.json["since"], ran.json["until"]) == (ended, stamp(quiet.now()))
-    assert keys(qoder(*NEW)) == []
-
-
-def test_report_new_tells_of_a_run_that_ends_days_later(qoder: Qoder, quiet: World) -> None:
-    """It waits over a weekend; then somebody cancels it."""
-    run = quiet.start("dep_ask", at=ago(quiet, 1))
-    assert keys(qoder(*NEW)) == [f"waits {run.id}"]
-    later(qoder, 12)
-    assert keys(qoder(*NEW)) == []
-    later(qoder, 60)  # it is reminded of what lasts
-    assert keys(qoder(*NEW)) == [f"waits {run.id}"]
-    assert qoder("run", "cancel", run.id, "--yes").code == 0
-    later(qoder, 1)
-    assert keys(qoder(*NEW)) == [f"failed {run.id}"]
-    assert keys(qoder(*NEW)) == []
-    assert qoder("report", "-o", "json").json["needs_you"] == []
 
 
 def test_report_knows_of_a_run_that_lasted_long_whatever_it_covers(qoder: Qoder, quiet: World) -> None:

@@ -1,7 +1,6 @@
 """`qoder run list`: how many, in which shape and order, which of them, and how they ended, on both generations."""
 
 import json
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -110,15 +109,6 @@ def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
     assert qoder(*LIST, "--all", "--json").out == json.dumps(items, indent=2) + "\n"
 
 
-@pytest.mark.parametrize(("format", "out"), [("json", "[]\n"), ("jsonl", ""), ("id", ""), ("table", "")])
-@pytest.mark.parametrize("terminal", [True, False])
-def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: str, out: str, terminal: bool) -> None:
-    qoder.terminal = terminal
-    qoder.wire.on(*RUNS, page())
-    ran = qoder(*LIST, "-o", format)
-    assert (ran.code, ran.out, ran.err) == (0, out, "note: no runs found\n")
-
-
 @pytest.mark.parametrize(("format", "terminal"), checkerboard(["table", "wide", "json", "jsonl", "id"], [True, False]))
 def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, format: str, terminal: bool) -> None:
     qoder.terminal = terminal
@@ -209,21 +199,6 @@ def alike(qoder: Qoder, *pages: list[dict[str, Any]]) -> None:
         qoder.wire.on(*RUNS, page(*items, more=place + 1 < len(pages)))
 
 
-@pytest.mark.parametrize(("width", "left", "session"), [(80, [], 12), (100, [], 99), (120, ["deployment"], 99)])
-def test_run_list_says_once_what_is_the_same_in_every_row(
-    qoder: Qoder, columns: Callable[[int], None], width: int, left: list[str], session: int
-) -> None:
-    columns(width)
-    alike(qoder, [{}, {}, {}])
-    header, *lines = qoder(*LIST, "--all").out.splitlines()
-    assert header.split() == [*left, "triggered", "duration", "session", "id"]  # no error is in any row
-    assert [line.split()[-1] for line in lines[:3]] == [f"drun_{n}{LONG}" for n in range(3)]
-    assert [line.split()[-2].rstrip("…") for line in lines[:3]] == [f"sess_{n}{LONG}"[:session] for n in range(3)]
-    said = "status completed, trigger manual in every row"
-    assert " ".join(lines[3:]).startswith(said if left else f"deployment nightly-report (dep_a{LONG}), {said}")
-    assert max(map(len, lines)) <= width
-
-
 def test_run_list_says_of_no_row_what_a_later_page_contradicts(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
     alike(qoder, [{}, {}], [{}, WHY, {}], [{}])
@@ -254,16 +229,6 @@ def test_run_list_on_a_terminal_says_how_long_ago_it_was(qoder: Qoder, columns: 
     assert [text in row for text, row in zip(shown.values(), rows, strict=True)] == [True] * 5
     qoder.terminal = False
     assert [line.split("\t")[3] for line in qoder(*LIST).out.splitlines()] == times
-
-
-def test_run_list_shows_of_ids_what_tells_them_apart(qoder: Qoder, columns: Callable[[int], None]) -> None:
-    columns(60)
-    qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_0{n}{n:032}", **WHY) for n in (1, 2))))
-    ids = [line.split()[-1] for line in qoder(*LIST, "--columns", "status,error,id").out.splitlines()[1:3]]
-    assert ids == ["drun_0100000…", "drun_0200000…"]
-    qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
-    ids = [line.split()[0] for line in qoder(*LIST, "--columns", "id,status,error").out.splitlines()[1:3]]
-    assert ids == [f"drun_{n:032}" for n in (1, 2)]
 
 
 # What the pages may do.
@@ -337,22 +302,6 @@ def test_run_list_leaves_what_was_shown_when_a_page_fails(qoder: Qoder, answers:
     assert [item["id"] for item in shown[:2]] == ["drun_0", "drun_1"]
 
 
-# Pages in turn, what is listed, and what was slept.
-GOOD_PAGES: dict[str, tuple[list[Any], int, list[float]]] = {
-    "empty ones": ([numbered(0, n, next_page="abc"[n]) for n in (0, 1)] + [numbered(1, 1)], 2, []),
-    "without last_id": ([{"data": [run(0)], "has_more": True}, {"data": [run(1)], "has_more": False}], 2, []),
-    "one fails twice": ([numbered(0, 2, next_page="x"), (503, ""), httpx.ReadError("x"), numbered(2, 1)], 3, [0.5, 1]),
-}
-
-
-@pytest.mark.parametrize(("pages", "count", "slept"), GOOD_PAGES.values(), ids=GOOD_PAGES.keys())
-def test_run_list_goes_on_from_page_to_page(qoder: Qoder, pages: list[Any], count: int, slept: list[float]) -> None:
-    qoder.wire.on(*RUNS, *pages)
-    assert ids(qoder(*LIST, "--all", "--json")) == [f"drun_{n}" for n in range(count)]
-    assert qoder.clock.slept == slept
-    assert slept or qoder.wire.requests[-1].url.params.get("after_id") in (None, "drun_0")
-
-
 # Which of them.
 
 
@@ -402,12 +351,6 @@ def test_run_list_of_a_status_has_runs_of_a_status_that_is_not_recognised(qoder:
     assert all("status" not in request.url.params for request in qoder.wire.requests)
 
 
-def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> None:
-    ran = qoder(*LIST, "--status", "completed", "-n", "4", "--json")
-    assert ids(ran) == truth(mixed, "completed")[:4]
-    assert ran.err.splitlines()[-1] == "note: showing 4, more may match; use --all to see the rest"
-
-
 @pytest.mark.parametrize("trigger", ["manual", "schedule", "retry"])
 @pytest.mark.parametrize("deployment", ["dep_fail", None])
 @pytest.mark.few(4)
@@ -425,25 +368,12 @@ def test_run_list_of_a_trigger_finds_its_runs(qoder: Qoder, mixed: World, trigge
     assert {query.get("trigger_type") for query in asked(mixed, path)} == {sent}
 
 
-@pytest.mark.parametrize("words", [["--limit", "3"], ["--all"]])
-def test_run_list_filters_again_what_the_server_was_to_filter(qoder: Qoder, words: list[str]) -> None:
-    scheduled = {"trigger_context": {"type": "schedule"}}
-    qoder.wire.on(*RUNS, page(run(3), run(2, **scheduled), run(1, trigger_context=None)))
-    assert ids(qoder("run", "list", "--trigger", "schedule", *words, "--json")) == ["drun_2"]
-
-
 @pytest.mark.parametrize("line", ["run list --trigger retry", "run list --since 2020-01-01", "deploy list --name job"])
 def test_lists_do_not_claim_that_more_match(qoder: Qoder, line: str) -> None:
     rows = page(run(2, trigger_context={"type": "retry"}, name="job"), more=True)
     qoder.wire.on("GET", "/deployments" if "deploy " in line else RUNS[1], rows)
     ran = qoder(*line.split(), "-n", "1", "-q")
     assert ran.err == "note: showing 1, more may match; use --all to see the rest\n"
-
-
-def test_run_list_takes_a_deployment_by_id_or_name(qoder: Qoder, mixed: World) -> None:
-    one = mixed.start("dep_scheduled", at=mixed.now() - 24 * HOUR).id
-    ways = (["dep_scheduled"], ["nightly-report"], ["--deployment", "nightly-report"])
-    assert [ids(qoder(*LIST, *words, "--json")) for words in ways] == [[one]] * 3
 
 
 def test_run_list_puts_one_page_in_order(qoder: Qoder) -> None:
@@ -523,21 +453,6 @@ def test_run_list_keeps_no_error_that_holds_a_secret(qoder: Qoder) -> None:
     qoder.wire.on(*RUNS, page(run_of_session(1)), repeat=True)
     qoder.wire.on("GET", "/sessions/sess_1/events", events, events)
     assert {qoder(*LIST).code for _ in range(2)} == {0}
-
-
-def test_run_list_shows_rows_in_order_whatever_session_answers_first(qoder: Qoder) -> None:
-    last_first = [threading.Event() for _ in range(6)]
-
-    def events(request: httpx.Request) -> Any:
-        n = int(request.url.path.split("/")[-2].removeprefix("sess_"))
-        assert n == 5 or last_first[n + 1].wait(10), "sessions are not asked at the same time"
-        last_first[n].set()
-        return page(event("status_running", 7), idle("end_turn", 9 + n))
-
-    qoder.wire.on(*RUNS, page(*(run_of_session(n) for n in range(6))))
-    qoder.wire.on("GET", "/sessions/*/events", events, repeat=True)
-    listed = [(row["id"], row["duration_ms"]) for row in map(json.loads, qoder(*LIST, "-o", "jsonl").out.splitlines())]
-    assert listed == [(f"drun_{n}", 3000 + 1000 * n) for n in range(6)]
 
 
 def test_run_list_leaves_a_row_as_sent_whose_session_cannot_be_read(qoder: Qoder) -> None:
@@ -620,13 +535,6 @@ def test_run_list_since_and_until_bound_when_runs_were_created(
     ran = qoder(*LIST, *deployment.split(), *options.split(), "--no-resolve", "--json")
     assert ids(ran) == newest_first(world)[first:last]
     assert ("note" in ran.err) == ("--limit" in options)
-
-
-@pytest.mark.parametrize("line", ["run list", "usage", "session list", "report"])
-def test_since_takes_a_time_that_the_servers_clock_has_not_reached(qoder: Qoder, world: World, line: str) -> None:
-    world.skew = -7200
-    ran = qoder(*line.split(), "--since", "2027-01-15T07:59:00Z")
-    assert (ran.code, "warning" in ran.err) == (0, False)
 
 
 def test_run_list_since_reads_no_more_of_a_deployment_than_it_must(qoder: Qoder) -> None:

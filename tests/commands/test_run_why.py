@@ -168,17 +168,6 @@ def test_run_why_shows_what_another_session_wrote_into_its_memory(team: Team) ->
     assert (what, says.rpartition(" at ")[0]) == ("memory", "notes.md modified by session sess_other")
 
 
-def test_run_why_shows_a_credential_that_expired(team: Team) -> None:
-    vault = team("vault", "create", "--name", "keys", "-q").out.strip()
-    team("deploy", "update", "nightly", "--vault", vault)
-    now = team.qoder.clock.now()
-    auth = {"type": "mcp_oauth", "mcp_server_url": "https://mcp.example.com/mcp", "expires_at": stamp(now + 3 * HOUR)}
-    team.world.keep("vaults.credentials", vault, at=now, auth=auth, display_name="docs")
-    team.ran(WORKS)
-    why = team.why(team.ran(FAILS))
-    assert changes(why) == [("credential", f"docs expired at {auth['expires_at']}")]
-
-
 def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
     team.ran(WORKS)
     others = team.world.seed_deployments(3, behaviour=BREAKS)
@@ -307,52 +296,54 @@ def test_run_why_compares_a_run_without_a_session_with_its_deployment(team: Team
     assert changes(why) == []
 
 
-@pytest.mark.parametrize("version", [None, "3"])
-def test_run_why_takes_a_version_for_no_change_that_is_missing_or_a_text(team: Team, version: str | None) -> None:
-    team.ran(WORKS)
-    failed = team.ran(FAILS)
+def without_version(answer: Any) -> None:
+    if isinstance(answer.get("agent"), dict):
+        answer["agent"].pop("version")
 
-    def change(answer: Any) -> None:
-        if isinstance(answer.get("agent"), dict):
-            answer["agent"]["version"] = version and str(answer["agent"]["version"])
 
-    team.retell = {failed: change, team.session_of(failed): change}
+def version_as_text(answer: Any) -> None:
+    if isinstance(answer.get("agent"), dict):
+        answer["agent"]["version"] = str(answer["agent"]["version"])
+
+
+def without_settings(answer: Any) -> None:
+    for name in ("vault_ids", "resources", "environment_id", "environment_variables"):
+        answer.pop(name, None)
+
+
+def newest_first(answer: Any) -> None:
+    later = {"id": "evt_later", "type": "user.message", "content": "Go on.", "processed_at": "2027-12-01T00:00:00Z"}
+    answer["data"] = [later, *sorted(answer["data"], key=lambda event: event["processed_at"], reverse=True)]
+
+
+# What is told otherwise, how, and what cannot be told then; nothing has changed.
+TOLD: dict[str, tuple[tuple[str, ...], Callable[[Any], object], list[tuple[str, str]]]] = {
+    "no version": (
+        ("run", "session"),
+        without_version,
+        [("agent", "the runs do not say which version it was")],
+    ),
+    "a version as text": (("run", "session"), version_as_text, []),
+    "no settings": (("first session",), without_settings, [("environment", "session {} does not show it")]),
+    "the newest event first": (("events",), newest_first, []),
+    "no times": (
+        ("environment",),
+        lambda answer: answer.pop("updated_at"),
+        [("environment", "{}: it does not say when it was changed")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_run_why_takes_nothing_for_a_change_that_is_only_told_otherwise(team: Team, case: str) -> None:
+    paths, change, unknown = TOLD[case]
+    first, failed = team.ran(WORKS), team.ran(FAILS)
+    session, environment = team.session_of(failed), team("env", "get", "default", "--json").json["id"]
+    ends = {"run": failed, "session": session, "events": f"{session}/events", "environment": environment}
+    ends["first session"] = team.session_of(first)
+    team.retell = {ends[path]: change for path in paths}
     why = team.why(failed)
-    assert changes(why) == []
-    assert unknowns(why) == ([] if version else [("agent", "the runs do not say which version it was")])
-
-
-def test_run_why_cannot_compare_what_a_session_does_not_show(team: Team) -> None:
-    completed, failed = team.ran(WORKS), team.ran(FAILS)
-    session = team.session_of(completed)
-
-    def change(answer: Any) -> None:
-        for name in ("vault_ids", "resources", "environment_id", "environment_variables"):
-            answer.pop(name, None)
-
-    team.retell[session] = change
-    why = team.why(failed)
-    assert (changes(why), unknowns(why)) == ([], [("environment", f"session {session} does not show it")])
-
-
-def test_run_why_compares_the_first_messages_where_the_newest_event_comes_first(team: Team) -> None:
-    team.ran(WORKS)
-    failed = team.ran(FAILS)
-    later = {"id": "evt_later", "type": "user.message", "content": "Go on.", "processed_at": stamp(team.world.now())}
-
-    def change(answer: Any) -> None:
-        answer["data"] = [later, *sorted(answer["data"], key=lambda event: event["processed_at"], reverse=True)]
-
-    team.retell[f"{team.session_of(failed)}/events"] = change
-    assert changes(team.why(failed)) == []
-
-
-def test_run_why_cannot_tell_of_an_environment_that_has_no_times(team: Team) -> None:
-    team.ran(WORKS)
-    failed = team.ran(FAILS)
-    environment = team("env", "get", "default", "--json").json["id"]
-    team.retell[environment] = lambda answer: answer.pop("updated_at")
-    assert unknowns(team.why(failed)) == [("environment", f"{environment}: it does not say when it was changed")]
+    assert (changes(why), unknowns(why)) == ([], [(what, says.format(ends[paths[0]])) for what, says in unknown])
 
 
 def test_run_why_lists_few_credentials_and_no_secret_and_cannot_tell_of_later_changes(team: Team) -> None:

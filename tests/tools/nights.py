@@ -2,16 +2,15 @@
 
 A cell is some nights of a few deployments on one generation of server. One reader types `report --new` now and then,
 perhaps under a name, perhaps of some deployments; another types reports whose spans meet, on one machine or on a new
-one each time. Some are killed while they ask, or between printing and noting. With --direct only what the command calls
-is played, without its words and pages.
+one each time. Some are killed while they ask, or between printing and noting.
 """
 
 import io
 import json
 import random
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,14 +21,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotFound
-from qoder_cli.base.jsontext import declared
-from qoder_cli.base.times import Clock, unix
+from qoder_cli.base.times import unix
 from qoder_cli.cli.main import main
-from qoder_cli.commands.report.telling import Reporter
-from qoder_cli.history.nights import ReportOptions, read_night
-from qoder_cli.http.client import Client
-from qoder_cli.local.reports import ReportMemory
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
@@ -44,7 +37,6 @@ DECIDED = LATE + LAG  # seconds after a fire until it is judged
 DAY_LATE = 24 * HOUR  # what comes later is no fire's run, but told for itself
 URGENT = ("needs_you", "did_not_happen", "failed")
 Key = tuple[str, ...]
-Runner = Callable[["Look", list[str]], tuple[int | None, str]]  # the exit code, None if killed, and what was printed
 
 
 class Cell(NamedTuple):
@@ -52,21 +44,15 @@ class Cell(NamedTuple):
     seed: int
     deployments: int = 3
     crashes: float = 0.15
-    how: str = "main"  # or direct
 
     def __str__(self) -> str:
         return f"{self.generation}, nights {self.seed} of {self.deployments}, crashes {self.crashes:.0%}"
 
 
-def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--direct", action="store_true", help="only what the command calls")
-
-
 def cells(options: Namespace) -> Iterator[Cell]:
     """Yield so many nights as --random says, else 2,000, on both generations by turns."""
-    how = "direct" if options.direct else "main"
     for seed in range(options.seed, options.seed + (options.random or 2000)):
-        yield Cell(GENERATIONS[seed % 2], seed, 1 + seed % 4, how=how)
+        yield Cell(GENERATIONS[seed % 2], seed, 1 + seed % 4)
 
 
 def simpler(cell: Cell) -> Iterator[Cell]:
@@ -239,24 +225,16 @@ class Reader:
 
 def play(cell: Cell, folder: Path) -> Played:
     """Play the nights of a cell."""
-    if cell.how == "direct":
-        with Direct() as machines:
-            return _play(cell, folder, machines.run)
-    return _play(cell, folder, _in_process)
-
-
-def _play(cell: Cell, folder: Path, run: Runner) -> Played:
     account, played = Account(cell.seed, deployments=cell.deployments), Played()
-    nights = _Nights(cell, account, folder, run, played)
+    nights = _Nights(cell, account, folder, played)
     nights.read_news()
     nights.read_spans()
     return played
 
 
 class _Nights:
-    def __init__(self, cell: Cell, account: Account, folder: Path, run: Runner, played: Played) -> None:
-        self._cell, self._account, self._folder = cell, account, folder
-        self._run, self._played = run, played
+    def __init__(self, cell: Cell, account: Account, folder: Path, played: Played) -> None:
+        self._cell, self._account, self._folder, self._played = cell, account, folder, played
         self._chance = random.Random(f"reports {cell.seed}")
         self._events = events_of(account)
         self._by_id = {one.id: one for one in account.deployments}
@@ -267,7 +245,7 @@ class _Nights:
         crash = chance.choice(("asking", "printed")) if may_crash and chance.random() < self._cell.crashes else ""
         service = Service(self._account, self._cell.generation, now)
         look = Look(service, now, self._folder / where, crash, chance.randrange(6))
-        code, printed = self._run(look, ["report", *words, "-o", "json", "--exit-status"])
+        code, printed = _run(look, ["report", *words, "-o", "json", "--exit-status"])
         crashed = code is None
         self._played.codes.append("killed" if code is None else code)
         if not printed:
@@ -471,87 +449,15 @@ class _Dying(httpx.BaseTransport):
         return self._service.handle_request(request)
 
 
-def _app(look: Look, out: io.BytesIO, transport: httpx.BaseTransport) -> App:
-    screen, folder = Screen(out), look.folder
-    env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
-    env["QODER_BASE_URL"] = "http://127.0.0.1:9/api/v1/cloud"
-    return App(env=env, out=screen, err=Screen(io.BytesIO()), clock=FakeClock(look.now), transport=transport)
-
-
-def _in_process(look: Look, words: list[str]) -> tuple[int | None, str]:
-    out = _Output()
+def _run(look: Look, words: list[str]) -> tuple[int | None, str]:
+    """Type a report; return its exit code, None if it was killed, and what was printed."""
+    out, folder = _Output(), look.folder
     out.is_last = look.crash == "printed"
     transport = _Dying(look.service, look.dies_at if look.crash == "asking" else None)
-    app = _app(look, out, transport)
+    env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
+    env["QODER_BASE_URL"] = "http://127.0.0.1:9/api/v1/cloud"
+    screen, clock = Screen(out), FakeClock(look.now)
+    app = App(env=env, out=screen, err=Screen(io.BytesIO()), clock=clock, transport=transport)
     with suppress(Killed):
         return main(words, app), out.getvalue().decode()
     return None, out.getvalue().decode()
-
-
-# What the command calls.
-
-
-class _Query(dict[str, Any]):
-    """The parameters of a request, as httpx has them."""
-
-    def get_list(self, name: str) -> list[str]:
-        return list(self.get(name, ()))
-
-
-class _DirectClient(Client):
-    """A client that asks a service without a wire between them, and may die of it."""
-
-    def __init__(self, look: Look, clock: Clock) -> None:
-        self.clock = clock
-        self._service, self._left = look.service, look.dies_at if look.crash == "asking" else None
-
-    def get(self, path: str, params: Any = None, **_: Any) -> Any:
-        if self._left is not None:
-            self._left -= 1
-            if self._left < 0:
-                raise Killed
-        shown = self._service.answer(path, _Query(params or {}))  # type: ignore[arg-type]  # no more is asked of it
-        if shown is None:
-            raise NotFound("no such thing").with_(enveloped=True)
-        return shown
-
-    def server_now(self) -> float:
-        return self._service.now
-
-    def veil(self, text: str) -> str:
-        return text
-
-
-class Direct:
-    """Reports of machines that stay on: each folder is one, whose store is open to the end."""
-
-    def __init__(self) -> None:
-        self._machines: dict[Path, App] = {}
-
-    def __enter__(self) -> "Direct":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for app in self._machines.values():
-            app.store.close()
-
-    def run(self, look: Look, words: list[str]) -> tuple[int | None, str]:
-        app = _app(look, io.BytesIO(), look.service)
-        machine = self._machines.setdefault(look.folder, app)
-        vars(app).update(client=_DirectClient(look, app.clock), settings=machine.settings, store=machine.store)
-        given = {word: words[place + 1] for place, word in enumerate(words[:-1]) if word.startswith("--")}
-        is_news, ids = "--new" in words, [word for word in words if word.startswith("dep_")]
-        options = ReportOptions(ids, given.get("--since", "1d"), given.get("--until"), is_news=is_news)
-        remembered = ReportMemory(app.store, app.settings, given.get("--reader", "") if is_news else None, ids)
-        try:
-            memory = remembered.read()
-            night = read_night(app, options, memory)
-            reported = Reporter(app, night, options, memory, remembered).reported(given.get("--reader", ""))
-        except Killed:
-            return None, ""
-        code = 8 if reported.report.is_urgent or reported.has_just_happened else 7 if reported.unseen else 0
-        shown = json.dumps(declared(reported.report)) if not (is_news and reported.is_empty) else ""
-        if look.crash == "printed" and shown:
-            return None, shown
-        remembered.note(reported.memory, reported.keys, at=night.now)
-        return code, shown

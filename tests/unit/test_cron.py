@@ -15,47 +15,7 @@ from qoder_cli.base import cron
 from tests.conftest import examples
 from tests.support.expressions import EXPRESSIONS, matches
 
-BERLIN = "Europe/Berlin"  # 2027: forward at 02:00 on the 28th of March, back at 03:00 on the 31st of October
-NEW_YORK = "America/New_York"
-SUMMER, WINTER = datetime(2027, 3, 27, 12, tzinfo=UTC), datetime(2027, 10, 30, 12, tzinfo=UTC)
-
-
-GAP = datetime(2027, 3, 28, 0, tzinfo=UTC)
-
-
-def fires(expression: str, zone: str, *, after: datetime, count: int = 5) -> list[str]:
-    """Return when it fires next, as the clocks of the zone show it, with their offset."""
-    moments = cron.upcoming(expression, zone, after=after.timestamp(), count=count)
-    return [datetime.fromtimestamp(moment, ZoneInfo(zone)).strftime("%a %d.%m. %H:%M %z") for moment in moments]
-
-
-@pytest.mark.parametrize(
-    ("expression", "zone", "after", "expected"),
-    [
-        # a time that a gap in spring leaves out does not fire
-        ("30 2 * * *", BERLIN, SUMMER, "Mon 29.03. 02:30 +0200, Tue 30.03. 02:30 +0200"),
-        ("*/30 * * * *", BERLIN, GAP, "Sun 28.03. 01:30 +0100, Sun 28.03. 03:00 +0200"),
-        # one that comes twice in autumn fires twice
-        ("30 2 * * *", BERLIN, WINTER, "Sun 31.10. 02:30 +0200, Sun 31.10. 02:30 +0100, Mon 01.11. 02:30 +0100"),
-        (
-            *("*/30 1-3 * * *", BERLIN, datetime(2027, 10, 31, 0, 0, tzinfo=UTC)),
-            "Sun 31.10. 02:30 +0200, Sun 31.10. 02:00 +0100, Sun 31.10. 02:30 +0100, Sun 31.10. 03:00 +0100",
-        ),
-        # in Cairo it went from 00:00 to 01:00 on the 28th; Samoa had no 30th of December
-        ("0 0 * * *", "Africa/Cairo", datetime(2023, 4, 27, 12, tzinfo=UTC), "Sat 29.04. 00:00 +0300"),
-        (
-            *("0 9 * * *", "Pacific/Apia", datetime(2011, 12, 29, 20, tzinfo=UTC)),
-            "Sat 31.12. 09:00 +1400, Sun 01.01. 09:00 +1400",
-        ),
-        # in St. John's it went from 00:01 to 23:01 of the day before
-        (
-            *("*/30 * * * *", "America/St_Johns", datetime(2006, 10, 29, 1, 50, tzinfo=UTC)),
-            "Sat 28.10. 23:30 -0230, Sun 29.10. 00:00 -0230, Sat 28.10. 23:30 -0330, Sun 29.10. 00:00 -0330",
-        ),
-    ],
-)
-def test_schedule_fires_when_the_clock_is_changed(expression: str, zone: str, after: datetime, expected: str) -> None:
-    assert ", ".join(fires(expression, zone, after=after, count=expected.count(",") + 1)) == expected
+BERLIN = "Europe/Berlin"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +85,7 @@ def test_schedule_refuses_a_zone_that_nobody_knows(name: str) -> None:
 
 
 ZONES = [
-    *("UTC", BERLIN, NEW_YORK, "Asia/Shanghai", "Australia/Lord_Howe", "Africa/Cairo", "America/Sao_Paulo"),
+    *("UTC", BERLIN, "America/New_York", "Asia/Shanghai", "Australia/Lord_Howe", "Africa/Cairo", "America/Sao_Paulo"),
     *("America/St_Johns", "Atlantic/Azores", "Pacific/Apia", "Asia/Kathmandu", "America/Havana", "Africa/Casablanca"),
 ]
 
@@ -155,8 +115,11 @@ def minute_by_minute(expression: str, zone: ZoneInfo, *, after: float, end: floa
 
 @examples(Fraction(1, 3))
 @given(expression=EXPRESSIONS, start=MOMENTS)
-@example("*/30 * * * *", ("Europe/Berlin", datetime(2027, 3, 27, 12, tzinfo=UTC).timestamp()))
-@example("*/30 * * * *", ("Europe/Berlin", datetime(2027, 10, 30, 12, tzinfo=UTC).timestamp()))
+@example("*/30 * * * *", (BERLIN, datetime(2027, 3, 27, 12, tzinfo=UTC).timestamp()))
+@example("*/30 * * * *", (BERLIN, datetime(2027, 10, 30, 12, tzinfo=UTC).timestamp()))
+@example("0 0 * * *", ("Africa/Cairo", datetime(2023, 4, 27, 12, tzinfo=UTC).timestamp()))  # it had no midnight
+@example("0 9 * * *", ("Pacific/Apia", datetime(2011, 12, 29, 20, tzinfo=UTC).timestamp()))  # it had no such day
+@example("*/30 * * * *", ("America/St_Johns", datetime(2006, 10, 29, 1, tzinfo=UTC).timestamp()))  # back over midnight
 def test_schedule_fires_as_a_watch_of_the_wall_clock_finds(expression: str, start: tuple[str, float]) -> None:
     name, after = start
     zone = ZoneInfo(name)

@@ -1,7 +1,7 @@
 """What commands remember for completion and short ids: a few plain rows, and never in the way."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -119,18 +119,6 @@ def test_remembered_runs_are_the_newest_first_with_the_names_of_their_deployment
     ]
 
 
-def test_remembered_things_of_other_nouns_are_offered_until_they_are_archived(folder: Path) -> None:
-    app = state_in(folder)
-    things: Iterable[tuple[dict[str, Any], str | None]] = [
-        ({"id": "agent_1"}, "writer"), ({"id": "agent_2"}, "old"), ({"id": "agent_$(x)"}, "odd"), ({}, None),
-    ]  # fmt: skip
-    remember(app.store, app.settings, "agent", things)
-    remember(app.store, app.settings, "agent", [({"id": "agent_2", "archived_at": AT}, "old")])
-    remember(app.store, app.settings, "model", [({"id": "claude-4.5"}, None)])
-    assert (seen(folder, "agent"), seen(folder, "model")) == ([("agent_1", "writer")], [("claude-4.5", "")])
-    assert seen(folder, "agent", "work") == []
-
-
 def test_remembered_are_no_more_than_are_of_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app, at = state_in(folder), "2026-06-14T08:54:06.{:04}Z".format
     for numbers in (range(1000), range(1000, 2000)):
@@ -161,18 +149,6 @@ def test_remembering_the_same_again_writes_nothing(folder: Path) -> None:
     assert files() == files()
     app.close()
     assert [file.name for file in sorted(folder.iterdir())] == ["state.db"]
-
-
-ODD_IDS = [
-    *("dep_$(touch x)", "dep_ ", "dep_a b", "dep_\t", "dep_\n", "dep_é", "dep_", "dep_" + "x" * 200, "-dep_1", "", 7)
-]
-
-
-def test_remembered_are_plain_ids_only(folder: Path) -> None:
-    app = state_in(folder)
-    deployments(app, ("dep_1", "nightly", None), *((id, "odd", None) for id in ODD_IDS))
-    runs(app, (None, None, None), ("drun_`x`", "dep_1", AT), (7, "dep_1", AT), ("drun_1", None, 7))
-    assert (seen(folder), seen(folder, "run")) == ([("dep_1", "nightly")], [("drun_1", "")])
 
 
 def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(folder: Path) -> None:

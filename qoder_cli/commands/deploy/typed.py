@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
-from qoder_cli.base.ids import segment, with_version
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Raw, mapping
 from qoder_cli.nouns.bodies import check_typed, pairs, refuse_ours
 
@@ -37,14 +37,9 @@ OPTIONS = {
 
 
 def read_fields(app: App, options: Mapping[str, Any]) -> Raw:
-    """Return a file's fields for the options `typed`. Raises UsageError."""
+    """Return a file's fields for the options typed. Raises UsageError."""
     values = {name: value for name, value in options.items() if value not in (None, ())}
     fields = {field: values[field] for field in OPTIONS if field in values and field not in ("schedule", "metadata")}
-    agent = str(fields.get("agent"))
-    id, at, version = agent.rpartition("@")
-    if at and id.startswith("agent_") and not with_version(agent)[1]:  # a name may have an @
-        hint = "e.g. agent_1@3; leave @ out for the latest"
-        raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     if fields.get("message") == "-":
         from qoder_cli.files.documents import STDIN, read
         from qoder_cli.files.tree import Problem

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, NotFound, UsageError
-from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.outcome import is_going, verdict
 from qoder_cli.base.times import parse_timestamp
@@ -18,16 +16,13 @@ from qoder_cli.base.words import counted
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
-from qoder_cli.history.window import ALWAYS, APART, ROUNDED, Page, Window, down_to
+from qoder_cli.history.window import ALWAYS, Page, Window, runs_within
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.nouns.lookup import deployment_id_of, explain_missing
 from qoder_cli.nouns.views import RUN_COLUMNS, RUN_FIRST, listed_run, run_row
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Object, WantedRows, page_size, rows_wanted
-
-if TYPE_CHECKING:
-    from qoder_cli.history.listed import Resolver
 
 _LONGEST_RESOLVED = 100  # rows
 
@@ -74,27 +69,22 @@ def list_runs(
         raise UsageError(f"DEPLOYMENT and --deployment name two: {deployment}, {of_deployment}", hint="give one")
     deployment = of_deployment if deployment is None else deployment
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
-    of = None if deployment is None else _deployment_id(deployment, app)
+    try:
+        of = None if deployment is None else deployment_id_of(deployment, app)
+    except NotFound as error:
+        if deployment not in [*Status]:
+            raise
+        hint = f"to list the runs of all deployments by status: --status {deployment}"
+        raise error.with_(hint=hint, next=None) from None
     options = [*(("--status", word) for word in status or ()), ("--trigger", trigger), ("--since", since)]
     filters = " ".join(f"{option} {value}" for option, value in [*options, ("--until", until)] if value is not None)
     none = f"no runs match {filters}" if filters else "no runs found"
 
     def look() -> None:
-        read = partial(Window.read, since, until, app=app)
-        _look(app, of, {str(word) for word in status or ()}, trigger, read, wanted, resolve=resolve, none=none)
+        statuses = {str(word) for word in status or ()}
+        _look(app, of, statuses, trigger, (since, until), wanted, resolve=resolve, none=none)
 
     view.show(look)
-
-
-def _deployment_id(word: str, app: App) -> str:
-    try:
-        return deployment_id_of(word, app)
-    except NotFound as error:
-        if word in [*Status]:
-            raise error.with_(
-                hint=f"to list the runs of all deployments by status: --status {word}", next=None
-            ) from None
-        raise
 
 
 def _look(
@@ -102,7 +92,7 @@ def _look(
     of: str | None,
     statuses: set[str],
     trigger: Trigger | None,
-    read_window: Callable[[], Window],
+    span: tuple[str | None, str | None],
     wanted: int | None,
     *,
     resolve: bool | None,
@@ -112,12 +102,13 @@ def _look(
     from qoder_cli.history.listed import Resolver
 
     def ask() -> tuple[Window, bool, Page, Iterable[Page]]:
-        window = read_window()
-        path, query = runs_request(of, trigger, window)
+        window = Window.read(*span, app=app)
+        filters: dict[str, Any] = {"trigger_type": trigger} if trigger in _SENT_TRIGGERS and of is None else {}
         # The server cannot be asked for less than every run (api.md#runs).
-        filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
-        query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
-        pages = app.client.pages(path, query)
+        filtered_here = bool(statuses) or not (trigger is None or filters)
+        pages = runs_within(
+            app.client, of, window, limit=LARGEST_PAGE if filtered_here else page_size(wanted), **filters
+        )
         return window, filtered_here, next(pages), pages
 
     try:
@@ -127,8 +118,6 @@ def _look(
     is_whole, pages = next_cursor(first) is None, chain([first], pages)
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
-    if of is not None and window.since is not None:
-        pages = down_to(window.since, pages)
 
     is_short = is_whole or (wanted is not None and wanted <= _LONGEST_RESOLVED)
     asks = bool(statuses) or is_short  # whether to ask sessions
@@ -169,21 +158,19 @@ def _look(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST))
+    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=RUN_FIRST, may_go=RUN_FIRST))
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {counted(undated, 'run')} without a creation time")
     if unknown:
         app.progress.warn(f"ignored {counted(unknown, 'run')}: the outcome is unknown, as the session was deleted")
-    _warn_of_unread(app, resolver, statuses)
+    if resolver.unread:
+        what = "ignored" if statuses else "status unknown for"
+        why = "sessions could not be read" if resolver.asks else "--no-resolve"
+        app.progress.warn(f"{what} {counted(resolver.unread, 'run')}: {why}")
+    if resolver.unasked:
+        app.progress.warn(f"{counted(resolver.unasked, 'run')} may wait for an answer: sessions could not be read")
     listing.conclude(app.progress, none=none)
-
-
-def _first(statuses: set[str]) -> tuple[str, ...]:
-    """Return the columns as a terminal shows them; a list of failed runs says why first."""
-    if statuses == {"failed"}:
-        return tuple(dict.fromkeys(["deployment", "error", *RUN_FIRST]))
-    return RUN_FIRST
 
 
 def _status(run: Run) -> str | None:
@@ -191,26 +178,6 @@ def _status(run: Run) -> str | None:
     if run.status in (None, *Status):
         return run.status
     return "running" if is_going(run) else "failed"
-
-
-def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
-    if resolver.unread:
-        what = "ignored" if statuses else "status unknown for"
-        why = "sessions could not be read" if resolver.asks else "--no-resolve"
-        app.progress.warn(f"{what} {counted(resolver.unread, 'run')}: {why}")
-    if resolver.unasked:
-        app.progress.warn(f"{counted(resolver.unasked, 'run')} may wait for an answer: sessions could not be read")
-
-
-def runs_request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
-    """Return path and query, with filters that both generations document."""
-    if of is not None:
-        path = f"/deployments/{segment(of)}/runs"
-        return path, window.query("triggered_after", "triggered_before", slack=APART)
-    query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
-    if trigger in _SENT_TRIGGERS:
-        query["trigger_type"] = trigger
-    return "/deployment_runs", query
 
 
 def _row(app: App) -> Callable[[Run], Fields]:
