@@ -402,24 +402,6 @@ def test_api_prints_nothing_that_is_not_the_apis_answer(qoder: Qoder, answer: An
     assert (ran.code, ran.out, ran.error["type"]) == (7, "", "unavailable")
 
 
-@pytest.mark.parametrize(
-    ("message", "field", "told"),
-    [
-        ("Must have 1 to 50 items.", "initial_events", "Must have 1 to 50 items (field: initial_events)"),
-        ("Missing required field: name", "name", "Missing required field: name"),
-        ("This is invalid.", "id", "This is invalid (field: id)"),
-        ("", "agent.id", "no error message (field: agent.id)"),
-        ("Bad.", "\x1b" * 300, f"Bad (field: {chr(27) * 200})"),
-        ("Bad.", 7, "Bad."),
-    ],
-)
-def test_api_tells_the_field_of_an_error(qoder: Qoder, message: str, field: Any, told: str) -> None:
-    error = {"type": "invalid_request_error", "message": message, "param": field}
-    qoder.wire.on("POST", "/deployments/dep_1/run", (400, {"type": "error", "request_id": "req_1", "error": error}))
-    ran = qoder("api", "POST", "/deployments/dep_1/run", "--json")
-    assert (ran.code, told in ran.error["message"], ran.error["request_id"]) == (6, True, "req_1")
-
-
 def test_api_explains_a_path_that_nobody_knows(qoder: Qoder) -> None:
     missing = api_error(404, "not_found_error", "Not found.")
     qoder.wire.on("GET", "/deployment", missing).on("GET", "/deployments/dep_1", missing)

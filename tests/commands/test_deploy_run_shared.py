@@ -305,27 +305,6 @@ def with_store(
     return machines.machine("a", *faults, lie=lie)
 
 
-def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_path: Path) -> None:
-    """The key is marked as sending, and the command learns of it much later: a lost response, then an old read."""
-    machines, bodies = Machines(tmp_path, MEMORY_STORE), list[bytes]()
-
-    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        response = truth()
-        if "/memories" not in request.url.path:
-            return response
-        bodies.append(response.read())
-        machines.clock.time += 30
-        if len(bodies) == 2:
-            raise httpx.ReadError("cut")
-        old = b'{"data": [%s], "has_more": false}' % bodies[0]
-        return httpx.Response(response.status_code, content=old if len(bodies) == 3 else bodies[-1])
-
-    ran = machines.machine("a", lie=lie)(*NIGHT)
-    assert (ran.code, machines.triggers) == (7, 0)
-    assert "nothing was started" in ran.error["message"]
-    assert machines.machine("b")("key", "get", "night-1").code == 5
-
-
 OF_ANOTHER: dict[str, dict[str, Any]] = {
     "deployment dep_slow": {"state": "started", "deployment": "dep_slow", "run": "drun_1"},
     "an apply of ci-7": {"state": "applying", "deployment": "", "machine": "ci-7"},

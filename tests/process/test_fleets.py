@@ -175,19 +175,6 @@ def test_deploy_run_of_many_starts_no_more_when_its_reader_has_taken_one_line(al
         assert ended.errors == []
 
 
-@pytest.mark.parametrize(("generation", "others"), [("current", 12), ("legacy", 1)])
-@pytest.mark.few(1)
-def test_deploy_run_of_many_notices_that_its_reader_has_gone_while_others_run(
-    generation: Generation, others: int, alone: Shell
-) -> None:
-    with sandbox(generation, speed=1) as server:
-        ids = [*many(server, 1, seconds=0.5), *many(server, others)]
-        line = f"qoder deploy run {' '.join(ids)} --wait -o jsonl | head -n1"
-        codes, ended = _in_bash(alone.enter(server).hurry(), line)
-        assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
-        assert ended.errors == []
-
-
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_deploy_run_of_many_names_the_runs_that_go_on_when_the_disk_is_full(alone: Shell) -> None:
     with sandbox("current", speed=1) as server, FULL.open("wb") as full:
