@@ -14,10 +14,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from qoder_cli.base import jsontext, plainfile
+from qoder_cli.base import plainfile
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.pool import Task
-from qoder_cli.commands.api import body
 from qoder_cli.commands.api.request import read_target
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
@@ -286,16 +285,6 @@ def test_api_refuses_options_that_cannot_be_meant(qoder: Qoder, words: list[str]
     method, *options = words
     ran = qoder("api", method, "/deployments", *options, "--json")
     assert (ran.code, ran.out, bool(ran.error["hint"])) == (2, "", True)
-
-
-@examples(Fraction(2, 3))
-@given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
-def test_api_makes_an_object_of_any_fields_or_refuses_them(texts: list[str], values: list[str]) -> None:
-    try:
-        made = body.of_fields(texts, values)
-    except UsageError:
-        return
-    assert isinstance(jsontext.parse(made.content.decode()), dict)
 
 
 def test_api_sends_a_file_and_stdin_byte_for_byte(qoder: Qoder, tmp_path: Path) -> None:
