@@ -14,7 +14,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base.outcome import SESSION_DELETED
-from qoder_cli.sandbox.records import stamp
 from tests.conftest import Qoder, examples
 from tests.support import cells
 from tests.support.one_run import (
@@ -374,14 +373,6 @@ def test_run_get_says_how_long_any_run_took_that_ended(qoder: Qoder, fields: dic
     shown = qoder("run", "get", "drun_1", "--json").json
     assert shown.get("elapsed_ms") == elapsed
     assert ("elapsed_ms" in shown.get("derived", [])) == isinstance(elapsed, int)
-
-
-def test_run_get_counts_no_ending_from_before_a_young_run(qoder: Qoder) -> None:
-    created = qoder.clock.time - 60
-    moments = [(-7200, RUNNING), (-3600, rests()), (9, RUNNING)]
-    events = [{**event, "processed_at": stamp(created + after, digits=6)} for after, event in moments]
-    qoder.wire.on(*RUN, {**CURRENT, "created_at": stamp(created, digits=6)}).on(*EVENTS, page(*events))
-    assert qoder(*GET).json["status"] == "running"
 
 
 def test_run_get_tells_of_no_other_sessions_cost(qoder: Qoder) -> None:

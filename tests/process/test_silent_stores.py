@@ -1,12 +1,10 @@
 """A shared store of keys that says nothing: a real PostgreSQL server behind a network that goes silent, or frozen."""
 
-import json
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -263,31 +261,3 @@ def test_deploy_run_survives_a_database_that_is_frozen_as_the_run_starts(
         assert (ended.code, [ended.json["id"]]) == (0, night.runs)
         again = night.with_store(*NIGHT, prologue=SOON).end()
         assert (again.code, [again.json["id"]]) == (0, night.runs)
-
-
-def test_deploy_run_holds_no_connection_while_it_waits(tmp_path: Path) -> None:
-    """More commands than the server has connections: all start their run, and none has a connection then."""
-    if (missing := lacks_postgres()) is not None:
-        pytest.skip(f"{missing} is not installed")
-    psycopg = pytest.importorskip("psycopg")
-    count = 16
-    with closing(PostgresServer(max_connections=6)) as postgres, sandbox("current", honour_key=False) as server:
-        night = Night(tmp_path, server, postgres)
-        words = ("deploy", "run", "dep_ask", "--on-ask", "wait", "--wait", "--json", "--idempotency-key")
-        going = [night.with_store(*words, f"key-{number}") for number in range(count)]
-        until(lambda: len(night.runs) == count, "all runs")
-        opened: list[Any] = []
-
-        def connects() -> bool:  # once one of the commands has left its connection
-            with suppress(psycopg.OperationalError):
-                opened.append(psycopg.connect(postgres.url(), autocommit=True))
-            return bool(opened)
-
-        until(connects, "a connection that is free")
-        with opened[0] as admin:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
-            until(lambda: admin.execute(query).fetchone() == (1,), "no connection but this one")
-        assert [each.process.poll() for each in going] == [None] * count
-        assert [each.signal(signal.SIGTERM).end().code for each in going] == [143] * count
-        states: Any = json.loads(night.with_store("key", "list", "--json").end().out)
-        assert {each["state"] for each in states} == {"started"}
