@@ -62,19 +62,10 @@ def test_deploy_run_sends_nothing_under_a_key_whose_run_is_known(qoder: Qoder) -
     assert again.err == "the key 'night-1' already started run drun_1; nothing was sent\n"
 
 
-ENDED_BADLY: dict[str, tuple[Any, list[Any]]] = {
-    "legacy": (LEGACY, [(*RUN, {**DONE, "status": "failed"})]),
-    "current": (CURRENT, [(*RUN, CURRENT), (*EVENTS, page(event("status_terminated"))), (*SESSION, {})]),
-}
-
-
-@pytest.mark.parametrize("generation", ENDED_BADLY)
-def test_deploy_run_says_that_the_run_of_its_key_has_failed(qoder: Qoder, generation: str) -> None:
-    started, reads = ENDED_BADLY[generation]
-    qoder.wire.on(*TRIGGER, started)
+def test_deploy_run_says_that_the_run_of_its_key_has_failed(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CURRENT)
     assert qoder(*NIGHT).code == 0
-    for each in reads:
-        qoder.wire.on(*each)
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(event("status_terminated"))).on(*SESSION, {})
     ran = qoder(*NIGHT, "--json")
     assert (ran.code, ran.json["status"]) == (1, "failed")
 

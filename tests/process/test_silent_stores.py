@@ -129,6 +129,7 @@ def test_deploy_run_says_its_run_and_heeds_a_signal_while_the_store_is_silent_af
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.few(1)
 def test_deploy_run_waits_no_longer_than_its_timeout_for_a_silent_store(night: Night) -> None:
     for moment, code in ((MOMENTS["sending is noted"], 7), (AFTER_THE_START["the run is noted"], 124)):
         with night.silent(moment) as begin:
@@ -249,6 +250,7 @@ class Freezing(Faults):
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.few(1)
 def test_deploy_run_survives_a_database_that_is_frozen_as_the_run_starts(
     tmp_path: Path, postgres: PostgresServer, generation: Generation
 ) -> None:
