@@ -104,28 +104,12 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
     if on_skip:
         assert ran.json == {"id": None, "input": "dep_1", "exit_code": 0, "going": going}
         assert f"nothing was started: {'run' if is_run_listed else 'session'} {going}" in ran.err
+        assert qoder(*IF_IDLE[:-1], *on_skip, "--result", "-q").out == ""  # it is no run of this command
     elif is_run_listed:
         assert ran.json["id"] == going
         assert ran.error["next"] == ["qoder", "run", "wait", going, "-o", "json"]
     else:
         assert (ran.out, ran.error["session_id"]) == ("", going)
-
-
-@BOTH
-@pytest.mark.parametrize("wait", [(), ("--wait",), ("--result",)], ids=["", "wait", "result"])
-@pytest.mark.parametrize("count", [1, 101])
-def test_deploy_run_if_idle_that_may_be_skipped_prints_no_run_of_somebody_else(
-    qoder: Qoder, generation: Generation, count: int, wait: tuple[str, ...]
-) -> None:
-    place = Place(qoder, count, generation, going=0)
-    words = ("deploy", "run", "dep_1", "--if-idle", "--on-skip", "ok", "--no-progress", *wait)
-    for format in ((), ("-q",)):
-        ran = qoder(*words, *format)
-        assert (ran.code, ran.out, place.started) == (0, "", 0)
-        going = place.runs[0].fields["session_id"], place.runs[0].id
-        assert ran.err.startswith("warning: ")
-        assert "nothing was started: " in ran.err
-        assert any(id in ran.err for id in going)
 
 
 @pytest.mark.parametrize(("age", "is_turned"), checkerboard([1, 2, 3, 4], [False, True]))

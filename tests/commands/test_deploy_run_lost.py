@@ -573,6 +573,8 @@ def test_run_wait_last_counts_a_start_as_none_more_than_ten_minutes_later(
     ran = qoder("run", "wait", "last")
     assert (ran.code, f"start dep_1 9m {after - 540}s ago" in ran.err) == (code, True), ran.err
     if code == 5:  # and that is settled
+        assert "did not start a run" in ran.errors[0]
+        assert "qoder deploy run dep_1" in ran.err
         assert (qoder("run", "wait", "last").code, sum(qoder.clock.slept)) == (5, 38)
 
 

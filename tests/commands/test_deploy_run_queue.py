@@ -201,22 +201,6 @@ def test_deploy_run_says_that_a_deployment_was_paused_while_it_was_queued(machin
     assert machines.machine("b")("key", "list", "--json").json == []
 
 
-def test_deploy_run_starts_nothing_once_the_store_is_gone(machines: Machines) -> None:
-    if machines.keys != MEMORY_STORE:
-        pytest.skip("a database that is away: test_silent_stores")
-    assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
-    runner, began = machines.machine("b"), machines.clock.time
-
-    def goes_away() -> None:
-        if machines.clock.time > began + 30:
-            machines.world.things["memory_stores"].pop(MEMORY_STORE, None)
-
-    machines.clock.at_sleep = goes_away
-    ran = runner(*ONE, "--json")
-    assert (ran.code, len(machines.runs), "nothing was started" in ran.error["message"]) == (7, 1, True)
-    assert 60 < machines.clock.time - began - 30 < 80
-
-
 def test_deploy_run_of_several_waits_once_for_a_store_that_is_gone(tmp_path: Path) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
@@ -357,15 +341,6 @@ def test_deploy_run_takes_no_run_for_a_killed_commands_that_may_be_anothers(mach
         machines.world.start("dep_demo", origin="request", at=machines.clock.time + later)
     ran = machines.machine("a")(*ONE, "--queue-timeout", "10m")
     assert (ran.code, "qoder key free 'slot repo 1'" in ran.err, machines.triggers) == (3, True, 0)
-
-
-def test_deploy_run_with_a_smaller_n_waits_for_all_that_others_started(machines: Machines) -> None:
-    for _ in range(3):
-        assert machines.machine("a")("deploy", "run", "dep_demo", "--at-most", "3", "--in", "repo").code == 0
-    assert machines.machine("b")(*ONE).code == 0
-    *before, last = machines.world.started()
-    endings = [run.ending(machines.clock.time) for run in before]
-    assert all(ending is not None and ending.at <= last.created for ending in endings)
 
 
 def test_deploy_run_in_a_queue_counts_its_timeout_from_each_start(machines: Machines) -> None:

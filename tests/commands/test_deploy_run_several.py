@@ -105,14 +105,6 @@ WORST = {"demo slow": 0, "demo fail": 1, "long fail": 1, "demo long": 124, "nost
 WORST |= {"nothere fail": 5, "paused nothere": 6, "locked paused": 4}
 
 
-@pytest.mark.parametrize("deployments", WORST)
-@pytest.mark.few(5)
-def test_deploy_run_of_several_exits_as_the_worst_of_them(current: Town, deployments: str) -> None:
-    timeout = "60" if "long" in deployments else "20m"
-    words = [f"dep_{word}" for word in deployments.split()]
-    assert current(*DEPLOY, *words, "--wait", "--timeout", timeout).code == WORST[deployments]
-
-
 def test_exit_codes_of_several_rank_by_gravity() -> None:
     gravest_first = [130, 143, 9, 70, 10, 4, 7, 6, 5, 1, 11, 124, 3, 8, 0]
     assert [code for code in RANKING if code not in (Exit.HUNG_UP, Exit.USAGE)] == gravest_first

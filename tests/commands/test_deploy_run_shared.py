@@ -25,6 +25,7 @@ from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard
 from tests.support.interrupting import caught
 from tests.support.machines import MEMORY_STORE, STORES, Machines
+from tests.support.processes import until
 from tests.support.things import refusal
 
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
@@ -305,27 +306,6 @@ def with_store(
     return machines.machine("a", *faults, lie=lie)
 
 
-def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_path: Path) -> None:
-    """The key is marked as sending, and the command learns of it much later: a lost response, then an old read."""
-    machines, bodies = Machines(tmp_path, MEMORY_STORE), list[bytes]()
-
-    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        response = truth()
-        if "/memories" not in request.url.path:
-            return response
-        bodies.append(response.read())
-        machines.clock.time += 30
-        if len(bodies) == 2:
-            raise httpx.ReadError("cut")
-        old = b'{"data": [%s], "has_more": false}' % bodies[0]
-        return httpx.Response(response.status_code, content=old if len(bodies) == 3 else bodies[-1])
-
-    ran = machines.machine("a", lie=lie)(*NIGHT)
-    assert (ran.code, machines.triggers) == (7, 0)
-    assert "nothing was started" in ran.error["message"]
-    assert machines.machine("b")("key", "get", "night-1").code == 5
-
-
 OF_ANOTHER: dict[str, dict[str, Any]] = {
     "deployment dep_slow": {"state": "started", "deployment": "dep_slow", "run": "drun_1"},
     "an apply of ci-7": {"state": "applying", "deployment": "", "machine": "ci-7"},
@@ -601,6 +581,26 @@ def test_deploy_run_sends_nothing_with_a_database_that_cannot_keep_keys(
     assert (ran.code, machines.triggers) == (7, 0)
     assert said in ran.error["message"]
     assert "nothing was sent" in ran.error["message"]
+
+
+def test_deploy_run_holds_no_connection_to_a_database_while_it_waits(tmp_path: Path, database: str) -> None:
+    import psycopg
+
+    url, looks = f"{database.removesuffix('postgres')}held", list[str]()
+    machines = Machines(tmp_path, url)
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE held")
+        assert machines.machine("a")("key", "init", "--store", url).code == 0
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'held'"
+
+        def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+            if machines.triggers and request.url.path.endswith("/events"):
+                until(lambda: admin.execute(query).fetchone() == (0,), "no connection")
+                looks.append(request.url.path)
+            return truth()
+
+        assert machines.machine("a", lie=lie)(*NIGHT, "--wait").code == 0
+    assert looks
 
 
 def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

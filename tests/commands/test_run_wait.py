@@ -196,17 +196,6 @@ def test_run_wait_does_not_take_a_session_for_deleted_that_is_not_found_twice_ho
     assert qoder(*WAIT).json["status"] == "completed"
 
 
-@pytest.mark.parametrize("comes", [True, False])
-def test_run_wait_gives_the_session_of_a_young_run_half_a_minute(qoder: Qoder, comes: bool) -> None:
-    young = {**CURRENT, "created_at": "2027-01-15T08:00:00Z"}  # where the fake clock stands
-    worked = [{**each, "processed_at": f"2027-01-15T08:00:0{n}Z"} for n, each in enumerate(story(RUNNING, rests()))]
-    qoder.wire.on(*RUN, young).on(*EVENTS, GONE, GONE, page(*worked) if comes else GONE, repeat=True)
-    qoder.wire.may(*SESSION, {})
-    ran = qoder(*WAIT)
-    assert ran.code == (0 if comes else 9)
-    assert comes or 30 < sum(qoder.clock.slept) < 40
-
-
 @pytest.mark.parametrize(("id", "code"), [("sess_\udc80", 9), ("sess_" + "1" * 70_000, 10)], ids=["odd", "long"])
 def test_run_wait_has_no_bug_where_no_url_can_hold_the_session(qoder: Qoder, id: str, code: int) -> None:
     """Half a character can be asked for, and is not found."""

@@ -162,12 +162,6 @@ def test_store_last_is_the_newest_that_may_have_started_something_or_what_its_ke
     assert again.key == mine.key
 
 
-def test_store_entries_are_of_a_time_oldest_first(store: Store) -> None:
-    attempts = [begin(store, at=at) for at in (3.0, 1.0, 2.0)]
-    assert [entry.attempt for entry in store.entries(HOST, since=2.0)] == [attempts[0], attempts[2]]
-    assert store.of_key("K", host=HOST) == []
-
-
 def test_store_lets_go_of_the_oldest_beyond_one_commands_most(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.MOST_ATTEMPTS >= 2 * options.MOST
     monkeypatch.setattr(module, "MOST_ATTEMPTS", 500)

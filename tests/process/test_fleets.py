@@ -1,7 +1,6 @@
 """`qoder deploy run` and `run wait` of many at once: at signals, in pipes, and on a terminal."""
 
 import json
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -175,19 +174,6 @@ def test_deploy_run_of_many_starts_no_more_when_its_reader_has_taken_one_line(al
         assert ended.errors == []
 
 
-@pytest.mark.parametrize(("generation", "others"), [("current", 12), ("legacy", 1)])
-@pytest.mark.few(1)
-def test_deploy_run_of_many_notices_that_its_reader_has_gone_while_others_run(
-    generation: Generation, others: int, alone: Shell
-) -> None:
-    with sandbox(generation, speed=1) as server:
-        ids = [*many(server, 1, seconds=0.5), *many(server, others)]
-        line = f"qoder deploy run {' '.join(ids)} --wait -o jsonl | head -n1"
-        codes, ended = _in_bash(alone.enter(server).hurry(), line)
-        assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
-        assert ended.errors == []
-
-
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
 def test_deploy_run_of_many_names_the_runs_that_go_on_when_the_disk_is_full(alone: Shell) -> None:
     with sandbox("current", speed=1) as server, FULL.open("wb") as full:
@@ -237,37 +223,3 @@ def test_deploy_run_with_a_dash_says_on_a_terminal_that_it_reads_ids(alone: Shel
         terminal.type("dep_demo\n\x04")
         assert terminal.end() == 0
         assert terminal.screen[-1] == server.world.started()[0].id
-
-
-RUNNING = re.compile(r"running(?: +\d[\d.]*s| *$)")  # a narrow table has no room for how long
-
-
-def all_running(terminal: Terminal, count: int) -> list[str]:
-    """Return the rows of a table that is whole, as soon as it shows so many as running."""
-    rows: list[str] = []
-
-    def looked() -> bool:
-        *shown, last = terminal.screen or [""]
-        rows[:] = [line for line in shown if RUNNING.search(line)]
-        return len(rows) == count and f" {count} running " in last
-
-    until(looked, f"{count} that are running")
-    return rows
-
-
-def test_deploy_run_of_many_leaves_no_stale_rows_at_enter_or_another_width(alone: Shell) -> None:
-    with sandbox("current", speed=1) as server:
-        ids = many(server, 3)
-        words = ("deploy", "run", *ids, "--wait", "-o", "jsonl")
-        with Terminal(alone.enter(server), "qoder", *words, columns=120) as terminal:
-            for columns in (80, 30, 120, 40):
-                rows = all_running(terminal, 3)
-                shown = [row.split()[0].rstrip("…") for row in rows]
-                assert [[id for id in ids if id.startswith(short)] for short in shown] == [[id] for id in ids]
-                terminal.type("\n\n")
-                terminal.resize(columns)
-            all_running(terminal, 3)
-            assert terminal.screen[0].startswith("starting runs of ")
-            an_hour_later(server)
-            assert terminal.end() == 0
-        assert not [line for line in terminal.screen if "running" in line or "Ctrl-C" in line]

@@ -2,15 +2,12 @@
 
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.cells import ALL_CELLS, checkerboard
-from tests.support.nursery import ENVIRONMENT
 from tests.support.processes import BIN, HASTY_LOOKS, MODULE, DelayedAnswers, Shell, sandbox, staged, until
-from tests.support.stored import entries_in
 
 KEYED = ("deploy", "run", "dep_demo", "--idempotency-key", "nightly-1", "--json")
 
@@ -94,32 +91,7 @@ def test_deploy_run_and_get_exit_7_where_the_network_does_not_answer(alone: Shel
         assert len(silent.world.requests) == 1  # the look that was under way may end; another one is too late
 
 
-def test_deploy_run_starts_nothing_twice_where_the_name_server_is_slow(alone: Shell) -> None:
-    slow_once = """
-import socket, time
-resolve, slept = socket.getaddrinfo, []
-def slowly(*words, **more):
-    if not slept:
-        slept.append(True)
-        time.sleep(1)
-    return resolve(*words, **more)
-socket.getaddrinfo = slowly
-"""
-    with sandbox("current", honour_key=False) as server:
-        words = ("deploy", "run", "dep_demo", "--json", "--on-lost", "fail", "--request-timeout", "0.7")
-        ended = alone.enter(server).qoder(*words, prologue=slow_once)
-        assert ended.code in (0, 7, 9)
-        assert len(server.world.started()) <= 1
-
-
 # Odd environments.
-
-
-def test_deploy_run_needs_no_home_and_no_folders(shell: Shell) -> None:
-    env = {name: shell.env[name] for name in ("PATH", "QODER_BASE_URL", "QODER_PAT", *ENVIRONMENT)}
-    env["QODER_STATE_DIR"] = str(shell.home / "state")  # the home is found without $HOME, and is not the test's
-    shell.env = env
-    assert shell.qoder("deploy", "run", "dep_demo").code == 0
 
 
 def test_deploy_get_prints_utf_8_whatever_the_locale(alone: Shell) -> None:
@@ -174,22 +146,3 @@ def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: st
 
 
 # The trigger protocol over real sockets: a sample of the fault matrix, and many at once.
-
-
-MANY = 8  # processes
-
-
-def test_deploy_run_in_many_processes_at_once_leaves_one_store_whole(tmp_path: Path) -> None:
-    with sandbox("current", speed=20) as server:
-        shell = Shell(tmp_path, server)
-        going = [shell.begin("deploy", "run", "dep_demo", "-q") for _ in range(MANY)]
-        answers = [each.end() for each in going]
-        last = shell.qoder("run", "get", "last", "-q").out.strip()
-        started = {run.id for run in server.world.started()}
-    assert {answer.code for answer in answers} == {0}
-    assert len(started) == MANY
-    assert {answer.out.strip() for answer in answers} == started
-    assert last in started
-    entries = entries_in(tmp_path / "state")
-    assert len(entries) == MANY
-    assert {entry.run for entry in entries} == started

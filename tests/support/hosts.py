@@ -86,21 +86,19 @@ def play(crowd: Crowd, folder: Path) -> Came:
             keys = server.url(proxy.port)
         url = stack.enter_context(serving(folder, lambda: Lagging(folder, lag), crowd.clock))
         hosts = [forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
-        over, connections = threading.Event(), list[int]()
+        over = threading.Event()
         if server is not None and proxy is not None:  # only now: what is forked has no threads
             proxy.start()
-            workers = [threading.Thread(target=_count_connections, args=(server.url(), connections, over))]
             if "restart" in crowd.trouble:
-                workers.append(threading.Thread(target=_restart, args=(server, proxy, over)))
-            for worker in workers:
-                worker.start()
-                stack.callback(worker.join)
-            stack.callback(over.set)
+                restarting = threading.Thread(target=_restart, args=(server, proxy, over))
+                restarting.start()
+                stack.callback(restarting.join)
+                stack.callback(over.set)
         began = crowd.clock.now()
         (folder / "go").touch()
         for host in hosts:
             os.waitpid(host, 0)
-        took = f"in {crowd.clock.now() - began:.0f} s of their clocks, {max(connections, default=0)} connections"
+        took = f"in {crowd.clock.now() - began:.0f} s of their clocks"
         return (_judged if crowd.keys else _judged_queue)(crowd, folder, took)
 
 
@@ -111,16 +109,6 @@ def _restart(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> N
             if over.wait(0.02):
                 return
         server.restart(how)
-
-
-def _count_connections(url: str, counts: list[int], over: threading.Event) -> None:
-    """Count the connections of the hosts now and then."""
-    import psycopg
-
-    count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    while not over.wait(0.2):
-        with suppress(psycopg.Error), psycopg.connect(url, autocommit=True, connect_timeout=2) as admin:
-            counts.append(int(admin.execute(count).fetchall()[0][0]))
 
 
 def _said(crowd: Crowd, folder: Path) -> Iterator[tuple[int, Any]]:

@@ -40,7 +40,7 @@ def lacks_postgres() -> str | None:
 class PostgresServer:
     """A server in a folder of its own."""
 
-    def __init__(self, *, max_connections: int = 200) -> None:
+    def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="qoder-postgres-", dir="/tmp"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -51,7 +51,7 @@ class PostgresServer:
             self._user = _AS
         self._run("initdb", "-D", self._data, "-U", "qoder", "--auth=trust", "-E", "UTF8", "--locale=C")
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._folder} -c fsync=off"
-        options += f" -c max_connections={max_connections}"
+        options += " -c max_connections=200"
         self._control("start", "-w", "-o", options, "-l", str(self._folder / "log"))
 
     def url(self, port: int | None = None) -> str:

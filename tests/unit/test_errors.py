@@ -20,19 +20,6 @@ def test_errors_are_never_written_to(name: str) -> None:
     assert vars(error) == before
 
 
-def test_errors_are_made_of_others() -> None:
-    error = QoderError("lost", hint="wait", run_id="drun_1")
-    error.__cause__ = cause = ValueError()
-    other = error.with_(message="found", kind=Exit.OUTCOME_UNKNOWN)
-    assert (error.message, error.type_name) == ("lost", "internal")
-    assert (other.message, other.hint, other.run_id, other.type_name) == ("found", "wait", "drun_1", "outcome_unknown")
-    assert (type(other), other.__cause__) == (QoderError, cause)
-    with pytest.raises(AttributeError):
-        other.hint = None
-    pauses = [NoResponse("lost").with_(retry_after=seconds).asked_pause for seconds in (None, 5.0, 61.0)]
-    assert pauses == [0.0, 5.0, 60.0]
-
-
 def test_errors_pass_through_a_context_manager_and_signals_keep_their_exit_code() -> None:
     @contextlib.contextmanager
     def block() -> Iterator[None]:

@@ -6,25 +6,24 @@ import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Unavailable
+from qoder_cli.base.errors import ApiError, NoResponse, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
-from qoder_cli.base.model import Run, is_new
+from qoder_cli.base.model import Run
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
-from qoder_cli.base.times import Deadline, Limits, parse_duration, read_limits, utc_text
+from qoder_cli.base.times import parse_duration, read_limits, utc_text
 from qoder_cli.base.words import few
 from qoder_cli.commands.session.new import repository
 from qoder_cli.http import redact
-from qoder_cli.http.account import AccountTokens
 from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_response, refuse
-from qoder_cli.http.client import Client, _decoded, _limited, _OurSecrets
+from qoder_cli.http.client import Client, _decoded, _limited
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.http.readback import ReadBack, says_whether_more
@@ -37,11 +36,9 @@ from qoder_cli.nouns.schema import slip_of
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import timed_out
-from qoder_cli.runs.wait import Contact, PolledRun
 from qoder_cli.sessions.story import story_of
 from qoder_cli.sessions.stream import Frame, frames
 from qoder_cli.sessions.transcript import entry
-from qoder_cli.settings.account import Account
 from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN
 from tests.support.wire import FakeClock, Wire, page
@@ -49,35 +46,6 @@ from tests.support.wire import FakeClock, Wire, page
 BUSY = Unavailable("busy").with_(retryable=True)
 NOW = datetime(2026, 6, 14, tzinfo=UTC)
 GOING = Run({"id": "drun_1", "status": "running"})
-GONE = NotFound("gone").with_(enveloped=True)
-
-
-def look(past: float, timeout: float = 60.0, spent: float = 0.0) -> bool:
-    """Return whether there may be a request so long after a deadline."""
-    clock = FakeClock(0.0)
-    deadline = Deadline(clock, Limits(timeout=timeout, spent=spent))
-    deadline.start()
-    clock.time = max(timeout - spent, 0.0) + past
-    deadline.start()
-    return not deadline.is_past
-
-
-def first_is_kept(count: int) -> bool:
-    keys: dict[str, None] = {}
-    for n in range(count):
-        is_new(str(n), keys, most=2)
-    return not is_new("0", keys, most=2)
-
-
-def goes_on(error: Any, *, exists: bool = True) -> Callable[[float], bool]:
-    """Return what says whether a run is polled on after so many seconds of an error."""
-
-    def is_polled(seconds: float) -> bool:
-        contact = Contact(heard_at=0.0)
-        contact.is_lost(error, 0.0, exists=exists)
-        return not contact.is_lost(error, seconds, exists=exists)
-
-    return is_polled
 
 
 def client_of(wire: Wire, clock: FakeClock) -> Client:
@@ -93,70 +61,6 @@ def refused(status: int, body: Any = None, **headers: str) -> ApiError:
     with pytest.raises(ApiError) as caught:
         refuse(Answer(status, sent, b"", content, ""), settings, now=10.0, veil=lambda text: f"<{text}>")
     return caught.value
-
-
-def secret_of(length: int) -> _OurSecrets:
-    """Return the secrets of someone whose token has so many characters."""
-    secrets = _OurSecrets(lambda token: None)
-    secrets.got("x" * length)
-    return secrets
-
-
-def is_clock(seconds: float, *, first: float = 0.0) -> bool:
-    """Return whether a response that took so long tells the time anew, after one that took `first`."""
-    clock = FakeClock(1000.0)
-    client = client_of(Wire(), clock)
-    assert client.server_now() == clock.time
-    for took, date in ((first, "Thu, 01 Jan 1970 00:20:00 GMT"), (seconds, "Thu, 01 Jan 1970 01:00:00 GMT")):
-        client._note_clock(httpx.Headers({"date": date}), clock.time - took)
-    return client.server_ahead == 3600 - 1000
-
-
-def is_used(life: float) -> Callable[[float], bool]:
-    """Return whether a token that lives so long is still used after so many seconds."""
-
-    def is_still(seconds: float) -> bool:
-        clock, asked = FakeClock(0.0), list[str]()
-
-        def send(url: str, headers: dict[str, str], content: bytes) -> Answer:
-            asked.append(url)
-            body = f'{{"access_token": "eyJ.token", "expires_in": {life:.0f}}}'
-            return Answer(200, httpx.Headers(), b"", body, "")
-
-        tokens = AccountTokens(Account("key", "here", "https://a.example/"), clock, send, asked.append)
-        assert tokens.current() == "eyJ.token"
-        clock.time += seconds
-        tokens.current()
-        return len(asked) == 2
-
-    return is_still
-
-
-def is_quick(seconds: float) -> bool:
-    """Return whether a run is polled often so long after its end was heard."""
-    polled = PolledRun(cast(Any, None))
-    polled.wake(0.0, is_quick=True)
-    return polled.is_alert(seconds)
-
-
-def pages_read(seconds: float) -> int:
-    """Return how many pages of a list of 40 are read back, each of which takes so long."""
-    clock = FakeClock(0.0)
-
-    def more(request: httpx.Request) -> dict[str, Any]:
-        clock.time += seconds
-        return {"data": [{"id": len(wire.requests)}], "next_page": str(len(wire.requests)) * (len(wire.requests) < 40)}
-
-    wire = Wire().on("GET", "*", more, repeat=True)
-    reading = ReadBack(client_of(wire, clock), "/things")
-    assert len(list(reading.rows(lambda: None))) == len(wire.requests)
-    return len(wire.requests)
-
-
-def is_listed(alike: int) -> bool:
-    """Return whether a list is read to its end of which so many pages are the same."""
-    wire = Wire().on("GET", "*", *({"data": [1], "next_page": str(n)} for n in range(1, alike)), {"data": [1]})
-    return len(list(client_of(wire, FakeClock()).pages("/things", {}))) == alike
 
 
 def is_read_on(rows: int, age: Callable[[int], int] = lambda n: n) -> bool:
@@ -233,33 +137,14 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "lines of a difference": (lambda n: "more lines" not in _by_line(ABSENT, "x\n" * n)[-1], 30, 31),
     "letters of a line": (lambda n: "…" not in _by_line(ABSENT, "x" * n)[-1], 999, 1000),
     "bytes of a frame": (lambda n: isinstance(next(frames([b"data:" + b"x" * n, b"\n\n"], limit=9)), Frame), 4, 5),
-    "keys that are remembered": (first_is_kept, 4, 5),
-    "seconds beyond a deadline": (look, 5.0, 5.1),
-    "seconds beyond a deadline of which some were spent": (lambda s: look(s, spent=50.0), 5.0, 5.1),
-    "seconds beyond a deadline that was all spent": (lambda s: look(s, spent=70.0), 5.0, 5.1),
     "a pause that is asked for": (lambda s: next_try(BUSY.with_(retry_after=s), tries=1, spent=0, jitter=1), 60, 61),
     "a pause at the end": (lambda s: next_try(BUSY, tries=1, spent=s, jitter=1), 29.5, 29.6),
     "a long pause at the end": (lambda s: next_try(BUSY.with_(retry_after=60), tries=1, spent=s, jitter=1), 29.9, 30),
     "tries": (lambda n: next_try(BUSY, tries=n, spent=0, jitter=1), 4, 5),
-    "silence about a run": (goes_on(BUSY), 300.0, 300.1),
-    "silence about what may be none": (goes_on(BUSY, exists=False), 30.0, 30.1),
-    "a run that is missing": (goes_on(GONE), 30.0, 30.1),
-    "a run that only a proxy misses": (goes_on(NotFound("gone").with_(http_status=404)), 300.0, 300.1),
     "a pause that no hint names": (lambda s: "as the server" not in str(refused(429, retry_after=s).hint), "60", "61"),
     "seconds that may be asked for": (lambda s: refused(429, retry_after=s).retry_after, "31622400", "31622401"),
     "statuses of a server's problem": (lambda status: refused(status).retryable, 599, 600),
-    "characters of a token that is shown": (lambda n: secret_of(n).hidden_in(b"x" * 9) == b"x" * 9, 7, 8),
-    "seconds of a response that tells the time": (is_clock, 1.0, 1.1),
-    "seconds of a response like the first": (lambda s: is_clock(s, first=5.0), 5.0, 5.1),
-    "seconds of a page, if six are read": (lambda s: pages_read(s) == 6, 9.0, 9.1),
-    "use of a token of an hour": (is_used(3600), 3539, 3540),
-    "use of a token of 150 seconds": (is_used(150), 89, 90),
-    "use of a token of 100 seconds": (is_used(100), 49, 50),
-    "use of a token of 10 seconds": (is_used(10), 4, 5),
-    "seconds of quick polls": (is_quick, 4.9, 5.0),
-    "pages that are read back": (lambda n: pages_read(0.0) >= n, 30, 31),
     "bytes of what comes": (lambda n: [*_limited(iter([b"x" * n]), 9, "too large")], 9, 10),
-    "pages that are the same": (is_listed, 10, 11),
     "rows that do not yet show an order": (is_read_on, 7, 8),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
@@ -307,7 +192,6 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
     ),
     "DEPLOYMENT@last": (ids.deployment_of, ["nightly@last", "a@b@last"], ["@last", "nightly@2", "last"]),
     "a deployment": (ids.is_deployment, ["nightly", "dep_1"], ["last", "@last", "nightly@last", "drun_1", "sess_1"]),
-    "a deadline long ago": (lambda timeout: look(99.0, timeout), [0.0], [1.0]),
     "a pipe": (piped, [b"x"], [b""]),
     "JSON that names a field twice": (
         lambda written: jsontext.is_repeated(jsontext.parse(written, exact=True)),

@@ -225,25 +225,6 @@ def test_pool_does_each_once_and_tells_of_it_in_the_thread_that_asked(count: int
     assert shop.beats[-1:] == [count][:count]
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 16])
-def test_pool_does_so_many_at_a_time_and_no_more(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    started, start = set[threading.Thread](), threading.Thread.start
-    monkeypatch.setattr(pool, "_idle", [])
-    monkeypatch.setattr(threading.Thread, "start", lambda thread: start(thread) or started.add(thread))  # type: ignore[func-returns-value]
-    together = threading.Barrier(min(count, 8))
-
-    def work(item: int) -> str:
-        together.wait(20)  # nobody goes on before all are there
-        return did(item)
-
-    shop = Shop(work)
-    for again in (1, 2):
-        shop.run(count)
-        assert (len(shop.told), len(started)) == (again * count, min(count, 8))
-        until(lambda: len(pool._idle) >= min(count, 8), "threads without work")
-    assert all(thread.daemon for thread in started)
-
-
 def test_pool_gives_up_what_was_not_begun_when_a_signal_comes_and_lets_the_rest_end() -> None:
     stopped, worked = threading.Event(), set[int]()
 

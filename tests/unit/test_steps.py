@@ -5,13 +5,11 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.model import Resource
 from qoder_cli.nouns.edits.difference import FieldChange
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Job, Origin, Send, Step
-from qoder_cli.nouns.edits.thing import target_of
-from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, ending
 from qoder_cli.nouns.table import NOUNS
 from tests.support.answers import Server
 
@@ -47,10 +45,6 @@ def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
 
 def broken(*given: Any, **how: Any) -> Any:
     raise ValueError("Oops.")
-
-
-def stopped(target: Any) -> Any:
-    raise Signalled(15)
 
 
 @pytest.mark.parametrize("current", [WRITER, None])
@@ -167,52 +161,3 @@ def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, 
     assert expected in text if expected else text == ""
     assert (WHAT in server.lines) == ("since" in expected or expected == THEIR_NAME)
     assert ('  ~ description: "New" -> "Old"' in server.lines) == ("since" in expected)
-
-
-TARGET = target_of(NOUNS["agent"], "agent_1")
-
-
-PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", can_be_undone=True)
-FORCED = PAUSE._replace(can_be_undone=False, reads=lambda raw: "stopped_at" in raw)
-PAUSED = {"id": "agent_1", "status": "paused"}
-ACTIVE = {"id": "agent_1", "status": "active"}
-SENT = 1_800_000_000.0  # when the attempt was prepared, on the server's clock
-UNREAD = "it could not be read back"
-THEIRS_AT = "agent_1 was written to in the meantime, and it is active"
-
-
-@pytest.mark.parametrize(
-    ("change", "read", "found"),
-    [
-        (PAUSE, PAUSED, "settled"),
-        (PAUSE, ACTIVE, "none"),
-        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T07:59:58.99Z"}, "none"),
-        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T07:59:59Z"}, f"OutcomeUnknown: {THEIRS_AT}"),
-        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T08:00:01Z"}, f"OutcomeUnknown: {THEIRS_AT}"),
-        (PAUSE, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, f"CannotBe: {THEIRS_AT}: someone else changed it"),
-        (PAUSE, {**PAUSED, "archived_at": AT}, f"CannotBe: agent agent_1 was archived on {AT}; it cannot be changed"),
-        (FORCED, PAUSED, "none"),
-        (FORCED, {**PAUSED, "stopped_at": AT}, "settled"),
-        (FORCED, {**ACTIVE, "stopped_at": AT}, "none"),
-        (FORCED, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, "none"),
-        (ARCHIVE, {**ACTIVE, "archived_at": AT}, "settled"),
-        (ARCHIVE, {**ACTIVE, "updated_at": "2027-01-15T08:00:02Z"}, "none"),
-        (ARCHIVE, NotFound("Gone.").with_(enveloped=True), f"OutcomeUnknown: {UNREAD}"),
-        (DELETE, {**ACTIVE, "archived_at": AT}, "none"),
-        (DELETE, NotFound("Gone.").with_(enveloped=True), "settled"),
-        (DELETE, NotFound("Gone."), f"OutcomeUnknown: {UNREAD}"),  # a proxy says so
-    ],
-)
-def test_change_whose_answer_was_lost_is_looked_for(change: Change, read: Raw | Exception, found: str) -> None:
-    server: Any = Server(read)
-    server.client.on_server_clock = lambda moment: SENT
-    write = ending(server, TARGET, change)
-    try:
-        settled = write.recovery.already(Rejected("No.").with_(http_status=409), write)
-        outcome = "none" if settled is None else "settled"
-    except QoderError as error:
-        outcome = f"{type(error).__name__}: {error.message}"
-    assert outcome.startswith(found)
-    server.client.on_server_clock = lambda moment: None
-    if change is PAUSE and "written to" in found:
-        assert write.recovery.already(Rejected("No.").with_(http_status=409), write) is None
