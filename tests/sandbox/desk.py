@@ -1,21 +1,19 @@
-"""Someone at a client of the sandbox, on a clock of their own, in process; and `qoder sandbox` as a process."""
+"""Someone at a client of the sandbox, on a clock of their own, in process."""
 
-import io
 import json
 import os
 import pickle
-import signal
-import subprocess
+import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.commands.sandbox import variables
 from qoder_cli.nouns.table import Operation, all_operations
 from qoder_cli.sandbox.records import AGENT as AGENT
 from qoder_cli.sandbox.records import ENVIRONMENT as ENVIRONMENT
@@ -23,8 +21,7 @@ from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport
 from tests.support.lies import Lies
-from tests.support.nursery import ENVIRONMENT as LOCALE
-from tests.support.nursery import PATIENCE, Process, nursery
+from tests.support.processes import Going, until
 
 TOKEN = "pt-sandbox"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -144,62 +141,13 @@ class Desk:
         return pickle.dumps(self.world.things)  # far less work than a text of it
 
 
-class Texts:
-    """A process of the nursery, with as much of a Popen of texts as tests of the sandbox use."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self.pid, self.poll, self.wait = process.pid, process.poll, process.wait
-        self.send_signal, self.kill = process.send_signal, process.kill
-        self.stdout, self.stderr = map(_as_text, (process.stdout, process.stderr))
-
-    @property
-    def returncode(self) -> int | Any:  # as a Popen has it: None while it runs
-        return self.poll()
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def communicate(self, timeout: float) -> tuple[str, str]:
-        """Return what is left to be read, once nothing writes there any more, and it has ended."""
-        with ThreadPoolExecutor(2) as pool:
-            out, err = pool.map(lambda stream: stream.read() if stream else "", (self.stdout, self.stderr))
-        self.wait(timeout)
-        return out, err
+NOWHERE: dict[str, Any] = {"base_url": "http://127.0.0.1:1/api/v1/cloud", "token": TOKEN, "folder": Path("/own")}
 
 
-def _as_text(stream: IO[bytes] | None) -> IO[str] | None:
-    if stream is None:
-        return None
-    return io.TextIOWrapper(stream, encoding="utf-8")
-
-
-@contextmanager
-def started(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, **settings: Any
-) -> "Iterator[subprocess.Popen[str] | Texts]":
-    """Run a process in a session of its own, of which nothing is left when the block ends."""
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | settings
-    process: subprocess.Popen[str] | Texts
-    if command[:3] == SANDBOX[:3] and sys.platform != "win32":
-        whole = {**(os.environ if env is None else env), **LOCALE}
-        forked = nursery().start([*command[3:]], env=whole, cwd=Path.cwd(), leads=True, **settings)
-        process = Texts(forked)
-    else:
-        process = subprocess.Popen(command, env=env, text=True, start_new_session=True, **settings)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill() if sys.platform == "win32" else os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-SANDBOX = [sys.executable, "-m", "qoder_cli", "sandbox"]
-
-
-def sandbox(*words: str) -> list[str]:
-    return [*SANDBOX, *words]
+def exported(sandbox: Going) -> dict[str, str]:
+    """Wait for what a sandbox without a command prints, and return it by name."""
+    names = list(variables(os.environ, **NOWHERE))
+    until(lambda: sandbox.out.count("\n") == len(names), "the exports")
+    exports = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in sandbox.out.splitlines())
+    assert list(exports) == names
+    return exports

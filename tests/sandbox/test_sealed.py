@@ -21,11 +21,11 @@ from qoder_cli.help.documented import VARIABLES
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
-from tests.sandbox.desk import needs_signals, sandbox, started
+from tests.sandbox.desk import exported, needs_signals
 from tests.support.cells import ALL_CELLS
 from tests.support.network import listening
 from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
-from tests.support.processes import until
+from tests.support.processes import Shell, until
 
 BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
 SERVERS = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
@@ -146,18 +146,11 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def run(command: list[str], env: Mapping[str, str]) -> tuple[int, str, str]:
-    with started(command, env=dict(env)) as process:
-        out, err = process.communicate(timeout=PATIENCE)
-    return process.returncode, out, err
-
-
-def shown(*words: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that a command in the sandbox sees."""
-    code, out, err = run(sandbox(*words, "--", sys.executable, "-c", SHOW), env)
-    assert code == 0, err
-    seen: dict[str, str] = json.loads(out)
-    return seen
+def shell_in(folder: Path, env: Mapping[str, str]) -> Shell:
+    """Return a shell in a folder, with this environment and no more."""
+    made = Shell(folder)
+    made.env = dict(env)
+    return made
 
 
 # Whatever may be typed in a rehearsal that asks a server or writes a file of ours.
@@ -194,20 +187,18 @@ def test_sandbox_reaches_and_changes_nothing_real_whatever_is_typed_inside(tmp_p
         lines += [f"{qoder} {line.format(token='token')} || echo FAILED" for line in typed]
         words = ["sh", "-c", "\n".join(lines), "sh"]
         (elsewhere := tmp_path.with_name("elsewhere")).mkdir(exist_ok=True)
+        shell = shell_in(tmp_path, env)
         if alone:
-            with started(sandbox("--speed", "50"), env=env) as process:
-                assert process.stdout is not None
-                exports = [process.stdout.readline() for _ in range(len(command.variables({}, **NOWHERE)))]
-                pasted = "".join(exports) + shlex.join([*words, str(elsewhere)])
-                code, out, err = run(["sh", "-c", pasted], env)
-                process.terminate()  # so that it removes what is its own
-                process.communicate(timeout=PATIENCE)
+            sandbox = shell.begin("sandbox", "--speed", "50")
+            exported(sandbox)
+            ended = shell.run("sh", "-c", sandbox.out + shlex.join([*words, str(elsewhere)]))
+            sandbox.signal(signal.SIGTERM).end()  # so that it removes what is its own
         else:
-            code, out, err = run(sandbox("--speed", "50", "--", *words, str(elsewhere)), env)
-    assert (code, "FAILED" in out) == (0, False), err
+            ended = shell.qoder("sandbox", "--speed", "50", "--", *words, str(elsewhere))
+    assert (ended.code, "FAILED" in ended.out) == (0, False), ended.err
     assert heard == []
     assert snapshot(tmp_path) == before
-    assert REAL not in out + err
+    assert REAL not in ended.out + ended.err
 
 
 # Ways in which a command inside may come to write a real file: what is set in its environment, or taken out of it.
@@ -289,19 +280,21 @@ def test_sandbox_refuses_a_write_out_of_it_before_anything_is_sent(
 def test_sandbox_leaves_running_what_its_command_leaves_running(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     line = 'cat "$1/pipe" > "$1/part" && mv "$1/part" "$1/said" & exit 3'
-    with started(sandbox("--", "sh", "-c", line, "sh", str(tmp_path)), stdout=subprocess.DEVNULL) as process:
-        assert process.wait(PATIENCE) == 3
+    nowhere: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    left = Shell(tmp_path).begin("sandbox", "--", "sh", "-c", line, "sh", str(tmp_path), **nowhere)
+    assert left.end().code == 3
     (tmp_path / "pipe").write_text("still here")
     until(lambda: (tmp_path / "said").exists(), "what was left running has read the pipe")
     assert (tmp_path / "said").read_text() == "still here"
 
 
-NOWHERE: dict[str, Any] = {"base_url": BASE_URL, "token": "pt-sandbox", "folder": Path("/own")}
-
-
 def test_sandbox_has_a_new_token_each_time_and_keeps_nothing(tmp_path: Path) -> None:
-    first, second = (shown(env=outside(tmp_path / word, "http://127.0.0.1:9")) for word in ("a", "b"))
-    for seen in (first, second):
+    environments = []
+    for word in "ab":
+        shell = shell_in(tmp_path, outside(tmp_path / word, "http://127.0.0.1:9"))
+        environments.append(json.loads(shell.qoder("sandbox", "--", sys.executable, "-c", SHOW).out))
+    first, second = environments
+    for seen in environments:
         assert {seen[name] for name in TOKENS} == {seen["QODER_PAT"]}
         assert len(seen["QODER_PAT"]) > 40
         assert not Path(seen["QODER_STATE_DIR"]).parent.exists()
@@ -317,13 +310,12 @@ def test_sandbox_leaves_no_files_when_it_is_stopped(tmp_path: Path, name: str, a
     # All but the sleep comes before the line: an import or a file that is closed may swallow a Ctrl-C.
     command = "import os, time; open(os.environ['QODER_CONFIG'], 'w').close(); print(1, flush=True); time.sleep(60)"
     words = [] if alone else ["--", sys.executable, "-c", command]
-    with started(sandbox(*words), env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert list(tmp_path.iterdir())
-        process.send_signal(signal.Signals[name])
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode != 0
+    shell = shell_in(tmp_path, {**ENVIRONMENT, "PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)})
+    sandbox = shell.begin("sandbox", *words)
+    until(lambda: sandbox.out, "its first line")
+    assert list(tmp_path.iterdir())
+    code, _ = sandbox.signal(signal.Signals[name]).last()
+    assert code != 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -333,17 +325,16 @@ def test_sandbox_is_what_the_official_sdk_asks_inside(
 ) -> None:
     with listening(b"") as (port, heard):
         env = outside(tmp_path, f"http://127.0.0.1:{port}/api/v1/cloud")
-        with started(sandbox(), env=env) as process:
-            assert process.stdout is not None
-            exports = [process.stdout.readline() for _ in command.variables({}, **NOWHERE)]
-            led = (shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports)
-            for name in os.environ:
-                monkeypatch.delenv(name)
-            for name, value in (env | dict(led)).items():
-                monkeypatch.setenv(name, value)
-            with qca.Managed() as client:
-                ids = [each.id for each in client.deployments.list()]
-                kind = client.sessions.retrieve(client.deployments.run("dep_demo").session_id).type
+        sandbox = shell_in(tmp_path, env).begin("sandbox")
+        led = exported(sandbox)
+        for name in os.environ:
+            monkeypatch.delenv(name)
+        for name, value in (env | led).items():
+            monkeypatch.setenv(name, value)
+        with qca.Managed() as client:
+            ids = [each.id for each in client.deployments.list()]
+            kind = client.sessions.retrieve(client.deployments.run("dep_demo").session_id).type
+        sandbox.signal(signal.SIGTERM).end()
     assert str(client.base_url).startswith("http://127.0.0.1:")
     assert client.base_url.port != port
     assert "dep_demo" in ids

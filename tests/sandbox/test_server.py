@@ -1,8 +1,6 @@
 """`qoder sandbox` over real sockets, and as a process: what runs inside, its signals, and its exit codes."""
 
 import json
-import os
-import shlex
 import signal
 import socket
 import sys
@@ -12,11 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qoder_cli.commands.sandbox import variables
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
-from tests.sandbox.desk import AUTH, TOKEN, needs_signals, sandbox, started
+from tests.sandbox.desk import AUTH, TOKEN, exported, needs_signals
 from tests.support.nursery import PATIENCE
 from tests.support.processes import Shell, Terminal, until
 
@@ -63,13 +60,6 @@ def test_sandbox_really_breaks_connections(
         wire.post(TRIGGER, timeout=patience(met))
     assert wire.get("/deployments/dep_demo").status_code == 200
     assert len(server.world.started()) == acts
-
-
-@pytest.mark.parametrize(("what", "met"), [("silent", httpx.ReadTimeout), ("truncated", httpx.RemoteProtocolError)])
-def test_sandbox_really_breaks_streams(server: Server, wire: httpx.Client, what: str, met: type[Exception]) -> None:
-    server.faults.add(f"stream:{what}")
-    with pytest.raises(met), wire.stream("GET", stream_of(wire, "dep_demo"), timeout=patience(met)) as answer:
-        answer.read()
 
 
 def test_sandbox_streams_live_with_heartbeats_until_the_end(server: Server, wire: httpx.Client) -> None:
@@ -124,7 +114,7 @@ def python(code: str) -> list[str]:
     return ["--", sys.executable, "-c", code]
 
 
-def test_sandbox_runs_a_command_inside_and_exits_with_its_code() -> None:
+def test_sandbox_runs_a_command_inside_and_exits_with_its_code(tmp_path: Path) -> None:
     code = (
         "import os, urllib.request as u\n"
         "request = u.Request(os.environ['QODER_BASE_URL'] + '/deployments/dep_demo')\n"
@@ -132,22 +122,19 @@ def test_sandbox_runs_a_command_inside_and_exits_with_its_code() -> None:
         "print(u.build_opener(u.ProxyHandler({})).open(request).read().decode())\n"
         "raise SystemExit(42)"
     )
-    with started(sandbox("--generation", "legacy", "--speed", "20", *python(code))) as process:
-        out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 42
-    assert "cas_config" in json.loads(out)["metadata"]
-    assert err.startswith("sandbox at http://127.0.0.1:")
-    assert "(legacy API, speed 20); nothing here is real or charged\n" in err
+    ended = Shell(tmp_path).qoder("sandbox", "--generation", "legacy", "--speed", "20", *python(code))
+    assert (ended.code, "cas_config" in json.loads(ended.out)["metadata"]) == (42, True)
+    assert ended.err.startswith("sandbox at http://127.0.0.1:")
+    assert "(legacy API, speed 20); nothing here is real or charged\n" in ended.err
 
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 @pytest.mark.few(1)
-def test_sandbox_exits_128_and_the_signal_where_its_command_was_killed(name: str) -> None:
+def test_sandbox_exits_128_and_the_signal_where_its_command_was_killed(tmp_path: Path, name: str) -> None:
     signum = signal.Signals[name]
-    with started(sandbox(*python(f"import os; os.kill(os.getpid(), {int(signum)})"))) as process:
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signum
+    dies = python(f"import os; os.kill(os.getpid(), {int(signum)})")
+    assert Shell(tmp_path).qoder("sandbox", *dies).code == 128 + signum
 
 
 # Prints a line when ready, then one at each signal, and ends with 7 half a second after the first.
@@ -170,13 +157,11 @@ sys.exit(7)
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.few(2)
-def test_sandbox_passes_signals_on_once_and_waits_for_its_command(name: str) -> None:
-    with started(sandbox(*python(LISTENER))) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.Signals[name])
-        out, _ = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out) == (7, f"{name}\n")
+def test_sandbox_passes_signals_on_once_and_waits_for_its_command(tmp_path: Path, name: str) -> None:
+    sandbox = Shell(tmp_path).begin("sandbox", *python(LISTENER))
+    until(lambda: sandbox.out == "ready\n", "its command")
+    ended = sandbox.signal(signal.Signals[name]).end()
+    assert (ended.code, ended.out) == (7, f"ready\n{name}\n")
 
 
 # Two signals at once are one to Python.
@@ -198,16 +183,11 @@ def test_sandbox_on_a_terminal_lets_ctrl_c_reach_its_command_once(tmp_path: Path
 
 @needs_signals
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 143)])
-def test_sandbox_alone_prints_its_exports_and_serves_until_a_signal(name: str, code: int) -> None:
-    with started(sandbox()) as process:
-        assert process.stdout is not None
-        expected = variables(os.environ, base_url="http://127.0.0.1:1/api/v1/cloud", token=TOKEN, folder=Path("/own"))
-        lines = [process.stdout.readline() for _ in expected]
-        exports = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
-        assert list(exports) == list(expected)
-        token = {"Authorization": f"Bearer {exports['QODER_PAT']}"}
-        assert httpx.get(exports["QODER_BASE_URL"] + "/deployments", headers=token, trust_env=False).status_code == 200
-        process.send_signal(signal.Signals[name])
-        out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out) == (code, "")
-    assert "Ctrl-C" in err
+def test_sandbox_alone_prints_its_exports_and_serves_until_a_signal(tmp_path: Path, name: str, code: int) -> None:
+    sandbox = Shell(tmp_path).begin("sandbox")
+    exports = exported(sandbox)
+    token = {"Authorization": f"Bearer {exports['QODER_PAT']}"}
+    assert httpx.get(exports["QODER_BASE_URL"] + "/deployments", headers=token, trust_env=False).status_code == 200
+    before = sandbox.out
+    ended = sandbox.signal(signal.Signals[name]).end()
+    assert (ended.code, ended.out, "Ctrl-C" in ended.err) == (code, before, True)
