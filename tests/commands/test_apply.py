@@ -282,6 +282,15 @@ def test_apply_prunes_nothing_because_a_front_matter_lost_its_end(team: Team) ->
     assert (ran.code, "its front matter has no end" in ran.err, team.writes) == (2, True, [])
 
 
+def test_apply_prunes_nothing_while_a_file_does_not_say_what_it_declares(team: Team) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    team.write({"notes/maybe.yaml": "name: maybe\n"})
+    ran = team.apply("--prune")
+    assert (ran.code, team.writes) == (0, []), ran.err
+    assert "maybe.yaml may declare it, and does not say what: add a type" in ran.err
+
+
 def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:
     two_envs(team)
     part = str(team.folder / "environments")
