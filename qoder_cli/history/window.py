@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import OLDEST, mapping
 from qoder_cli.base.times import descend, parse_timestamp, unix, utc_text
-from qoder_cli.http.client import Client
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 Page = dict[str, Any]
 
@@ -57,7 +59,7 @@ ALWAYS = Window(None, None)
 
 
 def runs_within(
-    client: Client, of: str | None, window: Window, *, limit: int = 100, fresh: bool = False, **filters: Any
+    client: "Client", of: str | None, window: Window, *, limit: int = 100, fresh: bool = False, **filters: Any
 ) -> Iterator[Page]:
     """Return the pages that have the runs of a window, of one deployment or of all, among others. Raises ApiError.
 
